@@ -1,0 +1,1 @@
+"""One file per outside system. Independent of one another and of the store."""

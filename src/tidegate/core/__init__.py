@@ -1,0 +1,1 @@
+"""Decisions: pure functions of (spec, observed, now). No I/O, no framework, no clock of their own."""

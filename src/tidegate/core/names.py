@@ -1,0 +1,56 @@
+"""Names of endpoints, models and versions: which are allowed, and how a reference is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tidegate.errors import InvalidArgument
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,63}")
+
+
+def check_name(name: str, what: str) -> str:
+    """`name` if it is a DNS label, else `InvalidArgument`; `what` is "model" or "endpoint"."""
+    if not _DNS_LABEL.fullmatch(name):
+        raise InvalidArgument(
+            f"{what} name {name!r} is not allowed: use 1 to 63 lower-case letters, digits and hyphens, "
+            "with a letter or digit first and last (for example 'churn-v2')",
+            field=what,
+        )
+    return name
+
+
+def check_label(label: str) -> str:
+    """`label` if it may name a version: letters, digits, '.', '_', '-', and no plain number, which would be a version."""
+    if not _LABEL.fullmatch(label) or label.isdigit() or label == "latest":
+        raise InvalidArgument(
+            f"label {label!r} is not allowed: use 1 to 64 letters, digits, '.', '_' or '-', "
+            "starting with a letter or digit, and neither a plain number nor 'latest' (for example 'v1.0.0')",
+            field="label",
+        )
+    return label
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """`name`, `name:version` (a number or a label) or `name@alias`; at most one of version and alias."""
+
+    name: str
+    version: str | None = None
+    alias: str | None = None
+
+
+def parse_ref(text: str) -> ModelRef:
+    """Read `churn`, `churn:3`, `churn:v1.0.0`, `churn@champion` or `churn:@champion`."""
+    name, at, alias = text.partition("@")
+    name, colon, version = name.partition(":")
+    check_name(name, "model")
+    if at and version:
+        raise InvalidArgument(
+            f"{text!r} names both a version and an alias: give NAME:VERSION or NAME@ALIAS", field="model"
+        )
+    if (at and not alias) or (colon and not version and not at):
+        raise InvalidArgument(f"{text!r} ends early: give NAME:VERSION or NAME@ALIAS", field="model")
+    return ModelRef(name, version or None, alias or None)

@@ -1,0 +1,135 @@
+"""The ports: what the control plane asks of the outside world. Adapters implement them; services and loops call them.
+
+Each has one conformance suite (tests/conformance) that runs on every implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class RegistryVersion:
+    """A model version as the registry (MLflow) knows it."""
+
+    name: str
+    version: str
+    run_id: str | None
+    tags: dict[str, str]
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class NewRegistryVersion:
+    """A version to create in the registry; `package_dir` is the MLflow model directory with its files."""
+
+    name: str
+    digest: str
+    package_dir: Path
+    run_id: str | None = None
+    label: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+class Registry(Protocol):
+    """The registry of models and versions. Every method raises `RegistryUnavailable` when it does not answer."""
+
+    def create_version(self, new: NewRegistryVersion) -> RegistryVersion:
+        """Create the version, or return the one this name already has with this digest (tag `tidegate.digest`)."""
+
+    def get_version(self, name: str, version: str) -> RegistryVersion:
+        """Raises `UnknownVersion`."""
+
+    def versions(self, name: str) -> list[RegistryVersion]:
+        """All versions of a model, newest first; empty for an unknown model."""
+
+    def version_of_alias(self, name: str, alias: str) -> RegistryVersion:
+        """Raises `UnknownVersion`, naming the aliases there are."""
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+    def set_tags(self, name: str, version: str, tags: dict[str, str]) -> None: ...
+
+    def fetch(self, uri: str, into: Path) -> RegistryVersion | None:
+        """Download `models:/name/3`, `models:/name@alias` or `runs:/id/path` into the (empty) folder.
+
+        Returns the registry version for a `models:` URI, None for a `runs:` one. Raises `InvalidArgument` for any other
+        scheme, `UnknownVersion` when nothing is there.
+        """
+
+    def delete_version(self, name: str, version: str) -> None:
+        """Deleting what is gone is no error."""
+
+    def delete_model(self, name: str) -> None:
+        """Deleting what is gone is no error."""
+
+
+@dataclass(frozen=True)
+class ReplicaSpec:
+    """One replica to run."""
+
+    id: str
+    endpoint: str
+    model: str
+    version: str
+    manifest: Path
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What an engine needs to find a replica again after a restart: opaque to all but its backend, JSON-able."""
+
+    backend: str
+    data: dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What an engine says of one replica now. `exit_code` is None while it runs or where it cannot be known."""
+
+    alive: bool
+    ready: bool
+    address: str | None = None
+    exit_code: int | None = None
+    log_tail: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """An engine that runs replicas. All calls are idempotent; none waits for a replica to become ready."""
+
+    name: str
+
+    def start(self, spec: ReplicaSpec) -> Handle:
+        """Start the process; raises `TidegateError` when that is impossible (no disk, no interpreter)."""
+
+    def observe(self, handles: Sequence[Handle]) -> list[Observation]:
+        """One observation per handle, in order, within a bounded time."""
+
+    def stop(self, handle: Handle, grace_s: float) -> None:
+        """Ask it to finish what it has and end; returns at once. Stopping what is gone is no error."""
+
+    def kill(self, handle: Handle) -> None:
+        """End it now. Killing what is gone is no error."""
+
+    def logs(self, handle: Handle, lines_max: int) -> list[str]:
+        """The last lines of its log, oldest first."""
+
+    def orphans(self, known: Sequence[Handle]) -> list[Handle]:
+        """Replicas of this platform that run without a handle in `known` (a crash between start and commit)."""
+
+
+class ArtifactStore(Protocol):
+    """Model packages under their digest."""
+
+    def path(self, digest: str) -> Path:
+        """Where the package of this digest lies (or would lie)."""
+
+    def put(self, digest: str, package_dir: Path) -> Path:
+        """Move a finished package in, atomically; keeps what is there when the digest is known. Raises `DiskFull`."""
+
+    def delete(self, digest: str) -> None: ...

@@ -1,0 +1,323 @@
+"""Every expected failure, each with a stable code; edges turn `kind` into a status, once, with the tables below.
+
+An error says what was wrong, where, and what to do. Its docstring is its default message.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Kind(StrEnum):
+    """What sort of failure it is: the only thing an edge needs to know."""
+
+    MALFORMED = "malformed"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    TOO_LARGE = "too_large"
+    MEDIA_TYPE = "media_type"
+    UNFIT = "unfit"
+    OVERLOADED = "overloaded"
+    UNAVAILABLE = "unavailable"
+    DEADLINE = "deadline"
+    INTERNAL = "internal"
+
+
+HTTP_STATUS: dict[Kind, int] = {
+    Kind.MALFORMED: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.TOO_LARGE: 413,
+    Kind.MEDIA_TYPE: 415,
+    Kind.UNFIT: 422,
+    Kind.OVERLOADED: 429,
+    Kind.INTERNAL: 500,
+    Kind.UNAVAILABLE: 503,
+    Kind.DEADLINE: 504,
+}
+"""HTTP status of each kind (the table in the protocol documentation)."""
+
+EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
+
+
+class TidegateError(Exception):
+    """Something that was foreseen went wrong."""
+
+    code: ClassVar[str] = "error"
+    kind: ClassVar[Kind] = Kind.INTERNAL
+    exit_code: ClassVar[int] = EXIT_FAILED
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None, **details: Any) -> None:
+        self.message = message or " ".join((type(self).__doc__ or self.code).split())
+        self.retry_after_s = retry_after_s
+        self.details = details
+        super().__init__(self.message)
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status an edge answers with."""
+        return HTTP_STATUS[self.kind]
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body every HTTP edge sends: `{"error": message, "code": code, "details"?: {...}}`."""
+        body: dict[str, Any] = {"error": self.message, "code": self.code}
+        if self.details:
+            body["details"] = self.details
+        return body
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+class MalformedRequest(TidegateError):
+    """The request cannot be read."""
+
+    code, kind = "malformed_request", Kind.MALFORMED
+
+
+class InvalidArgument(TidegateError):
+    """An argument has a value that is not allowed."""
+
+    code, kind, exit_code = "invalid_argument", Kind.UNFIT, EXIT_WRONG_USE
+
+
+class UnfitInput(TidegateError):
+    """The input does not fit the model's signature."""
+
+    code, kind = "unfit_input", Kind.UNFIT
+
+
+class Unauthenticated(TidegateError):
+    """A key is needed: send it as 'Authorization: Bearer KEY'."""
+
+    code, kind = "unauthenticated", Kind.UNAUTHENTICATED
+
+
+class Forbidden(TidegateError):
+    """This caller may not do that."""
+
+    code, kind = "forbidden", Kind.FORBIDDEN
+
+
+class TooLarge(TidegateError):
+    """The request is larger than this server takes."""
+
+    code, kind = "too_large", Kind.TOO_LARGE
+
+
+class WrongContentType(TidegateError):
+    """The content type is not one this route takes."""
+
+    code, kind = "wrong_content_type", Kind.MEDIA_TYPE
+
+
+class Overloaded(TidegateError):
+    """Too much is waiting already: try again later."""
+
+    code, kind = "overloaded", Kind.OVERLOADED
+
+
+class DeadlineExceeded(TidegateError):
+    """The request's deadline passed before an answer was there."""
+
+    code, kind = "deadline_exceeded", Kind.DEADLINE
+
+
+class NoReadyReplica(TidegateError):
+    """No replica is ready to answer: try again later."""
+
+    code, kind = "no_ready_replica", Kind.UNAVAILABLE
+
+
+class Internal(TidegateError):
+    """The server failed; its log has the details under this id."""
+
+    code, kind = "internal", Kind.INTERNAL
+
+
+# -- things by name ---------------------------------------------------------------------------------------------------
+
+
+class UnknownModel(TidegateError):
+    """No model has this name."""
+
+    code, kind = "unknown_model", Kind.NOT_FOUND
+
+
+class UnknownVersion(TidegateError):
+    """The model has no such version."""
+
+    code, kind = "unknown_version", Kind.NOT_FOUND
+
+
+class UnknownEndpoint(TidegateError):
+    """No endpoint has this name."""
+
+    code, kind = "unknown_endpoint", Kind.NOT_FOUND
+
+
+class UnknownJob(TidegateError):
+    """No job has this id."""
+
+    code, kind = "unknown_job", Kind.NOT_FOUND
+
+
+class UnknownUpload(TidegateError):
+    """No upload has this id, or it expired: upload the file again."""
+
+    code, kind = "unknown_upload", Kind.NOT_FOUND
+
+
+class UnknownRoute(TidegateError):
+    """There is nothing at this path."""
+
+    code, kind = "unknown_route", Kind.NOT_FOUND
+
+
+class InUse(TidegateError):
+    """It is in use and cannot be removed."""
+
+    code, kind = "in_use", Kind.CONFLICT
+
+
+class Conflict(TidegateError):
+    """It disagrees with what is there."""
+
+    code, kind = "conflict", Kind.CONFLICT
+
+
+# -- models: why a version is refused ---------
+
+
+class ModelRefused(TidegateError):
+    """The model cannot be taken in."""
+
+    code, kind = "model_refused", Kind.UNFIT
+
+
+class NotAModel(ModelRefused):
+    """The file is not a model in a format that Tidegate reads."""
+
+    code = "not_a_model"
+
+
+class PickleNotGranted(ModelRefused):
+    """Loading this model runs code from its file: allow it with --allow-pickle if you trust where it comes from."""
+
+    code = "pickle_not_granted"
+
+
+class ModelLoadFailed(ModelRefused):
+    """The model could not be loaded."""
+
+    code = "model_load_failed"
+
+
+class MissingLibrary(ModelLoadFailed):
+    """The model needs a library that is not installed."""
+
+    code = "missing_library"
+
+
+class MissingCode(ModelLoadFailed):
+    """The model was pickled with classes or functions of a script: give their folder with --code DIR."""
+
+    code = "missing_code"
+
+
+class ModelTimedOut(ModelLoadFailed):
+    """The model did not load and answer within the deadline."""
+
+    code = "model_timed_out"
+
+
+class ModelCrashed(ModelLoadFailed):
+    """The process that loaded the model died."""
+
+    code = "model_crashed"
+
+
+class ValidationDataUnusable(ModelRefused):
+    """The validation data cannot be used."""
+
+    code = "validation_data_unusable"
+
+
+class ScoreBelowGate(ModelRefused):
+    """The score is below the gate's minimum."""
+
+    code = "score_below_gate"
+
+
+# -- the machine and the platform ------------------------------------------------------------------------------------
+
+
+class PortInUse(TidegateError):
+    """Another process listens on this port: choose another."""
+
+    code, kind = "port_in_use", Kind.CONFLICT
+
+
+class DataDirUnusable(TidegateError):
+    """The data directory cannot be used."""
+
+    code, kind = "data_dir_unusable", Kind.CONFLICT
+
+
+class DataDirInUse(DataDirUnusable):
+    """Another instance runs on this data directory."""
+
+    code = "data_dir_in_use"
+
+
+class KeyRequired(TidegateError):
+    """Binding off loopback needs a key: set TIDEGATE_API_KEY (or TIDEGATE_AUTH=none to serve without one)."""
+
+    code, kind, exit_code = "key_required", Kind.FORBIDDEN, EXIT_WRONG_USE
+
+
+class NotRunning(TidegateError):
+    """The platform does not answer: start it with 'tidegate up'."""
+
+    code, kind = "not_running", Kind.UNAVAILABLE
+
+
+class MissingExtra(TidegateError):
+    """This command needs the platform: pip install 'tidegate[platform]'."""
+
+    code, kind = "missing_extra", Kind.UNAVAILABLE
+
+
+class RegistryUnavailable(TidegateError):
+    """The model registry does not answer."""
+
+    code, kind = "registry_unavailable", Kind.UNAVAILABLE
+
+
+class StoreUnavailable(TidegateError):
+    """The database does not answer."""
+
+    code, kind = "store_unavailable", Kind.UNAVAILABLE
+
+
+class DiskFull(TidegateError):
+    """The disk is full: nothing was changed; free some space and try again."""
+
+    code, kind = "disk_full", Kind.UNAVAILABLE
+
+
+def by_code(code: str) -> type[TidegateError]:
+    """The class with this code; `TidegateError` for a code this release does not know."""
+    return _BY_CODE.get(code, TidegateError)
+
+
+def _subclasses(cls: type[TidegateError]) -> list[type[TidegateError]]:
+    return [cls, *(deeper for sub in cls.__subclasses__() for deeper in _subclasses(sub))]
+
+
+_BY_CODE = {cls.code: cls for cls in _subclasses(TidegateError)}

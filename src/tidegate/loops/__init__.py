@@ -1,0 +1,1 @@
+"""What is repeated until the world agrees with the spec."""

@@ -1,0 +1,1 @@
+"""The replica: one process, one model version."""

@@ -1,0 +1,134 @@
+"""Typed settings, read once when a process starts and handed down. The documentation table is generated from here.
+
+No other module reads the environment (a subprocess's own hand-over variables aside).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tidegate.errors import InvalidArgument, KeyRequired
+
+GATEWAY_PORT, CONTROL_PORT = 8000, 8800
+
+
+def _setting(default: Any, env: str, doc: str) -> Any:
+    return field(default=default, metadata={"env": env, "doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a process can be told from outside. `from_env` reads the names in the metadata."""
+
+    data_dir: Path = _setting(Path("~/.tidegate"), "TIDEGATE_DATA_DIR", "Where the platform keeps its state.")
+    url: str | None = _setting(None, "TIDEGATE_URL", "Control plane the CLI and SDK talk to.")
+    api_key: str | None = _setting(None, "TIDEGATE_API_KEY", "Key clients send as 'Authorization: Bearer KEY'.")
+    auth: str = _setting("key", "TIDEGATE_AUTH", "'none' serves off loopback without a key.")
+    allowed_hosts: str = _setting(
+        "", "TIDEGATE_ALLOWED_HOSTS", "Further Host names the control plane answers to, by comma."
+    )
+    mlflow_tracking_uri: str | None = _setting(None, "MLFLOW_TRACKING_URI", "MLflow server; embedded when unset.")
+    database_url: str | None = _setting(
+        None, "DATABASE_URL", "SQLAlchemy URL of the store; SQLite in the data directory when unset."
+    )
+    upload_bytes_max: int = _setting(8 << 30, "TIDEGATE_UPLOAD_BYTES_MAX", "Largest upload, in bytes.")
+    request_bytes_max: int = _setting(
+        64 << 20, "TIDEGATE_REQUEST_BYTES_MAX", "Largest prediction request body, in bytes."
+    )
+    request_timeout_s: float = _setting(30.0, "TIDEGATE_REQUEST_TIMEOUT_S", "Deadline of a prediction, in seconds.")
+    receive_timeout_s: float = _setting(
+        10.0, "TIDEGATE_RECEIVE_TIMEOUT_S", "How long a client may take to send one request, in seconds."
+    )
+    batch_rows_max: int = _setting(64, "TIDEGATE_BATCH_ROWS_MAX", "Most rows merged into one batch.")
+    queue_rows_max: int = _setting(4096, "TIDEGATE_QUEUE_ROWS_MAX", "Most rows waiting per version before 429.")
+    journal_bytes_max: int = _setting(
+        1 << 30, "TIDEGATE_JOURNAL_BYTES_MAX", "Capture journal kept per gateway, in bytes; 0 turns it off."
+    )
+    journal_wait_ms_max: int = _setting(
+        50, "TIDEGATE_JOURNAL_WAIT_MS_MAX", "Longest a journal write may stall, in milliseconds."
+    )
+    ready_timeout_s: float = _setting(
+        120.0, "TIDEGATE_READY_TIMEOUT_S", "How long a replica may take to become ready, in seconds."
+    )
+    keep_previous_s: float = _setting(
+        600.0, "TIDEGATE_KEEP_PREVIOUS_S", "How long versions at weight 0 keep their replicas, in seconds."
+    )
+    drain_s: float = _setting(
+        5.0, "TIDEGATE_DRAIN_S", "How long a replica may finish what it has when it is stopped, in seconds."
+    )
+    starts_max: int = _setting(2, "TIDEGATE_STARTS_MAX", "Replicas that may be loading at the same time.")
+    job_workers: int = _setting(2, "TIDEGATE_JOB_WORKERS", "Jobs the embedded pool runs at the same time.")
+    log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Settings from `env` (default: the process's), with `overrides` that are not None on top.
+
+        Raises `InvalidArgument` naming the variable whose value cannot be read.
+        """
+        env = os.environ if env is None else env
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            name = item.metadata["env"]
+            if env.get(name):
+                values[item.name] = _parse(name, env[name], str(item.type))
+        values |= {key: value for key, value in overrides.items() if value is not None}
+        settings = cls(**values)
+        return cls(**{**settings.__dict__, "data_dir": Path(settings.data_dir).expanduser().absolute()})
+
+
+def _parse(name: str, text: str, type_name: str) -> Any:
+    try:
+        if type_name == "int":
+            return int(text)
+        if type_name == "float":
+            return float(text)
+    except ValueError:
+        raise InvalidArgument(f"environment variable {name}={text!r} is not a number", field=name) from None
+    return Path(text) if type_name == "Path" else text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def required_key(host: str, settings: Settings) -> str | None:
+    """The key that prediction routes on `host` ask for; None where they are open. Raises `KeyRequired`."""
+    if is_loopback(host) or settings.auth == "none":
+        return None
+    if not settings.api_key:
+        raise KeyRequired(
+            f"refusing to bind {host} without a key: set TIDEGATE_API_KEY, or TIDEGATE_AUTH=none to serve without one, "
+            "or bind 127.0.0.1"
+        )
+    return settings.api_key
+
+
+SOCKET_PATH_BYTES_MAX = 100
+"""Unix socket paths end at 108 bytes on Linux and 104 on macOS."""
+
+
+def run_dir(data_dir: Path) -> Path:
+    """Where this platform's Unix sockets lie: in the data directory, or in a short folder when that is too deep.
+
+    Only names the folder; who creates it gives it mode 0700.
+    """
+    inside = data_dir / "run"
+    longest_name = "r-" + 32 * "x" + ".sock"
+    if len(os.fsencode(inside / longest_name)) <= SOCKET_PATH_BYTES_MAX:
+        return inside
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"tidegate-{os.getuid()}-{digest}"

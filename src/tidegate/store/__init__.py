@@ -1,0 +1,1 @@
+"""Tables and queries of the control plane: SQLite or PostgreSQL."""

@@ -1,0 +1,192 @@
+"""The tables. Each column has one writer: specs are written by services, status by loops, a claimed job by jobs.
+
+Times are seconds since the epoch (float). JSON columns hold the shapes named beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can speak of it on any database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        dict[str, Any]: JSON,
+        dict[str, str]: JSON,
+        dict[str, float]: JSON,
+        list[str]: JSON,
+        Any: JSON,
+    }
+
+
+class ModelRow(Base):
+    """A model's name and what is trusted of it."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    description: Mapped[str] = mapped_column(default="")
+    pickle_trusted: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[float]
+
+
+class VersionRow(Base):
+    """One version taken in; the registry (MLflow) gave it its number."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("model", "version"), UniqueConstraint("model", "digest"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), index=True)
+    version: Mapped[str] = mapped_column(String(20))
+    label: Mapped[str | None] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    framework: Mapped[str] = mapped_column(String(32))
+    signature: Mapped[dict[str, Any]]  # wire.signature.Signature
+    example: Mapped[Any] = mapped_column(JSON)
+    batchable: Mapped[bool] = mapped_column(default=False)
+    pickle_granted: Mapped[bool] = mapped_column(default=False)
+    validation: Mapped[dict[str, Any]]  # {"metric", "score", "min_score", "rows", "load_s", ...}
+    tags: Mapped[dict[str, str]]
+    run_id: Mapped[str | None] = mapped_column(String(64))
+    description: Mapped[str] = mapped_column(default="")
+    size_bytes: Mapped[int]
+    created_at: Mapped[float]
+
+
+class EndpointRow(Base):
+    """The spec of an endpoint (written by services) and its status (written by loops/reconcile)."""
+
+    __tablename__ = "endpoints"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), index=True)
+    salt: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[float]
+    # spec
+    traffic: Mapped[dict[str, float]]  # version number -> percent; adds up to 100
+    replicas: Mapped[int]  # per version
+    revision: Mapped[int]  # of the newest history entry
+    deleted_at: Mapped[float | None]
+    # status
+    status: Mapped[str] = mapped_column(String(16), default="deploying")
+    reason: Mapped[str] = mapped_column(default="")
+    routed: Mapped[dict[str, float]]  # version number -> percent, as gateways have it
+    observed_revision: Mapped[int] = mapped_column(default=0)
+
+    history: Mapped[list[HistoryRow]] = relationship(order_by="HistoryRow.revision", cascade="all, delete-orphan")
+    variants: Mapped[list[VariantRow]] = relationship(cascade="all, delete-orphan")
+
+
+class VariantRow(Base):
+    """Status of one version of an endpoint (written by loops/reconcile alone). Weights are in the endpoint's spec."""
+
+    __tablename__ = "variants"
+    __table_args__ = (UniqueConstraint("endpoint", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), index=True)
+    version: Mapped[str] = mapped_column(String(20))
+    status: Mapped[str] = mapped_column(String(16), default="starting")
+    reason: Mapped[str] = mapped_column(default="")
+    idle_since: Mapped[float | None]  # at weight 0 since then
+    attempts: Mapped[int] = mapped_column(default=0)  # failed starts in a row
+    restarts: Mapped[int] = mapped_column(default=0)
+    retry_at: Mapped[float | None]  # back-off: no start before
+    quarantined_revision: Mapped[int | None]  # gave up at this revision of the endpoint; a newer one tries again
+
+
+class ReplicaRow(Base):
+    """One replica that runs or should (written by loops/reconcile alone)."""
+
+    __tablename__ = "replicas"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    endpoint: Mapped[str] = mapped_column(String(63), index=True)
+    model: Mapped[str] = mapped_column(String(63))
+    version: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(16))  # starting, ready, unready, draining, stopping
+    reason: Mapped[str] = mapped_column(default="")
+    backend: Mapped[str] = mapped_column(String(32))
+    handle: Mapped[dict[str, Any]]  # core.ports.Handle.data; {} until it is started
+    address: Mapped[str | None]
+    created_at: Mapped[float]
+    ready_at: Mapped[float | None]
+    stopping_at: Mapped[float | None]
+    host: Mapped[str] = mapped_column(String(255), default="")
+
+
+class HistoryRow(Base):
+    """One change of an endpoint's spec."""
+
+    __tablename__ = "history"
+    __table_args__ = (UniqueConstraint("endpoint", "revision"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), index=True)
+    revision: Mapped[int]
+    at: Mapped[float]
+    action: Mapped[str] = mapped_column(String(16))  # deploy, traffic, promote, rollback, scale
+    actor: Mapped[str] = mapped_column(String(64), default="")
+    traffic: Mapped[dict[str, float]]
+    replicas: Mapped[int]
+    restores: Mapped[int | None]
+
+
+class JobRow(Base):
+    """A job: queued by a service in the transaction that needs it, written by jobs alone once claimed."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_state_created", "state", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(128), index=True)
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    progress: Mapped[float] = mapped_column(default=0.0)
+    message: Mapped[str] = mapped_column(default="")
+    log: Mapped[list[str]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    attempts: Mapped[int] = mapped_column(default=0)
+    claimed_by: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[float | None]
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+
+
+class UploadRow(Base):
+    """Bytes handed in and not yet used; the file lies in DATA/uploads under the id."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float]
+    expires_at: Mapped[float] = mapped_column(index=True)
+
+
+class SnapshotRow(Base):
+    """The newest routing snapshot (one row, id 1; written by loops/reconcile alone)."""
+
+    __tablename__ = "snapshots"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    body: Mapped[str]  # wire.snapshot.Snapshot as JSON
+    written_at: Mapped[float]

@@ -1,0 +1,19 @@
+"""Logging for every process: one line per event on standard error, with the process's role in front."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+_FORMAT = "%(asctime)s %(levelname)-7s {role} %(name)s: %(message)s"
+
+
+def configure_logging(role: str, level: str = "info") -> None:
+    """Set up the root logger of a process; `role` is "control", "gateway", "replica" or "job"."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(_FORMAT.format(role=role)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("alembic", "mlflow", "urllib3", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,54 @@
+"""The serving manifest: all a replica needs to know about the one version it hosts.
+
+The control plane writes it when a version is registered (`DATA/versions/NAME/VERSION.json`); a replica, a rollback and
+a scale-up need it and the artifact directory, and no database, registry or network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tidegate.wire.signature import Signature
+
+Framework = Literal[
+    "sklearn", "skops", "onnx", "xgboost", "lightgbm", "catboost", "torch", "tensorflow", "python", "pyfunc"
+]
+
+
+class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One model version, ready to serve.
+
+    `package_dir` is the MLflow model directory (holds `MLmodel`), absolute, or relative to the manifest's own folder.
+    `example` is one request row as plain JSON takes it (a list, or a record for named columns); it warms the model up.
+    `batchable`: inspection showed that a batch is answered as its rows are answered one by one.
+    """
+
+    name: str
+    version: str
+    digest: str
+    package_dir: str
+    framework: Framework
+    signature: Signature
+    example: Any
+    label: str | None = None
+    batchable: bool = False
+    pickle_granted: bool = False
+    python: str | None = None
+    library_versions: dict[str, str] = {}
+
+    def package_path(self, manifest_file: Path) -> Path:
+        """The absolute package directory, given where this manifest lies."""
+        return (manifest_file.parent / self.package_dir).resolve()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Decode a manifest file; raises `OSError` or `msgspec.DecodeError`."""
+    return msgspec.json.decode(path.read_bytes(), type=Manifest)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as indented JSON, for a person to read too."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

@@ -1,0 +1,255 @@
+"""The REST shapes of the control plane: plain dataclasses that the API serves and the client decodes.
+
+One definition for both sides; OpenAPI is generated from them. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+VersionStatus = Literal["ready", "deleted"]
+EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
+VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
+JobState = Literal["queued", "running", "succeeded", "failed"]
+JobKind = Literal["register"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a model. `accelerated` names the faster form served, None where it is the original."""
+
+    version: str
+    label: str | None
+    digest: str
+    status: VersionStatus
+    score: float | None
+    accelerated: str | None
+    tags: dict[str, str]
+    metric: str | None = None
+    framework: str = ""
+    description: str = ""
+    run_id: str | None = None
+    aliases: list[str] = field(default_factory=list)
+    pickle_granted: bool = False
+    size_bytes: int = 0
+    created_at: float = 0.0
+    signature: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    example: Any = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and its versions, newest first."""
+
+    name: str
+    versions: list[Version]
+    description: str = ""
+    pickle_trusted: bool = False
+
+
+@dataclass(frozen=True)
+class ReplicaCount:
+    """Replicas wanted and replicas that answer."""
+
+    desired: int
+    ready: int
+
+
+@dataclass(frozen=True)
+class VariantView:
+    """One version of an endpoint. `weight` is percent of traffic as it is routed now."""
+
+    version: str
+    weight: float
+    status: VariantStatus
+    reason: str
+    replicas: ReplicaCount
+    label: str | None = None
+    target_weight: float = 0.0
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as it is now: `traffic` is what gateways route, `target` what was asked for last."""
+
+    name: str
+    url: str
+    status: EndpointStatus
+    reason: str
+    traffic: dict[str, float]
+    variants: list[VariantView]
+    target: dict[str, float] = field(default_factory=dict)
+    model: str = ""
+    revision: int = 0
+    example: Any = None
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One change of an endpoint. `restores` is the revision a rollback re-applied."""
+
+    revision: int
+    at: float
+    action: str
+    traffic: dict[str, float]
+    actor: str = ""
+    restores: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of heavy work. `progress` goes from 0 to 1; `result` and `error` are there once it has ended."""
+
+    id: str
+    kind: JobKind
+    state: JobState
+    progress: float
+    message: str
+    subject: str
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    attempts: int = 0
+    log: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Bytes handed in; name the id in a later request within `expires_at`."""
+
+    id: str
+    size_bytes: int
+    sha256: str
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a version must pass. `validation_upload` is a CSV or Parquet file (`validation_filename` tells which)."""
+
+    validation_upload: str | None = None
+    validation_filename: str | None = None
+    target: str | None = None
+    metric: str | None = None
+    min_score: float | None = None
+    timeout_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class RegisterRequest:
+    """Register a version from an upload (file, or tar archive of a directory) or from an MLflow URI of this registry.
+
+    Exactly one of `upload` and `uri`. `filename` is the model file's (or directory's) own name; `archive` says that the
+    upload is an uncompressed tar of a directory. `code_upload` is a tar of the folder whose modules the model needs.
+    """
+
+    upload: str | None = None
+    filename: str | None = None
+    archive: bool = False
+    uri: str | None = None
+    gate: Gate = field(default_factory=Gate)
+    label: str | None = None
+    run_id: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+    allow_pickle: bool = False
+    code_upload: str | None = None
+    requirements: str | None = None
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """Give a version all of an endpoint's traffic once it is ready. `version` is a number, a label or `@alias`;
+    None is the newest. `replicas` None keeps what the endpoint has (1 for a new one).
+    """
+
+    model: str
+    version: str | None = None
+    replicas: int | None = None
+
+
+@dataclass(frozen=True)
+class TrafficRequest:
+    """Percent of traffic by version (number or label); adds up to 100."""
+
+    traffic: dict[str, float]
+    action: str = "traffic"
+
+
+@dataclass(frozen=True)
+class RollbackRequest:
+    """Re-apply the change before the current one, or the one with revision `to`."""
+
+    to: int | None = None
+
+
+@dataclass(frozen=True)
+class ScaleRequest:
+    """Replicas per version."""
+
+    replicas: int
+
+
+@dataclass(frozen=True)
+class TrustRequest:
+    """Whether versions of this model may load pickles without a grant of their own."""
+
+    pickle: bool
+
+
+@dataclass(frozen=True)
+class AliasRequest:
+    """Point an alias of the registry at a version."""
+
+    version: str
+
+
+@dataclass(frozen=True)
+class GatewayView:
+    """One gateway process. `revision` is the routing snapshot it last took, None when it does not answer."""
+
+    id: str
+    url: str
+    pid: int | None
+    revision: int | None
+    status: Literal["starting", "ready", "down"]
+
+
+@dataclass(frozen=True)
+class LogLines:
+    """The last lines of a replica's log."""
+
+    replica: str
+    version: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The platform at a glance."""
+
+    version: str
+    data_dir: str
+    started_at: float
+    gateway_url: str
+    gateways: list[GatewayView]
+    endpoints: list[Endpoint]
+    models: int
+    jobs: dict[str, int]
+    revision: int
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """Every failure: what was wrong, where, and what to do."""
+
+    error: str
+    code: str
+    details: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,71 @@
+"""A model's signature: what goes in and what comes out, in V2 datatypes.
+
+Written once by the inspection of a model, read by every codec, by the gateway and by the console.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+InputKind = Literal["matrix", "columns", "tensors"]
+Scalar = str | int | float | bool
+
+MATRIX_INPUT = "input"
+PREDICTION, PROBABILITIES = "prediction", "probabilities"
+MISSING_SUFFIX = "__missing"
+
+
+class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One input or output. `shape` includes the row axis first; -1 means any length."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    nullable: bool = False
+
+
+class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Inputs and outputs of one model version.
+
+    `kind` says how the model takes its input:
+    - `matrix`: one 2-D numeric tensor named `input`, shape (-1, n_features); columns may have no names;
+    - `columns`: a data frame; one 1-D `TensorSpec` (shape (-1,)) per named column, in training order;
+    - `tensors`: named tensors of any rank, as the model itself names them (ONNX, SavedModel).
+    `classes` are a classifier's labels in the order of the `probabilities` columns.
+    """
+
+    kind: InputKind
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    classes: tuple[Scalar, ...] | None = None
+
+    @property
+    def n_features(self) -> int | None:
+        """Values in one row of plain JSON; None for `tensors` of other shapes than one 2-D input."""
+        if self.kind == "columns":
+            return len(self.inputs)
+        if len(self.inputs) == 1 and len(self.inputs[0].shape) == 2 and self.inputs[0].shape[1] >= 0:
+            return self.inputs[0].shape[1]
+        return None
+
+    @property
+    def packed_datatype(self) -> str | None:
+        """The one datatype all columns share when a row may travel as one 2-D tensor, else None.
+
+        A `matrix` always may; `columns` may when every column has the same numeric type and none is nullable
+        (a float column that takes missing values as NaN still may).
+        """
+        if self.kind == "tensors":
+            single = len(self.inputs) == 1 and len(self.inputs[0].shape) == 2
+            return self.inputs[0].datatype if single and self.inputs[0].datatype != "BYTES" else None
+        types = {spec.datatype for spec in self.inputs}
+        if len(types) != 1:
+            return None
+        datatype = types.pop()
+        if datatype in ("BYTES", "BOOL"):
+            return None
+        if any(spec.nullable for spec in self.inputs) and not datatype.startswith("FP"):
+            return None
+        return datatype

@@ -1,0 +1,64 @@
+"""The routing snapshot: everything a gateway needs to route, taken whole or not at all.
+
+Written by the control plane's reconcile loop, fetched by gateways, kept by each on disk as its last good one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tidegate.wire.signature import Signature
+
+SCHEMA = 1
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One ready replica. `address` is `unix:/absolute/path.sock` or `tcp:host:port`."""
+
+    id: str
+    address: str
+
+
+class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One running version of an endpoint. `weight` is percent of unpinned traffic, 0 to 100 (0: only pinned calls)."""
+
+    name: str
+    version: str
+    weight: float
+    model: str
+    digest: str
+    signature: Signature
+    example: Any
+    targets: tuple[Target, ...]
+    label: str | None = None
+    batchable: bool = False
+
+
+class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One address that clients call. The weights of its variants add up to 100 when any is ready."""
+
+    name: str
+    salt: str
+    variants: tuple[Variant, ...]
+    reason: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Revision grows by one with each change. `key_hashes` are hex SHA-256 of the API keys in force, never keys."""
+
+    revision: int
+    endpoints: tuple[Endpoint, ...]
+    key_hashes: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """JSON bytes."""
+    return msgspec.json.encode(snapshot)
+
+
+def decode_snapshot(data: bytes) -> Snapshot:
+    """From JSON bytes; raises `msgspec.DecodeError` for anything else."""
+    return msgspec.json.decode(data, type=Snapshot)
