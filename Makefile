@@ -1,0 +1,78 @@
+# One short command for each habit: `make help` lists them. Each sets up what it needs, once.
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+STAMPS := $(VENV)/.stamps
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test lint format types contracts docs docs-generate bench clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  ARGS=... is passed on: make demo ARGS=--exit, make test ARGS='-k gateway -x'"
+	@echo "  PYTHON=... chooses the interpreter (3.11 or newer), VENV=... the folder of the environment"
+
+install: $(STAMPS)/platform ## Install Tidegate with its platform into .venv
+
+demo: $(STAMPS)/platform ## The whole path in a minute: train, register, deploy, predict, shift, roll back
+	@$(BIN)/tidegate demo $(ARGS)
+
+dev: $(STAMPS)/dev ## Install everything that development needs
+
+test: $(STAMPS)/dev ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMPS)/dev ## Check style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMPS)/dev ## Put the code into the house's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(STAMPS)/dev ## Check types
+	@$(BIN)/mypy
+
+contracts: $(STAMPS)/dev ## Check that the layers keep their contracts
+	@$(BIN)/lint-imports
+
+docs: $(STAMPS)/docs ## Build the documentation into site/ (ARGS=--serve shows it while you write)
+	@$(BIN)/python scripts/generate_docs.py --check
+	@if [ "$(ARGS)" = "--serve" ]; then $(BIN)/mkdocs serve; else $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"; fi
+
+docs-generate: $(STAMPS)/dev ## Write the generated reference pages anew
+	@$(BIN)/python scripts/generate_docs.py
+
+bench: $(STAMPS)/dev ## Run the benchmarks (five minutes of twenty models, then the comparison with peers)
+	@$(BIN)/python benchmarks/twenty_models.py
+	@$(BIN)/python benchmarks/serving.py
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- set-up: a stamp for each step, made anew when pyproject.toml changes ------------------------------------------
+
+$(STAMPS)/venv: scripts/make_venv.sh
+	@sh scripts/make_venv.sh "$(PYTHON)" "$(VENV)"
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/platform: $(STAMPS)/venv pyproject.toml
+	@echo "Installing Tidegate with its platform into $(VENV) (a minute or two, once) ..."
+	@$(PIP) --editable '.[platform,onnx]'
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
+	@echo "Installing Tidegate and what its development needs into $(VENV) (some minutes, once) ..."
+	@$(PIP) --editable '.[platform,onnx,xgboost,lightgbm]' --group dev
+	@touch $(STAMPS)/platform $@
+
+$(STAMPS)/docs: $(STAMPS)/dev
+	@echo "Installing what the documentation needs into $(VENV) ..."
+	@$(PIP) --group docs
+	@touch $@
