@@ -27,6 +27,7 @@ class Base(DeclarativeBase):
         dict[str, str]: JSON,
         dict[str, float]: JSON,
         list[str]: JSON,
+        list[float]: JSON,
         Any: JSON,
     }
 
@@ -105,6 +106,7 @@ class VariantRow(Base):
     attempts: Mapped[int] = mapped_column(default=0)  # failed starts in a row
     restarts: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[float | None]  # back-off: no start before
+    crashes: Mapped[list[float]] = mapped_column(default=list)  # when replicas that had been ready died, of late
     quarantined_revision: Mapped[int | None]  # gave up at this revision of the endpoint; a newer one tries again
 
 
@@ -125,6 +127,9 @@ class ReplicaRow(Base):
     created_at: Mapped[float]
     ready_at: Mapped[float | None]
     stopping_at: Mapped[float | None]
+    unready_since: Mapped[float | None]  # alive, but does not answer since then
+    draining_at: Mapped[float | None]  # left the routing snapshot then, with its revision below
+    drain_revision: Mapped[int | None]
     host: Mapped[str] = mapped_column(String(255), default="")
 
 
