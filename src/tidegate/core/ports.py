@@ -82,7 +82,10 @@ class ReplicaSpec:
 
 @dataclass(frozen=True)
 class Handle:
-    """What an engine needs to find a replica again after a restart: opaque to all but its backend, JSON-able."""
+    """What an engine needs to find a replica again after a restart: opaque to all but its backend, JSON-able.
+
+    One key is common to all: `data["replica"]` is the id the replica was started under.
+    """
 
     backend: str
     data: dict[str, str | int | float]
@@ -108,9 +111,12 @@ class Backend(Protocol):
         """Start the process; raises `TidegateError` when that is impossible (no disk, no interpreter)."""
 
     def observe(self, handles: Sequence[Handle]) -> list[Observation]:
-        """One observation per handle, in order, within a bounded time."""
+        """One observation per handle, in order, within a bounded time; of a dead one with the last lines of its log.
 
-    def stop(self, handle: Handle, grace_s: float) -> None:
+        What a dead replica left behind (a socket) is removed.
+        """
+
+    def stop(self, handle: Handle) -> None:
         """Ask it to finish what it has and end; returns at once. Stopping what is gone is no error."""
 
     def kill(self, handle: Handle) -> None:

@@ -102,6 +102,7 @@ class VariantRow(Base):
     version: Mapped[str] = mapped_column(String(20))
     status: Mapped[str] = mapped_column(String(16), default="starting")
     reason: Mapped[str] = mapped_column(default="")
+    cause: Mapped[str] = mapped_column(default="")  # how its last replica that failed did fail
     idle_since: Mapped[float | None]  # at weight 0 since then
     attempts: Mapped[int] = mapped_column(default=0)  # failed starts in a row
     restarts: Mapped[int] = mapped_column(default=0)
