@@ -1,0 +1,151 @@
+"""From what a user has in hand to a RegisterRequest: checks it, uploads its files. Called by `Client.register`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypedDict
+
+from tidegate.client.files import Payload, code_payload, payload_of
+from tidegate.client.models import save_model
+from tidegate.core.names import check_label, check_name
+from tidegate.errors import InvalidArgument
+from tidegate.wire.rest import Gate, RegisterRequest, Upload
+
+MLFLOW_SCHEMES = ("models:/", "runs:/")
+TABLE_SUFFIXES = (".csv", ".parquet")
+
+StrPath = str | PathLike[str]
+
+
+class RegisterOptions(TypedDict, total=False):
+    """What `Client.register` takes beside the model and its name; all of it optional.
+
+    - `validation_data`: a CSV or Parquet file, or a data frame, scored before the version is taken in;
+    - `target`: its column with the truth; `metric`: accuracy for classifiers and r2 for regressors when not given;
+    - `min_score`: the version is refused below it (0.8 when data is given);
+    - `label`: a name for the version, like v1.0.0; `run_id`: the MLflow run it comes from; `tags`; `description`;
+    - `allow_pickle`: grant this version that loading it runs code from its file;
+    - `code`: the folder (or `.py` file) with modules it needs; `requirements`: a requirements file, or a list of lines;
+    - `gate_timeout_s`: how long loading and scoring may take.
+    """
+
+    validation_data: Any
+    target: str | None
+    metric: str | None
+    min_score: float | None
+    label: str | None
+    run_id: str | None
+    tags: Mapping[str, str] | None
+    description: str
+    allow_pickle: bool
+    code: StrPath | None
+    requirements: StrPath | Sequence[str] | None
+    gate_timeout_s: float | None
+
+
+def register_request(
+    model: Any, name: str, options: RegisterOptions, upload: Callable[[Payload], Upload]
+) -> RegisterRequest:
+    """Upload what `model` and `options` name and return the request for it.
+
+    Everything that can be wrong on this side is looked at before the first byte is sent; raises `InvalidArgument`.
+    """
+    check_name(name, "model")
+    if label := options.get("label"):
+        check_label(label)
+    with tempfile.TemporaryDirectory(prefix="tidegate-register-") as scratch:
+        source = _source(model, Path(scratch), bool(options.get("allow_pickle")))
+        table = _validation_table(options, Path(scratch))
+        folder = options.get("code")
+        code = code_payload(Path(folder)) if folder else None
+        requirements = _requirements_text(options.get("requirements"))
+        uploaded = upload(source) if isinstance(source, Payload) else None
+        return RegisterRequest(
+            upload=uploaded.id if uploaded else None,
+            filename=source.name if isinstance(source, Payload) else None,
+            archive=isinstance(source, Payload) and source.archive,
+            uri=source if isinstance(source, str) else None,
+            gate=_gate(options, table, upload),
+            label=options.get("label"),
+            run_id=options.get("run_id"),
+            tags=dict(options.get("tags") or {}),
+            description=options.get("description") or "",
+            allow_pickle=bool(options.get("allow_pickle")),
+            code_upload=upload(code).id if code else None,
+            requirements=requirements,
+        )
+
+
+def is_uri(model: Any) -> bool:
+    """Whether this names something in the registry rather than a file."""
+    return isinstance(model, str) and model.startswith(MLFLOW_SCHEMES)
+
+
+def _source(model: Any, scratch: Path, allow_pickle: bool) -> Payload | str:
+    if is_uri(model):
+        return str(model)
+    if isinstance(model, str | PathLike):
+        return payload_of(Path(model))
+    return payload_of(save_model(model, scratch, allow_pickle))
+
+
+def _validation_table(options: RegisterOptions, scratch: Path) -> Payload | None:
+    data = options.get("validation_data")
+    if data is None:
+        for name in ("target", "metric", "min_score"):
+            if options.get(name) is not None:
+                raise InvalidArgument(f"{name} is given without validation data to apply it to", field=name)
+        return None
+    if not options.get("target"):
+        raise InvalidArgument("validation data is given without its target: name the column to predict", field="target")
+    if not isinstance(data, str | PathLike):
+        return payload_of(_saved_frame(data, scratch))
+    path = Path(data)
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise InvalidArgument(f"validation data {path} is neither .csv nor .parquet", field="validation_data")
+    return payload_of(path)
+
+
+def _saved_frame(data: Any, scratch: Path) -> Path:
+    if not hasattr(data, "to_csv") or not hasattr(data, "columns"):
+        raise InvalidArgument(
+            f"validation data is a {type(data).__name__}: give a CSV or Parquet file or a data frame",
+            field="validation_data",
+        )
+    # Parquet keeps the column types, which CSV leaves to be guessed.
+    if find_spec("pyarrow") and all(isinstance(name, str) for name in data.columns):
+        data.to_parquet(scratch / "validation.parquet", index=False)
+        return scratch / "validation.parquet"
+    data.to_csv(scratch / "validation.csv", index=False)
+    return scratch / "validation.csv"
+
+
+def _gate(options: RegisterOptions, table: Payload | None, upload: Callable[[Payload], Upload]) -> Gate:
+    given: dict[str, Any] = {}
+    if options.get("gate_timeout_s") is not None:
+        given["timeout_s"] = options["gate_timeout_s"]
+    if table is None:
+        return Gate(**given)
+    return Gate(
+        validation_upload=upload(table).id,
+        validation_filename=table.name,
+        target=options.get("target"),
+        metric=options.get("metric"),
+        min_score=options.get("min_score"),
+        **given,
+    )
+
+
+def _requirements_text(given: StrPath | Sequence[str] | None) -> str | None:
+    if given is None or given == "":
+        return None
+    if not isinstance(given, str | PathLike):
+        return "".join(f"{line}\n" for line in given)
+    try:
+        return Path(given).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"cannot read requirements file {given}: {error}", field="requirements") from None
