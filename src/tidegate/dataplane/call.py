@@ -1,0 +1,257 @@
+"""A prediction on its way through a process: calls, batches, outputs, and the ports between edge, batcher and target.
+
+A `Call` is made by an edge (one request of one protocol) and answered exactly once. A `Batch` is what one target
+computes at a time. Nothing here does I/O; everything runs on the event loop's thread and needs no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tidegate.errors import Kind, TidegateError
+from tidegate.wire.signature import MATRIX_INPUT, PREDICTION, PROBABILITIES, Scalar
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.destination import Destination
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+"""Arrays by tensor name, row axis first. BYTES tensors are object arrays of `str` (or `bytes` that are no UTF-8)."""
+
+
+class TargetLost(TidegateError):
+    """The replica went away before it answered."""
+
+    code, kind = "target_lost", Kind.UNAVAILABLE
+
+
+class ModelFailed(TidegateError):
+    """The model raised an error while it predicted."""
+
+    code, kind = "model_failed", Kind.INTERNAL
+
+
+class Outputs:
+    """A batch's answer: tensors by name, row axis first; lists that many encoders need are made once, on demand."""
+
+    __slots__ = ("_lists", "tensors")
+
+    def __init__(self, tensors: Tensors) -> None:
+        self.tensors = tensors
+        self._lists: dict[str, list[Any]] = {}
+
+    def as_list(self, name: str) -> list[Any]:
+        """All rows of one tensor as nested Python lists."""
+        rows = self._lists.get(name)
+        if rows is None:
+            rows = self._lists[name] = self.tensors[name].tolist()
+        return rows
+
+    @property
+    def prediction_name(self) -> str:
+        """The tensor that answers the question: `prediction`, or the first one of a model that names its own."""
+        return PREDICTION if PREDICTION in self.tensors else next(iter(self.tensors))
+
+    def confidences(self) -> list[float] | None:
+        """The highest class probability of each row; None for a model without probabilities."""
+        found = self._lists.get("\0confidence")
+        if found is None:
+            probabilities = self.tensors.get(PROBABILITIES)
+            if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] == 0:
+                return None
+            found = self._lists["\0confidence"] = probabilities.max(axis=1).tolist()
+        return found
+
+
+class Sink(Protocol):
+    """Where a call's answer goes: the connection it came from, or a future in a test."""
+
+    def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
+        """The call's rows are `first_row` to `first_row + call.rows` of `outputs`."""
+
+    def fail(self, call: Call, error: TidegateError) -> None:
+        """The call has no answer, and why."""
+
+
+class Call:
+    """One request: its rows (either packed, or tensors), who asked, until when, and where the answer goes.
+
+    `packed` holds whole rows for a signature whose rows travel as one 2-D tensor: a list of lists of numbers, or a 2-D
+    array. `tensors` holds everything else. Exactly one of the two is set.
+    """
+
+    __slots__ = (
+        "alone",
+        "attempts",
+        "deadline_s",
+        "destination",
+        "done",
+        "packed",
+        "pinned",
+        "request_id",
+        "rows",
+        "sink",
+        "started_s",
+        "tensors",
+        "unit",
+        "wanted",
+    )
+
+    def __init__(self, sink: Sink, destination: Destination, request_id: str, rows: int) -> None:
+        self.sink = sink
+        self.destination = destination
+        self.request_id = request_id
+        self.rows = rows
+        self.packed: list[Any] | np.ndarray[Any, Any] | None = None
+        self.tensors: Tensors | None = None
+        self.wanted: frozenset[str] | None = None
+        self.unit: str | None = None
+        self.pinned = False
+        self.started_s = 0.0
+        self.deadline_s = 0.0
+        self.attempts = 0
+        self.alone = False
+        self.done = False
+
+    def answer(self, outputs: Outputs, first_row: int) -> None:
+        """Hand the answer over; a call that was cancelled or timed out meanwhile stays as it is."""
+        if not self.done:
+            self.done = True
+            self.sink.answer(self, outputs, first_row)
+
+    def fail(self, error: TidegateError) -> None:
+        """Hand the failure over, unless the call is done."""
+        if not self.done:
+            self.done = True
+            self.sink.fail(self, error)
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more: drop it before it is computed, if that is still possible."""
+        self.done = True
+
+
+class Batch:
+    """Calls that one target computes together. `inputs` is built once, when the batch is sent."""
+
+    __slots__ = ("calls", "destination", "inputs", "released", "rows", "sent_s", "wanted")
+
+    def __init__(self, destination: Destination, calls: list[Call], rows: int) -> None:
+        self.destination = destination
+        self.calls = calls
+        self.rows = rows
+        self.sent_s = 0.0
+        self.released = ""
+        self.wanted = _union([call.wanted for call in calls])
+        self.inputs: Tensors = _merge(calls, destination)
+
+
+def _union(wanted: list[frozenset[str] | None]) -> frozenset[str] | None:
+    first = wanted[0]
+    if len(wanted) == 1 or first is None or any(one is None for one in wanted):
+        return first if len(wanted) == 1 else None
+    return frozenset().union(*(one for one in wanted if one is not None))
+
+
+def _merge(calls: list[Call], destination: Destination) -> Tensors:
+    if calls[0].packed is not None:
+        return {destination.packed_name: _merge_packed(calls, destination.packed_dtype)}
+    if len(calls) == 1:
+        return calls[0].tensors or {}
+    first = calls[0].tensors or {}
+    return {name: np.concatenate([call.tensors[name] for call in calls if call.tensors]) for name in first}
+
+
+def _merge_packed(calls: list[Call], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if all(type(call.packed) is list for call in calls):
+        rows: list[Any] = []
+        for call in calls:
+            rows += call.packed  # type: ignore[arg-type]  # all are lists: checked above
+        return np.array(rows, dtype=dtype)
+    return np.concatenate([np.asarray(call.packed, dtype=dtype) for call in calls])
+
+
+Done = Callable[["Target", Batch, "Outputs | TidegateError"], None]
+
+
+class Target(Protocol):
+    """One thing that computes one batch at a time: a model in this process, or a connection to a replica."""
+
+    id: str
+
+    def send(self, batch: Batch, done: Done) -> None:
+        """Compute the batch; call `done` exactly once, on the loop's thread, not before `send` returned.
+
+        A target that died answers `TargetLost`, a model that raised `ModelFailed` or `UnfitInput`.
+        """
+
+
+class Observer(Protocol):
+    """Who wants to know what happened: metrics, and on the gateway the capture journal."""
+
+    def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
+        """A batch was computed; called before any of its answers leaves. `now_s` is monotonic."""
+
+    def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
+        """A call that had a destination ended without an answer."""
+
+    def refused(self, endpoint: str, error: TidegateError) -> None:
+        """A request to a known endpoint was refused before it became a call."""
+
+
+class Service(Protocol):
+    """One name that clients call: an endpoint on the gateway, the model on a replica."""
+
+    name: str
+
+    def choose(self, request_id: str, unit: str | None) -> Destination:
+        """The version that answers an unpinned request; raises `NoReadyReplica`."""
+
+    def pinned(self, version: str) -> Destination:
+        """The running version with this number or label; raises `UnknownVersion` that lists those that run."""
+
+    def destinations(self) -> list[Destination]:
+        """All running versions, the one with the most traffic first."""
+
+
+class Directory(Protocol):
+    """Everything served by this process."""
+
+    def services(self) -> Mapping[str, Service]:
+        """By name."""
+
+    def only(self) -> Service | None:
+        """The one service of a replica; None on a gateway, where every path names its endpoint."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the data plane, from the settings."""
+
+    batch_rows_max: int = 64
+    queue_rows_max: int = 4096
+    body_bytes_max: int = 64 << 20
+    json_bytes_max: int = 8 << 20
+    timeout_s: float = 30.0
+    receive_timeout_s: float = 10.0
+    idle_timeout_s: float = 75.0
+
+
+__all__ = [
+    "MATRIX_INPUT",
+    "Batch",
+    "Call",
+    "Directory",
+    "Limits",
+    "ModelFailed",
+    "Observer",
+    "Outputs",
+    "Scalar",
+    "Service",
+    "Sink",
+    "Target",
+    "TargetLost",
+    "Tensors",
+]

@@ -1,0 +1,59 @@
+"""One running model version as the data plane sees it: identity, signature, and the batcher in front of its targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tidegate.dataplane.batcher import Batcher
+from tidegate.dataplane.tensors import dtype_of
+from tidegate.wire.signature import MATRIX_INPUT, Signature
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Names of a destination. On a replica `endpoint` is the model's name."""
+
+    endpoint: str
+    model: str
+    version: str
+    variant: str
+    label: str | None = None
+
+
+class Destination:
+    """A version and its batcher, with what the hot path needs worked out once."""
+
+    __slots__ = (
+        "batcher",
+        "example",
+        "head",
+        "identity",
+        "n_features",
+        "packed_dtype",
+        "packed_name",
+        "signature",
+        "takes_floats",
+    )
+
+    def __init__(self, identity: Identity, signature: Signature, example: Any, batcher: Batcher) -> None:
+        self.identity = identity
+        self.signature = signature
+        self.example = example
+        self.batcher = batcher
+        self.n_features = signature.n_features
+        datatype = signature.packed_datatype
+        self.packed_dtype: np.dtype[Any] = dtype_of(datatype or "FP64")
+        self.packed_name = signature.inputs[0].name if signature.kind == "tensors" else MATRIX_INPUT
+        self.takes_floats = datatype in ("FP32", "FP64") and self.n_features is not None
+        self.head = _response_head(identity)
+
+
+def _response_head(identity: Identity) -> bytes:
+    """The constant headers of an answer by this version, up to the value of the request id."""
+    return (
+        f"x-tidegate-endpoint: {identity.endpoint}\r\nx-tidegate-version: {identity.version}\r\n"
+        f"x-tidegate-variant: {identity.variant}\r\nx-request-id: "
+    ).encode("ascii")

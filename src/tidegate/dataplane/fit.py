@@ -1,0 +1,363 @@
+"""Makes a request's values fit a signature: Python values (plain JSON) or tensors (V2) in, a call's rows out.
+
+Nothing is cast silently: what does not fit is `UnfitInput`, naming the input, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tidegate.dataplane.tensors import Array, datatype_of, dtype_of
+from tidegate.errors import UnfitInput
+from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.call import Tensors
+    from tidegate.dataplane.destination import Destination
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a call needs of its input: `packed` or `tensors` (see `Call`), and how many rows there are."""
+
+    rows: int
+    packed: list[Any] | Array | None = None
+    tensors: Tensors | None = None
+
+
+# -- plain JSON: lists, lists of lists, records --------------------------------------------------------------------------
+
+
+def fit_values(features: Any, destination: Destination) -> tuple[Fitted, bool]:
+    """Fit plain JSON's `features`; also tells whether it was one un-nested row (a list of values or one record)."""
+    signature = destination.signature
+    if isinstance(features, dict):
+        return _fit_records([features], signature, destination), True
+    if not isinstance(features, list):
+        raise UnfitInput(f"'features' is {_type_name(features)}: send a list of values, a list of rows or records")
+    if not features:
+        raise UnfitInput(
+            "'features' is empty: send at least one row", input="features", expected="1 or more rows", got=0
+        )
+    if isinstance(features[0], dict):
+        return _fit_records(features, signature, destination), False
+    if signature.kind == "tensors" and destination.n_features is None:
+        return _fit_nested(features, signature)
+    single = not isinstance(features[0], list)
+    return _fit_rows([features] if single else features, signature, destination), single
+
+
+def _fit_rows(rows: list[Any], signature: Signature, destination: Destination) -> Fitted:
+    width = destination.n_features or 0
+    for index, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise UnfitInput(
+                f"row {index} of 'features' is {_type_name(row)}, where a list of {width} values is expected"
+            )
+        if len(row) != width:
+            raise wrong_width(index, width, len(row))
+    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    return _fit_columns(columns, _column_specs(signature, width), destination)
+
+
+def wrong_width(row: int, expected: int, got: int) -> UnfitInput:
+    """The error for a row with too few or too many values."""
+    return UnfitInput(
+        f"row {row} of 'features' has {got} values, but the model takes {expected}",
+        input="features",
+        row=row,
+        expected=expected,
+        got=got,
+    )
+
+
+def _column_specs(signature: Signature, width: int) -> list[TensorSpec]:
+    """One spec per value of a row; an unnamed matrix's columns are called by their place."""
+    if signature.kind == "columns":
+        return list(signature.inputs)
+    spec = signature.inputs[0]
+    return [TensorSpec(f"features[{index}]", spec.datatype, (-1,), spec.nullable) for index in range(width)]
+
+
+def _fit_records(records: list[Any], signature: Signature, destination: Destination) -> Fitted:
+    if signature.kind == "matrix":
+        raise UnfitInput(
+            f"the model was trained without column names: send lists of {destination.n_features} values, not records"
+        )
+    names = [spec.name for spec in signature.inputs]
+    for index, record in enumerate(records):
+        _check_names(record, names, f"row {index} of 'features'")
+    if signature.kind == "tensors":
+        return _stack_records(records, signature)
+    return _fit_columns([[record[name] for record in records] for name in names], list(signature.inputs), destination)
+
+
+def _check_names(record: Any, names: list[str], where: str) -> None:
+    if not isinstance(record, dict):
+        raise UnfitInput(f"{where} is {_type_name(record)}, where a record like the first one is expected")
+    if record.keys() == set(names):
+        return
+    missing = [name for name in names if name not in record]
+    extra = sorted(record.keys() - set(names))
+    wrong = [f"lacks {_listing(missing)}"] if missing else []
+    wrong += [f"has {_listing(extra)}, which the model does not take"] if extra else []
+    raise UnfitInput(f"{where} {' and '.join(wrong)}", input=(missing or extra)[0], expected=names, got=sorted(record))
+
+
+def _fit_columns(columns: list[list[Any]], specs: list[TensorSpec], destination: Destination) -> Fitted:
+    rows = len(columns[0]) if columns else 0
+    tensors: Tensors = {}
+    for values, spec in zip(columns, specs, strict=True):
+        tensors |= _column(values, spec)
+    return _packed_if_possible(tensors, specs, rows, destination)
+
+
+def _packed_if_possible(tensors: Tensors, specs: list[TensorSpec], rows: int, destination: Destination) -> Fitted:
+    """One 2-D array where the signature allows it: it merges and travels faster than a tensor per column."""
+    if destination.signature.packed_datatype is None:
+        return Fitted(rows, tensors=tensors)
+    packed = np.empty((rows, len(specs)), dtype=destination.packed_dtype)
+    for index, spec in enumerate(specs):
+        packed[:, index] = tensors[spec.name]
+    return Fitted(rows, packed=packed)
+
+
+def _column(values: list[Any], spec: TensorSpec) -> Tensors:
+    """One column's array, and beside it which values are missing where the datatype has no NaN to say so."""
+    missing = [value is None for value in values]
+    has_missing = any(missing)
+    if has_missing and not spec.nullable:
+        raise UnfitInput(
+            f"{spec.name!r} is null in row {missing.index(True)}, and the model takes no missing values",
+            input=spec.name,
+            row=missing.index(True),
+            expected=spec.datatype,
+            got="null",
+        )
+    array = _typed(values, spec)
+    if spec.nullable and not spec.datatype.startswith("FP"):
+        return {spec.name: array, spec.name + MISSING_SUFFIX: np.array(missing, dtype=bool)}
+    return {spec.name: array}
+
+
+def _typed(values: list[Any], spec: TensorSpec) -> Array:
+    filler, check = _RULES[_family(spec.datatype)]
+    clean = [filler if value is None else value for value in values]
+    for row, value in enumerate(clean):
+        if not check(value):
+            raise _wrong_type(spec, row, value)
+    try:
+        return np.array(clean, dtype=dtype_of(spec.datatype))
+    except (OverflowError, ValueError) as error:
+        raise UnfitInput(f"{spec.name!r}: {error} ({spec.datatype} is expected)", input=spec.name) from None
+
+
+def _family(datatype: str) -> str:
+    if datatype.startswith(("FP", "BF")):
+        return "float"
+    return "int" if datatype.startswith(("INT", "UINT")) else datatype
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or type(value) is int
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
+_RULES: dict[str, tuple[Any, Any]] = {
+    "float": (math.nan, _is_number),
+    "int": (0, _is_whole),
+    "BOOL": (False, lambda value: type(value) is bool),
+    "BYTES": ("", lambda value: type(value) is str),
+}
+
+
+def _wrong_type(spec: TensorSpec, row: int, value: Any) -> UnfitInput:
+    shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:37] + "..."
+    return UnfitInput(
+        f"{spec.name!r} is {shown} ({_type_name(value)}) in row {row}, where {spec.datatype} is expected",
+        input=spec.name,
+        row=row,
+        expected=spec.datatype,
+        got=_type_name(value),
+    )
+
+
+def _fit_nested(features: list[Any], signature: Signature) -> tuple[Fitted, bool]:
+    """One row or several of a model with one input of another rank than 2, told apart by the depth of nesting."""
+    if len(signature.inputs) != 1:
+        names = [spec.name for spec in signature.inputs]
+        raise UnfitInput(f"the model has {len(names)} inputs: send records with {_listing(names)}")
+    spec = signature.inputs[0]
+    array = _nested_array(features, spec)
+    single = array.ndim == len(spec.shape) - 1
+    if single:
+        array = array[np.newaxis]
+    check_shape(array, spec)
+    return Fitted(len(array), tensors={spec.name: array}), single
+
+
+def _stack_records(records: list[dict[str, Any]], signature: Signature) -> Fitted:
+    tensors = {}
+    for spec in signature.inputs:
+        tensors[spec.name] = _nested_array([record[spec.name] for record in records], spec)
+        check_shape(tensors[spec.name], spec)
+    return Fitted(len(records), tensors=tensors)
+
+
+def _nested_array(values: list[Any], spec: TensorSpec) -> Array:
+    boxed = np.array(values, dtype=object)
+    _, check = _RULES[_family(spec.datatype)]
+    for row, value in enumerate(boxed.ravel().tolist()):
+        if not check(value):
+            raise _wrong_type(spec, row, value)
+    return boxed.astype(dtype_of(spec.datatype))
+
+
+# -- V2: tensors -----------------------------------------------------------------------------------------------------
+
+
+def fit_tensors(tensors: Tensors, nulls: set[str], destination: Destination) -> Fitted:
+    """Fit V2 inputs. `nulls` names tensors whose JSON had nulls (held as NaN)."""
+    signature = destination.signature
+    if signature.kind == "columns":
+        return _fit_column_tensors(tensors, nulls, destination)
+    _check_tensor_names(tensors, [spec.name for spec in signature.inputs])
+    cast = {spec.name: _fit_tensor(tensors[spec.name], spec, nulls) for spec in signature.inputs}
+    rows = _common_rows(cast)
+    if signature.packed_datatype is not None and signature.kind == "matrix":
+        return Fitted(rows, packed=cast[MATRIX_INPUT])
+    if signature.packed_datatype is not None and destination.n_features is not None:
+        return Fitted(rows, packed=cast[destination.packed_name])
+    return Fitted(rows, tensors=cast)
+
+
+def _fit_column_tensors(tensors: Tensors, nulls: set[str], destination: Destination) -> Fitted:
+    specs = list(destination.signature.inputs)
+    if len(tensors) == 1:
+        (name, array), *_ = tensors.items()
+        if array.ndim == 2 and not (len(specs) == 1 and specs[0].name == name):
+            return _fit_packed_tensor(name, array, nulls, destination)
+    optional = {spec.name + MISSING_SUFFIX for spec in specs if spec.nullable}
+    _check_tensor_names(
+        {name: array for name, array in tensors.items() if name not in optional}, [s.name for s in specs]
+    )
+    cast: Tensors = {}
+    for spec in specs:
+        array = tensors[spec.name]
+        cast[spec.name] = _fit_tensor(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, spec, nulls)
+        cast |= _missing_mask(tensors, spec, len(array))
+    return _packed_if_possible(cast, specs, _common_rows(cast), destination)
+
+
+def _missing_mask(tensors: Tensors, spec: TensorSpec, rows: int) -> Tensors:
+    name = spec.name + MISSING_SUFFIX
+    if not spec.nullable or spec.datatype.startswith("FP"):
+        return {}
+    mask = tensors.get(name)
+    if mask is None:
+        return {name: np.zeros(rows, dtype=bool)}
+    if mask.dtype != np.bool_ or mask.shape != (rows,):
+        raise UnfitInput(f"input {name!r} must be BOOL of shape [{rows}]", input=name)
+    return {name: mask}
+
+
+def _fit_packed_tensor(name: str, array: Array, nulls: set[str], destination: Destination) -> Fitted:
+    specs = list(destination.signature.inputs)
+    if array.shape[1] != len(specs):
+        raise UnfitInput(
+            f"input {name!r} has {array.shape[1]} columns, but the model takes {len(specs)}",
+            input=name,
+            expected=len(specs),
+            got=array.shape[1],
+        )
+    nulls = {spec.name for spec in specs} if name in nulls else set()
+    cast: Tensors = {}
+    for index, spec in enumerate(specs):
+        cast[spec.name] = _fit_tensor(_whole(array[:, index], spec), spec, nulls)
+        cast |= _missing_mask({}, spec, len(array))
+    return _packed_if_possible(cast, specs, len(array), destination)
+
+
+def _whole(column: Array, spec: TensorSpec) -> Array:
+    """A float column of whole numbers as the integers an integer column takes: lossless, so no silent cast."""
+    if column.dtype.kind != "f" or _family(spec.datatype) != "int":
+        return column
+    if not bool(np.all(np.isfinite(column) & (column == np.floor(column)) & (np.abs(column) < 2**53))):
+        raise UnfitInput(
+            f"column {spec.name!r} takes {spec.datatype}, but not all of its values are whole", input=spec.name
+        )
+    return column.astype(dtype_of(spec.datatype))
+
+
+def _check_tensor_names(tensors: Tensors, expected: list[str]) -> None:
+    if tensors.keys() == set(expected):
+        return
+    missing = [name for name in expected if name not in tensors]
+    extra = [name for name in tensors if name not in expected]
+    wrong = ([f"missing {_listing(missing)}"] if missing else []) + ([f"unknown {_listing(extra)}"] if extra else [])
+    raise UnfitInput(
+        f"inputs do not fit the model: {', '.join(wrong)}; it takes {_listing(expected)}",
+        input=(missing or extra)[0],
+        expected=expected,
+        got=list(tensors),
+    )
+
+
+def _fit_tensor(array: Array, spec: TensorSpec, nulls: set[str]) -> Array:
+    if spec.name in nulls and not spec.nullable:
+        raise UnfitInput(f"input {spec.name!r} has null, and the model takes no missing values", input=spec.name)
+    check_shape(array, spec)
+    want = dtype_of(spec.datatype)
+    if array.dtype == want:
+        return array
+    # Widening numbers loses nothing; everything else is refused.
+    if array.dtype.kind in "iuf" and want.kind in "iuf" and np.can_cast(array.dtype, want, "safe"):
+        return array.astype(want)
+    raise UnfitInput(
+        f"input {spec.name!r} is {datatype_of(array)}, but the model takes {spec.datatype}",
+        input=spec.name,
+        expected=spec.datatype,
+        got=datatype_of(array),
+    )
+
+
+def check_shape(array: Array, spec: TensorSpec) -> None:
+    """Raise `UnfitInput` unless the array has the spec's rank and lengths (-1 fits any)."""
+    if array.ndim == len(spec.shape) and all(
+        want in (-1, got) for want, got in zip(spec.shape, array.shape, strict=True)
+    ):
+        return
+    raise UnfitInput(
+        f"input {spec.name!r} has shape {list(array.shape)}, but the model takes {list(spec.shape)} (-1 is any length)",
+        input=spec.name,
+        expected=list(spec.shape),
+        got=list(array.shape),
+    )
+
+
+def _common_rows(tensors: Tensors) -> int:
+    counts = {name: len(array) for name, array in tensors.items()}
+    if len(set(counts.values())) > 1:
+        raise UnfitInput(f"inputs disagree about the number of rows: {counts}", got=counts)
+    return next(iter(counts.values()))
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+_TYPE_NAMES = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a record"}
+
+
+def _type_name(value: Any) -> str:
+    return "null" if value is None else _TYPE_NAMES.get(type(value), type(value).__name__)
+
+
+def _listing(names: list[str], names_max: int = 6) -> str:
+    shown = ", ".join(repr(name) for name in names[:names_max])
+    return shown + (f" and {len(names) - names_max} more" if len(names) > names_max else "")

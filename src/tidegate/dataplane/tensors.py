@@ -1,0 +1,115 @@
+"""V2 datatypes and numpy dtypes, raw bytes of tensors, and BYTES elements. Pure functions."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from tidegate.errors import UnfitInput
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+DATATYPES = (*_DTYPES, "BF16")
+_LENGTH = struct.Struct("<I")
+
+Array = np.ndarray[Any, Any]
+
+
+def dtype_of(datatype: str) -> np.dtype[Any]:
+    """The in-process dtype of a V2 datatype; BF16 is held as FP32. Raises `UnfitInput` for an unknown one."""
+    if datatype == "BF16":
+        return _DTYPES["FP32"]
+    try:
+        return _DTYPES[datatype]
+    except KeyError:
+        raise UnfitInput(f"datatype {datatype!r} is none of {', '.join(DATATYPES)}") from None
+
+
+def datatype_of(array: Array) -> str:
+    """The V2 datatype of an array; strings and objects are BYTES."""
+    if array.dtype.kind in "OUS":
+        return "BYTES"
+    name = _NAMES.get(array.dtype.newbyteorder("<"))
+    if name is None:
+        raise UnfitInput(f"arrays of {array.dtype} have no V2 datatype")
+    return name
+
+
+def to_raw(array: Array, datatype: str) -> bytes:
+    """Little-endian row-major bytes; BYTES elements are a 4-byte length and the bytes."""
+    if datatype == "BYTES":
+        return b"".join(_LENGTH.pack(len(item)) + item for item in map(_as_bytes, array.ravel().tolist()))
+    if datatype == "BF16":
+        return (np.ascontiguousarray(array, dtype="<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    return array.astype(dtype_of(datatype), copy=False).tobytes()
+
+
+def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], name: str) -> Array:
+    """The array whose raw bytes these are; raises `UnfitInput` naming the tensor when the size does not fit."""
+    count = element_count(shape)
+    if datatype == "BYTES":
+        return _strings(bytes(data), count, name).reshape(shape)
+    width = 2 if datatype == "BF16" else dtype_of(datatype).itemsize
+    if len(data) != count * width:
+        raise UnfitInput(
+            f"input {name!r}: {datatype} of shape {list(shape)} is {count * width} bytes, but {len(data)} came",
+            input=name,
+        )
+    if datatype == "BF16":
+        return (np.frombuffer(data, dtype="<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+    return np.frombuffer(data, dtype=dtype_of(datatype)).reshape(shape)
+
+
+def element_count(shape: tuple[int, ...]) -> int:
+    """The product of a shape, in Python's integers, so that it cannot overflow."""
+    count = 1
+    for length in shape:
+        count *= length
+    return count
+
+
+def _as_bytes(item: Any) -> bytes:
+    return item if isinstance(item, bytes) else str(item).encode()
+
+
+def _strings(data: bytes, count: int, name: str) -> Array:
+    items = np.empty(count, dtype=object) if count * 4 <= len(data) else None
+    offset = 0
+    for index in range(count if items is not None else 0):
+        end = offset + 4
+        if end > len(data):
+            break
+        (length,) = _LENGTH.unpack_from(data, offset)
+        if end + length > len(data):
+            break
+        items[index] = _text(data[end : end + length])  # type: ignore[index]  # None only with no iteration
+        offset = end + length
+    else:
+        if items is not None and offset == len(data):
+            return items
+    raise UnfitInput(
+        f"input {name!r}: {len(data)} bytes do not hold {count} length-prefixed BYTES elements", input=name
+    )
+
+
+def _text(item: bytes) -> str | bytes:
+    try:
+        return item.decode()
+    except UnicodeDecodeError:
+        return item

@@ -1,0 +1,277 @@
+"""The Open Inference Protocol's REST bodies, JSON and binary tensors, in both directions.
+
+Used by the V2 edge, and by the gateway for its hop to a replica (`encode_request`, `decode_response`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from tidegate.dataplane.call import Tensors
+from tidegate.dataplane.tensors import Array, datatype_of, dtype_of, element_count, from_raw, to_raw
+from tidegate.errors import MalformedRequest, UnfitInput
+
+RANK_MAX = 16
+
+
+class V2Input(msgspec.Struct):
+    """One input tensor; its data stands here, or in the binary part when `binary_data_size` says so."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class V2Output(msgspec.Struct):
+    """One requested output."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class V2Request(msgspec.Struct):
+    """The JSON part of an inference request."""
+
+    inputs: list[V2Input]
+    id: str = ""
+    parameters: dict[str, Any] = {}
+    outputs: list[V2Output] | None = None
+
+
+class _ResponseTensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Response(msgspec.Struct):
+    outputs: list[_ResponseTensor]
+
+
+@dataclass(slots=True)
+class Message:
+    """A decoded request: its JSON part, its tensors, and which of them had nulls (held as NaN)."""
+
+    request: V2Request
+    tensors: Tensors
+    nulls: set[str]
+
+
+_requests = msgspec.json.Decoder(V2Request)
+_responses = msgspec.json.Decoder(_Response)
+_LIST_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "f": msgspec.json.Decoder(list[float]),
+    "i": msgspec.json.Decoder(list[int]),
+    "u": msgspec.json.Decoder(list[int]),
+    "b": msgspec.json.Decoder(list[bool]),
+    "O": msgspec.json.Decoder(list[str]),
+}
+_LEAF_TYPES: dict[str, tuple[type, ...]] = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,), "O": (str,)}
+
+
+# -- requests --------------------------------------------------------------------------------------------------------
+
+
+def decode_request(body: bytes, header_length: int | None) -> Message:
+    """Read a request body; `header_length` is `Inference-Header-Content-Length` where the request has binary tensors.
+
+    Raises `MalformedRequest` when it cannot be read and `UnfitInput` when data, shape and datatype disagree.
+    """
+    header, binary = _split(body, header_length)
+    try:
+        request = _requests.decode(header)
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(f"the request is no V2 inference request: {error}") from None
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"the request is no JSON: {error}") from None
+    if not request.inputs:
+        raise UnfitInput("the request has no inputs")
+    tensors: Tensors = {}
+    nulls: set[str] = set()
+    offset = 0
+    for item in request.inputs:
+        if item.name in tensors:
+            raise MalformedRequest(f"input {item.name!r} is given twice")
+        tensors[item.name], offset = _tensor(item, binary, offset, nulls)
+    if offset != len(binary):
+        raise MalformedRequest(f"{len(binary)} bytes of binary data came, but the inputs account for {offset}")
+    return Message(request, tensors, nulls)
+
+
+def _split(body: bytes, header_length: int | None) -> tuple[bytes | memoryview, memoryview]:
+    view = memoryview(body)
+    if header_length is None:
+        return body, view[:0]
+    if not 0 <= header_length <= len(body):
+        raise MalformedRequest(
+            f"Inference-Header-Content-Length is {header_length}, but the body has {len(body)} bytes"
+        )
+    return view[:header_length], view[header_length:]
+
+
+def _tensor(item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nulls: set[str]) -> tuple[Array, int]:
+    shape = _shape(item)
+    size = item.parameters.get("binary_data_size")
+    if size is None:
+        return _from_json(item, shape, nulls), offset
+    if type(size) is not int or size < 0 or offset + size > len(binary):
+        raise MalformedRequest(
+            f"input {item.name!r}: binary_data_size is {size!r}, but {len(binary) - offset} bytes of binary data are left"
+        )
+    if item.data:
+        raise MalformedRequest(f"input {item.name!r} has both 'data' and 'binary_data_size'")
+    return from_raw(binary[offset : offset + size], item.datatype, shape, item.name), offset + size
+
+
+def _shape(item: V2Input | _ResponseTensor) -> tuple[int, ...]:
+    if len(item.shape) > RANK_MAX or any(length < 0 for length in item.shape):
+        raise UnfitInput(
+            f"input {item.name!r}: shape {item.shape} is none: use up to {RANK_MAX} lengths, none of them negative",
+            input=item.name,
+        )
+    return tuple(item.shape)
+
+
+def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: set[str]) -> Array:
+    if not item.data:
+        raise MalformedRequest(f"input {item.name!r} has no 'data'")
+    if item.datatype in ("FP16", "BF16"):
+        raise UnfitInput(f"input {item.name!r}: {item.datatype} comes as binary data only", input=item.name)
+    dtype = dtype_of(item.datatype)
+    try:
+        values = _LIST_DECODERS[dtype.kind].decode(item.data)
+    except msgspec.DecodeError:
+        values = _flatten(item, shape, dtype.kind, nulls)
+    if len(values) != element_count(shape):
+        raise UnfitInput(
+            f"input {item.name!r}: shape {list(shape)} is {element_count(shape)} values, but {len(values)} came",
+            input=item.name,
+            expected=element_count(shape),
+            got=len(values),
+        )
+    return _array(values, dtype, item).reshape(shape)
+
+
+def _array(values: list[Any], dtype: np.dtype[Any], item: V2Input | _ResponseTensor) -> Array:
+    try:
+        if dtype.kind == "O":
+            array = np.empty(len(values), dtype=object)
+            array[:] = values
+            return array
+        return np.array(values, dtype=dtype)
+    except (OverflowError, ValueError) as error:
+        raise UnfitInput(f"input {item.name!r}: {error} ({item.datatype} is expected)", input=item.name) from None
+
+
+def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str, nulls: set[str]) -> list[Any]:
+    """Nested data, and floats with nulls: the slow way, with a message that says where."""
+    try:
+        nested = msgspec.json.decode(item.data)
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"input {item.name!r}: 'data' is no JSON: {error}") from None
+    boxed = np.array(nested, dtype=object)
+    if boxed.ndim > 1 and boxed.shape != shape:
+        raise UnfitInput(
+            f"input {item.name!r}: 'data' is nested as {list(boxed.shape)}, but the shape is {list(shape)}",
+            input=item.name,
+        )
+    values = boxed.ravel().tolist()
+    for index, value in enumerate(values):
+        if value is None and kind == "f":
+            nulls.add(item.name)
+            values[index] = float("nan")
+        elif type(value) not in _LEAF_TYPES[kind]:
+            raise UnfitInput(
+                f"input {item.name!r}: value {index} is {_shown(value)}, where {item.datatype} is expected",
+                input=item.name,
+                expected=item.datatype,
+                got=_shown(value),
+            )
+    return values
+
+
+def _shown(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+# -- responses -------------------------------------------------------------------------------------------------------
+
+
+def wants_binary(request: V2Request, name: str) -> bool:
+    """Whether the client asked for this output as binary data."""
+    for output in request.outputs or ():
+        if output.name == name and "binary_data" in output.parameters:
+            return output.parameters["binary_data"] is True
+    return request.parameters.get("binary_data_output") is True
+
+
+def encode_response(head: dict[str, Any], request: V2Request, tensors: Tensors) -> tuple[bytes, int | None]:
+    """The answer's body, and its JSON's length when binary tensors follow. `head` has model_name and model_version."""
+    outputs: list[dict[str, Any]] = []
+    raw: list[bytes] = []
+    for name, array in tensors.items():
+        datatype = datatype_of(array)
+        output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
+        if datatype == "FP16" or wants_binary(request, name):
+            raw.append(to_raw(array, datatype))
+            output["parameters"] = {"binary_data_size": len(raw[-1])}
+        else:
+            output["data"] = _json_values(array, datatype)
+        outputs.append(output)
+    body = orjson.dumps({**head, "outputs": outputs})
+    return (b"".join([body, *raw]), len(body)) if raw else (body, None)
+
+
+def _json_values(array: Array, datatype: str) -> list[Any]:
+    values: list[Any] = array.ravel().tolist()
+    if datatype == "BYTES":
+        return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values]
+    return values
+
+
+# -- the hop from gateway to replica -------------------------------------------------------------------------------------
+
+
+def encode_request(inputs: Tensors, wanted: frozenset[str] | None) -> tuple[bytes, list[bytes]]:
+    """The JSON part and the raw tensors of a request with all tensors binary in both directions."""
+    raw: list[bytes] = []
+    described: list[dict[str, Any]] = []
+    for name, array in inputs.items():
+        datatype = datatype_of(array)
+        raw.append(to_raw(array, datatype))
+        described.append(
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": datatype,
+                "parameters": {"binary_data_size": len(raw[-1])},
+            }
+        )
+    request: dict[str, Any] = {"inputs": described, "parameters": {"binary_data_output": True}}
+    if wanted is not None:
+        request["outputs"] = [{"name": name} for name in sorted(wanted)]
+    return orjson.dumps(request), raw
+
+
+def decode_response(body: bytes, header_length: int | None) -> Tensors:
+    """The output tensors of an answer; raises `MalformedRequest` or `UnfitInput` when they cannot be read."""
+    header, binary = _split(body, header_length)
+    try:
+        response = _responses.decode(header)
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"the replica's answer is no V2 response: {error}") from None
+    tensors: Tensors = {}
+    offset = 0
+    for item in response.outputs:
+        tensors[item.name], offset = _tensor(item, binary, offset, set())
+    return tensors
