@@ -95,6 +95,20 @@ def _parse(name: str, text: str, type_name: str) -> Any:
     return Path(text) if type_name == "Path" else text
 
 
+SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "ACCESS_KEY", "CREDENTIAL")
+SECRET_NAMES = frozenset({"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "MLFLOW_TRACKING_URI"})
+
+
+def inherited_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a process that runs a model's code: this one's, without anything that looks like a secret."""
+    env = os.environ if env is None else env
+    return {
+        name: value
+        for name, value in env.items()
+        if name not in SECRET_NAMES and not any(word in name.upper() for word in SECRET_WORDS)
+    }
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to `host`."""
     if host == "localhost":
