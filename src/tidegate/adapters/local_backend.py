@@ -1,0 +1,113 @@
+"""Backend `local`: each replica a process of its own on a Unix socket. Called by loops/reconcile and the logs route.
+
+Replicas outlive the control plane; the next one finds them again by pid and creation time.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tidegate.adapters.processes import (
+    ProcessRef,
+    bound_log,
+    drop_oldest,
+    is_alive,
+    option,
+    processes_of,
+    read_tail,
+    send,
+    spawn,
+)
+from tidegate.adapters.unix_http import get_status
+from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.errors import ModelCrashed
+from tidegate.settings import run_dir
+
+MODULE = "tidegate.server"
+READY_PATH = "/v2/health/ready"
+HEALTH_TIMEOUT_S = 1.0
+HEALTH_THREADS = 16
+LOGS_KEPT = 200
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Many replicas share the cores: each may be told otherwise by the platform's own environment."""
+
+
+class LocalBackend:
+    """Runs replicas as child processes in their own sessions."""
+
+    name = "local"
+
+    def __init__(self, data_dir: Path, env: Mapping[str, str]) -> None:
+        self._data_dir = data_dir
+        self._run_dir = run_dir(data_dir)
+        self._log_dir = data_dir / "logs" / "replicas"
+        self._env = {**ONE_THREAD, **env, "PYTHONUNBUFFERED": "1"}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}  # by replica id; those found again are not children
+        self._pool = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health")
+
+    def start(self, spec: ReplicaSpec) -> Handle:
+        self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        socket_path = self._run_dir / f"{spec.id}.sock"
+        argv = [sys.executable, "-m", MODULE, "--manifest", str(spec.manifest), "--uds", str(socket_path)]
+        argv += ["--data-dir", str(self._data_dir), "--id", spec.id]
+        try:
+            drop_oldest(self._log_dir.glob("*.log"), LOGS_KEPT)
+            child, ref = spawn(argv, self._log_file(spec.id), self._env)
+        except OSError as error:
+            raise ModelCrashed(f"replica {spec.id} could not be started: {error}") from error
+        running = {replica: known for replica, known in self._children.items() if known.returncode is None}
+        self._children = running | {spec.id: child}
+        return self._handle(spec.id, ref, socket_path)
+
+    def observe(self, handles: Sequence[Handle]) -> list[Observation]:
+        return list(self._pool.map(self._observe_one, handles))
+
+    def stop(self, handle: Handle) -> None:
+        send(_ref(handle), signal.SIGTERM)
+
+    def kill(self, handle: Handle) -> None:
+        send(_ref(handle), signal.SIGKILL)
+
+    def logs(self, handle: Handle, lines_max: int) -> list[str]:
+        return read_tail(self._log_file(str(handle.data.get("replica", ""))), lines_max)
+
+    def orphans(self, known: Sequence[Handle]) -> list[Handle]:
+        pids = {handle.data.get("pid") for handle in known}
+        return [
+            self._handle(option(found.argv, "--id") or "", found.ref, Path(option(found.argv, "--uds") or ""))
+            for found in processes_of(self._data_dir)
+            if found.module == MODULE and option(found.argv, "--uds") and found.ref.pid not in pids
+        ]
+
+    def _observe_one(self, handle: Handle) -> Observation:
+        ref, socket_path = _ref(handle), Path(str(handle.data["socket"]))
+        address = f"unix:{socket_path}"
+        exit_code = self._reap(str(handle.data["replica"]))
+        if exit_code is None and is_alive(ref):
+            bound_log(self._log_file(str(handle.data["replica"])))
+            return Observation(True, get_status(socket_path, READY_PATH, HEALTH_TIMEOUT_S) == 200, address)
+        socket_path.unlink(missing_ok=True)
+        return Observation(False, False, address, exit_code, tuple(self.logs(handle, 20)))
+
+    def _reap(self, replica_id: str) -> int | None:
+        """Exit code of a child that has ended; None for one that runs or was started by an earlier control plane."""
+        child = self._children.get(replica_id)
+        return child.poll() if child else None
+
+    def _log_file(self, replica_id: str) -> Path:
+        return self._log_dir / f"{replica_id}.log"
+
+    def _handle(self, replica_id: str, ref: ProcessRef, socket_path: Path) -> Handle:
+        return Handle(
+            self.name,
+            {"replica": replica_id, "pid": ref.pid, "created_at": ref.created_at, "socket": str(socket_path)},
+        )
+
+
+def _ref(handle: Handle) -> ProcessRef:
+    return ProcessRef(int(handle.data["pid"]), float(handle.data["created_at"]))

@@ -1,0 +1,32 @@
+"""One bounded GET over a Unix socket. Called by the local backend and the gateway supervisor; never raises."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection whose address is a file."""
+
+    def __init__(self, socket_path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._socket_path = socket_path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._socket_path))
+
+
+def get_status(socket_path: Path, path: str, timeout_s: float) -> int | None:
+    """The status of `GET path`; None when nothing answers in time."""
+    connection = _UnixConnection(socket_path, timeout_s)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

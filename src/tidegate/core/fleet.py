@@ -1,0 +1,137 @@
+"""The facts a reconciler decides on, and its decisions, as plain values. Built by loops from rows and observations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tidegate.core.backoff import Backoff
+from tidegate.core.ports import Observation
+
+ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
+VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
+EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
+ActionKind = Literal["stop", "kill"]
+
+LIVE: frozenset[ReplicaState] = frozenset({"starting", "ready", "unready"})
+"""States of replicas that count towards the number wanted; the others are on their way out."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the reconciler."""
+
+    ready_timeout_s: float = 120.0
+    keep_previous_s: float = 600.0
+    drain_s: float = 5.0
+    stop_grace_s: float = 10.0
+    silent_s: float = 3.0  # alive without an answer for so long: unready
+    health_timeout_s: float = 30.0  # ... and for so long: started anew
+    failed_starts_max: int = 5
+    crashes_max: int = 5  # per wanted replica, within the window
+    crash_window_s: float = 300.0
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One replica: its row, and what the engine says of it (None: not started yet, or the engine did not say)."""
+
+    id: str
+    version: str
+    state: ReplicaState
+    created_at: float
+    ready_at: float | None = None
+    unready_since: float | None = None
+    draining_at: float | None = None
+    drain_revision: int | None = None
+    stopping_at: float | None = None
+    address: str | None = None
+    reason: str = ""
+    seen: Observation | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it counts towards the number wanted."""
+        return self.state in LIVE
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Status of one version of an endpoint, and its record of failures."""
+
+    version: str
+    status: VariantStatus = "starting"
+    reason: str = ""
+    cause: str = ""
+    idle_since: float | None = None
+    attempts: int = 0
+    crashes: tuple[float, ...] = ()
+    restarts: int = 0
+    retry_at: float | None = None
+    quarantined_revision: int | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Spec (traffic, replicas, revision, deleted) and status (the rest) of an endpoint."""
+
+    name: str
+    model: str
+    traffic: dict[str, float]
+    replicas: int
+    revision: int
+    deleted: bool = False
+    status: EndpointStatus = "deploying"
+    reason: str = ""
+    routed: dict[str, float] = field(default_factory=dict)
+    observed_revision: int = 0
+
+    @property
+    def target(self) -> dict[str, float]:
+        """The versions that shall get traffic."""
+        return {version: weight for version, weight in self.traffic.items() if weight > 0}
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """One endpoint with all that runs for it."""
+
+    endpoint: Endpoint
+    variants: tuple[Variant, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+
+
+@dataclass(frozen=True)
+class World:
+    """What is true outside the endpoint: time, chance, room to start, and what the gateways have taken."""
+
+    now: float
+    jitter: float = 0.0
+    start_slots: int = 1
+    applied_revision: int | None = None  # the oldest snapshot any live gateway still routes by; None: unknown
+
+
+@dataclass(frozen=True)
+class Action:
+    """What to ask of the engine once the plan is committed."""
+
+    kind: ActionKind
+    replica: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The fleet as it shall be written, and what to do.
+
+    `starts` names a version once for each replica to start. `gone` are replicas whose rows go. `removed`: the endpoint
+    itself goes. `events` are sentences for the log.
+    """
+
+    fleet: Fleet
+    starts: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = ()
+    removed: bool = False
+    events: tuple[str, ...] = ()

@@ -1,0 +1,215 @@
+"""The reconciler's decision for one endpoint: `plan(fleet, world, limits)`. Pure; called by loops/reconcile every pass.
+
+A change of traffic takes effect whole, when every version it names is ready; until then the old weights stay routed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tidegate.core.fleet import Action, Endpoint, Fleet, Limits, Plan, Replica, Variant, World
+from tidegate.core.reconcile_failures import lift_quarantine, record
+from tidegate.core.reconcile_replicas import Verdict, drain, judge, stop
+from tidegate.core.reconcile_status import endpoint_status, variant_status
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The fleet after looking at every replica once."""
+
+    variants: dict[str, Variant]
+    replicas: list[Replica]
+    gone: tuple[str, ...]
+    actions: tuple[Action, ...]
+    events: tuple[str, ...]
+
+    def of(self, version: str) -> list[Replica]:
+        return [replica for replica in self.replicas if replica.version == version]
+
+    def ready(self) -> dict[str, int]:
+        """Ready replicas by version."""
+        return {version: sum(r.state == "ready" for r in self.of(version)) for version in self.variants}
+
+
+def plan(fleet: Fleet, world: World, limits: Limits) -> Plan:
+    """Look at every replica, decide the routing, then how many replicas each version shall have, then the words.
+
+    Calling it again on its own result, with nothing changed outside, changes nothing: a restart means "run again".
+    """
+    judged = _judge_all(fleet, world, limits)
+    if fleet.endpoint.deleted:
+        return _remove(fleet.endpoint, judged, world)
+    endpoint = replace(
+        fleet.endpoint,
+        routed=next_routed(fleet.endpoint, judged.ready()),
+        observed_revision=fleet.endpoint.revision,
+    )
+    variants, stopped = _place(endpoint, judged, world, limits)
+    starts = _starts(endpoint, variants, stopped.replicas, world)
+    named = _named(endpoint, variants, stopped.replicas)
+    ready = {version: sum(r.state == "ready" for r in stopped.of(version)) for version in named}
+    endpoint = endpoint_status(endpoint, named, ready)
+    return Plan(
+        fleet=Fleet(endpoint, tuple(named.values()), tuple(stopped.replicas)),
+        starts=starts,
+        gone=stopped.gone,
+        actions=stopped.actions,
+        events=(*stopped.events, *_news(fleet, endpoint, named)),
+    )
+
+
+def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> dict[str, float]:
+    """The weights gateways shall use: the target once it can be served, else what they use now.
+
+    version of the target                  | counts as there when
+    ---------------------------------------|--------------------------------------------------------------
+    has traffic already                    | one replica is ready (its loss must not block a change)
+    new, while something else serves       | all wanted replicas are ready (it takes traffic at full strength)
+    new, while nothing serves              | one replica is ready (a little is better than nothing)
+
+    A routed version whose replicas all died stays routed: gateways answer 503 with Retry-After, and nobody's share is
+    moved to a version it was not meant for.
+    """
+    target = endpoint.target
+    serving = any(ready.get(version, 0) > 0 for version in endpoint.routed)
+
+    def there(version: str) -> bool:
+        enough = endpoint.replicas if serving and version not in endpoint.routed else 1
+        return ready.get(version, 0) >= max(enough, 1)
+
+    return target if target and all(map(there, target)) else endpoint.routed
+
+
+def _judge_all(fleet: Fleet, world: World, limits: Limits) -> _Judged:
+    """Every replica's verdict, with the failures written into its variant's record."""
+    endpoint = fleet.endpoint
+    verdicts = [(replica, judge(replica, world, limits)) for replica in fleet.replicas]
+    known = {variant.version: lift_quarantine(variant, endpoint) for variant in fleet.variants}
+    versions = [*known, *endpoint.target, *(replica.version for replica in fleet.replicas)]
+    variants = {}
+    for version in dict.fromkeys(versions):
+        mine = [verdict for replica, verdict in verdicts if replica.version == version]
+        failures = [verdict.failure for verdict in mine if verdict.failure]
+        became_ready = any(verdict.became_ready for verdict in mine)
+        before = known.get(version, Variant(version))
+        variants[version] = record(before, failures, became_ready, endpoint, world, limits)
+    return _Judged(
+        variants=variants,
+        replicas=[verdict.replica for _, verdict in verdicts if verdict.replica],
+        gone=tuple(replica.id for replica, verdict in verdicts if verdict.replica is None),
+        actions=tuple(verdict.action for _, verdict in verdicts if verdict.action),
+        events=tuple(_told(endpoint, verdicts)),
+    )
+
+
+def _told(endpoint: Endpoint, verdicts: Iterable[tuple[Replica, Verdict]]) -> Iterable[str]:
+    for replica, verdict in verdicts:
+        who = f"{endpoint.name}: replica {replica.id} of version {replica.version}"
+        if verdict.failure:
+            yield f"{who} failed: {verdict.failure.cause}"
+        elif verdict.became_ready:
+            yield f"{who} is ready"
+        elif verdict.replica is None:
+            yield f"{who} has ended"
+
+
+def _place(endpoint: Endpoint, judged: _Judged, world: World, limits: Limits) -> tuple[dict[str, Variant], _Judged]:
+    """Mark versions with and without traffic; take out the replicas that are too many."""
+    active = endpoint.target | endpoint.routed
+    variants: dict[str, Variant] = {}
+    replicas: list[Replica] = []
+    actions = list(judged.actions)
+    for version, variant in judged.variants.items():
+        idle_since = None if version in active else (variant.idle_since or world.now)
+        variants[version] = replace(variant, idle_since=idle_since)
+        kept = idle_since is None or world.now - idle_since < limits.keep_previous_s
+        verdicts = _trim(judged.of(version), endpoint.replicas if kept else 0, idle_since is not None, world)
+        replicas += [verdict.replica for verdict in verdicts if verdict.replica]
+        actions += [verdict.action for verdict in verdicts if verdict.action]
+    return variants, replace(judged, replicas=replicas, actions=tuple(actions))
+
+
+def _trim(replicas: list[Replica], wanted: int, idle: bool, world: World) -> list[Verdict]:
+    """Keep the `wanted` best replicas, ready ones first, then the oldest; a version without traffic loads none."""
+    ranks = {"ready": 0, "unready": 1, "starting": 2}
+    live = sorted((r for r in replicas if r.live), key=lambda r: (ranks[r.state], r.created_at, r.id))
+    keep = {r.id for r in live[:wanted] if not (idle and r.state == "starting")}
+    return [Verdict(r) if not r.live or r.id in keep else _take_out(r, world) for r in replicas]
+
+
+def _take_out(replica: Replica, world: World) -> Verdict:
+    """A replica that gateways may route to drains first; one that is still loading is stopped at once."""
+    if replica.state == "starting":
+        return stop(replica, world, "no longer wanted")
+    return Verdict(drain(replica, world))
+
+
+def _starts(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Replica], world: World) -> tuple[str, ...]:
+    """Which versions get new replicas now: those with traffic first, within the room there is for loading."""
+    starts: list[str] = []
+    for version in endpoint.routed | endpoint.target:
+        variant = variants[version]
+        if variant.quarantined_revision is not None or world.now < (variant.retry_at or 0.0):
+            continue
+        live = [replica for replica in replicas if replica.version == version and replica.live]
+        missing = endpoint.replicas - len(live)
+        if variant.attempts:  # on probation: one at a time, so that each failure is one try
+            missing = min(missing, 0 if any(r.state == "starting" for r in live) else 1)
+        starts += [version] * missing
+    return tuple(starts[: max(world.start_slots, 0)])
+
+
+def _named(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Replica]) -> dict[str, Variant]:
+    """The variants worth a row, with status and reason: those with traffic or with replicas."""
+    active = endpoint.target | endpoint.routed
+    named = {}
+    for version, variant in variants.items():
+        mine = [replica for replica in replicas if replica.version == version]
+        if version in active or mine:
+            wanted = endpoint.replicas if version in active else 0
+            named[version] = variant_status(variant, wanted, mine, "loading")
+    return named
+
+
+def _remove(endpoint: Endpoint, judged: _Judged, world: World) -> Plan:
+    """A deleted endpoint leaves the snapshot at once; its replicas drain; the row goes when they are gone."""
+    verdicts = [_take_out(replica, world) if replica.live else Verdict(replica) for replica in judged.replicas]
+    replicas = tuple(verdict.replica for verdict in verdicts if verdict.replica)
+    running = {replica.version for replica in replicas}
+    variants = tuple(
+        replace(variant, status="stopping", reason="the endpoint is being deleted")
+        for version, variant in judged.variants.items()
+        if version in running
+    )
+    gone = replace(
+        endpoint,
+        routed={},
+        status="deleting",
+        reason="waiting for its replicas to end",
+        observed_revision=endpoint.revision,
+    )
+    return Plan(
+        fleet=Fleet(gone, variants, replicas),
+        gone=judged.gone,
+        actions=(*judged.actions, *(verdict.action for verdict in verdicts if verdict.action)),
+        removed=not replicas,
+        events=judged.events if replicas else (*judged.events, f"{endpoint.name}: deleted"),
+    )
+
+
+def _news(before: Fleet, endpoint: Endpoint, variants: dict[str, Variant]) -> Iterable[str]:
+    old = before.endpoint
+    if endpoint.routed != old.routed:
+        yield f"{endpoint.name}: traffic is now {_weights(endpoint.routed)}, it was {_weights(old.routed)}"
+    if endpoint.status != old.status:
+        yield f"{endpoint.name}: {endpoint.status}{': ' if endpoint.reason else ''}{endpoint.reason}"
+    known = {variant.version: variant for variant in before.variants}
+    for version, variant in variants.items():
+        was = known.get(version, Variant(version)).quarantined_revision
+        if variant.quarantined_revision is not None and was != variant.quarantined_revision:
+            yield f"{endpoint.name}: version {version} is given up for this revision: {variant.cause}"
+
+
+def _weights(routed: dict[str, float]) -> str:
+    return " ".join(f"{version}={weight:g}" for version, weight in routed.items()) or "nothing"

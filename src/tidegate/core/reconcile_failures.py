@@ -1,0 +1,101 @@
+"""How a replica failed, in words, and what a variant's failures mean for its next start. Pure; called by `plan`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tidegate.core.fleet import Endpoint, Limits, Variant, World
+from tidegate.core.ports import Observation
+
+ERROR_PREFIX = "tidegate-error: "
+"""A replica that cannot load its model prints this and a JSON body as its last line."""
+
+LOG_LINES_SHOWN = 5
+
+FAILED_STARTS_MAX_BY_CODE = {
+    "not_a_model": 1,
+    "pickle_not_granted": 1,
+    "missing_library": 1,
+    "missing_code": 1,
+    "model_load_failed": 2,
+}
+"""Failures that another try will not mend; a load may also fail for want of memory, so it gets a second one."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One replica that failed: at its start, or after it had been ready (`crash`)."""
+
+    kind: Literal["start", "crash"]
+    cause: str
+    code: str | None = None
+
+
+def failure_of(kind: Literal["start", "crash"], seen: Observation) -> Failure:
+    """The failure of a replica that is gone."""
+    code, message = _reported_error(seen.log_tail)
+    if message:
+        return Failure(kind, message, code)
+    cause = _exit_cause(seen.exit_code)
+    lines = [line for line in seen.log_tail if line.strip()][-LOG_LINES_SHOWN:]
+    return Failure(kind, f"{cause}; last log lines: {' | '.join(lines)}" if lines else cause)
+
+
+def _reported_error(log_tail: Sequence[str]) -> tuple[str | None, str | None]:
+    lines = [line for line in log_tail if line.startswith(ERROR_PREFIX)]
+    if not lines:
+        return None, None
+    try:
+        body = json.loads(lines[-1].removeprefix(ERROR_PREFIX))
+        return body.get("code"), str(body["error"])
+    except (ValueError, KeyError, AttributeError):
+        return None, lines[-1].removeprefix(ERROR_PREFIX)
+
+
+def _exit_cause(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "the replica ended"
+    if exit_code >= 0:
+        return f"the replica exited with code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (out of memory?)" if -exit_code == signal.SIGKILL else ""
+    return f"the replica was ended by {name}{hint}"
+
+
+def lift_quarantine(variant: Variant, endpoint: Endpoint) -> Variant:
+    """A newer revision of the endpoint (a person's change) clears the record and tries again."""
+    quarantined = variant.quarantined_revision
+    if quarantined is None or quarantined >= endpoint.revision:
+        return variant
+    return replace(variant, quarantined_revision=None, attempts=0, crashes=(), retry_at=None)
+
+
+def record(
+    variant: Variant, failures: Sequence[Failure], became_ready: bool, fleet: Endpoint, world: World, limits: Limits
+) -> Variant:
+    """The variant after what happened to its replicas since the last pass.
+
+    attempts: failed starts in a row; a replica that becomes ready sets them to 0.
+    crashes:  deaths of replicas that had been ready, within the window; more replicas may have more of them.
+    """
+    crashes = tuple(at for at in variant.crashes if world.now - at < limits.crash_window_s)
+    crashes += tuple(world.now for failure in failures if failure.kind == "crash")
+    attempts = 0 if became_ready else variant.attempts
+    attempts += sum(failure.kind == "start" for failure in failures)
+    variant = replace(variant, attempts=attempts, crashes=crashes, restarts=variant.restarts + len(failures))
+    if not failures:
+        return variant
+    delay_s = limits.backoff.delay_s(max(attempts, len(crashes)), world.jitter)
+    variant = replace(variant, cause=failures[-1].cause, retry_at=world.now + delay_s)
+    starts_max = min(FAILED_STARTS_MAX_BY_CODE.get(f.code or "", limits.failed_starts_max) for f in failures)
+    crashes_max = limits.crashes_max * max(fleet.replicas, 1)
+    if attempts >= starts_max or len(crashes) >= crashes_max:
+        return replace(variant, quarantined_revision=fleet.revision)
+    return variant

@@ -1,0 +1,106 @@
+"""What an endpoint and its variants are called now, and why. Pure; called by `plan` once everything else is decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tidegate.core.fleet import Endpoint, EndpointStatus, Replica, Variant, VariantStatus
+
+
+def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits_for: str = "") -> Variant:
+    """Status and reason of one variant; `wanted` is 0 for a version without traffic.
+
+    wanted | ready replicas | record of failures | status
+    -------|----------------|--------------------|---------------------------------------------
+    0      | some live      |                    | idle (kept for a rollback)
+    0      | none           |                    | stopping
+    n      | n or more      |                    | ready
+    n      | some           | quarantined, or failures of late | degraded
+    n      | some           | clean              | starting (scaling up)
+    n      | none           | quarantined        | failed
+    n      | none           |                    | starting (the reason tells the last failure, if any)
+    """
+    ready = sum(replica.state == "ready" for replica in replicas)
+    count = f"{ready} of {wanted} replicas ready"
+    trouble = _trouble(variant)
+    status: VariantStatus
+    if wanted == 0:
+        status = "idle" if any(replica.live for replica in replicas) else "stopping"
+        reason = "has no traffic; kept for a while for a rollback" if status == "idle" else "its replicas are stopping"
+    elif ready >= wanted:
+        status, reason = "ready", ""
+    elif ready > 0:
+        status, reason = ("degraded", f"{count}: {trouble}") if trouble else ("starting", count)
+    elif variant.quarantined_revision is not None:
+        status, reason = "failed", trouble
+    else:
+        status, reason = "starting", trouble or waits_for
+    return replace(variant, status=status, reason=reason)
+
+
+def _trouble(variant: Variant) -> str:
+    if variant.quarantined_revision is not None:
+        failures = max(variant.attempts, len(variant.crashes))
+        after = f" after {failures} failures" if failures > 1 else ""
+        return f"given up{after} until the endpoint is changed: {variant.cause}"
+    if variant.attempts:
+        return f"start failed {_times(variant.attempts)}, trying again: {variant.cause}"
+    if variant.crashes:
+        return f"crashed {_times(len(variant.crashes))} of late, being replaced: {variant.cause}"
+    return ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dict[str, int]) -> Endpoint:
+    """Status and reason of the endpoint, whose `routed` is decided already.
+
+    "serving" are the routed versions with a ready replica; "given up" is a version of the target in quarantine without
+    a ready replica; "troubled" is a version of the target that misses replicas after failures.
+
+    routed = target | serving | of the target            | status
+    ----------------|---------|--------------------------|----------------------------------------------
+    no              | none    | one is given up          | failed
+    no              | some    | one is given up          | degraded: the old versions serve on
+    no              | any     | none is given up         | deploying
+    yes             | all     | every replica is there   | ready
+    yes             | all     | some missing, clean      | deploying (scaling up)
+    yes             | all     | some missing, troubled   | degraded
+    yes             | some    | troubled or given up     | degraded
+    yes             | none    | troubled or given up     | failed
+    yes             | not all | clean                    | deploying (the platform is starting)
+    """
+    target = endpoint.target
+    statuses = {version: variants[version].status for version in target}
+    serving = [version for version in endpoint.routed if ready.get(version, 0) > 0]
+    given_up = [version for version, status in statuses.items() if status == "failed"]
+    troubled = [version for version in target if statuses[version] != "ready" and _trouble(variants[version])]
+    status: EndpointStatus
+    if endpoint.routed != target:
+        status = ("degraded" if serving else "failed") if given_up else "deploying"
+    elif all(state == "ready" for state in statuses.values()):
+        status = "ready"
+    elif troubled:
+        status = "degraded" if serving else "failed"
+    else:
+        status = "deploying"
+    return replace(endpoint, status=status, reason=_reason(endpoint, variants, serving))
+
+
+def _reason(endpoint: Endpoint, variants: dict[str, Variant], serving: list[str]) -> str:
+    parts = [
+        f"version {version}: {variants[version].reason or 'waiting for a replica'}"
+        for version in endpoint.target
+        if variants[version].status != "ready"
+    ]
+    if endpoint.routed != endpoint.target and serving:
+        parts.append(f"{_versions(serving)} on until then")
+    return "; ".join(parts)
+
+
+def _versions(versions: list[str]) -> str:
+    if len(versions) == 1:
+        return f"version {versions[0]} serves"
+    return f"versions {' and '.join(versions)} serve"
