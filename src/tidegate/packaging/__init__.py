@@ -1,0 +1,21 @@
+"""Model files and folders as bytes: what they are, their digest, what a pickle names, the package they become.
+
+Used by the control plane, the replica and the runtimes alike. Never loads a model, never imports a framework.
+"""
+
+from tidegate.packaging.archive import extract_tar
+from tidegate.packaging.formats import Format, Source, read_source
+from tidegate.packaging.pickles import PickleScan, scan_pickle
+from tidegate.packaging.wrap import Package, digest_of, wrap
+
+__all__ = [
+    "Format",
+    "Package",
+    "PickleScan",
+    "Source",
+    "digest_of",
+    "extract_tar",
+    "read_source",
+    "scan_pickle",
+    "wrap",
+]

@@ -1,0 +1,188 @@
+"""Tells by its content what kind of model a file or folder is. Never loads one; the file's name is only a hint."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tidegate.errors import NotAModel
+from tidegate.packaging.mlmodel import MLMODEL, read_layout
+from tidegate.packaging.pickles import PickleScan, scan_pickle
+from tidegate.packaging.protobuf import onnx_verdict
+from tidegate.packaging.streams import compression_of
+
+Format = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "mlflow"]
+
+TAKEN = (
+    "Tidegate takes scikit-learn models saved with joblib or pickle (.joblib, .pkl), skops files (.skops), "
+    "ONNX (.onnx), XGBoost (.ubj, .json), LightGBM text (.txt) and MLflow model directories"
+)
+PICKLE_REASON = "it is a pickle, and loading a pickle runs code from the file"
+
+_HEAD_BYTES = 1 << 16
+_PICKLE_SUFFIXES = (".joblib", ".pkl", ".pickle", ".p", ".sav", ".jl")
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (b"PAR1", "a Parquet file"),
+    (b"\x89HDF", "an HDF5 file (an old Keras model?)"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"%PDF", "a PDF document"),
+    (b"\x7fELF", "a program"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the real file with 'git lfs pull'"),
+    (b"binf", "an XGBoost model in its old binary format: save it again as .ubj"),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it was handed in. `filename` is its own name; `pickle_reason` says why it needs a grant."""
+
+    path: Path
+    filename: str
+    format: Format
+    pickle_reason: str | None = None
+    scan: PickleScan | None = None
+
+    @property
+    def needs_pickle_grant(self) -> bool:
+        """Whether loading this model runs code that came with it."""
+        return self.pickle_reason is not None
+
+
+def read_source(path: Path, filename: str | None = None) -> Source:
+    """What lies at `path`. `filename` is the name its owner gave it, where `path` is only a temporary one.
+
+    Raises `NotAModel`, saying what the file looks like and what is taken, for anything else: also for a model that
+    was cut off.
+    """
+    filename = filename or path.name
+    if path.is_dir():
+        return _read_folder(path, filename)
+    if not path.is_file():
+        raise NotAModel(f"{filename!r} does not exist or is no regular file")
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise NotAModel(f"{filename!r} is empty. {TAKEN}")
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        file.seek(max(0, size_bytes - 4096))
+        tail = file.read()
+    return _read_file(path, filename, head, tail)
+
+
+def _read_folder(path: Path, filename: str) -> Source:
+    if not (path / MLMODEL).is_file():
+        raise NotAModel(f"the folder {filename!r} has no {MLMODEL} file, so it is no MLflow model directory. {TAKEN}")
+    layout = read_layout(path)
+    scan = scan_pickle(layout.file) if layout.file and layout.format in ("joblib", "pickle") else None
+    return Source(path, filename, "mlflow", layout.pickle_reason, scan)
+
+
+def _read_file(path: Path, filename: str, head: bytes, tail: bytes) -> Source:
+    if head.startswith(b"PK"):
+        return _read_zip(path, filename)
+    if head.startswith(b"{L") and b"learner" in head:
+        return _whole(Source(path, filename, "xgboost"), tail.endswith(b"}"))
+    if head.lstrip().startswith(b"{"):
+        return _read_json(path, filename, head, tail)
+    if head.startswith(b"tree\n") and b"version=" in head[:200]:
+        return _whole(Source(path, filename, "lightgbm"), b"end of trees" in tail or _has_line(path, b"end of trees"))
+    verdict = onnx_verdict(path)
+    if verdict is not None:
+        return _whole(Source(path, filename, "onnx"), verdict == "whole")
+    if head[:1] == b"\x80" or compression_of(head) or filename.lower().endswith(_PICKLE_SUFFIXES):
+        return _read_pickle(path, filename, head)
+    raise _refused(filename, _looks_like(head))
+
+
+def _whole(source: Source, whole: bool) -> Source:
+    if whole:
+        return source
+    raise NotAModel(
+        f"{source.filename!r} is a {source.format} model that ends in the middle: the file was cut off while it was "
+        "written or copied. Save or copy it again"
+    )
+
+
+def _has_line(path: Path, line: bytes) -> bool:
+    with path.open("rb") as file:
+        return any(read.strip() == line for read in file)
+
+
+def _read_zip(path: Path, filename: str) -> Source:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        raise NotAModel(
+            f"{filename!r} starts like a zip file (skops, PyTorch) but ends in the middle: the file was cut off while "
+            "it was written or copied"
+        ) from None
+    if "schema.json" in names:
+        return Source(path, filename, "skops")
+    if any(name.endswith("data.pkl") for name in names):
+        raise _refused(filename, "a PyTorch file: export it to ONNX with torch.onnx.export")
+    if "config.json" in names and "metadata.json" in names:
+        raise _refused(filename, "a Keras model: export it to ONNX")
+    raise _refused(filename, "a zip file that holds no model")
+
+
+def _read_json(path: Path, filename: str, head: bytes, tail: bytes) -> Source:
+    if b'"learner"' in head or b'"learner"' in tail:
+        return _whole(Source(path, filename, "xgboost"), tail.rstrip().endswith(b"}"))
+    raise _refused(filename, "a JSON document that is no XGBoost model")
+
+
+def _read_pickle(path: Path, filename: str, head: bytes) -> Source:
+    compression = compression_of(head)
+    scan = scan_pickle(path)
+    suffixed = filename.lower().endswith(_PICKLE_SUFFIXES)
+    if scan.opcodes < 2 or not (scan.complete or head[:1] == b"\x80" or compression):
+        looks = f"a {compression} archive" if compression else _looks_like(head)
+        if scan.truncated and (head[:1] == b"\x80" or (compression and suffixed)):
+            looks = "a pickle that was cut off"
+        raise _refused(filename, looks)
+    if not scan.globals and scan.complete:
+        raise _refused(filename, "a pickle of plain data: it names no class")
+    is_joblib = compression is not None or filename.lower().endswith(".joblib")
+    is_joblib = is_joblib or any(module.startswith("joblib.") for module, _ in scan.globals)
+    source = Source(path, filename, "joblib" if is_joblib else "pickle", PICKLE_REASON, scan)
+    return _whole(source, not scan.truncated)
+
+
+def _looks_like(head: bytes) -> str:
+    for magic, what in _OTHERS:
+        if head.startswith(magic):
+            return what
+    text = _as_text(head)
+    if text is None:
+        return "binary data of no kind that is known here"
+    return _text_like(text.lstrip())
+
+
+def _as_text(head: bytes) -> str | None:
+    if b"\x00" in head:
+        return None
+    try:
+        return head[: len(head) - 4 or None].decode() if len(head) == _HEAD_BYTES else head.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _text_like(text: str) -> str:
+    first = text.splitlines()[0] if text else ""
+    if text[:15].lower().startswith(("<!doctype html", "<html")):
+        return "a web page (a download that went wrong?)"
+    if text.startswith(("import ", "from ", "#!", "def ", "class ")):
+        return "Python source code"
+    if first.count(",") >= 1 or first.count(";") >= 1:
+        return "a CSV file"
+    return f"text that starts with {first[:40]!r}"
+
+
+def _refused(filename: str, looks: str) -> NotAModel:
+    return NotAModel(f"{filename!r} is not a model: it looks like {looks}. {TAKEN}", looks_like=looks)

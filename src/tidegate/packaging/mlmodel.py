@@ -1,0 +1,135 @@
+"""Reads `MLmodel`, the file that says what an MLflow model directory holds. Touches bytes only.
+
+Flavours with a loader of our own (scikit-learn, ONNX, XGBoost, LightGBM) need no MLflow; any other is "pyfunc".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from tidegate.errors import NotAModel
+
+MLMODEL = "MLmodel"
+CODE = "code"
+REQUIREMENTS = "requirements.txt"
+
+Loader = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "pyfunc"]
+FRAMEWORK: dict[str, str] = {
+    "joblib": "sklearn",
+    "pickle": "sklearn",
+    "skops": "skops",
+    "onnx": "onnx",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "pyfunc": "pyfunc",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to load a package. `file` is None for pyfunc, which loads the folder itself."""
+
+    dir: Path
+    format: Loader
+    file: Path | None
+    pickle_reason: str | None
+    mlmodel: dict[str, Any]
+    model_class: str = ""
+
+    @property
+    def framework(self) -> str:
+        """The manifest's name for what hosts the model."""
+        return FRAMEWORK[self.format]
+
+    @property
+    def code_dirs(self) -> list[Path]:
+        """Folders whose modules the model may import, when it was granted to run code."""
+        named = self.mlmodel["flavors"].get("python_function", {}).get(CODE)
+        return [path for path in {self.dir / CODE, self.dir / (named or CODE)} if path.is_dir()]
+
+
+def read_layout(package_dir: Path) -> Layout:
+    """Read a package's `MLmodel`; raises `NotAModel` when it is missing, no YAML, or names files that are not there."""
+    mlmodel = _read_yaml(package_dir / MLMODEL)
+    flavors = mlmodel["flavors"]
+    for name, reader in _READERS.items():
+        if isinstance(flavors.get(name), dict):
+            layout = reader(package_dir, mlmodel, flavors[name])
+            if layout is not None:
+                return layout
+    if "python_function" not in flavors:
+        raise NotAModel(f"{MLMODEL} has no flavour that can be served: it has {', '.join(sorted(flavors)) or 'none'}")
+    loader = flavors["python_function"].get("loader_module", "unknown")
+    reason = f"it is an MLflow Python function (loaded by {loader}), and loading it runs code from the folder"
+    return Layout(package_dir, "pyfunc", None, reason, mlmodel)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        mlmodel = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotAModel(f"{MLMODEL} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise NotAModel(f"{MLMODEL} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(mlmodel, dict) or not isinstance(mlmodel.get("flavors"), dict):
+        raise NotAModel(f"{MLMODEL} has no 'flavors', so it does not describe a model")
+    return mlmodel
+
+
+def _inside(package_dir: Path, name: Any) -> Path:
+    """The file that `MLmodel` names, which must exist inside the folder."""
+    path = package_dir / str(name)
+    if not path.resolve().is_relative_to(package_dir.resolve()):
+        raise NotAModel(f"{MLMODEL} names {str(name)!r}, which lies outside its folder")
+    if not path.is_file():
+        raise NotAModel(f"{MLMODEL} names {str(name)!r}, which is not in the folder")
+    return path
+
+
+def _pickled(what: str) -> str:
+    return f"its {what} is a pickle, and loading a pickle runs code from the file"
+
+
+def _read_tidegate(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+    """Our own packages name a joblib file so: MLflow has no flavour for one."""
+    file = _inside(package_dir, flavor.get("file"))
+    return Layout(package_dir, "joblib", file, _pickled(file.name), mlmodel)
+
+
+def _read_sklearn(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+    file = _inside(package_dir, flavor.get("pickled_model", "model.pkl"))
+    if flavor.get("serialization_format") == "skops":
+        # The `skops_trusted_types` beside it are the sender's own word: only a grant makes them trusted.
+        return Layout(package_dir, "skops", file, None, mlmodel)
+    return Layout(package_dir, "pickle", file, _pickled(file.name), mlmodel)
+
+
+def _read_onnx(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+    return Layout(package_dir, "onnx", _inside(package_dir, flavor.get("data", "model.onnx")), None, mlmodel)
+
+
+def _read_xgboost(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+    file = _inside(package_dir, flavor.get("data", "model.ubj"))
+    return Layout(package_dir, "xgboost", file, None, mlmodel, model_class=str(flavor.get("model_class", "")))
+
+
+def _read_lightgbm(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+    file = _inside(package_dir, flavor.get("data", "model.lgb"))
+    if file.suffix == ".skops":
+        return Layout(package_dir, "skops", file, None, mlmodel)
+    if file.suffix == ".pkl":
+        return Layout(package_dir, "pickle", file, _pickled(file.name), mlmodel)
+    return Layout(package_dir, "lightgbm", file, None, mlmodel)
+
+
+_READERS = {
+    "tidegate": _read_tidegate,
+    "sklearn": _read_sklearn,
+    "onnx": _read_onnx,
+    "xgboost": _read_xgboost,
+    "lightgbm": _read_lightgbm,
+}
