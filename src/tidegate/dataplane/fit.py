@@ -29,7 +29,7 @@ class Fitted:
     tensors: Tensors | None = None
 
 
-# -- plain JSON: lists, lists of lists, records --------------------------------------------------------------------------
+# -- plain JSON: lists, lists of lists, records --------------------
 
 
 def fit_values(features: Any, destination: Destination) -> tuple[Fitted, bool]:
@@ -220,7 +220,7 @@ def _nested_array(values: list[Any], spec: TensorSpec) -> Array:
     return boxed.astype(dtype_of(spec.datatype))
 
 
-# -- V2: tensors -----------------------------------------------------------------------------------------------------
+# -- V2: tensors --------------------
 
 
 def fit_tensors(tensors: Tensors, nulls: set[str], destination: Destination) -> Fitted:
@@ -349,7 +349,7 @@ def _common_rows(tensors: Tensors) -> int:
     return next(iter(counts.values()))
 
 
-# -- words -----------------------------------------------------------------------------------------------------------
+# -- words --------------------
 
 _TYPE_NAMES = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a record"}
 

@@ -78,7 +78,7 @@ _LIST_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 _LEAF_TYPES: dict[str, tuple[type, ...]] = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,), "O": (str,)}
 
 
-# -- requests --------------------------------------------------------------------------------------------------------
+# -- requests --------------------
 
 
 def decode_request(body: bytes, header_length: int | None) -> Message:
@@ -204,7 +204,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-# -- responses -------------------------------------------------------------------------------------------------------
+# -- responses --------------------
 
 
 def wants_binary(request: V2Request, name: str) -> bool:
@@ -239,7 +239,7 @@ def _json_values(array: Array, datatype: str) -> list[Any]:
     return values
 
 
-# -- the hop from gateway to replica -------------------------------------------------------------------------------------
+# -- the hop from gateway to replica --------------------
 
 
 def encode_request(inputs: Tensors, wanted: frozenset[str] | None) -> tuple[bytes, list[bytes]]:

@@ -1,0 +1,301 @@
+"""`infer`: the one way of a prediction, whatever its protocol. Edges decode and encode; this orders the steps.
+
+    bytes → edge.decode → choose version → fit to its signature → batcher → target → edge.encode → bytes
+
+An `Exchange` is one request and its one response. The hot HTTP path and the ASGI path differ only in how its bytes
+leave.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from tidegate.dataplane.access import Access
+from tidegate.dataplane.call import Call, Directory, Limits, Observer, Outputs, Service
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.fit import Fitted
+from tidegate.dataplane.tensors import dtype_of
+from tidegate.errors import (
+    Internal,
+    MalformedRequest,
+    TidegateError,
+    TooLarge,
+    Unauthenticated,
+    UnknownEndpoint,
+    WrongContentType,
+)
+
+logger = logging.getLogger(__name__)
+
+_ID_PREFIX = os.urandom(6).hex()
+_ids = itertools.count(1)
+REQUEST_ID_LENGTH_MAX = 128
+JSON = b"application/json"
+
+
+def new_id() -> str:
+    """A request id, unique across processes: 12 random digits of this process and a counter."""
+    return f"{_ID_PREFIX}{next(_ids):08x}"
+
+
+class Edge(Protocol):
+    """One protocol: how its bytes become a call and how its answers become bytes."""
+
+    def decode(self, exchange: Exchange, service: Service) -> Call:
+        """Read the body, choose the version, fit the values; raises `TidegateError`. Does not submit the call."""
+
+    def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """The answer's body; may set `exchange.content_type` and `exchange.extra_head`."""
+
+
+@dataclass(slots=True, frozen=True)
+class Route:
+    """What a path asks for: a protocol, a name (None on a replica's plain route) and perhaps a version."""
+
+    edge: Edge
+    name: str | None
+    version: str | None = None
+
+
+@dataclass(slots=True)
+class Engine:
+    """What every exchange of a server shares."""
+
+    directory: Directory
+    limits: Limits
+    observer: Observer
+    access: Access
+    clock: Callable[[], float]
+
+
+class Exchange:
+    """One prediction request and its response: the sink of its call.
+
+    Subclasses say how bytes leave (`send`). Headers are looked up in lower case.
+    """
+
+    __slots__ = ("body", "call", "content_type", "engine", "extra_head", "headers", "meta", "request_id", "route")
+
+    def __init__(self, engine: Engine, route: Route, headers: list[tuple[bytes, bytes]]) -> None:
+        self.engine = engine
+        self.route = route
+        self.headers = {name: value for name, value in headers if name in _INTERESTING}
+        self.body: bytes | bytearray = b""
+        self.request_id = ""
+        self.call: Call | None = None
+        self.meta: Any = None
+        self.content_type = JSON
+        self.extra_head = b""
+
+    def send(self, status: int, destination: Destination | None, body: bytes) -> None:
+        """Write the response: status line, headers (`response_head`), body."""
+        raise TypeError(f"an Exchange needs a way out: {status}, {destination}, {len(body)} bytes have none")
+
+    def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
+        """Encode and send the call's rows of the outputs."""
+        try:
+            body = self.route.edge.encode(self, call, outputs, first_row)
+        except Exception as error:
+            self.refuse(_internal(error))
+        else:
+            self.send(200, call.destination, body)
+
+    def fail(self, call: Call, error: TidegateError) -> None:
+        """Send the failure of a call that was submitted."""
+        self._send_error(error, call.destination)
+
+    def refuse(self, error: TidegateError) -> None:
+        """Send the failure of a request that never became a call."""
+        self._send_error(error, None)
+
+    def _send_error(self, error: TidegateError, destination: Destination | None) -> None:
+        self.content_type = JSON
+        self.extra_head = b""
+        if error.retry_after_s is not None:
+            self.extra_head += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+        if isinstance(error, Unauthenticated):
+            self.extra_head += b"www-authenticate: Bearer\r\n"
+        self.send(error.http_status, destination, orjson.dumps(error.body(), default=str))
+
+
+_INTERESTING = frozenset(
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-type",
+        b"inference-header-content-length",
+        b"x-request-id",
+        b"x-tidegate-key",
+        b"x-tidegate-timeout-ms",
+    }
+)
+
+
+def response_head(exchange: Exchange, destination: Destination | None, body_length: int) -> bytes:
+    """Headers of a response, without the status line, `date` and `connection`; ends with the empty line."""
+    who = destination.head if destination is not None else b"x-request-id: "
+    return b"%b%b\r\n%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n" % (
+        who,
+        exchange.request_id.encode("latin-1"),
+        exchange.extra_head,
+        exchange.content_type,
+        body_length,
+    )
+
+
+def infer(exchange: Exchange) -> None:
+    """Take a request whose body is complete all the way to the batcher; every failure is answered, none is raised."""
+    engine = exchange.engine
+    service: Service | None = None
+    started_s = engine.clock()
+    try:
+        headers = exchange.headers
+        exchange.request_id = _request_id(headers[b"x-request-id"]) if b"x-request-id" in headers else new_id()
+        if engine.access.required:
+            engine.access.check(headers.get(b"authorization"))
+        service = find_service(engine.directory, exchange.route.name)
+        if b"content-encoding" in headers:
+            exchange.body = _inflate(exchange.body, headers[b"content-encoding"], engine.limits.body_bytes_max)
+        call = exchange.route.edge.decode(exchange, service)
+        call.started_s = started_s
+        call.deadline_s = started_s + _timeout_s(headers, engine.limits)
+        exchange.call = call
+        if call.rows == 0:
+            call.answer(empty_outputs(call), 0)
+        else:
+            call.destination.batcher.submit(call)
+    except TidegateError as error:
+        _refuse(exchange, service, error)
+    except RecursionError:
+        _refuse(exchange, service, MalformedRequest("the JSON is nested too deep"))
+    except Exception as error:
+        _refuse(exchange, service, _internal(error))
+
+
+def _refuse(exchange: Exchange, service: Service | None, error: TidegateError) -> None:
+    if not exchange.request_id:
+        exchange.request_id = new_id()
+    if service is not None:
+        exchange.engine.observer.refused(service.name, error)
+    exchange.refuse(error)
+
+
+def _internal(error: Exception) -> Internal:
+    incident = new_id()
+    logger.error("internal error %s", incident, exc_info=error)
+    return Internal(f"the server failed; its log has the details under {incident}", id=incident)
+
+
+def find_service(directory: Directory, name: str | None) -> Service:
+    """The service a path names; raises `UnknownEndpoint` that lists what there is."""
+    only = directory.only()
+    if only is not None and name in (None, only.name):
+        return only
+    services = directory.services()
+    found = services.get(name or "")
+    if found is None:
+        shown = ", ".join(sorted(services)[:20]) or "none yet"
+        raise UnknownEndpoint(f"nothing called {name!r} is served here; there is: {shown}", name=name)
+    return found
+
+
+def choose(service: Service, exchange: Exchange, version: str | None, unit: str | None) -> tuple[Destination, bool]:
+    """The version that answers, and whether the caller pinned it; `version` of the body must agree with the path's."""
+    asked = exchange.route.version or version
+    if asked is None or asked == "latest":
+        return service.choose(exchange.request_id, unit), False
+    return service.pinned(asked), True
+
+
+def new_call(exchange: Exchange, destination: Destination, fitted: Fitted, *, unit: str | None, pinned: bool) -> Call:
+    """A call of these rows."""
+    call = Call(exchange, destination, exchange.request_id, fitted.rows)
+    call.packed = fitted.packed
+    call.tensors = fitted.tensors
+    call.unit = unit
+    call.pinned = pinned
+    return call
+
+
+def unit_of(exchange: Exchange, named: Any) -> str | None:
+    """The unit an experiment sticks to: the header, else `user_id` of the body or its parameters."""
+    header = exchange.headers.get(b"x-tidegate-key")
+    if header is not None:
+        return header.decode("latin-1")
+    return None if named is None else str(named)
+
+
+def empty_outputs(call: Call) -> Outputs:
+    """What a model answers to no rows: tensors of its own datatypes with a first axis of 0."""
+    specs = call.destination.signature.outputs
+    return Outputs(
+        {
+            spec.name: np.empty((0, *(max(length, 0) for length in spec.shape[1:])), dtype=dtype_of(spec.datatype))
+            for spec in specs
+            if call.wanted is None or spec.name in call.wanted
+        }
+    )
+
+
+def check_json(exchange: Exchange) -> None:
+    """Raise unless the body says it is JSON (or says nothing) and is small enough to be read on the event loop."""
+    given = exchange.headers.get(b"content-type")
+    if given is not None and given.partition(b";")[0].strip().lower() != JSON:
+        raise WrongContentType(
+            f"content type {given.decode('latin-1')!r} is not taken here: send 'content-type: application/json'"
+        )
+    check_json_size(len(exchange.body), exchange.engine.limits)
+
+
+def check_json_size(size: int, limits: Limits) -> None:
+    """Raise `TooLarge` for JSON that would hold up every other request while it is read."""
+    if size > limits.json_bytes_max:
+        raise TooLarge(
+            f"the JSON has {size} bytes, and this server takes {limits.json_bytes_max}: "
+            "send fewer rows a request, or binary tensors (/v2)",
+            expected=limits.json_bytes_max,
+            got=size,
+        )
+
+
+def _request_id(value: bytes) -> str:
+    if 0 < len(value) <= REQUEST_ID_LENGTH_MAX and value.isascii() and value.decode().isprintable():
+        return value.decode()
+    raise MalformedRequest(f"X-Request-Id must be 1 to {REQUEST_ID_LENGTH_MAX} printable ASCII characters")
+
+
+def _timeout_s(headers: dict[bytes, bytes], limits: Limits) -> float:
+    given = headers.get(b"x-tidegate-timeout-ms")
+    if given is None:
+        return limits.timeout_s
+    if not given.isdigit() or int(given) == 0:
+        raise MalformedRequest("X-Tidegate-Timeout-Ms must be a whole number of milliseconds above 0")
+    return min(int(given) / 1000, limits.timeout_s)
+
+
+def _inflate(body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:
+    windows = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15, b"identity": 0}
+    window = windows.get(encoding.strip().lower())
+    if window is None:
+        raise WrongContentType(f"content encoding {encoding.decode('latin-1')!r} is not taken: use gzip or deflate")
+    if window == 0:
+        return bytes(body)
+    inflater = zlib.decompressobj(window)
+    try:
+        data = inflater.decompress(bytes(body), size_bytes_max)
+    except zlib.error as error:
+        raise MalformedRequest(f"the body is no {encoding.decode()} data: {error}") from None
+    if inflater.unconsumed_tail:
+        raise TooLarge(f"the body inflates to more than {size_bytes_max} bytes", expected=size_bytes_max)
+    if not inflater.eof:
+        raise MalformedRequest(f"the {encoding.decode()} data ends early")
+    return data

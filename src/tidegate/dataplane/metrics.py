@@ -1,0 +1,204 @@
+"""The data plane's metrics: plain integers on the hot path, Prometheus text when somebody asks.
+
+A gateway's numbers are `state()`, which merges exactly with those of its siblings.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+
+from tidegate.dataplane.call import Batch, Call, Outputs
+from tidegate.errors import TidegateError
+
+DURATION_BUCKETS_S = (
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
+)  # fmt: skip
+BATCH_BUCKETS_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Key = tuple[str, str, str]
+
+
+@dataclass
+class Series:
+    """Counts of one (endpoint, version, variant); version and variant are empty for requests refused before a choice."""
+
+    codes: dict[int, int] = field(default_factory=dict)
+    rows: int = 0
+    duration_counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS_S) + 1))
+    duration_sum_s: float = 0.0
+    batch_counts: list[int] = field(default_factory=lambda: [0] * (len(BATCH_BUCKETS_ROWS) + 1))
+    released: dict[str, int] = field(default_factory=dict)
+    queue_s: float = 0.0
+    compute_s: float = 0.0
+
+    def add(self, other: Series) -> None:
+        """Add another process's counts of the same series."""
+        self.rows += other.rows
+        self.duration_sum_s += other.duration_sum_s
+        self.queue_s += other.queue_s
+        self.compute_s += other.compute_s
+        self.duration_counts = [a + b for a, b in zip(self.duration_counts, other.duration_counts, strict=True)]
+        self.batch_counts = [a + b for a, b in zip(self.batch_counts, other.batch_counts, strict=True)]
+        for code, count in other.codes.items():
+            self.codes[code] = self.codes.get(code, 0) + count
+        for reason, count in other.released.items():
+            self.released[reason] = self.released.get(reason, 0) + count
+
+
+@dataclass
+class State:
+    """All numbers of one process: series, gauges by (endpoint, version), and counters of other parts by name."""
+
+    series: dict[Key, Series] = field(default_factory=dict)
+    queue_rows: dict[tuple[str, str], int] = field(default_factory=dict)
+    in_progress: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, float] = field(default_factory=dict)
+
+    def add(self, other: State) -> None:
+        """Merge another process's numbers into these."""
+        for key, series in other.series.items():
+            self.series.setdefault(key, Series()).add(series)
+        for place, rows in other.queue_rows.items():
+            self.queue_rows[place] = self.queue_rows.get(place, 0) + rows
+        for endpoint, count in other.in_progress.items():
+            self.in_progress[endpoint] = self.in_progress.get(endpoint, 0) + count
+        for name, value in other.counters.items():
+            self.counters[name] = self.counters.get(name, 0.0) + value
+
+
+class Metrics:
+    """The `Observer` that counts. `gauges` is asked at each scrape for what is only known at that moment."""
+
+    def __init__(self) -> None:
+        self._series: dict[Key, Series] = {}
+        self._gauges: list[Callable[[State], None]] = []
+
+    def add_gauges(self, fill: Callable[[State], None]) -> None:
+        """Let `fill` write current values into each `state()`."""
+        self._gauges.append(fill)
+
+    def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:  # noqa: ARG002 (the port's shape)
+        """Count a computed batch and each call in it that is still waited for."""
+        identity = batch.destination.identity
+        series = self._of(identity.endpoint, identity.version, identity.variant)
+        series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, batch.rows)] += 1
+        series.released[batch.released] = series.released.get(batch.released, 0) + 1
+        series.compute_s += now_s - batch.sent_s
+        counts, answered = series.duration_counts, 0
+        for call in batch.calls:
+            if not call.done:
+                answered += 1
+                series.rows += call.rows
+                duration_s = now_s - call.started_s
+                series.duration_sum_s += duration_s
+                series.queue_s += batch.sent_s - call.started_s
+                counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        series.codes[200] = series.codes.get(200, 0) + answered
+
+    def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
+        """Count a call that ended in an error."""
+        identity = call.destination.identity
+        series = self._of(identity.endpoint, identity.version, identity.variant)
+        series.codes[error.http_status] = series.codes.get(error.http_status, 0) + 1
+        duration_s = now_s - call.started_s
+        series.duration_sum_s += duration_s
+        series.duration_counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+
+    def refused(self, endpoint: str, error: TidegateError) -> None:
+        """Count a request that never became a call."""
+        series = self._of(endpoint, "", "")
+        series.codes[error.http_status] = series.codes.get(error.http_status, 0) + 1
+
+    def state(self) -> State:
+        """The numbers of this process now."""
+        state = State(series=self._series)
+        for fill in self._gauges:
+            fill(state)
+        return state
+
+    def _of(self, endpoint: str, version: str, variant: str) -> Series:
+        key = (endpoint, version, variant)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series()
+        return series
+
+
+def render(state: State) -> bytes:
+    """Prometheus text of these numbers, and of this process (CPU, memory, files)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(_Collector(state))
+    return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        series = self._state.series
+        yield _requests(series)
+        yield from _by_version(series)
+        queue = GaugeMetricFamily("model_queue_rows", "Rows waiting for a replica", labels=["endpoint", "version"])
+        for place, rows in self._state.queue_rows.items():
+            queue.add_metric(place, rows)
+        yield queue
+        busy = GaugeMetricFamily("model_requests_in_progress", "Requests being answered", labels=["endpoint"])
+        for endpoint, count in self._state.in_progress.items():
+            busy.add_metric([endpoint], count)
+        yield busy
+        for name, value in self._state.counters.items():
+            counter = CounterMetricFamily(name, name.replace("_", " "))
+            counter.add_metric([], value)
+            yield counter
+
+
+def _requests(series: dict[Key, Series]) -> Metric:
+    labels = ["endpoint", "version", "variant", "code"]
+    requests = CounterMetricFamily("model_requests", "Prediction requests by status code", labels=labels)
+    for key, one in series.items():
+        for code, count in one.codes.items():
+            requests.add_metric([*key, str(code)], count)
+    return requests
+
+
+def _by_version(series: dict[Key, Series]) -> Iterator[Metric]:
+    """The families labelled by endpoint and version; variants of one version are added up."""
+    merged: dict[tuple[str, str], Series] = {}
+    for (endpoint, version, _), one in series.items():
+        if version:
+            merged.setdefault((endpoint, version), Series()).add(one)
+    labels = ["endpoint", "version"]
+    rows = CounterMetricFamily("model_predictions", "Rows predicted", labels=labels)
+    duration = HistogramMetricFamily("model_request_duration_seconds", "Time to answer a request", labels=labels)
+    batches = HistogramMetricFamily("model_batch_rows", "Rows in a batch", labels=labels)
+    released = CounterMetricFamily("model_batches_released", "Why a batch was sent", labels=[*labels, "reason"])
+    queue = CounterMetricFamily("model_queue_seconds", "Time requests waited for a replica", labels=labels)
+    compute = CounterMetricFamily("model_compute_seconds", "Time replicas computed batches", labels=labels)
+    for place, one in merged.items():
+        rows.add_metric(place, one.rows)
+        duration.add_metric(place, _buckets(DURATION_BUCKETS_S, one.duration_counts), one.duration_sum_s)
+        batches.add_metric(place, _buckets(BATCH_BUCKETS_ROWS, one.batch_counts), float(one.rows))
+        queue.add_metric(place, one.queue_s)
+        compute.add_metric(place, one.compute_s)
+        for reason, count in one.released.items():
+            released.add_metric([*place, reason], count)
+    yield from (rows, duration, batches, released, queue, compute)
+
+
+def _buckets(bounds: tuple[float, ...], counts: list[int]) -> list[Any]:
+    total = 0
+    cumulative: list[tuple[str, float]] = []
+    for bound, count in zip((*(str(bound) for bound in bounds), "+Inf"), counts, strict=True):
+        total += count
+        cumulative.append((bound, total))
+    return cumulative

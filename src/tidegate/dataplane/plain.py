@@ -1,0 +1,106 @@
+"""The plain JSON edge: `{"features": ..., "model_version"?: ..., "user_id"?: ...}` to `{"prediction": [...], ...}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from tidegate.dataplane.call import Call, Outputs, Service
+from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
+from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
+from tidegate.errors import MalformedRequest, UnfitInput
+
+
+class _Row(msgspec.Struct):
+    """The commonest request by far: one row of numbers."""
+
+    features: list[float]
+    model_version: str = "latest"
+    user_id: str | int | None = None
+
+
+class _Rows(msgspec.Struct):
+    features: list[list[float]]
+    model_version: str = "latest"
+    user_id: str | int | None = None
+
+
+class _Anything(msgspec.Struct):
+    features: Any
+    model_version: str | int = "latest"
+    user_id: str | int | None = None
+
+
+_row = msgspec.json.Decoder(_Row)
+_rows = msgspec.json.Decoder(_Rows)
+_anything = msgspec.json.Decoder(_Anything)
+
+
+class PlainEdge:
+    """Plain JSON. `exchange.meta` is True for one un-nested row, whose confidence is a number and not a list."""
+
+    def decode(self, exchange: Exchange, service: Service) -> Call:
+        """Try the shapes that need no look at each value first; what fits none of them gets the careful way."""
+        check_json(exchange)
+        message = _decode(exchange.body)
+        unit = unit_of(exchange, message.user_id)
+        destination, pinned = choose(service, exchange, str(message.model_version), unit)
+        if type(message) is _Row and destination.takes_floats:
+            if len(message.features) != destination.n_features:
+                raise _width_error(destination.n_features or 0, message.features)
+            exchange.meta = True
+            fitted = Fitted(1, packed=[message.features])
+        elif type(message) is _Rows and destination.takes_floats:
+            for index, row in enumerate(message.features):
+                if len(row) != destination.n_features:
+                    raise wrong_width(index, destination.n_features or 0, len(row))
+            exchange.meta = False
+            fitted = Fitted(len(message.features), packed=message.features)
+        else:
+            features = message.features if type(message) is _Anything else _anything.decode(exchange.body).features
+            fitted, exchange.meta = fit_values(features, destination)
+        return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+
+    def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """Rows `first_row` onwards; numbers that are not finite become null."""
+        end = first_row + call.rows
+        predictions = outputs.as_list(outputs.prediction_name)[first_row:end]
+        answer: dict[str, Any] = {"prediction": predictions}
+        confidences = outputs.confidences()
+        if confidences is not None:
+            answer["confidence"] = confidences[first_row] if exchange.meta else confidences[first_row:end]
+        answer["model_version"] = call.destination.identity.version
+        answer["id"] = exchange.request_id
+        return orjson.dumps(answer, default=_plain)
+
+
+def _decode(body: bytes | bytearray) -> _Row | _Rows | _Anything:
+    try:
+        return _row.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        rows = _rows.decode(body)
+        if rows.features:
+            return rows
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return _anything.decode(body)
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(f'the request does not read: {error}; send {{"features": [...]}}') from None
+    except msgspec.DecodeError as error:
+        raise MalformedRequest(f"the body is no JSON: {error}") from None
+
+
+def _width_error(expected: int, features: list[float]) -> UnfitInput:
+    if not features:
+        return UnfitInput("'features' is empty: send at least one row", input="features", expected=expected, got=0)
+    return wrong_width(0, expected, len(features))
+
+
+def _plain(value: Any) -> Any:
+    """JSON for what it has no type for: bytes as text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

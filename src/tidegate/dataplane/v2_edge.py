@@ -1,0 +1,75 @@
+"""The V2 REST edge: JSON and binary tensors, both ways (bodies in `v2.py`)."""
+
+from __future__ import annotations
+
+import re
+
+from tidegate.dataplane.call import Call, Outputs, Service, Tensors
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.fit import fit_tensors
+from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.v2 import Message, V2Request, decode_request, encode_response
+from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
+
+_TAKEN = (b"application/json", b"application/octet-stream")
+_DIGITS = re.compile(rb"[0-9]{1,12}")
+
+
+class V2Edge:
+    """Open Inference Protocol. `exchange.meta` is the request's JSON part."""
+
+    def decode(self, exchange: Exchange, service: Service) -> Call:
+        """Read the JSON part and the binary tensors, choose a version, fit."""
+        message = _read(exchange)
+        exchange.meta = message.request
+        unit = unit_of(exchange, message.request.parameters.get("user_id"))
+        destination, pinned = choose(service, exchange, None, unit)
+        fitted = fit_tensors(message.tensors, message.nulls, destination)
+        call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        call.wanted = _wanted(message.request, destination)
+        return call
+
+    def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """The requested outputs, in the order they were asked for."""
+        request: V2Request = exchange.meta
+        names = [output.name for output in request.outputs] if request.outputs else list(outputs.tensors)
+        rows = slice(first_row, first_row + call.rows)
+        tensors: Tensors = {name: outputs.tensors[name][rows] for name in names}
+        head = {"model_name": call.destination.identity.endpoint, "model_version": call.destination.identity.version}
+        if request.id:
+            head["id"] = request.id
+        body, json_length = encode_response(head, request, tensors)
+        if json_length is not None:
+            exchange.content_type = b"application/octet-stream"
+            exchange.extra_head = b"inference-header-content-length: %d\r\n" % json_length
+        return body
+
+
+def _read(exchange: Exchange) -> Message:
+    given = exchange.headers.get(b"content-type")
+    if given is not None and given.partition(b";")[0].strip().lower() not in _TAKEN:
+        raise WrongContentType(
+            f"content type {given.decode('latin-1')!r} is not taken here: send application/json, "
+            "or application/octet-stream with binary tensors"
+        )
+    text = exchange.headers.get(b"inference-header-content-length")
+    if text is not None and not _DIGITS.fullmatch(text):
+        raise MalformedRequest("Inference-Header-Content-Length must be a whole number of bytes")
+    length = None if text is None else int(text)
+    check_json_size(len(exchange.body) if length is None else length, exchange.engine.limits)
+    return decode_request(bytes(exchange.body), length)
+
+
+def _wanted(request: V2Request, destination: Destination) -> frozenset[str] | None:
+    if not request.outputs:
+        return None
+    known = [spec.name for spec in destination.signature.outputs]
+    for output in request.outputs:
+        if output.name not in known:
+            raise UnfitInput(
+                f"the model has no output {output.name!r}; it has {', '.join(known)}",
+                output=output.name,
+                expected=known,
+                got=output.name,
+            )
+    return frozenset(output.name for output in request.outputs)
