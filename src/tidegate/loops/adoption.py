@@ -1,0 +1,67 @@
+"""The first and the last step of a control plane: take over the replicas that run, and end them all. No decisions.
+
+What ended while no control plane watched is no crash: its row goes, and the loop starts it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from tidegate.clock import Clock, monotonic, now
+from tidegate.core.ports import Backend, Handle
+from tidegate.store import fleet as rows
+from tidegate.store.engine import Store
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+
+
+def adopt(store: Store, backend: Backend, clock: Clock = now) -> int:
+    """Bring the rows in line with what runs: once, before the loop's first pass. Returns how many replicas run on.
+
+    A process whose row has no handle (the control plane died between the two) gets it; one without a row is ended.
+    """
+    with store.reading() as tx:
+        loaded = rows.load_fleets(tx)
+    handles = {key: handle for one in loaded for key, handle in one.handles.items()}
+    waiting = {r.id for one in loaded for r in one.fleet.replicas if r.id not in handles and r.state == "starting"}
+    found = _found_again(backend, list(handles.values()), waiting)
+    observed = dict(zip(handles, backend.observe(list(handles.values())), strict=True))
+    dead = [replica_id for replica_id, seen in observed.items() if not seen.alive]
+    with store.transaction() as tx:
+        for replica_id, handle in found.items():
+            rows.save_handle(tx, replica_id, handle, clock())
+        rows.forget_replicas(tx, dead)
+        rows.lift_quarantines(tx)
+    alive = len(handles) - len(dead) + len(found)
+    if handles or found:
+        log.info("took over %d running replicas; %d had ended meanwhile", alive, len(dead))
+    return alive
+
+
+def _found_again(backend: Backend, known: list[Handle], waiting: set[str]) -> dict[str, Handle]:
+    found = {}
+    for handle in backend.orphans(known):
+        replica_id = str(handle.data["replica"])
+        if replica_id in waiting:
+            found[replica_id] = handle
+        else:
+            log.warning("ending replica %s: it runs, but nothing knows of it", replica_id)
+            backend.kill(handle)
+    return found
+
+
+def stop_replicas(backend: Backend, timeout_s: float, at_once: threading.Event) -> None:
+    """End every replica of this platform, whatever the store knows; within `timeout_s`, or as soon as `at_once` is set."""
+    running = backend.orphans([])
+    for handle in running:
+        backend.stop(handle)
+    deadline = monotonic() + timeout_s
+    while running and monotonic() < deadline and not at_once.wait(POLL_S):
+        running = [h for h, seen in zip(running, backend.observe(running), strict=True) if seen.alive]
+    for handle in running:
+        log.warning("replica %s did not end in time and is killed", handle.data["replica"])
+        backend.kill(handle)
+    backend.observe(running)

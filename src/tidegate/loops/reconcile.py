@@ -1,0 +1,183 @@
+"""The reconcile loop: observe once, plan once, write once, act. Run by the control process in one thread.
+
+It is the only writer of status, replicas and routing snapshots. It never decides: `core.reconcile.plan` does. Replica
+rows are committed before their processes start, so that none is ever lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ParamSpec
+from uuid import uuid4
+
+from tidegate.clock import Clock, now
+from tidegate.core.backoff import Backoff
+from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
+from tidegate.core.reconcile import plan
+from tidegate.loops.engine import Engine
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.publish import Published, publish
+from tidegate.store import fleet as rows
+from tidegate.store.engine import Store
+from tidegate.store.fleet import LoadedFleet
+
+P = ParamSpec("P")
+log = logging.getLogger(__name__)
+
+CALM_S, CHANGING_S = 1.0, 0.2
+TROUBLE = Backoff(first_s=0.5, longest_s=10.0)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """All that the loop works with.
+
+    `spec_changed` wakes it; `snapshot_written` is called after each new snapshot; `applied_revision` is the oldest
+    snapshot that a live gateway still routes by, None where that is not known.
+    """
+
+    store: Store
+    engine: Engine
+    backend_name: str
+    spec_changed: threading.Event
+    snapshot_written: Callable[[], None]
+    applied_revision: Callable[[], int | None]
+    metrics: LoopMetrics
+    limits: Limits = field(default_factory=Limits)
+    starts_max: int = 2
+    key_hashes: tuple[str, ...] = ()
+    clock: Clock = now
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One endpoint in one pass: as it was loaded and observed, and what was planned for it."""
+
+    loaded: LoadedFleet
+    made: Plan
+
+    @property
+    def after(self) -> LoadedFleet:
+        return replace(self.loaded, fleet=self.made.fleet)
+
+
+class Reconciler:
+    """Brings what runs to what is wanted, one pass at a time."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._failures: dict[str, int] = {}  # endpoints whose pass failed are left alone for a while ...
+        self._retry_at: dict[str, float] = {}  # ... while the others go on
+
+    def run(self, stop: threading.Event) -> None:
+        """Pass after pass until `stop` is set (and `spec_changed` with it, to wake the loop)."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                wait_s = CHANGING_S if self.step() else CALM_S
+                failures = 0
+            except Exception:
+                # The database is gone, or worse: what runs goes on running, and nothing is changed without the store.
+                failures += 1
+                wait_s = TROUBLE.delay_s(failures, 0.0)
+                self._around.metrics.failed_passes.labels("all").inc()
+                log.exception("reconcile pass failed, nothing was changed; trying again in %.1f s", wait_s)
+            self._around.spec_changed.wait(wait_s)
+            self._around.spec_changed.clear()
+
+    def step(self) -> bool:
+        """One pass; True while something is still on its way."""
+        with self._around.store.reading() as tx:
+            loaded = rows.load_fleets(tx)
+            newest = Published(*rows.load_snapshot(tx))
+        observed = self._around.engine.observe(loaded)
+        planned = self._plan_all(observed)
+        saved = {name: step for name, step in planned.items() if self._isolated(name, self._save, step, newest)}
+        self._publish(observed, saved, newest)
+        for name, step in saved.items():
+            if self._isolated(name, self._act, step):
+                self._failures.pop(name, None)
+        self._around.metrics.show(step.made.fleet for step in saved.values())
+        return len(saved) < len(loaded) or any(_is_changing(step.made) for step in saved.values())
+
+    def _plan_all(self, observed: list[LoadedFleet]) -> dict[str, _Step]:
+        """A plan for every endpoint but those in trouble; endpoints that load least get room to start first."""
+        ordered = sorted(observed, key=lambda one: _loading(one.fleet))
+        slots = self._around.starts_max - sum(_loading(one.fleet) for one in ordered)
+        applied = self._around.applied_revision()
+        steps: dict[str, _Step] = {}
+        for one in ordered:
+            name = one.fleet.endpoint.name
+            world = World(self._around.clock(), random.random(), slots, applied)  # noqa: S311 (jitter, no secret)
+            if world.now < self._retry_at.get(name, 0.0):
+                continue
+            if self._isolated(name, self._plan_one, one, world, steps):
+                slots -= len(steps[name].made.starts)
+        return steps
+
+    def _plan_one(self, one: LoadedFleet, world: World, steps: dict[str, _Step]) -> None:
+        made = plan(one.fleet, world, self._around.limits)
+        born = tuple(Replica(_new_id(), version, "starting", world.now) for version in made.starts)
+        made = replace(made, fleet=replace(made.fleet, replicas=(*made.fleet.replicas, *born)))
+        steps[one.fleet.endpoint.name] = _Step(one, made)
+
+    def _save(self, step: _Step, newest: Published) -> None:
+        """Write one endpoint's plan when it changes anything; a newly drained replica leaves with the next snapshot."""
+        for event in step.made.events:
+            log.info("%s", event)
+        if step.made.fleet == step.loaded.fleet and not step.made.gone and not step.made.removed:
+            return
+        replicas = tuple(_stamped(replica, newest.revision + 1) for replica in step.made.fleet.replicas)
+        made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
+        with self._around.store.transaction() as tx:
+            rows.save_plan(tx, made, self._around.backend_name)
+        failed = {r.id for r in step.loaded.fleet.replicas if r.live} & set(step.made.gone)
+        self._around.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
+
+    def _publish(self, observed: list[LoadedFleet], saved: dict[str, _Step], newest: Published) -> None:
+        """Route by what is written: an endpoint whose pass failed keeps its place in the snapshot."""
+        around = self._around
+        fleets = [saved[one.fleet.endpoint.name].after if one.fleet.endpoint.name in saved else one for one in observed]
+        if publish(around.store, fleets, newest, around.key_hashes, around.clock):
+            around.snapshot_written()
+
+    def _act(self, step: _Step) -> None:
+        self._around.engine.act(step.made.actions, step.loaded.handles)
+        self._around.engine.forget(step.made.gone)
+        if not step.made.removed:
+            self._around.engine.start_missing(step.after)
+
+    def _isolated(self, name: str, do: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Do it; a failure concerns this endpoint only, and puts it off for a while."""
+        try:
+            do(*args, **kwargs)
+        except Exception:
+            self._failures[name] = self._failures.get(name, 0) + 1
+            delay_s = TROUBLE.delay_s(self._failures[name], 0.0)
+            self._retry_at[name] = self._around.clock() + delay_s
+            self._around.metrics.failed_passes.labels(name).inc()
+            log.exception("%s: pass failed, the other endpoints go on; trying again in %.1f s", name, delay_s)
+            return False
+        return True
+
+
+def _new_id() -> str:
+    return f"r-{uuid4().hex[:12]}"
+
+
+def _loading(fleet: Fleet) -> int:
+    return sum(replica.state == "starting" for replica in fleet.replicas)
+
+
+def _stamped(replica: Replica, next_revision: int) -> Replica:
+    fresh = replica.state == "draining" and replica.drain_revision is None
+    return replace(replica, drain_revision=next_revision) if fresh else replica
+
+
+def _is_changing(made: Plan) -> bool:
+    moving = any(replica.state in ("starting", "draining", "stopping") for replica in made.fleet.replicas)
+    return moving or bool(made.starts or made.gone) or made.fleet.endpoint.status in ("deploying", "deleting")

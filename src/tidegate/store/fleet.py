@@ -1,0 +1,189 @@
+"""Rows of what runs, as the reconciler's values and back. Called by loops/reconcile alone, their only writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.orm import Session
+
+from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
+from tidegate.core.ports import Handle
+from tidegate.core.routing import VersionFacts
+from tidegate.store.tables import EndpointRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
+from tidegate.wire.signature import Signature
+
+SNAPSHOT_ID = 1
+
+
+@dataclass(frozen=True)
+class LoadedFleet:
+    """One endpoint as stored; `handles` has those of replicas that were started."""
+
+    fleet: Fleet
+    salt: str
+    handles: dict[str, Handle]
+
+
+def load_fleets(tx: Session) -> list[LoadedFleet]:
+    """Every endpoint with its variants and replicas, by name."""
+    endpoints = tx.scalars(select(EndpointRow).order_by(EndpointRow.name)).all()
+    variants = tx.scalars(select(VariantRow).order_by(VariantRow.id)).all()
+    replicas = tx.scalars(select(ReplicaRow).order_by(ReplicaRow.created_at, ReplicaRow.id)).all()
+    return [
+        _loaded(
+            row,
+            [variant for variant in variants if variant.endpoint == row.name],
+            [replica for replica in replicas if replica.endpoint == row.name],
+        )
+        for row in endpoints
+    ]
+
+
+def _loaded(row: EndpointRow, variants: list[VariantRow], replicas: list[ReplicaRow]) -> LoadedFleet:
+    fleet = Fleet(_endpoint(row), tuple(map(_variant, variants)), tuple(map(_replica, replicas)))
+    handles = {replica.id: Handle(replica.backend, dict(replica.handle)) for replica in replicas if replica.handle}
+    return LoadedFleet(fleet, row.salt, handles)
+
+
+def _endpoint(row: EndpointRow) -> Endpoint:
+    return Endpoint(
+        name=row.name,
+        model=row.model,
+        traffic=dict(row.traffic),
+        replicas=row.replicas,
+        revision=row.revision,
+        deleted=row.deleted_at is not None,
+        status=cast(EndpointStatus, row.status),
+        reason=row.reason,
+        routed=dict(row.routed),
+        observed_revision=row.observed_revision,
+    )
+
+
+def _variant(row: VariantRow) -> Variant:
+    return Variant(
+        version=row.version,
+        status=cast(VariantStatus, row.status),
+        reason=row.reason,
+        cause=row.cause,
+        idle_since=row.idle_since,
+        attempts=row.attempts,
+        crashes=tuple(row.crashes),
+        restarts=row.restarts,
+        retry_at=row.retry_at,
+        quarantined_revision=row.quarantined_revision,
+    )
+
+
+def _replica(row: ReplicaRow) -> Replica:
+    return Replica(
+        id=row.id,
+        version=row.version,
+        state=cast(ReplicaState, row.state),
+        created_at=row.created_at,
+        ready_at=row.ready_at,
+        unready_since=row.unready_since,
+        draining_at=row.draining_at,
+        drain_revision=row.drain_revision,
+        stopping_at=row.stopping_at,
+        address=row.address,
+        reason=row.reason,
+    )
+
+
+def save_plan(tx: Session, plan: Plan, backend: str) -> None:
+    """Write status, variants and replicas as planned; new replicas get their rows here, before they are started."""
+    endpoint = plan.fleet.endpoint
+    tx.execute(delete(ReplicaRow).where(ReplicaRow.id.in_(plan.gone)))
+    row = tx.get(EndpointRow, endpoint.name)
+    if row is None:
+        return
+    if plan.removed:
+        tx.delete(row)
+        return
+    row.status, row.reason = endpoint.status, endpoint.reason
+    row.routed, row.observed_revision = endpoint.routed, endpoint.observed_revision
+    _save_variants(tx, endpoint.name, plan.fleet.variants)
+    for replica in plan.fleet.replicas:
+        _save_replica(tx, endpoint, replica, backend)
+
+
+def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) -> None:
+    rows = {row.version: row for row in tx.scalars(select(VariantRow).where(VariantRow.endpoint == endpoint))}
+    for variant in variants:
+        row = rows.pop(variant.version, None)
+        if row is None:
+            row = VariantRow(endpoint=endpoint, version=variant.version)
+            tx.add(row)
+        row.status, row.reason, row.cause = variant.status, variant.reason, variant.cause
+        row.idle_since, row.retry_at = variant.idle_since, variant.retry_at
+        row.attempts, row.crashes, row.restarts = variant.attempts, list(variant.crashes), variant.restarts
+        row.quarantined_revision = variant.quarantined_revision
+    for unwanted in rows.values():
+        tx.delete(unwanted)
+
+
+def _save_replica(tx: Session, endpoint: Endpoint, replica: Replica, backend: str) -> None:
+    row = tx.get(ReplicaRow, replica.id)
+    if row is None:
+        row = ReplicaRow(id=replica.id, endpoint=endpoint.name, model=endpoint.model, backend=backend, handle={})
+        row.version, row.created_at = replica.version, replica.created_at
+        tx.add(row)
+    row.state, row.reason, row.address = replica.state, replica.reason, replica.address
+    row.ready_at, row.unready_since = replica.ready_at, replica.unready_since
+    row.draining_at, row.drain_revision = replica.draining_at, replica.drain_revision
+    row.stopping_at = replica.stopping_at
+
+
+def save_handle(tx: Session, replica_id: str, handle: Handle, started_at: float) -> bool:
+    """Note how to find a started replica again; False when its row is gone."""
+    row = tx.get(ReplicaRow, replica_id)
+    if row is None:
+        return False
+    row.handle, row.created_at = dict(handle.data), started_at
+    return True
+
+
+def forget_replicas(tx: Session, replica_ids: list[str]) -> None:
+    """Remove rows of replicas that ended while nobody watched."""
+    tx.execute(delete(ReplicaRow).where(ReplicaRow.id.in_(replica_ids)))
+
+
+def lift_quarantines(tx: Session) -> None:
+    """Clear every variant's record of failures: the machine may have changed since."""
+    for row in tx.scalars(select(VariantRow)):
+        row.attempts, row.crashes, row.retry_at, row.quarantined_revision = 0, [], None, None
+
+
+def load_versions(tx: Session, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], VersionFacts]:
+    """What gateways need to know of these (model, version) pairs."""
+    query = select(VersionRow).where(tuple_(VersionRow.model, VersionRow.version).in_(sorted(wanted)))
+    return {(row.model, row.version): _facts(row) for row in tx.scalars(query)}
+
+
+def _facts(row: VersionRow) -> VersionFacts:
+    return VersionFacts(
+        digest=row.digest,
+        signature=msgspec.convert(row.signature, Signature),
+        example=row.example,
+        label=row.label,
+        batchable=row.batchable,
+    )
+
+
+def load_snapshot(tx: Session) -> tuple[int, str]:
+    """Revision and body of the newest routing snapshot; (0, "") before the first."""
+    row = tx.get(SnapshotRow, SNAPSHOT_ID)
+    return (row.revision, row.body) if row else (0, "")
+
+
+def save_snapshot(tx: Session, revision: int, body: str, now: float) -> None:
+    """Replace the snapshot."""
+    row = tx.get(SnapshotRow, SNAPSHOT_ID)
+    if row is None:
+        row = SnapshotRow(id=SNAPSHOT_ID)
+        tx.add(row)
+    row.revision, row.body, row.written_at = revision, body, now
