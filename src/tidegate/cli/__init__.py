@@ -1,1 +1,1 @@
-"""The command line: a thin client of the control plane's REST API."""
+"""The `tidegate` command: argv in, text or JSON out. Talks to the platform through `tidegate.client` only."""

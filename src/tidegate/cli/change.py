@@ -1,0 +1,128 @@
+"""The verbs that change an endpoint: traffic, promote, rollback, scale, delete."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from tidegate.cli.app import App, command
+from tidegate.cli.output import split, table, weight
+from tidegate.errors import InvalidArgument
+from tidegate.wire.rest import Endpoint
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def waiting_options(body: F) -> F:
+    """Give a command --no-wait and --timeout."""
+    timeout: Callable[[F], F] = click.option(
+        "--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for it."
+    )
+    return click.option("--no-wait", is_flag=True, help="Return at once.")(timeout(body))
+
+
+def _finish(app: App, change: Callable[..., Endpoint], no_wait: bool, timeout_s: float) -> None:
+    with app.progress() as report:
+        endpoint = change(wait=not no_wait, timeout_s=timeout_s, on_progress=report)
+    app.emit(endpoint, lambda: _outcome(endpoint, no_wait))
+
+
+def _outcome(endpoint: Endpoint, no_wait: bool) -> str:
+    if no_wait:
+        return f"asked for {split(endpoint.target)}: follow it with 'tidegate status {endpoint.name}'"
+    return f"endpoint {endpoint.name}: traffic {split(endpoint.traffic)}"
+
+
+@command(
+    "traffic",
+    "tidegate traffic churn 1=90 2=10",
+    "tidegate traffic churn v1.0.0=50 v1.1.0=50",
+    "tidegate traffic churn",
+)
+@click.argument("endpoint")
+@click.argument("weights", nargs=-1, metavar="[VERSION=PERCENT]...")
+@waiting_options
+def traffic(app: App, endpoint: str, weights: tuple[str, ...], no_wait: bool, timeout_s: float) -> None:
+    """Split traffic over versions, in percent that adds up to 100; without weights, show how it is split.
+
+    Starts any registered version that is named and shifts the traffic when all are ready.
+    """
+    client = app.client()
+    if not weights:
+        found = client.endpoint(endpoint)
+        return app.emit(found, lambda: _shares(found))
+    wanted = _parse_weights(weights)
+    return _finish(app, lambda **waiting: client.traffic(endpoint, wanted, **waiting), no_wait, timeout_s)
+
+
+def _shares(endpoint: Endpoint) -> str:
+    rows = [
+        [variant.version, variant.label or "-", weight(variant.weight), variant.status, variant.reason or "-"]
+        for variant in endpoint.variants
+    ]
+    return table(("version", "label", "traffic", "status", "reason"), rows, f"{endpoint.name} has no versions yet")
+
+
+def _parse_weights(given: tuple[str, ...]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for item in given:
+        version, _, percent = item.partition("=")
+        try:
+            value = float(percent)
+        except ValueError:
+            value = None
+        if not version or value is None:
+            raise InvalidArgument(f"{item!r} is not VERSION=PERCENT, such as 2=10", field="traffic")
+        if version in weights:
+            raise InvalidArgument(f"version {version} is named twice", field="traffic")
+        weights[version] = value
+    return weights
+
+
+@command("promote", "tidegate promote churn 2", "tidegate promote churn v1.1.0")
+@click.argument("endpoint")
+@click.argument("version")
+@waiting_options
+def promote(app: App, endpoint: str, version: str, no_wait: bool, timeout_s: float) -> None:
+    """Give one version all of the traffic once it is ready."""
+    client = app.client()
+    _finish(app, lambda **waiting: client.promote(endpoint, version, **waiting), no_wait, timeout_s)
+
+
+@command("rollback", "tidegate rollback churn", "tidegate rollback churn --to 3")
+@click.argument("endpoint")
+@click.option("--to", type=int, metavar="REVISION", help="A revision of 'tidegate status ENDPOINT'.")
+@waiting_options
+def rollback(app: App, endpoint: str, to: int | None, no_wait: bool, timeout_s: float) -> None:
+    """Re-apply the traffic from before the current change, starting replicas if it must. Twice is back again."""
+    client = app.client()
+    _finish(app, lambda **waiting: client.rollback(endpoint, to, **waiting), no_wait, timeout_s)
+
+
+@command("scale", "tidegate scale churn --replicas 3")
+@click.argument("endpoint")
+@click.option("--replicas", type=click.IntRange(min=1), required=True, help="Replicas of each version.")
+@waiting_options
+def scale(app: App, endpoint: str, replicas: int, no_wait: bool, timeout_s: float) -> None:
+    """Set how many replicas each version of the endpoint has."""
+    client = app.client()
+
+    def change(**waiting: Any) -> Endpoint:
+        return client.scale(endpoint, replicas, **waiting)
+
+    _finish(app, change, no_wait, timeout_s)
+
+
+@command("delete", "tidegate delete churn", "tidegate delete churn --yes")
+@click.argument("endpoint")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@waiting_options
+def delete(app: App, endpoint: str, yes: bool, no_wait: bool, timeout_s: float) -> None:
+    """Remove an endpoint: its replicas finish what they have and end. Its model and versions stay registered."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Remove endpoint {endpoint}?", abort=True, err=True)
+    app.client().delete(endpoint, wait=not no_wait, timeout_s=timeout_s)
+    app.emit({"deleted": endpoint}, lambda: f"endpoint {endpoint} is {'being ' if no_wait else ''}removed")

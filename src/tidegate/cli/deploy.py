@@ -1,0 +1,101 @@
+"""`deploy`: a registered version, or a model file that is registered first; ends with a curl line that works."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import orjson
+
+from tidegate.cli.app import App, command
+from tidegate.cli.output import split
+from tidegate.cli.register import describe_version, finish_register, register_options, start_register
+from tidegate.errors import InvalidArgument
+from tidegate.settings import is_loopback
+from tidegate.wire.rest import Endpoint
+
+FILE_SUFFIXES = frozenset(
+    {".joblib", ".pkl", ".pickle", ".onnx", ".skops", ".ubj", ".json", ".txt", ".bst", ".model", ".pt2", ".keras"}
+)
+
+
+@command(
+    "deploy",
+    "tidegate deploy churn",
+    "tidegate deploy churn:2 --replicas 2",
+    "tidegate deploy churn@champion --endpoint churn-eu",
+    "tidegate deploy model.joblib --name churn --allow-pickle",
+)
+@click.argument("model", metavar="NAME[:VERSION|@ALIAS]|PATH|URI")
+@click.option("--name", help="With a PATH or URI: the model that it is a version of.")
+@register_options
+@click.option("--endpoint", help="The endpoint [default: the model's name].")
+@click.option("--replicas", type=click.IntRange(min=1), help="Replicas of each version [default: as it is, else 1].")
+@click.option("--no-wait", is_flag=True, help="Return at once (after registering, with a PATH).")
+@click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for it.")
+def deploy(
+    app: App,
+    *,
+    model: str,
+    name: str | None,
+    endpoint: str | None,
+    replicas: int | None,
+    no_wait: bool,
+    timeout_s: float,
+    **options: Any,
+) -> None:
+    """Give a version all of an endpoint's traffic once it is ready; the endpoint is made when it is new.
+
+    With a PATH or URI the model is registered first, through the validation gate. Until the new version is ready, what
+    was there before serves on; if it never is, this fails and says why.
+    """
+    if _to_register(model, name):
+        model = _register_first(app, model, str(name), options)
+    elif name or (given := [key for key, value in options.items() if value]):
+        extra = "name" if name else given[0]
+        raise InvalidArgument(f"{model!r} is registered already: --{extra.replace('_', '-')} goes with a path")
+    client = app.client()
+    with app.progress() as report:
+        done = client.deploy(
+            model, endpoint=endpoint, replicas=replicas, wait=not no_wait, timeout_s=timeout_s, on_progress=report
+        )
+    line = curl_line(client.gateway_url, done)
+    if app.json:
+        app.note(line)
+    app.emit(done, lambda: f"{_outcome(done, no_wait)}\n\n{line}")
+
+
+def _to_register(model: str, name: str | None) -> bool:
+    from tidegate.client.registration import is_uri
+
+    path = Path(model)
+    if is_uri(model) or path.is_file() or "/" in model or path.suffix in FILE_SUFFIXES:
+        if name is None:
+            raise InvalidArgument(f"{model!r} is not registered yet: say with --name which model it is a version of")
+        return True
+    return name is not None and path.is_dir()
+
+
+def _register_first(app: App, path: str, name: str, options: dict[str, Any]) -> str:
+    version, created = finish_register(app, start_register(app, path, name, **options))
+    text = describe_version(name, version, created)
+    app.note(text) if app.json else click.echo(text)
+    return f"{name}:{version.version}"
+
+
+def _outcome(endpoint: Endpoint, no_wait: bool) -> str:
+    if no_wait:
+        return f"asked for {split(endpoint.target)}: follow it with 'tidegate status {endpoint.name}'"
+    warning = f" ({endpoint.reason})" if endpoint.status != "ready" and endpoint.reason else ""
+    return f"endpoint {endpoint.name} is {endpoint.status}, traffic {split(endpoint.traffic)}{warning}"
+
+
+def curl_line(gateway_url: str, endpoint: Endpoint) -> str:
+    """A curl command with a real row, quoted for the shell; the key comes from the environment where one is needed."""
+    url = f"{gateway_url.rstrip('/')}/predict/{endpoint.name}"
+    body = orjson.dumps({"features": endpoint.example}).decode()
+    key = "" if is_loopback(urlsplit(url).hostname or "") else ' -H "Authorization: Bearer $TIDEGATE_API_KEY"'
+    return f"curl -sS {shlex.quote(url)} -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"

@@ -1,0 +1,107 @@
+"""The `tidegate` command's entry: names the commands, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from tidegate import __version__
+from tidegate.cli.app import CONTEXT, LazyGroup, common_options, remember
+from tidegate.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, TidegateError
+
+EXIT_INTERRUPTED = 130
+
+COMMANDS = {
+    "up": ("processes", "up", "Start the platform on this machine."),
+    "down": ("processes", "down", "Stop the platform."),
+    "demo": ("demo", "demo", "Show the whole way from two models to a rollback, in under a minute."),
+    "serve": ("processes", "serve", "Serve one model, without a platform."),
+    "register": ("register", "register", "Take a model in, through the validation gate."),
+    "models": ("models", "models", "List, show, trust and delete models."),
+    "deploy": ("deploy", "deploy", "Give a version all of an endpoint's traffic."),
+    "endpoints": ("show", "endpoints", "List endpoints."),
+    "predict": ("predict", "predict", "Predict rows through the gateway."),
+    "traffic": ("change", "traffic", "Split an endpoint's traffic over versions."),
+    "promote": ("change", "promote", "Give one version all of the traffic."),
+    "rollback": ("change", "rollback", "Re-apply the change before the current one."),
+    "scale": ("change", "scale", "Set the replicas of each version."),
+    "delete": ("change", "delete", "Remove an endpoint."),
+    "status": ("show", "status", "Show the platform, or one endpoint."),
+    "logs": ("show", "logs", "Show the last lines of an endpoint's replicas."),
+    "jobs": ("show", "jobs", "List jobs, or show one."),
+    "version": ("show", "version", "Show the version of Tidegate."),
+}
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT, params=common_options())
+@click.version_option(__version__, prog_name="tidegate")
+@click.pass_context
+def root(ctx: click.Context, json_: bool, data_dir: Path | None, url: str | None) -> None:
+    """Take trained models into production and keep them healthy there.
+
+    'tidegate COMMAND --help' tells more about each command.
+    """
+    remember(ctx, json_, data_dir, url)
+
+
+root.lazy = COMMANDS
+root.examples = (
+    "tidegate up --detach",
+    "tidegate deploy model.joblib --name churn --allow-pickle",
+    "tidegate predict churn --data '{\"features\": [5.1, 3.5, 1.4, 0.2]}'",
+    "tidegate down",
+)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong use."""
+    argv = sys.argv[1:]
+    try:
+        code = root.main(args=argv, prog_name="tidegate", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = EXIT_WRONG_USE
+    except click.ClickException as error:
+        code = _wrong_use(error, as_json="--json" in argv)
+    except TidegateError as error:
+        code = _failed(error, as_json="--json" in argv)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has gone; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_FAILED
+    except Exception as error:
+        code = _unforeseen(error, as_json="--json" in argv)
+    sys.exit(code if isinstance(code, int) else EXIT_DONE)
+
+
+def _failed(error: TidegateError, as_json: bool) -> int:
+    click.echo(f"error: {' '.join(error.message.split())}", err=True)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(error.body(), option=orjson.OPT_INDENT_2, default=str))
+    return error.exit_code
+
+
+def _wrong_use(error: click.ClickException, as_json: bool) -> int:
+    ctx = getattr(error, "ctx", None)
+    help_line = f"; see '{ctx.command_path} --help'" if ctx else ""
+    message = error.format_message().rstrip(".")
+    class_ = type("WrongUse", (TidegateError,), {"code": "wrong_use", "exit_code": EXIT_WRONG_USE})
+    return _failed(class_(message[:1].lower() + message[1:] + help_line), as_json)
+
+
+def _unforeseen(error: Exception, as_json: bool) -> int:
+    from tidegate.settings import Settings
+
+    if Settings.from_env().log_level == "debug":
+        raise error
+    what = f"{type(error).__name__}: {error}"
+    return _failed(TidegateError(f"{what} (not foreseen; TIDEGATE_LOG_LEVEL=debug shows where)"), as_json)

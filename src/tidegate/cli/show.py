@@ -1,0 +1,158 @@
+"""The verbs that only look: endpoints, status, logs, jobs, version."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+from tidegate import __version__
+from tidegate.cli.app import App, command
+from tidegate.cli.output import moment, split, table, weight
+from tidegate.errors import UnknownVersion
+from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
+
+
+@command("endpoints", "tidegate endpoints", "tidegate endpoints --json")
+def endpoints(app: App) -> None:
+    """List every endpoint, what it routes and how it is."""
+    found = app.client().endpoints()
+    app.emit({"endpoints": found}, lambda: _endpoint_table(found))
+
+
+def _endpoint_table(found: list[Endpoint]) -> str:
+    rows = [
+        [item.name, item.model, item.status, split(item.traffic), _replicas(item), item.url, item.reason or "-"]
+        for item in found
+    ]
+    headers = ("endpoint", "model", "status", "traffic", "replicas", "url", "reason")
+    return table(headers, rows, "no endpoints: 'tidegate deploy NAME'")
+
+
+def _replicas(endpoint: Endpoint) -> str:
+    ready = sum(variant.replicas.ready for variant in endpoint.variants)
+    return f"{ready}/{sum(variant.replicas.desired for variant in endpoint.variants)}"
+
+
+@command("status", "tidegate status", "tidegate status churn", "tidegate status --data-dir ./state --json")
+@click.argument("endpoint", required=False)
+def status(app: App, endpoint: str | None) -> None:
+    """Show the platform at a glance, or one endpoint with its versions, replicas and history."""
+    client = app.client()
+    if endpoint is None:
+        now = client.status()
+        return app.emit(now, lambda: _platform(now))
+    found = client.endpoint(endpoint)
+    return app.emit(found, lambda: _endpoint(found, client.history(endpoint)))
+
+
+def _platform(now: Status) -> str:
+    jobs = ", ".join(f"{count} {state}" for state, count in now.jobs.items() if count) or "none"
+    gateways = [
+        [gateway.id, gateway.status, gateway.url, str(gateway.pid or "-"), str(gateway.revision or "-")]
+        for gateway in now.gateways
+    ]
+    return "\n".join(
+        [
+            f"Tidegate {now.version}, running since {moment(now.started_at)}, data in {now.data_dir}",
+            f"models {now.models}, endpoints {len(now.endpoints)}, jobs {jobs}, revision {now.revision}",
+            "",
+            table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
+            "",
+            _endpoint_table(now.endpoints),
+        ]
+    )
+
+
+def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
+    variants = [
+        [
+            variant.version,
+            variant.label or "-",
+            weight(variant.weight),
+            weight(variant.target_weight),
+            variant.status,
+            f"{variant.replicas.ready}/{variant.replicas.desired}",
+            str(variant.restarts),
+            variant.reason or "-",
+        ]
+        for variant in found.variants
+    ]
+    changes = [
+        [str(entry.revision), moment(entry.at), _action(entry), split(entry.traffic), entry.actor or "-"]
+        for entry in history
+    ]
+    headers = ("version", "label", "traffic", "wanted", "status", "ready", "restarts", "reason")
+    return "\n".join(
+        [
+            f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
+            f"model {found.model}, {found.url}",
+            "",
+            table(headers, variants, "no versions run"),
+            "",
+            table(("revision", "at", "change", "traffic", "by"), changes, "no changes yet"),
+        ]
+    )
+
+
+def _action(entry: HistoryEntry) -> str:
+    return entry.action if entry.restores is None else f"{entry.action} to {entry.restores}"
+
+
+@command("logs", "tidegate logs churn", "tidegate logs churn --version 2 --lines 20")
+@click.argument("endpoint")
+@click.option("--lines", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Lines of each replica.")
+@click.option("--version", "version_", help="Only this version's replicas.")
+def logs(app: App, endpoint: str, lines: int, version_: str | None) -> None:
+    """Show the last lines of the logs of an endpoint's replicas."""
+    found = app.client().logs(endpoint, lines)
+    if version_ is not None:
+        known = sorted({log.version for log in found})
+        found = [log for log in found if log.version == version_]
+        if not found:
+            raise UnknownVersion(
+                f"endpoint {endpoint!r} has no replica of version {version_}; there are: {', '.join(known) or 'none'}"
+            )
+    app.emit({"logs": found}, lambda: "\n".join(_log(log) for log in found) or f"no replica of {endpoint} has a log")
+
+
+def _log(log: LogLines) -> str:
+    return "\n".join([f"==> {log.replica}, version {log.version} <==", *log.lines])
+
+
+@command("jobs", "tidegate jobs", "tidegate jobs --state failed", "tidegate jobs 4f9c2d --json")
+@click.argument("job_id", required=False, metavar="[ID]")
+@click.option("--state", type=click.Choice(["queued", "running", "succeeded", "failed"]), help="Only jobs like this.")
+@click.option("--limit", type=click.IntRange(1, 1000), help="At most so many.")
+def jobs(app: App, job_id: str | None, state: str | None, limit: int | None) -> None:
+    """List jobs, newest first, or show one with its log."""
+    if job_id is not None:
+        job = app.client().job(job_id)
+        return app.emit(job, lambda: _job(job))
+    found = app.client().jobs(state=state, limit=limit)
+    rows = [
+        [job.id, job.kind, job.subject, job.state, f"{job.progress:.0%}", moment(job.created_at), _message(job)]
+        for job in found
+    ]
+    headers = ("job", "kind", "subject", "state", "done", "created", "message")
+    return app.emit({"jobs": found}, lambda: table(headers, rows, "no jobs"))
+
+
+def _message(job: Job) -> str:
+    return str((job.error or {}).get("error") or job.message or "-")
+
+
+def _job(job: Job) -> str:
+    lines = [f"job {job.id}: {job.kind} {job.subject} {job.state}, {job.progress:.0%}", f"  {_message(job)}"]
+    lines.append(
+        f"  created {moment(job.created_at)}, started {moment(job.started_at)}, ended {moment(job.finished_at)}"
+    )
+    lines += [f"  {line}" for line in job.log]
+    return "\n".join(lines)
+
+
+@command("version", "tidegate version", "tidegate version --json")
+def version(app: App) -> None:
+    """Show the version of Tidegate and of the Python it runs on."""
+    found = {"version": __version__, "python": platform.python_version()}
+    app.emit(found, lambda: f"tidegate {__version__} (Python {platform.python_version()})")
