@@ -1,0 +1,251 @@
+"""A replica as a batcher's target: one keep-alive connection, one batch at a time. Made and retired by `routing.py`.
+
+It is offered to the batcher only while it is connected and the replica says that it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidegate.dataplane.call import Outputs, TargetLost
+from tidegate.errors import DeadlineExceeded, TidegateError
+from tidegate.gateway.connection import Answer, Connection
+from tidegate.gateway.hop import RequestWriter, read_answer
+
+if TYPE_CHECKING:
+    from tidegate.clock import Clock
+    from tidegate.dataplane.call import Batch, Done
+
+CONNECT_TIMEOUT_S = 5.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
+SHORT_LIVED_S = 1.0
+WATCH_TICK_S = 0.1
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UpstreamHooks:
+    """Who is told that a target may be used, and that it may not."""
+
+    on_up: Callable[[UpstreamTarget], None]
+    on_down: Callable[[UpstreamTarget], None]
+
+
+@dataclass(frozen=True)
+class UpstreamAddress:
+    """`address` is `unix:/absolute/path` or `tcp:host:port`; `model` is the name the replica serves it by."""
+
+    id: str
+    address: str
+    model: str
+
+
+class UpstreamTarget:
+    """A `Target` that sends each batch as one V2 request with binary tensors.
+
+    A batch that gets no answer within `answer_timeout_s`, or until the last of its calls' deadlines where that is
+    later, fails with `DeadlineExceeded` and the connection is cut, so that a hung replica takes no second batch.
+    A batch whose connection closes before any of its answer came is sent once more on a new connection: servers close
+    idle connections, and that must not cost a request. If that fails too it is `TargetLost`.
+    """
+
+    def __init__(
+        self,
+        where: UpstreamAddress,
+        hooks: UpstreamHooks,
+        loop: asyncio.AbstractEventLoop,
+        answer_timeout_s: float,
+        clock: Clock,
+    ) -> None:
+        self.id = where.id
+        self.address = where.address
+        self.up = False
+        self.tried = asyncio.Event()
+        self._loop = loop
+        self._hooks = hooks
+        self._clock = clock
+        self._answer_timeout_s = answer_timeout_s
+        self._writer = RequestWriter(where.model, "replica" if where.address.startswith("unix:") else where.address[4:])
+        self._connection: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._retired = False
+        self._watching = False
+        self._batch: Batch | None = None
+        self._done: Done | None = None
+        self._parts: list[bytes] = []
+        self._sent_again = False
+
+    # -- for the batcher -------------------------------------------------------------------------------------------
+
+    def send(self, batch: Batch, done: Done) -> None:
+        """Send a batch; `done` is called once, later, with outputs or an error (see `Target`)."""
+        self._batch, self._done, self._sent_again = batch, done, False
+        try:
+            self._parts = self._writer.parts(batch.inputs, batch.wanted)
+        except TidegateError as error:
+            self._loop.call_soon(self._finish, error)
+            return
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(WATCH_TICK_S, self._watch)
+        connection = self._connection
+        if connection is not None and connection.open:
+            connection.send(self._parts, self._answered)
+        # Else the connection was closed while idle: `_keep_connected` is opening another, and sends the batch then.
+
+    # -- for routing -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect, and stay connected until retired. `tried` is set after the first attempt."""
+        self._task = self._loop.create_task(self._keep_connected(), name=f"upstream {self.id}")
+
+    def retire(self) -> None:
+        """Take no further batch, answer the one in flight, and close."""
+        self._retired = True
+        if self._batch is None:
+            self._stop()
+
+    # -- the connection --------------------------------------------------------------------------------------------
+
+    async def _keep_connected(self) -> None:
+        failures = 0
+        while not self._retired or self._batch is not None:
+            connection = await self._open()
+            self.tried.set()
+            if connection is None:
+                failures += 1
+                self._went_down("it cannot be reached")
+                await asyncio.sleep(_backoff_s(failures))
+                continue
+            since_s = self._clock()
+            self._came_up(connection)
+            await connection.closed
+            self._connection = None
+            useless = connection.answers == 1 and self._clock() - since_s < SHORT_LIVED_S
+            failures = failures + 1 if useless else 0
+            if failures > 1:
+                self._went_down("it closes its connections")
+                await asyncio.sleep(_backoff_s(failures))
+
+    async def _open(self) -> Connection | None:
+        """A connection to a replica that says it is ready, or None."""
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                connection = await self._connect()
+                if await self._is_ready(connection):
+                    return connection
+        except (OSError, TimeoutError):
+            pass
+        if connection is not None:
+            connection.close()
+        return None
+
+    async def _connect(self) -> Connection:
+        def make() -> Connection:
+            return Connection(self._loop)
+
+        if self.address.startswith("unix:"):
+            _, connection = await self._loop.create_unix_connection(make, self.address[5:])
+        else:
+            host, _, port = self.address[4:].rpartition(":")
+            _, connection = await self._loop.create_connection(make, host.strip("[]"), int(port))
+        return connection
+
+    async def _is_ready(self, connection: Connection) -> bool:
+        heard: asyncio.Future[Answer | None] = self._loop.create_future()
+
+        def hear(answer: Answer | None) -> None:
+            if not heard.done():
+                heard.set_result(answer)
+
+        connection.send([self._writer.probe], hear)
+        answer = await heard
+        return answer is not None and answer.status == 200 and connection.open
+
+    def _came_up(self, connection: Connection) -> None:
+        self._connection = connection
+        if self._batch is not None:
+            connection.send(self._parts, self._answered)
+        if not self.up and not self._retired:
+            self.up = True
+            log.info("replica %s is connected", self.id)
+            self._hooks.on_up(self)
+
+    def _went_down(self, why: str) -> None:
+        if self.up:
+            self.up = False
+            log.warning("replica %s is not used: %s", self.id, why)
+            self._hooks.on_down(self)
+        if self._batch is not None:
+            self._finish(TargetLost(f"replica {self.id} went away before it answered"))
+
+    def _stop(self) -> None:
+        self.up = False
+        if self._task is not None:
+            self._task.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    # -- the answer ------------------------------------------------------------------------------------------------
+
+    def _answered(self, answer: Answer | None) -> None:
+        batch = self._batch
+        if batch is None:  # it was given up a moment before
+            return
+        if answer is not None:
+            self._finish(read_answer(answer, batch))
+        elif self._connection is not None and self._connection.answering:
+            self._went_down("it died while it answered")
+        elif self._sent_again:
+            self._went_down("it closed the connection twice without an answer")
+        else:
+            self._sent_again = True
+
+    def _finish(self, result: Outputs | TidegateError) -> None:
+        batch, done = self._batch, self._done
+        self._batch = self._done = None
+        self._parts = []
+        if batch is not None and done is not None:
+            done(self, batch, result)
+        if self._retired and self._batch is None:
+            self._stop()
+
+    def _watch(self) -> None:
+        """Give up on an answer that takes too long. One timer for each busy target, not one for each batch."""
+        batch = self._batch
+        self._watching = batch is not None
+        if batch is None:
+            return
+        self._loop.call_later(WATCH_TICK_S, self._watch)
+        now_s = self._clock()
+        if now_s - batch.sent_s < self._answer_timeout_s or now_s < max(call.deadline_s for call in batch.calls):
+            return
+        if self._connection is not None:
+            self._connection.close()
+        if self.up:
+            self.up = False
+            log.warning("replica %s is not used: no answer within %.1f s", self.id, now_s - batch.sent_s)
+            self._hooks.on_down(self)
+        self._finish(DeadlineExceeded(f"replica {self.id} did not answer within {now_s - batch.sent_s:.1f} s"))
+
+
+def _backoff_s(failures: int) -> float:
+    """Doubles from 20 ms to 1 s; half of it is chance, so that gateways do not knock in step."""
+    full = min(BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 16), BACKOFF_MAX_S)
+    return full * random.uniform(0.5, 1.0)  # noqa: S311  # jitter is no secret
+
+
+async def wait_until_tried(targets: list[UpstreamTarget], timeout_s: float) -> None:
+    """Wait until each target connected or failed to once, at most `timeout_s`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            for target in targets:
+                await target.tried.wait()
