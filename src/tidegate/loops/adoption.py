@@ -54,7 +54,7 @@ def _found_again(backend: Backend, known: list[Handle], waiting: set[str]) -> di
 
 
 def stop_replicas(backend: Backend, timeout_s: float, at_once: threading.Event) -> None:
-    """End every replica of this platform, whatever the store knows; within `timeout_s`, or as soon as `at_once` is set."""
+    """End every replica of this platform, known to the store or not; within `timeout_s`, or once `at_once` is set."""
     running = backend.orphans([])
     for handle in running:
         backend.stop(handle)
