@@ -42,6 +42,9 @@ class Settings:
     request_bytes_max: int = _setting(
         64 << 20, "TIDEGATE_REQUEST_BYTES_MAX", "Largest prediction request body, in bytes."
     )
+    json_bytes_max: int = _setting(
+        8 << 20, "TIDEGATE_JSON_BYTES_MAX", "Largest JSON part of a prediction request, in bytes."
+    )
     request_timeout_s: float = _setting(30.0, "TIDEGATE_REQUEST_TIMEOUT_S", "Deadline of a prediction, in seconds.")
     receive_timeout_s: float = _setting(
         10.0, "TIDEGATE_RECEIVE_TIMEOUT_S", "How long a client may take to send one request, in seconds."

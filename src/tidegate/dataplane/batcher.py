@@ -79,6 +79,11 @@ class Batcher:
         """Whether any call waits or is being computed."""
         return bool(self._queue or self._in_flight)
 
+    @property
+    def outstanding_calls(self) -> int:
+        """Calls that wait or are being computed."""
+        return len(self._queue) + sum(len(batch.calls) for batch in self._in_flight)
+
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def submit(self, call: Call) -> None:

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tidegate.errors import Kind, TidegateError
-from tidegate.wire.signature import MATRIX_INPUT, PREDICTION, PROBABILITIES, Scalar
+from tidegate.wire.signature import PREDICTION
 
 if TYPE_CHECKING:
     from tidegate.dataplane.destination import Destination
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 """Arrays by tensor name, row axis first. BYTES tensors are object arrays of `str` (or `bytes` that are no UTF-8)."""
+
+
+_CONFIDENCE = "\0confidence"
+"""Under this name, which no tensor has, the highest probabilities are kept beside the tensors' lists."""
 
 
 class TargetLost(TidegateError):
@@ -55,14 +59,14 @@ class Outputs:
         """The tensor that answers the question: `prediction`, or the first one of a model that names its own."""
         return PREDICTION if PREDICTION in self.tensors else next(iter(self.tensors))
 
-    def confidences(self) -> list[float] | None:
-        """The highest class probability of each row; None for a model without probabilities."""
-        found = self._lists.get("\0confidence")
+    def confidences(self, name: str | None) -> list[float] | None:
+        """The highest class probability of each row, from the tensor `name`; None where there is none."""
+        found = self._lists.get(_CONFIDENCE)
         if found is None:
-            probabilities = self.tensors.get(PROBABILITIES)
+            probabilities = None if name is None else self.tensors.get(name)
             if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] == 0:
                 return None
-            found = self._lists["\0confidence"] = probabilities.max(axis=1).tolist()
+            found = self._lists[_CONFIDENCE] = probabilities.max(axis=1).tolist()
         return found
 
 
@@ -237,21 +241,3 @@ class Limits:
     timeout_s: float = 30.0
     receive_timeout_s: float = 10.0
     idle_timeout_s: float = 75.0
-
-
-__all__ = [
-    "MATRIX_INPUT",
-    "Batch",
-    "Call",
-    "Directory",
-    "Limits",
-    "ModelFailed",
-    "Observer",
-    "Outputs",
-    "Scalar",
-    "Service",
-    "Sink",
-    "Target",
-    "TargetLost",
-    "Tensors",
-]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.tensors import dtype_of
-from tidegate.wire.signature import MATRIX_INPUT, Signature
+from tidegate.wire.signature import MATRIX_INPUT, PROBABILITIES, Signature
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Destination:
         "n_features",
         "packed_dtype",
         "packed_name",
+        "probabilities_name",
         "signature",
         "takes_floats",
     )
@@ -49,6 +50,15 @@ class Destination:
         self.packed_name = signature.inputs[0].name if signature.kind == "tensors" else MATRIX_INPUT
         self.takes_floats = datatype in ("FP32", "FP64") and self.n_features is not None
         self.head = _response_head(identity)
+        self.probabilities_name = _probabilities_name(signature)
+
+
+def _probabilities_name(signature: Signature) -> str | None:
+    """The output that holds class probabilities: ours by name, or the second of a classifier that names its own."""
+    names = [spec.name for spec in signature.outputs]
+    if PROBABILITIES in names:
+        return PROBABILITIES
+    return names[1] if signature.classes is not None and len(names) > 1 else None
 
 
 def _response_head(identity: Identity) -> bytes:

@@ -28,7 +28,7 @@ Key = tuple[str, str, str]
 
 @dataclass
 class Series:
-    """Counts of one (endpoint, version, variant); version and variant are empty for requests refused before a choice."""
+    """Counts of one (endpoint, version, variant); the last two are empty for requests refused before a choice."""
 
     codes: dict[int, int] = field(default_factory=dict)
     rows: int = 0

@@ -68,7 +68,7 @@ class PlainEdge:
         end = first_row + call.rows
         predictions = outputs.as_list(outputs.prediction_name)[first_row:end]
         answer: dict[str, Any] = {"prediction": predictions}
-        confidences = outputs.confidences()
+        confidences = outputs.confidences(call.destination.probabilities_name)
         if confidences is not None:
             answer["confidence"] = confidences[first_row] if exchange.meta else confidences[first_row:end]
         answer["model_version"] = call.destination.identity.version

@@ -1,6 +1,6 @@
 """The hot HTTP path: from the parser's callback into the batch, and from the batch to the socket, no task in between.
 
-`HotProtocol` is uvicorn's httptools protocol with a short cut for POSTs on prediction paths. Everything else on the same
+`HotProtocol` is uvicorn's httptools protocol with a short cut for POSTs on prediction paths. Everything else on the
 connection (other routes, limits, upgrades, shutdown) stays uvicorn's work. It leans on private parts of that class, so
 uvicorn's version is pinned (docs/decisions/0003-hot-http-path.md).
 
@@ -84,7 +84,8 @@ class HotExchange(Exchange):
 class HotProtocol(HttpToolsProtocol):
     """One connection. `hot` is the exchange whose body is being received, None for a cold request."""
 
-    pipeline: deque[tuple[Any, Any]]  # type: ignore[assignment]  # also holds hot exchanges
+    cycle: Any  # uvicorn's RequestResponseCycle, a HotExchange, or None
+    pipeline: deque[tuple[Any, Any]]  # also holds hot exchanges
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class HotProtocol(HttpToolsProtocol):
             if isinstance(cycle, HotExchange) and not cycle.response_complete:
                 cycle.abandon()
         if isinstance(self.cycle, HotExchange):
-            self.cycle = None  # type: ignore[assignment]  # uvicorn itself starts with None
+            self.cycle = None
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
@@ -186,7 +187,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         previous = self.cycle
         exchange = self.hot = HotExchange(self.engine, route, self)
-        self.cycle = exchange  # type: ignore[assignment]  # stands in for uvicorn's cycle
+        self.cycle = exchange
         if previous is None or previous.response_complete:
             exchange.current = True
         else:
@@ -264,7 +265,6 @@ class HotProtocol(HttpToolsProtocol):
         if self.receiving_since_s is not None:
             if now_s - self.receiving_since_s > limits.receive_timeout_s:
                 self._break(_TooSlow(f"the request did not arrive within {limits.receive_timeout_s:g} s"))
-                self.transport.close()
         elif (self.cycle is None or self.cycle.response_complete) and now_s - self.idle_since_s > limits.idle_timeout_s:
             self.transport.close()
 

@@ -125,7 +125,7 @@ def _tensor(item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nu
         return _from_json(item, shape, nulls), offset
     if type(size) is not int or size < 0 or offset + size > len(binary):
         raise MalformedRequest(
-            f"input {item.name!r}: binary_data_size is {size!r}, but {len(binary) - offset} bytes of binary data are left"
+            f"input {item.name!r}: binary_data_size is {size!r}, but {len(binary) - offset} binary bytes are left"
         )
     if item.data:
         raise MalformedRequest(f"input {item.name!r} has both 'data' and 'binary_data_size'")

@@ -1,0 +1,242 @@
+"""The cold routes of gateway and replica, as one ASGI application: health, V2 metadata, metrics, and the pages.
+
+Predictions reach it only when the hot path hands them over (a request with `Expect`, or another server); they take the
+same `infer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tidegate import __version__
+from tidegate.dataplane import metrics, pages
+from tidegate.dataplane.access import PUBLIC_PATHS
+from tidegate.dataplane.call import Service
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, new_id, response_head
+from tidegate.dataplane.routes import RouteTable
+from tidegate.errors import Internal, MalformedRequest, NoReadyReplica, TidegateError, TooLarge, UnknownRoute
+
+EXTENSIONS = ["binary_tensor_data", "tidegate_missing"]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """What differs between the servers that share this application."""
+
+    title: str
+    render_metrics: Callable[[], Awaitable[bytes]]
+    is_ready: Callable[[], bool]
+
+
+def build_app(engine: Engine, options: AppOptions) -> ASGIApp:
+    """The whole ASGI application, access check included."""
+    cold = _Cold(engine, options)
+    get = ["GET"]
+    app = Starlette(
+        routes=[
+            Route("/health", cold.health, methods=get),
+            Route("/ping", cold.ping, methods=get),
+            Route("/metrics", cold.metrics, methods=get),
+            Route("/v2", cold.server, methods=get),
+            Route("/v2/health/live", cold.live, methods=get),
+            Route("/v2/health/ready", cold.ready, methods=get),
+            Route("/v2/models/{name}", cold.model, methods=get),
+            Route("/v2/models/{name}/ready", cold.model_ready, methods=get),
+            Route("/v2/models/{name}/versions/{version}", cold.model, methods=get),
+            Route("/v2/models/{name}/versions/{version}/ready", cold.model_ready, methods=get),
+            Route("/docs", cold.docs, methods=get),
+            Route("/docs/{asset}", cold.asset, methods=get),
+            Route("/openapi.json", cold.openapi, methods=get),
+            *(Route(path, cold.predict, methods=["POST"]) for path in _PREDICTION_PATHS),
+        ],
+        exception_handlers={HTTPException: _http_error, TidegateError: _tidegate_error, Exception: _unexpected},
+    )
+    return _Guard(app, engine)
+
+
+_PREDICTION_PATHS = (
+    "/predict",
+    "/predict/{name}",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+)
+
+
+class _Guard:
+    """Asks for a key on every route but the public ones, and gives every response an id."""
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+            headers = dict(scope["headers"])
+            try:
+                self._engine.access.check(headers.get(b"authorization"))
+            except TidegateError as error:
+                await _json(error.body(), error.http_status, {"www-authenticate": "Bearer"})(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class _Cold:
+    """The handlers."""
+
+    def __init__(self, engine: Engine, options: AppOptions) -> None:
+        self._engine = engine
+        self._options = options
+        self._routes = RouteTable()
+
+    async def health(self, _: Request) -> Response:
+        loaded = sum(len(service.destinations()) for service in self._engine.directory.services().values())
+        return _json({"status": "healthy", "models_loaded": loaded})
+
+    async def ping(self, _: Request) -> Response:
+        return Response("\n", media_type="application/json")
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(await self._options.render_metrics(), media_type=metrics.CONTENT_TYPE)
+
+    async def server(self, _: Request) -> Response:
+        return _json({"name": "tidegate", "version": __version__, "extensions": EXTENSIONS})
+
+    async def live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        ready = self._options.is_ready()
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def model(self, request: Request) -> Response:
+        service = self._service(request)
+        return _json(_metadata(service, self._destination(service, request)))
+
+    async def model_ready(self, request: Request) -> Response:
+        service = self._service(request)
+        destination = self._destination(service, request)
+        ready = bool(destination.batcher.target_ids)
+        return _json({"name": service.name, "ready": ready}, 200 if ready else 503)
+
+    async def docs(self, _: Request) -> Response:
+        return Response(pages.swagger_page(self._options.title), media_type="text/html")
+
+    async def asset(self, request: Request) -> Response:
+        found = pages.swagger_asset(request.path_params["asset"])
+        if found is None:
+            raise UnknownRoute(f"there is nothing at {request.url.path}")
+        content, media_type = found
+        return Response(content, media_type=media_type)
+
+    async def openapi(self, _: Request) -> Response:
+        only = self._engine.directory.only()
+        services = list(self._engine.directory.services().values())
+        return _json(pages.openapi(self._options.title, services, is_replica=only is not None))
+
+    async def predict(self, request: Request) -> Response:
+        route = self._routes.find(request.scope["raw_path"])
+        if route is None:
+            raise UnknownRoute(f"there is nothing at {request.url.path}")
+        exchange = AwaitedExchange(self._engine, route, list(request.scope["headers"]))
+        exchange.body = await _bounded_body(request, self._engine.limits.body_bytes_max)
+        infer(exchange)
+        try:
+            status, head, body = await exchange.response
+        except asyncio.CancelledError:
+            if exchange.call is not None:
+                exchange.call.cancel()
+            raise
+        response = Response(body, status)
+        response.raw_headers = [_split_header(line) for line in head.rstrip(b"\r\n").split(b"\r\n")]
+        return response
+
+    def _service(self, request: Request) -> Service:
+        return find_service(self._engine.directory, request.path_params["name"])
+
+    def _destination(self, service: Service, request: Request) -> Destination:
+        version = request.path_params.get("version")
+        if version is not None:
+            return service.pinned(version)
+        destinations = service.destinations()
+        if not destinations:
+            raise NoReadyReplica(f"no version of {service.name!r} is running", retry_after_s=1.0)
+        return destinations[0]
+
+
+class AwaitedExchange(Exchange):
+    """A prediction whose response a coroutine waits for."""
+
+    __slots__ = ("response",)
+
+    def __init__(self, engine: Engine, route: Any, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(engine, route, headers)
+        self.response: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
+
+    def send(self, status: int, destination: Destination | None, body: bytes) -> None:
+        """Resolve the future with status, headers and body."""
+        if not self.response.done():
+            self.response.set_result((status, response_head(self, destination, len(body)), body))
+
+
+async def _bounded_body(request: Request, size_bytes_max: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > size_bytes_max:
+            raise TooLarge(f"the body is larger than the {size_bytes_max} bytes this server takes")
+    return bytes(body)
+
+
+def _split_header(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b": ")
+    return name, value
+
+
+def _metadata(service: Service, destination: Destination) -> dict[str, Any]:
+    signature = destination.signature
+    return {
+        "name": service.name,
+        "versions": [one.identity.version for one in service.destinations()],
+        "platform": "tidegate",
+        "inputs": [{"name": s.name, "datatype": s.datatype, "shape": list(s.shape)} for s in signature.inputs],
+        "outputs": [{"name": s.name, "datatype": s.datatype, "shape": list(s.shape)} for s in signature.outputs],
+    }
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(body, default=str), status, headers, "application/json")
+
+
+async def _tidegate_error(_: Request, error: Exception) -> Response:
+    known = error if isinstance(error, TidegateError) else Internal()
+    headers = {} if known.retry_after_s is None else {"retry-after": str(max(1, round(known.retry_after_s)))}
+    return _json(known.body(), known.http_status, headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException) or error.status_code == 404:
+        return await _tidegate_error(request, UnknownRoute(f"there is nothing at {request.url.path}"))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        body = MalformedRequest(f"{request.method} is not what {request.url.path} takes: use {allowed}").body()
+        return _json(body, 405, dict(error.headers or {}))
+    return _json(MalformedRequest(str(error.detail)).body(), error.status_code)
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    # Starlette logs the traceback itself, after this answer.
+    incident = new_id()
+    return await _tidegate_error(request, Internal(f"the server failed; the incident is {incident}", id=incident))

@@ -1,0 +1,192 @@
+"""The servers' own pages: OpenAPI with a real example for each endpoint, and Swagger UI from files on this machine."""
+
+from __future__ import annotations
+
+import mimetypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tidegate import __version__
+from tidegate.dataplane.call import Service
+from tidegate.dataplane.destination import Destination
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><title>{title}</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css"><link rel="icon" href="/docs/favicon-32x32.png">
+</head>
+<body>
+<div id="ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", deepLinking: true, tryItOutEnabled: true}})</script>
+</body>
+</html>
+"""
+_ERRORS = {
+    "400": "Malformed",
+    "404": "Unknown endpoint or version",
+    "413": "Too large",
+    "415": "Content type",
+    "422": "Does not fit the signature",
+    "429": "Overloaded",
+    "503": "No ready replica",
+    "504": "Deadline passed",
+}
+
+
+def swagger_page(title: str) -> str:
+    """The HTML of Swagger UI; nothing in it is fetched from elsewhere."""
+    return _PAGE.format(title=title)
+
+
+@cache
+def swagger_asset(name: str) -> tuple[bytes, str] | None:
+    """One of Swagger UI's files and its media type; None for any other name."""
+    from swagger_ui_bundle import swagger_ui_path
+
+    folder = Path(swagger_ui_path)
+    if name not in {path.name for path in folder.iterdir()} or name.endswith(".html"):
+        return None
+    return (folder / name).read_bytes(), mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def openapi(title: str, services: list[Service], *, is_replica: bool) -> dict[str, Any]:
+    """The OpenAPI description of what is served now; one path an endpoint, with its own example."""
+    paths: dict[str, Any] = {}
+    for service in services:
+        destinations = service.destinations()
+        if destinations:
+            paths["/predict" if is_replica else f"/predict/{service.name}"] = _predict(service, destinations[0])
+            paths[f"/v2/models/{service.name}/infer"] = _infer(service, destinations[0])
+    paths["/health"] = {"get": _operation("Whether the server is up", "Server", {"200": _ok("Health")})}
+    paths["/v2"] = {"get": _operation("The server's name, version and extensions", "Server", {"200": _ok("Any")})}
+    paths["/v2/health/ready"] = {"get": _operation("Whether it can answer", "Server", {"200": _ok("Any")})}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": __version__},
+        "paths": paths,
+        "components": {"schemas": _SCHEMAS, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"key": []}],
+    }
+
+
+def _predict(service: Service, destination: Destination) -> dict[str, Any]:
+    body = _content("Prediction request", "PredictRequest", {"features": destination.example})
+    responses = {"200": _ok("PredictResponse")} | _errors()
+    return {"post": _operation(f"Predict with {service.name}", service.name, responses) | {"requestBody": body}}
+
+
+def _infer(service: Service, destination: Destination) -> dict[str, Any]:
+    example = {"inputs": v2_example(destination)}
+    body = _content("V2 inference request", "InferRequest", example)
+    responses = {"200": _ok("InferResponse")} | _errors()
+    summary = f"Predict with {service.name} (Open Inference Protocol)"
+    return {"post": _operation(summary, service.name, responses) | {"requestBody": body}}
+
+
+def v2_example(destination: Destination) -> list[dict[str, Any]]:
+    """The example row as V2 inputs."""
+    signature, example = destination.signature, destination.example
+    if signature.kind == "columns":
+        values = [example[spec.name] for spec in signature.inputs] if isinstance(example, dict) else list(example)
+        pairs = zip(signature.inputs, values, strict=True)
+        return [{"name": s.name, "shape": [1], "datatype": s.datatype, "data": [value]} for s, value in pairs]
+    if isinstance(example, dict):
+        return [_one_row(spec.name, spec.datatype, spec.shape, example[spec.name]) for spec in signature.inputs]
+    spec = signature.inputs[0]
+    return [_one_row(spec.name, spec.datatype, spec.shape, example)]
+
+
+def _one_row(name: str, datatype: str, shape: tuple[int, ...], value: Any) -> dict[str, Any]:
+    flat = _flat(value)
+    lengths = [len(flat) if length < 0 else length for length in shape[1:]]
+    return {"name": name, "shape": [1, *lengths], "datatype": datatype, "data": flat}
+
+
+def _flat(value: Any) -> list[Any]:
+    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list) else [value]
+
+
+def _operation(summary: str, tag: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "tags": [tag], "responses": responses}
+
+
+def _content(description: str, schema: str, example: Any) -> dict[str, Any]:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+    return {"description": description, "required": True, "content": {"application/json": content}}
+
+
+def _ok(schema: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"description": "Done", "content": content}
+
+
+def _errors() -> dict[str, Any]:
+    return {code: _ok("Error") | {"description": description} for code, description in _ERRORS.items()}
+
+
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "datatype": {"type": "string"},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "items": {}},
+    },
+}
+_SCHEMAS: dict[str, Any] = {
+    "Any": {"type": "object"},
+    "Health": {
+        "type": "object",
+        "properties": {"status": {"const": "healthy"}, "models_loaded": {"type": "integer"}},
+        "required": ["status", "models_loaded"],
+    },
+    "PredictRequest": {
+        "type": "object",
+        "required": ["features"],
+        "properties": {
+            "features": {"description": "A row, a list of rows, a record or a list of records"},
+            "model_version": {"type": ["string", "integer"], "default": "latest"},
+            "user_id": {"type": ["string", "integer", "null"]},
+        },
+    },
+    "PredictResponse": {
+        "type": "object",
+        "required": ["prediction", "model_version", "id"],
+        "properties": {
+            "prediction": {"type": "array", "items": {}},
+            "confidence": {"oneOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+        },
+    },
+    "InferRequest": {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": {"type": "object"},
+            "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
+            "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+        },
+    },
+    "InferResponse": {
+        "type": "object",
+        "required": ["model_name", "model_version", "outputs"],
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": {"type": "array", "items": _TENSOR},
+        },
+    },
+    "Error": {
+        "type": "object",
+        "required": ["error", "code"],
+        "properties": {"error": {"type": "string"}, "code": {"type": "string"}, "details": {"type": "object"}},
+    },
+}

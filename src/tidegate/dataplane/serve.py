@@ -1,0 +1,121 @@
+"""Runs an HTTP server of the data plane: sockets, uvicorn with the hot protocol, the sweeper, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from tidegate.dataplane.infer import Engine
+from tidegate.dataplane.protocol import HotProtocol
+from tidegate.dataplane.routes import RouteTable
+from tidegate.errors import PortInUse
+
+BACKLOG = 2048
+SWEEP_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where a server listens: a Unix socket, or a host and port."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    uds: Path | None = None
+    reuse_port: bool = False
+
+
+def open_socket(listen: Listen) -> socket.socket:
+    """Bind; raises `PortInUse` naming the port. A Unix socket has mode 0600, and a stale one is replaced."""
+    if listen.uds is not None:
+        return _unix_socket(listen.uds)
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if listen.reuse_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((listen.host, listen.port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"port {listen.port} on {listen.host} is in use by another process: choose another with --port",
+                port=listen.port,
+            ) from None
+        raise PortInUse(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}", port=listen.port) from None
+    return sock
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        sock.bind(os.fspath(path))
+    finally:
+        os.umask(mask)
+    sock.listen(BACKLOG)
+    return sock
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a process does once its loop runs, and before it ends."""
+
+    on_start: Callable[[], Awaitable[None]] | None = None
+    on_stop: Callable[[], Awaitable[None]] | None = None
+
+
+def run_server(make: Callable[[], tuple[Engine, ASGIApp, Hooks]], sock: socket.socket, *, drain_s: float = 5.0) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight for at most `drain_s`.
+
+    `make` builds engine and application inside the running loop.
+    """
+    uvloop.run(_serve(make, sock, drain_s))
+
+
+async def _serve(make: Callable[[], tuple[Engine, ASGIApp, Hooks]], sock: socket.socket, drain_s: float) -> None:
+    engine, app, hooks = make()
+    config = uvicorn.Config(
+        app,
+        http=functools.partial(HotProtocol, engine, RouteTable()),  # type: ignore[arg-type]  # called like the class
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+    )
+    server = uvicorn.Server(config)
+    sweeper = asyncio.create_task(_sweep(server, engine))
+    if hooks.on_start is not None:
+        await hooks.on_start()
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        sweeper.cancel()
+        if hooks.on_stop is not None:
+            await hooks.on_stop()
+
+
+async def _sweep(server: uvicorn.Server, engine: Engine) -> None:
+    """Once a second, let every connection look at its clock."""
+    while True:
+        await asyncio.sleep(SWEEP_EVERY_S)
+        now_s = engine.clock()
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, HotProtocol):
+                connection.sweep(now_s)

@@ -1,0 +1,123 @@
+"""The replica's process: load one model version, prove that it predicts, then listen.
+
+`python -m tidegate.server --manifest FILE --uds SOCKET` on a platform, `--model PATH --port 8000` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from tidegate import runtimes
+from tidegate.dataplane.serve import Listen, open_socket, run_server
+from tidegate.errors import InvalidArgument, ModelLoadFailed, NotAModel, TidegateError
+from tidegate.runtimes.base import Runtime
+from tidegate.runtimes.inputs import rows_to_inputs
+from tidegate.server.replica import build_replica
+from tidegate.settings import GATEWAY_PORT, Settings, required_key
+from tidegate.telemetry import configure_logging
+from tidegate.wire.manifest import Manifest, read_manifest
+
+ERROR_LINE = "tidegate-error: "
+"""Stands before the JSON of the error that ended this process, on the last line of standard error."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until a signal ends it; 1 when it cannot, 2 for wrong use."""
+    options = _parse(argv)
+    settings = Settings.from_env(data_dir=options.data_dir)
+    configure_logging("replica", settings.log_level)
+    with ExitStack() as stack:
+        try:
+            _serve(options, settings, stack)
+        except TidegateError as error:
+            print(ERROR_LINE + json.dumps(error.body(), default=str), file=sys.stderr, flush=True)  # noqa: T201 (read by the parent)
+            return error.exit_code
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tidegate serve", description="One replica: one model version, no platform.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--manifest", type=Path, help="manifest of a registered version")
+    what.add_argument("--model", type=Path, help="a model file or MLflow model directory")
+    parser.add_argument("--name", help="name it is served under (default: the file's)")
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="load a model whose loading runs code from its file"
+    )
+    parser.add_argument("--code", type=Path, help="folder of the modules the model needs")
+    parser.add_argument("--uds", type=Path, help="listen on this Unix socket")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=GATEWAY_PORT)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--id", default="", help="the replica's id, for whoever lists processes")
+    return parser.parse_args(argv)
+
+
+def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) -> None:
+    key = None if options.uds is not None else required_key(options.host, settings)
+    listen = Listen(options.host, options.port, options.uds)
+    # A port in use is found out before the model is loaded; a Unix socket appears only once the replica is ready.
+    sock = None if options.uds is not None else open_socket(listen)
+    manifest, runtime = _open(options, stack)
+    prove(runtime, manifest)
+    sock = sock or open_socket(listen)
+    _announce(options, manifest)
+    run_server(lambda: build_replica(manifest, runtime, settings, key), sock, drain_s=settings.drain_s)
+    if options.uds is not None:
+        options.uds.unlink(missing_ok=True)
+
+
+def _open(options: argparse.Namespace, stack: ExitStack) -> tuple[Manifest, Runtime]:
+    if options.manifest is not None:
+        try:
+            manifest = read_manifest(options.manifest)
+        except (OSError, msgspec.DecodeError) as error:
+            raise ModelLoadFailed(f"the manifest {options.manifest} cannot be read: {error}") from None
+        return manifest, runtimes.load(manifest, manifest.package_path(options.manifest))
+    if not options.model.exists():
+        raise NotAModel(f"there is no file or directory {options.model}")
+    if options.code is not None and not options.code.is_dir():
+        raise InvalidArgument(f"--code {options.code} is no directory")
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-serve-")))
+    name = options.name or options.model.stem
+    manifest, runtime = runtimes.open_model(
+        options.model, name, into=scratch / "package", allow_pickle=options.allow_pickle, code_dir=options.code
+    )
+    return replace_name(manifest, name), runtime
+
+
+def replace_name(manifest: Manifest, name: str) -> Manifest:
+    """The manifest under the name it is served by."""
+    return msgspec.structs.replace(manifest, name=name)
+
+
+def prove(runtime: Runtime, manifest: Manifest) -> None:
+    """Predict the example: a replica that cannot is not ready, and the first client need not wait for lazy set-up."""
+    inputs = rows_to_inputs([manifest.example], runtime.signature)
+    try:
+        outputs = runtime.predict(inputs, None)
+    except TidegateError as error:
+        raise ModelLoadFailed(f"the model cannot predict its own example: {error.message}") from None
+    except Exception as error:
+        raise ModelLoadFailed(f"the model cannot predict its own example: {type(error).__name__}: {error}") from None
+    if not outputs or any(len(array) != 1 for array in outputs.values()):
+        raise ModelLoadFailed("the model did not answer its one example row with one row")
+
+
+def _announce(options: argparse.Namespace, manifest: Manifest) -> None:
+    if options.uds is None:
+        url = f"http://{options.host}:{options.port}"
+        body = json.dumps({"features": manifest.example}).replace("'", "'\\''")
+        print(f"serving {manifest.name}: {url}/predict, documentation at {url}/docs, stop with Ctrl-C")  # noqa: T201
+        print(f"  curl -s {url}/predict -H 'content-type: application/json' -d '{body}'", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

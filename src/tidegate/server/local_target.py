@@ -1,0 +1,80 @@
+"""The target of a replica: the model in this process. One batch at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from tidegate.dataplane.call import Batch, Done, ModelFailed, Outputs, Tensors
+from tidegate.errors import TidegateError
+
+logger = logging.getLogger(__name__)
+
+INLINE_S_MAX = 0.002
+"""A batch expected to take less runs on the event loop: handing it to a thread and back costs about 0.1 ms."""
+
+_SMOOTHING = 0.2
+
+
+class Predicts(Protocol):
+    """What a target needs of a runtime."""
+
+    def predict(self, inputs: Tensors, wanted: frozenset[str] | None) -> Tensors:
+        """Outputs by name, row axis first."""
+
+
+class LocalTarget:
+    """Runs batches on the loop where batches of that size were measured to be short, else on one worker thread.
+
+    So a slow model never keeps the health check from answering. Sizes are grouped by powers of two; a size never seen
+    goes to the thread.
+    """
+
+    def __init__(self, runtime: Predicts, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
+        self.id = "local"
+        self._runtime = runtime
+        self._loop = loop
+        self._clock = clock
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._seconds: dict[int, float] = {}
+
+    def send(self, batch: Batch, done: Done) -> None:
+        """Compute the batch, here or on the worker."""
+        if self._seconds.get(batch.rows.bit_length(), INLINE_S_MAX) < INLINE_S_MAX:
+            self._loop.call_soon(self._run_inline, batch, done)
+            return
+        future = self._worker.submit(self._compute, batch)
+        future.add_done_callback(lambda done_future: self._hand_back(done_future, batch, done))
+
+    def close(self) -> None:
+        """Let the worker end."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _run_inline(self, batch: Batch, done: Done) -> None:
+        done(self, batch, self._compute(batch))
+
+    def _hand_back(self, future: Future[Outputs | TidegateError], batch: Batch, done: Done) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(done, self, batch, future.result())
+
+    def _compute(self, batch: Batch) -> Outputs | TidegateError:
+        started_s = self._clock()
+        try:
+            outputs = Outputs(self._runtime.predict(batch.inputs, batch.wanted))
+        except TidegateError as error:
+            return error
+        except Exception as error:  # the model's own code may raise anything
+            logger.exception("the model failed")
+            return ModelFailed(f"the model failed: {type(error).__name__}: {error}")
+        self._measured(batch.rows.bit_length(), self._clock() - started_s)
+        wrong = [name for name, array in outputs.tensors.items() if len(array) != batch.rows]
+        if wrong:
+            return ModelFailed(f"the model answered another number of rows than the {batch.rows} it was asked: {wrong}")
+        return outputs
+
+    def _measured(self, size: int, seconds: float) -> None:
+        known = self._seconds.get(size)
+        self._seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)

@@ -1,0 +1,100 @@
+"""What a replica serves: one model version under its name. Built inside the running loop by `__main__`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp
+
+from tidegate import clock
+from tidegate.dataplane.access import Access, key_hash
+from tidegate.dataplane.app import AppOptions, build_app
+from tidegate.dataplane.batcher import Batcher
+from tidegate.dataplane.call import Limits, Service
+from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.infer import Engine
+from tidegate.dataplane.metrics import Metrics, State, render
+from tidegate.dataplane.serve import Hooks
+from tidegate.errors import UnknownVersion
+from tidegate.runtimes.base import Runtime
+from tidegate.server.local_target import LocalTarget
+from tidegate.settings import Settings
+from tidegate.wire.manifest import Manifest
+
+
+class OneModel:
+    """Directory and service at once: whatever is asked, there is one version to answer."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self.name = destination.identity.model
+
+    def services(self) -> Mapping[str, Service]:
+        """The model alone."""
+        return {self.name: self}
+
+    def only(self) -> Service:
+        """The model."""
+        return self
+
+    def choose(self, request_id: str, unit: str | None) -> Destination:  # noqa: ARG002 (the port's shape)
+        """Always the one version."""
+        return self._destination
+
+    def pinned(self, version: str) -> Destination:
+        """The version, if it is asked for by its own number or label."""
+        identity = self._destination.identity
+        if version in (identity.version, identity.label):
+            return self._destination
+        raise UnknownVersion(
+            f"version {version!r} is not running here; running: {identity.version}", running=[identity.version]
+        )
+
+    def destinations(self) -> list[Destination]:
+        """The one version."""
+        return [self._destination]
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The data plane's bounds, from the settings."""
+    return Limits(
+        batch_rows_max=settings.batch_rows_max,
+        queue_rows_max=settings.queue_rows_max,
+        body_bytes_max=settings.request_bytes_max,
+        json_bytes_max=settings.json_bytes_max,
+        timeout_s=settings.request_timeout_s,
+        receive_timeout_s=settings.receive_timeout_s,
+    )
+
+
+def build_replica(
+    manifest: Manifest, runtime: Runtime, settings: Settings, key: str | None
+) -> tuple[Engine, ASGIApp, Hooks]:
+    """Engine, application and hooks of a replica; call it inside the running loop."""
+    loop = asyncio.get_running_loop()
+    limits = limits_of(settings)
+    observer = Metrics()
+    batcher = Batcher(loop, limits, observer, mergeable=manifest.batchable, clock=clock.monotonic)
+    identity = Identity(manifest.name, manifest.name, manifest.version, manifest.version, manifest.label)
+    destination = Destination(identity, runtime.signature, manifest.example, batcher)
+    target = LocalTarget(runtime, loop, clock.monotonic)
+    batcher.add_target(target)
+
+    def gauges(state: State) -> None:
+        state.queue_rows[(identity.endpoint, identity.version)] = batcher.queued_rows
+        state.in_progress[identity.endpoint] = batcher.outstanding_calls
+
+    observer.add_gauges(gauges)
+    access = Access(frozenset() if key is None else frozenset({key_hash(key)}), required=key is not None)
+    engine = Engine(OneModel(destination), limits, observer, access, clock.monotonic)
+
+    async def render_metrics() -> bytes:
+        return render(observer.state())
+
+    async def stop() -> None:
+        target.close()
+
+    title = f"{manifest.name}, version {manifest.version}"
+    app = build_app(engine, AppOptions(title, render_metrics, lambda: True))
+    return engine, app, Hooks(on_stop=stop)
