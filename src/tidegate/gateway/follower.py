@@ -1,0 +1,178 @@
+"""Keeps routing up to date: long-polls the control plane in a thread of its own, and keeps the last good snapshot.
+
+Without a control plane the gateway routes on by what it has. Nothing here runs on the way of a request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import urllib3
+
+from tidegate.wire import snapshot as wire
+from tidegate.wire.snapshot import Snapshot, decode_snapshot
+
+WAIT_S = 20.0
+CONNECT_TIMEOUT_S = 2.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 1.5
+BODY_BYTES_MAX = 64 << 20
+
+log = logging.getLogger(__name__)
+
+
+class SnapshotRefused(Exception):
+    """These bytes are no snapshot that this release understands."""
+
+
+class _Envelope(msgspec.Struct):
+    schema: int = wire.SCHEMA
+
+
+def read_snapshot(data: bytes) -> Snapshot:
+    """Decode a snapshot; raises `SnapshotRefused` that says why."""
+    try:
+        schema = msgspec.json.decode(data, type=_Envelope).schema
+        if schema != wire.SCHEMA:
+            raise SnapshotRefused(f"its schema is {schema}, and this gateway reads {wire.SCHEMA}")
+        return decode_snapshot(data)
+    except msgspec.DecodeError as error:
+        raise SnapshotRefused(f"it cannot be read: {error}") from None
+
+
+class SnapshotFile:
+    """The last good snapshot on disk: what a gateway starts from when the control plane is down."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Snapshot | None:
+        """The snapshot, or None where there is none that can be read (logged)."""
+        try:
+            return read_snapshot(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, SnapshotRefused) as error:
+            log.warning("the kept snapshot %s is not used: %s", self._path, error)
+            return None
+
+    def save(self, data: bytes) -> None:
+        """Replace the file as a whole; a failure is logged, for routing does not depend on it."""
+        partial = self._path.with_suffix(".partial")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with partial.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(self._path)
+        except OSError as error:
+            log.warning("the snapshot could not be kept in %s: %s", self._path, error)
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Where snapshots come from. The token is read at each attempt: it may be made anew."""
+
+    url: str
+    token_path: Path
+    gateway_id: str
+
+    def fetch(self, pool: urllib3.PoolManager, after: int) -> bytes | None:
+        """The snapshot's bytes, None when there is nothing newer. Raises `OSError` or urllib3's errors."""
+        response = pool.request(
+            "GET",
+            f"{self.url}/internal/v1/snapshot",
+            fields={"after": str(after), "wait_s": f"{WAIT_S:g}", "gateway": self.gateway_id},
+            headers={"Authorization": f"Bearer {self.token_path.read_text().strip()}"},
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=WAIT_S + 10.0),
+            retries=False,
+            preload_content=False,
+        )
+        try:
+            if response.status == 204:
+                return None
+            body = response.read(BODY_BYTES_MAX)
+            if response.status != 200:
+                raise OSError(f"it answered {response.status}: {body[:200].decode(errors='replace')}")
+            return body
+        finally:
+            response.drain_conn()
+            response.release_conn()
+
+
+class Follower:
+    """`apply` is called in the follower's thread with each new snapshot, and returns when it is in force."""
+
+    def __init__(self, source: ControlPlane, file: SnapshotFile, apply: Callable[[Snapshot], None]) -> None:
+        self._source = source
+        self._file = file
+        self._apply = apply
+        self._stop = threading.Event()
+        self._trouble: str | None = None
+        self._thread = threading.Thread(target=self._run, name="snapshot follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing more; a poll under way is left to itself (the thread is a daemon)."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        # After 0 asks for the snapshot in force whatever this gateway has: the control plane may have been restored
+        # from a backup, or started anew, and then an older revision is the truth.
+        after, failures = 0, 0
+        with urllib3.PoolManager(maxsize=1) as pool:
+            while not self._stop.is_set():
+                try:
+                    after = self._follow_once(pool, after)
+                    failures = 0
+                except (OSError, urllib3.exceptions.HTTPError, SnapshotRefused) as error:
+                    after = 0
+                    failures += 1
+                    self._report(error)
+                    self._stop.wait(_backoff_s(failures))
+
+    def _follow_once(self, pool: urllib3.PoolManager, after: int) -> int:
+        data = self._source.fetch(pool, after)
+        if data is None:
+            self._recovered()
+            return after
+        snapshot = read_snapshot(data)
+        self._recovered()
+        if self._stop.is_set():
+            return after
+        self._apply(snapshot)
+        self._file.save(data)
+        return snapshot.revision
+
+    def _report(self, error: Exception) -> None:
+        """One line when the state changes, not one for each attempt."""
+        refused = isinstance(error, SnapshotRefused)
+        trouble = "refused" if refused else "unreachable"
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        what = "its snapshot is refused" if refused else "the control plane does not answer"
+        log.warning("%s (%s): routing stays as it is", what, error)
+
+    def _recovered(self) -> None:
+        if self._trouble is not None:
+            log.info("the control plane answers again")
+        self._trouble = None
+
+
+def _backoff_s(failures: int) -> float:
+    with contextlib.suppress(OverflowError):
+        full = min(BACKOFF_FIRST_S * 2.0 ** (failures - 1), BACKOFF_MAX_S)
+        return full * random.uniform(0.7, 1.0)  # noqa: S311  # jitter is no secret
+    return BACKOFF_MAX_S

@@ -1,0 +1,99 @@
+"""A running version behind the gateway: its batcher and the connections to its replicas. Owned by `routing.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tidegate.dataplane.batcher import Batcher
+from tidegate.dataplane.call import Limits, Observer
+from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
+
+if TYPE_CHECKING:
+    from tidegate.clock import Clock
+    from tidegate.wire.snapshot import Target, Variant
+
+DRAIN_POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class LaneParts:
+    """What every lane is made with."""
+
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    observer: Observer
+    clock: Clock
+
+
+class Lane:
+    """Outlives snapshots as long as they list the same version with the same artifact.
+
+    `available` says whether a replica is connected; `on_change` is called when that changes.
+    """
+
+    def __init__(self, variant: Variant, parts: LaneParts, on_change: Callable[[], None]) -> None:
+        self._model = variant.model
+        self._parts = parts
+        self._on_change = on_change
+        self._targets: dict[str, UpstreamTarget] = {}
+        self._hooks = UpstreamHooks(self._came_up, self._went_down)
+        self.batcher = Batcher(parts.loop, parts.limits, parts.observer, mergeable=variant.batchable, clock=parts.clock)
+        self.available = False
+
+    def connect(self, listed: tuple[Target, ...]) -> list[UpstreamTarget]:
+        """Begin to connect to replicas that are new in the snapshot, and return these. Loses none of the others."""
+        new = []
+        for target in listed:
+            known = self._targets.get(target.id)
+            if known is not None and known.address == target.address:
+                continue
+            if known is not None:  # the same replica at another address
+                self._drop(known)
+            where = UpstreamAddress(target.id, target.address, self._model)
+            made = UpstreamTarget(where, self._hooks, self._parts.loop, self._parts.limits.timeout_s, self._parts.clock)
+            self._targets[target.id] = made
+            new.append(made)
+            made.start()
+        return new
+
+    def keep_only(self, listed: tuple[Target, ...]) -> None:
+        """Stop using replicas that the snapshot no longer lists; what they compute is still answered."""
+        ids = {target.id for target in listed}
+        for target in [target for target in self._targets.values() if target.id not in ids]:
+            self._drop(target)
+
+    async def drain(self) -> None:
+        """Answer what waits and what is in flight, then close. New calls must be going elsewhere already."""
+        give_up_s = self._parts.clock() + self._parts.limits.timeout_s
+        while self.batcher.outstanding and self._parts.clock() < give_up_s:
+            await asyncio.sleep(DRAIN_POLL_S)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every replica; what they compute is still answered."""
+        for target in list(self._targets.values()):
+            self._drop(target)
+        self.batcher.close()
+
+    def _drop(self, target: UpstreamTarget) -> None:
+        del self._targets[target.id]
+        if target.up:
+            self._went_down(target)
+        target.retire()
+
+    def _came_up(self, target: UpstreamTarget) -> None:
+        self.batcher.add_target(target)
+        self._changed()
+
+    def _went_down(self, target: UpstreamTarget) -> None:
+        self.batcher.remove_target(target.id)
+        self._changed()
+
+    def _changed(self) -> None:
+        available = bool(self.batcher.target_ids)
+        if available != self.available:
+            self.available = available
+            self._on_change()

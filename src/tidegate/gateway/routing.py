@@ -1,0 +1,213 @@
+"""From routing snapshots to the `Directory` that edges ask: which version answers this request.
+
+A snapshot is taken whole: versions that did not change keep their queue and their connections, new ones are connected
+before they get traffic, and those that are gone finish what they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tidegate.core.assign import Assignment
+from tidegate.dataplane.destination import Destination, Identity
+from tidegate.errors import NoReadyReplica, UnknownVersion
+from tidegate.gateway.lane import Lane, LaneParts
+from tidegate.gateway.upstream import UpstreamTarget, wait_until_tried
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.call import Service
+    from tidegate.dataplane.metrics import State
+    from tidegate.wire.signature import Signature
+    from tidegate.wire.snapshot import Endpoint, Snapshot, Variant
+
+CONNECT_WAIT_S = 2.0
+DRAIN_WAIT_S = 2.0
+RETRY_AFTER_S = 1.0
+
+LaneKey = tuple[str, str, str, str, str, bool, "Signature"]
+
+log = logging.getLogger(__name__)
+
+
+class EndpointService:
+    """One endpoint as one snapshot describes it. Immutable but for which of its lanes are available now."""
+
+    def __init__(self, endpoint: Endpoint, lanes: list[Lane]) -> None:
+        self.name = endpoint.name
+        self._salt = endpoint.salt
+        self._reason = endpoint.reason
+        self._lanes = {variant.name: lane for variant, lane in zip(endpoint.variants, lanes, strict=True)}
+        self._all = {
+            variant.name: Destination(_identity(endpoint, variant), variant.signature, variant.example, lane.batcher)
+            for variant, lane in zip(endpoint.variants, lanes, strict=True)
+        }
+        self._weights = {variant.name: variant.weight for variant in endpoint.variants}
+        self._assignment = Assignment(self._weights)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Work out again who may answer, after a lane became available or stopped being so."""
+        self._available = [self._lanes[name].available for name in self._assignment.names]
+        self._weighted = [self._all[name] for name in self._assignment.names]
+        alone = len(self._weighted) == 1 and self._available[0]
+        self._single = self._weighted[0] if alone else None
+
+    def choose(self, request_id: str, unit: str | None) -> Destination:
+        """The version for a unit (without one: for this request), by weights. Raises `NoReadyReplica`."""
+        if self._single is not None:
+            return self._single
+        if not self._weighted:
+            raise self._none_ready()
+        index = self._assignment.index(self._salt, unit or request_id)
+        return self._weighted[index] if self._available[index] else self._fall_over(index)
+
+    def _fall_over(self, index: int) -> Destination:
+        """Another weighted version for a unit whose own has no replica just now: an answer beats a 503.
+
+        Nothing is remembered: the next request asks for the unit's own version again. The capture record names the
+        version that answered, so whoever analyses an experiment sees that it is not the one that salt and unit give.
+        """
+        count = len(self._weighted)
+        for step in range(1, count):
+            other = (index + step) % count
+            if self._available[other]:
+                return self._weighted[other]
+        raise self._none_ready()
+
+    def _none_ready(self) -> NoReadyReplica:
+        reason = self._reason or "no replica is connected"
+        return NoReadyReplica(
+            f"endpoint {self.name!r} has no replica ready to answer: {reason}", retry_after_s=RETRY_AFTER_S
+        )
+
+    def pinned(self, version: str) -> Destination:
+        """The running version with this number, label or variant name."""
+        for destination in self._all.values():
+            if version in (destination.identity.version, destination.identity.label):
+                return destination
+        if version in self._all:
+            return self._all[version]
+        running = [_shown(destination.identity) for destination in self._all.values()]
+        raise UnknownVersion(
+            f"version {version!r} of endpoint {self.name!r} is not running; "
+            + (f"running: {', '.join(running)}" if running else "none is"),
+            running=running,
+        )
+
+    def destinations(self) -> list[Destination]:
+        """All running versions, the one with the most traffic first."""
+        return sorted(self._all.values(), key=lambda one: -self._weights[one.identity.variant])
+
+
+class Router:
+    """The gateway's `Directory`. `take` is its only way to change."""
+
+    def __init__(self, parts: LaneParts) -> None:
+        self._parts = parts
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._services: dict[str, Service] = {}
+        self._draining: set[asyncio.Task[None]] = set()
+        self.revision: int | None = None
+
+    def services(self) -> Mapping[str, Service]:
+        """By endpoint name."""
+        return self._services
+
+    def only(self) -> None:
+        """None: on a gateway every path names its endpoint."""
+        return
+
+    async def take(self, snapshot: Snapshot) -> None:
+        """Route by this snapshot. Returns when it is in force and what it replaced has (nearly always) finished.
+
+        Only then does the control plane hear that the revision is applied, and may stop the replicas that it left out.
+        """
+        wanted = {
+            _lane_key(endpoint, variant): variant for endpoint in snapshot.endpoints for variant in endpoint.variants
+        }
+        new: list[UpstreamTarget] = []
+        for key, variant in wanted.items():
+            if key not in self._lanes:
+                self._lanes[key] = Lane(variant, self._parts, self._refresh)
+            new += self._lanes[key].connect(variant.targets)
+        await wait_until_tried(new, CONNECT_WAIT_S)
+        self._services = {
+            endpoint.name: EndpointService(
+                endpoint, [self._lanes[_lane_key(endpoint, variant)] for variant in endpoint.variants]
+            )
+            for endpoint in snapshot.endpoints
+        }
+        for key, variant in wanted.items():
+            self._lanes[key].keep_only(variant.targets)
+        gone = [self._lanes.pop(key) for key in list(self._lanes) if key not in wanted]
+        self.revision = snapshot.revision
+        log.info("routing by revision %d: %s", snapshot.revision, _summary(snapshot))
+        await self._drain(gone)
+
+    def close(self) -> None:
+        """Let go of every replica, at the end of the process."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether any call waits or is being computed."""
+        return any(lane.batcher.outstanding for lane in self._lanes.values())
+
+    def fill_gauges(self, state: State) -> None:
+        """Rows that wait, for the metrics."""
+        for key, lane in self._lanes.items():
+            place = (key[0], key[2])
+            state.queue_rows[place] = state.queue_rows.get(place, 0) + lane.batcher.queued_rows
+
+    async def _drain(self, lanes: list[Lane]) -> None:
+        tasks = {self._parts.loop.create_task(lane.drain()) for lane in lanes}
+        self._draining |= tasks
+        for task in tasks:
+            task.add_done_callback(self._draining.discard)
+        if tasks:
+            await asyncio.wait(tasks, timeout=DRAIN_WAIT_S)
+
+    def _refresh(self) -> None:
+        for service in self._services.values():
+            if isinstance(service, EndpointService):
+                service.refresh()
+
+
+def _lane_key(endpoint: Endpoint, variant: Variant) -> LaneKey:
+    """What must stay the same for a version to keep its queue and connections; label, weight and example need not."""
+    return (
+        endpoint.name,
+        variant.name,
+        variant.version,
+        variant.model,
+        variant.digest,
+        variant.batchable,
+        variant.signature,
+    )
+
+
+def _identity(endpoint: Endpoint, variant: Variant) -> Identity:
+    return Identity(
+        endpoint=endpoint.name,
+        model=variant.model,
+        version=variant.version,
+        variant=variant.name,
+        label=variant.label,
+    )
+
+
+def _shown(identity: Identity) -> str:
+    return f"{identity.version} ({identity.label})" if identity.label else identity.version
+
+
+def _summary(snapshot: Snapshot) -> str:
+    if not snapshot.endpoints:
+        return "no endpoints"
+    return ", ".join(
+        endpoint.name + " " + " ".join(f"{variant.name}={variant.weight:g}" for variant in endpoint.variants)
+        for endpoint in snapshot.endpoints
+    )
