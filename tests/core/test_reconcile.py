@@ -1,0 +1,257 @@
+"""The reconciler's decisions, situation by situation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Limits, Plan, Replica, ReplicaState, Variant, World
+from tidegate.core.ports import Observation
+from tidegate.core.reconcile import next_routed, plan
+
+LIMITS = Limits()
+RUNS, READY, GONE = Observation(True, False, "unix:/x"), Observation(True, True, "unix:/x"), Observation(False, False)
+
+
+def endpoint(
+    traffic: dict[str, float],
+    routed: dict[str, float] | None = None,
+    *,
+    replicas: int = 1,
+    revision: int = 1,
+    status: EndpointStatus = "deploying",
+) -> Endpoint:
+    return Endpoint("churn", "churn", traffic, replicas, revision, status=status, routed=routed or {})
+
+
+def replica(
+    version: str, state: ReplicaState, seen: Observation | None = None, *, name: str = "", at: float = 0.0
+) -> Replica:
+    return Replica(name or f"r-{version}", version, state, at, seen=seen, address="unix:/x")
+
+
+def decide(fleet: Fleet, now: float = 1000.0, slots: int = 10, applied: int | None = None) -> Plan:
+    return plan(fleet, World(now, 0.0, slots, applied), LIMITS)
+
+
+def variant_of(made: Plan, version: str) -> Variant:
+    return next(variant for variant in made.fleet.variants if variant.version == version)
+
+
+def test_new_endpoint_starts_its_replicas_and_routes_nothing() -> None:
+    made = decide(Fleet(endpoint({"1": 100}, replicas=2)))
+    assert made.starts == ("1", "1")
+    assert made.fleet.endpoint.routed == {}
+    assert made.fleet.endpoint.status == "deploying"
+    assert made.fleet.endpoint.observed_revision == 1
+
+
+def test_starts_stay_within_the_room_there_is() -> None:
+    assert len(decide(Fleet(endpoint({"1": 100}, replicas=5)), slots=2).starts) == 2
+    assert decide(Fleet(endpoint({"1": 100}, replicas=5)), slots=-1).starts == ()
+
+
+def test_first_ready_replica_takes_the_traffic() -> None:
+    made = decide(Fleet(endpoint({"1": 100}), (), (replica("1", "starting", READY, at=999),)))
+    assert made.fleet.endpoint.routed == {"1": 100}
+    assert made.fleet.endpoint.status == "ready"
+    assert made.fleet.endpoint.reason == ""
+    assert variant_of(made, "1").status == "ready"
+
+
+def test_old_version_serves_until_every_replica_of_the_new_one_is_ready() -> None:
+    serving = [replica("1", "ready", READY, name=f"old{i}") for i in range(2)]
+    half = [replica("2", "ready", READY, name="new0"), replica("2", "starting", RUNS, name="new1", at=999)]
+    fleet = Fleet(endpoint({"2": 100}, {"1": 100}, replicas=2), (), (*serving, *half))
+    made = decide(fleet)
+    assert made.fleet.endpoint.routed == {"1": 100}
+    assert made.fleet.endpoint.status == "deploying"
+    assert "version 1 serves on until then" in made.fleet.endpoint.reason
+    whole = replace(fleet, replicas=(*serving, half[0], replica("2", "starting", READY, name="new1", at=999)))
+    made = decide(whole)
+    assert made.fleet.endpoint.routed == {"2": 100}
+    assert variant_of(made, "1").status == "idle"
+    assert variant_of(made, "1").idle_since == 1000.0
+
+
+def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving_and_says_why() -> None:
+    failed = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2)
+    fleet = Fleet(endpoint({"2": 100}, {"1": 100}, revision=2), (failed,), (replica("1", "ready", READY),))
+    made = decide(fleet)
+    assert made.fleet.endpoint.routed == {"1": 100}
+    assert made.fleet.endpoint.status == "degraded"
+    assert "needs torch" in made.fleet.endpoint.reason
+    assert "version 1 serves on" in made.fleet.endpoint.reason
+    assert made.starts == ()
+
+
+def test_a_change_by_a_person_lifts_the_quarantine() -> None:
+    failed = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2, retry_at=5000.0)
+    made = decide(Fleet(endpoint({"2": 100}, revision=3), (failed,)))
+    assert made.starts == ("2",)
+    assert variant_of(made, "2").attempts == 0
+
+
+def test_failed_start_waits_before_the_next_and_is_told() -> None:
+    dead = Observation(False, False, exit_code=-9, log_tail=("loading", "still loading"))
+    made = decide(Fleet(endpoint({"1": 100}), (), (replica("1", "starting", dead),)))
+    assert made.gone == ("r-1",)
+    assert made.starts == ()
+    variant = variant_of(made, "1")
+    assert variant.attempts == 1
+    assert variant.retry_at == 1001.0
+    assert "SIGKILL" in made.fleet.endpoint.reason
+    assert "still loading" in made.fleet.endpoint.reason
+    assert decide(made.fleet, now=1001.0).starts == ("1",)
+
+
+def test_five_failed_starts_in_a_row_are_the_last() -> None:
+    fleet = Fleet(endpoint({"1": 100}), (Variant("1", attempts=4),), (replica("1", "starting", GONE),))
+    made = decide(fleet)
+    assert variant_of(made, "1").quarantined_revision == 1
+    assert variant_of(made, "1").status == "failed"
+    assert made.fleet.endpoint.status == "failed"
+    assert decide(made.fleet, now=99_999.0).starts == ()
+
+
+@pytest.mark.parametrize(("code", "last"), [("missing_library", True), ("model_load_failed", False), ("other", False)])
+def test_a_failure_that_will_not_mend_is_not_tried_again(code: str, last: bool) -> None:
+    line = f'tidegate-error: {{"code": "{code}", "error": "it needs the library torch"}}'
+    dead = Observation(False, False, exit_code=1, log_tail=("Traceback", line))
+    made = decide(Fleet(endpoint({"1": 100}), (), (replica("1", "starting", dead),)))
+    assert (variant_of(made, "1").quarantined_revision is not None) is last
+    assert variant_of(made, "1").cause == "it needs the library torch"
+
+
+def test_a_replica_that_never_answers_is_killed_and_counts_as_a_failed_start() -> None:
+    made = decide(Fleet(endpoint({"1": 100}), (), (replica("1", "starting", RUNS, at=1000 - 120),)))
+    assert [action.kind for action in made.actions] == ["kill"]
+    assert variant_of(made, "1").attempts == 1
+    assert "within 120 s" in variant_of(made, "1").cause
+    assert made.fleet.replicas[0].state == "stopping"
+
+
+def test_a_silent_replica_is_unready_then_started_anew() -> None:
+    fleet = Fleet(endpoint({"1": 100}, {"1": 100}), (), (replica("1", "ready", RUNS),))
+    now = decide(fleet, now=1000.0).fleet
+    assert now.replicas[0].state == "ready"
+    unready = decide(now, now=1003.0).fleet
+    assert unready.replicas[0].state == "unready"
+    dead = decide(unready, now=1030.0)
+    assert [action.kind for action in dead.actions] == ["kill"]
+    assert variant_of(dead, "1").crashes == (1030.0,)
+    answers = replace(unready, replicas=(replace(unready.replicas[0], seen=READY),))
+    assert decide(answers, now=1010.0).fleet.replicas[0].unready_since is None
+
+
+def test_one_of_two_replicas_dies_the_endpoint_is_degraded_and_it_is_replaced() -> None:
+    both = (replica("1", "ready", READY, name="a"), replica("1", "ready", GONE, name="b"))
+    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, replicas=2), (), both))
+    assert made.fleet.endpoint.status == "degraded"
+    assert made.fleet.endpoint.routed == {"1": 100}
+    assert decide(made.fleet, now=1001.0).starts == ("1",)
+
+
+def test_all_replicas_die_the_routing_stays() -> None:
+    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, status="ready"), (), (replica("1", "ready", GONE),)))
+    assert made.fleet.endpoint.status == "failed"
+    assert made.fleet.endpoint.routed == {"1": 100}
+    assert made.fleet.endpoint.reason
+
+
+def test_unknown_is_not_dead() -> None:
+    fleet = Fleet(endpoint({"1": 100}, {"1": 100}), (), (replica("1", "ready", None),))
+    made = decide(fleet)
+    assert made.fleet.replicas == fleet.replicas
+    assert made.gone == () == made.actions == made.starts
+
+
+def test_crashes_are_counted_within_a_window_and_by_wanted_replicas() -> None:
+    recent = tuple(900.0 + i for i in range(4))
+    dies = (replica("1", "ready", GONE),)
+    fleet = Fleet(endpoint({"1": 100}, {"1": 100}), (Variant("1", crashes=recent),), dies)
+    assert variant_of(decide(fleet), "1").quarantined_revision == 1
+    assert variant_of(decide(fleet, now=1203.5), "1").quarantined_revision is None
+    more = replace(fleet, endpoint=replace(fleet.endpoint, replicas=2))
+    assert variant_of(decide(more), "1").quarantined_revision is None
+
+
+def test_version_without_traffic_is_kept_then_drained_then_stopped() -> None:
+    replicas = (replica("1", "ready", READY), replica("2", "ready", READY))
+    kept = decide(Fleet(endpoint({"2": 100}, {"2": 100}), (), replicas))
+    assert {r.state for r in kept.fleet.replicas} == {"ready"}
+    drained = decide(kept.fleet, now=1600.0)
+    old = next(r for r in drained.fleet.replicas if r.version == "1")
+    assert (old.state, old.draining_at) == ("draining", 1600.0)
+    assert drained.actions == ()
+    written = replace(drained.fleet, replicas=tuple(replace(r, drain_revision=7) for r in drained.fleet.replicas))
+    assert decide(written, now=1601.0, applied=6).actions == ()
+    assert [a.kind for a in decide(written, now=1601.0, applied=7).actions] == ["stop"]
+    assert [a.kind for a in decide(written, now=1605.0, applied=None).actions] == ["stop"]
+
+
+def test_stopping_replica_is_killed_after_its_grace() -> None:
+    leaving = replace(replica("1", "stopping", RUNS), stopping_at=1000.0)
+    fleet = Fleet(endpoint({"2": 100}, {"2": 100}), (), (replica("2", "ready", READY), leaving))
+    assert decide(fleet, now=1009.0).actions == ()
+    assert [a.kind for a in decide(fleet, now=1010.0).actions] == ["kill"]
+    ended = replace(fleet, replicas=(fleet.replicas[0], replace(leaving, seen=GONE)))
+    assert decide(ended).gone == ("r-1",)
+    assert [v.version for v in decide(ended).fleet.variants] == ["2"]
+
+
+def test_scale_down_keeps_the_ready_and_the_oldest() -> None:
+    replicas = (
+        replica("1", "ready", READY, name="young", at=20),
+        replica("1", "ready", READY, name="old", at=10),
+        replica("1", "starting", RUNS, name="loading", at=995),
+    )
+    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}), (), replicas))
+    assert {r.id: r.state for r in made.fleet.replicas} == {"young": "draining", "old": "ready", "loading": "stopping"}
+    assert made.fleet.endpoint.status == "ready"
+
+
+def test_scale_up_is_deploying_until_all_are_there() -> None:
+    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, replicas=3), (), (replica("1", "ready", READY),)))
+    assert made.starts == ("1", "1")
+    assert made.fleet.endpoint.status == "deploying"
+    assert "1 of 3" in made.fleet.endpoint.reason
+
+
+def test_abandoned_deployment_stops_loading_at_once() -> None:
+    replicas = (replica("1", "ready", READY), replica("2", "starting", RUNS, at=999))
+    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, revision=3), (), replicas))
+    assert [(a.kind, a.replica) for a in made.actions] == [("stop", "r-2")]
+
+
+def test_deleted_endpoint_drains_stops_and_goes() -> None:
+    fleet = Fleet(
+        replace(endpoint({"1": 100}, {"1": 100}), deleted=True),
+        (),
+        (replica("1", "ready", READY, name="a"), replica("1", "starting", RUNS, name="b", at=999)),
+    )
+    made = decide(fleet)
+    assert made.fleet.endpoint.status == "deleting"
+    assert made.fleet.endpoint.routed == {}
+    assert {r.id: r.state for r in made.fleet.replicas} == {"a": "draining", "b": "stopping"}
+    assert not made.removed
+    ended = replace(made.fleet, replicas=tuple(replace(r, seen=GONE) for r in made.fleet.replicas))
+    assert decide(ended).removed
+
+
+def test_running_it_again_on_its_own_result_changes_nothing() -> None:
+    replicas = (replica("1", "ready", READY), replica("2", "ready", READY), replica("3", "starting", RUNS, at=999))
+    once = decide(Fleet(endpoint({"1": 50, "2": 50}, {"1": 100}), (), replicas))
+    twice = decide(once.fleet)
+    assert twice.fleet == once.fleet
+    assert twice.starts == () == twice.events
+
+
+def test_routing_moves_to_a_target_with_one_replica_each_when_nothing_serves() -> None:
+    assert next_routed(endpoint({"2": 100}, {"1": 100}, replicas=3), {"1": 0, "2": 1}) == {"2": 100}
+    assert next_routed(endpoint({"2": 100}, {"1": 100}, replicas=3), {"1": 1, "2": 2}) == {"1": 100}
+    assert next_routed(endpoint({"1": 90, "2": 10}, {"1": 50, "2": 50}, replicas=3), {"1": 1, "2": 1}) == {
+        "1": 90,
+        "2": 10,
+    }
