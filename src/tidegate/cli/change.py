@@ -50,11 +50,11 @@ def traffic(app: App, endpoint: str, weights: tuple[str, ...], no_wait: bool, ti
 
     Starts any registered version that is named and shifts the traffic when all are ready.
     """
+    wanted = _parse_weights(weights)
     client = app.client()
-    if not weights:
+    if not wanted:
         found = client.endpoint(endpoint)
         return app.emit(found, lambda: _shares(found))
-    wanted = _parse_weights(weights)
     return _finish(app, lambda **waiting: client.traffic(endpoint, wanted, **waiting), no_wait, timeout_s)
 
 

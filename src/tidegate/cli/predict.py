@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tidegate.errors import InvalidArgument
 if TYPE_CHECKING:
     from tidegate.client import Client, Prediction
 
-ROWS_PER_REQUEST_MAX = 500
+ROWS_PER_REQUEST = 500
 
 
 @command(
@@ -27,10 +28,24 @@ ROWS_PER_REQUEST_MAX = 500
 @click.argument("endpoint")
 @click.option("--data", metavar="JSON", help='A row, rows, or a whole request with "features".')
 @click.option("--file", "file", type=click.Path(path_type=Path), metavar="F.csv|.json|.jsonl|.parquet", help="Rows.")
+@click.option(
+    "--rows-per-request",
+    type=click.IntRange(1, 10_000),
+    default=ROWS_PER_REQUEST,
+    show_default=True,
+    help="With --file: how many rows one request carries; each request is routed by itself.",
+)
 @click.option("--version", "version_", metavar="V", help="Ask this version (number or label), not the traffic split.")
 @click.option("--key", metavar="U", help="The unit (a user, say) whose requests all go to the same version.")
 def predict(
-    app: App, *, endpoint: str, data: str | None, file: Path | None, version_: str | None, key: str | None
+    app: App,
+    *,
+    endpoint: str,
+    data: str | None,
+    file: Path | None,
+    rows_per_request: int,
+    version_: str | None,
+    key: str | None,
 ) -> None:
     """Predict rows through the gateway.
 
@@ -39,13 +54,14 @@ def predict(
     """
     if (data is None) == (file is None):
         raise InvalidArgument("give rows with --data JSON or with --file FILE, one of the two", field="data")
-    client = app.client()
     if file is not None:
-        return _predict_file(app, client, endpoint, file, (version_, key))
+        requests = requests_of(app.client(), endpoint, file, rows_per_request, (version_, key))
+        return _print_all(app, file, requests)
     from tidegate.cli.rows import parse_json
 
     features, in_body = split_request(parse_json(str(data), "--data"))
-    answer = client.predict(endpoint, features, version_ or in_body.get("model_version"), key or in_body.get("user_id"))
+    version, unit = version_ or in_body.get("model_version"), key or in_body.get("user_id")
+    answer = app.client().predict(endpoint, features, version, unit)
     import orjson
 
     return app.emit(answer.raw, lambda: orjson.dumps(answer.raw).decode())
@@ -60,14 +76,20 @@ def split_request(document: Any) -> tuple[Any, dict[str, Any]]:
     raise InvalidArgument(f"--data is {document!r}: give a row (a list, or an object by column) or rows", field="data")
 
 
-def _predict_file(app: App, client: Client, endpoint: str, file: Path, choice: tuple[str | None, str | None]) -> None:
+def requests_of(
+    client: Client, endpoint: str, file: Path, rows_per_request: int, choice: tuple[str | None, str | None]
+) -> Iterator[Prediction]:
+    """Send the file's rows, so many a request; `choice` is (version, key)."""
     from tidegate.cli.rows import batched, read_rows
 
-    rows = read_rows(file, client.metadata(endpoint))
+    for batch in batched(read_rows(file, client.metadata(endpoint)), rows_per_request):
+        yield client.predict(endpoint, batch, *choice)
+
+
+def _print_all(app: App, file: Path, requests: Iterator[Prediction]) -> None:
     answers: list[Prediction] = []
     versions: Counter[str] = Counter()
-    for batch in batched(rows, ROWS_PER_REQUEST_MAX):
-        answer = client.predict(endpoint, batch, *choice)
+    for answer in requests:
         versions[answer.model_version] += len(answer.prediction)
         if app.json:
             answers.append(answer)

@@ -1,4 +1,4 @@
-"""Rows out of a file for `predict --file`: CSV, JSON, JSON lines or Parquet, in batches, shaped as the endpoint takes them."""
+"""Rows out of a file for `predict --file`, shaped as the endpoint takes them: CSV, JSON, JSON lines, Parquet."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def key_header(key: str | None) -> dict[str, str]:
 def decode_answer(answer: urllib3.BaseHTTPResponse) -> Prediction:
     """The answer's body, typed."""
     raw = decode(answer.data, dict[str, Any], "gateway")
-    version = str(raw.get("model_version") or answer.headers.get("X-Tidegate-Version", ""))
+    version = str(answer.headers.get("X-Tidegate-Version") or raw.get("model_version", ""))
     identity = str(raw.get("id") or answer.headers.get("X-Request-Id", ""))
     return Prediction(list(raw.get("prediction", [])), raw.get("confidence"), version, identity, raw)
 

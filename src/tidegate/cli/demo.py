@@ -1,0 +1,261 @@
+"""`demo`: the whole way from two models to a rollback. Runs the very commands it prints, and checks what came of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tidegate import clock
+from tidegate.cli.app import App, command
+from tidegate.cli.processes import PORT
+from tidegate.errors import MissingExtra, TidegateError
+from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
+
+if TYPE_CHECKING:
+    from tidegate.cli.demo_models import DemoFiles
+
+NAME = "tumor"
+STEP_TIMEOUT_S = 180.0
+REQUESTS = 200
+CANARY_MIN, CANARY_MAX = 4, 40
+"""Of 200 requests at 10 %, fewer than 4 or more than 40 come about once in 100,000 demos."""
+
+
+@command("demo", "tidegate demo", "tidegate demo --exit", "tidegate demo --data-dir ./demo --port 9000")
+@click.option("--exit", "exit_", is_flag=True, help="Stop the platform at the end: code 0, or 1 and the reason.")
+@click.option("--port", type=PORT, help="The gateway's port [default: 8000, or a free one].")
+@click.option("--control-port", type=PORT, help="The control plane's port [default: 8800, or a free one].")
+def demo(app: App, exit_: bool, port: int | None, control_port: int | None) -> None:
+    """Show the whole way on this machine: train, register, deploy, predict, split traffic, promote, roll back.
+
+    Prints each command as you would type it, and what came back. The platform it starts keeps its data apart from
+    yours, in ~/.tidegate-demo (wiped when the demo starts) unless --data-dir is given, and runs on afterwards.
+    """
+    missing = [name for name in ("sklearn", "joblib", "fastapi", "mlflow", "psutil") if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(f"the demo needs {', '.join(missing)}: pip install 'tidegate[platform]'")
+    stage = Stage(app, _data_dir(app))
+    try:
+        stage.prepare(wipe=app.data_dir is None)
+        _play(stage, port, control_port)
+    except BaseException:
+        if exit_:
+            stage.stop(quiet=True)
+        elif stage.started:
+            stage.say(f"\nThe platform still runs; stop it with: {stage.down_line()}")
+        raise
+    if exit_:
+        stage.show("The end: stop the platform", "down")
+    else:
+        _farewell(stage)
+    stage.say(f"\nThe demo took {clock.monotonic() - stage.began_s:.0f} s.")
+    app.emit(
+        {"done": True, "data_dir": str(stage.data_dir), "stopped": exit_, **stage.facts}, str
+    ) if app.json else None
+
+
+def _data_dir(app: App) -> Path:
+    own = Settings.from_env(data_dir=app.data_dir).data_dir
+    return own if app.data_dir is not None else own.with_name(own.name + "-demo")
+
+
+@dataclass
+class Stage:
+    """Where the demo plays: says things, runs commands as a user would, and knows the platform's directory."""
+
+    app: App
+    data_dir: Path
+    began_s: float = field(default_factory=clock.monotonic)
+    started: bool = False
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the model files lie, and where the commands are run."""
+        return self.data_dir / "demo-files"
+
+    def say(self, text: str) -> None:
+        click.echo(text, err=self.app.json)
+
+    def prepare(self, wipe: bool) -> None:
+        """Make room: stop the platform of an earlier demo, and forget it when the directory is the demo's own."""
+        if wipe and self.data_dir.exists():
+            self.stop(quiet=True)
+            shutil.rmtree(self.data_dir)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data_dir.chmod(0o700)
+
+    def show(self, title: str, *arguments: str) -> str:
+        """Say what comes, print the command, run it, print what came back and return it. Raises when it fails."""
+        self.say(f"\n{_bold(title)}\n$ tidegate {shlex.join(arguments)}")
+        code, output = self.run(arguments)
+        self.say("\n".join(f"  {line}".rstrip() for line in output.splitlines()))
+        if code != 0:
+            last = output.strip().splitlines()[-1:] or ["no reason given"]
+            raise TidegateError(f"'tidegate {arguments[0]}' failed: {last[0].removeprefix('error: ')}")
+        return output
+
+    def run(self, arguments: tuple[str, ...]) -> tuple[int, str]:
+        """Run a command on the demo's data directory; its exit code, and all it printed."""
+        line = [sys.executable, "-m", "tidegate", "--data-dir", str(self.data_dir), *arguments]
+        # A file and not a pipe: `up --detach` leaves children behind, and a pipe would stay open with them.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+            try:
+                code = subprocess.run(
+                    line, stdout=output, stderr=output, cwd=self.folder, timeout=STEP_TIMEOUT_S, check=False
+                ).returncode
+            except subprocess.TimeoutExpired:
+                raise TidegateError(f"'tidegate {arguments[0]}' did not end within {STEP_TIMEOUT_S:g} s") from None
+            output.seek(0)
+            return code, output.read()
+
+    def stop(self, quiet: bool) -> None:
+        """Stop the platform, whatever state it is in."""
+        if self.folder.exists():
+            code, output = self.run(("down",))
+            if not quiet or (code != 0 and self.started):
+                self.say(output)
+
+    def down_line(self) -> str:
+        """How a user stops this platform."""
+        return shlex.join(["tidegate", "down", "--data-dir", str(self.data_dir)])
+
+
+def _play(stage: Stage, port: int | None, control_port: int | None) -> None:
+    stage.say(f"The commands below are run with {_bold(f'TIDEGATE_DATA_DIR={stage.data_dir}')}, in {stage.folder}")
+    _start(stage, port, control_port)
+    files = _train(stage)
+    first = _register(stage, files, files.first_model, "v1.0.0")
+    second = _register(stage, files, files.second_model, "v2.0.0")
+    stage.show("Deploy the first version", "deploy", f"{NAME}:{first}")
+    stage.show("Send it a real row", "predict", NAME, "--data", _request(files.one_row))
+    _canary(stage, files, first, second)
+    stage.show("It does well: give it everything", "promote", NAME, second)
+    _expect_traffic(stage, {second: 100.0})
+    _ask_again(stage, files, second)
+    stage.show("Second thoughts: take the change back", "rollback", NAME)
+    _expect_traffic(stage, {first: 90.0, second: 10.0})
+    stage.show("How the endpoint came here", "status", NAME)
+
+
+def _start(stage: Stage, port: int | None, control_port: int | None) -> None:
+    gateway = port or _free_port(stage, GATEWAY_PORT)
+    grpc = gateway + 1 if _is_free(gateway + 1) else _free_port(stage, 0)
+    control = control_port or _free_port(stage, CONTROL_PORT)
+    ports: list[str] = [] if gateway == GATEWAY_PORT else ["--port", str(gateway)]
+    ports += [] if grpc == gateway + 1 else ["--grpc-port", str(grpc)]
+    ports += [] if control == CONTROL_PORT else ["--control-port", str(control)]
+    stage.started = True
+    stage.show("Start the platform", "up", "--detach", *ports)
+
+
+def _train(stage: Stage) -> DemoFiles:
+    from tidegate.cli.demo_models import train
+
+    files = train(stage.folder)
+    stage.say(
+        f"\n{_bold('Train two models on the breast cancer data of scikit-learn')}\n"
+        f"  {files.first_model}: logistic regression, trained on few rows\n"
+        f"  {files.second_model}: a forest of 100 trees, trained on all but {files.holdout}, which neither has seen"
+    )
+    return files
+
+
+def _register(stage: Stage, files: DemoFiles, model: str, label: str) -> str:
+    """Register a model through the gate and return the number of its version."""
+    gate = ("--validation-data", files.holdout, "--target", "benign", "--min-score", "0.9")
+    stage.show(
+        f"Take in {model}, if it passes the gate", "register", model, "--name", NAME, "--label", label,
+        "--allow-pickle", *gate,
+    )  # fmt: skip
+    with App(data_dir=stage.data_dir).client() as client:
+        return client.version(NAME, label).version
+
+
+def _canary(stage: Stage, files: DemoFiles, first: str, second: str) -> None:
+    stage.show("Give the second version 10 % of the traffic", "traffic", NAME, f"{first}=90", f"{second}=10")
+    _expect_traffic(stage, {first: 90.0, second: 10.0})
+    title = f"Send {REQUESTS} real requests, a row each, and see who answers (X-Tidegate-Version)"
+    stage.say(f"\n{_bold(title)}")
+    line = ("predict", NAME, "--file", files.rows, "--rows-per-request", "1")
+    stage.say(f"$ tidegate {shlex.join(line)} > predictions.txt")
+    code, output = stage.run(line)
+    summary = output.strip().splitlines()[-1] if output.strip() else "nothing came back"
+    stage.say(f"  {summary}")
+    if code != 0:
+        raise TidegateError(f"'tidegate predict' failed: {summary.removeprefix('error: ')}")
+    answered = {version: int(count) for count, version in re.findall(r"(\d+) by version (\S+?)(?:,|$)", summary)}
+    stage.facts["answered_by"] = answered
+    if sum(answered.values()) != REQUESTS or not CANARY_MIN <= answered.get(second, 0) <= CANARY_MAX:
+        raise TidegateError(f"about 10 % of {REQUESTS} requests should have gone to version {second}: {answered}")
+
+
+def _ask_again(stage: Stage, files: DemoFiles, version: str) -> None:
+    output = stage.show("The same row again", "predict", NAME, "--data", _request(files.one_row))
+    if f'"model_version":"{version}"' not in output.replace(" ", ""):
+        raise TidegateError(f"version {version} has all of the traffic, but another answered: {output.strip()}")
+
+
+def _expect_traffic(stage: Stage, wanted: dict[str, float]) -> None:
+    with App(data_dir=stage.data_dir).client() as client:
+        routed = {version: share for version, share in client.endpoint(NAME).traffic.items() if share > 0}
+    if routed != wanted:
+        raise TidegateError(f"the endpoint should route {wanted}, but routes {routed}")
+
+
+def _farewell(stage: Stage) -> None:
+    with App(data_dir=stage.data_dir).client() as client:
+        control, gateway, token = client.location.url, client.gateway_url, client.location.token
+    stage.facts |= {"gateway_url": gateway, "url": control}
+    stage.say(
+        f"\n{_bold('The platform runs on in the background')}\n"
+        f"  gateway   {gateway}/predict/{NAME}, its docs {gateway}/docs\n"
+        f"  API       {control}/api/v1/status, its docs {control}/api/docs\n"
+        f"  log in    {control}/login?token={token} (once, in the browser that opens the API's docs)\n"
+        f"  look      {shlex.join(['tidegate', 'status', '--data-dir', str(stage.data_dir)])}\n"
+        f"  stop it   {stage.down_line()}"
+    )
+    if shutil.which("tidegate") is None:
+        stage.say(f"  (tidegate is not on your PATH: it is {Path(sys.executable).with_name('tidegate')})")
+
+
+def _request(row: list[float]) -> str:
+    import orjson
+
+    return orjson.dumps({"features": row}).decode()
+
+
+def _free_port(stage: Stage, wanted: int) -> int:
+    if wanted and _is_free(wanted):
+        return wanted
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    if wanted:
+        stage.say(f"Port {wanted} is taken on this machine: {port} will do.")
+    return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)
