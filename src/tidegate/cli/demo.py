@@ -1,7 +1,8 @@
-"""`demo`: the whole way from two models to a rollback. Runs the very commands it prints, and checks what came of them."""
+"""`demo`: the whole way from two models to a rollback. Runs the commands it prints, and checks what came of them."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -19,7 +20,7 @@ import click
 from tidegate import clock
 from tidegate.cli.app import App, command
 from tidegate.cli.processes import PORT
-from tidegate.errors import MissingExtra, TidegateError
+from tidegate.errors import DataDirUnusable, MissingExtra, TidegateError
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 NAME = "tumor"
 STEP_TIMEOUT_S = 180.0
 REQUESTS = 200
+OF_ANOTHER_PLATFORM = frozenset({"TIDEGATE_URL", "DATABASE_URL", "MLFLOW_TRACKING_URI"})
+"""Variables that would lead the demo to a platform, a database or a registry that is not its own."""
 CANARY_MIN, CANARY_MAX = 4, 40
 """Of 200 requests at 10 %, fewer than 4 or more than 40 come about once in 100,000 demos."""
 
@@ -60,9 +63,8 @@ def demo(app: App, exit_: bool, port: int | None, control_port: int | None) -> N
     else:
         _farewell(stage)
     stage.say(f"\nThe demo took {clock.monotonic() - stage.began_s:.0f} s.")
-    app.emit(
-        {"done": True, "data_dir": str(stage.data_dir), "stopped": exit_, **stage.facts}, str
-    ) if app.json else None
+    if app.json:
+        app.emit({"done": True, "data_dir": str(stage.data_dir), "stopped": exit_, **stage.facts}, str)
 
 
 def _data_dir(app: App) -> Path:
@@ -91,10 +93,15 @@ class Stage:
     def prepare(self, wipe: bool) -> None:
         """Make room: stop the platform of an earlier demo, and forget it when the directory is the demo's own."""
         if wipe and self.data_dir.exists():
+            if not self.folder.is_dir():
+                raise DataDirUnusable(f"{self.data_dir} was not made by a demo: name another directory with --data-dir")
             self.stop(quiet=True)
             shutil.rmtree(self.data_dir)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.data_dir.chmod(0o700)
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise DataDirUnusable(f"cannot write to {self.data_dir}: {error.strerror}") from None
 
     def show(self, title: str, *arguments: str) -> str:
         """Say what comes, print the command, run it, print what came back and return it. Raises when it fails."""
@@ -108,12 +115,14 @@ class Stage:
 
     def run(self, arguments: tuple[str, ...]) -> tuple[int, str]:
         """Run a command on the demo's data directory; its exit code, and all it printed."""
-        line = [sys.executable, "-m", "tidegate", "--data-dir", str(self.data_dir), *arguments]
+        line = [sys.executable, "-m", "tidegate", *arguments]
+        env = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_PLATFORM}
+        env["TIDEGATE_DATA_DIR"] = str(self.data_dir)
         # A file and not a pipe: `up --detach` leaves children behind, and a pipe would stay open with them.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
             try:
                 code = subprocess.run(
-                    line, stdout=output, stderr=output, cwd=self.folder, timeout=STEP_TIMEOUT_S, check=False
+                    line, stdout=output, stderr=output, cwd=self.folder, env=env, timeout=STEP_TIMEOUT_S, check=False
                 ).returncode
             except subprocess.TimeoutExpired:
                 raise TidegateError(f"'tidegate {arguments[0]}' did not end within {STEP_TIMEOUT_S:g} s") from None
@@ -133,7 +142,9 @@ class Stage:
 
 
 def _play(stage: Stage, port: int | None, control_port: int | None) -> None:
-    stage.say(f"The commands below are run with {_bold(f'TIDEGATE_DATA_DIR={stage.data_dir}')}, in {stage.folder}")
+    where = (shlex.quote(str(stage.data_dir)), shlex.quote(str(stage.folder)))
+    stage.say("Each line that starts with $ is run as it stands; type it yourself to do the same.\n")
+    stage.say(f"$ export TIDEGATE_DATA_DIR={where[0]}\n$ cd {where[1]}")
     _start(stage, port, control_port)
     files = _train(stage)
     first = _register(stage, files, files.first_model, "v1.0.0")
