@@ -141,6 +141,12 @@ class Follower:
                     failures += 1
                     self._report(error)
                     self._stop.wait(_backoff_s(failures))
+                except Exception:
+                    # Whatever it is, the next snapshot must still be heard of: this thread may not end.
+                    after = 0
+                    failures += 1
+                    log.exception("a snapshot could not be applied: it is fetched again")
+                    self._stop.wait(BACKOFF_MAX_S)
 
     def _follow_once(self, pool: urllib3.PoolManager, after: int) -> int:
         data = self._source.fetch(pool, after)

@@ -158,10 +158,11 @@ class Router:
         return any(lane.batcher.outstanding for lane in self._lanes.values())
 
     def fill_gauges(self, state: State) -> None:
-        """Rows that wait, for the metrics."""
+        """Rows that wait and calls in progress, for the metrics."""
         for key, lane in self._lanes.items():
             place = (key[0], key[2])
             state.queue_rows[place] = state.queue_rows.get(place, 0) + lane.batcher.queued_rows
+            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + lane.batcher.outstanding_calls
 
     async def _drain(self, lanes: list[Lane]) -> None:
         tasks = {self._parts.loop.create_task(lane.drain()) for lane in lanes}

@@ -109,6 +109,7 @@ class UpstreamTarget:
     def retire(self) -> None:
         """Take no further batch, answer the one in flight, and close."""
         self._retired = True
+        self.up = False
         if self._batch is None:
             self._stop()
 
@@ -142,7 +143,7 @@ class UpstreamTarget:
                 connection = await self._connect()
                 if await self._is_ready(connection):
                     return connection
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, ValueError):  # ValueError: an address without a port
             pass
         if connection is not None:
             connection.close()
@@ -188,7 +189,6 @@ class UpstreamTarget:
             self._finish(TargetLost(f"replica {self.id} went away before it answered"))
 
     def _stop(self) -> None:
-        self.up = False
         if self._task is not None:
             self._task.cancel()
         if self._connection is not None:

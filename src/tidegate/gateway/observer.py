@@ -1,0 +1,43 @@
+"""The gateway's `Observer`: metrics and the capture journal, told of each batch before its answers leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.call import Batch, Call, Outputs
+    from tidegate.dataplane.metrics import Metrics, State
+    from tidegate.errors import TidegateError
+    from tidegate.gateway.journal import Journal
+
+
+class GatewayObserver:
+    """`journal` is None where it is turned off (`journal_bytes_max` 0)."""
+
+    def __init__(self, metrics: Metrics, journal: Journal | None) -> None:
+        self._metrics = metrics
+        self._journal = journal
+        metrics.add_gauges(self._fill)
+
+    def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
+        """Record, then count."""
+        if self._journal is not None:
+            self._journal.write(batch, outputs, now_s)
+        self._metrics.batch_done(batch, outputs, now_s)
+
+    def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
+        """Count."""
+        self._metrics.call_failed(call, error, now_s)
+
+    def refused(self, endpoint: str, error: TidegateError) -> None:
+        """Count."""
+        self._metrics.refused(endpoint, error)
+
+    def _fill(self, state: State) -> None:
+        if self._journal is None:
+            return
+        counts = self._journal.counts
+        state.counters["tidegate_journal_records_written"] = counts.written
+        state.counters["tidegate_journal_records_dropped"] = sum(counts.dropped.values())
+        for reason, count in counts.dropped.items():
+            state.counters[f"tidegate_journal_records_dropped_{reason}"] = count

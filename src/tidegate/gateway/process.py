@@ -1,0 +1,170 @@
+"""The gateway's composition root: what a gateway process is made of. Called by `__main__`."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate import clock
+from tidegate.dataplane.access import Access, key_hash
+from tidegate.dataplane.app import AppOptions, build_app
+from tidegate.dataplane.call import Limits
+from tidegate.dataplane.infer import Engine
+from tidegate.dataplane.metrics import Metrics, State, render
+from tidegate.dataplane.serve import Hooks, Listen, open_socket
+from tidegate.errors import PortInUse
+from tidegate.gateway.follower import ControlPlane, Follower, SnapshotFile
+from tidegate.gateway.journal import Journal
+from tidegate.gateway.lane import LaneParts
+from tidegate.gateway.observer import GatewayObserver
+from tidegate.gateway.routing import Router
+from tidegate.gateway.segments import Segments
+from tidegate.gateway.siblings import AdminServer, Siblings
+from tidegate.settings import run_dir
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from tidegate.settings import Settings
+    from tidegate.wire.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class GatewayOptions:
+    """What the command line says."""
+
+    id: str
+    host: str
+    port: int
+    control_url: str
+    reuse_port: bool
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """What a gateway listens on: the address clients call, and the private one its siblings ask."""
+
+    public: socket.socket
+    admin: socket.socket
+    admin_path: Path
+
+    def close(self) -> None:
+        """Stop listening, and leave no file behind."""
+        self.public.close()
+        self.admin.close()
+        self.admin_path.unlink(missing_ok=True)
+
+
+def open_sockets(options: GatewayOptions, settings: Settings) -> Sockets:
+    """Bind both; raises `PortInUse`."""
+    folder = run_dir(settings.data_dir)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    admin_path = folder / f"{options.id}.sock"
+    admin = open_socket(Listen(uds=admin_path))
+    try:
+        if options.reuse_port:
+            _refuse_strangers(options, admin_path)
+        public = open_socket(Listen(options.host, options.port, reuse_port=options.reuse_port))
+    except PortInUse:
+        admin.close()
+        admin_path.unlink(missing_ok=True)
+        raise
+    return Sockets(public, admin, admin_path)
+
+
+def _refuse_strangers(options: GatewayOptions, admin_path: Path) -> None:
+    """With SO_REUSEPORT the kernel would let two platforms share a port, and each get half of the other's requests.
+
+    So a first gateway makes sure that the port is free; later ones share it with siblings, whose sockets they see.
+    """
+    if all(path == admin_path for path in admin_path.parent.glob("gateway-*.sock")):
+        open_socket(Listen(options.host, options.port)).close()
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The data plane's bounds, from the settings."""
+    return Limits(
+        batch_rows_max=settings.batch_rows_max,
+        queue_rows_max=settings.queue_rows_max,
+        body_bytes_max=settings.request_bytes_max,
+        json_bytes_max=settings.json_bytes_max,
+        timeout_s=settings.request_timeout_s,
+        receive_timeout_s=settings.receive_timeout_s,
+    )
+
+
+class Gateway:
+    """One gateway process; made inside its running loop."""
+
+    def __init__(self, options: GatewayOptions, settings: Settings, key: str | None, sockets: Sockets) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sockets = sockets
+        self._metrics = Metrics()
+        self._journal = _journal(options, settings)
+        observer = GatewayObserver(self._metrics, self._journal)
+        limits = limits_of(settings)
+        self.router = Router(LaneParts(self._loop, limits, observer, clock.monotonic))
+        self._metrics.add_gauges(self.router.fill_gauges)
+        self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})
+        self._access = Access(self._own_hashes, required=key is not None)
+        self.engine = Engine(self.router, limits, observer, self._access, clock.monotonic)
+        self._admin = AdminServer(self._metrics.state)
+        self._siblings = Siblings(sockets.admin_path.parent, sockets.admin_path)
+        self._file = SnapshotFile(settings.data_dir / "gateways" / f"{options.id}.snapshot.json")
+        source = ControlPlane(options.control_url, settings.data_dir / "token", options.id)
+        self._follower = Follower(source, self._file, self._apply)
+
+    def app(self) -> ASGIApp:
+        """The ASGI application of the cold routes."""
+        options = AppOptions("Tidegate gateway", self._render_metrics, lambda: self.router.revision is not None)
+        return build_app(self.engine, options)
+
+    async def start(self) -> None:
+        """Route by the snapshot on disk, then follow the control plane."""
+        await self._admin.start(self._sockets.admin)
+        kept = self._file.load()
+        if kept is not None:
+            await self._adopt(kept)
+        self._follower.start()
+
+    async def stop(self) -> None:
+        """After the last answer: let go of replicas, journal and sockets."""
+        self._follower.stop()
+        self.router.close()
+        if self._journal is not None:
+            self._journal.close()
+        self._admin.close()
+        self._sockets.close()
+
+    def _apply(self, snapshot: Snapshot) -> None:
+        """In the follower's thread: adopt on the loop, and wait until it is in force."""
+        with contextlib.suppress(concurrent.futures.CancelledError):  # the loop is ending
+            asyncio.run_coroutine_threadsafe(self._adopt(snapshot), self._loop).result()
+
+    async def _adopt(self, snapshot: Snapshot) -> None:
+        self._access.replace_hashes(self._own_hashes | frozenset(snapshot.key_hashes))
+        await self.router.take(snapshot)
+
+    async def _render_metrics(self) -> bytes:
+        total: State = await self._siblings.total(self._metrics.state())
+        return render(total)
+
+
+def _journal(options: GatewayOptions, settings: Settings) -> Journal | None:
+    if settings.journal_bytes_max <= 0:
+        return None
+    segments = Segments(settings.data_dir / "journal", options.id, settings.journal_bytes_max)
+    return Journal(segments, settings.journal_wait_ms_max / 1000, monotonic=clock.monotonic, wall=clock.now)
+
+
+def build_gateway(
+    options: GatewayOptions, settings: Settings, key: str | None, sockets: Sockets
+) -> tuple[Engine, ASGIApp, Hooks]:
+    """Engine, application and hooks for `run_server`; call it inside the running loop."""
+    gateway = Gateway(options, settings, key, sockets)
+    return gateway.engine, gateway.app(), Hooks(on_start=gateway.start, on_stop=gateway.stop)
