@@ -16,6 +16,7 @@ class Kind(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
+    METHOD = "method"
     CONFLICT = "conflict"
     TOO_LARGE = "too_large"
     MEDIA_TYPE = "media_type"
@@ -31,6 +32,7 @@ HTTP_STATUS: dict[Kind, int] = {
     Kind.UNAUTHENTICATED: 401,
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
+    Kind.METHOD: 405,
     Kind.CONFLICT: 409,
     Kind.TOO_LARGE: 413,
     Kind.MEDIA_TYPE: 415,
@@ -179,6 +181,12 @@ class UnknownRoute(TidegateError):
     code, kind = "unknown_route", Kind.NOT_FOUND
 
 
+class MethodNotAllowed(TidegateError):
+    """This path does not take this method."""
+
+    code, kind = "method_not_allowed", Kind.METHOD
+
+
 class InUse(TidegateError):
     """It is in use and cannot be removed."""
 
@@ -303,6 +311,12 @@ class StoreUnavailable(TidegateError):
     """The database does not answer."""
 
     code, kind = "store_unavailable", Kind.UNAVAILABLE
+
+
+class JobAbandoned(TidegateError):
+    """The process that ran this job died too often: it is not run again."""
+
+    code, kind = "job_abandoned", Kind.INTERNAL
 
 
 class DiskFull(TidegateError):

@@ -1,1 +1,1 @@
-"""Heavy work: a job row in the store is the truth, the pool only runs it."""
+"""Heavy work: the pool that runs job rows, and the job functions."""

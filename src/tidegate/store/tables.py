@@ -17,7 +17,7 @@ class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
             "pk": "pk_%(table_name)s",
         }
@@ -47,7 +47,11 @@ class VersionRow(Base):
     """One version taken in; the registry (MLflow) gave it its number."""
 
     __tablename__ = "versions"
-    __table_args__ = (UniqueConstraint("model", "version"), UniqueConstraint("model", "digest"))
+    __table_args__ = (
+        UniqueConstraint("model", "version"),
+        UniqueConstraint("model", "digest"),
+        UniqueConstraint("model", "label"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(ForeignKey("models.name"), index=True)

@@ -14,6 +14,9 @@ VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "
 JobState = Literal["queued", "running", "succeeded", "failed"]
 JobKind = Literal["register"]
 
+STRICT = {"extra": "forbid"}
+"""For the validator of requests: a misspelt field is an error, never silently without effect."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -98,6 +101,7 @@ class HistoryEntry:
     traffic: dict[str, float]
     actor: str = ""
     restores: int | None = None
+    replicas: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ class Upload:
 class Gate:
     """What a version must pass. `validation_upload` is a CSV or Parquet file (`validation_filename` tells which)."""
 
+    __pydantic_config__ = STRICT
+
     validation_upload: str | None = None
     validation_filename: str | None = None
     target: str | None = None
@@ -148,6 +154,8 @@ class RegisterRequest:
     Exactly one of `upload` and `uri`. `filename` is the model file's (or directory's) own name; `archive` says that the
     upload is an uncompressed tar of a directory. `code_upload` is a tar of the folder whose modules the model needs.
     """
+
+    __pydantic_config__ = STRICT
 
     upload: str | None = None
     filename: str | None = None
@@ -169,6 +177,8 @@ class DeployRequest:
     None is the newest. `replicas` None keeps what the endpoint has (1 for a new one).
     """
 
+    __pydantic_config__ = STRICT
+
     model: str
     version: str | None = None
     replicas: int | None = None
@@ -178,6 +188,8 @@ class DeployRequest:
 class TrafficRequest:
     """Percent of traffic by version (number or label); adds up to 100."""
 
+    __pydantic_config__ = STRICT
+
     traffic: dict[str, float]
     action: str = "traffic"
 
@@ -186,12 +198,16 @@ class TrafficRequest:
 class RollbackRequest:
     """Re-apply the change before the current one, or the one with revision `to`."""
 
+    __pydantic_config__ = STRICT
+
     to: int | None = None
 
 
 @dataclass(frozen=True)
 class ScaleRequest:
     """Replicas per version."""
+
+    __pydantic_config__ = STRICT
 
     replicas: int
 
@@ -200,12 +216,16 @@ class ScaleRequest:
 class TrustRequest:
     """Whether versions of this model may load pickles without a grant of their own."""
 
+    __pydantic_config__ = STRICT
+
     pickle: bool
 
 
 @dataclass(frozen=True)
 class AliasRequest:
     """Point an alias of the registry at a version."""
+
+    __pydantic_config__ = STRICT
 
     version: str
 

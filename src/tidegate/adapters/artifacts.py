@@ -1,0 +1,124 @@
+"""Model packages and serving manifests as files in the data directory, each written whole or not at all.
+
+All that a replica's restart needs lies here; called by services and loops.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tidegate.errors import DiskFull
+from tidegate.wire.manifest import Manifest, encode_manifest, read_manifest
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TEMPORARY = ".part-"
+
+
+class DirectoryArtifacts:
+    """`ArtifactStore` on a directory: one folder per digest, which never changes once it is there."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, digest: str) -> Path:
+        return self._root / digest
+
+    def put(self, digest: str, package_dir: Path) -> Path:
+        """Move (from another file system: copy) a package in; the one that is there wins. Raises `DiskFull`."""
+        final = self.path(digest)
+        if final.is_dir():
+            shutil.rmtree(package_dir)
+            return final
+        staged = self._root / f"{_TEMPORARY}{digest}-{secrets.token_hex(4)}"
+        with _disk_full(staged):
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.move(package_dir, staged)
+            _sync_tree(staged)
+            staged.rename(final)
+            _sync(self._root)
+        return final
+
+    def delete(self, digest: str) -> None:
+        """Out of sight at once, then gone: a crash half-way leaves no folder that looks whole."""
+        doomed = self._root / f"{_TEMPORARY}{digest}-{secrets.token_hex(4)}"
+        try:
+            self.path(digest).rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed)
+
+    def sweep(self) -> None:
+        """Remove what a crash left half-moved; called when a platform starts, before anything is put."""
+        if self._root.is_dir():
+            for left in self._root.glob(f"{_TEMPORARY}*"):
+                shutil.rmtree(left)
+
+
+class ManifestFiles:
+    """`versions/NAME/VERSION.json`: what `python -m tidegate.server --manifest` reads."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, name: str, version: str) -> Path:
+        """Where the manifest of this version lies (or would lie)."""
+        return self._root / name / f"{version}.json"
+
+    def write(self, manifest: Manifest) -> Path:
+        """Write or replace. Raises `DiskFull`."""
+        path = self.path(manifest.name, manifest.version)
+        staged = path.with_name(f"{_TEMPORARY}{path.name}")
+        with _disk_full(staged):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            staged.write_bytes(encode_manifest(manifest))
+            _sync(staged)
+            staged.replace(path)
+        return path
+
+    def set_label(self, name: str, version: str, label: str | None) -> None:
+        """Rewrite the label alone. Raises `OSError` when there is no such manifest, and `DiskFull`."""
+        manifest = read_manifest(self.path(name, version))
+        if manifest.label != label:
+            self.write(msgspec.structs.replace(manifest, label=label))
+
+    def delete(self, name: str, version: str) -> None:
+        """Deleting what is gone is no error."""
+        self.path(name, version).unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk_full(staged: Path) -> Iterator[None]:
+    """On any failure nothing staged stays; a full disk is `DiskFull`."""
+    try:
+        yield
+    except BaseException as error:
+        if staged.is_dir():
+            shutil.rmtree(staged, ignore_errors=True)
+        else:
+            staged.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise DiskFull from error
+        raise
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _folders, files in os.walk(root):
+        for name in files:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,36 @@
+"""The REST API of the control plane as an ASGI application; `python -m tidegate.control` serves it."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+
+import tidegate
+from tidegate.api import docs, failures
+from tidegate.api.guard import Guard, Keys, allowed_hosts
+from tidegate.api.platform import Platform
+from tidegate.api.routes import endpoints, jobs, models, platform
+
+_BEARER = HTTPBearer(auto_error=False, description="The token of DATA/token, or TIDEGATE_API_KEY.")
+"""For the documentation only: the guard has checked the key before any route is reached."""
+
+
+def create_app(container: Platform) -> FastAPI:
+    """The application on a started container; holds no state but what the container has."""
+    app = FastAPI(
+        title="Tidegate",
+        version=tidegate.__version__,
+        description="Register models, deploy versions, shift traffic, roll back.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(_BEARER)],
+    )
+    keys = Keys(container.token, container.settings.api_key)
+    app.state.platform, app.state.keys = container, keys
+    for part in (models, endpoints, jobs, platform):
+        app.include_router(part.router)
+    docs.install(app)
+    failures.install(app)
+    app.add_middleware(Guard, keys=keys, hosts=allowed_hosts(container.host, container.settings.allowed_hosts))
+    return app

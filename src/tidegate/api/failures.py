@@ -1,0 +1,81 @@
+"""Turns every failure of a route into the one error body, and says which errors a route may answer with."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from tidegate.api.guard import refusal
+from tidegate.errors import (
+    Internal,
+    InvalidArgument,
+    Kind,
+    MalformedRequest,
+    MethodNotAllowed,
+    TidegateError,
+    UnknownRoute,
+)
+from tidegate.wire import rest
+
+_log = logging.getLogger(__name__)
+PROBLEMS_SHOWN_MAX = 10
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses: these statuses besides those that every route has, each with the error body."""
+    return {status: {"model": rest.ErrorBody} for status in sorted({401, 403, 500, 503, *statuses})}
+
+
+def install(app: FastAPI) -> None:
+    """Register a handler for everything a route can raise."""
+    app.add_exception_handler(TidegateError, _expected)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _of_framework)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _expected(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TidegateError)  # noqa: S101 - registered for this class alone
+    if error.kind is Kind.INTERNAL:
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+    return refusal(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return refusal(MalformedRequest(f"the body is no JSON: {problems[0].get('ctx', {}).get('error', '')}"))
+    fields = [_field(problem["loc"]) for problem in problems]
+    told = [f"{field}: {problem['msg']}" for field, problem in zip(fields, problems, strict=True)]
+    return refusal(InvalidArgument("; ".join(told[:PROBLEMS_SHOWN_MAX]), field=fields[0]))
+
+
+async def _of_framework(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    if error.status_code == 404:
+        return refusal(UnknownRoute(f"there is nothing at {request.url.path}: see /api/docs"))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        response = refusal(MethodNotAllowed(f"{request.url.path} takes {allowed}, not {request.method}"))
+        response.headers["allow"] = allowed
+        return response
+    return refusal(MalformedRequest(str(error.detail)))
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    failure_id = secrets.token_hex(8)
+    _log.error("%s %s failed, id %s", request.method, request.url.path, failure_id, exc_info=error)
+    return refusal(Internal(f"the server failed; its log has the details under id {failure_id}", id=failure_id))
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """`gate.min_score` of ("body", "gate", "min_score")."""
+    return ".".join(str(part) for part in location[1:]) or str(location[0])

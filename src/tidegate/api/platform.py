@@ -1,0 +1,59 @@
+"""What the API needs of the control plane: the container that wiring builds has all of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from tidegate.clock import Clock
+from tidegate.services.endpoints import Endpoints
+from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
+from tidegate.services.jobs import Jobs
+from tidegate.services.models import Models
+from tidegate.services.status import StatusReport
+from tidegate.services.uploads import Uploads
+from tidegate.settings import Settings
+
+
+class Platform(Protocol):
+    """Read-only here: the API calls services and never the store or an adapter."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+    @property
+    def models(self) -> Models: ...
+    @property
+    def endpoints(self) -> Endpoints: ...
+    @property
+    def jobs(self) -> Jobs: ...
+    @property
+    def uploads(self) -> Uploads: ...
+    @property
+    def status(self) -> StatusReport: ...
+    @property
+    def snapshots(self) -> Snapshots: ...
+    @property
+    def snapshot_changed(self) -> Broadcast: ...
+    @property
+    def gateway_revisions(self) -> GatewayRevisions: ...
+
+
+def _platform(request: Request) -> Platform:
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+def _actor(request: Request) -> str:
+    actor: str = request.scope["tidegate.actor"]
+    return actor
+
+
+PlatformOf = Annotated[Platform, Depends(_platform)]
+Actor = Annotated[str, Depends(_actor)]

@@ -1,0 +1,111 @@
+"""`/api/v1/endpoints`: deploy, traffic, rollback, scale, delete, history, logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from tidegate.api.failures import answers
+from tidegate.api.platform import Actor, PlatformOf
+from tidegate.wire import rest
+
+router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
+_CHANGE = answers(400, 404, 409, 413, 415, 422)
+_DEPLOY = {
+    "newest": {"value": {"model": "churn"}},
+    "two replicas": {"value": {"model": "churn", "version": "2", "replicas": 2}},
+}
+_TRAFFIC = {"ten percent": {"value": {"traffic": {"1": 90, "2": 10}}}}
+_ROLLBACK = {"one back": {"value": {}}, "a revision": {"value": {"to": 3}}}
+
+
+@dataclass(frozen=True)
+class EndpointList:
+    """All endpoints, by name."""
+
+    endpoints: list[rest.Endpoint]
+
+
+@dataclass(frozen=True)
+class History:
+    """An endpoint's changes, newest first."""
+
+    history: list[rest.HistoryEntry]
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The last lines of each replica's log."""
+
+    logs: list[rest.LogLines]
+
+
+@router.get("", responses=answers())
+def list_endpoints(platform: PlatformOf) -> EndpointList:
+    """All endpoints."""
+    return EndpointList(platform.endpoints.all())
+
+
+@router.get("/{name}", responses=answers(404))
+def get_endpoint(platform: PlatformOf, name: str) -> rest.Endpoint:
+    """One endpoint as it is now."""
+    return platform.endpoints.get(name)
+
+
+@router.put("/{name}", status_code=202, responses=_CHANGE)
+def deploy(
+    platform: PlatformOf,
+    actor: Actor,
+    name: str,
+    request: Annotated[rest.DeployRequest, Body(openapi_examples=_DEPLOY)],
+) -> rest.Endpoint:
+    """Give a version all of the traffic once it is ready; makes the endpoint if it is new."""
+    return platform.endpoints.deploy(name, request, actor)
+
+
+@router.delete("/{name}", status_code=202, responses=answers(404))
+def delete_endpoint(platform: PlatformOf, name: str) -> rest.Endpoint:
+    """Drain an endpoint's replicas, then remove it."""
+    return platform.endpoints.delete(name)
+
+
+@router.put("/{name}/traffic", status_code=202, responses=_CHANGE)
+def set_traffic(
+    platform: PlatformOf,
+    actor: Actor,
+    name: str,
+    request: Annotated[rest.TrafficRequest, Body(openapi_examples=_TRAFFIC)],
+) -> rest.Endpoint:
+    """Split the traffic over versions, shifted once all of them are ready."""
+    return platform.endpoints.set_traffic(name, request, actor)
+
+
+@router.post("/{name}/rollback", status_code=202, responses=_CHANGE)
+def rollback(
+    platform: PlatformOf,
+    actor: Actor,
+    name: str,
+    request: Annotated[rest.RollbackRequest | None, Body(openapi_examples=_ROLLBACK)] = None,
+) -> rest.Endpoint:
+    """Re-apply the traffic before the current one, or that of a revision; a second rollback undoes the first."""
+    return platform.endpoints.rollback(name, request or rest.RollbackRequest(), actor)
+
+
+@router.post("/{name}/scale", status_code=202, responses=_CHANGE)
+def scale(platform: PlatformOf, actor: Actor, name: str, request: rest.ScaleRequest) -> rest.Endpoint:
+    """Set the replicas per version."""
+    return platform.endpoints.scale(name, request, actor)
+
+
+@router.get("/{name}/history", responses=answers(404))
+def get_history(platform: PlatformOf, name: str) -> History:
+    """Changes of an endpoint, newest first."""
+    return History(platform.endpoints.history(name))
+
+
+@router.get("/{name}/logs", responses=answers(404, 422))
+def get_logs(platform: PlatformOf, name: str, lines: int = 100) -> Logs:
+    """The last lines of each replica's log."""
+    return Logs(platform.endpoints.logs(name, lines))

@@ -1,0 +1,90 @@
+"""`/api/v1/models`: models, versions, trust, aliases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from tidegate.api.failures import answers
+from tidegate.api.platform import PlatformOf
+from tidegate.wire import rest
+
+router = APIRouter(prefix="/api/v1/models", tags=["models"])
+
+_REGISTER = {
+    "file": {
+        "summary": "An uploaded model file behind a gate",
+        "value": {
+            "upload": "9f86d081884c7d659a2feaa0c55ad015",
+            "filename": "model.joblib",
+            "allow_pickle": True,
+            "label": "v1.0.0",
+            "gate": {
+                "validation_upload": "60303ae22b998861bce3b28f33eec1be",
+                "validation_filename": "holdout.csv",
+                "target": "churned",
+                "min_score": 0.8,
+            },
+        },
+    },
+    "registry": {"summary": "A version of the registry", "value": {"uri": "models:/churn@champion"}},
+}
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """All models, by name."""
+
+    models: list[rest.Model]
+
+
+@router.get("", responses=answers())
+def list_models(platform: PlatformOf) -> ModelList:
+    """All models with their versions, newest first."""
+    return ModelList(platform.models.all())
+
+
+@router.get("/{name}", responses=answers(404))
+def get_model(platform: PlatformOf, name: str) -> rest.Model:
+    """One model with its versions, newest first."""
+    return platform.models.get(name)
+
+
+@router.delete("/{name}", status_code=204, responses=answers(404, 409))
+def delete_model(platform: PlatformOf, name: str) -> None:
+    """Remove a model and all its versions, here and in the registry; 409 while an endpoint serves it."""
+    platform.models.delete(name)
+
+
+@router.post("/{name}/versions", status_code=202, responses=answers(400, 404, 409, 413, 415, 422))
+def register_version(
+    platform: PlatformOf, name: str, request: Annotated[rest.RegisterRequest, Body(openapi_examples=_REGISTER)]
+) -> rest.Job:
+    """Queue the registration of a version; the job's result is `{"model", "version", "created"}`."""
+    return platform.jobs.register(name, request)
+
+
+@router.get("/{name}/versions/{version}", responses=answers(404, 422))
+def get_version(platform: PlatformOf, name: str, version: str) -> rest.Version:
+    """One version by its number, its label, `latest` or `@alias`."""
+    return platform.models.version(name, version)
+
+
+@router.delete("/{name}/versions/{version}", status_code=204, responses=answers(404, 409, 422))
+def delete_version(platform: PlatformOf, name: str, version: str) -> None:
+    """Remove a version, here and in the registry; 409 while an endpoint uses it."""
+    platform.models.delete_version(name, version)
+
+
+@router.put("/{name}/trust", responses=answers(400, 413, 415, 422))
+def set_trust(platform: PlatformOf, name: str, request: rest.TrustRequest) -> rest.Model:
+    """Let later versions of this name load pickles without a grant of their own, or stop doing so."""
+    return platform.models.trust(name, request)
+
+
+@router.put("/{name}/aliases/{alias}", responses=answers(400, 404, 413, 415, 422))
+def set_alias(platform: PlatformOf, name: str, alias: str, request: rest.AliasRequest) -> rest.Model:
+    """Point an alias of the registry at a version."""
+    return platform.models.set_alias(name, alias, request)

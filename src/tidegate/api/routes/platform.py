@@ -1,0 +1,93 @@
+"""Status, health, metrics, login, and the gateways' long poll for the routing snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from tidegate.api.failures import answers
+from tidegate.api.guard import COOKIE, Keys
+from tidegate.api.metrics import CONTENT_TYPE, render
+from tidegate.api.platform import Platform, PlatformOf
+from tidegate.clock import monotonic
+from tidegate.errors import Unauthenticated
+from tidegate.wire import rest
+
+router = APIRouter()
+WAIT_S_MAX = 30.0
+RECHECK_S = 1.0
+"""The row is read again this often, should a notification ever be lost."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """The control plane answers."""
+
+    status: Literal["healthy"] = "healthy"
+
+
+@router.get("/health", tags=["platform"])
+def health() -> Health:
+    """Whether the control plane answers. Open to everyone."""
+    return Health()
+
+
+@router.get("/api/v1/status", tags=["platform"], responses=answers())
+def get_status(platform: PlatformOf) -> rest.Status:
+    """The platform at a glance."""
+    return platform.status.get()
+
+
+@router.get("/metrics", tags=["platform"], response_class=PlainTextResponse, responses=answers())
+def metrics(platform: PlatformOf) -> Response:
+    """Gauges of replicas and jobs for Prometheus."""
+    return Response(render(platform.status.get()), media_type=CONTENT_TYPE)
+
+
+@router.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=answers(422))
+def login(request: Request, token: str) -> Response:
+    """Open in a browser with the token: sets a cookie and leads to the documentation."""
+    keys: Keys = request.app.state.keys
+    if keys.actor_of(token) is None:
+        raise Unauthenticated("this token is not the platform's: use the login URL that 'tidegate up' prints")
+    response = RedirectResponse("/api/docs", status_code=303)
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, keys.cookie, httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.get(
+    "/internal/v1/snapshot",
+    tags=["internal"],
+    response_class=Response,
+    responses=answers(422) | {200: {"description": "A newer snapshot"}, 204: {"description": "Nothing newer"}},
+)
+async def snapshot(
+    platform: PlatformOf,
+    gateway: Annotated[str, Query(min_length=1, max_length=64)],
+    after: Annotated[int, Query(ge=0)] = 0,
+    wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0.0,
+) -> Response:
+    """The routing snapshot above revision `after`, waited for up to `wait_s`; 204 when there is none.
+
+    `after` also tells which revision this gateway routes by.
+    """
+    platform.gateway_revisions.record(gateway, after)
+    body = await _newer(platform, after, wait_s)
+    return Response(status_code=204) if body is None else Response(body, media_type="application/json")
+
+
+async def _newer(platform: Platform, after: int, wait_s: float) -> str | None:
+    deadline = monotonic() + wait_s
+    while True:
+        # Counted before reading: a snapshot committed in between ends the wait at once.
+        seen = platform.snapshot_changed.count
+        body = await run_in_threadpool(platform.snapshots.newer, after)
+        left_s = deadline - monotonic()
+        if body is not None or left_s <= 0 or platform.snapshot_changed.closed:
+            return body
+        await platform.snapshot_changed.wait(seen, min(RECHECK_S, left_s))

@@ -1,0 +1,238 @@
+"""The register job: bytes → package → gate → registry → row. Leaves everything or nothing.
+
+Models are loaded only by the inspection's subprocess, never here.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
+from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
+from tidegate.errors import DiskFull, RegistryUnavailable
+from tidegate.jobs.pool import JobReport
+from tidegate.services.models import Models, NewVersion
+from tidegate.services.uploads import Uploads
+from tidegate.wire import rest
+from tidegate.wire.manifest import Manifest
+from tidegate.wire.signature import Signature
+
+JOB_TAG = "tidegate.job"
+_MANIFEST_PACKAGE = "../../artifacts/{digest}"
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What came in, on disk. `adopted` is the version the registry already has of it under this very name."""
+
+    source: Source
+    code_dir: Path | None
+    digest: str
+    adopted: RegistryVersion | None
+
+
+@dataclass(frozen=True)
+class RegisterJob:
+    """`JobFunction` for kind "register". `intake` lets one job at a time number its version in the registry."""
+
+    models: Models
+    registry: Registry
+    uploads: Uploads
+    scratch_root: Path
+    unpacked_bytes_max: int
+    intake: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
+        """`{"model", "version", "created"}`. Raises what the steps raise."""
+        name = str(payload["model"])
+        request = msgspec.convert(payload["request"], rest.RegisterRequest)
+        scratch = self._fresh_scratch(report.job_id)
+        try:
+            given = self._bring_in(name, request, scratch, report)
+            known = self.models.known(name, given.digest)
+            if known is not None:
+                return self._again(name, request, known, scratch, report)
+            return self._take_in(name, request, given, scratch, report)
+        except OSError as error:
+            raise _full_or_same(error) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def undo(self, payload: dict[str, Any], job_id: str) -> None:
+        """Remove the registry version this job made, unless its row exists, and files nobody's row speaks of."""
+        name = str(payload["model"])
+        shutil.rmtree(self.scratch_root / job_id, ignore_errors=True)
+        for version in self._made_by(name, job_id):
+            digest = version.tags.get("tidegate.digest", "")
+            if self.models.known(name, digest) is None:
+                self.registry.delete_version(name, version.version)
+                self.models.discard(name, version.version, digest or None)
+
+    def _made_by(self, name: str, job_id: str) -> list[RegistryVersion]:
+        try:
+            versions = self.registry.versions(name)
+        except RegistryUnavailable:
+            return []  # nothing was made if it never answered; else the same bytes find this version again
+        return [version for version in versions if version.tags.get(JOB_TAG) == job_id]
+
+    def _fresh_scratch(self, job_id: str) -> Path:
+        scratch = self.scratch_root / job_id
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700, parents=True)
+        return scratch
+
+    def _bring_in(self, name: str, request: rest.RegisterRequest, scratch: Path, report: JobReport) -> _Input:
+        report.progress(0.05, "reading what came in")
+        path, filename, adopted = self._open(name, request, scratch)
+        code_dir = self._unpack(request.code_upload, scratch / "code") if request.code_upload else None
+        source = read_source(path, filename)
+        digest = digest_of(source, code_dir, request.requirements)
+        self.models.check_label_free(name, request.label, digest)
+        return _Input(source, code_dir, digest, adopted)
+
+    def _open(
+        self, name: str, request: rest.RegisterRequest, scratch: Path
+    ) -> tuple[Path, str | None, RegistryVersion | None]:
+        """Where the model lies, what its user calls it, and the registry's version of it if it came from there."""
+        if request.uri is not None:
+            fetched = scratch / "fetched"
+            fetched.mkdir()
+            version = self.registry.fetch(request.uri, fetched)
+            return fetched, None, version if version is not None and version.name == name else None
+        if request.archive:
+            return self._unpack(str(request.upload), scratch / "unpacked"), request.filename, None
+        return self.uploads.path(str(request.upload)), request.filename, None
+
+    def _unpack(self, upload: str, into: Path) -> Path:
+        into.mkdir()
+        return extract_tar(self.uploads.path(upload), into, bytes_max=self.unpacked_bytes_max)
+
+    def _take_in(
+        self, name: str, request: rest.RegisterRequest, given: _Input, scratch: Path, report: JobReport
+    ) -> dict[str, Any]:
+        package = self._wrap(name, request, given, scratch / "package")
+        report.progress(0.2, f"loading the model ({package.framework}) in a process of its own")
+        found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report)
+        with self.intake:
+            known = self.models.known(name, given.digest)
+            if known is not None:  # another job was first with the same bytes
+                return self._amended(name, known.version, request, found)
+            report.progress(0.85, "adding the version to the registry")
+            entry = self._number(name, request, given, package, report.job_id)
+            report.progress(0.95, "keeping the version")
+            self.models.take_in(_new_version(name, request, entry, package, found), package.dir)
+        return {"model": name, "version": entry.version, "created": True}
+
+    def _wrap(self, name: str, request: rest.RegisterRequest, given: _Input, into: Path) -> Package:
+        """The package. Raises `PickleNotGranted` unless the request or the model's name allows what it needs."""
+        granted = request.allow_pickle or self.models.pickle_trusted(name)
+        return wrap(
+            given.source, into, code_dir=given.code_dir, requirements=request.requirements, allow_pickle=granted
+        )
+
+    def _inspect(
+        self, request: rest.RegisterRequest, package_dir: Path, allow_pickle: bool, scratch: Path, report: JobReport
+    ) -> dict[str, Any]:
+        """Load, infer the signature, score: in a subprocess, within the gate's deadline."""
+        from tidegate.adapters.inspection import InspectionRequest, run_inspection
+
+        return run_inspection(
+            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate)),
+            timeout_s=request.gate.timeout_s,
+            scratch_dir=scratch,
+            on_progress=lambda done, message: report.progress(0.2 + 0.6 * done, message),
+        )
+
+    def _validation(self, gate: rest.Gate) -> ValidationRequest | None:
+        from tidegate.adapters.inspection import ValidationRequest
+
+        if gate.validation_upload is None:
+            return None
+        path = self.uploads.path(gate.validation_upload)
+        return ValidationRequest(
+            path, gate.validation_filename or "validation.csv", str(gate.target), gate.metric, gate.min_score
+        )
+
+    def _number(
+        self, name: str, request: rest.RegisterRequest, given: _Input, package: Package, job_id: str
+    ) -> RegistryVersion:
+        """The registry's version: the one these bytes came from, or a new one tagged with this job."""
+        tags = request.tags | {JOB_TAG: job_id}
+        if given.adopted is not None:
+            self.registry.set_tags(name, given.adopted.version, request.tags | {"tidegate.digest": given.digest})
+            return given.adopted
+        return self.registry.create_version(
+            NewRegistryVersion(
+                name=name,
+                digest=given.digest,
+                package_dir=package.dir,
+                run_id=request.run_id,
+                label=request.label,
+                tags=tags,
+                description=request.description,
+            )
+        )
+
+    def _again(
+        self, name: str, request: rest.RegisterRequest, known: rest.Version, scratch: Path, report: JobReport
+    ) -> dict[str, Any]:
+        """These bytes are registered: check them against a gate that is given, then apply label and tags."""
+        found = None
+        if request.gate.validation_upload is not None:
+            report.progress(0.2, f"version {known.version} has these bytes: scoring it")
+            package_dir = self.models.artifacts.path(known.digest)
+            found = self._inspect(request, package_dir, known.pickle_granted, scratch, report)
+        return self._amended(name, known.version, request, found)
+
+    def _amended(
+        self, name: str, version: str, request: rest.RegisterRequest, found: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        self.models.amend(name, version, request, None if found is None else _validation_of(found))
+        tags = request.tags | ({"tidegate.label": request.label} if request.label else {})
+        if tags:
+            self.registry.set_tags(name, version, tags)
+        return {"model": name, "version": version, "created": False}
+
+
+def _new_version(
+    name: str, request: rest.RegisterRequest, entry: RegistryVersion, package: Package, found: dict[str, Any]
+) -> NewVersion:
+    manifest = Manifest(
+        name=name,
+        version=entry.version,
+        digest=package.digest,
+        package_dir=_MANIFEST_PACKAGE.format(digest=package.digest),
+        framework=found["framework"],
+        signature=msgspec.convert(found["signature"], Signature),
+        example=found["example"],
+        label=request.label,
+        batchable=found["batchable"],
+        pickle_granted=package.needs_pickle_grant,
+        python=found["python"],
+        library_versions=found["library_versions"],
+    )
+    return NewVersion(
+        manifest=manifest,
+        signature=found["signature"],
+        validation=_validation_of(found),
+        size_bytes=package.size_bytes,
+        tags=request.tags,
+        description=request.description,
+        run_id=request.run_id or entry.run_id,
+    )
+
+
+def _validation_of(found: dict[str, Any]) -> dict[str, Any]:
+    kept = ("metric", "score", "min_score", "higher_is_better", "rows", "notes", "load_s", "predict_s")
+    return {key: found[key] for key in kept if found.get(key) is not None}
+
+
+def _full_or_same(error: OSError) -> Exception:
+    return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error

@@ -1,0 +1,252 @@
+"""What people do with endpoints: deploy, shift traffic, roll back, scale, delete.
+
+Writes specs and history only; the reconcile loop makes the world follow and writes status.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from tidegate.clock import Clock
+from tidegate.core.names import check_name
+from tidegate.core.ports import Backend, Handle, Registry
+from tidegate.core.weights import check_weights
+from tidegate.errors import Conflict, InvalidArgument
+from tidegate.services import views
+from tidegate.services.lookup import endpoint_or_raise, version_or_raise
+from tidegate.store import endpoints as rows
+from tidegate.store import models as model_rows
+from tidegate.store.engine import Store
+from tidegate.store.tables import EndpointRow, HistoryRow
+from tidegate.wire import rest
+
+REPLICAS_MAX = 100
+LOG_LINES_MAX = 10_000
+_UNHEALTHY = ("failed", "degraded")
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What a caller wants an endpoint's spec to become, and how history calls it."""
+
+    action: str
+    traffic: dict[str, float]
+    replicas: int
+    actor: str = ""
+    restores: int | None = None
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """The use cases; `changed` wakes the reconcile loop after a commit."""
+
+    store: Store
+    registry: Registry
+    backend: Backend
+    clock: Clock
+    gateway_url: str
+    changed: Callable[[], None]
+
+    def all(self) -> list[rest.Endpoint]:
+        with self.store.reading() as tx:
+            return [views.endpoint_view(tx, row, self.gateway_url) for row in rows.endpoints(tx)]
+
+    def get(self, name: str) -> rest.Endpoint:
+        """Raises `UnknownEndpoint`."""
+        with self.store.reading() as tx:
+            return views.endpoint_view(tx, endpoint_or_raise(tx, name), self.gateway_url)
+
+    def history(self, name: str) -> list[rest.HistoryEntry]:
+        """Changes, newest first. Raises `UnknownEndpoint`."""
+        with self.store.reading() as tx:
+            endpoint_or_raise(tx, name)
+            return [views.history_view(row) for row in rows.history_of(tx, name)]
+
+    def deploy(self, name: str, request: rest.DeployRequest, actor: str = "") -> rest.Endpoint:
+        """Give one version all of the traffic once it is ready; makes the endpoint if it is new.
+
+        Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`, and `Conflict` when it serves another model.
+        """
+        check_name(name, "endpoint")
+        replicas = None if request.replicas is None else _check_replicas(request.replicas)
+        reference = self._without_alias(request.model, request.version)
+        with self.store.transaction() as tx:
+            version = version_or_raise(tx, request.model, reference)
+            row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
+            _check_same_model(row, request.model)
+            change = _Change("deploy", {version.version: 100.0}, replicas or row.replicas, actor)
+            view = self._apply(tx, row, change)
+        self.changed()
+        return view
+
+    def set_traffic(self, name: str, request: rest.TrafficRequest, actor: str = "") -> rest.Endpoint:
+        """Split traffic over versions (numbers or labels), shifted once all are ready.
+
+        Raises `UnknownEndpoint`, `UnknownVersion`, and `InvalidArgument` for weights that do not add up to 100.
+        """
+        if request.action not in ("traffic", "promote"):
+            raise InvalidArgument(f"action {request.action!r} is not 'traffic' or 'promote'", field="action")
+        with self.store.transaction() as tx:
+            row = _live(tx, name)
+            traffic = _by_number(tx, row.model, request.traffic)
+            view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, actor))
+        self.changed()
+        return view
+
+    def rollback(self, name: str, request: rest.RollbackRequest, actor: str = "") -> rest.Endpoint:
+        """Re-apply the newest earlier traffic that differs from the current one, or revision `to`'s.
+
+        A second rollback thus undoes the first. Raises `Conflict` when there is nothing to go back to.
+        """
+        with self.store.transaction() as tx:
+            row = _live(tx, name)
+            entry = _entry_to_restore(row, rows.history_of(tx, name), request.to)
+            _check_not_deleted(tx, row, entry)
+            change = _Change("rollback", entry.traffic, row.replicas, actor, restores=entry.revision)
+            view = self._apply(tx, row, change)
+        self.changed()
+        return view
+
+    def scale(self, name: str, request: rest.ScaleRequest, actor: str = "") -> rest.Endpoint:
+        """Set the replicas per version. Raises `UnknownEndpoint`, `InvalidArgument`."""
+        replicas = _check_replicas(request.replicas)
+        with self.store.transaction() as tx:
+            row = _live(tx, name)
+            view = self._apply(tx, row, _Change("scale", row.traffic, replicas, actor))
+        self.changed()
+        return view
+
+    def delete(self, name: str) -> rest.Endpoint:
+        """Mark it for deletion: the loop drains its replicas, then removes it. Raises `UnknownEndpoint`."""
+        with self.store.transaction() as tx:
+            row = endpoint_or_raise(tx, name)
+            row.deleted_at = row.deleted_at or self.clock()
+            view = views.endpoint_view(tx, row, self.gateway_url)
+        self.changed()
+        return view
+
+    def logs(self, name: str, lines_max: int) -> list[rest.LogLines]:
+        """The last lines of every replica's log. Raises `UnknownEndpoint`, `InvalidArgument`."""
+        if not 1 <= lines_max <= LOG_LINES_MAX:
+            raise InvalidArgument(f"lines must be from 1 to {LOG_LINES_MAX}, not {lines_max}", field="lines")
+        with self.store.reading() as tx:
+            endpoint_or_raise(tx, name)
+            replicas = rows.replicas_of(tx, name)
+        return [
+            rest.LogLines(row.id, row.version, self.backend.logs(Handle(row.backend, row.handle), lines_max))
+            for row in replicas
+            if row.handle
+        ]
+
+    def _without_alias(self, model: str, reference: str | None) -> str | None:
+        """`@champion` as the number the registry has for it now; anything else as it is."""
+        check_name(model, "model")
+        if reference and reference.startswith("@"):
+            return self.registry.version_of_alias(model, reference[1:]).version
+        return reference
+
+    def _new(self, tx: Session, name: str, model: str) -> EndpointRow:
+        row = EndpointRow(
+            name=name,
+            model=model,
+            salt=secrets.token_hex(16),
+            created_at=self.clock(),
+            traffic={},
+            replicas=1,
+            revision=0,
+            status="deploying",
+            reason="",
+            routed={},
+            observed_revision=0,
+        )
+        tx.add(row)
+        return row
+
+    def _apply(self, tx: Session, row: EndpointRow, change: _Change) -> rest.Endpoint:
+        """Write the change and its history entry; one that changes nothing only retries what is not healthy."""
+        same = row.traffic == change.traffic and row.replicas == change.replicas
+        if not same or row.status in _UNHEALTHY:
+            row.traffic, row.replicas = change.traffic, change.replicas
+            row.revision += 1
+            tx.flush()
+            tx.add(
+                HistoryRow(
+                    endpoint=row.name,
+                    revision=row.revision,
+                    at=self.clock(),
+                    action=change.action,
+                    actor=change.actor,
+                    traffic=change.traffic,
+                    replicas=change.replicas,
+                    restores=change.restores,
+                )
+            )
+            tx.flush()
+        return views.endpoint_view(tx, row, self.gateway_url)
+
+
+def _live(tx: Session, name: str) -> EndpointRow:
+    row = endpoint_or_raise(tx, name)
+    if row.deleted_at is not None:
+        raise Conflict(f"endpoint {name!r} is being deleted: wait until it is gone", endpoint=name)
+    return row
+
+
+def _check_same_model(row: EndpointRow, model: str) -> None:
+    if row.deleted_at is not None:
+        raise Conflict(f"endpoint {row.name!r} is being deleted: wait until it is gone", endpoint=row.name)
+    if row.model != model:
+        raise Conflict(
+            f"endpoint {row.name!r} serves model {row.model!r}: deploy {model!r} under another endpoint name, "
+            f"or delete {row.name!r} first",
+            endpoint=row.name,
+            model=row.model,
+        )
+
+
+def _check_replicas(replicas: int) -> int:
+    if not 1 <= replicas <= REPLICAS_MAX:
+        raise InvalidArgument(f"replicas must be from 1 to {REPLICAS_MAX}, not {replicas}", field="replicas")
+    return replicas
+
+
+def _by_number(tx: Session, model: str, weights: dict[str, float]) -> dict[str, float]:
+    """Weights keyed by version number, without the zeros. Every version named must exist."""
+    check_weights(weights)
+    traffic: dict[str, float] = {}
+    for reference, weight in weights.items():
+        number = version_or_raise(tx, model, reference).version
+        if number in traffic:
+            raise InvalidArgument(f"version {number} is named twice (also as {reference!r})", field="traffic")
+        traffic[number] = weight
+    return {number: weight for number, weight in traffic.items() if weight > 0}
+
+
+def _entry_to_restore(row: EndpointRow, history: list[HistoryRow], to: int | None) -> HistoryRow:
+    if to is None:
+        found = next((entry for entry in history if entry.traffic != row.traffic), None)
+        if found is None:
+            raise Conflict(
+                f"endpoint {row.name!r} has nothing to roll back to: its traffic never changed", endpoint=row.name
+            )
+        return found
+    found = next((entry for entry in history if entry.revision == to), None)
+    if found is None:
+        raise Conflict(
+            f"endpoint {row.name!r} has no revision {to}: it has 1 to {row.revision}", endpoint=row.name, to=to
+        )
+    return found
+
+
+def _check_not_deleted(tx: Session, row: EndpointRow, entry: HistoryRow) -> None:
+    gone = [number for number in entry.traffic if model_rows.get_version(tx, row.model, number) is None]
+    if gone:
+        raise Conflict(
+            f"revision {entry.revision} of endpoint {row.name!r} used version {', '.join(gone)} of {row.model!r}, "
+            "which has been deleted: name another revision with `to`, or set the traffic",
+            endpoint=row.name,
+        )

@@ -1,0 +1,133 @@
+"""Queues jobs, in the transaction that needs them, and shows them. The job pool alone writes them once claimed."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+
+from tidegate.clock import Clock
+from tidegate.errors import Conflict, InvalidArgument, UnknownJob, UnknownUpload
+from tidegate.services import views
+from tidegate.services.models import checked_request
+from tidegate.services.uploads import uploads_of
+from tidegate.store import jobs as rows
+from tidegate.store import uploads as upload_rows
+from tidegate.store.engine import Store
+from tidegate.store.tables import JobRow
+from tidegate.wire import rest
+
+STATES = ("queued", "running", "succeeded", "failed")
+QUEUED_JOBS_MAX = 1000
+GATE_TIMEOUT_S_MAX = 3600.0
+REQUIREMENTS_CHARS_MAX = 100_000
+TAGS_MAX, TAG_CHARS_MAX = 50, 500
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The use cases; `queued` wakes the job pool after a commit."""
+
+    store: Store
+    clock: Clock
+    queued: Callable[[], None]
+
+    def register(self, model: str, request: rest.RegisterRequest) -> rest.Job:
+        """Queue the registration of a version. Raises `InvalidArgument`, `UnknownUpload`."""
+        request = checked_request(model, request)
+        _check_source(request)
+        _check_gate(request.gate)
+        _check_tags(request)
+        job = self._new("register", model, {"model": model, "request": asdict(request)})
+        with self.store.transaction() as tx:
+            for upload in uploads_of(job):
+                if upload_rows.get_upload(tx, upload) is None:
+                    raise UnknownUpload(f"no upload has the id {upload!r}, or it expired: upload the file again")
+            if len(rows.unfinished(tx)) >= QUEUED_JOBS_MAX:
+                raise Conflict(f"{QUEUED_JOBS_MAX} jobs are waiting already: try again when some have ended")
+            tx.add(job)
+        self.queued()
+        return views.job_view(job)
+
+    def get(self, job_id: str) -> rest.Job:
+        """Raises `UnknownJob`."""
+        with self.store.reading() as tx:
+            row = rows.get_job(tx, job_id)
+            if row is None:
+                raise UnknownJob(f"no job has the id {job_id!r}", job=job_id)
+            return views.job_view(row)
+
+    def find(self, state: str | None, subject: str | None, rows_max: int) -> list[rest.Job]:
+        """Jobs, newest first. Raises `InvalidArgument`."""
+        if state is not None and state not in STATES:
+            raise InvalidArgument(f"state {state!r} is none of {', '.join(STATES)}", field="state")
+        with self.store.reading() as tx:
+            return [views.job_view(row) for row in rows.jobs(tx, state, subject, rows_max)]
+
+    def _new(self, kind: str, subject: str, payload: dict[str, object]) -> JobRow:
+        return JobRow(
+            id=secrets.token_hex(8),
+            kind=kind,
+            subject=subject,
+            payload=payload,
+            state="queued",
+            progress=0.0,
+            message="waiting",
+            log=[],
+            attempts=0,
+            created_at=self.clock(),
+        )
+
+
+def _check_source(request: rest.RegisterRequest) -> None:
+    if (request.upload is None) == (request.uri is None):
+        raise InvalidArgument("give exactly one of 'upload' and 'uri'", field="upload")
+    if request.upload is not None:
+        _check_filename(request.filename)
+    if request.uri is not None and not request.uri.startswith(("models:/", "runs:/")):
+        raise InvalidArgument(
+            f"uri {request.uri!r} is not of this registry: give models:/NAME/VERSION, models:/NAME@ALIAS "
+            "or runs:/ID/PATH",
+            field="uri",
+        )
+    if request.requirements is not None and len(request.requirements) > REQUIREMENTS_CHARS_MAX:
+        raise InvalidArgument(f"requirements are longer than {REQUIREMENTS_CHARS_MAX} characters", field="requirements")
+
+
+def _check_filename(filename: str | None) -> None:
+    """It ends up in a package: a bare name, never a path."""
+    if not filename or filename in (".", "..") or PurePosixPath(filename).name != filename or "\0" in filename:
+        raise InvalidArgument(
+            f"filename {filename!r} is not a file's own name (for example 'model.joblib')", field="filename"
+        )
+    if len(filename.encode()) > 200:
+        raise InvalidArgument("filename is longer than 200 bytes", field="filename")
+
+
+def _check_gate(gate: rest.Gate) -> None:
+    if not 0 < gate.timeout_s <= GATE_TIMEOUT_S_MAX:
+        raise InvalidArgument(
+            f"gate.timeout_s must be more than 0 and at most {GATE_TIMEOUT_S_MAX:g}", field="timeout_s"
+        )
+    if gate.min_score is not None and not math.isfinite(gate.min_score):
+        raise InvalidArgument("gate.min_score must be a finite number", field="min_score")
+    if gate.validation_upload is None:
+        given = [name for name in ("target", "metric", "min_score") if getattr(gate, name) is not None]
+        if given:
+            raise InvalidArgument(f"gate.{given[0]} needs validation data to score: give it too", field=given[0])
+    elif not gate.target:
+        raise InvalidArgument(
+            "gate.target is missing: name the column of the validation data to predict", field="target"
+        )
+
+
+def _check_tags(request: rest.RegisterRequest) -> None:
+    if len(request.tags) > TAGS_MAX:
+        raise InvalidArgument(f"more than {TAGS_MAX} tags", field="tags")
+    for key, value in request.tags.items():
+        if not key or key.startswith(("tidegate.", "mlflow.")):
+            raise InvalidArgument(f"tag {key!r} is not allowed: 'tidegate.' and 'mlflow.' are reserved", field="tags")
+        if len(key) > 100 or len(value) > TAG_CHARS_MAX:
+            raise InvalidArgument(f"tag {key[:100]!r} is too long", field="tags")

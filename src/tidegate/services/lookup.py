@@ -1,0 +1,55 @@
+"""Finds models, versions and endpoints by the names people use, or says what there is instead."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from tidegate.errors import UnknownEndpoint, UnknownModel, UnknownVersion
+from tidegate.store import endpoints as endpoint_rows
+from tidegate.store import models as model_rows
+from tidegate.store.tables import EndpointRow, ModelRow, VersionRow
+
+NAMES_SHOWN_MAX = 20
+
+
+def model_or_raise(tx: Session, name: str) -> ModelRow:
+    """The model, or `UnknownModel` that lists the ones there are."""
+    row = model_rows.get_model(tx, name)
+    if row is None:
+        known = [model.name for model in model_rows.models(tx)]
+        raise UnknownModel(f"no model is named {name!r}: {_there_are(known)}", model=name)
+    return row
+
+
+def endpoint_or_raise(tx: Session, name: str) -> EndpointRow:
+    """The endpoint, or `UnknownEndpoint` that lists the ones there are."""
+    row = endpoint_rows.get_endpoint(tx, name)
+    if row is None:
+        known = [endpoint.name for endpoint in endpoint_rows.endpoints(tx)]
+        raise UnknownEndpoint(f"no endpoint is named {name!r}: {_there_are(known)}", endpoint=name)
+    return row
+
+
+def version_or_raise(tx: Session, model: str, reference: str | None) -> VersionRow:
+    """The version of an existing model by number or label; None and "latest" are the newest.
+
+    Aliases belong to the registry: callers resolve them before. Raises `UnknownModel`, `UnknownVersion`.
+    """
+    model_or_raise(tx, model)
+    versions = model_rows.versions_of(tx, model)
+    if reference in (None, "latest"):
+        found = versions[0] if versions else None
+    else:
+        found = next((row for row in versions if reference in (row.version, row.label)), None)
+    if found is None:
+        wanted = f"no version {reference!r}" if reference else "no version yet"
+        known = [f"{row.version} ({row.label})" if row.label else row.version for row in versions]
+        raise UnknownVersion(f"model {model!r} has {wanted}: {_there_are(known)}", model=model, version=reference)
+    return found
+
+
+def _there_are(names: list[str]) -> str:
+    if not names:
+        return "there is none"
+    shown = ", ".join(names[:NAMES_SHOWN_MAX])
+    return f"there are {shown}" + (", …" if len(names) > NAMES_SHOWN_MAX else "")

@@ -1,0 +1,262 @@
+"""What people do with models and versions: list, trust, alias, take in, delete.
+
+The registry (MLflow) numbers versions and holds aliases; rows, manifests and artifacts here are what serving needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tidegate.adapters.artifacts import ManifestFiles
+from tidegate.clock import Clock
+from tidegate.core.names import check_label, check_name
+from tidegate.core.ports import ArtifactStore, Registry
+from tidegate.errors import Conflict, InUse, RegistryUnavailable
+from tidegate.services import views
+from tidegate.services.lookup import model_or_raise, version_or_raise
+from tidegate.store import models as rows
+from tidegate.store.engine import Store
+from tidegate.store.tables import ModelRow, VersionRow
+from tidegate.wire import rest
+from tidegate.wire.manifest import Manifest
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """A version that passed the gate and has its number: all that is kept of it but the files."""
+
+    manifest: Manifest
+    signature: dict[str, Any]
+    validation: dict[str, Any]
+    size_bytes: int
+    tags: dict[str, str]
+    description: str = ""
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Models:
+    """The use cases. `files` guards artifact directories: one that is being adopted cannot be removed meanwhile."""
+
+    store: Store
+    registry: Registry
+    artifacts: ArtifactStore
+    manifests: ManifestFiles
+    clock: Clock
+    files: threading.Lock = field(default_factory=threading.Lock)
+
+    def all(self) -> list[rest.Model]:
+        with self.store.reading() as tx:
+            models, versions = rows.models(tx), rows.all_versions(tx)
+        aliases = self._aliases([model.name for model in models])
+        return [views.model_view(row, versions.get(row.name, []), aliases.get(row.name, {})) for row in models]
+
+    def get(self, name: str) -> rest.Model:
+        """Raises `UnknownModel`."""
+        with self.store.reading() as tx:
+            model, versions = model_or_raise(tx, name), rows.versions_of(tx, name)
+        return views.model_view(model, versions, self._aliases([name]).get(name, {}))
+
+    def version(self, name: str, reference: str) -> rest.Version:
+        """One version by number, label, `latest` or `@alias`. Raises `UnknownModel`, `UnknownVersion`."""
+        row = self._find(name, reference)
+        return views.version_view(row, self._aliases([name]).get(name, {}).get(row.version, ()))
+
+    def trust(self, name: str, request: rest.TrustRequest) -> rest.Model:
+        """Grant (or withdraw) pickles for versions of this name to come; a name may be trusted before it is used."""
+        check_name(name, "model")
+        with self.store.transaction() as tx:
+            self._model_row(tx, name).pickle_trusted = request.pickle
+        return self.get(name)
+
+    def set_alias(self, name: str, alias: str, request: rest.AliasRequest) -> rest.Model:
+        """Point an alias at a version. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`."""
+        row = self._find(name, request.version)
+        self.registry.set_alias(name, alias, row.version)
+        return self.get(name)
+
+    def delete_version(self, name: str, reference: str) -> None:
+        """Remove one version here and from the registry. Raises `InUse` while an endpoint uses it."""
+        number = self._find(name, reference).version
+        with self.store.reading() as tx:
+            _check_unused(tx, name, number)
+        self.registry.delete_version(name, number)
+        with self.files:
+            with self.store.transaction() as tx:
+                row = rows.get_version(tx, name, number)
+                if row is None:
+                    return
+                _check_unused(tx, name, number)
+                tx.delete(row)
+            self._remove_files([row])
+
+    def delete(self, name: str) -> None:
+        """Remove a model with all its versions. Raises `UnknownModel`, and `InUse` while an endpoint serves it."""
+        with self.store.reading() as tx:
+            model_or_raise(tx, name)
+            _check_no_endpoint(tx, name)
+        self.registry.delete_model(name)
+        with self.files:
+            with self.store.transaction() as tx:
+                _check_no_endpoint(tx, name)
+                versions = rows.versions_of(tx, name)
+                for version in versions:
+                    tx.delete(version)
+                tx.flush()
+                tx.delete(model_or_raise(tx, name))
+            self._remove_files(versions)
+
+    def known(self, name: str, digest: str) -> rest.Version | None:
+        """The version this model already has of these bytes."""
+        with self.store.reading() as tx:
+            row = rows.version_by_digest(tx, name, digest)
+            return None if row is None else views.version_view(row)
+
+    def pickle_trusted(self, name: str) -> bool:
+        """Whether versions of this name may load pickles without a grant of their own."""
+        with self.store.reading() as tx:
+            row = rows.get_model(tx, name)
+            return row is not None and row.pickle_trusted
+
+    def check_label_free(self, name: str, label: str | None, digest: str) -> None:
+        """Raises `Conflict` when another version of the model has the label."""
+        with self.store.reading() as tx:
+            _check_label_free(tx, name, label, digest)
+
+    def take_in(self, new: NewVersion, package_dir: Path) -> None:
+        """Keep a version's package, manifest and row; the package is moved. After this it can be deployed.
+
+        Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`.
+        """
+        manifest = new.manifest
+        with self.files:
+            self.artifacts.put(manifest.digest, package_dir)
+            self.manifests.write(manifest)
+            with self.store.transaction() as tx:
+                _check_label_free(tx, manifest.name, manifest.label, manifest.digest)
+                model = self._model_row(tx, manifest.name)
+                model.description = model.description or new.description
+                tx.flush()
+                tx.add(_version_row(new, self.clock()))
+
+    def discard(self, name: str, number: str | None, digest: str | None) -> None:
+        """Remove files that `take_in` left behind when it failed; what a row speaks of stays."""
+        with self.files, self.store.reading() as tx:
+            if number is not None and rows.get_version(tx, name, number) is None:
+                self.manifests.delete(name, number)
+            if digest is not None and not rows.digest_in_use(tx, digest):
+                self.artifacts.delete(digest)
+
+    def amend(self, name: str, number: str, request: rest.RegisterRequest, validation: dict[str, Any] | None) -> None:
+        """Label, tags, description and validation of a version that was registered again. Raises `Conflict`."""
+        with self.store.transaction() as tx:
+            row = version_or_raise(tx, name, number)
+            _check_label_free(tx, name, request.label, row.digest)
+            row.label = request.label or row.label
+            row.tags = row.tags | request.tags
+            row.description = request.description or row.description
+            row.validation = row.validation if validation is None else validation
+        self.manifests.set_label(name, number, row.label)
+
+    def _find(self, name: str, reference: str) -> VersionRow:
+        check_name(name, "model")
+        if reference.startswith("@"):
+            with self.store.reading() as tx:
+                model_or_raise(tx, name)
+            reference = self.registry.version_of_alias(name, reference[1:]).version
+        with self.store.reading() as tx:
+            return version_or_raise(tx, name, reference)
+
+    def _model_row(self, tx: Session, name: str) -> ModelRow:
+        row = rows.get_model(tx, name)
+        if row is None:
+            row = ModelRow(name=name, description="", pickle_trusted=False, created_at=self.clock())
+            tx.add(row)
+        return row
+
+    def _aliases(self, names: list[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Aliases by model and version number. A registry that does not answer costs the aliases, not the list."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        try:
+            for name in names:
+                found[name] = {version.version: version.aliases for version in self.registry.versions(name)}
+        except RegistryUnavailable as error:
+            _log.warning("models are shown without their aliases: %s", error)
+        return found
+
+    def _remove_files(self, versions: list[VersionRow]) -> None:
+        with self.store.reading() as tx:
+            unused = {row.digest for row in versions if not rows.digest_in_use(tx, row.digest)}
+        for row in versions:
+            self.manifests.delete(row.model, row.version)
+        for digest in unused:
+            self.artifacts.delete(digest)
+
+
+def checked_request(name: str, request: rest.RegisterRequest) -> rest.RegisterRequest:
+    """The request with names checked, before anything is queued. Raises `InvalidArgument`."""
+    check_name(name, "model")
+    return replace(request, label=check_label(request.label) if request.label else None)
+
+
+def _check_label_free(tx: Session, name: str, label: str | None, digest: str) -> None:
+    other = rows.version_by_label(tx, name, label) if label else None
+    if other is not None and other.digest != digest:
+        raise Conflict(
+            f"label {label!r} already names version {other.version} of model {name!r}: choose another label",
+            label=label,
+            version=other.version,
+        )
+
+
+def _check_unused(tx: Session, model: str, number: str) -> None:
+    users = rows.replica_endpoints(tx, model, number)
+    for endpoint in rows.endpoints_of_model(tx, model):
+        if number in endpoint.traffic or number in endpoint.routed:
+            users.add(endpoint.name)
+    if users:
+        named = ", ".join(sorted(users))
+        raise InUse(
+            f"version {number} of model {model!r} is in use by endpoint {named}: move its traffic away and wait "
+            f"for its replicas to end, or delete the endpoint ('tidegate delete {sorted(users)[0]}')",
+            endpoints=sorted(users),
+        )
+
+
+def _check_no_endpoint(tx: Session, model: str) -> None:
+    users = [endpoint.name for endpoint in rows.endpoints_of_model(tx, model)]
+    if users:
+        raise InUse(
+            f"model {model!r} is in use by endpoint {', '.join(users)}: delete that first "
+            f"('tidegate delete {users[0]}')",
+            endpoints=users,
+        )
+
+
+def _version_row(new: NewVersion, now: float) -> VersionRow:
+    manifest = new.manifest
+    return VersionRow(
+        model=manifest.name,
+        version=manifest.version,
+        label=manifest.label,
+        digest=manifest.digest,
+        framework=manifest.framework,
+        signature=new.signature,
+        example=manifest.example,
+        batchable=manifest.batchable,
+        pickle_granted=manifest.pickle_granted,
+        validation=new.validation,
+        tags=new.tags,
+        run_id=new.run_id,
+        description=new.description,
+        size_bytes=new.size_bytes,
+        created_at=now,
+    )

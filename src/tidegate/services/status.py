@@ -1,0 +1,43 @@
+"""The platform at a glance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tidegate
+from tidegate.services.endpoints import Endpoints
+from tidegate.store import jobs as job_rows
+from tidegate.store import models as model_rows
+from tidegate.store.engine import Store
+from tidegate.store.fleet import load_snapshot
+from tidegate.wire import rest
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """Gathers `rest.Status`; `gateways` asks the supervisor, which alone knows the processes."""
+
+    store: Store
+    endpoints: Endpoints
+    data_dir: str
+    started_at: float
+    gateways: Callable[[], list[rest.GatewayView]]
+
+    def get(self) -> rest.Status:
+        with self.store.reading() as tx:
+            models, jobs = model_rows.count_models(tx), job_rows.count_by_state(tx)
+            revision, _body = load_snapshot(tx)
+        return rest.Status(
+            version=tidegate.__version__,
+            data_dir=self.data_dir,
+            started_at=self.started_at,
+            gateway_url=self.endpoints.gateway_url,
+            gateways=self.gateways(),
+            endpoints=self.endpoints.all(),
+            models=models,
+            jobs=jobs,
+            revision=revision,
+            pid=os.getpid(),
+        )

@@ -1,0 +1,137 @@
+"""Rows as the REST shapes that clients see; called inside the transaction that read the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from sqlalchemy.orm import Session
+
+from tidegate.store import endpoints as endpoint_rows
+from tidegate.store import models as model_rows
+from tidegate.store.tables import EndpointRow, HistoryRow, JobRow, ModelRow, ReplicaRow, VariantRow, VersionRow
+from tidegate.wire import rest
+
+
+def version_view(row: VersionRow, aliases: Sequence[str] = ()) -> rest.Version:
+    """One version; `aliases` come from the registry."""
+    return rest.Version(
+        version=row.version,
+        label=row.label,
+        digest=row.digest,
+        status="ready",
+        score=row.validation.get("score"),
+        accelerated=None,
+        tags=row.tags,
+        metric=row.validation.get("metric"),
+        framework=row.framework,
+        description=row.description,
+        run_id=row.run_id,
+        aliases=sorted(aliases),
+        pickle_granted=row.pickle_granted,
+        size_bytes=row.size_bytes,
+        created_at=row.created_at,
+        signature=row.signature,
+        validation=row.validation,
+        example=row.example,
+    )
+
+
+def model_view(row: ModelRow, versions: Sequence[VersionRow], aliases: dict[str, tuple[str, ...]]) -> rest.Model:
+    """A model; `aliases` maps version numbers to the registry's aliases."""
+    return rest.Model(
+        name=row.name,
+        versions=[version_view(version, aliases.get(version.version, ())) for version in versions],
+        description=row.description,
+        pickle_trusted=row.pickle_trusted,
+    )
+
+
+def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str) -> rest.Endpoint:
+    """An endpoint with its variants, heaviest first."""
+    versions = {version.version: version for version in model_rows.versions_of(tx, row.model)}
+    status, reason = _status(row)
+    main = max(row.traffic, key=row.traffic.__getitem__, default=None)
+    return rest.Endpoint(
+        name=row.name,
+        url=f"{gateway_url}/predict/{row.name}",
+        status=status,
+        reason=reason,
+        traffic=row.routed,
+        variants=_variants(tx, row, versions),
+        target=row.traffic,
+        model=row.model,
+        revision=row.revision,
+        example=versions[main].example if main in versions else None,
+        created_at=row.created_at,
+    )
+
+
+def _status(row: EndpointRow) -> tuple[rest.EndpointStatus, str]:
+    if row.deleted_at is not None:
+        return "deleting", row.reason
+    # The status row speaks of the revision the loop saw last; a newer spec is being deployed, whatever that says.
+    if row.observed_revision < row.revision:
+        return "deploying", ""
+    return cast(rest.EndpointStatus, row.status), row.reason
+
+
+def _variants(tx: Session, row: EndpointRow, versions: dict[str, VersionRow]) -> list[rest.VariantView]:
+    known = {variant.version: variant for variant in endpoint_rows.variants_of(tx, row.name)}
+    replicas = endpoint_rows.replicas_of(tx, row.name)
+    numbers = {*row.traffic, *row.routed, *known}
+    views = [_variant(row, number, known.get(number), versions.get(number), replicas) for number in numbers]
+    return sorted(views, key=lambda view: (-view.weight, -view.target_weight, -int(view.version)))
+
+
+def _variant(
+    row: EndpointRow,
+    number: str,
+    variant: VariantRow | None,
+    version: VersionRow | None,
+    replicas: Sequence[ReplicaRow],
+) -> rest.VariantView:
+    ready = sum(replica.version == number and replica.state == "ready" for replica in replicas)
+    wanted = variant is None or variant.status != "stopping"
+    return rest.VariantView(
+        version=number,
+        weight=row.routed.get(number, 0.0),
+        status=cast(rest.VariantStatus, variant.status) if variant else "starting",
+        reason=variant.reason if variant else "",
+        replicas=rest.ReplicaCount(desired=row.replicas if wanted and row.deleted_at is None else 0, ready=ready),
+        label=version.label if version else None,
+        target_weight=row.traffic.get(number, 0.0),
+        restarts=variant.restarts if variant else 0,
+    )
+
+
+def history_view(row: HistoryRow) -> rest.HistoryEntry:
+    """One change of an endpoint."""
+    return rest.HistoryEntry(
+        revision=row.revision,
+        at=row.at,
+        action=row.action,
+        traffic=row.traffic,
+        actor=row.actor,
+        restores=row.restores,
+        replicas=row.replicas,
+    )
+
+
+def job_view(row: JobRow) -> rest.Job:
+    """One job with its log."""
+    return rest.Job(
+        id=row.id,
+        kind=cast(rest.JobKind, row.kind),
+        state=cast(rest.JobState, row.state),
+        progress=row.progress,
+        message=row.message,
+        subject=row.subject,
+        result=row.result,
+        error=row.error,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        attempts=row.attempts,
+        log=row.log,
+    )

@@ -1,0 +1,61 @@
+"""Queries on jobs: queued by services, claimed and written by the job pool."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from tidegate.store.tables import JobRow
+
+UNFINISHED = ("queued", "running")
+
+
+def get_job(tx: Session, job_id: str) -> JobRow | None:
+    """The job with this id."""
+    return tx.get(JobRow, job_id)
+
+
+def jobs(tx: Session, state: str | None, subject: str | None, rows_max: int) -> list[JobRow]:
+    """Jobs, newest first, of one state or subject if given."""
+    query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id).limit(rows_max)
+    if state:
+        query = query.where(JobRow.state == state)
+    if subject:
+        query = query.where(JobRow.subject == subject)
+    return list(tx.scalars(query))
+
+
+def count_by_state(tx: Session) -> dict[str, int]:
+    """How many jobs are in each state."""
+    counts = tx.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
+    return {state: count for state, count in counts.tuples()}  # noqa: C416 - a Result is no iterable of pairs to dict()
+
+
+def unfinished(tx: Session) -> list[JobRow]:
+    """Jobs that are queued or running."""
+    return list(tx.scalars(select(JobRow).where(JobRow.state.in_(UNFINISHED))))
+
+
+def claim(tx: Session, worker: str, now: float, lease_s: float) -> JobRow | None:
+    """Take the oldest job that is queued, or whose worker's lease ran out, for `worker`; None when there is none."""
+    lost = (JobRow.state == "running") & (JobRow.lease_until < now)
+    query = select(JobRow).where(or_(JobRow.state == "queued", lost)).order_by(JobRow.created_at, JobRow.id).limit(1)
+    job = tx.scalar(query.with_for_update(skip_locked=True))
+    if job is None:
+        return None
+    job.state, job.claimed_by, job.lease_until = "running", worker, now + lease_s
+    job.started_at = job.started_at or now
+    job.attempts += 1
+    return job
+
+
+def held(tx: Session, job_id: str, worker: str) -> JobRow | None:
+    """The job if `worker` still holds it: a worker whose lease was taken over writes nothing."""
+    query = select(JobRow).where(JobRow.id == job_id, JobRow.claimed_by == worker, JobRow.state == "running")
+    return tx.scalar(query.with_for_update())
+
+
+def prune(tx: Session, keep: int) -> None:
+    """Forget all but the newest `keep` jobs that ended."""
+    ended = select(JobRow.id).where(JobRow.state.not_in(UNFINISHED)).order_by(JobRow.created_at.desc()).offset(keep)
+    tx.execute(delete(JobRow).where(JobRow.id.in_(ended.scalar_subquery())))

@@ -1,0 +1,69 @@
+"""Queries on models and their versions; called inside a transaction by services, jobs and loops."""
+
+from __future__ import annotations
+
+from sqlalchemy import Integer, cast, func, select
+from sqlalchemy.orm import Session
+
+from tidegate.store.tables import EndpointRow, ModelRow, ReplicaRow, VersionRow
+
+
+def get_model(tx: Session, name: str) -> ModelRow | None:
+    """The model of this name."""
+    return tx.get(ModelRow, name)
+
+
+def models(tx: Session) -> list[ModelRow]:
+    """All models, by name."""
+    return list(tx.scalars(select(ModelRow).order_by(ModelRow.name)))
+
+
+def count_models(tx: Session) -> int:
+    """How many models there are."""
+    return tx.scalar(select(func.count()).select_from(ModelRow)) or 0
+
+
+def versions_of(tx: Session, model: str) -> list[VersionRow]:
+    """A model's versions, newest first."""
+    newest_first = cast(VersionRow.version, Integer).desc()
+    return list(tx.scalars(select(VersionRow).where(VersionRow.model == model).order_by(newest_first)))
+
+
+def all_versions(tx: Session) -> dict[str, list[VersionRow]]:
+    """Every model's versions, newest first, in one query."""
+    newest_first = cast(VersionRow.version, Integer).desc()
+    found: dict[str, list[VersionRow]] = {}
+    for row in tx.scalars(select(VersionRow).order_by(newest_first)):
+        found.setdefault(row.model, []).append(row)
+    return found
+
+
+def get_version(tx: Session, model: str, number: str) -> VersionRow | None:
+    """The version with this number."""
+    return tx.scalar(select(VersionRow).where(VersionRow.model == model, VersionRow.version == number))
+
+
+def version_by_label(tx: Session, model: str, label: str) -> VersionRow | None:
+    """The version with this label."""
+    return tx.scalar(select(VersionRow).where(VersionRow.model == model, VersionRow.label == label))
+
+
+def version_by_digest(tx: Session, model: str, digest: str) -> VersionRow | None:
+    """The version made of these bytes."""
+    return tx.scalar(select(VersionRow).where(VersionRow.model == model, VersionRow.digest == digest))
+
+
+def digest_in_use(tx: Session, digest: str) -> bool:
+    """Whether a version of any model is made of these bytes."""
+    return tx.scalar(select(VersionRow.id).where(VersionRow.digest == digest).limit(1)) is not None
+
+
+def endpoints_of_model(tx: Session, model: str) -> list[EndpointRow]:
+    """Endpoints that serve this model, those being deleted included."""
+    return list(tx.scalars(select(EndpointRow).where(EndpointRow.model == model).order_by(EndpointRow.name)))
+
+
+def replica_endpoints(tx: Session, model: str, number: str) -> set[str]:
+    """Endpoints that have a replica of this version, whatever its state."""
+    query = select(ReplicaRow.endpoint).where(ReplicaRow.model == model, ReplicaRow.version == number)
+    return set(tx.scalars(query))

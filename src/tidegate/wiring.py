@@ -1,0 +1,164 @@
+"""Settings → objects: the only composition root of the control plane. `control` builds its process around it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidegate import clock as clocks
+from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.local_backend import LocalBackend
+from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.clock import Clock
+from tidegate.core.ports import Backend
+from tidegate.errors import DataDirUnusable
+from tidegate.jobs.pool import JobPool
+from tidegate.jobs.register import RegisterJob
+from tidegate.services.endpoints import Endpoints
+from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
+from tidegate.services.jobs import Jobs
+from tidegate.services.models import Models
+from tidegate.services.status import StatusReport
+from tidegate.services.uploads import Uploads
+from tidegate.settings import Settings, inherited_env
+from tidegate.store.engine import Store, open_store, store_url
+from tidegate.wire import rest
+
+STOP_TIMEOUT_S = 5.0
+
+
+@dataclass
+class Container:
+    """Everything the control plane's process, API, loops and jobs share. `start` and `close` it."""
+
+    settings: Settings
+    clock: Clock
+    host: str
+    token: str
+    gateway_url: str
+    store: Store
+    registry: MlflowRegistry
+    artifacts: DirectoryArtifacts
+    manifests: ManifestFiles
+    backend: Backend
+    models: Models
+    endpoints: Endpoints
+    jobs: Jobs
+    uploads: Uploads
+    status: StatusReport
+    job_pool: JobPool
+    spec_changed: threading.Event
+    snapshot_changed: Broadcast
+    snapshots: Snapshots
+    gateway_revisions: GatewayRevisions
+    gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
+
+    def start(self) -> None:
+        """Clean up after a crash, start the job pool, and import MLflow in the background."""
+        self.artifacts.sweep()
+        self.registry.warm()
+        self.job_pool.start()
+
+    def close(self) -> None:
+        """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
+        self.snapshot_changed.close()
+        self.job_pool.stop(STOP_TIMEOUT_S)
+        self.store.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    gateway_url: str = "http://127.0.0.1:8000",
+    host: str = "127.0.0.1",
+    backend: Backend | None = None,
+    clock: Clock = clocks.now,
+) -> Container:
+    """Open and migrate the store, and wire the rest. Starts nothing yet.
+
+    Raises `DataDirUnusable`, `StoreUnavailable`, `InvalidArgument`.
+    """
+    data_dir = prepare_data_dir(settings.data_dir)
+    store = open_store(store_url(data_dir, settings.database_url))
+    store.migrate()
+    registry = _registry(settings, data_dir)
+    backend = backend or LocalBackend(data_dir=data_dir, env=inherited_env())
+    spec_changed = threading.Event()
+    models = Models(
+        store, registry, DirectoryArtifacts(data_dir / "artifacts"), ManifestFiles(data_dir / "versions"), clock
+    )
+    endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set)
+    uploads = Uploads(store, data_dir / "uploads", settings.upload_bytes_max, clock)
+    register = RegisterJob(models, registry, uploads, data_dir / "jobs", settings.upload_bytes_max)
+    job_pool = JobPool(store, {"register": register}, uploads, clock, settings.job_workers)
+
+    def views() -> list[rest.GatewayView]:
+        return container.gateway_views()  # the supervisor puts its own in later
+
+    container = Container(
+        settings=settings,
+        clock=clock,
+        host=host,
+        token=load_token(data_dir),
+        gateway_url=gateway_url,
+        store=store,
+        registry=registry,
+        artifacts=DirectoryArtifacts(data_dir / "artifacts"),
+        manifests=models.manifests,
+        backend=backend,
+        models=models,
+        endpoints=endpoints,
+        jobs=Jobs(store, clock, job_pool.nudge),
+        uploads=uploads,
+        status=StatusReport(store, endpoints, str(data_dir), clock(), views),
+        job_pool=job_pool,
+        spec_changed=spec_changed,
+        snapshot_changed=Broadcast(),
+        snapshots=Snapshots(store),
+        gateway_revisions=GatewayRevisions(clock),
+    )
+    return container
+
+
+def prepare_data_dir(data_dir: Path) -> Path:
+    """Create it, mode 0700. Raises `DataDirUnusable` saying what stands in the way."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(13, "it is not writable")
+        data_dir.chmod(0o700)
+    except OSError as error:
+        raise DataDirUnusable(
+            f"data directory {data_dir} cannot be used ({error.strerror}): choose another with --data-dir"
+        ) from error
+    return data_dir
+
+
+def load_token(data_dir: Path) -> str:
+    """The platform's token: made once, readable by its owner alone."""
+    path = data_dir / "token"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        pass
+    staged = path.with_name(f".token-{secrets.token_hex(4)}")
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    try:
+        os.link(staged, path)  # fails when another process was first, whose token then holds
+    except FileExistsError:
+        pass
+    finally:
+        staged.unlink()
+    return path.read_text().strip()
+
+
+def _registry(settings: Settings, data_dir: Path) -> MlflowRegistry:
+    if settings.mlflow_tracking_uri:
+        return MlflowRegistry.remote(settings.mlflow_tracking_uri)
+    return MlflowRegistry.embedded(data_dir)
