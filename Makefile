@@ -43,7 +43,7 @@ contracts: $(STAMPS)/dev ## Check that the layers keep their contracts
 
 docs: $(STAMPS)/docs ## Build the documentation into site/ (ARGS=--serve shows it while you write)
 	@$(BIN)/python scripts/generate_docs.py --check
-	@if [ "$(ARGS)" = "--serve" ]; then $(BIN)/mkdocs serve; else $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"; fi
+	@if [ "$(ARGS)" = "--serve" ]; then $(BIN)/mkdocs serve; else NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"; fi
 
 docs-generate: $(STAMPS)/dev ## Write the generated reference pages anew
 	@$(BIN)/python scripts/generate_docs.py
