@@ -84,7 +84,7 @@ def code_lines(text: str) -> list[str]:
 def check_command(line: str) -> None:
     """The command and each of its options exist."""
     command: click.Command = root
-    options = {name for param in root.params for name in param.opts}
+    options = {name for param in root.params for name in [*param.opts, *param.secondary_opts]}
     before = ""
     for word in shlex.split(line, comments=True)[1:]:
         if word.startswith("--"):
@@ -93,7 +93,7 @@ def check_command(line: str) -> None:
             found = command.get_command(click.Context(command), word)
             assert found or command is not root, f"{line!r}: there is no command {word!r}"
             command = found or command
-            options |= {name for param in command.params for name in param.opts}
+            options |= {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
         before = word
 
 
