@@ -39,15 +39,17 @@ class Found:
     argv: tuple[str, ...]
 
 
-def spawn(argv: Sequence[str], log_file: Path, env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], ProcessRef]:
+def spawn(
+    argv: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], ProcessRef]:
     """Start it in a new session, so that it outlives this process; output goes to the end of `log_file`.
 
-    Raises `OSError` when that is impossible.
+    Without `env` it has this process's environment. Raises `OSError` when that is impossible.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log_file.open("ab") as log:
         child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), start_new_session=True
+            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
         )
     return child, ProcessRef(child.pid, _created_at(child.pid) or 0.0)
 

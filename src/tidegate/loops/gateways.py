@@ -18,6 +18,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tidegate import __version__
 from tidegate.adapters.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
@@ -26,6 +27,7 @@ from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.settings import run_dir
+from tidegate.wire.rest import GatewayView
 
 log = logging.getLogger(__name__)
 
@@ -122,13 +124,26 @@ class GatewaySupervisor:
             elif now - gateway.looked_at >= (HEALTH_EVERY_S if gateway.answers else POLL_S):
                 self._look(gateway, now)
 
-    def views(self) -> list[tuple[str, int | None, str]]:
-        """Id, pid and status ("starting", "ready" or "down") of each."""
-        return [(g.id, g.ref.pid if g.ref and g.alive() else None, _status(g)) for g in self._gateways]
+    def views(self, url: str, applied: Mapping[str, int]) -> list[GatewayView]:
+        """Each gateway as status shows it; `applied` has the routing snapshot that each took last."""
+        return [
+            GatewayView(
+                id=gateway.id,
+                url=url,
+                pid=gateway.ref.pid if gateway.ref and gateway.alive() else None,
+                revision=applied.get(gateway.id) if gateway.answers else None,
+                status=_status(gateway),
+            )
+            for gateway in self._gateways
+        ]
 
     def ready(self) -> bool:
         """Whether all of them answer."""
         return all(_status(gateway) == "ready" for gateway in self._gateways)
+
+    def any_ready(self) -> bool:
+        """Whether at least one answers."""
+        return any(_status(gateway) == "ready" for gateway in self._gateways)
 
     def live_ids(self) -> list[str]:
         """Gateways that may be routing now."""
@@ -232,7 +247,7 @@ class GatewaySupervisor:
         return self._settings.data_dir / "logs" / f"{gateway_id}.log"
 
 
-def _status(gateway: Gateway) -> str:
+def _status(gateway: Gateway) -> Literal["starting", "ready", "down"]:
     if gateway.answers and gateway.alive():
         return "ready"
     return "starting" if gateway.alive() and not gateway.failures else "down"

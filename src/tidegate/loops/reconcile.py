@@ -101,7 +101,6 @@ class Reconciler:
         for name, step in saved.items():
             if self._isolated(name, self._act, step):
                 self._failures.pop(name, None)
-        self._around.metrics.show(step.made.fleet for step in saved.values())
         return len(saved) < len(loaded) or any(_is_changing(step.made) for step in saved.values())
 
     def _plan_all(self, observed: list[LoadedFleet]) -> dict[str, _Step]:

@@ -1,0 +1,27 @@
+"""Entry of the control plane's process. Says in one line what is missing when the platform is not installed."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 stopped as asked, 1 failed, 2 wrong use."""
+    try:
+        from tidegate.control.run import run
+
+        return run(argv)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "tidegate":
+            raise
+        sys.stderr.write(f"error: {missing_platform(error.name)}\n")
+        return 1
+
+
+def missing_platform(module: str | None) -> str:
+    """What to do about a library that is not there."""
+    return f"this command needs the platform ({module} is not installed): pip install 'tidegate[platform]'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""What `tidegate up` prints: where everything is, and how to stop it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidegate import __version__
+from tidegate.control.state import ControlState
+
+
+def banner(state: ControlState, token: str, data_dir: Path, log: str) -> str:
+    """The lines a person needs first."""
+    lines = {
+        "gateway": state.gateway_url,
+        "its docs": f"{state.gateway_url}/docs",
+        "API": state.url,
+        "its docs ": f"{state.url}/api/docs",
+        "log in": f"{state.url}/login?token={token}",
+        "data": str(data_dir),
+        "log": log,
+        "stop": f"tidegate down --data-dir {data_dir}",
+    }
+    rows = [f"  {name.strip():<10}{value}" for name, value in lines.items()]
+    return "\n".join([f"Tidegate {__version__} is running (process {state.pid})", *rows, ""])

@@ -1,0 +1,95 @@
+"""What must be true before a platform starts: the data directory is ours alone, and the ports are free."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
+
+LISTEN_BACKLOG = 512
+
+
+def prepare_data_dir(data_dir: Path) -> None:
+    """Create it (mode 0700) or see that it can be written to; raises `DataDirUnusable`."""
+    if data_dir.exists() and not data_dir.is_dir():
+        raise DataDirUnusable(f"{data_dir} is a file, not a directory: choose another with --data-dir")
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data_dir.chmod(0o700)
+        probe = data_dir / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataDirUnusable(
+            f"data directory {data_dir} cannot be written to ({error.strerror}): "
+            "make it writable, or choose another with --data-dir"
+        ) from error
+
+
+class DataDirLock:
+    """Held for as long as this process lives: one control plane a data directory. The kernel lets go at its death."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._file = (data_dir / "control.lock").open("a+")
+
+    def acquire(self) -> None:
+        """Raises `DataDirInUse`, naming the process that holds it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = self.holder()
+            self._file.close()
+            raise DataDirInUse(
+                f"data directory {self._data_dir} is in use by another instance (process {holder}): "
+                f"stop it with 'tidegate down --data-dir {self._data_dir}', or choose another with --data-dir",
+                pid=holder,
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def holder(self) -> int | None:
+        """Process id of the holder, as it wrote it down."""
+        self._file.seek(0)
+        with suppress(ValueError):
+            return int(self._file.read())
+        return None
+
+    def release(self) -> None:
+        """Let go."""
+        self._file.close()
+
+
+def listening_socket(host: str, port: int, option: str) -> socket.socket:
+    """A socket that listens on the port; raises `PortInUse` or `InvalidArgument`, naming the option to change."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InvalidArgument(f"--host {host} is no address of this machine ({error.strerror})") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _unbindable(error, host, port, option) from error
+    return listener
+
+
+def _unbindable(error: OSError, host: str, port: int, option: str) -> PortInUse | InvalidArgument:
+    if error.errno in (98, 48):  # EADDRINUSE on Linux and macOS
+        return PortInUse(f"port {port} on {host} is in use by another process: choose another with {option}")
+    if isinstance(error, PermissionError):
+        return PortInUse(f"port {port} may not be bound by this user: choose one above 1023 with {option}")
+    return InvalidArgument(f"--host {host} is no address of this machine ({error.strerror})")
+
+
+def check_port(host: str, port: int, option: str) -> None:
+    """Raises `PortInUse` when nothing can listen there."""
+    listening_socket(host, port, option).close()

@@ -1,0 +1,116 @@
+"""`tidegate up --detach`: starts the control plane in a session of its own and returns once everything answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from tidegate.adapters.processes import read_tail, spawn
+from tidegate.clock import monotonic
+from tidegate.control.banner import banner
+from tidegate.control.checks import DataDirLock
+from tidegate.control.options import Options
+from tidegate.control.probe import get_json
+from tidegate.control.state import ControlState, read_state
+from tidegate.errors import DataDirInUse, NotRunning
+from tidegate.settings import Settings
+
+STARTS_WITHIN_S, ENDPOINTS_WITHIN_S = 60.0, 60.0
+POLL_S = 0.05
+
+
+def detach(options: Options, settings: Settings) -> int:
+    """0 once the platform answers; raises when it cannot start. One that runs already on the same ports is fine."""
+    lock = DataDirLock(settings.data_dir)
+    try:
+        lock.acquire()
+    except DataDirInUse as in_use:
+        return _already(options, settings, in_use)
+    lock.release()
+    log_file = control_log(settings.data_dir)
+    logged_before = log_file.stat().st_size if log_file.exists() else 0
+    argv = [sys.executable, "-m", "tidegate.control", *options.argv(settings.data_dir)]
+    child, _ = spawn(argv, log_file)
+    state = _wait_for_state(child, settings.data_dir)
+    if state is None:
+        raise NotRunning(_error_in(log_file, logged_before, child.poll()))
+    return _show(state, settings.data_dir)
+
+
+def control_log(data_dir: Path) -> Path:
+    """Where a detached control plane writes."""
+    return data_dir / "logs" / "control.log"
+
+
+def _already(options: Options, settings: Settings, in_use: DataDirInUse) -> int:
+    """Another one holds the data directory: fine when it is (or becomes, within a moment) what was asked for."""
+    deadline = monotonic() + STARTS_WITHIN_S
+    holder = in_use.details.get("pid")
+    state = _state_of(settings.data_dir, holder)
+    while state is None and monotonic() < deadline and _runs(holder):
+        sleep(POLL_S)
+        state = _state_of(settings.data_dir, holder)
+    if state is None or (state.url, state.gateway_url) != (options.control_url, options.gateway_url):
+        raise in_use
+    sys.stdout.write("already running: ")
+    return _show(state, settings.data_dir)
+
+
+def _runs(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _wait_for_state(child: subprocess.Popen[bytes], data_dir: Path) -> ControlState | None:
+    """The child writes it once its API and its gateways answer; None when it died or takes too long."""
+    deadline = monotonic() + STARTS_WITHIN_S
+    while child.poll() is None and monotonic() < deadline:
+        if state := _state_of(data_dir, child.pid):
+            return state
+        sleep(POLL_S)
+    return None
+
+
+def _state_of(data_dir: Path, pid: Any) -> ControlState | None:
+    """What this very process wrote; one that was killed leaves its file behind."""
+    state = read_state(data_dir)
+    return state if state is not None and state.pid == pid else None
+
+
+def _error_in(log_file: Path, logged_before: int, exit_code: int | None) -> str:
+    """The child's own error line, or where to look."""
+    with log_file.open("rb") as log:
+        log.seek(logged_before)
+        lines = log.read().decode(errors="replace").splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if errors:
+        return errors[-1]
+    ended = f"ended with code {exit_code}" if exit_code is not None else f"did not answer within {STARTS_WITHIN_S:g} s"
+    return f"the control plane {ended}; the end of its log {log_file}:\n" + "\n".join(read_tail(log_file, 10))
+
+
+def _show(state: ControlState, data_dir: Path) -> int:
+    token = (data_dir / "token").read_text().strip()
+    left = _wait_for_endpoints(state, token)
+    sys.stdout.write(banner(state, token, data_dir, str(control_log(data_dir))))
+    for endpoint in left:
+        sys.stdout.write(f"  note: endpoint {endpoint['name']} is {endpoint['status']}: {endpoint['reason']}\n")
+    return 0
+
+
+def _wait_for_endpoints(state: ControlState, token: str) -> list[dict[str, Any]]:
+    """Give endpoints of an earlier run time to come back; returns those that are not ready."""
+    deadline = monotonic() + ENDPOINTS_WITHIN_S
+    while True:
+        answer = get_json(state.url, "/api/v1/endpoints", token) or {}
+        endpoints: list[dict[str, Any]] = answer.get("endpoints", [])
+        if not any(e["status"] == "deploying" for e in endpoints) or monotonic() >= deadline:
+            return [endpoint for endpoint in endpoints if endpoint["status"] != "ready"]
+        sleep(POLL_S * 4)

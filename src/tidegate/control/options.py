@@ -1,0 +1,86 @@
+"""The control process's arguments, and the addresses that follow from them."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tidegate.errors import InvalidArgument
+from tidegate.settings import CONTROL_PORT, GATEWAY_PORT
+
+WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 (recognised, not bound)
+GATEWAYS_MAX = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `tidegate up` was asked for. `data_dir` None: as the settings say."""
+
+    data_dir: Path | None
+    host: str
+    port: int
+    grpc_port: int
+    control_port: int
+    gateways: int
+    detach: bool
+
+    @property
+    def gateway_url(self) -> str:
+        """Where clients on this machine reach the gateway."""
+        return _url(self.host, self.port)
+
+    @property
+    def control_url(self) -> str:
+        """Where the CLI and the gateways on this machine reach the API."""
+        return _url(self.host, self.control_port)
+
+    def argv(self, data_dir: Path) -> list[str]:
+        """The same, as arguments of a process in the foreground."""
+        argv = ["--data-dir", str(data_dir), "--host", self.host, "--port", str(self.port)]
+        argv += ["--grpc-port", str(self.grpc_port), "--control-port", str(self.control_port)]
+        return [*argv, "--gateways", str(self.gateways)]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong use is an error of ours, with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidArgument(f"{message} (see tidegate up --help)")
+
+
+def parse(argv: list[str] | None) -> Options:
+    """Read the arguments; raises `InvalidArgument`."""
+    parser = _Parser(prog="tidegate up", description="Run the platform on this machine.")
+    parser.add_argument("--data-dir", type=Path, help="where the platform keeps its state")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind")
+    parser.add_argument("--port", type=int, default=GATEWAY_PORT, help="port of the gateway")
+    parser.add_argument("--grpc-port", type=int, help="gRPC port of the gateway (PORT + 1)")
+    parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="port of the API")
+    parser.add_argument("--gateways", type=int, default=1, help="gateway processes")
+    parser.add_argument("--detach", action="store_true", help="return once everything answers")
+    given = parser.parse_args(argv)
+    grpc_port = given.port + 1 if given.grpc_port is None else given.grpc_port
+    options = Options(
+        given.data_dir, given.host, given.port, grpc_port, given.control_port, given.gateways, given.detach
+    )
+    _check(options)
+    return options
+
+
+def _check(options: Options) -> None:
+    ports = {"--port": options.port, "--grpc-port": options.grpc_port, "--control-port": options.control_port}
+    for name, port in ports.items():
+        if not 1 <= port <= 65535:
+            raise InvalidArgument(f"{name} {port} is no port: give 1 to 65535")
+        same = [other for other, value in ports.items() if value == port and other != name]
+        if same:
+            raise InvalidArgument(f"{name} and {same[0]} are both {port}: give each its own")
+    if not 1 <= options.gateways <= GATEWAYS_MAX:
+        raise InvalidArgument(f"--gateways {options.gateways} is not allowed: give 1 to {GATEWAYS_MAX}")
+
+
+def _url(host: str, port: int) -> str:
+    reachable = "127.0.0.1" if host in WILDCARDS else host
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

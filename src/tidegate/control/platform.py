@@ -1,0 +1,131 @@
+"""The running platform: its store, loops, gateways, replicas and API, started and ended in order. Called by `run`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+
+from tidegate import wiring
+from tidegate.api.app import create_app
+from tidegate.clock import monotonic
+from tidegate.control.options import Options
+from tidegate.core.fleet import Limits
+from tidegate.loops.adoption import adopt, stop_replicas
+from tidegate.loops.engine import Engine
+from tidegate.loops.gateways import GatewaySupervisor
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.reconcile import Reconciler, Surroundings
+from tidegate.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GATEWAYS_END_S, REPLICAS_END_S, API_END_S = 10.0, 10.0, 3.0
+GATEWAY_SEEN_S = 30.0
+"""A gateway that polled so lately is taken to be routing, also one that this control plane did not start."""
+
+
+class Platform:
+    """Everything of one control plane between its checks and its end."""
+
+    def __init__(
+        self, settings: Settings, options: Options, supervisor: GatewaySupervisor, metrics: LoopMetrics
+    ) -> None:
+        self._supervisor = supervisor
+        self._ending = threading.Event()
+        self._threads: list[threading.Thread] = []
+        container = wiring.build(settings, gateway_url=options.gateway_url, host=options.host)
+        self.container = container
+        container.gateway_views = lambda: supervisor.views(options.gateway_url, self._applied())
+        self._reconciler = Reconciler(self._surroundings(settings, metrics))
+        self._api = uvicorn.Server(
+            uvicorn.Config(create_app(container), log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        )
+
+    def _surroundings(self, settings: Settings, metrics: LoopMetrics) -> Surroundings:
+        container = self.container
+        return Surroundings(
+            store=container.store,
+            engine=Engine(container.backend, container.store, container.manifests.path, container.clock),
+            backend_name=container.backend.name,
+            spec_changed=container.spec_changed,
+            snapshot_written=container.snapshot_changed.notify,
+            applied_revision=self._applied_by_all,
+            metrics=metrics,
+            limits=limits_of(settings),
+            starts_max=settings.starts_max,
+            key_hashes=key_hashes(settings.api_key),
+            clock=container.clock,
+        )
+
+    def start(self, api_socket: socket.socket) -> None:
+        """Take over what runs, make one pass, then listen and go on in threads."""
+        adopt(self.container.store, self.container.backend, self.container.clock)
+        self._reconciler.step()
+        self._spawn("api", lambda: self._api.run(sockets=[api_socket]))
+        self._spawn("reconcile", lambda: self._reconciler.run(self._ending))
+        self._spawn("gateways", lambda: self._supervisor.run(self._ending))
+        self.container.start()
+
+    def wait_for_answers(self, timeout_s: float, stop: threading.Event) -> bool:
+        """True once the API and every gateway answer (or `stop` is set); after the time, whether any gateway does."""
+        deadline = monotonic() + timeout_s
+        while not (self._api.started and self._supervisor.ready()) and not stop.wait(0.02):
+            if monotonic() >= deadline:
+                return self._api.started and self._supervisor.any_ready()
+        return True
+
+    def ended_by_itself(self) -> bool:
+        """Whether the API's server is gone, so that nothing could ever ask this process to do anything."""
+        return not self._threads[0].is_alive()
+
+    def stop(self, at_once: threading.Event) -> None:
+        """Gateways finish what they have, then replicas, then the API; each within its bound, or `at_once`."""
+        self._ending.set()
+        self.container.spec_changed.set()
+        log.info("stopping the gateways")
+        self._supervisor.stop_all(GATEWAYS_END_S, at_once)
+        for thread in self._threads[1:]:
+            thread.join(API_END_S)
+        log.info("stopping the replicas")
+        stop_replicas(self.container.backend, REPLICAS_END_S, at_once)
+        self.container.snapshot_changed.close()
+        self._api.should_exit = True
+        self._threads[0].join(API_END_S)
+        self.container.close()
+
+    def _spawn(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _applied(self) -> dict[str, int]:
+        return {name: seen.revision for name, seen in self.container.gateway_revisions.applied().items()}
+
+    def _applied_by_all(self) -> int | None:
+        """The oldest snapshot a live gateway routes by; None while one has not said."""
+        seen = self.container.gateway_revisions.applied()
+        oldest_s = self.container.clock() - GATEWAY_SEEN_S
+        live = {*self._supervisor.live_ids(), *(name for name, gateway in seen.items() if gateway.at >= oldest_s)}
+        revisions = [seen[name].revision if name in seen else None for name in live]
+        known = [revision for revision in revisions if revision is not None]
+        return min(known) if known and len(known) == len(revisions) else None
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The reconciler's bounds, as far as they can be set."""
+    return Limits(
+        ready_timeout_s=settings.ready_timeout_s,
+        keep_previous_s=settings.keep_previous_s,
+        drain_s=settings.drain_s,
+        stop_grace_s=settings.drain_s + 5.0,
+    )
+
+
+def key_hashes(api_key: str | None) -> tuple[str, ...]:
+    """What the snapshot says of the keys in force."""
+    return (hashlib.sha256(api_key.encode()).hexdigest(),) if api_key else ()

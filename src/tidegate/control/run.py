@@ -1,0 +1,140 @@
+"""The control plane's process from its first check to its last log line. Called by `python -m tidegate.control`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+
+from tidegate.adapters.processes import bound_log, read_tail
+from tidegate.clock import now
+from tidegate.control.banner import banner
+from tidegate.control.checks import DataDirLock, check_port, listening_socket, prepare_data_dir
+from tidegate.control.detach import control_log, detach
+from tidegate.control.options import Options, parse
+from tidegate.control.state import ControlState, remove_state, write_state
+from tidegate.errors import Internal, NotRunning, TidegateError
+from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.settings import Settings, inherited_env, required_key
+from tidegate.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from tidegate.control.platform import Platform
+
+log = logging.getLogger(__name__)
+
+ANSWERS_WITHIN_S = 30.0
+LOG_CHECK_S = 10.0
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Exit code: 0 stopped as asked, 1 failed, 2 wrong use; an error is one line on standard error."""
+    try:
+        options = parse(argv)
+        settings = Settings.from_env(data_dir=options.data_dir)
+        required_key(options.host, settings)
+        prepare_data_dir(settings.data_dir)
+        return detach(options, settings) if options.detach else _foreground(options, settings)
+    except TidegateError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        return error.exit_code
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """`stop` after the first SIGTERM or SIGINT, `at_once` after the second."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    at_once: threading.Event = field(default_factory=threading.Event)
+
+    def install(self) -> None:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._received)
+
+    def _received(self, _signum: int, _frame: FrameType | None) -> None:
+        (self.at_once if self.stop.is_set() else self.stop).set()
+
+
+def _foreground(options: Options, settings: Settings) -> int:
+    """Hold the data directory and the API's port, then run until told to stop."""
+    configure_logging("control", settings.log_level)
+    signals = _Signals()
+    signals.install()
+    with ExitStack() as stack:
+        lock = DataDirLock(settings.data_dir)
+        lock.acquire()
+        stack.callback(lock.release)
+        api_socket = listening_socket(options.host, options.control_port, "--control-port")
+        stack.callback(api_socket.close)
+        metrics = LoopMetrics(REGISTRY)
+        supervisor = GatewaySupervisor(_gateway_settings(options, settings), metrics)
+        adopted = supervisor.adopt()
+        if not adopted:
+            check_port(options.host, options.port, "--port")
+        from tidegate.control.platform import Platform  # a second of imports, after the checks
+
+        platform = Platform(settings, options, supervisor, metrics)
+        try:
+            _start(platform, options, api_socket, signals)
+            _stay(platform, settings, signals)
+        except BaseException:
+            if adopted:
+                log.exception("this control plane ends; gateways and replicas serve on")
+                raise
+            platform.stop(signals.at_once)
+            raise
+        platform.stop(signals.at_once)
+        log.info("stopped")
+    return 0
+
+
+def _start(platform: Platform, options: Options, api_socket: socket.socket, signals: _Signals) -> None:
+    """Until everything answers; then say so, to people and to other processes."""
+    data_dir = platform.container.settings.data_dir
+    platform.start(api_socket)
+    if not platform.wait_for_answers(ANSWERS_WITHIN_S, signals.stop):
+        gateway_log = data_dir / "logs" / "gateway-0.log"
+        last = " | ".join(read_tail(gateway_log, 3))
+        raise NotRunning(f"no gateway answered within {ANSWERS_WITHIN_S:g} s; the end of its log {gateway_log}: {last}")
+    if signals.stop.is_set():
+        return
+    state = ControlState(os.getpid(), options.control_url, options.gateway_url, now())
+    sys.stdout.write(banner(state, platform.container.token, data_dir, "this terminal"))
+    sys.stdout.flush()
+    write_state(data_dir, state)
+
+
+def _stay(platform: Platform, settings: Settings, signals: _Signals) -> None:
+    log.info("running on %s", settings.data_dir)
+    try:
+        while not signals.stop.wait(LOG_CHECK_S):
+            bound_log(control_log(settings.data_dir))
+            if platform.ended_by_itself():
+                raise Internal("the API's server ended by itself")
+    finally:
+        remove_state(settings.data_dir)
+
+
+def _gateway_settings(options: Options, settings: Settings) -> GatewaySettings:
+    env = inherited_env()
+    if settings.api_key:
+        env["TIDEGATE_API_KEY"] = settings.api_key
+    return GatewaySettings(
+        data_dir=settings.data_dir,
+        host=options.host,
+        port=options.port,
+        grpc_port=options.grpc_port,
+        control_url=options.control_url,
+        count=options.gateways,
+        env={name: value for name, value in env.items() if name not in ("TIDEGATE_URL", "TIDEGATE_DATA_DIR")},
+    )

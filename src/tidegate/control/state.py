@@ -1,0 +1,39 @@
+"""DATA/control.json: where the running control plane answers. Written by it, read by CLI, `up --detach`, `down`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """The control plane that runs, or ran last when it was killed."""
+
+    pid: int
+    url: str
+    gateway_url: str
+    started_at: float
+
+
+def write_state(data_dir: Path, state: ControlState) -> None:
+    """Replace the file in one step."""
+    fresh = data_dir / "control.json.new"
+    fresh.write_text(json.dumps(asdict(state)) + "\n")
+    os.replace(fresh, data_dir / "control.json")  # noqa: PTH105 (says that it is atomic)
+
+
+def read_state(data_dir: Path) -> ControlState | None:
+    """None when there is none, or none that can be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        body = json.loads((data_dir / "control.json").read_text())
+        return ControlState(int(body["pid"]), str(body["url"]), str(body["gateway_url"]), float(body["started_at"]))
+    return None
+
+
+def remove_state(data_dir: Path) -> None:
+    """Nothing answers any more."""
+    (data_dir / "control.json").unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""`python -m tidegate.down --data-dir D`: ends all that runs on a data directory, its control plane dead or alive.
+
+Finds processes by their arguments alone, so it needs no database, and never touches those of another data directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import sleep
+
+from tidegate.adapters.processes import Found, ProcessRef, is_alive, processes_of, send
+from tidegate.clock import monotonic
+from tidegate.errors import TidegateError
+from tidegate.settings import Settings
+
+CONTROL = "tidegate.control"
+NAMES = {"tidegate.gateway": "gateway", "tidegate.server": "replica", "tidegate.runtimes.inspect": "job process"}
+ORDER = (CONTROL, "tidegate.gateway", "tidegate.server")
+POLL_S, KILL_S = 0.05, 5.0
+GRACE_S = 10.0
+"""What gateways and replicas get when no control plane ends them."""
+
+Say = Callable[[str], object]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0: nothing runs any more; 1: it could not be ended; 2: wrong use."""
+    parser = argparse.ArgumentParser(prog="tidegate down", description="Stop the platform of a data directory.")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--timeout-s", type=float, default=30.0, help="how long the control plane may take to stop")
+    given = parser.parse_args(argv)
+    try:
+        data_dir = Settings.from_env(data_dir=given.data_dir).data_dir
+        return stop_platform(data_dir, given.timeout_s, _say)
+    except TidegateError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        return error.exit_code
+
+
+def stop_platform(data_dir: Path, timeout_s: float, say: Say) -> int:
+    """End control plane, gateways, replicas and jobs, in this order, and say what was ended."""
+    before = processes_of(data_dir)
+    for module in ORDER:
+        grace_s = timeout_s if module == CONTROL else min(GRACE_S, timeout_s)
+        _end([found.ref for found in processes_of(data_dir) if found.module == module], grace_s)
+    _end([found.ref for found in processes_of(data_dir)], 0.0)
+    (data_dir / "control.json").unlink(missing_ok=True)
+    left = processes_of(data_dir)
+    for found in left:
+        sys.stderr.write(f"error: process {found.ref.pid} ({found.module}) could not be ended\n")
+    if left:
+        return 1
+    say(f"stopped {_counted(before)}; the data stays in {data_dir}" if before else f"nothing is running on {data_dir}")
+    return 0
+
+
+def _end(refs: list[ProcessRef], grace_s: float) -> None:
+    """SIGTERM, and SIGKILL for those that are still there when the time is over."""
+    deadline = monotonic() + grace_s
+    for ref in refs:
+        send(ref, signal.SIGTERM)
+    while any(map(is_alive, refs)) and monotonic() < deadline:
+        sleep(POLL_S)
+    for ref in refs:
+        send(ref, signal.SIGKILL)
+    while any(map(is_alive, refs)) and monotonic() < deadline + KILL_S:
+        sleep(POLL_S)
+
+
+def _counted(ended: list[Found]) -> str:
+    """`the control plane (process 12), 2 gateways, 3 replicas`."""
+    parts = [f"the control plane (process {found.ref.pid})" for found in ended if found.module == CONTROL]
+    for module, name in NAMES.items():
+        if count := sum(found.module == module for found in ended):
+            parts.append(f"{count} {name}{'s' if count > 1 else ''}")
+    return ", ".join(parts)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
