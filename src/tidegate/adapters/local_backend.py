@@ -23,7 +23,7 @@ from tidegate.adapters.processes import (
     send,
     spawn,
 )
-from tidegate.adapters.unix_http import get_status
+from tidegate.adapters.unix_probe import get_status
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import ModelCrashed
 from tidegate.settings import run_dir

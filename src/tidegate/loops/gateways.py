@@ -22,7 +22,7 @@ from typing import Literal
 
 from tidegate import __version__
 from tidegate.adapters.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
-from tidegate.adapters.unix_http import get_status
+from tidegate.adapters.unix_probe import speaks
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.loops.metrics import LoopMetrics
@@ -162,7 +162,7 @@ class GatewaySupervisor:
         bound_log(self._log_file(gateway.id))
         was = gateway.answers
         socket_path = run_dir(self._settings.data_dir) / f"{gateway.id}.sock"
-        gateway.answers = get_status(socket_path, "/health", HEALTH_TIMEOUT_S) == 200
+        gateway.answers = speaks(socket_path, HEALTH_TIMEOUT_S)
         if gateway.answers:
             gateway.answered_at = now
             if now - gateway.started_at >= STEADY_S:

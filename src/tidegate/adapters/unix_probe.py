@@ -1,4 +1,4 @@
-"""One bounded GET over a Unix socket. Called by the local backend and the gateway supervisor; never raises."""
+"""Bounded questions over a Unix socket. Called by the local backend and the gateway supervisor; never raises."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ def get_status(socket_path: Path, path: str, timeout_s: float) -> int | None:
         return None
     finally:
         connection.close()
+
+
+def speaks(socket_path: Path, timeout_s: float) -> bool:
+    """Whether a server that speaks first (a gateway's private socket) sends anything in time."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(str(socket_path))
+            return bool(connection.recv(1))
+    except OSError:
+        return False
