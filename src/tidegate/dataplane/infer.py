@@ -9,6 +9,7 @@ leave.
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import zlib
@@ -124,7 +125,15 @@ class Exchange:
             self.extra_head += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
         if isinstance(error, Unauthenticated):
             self.extra_head += b"www-authenticate: Bearer\r\n"
-        self.send(error.http_status, destination, orjson.dumps(error.body(), default=str))
+        self.send(error.http_status, destination, encode_error(error))
+
+
+def encode_error(error: TidegateError) -> bytes:
+    """The JSON body of a failure, whatever its details hold (a client's integers may be larger than orjson takes)."""
+    try:
+        return orjson.dumps(error.body(), default=str)
+    except TypeError:
+        return json.dumps(error.body(), default=str).encode()
 
 
 _INTERESTING = frozenset(

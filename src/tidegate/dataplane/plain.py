@@ -38,6 +38,9 @@ _rows = msgspec.json.Decoder(_Rows)
 _anything = msgspec.json.Decoder(_Anything)
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class PlainEdge:
     """Plain JSON. `exchange.meta` is True for one un-nested row, whose confidence is a number and not a list."""
 
@@ -79,19 +82,21 @@ class PlainEdge:
 def _decode(body: bytes | bytearray) -> _Row | _Rows | _Anything:
     try:
         return _row.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         pass
     try:
         rows = _rows.decode(body)
         if rows.features:
             return rows
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         pass
     try:
         return _anything.decode(body)
+    except RecursionError:
+        raise MalformedRequest("the JSON is nested too deep") from None
     except msgspec.ValidationError as error:
         raise MalformedRequest(f'the request does not read: {error}; send {{"features": [...]}}') from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"the body is no JSON: {error}") from None
 
 

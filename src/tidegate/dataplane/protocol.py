@@ -15,13 +15,12 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
-import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange, Route, infer, new_id, response_head
+from tidegate.dataplane.infer import Engine, Exchange, Route, encode_error, infer, new_id, response_head
 from tidegate.dataplane.routes import RouteTable
 from tidegate.errors import MalformedRequest, TidegateError, TooLarge
 
@@ -156,7 +155,7 @@ class HotProtocol(HttpToolsProtocol):
     def _send_broken(self) -> None:
         """Answer what could not be read, and close: nothing after it can be trusted to be a request."""
         error = self._broken or MalformedRequest()
-        body = orjson.dumps(error.body())
+        body = encode_error(error)
         head = (
             b"x-request-id: %b\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
             % (

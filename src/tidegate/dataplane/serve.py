@@ -6,6 +6,7 @@ import asyncio
 import errno
 import functools
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -103,8 +104,11 @@ async def _serve(make: Callable[[], tuple[Engine, ASGIApp, Hooks]], sock: socket
     sweeper = asyncio.create_task(_sweep(server, engine))
     if hooks.on_start is not None:
         await hooks.on_start()
+    # Not `server.serve()`: it raises the signal again once it is done, which would end the process before `on_stop`.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
     try:
-        await server.serve(sockets=[sock])
+        await server._serve([sock])
     finally:
         sweeper.cancel()
         if hooks.on_stop is not None:

@@ -91,7 +91,7 @@ def decode_request(body: bytes, header_length: int | None) -> Message:
         request = _requests.decode(header)
     except msgspec.ValidationError as error:
         raise MalformedRequest(f"the request is no V2 inference request: {error}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"the request is no JSON: {error}") from None
     if not request.inputs:
         raise UnfitInput("the request has no inputs")
@@ -149,7 +149,7 @@ def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: s
     dtype = dtype_of(item.datatype)
     try:
         values = _LIST_DECODERS[dtype.kind].decode(item.data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         values = _flatten(item, shape, dtype.kind, nulls)
     if len(values) != element_count(shape):
         raise UnfitInput(
@@ -176,7 +176,7 @@ def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str,
     """Nested data, and floats with nulls: the slow way, with a message that says where."""
     try:
         nested = msgspec.json.decode(item.data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"input {item.name!r}: 'data' is no JSON: {error}") from None
     boxed = np.array(nested, dtype=object)
     if boxed.ndim > 1 and boxed.shape != shape:

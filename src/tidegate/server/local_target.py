@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tidegate.dataplane.call import Batch, Done, ModelFailed, Outputs, Tensors
 from tidegate.errors import TidegateError
+from tidegate.wire.signature import Signature
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,10 @@ _SMOOTHING = 0.2
 class Predicts(Protocol):
     """What a target needs of a runtime."""
 
+    @property
+    def signature(self) -> Signature:
+        """What goes in and what comes out."""
+
     def predict(self, inputs: Tensors, wanted: frozenset[str] | None) -> Tensors:
         """Outputs by name, row axis first."""
 
@@ -30,11 +35,15 @@ class LocalTarget:
     """Runs batches on the loop where batches of that size were measured to be short, else on one worker thread.
 
     So a slow model never keeps the health check from answering. Sizes are grouped by powers of two; a size never seen
-    goes to the thread.
+    goes to the thread. `steady` False (a model that is somebody's own Python code) sends every batch there: how long
+    such a model takes may depend on the values as well.
     """
 
-    def __init__(self, runtime: Predicts, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, runtime: Predicts, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], *, steady: bool
+    ) -> None:
         self.id = "local"
+        self._steady = steady
         self._runtime = runtime
         self._loop = loop
         self._clock = clock
@@ -43,7 +52,7 @@ class LocalTarget:
 
     def send(self, batch: Batch, done: Done) -> None:
         """Compute the batch, here or on the worker."""
-        if self._seconds.get(batch.rows.bit_length(), INLINE_S_MAX) < INLINE_S_MAX:
+        if self._steady and self._seconds.get(batch.rows.bit_length(), INLINE_S_MAX) < INLINE_S_MAX:
             self._loop.call_soon(self._run_inline, batch, done)
             return
         future = self._worker.submit(self._compute, batch)

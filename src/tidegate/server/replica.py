@@ -17,10 +17,11 @@ from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks
 from tidegate.errors import UnknownVersion
-from tidegate.runtimes.base import Runtime
-from tidegate.server.local_target import LocalTarget
+from tidegate.server.local_target import LocalTarget, Predicts
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
+
+_OWN_CODE = ("python", "pyfunc")
 
 
 class OneModel:
@@ -69,7 +70,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def build_replica(
-    manifest: Manifest, runtime: Runtime, settings: Settings, key: str | None
+    manifest: Manifest, runtime: Predicts, settings: Settings, key: str | None
 ) -> tuple[Engine, ASGIApp, Hooks]:
     """Engine, application and hooks of a replica; call it inside the running loop."""
     loop = asyncio.get_running_loop()
@@ -78,7 +79,7 @@ def build_replica(
     batcher = Batcher(loop, limits, observer, mergeable=manifest.batchable, clock=clock.monotonic)
     identity = Identity(manifest.name, manifest.name, manifest.version, manifest.version, manifest.label)
     destination = Destination(identity, runtime.signature, manifest.example, batcher)
-    target = LocalTarget(runtime, loop, clock.monotonic)
+    target = LocalTarget(runtime, loop, clock.monotonic, steady=manifest.framework not in _OWN_CODE)
     batcher.add_target(target)
 
     def gauges(state: State) -> None:

@@ -1,0 +1,331 @@
+"""The batcher against a target whose answers the test gives by hand."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from tidegate.dataplane.batcher import Batcher
+from tidegate.dataplane.call import Call, Limits, ModelFailed, Outputs, TargetLost
+from tidegate.dataplane.destination import Destination, Identity
+from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded
+from tidegate.wire.signature import Signature, TensorSpec
+
+SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (TensorSpec("prediction", "FP64", (-1,)),))
+
+
+class Time:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class HandTarget:
+    """Keeps batches until the test answers them."""
+
+    def __init__(self, name="t1"):
+        self.id = name
+        self.sent = []
+
+    def send(self, batch, done):
+        self.sent.append((batch, done))
+
+    def answer(self, index=0):
+        batch, done = self.sent.pop(index)
+        done(self, batch, Outputs({"prediction": batch.inputs["input"][:, 0] * 10}))
+
+    def fail(self, error, index=0):
+        batch, done = self.sent.pop(index)
+        done(self, batch, error)
+
+
+class Seen:
+    """Observer and sink: what the outside world noticed."""
+
+    def __init__(self):
+        self.answers = {}
+        self.batches = []
+
+    def batch_done(self, batch, outputs, now_s):
+        assert not any(call.request_id in self.answers for call in batch.calls if not call.done)
+        self.batches.append((batch.rows, batch.released))
+
+    def call_failed(self, call, error, now_s):
+        pass
+
+    def refused(self, endpoint, error):
+        pass
+
+    def answer(self, call, outputs, first_row):
+        self.answers[call.request_id] = outputs.as_list("prediction")[first_row : first_row + call.rows]
+
+    def fail(self, call, error):
+        self.answers[call.request_id] = error
+
+
+class Bench:
+    def __init__(self, mergeable=True, **limits):
+        self.time, self.seen, self.target = Time(), Seen(), HandTarget()
+        loop = asyncio.get_running_loop()
+        self.batcher = Batcher(loop, Limits(**limits), self.seen, mergeable=mergeable, clock=self.time)
+        self.destination = Destination(Identity("e", "m", "1", "1"), SIGNATURE, [0.0], self.batcher)
+
+    def submit(self, name, *values, timeout_s=30.0):
+        call = Call(self.seen, self.destination, name, len(values))
+        call.packed = [[value] for value in values]
+        call.started_s, call.deadline_s = self.time.now, self.time.now + timeout_s
+        self.batcher.submit(call)
+        return call
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(test())
+
+
+async def turn():
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_an_idle_target_gets_what_one_turn_brought_and_a_busy_one_lets_gather():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        bench.submit("b", 2, 3)
+        await turn()
+        assert [batch.rows for batch, _ in bench.target.sent] == [3]
+        for name in "cde":
+            bench.submit(name, ord(name))
+        await turn()
+        assert len(bench.target.sent) == 1
+        bench.target.answer()
+        assert bench.seen.answers == {"a": [10], "b": [20, 30]}
+        assert [batch.rows for batch, _ in bench.target.sent] == [3]
+        bench.target.answer()
+        assert bench.seen.answers["d"] == [1000]
+
+    run(go)
+
+
+def test_cancelling_one_call_of_a_batch_leaves_the_others_their_answers():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        calls = {name: bench.submit(name, index) for index, name in enumerate("abc")}
+        await turn()
+        calls["b"].cancel()
+        bench.target.answer()
+        assert bench.seen.answers == {"a": [0], "c": [20]}
+        assert not bench.batcher.outstanding
+
+    run(go)
+
+
+def test_a_call_cancelled_while_it_waits_is_never_computed():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        await turn()
+        bench.submit("b", 2).cancel()
+        bench.submit("c", 3)
+        bench.target.answer()
+        assert bench.target.sent[0][0].inputs["input"].tolist() == [[3]]
+        assert bench.batcher.queued_rows == 0
+
+    run(go)
+
+
+def test_the_row_limit_counts_rows_and_a_larger_call_goes_alone():
+    async def go():
+        bench = Bench(batch_rows_max=4)
+        bench.batcher.add_target(bench.target)
+        for name, rows in (("a", 3), ("b", 2), ("c", 9), ("d", 1)):
+            bench.submit(name, *range(rows))
+        await turn()
+        for _ in range(4):
+            bench.target.answer()
+        assert bench.seen.batches == [(3, "full"), (2, "full"), (9, "full"), (1, "drained")]
+
+    run(go)
+
+
+def test_models_that_do_not_batch_get_each_call_alone():
+    async def go():
+        bench = Bench(mergeable=False)
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        bench.submit("b", 2)
+        await turn()
+        bench.target.answer()
+        bench.target.answer()
+        assert bench.seen.batches == [(1, "alone"), (1, "drained")]
+
+    run(go)
+
+
+def test_two_targets_work_side_by_side():
+    async def go():
+        bench = Bench()
+        second = HandTarget("t2")
+        bench.batcher.add_target(bench.target)
+        bench.batcher.add_target(second)
+        bench.submit("a", 1)
+        await turn()
+        bench.submit("b", 2)
+        await turn()
+        second.answer()
+        assert bench.seen.answers == {"b": [20]}
+
+    run(go)
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again():
+    async def go():
+        bench = Bench(queue_rows_max=2)
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        await turn()
+        bench.submit("b", 1, 2)
+        with pytest.raises(Overloaded) as caught:
+            bench.submit("c", 1)
+        assert caught.value.retry_after_s
+
+    run(go)
+
+
+def test_no_target_at_all_refuses_at_once():
+    async def go():
+        with pytest.raises(NoReadyReplica):
+            Bench().submit("a", 1)
+
+    run(go)
+
+
+def test_calls_of_a_lost_target_move_to_another_one():
+    async def go():
+        bench = Bench()
+        second = HandTarget("t2")
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        bench.submit("b", 2)
+        await turn()
+        bench.batcher.add_target(second)
+        bench.target.fail(TargetLost())
+        assert bench.batcher.target_ids == {"t2"}
+        second.answer()
+        second.answer()
+        assert bench.seen.answers == {"a": [10], "b": [20]}
+
+    run(go)
+
+
+def test_calls_of_the_last_lost_target_fail_with_retry_after():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        await turn()
+        bench.submit("b", 2)
+        bench.target.fail(TargetLost())
+        assert {type(error) for error in bench.seen.answers.values()} == {NoReadyReplica}
+        assert all(error.retry_after_s for error in bench.seen.answers.values())
+
+    run(go)
+
+
+def test_a_call_does_not_wander_from_target_to_target_for_ever():
+    async def go():
+        bench = Bench()
+        targets = [HandTarget(f"t{index}") for index in range(6)]
+        bench.batcher.add_target(targets[0])
+        bench.submit("poison", 1)
+        await turn()
+        deaths = 0
+        while any(target.sent for target in targets):
+            bench.batcher.add_target(targets[deaths + 1])
+            targets[deaths].fail(TargetLost())
+            deaths += 1
+        assert deaths == 3
+        assert isinstance(bench.seen.answers["poison"], NoReadyReplica)
+
+    run(go)
+
+
+def test_a_failed_batch_runs_once_more_row_by_row_so_that_a_bad_one_fails_alone():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        for index, name in enumerate("abc"):
+            bench.submit(name, index)
+        await turn()
+        bench.target.fail(ModelFailed("b is bad"))
+        bench.target.answer()
+        bench.target.fail(ModelFailed("b is bad"))
+        bench.target.answer()
+        assert bench.seen.answers["a"] == [0]
+        assert bench.seen.answers["c"] == [20]
+        assert bench.seen.answers["b"].message == "b is bad"
+
+    run(go)
+
+
+def test_deadlines_waiting_and_computing():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("computing", 1, timeout_s=1)
+        await turn()
+        bench.submit("waiting", 2, timeout_s=1)
+        bench.submit("patient", 3, timeout_s=9)
+        bench.time.now += 2
+        async with asyncio.timeout(5):
+            while len(bench.seen.answers) < 2:
+                await asyncio.sleep(0.005)
+        assert {name: type(error) for name, error in bench.seen.answers.items()} == {
+            "computing": DeadlineExceeded,
+            "waiting": DeadlineExceeded,
+        }
+        bench.target.answer()
+        assert bench.target.sent[0][0].inputs["input"].tolist() == [[3]]
+        bench.target.answer()
+        assert bench.seen.answers["patient"] == [30]
+
+    run(go)
+
+
+def test_removing_the_last_target_fails_what_waits_but_answers_what_is_computed():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("computing", 1)
+        await turn()
+        bench.submit("waiting", 2)
+        bench.batcher.remove_target("t1")
+        assert isinstance(bench.seen.answers["waiting"], NoReadyReplica)
+        bench.target.answer()
+        assert bench.seen.answers["computing"] == [10]
+        assert bench.target.sent == []
+
+    run(go)
+
+
+def test_calls_of_different_shapes_are_not_put_together():
+    async def go():
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        for name, width in (("a", 2), ("b", 3)):
+            call = Call(bench.seen, bench.destination, name, 1)
+            call.tensors = {"input": np.ones((1, width))}
+            call.deadline_s = 1e9
+            bench.batcher.submit(call)
+        await turn()
+        bench.target.answer()
+        bench.target.answer()
+        assert bench.seen.batches == [(1, "shape"), (1, "drained")]
+
+    run(go)

@@ -1,0 +1,70 @@
+"""V2 bodies: what is encoded for the hop comes back as it was, for every datatype."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tidegate.dataplane.tensors import datatype_of, dtype_of, from_raw, to_raw
+from tidegate.dataplane.v2 import V2Request, decode_request, decode_response, encode_request, encode_response
+from tidegate.errors import MalformedRequest, UnfitInput
+
+NUMBERS = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
+SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
+
+
+@pytest.mark.parametrize("datatype", NUMBERS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_numbers_cross_the_hop_unchanged(datatype, data):
+    array = data.draw(arrays.arrays(dtype_of(datatype), SHAPES))
+    header, raw = encode_request({"a": array, "b": array}, frozenset({"y"}))
+    message = decode_request(b"".join([header, *raw]), len(header))
+    assert [output.name for output in message.request.outputs or []] == ["y"]
+    for name in "ab":
+        assert message.tensors[name].dtype == array.dtype
+        np.testing.assert_array_equal(message.tensors[name], array)
+
+
+@settings(max_examples=50, deadline=None)
+@given(items=st.lists(st.text() | st.binary(), max_size=5))
+def test_texts_and_bytes_cross_the_hop(items):
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    body, length = encode_response({}, V2Request([], parameters={"binary_data_output": True}), {"t": array})
+    got = decode_response(body, length)["t"].tolist()
+    assert [item.encode() if isinstance(item, str) else item for item in got] == [
+        item.encode() if isinstance(item, str) else item for item in items
+    ]
+
+
+def test_bf16_is_held_as_fp32():
+    raw = to_raw(np.array([1.5, -2.0], dtype="<f4"), "BF16")
+    assert len(raw) == 4
+    assert from_raw(raw, "BF16", (2,), "x").tolist() == [1.5, -2.0]
+
+
+def test_datatypes_of_arrays():
+    assert datatype_of(np.array(["a"])) == "BYTES"
+    assert datatype_of(np.array([1], dtype=">i4")) == "INT32"
+    with pytest.raises(UnfitInput):
+        datatype_of(np.array([1j]))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\xff\xff\xff\xffabc", b"\x00\x00\x00\x00\x00"])
+def test_damaged_texts_are_refused(data):
+    with pytest.raises(UnfitInput, match="BYTES"):
+        from_raw(data, "BYTES", (1,), "t")
+
+
+@pytest.mark.parametrize(("length", "says"), [(10**9, "has"), (3, "JSON"), (-1, "has")])
+def test_a_header_length_that_disagrees_is_refused(length, says):
+    with pytest.raises(MalformedRequest, match=says):
+        decode_request(b'{"inputs": []}', length)
+
+
+def test_binary_data_nobody_claims_is_refused():
+    header, raw = encode_request({"a": np.ones(2)}, None)
+    with pytest.raises(MalformedRequest, match="account for 16"):
+        decode_request(b"".join([header, *raw, b"more"]), len(header))
