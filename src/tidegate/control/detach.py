@@ -33,7 +33,7 @@ def detach(options: Options, settings: Settings) -> int:
     lock.release()
     log_file = control_log(settings.data_dir)
     logged_before = log_file.stat().st_size if log_file.exists() else 0
-    argv = [sys.executable, "-m", "tidegate.control", *options.argv(settings.data_dir)]
+    argv = [sys.executable, "-m", "tidegate.control", *options.argv(settings.data_dir), "--quiet"]
     child, _ = spawn(argv, log_file)
     state = _wait_for_state(child, settings.data_dir)
     if state is None:

@@ -25,6 +25,7 @@ class Options:
     control_port: int
     gateways: int
     detach: bool
+    quiet: bool = False
 
     @property
     def gateway_url(self) -> str:
@@ -60,11 +61,10 @@ def parse(argv: list[str] | None) -> Options:
     parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="port of the API")
     parser.add_argument("--gateways", type=int, default=1, help="gateway processes")
     parser.add_argument("--detach", action="store_true", help="return once everything answers")
+    parser.add_argument("--quiet", action="store_true", help="do not print where everything is")
     given = parser.parse_args(argv)
-    grpc_port = given.port + 1 if given.grpc_port is None else given.grpc_port
-    options = Options(
-        given.data_dir, given.host, given.port, grpc_port, given.control_port, given.gateways, given.detach
-    )
+    values = {**vars(given), "grpc_port": given.port + 1 if given.grpc_port is None else given.grpc_port}
+    options = Options(**values)
     _check(options)
     return options
 

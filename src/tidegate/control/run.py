@@ -109,8 +109,9 @@ def _start(platform: Platform, options: Options, api_socket: socket.socket, sign
     if signals.stop.is_set():
         return
     state = ControlState(os.getpid(), options.control_url, options.gateway_url, now())
-    sys.stdout.write(banner(state, platform.container.token, data_dir, "this terminal"))
-    sys.stdout.flush()
+    if not options.quiet:  # a log file is no place for the login URL
+        sys.stdout.write(banner(state, platform.container.token, data_dir, "this terminal"))
+        sys.stdout.flush()
     write_state(data_dir, state)
 
 

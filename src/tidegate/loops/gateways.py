@@ -55,7 +55,8 @@ class GatewaySettings:
         """The command line of one gateway."""
         argv = [sys.executable, "-m", MODULE, "--data-dir", str(self.data_dir), "--id", gateway_id]
         argv += ["--host", self.host, "--port", str(self.port), "--grpc-port", str(self.grpc_port)]
-        return [*argv, "--control-url", self.control_url]
+        argv += ["--control-url", self.control_url]
+        return [*argv, "--reuse-port"] if self.count > 1 else argv
 
     def fingerprint(self, gateway_id: str) -> str:
         """Differs when a running gateway would not be the one that is wanted."""
