@@ -90,7 +90,7 @@ def _read_file(path: Path, filename: str, head: bytes, tail: bytes) -> Source:
     if head.lstrip().startswith(b"{"):
         return _read_json(path, filename, head, tail)
     if head.startswith(b"tree\n") and b"version=" in head[:200]:
-        return _whole(Source(path, filename, "lightgbm"), b"end of trees" in tail or _has_line(path, b"end of trees"))
+        return _whole(Source(path, filename, "lightgbm"), _lightgbm_is_whole(path))
     verdict = onnx_verdict(path)
     if verdict is not None:
         return _whole(Source(path, filename, "onnx"), verdict == "whole")
@@ -103,14 +103,16 @@ def _whole(source: Source, whole: bool) -> Source:
     if whole:
         return source
     raise NotAModel(
-        f"{source.filename!r} is a {source.format} model that ends in the middle: the file was cut off while it was "
-        "written or copied. Save or copy it again"
+        f"{source.filename!r} looks like a model ({source.format}) that ends in the middle: the file was cut off "
+        "while it was written or copied. Save or copy it again"
     )
 
 
-def _has_line(path: Path, line: bytes) -> bool:
+def _lightgbm_is_whole(path: Path) -> bool:
+    """Whether the sections that were begun were also ended."""
     with path.open("rb") as file:
-        return any(read.strip() == line for read in file)
+        lines = {line.strip() for line in file if line.startswith((b"end of", b"parameters:"))}
+    return b"end of trees" in lines and (b"parameters:" not in lines or b"end of parameters" in lines)
 
 
 def _read_zip(path: Path, filename: str) -> Source:

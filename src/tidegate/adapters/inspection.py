@@ -1,0 +1,177 @@
+"""Inspects a model in a process of its own, with a deadline. Called by jobs; never loads a model itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tidegate import clock
+from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, by_code
+
+STDERR_LINES_MAX = 40
+LINE_CHARS_MAX = 2000
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE|DATABASE_URL|DSN|AUTH", re.IGNORECASE)
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_READERS_WAIT_S = 2.0
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class ValidationRequest:
+    """Data to score the model on. `filename` is the file's own name; see `tidegate.runtimes.gate` for the metrics."""
+
+    path: Path
+    filename: str
+    target: str
+    metric: str | None = None
+    min_score: float | None = None
+
+
+@dataclass(frozen=True)
+class InspectionRequest:
+    """A package to inspect."""
+
+    package_dir: Path
+    allow_pickle: bool = False
+    validation: ValidationRequest | None = None
+
+
+def run_inspection(
+    request: InspectionRequest, *, timeout_s: float, scratch_dir: Path, on_progress: Progress | None = None
+) -> dict[str, Any]:
+    """Inspect a package in a subprocess that ends, with all it started, within `timeout_s` seconds.
+
+    Returns the result document (see `tidegate.runtimes.inspection`). Raises the error that the inspection reported,
+    `ModelTimedOut` at the deadline, or `ModelCrashed` when the process died. `scratch_dir` is the caller's to remove.
+    """
+    request_file, result_file = scratch_dir / "request.json", scratch_dir / "result.json"
+    request_file.write_text(json.dumps({**asdict(request), "timeout_s": timeout_s}, default=str), encoding="utf-8")
+    result_file.unlink(missing_ok=True)
+    watch = _Watch(on_progress or _silent)
+    process = _start(request_file, result_file, scratch_dir)
+    try:
+        exit_code = watch.until_end(process, timeout_s)
+    finally:
+        _kill_group(process)
+    watch.join()
+    if exit_code is None:
+        raise ModelTimedOut(
+            f"the model did not load and answer within {timeout_s:g} s (it was busy with: {watch.stage}): "
+            "give it more time, or find out what it waits for",
+            timeout_s=timeout_s,
+            stage=watch.stage,
+            log=watch.log(),
+        )
+    return _result(result_file, exit_code, watch)
+
+
+def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without anything that looks like a secret, and with few threads: the model's code reads it."""
+    kept = {name: value for name, value in env.items() if not _SECRET.search(name)}
+    return {**kept, **dict.fromkeys(_THREAD_LIMITS, "1"), "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+
+
+class _Watch:
+    """Reads what the process says, so that it never blocks on a full pipe, and keeps the last of it."""
+
+    def __init__(self, on_progress: Progress) -> None:
+        self._on_progress = on_progress
+        self._lines: deque[str] = deque(maxlen=STDERR_LINES_MAX)
+        self._threads: list[threading.Thread] = []
+        self.stage = "starting"
+
+    def until_end(self, process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+        """The exit code; None when the deadline came first."""
+        deadline_s = clock.monotonic() + timeout_s
+        for read, pipe in ((self._read_progress, process.stdout), (self._read_log, process.stderr)):
+            thread = threading.Thread(target=read, args=(pipe,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        try:
+            return process.wait(max(0.0, deadline_s - clock.monotonic()))
+        except subprocess.TimeoutExpired:
+            return None
+
+    def join(self) -> None:
+        """Let the readers finish; a stray child that holds a pipe open cannot keep us."""
+        for thread in self._threads:
+            thread.join(_READERS_WAIT_S)
+
+    def log(self) -> list[str]:
+        """The last lines of its standard error."""
+        return list(self._lines)
+
+    def _read_progress(self, pipe: IO[bytes]) -> None:
+        while line := pipe.readline(LINE_CHARS_MAX):
+            with suppress(ValueError, KeyError, TypeError):
+                said = json.loads(line)
+                self.stage = str(said["message"])
+                self._on_progress(float(said["progress"]), self.stage)
+
+    def _read_log(self, pipe: IO[bytes]) -> None:
+        while line := pipe.readline(LINE_CHARS_MAX):
+            self._lines.append(line.decode(errors="replace").rstrip())
+
+
+def _start(request_file: Path, result_file: Path, scratch_dir: Path) -> subprocess.Popen[bytes]:
+    # -P: the folder it starts in is no place to import from.
+    argv = [sys.executable, "-P", "-m", "tidegate.runtimes.inspect", str(request_file), str(result_file)]
+    return subprocess.Popen(
+        argv,
+        cwd=scratch_dir,
+        env=clean_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End the process and everything it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _result(result_file: Path, exit_code: int, watch: _Watch) -> dict[str, Any]:
+    try:
+        result = json.loads(result_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise _crash(exit_code, watch) from None
+    if result.get("ok"):
+        return dict(result)
+    error = result["error"]
+    raise by_code(error["code"])(error["error"], **error.get("details", {}))
+
+
+def _crash(exit_code: int, watch: _Watch) -> ModelLoadFailed:
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        how = f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    else:
+        how = f"ended itself with exit code {exit_code}"
+    last = " | ".join(line for line in watch.log()[-3:] if line)
+    said = f". Its last words: {last}" if last else ""
+    return ModelCrashed(
+        f"the process that loaded the model {how} while {watch.stage}{said}",
+        exit_code=exit_code,
+        stage=watch.stage,
+        log=watch.log(),
+    )
+
+
+def _silent(_progress: float, _message: str) -> None:
+    return

@@ -1,0 +1,116 @@
+"""What every loaded model looks like to its caller, and how a model's own refusals are told from its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from tidegate.errors import UnfitInput
+from tidegate.wire.signature import Scalar, Signature, TensorSpec
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Wanted = frozenset[str] | None
+Task = Literal["classifier", "regressor", "other"]
+Progress = Callable[[float, str], None]
+
+ERROR_TEXT_MAX = 600
+
+_V2_OF_KIND = {"b": "BOOL", "i": "INT", "u": "UINT", "f": "FP", "U": "BYTES", "S": "BYTES", "O": "BYTES", "T": "BYTES"}
+_NUMPY_OF_V2: dict[str, Any] = {
+    "BOOL": np.dtype(bool),
+    **{f"INT{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+    "BYTES": np.dtype(object),
+}
+
+
+class Runtime(Protocol):
+    """A loaded model. Called by one thread at a time; it never changes what the model answers."""
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+
+    def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
+        """Answers by output name, rows first; only those in `wanted` (None: all).
+
+        Raises `UnfitInput` for inputs that the model refuses; anything else is the model's own failure.
+        """
+
+
+class Model(Protocol):
+    """A runtime before its outputs are known: what an inspection works with."""
+
+    task: Task
+    classes: tuple[Scalar, ...] | None
+
+    def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
+        """As `Runtime.predict`."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what libraries raise for input they cannot take into `UnfitInput`, with their own words."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnfitInput(f"the model refused the input: {error_text(error)}") from error
+
+
+def error_text(error: BaseException) -> str:
+    """`Type: text` on one line, cut to a readable length; never a traceback."""
+    text = " ".join(str(error).split())
+    if len(text) > ERROR_TEXT_MAX:
+        text = text[:ERROR_TEXT_MAX] + " …"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def v2_datatype(dtype: np.dtype[Any]) -> str:
+    """The V2 name of a NumPy type (`FP64`, `INT32`, `BOOL`, `BYTES`, …)."""
+    name = _V2_OF_KIND.get(dtype.kind, "BYTES")
+    return name if name in ("BOOL", "BYTES") else f"{name}{dtype.itemsize * 8}"
+
+
+def numpy_dtype(datatype: str) -> np.dtype[Any]:
+    """The NumPy type of a V2 datatype; `object` for BYTES, whose elements are `str` inside a process."""
+    found: np.dtype[Any] = _NUMPY_OF_V2[datatype]
+    return found
+
+
+def output_spec(name: str, array: np.ndarray[Any, Any]) -> TensorSpec:
+    """How an answer looks, with any number of rows."""
+    return TensorSpec(name, v2_datatype(array.dtype), (-1, *array.shape[1:]))
+
+
+def as_tensor(value: Any) -> np.ndarray[Any, Any]:
+    """Whatever a model returned, as an array with rows first: strings become objects, data frames their values."""
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    array = np.asarray(value)
+    if array.dtype.kind in "UST":
+        return array.astype(object)
+    if array.dtype.kind == "O":
+        return _tidy_objects(array)
+    return array
+
+
+def _tidy_objects(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Objects that are all numbers as numbers (a data frame of mixed columns), else text."""
+    flat = array.ravel()
+    if all(isinstance(item, bool | np.bool_) for item in flat):
+        return array.astype(bool)
+    if all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in flat):
+        return np.array(flat.tolist()).reshape(array.shape)
+    texts = [item if isinstance(item, str) else "" if item is None else str(item) for item in flat]
+    tidy = np.empty(len(texts), dtype=object)
+    tidy[:] = texts
+    return tidy.reshape(array.shape)
+
+
+def scalars(values: Any) -> tuple[Scalar, ...]:
+    """Class labels as plain Python values."""
+    return tuple(np.asarray(values).tolist())

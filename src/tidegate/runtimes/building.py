@@ -1,0 +1,69 @@
+"""From the object a package holds to the model that answers named arrays: one class per kind of object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.errors import NotAModel
+from tidegate.packaging.mlmodel import Layout
+from tidegate.runtimes.base import Model, error_text
+from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.onnx_model import OnnxModel
+from tidegate.runtimes.pyfunc_model import PyfuncModel
+from tidegate.runtimes.sklearn_model import make_sklearn, serve_sklearn
+from tidegate.wire.signature import InputKind, Signature, TensorSpec
+
+
+def adopt(loaded: Any, layout: Layout) -> Any:
+    """What was loaded, in the class that drafts and models are made from; raises `NotAModel` for no model at all."""
+    if layout.format == "onnx":
+        return OnnxModel(loaded)
+    if is_booster(loaded):
+        return BoosterModel(loaded)
+    if isinstance(loaded, type) or not callable(getattr(loaded, "predict", None)):
+        kind = type(loaded)
+        what = (
+            f"the class {loaded.__name__}" if isinstance(loaded, type) else f"a {kind.__module__}.{kind.__qualname__}"
+        )
+        raise NotAModel(f"the file holds {what}, which has no 'predict', so it is no fitted model that can be served")
+    _check_fitted(loaded)
+    return loaded
+
+
+def _check_fitted(estimator: Any) -> None:
+    if not hasattr(estimator, "get_params"):
+        return
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as error:
+        raise NotAModel(f"the model was never fitted: {error_text(error)}") from error
+    except Exception:
+        # Another library's estimator, which scikit-learn's check does not understand: its first prediction tells.
+        return
+
+
+def is_booster(loaded: Any) -> bool:
+    """Whether this is a native booster rather than an estimator around one."""
+    module = type(loaded).__module__.partition(".")[0]
+    return type(loaded).__name__ == "Booster" and module in ("xgboost", "lightgbm")
+
+
+def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_probabilities: bool) -> Model:
+    """The model with these inputs."""
+    if isinstance(adopted, OnnxModel):
+        return adopted
+    if isinstance(adopted, BoosterModel):
+        return adopted.with_specs(specs)
+    if type(adopted).__name__ == "PyFuncModel":
+        return PyfuncModel(adopted, kind, specs)
+    return make_sklearn(adopted, kind, specs, has_probabilities)
+
+
+def rebuild(adopted: Any, signature: Signature) -> Model:
+    """The model as an earlier inspection settled it."""
+    if isinstance(adopted, OnnxModel | BoosterModel) or type(adopted).__name__ == "PyFuncModel":
+        return build(adopted, signature.kind, signature.inputs, has_probabilities=False)
+    return serve_sklearn(adopted, signature)

@@ -1,0 +1,85 @@
+"""`python -m tidegate.runtimes.inspect REQUEST.json RESULT.json`: one inspection in a process of its own.
+
+Progress goes to standard output as JSON lines; whatever the model prints goes to standard error. The job that started
+it keeps the deadline; an alarm ends the process if that job is gone by then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from tidegate.errors import Internal, ModelLoadFailed, TidegateError
+from tidegate.runtimes.base import Progress, error_text
+from tidegate.runtimes.inspection import InspectOptions, inspect_model
+from tidegate.runtimes.tables import Validation
+
+ALARM_GRACE_S = 5
+
+
+def main(argv: list[str]) -> int:
+    """Inspect and write the result; 0 when the result was written, also when the model was refused."""
+    if len(argv) != 2:
+        print("usage: python -m tidegate.runtimes.inspect REQUEST.json RESULT.json", file=sys.stderr)  # noqa: T201
+        return 2
+    request = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
+    if request.get("timeout_s"):
+        signal.alarm(math.ceil(request["timeout_s"]) + ALARM_GRACE_S)
+    with _progress_channel() as channel:
+        result = _guarded(request, _reporter(channel))
+    _write(Path(argv[1]), result)
+    return 0
+
+
+def _progress_channel() -> TextIO:
+    """The real standard output; what the model prints to it from now on lands in standard error."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return channel
+
+
+def _reporter(channel: TextIO) -> Progress:
+    def report(progress: float, message: str) -> None:
+        channel.write(json.dumps({"progress": progress, "message": message}) + "\n")
+        channel.flush()
+
+    return report
+
+
+def _guarded(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
+    try:
+        return {"ok": True, **_inspect(request, on_progress)}
+    except TidegateError as error:
+        return {"ok": False, "error": error.body()}
+    except SystemExit as error:
+        return {"ok": False, "error": ModelLoadFailed(f"the model's code ended the process (exit {error.code})").body()}
+    except MemoryError:
+        return {"ok": False, "error": ModelLoadFailed("the machine's memory does not suffice for this model").body()}
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        return {"ok": False, "error": Internal(f"the inspection itself failed: {error_text(error)}").body()}
+
+
+def _inspect(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
+    asked = request.get("validation")
+    validation = Validation(**{**asked, "path": Path(asked["path"])}) if asked else None
+    options = InspectOptions(bool(request.get("allow_pickle")), validation)
+    return inspect_model(Path(request["package_dir"]), options, on_progress).body()
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    """Whole or not at all: a process that dies while it writes leaves no result."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result), encoding="utf-8")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

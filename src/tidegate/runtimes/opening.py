@@ -1,0 +1,79 @@
+"""Opens models for serving: a registered version by its manifest, or a bare file or folder. Called by the replica."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from tidegate.packaging import read_source, wrap
+from tidegate.packaging.mlmodel import read_layout
+from tidegate.runtimes.base import Arrays, Model, Runtime, Wanted, numpy_dtype
+from tidegate.runtimes.building import adopt, rebuild
+from tidegate.runtimes.inputs import row_count
+from tidegate.runtimes.inspection import InspectOptions, inspect_model
+from tidegate.runtimes.loading import load_object
+from tidegate.wire.manifest import Framework, Manifest
+from tidegate.wire.signature import Signature
+
+
+class Served:
+    """A model with its settled signature. Answers requests of no rows itself: most models refuse them."""
+
+    def __init__(self, model: Model, signature: Signature) -> None:
+        self._model = model
+        self._signature = signature
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        return self._signature
+
+    def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
+        """See `Runtime.predict`."""
+        if row_count(inputs) == 0:
+            return self._nothing(wanted)
+        return self._model.predict(inputs, wanted)
+
+    def _nothing(self, wanted: Wanted) -> Arrays:
+        return {
+            spec.name: np.empty((0, *[max(side, 0) for side in spec.shape[1:]]), dtype=numpy_dtype(spec.datatype))
+            for spec in self._signature.outputs
+            if wanted is None or spec.name in wanted
+        }
+
+
+def load(manifest: Manifest, package_dir: Path) -> Runtime:
+    """The version's model, ready to answer.
+
+    Raises `PickleNotGranted`, `MissingLibrary`, `MissingCode`, `NotAModel` or `ModelLoadFailed`.
+    """
+    layout = read_layout(package_dir)
+    adopted = adopt(load_object(layout, manifest.pickle_granted), layout)
+    return Served(rebuild(adopted, manifest.signature), manifest.signature)
+
+
+def open_model(
+    path: Path, name: str, *, into: Path, allow_pickle: bool = False, code_dir: Path | None = None
+) -> tuple[Manifest, Runtime]:
+    """A bare model file or MLflow folder, packaged in the empty folder `into`, inspected, ready to answer as version 1.
+
+    The model is loaded once. Raises what `read_source`, `wrap` and `inspect_model` raise.
+    """
+    package = wrap(read_source(path), into, code_dir=code_dir, allow_pickle=allow_pickle)
+    found = inspect_model(package.dir, InspectOptions(allow_pickle))
+    manifest = Manifest(
+        name=name,
+        version="1",
+        digest=package.digest,
+        package_dir=str(package.dir.resolve()),
+        framework=cast(Framework, found.framework),
+        signature=found.signature,
+        example=found.example,
+        batchable=found.batchable,
+        pickle_granted=allow_pickle,
+        python=found.python,
+        library_versions=found.library_versions,
+    )
+    return manifest, Served(found.model, found.signature)

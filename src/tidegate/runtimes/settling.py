@@ -1,0 +1,154 @@
+"""Settles what a model takes and gives: tries drafts and rows until the model answers one. Called by `inspection`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tidegate.errors import ModelLoadFailed, TidegateError, UnfitInput, ValidationDataUnusable
+from tidegate.packaging.mlmodel import Layout
+from tidegate.runtimes.base import Arrays, Model, error_text, output_spec
+from tidegate.runtimes.building import build
+from tidegate.runtimes.inputs import row_count, rows_to_inputs
+from tidegate.runtimes.onnx_model import OnnxModel
+from tidegate.runtimes.signature import Draft, drafts_of, drafts_of_table, with_table_types
+from tidegate.runtimes.sklearn_model import can_give_probabilities
+from tidegate.runtimes.tables import Validation, features_of, frame_inputs, read_table
+from tidegate.runtimes.trial import (
+    TRIAL_ROWS,
+    example_of,
+    guessed_rows,
+    is_batchable,
+    mlflow_example,
+    nullable_specs,
+    rows_of,
+)
+from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature
+
+
+@dataclass
+class Settled:
+    """A model that has answered: `inputs` is that row, `table` the validation data as the model takes it."""
+
+    model: Model
+    draft: Draft
+    inputs: Arrays
+    answers: Arrays
+    table: Arrays | None = None
+    target: Any = None
+
+    def trial_rows(self) -> Arrays:
+        """Varied rows for comparing a batch with its rows."""
+        if self.table is not None and row_count(self.table) >= 2:
+            rows = row_count(self.table)
+            return rows_of(self.table, [int(row) for row in np.linspace(0, rows - 1, min(rows, TRIAL_ROWS))])
+        return _inputs_of(guessed_rows(self.draft, TRIAL_ROWS), self.draft)
+
+    def signature(self) -> Signature:
+        """The settled signature, with missing values tried."""
+        specs = nullable_specs(self.model, self.draft, self.inputs)
+        outputs = tuple(output_spec(name, array) for name, array in self.answers.items())
+        has_scores = isinstance(self.model, OnnxModel) or PROBABILITIES in self.answers
+        return Signature(self.draft.kind, specs, outputs, self.model.classes if has_scores else None)
+
+    def example(self) -> Any:
+        """The row that was answered, as plain JSON takes it."""
+        return example_of(self.inputs, self.draft)
+
+    def batchable(self) -> bool:
+        """Whether a batch is answered as its rows are."""
+        return is_batchable(self.model, self.trial_rows())
+
+
+def settle(adopted: Any, layout: Layout, validation: Validation | None, notes: list[str]) -> Settled:
+    """Find inputs that the model answers. Raises `ValidationDataUnusable` or `ModelLoadFailed` when it answers none."""
+    drafts = drafts_of(adopted, layout)
+    frame = None
+    if validation is not None:
+        frame = read_table(validation, {name for draft in drafts for name in draft.text_columns})
+        drafts = [with_table_types(draft, frame) for draft in drafts] or drafts_of_table(frame, validation.target)
+    if not drafts:
+        raise ModelLoadFailed(
+            "the model does not say which columns it takes, so no row can be made to try it: give a file with some "
+            "rows as --validation-data FILE --target COLUMN, or save it with an MLflow signature"
+        )
+    problems: list[Exception] = []
+    for draft in drafts:
+        settled = _try_draft(adopted, layout, draft, (frame, validation, notes), problems)
+        if settled is not None:
+            return settled
+    raise _nothing_worked(problems, validation)
+
+
+def _try_draft(
+    adopted: Any,
+    layout: Layout,
+    draft: Draft,
+    data: tuple[Any, Validation | None, list[str]],
+    problems: list[Exception],
+) -> Settled | None:
+    frame, validation, notes = data
+    table = target = None
+    if validation is not None:
+        try:
+            table = frame_inputs(features_of(frame, draft, validation, notes), draft, validation.filename)
+        except ValidationDataUnusable as error:
+            problems.append(error)
+            return None
+        target = frame[validation.target]
+    for inputs in _candidates(draft, layout, table):
+        for probabilities in (True, False) if can_give_probabilities(adopted) else (False,):
+            try:
+                model = build(adopted, draft.kind, draft.specs, probabilities)
+                answers = model.predict(inputs, None)
+            except Exception as error:
+                problems.append(error)
+                continue
+            if _is_odd(answers, model):
+                continue
+            if isinstance(model, OnnxModel):
+                model.learn_classes(answers)
+            return Settled(model, draft, inputs, answers, table, target)
+    return None
+
+
+def _is_odd(answers: Arrays, model: Model) -> bool:
+    """Probabilities that are not one row of one number per class (several outputs, several labels): left out."""
+    found = answers.get(PROBABILITIES)
+    if found is None:
+        return False
+    return found.ndim != 2 or answers[PREDICTION].ndim != 1 or found.shape[1] != len(model.classes or ())
+
+
+def _candidates(draft: Draft, layout: Layout, table: Arrays | None) -> Iterator[Arrays]:
+    """Rows to try, the most real first."""
+    if table is not None:
+        rows = row_count(table)
+        yield from (rows_of(table, [row]) for row in range(min(rows, 3)))
+        return
+    for row in (*mlflow_example(layout)[:3], *guessed_rows(draft, 4)):
+        try:
+            yield _inputs_of([row], draft)
+        except (KeyError, ValueError, TypeError, IndexError):
+            continue
+
+
+def _inputs_of(rows: list[Any], draft: Draft) -> Arrays:
+    return rows_to_inputs(rows, Signature(draft.kind, draft.specs, ()))
+
+
+def _nothing_worked(problems: list[Exception], validation: Validation | None) -> TidegateError:
+    for problem in problems:
+        if isinstance(problem, ValidationDataUnusable):
+            return problem
+    first = problems[0] if problems else ValueError("no row could be made")
+    said = first.message if isinstance(first, TidegateError) else error_text(first)
+    if validation is not None and isinstance(first, UnfitInput):
+        return ValidationDataUnusable(f"the first row of {validation.filename!r} does not fit the model: {said}")
+    hint = (
+        "" if validation else ". If this row is unlike real ones, give some as --validation-data FILE --target COLUMN"
+    )
+    return ModelLoadFailed(f"the model loads, but does not answer a row made from its signature: {said}{hint}")
