@@ -19,7 +19,7 @@ from tidegate.settings import Settings
 
 CONTROL = "tidegate.control"
 NAMES = {"tidegate.gateway": "gateway", "tidegate.server": "replica", "tidegate.runtimes.inspect": "job process"}
-ORDER = (CONTROL, "tidegate.gateway", "tidegate.server")
+ORDER = (CONTROL, *NAMES)
 POLL_S, KILL_S = 0.05, 5.0
 GRACE_S = 10.0
 """What gateways and replicas get when no control plane ends them."""
@@ -43,19 +43,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def stop_platform(data_dir: Path, timeout_s: float, say: Say) -> int:
     """End control plane, gateways, replicas and jobs, in this order, and say what was ended."""
-    before = processes_of(data_dir)
+    before = _running(data_dir)
     for module in ORDER:
         grace_s = timeout_s if module == CONTROL else min(GRACE_S, timeout_s)
-        _end([found.ref for found in processes_of(data_dir) if found.module == module], grace_s)
-    _end([found.ref for found in processes_of(data_dir)], 0.0)
+        _end([found.ref for found in _running(data_dir) if found.module == module], grace_s)
     (data_dir / "control.json").unlink(missing_ok=True)
-    left = processes_of(data_dir)
+    left = _running(data_dir)
     for found in left:
         sys.stderr.write(f"error: process {found.ref.pid} ({found.module}) could not be ended\n")
     if left:
         return 1
     say(f"stopped {_counted(before)}; the data stays in {data_dir}" if before else f"nothing is running on {data_dir}")
     return 0
+
+
+def _running(data_dir: Path) -> list[Found]:
+    """The platform's processes; a `tidegate down` (this one) is none of them."""
+    return [found for found in processes_of(data_dir) if found.module in ORDER]
 
 
 def _end(refs: list[ProcessRef], grace_s: float) -> None:
