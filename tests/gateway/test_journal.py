@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.gateway_bed import Bed, Load, stop_hard
+from support.gateway_replica import SIGNATURE
+from support.wait import until
+from tidegate.dataplane.batcher import Batcher
+from tidegate.dataplane.call import Batch, Call, Outputs
+from tidegate.dataplane.destination import Destination, Identity
+from tidegate.gateway.journal import Circuit, Journal
+from tidegate.gateway.segments import Segments
+from tidegate.wire.journal import BatchRecord, read_records
+
+WAIT_S_MAX = 0.05
+
+
+class Nobody:
+    """A sink and an observer that need to hear nothing."""
+
+    def answer(self, call: Call, outputs: Outputs, first_row: int) -> None: ...
+
+    def fail(self, call: Call, error: Any) -> None: ...
+
+
+def destination() -> Destination:
+    identity = Identity("sums", "sums", "7", "treatment")
+    return Destination(identity, SIGNATURE, [1, 2, 3], Batcher.__new__(Batcher))
+
+
+def batch_of(*ids: str, rows: int = 1) -> tuple[Batch, Outputs]:
+    where = destination()
+    calls = []
+    for request_id in ids:
+        call = Call(Nobody(), where, request_id, rows)
+        call.packed = [[1.0, 2.0, 3.0]] * rows
+        call.started_s = 100.0
+        call.deadline_s = 130.0
+        calls.append(call)
+    batch = Batch(where, calls, rows * len(ids))
+    return batch, Outputs({"prediction": np.full(batch.rows, 6.0)})
+
+
+class Folder:
+    """A journal folder, and journals that write there with a clock that stands still between writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now_s = 101.0
+
+    def open(self, total_bytes_max: int = 1 << 30, writer: str = "gateway-0") -> Journal:
+        segments = Segments(self.path, writer, total_bytes_max)
+        return Journal(segments, WAIT_S_MAX, monotonic=lambda: self.now_s, wall=lambda: self.now_s + 1_000_000)
+
+    def files(self) -> list[Path]:
+        return sorted(self.path.glob("*.tgj"))
+
+    def records(self) -> list[BatchRecord]:
+        found = []
+        for path in self.files():
+            with path.open("rb") as stream:
+                found += list(read_records(stream))
+        return found
+
+    def ids(self) -> list[str]:
+        return [request.id for record in self.records() for request in record.requests]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "journal")
+
+
+def test_a_record_says_who_asked_what_went_in_and_what_came_out(folder: Folder) -> None:
+    batch, outputs = batch_of("a", "b", rows=2)
+    batch.calls[0].unit = "user-1"
+    batch.calls[1].pinned = True
+    folder.open().write(batch, outputs, 101.5)
+    (record,) = folder.records()
+    assert (record.endpoint, record.version) == ("sums", "7")
+    first, second = record.requests
+    assert (first.id, first.unit, first.variant, first.pinned, first.rows, first.code) == (
+        "a", "user-1", "treatment", False, 2, 200,
+    )  # fmt: skip
+    assert (first.at_s, first.duration_s) == (1_000_100.0 - 0.5, 1.5)
+    assert (second.id, second.unit, second.pinned) == ("b", None, True)
+    datatype, shape, raw = record.inputs["input"]
+    assert (datatype, shape) == ("FP64", (4, 3))
+    assert np.frombuffer(raw).reshape(shape).tolist() == [[1.0, 2.0, 3.0]] * 4
+    assert np.frombuffer(record.outputs["prediction"][2]).tolist() == [6.0] * 4
+
+
+def test_text_is_recorded_as_a_list(folder: Folder) -> None:
+    batch, _ = batch_of("a")
+    labels = np.array(["high"], dtype=object)
+    folder.open().write(batch, Outputs({"prediction": labels}), 101.0)
+    assert folder.records()[0].outputs["prediction"] == ("BYTES", (1,), ["high"])
+
+
+def test_calls_nobody_waits_for_are_in_the_record_with_their_rows(folder: Folder) -> None:
+    batch, outputs = batch_of("gone", "late", "fine")
+    batch.calls[0].done = batch.calls[1].done = True
+    batch.calls[1].deadline_s = 100.5
+    folder.open().write(batch, outputs, 101.0)
+    assert [(one.id, one.code) for one in folder.records()[0].requests] == [("gone", 499), ("late", 504), ("fine", 200)]
+
+
+def test_a_restart_begins_a_new_segment(folder: Folder) -> None:
+    for request_id in ("a", "b"):
+        journal = folder.open()
+        journal.write(*batch_of(request_id), 101.0)
+        journal.close()
+    folder.open()  # writes nothing, so makes no file
+    assert [path.name for path in folder.files()] == ["gateway-0-0000000001.tgj", "gateway-0-0000000002.tgj"]
+    assert folder.ids() == ["a", "b"]
+
+
+def test_files_are_private(folder: Folder) -> None:
+    folder.open().write(*batch_of("a"), 101.0)
+    assert folder.files()[0].stat().st_mode & 0o077 == 0
+
+
+def test_the_oldest_are_dropped_past_the_bound_and_every_record_of_them_is_counted(folder: Folder) -> None:
+    total = 1 << 20
+    earlier = folder.open(total)
+    for number in range(100):
+        earlier.write(*batch_of(f"old-{number}", rows=64), 101.0)
+    earlier.close()
+    journal = folder.open(total)
+    for number in range(1500):
+        journal.write(*batch_of(f"new-{number}", rows=64), 101.0)
+    assert journal.counts.written == 1500
+    until(lambda: len(folder.records()) + journal.counts.dropped.get("rotated", 0) == 1600, what="the count")
+    assert total // 2 < sum(path.stat().st_size for path in folder.files()) <= total
+    assert folder.ids() == [f"new-{number}" for number in range(1500)][-len(folder.ids()) :]
+
+
+def test_other_writers_files_are_left_alone(folder: Folder) -> None:
+    other = folder.open(1 << 20, writer="gateway-1")
+    other.write(*batch_of("theirs"), 101.0)
+    other.close()
+    journal = folder.open(256 << 10)
+    for number in range(400):
+        journal.write(*batch_of(f"ours-{number}", rows=64), 101.0)
+    until(lambda: journal.counts.dropped.get("rotated", 0) > 0, what="a rotation")
+    assert "theirs" in folder.ids()
+
+
+def test_a_record_larger_than_the_bound_is_dropped_and_counted(folder: Folder) -> None:
+    journal = folder.open(64 << 10)
+    journal.write(*batch_of("huge", rows=10_000), 101.0)
+    journal.write(*batch_of("small"), 101.0)
+    assert journal.counts.dropped["too_large"] == 1
+    assert folder.ids() == ["small"]
+
+
+Writev = Callable[[int, Any], int]
+
+
+@pytest.fixture
+def writev(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Writev]]:
+    """The last function in this list stands in for `os.writev`."""
+    stack: list[Writev] = [os.writev]
+
+    def top(fd: int, parts: Any) -> int:
+        return stack[-1](fd, parts)
+
+    monkeypatch.setattr(os, "writev", top)
+    yield stack
+    monkeypatch.undo()
+
+
+def test_a_full_disk_drops_counts_and_is_tried_again(folder: Folder, writev: list[Writev]) -> None:
+    real = writev[0]
+    room = [300]
+
+    def until_full(fd: int, parts: Any) -> int:
+        data = b"".join(parts)
+        written = min(len(data), room[0])
+        if not written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= written
+        return real(fd, [data[:written]])
+
+    journal = folder.open()
+    writev.append(until_full)
+    for number in range(5):
+        journal.write(*batch_of(f"a{number}"), folder.now_s)
+    before = folder.ids()
+    assert before  # some fit
+    assert len(before) + journal.counts.dropped["disk_full"] == 5
+    writev.pop()
+    journal.write(*batch_of("too-soon"), folder.now_s)
+    folder.now_s += 1.1
+    journal.write(*batch_of("after"), folder.now_s)
+    assert folder.ids() == [*before, "after"]  # what was written in part was taken back
+    assert journal.counts.written == len(before) + 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tiny file system needs root")
+def test_a_really_full_disk(tmp_path: Path) -> None:
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    made = subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)], capture_output=True, check=False
+    )
+    if made.returncode != 0:
+        pytest.skip(f"this sandbox allows no mounts: {made.stderr.decode().strip()}")
+    try:
+        folder = Folder(mount / "journal")
+        journal = folder.open()
+        (mount / "ballast").write_bytes(b"x" * 30_000)
+        for number in range(300):
+            journal.write(*batch_of(f"a{number}"), folder.now_s)
+        full = len(folder.ids())
+        assert 0 < full < 300
+        assert journal.counts.dropped["disk_full"] == 300 - full
+        (mount / "ballast").unlink()
+        folder.now_s += 1.1
+        journal.write(*batch_of("after"), folder.now_s)
+        assert folder.ids()[-1] == "after"
+        assert len(folder.ids()) == full + 1
+        journal.close()
+    finally:
+        subprocess.run(["/bin/umount", str(mount)], check=True)
+
+
+def test_a_stalled_disk_is_waited_for_once(folder: Folder, writev: list[Writev]) -> None:
+    real = writev[0]
+    waits = []
+
+    def slow(fd: int, parts: Any) -> int:
+        waits.append(fd)
+        folder.now_s += 2 * WAIT_S_MAX
+        return real(fd, parts)
+
+    journal = folder.open()
+    writev.append(slow)
+    for number in range(50):
+        journal.write(*batch_of(f"a{number}"), folder.now_s)
+    assert len(waits) == 1
+    assert journal.counts.written == 1
+    assert journal.counts.dropped["stalled"] == 49
+    writev.pop()
+
+    def written_again() -> bool:
+        folder.now_s += 0.5
+        journal.write(*batch_of("after"), folder.now_s)
+        return "after" in folder.ids()
+
+    until(written_again, what="a record after the stall")
+
+
+def test_a_disk_that_goes_on_stalling_is_tried_ever_more_rarely() -> None:
+    circuit = Circuit(WAIT_S_MAX)
+    now_s, stalls = 0.0, 0
+    while now_s < 120.0:
+        if not circuit.is_open(now_s) and circuit.measured(0.2, now_s):
+            stalls += 1
+        now_s += 0.01
+    assert 5 <= stalls <= 8
+
+
+def test_it_stays_open_while_the_sync_has_not_come_back() -> None:
+    circuit = Circuit(WAIT_S_MAX)
+    circuit.measured(0.2, 0.0)
+    circuit.syncing = True
+    assert circuit.is_open(1000.0)
+    circuit.syncing = False
+    assert not circuit.is_open(1000.0)
+
+
+def test_every_answered_request_is_in_the_journal_after_kill_9(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    with Load(gateway) as load:
+        load.wait_for(500)
+        stop_hard(gateway.process)
+    journal = Folder(bed.data_dir / "journal")
+    assert len(load.ids) > 500
+    assert load.ids <= set(journal.ids())
+
+
+def test_a_gateway_with_a_full_disk_answers_on_and_counts(bed: Bed) -> None:
+    bed.replica("1")
+    (bed.data_dir / "journal").write_text("a file where the folder should be: nothing can be written")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    for _ in range(10):
+        assert gateway.ask([1, 2, 3]).status == 200
+    text = gateway.request("GET", "/metrics").body.decode()
+    assert "tidegate_journal_records_dropped_total 10.0" in text
+    assert bed.log().count("the journal cannot be written") == 1
+
+
+def test_the_journal_can_be_turned_off(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway(TIDEGATE_JOURNAL_BYTES_MAX="0")
+    bed.publish({"1": 100})
+    assert gateway.ask([1, 2, 3]).status == 200
+    assert not (bed.data_dir / "journal").exists()
+
+
+def test_the_journal_is_written_before_the_answer_leaves(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    for number in range(20):
+        reply = gateway.ask([number, 0, 0])
+        assert reply.json["id"] in Folder(bed.data_dir / "journal").ids()

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import re
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from http.client import HTTPException
+
+import httpx
+import pytest
+
+from support.gateway_bed import Bed, Gateway, stop_hard
+from support.platform import clean_env
+from support.wait import until
+
+
+def run_gateway(bed: Bed, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "tidegate.gateway", "--data-dir", str(bed.data_dir), *options]
+    return subprocess.run(argv, env=clean_env(**env), capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_port_in_use_is_one_clear_line_and_exit_code_1(bed: Bed) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for more in ([], ["--reuse-port"]):
+            ran = run_gateway(bed, "--port", str(port), *more)
+            assert ran.returncode == 1
+            assert len(ran.stderr.splitlines()) == 1
+            assert str(port) in ran.stderr
+            assert "in use" in ran.stderr
+
+
+def test_off_loopback_without_a_key_it_refuses_to_start(bed: Bed, free_port: int) -> None:
+    ran = run_gateway(bed, "--host", "0.0.0.0", "--port", str(free_port))
+    assert ran.returncode == 2
+    assert "TIDEGATE_API_KEY" in ran.stderr
+
+
+def test_off_loopback_predictions_need_the_key(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway("--host", "0.0.0.0", TIDEGATE_API_KEY="sesame")
+    bed.publish({"1": 100})
+    assert gateway.ask([1, 2, 3]).status == 401
+    assert gateway.ask([1, 2, 3], headers={"Authorization": "Bearer wrong"}).status == 401
+    assert gateway.ask([1, 2, 3], headers={"Authorization": "Bearer sesame"}).status == 200
+    assert gateway.request("GET", "/metrics").status == 401
+    assert gateway.request("GET", "/health").status == 200
+
+
+def test_sigterm_answers_what_is_in_flight_and_ends_with_0(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    statuses: list[int] = []
+    asking = threading.Thread(target=lambda: statuses.append(gateway.ask([111, 1.0, 0]).status))
+    asking.start()
+    busy = b'model_requests_in_progress{endpoint="sums"} 1.0'
+    until(lambda: busy in gateway.request("GET", "/metrics").body, what="the slow request")
+    gateway.process.terminate()
+    asking.join(10)
+    assert statuses == [200]
+    assert gateway.process.wait(10) == 0
+    assert not (bed.run_dir / "gateway-0.sock").exists()
+
+
+def test_sigterm_does_not_wait_for_ever(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway(TIDEGATE_DRAIN_S="1")
+    bed.publish({"1": 100})
+
+    def ask_in_vain() -> None:
+        with pytest.raises((OSError, HTTPException)):
+            gateway.ask([111, 6.0, 0])
+
+    asking = threading.Thread(target=ask_in_vain)
+    asking.start()
+    busy = b'model_requests_in_progress{endpoint="sums"} 1.0'
+    until(lambda: busy in gateway.request("GET", "/metrics").body, what="the slow request")
+    began_s = time.monotonic()
+    gateway.process.terminate()
+    assert gateway.process.wait(10) == 0
+    assert time.monotonic() - began_s < 5
+    asking.join(10)
+
+
+def counted(gateway: Gateway, name: str) -> float:
+    text = gateway.request("GET", "/metrics").body.decode()
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+def test_metrics_on_any_gateway_are_the_sum_over_all(bed: Bed, free_port: int) -> None:
+    bed.replica("1")
+    pair = [bed.gateway("--reuse-port", id=f"gateway-{n}", port=free_port) for n in range(2)]
+    bed.publish({"1": 100})
+    for _ in range(60):  # the kernel spreads connections over the two
+        assert pair[0].ask([1, 2, 3]).status == 200
+    # Each scrape is a new connection, so it lands on either.
+    assert {counted(pair[0], "model_requests_total") for _ in range(20)} == {60.0}
+    assert counted(pair[0], "model_predictions_total") == 60.0
+    assert counted(pair[0], "model_request_duration_seconds_count") == 60.0
+    assert counted(pair[0], "tidegate_journal_records_written_total") == 60.0
+    files = list((bed.data_dir / "journal").glob("*.tgj"))
+    assert {path.name.partition("-0000")[0] for path in files} == {"gateway-0", "gateway-1"}  # both took part
+
+
+def test_a_sibling_that_died_keeps_its_counts(bed: Bed, free_port: int) -> None:
+    bed.replica("1")
+    pair = [bed.gateway("--reuse-port", id=f"gateway-{n}", port=free_port) for n in range(2)]
+    bed.publish({"1": 100})
+    for _ in range(40):
+        pair[0].ask([1, 2, 3])
+    assert {counted(pair[0], "model_requests_total") for _ in range(20)} == {40.0}
+    stop_hard(pair[1].process)
+    assert counted(pair[0], "model_requests_total") == 40.0
+
+
+def test_the_private_socket_is_private(bed: Bed) -> None:
+    bed.gateway()
+    assert stat.S_IMODE((bed.run_dir / "gateway-0.sock").stat().st_mode) == 0o600
+
+
+def test_the_metrics_name_requests_by_version_and_code(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    with httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}") as client:
+        assert client.post("/predict/sums", json={"features": [1, 2, 3]}).status_code == 200
+        assert client.post("/predict/sums", json={"features": [1, 2]}).status_code == 422
+        text = client.get("/metrics").text
+    assert 'model_requests_total{code="200",endpoint="sums",variant="1",version="1"} 1.0' in text
+    assert 'code="422",endpoint="sums"' in text

@@ -1,0 +1,265 @@
+"""One target against servers that behave as they should not: real sockets, a server that says what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.gateway_replica import SIGNATURE
+from tidegate import clock
+from tidegate.dataplane.batcher import Batcher
+from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs, TargetLost
+from tidegate.dataplane.destination import Destination, Identity
+from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
+from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
+
+Answers = Callable[[int, str, bytes], bytes | None]
+"""(number of the request on this server, its path, its body) to raw bytes; None: close without an answer."""
+
+READY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+def answer(status: int, body: bytes, *headers: str) -> bytes:
+    head = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", *headers]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def outputs_of(values: list[float], **more: Any) -> bytes:
+    raw = np.array(values).tobytes()
+    tensor = {"name": "prediction", "shape": [len(values)], "datatype": "FP64"}
+    header = json.dumps({"outputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}, **more}]}).encode()
+    return answer(200, header + raw, f"Inference-Header-Content-Length: {len(header)}")
+
+
+class Server:
+    """Answers readiness, and hands inference requests to `answers`. `connections` counts them."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"tcp:127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                path = head.split()[1].decode()
+                if path == "/v2/health/ready":
+                    writer.write(READY)
+                    continue
+                length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-l"))
+                body = await reader.readexactly(length)
+                self.requests.append(body)
+                reply = self.answers(len(self.requests), path, body)
+                if reply is None:
+                    return
+                writer.write(reply)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+class Sink:
+    def answer(self, call: Call, outputs: Outputs, first_row: int) -> None: ...
+
+    def fail(self, call: Call, error: TidegateError) -> None: ...
+
+
+def a_batch(rows: int = 2) -> Batch:
+    where = Destination(Identity("sums", "sums", "1", "1"), SIGNATURE, [1, 2, 3], Batcher.__new__(Batcher))
+    call = Call(Sink(), where, "id", rows)
+    call.packed = [[1.0, 2.0, 3.0]] * rows
+    batch = Batch(where, [call], rows)
+    batch.sent_s = clock.monotonic()
+    return batch
+
+
+class Tried:
+    """A target and what became of the batches sent to it."""
+
+    def __init__(self, address: str, answer_timeout_s: float) -> None:
+        self.ups = self.downs = 0
+        where = UpstreamAddress("r-1", address, "sums")
+        loop = asyncio.get_running_loop()
+        self.target = UpstreamTarget(
+            where, UpstreamHooks(self._up, self._down), loop, answer_timeout_s, clock.monotonic
+        )
+
+    def _up(self, _: UpstreamTarget) -> None:
+        self.ups += 1
+
+    def _down(self, _: UpstreamTarget) -> None:
+        self.downs += 1
+
+    async def until(self, look: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not look():
+                await asyncio.sleep(0.005)
+
+    async def send(self, batch: Batch) -> Outputs | TidegateError:
+        heard: asyncio.Future[Outputs | TidegateError] = asyncio.get_running_loop().create_future()
+        self.target.send(batch, lambda target, sent, result: heard.set_result(result))
+        async with asyncio.timeout(5):
+            return await heard
+
+
+def run(answers: Answers, story: Callable[[Tried, Server], Awaitable[None]], *, answer_timeout_s: float = 5.0) -> None:
+    async def main() -> None:
+        server = Server(answers)
+        tried = Tried(await server.start(), answer_timeout_s)
+        tried.target.start()
+        await tried.until(lambda: tried.target.up)
+        try:
+            await story(tried, server)
+        finally:
+            tried.target.retire()
+            server.close()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+def test_a_batch_goes_out_as_binary_v2_and_its_outputs_come_back() -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        result = await tried.send(a_batch())
+        assert isinstance(result, Outputs)
+        assert result.tensors["prediction"].tolist() == [6.0, 6.0]
+        header, raw = server.requests[0][:-48], server.requests[0][-48:]
+        assert json.loads(header) == {
+            "inputs": [{"name": "input", "shape": [2, 3], "datatype": "FP64", "parameters": {"binary_data_size": 48}}],
+            "parameters": {"binary_data_output": True},
+        }
+        assert np.frombuffer(raw).tolist() == [1.0, 2.0, 3.0] * 2
+
+    run(lambda n, path, body: outputs_of([6.0, 6.0]), story)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "says"),
+    [
+        (answer(422, b'{"error":"too hot","code":"unfit_input"}'), UnfitInput, "too hot"),
+        (answer(400, b'{"error":"foreign"}'), UnfitInput, "foreign"),
+        (answer(500, b'{"error":"it broke","code":"model_failed"}'), ModelFailed, "it broke"),
+        (answer(429, b'{"error":"busy"}', "Retry-After: 3"), Overloaded, "busy"),
+        (answer(503, b"plain text"), NoReadyReplica, "try again"),
+        (answer(404, b'{"error":"no such model"}'), Internal, "404: no such model"),
+        (answer(200, b"this is no JSON"), ModelFailed, "cannot be read"),
+        (answer(200, b'{"outputs":[]}'), ModelFailed, "no outputs"),
+        (outputs_of([1.0]), ModelFailed, "2 rows"),
+        (outputs_of([1.0, 2.0], shape=[7]), ModelFailed, "cannot be read"),
+        (outputs_of([1.0, 2.0], datatype="FP31"), ModelFailed, "cannot be read"),
+    ],
+)
+def test_every_other_answer_becomes_an_error_that_says_what_happened(
+    reply: bytes, kind: type[TidegateError], says: str
+) -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        result = await tried.send(a_batch())
+        assert type(result) is kind
+        assert says in result.message
+        assert (result.retry_after_s == 3.0) == (kind is Overloaded)
+        assert tried.downs == 0  # the replica lives: it is only this batch that failed
+
+    run(lambda n, path, body: reply, story)
+
+
+def test_a_chunked_answer_in_many_pieces() -> None:
+    header = json.dumps({"outputs": [{"name": "prediction", "shape": [2], "datatype": "FP64", "data": [1, 2]}]})
+    chunks = "".join(f"{len(part):x}\r\n{part}\r\n" for part in (header[:9], header[9:])) + "0\r\n\r\n"
+    reply = ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks).encode()
+
+    async def story(tried: Tried, server: Server) -> None:
+        for _ in range(3):
+            result = await tried.send(a_batch())
+            assert isinstance(result, Outputs)
+            assert result.tensors["prediction"].tolist() == [1.0, 2.0]
+        assert server.connections == 1
+
+    run(lambda n, path, body: reply, story)
+
+
+def test_a_connection_closed_without_an_answer_is_tried_once_more() -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        assert isinstance(await tried.send(a_batch()), Outputs)
+        assert (len(server.requests), server.connections, tried.downs) == (2, 2, 0)
+
+    run(lambda n, path, body: None if n == 1 else outputs_of([6.0, 6.0]), story)
+
+
+def test_a_replica_that_closes_on_every_batch_is_lost_after_the_second() -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        result = await tried.send(a_batch())
+        assert isinstance(result, TargetLost)
+        assert (len(server.requests), tried.downs) == (2, 1)
+        await tried.until(lambda: tried.ups == 2)  # it says that it is ready, so it is tried again later
+
+    run(lambda n, path, body: None, story)
+
+
+def test_what_speaks_no_http_is_lost() -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        assert isinstance(await tried.send(a_batch()), TargetLost)
+
+    run(lambda n, path, body: b"SSH-2.0-OpenSSH_9.6\r\n", story)
+
+
+def test_an_answer_that_takes_too_long_is_given_up_and_the_connection_cut() -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        assert isinstance(await tried.send(a_batch()), DeadlineExceeded)
+        assert tried.downs == 1
+        await tried.until(lambda: tried.ups == 2)
+        assert server.connections == 2
+        assert isinstance(await tried.send(a_batch()), Outputs)
+
+    run(lambda n, path, body: b"" if n == 1 else outputs_of([6.0, 6.0]), story, answer_timeout_s=0.2)
+
+
+def test_a_server_that_keeps_no_connection_alive_still_serves() -> None:
+    reply = outputs_of([6.0, 6.0]).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+
+    async def story(tried: Tried, server: Server) -> None:
+        for _ in range(4):
+            assert isinstance(await tried.send(a_batch()), Outputs)
+        assert tried.downs == 0
+
+    run(lambda n, path, body: reply, story)
+
+
+def test_retiring_answers_what_is_in_flight() -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        sending = asyncio.ensure_future(tried.send(a_batch()))
+        await asyncio.sleep(0)
+        tried.target.retire()
+        assert isinstance(await sending, Outputs)
+
+    run(lambda n, path, body: outputs_of([6.0, 6.0]), story)
+
+
+def test_an_unreachable_replica_is_tried_and_is_not_offered() -> None:
+    async def main() -> None:
+        tried = Tried("unix:/nowhere/at/all.sock", 1.0)
+        tried.target.start()
+        async with asyncio.timeout(5):
+            await tried.target.tried.wait()
+        assert not tried.target.up
+        assert tried.ups == 0
+        tried.target.retire()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())

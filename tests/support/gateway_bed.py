@@ -1,0 +1,319 @@
+"""What gateway tests stand on: real gateway and replica processes, and a server that publishes snapshots to them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from support.gateway_replica import SIGNATURE
+from support.platform import clean_env
+from support.wait import free_ports, until
+from tidegate.settings import run_dir
+from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant, encode_snapshot
+
+REPLICA = Path(__file__).with_name("gateway_replica.py")
+TOKEN = "token-of-a-test"
+
+
+class Publisher:
+    """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port."""
+
+    def __init__(self) -> None:
+        self.port = free_ports(1)[0]
+        self.acknowledged: dict[str, int] = {}
+        self.requests = 0
+        self._changed = threading.Condition()
+        self._revision, self._body = 0, b""
+        self._server: ThreadingHTTPServer | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        publisher = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                publisher.answer(self)
+
+            def log_message(self, *args: Any) -> None:
+                """Keep quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        server, self._server = self._server, None
+        with self._changed:
+            self._changed.notify_all()
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self.publish_bytes(snapshot.revision, encode_snapshot(snapshot))
+
+    def publish_bytes(self, revision: int, body: bytes) -> None:
+        with self._changed:
+            self._revision, self._body = revision, body
+            self._changed.notify_all()
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(handler.path).query).items()}
+        after = int(query["after"])
+        status, body = 401, b"{}"
+        if handler.headers["Authorization"] == f"Bearer {TOKEN}":
+            with self._changed:
+                self.requests += 1
+                self.acknowledged[query["gateway"]] = after
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._server is None or self._revision > after, float(query["wait_s"]))
+                status, body = (200, self._body) if self._revision > after else (204, b"")
+        if self._server is None:
+            handler.close_connection = True
+            return
+        try:
+            handler.send_response(status)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+        except ConnectionError:
+            handler.close_connection = True
+
+
+@dataclass
+class Replica:
+    """One replica process."""
+
+    process: subprocess.Popen[bytes]
+    target: Target
+    version: str
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Gateway:
+    """One gateway process."""
+
+    process: subprocess.Popen[bytes]
+    id: str
+    port: int
+
+    def ask(self, features: Any, endpoint: str = "sums", headers: dict[str, str] | None = None, **more: Any) -> Reply:
+        body = json.dumps({"features": features, **more}).encode()
+        return self.request(
+            "POST", f"/predict/{endpoint}", body, {"Content-Type": "application/json", **(headers or {})}
+        )
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, names, response.read())
+        finally:
+            connection.close()
+
+    def healthy(self) -> bool:
+        try:
+            return self.request("GET", "/health").status == 200
+        except OSError:
+            return False
+
+
+@dataclass
+class Bed:
+    """A data directory with its processes. `publish` tells every gateway and waits until it is in force."""
+
+    data_dir: Path
+    publisher: Publisher = field(default_factory=Publisher)
+    replicas: list[Replica] = field(default_factory=list)
+    gateways: list[Gateway] = field(default_factory=list)
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        self.data_dir.mkdir(mode=0o700, exist_ok=True)
+        (self.data_dir / "token").write_text(TOKEN)
+        self.run_dir.mkdir(mode=0o700, exist_ok=True, parents=True)
+
+    @property
+    def run_dir(self) -> Path:
+        return run_dir(self.data_dir)
+
+    def replica(self, version: str, scale: float | None = None, id: str = "") -> Replica:  # noqa: A002
+        """Start a replica and wait until its socket answers."""
+        id = id or f"r-{version}-{len(self.replicas)}"  # noqa: A001
+        path = self.run_dir / f"{id}.sock"
+        scale = float(version) if scale is None else scale
+        # -P: or this folder's `platform` would stand in for the standard library's.
+        argv = [sys.executable, "-P", str(REPLICA), "--uds", str(path), "--version", version, "--scale", str(scale)]
+        process = subprocess.Popen(argv, env=clean_env())
+        made = Replica(process, Target(id, f"unix:{path}"), version)
+        self.replicas.append(made)
+        until(path.exists, what=f"the socket of replica {id}")
+        return made
+
+    def gateway(self, *options: str, id: str = "gateway-0", port: int = 0, **env: str) -> Gateway:  # noqa: A002
+        """Start a gateway and wait until it answers."""
+        gateway = self.spawn_gateway(*options, id=id, port=port, **env)
+        until(gateway.healthy, what="the gateway's health")
+        self.gateways.append(gateway)
+        return gateway
+
+    def spawn_gateway(self, *options: str, id: str = "gateway-0", port: int = 0, **env: str) -> Gateway:  # noqa: A002
+        port = port or free_ports(1)[0]
+        argv = [sys.executable, "-m", "tidegate.gateway", "--data-dir", str(self.data_dir), "--id", id]
+        argv += ["--port", str(port), "--control-url", self.publisher.url, *options]
+        with (self.data_dir / f"{id}.log").open("ab") as log:
+            process = subprocess.Popen(argv, env=clean_env(**env), stderr=log)
+        return Gateway(process, id, port)
+
+    def log(self, id: str = "gateway-0") -> str:  # noqa: A002
+        return (self.data_dir / f"{id}.log").read_text()
+
+    def publish(
+        self, weights: dict[str, float], labels: dict[str, str] | None = None, *, without: tuple[Replica, ...] = ()
+    ) -> None:
+        """Route the endpoint `sums` to the replicas that live, and wait until all gateways do."""
+        live = [one for one in self.replicas if one not in without]
+        variants = tuple(
+            Variant(
+                name=version,
+                version=version,
+                weight=weight,
+                model="sums",
+                digest=version * 8,
+                signature=SIGNATURE,
+                example=[1.0, 2.0, 3.0],
+                targets=tuple(one.target for one in live if one.version == version),
+                label=(labels or {}).get(version),
+                batchable=True,
+            )
+            for version, weight in weights.items()
+        )
+        self.publish_endpoints(Endpoint("sums", "salt", variants))
+
+    def publish_endpoints(self, *endpoints: Endpoint) -> None:
+        self.revision += 1
+        self.publisher.publish(Snapshot(self.revision, endpoints))
+        self.wait_until_in_force()
+
+    def wait_until_in_force(self) -> None:
+        ids = [gateway.id for gateway in self.gateways if gateway.process.poll() is None]
+        until(
+            lambda: all(self.publisher.acknowledged.get(one) == self.revision for one in ids),
+            what=f"revision {self.revision} at {ids}",
+        )
+
+    def close(self) -> None:
+        """Stop everything that was started, by its own pid."""
+        self.publisher.stop()
+        for process in [*(one.process for one in self.gateways), *(one.process for one in self.replicas)]:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(10)
+
+
+class Load:
+    """Requests on several keep-alive connections at once until stopped; counts answers by status."""
+
+    def __init__(self, gateway: Gateway, connections: int = 8) -> None:
+        self.statuses: dict[int, int] = {}
+        self.versions: dict[str, int] = {}
+        self.ids: set[str] = set()
+        self.troubles: list[str] = []
+        self._port = gateway.port
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(connections)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        self.wait_for(50)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(35)
+
+    @property
+    def total(self) -> int:
+        return sum(self.statuses.values())
+
+    @property
+    def failures(self) -> int:
+        return self.total - self.statuses.get(200, 0) + len(self.troubles)
+
+    def wait_for(self, more: int) -> None:
+        """Until so many further answers have come."""
+        goal = self.total + more
+        until(lambda: self.total >= goal or self.troubles, what=f"{more} answers")
+
+    def _run(self, number: int) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
+            self._ask_on(connection, number)
+
+    def _ask_on(self, connection: http.client.HTTPConnection, number: int) -> None:
+        count = 0
+        while not self._stop.is_set():
+            count += 1
+            body = json.dumps({"features": [number, count, 0]}).encode()
+            try:
+                connection.request("POST", "/predict/sums", body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                answer = json.loads(response.read())
+            except (OSError, http.client.HTTPException) as error:
+                if not self._stop.is_set():
+                    self.troubles.append(repr(error))
+                return
+            self._note(response.status, answer, number + count)
+
+    def _note(self, status: int, answer: dict[str, Any], total: int) -> None:
+        with self._lock:
+            self.statuses[status] = self.statuses.get(status, 0) + 1
+            if status != 200:
+                self.troubles.append(str(answer))
+                return
+            version = answer["model_version"]
+            self.versions[version] = self.versions.get(version, 0) + 1
+            self.ids.add(answer["id"])
+            if answer["prediction"] != [total * float(version)]:
+                self.troubles.append(f"wrong answer {answer} for a sum of {total}")
+
+
+def stop_hard(process: subprocess.Popen[bytes]) -> None:
+    """As a crash or the kernel's out-of-memory killer would."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
