@@ -62,7 +62,7 @@ def deploy(
         done = client.deploy(
             model, endpoint=endpoint, replicas=replicas, wait=not no_wait, timeout_s=timeout_s, on_progress=report
         )
-    line = curl_line(client.gateway_url, done)
+    line = curl_line(client.gateway_url, done, with_key=client.location.api_key is not None)
     if app.json:
         app.note(line)
     app.emit(done, lambda: f"{_outcome(done, no_wait)}\n\n{line}")
@@ -93,9 +93,10 @@ def _outcome(endpoint: Endpoint, no_wait: bool) -> str:
     return f"endpoint {endpoint.name} is {endpoint.status}, traffic {split(endpoint.traffic)}{warning}"
 
 
-def curl_line(gateway_url: str, endpoint: Endpoint) -> str:
-    """A curl command with a real row, quoted for the shell; the key comes from the environment where one is needed."""
+def curl_line(gateway_url: str, endpoint: Endpoint, with_key: bool) -> str:
+    """A curl command with a real row, quoted for the shell; where a key is needed it comes from the environment."""
     url = f"{gateway_url.rstrip('/')}/predict/{endpoint.name}"
     body = orjson.dumps({"features": endpoint.example}).decode()
-    key = "" if is_loopback(urlsplit(url).hostname or "") else ' -H "Authorization: Bearer $TIDEGATE_API_KEY"'
+    with_key = with_key or not is_loopback(urlsplit(url).hostname or "")
+    key = ' -H "Authorization: Bearer $TIDEGATE_API_KEY"' if with_key else ""
     return f"curl -sS {shlex.quote(url)} -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"

@@ -95,7 +95,9 @@ def _all_lines(first: Sequence[str], rest: Iterable[Sequence[str]], with_first: 
 def _is_header(first: Sequence[str], types: dict[str, str] | None) -> bool:
     if types is not None:
         return any(cell in types for cell in first)
-    return any(isinstance(_number(cell), str) for cell in first)
+    # A data frame without column names is saved with the header 0,1,2,….
+    counted = list(first) == [str(index) for index in range(len(first))] and len(first) > 1
+    return counted or any(isinstance(_number(cell), str) for cell in first)
 
 
 def _typed(cell: str, datatype: str) -> Any:

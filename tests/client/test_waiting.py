@@ -1,0 +1,99 @@
+"""When a change counts as done, as failed, or as not decided yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tidegate import errors
+from tidegate.client import waiting
+from tidegate.client.waiting import job_error, poll, wait_for_endpoint
+from tidegate.wire.rest import Endpoint, Job, ReplicaCount, VariantView
+
+
+def variant(version: str, status: Any, ready: int, reason: str = "") -> VariantView:
+    return VariantView(version, 0.0, status, reason, ReplicaCount(1, ready))
+
+
+OLD, NEW = variant("1", "ready", 1), variant("2", "ready", 1)
+STARTING = variant("2", "starting", 0)
+FAILED = variant("2", "failed", 0, "it crashed 5 times: no licence")
+ASKED = Endpoint("churn", "u", "deploying", "", {"1": 100.0}, [OLD, STARTING], {"2": 100.0})
+DONE = replace(ASKED, status="ready", traffic={"2": 100.0}, variants=[OLD, NEW])
+
+
+def looks(*seen: Endpoint | Exception) -> Callable[[], Endpoint]:
+    """Reports them one by one, the last for ever."""
+    queue: list[Endpoint | Exception] = list(seen)
+
+    def look() -> Endpoint:
+        now = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(now, Exception):
+            raise now
+        return now
+
+    return look
+
+
+def wait(seen: Iterable[Endpoint | Exception], timeout_s: float = 5.0) -> tuple[Endpoint, list[str]]:
+    said: list[str] = []
+    return wait_for_endpoint(looks(*seen), ASKED, timeout_s, lambda message, _: said.append(message)), said
+
+
+def test_done_when_routed_with_every_replica() -> None:
+    routed_early = replace(DONE, variants=[OLD, STARTING])
+    still_weighing = replace(DONE, traffic={"1": 100.0})
+    found, said = wait([ASKED, still_weighing, routed_early, DONE])
+    assert found == DONE
+    assert said[0] == "version 2 starting, 0 of 1 ready"
+
+
+def test_a_weight_of_zero_is_no_weight() -> None:
+    assert wait([replace(DONE, traffic={"1": 0.0, "2": 100.0})])[0].traffic["2"] == 100
+
+
+def test_a_version_that_never_becomes_ready_says_why_and_what_still_serves() -> None:
+    stuck = replace(ASKED, status="degraded", reason="version 2 is quarantined", variants=[OLD, FAILED])
+    with pytest.raises(errors.TidegateError, match=r"no licence.*still is.*'1': 100"):
+        wait([ASKED, stuck])
+
+
+def test_an_endpoint_that_fails_as_a_whole() -> None:
+    with pytest.raises(errors.TidegateError, match="disk full"):
+        wait([replace(ASKED, status="failed", reason="disk full", variants=[], traffic={})])
+
+
+def test_somebody_else_changed_it() -> None:
+    with pytest.raises(errors.Conflict, match="another target"):
+        wait([ASKED, replace(DONE, target={"1": 100.0}, traffic={"1": 100.0})])
+
+
+def test_the_time_is_over() -> None:
+    with pytest.raises(errors.DeadlineExceeded, match=r"after 0\.1 s.*version 2 starting"):
+        wait([ASKED], timeout_s=0.1)
+
+
+def test_a_control_plane_that_restarts_is_waited_for() -> None:
+    assert wait([ASKED, errors.NotRunning(), errors.NotRunning(), DONE])[0] == DONE
+
+
+def test_a_control_plane_that_stays_away_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "SILENCE_S_MAX", 0.1)
+    with pytest.raises(errors.NotRunning):
+        wait([errors.NotRunning("gone")])
+
+
+def test_poll_looks_at_least_once() -> None:
+    assert poll(lambda: 1, lambda seen: seen == 1, 0.0) == (1, True)
+    assert poll(lambda: 1, lambda seen: seen == 2, 0.0) == (1, False)
+
+
+def test_the_error_of_a_job_is_the_error_itself() -> None:
+    body = errors.ScoreBelowGate("accuracy 0.61 is below 0.8", score=0.61).body()
+    error = job_error(Job("j", "register", "failed", 0.4, "scoring", "churn", error=body))
+    assert isinstance(error, errors.ScoreBelowGate)
+    assert (error.message, error.details) == ("accuracy 0.61 is below 0.8", {"score": 0.61})
+    assert "scoring" in job_error(Job("j", "register", "failed", 0.4, "scoring", "churn")).message
