@@ -87,15 +87,15 @@ class LocalBackend:
     def _observe_one(self, handle: Handle) -> Observation:
         ref, socket_path = _ref(handle), Path(str(handle.data["socket"]))
         address = f"unix:{socket_path}"
-        exit_code = self._reap(str(handle.data["replica"]))
-        if exit_code is None and is_alive(ref):
+        if is_alive(ref):
             bound_log(self._log_file(str(handle.data["replica"])))
             return Observation(True, get_status(socket_path, READY_PATH, HEALTH_TIMEOUT_S) == 200, address)
         socket_path.unlink(missing_ok=True)
+        exit_code = self._reap(str(handle.data["replica"]))
         return Observation(False, False, address, exit_code, tuple(self.logs(handle, 20)))
 
     def _reap(self, replica_id: str) -> int | None:
-        """Exit code of a child that has ended; None for one that runs or was started by an earlier control plane."""
+        """Exit code of a child that has ended; None for one that an earlier control plane started."""
         child = self._children.get(replica_id)
         return child.poll() if child else None
 

@@ -1,0 +1,153 @@
+"""What is special about replicas as local processes: sockets, logs, environment, and finding them again."""
+
+from __future__ import annotations
+
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.models import Models
+from support.replicas import packaged
+from support.wait import until
+from tidegate.adapters import processes
+from tidegate.adapters.local_backend import LocalBackend
+from tidegate.adapters.processes import bound_log, drop_oldest, names_data_dir, read_tail
+from tidegate.core.ports import Handle, ReplicaSpec
+from tidegate.settings import inherited_env, run_dir
+
+
+@pytest.fixture(scope="module")
+def manifest(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packaged(Path(models.path("logistic.joblib")), tmp_path_factory.mktemp("package"))[0]
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[LocalBackend]:
+    made = LocalBackend(tmp_path / "data", inherited_env({"PATH": "/usr/bin:/bin", "TIDEGATE_API_KEY": "hush"}))
+    yield made
+    end(made)
+
+
+def end(backend: LocalBackend) -> None:
+    left = backend.orphans([])
+    for handle in left:
+        backend.kill(handle)
+    until(lambda: not any(seen.alive for seen in backend.observe(left)), what="the replicas' end")
+
+
+def started(backend: LocalBackend, manifest: Path, name: str = "r-1") -> Handle:
+    return backend.start(ReplicaSpec(name, "churn", "churn", "1", manifest))
+
+
+def test_socket_is_private_and_goes_with_its_replica(backend: LocalBackend, manifest: Path, tmp_path: Path) -> None:
+    handle = started(backend, manifest)
+    until(lambda: backend.observe([handle])[0].ready, what="the replica being ready")
+    path = Path(str(handle.data["socket"]))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert path.parent == run_dir(tmp_path / "data")
+    assert backend.observe([handle])[0].address == f"unix:{path}"
+    backend.kill(handle)
+    until(lambda: not backend.observe([handle])[0].alive, what="the replica's end")
+    assert not path.exists()
+
+
+def test_replica_gets_one_thread_and_no_secret(backend: LocalBackend, manifest: Path) -> None:
+    env = psutil.Process(int(started(backend, manifest).data["pid"])).environ()
+    assert env["OMP_NUM_THREADS"] == env["OPENBLAS_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "1"
+    assert "TIDEGATE_API_KEY" not in env
+    assert "hush" not in env.values()
+
+
+def test_secrets_are_not_inherited() -> None:
+    env = {"AWS_SECRET_ACCESS_KEY": "x", "GITHUB_TOKEN": "x", "DATABASE_URL": "x", "PGPASSWORD": "x", "HOME": "/h"}
+    assert inherited_env(env) == {"HOME": "/h"}
+
+
+def test_threads_may_be_set_by_the_operator(tmp_path: Path, manifest: Path) -> None:
+    backend = LocalBackend(tmp_path / "data", {"OMP_NUM_THREADS": "2"})
+    try:
+        env = psutil.Process(int(started(backend, manifest).data["pid"])).environ()
+        assert env["OMP_NUM_THREADS"] == "2"
+    finally:
+        end(backend)
+
+
+def test_a_signal_is_told_as_the_exit_code(backend: LocalBackend, manifest: Path) -> None:
+    handle = started(backend, manifest)
+    psutil.Process(int(handle.data["pid"])).send_signal(signal.SIGKILL)
+    until(lambda: not backend.observe([handle])[0].alive, what="the replica's end")
+    assert backend.observe([handle])[0].exit_code == -signal.SIGKILL
+
+
+def test_another_backend_finds_the_replica_again(backend: LocalBackend, manifest: Path, tmp_path: Path) -> None:
+    handle = started(backend, manifest)
+    second = LocalBackend(tmp_path / "data", {})
+    until(lambda: second.observe([handle])[0].ready, what="the replica being ready")
+    assert second.orphans([]) == [handle]
+
+
+def test_a_reused_pid_is_not_the_replica(backend: LocalBackend, manifest: Path) -> None:
+    handle = started(backend, manifest)
+    other = Handle("local", {**handle.data, "replica": "r-2", "created_at": float(handle.data["created_at"]) - 1000})
+    backend.kill(other)
+    assert not backend.observe([other])[0].alive
+    assert backend.observe([handle])[0].alive
+
+
+def test_replicas_of_another_data_directory_are_left_alone(
+    backend: LocalBackend, manifest: Path, tmp_path: Path
+) -> None:
+    started(backend, manifest)
+    assert LocalBackend(tmp_path / "other", {}).orphans([]) == []
+
+
+def test_hung_replica_is_seen_within_a_bounded_time(backend: LocalBackend, manifest: Path) -> None:
+    handle = started(backend, manifest)
+    until(lambda: backend.observe([handle])[0].ready, what="the replica being ready")
+    process = psutil.Process(int(handle.data["pid"]))
+    process.suspend()
+    try:
+        seen = backend.observe([handle])[0]
+    finally:
+        process.resume()
+    assert (seen.alive, seen.ready) == (True, False)
+
+
+def test_log_is_cut_in_place_while_its_writer_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES_MAX", 1000)
+    monkeypatch.setattr(processes, "LOG_BYTES_KEPT", 100)
+    log = tmp_path / "x.log"
+    with log.open("ab", buffering=0) as writer:
+        for number in range(200):
+            writer.write(f"line {number}\n".encode())
+        bound_log(log)
+        assert log.stat().st_size <= 100
+        writer.write(b"after\n")
+    assert read_tail(log, 2) == ["line 199", "after"]
+
+
+def test_tail_of_a_file_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read_tail(tmp_path / "none", 5) == []
+
+
+def test_only_the_newest_logs_are_kept(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.log").touch()
+    drop_oldest(tmp_path.glob("*.log"), keep=2)
+    assert len(list(tmp_path.glob("*.log"))) == 2
+
+
+def test_arguments_name_their_data_directory(tmp_path: Path) -> None:
+    data, link = tmp_path / "data", tmp_path / "link"
+    data.mkdir()
+    link.symlink_to(data)
+    assert names_data_dir(["python", "-m", "tidegate.server", "--data-dir", str(link)], data)
+    assert names_data_dir(["python", "-m", "tidegate.server", f"--data-dir={data}"], data)
+    assert names_data_dir(["python", "-m", "tidegate.runtimes.inspect", f"{data}/jobs/1/request.json"], data)
+    assert not names_data_dir(["python", "-m", "tidegate.server", "--data-dir", str(tmp_path / "data2")], data)
+    assert not names_data_dir(["python", "-m", "tidegate.server", str(data)], data)
