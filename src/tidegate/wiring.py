@@ -15,7 +15,6 @@ from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.clock import Clock
 from tidegate.core.ports import Backend
-from tidegate.errors import DataDirUnusable
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
 from tidegate.services.endpoints import Endpoints
@@ -78,11 +77,11 @@ def build(
     backend: Backend | None = None,
     clock: Clock = clocks.now,
 ) -> Container:
-    """Open and migrate the store, and wire the rest. Starts nothing yet.
+    """Open and migrate the store in a data directory that exists, and wire the rest. Starts nothing yet.
 
     Raises `DataDirUnusable`, `StoreUnavailable`, `InvalidArgument`.
     """
-    data_dir = prepare_data_dir(settings.data_dir)
+    data_dir = settings.data_dir
     store = open_store(store_url(data_dir, settings.database_url))
     store.migrate()
     registry = _registry(settings, data_dir)
@@ -122,20 +121,6 @@ def build(
         gateway_revisions=GatewayRevisions(clock),
     )
     return container
-
-
-def prepare_data_dir(data_dir: Path) -> Path:
-    """Create it, mode 0700. Raises `DataDirUnusable` saying what stands in the way."""
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(13, "it is not writable")
-        data_dir.chmod(0o700)
-    except OSError as error:
-        raise DataDirUnusable(
-            f"data directory {data_dir} cannot be used ({error.strerror}): choose another with --data-dir"
-        ) from error
-    return data_dir
 
 
 def load_token(data_dir: Path) -> str:

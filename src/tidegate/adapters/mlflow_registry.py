@@ -37,6 +37,7 @@ _PROCESS_WIDE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -201,15 +202,12 @@ class MlflowRegistry:
     def _connect_first(self) -> _Connected:
         for name, value in _PROCESS_WIDE.items():
             os.environ.setdefault(name, value)
-        for name in ("mlflow", "alembic", "git"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of MLflow's own dependencies, at import: nothing a user can act on
             from mlflow import MlflowClient
 
             client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-            for name in ("mlflow", "alembic"):  # importing it put its own level back
-                logging.getLogger(name).setLevel(logging.WARNING)
             return _Connected(client, self._experiment(client))
 
     def _experiment(self, client: MlflowClient) -> str:

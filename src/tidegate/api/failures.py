@@ -33,6 +33,12 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": rest.ErrorBody} for status in sorted({401, 403, 500, 503, *statuses})}
 
 
+def json_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for a route whose good answer is no JSON: its errors are JSON all the same."""
+    body = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+    return {status: {"description": "Error", "content": body} for status in answers(*statuses)}
+
+
 def install(app: FastAPI) -> None:
     """Register a handler for everything a route can raise."""
     app.add_exception_handler(TidegateError, _expected)
@@ -67,6 +73,8 @@ async def _of_framework(request: Request, error: Exception) -> JSONResponse:
         response = refusal(MethodNotAllowed(f"{request.url.path} takes {allowed}, not {request.method}"))
         response.headers["allow"] = allowed
         return response
+    if isinstance(error.__cause__, RecursionError):
+        return refusal(MalformedRequest("the body is nested too deep"))
     return refusal(MalformedRequest(str(error.detail)))
 
 

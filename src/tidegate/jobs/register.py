@@ -6,6 +6,7 @@ Models are loaded only by the inspection's subprocess, never here.
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 import threading
 from dataclasses import dataclass, field
@@ -14,15 +15,18 @@ from typing import Any
 
 import msgspec
 
+from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
 from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
-from tidegate.errors import DiskFull, RegistryUnavailable
-from tidegate.jobs.pool import JobReport
+from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
+from tidegate.jobs.pool import JobLost, JobReport
 from tidegate.services.models import Models, NewVersion
 from tidegate.services.uploads import Uploads
 from tidegate.wire import rest
 from tidegate.wire.manifest import Manifest
 from tidegate.wire.signature import Signature
+
+_log = logging.getLogger(__name__)
 
 JOB_TAG = "tidegate.job"
 _MANIFEST_PACKAGE = "../../artifacts/{digest}"
@@ -141,18 +145,14 @@ class RegisterJob:
         self, request: rest.RegisterRequest, package_dir: Path, allow_pickle: bool, scratch: Path, report: JobReport
     ) -> dict[str, Any]:
         """Load, infer the signature, score: in a subprocess, within the gate's deadline."""
-        from tidegate.adapters.inspection import InspectionRequest, run_inspection
-
         return run_inspection(
             InspectionRequest(package_dir, allow_pickle, self._validation(request.gate)),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
-            on_progress=lambda done, message: report.progress(0.2 + 0.6 * done, message),
+            on_progress=lambda done, message: _tell(report, 0.2 + 0.6 * done, message),
         )
 
     def _validation(self, gate: rest.Gate) -> ValidationRequest | None:
-        from tidegate.adapters.inspection import ValidationRequest
-
         if gate.validation_upload is None:
             return None
         path = self.uploads.path(gate.validation_upload)
@@ -199,6 +199,14 @@ class RegisterJob:
         if tags:
             self.registry.set_tags(name, version, tags)
         return {"model": name, "version": version, "created": False}
+
+
+def _tell(report: JobReport, done: float, message: str) -> None:
+    """Progress out of the inspection, on a thread that must go on reading: a message that fails is only a log line."""
+    try:
+        report.progress(done, message)
+    except (JobLost, TidegateError) as error:
+        _log.warning("progress of job %s could not be told: %s", report.job_id, error)
 
 
 def _new_version(

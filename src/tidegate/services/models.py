@@ -56,14 +56,15 @@ class Models:
     def all(self) -> list[rest.Model]:
         with self.store.reading() as tx:
             models, versions = rows.models(tx), rows.all_versions(tx)
-        aliases = self._aliases([model.name for model in models])
+        aliases = self._aliases([model.name for model in models if model.name in versions])
         return [views.model_view(row, versions.get(row.name, []), aliases.get(row.name, {})) for row in models]
 
     def get(self, name: str) -> rest.Model:
         """Raises `UnknownModel`."""
         with self.store.reading() as tx:
             model, versions = model_or_raise(tx, name), rows.versions_of(tx, name)
-        return views.model_view(model, versions, self._aliases([name]).get(name, {}))
+        aliases = self._aliases([name] if versions else [])
+        return views.model_view(model, versions, aliases.get(name, {}))
 
     def version(self, name: str, reference: str) -> rest.Version:
         """One version by number, label, `latest` or `@alias`. Raises `UnknownModel`, `UnknownVersion`."""

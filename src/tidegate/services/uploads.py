@@ -96,11 +96,13 @@ class Uploads:
         """Remove what expired, unless a job still needs it, and files that no row speaks of."""
         with self.store.transaction() as tx:
             needed = {upload for job in job_rows.unfinished(tx) for upload in uploads_of(job)}
-            for row in rows.expired(tx, self.clock()):
-                if row.id not in needed:
-                    tx.delete(row)
+            gone = [row for row in rows.expired(tx, self.clock()) if row.id not in needed]
+            for row in gone:
+                tx.delete(row)
             tx.flush()
             kept = {row.id for row in rows.uploads(tx)}
+        for row in gone:
+            (self.directory / row.id).unlink(missing_ok=True)
         self._remove_strays(kept)
 
     def release(self, job: JobRow) -> None:

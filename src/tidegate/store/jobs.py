@@ -28,7 +28,7 @@ def jobs(tx: Session, state: str | None, subject: str | None, rows_max: int) -> 
 def count_by_state(tx: Session) -> dict[str, int]:
     """How many jobs are in each state."""
     counts = tx.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
-    return {state: count for state, count in counts.tuples()}  # noqa: C416 - a Result is no iterable of pairs to dict()
+    return {row[0]: row[1] for row in counts}
 
 
 def unfinished(tx: Session) -> list[JobRow]:

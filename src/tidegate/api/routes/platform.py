@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from tidegate.api.failures import answers
+from tidegate.api.failures import answers, json_answers
 from tidegate.api.guard import COOKIE, Keys
 from tidegate.api.metrics import CONTENT_TYPE, render
 from tidegate.api.platform import Platform, PlatformOf
@@ -42,13 +42,13 @@ def get_status(platform: PlatformOf) -> rest.Status:
     return platform.status.get()
 
 
-@router.get("/metrics", tags=["platform"], response_class=PlainTextResponse, responses=answers())
+@router.get("/metrics", tags=["platform"], response_class=PlainTextResponse, responses=json_answers())
 def metrics(platform: PlatformOf) -> Response:
     """Gauges of replicas and jobs for Prometheus."""
     return Response(render(platform.status.get()), media_type=CONTENT_TYPE)
 
 
-@router.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=answers(422))
+@router.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=json_answers(422))
 def login(request: Request, token: str) -> Response:
     """Open in a browser with the token: sets a cookie and leads to the documentation."""
     keys: Keys = request.app.state.keys
@@ -64,7 +64,7 @@ def login(request: Request, token: str) -> Response:
     "/internal/v1/snapshot",
     tags=["internal"],
     response_class=Response,
-    responses=answers(422) | {200: {"description": "A newer snapshot"}, 204: {"description": "Nothing newer"}},
+    responses=json_answers(422) | {200: {"description": "A newer snapshot"}, 204: {"description": "Nothing newer"}},
 )
 async def snapshot(
     platform: PlatformOf,

@@ -1,0 +1,76 @@
+import time
+
+import httpx
+import pytest
+
+from tidegate.wiring import Container
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b"{", 400, "no JSON"),
+        (b"[" * 100_000, 400, "nested"),
+        (b'{"model": ' + b'{"a":' * 100_000, 400, "nested"),
+        (b"{}", 422, "model"),
+        (b'{"model": 7}', 422, "model"),
+        (b'{"model": "m", "replica": 2}', 422, "replica"),
+        (b'{"model": "m", "replicas": "many"}', 422, "replicas"),
+        (b"[]", 422, "body"),
+        (b"\xff\xfe", 400, "JSON"),
+        (b"", 422, "body"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_told_where(api: httpx.Client, body: bytes, status: int, told: str) -> None:
+    started = time.monotonic()
+    answer = api.put("/api/v1/endpoints/bad", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert told in answer.json()["error"]
+    assert time.monotonic() - started < 2
+
+
+def test_ten_megabytes_of_json_are_too_large_announced_or_not(api: httpx.Client) -> None:
+    headers = {"content-type": "application/json"}
+    big = b'{"model": "' + b"x" * (10 << 20) + b'"}'
+    assert api.put("/api/v1/endpoints/bad", content=big, headers=headers).status_code == 413
+    chunks = (big[at : at + 65536] for at in range(0, len(big), 65536))
+    answer = api.put("/api/v1/endpoints/bad", content=chunks, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_other_content_types_are_refused(api: httpx.Client, content_type: str) -> None:
+    answer = api.put("/api/v1/endpoints/bad", content=b'{"model":"m"}', headers={"content-type": content_type})
+    assert (answer.status_code, answer.json()["code"]) == (415, "wrong_content_type")
+
+
+def test_weights_that_do_not_add_up_are_told_with_their_sum(api: httpx.Client) -> None:
+    answer = api.put("/api/v1/endpoints/none/traffic", json={"traffic": {"1": 90, "2": 20}})
+    assert answer.status_code == 404  # the endpoint's absence comes first
+    assert answer.json()["code"] == "unknown_endpoint"
+
+
+def test_a_method_that_a_path_does_not_take_is_told_the_ones_it_takes(api: httpx.Client) -> None:
+    answer = api.patch("/api/v1/models")
+    assert (answer.status_code, answer.json()["code"], answer.headers["allow"]) == (405, "method_not_allowed", "GET")
+
+
+def test_a_failure_that_nobody_foresaw_has_an_id_and_no_traceback(
+    container: Container, api: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def burst(_self: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("tidegate.services.models.Models.all", burst)
+    answer = api.get("/api/v1/models")
+    assert answer.status_code == 500
+    body = answer.json()
+    assert "secret detail" not in answer.text
+    assert body["details"]["id"] in caplog.text
+    assert "secret detail" in caplog.text
+
+
+def test_query_parameters_are_checked(api: httpx.Client) -> None:
+    assert api.get("/api/v1/jobs", params={"limit": 0}).json()["details"]["field"] == "limit"
+    assert api.get("/api/v1/jobs", params={"state": "done"}).status_code == 422
+    assert api.get("/internal/v1/snapshot").json()["details"]["field"] == "gateway"

@@ -1,0 +1,128 @@
+import http.client
+from collections.abc import Iterable, Iterator
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Mount
+
+from tidegate.api.app import create_app
+from tidegate.api.guard import COOKIE, PUBLIC_PATHS, allowed_hosts
+from tidegate.wiring import Container
+
+
+def _walk(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Every route, those of included routers too."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from _walk(included.routes)
+
+
+def _routes(container: Container) -> set[tuple[str, str]]:
+    """Every method and path the application has, documentation and mounts included."""
+    found = set()
+    for route in _walk(create_app(container).routes):
+        path = str(getattr(route, "path", ""))
+        filled = path.replace("{", "").replace("}", "") + ("/swagger-ui.css" if isinstance(route, Mount) else "")
+        found |= {(method, filled) for method in getattr(route, "methods", None) or {"GET"}}
+    return found
+
+
+def test_every_route_but_the_public_ones_asks_for_a_key(container: Container, api: httpx.Client) -> None:
+    routes = [(method, path) for method, path in _routes(container) if path not in PUBLIC_PATHS]
+    assert len(routes) > 20
+    with httpx.Client(base_url=api.base_url, trust_env=False) as stranger:
+        answers = {(method, path): stranger.request(method, path) for method, path in routes}
+    assert {key: answer.status_code for key, answer in answers.items() if answer.status_code != 401} == {}
+    assert answers["GET", "/api/v1/models"].json()["code"] == "unauthenticated"
+    assert answers["GET", "/api/v1/models"].headers["www-authenticate"] == "Bearer"
+
+
+def test_paths_that_do_not_exist_tell_a_stranger_nothing(api: httpx.Client) -> None:
+    with httpx.Client(base_url=api.base_url, trust_env=False) as stranger:
+        assert stranger.get("/api/v1/secret").status_code == 401
+    assert api.get("/api/v1/secret").status_code == 404
+
+
+def test_the_public_routes_are_these_two() -> None:
+    assert {"/health", "/login"} == PUBLIC_PATHS
+
+
+def test_the_api_key_works_as_the_token_does_and_others_do_not(api: httpx.Client) -> None:
+    def get(authorization: str) -> int:
+        return api.get("/api/v1/models", headers={"authorization": authorization}).status_code
+
+    assert get("Bearer k-of-a-team") == 200
+    assert get("bearer k-of-a-team") == 200
+    assert get("Bearer k-of-a-tea") == 401
+    assert get("Bearer") == 401
+    assert get("Basic k-of-a-team") == 401
+
+
+def test_a_key_that_is_no_text_is_only_a_wrong_key(api: httpx.Client) -> None:
+    assert api.get("/api/v1/models", headers={b"authorization": b"Bearer \xff\xfe"}).status_code == 401
+
+
+def test_a_browser_logs_in_once_with_the_token(container: Container, api: httpx.Client) -> None:
+    with httpx.Client(base_url=api.base_url, trust_env=False) as browser:
+        assert browser.get("/login", params={"token": "wrong"}).status_code == 401
+        answer = browser.get("/login", params={"token": container.token})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/api/docs")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert container.token not in cookie
+        assert browser.get("/api/docs").status_code == 200
+        browser.cookies.set(COOKIE, "wrong")
+    with httpx.Client(base_url=api.base_url, cookies={COOKIE: "wrong"}, trust_env=False) as browser:
+        assert browser.get("/api/docs").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "evil.example:8800"])
+def test_a_name_that_was_rebound_to_this_address_is_refused(api: httpx.Client, host: str) -> None:
+    answer = api.get("/health", headers={"host": host})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "[::1]:8800", "ml.example", "ML.example:443"])
+def test_own_and_allowed_names_are_answered(api: httpx.Client, host: str) -> None:
+    assert api.get("/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+def test_pages_of_other_sites_cannot_call_it(api: httpx.Client, origin: str) -> None:
+    assert api.get("/api/v1/models", headers={"origin": origin}).status_code == 403
+
+
+def test_its_own_pages_can(api: httpx.Client) -> None:
+    assert api.get("/api/v1/models", headers={"origin": str(api.base_url).rstrip("/")}).status_code == 200
+
+
+def test_the_bound_host_is_answered_and_a_wildcard_allows_no_name() -> None:
+    assert "10.0.0.7" in allowed_hosts("10.0.0.7", "")
+    assert allowed_hosts("0.0.0.0", "") == {"localhost", "127.0.0.1", "::1"}
+
+
+def test_a_request_without_a_host_is_refused(api: httpx.Client) -> None:
+    connection = http.client.HTTPConnection(str(api.base_url.host), api.base_url.port)
+    connection.putrequest("GET", "/health", skip_host=True)
+    connection.endheaders()
+    assert connection.getresponse().status in (400, 403)
+    connection.close()
+
+
+def test_every_api_route_says_what_it_takes_answers_and_refuses(container: Container) -> None:
+    app = create_app(container)
+    paths = app.openapi()["paths"]
+    for route in [one for one in _walk(app.routes) if isinstance(one, APIRoute) and one.include_in_schema]:
+        for method in route.methods or ():
+            operation = paths[route.path][method.lower()]
+            assert operation["description"], route.path
+            if route.path != "/health":
+                error = operation["responses"]["401"]["content"]["application/json"]["schema"]
+                assert error == {"$ref": "#/components/schemas/ErrorBody"}, route.path
+            if method in ("PUT", "POST"):
+                assert operation["requestBody"]["content"], route.path

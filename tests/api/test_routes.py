@@ -1,0 +1,161 @@
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from support.control import add_version
+from support.wait import until
+from tidegate.api.routes import jobs as job_routes
+from tidegate.store.fleet import save_snapshot
+from tidegate.wire.snapshot import Snapshot, encode_snapshot
+from tidegate.wiring import Container
+
+
+def _publish(container: Container, revision: int) -> None:
+    with container.store.transaction() as tx:
+        save_snapshot(tx, revision, encode_snapshot(Snapshot(revision, ())).decode(), 0.0)
+    container.snapshot_changed.notify()
+
+
+def test_models_and_versions_have_the_documented_shape(container: Container, api: httpx.Client) -> None:
+    add_version(container, "shape", "1", label="v1.0.0")
+    (model,) = [model for model in api.get("/api/v1/models").json()["models"] if model["name"] == "shape"]
+    assert model == api.get("/api/v1/models/shape").json()
+    (version,) = model["versions"]
+    assert {"version", "label", "digest", "status", "score", "accelerated", "tags"} <= version.keys()
+    assert (version["version"], version["label"], version["score"]) == ("1", "v1.0.0", 0.9)
+    for reference in ("1", "v1.0.0", "latest"):
+        assert api.get(f"/api/v1/models/shape/versions/{reference}").json()["digest"] == version["digest"]
+    assert api.get("/api/v1/models/shape/versions/9").json()["code"] == "unknown_version"
+    assert api.put("/api/v1/models/shape/trust", json={"pickle": True}).json()["pickle_trusted"] is True
+    assert api.delete("/api/v1/models/shape/versions/1").status_code == 204
+    assert api.delete("/api/v1/models/shape").status_code == 204
+    assert api.delete("/api/v1/models/shape").status_code == 404
+
+
+def test_an_endpoint_from_deployment_to_deletion(container: Container, api: httpx.Client) -> None:
+    for number in ("1", "2"):
+        add_version(container, "life", number)
+    answer = api.put("/api/v1/endpoints/life", json={"model": "life", "version": "1"})
+    assert answer.status_code == 202
+    assert {"name", "url", "status", "reason", "traffic", "variants"} <= answer.json().keys()
+    assert answer.json()["variants"][0]["replicas"] == {"desired": 1, "ready": 0}
+    traffic = api.put("/api/v1/endpoints/life/traffic", json={"traffic": {"1": 90, "2": 10}})
+    assert (traffic.status_code, traffic.json()["target"]) == (202, {"1": 90, "2": 10})
+    wrong = api.put("/api/v1/endpoints/life/traffic", json={"traffic": {"1": 90, "2": 20}})
+    assert (wrong.status_code, "110" in wrong.json()["error"]) == (422, True)
+    assert api.post("/api/v1/endpoints/life/rollback").json()["target"] == {"1": 100}
+    assert api.post("/api/v1/endpoints/life/rollback", json={"to": 2}).json()["target"] == {"1": 90, "2": 10}
+    assert api.post("/api/v1/endpoints/life/scale", json={"replicas": 2}).status_code == 202
+    history = api.get("/api/v1/endpoints/life/history").json()["history"]
+    assert [entry["action"] for entry in history] == ["scale", "rollback", "rollback", "traffic", "deploy"]
+    assert (history[0]["replicas"], history[0]["actor"]) == (2, "token")
+    assert api.get("/api/v1/endpoints/life/logs").json() == {"logs": []}
+    assert api.delete("/api/v1/models/life").json()["code"] == "in_use"
+    assert api.delete("/api/v1/endpoints/life").json()["status"] == "deleting"
+    assert "life" in [endpoint["name"] for endpoint in api.get("/api/v1/endpoints").json()["endpoints"]]
+
+
+def test_an_upload_streams_in_and_a_job_can_name_it(api: httpx.Client) -> None:
+    data = b"0123456789" * 300_000
+    answer = api.post("/api/v1/uploads", content=(data[at : at + 70_000] for at in range(0, len(data), 70_000)))
+    assert answer.status_code == 201
+    upload = answer.json()
+    assert (upload["size_bytes"], upload["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    queued = api.post("/api/v1/models/up/versions", json={"upload": upload["id"], "filename": "m.onnx"})
+    assert (queued.status_code, queued.json()["state"]) == (202, "queued")
+    assert api.get(f"/api/v1/jobs/{queued.json()['id']}").json() == queued.json()
+    assert api.get("/api/v1/jobs", params={"subject": "up"}).json()["jobs"] == [queued.json()]
+    assert api.get("/api/v1/jobs/nope").json()["code"] == "unknown_job"
+
+
+def test_an_upload_of_nothing_or_of_a_form_is_refused(api: httpx.Client) -> None:
+    assert api.post("/api/v1/uploads", content=b"").status_code == 422
+    assert api.post("/api/v1/uploads", data={"a": "b"}).status_code == 415
+
+
+def test_a_client_that_stalls_in_an_upload_is_cut_off_and_leaves_nothing(
+    container: Container, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_routes, "CHUNK_TIMEOUT_S", 0.2)
+    done = threading.Event()
+
+    before = set(container.uploads.directory.iterdir()) if container.uploads.directory.exists() else set()
+    try:
+        with api.stream("POST", "/api/v1/uploads", content=_stalling(done)) as answer:
+            assert answer.status_code == 504
+    except httpx.RemoteProtocolError:
+        pass  # the server answered and closed while the client still sent
+    finally:
+        done.set()
+    until(lambda: set(container.uploads.directory.iterdir()) == before, what="the cleaning up")
+
+
+def _stalling(done: threading.Event) -> Iterator[bytes]:
+    yield b"abc"
+    done.wait(1.5)
+
+
+def test_status_and_metrics_speak_of_endpoints_and_jobs(container: Container, api: httpx.Client) -> None:
+    add_version(container, "seen", "1")
+    api.put("/api/v1/endpoints/seen", json={"model": "seen", "replicas": 3})
+    status = api.get("/api/v1/status").json()
+    assert (status["gateway_url"], status["gateways"]) == ("http://127.0.0.1:8000", [])
+    assert "seen" in [endpoint["name"] for endpoint in status["endpoints"]]
+    metrics = api.get("/metrics").text
+    assert 'tidegate_replicas_desired{endpoint="seen",version="1"} 3.0' in metrics
+    assert 'tidegate_replicas_ready{endpoint="seen",version="1"} 0.0' in metrics
+    assert 'tidegate_jobs{state="running"} 0.0' in metrics
+
+
+def test_the_documentation_needs_no_internet(api: httpx.Client) -> None:
+    page = api.get("/api/docs").text
+    assert "://" not in page.replace("http://www.w3.org", "")
+    assert api.get("/api/docs/assets/swagger-ui-bundle.js").status_code == 200
+    assert json.loads(api.get("/api/openapi.json").text)["info"]["title"] == "Tidegate"
+
+
+def test_a_gateway_gets_the_snapshot_as_soon_as_there_is_a_newer_one(container: Container, api: httpx.Client) -> None:
+    _publish(container, 1)
+    first = api.get("/internal/v1/snapshot", params={"gateway": "g-0", "after": 0, "wait_s": 10})
+    assert first.json()["revision"] == 1
+    answers: list[tuple[int, float]] = []
+
+    def poll() -> None:
+        answer = api.get("/internal/v1/snapshot", params={"gateway": "g-0", "after": 1, "wait_s": 10})
+        answers.append((answer.json()["revision"], time.monotonic()))
+
+    poller = threading.Thread(target=poll)
+    poller.start()
+    until(lambda: container.gateway_revisions.applied()["g-0"].revision == 1, what="the poll")
+    published = time.monotonic()
+    _publish(container, 2)
+    poller.join(10)
+    ((revision, at),) = answers
+    assert revision == 2
+    assert at - published < 0.9  # notified, not found at the next look
+
+
+def test_many_waiting_gateways_leave_the_api_free_and_time_out_empty(container: Container, api: httpx.Client) -> None:
+    _publish(container, 3)
+    statuses: list[int] = []
+
+    def poll(number: int) -> None:
+        with httpx.Client(base_url=api.base_url, headers=api.headers, trust_env=False) as client:
+            params: dict[str, str | float] = {"gateway": f"w-{number}", "after": 3, "wait_s": 1.5}
+            statuses.append(client.get("/internal/v1/snapshot", params=params).status_code)
+
+    pollers = [threading.Thread(target=poll, args=(number,)) for number in range(60)]
+    for poller in pollers:
+        poller.start()
+    until(lambda: len([name for name in container.gateway_revisions.applied() if name.startswith("w-")]) == 60)
+    started = time.monotonic()
+    assert api.get("/api/v1/endpoints").status_code == 200
+    assert time.monotonic() - started < 1
+    for poller in pollers:
+        poller.join(10)
+    assert statuses == [204] * 60

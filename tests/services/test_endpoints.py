@@ -1,0 +1,165 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.control import add_version, container_at
+from tidegate.errors import Conflict, InvalidArgument, UnknownEndpoint, UnknownModel, UnknownVersion
+from tidegate.store.endpoints import get_endpoint
+from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
+from tidegate.wiring import Container
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Container]:
+    container = container_at(tmp_path / "data")
+    add_version(container, "churn", "1", label="v1.0.0")
+    add_version(container, "churn", "2")
+    add_version(container, "churn", "10")
+    yield container
+    container.close()
+
+
+def _deploy(platform: Container, version: str | None, endpoint: str = "churn") -> dict[str, float]:
+    return platform.endpoints.deploy(endpoint, DeployRequest("churn", version)).target
+
+
+def test_a_deployment_makes_the_endpoint_wakes_the_loop_and_waits_for_it(platform: Container) -> None:
+    view = platform.endpoints.deploy("churn", DeployRequest("churn", "1", replicas=2))
+    assert platform.spec_changed.is_set()
+    assert (view.status, view.traffic, view.target, view.revision) == ("deploying", {}, {"1": 100.0}, 1)
+    assert view.url == "http://127.0.0.1:8000/predict/churn"
+    assert view.example == [0.0, 1.0]
+    (variant,) = view.variants
+    assert (variant.version, variant.label, variant.replicas.desired, variant.replicas.ready) == ("1", "v1.0.0", 2, 0)
+
+
+@pytest.mark.parametrize(("reference", "number"), [(None, "10"), ("latest", "10"), ("2", "2"), ("v1.0.0", "1")])
+def test_a_version_is_named_by_number_label_or_as_the_newest(
+    platform: Container, reference: str | None, number: str
+) -> None:
+    assert _deploy(platform, reference) == {number: 100.0}
+
+
+def test_what_is_not_there_is_named_beside_what_is(platform: Container) -> None:
+    with pytest.raises(UnknownModel, match="there are churn"):
+        platform.endpoints.deploy("x", DeployRequest("chrun"))
+    with pytest.raises(UnknownVersion, match=r"there are 10, 2, 1 \(v1\.0\.0\)"):
+        platform.endpoints.deploy("x", DeployRequest("churn", "7"))
+    with pytest.raises(UnknownEndpoint, match="there is none"):
+        platform.endpoints.get("x")
+    assert platform.endpoints.all() == []
+
+
+@pytest.mark.parametrize("name", ["Churn", "a_b", "-a", "a" * 64, ""])
+def test_names_that_are_no_dns_labels_are_refused(platform: Container, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="endpoint name"):
+        platform.endpoints.deploy(name, DeployRequest("churn"))
+
+
+def test_another_model_on_the_same_endpoint_is_a_conflict(platform: Container) -> None:
+    add_version(platform, "fraud", "1")
+    _deploy(platform, "1")
+    with pytest.raises(Conflict, match="serves model 'churn'"):
+        platform.endpoints.deploy("churn", DeployRequest("fraud"))
+
+
+def test_traffic_takes_labels_and_drops_zeros(platform: Container) -> None:
+    _deploy(platform, "1")
+    view = platform.endpoints.set_traffic("churn", TrafficRequest({"v1.0.0": 90, "2": 10, "10": 0}))
+    assert view.target == {"1": 90, "2": 10}
+
+
+@pytest.mark.parametrize(
+    ("traffic", "told"),
+    [
+        ({"1": 90, "2": 20}, "add up to 110"),
+        ({"1": 50, "v1.0.0": 50}, "named twice"),
+        ({}, "no version"),
+        ({"1": -1, "2": 101}, "from 0 to 100"),
+    ],
+)
+def test_weights_that_make_no_sense_change_nothing(platform: Container, traffic: dict[str, float], told: str) -> None:
+    _deploy(platform, "1")
+    with pytest.raises(InvalidArgument, match=told):
+        platform.endpoints.set_traffic("churn", TrafficRequest(traffic))
+    assert platform.endpoints.get("churn").revision == 1
+
+
+def test_rollback_goes_one_back_and_a_second_one_undoes_it(platform: Container) -> None:
+    _deploy(platform, "1")
+    platform.endpoints.set_traffic("churn", TrafficRequest({"1": 90, "2": 10}))
+    platform.endpoints.set_traffic("churn", TrafficRequest({"2": 100}, action="promote"))
+    targets = [platform.endpoints.rollback("churn", RollbackRequest()).target for _ in range(2)]
+    assert targets == [{"1": 90, "2": 10}, {"2": 100}]
+    entries = [(entry.action, entry.restores) for entry in platform.endpoints.history("churn")]
+    assert entries == [("rollback", 3), ("rollback", 2), ("promote", None), ("traffic", None), ("deploy", None)]
+
+
+def test_scaling_does_not_get_in_the_way_of_a_rollback(platform: Container) -> None:
+    _deploy(platform, "1")
+    _deploy(platform, "2")
+    platform.endpoints.scale("churn", ScaleRequest(3))
+    view = platform.endpoints.rollback("churn", RollbackRequest())
+    assert view.target == {"1": 100}
+    assert view.variants[0].replicas.desired == 3
+
+
+def test_rollback_to_a_revision_or_to_nothing(platform: Container) -> None:
+    _deploy(platform, "1")
+    with pytest.raises(Conflict, match="nothing to roll back to"):
+        platform.endpoints.rollback("churn", RollbackRequest())
+    _deploy(platform, "2")
+    _deploy(platform, "10")
+    assert platform.endpoints.rollback("churn", RollbackRequest(to=1)).target == {"1": 100}
+    with pytest.raises(Conflict, match="no revision 77: it has 1 to 4"):
+        platform.endpoints.rollback("churn", RollbackRequest(to=77))
+
+
+def test_rolling_back_to_a_deleted_version_says_so(platform: Container) -> None:
+    _deploy(platform, "1")
+    _deploy(platform, "2")
+    platform.models.delete_version("churn", "1")
+    with pytest.raises(Conflict, match="has been deleted"):
+        platform.endpoints.rollback("churn", RollbackRequest())
+
+
+def test_a_change_that_changes_nothing_is_no_entry_unless_it_retries_a_failure(platform: Container) -> None:
+    _deploy(platform, "1")
+    _deploy(platform, "1")
+    assert platform.endpoints.get("churn").revision == 1
+    with platform.store.transaction() as tx:
+        row = get_endpoint(tx, "churn")
+        assert row is not None
+        row.status, row.reason, row.observed_revision = "failed", "no replica became ready", 1
+    assert platform.endpoints.get("churn").status == "failed"
+    _deploy(platform, "1")
+    view = platform.endpoints.get("churn")
+    assert (view.revision, view.status, view.reason) == (2, "deploying", "")
+
+
+@pytest.mark.parametrize("replicas", [0, -1, 101])
+def test_replicas_are_bounded(platform: Container, replicas: int) -> None:
+    _deploy(platform, "1")
+    with pytest.raises(InvalidArgument, match="from 1 to 100"):
+        platform.endpoints.scale("churn", ScaleRequest(replicas))
+    with pytest.raises(InvalidArgument, match="from 1 to 100"):
+        platform.endpoints.deploy("churn", DeployRequest("churn", "1", replicas))
+
+
+def test_an_endpoint_being_deleted_takes_no_changes(platform: Container) -> None:
+    _deploy(platform, "1")
+    assert platform.endpoints.delete("churn").status == "deleting"
+    assert platform.endpoints.delete("churn").status == "deleting"
+    for change in (
+        lambda: _deploy(platform, "2"),
+        lambda: platform.endpoints.scale("churn", ScaleRequest(2)),
+        lambda: platform.endpoints.rollback("churn", RollbackRequest()),
+    ):
+        with pytest.raises(Conflict, match="being deleted"):
+            change()
+
+
+def test_deploying_an_alias_gives_the_version_it_points_at(platform: Container) -> None:
+    with pytest.raises(UnknownVersion, match="no alias 'champion'"):
+        _deploy(platform, "@champion")

@@ -1,0 +1,116 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.control import add_version, container_at
+from tidegate.errors import Conflict, InUse, InvalidArgument, UnknownModel, UnknownVersion
+from tidegate.store.endpoints import get_endpoint
+from tidegate.wire.manifest import read_manifest
+from tidegate.wire.rest import DeployRequest, RegisterRequest, TrustRequest
+from tidegate.wiring import Container
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """One for the module: each test has models of its own."""
+    container = container_at(tmp_path_factory.mktemp("models") / "data")
+    yield container
+    container.close()
+
+
+def _files(platform: Container, digest: str) -> Path:
+    return platform.artifacts.path(digest)
+
+
+def test_a_version_taken_in_can_be_served_from_files_alone(platform: Container) -> None:
+    digest = add_version(platform, "served", "1", label="v1")
+    manifest_file = platform.manifests.path("served", "1")
+    manifest = read_manifest(manifest_file)
+    assert (manifest.name, manifest.version, manifest.label) == ("served", "1", "v1")
+    assert manifest.package_path(manifest_file) == _files(platform, digest).resolve()
+    assert (_files(platform, digest) / "MLmodel").is_file()
+
+
+def test_versions_are_listed_newest_first_with_their_score(platform: Container) -> None:
+    for number in ("1", "2", "10"):
+        add_version(platform, "listed", number)
+    model = platform.models.get("listed")
+    assert [version.version for version in model.versions] == ["10", "2", "1"]
+    assert (model.versions[0].score, model.versions[0].metric, model.versions[0].status) == (0.9, "accuracy", "ready")
+    assert model in platform.models.all()
+
+
+def test_an_unknown_model_and_version_are_named(platform: Container) -> None:
+    with pytest.raises(UnknownModel, match="'nope'"):
+        platform.models.get("nope")
+    add_version(platform, "known", "1")
+    with pytest.raises(UnknownVersion, match="'7'"):
+        platform.models.version("known", "7")
+
+
+def test_a_name_can_be_trusted_before_it_has_versions(platform: Container) -> None:
+    assert platform.models.trust("early", TrustRequest(pickle=True)).pickle_trusted
+    assert platform.models.pickle_trusted("early")
+    assert not platform.models.trust("early", TrustRequest(pickle=False)).pickle_trusted
+    with pytest.raises(InvalidArgument):
+        platform.models.trust("Not A Name", TrustRequest(pickle=True))
+
+
+def test_a_label_names_one_version(platform: Container) -> None:
+    add_version(platform, "labelled", "1", label="v1")
+    with pytest.raises(Conflict, match="already names version 1"):
+        add_version(platform, "labelled", "2", label="v1")
+    assert [version.version for version in platform.models.get("labelled").versions] == ["1"]
+
+
+def test_label_and_tags_of_a_version_registered_again_reach_row_and_manifest(platform: Container) -> None:
+    add_version(platform, "amended", "1")
+    platform.models.amend("amended", "1", RegisterRequest(label="v9", tags={"team": "risk"}), None)
+    version = platform.models.version("amended", "v9")
+    assert (version.tags, version.validation["score"]) == ({"team": "risk"}, 0.9)
+    assert read_manifest(platform.manifests.path("amended", "1")).label == "v9"
+
+
+def test_deleting_a_version_removes_its_files_but_not_what_another_model_shares(platform: Container) -> None:
+    shared = add_version(platform, "one", "1")
+    add_version(platform, "two", "1", digest=shared)
+    platform.models.delete_version("one", "1")
+    assert _files(platform, shared).is_dir()
+    assert not platform.manifests.path("one", "1").exists()
+    platform.models.delete("two")
+    assert not _files(platform, shared).exists()
+    with pytest.raises(UnknownModel):
+        platform.models.get("two")
+    assert platform.models.get("one").versions == []
+
+
+def test_what_an_endpoint_uses_stays(platform: Container) -> None:
+    digest = add_version(platform, "used", "1")
+    add_version(platform, "used", "2")
+    platform.endpoints.deploy("front", DeployRequest("used", "1"))
+    with pytest.raises(InUse, match="endpoint front"):
+        platform.models.delete_version("used", "1")
+    with pytest.raises(InUse, match="tidegate delete front"):
+        platform.models.delete("used")
+    platform.models.delete_version("used", "2")
+    assert _files(platform, digest).is_dir()
+
+
+def test_a_version_that_is_still_routed_counts_as_used(platform: Container) -> None:
+    add_version(platform, "routed", "1")
+    add_version(platform, "routed", "2")
+    platform.endpoints.deploy("way", DeployRequest("routed", "2"))
+    with platform.store.transaction() as tx:
+        row = get_endpoint(tx, "way")
+        assert row is not None
+        row.routed = {"1": 100.0}
+    with pytest.raises(InUse):
+        platform.models.delete_version("routed", "1")
+
+
+def test_discarding_leaves_alone_what_a_row_speaks_of(platform: Container) -> None:
+    digest = add_version(platform, "solid", "1")
+    platform.models.discard("solid", "1", digest)
+    assert _files(platform, digest).is_dir()
+    assert platform.manifests.path("solid", "1").is_file()

@@ -1,0 +1,76 @@
+"""The control plane's parts in the test's own process: a container on a real store and registry, and its API served."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import uvicorn
+
+from support.wait import free_ports, until
+from tidegate.api.app import create_app
+from tidegate.services.models import NewVersion
+from tidegate.settings import Settings
+from tidegate.wire.manifest import Manifest
+from tidegate.wire.signature import Signature, TensorSpec
+from tidegate.wiring import Container, build
+
+SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (TensorSpec("prediction", "INT64", (-1,)),))
+
+
+def container_at(data_dir: Path, **overrides: object) -> Container:
+    """A container that is not started."""
+    data_dir.mkdir(exist_ok=True)
+    return build(Settings.from_env({}, data_dir=data_dir, **overrides))
+
+
+def digest_for(text: str) -> str:
+    """Some digest."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def add_version(container: Container, model: str, number: str, label: str | None = None, digest: str = "") -> str:
+    """Take a version in as the register job's last step does; its digest."""
+    digest = digest or digest_for(f"{model} {number}")
+    package = container.settings.data_dir / "jobs" / f"{model}-{number}"
+    package.mkdir(parents=True)
+    (package / "MLmodel").write_text("flavors: {}\n")
+    manifest = Manifest(
+        name=model,
+        version=number,
+        digest=digest,
+        package_dir=f"../../artifacts/{digest}",
+        framework="sklearn",
+        signature=SIGNATURE,
+        example=[0.0, 1.0],
+        label=label,
+    )
+    container.models.take_in(
+        NewVersion(manifest, msgspec.to_builtins(SIGNATURE), {"score": 0.9, "metric": "accuracy"}, 20, {}), package
+    )
+    return digest
+
+
+@contextmanager
+def served(container: Container) -> Iterator[httpx.Client]:
+    """The API on a free port, and a client that has the token."""
+    (port,) = free_ports(1)
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(container), port=port, log_config=None, timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started, what="the API")
+    headers = {"authorization": f"Bearer {container.token}"}
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        container.snapshot_changed.close()
+        server.should_exit = True
+        thread.join(10)
