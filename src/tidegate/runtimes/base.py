@@ -63,7 +63,7 @@ def refusals() -> Iterator[None]:
 
 def error_text(error: BaseException) -> str:
     """`Type: text` on one line, cut to a readable length; never a traceback."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).partition("Stack trace:")[0].split())  # XGBoost appends its own
     if len(text) > ERROR_TEXT_MAX:
         text = text[:ERROR_TEXT_MAX] + " …"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

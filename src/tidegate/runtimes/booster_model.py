@@ -9,7 +9,7 @@ import numpy as np
 from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, refusals
 from tidegate.runtimes.inputs import columns_of, frame_of, matrix_of
 from tidegate.runtimes.loading import THREADS
-from tidegate.runtimes.sklearn_model import lightgbm_category_indices
+from tidegate.runtimes.sklearn_model import lightgbm_category_indices, xgboost_categories
 from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, Scalar, TensorSpec
 
 
@@ -17,7 +17,7 @@ class BoosterModel:
     """A `xgboost.Booster` or a `lightgbm.Booster`."""
 
     def __init__(self, booster: Any, specs: tuple[TensorSpec, ...] | None = None) -> None:
-        self._booster = booster
+        self.booster = booster
         self._is_xgboost = type(booster).__module__.startswith("xgboost")
         self.classes: tuple[Scalar, ...] | None = None
         self.task: Task = _task(booster, self._is_xgboost)
@@ -26,19 +26,19 @@ class BoosterModel:
 
     def with_specs(self, specs: tuple[TensorSpec, ...]) -> BoosterModel:
         """The same booster with these inputs."""
-        return BoosterModel(self._booster, specs)
+        return BoosterModel(self.booster, specs)
 
     @property
     def names(self) -> list[str] | None:
         """Names of the columns it was trained with, if they had names."""
-        names = list(self._booster.feature_names or []) if self._is_xgboost else list(self._booster.feature_name())
+        names = list(self.booster.feature_names or []) if self._is_xgboost else list(self.booster.feature_name())
         unnamed = not names or all(name == f"Column_{index}" for index, name in enumerate(names))
         return None if unnamed else [str(name) for name in names]
 
     @property
     def n_features(self) -> int:
         """Columns it was trained with."""
-        return int(self._booster.num_features() if self._is_xgboost else self._booster.num_feature())
+        return int(self.booster.num_features() if self._is_xgboost else self.booster.num_feature())
 
     @property
     def text_columns(self) -> dict[str, Any]:
@@ -52,14 +52,16 @@ class BoosterModel:
         with refusals():
             features = self._features(inputs)
             if not self._is_xgboost:
-                return {PREDICTION: as_tensor(self._booster.predict(features, num_threads=THREADS))}
-            return {PREDICTION: as_tensor(self._booster.predict(self._matrix(features)))}
+                return {PREDICTION: as_tensor(self.booster.predict(features, num_threads=THREADS))}
+            return {PREDICTION: as_tensor(self.booster.predict(self._matrix(features)))}
 
     def _features(self, inputs: Arrays) -> Any:
         if not self._specs or self.names is None:
             return matrix_of(inputs)
         if self._categories:
-            return frame_of(inputs, self._specs, self._categories)
+            # XGBoost matches a request's own categories by name, and refuses new ones itself.
+            known = dict.fromkeys(self._categories) if self._is_xgboost else self._categories
+            return frame_of(inputs, self._specs, known)
         columns = columns_of(inputs, self._specs)
         marks = [inputs.get(spec.name + MISSING_SUFFIX) for spec in self._specs]
         return np.column_stack([_floats(column, mark) for column, mark in zip(columns, marks, strict=True)])
@@ -67,8 +69,8 @@ class BoosterModel:
     def _matrix(self, features: Any) -> Any:
         from xgboost import DMatrix
 
-        names = None if hasattr(features, "columns") else self._booster.feature_names
-        types = None if hasattr(features, "columns") else self._booster.feature_types
+        names = None if hasattr(features, "columns") else self.booster.feature_names
+        types = None if hasattr(features, "columns") else self.booster.feature_types
         return DMatrix(features, feature_names=names, feature_types=types, enable_categorical=True, nthread=THREADS)
 
 
@@ -99,7 +101,7 @@ def _lightgbm_objective(booster: Any) -> str:
 def _categories(booster: Any, is_xgboost: bool) -> dict[str, Any]:
     if is_xgboost:
         names, types = booster.feature_names or [], booster.feature_types or []
-        return {name: None for name, kind in zip(names, types, strict=False) if kind == "c"}
+        return xgboost_categories(booster, [name for name, kind in zip(names, types, strict=False) if kind == "c"])
     if not booster.pandas_categorical:
         return {}
     names = booster.feature_name()

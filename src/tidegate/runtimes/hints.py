@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,17 +74,16 @@ def _walk_columns(transformer: Any, columns: Sequence[int], hints: list[Hint], d
 
 def _inner(estimator: Any) -> list[Any]:
     """The estimators inside that see the same columns."""
-    for name in ("best_estimator_", "estimator_", "regressor_", "_preprocessor"):
-        inner = getattr(estimator, name, None)
-        if inner is not None and not isinstance(inner, str):
-            return [inner]
+    if type(estimator).__name__ == "FeatureUnion":
+        return [inner for _, inner in estimator.transformer_list]
     calibrated = getattr(estimator, "calibrated_classifiers_", None)
     if calibrated:
         return [calibrated[0].estimator]
-    if type(estimator).__name__ == "FeatureUnion":
-        return [inner for _, inner in estimator.transformer_list]
     inside = getattr(estimator, "estimators_", None)
-    return list(np.ravel(np.array(inside, dtype=object))[:4]) if inside is not None and len(inside) else []
+    if inside is not None and len(inside):
+        return [inner for inner in np.ravel(np.array(inside, dtype=object))[:4] if not isinstance(inner, str)]
+    single = [getattr(estimator, name, None) for name in ("best_estimator_", "regressor_", "_preprocessor")]
+    return [inner for inner in single if inner is not None]
 
 
 def _read(estimator: Any, hints: list[Hint]) -> None:
@@ -100,6 +100,10 @@ def _read(estimator: Any, hints: list[Hint]) -> None:
             for index, hint in enumerate(hints):
                 hint.add(rows[:VALUES_MAX, index])
     _read_tree(getattr(estimator, "tree_", None), hints)
+    if hasattr(estimator, "booster_"):
+        read_booster(estimator.booster_, hints)
+    elif hasattr(estimator, "get_booster"):
+        read_booster(estimator.get_booster(), hints)
 
 
 def _note(hint: Hint, values: Any) -> None:
@@ -142,3 +146,30 @@ def _read_tree(tree: Any, hints: list[Hint]) -> None:
     for feature, threshold in list(zip(tree.feature, tree.threshold, strict=True))[:512]:
         if feature >= 0:
             hints[feature].add([round(float(threshold), 4)])
+
+
+def read_booster(booster: Any, hints: list[Hint]) -> None:
+    """Values either side of where a booster's first trees split; categories are left to those that know their names."""
+    if type(booster).__module__.startswith("xgboost"):
+        _read_xgboost(booster, hints)
+        return
+    for line in booster.model_to_string(num_iteration=1).splitlines():
+        if line.startswith("feature_infos="):
+            for hint, seen in zip(hints, line.partition("=")[2].split(), strict=False):
+                if seen.startswith("[") and hint.datatype is None:
+                    low, _, high = seen.strip("[]").partition(":")
+                    hint.add([round((float(low) + float(high)) / 2, 4), float(low), float(high)])
+
+
+def _read_xgboost(booster: Any, hints: list[Hint]) -> None:
+    names = booster.feature_names or [f"f{index}" for index in range(len(hints))]
+    types = booster.feature_types or []
+    for text in booster.get_dump(dump_format="json")[:4]:
+        nodes = [json.loads(text)]
+        while nodes:
+            node = nodes.pop()
+            nodes += node.get("children", [])
+            index = names.index(node["split"]) if node.get("split") in names else None
+            is_category = index is not None and index < len(types) and types[index] == "c"
+            if index is not None and not is_category and isinstance(node.get("split_condition"), int | float):
+                hints[index].add([round(float(node["split_condition"]), 4)])

@@ -14,7 +14,7 @@ import numpy as np
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import v2_datatype
 from tidegate.runtimes.booster_model import BoosterModel
-from tidegate.runtimes.hints import Hint, column_hints
+from tidegate.runtimes.hints import Hint, column_hints, read_booster
 from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.sklearn_model import TEXT_INPUT, category_columns, feature_names, n_features, wants_text
 from tidegate.wire.signature import MATRIX_INPUT, InputKind, TensorSpec
@@ -71,15 +71,18 @@ def _own_drafts(model: Any) -> list[Draft]:
 
 def _booster_draft(model: BoosterModel) -> Draft:
     names = model.names
+    hints = [Hint() for _ in range(model.n_features)]
+    read_booster(model.booster, hints)
     if names is None:
-        return matrix(model.n_features)
-    return _columns(names, _with_categories([Hint() for _ in names], model.text_columns, names))
+        return matrix(model.n_features, hints)
+    return _columns(names, _with_categories(hints, model.text_columns, names))
 
 
 def _with_categories(hints: list[Hint], categories: Any, names: list[str]) -> list[Hint]:
     for name, known in categories.items():
         hint = hints[names.index(name)]
-        hint.add(known or [])
+        hint.values = []
+        hint.add([] if known is None else known)
         is_number = bool(known) and all(isinstance(value, int) for value in known)
         hint.datatype = hint.datatype or ("INT64" if is_number else "BYTES")
     return hints

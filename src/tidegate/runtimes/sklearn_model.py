@@ -43,7 +43,7 @@ class SklearnModel:
         self.classes = classes_of(estimator) if has_probabilities or self.task == "classifier" else None
         self.has_probabilities = has_probabilities
         self._argmax = has_probabilities and predicts_argmax(estimator)
-        self._categories = category_columns(estimator, [spec.name for spec in specs]) if form == "frame" else {}
+        self._categories = frame_categories(estimator, [spec.name for spec in specs]) if form == "frame" else {}
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
         """The estimator's `predict`, and `predict_proba` for classifiers that have it."""
@@ -211,6 +211,16 @@ def task_of(estimator: Any) -> Task:
     return "classifier" if can_give_probabilities(estimator) else "other"
 
 
+def frame_categories(estimator: Any, names: list[str]) -> Mapping[str, Any]:
+    """The columns to make categorical in a request's data frame, with the categories to give them.
+
+    XGBoost gets a request's own (None): it matches them by name and refuses new ones, as it did for its trainer.
+    LightGBM takes new ones for missing values.
+    """
+    found = category_columns(estimator, names)
+    return dict.fromkeys(found) if hasattr(first_step(estimator), "get_booster") else found
+
+
 def category_columns(estimator: Any, names: list[str]) -> Mapping[str, Any]:
     """Columns that must be pandas categories, with their categories where the model keeps them apart from itself."""
     last = last_step(estimator)
@@ -220,8 +230,9 @@ def category_columns(estimator: Any, names: list[str]) -> Mapping[str, Any]:
         indices = lightgbm_category_indices(last.booster_)
         return dict(zip([names[index] for index in indices], last.booster_.pandas_categorical, strict=False))
     if hasattr(last, "get_booster"):
-        types = last.get_booster().feature_types or []
-        return {name: None for name, kind in zip(names, types, strict=False) if kind == "c"}
+        booster = last.get_booster()
+        types = booster.feature_types or []
+        return xgboost_categories(booster, [name for name, kind in zip(names, types, strict=False) if kind == "c"])
     return {}
 
 
@@ -232,3 +243,14 @@ def lightgbm_category_indices(booster: Any) -> list[int]:
             listed = line.partition(":")[2].strip(" ]")
             return [int(index) for index in listed.split(",") if index.strip().isdigit()]
     return []
+
+
+def xgboost_categories(booster: Any, names: list[str]) -> dict[str, Any]:
+    """Categories by column as the booster keeps them (XGBoost 3.1 and later); None where it does not."""
+    if not names:
+        return {}
+    try:
+        kept = dict(booster.get_categories(export_to_arrow=True).to_arrow())
+    except (AttributeError, ImportError, ValueError):
+        return dict.fromkeys(names)
+    return {name: kept[name].to_pylist() if kept.get(name) is not None else None for name in names}
