@@ -87,17 +87,14 @@ class LocalBackend:
     def _observe_one(self, handle: Handle) -> Observation:
         ref, socket_path = _ref(handle), Path(str(handle.data["socket"]))
         address = f"unix:{socket_path}"
-        if is_alive(ref):
+        child = self._children.get(str(handle.data["replica"]))
+        # Of a child the kernel tells the exit code, but only once the last of its threads is gone.
+        if is_alive(ref) if child is None else child.poll() is None:
             bound_log(self._log_file(str(handle.data["replica"])))
             return Observation(True, get_status(socket_path, READY_PATH, HEALTH_TIMEOUT_S) == 200, address)
         socket_path.unlink(missing_ok=True)
-        exit_code = self._reap(str(handle.data["replica"]))
+        exit_code = child.returncode if child else None
         return Observation(False, False, address, exit_code, tuple(self.logs(handle, 20)))
-
-    def _reap(self, replica_id: str) -> int | None:
-        """Exit code of a child that has ended; None for one that an earlier control plane started."""
-        child = self._children.get(replica_id)
-        return child.poll() if child else None
 
     def _log_file(self, replica_id: str) -> Path:
         return self._log_dir / f"{replica_id}.log"
