@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,21 +114,25 @@ class Stage:
             raise TidegateError(f"'tidegate {arguments[0]}' failed: {last[0].removeprefix('error: ')}")
         return output
 
-    def run(self, arguments: tuple[str, ...]) -> tuple[int, str]:
-        """Run a command on the demo's data directory; its exit code, and all it printed."""
+    def run(self, arguments: tuple[str, ...], into: str | None = None) -> tuple[int, str]:
+        """Run a command on the demo's data directory; its exit code, and all it printed.
+
+        `into` names a file in the demo's folder for its standard output, as `> into` does.
+        """
         line = [sys.executable, "-m", "tidegate", *arguments]
         env = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_PLATFORM}
         env["TIDEGATE_DATA_DIR"] = str(self.data_dir)
         # A file and not a pipe: `up --detach` leaves children behind, and a pipe would stay open with them.
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        with tempfile.TemporaryFile() as said, ExitStack() as stack:
+            out = said if into is None else stack.enter_context((self.folder / into).open("wb"))
             try:
                 code = subprocess.run(
-                    line, stdout=output, stderr=output, cwd=self.folder, env=env, timeout=STEP_TIMEOUT_S, check=False
+                    line, stdout=out, stderr=said, cwd=self.folder, env=env, timeout=STEP_TIMEOUT_S, check=False
                 ).returncode
             except subprocess.TimeoutExpired:
                 raise TidegateError(f"'tidegate {arguments[0]}' did not end within {STEP_TIMEOUT_S:g} s") from None
-            output.seek(0)
-            return code, output.read()
+            said.seek(0)
+            return code, said.read().decode("utf-8", "replace")
 
     def stop(self, quiet: bool) -> None:
         """Stop the platform, whatever state it is in."""
@@ -201,7 +206,7 @@ def _canary(stage: Stage, files: DemoFiles, first: str, second: str) -> None:
     stage.say(f"\n{_bold(title)}")
     line = ("predict", NAME, "--file", files.rows, "--rows-per-request", "1")
     stage.say(f"$ tidegate {shlex.join(line)} > predictions.txt")
-    code, output = stage.run(line)
+    code, output = stage.run(line, into="predictions.txt")
     summary = output.strip().splitlines()[-1] if output.strip() else "nothing came back"
     stage.say(f"  {summary}")
     if code != 0:
