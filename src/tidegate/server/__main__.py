@@ -27,6 +27,9 @@ from tidegate.wire.manifest import Manifest, read_manifest
 ERROR_LINE = "tidegate-error: "
 """Stands before the JSON of the error that ended this process, on the last line of standard error."""
 
+EXIT_INTERRUPTED = 130
+"""What a shell makes of a program that Ctrl-C ended."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until a signal ends it; 1 when it cannot, 2 for wrong use."""
@@ -37,8 +40,12 @@ def main(argv: list[str] | None = None) -> int:
         try:
             _serve(options, settings, stack)
         except TidegateError as error:
-            print(ERROR_LINE + json.dumps(error.body(), default=str), file=sys.stderr, flush=True)  # noqa: T201 (read by the parent)
+            on_platform = options.uds is not None
+            line = ERROR_LINE + json.dumps(error.body(), default=str) if on_platform else f"error: {error.message}"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 (read by the platform, or by a person)
             return error.exit_code
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
     return 0
 
 

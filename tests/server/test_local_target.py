@@ -1,0 +1,105 @@
+"""Where a replica computes: on the loop while that is short, on its thread when it is not."""
+
+import asyncio
+import threading
+
+import numpy as np
+
+from support.wait import until
+from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs
+from tidegate.dataplane.destination import Destination, Identity
+from tidegate.server.local_target import LocalTarget
+from tidegate.wire.signature import Signature, TensorSpec
+
+
+class Watch:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Model:
+    """Says which thread it ran on; takes `seconds` of the watch."""
+
+    signature = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (TensorSpec("prediction", "FP64", (-1,)),))
+
+    def __init__(self, watch):
+        self.watch, self.seconds, self.threads, self.rows = watch, 0.0, [], None
+
+    def predict(self, inputs, wanted):
+        self.threads.append(threading.current_thread() is threading.main_thread())
+        self.watch.now += self.seconds
+        rows = len(inputs["input"]) if self.rows is None else self.rows
+        if self.seconds < 0:
+            raise ZeroDivisionError("no")
+        return {"prediction": np.zeros(rows)}
+
+
+def batch(model, rows=1):
+    destination = Destination(Identity("m", "m", "1", "1"), model.signature, None, None)
+    call = Call(None, destination, "id", rows)
+    call.packed = [[0.0]] * rows
+    return Batch(destination, [call], rows)
+
+
+async def compute(target, one):
+    done = asyncio.get_running_loop().create_future()
+    target.send(one, lambda target, batch, result: done.set_result(result))
+    assert not done.done()
+    return await asyncio.wait_for(done, 5)
+
+
+def run(body, steady=True):
+    async def go():
+        watch = Watch()
+        model = Model(watch)
+        target = LocalTarget(model, asyncio.get_running_loop(), watch, steady=steady)
+        await body(model, target)
+        target.close()
+
+    asyncio.run(go())
+
+
+def test_a_size_never_seen_goes_to_the_thread_a_short_one_then_to_the_loop():
+    async def body(model, target):
+        assert isinstance(await compute(target, batch(model)), Outputs)
+        await compute(target, batch(model))
+        await compute(target, batch(model, rows=100))
+        assert model.threads == [False, True, False]
+
+    run(body)
+
+
+def test_a_size_that_takes_long_goes_back_to_the_thread():
+    async def body(model, target):
+        await compute(target, batch(model))
+        model.seconds = 0.1
+        await compute(target, batch(model))
+        await compute(target, batch(model))
+        assert model.threads == [False, True, False]
+
+    run(body)
+
+
+def test_somebodys_own_code_never_runs_on_the_loop():
+    async def body(model, target):
+        for _ in range(3):
+            await compute(target, batch(model))
+        assert model.threads == [False, False, False]
+
+    run(body, steady=False)
+
+
+def test_an_exception_and_a_wrong_number_of_rows_are_the_models_failure():
+    async def body(model, target):
+        model.seconds = -1
+        failed = await compute(target, batch(model))
+        assert isinstance(failed, ModelFailed)
+        assert "ZeroDivisionError: no" in failed.message
+        model.seconds, model.rows = 0, 3
+        assert "number of rows" in (await compute(target, batch(model))).message
+
+    run(body)
+    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("model")], what="the worker's end")

@@ -1,0 +1,166 @@
+"""The replica as a process: ready only after a real prediction, honest about why it cannot start, clean at its end."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.http_bytes import Connection, post
+from support.wait import free_ports, until
+
+
+def start(*options, **env):
+    command = [sys.executable, "-m", "tidegate.server", *map(str, options)]
+    environment = {**os.environ, **env}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def stop(process, number=signal.SIGTERM):
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def port():
+    return free_ports(1)[0]
+
+
+def answers(port):
+    try:
+        return Connection(port)
+    except OSError:
+        return None
+
+
+def test_a_bare_file_is_served_and_the_printed_curl_line_works(models, port):
+    process = start("--model", models.path("forest.joblib"), "--allow-pickle", "--port", port)
+    printed = [process.stdout.readline() for _ in range(2)]
+    assert f"http://127.0.0.1:{port}/docs" in printed[0]
+    reply = json.loads(subprocess.run(["/bin/sh", "-c", printed[1]], check=True, capture_output=True, text=True).stdout)
+    assert reply["prediction"] in ([0], [1])
+    connection = Connection(port)
+    connection.send(post("/predict", {"features": models.rows[:20].tolist()}))
+    answer = connection.read().json
+    connection.close()
+    assert answer["prediction"] == models.says("forest", models.rows[:20])
+    np.testing.assert_allclose(answer["confidence"], models.is_sure("forest", models.rows[:20]), rtol=1e-12)
+    assert stop(process)[0] == 0
+
+
+def test_many_clients_at_once_get_the_models_own_answers(models, port):
+    process = start("--model", models.path("logistic.joblib"), "--allow-pickle", "--port", port)
+    process.stdout.readline()
+    expected = models.says("logistic", models.rows)
+    wrong = []
+
+    def client(offset):
+        connection = Connection(port)
+        for index in range(offset, len(models.rows), 8):
+            connection.send(post("/predict", {"features": models.rows[index].tolist()}))
+            if connection.read().json["prediction"] != [expected[index]]:
+                wrong.append(index)
+        connection.close()
+
+    clients = [threading.Thread(target=client, args=(offset,)) for offset in range(8)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join(60)
+    assert wrong == []
+    assert stop(process)[0] == 0
+
+
+def test_a_unix_socket_is_for_its_owner_alone_and_goes_away_at_the_end(models, tmp_path):
+    path = Path(tmp_path) / "r.sock"
+    process = start("--model", models.path("logistic.joblib"), "--allow-pickle", "--uds", path)
+    until(path.exists, what="the socket")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stop(process)[0] == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("forest.joblib", [], "--allow-pickle"),
+        ("text.joblib", ["--allow-pickle"], "not a model"),
+        ("nothing.joblib", ["--allow-pickle"], "there is no file"),
+        ("truncated.joblib", ["--allow-pickle"], "truncated"),
+    ],
+)
+def test_what_cannot_be_served_ends_with_one_line_that_says_why(models, name, options, says):
+    process = start("--model", models.path(name), *options, "--port", free_ports(1)[0])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out == ""
+    assert err.startswith("error: ")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_on_a_platform_the_last_line_is_for_the_platform(models, tmp_path):
+    process = start("--model", models.path("forest.joblib"), "--uds", tmp_path / "r.sock")
+    _, err = process.communicate(timeout=60)
+    last = err.strip().splitlines()[-1]
+    assert json.loads(last.removeprefix("tidegate-error: "))["code"] == "pickle_not_granted"
+
+
+def test_a_port_in_use_is_said_before_the_model_is_loaded(models):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start("--model", models.path("forest.joblib"), "--allow-pickle", "--port", port)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"port {port}" in err
+    assert "--port" in err
+
+
+def test_off_loopback_needs_a_key_or_the_word_that_it_does_not(models, port):
+    process = start("--model", models.path("logistic.joblib"), "--allow-pickle", "--host", "0.0.0.0", "--port", port)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "TIDEGATE_API_KEY" in err
+    for env, status in (({"TIDEGATE_API_KEY": "k"}, 401), ({"TIDEGATE_AUTH": "none"}, 200)):
+        options = ["--model", models.path("logistic.joblib"), "--allow-pickle", "--host", "0.0.0.0", "--port", port]
+        process = start(*options, **env)
+        process.stdout.readline()
+        connection = Connection(port)
+        connection.send(post("/predict", {"features": models.rows[0].tolist()}))
+        assert connection.read().status == status
+        connection.close()
+        assert stop(process)[0] == 0
+
+
+def test_a_frame_model_takes_lists_records_and_tensors_alike(models, port):
+    process = start("--model", models.path("table.joblib"), "--allow-pickle", "--port", port)
+    process.stdout.readline()
+    table = models.table.head(5)
+    expected = models.says("table", table)
+    connection = Connection(port)
+
+    def ask(path, body):
+        connection.send(post(path, body))
+        reply = connection.read()
+        assert reply.status == 200, reply.body
+        return reply.json
+
+    assert ask("/predict", {"features": table.to_numpy(object).tolist()})["prediction"] == expected
+    assert ask("/predict", {"features": table.to_dict("records")})["prediction"] == expected
+    datatypes = {"age": "FP64", "bmi": "FP64", "sex": "BYTES"}
+    inputs = [{"name": c, "shape": [5], "datatype": datatypes[c], "data": table[c].tolist()} for c in table.columns]
+    outputs = ask("/v2/models/table/infer", {"inputs": inputs})["outputs"]
+    assert outputs[0]["data"] == expected
+    connection.close()
+    assert stop(process)[0] == 0
