@@ -80,9 +80,9 @@ class Gateway:
     retry_at: float = 0.0
 
     def alive(self) -> bool:
-        """Whether its process runs (and takes note of its end when it is a child)."""
-        if self.child is not None and self.child.poll() is not None:
-            return False
+        """Whether its process runs; of a child that ended, the exit code is read by this."""
+        if self.child is not None:
+            return self.child.poll() is None
         return self.ref is not None and is_alive(self.ref)
 
 
