@@ -114,15 +114,17 @@ class _Watch:
         return list(self._lines)
 
     def _read_progress(self, pipe: IO[bytes]) -> None:
-        while line := pipe.readline(LINE_CHARS_MAX):
-            with suppress(ValueError, KeyError, TypeError):
-                said = json.loads(line)
-                self.stage = str(said["message"])
-                self._on_progress(float(said["progress"]), self.stage)
+        with pipe:
+            while line := pipe.readline(LINE_CHARS_MAX):
+                with suppress(ValueError, KeyError, TypeError):
+                    said = json.loads(line)
+                    self.stage = str(said["message"])
+                    self._on_progress(float(said["progress"]), self.stage)
 
     def _read_log(self, pipe: IO[bytes]) -> None:
-        while line := pipe.readline(LINE_CHARS_MAX):
-            self._lines.append(line.decode(errors="replace").rstrip())
+        with pipe:
+            while line := pipe.readline(LINE_CHARS_MAX):
+                self._lines.append(line.decode(errors="replace").rstrip())
 
 
 def _start(request_file: Path, result_file: Path, scratch_dir: Path) -> subprocess.Popen[bytes]:

@@ -62,7 +62,8 @@ def _retyped(column: np.ndarray[Any, Any], spec: TensorSpec) -> np.ndarray[Any, 
 def frame_of(inputs: Arrays, specs: Sequence[TensorSpec], categories: Mapping[str, Any] | None = None) -> Any:
     """A pandas data frame with the columns' own types; `categories` are the columns to make categorical.
 
-    Integers with missing values become pandas' nullable integers, so that large ones stay exact.
+    Integers with missing values become floats with NaN, as pandas made of them in training, unless that would round
+    them: then they become its nullable integers.
     """
     import pandas as pd
 
@@ -74,14 +75,14 @@ def frame_of(inputs: Arrays, specs: Sequence[TensorSpec], categories: Mapping[st
     series = {}
     for spec, column in zip(specs, columns_of(inputs, specs), strict=True):
         missing = inputs.get(spec.name + MISSING_SUFFIX)
-        values = _series(column, spec, None if missing is None or not missing.any() else missing.astype(bool).ravel())
+        values = _series(column, None if missing is None or not missing.any() else missing.astype(bool).ravel())
         if categories and spec.name in categories:
             values = pd.Series(pd.Categorical(values, categories=categories[spec.name]))
         series[spec.name] = values
     return pd.DataFrame(series)
 
 
-def _series(column: np.ndarray[Any, Any], spec: TensorSpec, missing: np.ndarray[Any, Any] | None) -> Any:
+def _series(column: np.ndarray[Any, Any], missing: np.ndarray[Any, Any] | None) -> Any:
     import pandas as pd
 
     if column.dtype.kind in "OUS":
@@ -95,8 +96,10 @@ def _series(column: np.ndarray[Any, Any], spec: TensorSpec, missing: np.ndarray[
         return pd.Series(column, copy=False)
     if column.dtype.kind == "f":
         return pd.Series(np.where(missing, np.nan, column))
-    masked = pd.Series(column.astype(numpy_dtype(spec.datatype))).convert_dtypes(convert_floating=False)
-    return masked.mask(missing)
+    floats = column.astype(np.float64)
+    if column.dtype.kind in "iu" and not np.array_equal(floats.astype(column.dtype), column):
+        return pd.Series(column).astype(column.dtype.name.replace("int", "Int").replace("uI", "UI")).mask(missing)
+    return pd.Series(np.where(missing, np.nan, floats))
 
 
 def with_missing_nan(matrix: np.ndarray[Any, Any], missing: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
@@ -156,11 +159,3 @@ def is_missing(value: Any) -> bool:
         or (isinstance(different, np.bool_) and bool(different))
         or type(different).__name__ == "NAType"
     )
-
-
-def empty_inputs(signature: Signature) -> Arrays:
-    """A request of no rows."""
-    return {
-        spec.name: np.empty((0, *[max(side, 0) for side in spec.shape[1:]]), dtype=numpy_dtype(spec.datatype))
-        for spec in signature.inputs
-    }
