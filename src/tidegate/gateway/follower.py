@@ -168,7 +168,7 @@ class Follower:
         if trouble == self._trouble:
             return
         self._trouble = trouble
-        what = "its snapshot is refused" if refused else "the control plane does not answer"
+        what = "the control plane's snapshot is refused" if refused else "the control plane gives no snapshot"
         log.warning("%s (%s): routing stays as it is", what, error)
 
     def _recovered(self) -> None:
