@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.api.guard import refusal
 from tidegate.errors import (
@@ -40,11 +41,11 @@ def json_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Register a handler for everything a route can raise."""
+    """Handle everything a route can raise."""
     app.add_exception_handler(TidegateError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_framework)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Unforeseen)
 
 
 async def _expected(request: Request, error: Exception) -> JSONResponse:
@@ -78,9 +79,34 @@ async def _of_framework(request: Request, error: Exception) -> JSONResponse:
     return refusal(MalformedRequest(str(error.detail)))
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+class Unforeseen:
+    """Middleware: whatever else a route raises is a 500 with an id, and the connection lives on.
+
+    The framework's own handler raises again after its answer, at which the server drops the client's connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            await _unexpected(scope, error)(scope, receive, send)
+
+
+def _unexpected(scope: Scope, error: Exception) -> JSONResponse:
     failure_id = secrets.token_hex(8)
-    _log.error("%s %s failed, id %s", request.method, request.url.path, failure_id, exc_info=error)
+    _log.error("%s %s failed, id %s", scope["method"], scope["path"], failure_id, exc_info=error)
     return refusal(Internal(f"the server failed; its log has the details under id {failure_id}", id=failure_id))
 
 

@@ -1,0 +1,164 @@
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from support.control import container_at
+from support.wait import until
+from tidegate.errors import NotAModel
+from tidegate.jobs.pool import ATTEMPTS_MAX, JobLost, JobPool, JobReport
+from tidegate.store import jobs as rows
+from tidegate.store.tables import JobRow
+from tidegate.wire.rest import Job
+from tidegate.wiring import Container
+
+
+class Doing:
+    """A job function made of what a test wants to happen."""
+
+    def __init__(self, work: Callable[[JobReport], dict[str, Any]]) -> None:
+        self._work = work
+        self.undone: list[str] = []
+
+    def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
+        return self._work(report)
+
+    def undo(self, payload: dict[str, Any], job_id: str) -> None:
+        self.undone.append(job_id)
+
+
+def _pool(container: Container, function: Doing, workers: int = 2) -> JobPool:
+    return JobPool(container.store, {"register": function}, container.uploads, container.clock, workers)
+
+
+def _queue(container: Container, job_id: str, **fields: Any) -> None:
+    values = {"kind": "register", "subject": "churn", "payload": {}, "state": "queued", "log": [], "created_at": 1.0}
+    with container.store.transaction() as tx:
+        tx.add(JobRow(id=job_id, **(values | fields)))
+
+
+def _ended(container: Container, job_id: str) -> Job:
+    def look() -> Job | None:
+        job = container.jobs.get(job_id)
+        return job if job.finished_at is not None else None
+
+    return until(look, what=f"the end of {job_id}")
+
+
+def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
+    step = threading.Event()
+
+    def work(report: JobReport) -> dict[str, Any]:
+        report.progress(0.5, "half-way")
+        assert step.wait(20)
+        report.progress(0.6, "half-way")
+        return {"answer": 42}
+
+    pool = _pool(own, Doing(work))
+    _queue(own, "a")
+    pool.start()
+    job = until(lambda: own.jobs.get("a") if own.jobs.get("a").progress == 0.5 else None)
+    assert (job.state, job.message, job.attempts) == ("running", "half-way", 1)
+    step.set()
+    job = _ended(own, "a")
+    assert (job.state, job.progress, job.result, job.error) == ("succeeded", 1.0, {"answer": 42}, None)
+    assert job.log == ["half-way", "done"]
+    pool.stop(5)
+
+
+def test_a_foreseen_failure_is_told_and_what_was_half_made_is_undone(own: Container) -> None:
+    def work(report: JobReport) -> dict[str, Any]:
+        raise NotAModel("it is a poem", line=1)
+
+    function = Doing(work)
+    pool = _pool(own, function)
+    _queue(own, "a")
+    pool.start()
+    job = _ended(own, "a")
+    assert job.state == "failed"
+    assert job.error == {"error": "it is a poem", "code": "not_a_model", "details": {"line": 1}}
+    assert function.undone == ["a"]
+    pool.stop(5)
+
+
+def test_an_unforeseen_failure_has_an_id_that_the_log_explains(
+    own: Container, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(report: JobReport) -> dict[str, Any]:
+        raise ZeroDivisionError("secret")
+
+    pool = _pool(own, Doing(work))
+    _queue(own, "a")
+    pool.start()
+    error = _ended(own, "a").error
+    assert error is not None
+    assert error["code"] == "internal"
+    assert "secret" not in str(error)
+    assert error["details"]["id"] in caplog.text
+    pool.stop(5)
+
+
+def test_a_nudge_starts_a_job_at_once_and_workers_work_side_by_side(own: Container) -> None:
+    together = threading.Barrier(3)
+
+    def work(report: JobReport) -> dict[str, Any]:
+        together.wait(20)
+        return {}
+
+    pool = _pool(own, Doing(work), workers=2)
+    pool.start()
+    _queue(own, "a")
+    _queue(own, "b")
+    pool.nudge()
+    together.wait(20)  # only passes when both jobs run at the same time
+    assert {_ended(own, job_id).state for job_id in ("a", "b")} == {"succeeded"}
+    pool.stop(5)
+
+
+def test_jobs_of_a_dead_process_run_again_until_they_were_tried_often_enough(own: Container) -> None:
+    function = Doing(lambda report: {})
+    _queue(own, "cut-off", state="running", claimed_by="dead", attempts=1, lease_until=9e12)
+    _queue(own, "killer", state="running", claimed_by="dead", attempts=ATTEMPTS_MAX, lease_until=9e12)
+    pool = _pool(own, function)
+    pool.start()
+    assert (_ended(own, "cut-off").state, _ended(own, "cut-off").attempts) == ("succeeded", 2)
+    killer = _ended(own, "killer")
+    assert killer.state == "failed"
+    assert "died 3 times" in killer.message
+    assert function.undone == ["killer"]
+    pool.stop(5)
+
+
+def test_a_worker_whose_job_was_taken_over_writes_nothing(own: Container) -> None:
+    _queue(own, "a")
+    with own.store.transaction() as tx:
+        rows.claim(tx, "slow", 0.0, 1.0)
+    with own.store.transaction() as tx:
+        rows.claim(tx, "new", 2.0, 1e9)
+    slow = JobReport(own.store, own.clock, "a", "slow")
+    for write in (lambda: slow.progress(0.9, "late"), lambda: slow.succeeded({}), slow.beat):
+        with pytest.raises(JobLost):
+            write()
+    assert own.jobs.get("a").state == "running"
+
+
+def test_a_database_that_is_away_for_a_while_loses_no_job(
+    own: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tidegate.store.engine.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tidegate.jobs.pool.POLL_S", 0.05)
+    hasty = container_at(own.settings.data_dir)
+    pool = _pool(hasty, Doing(lambda report: {}))
+    pool.start()
+    _queue(own, "a", state="paused")
+    blocker = sqlite3.connect(own.settings.data_dir / "tidegate.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    blocker.execute("UPDATE jobs SET state = 'queued'")
+    until(lambda: "could not go on" in caplog.text, what="a worker that meets the lock")
+    blocker.execute("COMMIT")
+    assert _ended(own, "a").state == "succeeded"
+    pool.stop(5)
+    blocker.close()
+    hasty.close()
