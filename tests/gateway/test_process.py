@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from http.client import HTTPException
+from pathlib import Path
 
 import httpx
 import pytest
@@ -33,6 +34,26 @@ def test_a_port_in_use_is_one_clear_line_and_exit_code_1(bed: Bed) -> None:
             assert len(ran.stderr.splitlines()) == 1
             assert str(port) in ran.stderr
             assert "in use" in ran.stderr
+
+
+def test_two_platforms_do_not_share_a_port(bed: Bed, tmp_path: Path, free_port: int) -> None:
+    bed.gateway("--reuse-port", port=free_port)
+    other = Bed(tmp_path / "other")
+    try:
+        ran = run_gateway(other, "--port", str(free_port), "--reuse-port")
+        assert ran.returncode == 1
+        assert "in use by another platform" in ran.stderr
+    finally:
+        other.close()
+
+
+def test_gateways_that_start_together_share_a_port(bed: Bed, free_port: int) -> None:
+    spawned = [bed.spawn_gateway("--reuse-port", id=f"gateway-{n}", port=free_port) for n in range(3)]
+    bed.gateways += spawned
+    for gateway in spawned:
+        until(gateway.healthy, what=f"{gateway.id}")
+    bed.publish_endpoints()  # waits for all three
+    assert [gateway.process.poll() for gateway in spawned] == [None, None, None]
 
 
 def test_off_loopback_without_a_key_it_refuses_to_start(bed: Bed, free_port: int) -> None:

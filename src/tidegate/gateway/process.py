@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tidegate.settings import Settings
     from tidegate.wire.snapshot import Snapshot
 
+KNOCK_TIMEOUT_S = 0.5
+
 
 @dataclass(frozen=True)
 class GatewayOptions:
@@ -65,25 +67,36 @@ def open_sockets(options: GatewayOptions, settings: Settings) -> Sockets:
     folder = run_dir(settings.data_dir)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     admin_path = folder / f"{options.id}.sock"
+    listen = Listen(options.host, options.port, reuse_port=options.reuse_port)
+    if not options.reuse_port:
+        return Sockets(open_socket(listen), open_socket(Listen(uds=admin_path)), admin_path)
+    # Several start at once: with the private socket first, each is known for a sibling before it takes the port.
     admin = open_socket(Listen(uds=admin_path))
     try:
-        if options.reuse_port:
-            _refuse_strangers(options, admin_path)
-        public = open_socket(Listen(options.host, options.port, reuse_port=options.reuse_port))
+        _refuse_strangers(options, admin_path)
+        return Sockets(open_socket(listen), admin, admin_path)
     except PortInUse:
         admin.close()
         admin_path.unlink(missing_ok=True)
         raise
-    return Sockets(public, admin, admin_path)
 
 
 def _refuse_strangers(options: GatewayOptions, admin_path: Path) -> None:
-    """With SO_REUSEPORT the kernel would let two platforms share a port, and each get half of the other's requests.
+    """With SO_REUSEPORT the kernel lets two platforms share a port, and each would get half of the other's requests."""
+    if not _listens(socket.AF_INET6 if ":" in options.host else socket.AF_INET, (options.host, options.port)):
+        return
+    siblings = [path for path in admin_path.parent.glob("gateway-*.sock") if path != admin_path]
+    if not any(_listens(socket.AF_UNIX, str(path)) for path in siblings):
+        raise PortInUse(
+            f"port {options.port} on {options.host} is in use by another platform: choose another with --port",
+            port=options.port,
+        )
 
-    So a first gateway makes sure that the port is free; later ones share it with siblings, whose sockets they see.
-    """
-    if all(path == admin_path for path in admin_path.parent.glob("gateway-*.sock")):
-        open_socket(Listen(options.host, options.port)).close()
+
+def _listens(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(KNOCK_TIMEOUT_S)
+        return probe.connect_ex(address) == 0
 
 
 def limits_of(settings: Settings) -> Limits:
