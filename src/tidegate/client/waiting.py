@@ -66,7 +66,12 @@ def reached(endpoint: Endpoint) -> bool:
 
 
 def failure(endpoint: Endpoint) -> str | None:
-    """Why the target will not be reached, None while it still may."""
+    """Why the target will not be reached, None while it still may.
+
+    While the endpoint is "deploying" its variants may still speak of the target before this one.
+    """
+    if endpoint.status == "deploying":
+        return None
     for variant in wanted_variants(endpoint):
         if variant.status == "failed":
             return f"version {variant.version} does not become ready: {variant.reason or endpoint.reason}"
