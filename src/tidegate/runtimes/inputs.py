@@ -91,7 +91,8 @@ def _series(column: np.ndarray[Any, Any], missing: np.ndarray[Any, Any] | None) 
             column = column.astype(object).copy()
             column[missing] = np.nan
         values = [np.nan if value is None else value for value in column]
-        return pd.Series(values, dtype=None if values else object)
+        # Also where every value is missing: a row alone must look as it does inside a batch.
+        return pd.Series(values, dtype=pd.Series([""]).dtype)
     if missing is None:
         return pd.Series(column, copy=False)
     if column.dtype.kind == "f":

@@ -117,10 +117,10 @@ def _try_draft(
 
 def _is_odd(answers: Arrays, model: Model) -> bool:
     """Probabilities that are not one row of one number per class (several outputs, several labels): left out."""
-    found = answers.get(PROBABILITIES)
-    if found is None:
+    found, predicted = answers.get(PROBABILITIES), answers.get(PREDICTION)
+    if found is None or predicted is None:
         return False
-    return found.ndim != 2 or answers[PREDICTION].ndim != 1 or found.shape[1] != len(model.classes or ())
+    return found.ndim != 2 or predicted.ndim != 1 or found.shape[1] != len(model.classes or ())
 
 
 def _candidates(draft: Draft, layout: Layout, table: Arrays | None) -> Iterator[Arrays]:

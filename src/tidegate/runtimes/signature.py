@@ -130,7 +130,16 @@ def with_table_types(draft: Draft, frame: Any) -> Draft:
 def _column_datatype(column: Any) -> str:
     if column.dtype == np.dtype(bool):
         return "BOOL"
-    return "FP64" if _is_number(column) else "BYTES"
+    return "FP64" if _is_number(column) or _is_number_with_junk(column) else "BYTES"
+
+
+def _is_number_with_junk(column: Any) -> bool:
+    """Mostly numbers, with some text among them: the text is the mistake. (scikit-learn would read "4.9" as 4.9.)"""
+    import pandas as pd
+
+    present = column.dropna()
+    numeric = float(pd.to_numeric(present, errors="coerce").notna().mean()) if len(present) else 0.0
+    return 0.5 < numeric < 1.0
 
 
 def _is_number(column: Any) -> bool:

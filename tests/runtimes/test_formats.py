@@ -1,0 +1,247 @@
+"""One real model per format, each compared with the library's own answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import xgboost
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from tidegate.errors import MissingLibrary, NotAModel, PickleNotGranted, UnfitInput
+from tidegate.packaging import read_source, wrap
+from tidegate.runtimes import InspectOptions, inspect_model, load, open_model
+from tidegate.runtimes.inputs import rows_to_inputs
+
+X, Y = load_breast_cancer(return_X_y=True)
+FRAME = load_breast_cancer(as_frame=True).data
+
+
+def open_file(path: Path, **options: Any) -> Any:
+    return open_model(path, "m", into=path.parent / (path.name + "-package"), **options)
+
+
+# -- ONNX ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forest() -> Any:
+    return RandomForestClassifier(8, max_depth=4, random_state=0).fit(X.astype(np.float32), Y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipmap", [False, True])
+def test_onnx_keeps_its_own_names(forest: Any, tmp_path: Path, zipmap: bool) -> None:
+    from skl2onnx import to_onnx
+
+    options = {"zipmap": zipmap}
+    graph = to_onnx(forest, X[:1].astype(np.float32), options={id(forest): options})
+    path = tmp_path / "m.onnx"
+    path.write_bytes(graph.SerializeToString())
+    manifest, runtime = open_file(path)
+    signature = manifest.signature
+    assert (manifest.framework, signature.kind, signature.n_features) == ("onnx", "tensors", 30)
+    assert [(spec.name, spec.datatype, spec.shape) for spec in signature.inputs] == [("X", "FP32", (-1, 30))]
+    assert [spec.shape for spec in signature.outputs] == [(-1,), (-1, 2)]
+    assert signature.classes == (0, 1)
+    assert manifest.batchable
+    assert len(manifest.example) == 30
+    label, scores = runtime.predict({"X": X}, None).values()
+    assert np.mean(label == forest.predict(X)) == 1.0
+    assert np.allclose(scores, forest.predict_proba(X), atol=1e-5)
+    again = load(manifest, Path(manifest.package_dir)).predict({"X": X[:3]}, frozenset({signature.outputs[1].name}))
+    assert np.allclose(next(iter(again.values())), scores[:3])
+    with pytest.raises(UnfitInput, match="refused"):
+        runtime.predict({"X": X[:, :5]}, None)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_onnx_graph_for_one_row_answers_several(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    double = helper.make_node("Mul", ["x", "x"], ["z"])
+    squares = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4])]
+    graph = helper.make_graph([double], "g", inputs, squares)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "one.onnx"
+    path.write_bytes(model.SerializeToString())
+    manifest, runtime = open_file(path)
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert np.array_equal(runtime.predict({"x": rows}, None)["z"], rows * rows)
+    assert manifest.batchable
+
+
+# -- XGBoost and LightGBM --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["ubj", "json"])
+def test_an_xgboost_file_saved_from_the_classifier_gives_labels_again(tmp_path: Path, suffix: str) -> None:
+    model = xgboost.XGBClassifier(n_estimators=4).fit(FRAME, Y)
+    path = tmp_path / f"m.{suffix}"
+    model.save_model(path)
+    manifest, runtime = open_file(path)
+    assert manifest.framework == "xgboost"
+    assert [spec.name for spec in manifest.signature.inputs] == list(FRAME.columns)
+    answers = runtime.predict({"packed": X}, None)
+    assert np.array_equal(answers["prediction"], model.predict(FRAME))
+    assert np.array_equal(answers["probabilities"], model.predict_proba(FRAME))
+
+
+def test_a_native_xgboost_booster_gives_its_own_scores(tmp_path: Path) -> None:
+    booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(X, Y), num_boost_round=3)
+    path = tmp_path / "m.ubj"
+    booster.save_model(path)
+    manifest, runtime = open_file(path)
+    assert manifest.signature.inputs[0].nullable
+    rows = X.copy()
+    rows[::2, 3] = np.nan
+    assert np.array_equal(runtime.predict({"input": rows}, None)["prediction"], booster.predict(xgboost.DMatrix(rows)))
+
+
+def test_a_lightgbm_file_gives_the_boosters_scores(tmp_path: Path) -> None:
+    booster = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, Y), num_boost_round=3)
+    path = tmp_path / "m.txt"
+    booster.save_model(path)
+    manifest, runtime = open_file(path)
+    assert manifest.framework == "lightgbm"
+    assert np.array_equal(runtime.predict({"input": X}, None)["prediction"], booster.predict(X))
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_pandas_categories_survive(people: pd.DataFrame, opened: Any, library: str) -> None:
+    features = people.drop(columns="target").assign(code=people.code.astype("category"))
+    if library == "lightgbm":
+        model: Any = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(features, people.target)
+    else:
+        model = xgboost.XGBClassifier(n_estimators=5, enable_categorical=True).fit(features, people.target)
+    manifest, runtime = opened(model)
+    assert {spec.name: spec.datatype for spec in manifest.signature.inputs}["code"] == "BYTES"
+    assert manifest.example["code"] in ("007", "010", "Rome")
+    rows = people.drop(columns="target").to_dict("records")[:40]
+    expected = model.predict_proba(features.iloc[:40])
+    for some in (rows, rows[:1]):
+        answers = runtime.predict(rows_to_inputs(some, manifest.signature), None)
+        assert np.allclose(answers["probabilities"], expected[: len(some)])
+
+
+# -- skops -----------------------------------------------------------------------------------------------------------------
+
+
+class Stubborn(ClassifierMixin, BaseEstimator):
+    """A class that skops does not know."""
+
+    def fit(self, rows: Any, labels: Any) -> Stubborn:
+        self.classes_, self.n_features_in_ = np.unique(labels), rows.shape[1]
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        return np.full(len(rows), self.classes_[0])
+
+
+def test_skops_needs_no_grant_for_what_it_trusts(tmp_path: Path) -> None:
+    model = LogisticRegression(max_iter=5000).fit(X, Y)
+    path = tmp_path / "m.skops"
+    skops.io.dump(model, path)
+    manifest, runtime = open_file(path)
+    assert (manifest.framework, manifest.pickle_granted) == ("skops", False)
+    assert np.array_equal(runtime.predict({"input": X}, None)["prediction"], model.predict(X))
+
+
+def test_skops_names_the_types_it_does_not_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, Stubborn.__module__, sys.modules[Stubborn.__module__])
+    path = tmp_path / "m.skops"
+    skops.io.dump(Stubborn().fit(X, Y), path)
+    with pytest.raises(PickleNotGranted, match=r"Stubborn.*--allow-pickle"):
+        open_file(path)
+    path = path.rename(tmp_path / "granted.skops")
+    assert open_file(path, allow_pickle=True)[0].signature.n_features == 30
+
+
+# -- MLflow ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fmt", ["skops", "pickle", "cloudpickle"])
+def test_an_mlflow_sklearn_directory_is_read_without_mlflow(tmp_path: Path, fmt: str) -> None:
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+
+    model = LinearRegression().fit(FRAME, Y)
+    folder = tmp_path / "model"
+    signature = infer_signature(FRAME, model.predict(FRAME))
+    mlflow.sklearn.save_model(
+        model, folder, serialization_format=fmt, signature=signature, pip_requirements=[], input_example=FRAME[5:7]
+    )
+    source = read_source(folder)
+    assert source.needs_pickle_grant == (fmt != "skops")
+    manifest, runtime = open_file(folder, allow_pickle=fmt != "skops")
+    assert manifest.example == pytest.approx(FRAME.iloc[5].to_dict())
+    assert np.allclose(runtime.predict({"rows": X}, None)["prediction"], model.predict(FRAME))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_mlflow_python_function_needs_a_grant_and_is_loaded_by_mlflow(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+    from mlflow.types import ColSpec, Schema
+
+    class Adder(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # MLflow reads hints
+            return model_input["a"] + model_input["b"]
+
+    signature = mlflow.models.ModelSignature(Schema([ColSpec("double", "a"), ColSpec("double", "b")]))
+    folder = tmp_path / "adder"
+    mlflow.pyfunc.save_model(folder, python_model=Adder(), signature=signature, pip_requirements=[])
+    with pytest.raises(PickleNotGranted, match="Python function"):
+        open_file(folder)
+    manifest, runtime = open_file(folder.rename(tmp_path / "granted"), allow_pickle=True)
+    assert manifest.framework == "pyfunc"
+    inputs = rows_to_inputs([{"a": 1.0, "b": 2.0}, {"a": 5.0, "b": 0.5}], manifest.signature)
+    assert runtime.predict(inputs, None)["prediction"].tolist() == [3.0, 5.5]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_mlflow_xgboost_directory_keeps_the_class(tmp_path: Path) -> None:
+    import mlflow.xgboost
+
+    model = xgboost.XGBClassifier(n_estimators=3).fit(X, Y)
+    mlflow.xgboost.save_model(model, tmp_path / "model", pip_requirements=[])
+    manifest, runtime = open_file(tmp_path / "model")
+    assert manifest.framework == "xgboost"
+    assert np.array_equal(runtime.predict({"input": X}, None)["prediction"], model.predict(X))
+
+
+def test_our_packages_can_be_loaded_by_mlflow(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+
+    model = LogisticRegression(max_iter=5000).fit(X, Y)
+    skops.io.dump(model, tmp_path / "m.skops")
+    package = wrap(read_source(tmp_path / "m.skops"), tmp_path / "package")
+    assert np.array_equal(mlflow.pyfunc.load_model(str(package.dir)).predict(X), model.predict(X))
+
+
+def test_a_missing_framework_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lightgbm.train({"verbose": -1}, lightgbm.Dataset(X, Y), num_boost_round=1).save_model(tmp_path / "m.txt")
+    package = wrap(read_source(tmp_path / "m.txt"), tmp_path / "package")
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(MissingLibrary, match="pip install lightgbm"):
+        inspect_model(package.dir, InspectOptions())
+
+
+def test_a_damaged_onnx_file_is_no_model(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "MLmodel").write_text(json.dumps({"flavors": {"onnx": {"data": "model.onnx"}}}))
+    (folder / "model.onnx").write_bytes(b"\x08\x08nonsense")
+    with pytest.raises(NotAModel, match="no ONNX model"):
+        inspect_model(folder, InspectOptions())
