@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ import click
 from tidegate import clock
 from tidegate.cli.app import App, command
 from tidegate.cli.processes import PORT
-from tidegate.errors import DataDirUnusable, MissingExtra, TidegateError
+from tidegate.errors import DataDirUnusable, MissingExtra, PortInUse, TidegateError
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 NAME = "tumor"
 STEP_TIMEOUT_S = 180.0
 REQUESTS = 200
+PORTS_TRIED_MAX = 200
 OF_ANOTHER_PLATFORM = frozenset({"TIDEGATE_URL", "DATABASE_URL", "MLFLOW_TRACKING_URI"})
 """Variables that would lead the demo to a platform, a database or a registry that is not its own."""
 CANARY_MIN, CANARY_MAX = 4, 40
@@ -150,8 +152,7 @@ def _play(stage: Stage, port: int | None, control_port: int | None) -> None:
     where = (shlex.quote(str(stage.data_dir)), shlex.quote(str(stage.folder)))
     stage.say("Each line that starts with $ is run as it stands; type it yourself to do the same.\n")
     stage.say(f"$ export TIDEGATE_DATA_DIR={where[0]}\n$ cd {where[1]}")
-    _start(stage, port, control_port)
-    files = _train(stage)
+    files = _start_and_train(stage, port, control_port)
     first = _register(stage, files, files.first_model, "v1.0.0")
     second = _register(stage, files, files.second_model, "v2.0.0")
     stage.show("Deploy the first version", "deploy", f"{NAME}:{first}")
@@ -165,21 +166,19 @@ def _play(stage: Stage, port: int | None, control_port: int | None) -> None:
     stage.show("How the endpoint came here", "status", NAME)
 
 
-def _start(stage: Stage, port: int | None, control_port: int | None) -> None:
-    gateway = port or _free_port(stage, GATEWAY_PORT)
-    grpc = gateway + 1 if _is_free(gateway + 1) else _free_port(stage, 0)
-    control = control_port or _free_port(stage, CONTROL_PORT)
-    ports: list[str] = [] if gateway == GATEWAY_PORT else ["--port", str(gateway)]
-    ports += [] if grpc == gateway + 1 else ["--grpc-port", str(grpc)]
-    ports += [] if control == CONTROL_PORT else ["--control-port", str(control)]
-    stage.started = True
-    stage.show("Start the platform", "up", "--detach", *ports)
-
-
-def _train(stage: Stage) -> DemoFiles:
+def _start_and_train(stage: Stage, port: int | None, control_port: int | None) -> DemoFiles:
+    """Start the platform and train meanwhile."""
     from tidegate.cli.demo_models import train
 
-    files = train(stage.folder)
+    gateway = port or _free_ports(stage, GATEWAY_PORT, count=2)
+    control = control_port or _free_ports(stage, CONTROL_PORT, count=1)
+    ports: list[str] = [] if gateway == GATEWAY_PORT else ["--port", str(gateway)]
+    ports += [] if control == CONTROL_PORT else ["--control-port", str(control)]
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train, stage.folder)
+        stage.started = True
+        stage.show("Start the platform", "up", "--detach", *ports)
+        files = training.result()
     stage.say(
         f"\n{_bold('Train two models on the breast cancer data of scikit-learn')}\n"
         f"  {files.first_model}: logistic regression, trained on few rows\n"
@@ -252,15 +251,16 @@ def _request(row: list[float]) -> str:
     return orjson.dumps({"features": row}).decode()
 
 
-def _free_port(stage: Stage, wanted: int) -> int:
-    if wanted and _is_free(wanted):
-        return wanted
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    if wanted:
-        stage.say(f"Port {wanted} is taken on this machine: {port} will do.")
-    return port
+def _free_ports(stage: Stage, wanted: int, count: int) -> int:
+    """The first of `count` free ports in a row, from `wanted` upwards."""
+    for first in range(wanted, wanted + PORTS_TRIED_MAX):
+        if all(_is_free(port) for port in range(first, first + count)):
+            if first != wanted:
+                stage.say(f"Port {wanted} is taken on this machine: {first} will do.")
+            return first
+    raise PortInUse(
+        f"no port from {wanted} to {wanted + PORTS_TRIED_MAX} is free: name one with --port, --control-port"
+    )
 
 
 def _is_free(port: int) -> bool:
