@@ -1,0 +1,261 @@
+"""The loop around the decision: what it writes, in which order, and what one failure costs the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy.orm import Session
+
+from support.control import add_version, container_at
+from support.wait import until
+from tidegate.core.fleet import Limits
+from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.errors import ModelCrashed, StoreUnavailable
+from tidegate.loops.adoption import adopt
+from tidegate.loops.engine import Engine
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.reconcile import Reconciler, Surroundings
+from tidegate.store.endpoints import replicas_of
+from tidegate.store.fleet import load_snapshot
+from tidegate.store.tables import EndpointRow, VariantRow
+from tidegate.wire.rest import DeployRequest
+from tidegate.wire.snapshot import Snapshot, decode_snapshot
+from tidegate.wiring import Container
+
+
+@dataclass
+class MemoryBackend:
+    """An engine whose replicas are ready at once, and do what the test says."""
+
+    name: str = "memory"
+    running: dict[str, str] = field(default_factory=dict)  # id -> model
+    done: list[tuple[str, str]] = field(default_factory=list)
+    refuses: str | None = None
+    breaks_on: str | None = None
+    ready: bool = True
+
+    def start(self, spec: ReplicaSpec) -> Handle:
+        if spec.model == self.refuses:
+            raise ModelCrashed("no process could be started")
+        if spec.model == self.breaks_on:
+            raise RuntimeError("a bug")
+        self.running[spec.id] = spec.model
+        self.done.append(("start", spec.id))
+        return Handle(self.name, {"replica": spec.id})
+
+    def observe(self, handles: Sequence[Handle]) -> list[Observation]:
+        names = [str(handle.data["replica"]) for handle in handles]
+        return [Observation(n in self.running, n in self.running and self.ready, f"unix:/{n}.sock") for n in names]
+
+    def stop(self, handle: Handle) -> None:
+        self.done.append(("stop", str(handle.data["replica"])))
+        self.running.pop(str(handle.data["replica"]), None)
+
+    def kill(self, handle: Handle) -> None:
+        self.done.append(("kill", str(handle.data["replica"])))
+        self.running.pop(str(handle.data["replica"]), None)
+
+    def logs(self, handle: Handle, lines_max: int) -> list[str]:
+        return []
+
+    def orphans(self, known: Sequence[Handle]) -> list[Handle]:
+        names = {handle.data["replica"] for handle in known}
+        return [Handle(self.name, {"replica": name}) for name in self.running if name not in names]
+
+
+class Bench:
+    """A loop on a real store, with time in the test's hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.container: Container = container_at(folder / "data")
+        self.backend = MemoryBackend()
+        self.now = 1000.0
+        self.written = 0
+        self.registry = CollectorRegistry()
+        self.applied: int | None = None
+        self.around = self.surroundings()
+        self.loop = Reconciler(self.around)
+
+    def surroundings(self) -> Surroundings:
+        store = self.container.store
+        return Surroundings(
+            store=store,
+            engine=Engine(self.backend, store, self.container.manifests.path, lambda: self.now),
+            backend_name=self.backend.name,
+            spec_changed=self.container.spec_changed,
+            snapshot_written=self.count,
+            applied_revision=lambda: self.applied,
+            metrics=LoopMetrics(self.registry),
+            limits=Limits(keep_previous_s=0, drain_s=5),
+            clock=lambda: self.now,
+        )
+
+    def count(self) -> None:
+        self.written += 1
+
+    def deploy(self, model: str, version: str = "1", replicas: int = 1) -> None:
+        self.container.endpoints.deploy(model, DeployRequest(model, version, replicas), "test")
+
+    def steps(self, count: int = 3) -> None:
+        for _ in range(count):
+            self.now += 0.2
+            self.loop.step()
+
+    def status(self, endpoint: str) -> str:
+        return self.container.endpoints.get(endpoint).status
+
+    def snapshot(self) -> Snapshot:
+        with self.container.store.reading() as tx:
+            return decode_snapshot(load_snapshot(tx)[1].encode())
+
+    def failures(self, scope: str) -> float:
+        return self.registry.get_sample_value("tidegate_reconcile_failures_total", {"scope": scope}) or 0.0
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    for model in ("churn", "fraud"):
+        add_version(made.container, model, "1")
+        add_version(made.container, model, "2", label="v2")
+    yield made
+    made.container.close()
+
+
+def test_deployed_version_is_started_routed_and_published(bench: Bench) -> None:
+    bench.deploy("churn", replicas=2)
+    bench.steps()
+    assert bench.status("churn") == "ready"
+    (endpoint,) = bench.snapshot().endpoints
+    (variant,) = endpoint.variants
+    assert (variant.version, variant.weight, variant.model) == ("1", 100, "churn")
+    assert {target.address for target in variant.targets} == {f"unix:/{name}.sock" for name in bench.backend.running}
+    assert variant.signature.inputs[0].name == "input"
+
+
+def test_an_unchanged_fleet_writes_no_snapshot(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    revision, written = bench.snapshot().revision, bench.written
+    bench.steps()
+    assert (bench.snapshot().revision, bench.written) == (revision, written)
+
+
+def test_the_old_version_leaves_the_snapshot_before_it_is_stopped(bench: Bench) -> None:
+    bench.deploy("churn", "1")
+    bench.steps()
+    (old,) = bench.backend.running
+    bench.deploy("churn", "2")
+    bench.steps(4)
+    assert [v.version for v in bench.snapshot().endpoints[0].variants] == ["2"]
+    assert ("stop", old) not in bench.backend.done, "gateways have not said that they route past it"
+    bench.applied = bench.snapshot().revision
+    bench.steps(2)
+    assert ("stop", old) in bench.backend.done
+    assert bench.status("churn") == "ready"
+
+
+def test_starts_are_bounded_over_all_endpoints(bench: Bench) -> None:
+    bench.backend.ready = False
+    bench.deploy("churn", replicas=3)
+    bench.deploy("fraud", replicas=3)
+    bench.steps(5)
+    assert len(bench.backend.running) == 2
+
+
+def test_an_engine_that_cannot_start_is_a_failed_start_with_its_reason(bench: Bench) -> None:
+    bench.backend.refuses = "churn"
+    bench.deploy("churn")
+    bench.steps()
+    view = bench.container.endpoints.get("churn")
+    assert view.status == "deploying"
+    assert "no process could be started" in view.reason
+    bench.backend.refuses = None
+    bench.now += 5
+    bench.steps()
+    assert bench.status("churn") == "ready"
+
+
+def test_one_broken_endpoint_does_not_stop_the_others(bench: Bench) -> None:
+    bench.backend.breaks_on = "churn"
+    bench.deploy("churn")
+    bench.deploy("fraud")
+    bench.steps()
+    assert bench.status("fraud") == "ready"
+    assert bench.status("churn") == "deploying"
+    assert bench.failures("churn") >= 1
+    bench.backend.breaks_on = None
+    bench.now += 20
+    bench.steps()
+    assert bench.status("churn") == "ready", "it is tried again"
+
+
+def test_deleted_endpoint_leaves_nothing(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    bench.container.endpoints.delete("churn")
+    bench.steps(1)
+    assert bench.snapshot().endpoints == ()
+    bench.now += 5
+    bench.steps(3)
+    assert bench.backend.running == {}
+    with bench.container.store.reading() as tx:
+        assert tx.get(EndpointRow, "churn") is None
+        assert replicas_of(tx, "churn") == []
+
+
+def test_adoption_keeps_what_runs_and_forgets_what_ended(bench: Bench) -> None:
+    bench.deploy("churn", replicas=2)
+    bench.steps()
+    kept, ended = list(bench.backend.running)
+    del bench.backend.running[ended]
+    bench.backend.running["r-stray"] = "churn"
+    with bench.container.store.transaction() as tx:
+        tx.query(VariantRow).one().quarantined_revision = 1
+    assert adopt(bench.container.store, bench.backend, lambda: bench.now) == 1
+    assert ("kill", "r-stray") in bench.backend.done
+    bench.steps()
+    assert kept in bench.backend.running
+    view = bench.container.endpoints.get("churn")
+    assert view.status == "ready", "a new control plane tries again what an earlier one gave up"
+    assert view.variants[0].restarts == 0
+
+
+def test_without_the_database_everything_runs_on_and_the_loop_lives(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    running = dict(bench.backend.running)
+    gone = threading.Event()
+    reading = bench.container.store.reading
+
+    @contextmanager
+    def sometimes() -> Iterator[Session]:
+        if gone.is_set():
+            raise StoreUnavailable
+        with reading() as tx:
+            yield tx
+
+    monkeypatch.setattr(bench.container.store, "reading", sometimes)
+    gone.set()
+    stop = threading.Event()
+    thread = threading.Thread(target=bench.loop.run, args=(stop,))
+    thread.start()
+    try:
+        until(lambda: bench.failures("all") >= 2, what="two failed passes")
+        assert bench.backend.running == running
+        gone.clear()
+        bench.deploy("churn", "2")
+        until(lambda: bench.status("churn") == "ready", what="the loop going on by itself")
+    finally:
+        stop.set()
+        bench.container.spec_changed.set()
+        thread.join(10)
+    assert [action for action, _ in bench.backend.done if action == "kill"] == []
