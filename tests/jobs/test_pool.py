@@ -40,11 +40,8 @@ def _queue(container: Container, job_id: str, **fields: Any) -> None:
 
 
 def _ended(container: Container, job_id: str) -> Job:
-    def look() -> Job | None:
-        job = container.jobs.get(job_id)
-        return job if job.finished_at is not None else None
-
-    return until(look, what=f"the end of {job_id}")
+    until(lambda: container.jobs.get(job_id).finished_at is not None, what=f"the end of {job_id}")
+    return container.jobs.get(job_id)
 
 
 def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
@@ -59,7 +56,8 @@ def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
     pool = _pool(own, Doing(work))
     _queue(own, "a")
     pool.start()
-    job = until(lambda: own.jobs.get("a") if own.jobs.get("a").progress == 0.5 else None)
+    until(lambda: own.jobs.get("a").progress == 0.5, what="the progress")
+    job = own.jobs.get("a")
     assert (job.state, job.message, job.attempts) == ("running", "half-way", 1)
     step.set()
     job = _ended(own, "a")
@@ -138,7 +136,8 @@ def test_a_worker_whose_job_was_taken_over_writes_nothing(own: Container) -> Non
     with own.store.transaction() as tx:
         rows.claim(tx, "new", 2.0, 1e9)
     slow = JobReport(own.store, own.clock, "a", "slow")
-    for write in (lambda: slow.progress(0.9, "late"), lambda: slow.succeeded({}), slow.beat):
+    writes: list[Callable[[], None]] = [lambda: slow.progress(0.9, "late"), lambda: slow.succeeded({}), slow.beat]
+    for write in writes:
         with pytest.raises(JobLost):
             write()
     assert own.jobs.get("a").state == "running"

@@ -30,7 +30,8 @@ def queue(container: Container, name: str, path: Path, **fields: Any) -> str:
 
 def finished(container: Container, job_id: str, timeout_s: float = 60) -> Job:
     """The job once it has ended."""
-    return until(lambda: _ended(container.jobs.get(job_id)), timeout_s, what=f"the end of job {job_id}")
+    until(lambda: container.jobs.get(job_id).finished_at is not None, timeout_s, what=f"the end of job {job_id}")
+    return container.jobs.get(job_id)
 
 
 def register(container: Container, name: str, path: Path, **fields: Any) -> Job:
@@ -41,7 +42,3 @@ def register(container: Container, name: str, path: Path, **fields: Any) -> Job:
 def gate(**fields: Any) -> Gate:
     """A gate on the column `y`."""
     return Gate(target="y", **fields)
-
-
-def _ended(job: Job) -> Job | None:
-    return job if job.state in ("succeeded", "failed") else None

@@ -221,6 +221,8 @@ class MlflowRegistry:
         return _entry(matching[0]) if matching else None
 
     def _search(self, client: MlflowClient, name: str) -> list[ModelVersion]:
+        if "'" in name:  # it would end the filter's string
+            raise InvalidArgument(f"model name {name!r} is not allowed", field="model")
         found: list[ModelVersion] = []
         token = None
         while token != "":

@@ -1,0 +1,43 @@
+"""What every `ArtifactStore` must do; runs on each implementation (the directory is the one there is)."""
+
+from pathlib import Path
+
+import pytest
+
+from tidegate.adapters.artifacts import DirectoryArtifacts
+from tidegate.core.ports import ArtifactStore
+
+DIGEST = "d" * 64
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> ArtifactStore:
+    return DirectoryArtifacts(tmp_path / "artifacts")
+
+
+def _package(folder: Path, text: str = "flavors: {}\n") -> Path:
+    (folder / "code").mkdir(parents=True)
+    (folder / "MLmodel").write_text(text)
+    (folder / "code" / "a.py").write_text("A = 1\n")
+    return folder
+
+
+def test_a_package_is_moved_in_whole(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    path = artifacts.put(DIGEST, _package(tmp_path / "new"))
+    assert path == artifacts.path(DIGEST)
+    assert (path / "code" / "a.py").read_text() == "A = 1\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_there_stays(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    artifacts.put(DIGEST, _package(tmp_path / "first", "first"))
+    artifacts.put(DIGEST, _package(tmp_path / "second", "second"))
+    assert (artifacts.path(DIGEST) / "MLmodel").read_text() == "first"
+    assert not (tmp_path / "second").exists()
+
+
+def test_deleting_can_be_repeated(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    artifacts.put(DIGEST, _package(tmp_path / "new"))
+    for _ in range(2):
+        artifacts.delete(DIGEST)
+    assert not artifacts.path(DIGEST).exists()
