@@ -120,9 +120,11 @@ class UpstreamTarget:
         while not self._retired or self._batch is not None:
             connection = await self._open()
             self.tried.set()
-            if connection is None:
+            if isinstance(connection, str):
                 failures += 1
-                self._went_down("it cannot be reached")
+                self._went_down(connection)
+                if failures == 1:
+                    log.info("replica %s at %s: %s; trying again", self.id, self.address, connection)
                 await asyncio.sleep(_backoff_s(failures))
                 continue
             since_s = self._clock()
@@ -135,19 +137,22 @@ class UpstreamTarget:
                 self._went_down("it closes its connections")
                 await asyncio.sleep(_backoff_s(failures))
 
-    async def _open(self) -> Connection | None:
-        """A connection to a replica that says it is ready, or None."""
+    async def _open(self) -> Connection | str:
+        """A connection to a replica that says it is ready, or why there is none."""
         connection: Connection | None = None
+        why = "it is not ready"
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 connection = await self._connect()
                 if await self._is_ready(connection):
                     return connection
-        except (OSError, TimeoutError, ValueError):  # ValueError: an address without a port
-            pass
+        except TimeoutError:
+            why = f"it did not answer within {CONNECT_TIMEOUT_S:g} s"
+        except (OSError, ValueError) as error:  # ValueError: an address without a port
+            why = f"it cannot be reached ({error})"
         if connection is not None:
             connection.close()
-        return None
+        return why
 
     async def _connect(self) -> Connection:
         def make() -> Connection:
