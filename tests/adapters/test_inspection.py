@@ -123,7 +123,7 @@ def test_validation_data_without_the_target_lists_what_it_has(trained: Path, row
 
 
 def test_an_unknown_metric_lists_the_known_ones(trained: Path, rows: Path) -> None:
-    with pytest.raises(InvalidArgument, match="no metric 'speed'.*roc_auc"):
+    with pytest.raises(InvalidArgument, match=r"no metric 'speed'.*roc_auc"):
         inspect(trained, ValidationRequest(rows, "rows.csv", "target", "speed"))
 
 
@@ -175,7 +175,7 @@ def test_what_raises_on_load_is_told_without_a_traceback(package: Packager) -> N
 
 
 def test_a_pickle_that_is_no_model_is_told_what_it_holds(package: Packager) -> None:
-    with pytest.raises(NotAModel, match="DataFrame, which has no 'predict'"):
+    with pytest.raises(NotAModel, match=r"DataFrame, which has no 'predict'"):
         inspect(package(pickle.dumps(pd.DataFrame({"a": [1]}))))
 
 
@@ -235,7 +235,7 @@ def test_a_class_of_the_training_script_points_to_code_and_then_works(package: P
         package(content)
     code = tmp_path / "features"
     code.mkdir()
-    with pytest.raises(MissingCode, match="no .py file there defines it"):
+    with pytest.raises(MissingCode, match=r"no \.py file there defines it"):
         package(content, code=code)
     (code / "steps.py").write_text(DOUBLER)
     result = inspect(package(content, code=code))

@@ -31,7 +31,7 @@ def open_file(path: Path, **options: Any) -> Any:
     return open_model(path, "m", into=path.parent / (path.name + "-package"), **options)
 
 
-# -- ONNX ----------------------------------------------------------------------------------------------------------------
+# -- ONNX --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_an_onnx_graph_for_one_row_answers_several(tmp_path: Path) -> None:
     assert manifest.batchable
 
 
-# -- XGBoost and LightGBM --------------------------------------------------------------------------------------------------
+# -- XGBoost and LightGBM --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["ubj", "json"])
@@ -135,10 +135,10 @@ def test_pandas_categories_survive(people: pd.DataFrame, opened: Any, library: s
         assert np.allclose(answers["probabilities"], expected[: len(some)])
 
 
-# -- skops -----------------------------------------------------------------------------------------------------------------
+# -- skops --------------------------------------------------------------------------------
 
 
-class Stubborn(ClassifierMixin, BaseEstimator):
+class Stubborn(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """A class that skops does not know."""
 
     def fit(self, rows: Any, labels: Any) -> Stubborn:
@@ -168,7 +168,7 @@ def test_skops_names_the_types_it_does_not_trust(tmp_path: Path, monkeypatch: py
     assert open_file(path, allow_pickle=True)[0].signature.n_features == 30
 
 
-# -- MLflow ----------------------------------------------------------------------------------------------------------------
+# -- MLflow --------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -195,7 +195,7 @@ def test_an_mlflow_python_function_needs_a_grant_and_is_loaded_by_mlflow(tmp_pat
     import mlflow.pyfunc
     from mlflow.types import ColSpec, Schema
 
-    class Adder(mlflow.pyfunc.PythonModel):
+    class Adder(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined] # MLflow exports it untyped
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # MLflow reads hints
             return model_input["a"] + model_input["b"]
 

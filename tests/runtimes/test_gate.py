@@ -87,7 +87,7 @@ def test_regressors_are_scored_by_r2_and_by_errors(scored: Scorer) -> None:
     passed = scored(model, DIABETES, "target", "rmse", 60).score
     assert passed is not None
     assert passed.value == pytest.approx(metrics.root_mean_squared_error(DIABETES.target, model.predict(features)))
-    with pytest.raises(ScoreBelowGate, match="rmse is .* above the highest value allowed, 10"):
+    with pytest.raises(ScoreBelowGate, match=r"rmse is .* above the highest value allowed, 10"):
         scored(model, DIABETES, "target", "rmse", 10)
     with pytest.raises(InvalidArgument, match="lower is better for rmse"):
         scored(model, DIABETES, "target", "rmse")
@@ -97,7 +97,7 @@ def test_regressors_are_scored_by_r2_and_by_errors(scored: Scorer) -> None:
 
 def test_metrics_for_two_classes_say_so_for_three(scored: Scorer) -> None:
     model = RandomForestClassifier(5, random_state=0).fit(IRIS.drop(columns="kind"), IRIS.kind)
-    with pytest.raises(InvalidArgument, match="f1 is for two classes and here are 3: choose f1_macro"):
+    with pytest.raises(InvalidArgument, match=r"f1 is for two classes and here are 3: choose f1_macro"):
         scored(model, IRIS, "kind", "f1")
     auc = scored(model, IRIS, "kind", "roc_auc").score
     assert auc is not None
@@ -132,7 +132,7 @@ def test_columns_are_found_by_name_and_extra_ones_left_out(scored: Scorer) -> No
 def test_an_unnamed_model_takes_all_columns_in_file_order(scored: Scorer) -> None:
     model = LogisticRegression(max_iter=1000).fit(IRIS.drop(columns="kind").to_numpy(), IRIS.kind)
     assert scored(model, IRIS, "kind").example == IRIS.drop(columns="kind").iloc[0].tolist()
-    with pytest.raises(ValidationDataUnusable, match="takes 4 features without names; 'rows.csv' has 5"):
+    with pytest.raises(ValidationDataUnusable, match=r"takes 4 features without names; 'rows\.csv' has 5"):
         scored(model, IRIS.assign(id=1), "kind")
 
 

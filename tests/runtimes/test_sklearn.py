@@ -35,7 +35,8 @@ NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def pipeline(people: pd.DataFrame) -> Any:
@@ -109,7 +110,7 @@ def test_boosting_and_logistic_regression_are_asked_for_their_own_labels() -> No
     assert not predicts_argmax(HistGradientBoostingClassifier())
     assert not predicts_argmax(LogisticRegression())
 
-    class Different(RandomForestClassifier):
+    class Different(RandomForestClassifier):  # type: ignore[misc] # scikit-learn has no types
         def predict(self, features: Any) -> Any:
             return super().predict(features)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +14,7 @@ from tidegate.errors import NotAModel
 from tidegate.packaging.mlmodel import MLMODEL, read_layout
 from tidegate.packaging.pickles import PickleScan, scan_pickle
 from tidegate.packaging.protobuf import onnx_verdict
-from tidegate.packaging.streams import compression_of
+from tidegate.packaging.streams import compression_of, open_stream
 
 Format = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "mlflow"]
 
@@ -141,19 +144,28 @@ def _read_json(path: Path, filename: str, head: bytes, tail: bytes) -> Source:
 
 def _read_pickle(path: Path, filename: str, head: bytes) -> Source:
     compression = compression_of(head)
+    begins_binary = _first_byte(path) == b"\x80"
     scan = scan_pickle(path)
-    suffixed = filename.lower().endswith(_PICKLE_SUFFIXES)
-    if scan.opcodes < 2 or not (scan.complete or head[:1] == b"\x80" or compression):
-        looks = f"a {compression} archive" if compression else _looks_like(head)
-        if scan.truncated and (head[:1] == b"\x80" or (compression and suffixed)):
-            looks = "a pickle that was cut off"
-        raise _refused(filename, looks)
+    if not begins_binary and not scan.complete:
+        raise _refused(filename, f"a {compression} archive" if compression else _looks_like(head))
+    if scan.opcodes < 2:
+        raise _refused(filename, "a pickle that was cut off" if scan.truncated else "a damaged pickle")
     if not scan.globals and scan.complete:
         raise _refused(filename, "a pickle of plain data: it names no class")
     is_joblib = compression is not None or filename.lower().endswith(".joblib")
     is_joblib = is_joblib or any(module.startswith("joblib.") for module, _ in scan.globals)
     source = Source(path, filename, "joblib" if is_joblib else "pickle", PICKLE_REASON, scan)
     return _whole(source, not scan.truncated)
+
+
+def _first_byte(path: Path) -> bytes:
+    """The first byte of the inflated content: every pickle since protocol 2 begins with the same one."""
+    try:
+        stream = open_stream(path)
+        with closing(stream):
+            return stream.read(1)
+    except (OSError, zlib.error, lzma.LZMAError):
+        return b""
 
 
 def _looks_like(head: bytes) -> str:

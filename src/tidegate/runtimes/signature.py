@@ -134,7 +134,7 @@ def _column_datatype(column: Any) -> str:
 
 
 def _is_number_with_junk(column: Any) -> bool:
-    """Mostly numbers, with some text among them: the text is the mistake. (scikit-learn would read "4.9" as 4.9.)"""
+    """Mostly numbers, with some text among them: the text is the mistake (scikit-learn would read "4.9")."""
     import pandas as pd
 
     present = column.dropna()
