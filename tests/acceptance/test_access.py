@@ -34,7 +34,7 @@ def test_every_route_of_the_control_plane_asks_for_the_token(platform: Platform)
         assert answer.json()["error"]
 
 
-@pytest.mark.parametrize("token", ["", "wrong", "Basic x"])
+@pytest.mark.parametrize("token", ["wrong", "x y", "'--"])
 def test_a_wrong_token(platform: Platform, token: str) -> None:
     answer = httpx.get(f"{platform.url}/api/v1/models", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
@@ -75,8 +75,7 @@ def test_secrets_are_the_owners_alone(platform: Platform) -> None:
     assert not any(platform.token in line for line in argv)
 
 
-def test_sockets_are_the_owners_alone(platform: Platform, models: Models) -> None:
-    platform.done("deploy", models.path("small.joblib"), "--name", "sockets", "--allow-pickle")
+def test_sockets_are_the_owners_alone(platform: Platform, steady: str) -> None:
     sockets = [path for process in platform.processes() for path in _unix_sockets(process.pid)]
     assert sockets
     for path in sockets:

