@@ -164,7 +164,9 @@ def test_unknown_is_not_dead() -> None:
     fleet = Fleet(endpoint({"1": 100}, {"1": 100}), (), (replica("1", "ready", None),))
     made = decide(fleet)
     assert made.fleet.replicas == fleet.replicas
-    assert not (made.gone or made.actions or made.starts)
+    assert not made.gone
+    assert not made.actions
+    assert not made.starts
 
 
 def test_crashes_are_counted_within_a_window_and_by_wanted_replicas() -> None:

@@ -23,7 +23,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def check_label(label: str) -> str:
-    """`label` if it may name a version: letters, digits, '.', '_', '-', and no plain number, which would be a version."""
+    """`label` if it may name a version: letters, digits, '.', '_', '-', and no plain number, which is a version."""
     if not _LABEL.fullmatch(label) or label.isdigit() or label == "latest":
         raise InvalidArgument(
             f"label {label!r} is not allowed: use 1 to 64 letters, digits, '.', '_' or '-', "
