@@ -41,3 +41,11 @@ def test_deleting_can_be_repeated(artifacts: ArtifactStore, tmp_path: Path) -> N
     for _ in range(2):
         artifacts.delete(DIGEST)
     assert not artifacts.path(DIGEST).exists()
+
+
+@pytest.mark.parametrize("digest", ["", ".", "..", "../" + DIGEST, "x" * 64])
+def test_what_is_no_digest_leads_nowhere(artifacts: ArtifactStore, tmp_path: Path, digest: str) -> None:
+    artifacts.put(DIGEST, _package(tmp_path / "new"))
+    with pytest.raises(ValueError, match="digest"):
+        artifacts.delete(digest)
+    assert artifacts.path(DIGEST).is_dir()

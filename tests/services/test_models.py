@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from support.control import add_version, container_at
+from support.control import add_version, container_at, digest_for
 from tidegate.errors import Conflict, InUse, InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.manifest import read_manifest
@@ -107,6 +107,15 @@ def test_a_version_that_is_still_routed_counts_as_used(platform: Container) -> N
         row.routed = {"1": 100.0}
     with pytest.raises(InUse):
         platform.models.delete_version("routed", "1")
+
+
+def test_a_version_that_cannot_be_taken_in_leaves_no_file(platform: Container) -> None:
+    add_version(platform, "clean", "1", label="v1")
+    digest = digest_for("clean 2")
+    with pytest.raises(Conflict):
+        add_version(platform, "clean", "2", label="v1")
+    assert not _files(platform, digest).exists()
+    assert not platform.manifests.path("clean", "2").exists()
 
 
 def test_discarding_leaves_alone_what_a_row_speaks_of(platform: Container) -> None:

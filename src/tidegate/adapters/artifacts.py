@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tidegate.wire.manifest import Manifest, encode_manifest, read_manifest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = ".part-"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class DirectoryArtifacts:
@@ -29,6 +31,9 @@ class DirectoryArtifacts:
         self._root = root
 
     def path(self, digest: str) -> Path:
+        """Raises `ValueError` for anything but a digest: a name with a slash, or none, would lead elsewhere."""
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is no SHA-256 digest")
         return self._root / digest
 
     def put(self, digest: str, package_dir: Path) -> Path:

@@ -74,17 +74,18 @@ class RegisterJob:
         name = str(payload["model"])
         shutil.rmtree(self.scratch_root / job_id, ignore_errors=True)
         for version in self._made_by(name, job_id):
-            digest = version.tags.get("tidegate.digest", "")
+            digest = version.tags["tidegate.digest"]
             if self.models.known(name, digest) is None:
+                self.models.discard(name, version.version, digest)
                 self.registry.delete_version(name, version.version)
-                self.models.discard(name, version.version, digest or None)
 
     def _made_by(self, name: str, job_id: str) -> list[RegistryVersion]:
         try:
             versions = self.registry.versions(name)
         except RegistryUnavailable:
             return []  # nothing was made if it never answered; else the same bytes find this version again
-        return [version for version in versions if version.tags.get(JOB_TAG) == job_id]
+        made = [version for version in versions if version.tags.get(JOB_TAG) == job_id]
+        return [version for version in made if "tidegate.digest" in version.tags]
 
     def _fresh_scratch(self, job_id: str) -> Path:
         scratch = self.scratch_root / job_id

@@ -135,26 +135,23 @@ class Models:
     def take_in(self, new: NewVersion, package_dir: Path) -> None:
         """Keep a version's package, manifest and row; the package is moved. After this it can be deployed.
 
-        Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`.
+        Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`, and leaves
+        nothing behind then.
         """
         manifest = new.manifest
         with self.files:
-            self.artifacts.put(manifest.digest, package_dir)
-            self.manifests.write(manifest)
-            with self.store.transaction() as tx:
-                _check_label_free(tx, manifest.name, manifest.label, manifest.digest)
-                model = self._model_row(tx, manifest.name)
-                model.description = model.description or new.description
-                tx.flush()
-                tx.add(_version_row(new, self.clock()))
+            try:
+                self.artifacts.put(manifest.digest, package_dir)
+                self.manifests.write(manifest)
+                self._add_row(new)
+            except BaseException:
+                self._discard(manifest.name, manifest.version, manifest.digest)
+                raise
 
-    def discard(self, name: str, number: str | None, digest: str | None) -> None:
-        """Remove files that `take_in` left behind when it failed; what a row speaks of stays."""
-        with self.files, self.store.reading() as tx:
-            if number is not None and rows.get_version(tx, name, number) is None:
-                self.manifests.delete(name, number)
-            if digest is not None and not rows.digest_in_use(tx, digest):
-                self.artifacts.delete(digest)
+    def discard(self, name: str, number: str, digest: str) -> None:
+        """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""
+        with self.files:
+            self._discard(name, number, digest)
 
     def amend(self, name: str, number: str, request: rest.RegisterRequest, validation: dict[str, Any] | None) -> None:
         """Label, tags, description and validation of a version that was registered again. Raises `Conflict`."""
@@ -182,6 +179,23 @@ class Models:
             row = ModelRow(name=name, description="", pickle_trusted=False, created_at=self.clock())
             tx.add(row)
         return row
+
+    def _add_row(self, new: NewVersion) -> None:
+        manifest = new.manifest
+        with self.store.transaction() as tx:
+            _check_label_free(tx, manifest.name, manifest.label, manifest.digest)
+            model = self._model_row(tx, manifest.name)
+            model.description = model.description or new.description
+            tx.flush()
+            tx.add(_version_row(new, self.clock()))
+
+    def _discard(self, name: str, number: str, digest: str) -> None:
+        with self.store.reading() as tx:
+            known, shared = rows.get_version(tx, name, number), rows.digest_in_use(tx, digest)
+        if known is None:
+            self.manifests.delete(name, number)
+        if not shared:
+            self.artifacts.delete(digest)
 
     def _aliases(self, names: list[str]) -> dict[str, dict[str, tuple[str, ...]]]:
         """Aliases by model and version number. A registry that does not answer costs the aliases, not the list."""
