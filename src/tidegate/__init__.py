@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tidegate.version import __version__
+
 if TYPE_CHECKING:
     from tidegate.client import Client
 
-__version__ = "0.1.0"
 __all__ = ["Client", "__version__"]
 
 

@@ -5,9 +5,9 @@ A first feature of 111 makes the model sleep for as many seconds as the second s
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Linear:
 
     signature = MATRIX
 
-    def predict(self, inputs, wanted):
+    def predict(self, inputs: Any, wanted: Any) -> Any:
         rows = inputs["input"]
         if np.isnan(rows).any():
             raise UnfitInput("the model takes no NaN")
@@ -58,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,8 @@
 """The batcher against a target whose answers the test gives by hand."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,28 +17,28 @@ SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (Tensor
 
 
 class Time:
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 100.0
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return self.now
 
 
 class HandTarget:
     """Keeps batches until the test answers them."""
 
-    def __init__(self, name="t1"):
+    def __init__(self, name: Any = "t1") -> None:
         self.id = name
-        self.sent = []
+        self.sent: list[Any] = []
 
-    def send(self, batch, done):
+    def send(self, batch: Any, done: Any) -> None:
         self.sent.append((batch, done))
 
-    def answer(self, index=0):
+    def answer(self, index: Any = 0) -> None:
         batch, done = self.sent.pop(index)
         done(self, batch, Outputs({"prediction": batch.inputs["input"][:, 0] * 10}))
 
-    def fail(self, error, index=0):
+    def fail(self, error: Any, index: Any = 0) -> None:
         batch, done = self.sent.pop(index)
         done(self, batch, error)
 
@@ -45,35 +46,35 @@ class HandTarget:
 class Seen:
     """Observer and sink: what the outside world noticed."""
 
-    def __init__(self):
-        self.answers = {}
-        self.batches = []
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.batches: list[Any] = []
 
-    def batch_done(self, batch, outputs, now_s):
+    def batch_done(self, batch: Any, outputs: Any, now_s: Any) -> None:
         assert not any(call.request_id in self.answers for call in batch.calls if not call.done)
         self.batches.append((batch.rows, batch.released))
 
-    def call_failed(self, call, error, now_s):
+    def call_failed(self, call: Any, error: Any, now_s: Any) -> None:
         pass
 
-    def refused(self, endpoint, error):
+    def refused(self, endpoint: Any, error: Any) -> None:
         pass
 
-    def answer(self, call, outputs, first_row):
+    def answer(self, call: Any, outputs: Any, first_row: Any) -> None:
         self.answers[call.request_id] = outputs.as_list("prediction")[first_row : first_row + call.rows]
 
-    def fail(self, call, error):
+    def fail(self, call: Any, error: Any) -> None:
         self.answers[call.request_id] = error
 
 
 class Bench:
-    def __init__(self, mergeable=True, **limits):
+    def __init__(self, mergeable: Any = True, **limits: Any) -> None:
         self.time, self.seen, self.target = Time(), Seen(), HandTarget()
         loop = asyncio.get_running_loop()
         self.batcher = Batcher(loop, Limits(**limits), self.seen, mergeable=mergeable, clock=self.time)
         self.destination = Destination(Identity("e", "m", "1", "1"), SIGNATURE, [0.0], self.batcher)
 
-    def submit(self, name, *values, timeout_s=30.0):
+    def submit(self, name: Any, *values: Any, timeout_s: Any = 30.0) -> Any:
         call = Call(self.seen, self.destination, name, len(values))
         call.packed = [[value] for value in values]
         call.started_s, call.deadline_s = self.time.now, self.time.now + timeout_s
@@ -81,17 +82,17 @@ class Bench:
         return call
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(test())
 
 
-async def turn():
+async def turn() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
 
 
-def test_an_idle_target_gets_what_one_turn_brought_and_a_busy_one_lets_gather():
-    async def go():
+def test_an_idle_target_gets_what_one_turn_brought_and_a_busy_one_lets_gather() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         bench.submit("a", 1)
@@ -111,8 +112,8 @@ def test_an_idle_target_gets_what_one_turn_brought_and_a_busy_one_lets_gather():
     run(go)
 
 
-def test_cancelling_one_call_of_a_batch_leaves_the_others_their_answers():
-    async def go():
+def test_cancelling_one_call_of_a_batch_leaves_the_others_their_answers() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         calls = {name: bench.submit(name, index) for index, name in enumerate("abc")}
@@ -125,8 +126,8 @@ def test_cancelling_one_call_of_a_batch_leaves_the_others_their_answers():
     run(go)
 
 
-def test_a_call_cancelled_while_it_waits_is_never_computed():
-    async def go():
+def test_a_call_cancelled_while_it_waits_is_never_computed() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         bench.submit("a", 1)
@@ -140,8 +141,8 @@ def test_a_call_cancelled_while_it_waits_is_never_computed():
     run(go)
 
 
-def test_the_row_limit_counts_rows_and_a_larger_call_goes_alone():
-    async def go():
+def test_the_row_limit_counts_rows_and_a_larger_call_goes_alone() -> None:
+    async def go() -> None:
         bench = Bench(batch_rows_max=4)
         bench.batcher.add_target(bench.target)
         for name, rows in (("a", 3), ("b", 2), ("c", 9), ("d", 1)):
@@ -154,8 +155,8 @@ def test_the_row_limit_counts_rows_and_a_larger_call_goes_alone():
     run(go)
 
 
-def test_models_that_do_not_batch_get_each_call_alone():
-    async def go():
+def test_models_that_do_not_batch_get_each_call_alone() -> None:
+    async def go() -> None:
         bench = Bench(mergeable=False)
         bench.batcher.add_target(bench.target)
         bench.submit("a", 1)
@@ -168,8 +169,8 @@ def test_models_that_do_not_batch_get_each_call_alone():
     run(go)
 
 
-def test_two_targets_work_side_by_side():
-    async def go():
+def test_two_targets_work_side_by_side() -> None:
+    async def go() -> None:
         bench = Bench()
         second = HandTarget("t2")
         bench.batcher.add_target(bench.target)
@@ -184,8 +185,8 @@ def test_two_targets_work_side_by_side():
     run(go)
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_again():
-    async def go():
+def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
+    async def go() -> None:
         bench = Bench(queue_rows_max=2)
         bench.batcher.add_target(bench.target)
         bench.submit("a", 1)
@@ -198,16 +199,16 @@ def test_a_full_queue_refuses_and_says_when_to_come_again():
     run(go)
 
 
-def test_no_target_at_all_refuses_at_once():
-    async def go():
+def test_no_target_at_all_refuses_at_once() -> None:
+    async def go() -> None:
         with pytest.raises(NoReadyReplica):
             Bench().submit("a", 1)
 
     run(go)
 
 
-def test_calls_of_a_lost_target_move_to_another_one():
-    async def go():
+def test_calls_of_a_lost_target_move_to_another_one() -> None:
+    async def go() -> None:
         bench = Bench()
         second = HandTarget("t2")
         bench.batcher.add_target(bench.target)
@@ -224,8 +225,8 @@ def test_calls_of_a_lost_target_move_to_another_one():
     run(go)
 
 
-def test_calls_of_the_last_lost_target_fail_with_retry_after():
-    async def go():
+def test_calls_of_the_last_lost_target_fail_with_retry_after() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         bench.submit("a", 1)
@@ -238,8 +239,8 @@ def test_calls_of_the_last_lost_target_fail_with_retry_after():
     run(go)
 
 
-def test_a_call_does_not_wander_from_target_to_target_for_ever():
-    async def go():
+def test_a_call_does_not_wander_from_target_to_target_for_ever() -> None:
+    async def go() -> None:
         bench = Bench()
         targets = [HandTarget(f"t{index}") for index in range(6)]
         bench.batcher.add_target(targets[0])
@@ -256,8 +257,8 @@ def test_a_call_does_not_wander_from_target_to_target_for_ever():
     run(go)
 
 
-def test_a_failed_batch_runs_once_more_row_by_row_so_that_a_bad_one_fails_alone():
-    async def go():
+def test_a_failed_batch_runs_once_more_row_by_row_so_that_a_bad_one_fails_alone() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         for index, name in enumerate("abc"):
@@ -274,8 +275,8 @@ def test_a_failed_batch_runs_once_more_row_by_row_so_that_a_bad_one_fails_alone(
     run(go)
 
 
-def test_deadlines_waiting_and_computing():
-    async def go():
+def test_deadlines_waiting_and_computing() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         bench.submit("computing", 1, timeout_s=1)
@@ -298,8 +299,8 @@ def test_deadlines_waiting_and_computing():
     run(go)
 
 
-def test_removing_the_last_target_fails_what_waits_but_answers_what_is_computed():
-    async def go():
+def test_removing_the_last_target_fails_what_waits_but_answers_what_is_computed() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         bench.submit("computing", 1)
@@ -314,8 +315,8 @@ def test_removing_the_last_target_fails_what_waits_but_answers_what_is_computed(
     run(go)
 
 
-def test_calls_of_different_shapes_are_not_put_together():
-    async def go():
+def test_calls_of_different_shapes_are_not_put_together() -> None:
+    async def go() -> None:
         bench = Bench()
         bench.batcher.add_target(bench.target)
         for name, width in (("a", 2), ("b", 3)):

@@ -1,10 +1,12 @@
 """Values and tensors against signatures: what fits, what is refused, and that nothing is cast silently."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from tidegate.dataplane import fit
 from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.fit import fit_tensors, fit_values
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -25,16 +27,27 @@ IMAGE = Signature("tensors", (TensorSpec("image", "FP32", (-1, 2, 2)),), OUT)
 TWO = Signature("tensors", (TensorSpec("x", "FP32", (-1, 2)), TensorSpec("y", "INT64", (-1,))), OUT)
 
 
-def to(signature):
-    return Destination(Identity("e", "m", "1", "1"), signature, None, None)
+NO_BATCHER: Any = None
+
+
+def values_of(features: Any, destination: Destination) -> Any:
+    return fit.fit_values(features, destination)
+
+
+def tensors_of(tensors: Any, nulls: set[str], destination: Destination) -> Any:
+    return fit.fit_tensors(tensors, nulls, destination)
+
+
+def to(signature: Any) -> Any:
+    return Destination(Identity("e", "m", "1", "1"), signature, None, NO_BATCHER)
 
 
 RECORD = {"age": 41, "income": 1000.5, "zip": "01234", "children": None, "member": True}
 
 
 @pytest.mark.parametrize("features", [RECORD, [RECORD], list(RECORD.values()), [list(RECORD.values())]])
-def test_records_and_lists_in_column_order_are_the_same_row(features):
-    fitted, single = fit_values(features, to(MIXED))
+def test_records_and_lists_in_column_order_are_the_same_row(features: Any) -> None:
+    fitted, single = values_of(features, to(MIXED))
     assert single == (not isinstance(features, list) or not isinstance(features[0], dict | list))
     assert fitted.rows == 1
     assert fitted.tensors["age"].tolist() == [41]
@@ -43,13 +56,13 @@ def test_records_and_lists_in_column_order_are_the_same_row(features):
     assert fitted.tensors["member"].dtype == bool
 
 
-def test_a_missing_float_is_nan():
-    fitted, _ = fit_values({**RECORD, "income": None}, to(MIXED))
+def test_a_missing_float_is_nan() -> None:
+    fitted, _ = values_of({**RECORD, "income": None}, to(MIXED))
     assert np.isnan(fitted.tensors["income"][0])
 
 
-def test_columns_of_one_type_travel_packed_in_training_order():
-    fitted, _ = fit_values([{"c": 3, "a": 1, "b": 2.5}], to(FLOATS))
+def test_columns_of_one_type_travel_packed_in_training_order() -> None:
+    fitted, _ = values_of([{"c": 3, "a": 1, "b": 2.5}], to(FLOATS))
     assert fitted.packed.tolist() == [[1, 2.5, 3]]
 
 
@@ -67,42 +80,42 @@ def test_columns_of_one_type_travel_packed_in_training_order():
         ({"extra": 1}, "'extra'"),
     ],
 )
-def test_a_value_of_another_type_is_refused_by_name(change, says):
+def test_a_value_of_another_type_is_refused_by_name(change: Any, says: Any) -> None:
     with pytest.raises(UnfitInput, match=r".*") as caught:
-        fit_values({**RECORD, **change}, to(MIXED))
+        values_of({**RECORD, **change}, to(MIXED))
     assert says in caught.value.message
     assert next(iter(change)) in caught.value.message
 
 
-def test_a_missing_column_is_named():
+def test_a_missing_column_is_named() -> None:
     record = {key: value for key, value in RECORD.items() if key != "zip"}
     with pytest.raises(UnfitInput, match="lacks 'zip'"):
-        fit_values([RECORD, record], to(MIXED))
+        values_of([RECORD, record], to(MIXED))
 
 
-def test_whole_floats_are_taken_for_integers():
-    fitted, _ = fit_values({**RECORD, "age": 41.0}, to(MIXED))
+def test_whole_floats_are_taken_for_integers() -> None:
+    fitted, _ = values_of({**RECORD, "age": 41.0}, to(MIXED))
     assert fitted.tensors["age"].dtype == np.int64
 
 
-def test_images_one_or_several():
-    one, single = fit_values([[1, 2], [3, 4]], to(IMAGE))
+def test_images_one_or_several() -> None:
+    one, single = values_of([[1, 2], [3, 4]], to(IMAGE))
     assert (one.rows, single) == (1, True)
-    many, single = fit_values([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], to(IMAGE))
+    many, single = values_of([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], to(IMAGE))
     assert (many.rows, single) == (2, False)
     assert many.tensors["image"].dtype == np.float32
     with pytest.raises(UnfitInput, match="shape"):
-        fit_values([[1, 2, 3], [3, 4, 5]], to(IMAGE))
+        values_of([[1, 2, 3], [3, 4, 5]], to(IMAGE))
 
 
-def test_several_inputs_come_as_records():
-    fitted, _ = fit_values([{"x": [1, 2], "y": 3}, {"x": [4, 5], "y": 6}], to(TWO))
+def test_several_inputs_come_as_records() -> None:
+    fitted, _ = values_of([{"x": [1, 2], "y": 3}, {"x": [4, 5], "y": 6}], to(TWO))
     assert fitted.tensors["y"].tolist() == [3, 6]
     with pytest.raises(UnfitInput, match="send records"):
-        fit_values([1, 2, 3], to(TWO))
+        values_of([1, 2, 3], to(TWO))
 
 
-def column_tensors(**change):
+def column_tensors(**change: Any) -> Any:
     tensors = {
         "age": np.array([1, 2], dtype="<i8"),
         "income": np.array([1.5, np.nan]),
@@ -113,11 +126,11 @@ def column_tensors(**change):
     return {name: array for name, array in (tensors | change).items() if array is not None}
 
 
-def test_one_tensor_per_column():
-    fitted = fit_tensors(column_tensors(), set(), to(MIXED))
+def test_one_tensor_per_column() -> None:
+    fitted = tensors_of(column_tensors(), set(), to(MIXED))
     assert fitted.rows == 2
     assert fitted.tensors["children__missing"].tolist() == [False, False]
-    masked = fit_tensors(column_tensors(children__missing=np.array([True, False])), set(), to(MIXED))
+    masked = tensors_of(column_tensors(children__missing=np.array([True, False])), set(), to(MIXED))
     assert masked.tensors["children__missing"].tolist() == [True, False]
 
 
@@ -132,28 +145,28 @@ def test_one_tensor_per_column():
         ({"age": np.ones((2, 2), dtype="<i8")}, "shape [2, 2]"),
     ],
 )
-def test_column_tensors_that_do_not_fit(change, says):
+def test_column_tensors_that_do_not_fit(change: Any, says: Any) -> None:
     with pytest.raises(UnfitInput) as caught:
-        fit_tensors(column_tensors(**change), set(), to(MIXED))
+        tensors_of(column_tensors(**change), set(), to(MIXED))
     assert says in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["input", "anything"])
-def test_one_2d_tensor_of_any_name_in_column_order(name):
-    assert fit_tensors({name: np.array([[1.0, 2, 3]])}, set(), to(FLOATS)).packed.tolist() == [[1, 2, 3]]
+def test_one_2d_tensor_of_any_name_in_column_order(name: Any) -> None:
+    assert tensors_of({name: np.array([[1.0, 2, 3]])}, set(), to(FLOATS)).packed.tolist() == [[1, 2, 3]]
     with pytest.raises(UnfitInput, match="4 columns, but the model takes 3"):
-        fit_tensors({name: np.ones((1, 4))}, set(), to(FLOATS))
+        tensors_of({name: np.ones((1, 4))}, set(), to(FLOATS))
 
 
-def test_numbers_are_widened_but_never_narrowed():
+def test_numbers_are_widened_but_never_narrowed() -> None:
     matrix = Signature("matrix", (TensorSpec("input", "FP32", (-1, 2)),), OUT)
-    assert fit_tensors({"input": np.ones((1, 2), dtype="<f2")}, set(), to(matrix)).packed.dtype == np.float32
+    assert tensors_of({"input": np.ones((1, 2), dtype="<f2")}, set(), to(matrix)).packed.dtype == np.float32
     with pytest.raises(UnfitInput, match="FP64, but the model takes FP32"):
-        fit_tensors({"input": np.ones((1, 2))}, set(), to(matrix))
+        tensors_of({"input": np.ones((1, 2))}, set(), to(matrix))
 
 
-def test_integer_columns_take_whole_floats_of_a_2d_tensor_and_refuse_others():
+def test_integer_columns_take_whole_floats_of_a_2d_tensor_and_refuse_others() -> None:
     two = Signature("columns", (TensorSpec("n", "INT64", (-1,)), TensorSpec("x", "FP64", (-1,))), OUT)
-    assert fit_tensors({"m": np.array([[3.0, 0.5]])}, set(), to(two)).tensors["n"].tolist() == [3]
+    assert tensors_of({"m": np.array([[3.0, 0.5]])}, set(), to(two)).tensors["n"].tolist() == [3]
     with pytest.raises(UnfitInput, match="'n' takes INT64"):
-        fit_tensors({"m": np.array([[3.5, 0.5]])}, set(), to(two))
+        tensors_of({"m": np.array([[3.5, 0.5]])}, set(), to(two))

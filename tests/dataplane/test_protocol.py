@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from support.linear import running_server
 ROW = {"features": [1, 2, 3.5]}
 
 
-def test_one_row_is_answered_with_its_prediction_and_who_gave_it(ask):
+def test_one_row_is_answered_with_its_prediction_and_who_gave_it(ask: Any) -> None:
     reply = ask("/predict", ROW, "X-Request-Id: abc-1")
     assert reply.status == 200
     assert reply.json["prediction"] == [6.5]
@@ -28,13 +29,13 @@ def test_one_row_is_answered_with_its_prediction_and_who_gave_it(ask):
     assert "date" in reply.headers
 
 
-def test_several_rows_have_several_confidences(ask):
+def test_several_rows_have_several_confidences(ask: Any) -> None:
     reply = ask("/predict", {"features": [[1, 2, 3], [4, 5, 6]]})
     assert reply.json["prediction"] == [6, 15]
     assert len(reply.json["confidence"]) == 2
 
 
-def test_keep_alive_and_requests_in_small_pieces(connect):
+def test_keep_alive_and_requests_in_small_pieces(connect: Any) -> None:
     connection = connect()
     for value in range(5):
         for piece in (data := post("/predict", {"features": [value, 0, 0]})), b"":
@@ -43,7 +44,7 @@ def test_keep_alive_and_requests_in_small_pieces(connect):
         assert connection.read().json["prediction"] == [value]
 
 
-def test_pipelined_requests_are_answered_in_order_hot_and_cold_mixed(connect):
+def test_pipelined_requests_are_answered_in_order_hot_and_cold_mixed(connect: Any) -> None:
     connection = connect()
     slow = post("/predict", {"features": [111, 0.3, 0]})
     connection.send(
@@ -58,7 +59,7 @@ def test_pipelined_requests_are_answered_in_order_hot_and_cold_mixed(connect):
     assert connection.read().json["prediction"] == [9]
 
 
-def test_chunked_body(connect):
+def test_chunked_body(connect: Any) -> None:
     connection = connect()
     body = json.dumps(ROW).encode()
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:5], body[5:])) + b"0\r\n\r\n"
@@ -66,7 +67,7 @@ def test_chunked_body(connect):
     assert connection.read().json["prediction"] == [6.5]
 
 
-def test_expect_continue_goes_the_asgi_way_with_the_same_answer(connect):
+def test_expect_continue_goes_the_asgi_way_with_the_same_answer(connect: Any) -> None:
     connection = connect()
     data = post("/predict", ROW, "expect: 100-continue", "X-Request-Id: slow-way")
     head, _, body = data.partition(b"\r\n\r\n")
@@ -78,7 +79,7 @@ def test_expect_continue_goes_the_asgi_way_with_the_same_answer(connect):
     assert reply.headers["x-tidegate-version"] == "7"
 
 
-def test_a_half_closed_client_still_gets_its_answer(connect):
+def test_a_half_closed_client_still_gets_its_answer(connect: Any) -> None:
     connection = connect()
     connection.send(post("/predict", {"features": [111, 0.2, 0]}))
     connection.socket.shutdown(socket.SHUT_WR)
@@ -86,14 +87,14 @@ def test_a_half_closed_client_still_gets_its_answer(connect):
     assert connection.closed()
 
 
-def test_http_1_0_is_answered_and_closed(connect):
+def test_http_1_0_is_answered_and_closed(connect: Any) -> None:
     connection = connect()
     connection.send(post("/predict", ROW).replace(b"HTTP/1.1", b"HTTP/1.0"))
     assert connection.read().json["prediction"] == [6.5]
     assert connection.closed()
 
 
-def test_connection_close_is_honoured(connect):
+def test_connection_close_is_honoured(connect: Any) -> None:
     connection = connect()
     connection.send(post("/predict", ROW, "connection: close"))
     reply = connection.read()
@@ -101,7 +102,7 @@ def test_connection_close_is_honoured(connect):
     assert connection.closed()
 
 
-def test_garbage_is_400_and_closed(connect):
+def test_garbage_is_400_and_closed(connect: Any) -> None:
     connection = connect()
     connection.send(b"THIS IS NOT HTTP\r\n\r\n")
     reply = connection.read()
@@ -109,7 +110,7 @@ def test_garbage_is_400_and_closed(connect):
     assert connection.closed()
 
 
-def test_garbage_after_a_good_request_does_not_lose_its_answer(connect):
+def test_garbage_after_a_good_request_does_not_lose_its_answer(connect: Any) -> None:
     connection = connect()
     connection.send(post("/predict", {"features": [111, 0.2, 0]}) + b"GARBAGE\x00\r\n\r\n")
     assert connection.read().json["prediction"] == [111.2]
@@ -117,7 +118,7 @@ def test_garbage_after_a_good_request_does_not_lose_its_answer(connect):
     assert connection.closed()
 
 
-def test_a_slow_client_is_cut_at_the_stated_timeout(connect):
+def test_a_slow_client_is_cut_at_the_stated_timeout(connect: Any) -> None:
     connection = connect()
     connection.send(post("/predict", ROW)[:-4])
     started = time.monotonic()
@@ -129,7 +130,7 @@ def test_a_slow_client_is_cut_at_the_stated_timeout(connect):
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_over_the_limit_is_413_before_it_is_all_read(connect, declared):
+def test_a_body_over_the_limit_is_413_before_it_is_all_read(connect: Any, declared: Any) -> None:
     connection = connect()
     if declared:
         connection.send(post("/predict", b"x" * 400_000))
@@ -141,7 +142,7 @@ def test_a_body_over_the_limit_is_413_before_it_is_all_read(connect, declared):
     assert reply.headers["connection"] == "close"
 
 
-def test_json_over_its_own_limit_is_413(ask):
+def test_json_over_its_own_limit_is_413(ask: Any) -> None:
     reply = ask("/predict", {"features": [[1.25, 2.25, 3.25]] * 10_000})
     assert reply.status == 413
     assert "binary tensors" in reply.json["error"]
@@ -173,7 +174,7 @@ def test_json_over_its_own_limit_is_413(ask):
         ({"features": [1, 2, 3], "model_version": {}}, 400, "model_version"),
     ],
 )
-def test_bad_input_is_refused_with_a_reason_and_the_connection_lives_on(connect, body, status, says):
+def test_bad_input_is_refused_and_the_connection_lives_on(connect: Any, body: Any, status: Any, says: Any) -> None:
     connection = connect()
     connection.send(post("/predict", body))
     reply = connection.read()
@@ -184,27 +185,27 @@ def test_bad_input_is_refused_with_a_reason_and_the_connection_lives_on(connect,
 
 
 @pytest.mark.parametrize("pin", ["7", 7, "v1.0.0", "latest"])
-def test_a_version_is_pinned_by_number_or_label(ask, pin):
+def test_a_version_is_pinned_by_number_or_label(ask: Any, pin: Any) -> None:
     assert ask("/predict", {**ROW, "model_version": pin}).status == 200
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream"])
-def test_wrong_content_type_is_415(ask, kind):
+def test_wrong_content_type_is_415(ask: Any, kind: Any) -> None:
     reply = ask("/predict", ROW, f"content-type: {kind}")
     assert reply.status == 415
     assert "application/json" in reply.json["error"]
 
 
-def test_content_type_with_charset_is_taken(ask):
+def test_content_type_with_charset_is_taken(ask: Any) -> None:
     assert ask("/predict", ROW, "content-type: Application/JSON; charset=utf-8").status == 200
 
 
 @pytest.mark.parametrize("header", ["X-Request-Id: " + "x" * 200, "X-Request-Id: \xe9", "X-Tidegate-Timeout-Ms: soon"])
-def test_bad_headers_are_400(ask, header):
+def test_bad_headers_are_400(ask: Any, header: Any) -> None:
     assert ask("/predict", ROW, header).status == 400
 
 
-def test_unknown_paths_methods_and_models(connect, ask):
+def test_unknown_paths_methods_and_models(connect: Any, ask: Any) -> None:
     assert ask("/nowhere", ROW).status == 404
     assert ask("/v2/models/other/infer", ROW).json["code"] == "unknown_endpoint"
     connection = connect()
@@ -213,7 +214,7 @@ def test_unknown_paths_methods_and_models(connect, ask):
     assert (reply.status, "POST" in reply.json["error"]) == (405, True)
 
 
-def test_gzip_and_deflate_bodies_and_a_bomb(ask):
+def test_gzip_and_deflate_bodies_and_a_bomb(ask: Any) -> None:
     body = json.dumps(ROW).encode()
     assert ask("/predict", gzip.compress(body), "content-encoding: gzip").json["prediction"] == [6.5]
     assert ask("/predict", zlib.compress(body), "content-encoding: deflate").json["prediction"] == [6.5]
@@ -223,14 +224,14 @@ def test_gzip_and_deflate_bodies_and_a_bomb(ask):
     assert ask("/predict", body, "content-encoding: br").status == 415
 
 
-def test_a_deadline_is_answered_in_time_while_the_model_is_still_busy(ask):
+def test_a_deadline_is_answered_in_time_while_the_model_is_still_busy(ask: Any) -> None:
     started = time.monotonic()
     reply = ask("/predict", {"features": [111, 1.0, 0]}, "X-Tidegate-Timeout-Ms: 100")
     assert (reply.status, reply.json["code"]) == (504, "deadline_exceeded")
     assert time.monotonic() - started < 0.9
 
 
-def test_health_answers_while_the_model_computes(connect, ask):
+def test_health_answers_while_the_model_computes(connect: Any, ask: Any) -> None:
     busy = connect()
     busy.send(post("/predict", {"features": [111, 1.0, 0]}))
     connection = connect()
@@ -239,7 +240,7 @@ def test_health_answers_while_the_model_computes(connect, ask):
     assert busy.read().json["prediction"] == [112]
 
 
-def test_a_row_that_makes_the_model_fail_fails_alone(connect):
+def test_a_row_that_makes_the_model_fail_fails_alone(connect: Any) -> None:
     holding = connect()
     holding.send(post("/predict", {"features": [111, 0.3, 0]}))
     others = [connect() for _ in range(4)]
@@ -251,7 +252,7 @@ def test_a_row_that_makes_the_model_fail_fails_alone(connect):
     assert [reply.json["prediction"] for reply in replies if reply.status == 200] == [[0], [1], [3]]
 
 
-def test_a_client_that_goes_away_does_not_disturb_its_neighbours(connect):
+def test_a_client_that_goes_away_does_not_disturb_its_neighbours(connect: Any) -> None:
     holding = connect()
     holding.send(post("/predict", {"features": [111, 0.3, 0]}))
     leaving, staying = connect(), connect()
@@ -262,7 +263,7 @@ def test_a_client_that_goes_away_does_not_disturb_its_neighbours(connect):
     assert staying.read().json["prediction"] == [6.5]
 
 
-def test_hundreds_of_connections_each_get_their_own_answer(connect):
+def test_hundreds_of_connections_each_get_their_own_answer(connect: Any) -> None:
     connections = [connect() for _ in range(200)]
     for turn in range(3):
         for index, connection in enumerate(connections):
@@ -270,7 +271,7 @@ def test_hundreds_of_connections_each_get_their_own_answer(connect):
         assert [connection.read().json["prediction"] for connection in connections] == [[i + turn] for i in range(200)]
 
 
-def test_v2_json_and_binary_give_the_same_numbers(ask):
+def test_v2_json_and_binary_give_the_same_numbers(ask: Any) -> None:
     rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     described = {"name": "input", "shape": [2, 3], "datatype": "FP64"}
     plain = ask("/v2/models/linear/infer", {"id": "q", "inputs": [{**described, "data": rows}]}).json
@@ -300,7 +301,7 @@ def test_v2_json_and_binary_give_the_same_numbers(ask):
     assert np.frombuffer(reply.body[length:], dtype="<f8").tolist() == [6.0, 15.0]
 
 
-def test_v2_zero_rows(ask):
+def test_v2_zero_rows(ask: Any) -> None:
     reply = ask(
         "/v2/models/linear/infer", {"inputs": [{"name": "input", "shape": [0, 3], "datatype": "FP64", "data": []}]}
     )
@@ -327,15 +328,15 @@ def test_v2_zero_rows(ask):
         ({"parameters": {"binary_data_size": -1}}, 400, "binary_data_size"),
     ],
 )
-def test_v2_bad_input(ask, change, status, says):
+def test_v2_bad_input(ask: Any, change: Any, status: Any, says: Any) -> None:
     tensor = {"name": "input", "shape": [1, 3], "datatype": "FP64", "data": [1, 2, 3]} | change
     reply = ask("/v2/models/linear/infer", {"inputs": [tensor]})
     assert reply.status == status, reply.body
     assert says in reply.json["error"]
 
 
-def test_v2_metadata_and_docs(connect):
-    def get(path):
+def test_v2_metadata_and_docs(connect: Any) -> Any:
+    def get(path: Any) -> Any:
         connection = connect()
         connection.send(f"GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n".encode())
         return connection.read()
@@ -354,7 +355,7 @@ def test_v2_metadata_and_docs(connect):
     assert get("/docs/../../etc/passwd").status == 404
 
 
-def test_metrics_count_what_happened():
+def test_metrics_count_what_happened() -> None:
     with running_server() as port:
         connection = Connection(port)
         for _ in range(3):
@@ -374,10 +375,10 @@ def test_metrics_count_what_happened():
     assert 'model_requests_in_progress{endpoint="linear"} 0.0' in text
 
 
-def test_a_key_is_asked_for_on_all_but_the_public_routes():
+def test_a_key_is_asked_for_on_all_but_the_public_routes() -> Any:
     with running_server(TEST_KEY="sesame") as port:
 
-        def get(method, path, *headers):
+        def get(method: Any, path: Any, *headers: Any) -> Any:
             connection = Connection(port)
             data = (
                 post(path, ROW, *headers)
@@ -400,7 +401,7 @@ def test_a_key_is_asked_for_on_all_but_the_public_routes():
         assert get("POST", "/predict", "authorization: Bearer sesame", "expect: x").status in (200, 417)
 
 
-def test_sigterm_lets_what_is_in_flight_finish():
+def test_sigterm_lets_what_is_in_flight_finish() -> None:
     with running_server() as port:
         connection = Connection(port)
         connection.send(post("/predict", {"features": [111, 0.8, 0]}))

@@ -1,5 +1,7 @@
 """V2 bodies: what is encoded for the hop comes back as it was, for every datatype."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
 @pytest.mark.parametrize("datatype", NUMBERS)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_numbers_cross_the_hop_unchanged(datatype, data):
+def test_numbers_cross_the_hop_unchanged(datatype: Any, data: Any) -> None:
     array = data.draw(arrays.arrays(dtype_of(datatype), SHAPES))
     header, raw = encode_request({"a": array, "b": array}, frozenset({"y"}))
     message = decode_request(b"".join([header, *raw]), len(header))
@@ -29,7 +31,7 @@ def test_numbers_cross_the_hop_unchanged(datatype, data):
 
 @settings(max_examples=50, deadline=None)
 @given(items=st.lists(st.text() | st.binary(), max_size=5))
-def test_texts_and_bytes_cross_the_hop(items):
+def test_texts_and_bytes_cross_the_hop(items: Any) -> None:
     array = np.empty(len(items), dtype=object)
     array[:] = items
     body, length = encode_response({}, V2Request([], parameters={"binary_data_output": True}), {"t": array})
@@ -39,13 +41,13 @@ def test_texts_and_bytes_cross_the_hop(items):
     ]
 
 
-def test_bf16_is_held_as_fp32():
+def test_bf16_is_held_as_fp32() -> None:
     raw = to_raw(np.array([1.5, -2.0], dtype="<f4"), "BF16")
     assert len(raw) == 4
     assert from_raw(raw, "BF16", (2,), "x").tolist() == [1.5, -2.0]
 
 
-def test_datatypes_of_arrays():
+def test_datatypes_of_arrays() -> None:
     assert datatype_of(np.array(["a"])) == "BYTES"
     assert datatype_of(np.array([1], dtype=">i4")) == "INT32"
     with pytest.raises(UnfitInput):
@@ -53,18 +55,18 @@ def test_datatypes_of_arrays():
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01", b"\xff\xff\xff\xffabc", b"\x00\x00\x00\x00\x00"])
-def test_damaged_texts_are_refused(data):
+def test_damaged_texts_are_refused(data: Any) -> None:
     with pytest.raises(UnfitInput, match="BYTES"):
         from_raw(data, "BYTES", (1,), "t")
 
 
 @pytest.mark.parametrize(("length", "says"), [(10**9, "has"), (3, "JSON"), (-1, "has")])
-def test_a_header_length_that_disagrees_is_refused(length, says):
+def test_a_header_length_that_disagrees_is_refused(length: Any, says: Any) -> None:
     with pytest.raises(MalformedRequest, match=says):
         decode_request(b'{"inputs": []}', length)
 
 
-def test_binary_data_nobody_claims_is_refused():
+def test_binary_data_nobody_claims_is_refused() -> None:
     header, raw = encode_request({"a": np.ones(2)}, None)
     with pytest.raises(MalformedRequest, match="account for 16"):
         decode_request(b"".join([header, *raw, b"more"]), len(header))

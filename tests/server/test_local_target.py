@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,15 @@ from tidegate.dataplane.destination import Destination, Identity
 from tidegate.server.local_target import LocalTarget
 from tidegate.wire.signature import Signature, TensorSpec
 
+NOBODY: Any = None
+"""No batcher and no sink: nothing here gets that far."""
+
 
 class Watch:
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return self.now
 
 
@@ -25,10 +29,12 @@ class Model:
 
     signature = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (TensorSpec("prediction", "FP64", (-1,)),))
 
-    def __init__(self, watch):
-        self.watch, self.seconds, self.threads, self.rows = watch, 0.0, [], None
+    def __init__(self, watch: Any) -> None:
+        self.watch, self.seconds = watch, 0.0
+        self.threads: list[bool] = []
+        self.rows: int | None = None
 
-    def predict(self, inputs, wanted):
+    def predict(self, inputs: Any, wanted: Any) -> Any:
         self.threads.append(threading.current_thread() is threading.main_thread())
         self.watch.now += self.seconds
         rows = len(inputs["input"]) if self.rows is None else self.rows
@@ -37,22 +43,22 @@ class Model:
         return {"prediction": np.zeros(rows)}
 
 
-def batch(model, rows=1):
-    destination = Destination(Identity("m", "m", "1", "1"), model.signature, None, None)
-    call = Call(None, destination, "id", rows)
+def batch(model: Any, rows: Any = 1) -> Any:
+    destination = Destination(Identity("m", "m", "1", "1"), model.signature, None, NOBODY)
+    call = Call(NOBODY, destination, "id", rows)
     call.packed = [[0.0]] * rows
     return Batch(destination, [call], rows)
 
 
-async def compute(target, one):
+async def compute(target: Any, one: Any) -> Any:
     done = asyncio.get_running_loop().create_future()
     target.send(one, lambda target, batch, result: done.set_result(result))
     assert not done.done()
     return await asyncio.wait_for(done, 5)
 
 
-def run(body, steady=True):
-    async def go():
+def run(body: Any, steady: Any = True) -> None:
+    async def go() -> None:
         watch = Watch()
         model = Model(watch)
         target = LocalTarget(model, asyncio.get_running_loop(), watch, steady=steady)
@@ -62,8 +68,8 @@ def run(body, steady=True):
     asyncio.run(go())
 
 
-def test_a_size_never_seen_goes_to_the_thread_a_short_one_then_to_the_loop():
-    async def body(model, target):
+def test_a_size_never_seen_goes_to_the_thread_a_short_one_then_to_the_loop() -> None:
+    async def body(model: Any, target: Any) -> None:
         assert isinstance(await compute(target, batch(model)), Outputs)
         await compute(target, batch(model))
         await compute(target, batch(model, rows=100))
@@ -72,8 +78,8 @@ def test_a_size_never_seen_goes_to_the_thread_a_short_one_then_to_the_loop():
     run(body)
 
 
-def test_a_size_that_takes_long_goes_back_to_the_thread():
-    async def body(model, target):
+def test_a_size_that_takes_long_goes_back_to_the_thread() -> None:
+    async def body(model: Any, target: Any) -> None:
         await compute(target, batch(model))
         model.seconds = 0.1
         await compute(target, batch(model))
@@ -83,8 +89,8 @@ def test_a_size_that_takes_long_goes_back_to_the_thread():
     run(body)
 
 
-def test_somebodys_own_code_never_runs_on_the_loop():
-    async def body(model, target):
+def test_somebodys_own_code_never_runs_on_the_loop() -> None:
+    async def body(model: Any, target: Any) -> None:
         for _ in range(3):
             await compute(target, batch(model))
         assert model.threads == [False, False, False]
@@ -92,8 +98,8 @@ def test_somebodys_own_code_never_runs_on_the_loop():
     run(body, steady=False)
 
 
-def test_an_exception_and_a_wrong_number_of_rows_are_the_models_failure():
-    async def body(model, target):
+def test_an_exception_and_a_wrong_number_of_rows_are_the_models_failure() -> None:
+    async def body(model: Any, target: Any) -> None:
         model.seconds = -1
         failed = await compute(target, batch(model))
         assert isinstance(failed, ModelFailed)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,31 +17,31 @@ from support.http_bytes import Connection, post
 from support.wait import free_ports, until
 
 
-def start(*options, **env):
+def start(*options: Any, **env: Any) -> Any:
     command = [sys.executable, "-m", "tidegate.server", *map(str, options)]
     environment = {**os.environ, **env}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def stop(process, number=signal.SIGTERM):
+def stop(process: Any, number: Any = signal.SIGTERM) -> Any:
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     return process.returncode, out, err
 
 
 @pytest.fixture
-def port():
+def port() -> Any:
     return free_ports(1)[0]
 
 
-def answers(port):
+def answers(port: Any) -> Any:
     try:
         return Connection(port)
     except OSError:
         return None
 
 
-def test_a_bare_file_is_served_and_the_printed_curl_line_works(models, port):
+def test_a_bare_file_is_served_and_the_printed_curl_line_works(models: Any, port: Any) -> None:
     process = start("--model", models.path("forest.joblib"), "--allow-pickle", "--port", port)
     printed = [process.stdout.readline() for _ in range(2)]
     assert f"http://127.0.0.1:{port}/docs" in printed[0]
@@ -55,13 +56,13 @@ def test_a_bare_file_is_served_and_the_printed_curl_line_works(models, port):
     assert stop(process)[0] == 0
 
 
-def test_many_clients_at_once_get_the_models_own_answers(models, port):
+def test_many_clients_at_once_get_the_models_own_answers(models: Any, port: Any) -> None:
     process = start("--model", models.path("logistic.joblib"), "--allow-pickle", "--port", port)
     process.stdout.readline()
     expected = models.says("logistic", models.rows)
     wrong = []
 
-    def client(offset):
+    def client(offset: Any) -> None:
         connection = Connection(port)
         for index in range(offset, len(models.rows), 8):
             connection.send(post("/predict", {"features": models.rows[index].tolist()}))
@@ -78,7 +79,7 @@ def test_many_clients_at_once_get_the_models_own_answers(models, port):
     assert stop(process)[0] == 0
 
 
-def test_a_unix_socket_is_for_its_owner_alone_and_goes_away_at_the_end(models, tmp_path):
+def test_a_unix_socket_is_for_its_owner_alone_and_goes_away_at_the_end(models: Any, tmp_path: Any) -> None:
     path = Path(tmp_path) / "r.sock"
     process = start("--model", models.path("logistic.joblib"), "--allow-pickle", "--uds", path)
     until(path.exists, what="the socket")
@@ -96,7 +97,7 @@ def test_a_unix_socket_is_for_its_owner_alone_and_goes_away_at_the_end(models, t
         ("truncated.joblib", ["--allow-pickle"], "truncated"),
     ],
 )
-def test_what_cannot_be_served_ends_with_one_line_that_says_why(models, name, options, says):
+def test_what_cannot_be_served_ends_with_one_line(models: Any, name: Any, options: Any, says: Any) -> None:
     process = start("--model", models.path(name), *options, "--port", free_ports(1)[0])
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -106,14 +107,14 @@ def test_what_cannot_be_served_ends_with_one_line_that_says_why(models, name, op
     assert "Traceback" not in err
 
 
-def test_on_a_platform_the_last_line_is_for_the_platform(models, tmp_path):
+def test_on_a_platform_the_last_line_is_for_the_platform(models: Any, tmp_path: Any) -> None:
     process = start("--model", models.path("forest.joblib"), "--uds", tmp_path / "r.sock")
     _, err = process.communicate(timeout=60)
     last = err.strip().splitlines()[-1]
     assert json.loads(last.removeprefix("tidegate-error: "))["code"] == "pickle_not_granted"
 
 
-def test_a_port_in_use_is_said_before_the_model_is_loaded(models):
+def test_a_port_in_use_is_said_before_the_model_is_loaded(models: Any) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -127,7 +128,7 @@ def test_a_port_in_use_is_said_before_the_model_is_loaded(models):
     assert "--port" in err
 
 
-def test_off_loopback_needs_a_key_or_the_word_that_it_does_not(models, port):
+def test_off_loopback_needs_a_key_or_the_word_that_it_does_not(models: Any, port: Any) -> None:
     process = start("--model", models.path("logistic.joblib"), "--allow-pickle", "--host", "0.0.0.0", "--port", port)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -143,14 +144,14 @@ def test_off_loopback_needs_a_key_or_the_word_that_it_does_not(models, port):
         assert stop(process)[0] == 0
 
 
-def test_a_frame_model_takes_lists_records_and_tensors_alike(models, port):
+def test_a_frame_model_takes_lists_records_and_tensors_alike(models: Any, port: Any) -> Any:
     process = start("--model", models.path("table.joblib"), "--allow-pickle", "--port", port)
     process.stdout.readline()
     table = models.table.head(5)
     expected = models.says("table", table)
     connection = Connection(port)
 
-    def ask(path, body):
+    def ask(path: Any, body: Any) -> Any:
         connection.send(post(path, body))
         reply = connection.read()
         assert reply.status == 200, reply.body

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from tidegate import __version__
 from tidegate.cli.app import CONTEXT, LazyGroup, common_options, remember
 from tidegate.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, TidegateError
+from tidegate.version import __version__
 
 EXIT_INTERRUPTED = 130
 

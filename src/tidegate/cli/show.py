@@ -6,10 +6,10 @@ import platform
 
 import click
 
-from tidegate import __version__
 from tidegate.cli.app import App, command
 from tidegate.cli.output import moment, split, table, weight
 from tidegate.errors import UnknownVersion
+from tidegate.version import __version__
 from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
 
 

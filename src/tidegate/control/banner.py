@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tidegate import __version__
 from tidegate.control.state import ControlState
+from tidegate.version import __version__
 
 
 def banner(state: ControlState, token: str, data_dir: Path, log: str) -> str:

@@ -19,7 +19,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tidegate import __version__
 from tidegate.dataplane import metrics, pages
 from tidegate.dataplane.access import PUBLIC_PATHS
 from tidegate.dataplane.call import Service
@@ -27,6 +26,7 @@ from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, new_id, response_head
 from tidegate.dataplane.routes import RouteTable
 from tidegate.errors import Internal, MalformedRequest, NoReadyReplica, TidegateError, TooLarge, UnknownRoute
+from tidegate.version import __version__
 
 EXTENSIONS = ["binary_tensor_data", "tidegate_missing"]
 Handler = Callable[[Request], Awaitable[Response]]

@@ -17,6 +17,7 @@ from tidegate.wire.signature import PREDICTION
 
 if TYPE_CHECKING:
     from tidegate.dataplane.destination import Destination
+    from tidegate.settings import Settings
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 """Arrays by tensor name, row axis first. BYTES tensors are object arrays of `str` (or `bytes` that are no UTF-8)."""
@@ -241,3 +242,15 @@ class Limits:
     timeout_s: float = 30.0
     receive_timeout_s: float = 10.0
     idle_timeout_s: float = 75.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Limits:
+        """As the environment says."""
+        return cls(
+            batch_rows_max=settings.batch_rows_max,
+            queue_rows_max=settings.queue_rows_max,
+            body_bytes_max=settings.request_bytes_max,
+            json_bytes_max=settings.json_bytes_max,
+            timeout_s=settings.request_timeout_s,
+            receive_timeout_s=settings.receive_timeout_s,
+        )

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tidegate import __version__
 from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
+from tidegate.version import __version__
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

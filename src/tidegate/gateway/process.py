@@ -99,18 +99,6 @@ def _listens(family: socket.AddressFamily, address: tuple[str, int] | str) -> bo
         return probe.connect_ex(address) == 0
 
 
-def limits_of(settings: Settings) -> Limits:
-    """The data plane's bounds, from the settings."""
-    return Limits(
-        batch_rows_max=settings.batch_rows_max,
-        queue_rows_max=settings.queue_rows_max,
-        body_bytes_max=settings.request_bytes_max,
-        json_bytes_max=settings.json_bytes_max,
-        timeout_s=settings.request_timeout_s,
-        receive_timeout_s=settings.receive_timeout_s,
-    )
-
-
 class Gateway:
     """One gateway process; made inside its running loop."""
 
@@ -120,7 +108,7 @@ class Gateway:
         self._metrics = Metrics()
         self._journal = _journal(options, settings)
         observer = GatewayObserver(self._metrics, self._journal)
-        limits = limits_of(settings)
+        limits = Limits.from_settings(settings)
         self.router = Router(LaneParts(self._loop, limits, observer, clock.monotonic))
         self._metrics.add_gauges(self.router.fill_gauges)
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidegate import __version__
 from tidegate.adapters.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
 from tidegate.adapters.unix_probe import speaks
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.settings import run_dir
+from tidegate.version import __version__
 from tidegate.wire.rest import GatewayView
 
 log = logging.getLogger(__name__)

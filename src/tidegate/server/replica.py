@@ -57,24 +57,12 @@ class OneModel:
         return [self._destination]
 
 
-def limits_of(settings: Settings) -> Limits:
-    """The data plane's bounds, from the settings."""
-    return Limits(
-        batch_rows_max=settings.batch_rows_max,
-        queue_rows_max=settings.queue_rows_max,
-        body_bytes_max=settings.request_bytes_max,
-        json_bytes_max=settings.json_bytes_max,
-        timeout_s=settings.request_timeout_s,
-        receive_timeout_s=settings.receive_timeout_s,
-    )
-
-
 def build_replica(
     manifest: Manifest, runtime: Predicts, settings: Settings, key: str | None
 ) -> tuple[Engine, ASGIApp, Hooks]:
     """Engine, application and hooks of a replica; call it inside the running loop."""
     loop = asyncio.get_running_loop()
-    limits = limits_of(settings)
+    limits = Limits.from_settings(settings)
     observer = Metrics()
     batcher = Batcher(loop, limits, observer, mergeable=manifest.batchable, clock=clock.monotonic)
     identity = Identity(manifest.name, manifest.name, manifest.version, manifest.version, manifest.label)
