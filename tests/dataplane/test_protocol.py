@@ -142,6 +142,19 @@ def test_a_body_over_the_limit_is_413_before_it_is_all_read(connect: Any, declar
     assert reply.headers["connection"] == "close"
 
 
+def test_a_declared_length_over_the_limit_is_413_before_any_of_it_came(connect: Any) -> None:
+    connection = connect()
+    connection.send(post("/predict", b"", "content-length: 400000"))
+    assert connection.read().status == 413
+
+
+def test_a_pipelined_body_over_the_limit_waits_its_turn(connect: Any) -> None:
+    connection = connect()
+    connection.send(post("/predict", {"features": [111, 0.2, 0]}) + post("/predict", b"", "content-length: 400000"))
+    assert connection.read().json["prediction"] == [111.2]
+    assert connection.read().status == 413
+
+
 def test_json_over_its_own_limit_is_413(ask: Any) -> None:
     reply = ask("/predict", {"features": [[1.25, 2.25, 3.25]] * 10_000})
     assert reply.status == 413

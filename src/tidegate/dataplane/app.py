@@ -25,7 +25,15 @@ from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, new_id, response_head
 from tidegate.dataplane.routes import RouteTable
-from tidegate.errors import Internal, MalformedRequest, NoReadyReplica, TidegateError, TooLarge, UnknownRoute
+from tidegate.errors import (
+    Internal,
+    MalformedRequest,
+    MethodNotAllowed,
+    NoReadyReplica,
+    TidegateError,
+    TooLarge,
+    UnknownRoute,
+)
 from tidegate.version import __version__
 
 EXTENSIONS = ["binary_tensor_data", "tidegate_missing"]
@@ -231,8 +239,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return await _tidegate_error(request, UnknownRoute(f"there is nothing at {request.url.path}"))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
-        body = MalformedRequest(f"{request.method} is not what {request.url.path} takes: use {allowed}").body()
-        return _json(body, 405, dict(error.headers or {}))
+        refused = MethodNotAllowed(f"{request.method} is not what {request.url.path} takes: use {allowed}")
+        return _json(refused.body(), refused.http_status, dict(error.headers or {}))
     return _json(MalformedRequest(str(error.detail)).body(), error.status_code)
 
 

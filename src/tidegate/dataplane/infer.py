@@ -140,6 +140,7 @@ _INTERESTING = frozenset(
     {
         b"authorization",
         b"content-encoding",
+        b"content-length",
         b"content-type",
         b"inference-header-content-length",
         b"x-request-id",
@@ -173,7 +174,7 @@ def infer(exchange: Exchange) -> None:
             engine.access.check(headers.get(b"authorization"))
         service = find_service(engine.directory, exchange.route.name)
         if b"content-encoding" in headers:
-            exchange.body = _inflate(exchange.body, headers[b"content-encoding"], engine.limits.body_bytes_max)
+            exchange.body = _inflate(exchange.body, headers[b"content-encoding"], _inflated_bytes_max(exchange))
         call = exchange.route.edge.decode(exchange, service)
         call.started_s = started_s
         call.deadline_s = started_s + _timeout_s(headers, engine.limits)
@@ -286,9 +287,16 @@ def _timeout_s(headers: dict[bytes, bytes], limits: Limits) -> float:
     given = headers.get(b"x-tidegate-timeout-ms")
     if given is None:
         return limits.timeout_s
-    if not given.isdigit() or int(given) == 0:
+    if not given.isdigit() or not given.strip(b"0"):
         raise MalformedRequest("X-Tidegate-Timeout-Ms must be a whole number of milliseconds above 0")
-    return min(int(given) / 1000, limits.timeout_s)
+    return min(float(given) / 1000, limits.timeout_s)  # float takes any number of digits, int does not
+
+
+def _inflated_bytes_max(exchange: Exchange) -> int:
+    """What is JSON alone may not be larger than JSON may be: more is not even inflated, for that holds up the loop."""
+    limits = exchange.engine.limits
+    has_tensors = b"inference-header-content-length" in exchange.headers
+    return limits.body_bytes_max if has_tensors else min(limits.json_bytes_max, limits.body_bytes_max)
 
 
 def _inflate(body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:

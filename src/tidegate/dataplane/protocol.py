@@ -33,7 +33,16 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".en
 class HotExchange(Exchange):
     """A prediction on the hot path. Has the attributes that uvicorn's protocol asks of its request cycles."""
 
-    __slots__ = ("current", "disconnected", "keep_alive", "message_event", "protocol", "received", "response_complete")
+    __slots__ = (
+        "current",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "protocol",
+        "received",
+        "response_complete",
+        "too_large",
+    )
 
     def __init__(self, engine: Engine, route: Route, protocol: HotProtocol) -> None:
         super().__init__(engine, route, protocol.headers)
@@ -43,22 +52,39 @@ class HotExchange(Exchange):
         self.received = False
         self.response_complete = False
         self.disconnected = False
+        self.too_large = False
+
+    def announce(self, length: bytes) -> None:
+        """The client says how long the body is: too long is known before a byte of it came."""
+        if length.isdigit() and int(length) > self.engine.limits.body_bytes_max:
+            self.refuse_body()
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body; refuse once it is larger than the server takes."""
+        if self.too_large:
+            return
         if not self.body:
             self.body = data
         else:
             if type(self.body) is bytes:
                 self.body = bytearray(self.body)
             self.body += data
-        size_max = self.engine.limits.body_bytes_max
-        if len(self.body) > size_max:
-            self.protocol.refuse_body(self, len(self.body), size_max)
+        if len(self.body) > self.engine.limits.body_bytes_max:
+            self.refuse_body()
+
+    def refuse_body(self) -> None:
+        """Answer 413 at once, or when this request's turn has come."""
+        self.too_large = True
+        self.body = b""
+        if self.current:
+            self.protocol.refuse_body(self)
 
     def start(self) -> None:
         """The body is complete and it is this request's turn."""
-        infer(self)
+        if self.too_large:
+            self.protocol.refuse_body(self)
+        else:
+            infer(self)
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:
         """One write: status line, the server's own headers, ours, body."""
@@ -192,6 +218,8 @@ class HotProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, None))
+        if b"content-length" in exchange.headers:
+            exchange.announce(exchange.headers[b"content-length"])
 
     def _cold(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -231,7 +259,7 @@ class HotProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         cycle.current = True
-        if cycle.received:
+        if cycle.received or cycle.too_large:
             cycle.start()
 
     def on_response_complete(self) -> None:
@@ -247,15 +275,14 @@ class HotProtocol(HttpToolsProtocol):
         elif self._broken is not None:
             self._send_broken()
 
-    def refuse_body(self, exchange: HotExchange, size: int, size_max: int) -> None:
+    def refuse_body(self, exchange: HotExchange) -> None:
         """Answer 413 while the body is still arriving, throw the rest away for a while, then close."""
-        error = TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max, got=size)
-        exchange.body = b""
+        size_max = self.engine.limits.body_bytes_max
         exchange.keep_alive = False
         exchange.request_id = exchange.request_id or new_id()
         self.discarding = True
         self.receiving_since_s = None
-        exchange.refuse(error)
+        exchange.refuse(TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max))
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def sweep(self, now_s: float) -> None:
