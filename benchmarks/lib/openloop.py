@@ -83,7 +83,7 @@ class _Connections:
     async def ask(self, payload: bytes) -> tuple[int, bytes]:
         """Status and body."""
         async with self._room:
-            reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(*self._address)
+            reader, writer = self._idle_connection() or await asyncio.open_connection(*self._address)
             try:
                 writer.write(payload)
                 answer = await _read_answer(reader)
@@ -92,6 +92,15 @@ class _Connections:
                 raise
             self._idle.append((reader, writer))
             return answer
+
+    def _idle_connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """One that the server has not closed meanwhile, as any HTTP client checks before it sends on it."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
 
     def close(self) -> None:
         """Close what is idle; nothing else is left once all requests are done."""

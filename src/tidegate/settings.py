@@ -49,6 +49,9 @@ class Settings:
     receive_timeout_s: float = _setting(
         10.0, "TIDEGATE_RECEIVE_TIMEOUT_S", "How long a client may take to send one request, in seconds."
     )
+    idle_timeout_s: float = _setting(
+        300.0, "TIDEGATE_IDLE_TIMEOUT_S", "How long a connection without a request is kept open, in seconds."
+    )
     batch_rows_max: int = _setting(64, "TIDEGATE_BATCH_ROWS_MAX", "Most rows merged into one batch.")
     queue_rows_max: int = _setting(4096, "TIDEGATE_QUEUE_ROWS_MAX", "Most rows waiting per version before 429.")
     journal_bytes_max: int = _setting(

@@ -129,6 +129,15 @@ def test_a_slow_client_is_cut_at_the_stated_timeout(connect: Any) -> None:
     assert connection.closed()
 
 
+def test_a_silent_connection_is_closed_at_the_idle_timeout() -> None:
+    with running_server(TIDEGATE_IDLE_TIMEOUT_S="1") as port:
+        connection = Connection(port)
+        connection.send(post("/predict", ROW))
+        assert connection.read().status == 200
+        assert connection.closed()
+        connection.close()
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_over_the_limit_is_413_before_it_is_all_read(connect: Any, declared: Any) -> None:
     connection = connect()

@@ -241,7 +241,7 @@ class Limits:
     json_bytes_max: int = 8 << 20
     timeout_s: float = 30.0
     receive_timeout_s: float = 10.0
-    idle_timeout_s: float = 75.0
+    idle_timeout_s: float = 300.0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Limits:
@@ -253,4 +253,5 @@ class Limits:
             json_bytes_max=settings.json_bytes_max,
             timeout_s=settings.request_timeout_s,
             receive_timeout_s=settings.receive_timeout_s,
+            idle_timeout_s=settings.idle_timeout_s,
         )
