@@ -124,16 +124,17 @@ def build(
 
 
 def load_token(data_dir: Path) -> str:
-    """The platform's token: made once, readable by its owner alone."""
+    """The platform's token: made once, readable by its owner alone. An empty file (a full disk) is no token."""
     path = data_dir / "token"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        pass
+    if token := _kept_token(path):
+        return token
+    path.unlink(missing_ok=True)
     staged = path.with_name(f".token-{secrets.token_hex(4)}")
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32))
+        file.flush()
+        os.fsync(file.fileno())
     try:
         os.link(staged, path)  # fails when another process was first, whose token then holds
     except FileExistsError:
@@ -141,6 +142,13 @@ def load_token(data_dir: Path) -> str:
     finally:
         staged.unlink()
     return path.read_text().strip()
+
+
+def _kept_token(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return None
 
 
 def _registry(settings: Settings, data_dir: Path) -> MlflowRegistry:

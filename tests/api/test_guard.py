@@ -1,5 +1,6 @@
 import http.client
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -7,8 +8,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
 from tidegate.api.app import create_app
-from tidegate.api.guard import COOKIE, PUBLIC_PATHS, allowed_hosts
-from tidegate.wiring import Container
+from tidegate.api.guard import COOKIE, PUBLIC_PATHS, Keys, allowed_hosts
+from tidegate.wiring import Container, load_token
 
 
 def _walk(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
@@ -45,6 +46,19 @@ def test_paths_that_do_not_exist_tell_a_stranger_nothing(api: httpx.Client) -> N
     with httpx.Client(base_url=api.base_url, trust_env=False) as stranger:
         assert stranger.get("/api/v1/secret").status_code == 401
     assert api.get("/api/v1/secret").status_code == 404
+
+
+def test_an_empty_key_is_nobodys() -> None:
+    assert Keys("", None).actor_of("") is None
+    assert Keys("t", None).actor_of("t") == "token"
+
+
+def test_an_empty_token_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    token = load_token(tmp_path)
+    assert len(token) > 20
+    assert load_token(tmp_path) == token
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_public_routes_are_these_two() -> None:

@@ -37,7 +37,9 @@ class Keys:
         self.cookie = hashlib.sha256(b"tidegate cookie\0" + token.encode()).hexdigest()
 
     def actor_of(self, key: str) -> str | None:
-        """Who has this key: "token", "key", or None."""
+        """Who has this key: "token", "key", or None. An empty one is nobody's, whatever the token is."""
+        if not key:
+            return None
         matches = [actor for actor, own in self._actors.items() if hmac.compare_digest(own.encode(), key.encode())]
         return matches[0] if matches else None
 
