@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -83,3 +84,9 @@ def test_progress_ends_at_one(tmp_path: Path) -> None:
     list(with_progress(payload_of(tmp_path / "m.onnx"), lambda *report: seen.append(report)))
     assert seen[-1] == ("uploading m.onnx", 1.0)
     assert [fraction for _, fraction in seen] == sorted(fraction for _, fraction in seen)
+
+
+def test_pipes_in_a_folder_are_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "features.py").write_text("1")
+    assert members(b"".join(payload_of(tmp_path).chunks)) == {"features.py": b"1"}

@@ -90,6 +90,7 @@ def test_a_data_frame_keeps_its_values(model: Path, tmp_path: Path) -> None:
         ({"label": "3"}, "label '3'"),
         ({"target": "y"}, "target is given without validation data"),
         ({"min_score": 0.0}, "min_score is given without"),
+        ({"min_score": float("nan"), "validation_data": FRAME, "target": "y"}, "finite number"),
         ({"validation_data": FRAME}, "without its target"),
         ({"validation_data": "v.xls", "target": "y"}, r"neither \.csv nor \.parquet"),
         ({"validation_data": "nowhere.csv", "target": "y"}, "no file or directory nowhere.csv"),
@@ -104,4 +105,12 @@ def test_wrong_use_is_found_before_anything_is_sent(model: Path, options: dict[s
     given: RegisterOptions = options  # type: ignore[assignment]
     with pytest.raises(InvalidArgument, match=words):
         register_request(model, name, given, uploads)
+    assert uploads.taken == {}
+
+
+def test_a_folder_that_is_no_model_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "private.txt").write_text("mine")
+    uploads = Uploads()
+    with pytest.raises(InvalidArgument, match="no MLmodel"):
+        register_request(tmp_path, "churn", {}, uploads)
     assert uploads.taken == {}

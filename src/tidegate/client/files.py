@@ -48,6 +48,16 @@ def payload_of(path: Path, prefix: str = "") -> Payload:
         raise InvalidArgument(f"cannot read {path}: {error.strerror}", field="path") from None
 
 
+def model_payload(path: Path) -> Payload:
+    """A model file, or an MLflow model directory; of any other directory (a home, by mistake) no byte is sent."""
+    if path.is_dir() and not (path / "MLmodel").is_file():
+        raise InvalidArgument(
+            f"the folder {path} has no MLmodel file, so it is no MLflow model directory: give the model's file",
+            field="path",
+        )
+    return payload_of(path)
+
+
 def code_payload(path: Path) -> Payload:
     """The folder whose modules a model needs, as a tar to be put on the import path.
 
@@ -74,7 +84,8 @@ def _files_below(root: Path) -> list[tuple[str, Path]]:
     found = []
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if name not in SKIPPED_DIRS)
-        found += [Path(folder, name) for name in files if not name.endswith(".pyc")]
+        paths = [Path(folder, name) for name in files if not name.endswith(".pyc")]
+        found += [path for path in paths if path.is_file()]  # reading a pipe or a socket would never end
     if not found:
         raise InvalidArgument(f"directory {root} holds no files", field="path")
     return sorted((path.relative_to(root).as_posix(), path) for path in found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -9,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
 
-from tidegate.client.files import Payload, code_payload, payload_of
+from tidegate.client.files import Payload, code_payload, model_payload, payload_of
 from tidegate.client.models import save_model
 from tidegate.core.names import check_label, check_name
 from tidegate.errors import InvalidArgument
@@ -89,7 +90,7 @@ def _source(model: Any, scratch: Path, allow_pickle: bool) -> Payload | str:
     if is_uri(model):
         return str(model)
     if isinstance(model, str | PathLike):
-        return payload_of(Path(model))
+        return model_payload(Path(model))
     return payload_of(save_model(model, scratch, allow_pickle))
 
 
@@ -102,6 +103,10 @@ def _validation_table(options: RegisterOptions, scratch: Path) -> Payload | None
         return None
     if not options.get("target"):
         raise InvalidArgument("validation data is given without its target: name the column to predict", field="target")
+    min_score = options.get("min_score")
+    # JSON has no such number: it would arrive as "not given", and be the default.
+    if min_score is not None and not math.isfinite(min_score):
+        raise InvalidArgument(f"min_score must be a finite number, not {min_score}", field="min_score")
     if not isinstance(data, str | PathLike):
         return payload_of(_saved_frame(data, scratch))
     path = Path(data)
