@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import posixpath
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,6 +26,7 @@ QUEUED_JOBS_MAX = 1000
 GATE_TIMEOUT_S_MAX = 3600.0
 REQUIREMENTS_CHARS_MAX = 100_000
 TAGS_MAX, TAG_CHARS_MAX = 50, 500
+_TAG_KEY = re.compile(r"[/\w.\- :]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,19 @@ def _check_tags(request: rest.RegisterRequest) -> None:
     if len(request.tags) > TAGS_MAX:
         raise InvalidArgument(f"more than {TAGS_MAX} tags", field="tags")
     for key, value in request.tags.items():
-        if not key or key.startswith(("tidegate.", "mlflow.")):
+        if key.startswith(("tidegate.", "mlflow.")):
             raise InvalidArgument(f"tag {key!r} is not allowed: 'tidegate.' and 'mlflow.' are reserved", field="tags")
+        if not _is_tag_key(key):
+            raise InvalidArgument(
+                f"tag {key[:100]!r} is not allowed: use letters, digits, '_', '-', '.', ':', spaces, and '/' between "
+                "names",
+                field="tags",
+            )
         if len(key) > 100 or len(value) > TAG_CHARS_MAX:
             raise InvalidArgument(f"tag {key[:100]!r} is too long", field="tags")
+
+
+def _is_tag_key(key: str) -> bool:
+    """What MLflow takes, which would refuse it only after the gate: these characters, and no path but a plain one."""
+    plain = posixpath.normpath(key) == key and key != "." and not key.startswith(("..", "/"))
+    return plain and _TAG_KEY.fullmatch(key) is not None
