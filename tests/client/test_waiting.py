@@ -61,6 +61,12 @@ def test_a_version_that_never_becomes_ready_says_why_and_what_still_serves() -> 
         wait([ASKED, stuck])
 
 
+def test_a_version_that_is_given_up_with_some_replicas_is_not_waited_for() -> None:
+    short = replace(NEW, status="degraded", reason="given up: no memory", replicas=ReplicaCount(2, 1), given_up=True)
+    with pytest.raises(errors.TidegateError, match="no memory"):
+        wait([replace(DONE, status="degraded", variants=[short])])
+
+
 def test_an_endpoint_that_fails_as_a_whole() -> None:
     with pytest.raises(errors.TidegateError, match="disk full"):
         wait([replace(ASKED, status="failed", reason="disk full", variants=[], traffic={})])

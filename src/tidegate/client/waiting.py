@@ -73,7 +73,7 @@ def failure(endpoint: Endpoint) -> str | None:
     if endpoint.status == "deploying":
         return None
     for variant in wanted_variants(endpoint):
-        if variant.status == "failed":
+        if variant.status == "failed" or variant.given_up:
             return f"version {variant.version} does not become ready: {variant.reason or endpoint.reason}"
     if endpoint.status == "failed":
         return endpoint.reason or "no replica becomes ready"

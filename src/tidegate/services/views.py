@@ -102,6 +102,7 @@ def _variant(
         label=version.label if version else None,
         target_weight=row.traffic.get(number, 0.0),
         restarts=variant.restarts if variant else 0,
+        given_up=variant is not None and variant.quarantined_revision is not None,
     )
 
 

@@ -62,7 +62,10 @@ class ReplicaCount:
 
 @dataclass(frozen=True)
 class VariantView:
-    """One version of an endpoint. `weight` is percent of traffic as it is routed now."""
+    """One version of an endpoint. `weight` is percent of traffic as it is routed now.
+
+    `given_up`: it failed too often, and no replica of it is started until the endpoint is changed.
+    """
 
     version: str
     weight: float
@@ -72,6 +75,7 @@ class VariantView:
     label: str | None = None
     target_weight: float = 0.0
     restarts: int = 0
+    given_up: bool = False
 
 
 @dataclass(frozen=True)
