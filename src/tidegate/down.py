@@ -6,6 +6,7 @@ Finds processes by their arguments alone, so it needs no database, and never tou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from time import sleep
 from tidegate.adapters.processes import Found, ProcessRef, is_alive, processes_of, send
 from tidegate.clock import monotonic
 from tidegate.errors import TidegateError
-from tidegate.settings import Settings
+from tidegate.settings import Settings, run_dir
 
 CONTROL = "tidegate.control"
 NAMES = {"tidegate.gateway": "gateway", "tidegate.server": "replica", "tidegate.runtimes.inspect": "job process"}
@@ -53,8 +54,19 @@ def stop_platform(data_dir: Path, timeout_s: float, say: Say) -> int:
         sys.stderr.write(f"error: process {found.ref.pid} ({found.module}) could not be ended\n")
     if left:
         return 1
+    _remove_sockets(data_dir)
     say(f"stopped {_counted(before)}; the data stays in {data_dir}" if before else f"nothing is running on {data_dir}")
     return 0
+
+
+def _remove_sockets(data_dir: Path) -> None:
+    """What killed processes left behind; a run directory outside the data directory goes with them."""
+    folder = run_dir(data_dir)
+    with contextlib.suppress(OSError):
+        for socket in folder.glob("*.sock"):
+            socket.unlink(missing_ok=True)
+        if folder.parent != data_dir:
+            folder.rmdir()
 
 
 def _running(data_dir: Path) -> list[Found]:

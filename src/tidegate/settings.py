@@ -5,16 +5,18 @@ No other module reads the environment (a subprocess's own hand-over variables as
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tidegate.errors import InvalidArgument, KeyRequired
+from tidegate.errors import DataDirUnusable, InvalidArgument, KeyRequired
 
 GATEWAY_PORT, CONTROL_PORT = 8000, 8800
 
@@ -144,7 +146,7 @@ SOCKET_PATH_BYTES_MAX = 100
 def run_dir(data_dir: Path) -> Path:
     """Where this platform's Unix sockets lie: in the data directory, or in a short folder when that is too deep.
 
-    Only names the folder; who creates it gives it mode 0700.
+    Only names the folder; `make_run_dir` creates it.
     """
     inside = data_dir / "run"
     longest_name = "r-" + 32 * "x" + ".sock"
@@ -152,3 +154,21 @@ def run_dir(data_dir: Path) -> Path:
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"tidegate-{os.getuid()}-{digest}"
+
+
+def make_run_dir(data_dir: Path) -> Path:
+    """Create `run_dir` for this user alone. Raises `DataDirUnusable` where somebody else was first.
+
+    Anyone can guess the name of a folder below /tmp, and its owner could put sockets in the place of ours.
+    """
+    folder = run_dir(data_dir)
+    with contextlib.suppress(FileExistsError):  # a file, or a link that leads nowhere: refused below
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    inside = folder.parent == data_dir
+    if not inside and not (stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077):
+        raise DataDirUnusable(
+            f"the folder for sockets, {folder}, is not this user's alone: remove it, or choose a data directory with a "
+            "shorter path"
+        )
+    return folder

@@ -12,12 +12,37 @@ import pytest
 
 from tidegate.control.checks import DataDirLock, check_port, listening_socket, prepare_data_dir
 from tidegate.control.options import parse
+from tidegate.down import stop_platform
 from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
+from tidegate.settings import make_run_dir
 
 
 def test_data_dir_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     prepare_data_dir(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_for_sockets_of_others_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    data_dir = tmp_path / ("long" * 30)
+    folder = make_run_dir(data_dir)
+    assert (folder.parent, folder.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    folder.chmod(0o755)
+    with pytest.raises(DataDirUnusable, match="folder for sockets"):
+        make_run_dir(data_dir)
+    folder.rmdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataDirUnusable, match="folder for sockets"):
+        make_run_dir(data_dir)
+
+
+def test_down_removes_the_folder_for_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    data_dir = tmp_path / ("long" * 30)
+    folder = make_run_dir(data_dir)
+    (folder / "r-1.sock").touch()
+    assert stop_platform(data_dir, 1.0, str) == 0
+    assert not folder.exists()
 
 
 def test_a_file_is_no_data_dir(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tidegate.adapters.processes import (
 from tidegate.adapters.unix_probe import get_status
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import ModelCrashed
-from tidegate.settings import run_dir
+from tidegate.settings import make_run_dir
 
 MODULE = "tidegate.server"
 READY_PATH = "/v2/health/ready"
@@ -44,15 +44,13 @@ class LocalBackend:
 
     def __init__(self, data_dir: Path, env: Mapping[str, str]) -> None:
         self._data_dir = data_dir
-        self._run_dir = run_dir(data_dir)
         self._log_dir = data_dir / "logs" / "replicas"
         self._env = {**ONE_THREAD, **env, "PYTHONUNBUFFERED": "1"}
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # by replica id; those found again are not children
         self._pool = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health")
 
     def start(self, spec: ReplicaSpec) -> Handle:
-        self._run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        socket_path = self._run_dir / f"{spec.id}.sock"
+        socket_path = make_run_dir(self._data_dir) / f"{spec.id}.sock"
         argv = [sys.executable, "-m", MODULE, "--manifest", str(spec.manifest), "--uds", str(socket_path)]
         argv += ["--data-dir", str(self._data_dir), "--id", spec.id]
         try:

@@ -25,7 +25,7 @@ from tidegate.gateway.observer import GatewayObserver
 from tidegate.gateway.routing import Router
 from tidegate.gateway.segments import Segments
 from tidegate.gateway.siblings import AdminServer, Siblings
-from tidegate.settings import run_dir
+from tidegate.settings import make_run_dir
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -63,9 +63,8 @@ class Sockets:
 
 
 def open_sockets(options: GatewayOptions, settings: Settings) -> Sockets:
-    """Bind both; raises `PortInUse`."""
-    folder = run_dir(settings.data_dir)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Bind both; raises `PortInUse`, `DataDirUnusable`."""
+    folder = make_run_dir(settings.data_dir)
     admin_path = folder / f"{options.id}.sock"
     listen = Listen(options.host, options.port, reuse_port=options.reuse_port)
     if not options.reuse_port:
