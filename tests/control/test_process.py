@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_data_dir_that_is_a_file(tmp_path: Path) -> None:
     assert "not a directory" in error_line(done)
 
 
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "control.json.new").mkdir()
+    port, _, control_port = free_ports(3)
+    done = control("--data-dir", str(tmp_path), "--port", str(port), "--control-port", str(control_port))
+    assert done.returncode == 1
+    assert "control.json.new" in error_line(done)
+
+
 def test_a_missing_library_of_the_platform_says_what_to_install(tmp_path: Path) -> None:
     assert "pip install 'tidegate[platform]'" in missing_platform("sqlalchemy")
     blocked = "import sys; sys.modules['psutil'] = None; from tidegate.control.__main__ import main; sys.exit(main())"
@@ -98,6 +107,22 @@ def test_up_says_where_everything_is_and_once_is_enough(own_platform: Platform) 
     elsewhere = Platform(own_platform.data_dir).up()
     assert elsewhere.code == 1
     assert f"process {state['pid']}" in elsewhere.err
+
+
+def test_two_at_once_are_one_platform(own_platform: Platform) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: own_platform.up(), range(2))
+    assert (first.code, second.code) == (0, 0), first.said + second.said
+    assert len(own_platform.processes("tidegate.control")) == 1
+
+
+def test_up_says_so_when_the_token_is_gone(own_platform: Platform) -> None:
+    own_platform.start()
+    (own_platform.data_dir / "token").unlink()
+    ran = own_platform.up()
+    assert ran.code == 1
+    assert "Traceback" not in ran.said
+    assert "token is gone" in ran.err
 
 
 def test_sigterm_ends_everything(own_platform: Platform) -> None:

@@ -16,7 +16,7 @@ from tidegate.control.checks import DataDirLock
 from tidegate.control.options import Options
 from tidegate.control.probe import get_json
 from tidegate.control.state import ControlState, read_state
-from tidegate.errors import DataDirInUse, NotRunning
+from tidegate.errors import DataDirInUse, DataDirUnusable, NotRunning
 from tidegate.settings import Settings
 
 STARTS_WITHIN_S, ENDPOINTS_WITHIN_S = 60.0, 60.0
@@ -25,20 +25,30 @@ POLL_S = 0.05
 
 def detach(options: Options, settings: Settings) -> int:
     """0 once the platform answers; raises when it cannot start. One that runs already on the same ports is fine."""
-    lock = DataDirLock(settings.data_dir)
-    try:
-        lock.acquire()
-    except DataDirInUse as in_use:
+    if in_use := _in_use(settings.data_dir):
         return _already(options, settings, in_use)
-    lock.release()
     log_file = control_log(settings.data_dir)
     logged_before = log_file.stat().st_size if log_file.exists() else 0
     argv = [sys.executable, "-m", "tidegate.control", *options.argv(settings.data_dir), "--quiet"]
     child, _ = spawn(argv, log_file)
     state = _wait_for_state(child, settings.data_dir)
     if state is None:
+        in_use = _in_use(settings.data_dir)
+        if child.poll() is not None and in_use:  # another 'up' was a moment quicker
+            return _already(options, settings, in_use)
         raise NotRunning(_error_in(log_file, logged_before, child.poll()))
     return _show(state, settings.data_dir)
+
+
+def _in_use(data_dir: Path) -> DataDirInUse | None:
+    """Who holds the data directory, if anybody does."""
+    lock = DataDirLock(data_dir)
+    try:
+        lock.acquire()
+    except DataDirInUse as in_use:
+        return in_use
+    lock.release()
+    return None
 
 
 def control_log(data_dir: Path) -> Path:
@@ -97,12 +107,21 @@ def _error_in(log_file: Path, logged_before: int, exit_code: int | None) -> str:
 
 
 def _show(state: ControlState, data_dir: Path) -> int:
-    token = (data_dir / "token").read_text().strip()
+    token = _token(data_dir)
     left = _wait_for_endpoints(state, token)
     sys.stdout.write(banner(state, token, data_dir, str(control_log(data_dir))))
     for endpoint in left:
         sys.stdout.write(f"  note: endpoint {endpoint['name']} is {endpoint['status']}: {endpoint['reason']}\n")
     return 0
+
+
+def _token(data_dir: Path) -> str:
+    try:
+        return (data_dir / "token").read_text().strip()
+    except FileNotFoundError:
+        raise DataDirUnusable(
+            f"{data_dir / 'token'} is gone, and nobody gets in without it: 'tidegate down' and 'up' make a new one"
+        ) from None
 
 
 def _wait_for_endpoints(state: ControlState, token: str) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from tidegate.control.checks import DataDirLock, check_port, listening_socket, p
 from tidegate.control.detach import control_log, detach
 from tidegate.control.options import Options, parse
 from tidegate.control.state import ControlState, remove_state, write_state
-from tidegate.errors import Internal, NotRunning, TidegateError
+from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.settings import Settings, inherited_env, required_key
@@ -48,6 +48,10 @@ def run(argv: list[str] | None = None) -> int:
     except TidegateError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return error.exit_code
+    except OSError as error:  # a disk that filled up, or files that went away, under our feet
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"error: the data directory cannot be used: {error.strerror or error}{where}\n")
+        return EXIT_FAILED
 
 
 @dataclass(frozen=True)
