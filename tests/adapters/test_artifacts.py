@@ -7,7 +7,7 @@ import pytest
 
 from support.control import SIGNATURE
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
-from tidegate.errors import DiskFull
+from tidegate.errors import Conflict, DiskFull
 from tidegate.wire.manifest import Manifest, read_manifest
 
 DIGEST = "d" * 64
@@ -47,6 +47,13 @@ def test_a_full_disk_leaves_the_manifest_that_was_there(tmp_path: Path, monkeypa
             manifests.set_label("churn", "1", "v2")
     assert read_manifest(path).label == "v1"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_manifest_that_cannot_be_read_is_a_conflict_that_says_what_to_do(tmp_path: Path) -> None:
+    manifests = ManifestFiles(tmp_path)
+    manifests.write(_manifest("v1")).write_text("{")
+    with pytest.raises(Conflict, match="models delete churn:1"):
+        manifests.set_label("churn", "1", "v2")
 
 
 def test_what_a_crash_left_is_swept_and_whole_packages_stay(tmp_path: Path) -> None:

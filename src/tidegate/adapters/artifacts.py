@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate.errors import DiskFull
+from tidegate.errors import Conflict, DiskFull
 from tidegate.wire.manifest import Manifest, encode_manifest, read_manifest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -89,8 +89,15 @@ class ManifestFiles:
         return path
 
     def set_label(self, name: str, version: str, label: str | None) -> None:
-        """Rewrite the label alone. Raises `OSError` when there is no such manifest, and `DiskFull`."""
-        manifest = read_manifest(self.path(name, version))
+        """Rewrite the label alone. Raises `Conflict` when there is no manifest that can be read, and `DiskFull`."""
+        path = self.path(name, version)
+        try:
+            manifest = read_manifest(path)
+        except (OSError, msgspec.DecodeError) as error:
+            raise Conflict(
+                f"the manifest {path} cannot be read ({error}): restore it, or delete the version "
+                f"('tidegate models delete {name}:{version}') and register it again"
+            ) from error
         if manifest.label != label:
             self.write(msgspec.structs.replace(manifest, label=label))
 
