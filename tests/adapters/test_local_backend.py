@@ -43,6 +43,13 @@ def started(backend: LocalBackend, manifest: Path, name: str = "r-1") -> Handle:
     return backend.start(ReplicaSpec(name, "churn", "churn", "1", manifest))
 
 
+def environment_of(handle: Handle) -> dict[str, str]:
+    """The kernel shows none for a moment after a process was started."""
+    process = psutil.Process(int(handle.data["pid"]))
+    until(lambda: "OMP_NUM_THREADS" in process.environ(), what="its environment")
+    return process.environ()
+
+
 def test_socket_is_private_and_goes_with_its_replica(backend: LocalBackend, manifest: Path, tmp_path: Path) -> None:
     handle = started(backend, manifest)
     until(lambda: backend.observe([handle])[0].ready, what="the replica being ready")
@@ -57,7 +64,7 @@ def test_socket_is_private_and_goes_with_its_replica(backend: LocalBackend, mani
 
 
 def test_replica_gets_one_thread_and_no_secret(backend: LocalBackend, manifest: Path) -> None:
-    env = psutil.Process(int(started(backend, manifest).data["pid"])).environ()
+    env = environment_of(started(backend, manifest))
     assert env["OMP_NUM_THREADS"] == env["OPENBLAS_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "1"
     assert "TIDEGATE_API_KEY" not in env
     assert "hush" not in env.values()
@@ -71,7 +78,7 @@ def test_secrets_are_not_inherited() -> None:
 def test_threads_may_be_set_by_the_operator(tmp_path: Path, manifest: Path) -> None:
     backend = LocalBackend(tmp_path / "data", {"OMP_NUM_THREADS": "2"})
     try:
-        env = psutil.Process(int(started(backend, manifest).data["pid"])).environ()
+        env = environment_of(started(backend, manifest))
         assert env["OMP_NUM_THREADS"] == "2"
     finally:
         end(backend)

@@ -227,6 +227,11 @@ def test_bad_headers_are_400(ask: Any, header: Any) -> None:
     assert ask("/predict", ROW, header).status == 400
 
 
+def test_a_deadline_of_any_length_is_read(ask: Any) -> None:
+    assert ask("/predict", ROW, "X-Tidegate-Timeout-Ms: " + "9" * 6000).status == 200
+    assert ask("/predict", ROW, "X-Tidegate-Timeout-Ms: 000").status == 400
+
+
 def test_unknown_paths_methods_and_models(connect: Any, ask: Any) -> None:
     assert ask("/nowhere", ROW).status == 404
     assert ask("/v2/models/other/infer", ROW).json["code"] == "unknown_endpoint"
@@ -234,6 +239,7 @@ def test_unknown_paths_methods_and_models(connect: Any, ask: Any) -> None:
     connection.send(b"GET /predict HTTP/1.1\r\nhost: t\r\n\r\n")
     reply = connection.read()
     assert (reply.status, "POST" in reply.json["error"]) == (405, True)
+    assert reply.json["code"] == "method_not_allowed"
 
 
 def test_gzip_and_deflate_bodies_and_a_bomb(ask: Any) -> None:
