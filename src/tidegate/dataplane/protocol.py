@@ -54,7 +54,7 @@ class HotExchange(Exchange):
             self.body += data
         size_max = self.engine.limits.body_bytes_max
         if len(self.body) > size_max:
-            self.protocol.refuse_body(self, len(self.body), size_max)
+            self.protocol.refuse_body(self, size_max)
 
     def start(self) -> None:
         """The body is complete and it is this request's turn."""
@@ -247,9 +247,9 @@ class HotProtocol(HttpToolsProtocol):
         elif self._broken is not None:
             self._send_broken()
 
-    def refuse_body(self, exchange: HotExchange, size: int, size_max: int) -> None:
+    def refuse_body(self, exchange: HotExchange, size_max: int) -> None:
         """Answer 413 while the body is still arriving, throw the rest away for a while, then close."""
-        error = TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max, got=size)
+        error = TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max)
         exchange.body = b""
         exchange.keep_alive = False
         exchange.request_id = exchange.request_id or new_id()

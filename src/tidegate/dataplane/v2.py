@@ -75,6 +75,7 @@ _LIST_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "b": msgspec.json.Decoder(list[bool]),
     "O": msgspec.json.Decoder(list[str]),
 }
+_BINARY_ONLY = ("FP16", "BF16")
 _LEAF_TYPES: dict[str, tuple[type, ...]] = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,), "O": (str,)}
 
 
@@ -144,7 +145,7 @@ def _shape(item: V2Input | _ResponseTensor) -> tuple[int, ...]:
 def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: set[str]) -> Array:
     if not item.data:
         raise MalformedRequest(f"input {item.name!r} has no 'data'")
-    if item.datatype in ("FP16", "BF16"):
+    if item.datatype in _BINARY_ONLY:
         raise UnfitInput(f"input {item.name!r}: {item.datatype} comes as binary data only", input=item.name)
     dtype = dtype_of(item.datatype)
     try:
@@ -215,14 +216,19 @@ def wants_binary(request: V2Request, name: str) -> bool:
     return request.parameters.get("binary_data_output") is True
 
 
-def encode_response(head: dict[str, Any], request: V2Request, tensors: Tensors) -> tuple[bytes, int | None]:
-    """The answer's body, and its JSON's length when binary tensors follow. `head` has model_name and model_version."""
+def encode_response(
+    head: dict[str, Any], request: V2Request, tensors: Tensors, narrow: frozenset[str] = frozenset()
+) -> tuple[bytes, int | None]:
+    """The answer's body, and its JSON's length when binary tensors follow. `head` has model_name and model_version.
+
+    `narrow` names the tensors that are BF16, which in the process are FP32.
+    """
     outputs: list[dict[str, Any]] = []
     raw: list[bytes] = []
     for name, array in tensors.items():
-        datatype = datatype_of(array)
+        datatype = "BF16" if name in narrow else datatype_of(array)
         output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
-        if datatype == "FP16" or wants_binary(request, name):
+        if datatype in _BINARY_ONLY or wants_binary(request, name):
             raw.append(to_raw(array, datatype))
             output["parameters"] = {"binary_data_size": len(raw[-1])}
         else:
