@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from tidegate.dataplane.keys import check_keys
 from tidegate.errors import MalformedRequest
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -22,6 +23,12 @@ _LITERALS = (b"NaN", b"Infinity")
 
 def decode_fields(body: bytes | bytearray) -> dict[str, Any]:
     """The fields of a JSON object; each is still JSON (`msgspec.Raw`) unless the body has NaN or Infinity in it."""
+    fields = _decode(body)
+    check_keys(body)
+    return fields
+
+
+def _decode(body: bytes | bytearray) -> dict[str, Any]:
     try:
         return _fields.decode(body)
     except msgspec.ValidationError as error:
