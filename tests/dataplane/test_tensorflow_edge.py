@@ -158,3 +158,5 @@ def test_status_and_metadata(one: int) -> None:
     for path in ("/v1/models/two", "/v1/models/one/versions/9", "/v1/models/one/labels/x/metadata"):
         assert (get(one, path).status, "error" in get(one, path).json) == (404, True)
     assert get(one, "/version").body
+    wrong = get(one, "/v1/models/one:predict")
+    assert (wrong.status, wrong.headers["allow"]) == (405, "POST")

@@ -48,6 +48,8 @@ def build_app(engine: Engine, options: AppOptions) -> ASGIApp:
     get = ["GET"]
     app = Starlette(
         routes=[
+            # First, so that `Allow` names their method and not that of `/v1/models/{name}`, which fits the path too.
+            *(Route(path, cold.predict, methods=["POST"]) for path in _PREDICTION_PATHS),
             Route("/health", cold.health, methods=get),
             Route("/ping", cold.ping, methods=get),
             Route("/version", cold.version, methods=get),
@@ -68,7 +70,6 @@ def build_app(engine: Engine, options: AppOptions) -> ASGIApp:
             Route("/docs", cold.docs, methods=get),
             Route("/docs/{asset}", cold.asset, methods=get),
             Route("/openapi.json", cold.openapi, methods=get),
-            *(Route(path, cold.predict, methods=["POST"]) for path in _PREDICTION_PATHS),
         ],
         exception_handlers={HTTPException: _http_error, TidegateError: _tidegate_error, Exception: _unexpected},
     )
@@ -153,6 +154,8 @@ class _Cold:
         return Response(__version__, media_type="text/plain")
 
     async def v1_status(self, request: Request) -> Response:
+        if request.url.path.endswith(":predict"):  # which fits `{name}` as well
+            raise HTTPException(405, headers={"Allow": "POST"})
         service = self._service(request)
         version = request.path_params.get("version")
         return _json(model_status(service.destinations() if version is None else [service.pinned(version)]))

@@ -189,6 +189,11 @@ _TENSOR = {
         "data": {"type": "array", "items": {}},
     },
 }
+_REQUESTED = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
+}
 _SCHEMAS: dict[str, Any] = {
     "Any": {"type": "object"},
     "Health": {
@@ -222,7 +227,7 @@ _SCHEMAS: dict[str, Any] = {
             "id": {"type": "string"},
             "parameters": {"type": "object"},
             "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
-            "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+            "outputs": {"type": ["array", "null"], "items": _REQUESTED},
         },
     },
     "InferResponse": {
