@@ -25,6 +25,7 @@ from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, new_id, response_head
 from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.tensorflow_edge import model_metadata, model_status
 from tidegate.errors import (
     Internal,
     MalformedRequest,
@@ -55,8 +56,11 @@ def build_app(engine: Engine, options: AppOptions) -> ASGIApp:
     get = ["GET"]
     app = Starlette(
         routes=[
+            # First, so that `Allow` names their method and not that of `/v1/models/{name}`, which fits the path too.
+            *(Route(path, cold.predict, methods=["POST"]) for path in _PREDICTION_PATHS),
             Route("/health", cold.health, methods=get),
             Route("/ping", cold.ping, methods=get),
+            Route("/version", cold.version, methods=get),
             Route("/metrics", cold.metrics, methods=get),
             Route("/v2", cold.server, methods=get),
             Route("/v2/health/live", cold.live, methods=get),
@@ -65,10 +69,15 @@ def build_app(engine: Engine, options: AppOptions) -> ASGIApp:
             Route("/v2/models/{name}/ready", cold.model_ready, methods=get),
             Route("/v2/models/{name}/versions/{version}", cold.model, methods=get),
             Route("/v2/models/{name}/versions/{version}/ready", cold.model_ready, methods=get),
+            Route("/v1/models/{name}", cold.v1_status, methods=get),
+            Route("/v1/models/{name}/metadata", cold.v1_metadata, methods=get),
+            Route("/v1/models/{name}/versions/{version}", cold.v1_status, methods=get),
+            Route("/v1/models/{name}/versions/{version}/metadata", cold.v1_metadata, methods=get),
+            Route("/v1/models/{name}/labels/{version}", cold.v1_status, methods=get),
+            Route("/v1/models/{name}/labels/{version}/metadata", cold.v1_metadata, methods=get),
             Route("/docs", cold.docs, methods=get),
             Route("/docs/{asset}", cold.asset, methods=get),
             Route("/openapi.json", cold.openapi, methods=get),
-            *(Route(path, cold.predict, methods=["POST"]) for path in _PREDICTION_PATHS),
         ],
         exception_handlers={HTTPException: _http_error, TidegateError: _tidegate_error, Exception: _unexpected},
     )
@@ -80,6 +89,11 @@ _PREDICTION_PATHS = (
     "/predict/{name}",
     "/v2/models/{name}/infer",
     "/v2/models/{name}/versions/{version}/infer",
+    "/invocations",
+    "/endpoints/{name}/invocations",
+    "/v1/models/{name}:predict",
+    "/v1/models/{name}/versions/{version}:predict",
+    "/v1/models/{name}/labels/{version}:predict",
 )
 
 
@@ -89,9 +103,10 @@ class _Guard:
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self._app = app
         self._engine = engine
+        self._routes = RouteTable()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS and not self._is_prediction(scope):
             headers = dict(scope["headers"])
             try:
                 self._engine.access.check(headers.get(b"authorization"))
@@ -99,6 +114,10 @@ class _Guard:
                 await _json(error.body(), error.http_status, {"www-authenticate": "Bearer"})(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _is_prediction(self, scope: Scope) -> bool:
+        """`infer` asks these for their key itself, and answers as it does on the hot path."""
+        return scope["method"] == "POST" and self._routes.find(scope["raw_path"]) is not None
 
 
 class _Cold:
@@ -139,6 +158,20 @@ class _Cold:
         ready = bool(destination.batcher.target_ids)
         return _json({"name": service.name, "ready": ready}, 200 if ready else 503)
 
+    async def version(self, _: Request) -> Response:
+        return Response(__version__, media_type="text/plain")
+
+    async def v1_status(self, request: Request) -> Response:
+        if request.url.path.endswith(":predict"):  # which fits `{name}` as well
+            raise HTTPException(405, headers={"Allow": "POST"})
+        service = self._service(request)
+        version = request.path_params.get("version")
+        return _json(model_status(service.destinations() if version is None else [service.pinned(version)]))
+
+    async def v1_metadata(self, request: Request) -> Response:
+        service = self._service(request)
+        return _json(model_metadata(service.name, self._destination(service, request)))
+
     async def docs(self, _: Request) -> Response:
         return Response(pages.swagger_page(self._options.title), media_type="text/html")
 
@@ -159,8 +192,13 @@ class _Cold:
         if route is None:
             raise UnknownRoute(f"there is nothing at {request.url.path}")
         exchange = AwaitedExchange(self._engine, route, list(request.scope["headers"]))
-        exchange.body = await _bounded_body(request, self._engine.limits.body_bytes_max)
-        infer(exchange)
+        try:
+            exchange.body = await _bounded_body(request, self._engine.limits.body_bytes_max)
+        except TooLarge as error:
+            exchange.request_id = new_id()
+            exchange.refuse(error)
+        else:
+            infer(exchange)
         try:
             status, head, body = await exchange.response
         except asyncio.CancelledError:
@@ -204,7 +242,9 @@ async def _bounded_body(request: Request, size_bytes_max: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > size_bytes_max:
-            raise TooLarge(f"the body is larger than the {size_bytes_max} bytes this server takes")
+            raise TooLarge(
+                f"the body is larger than the {size_bytes_max} bytes this server takes", expected=size_bytes_max
+            )
     return bytes(body)
 
 

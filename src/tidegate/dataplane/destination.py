@@ -32,6 +32,7 @@ class Destination:
         "head",
         "identity",
         "n_features",
+        "narrow_outputs",
         "packed_dtype",
         "packed_name",
         "probabilities_name",
@@ -49,6 +50,7 @@ class Destination:
         self.packed_dtype: np.dtype[Any] = dtype_of(datatype or "FP64")
         self.packed_name = signature.inputs[0].name if signature.kind == "tensors" else MATRIX_INPUT
         self.takes_floats = datatype in ("FP32", "FP64") and self.n_features is not None
+        self.narrow_outputs = frozenset(spec.name for spec in signature.outputs if spec.datatype == "BF16")
         self.head = _response_head(identity)
         self.probabilities_name = _probabilities_name(signature)
 

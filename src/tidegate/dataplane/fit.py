@@ -38,7 +38,7 @@ def fit_values(features: Any, destination: Destination) -> tuple[Fitted, bool]:
     if isinstance(features, dict):
         return _fit_records([features], signature, destination), True
     if not isinstance(features, list):
-        raise UnfitInput(f"'features' is {_type_name(features)}: send a list of values, a list of rows or records")
+        raise UnfitInput(f"'features' is {type_name(features)}: send a list of values, a list of rows or records")
     if not features:
         raise UnfitInput(
             "'features' is empty: send at least one row", input="features", expected="1 or more rows", got=0
@@ -56,26 +56,26 @@ def _fit_rows(rows: list[Any], signature: Signature, destination: Destination) -
     for index, row in enumerate(rows):
         if not isinstance(row, list):
             raise UnfitInput(
-                f"row {index} of 'features' is {_type_name(row)}, where a list of {width} values is expected"
+                f"row {index} of 'features' is {type_name(row)}, where a list of {width} values is expected"
             )
         if len(row) != width:
             raise wrong_width(index, width, len(row))
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    return _fit_columns(columns, _column_specs(signature, width), destination)
+    return fit_columns(columns, column_specs(signature, width), destination)
 
 
-def wrong_width(row: int, expected: int, got: int) -> UnfitInput:
+def wrong_width(row: int, expected: int, got: int, what: str = "features") -> UnfitInput:
     """The error for a row with too few or too many values."""
     return UnfitInput(
-        f"row {row} of 'features' has {got} values, but the model takes {expected}",
-        input="features",
+        f"row {row} of {what!r} has {got} values, but the model takes {expected}",
+        input=what,
         row=row,
         expected=expected,
         got=got,
     )
 
 
-def _column_specs(signature: Signature, width: int) -> list[TensorSpec]:
+def column_specs(signature: Signature, width: int) -> list[TensorSpec]:
     """One spec per value of a row; an unnamed matrix's columns are called by their place."""
     if signature.kind == "columns":
         return list(signature.inputs)
@@ -90,25 +90,27 @@ def _fit_records(records: list[Any], signature: Signature, destination: Destinat
         )
     names = [spec.name for spec in signature.inputs]
     for index, record in enumerate(records):
-        _check_names(record, names, f"row {index} of 'features'")
+        check_names(record, names, f"row {index} of 'features'")
     if signature.kind == "tensors":
         return _stack_records(records, signature)
-    return _fit_columns([[record[name] for record in records] for name in names], list(signature.inputs), destination)
+    return fit_columns([[record[name] for record in records] for name in names], list(signature.inputs), destination)
 
 
-def _check_names(record: Any, names: list[str], where: str) -> None:
+def check_names(record: Any, names: list[str], where: str) -> None:
+    """Raise `UnfitInput` unless the record has these names and no others."""
     if not isinstance(record, dict):
-        raise UnfitInput(f"{where} is {_type_name(record)}, where a record like the first one is expected")
+        raise UnfitInput(f"{where} is {type_name(record)}, where a record like the first one is expected")
     if record.keys() == set(names):
         return
     missing = [name for name in names if name not in record]
     extra = sorted(record.keys() - set(names))
-    wrong = [f"lacks {_listing(missing)}"] if missing else []
-    wrong += [f"has {_listing(extra)}, which the model does not take"] if extra else []
+    wrong = [f"lacks {listing(missing)}"] if missing else []
+    wrong += [f"has {listing(extra)}, which the model does not take"] if extra else []
     raise UnfitInput(f"{where} {' and '.join(wrong)}", input=(missing or extra)[0], expected=names, got=sorted(record))
 
 
-def _fit_columns(columns: list[list[Any]], specs: list[TensorSpec], destination: Destination) -> Fitted:
+def fit_columns(columns: list[list[Any]], specs: list[TensorSpec], destination: Destination) -> Fitted:
+    """Fit one list of values per spec; None is a missing value."""
     rows = len(columns[0]) if columns else 0
     tensors: Tensors = {}
     for values, spec in zip(columns, specs, strict=True):
@@ -118,8 +120,11 @@ def _fit_columns(columns: list[list[Any]], specs: list[TensorSpec], destination:
 
 def _packed_if_possible(tensors: Tensors, specs: list[TensorSpec], rows: int, destination: Destination) -> Fitted:
     """One 2-D array where the signature allows it: it merges and travels faster than a tensor per column."""
-    if destination.signature.packed_datatype is None:
+    signature = destination.signature
+    if signature.packed_datatype is None and signature.kind == "columns":
         return Fitted(rows, tensors=tensors)
+    if signature.packed_datatype is None:  # one 2-D tensor of text or booleans
+        return Fitted(rows, tensors={signature.inputs[0].name: np.stack([tensors[s.name] for s in specs], axis=1)})
     packed = np.empty((rows, len(specs)), dtype=destination.packed_dtype)
     for index, spec in enumerate(specs):
         packed[:, index] = tensors[spec.name]
@@ -145,7 +150,7 @@ def _column(values: list[Any], spec: TensorSpec) -> Tensors:
 
 
 def _typed(values: list[Any], spec: TensorSpec) -> Array:
-    filler, check = _RULES[_family(spec.datatype)]
+    filler, check = _RULES[family_of(spec.datatype)]
     clean = [filler if value is None else value for value in values]
     for row, value in enumerate(clean):
         if not check(value):
@@ -156,7 +161,8 @@ def _typed(values: list[Any], spec: TensorSpec) -> Array:
         raise UnfitInput(f"{spec.name!r}: {error} ({spec.datatype} is expected)", input=spec.name) from None
 
 
-def _family(datatype: str) -> str:
+def family_of(datatype: str) -> str:
+    """`float`, `int`, `BOOL` or `BYTES`."""
     if datatype.startswith(("FP", "BF")):
         return "float"
     return "int" if datatype.startswith(("INT", "UINT")) else datatype
@@ -174,18 +180,18 @@ _RULES: dict[str, tuple[Any, Any]] = {
     "float": (math.nan, _is_number),
     "int": (0, _is_whole),
     "BOOL": (False, lambda value: type(value) is bool),
-    "BYTES": ("", lambda value: type(value) is str),
+    "BYTES": ("", lambda value: type(value) is str or type(value) is bytes),
 }
 
 
 def _wrong_type(spec: TensorSpec, row: int, value: Any) -> UnfitInput:
     shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:37] + "..."
     return UnfitInput(
-        f"{spec.name!r} is {shown} ({_type_name(value)}) in row {row}, where {spec.datatype} is expected",
+        f"{spec.name!r} is {shown} ({type_name(value)}) in row {row}, where {spec.datatype} is expected",
         input=spec.name,
         row=row,
         expected=spec.datatype,
-        got=_type_name(value),
+        got=type_name(value),
     )
 
 
@@ -193,9 +199,9 @@ def _fit_nested(features: list[Any], signature: Signature) -> tuple[Fitted, bool
     """One row or several of a model with one input of another rank than 2, told apart by the depth of nesting."""
     if len(signature.inputs) != 1:
         names = [spec.name for spec in signature.inputs]
-        raise UnfitInput(f"the model has {len(names)} inputs: send records with {_listing(names)}")
+        raise UnfitInput(f"the model has {len(names)} inputs: send records with {listing(names)}")
     spec = signature.inputs[0]
-    array = _nested_array(features, spec)
+    array = nested_array(features, spec)
     single = array.ndim == len(spec.shape) - 1
     if single:
         array = array[np.newaxis]
@@ -206,18 +212,25 @@ def _fit_nested(features: list[Any], signature: Signature) -> tuple[Fitted, bool
 def _stack_records(records: list[dict[str, Any]], signature: Signature) -> Fitted:
     tensors = {}
     for spec in signature.inputs:
-        tensors[spec.name] = _nested_array([record[spec.name] for record in records], spec)
+        tensors[spec.name] = nested_array([record[spec.name] for record in records], spec)
         check_shape(tensors[spec.name], spec)
     return Fitted(len(records), tensors=tensors)
 
 
-def _nested_array(values: list[Any], spec: TensorSpec) -> Array:
-    boxed = np.array(values, dtype=object)
-    _, check = _RULES[_family(spec.datatype)]
+def nested_array(values: list[Any], spec: TensorSpec) -> Array:
+    """Nested lists as an array of the spec's datatype; its shape is for the caller to check."""
+    try:
+        boxed = np.array(values, dtype=object)
+    except ValueError:
+        raise UnfitInput(f"{spec.name!r} is nested unevenly: its lists differ in length", input=spec.name) from None
+    _, check = _RULES[family_of(spec.datatype)]
     for row, value in enumerate(boxed.ravel().tolist()):
         if not check(value):
             raise _wrong_type(spec, row, value)
-    return boxed.astype(dtype_of(spec.datatype))
+    try:
+        return boxed.astype(dtype_of(spec.datatype))
+    except (OverflowError, ValueError) as error:
+        raise UnfitInput(f"{spec.name!r}: {error} ({spec.datatype} is expected)", input=spec.name) from None
 
 
 # -- V2: tensors --------------------
@@ -287,7 +300,7 @@ def _fit_packed_tensor(name: str, array: Array, nulls: set[str], destination: De
 
 def _whole(column: Array, spec: TensorSpec) -> Array:
     """A float column of whole numbers as the integers an integer column takes: lossless, so no silent cast."""
-    if column.dtype.kind != "f" or _family(spec.datatype) != "int":
+    if column.dtype.kind != "f" or family_of(spec.datatype) != "int":
         return column
     if not bool(np.all(np.isfinite(column) & (column == np.floor(column)) & (np.abs(column) < 2**53))):
         raise UnfitInput(
@@ -301,9 +314,9 @@ def _check_tensor_names(tensors: Tensors, expected: list[str]) -> None:
         return
     missing = [name for name in expected if name not in tensors]
     extra = [name for name in tensors if name not in expected]
-    wrong = ([f"missing {_listing(missing)}"] if missing else []) + ([f"unknown {_listing(extra)}"] if extra else [])
+    wrong = ([f"missing {listing(missing)}"] if missing else []) + ([f"unknown {listing(extra)}"] if extra else [])
     raise UnfitInput(
-        f"inputs do not fit the model: {', '.join(wrong)}; it takes {_listing(expected)}",
+        f"inputs do not fit the model: {', '.join(wrong)}; it takes {listing(expected)}",
         input=(missing or extra)[0],
         expected=expected,
         got=list(tensors),
@@ -354,10 +367,12 @@ def _common_rows(tensors: Tensors) -> int:
 _TYPE_NAMES = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a record"}
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """What a value is, in a client's words."""
     return "null" if value is None else _TYPE_NAMES.get(type(value), type(value).__name__)
 
 
-def _listing(names: list[str], names_max: int = 6) -> str:
+def listing(names: list[str], names_max: int = 6) -> str:
+    """The first names, quoted, and how many more there are."""
     shown = ", ".join(repr(name) for name in names[:names_max])
     return shown + (f" and {len(names) - names_max} more" if len(names) > names_max else "")

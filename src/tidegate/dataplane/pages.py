@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.v2 import BINARY_ONLY
 from tidegate.version import __version__
 
 _PAGE = """<!DOCTYPE html>
@@ -26,11 +27,13 @@ _PAGE = """<!DOCTYPE html>
 """
 _ERRORS = {
     "400": "Malformed",
+    "401": "A key is needed",
     "404": "Unknown endpoint or version",
     "413": "Too large",
     "415": "Content type",
     "422": "Does not fit the signature",
     "429": "Overloaded",
+    "500": "The model failed",
     "503": "No ready replica",
     "504": "Deadline passed",
 }
@@ -60,7 +63,14 @@ def openapi(title: str, services: list[Service], *, is_replica: bool) -> dict[st
         if destinations:
             paths["/predict" if is_replica else f"/predict/{service.name}"] = _predict(service, destinations[0])
             paths[f"/v2/models/{service.name}/infer"] = _infer(service, destinations[0])
+            mlflow = "/invocations" if is_replica else f"/endpoints/{service.name}/invocations"
+            paths[mlflow] = _invocations(service, destinations[0])
+            paths |= _tensorflow(service, destinations[0])
     paths["/health"] = {"get": _operation("Whether the server is up", "Server", {"200": _ok("Health")})}
+    paths["/ping"] = {
+        "get": _operation("Whether the server is up (MLflow)", "Server", {"200": {"description": "Done"}})
+    }
+    paths["/version"] = {"get": _operation("The server's version (MLflow)", "Server", {"200": _text("The version")})}
     paths["/v2"] = {"get": _operation("The server's name, version and extensions", "Server", {"200": _ok("Any")})}
     paths["/v2/health/ready"] = {"get": _operation("Whether it can answer", "Server", {"200": _ok("Any")})}
     return {
@@ -79,11 +89,48 @@ def _predict(service: Service, destination: Destination) -> dict[str, Any]:
 
 
 def _infer(service: Service, destination: Destination) -> dict[str, Any]:
-    example = {"inputs": v2_example(destination)}
-    body = _content("V2 inference request", "InferRequest", example)
+    body = _content("V2 inference request", "InferRequest", {"inputs": v2_example(destination)})
+    if any(spec.datatype in BINARY_ONLY for spec in destination.signature.inputs):
+        del body["content"]["application/json"]["example"]  # JSON has no form for these
     responses = {"200": _ok("InferResponse")} | _errors()
     summary = f"Predict with {service.name} (Open Inference Protocol)"
     return {"post": _operation(summary, service.name, responses) | {"requestBody": body}}
+
+
+def _invocations(service: Service, destination: Destination) -> dict[str, Any]:
+    body = _content("MLflow scoring request", "InvocationsRequest", {"instances": [destination.example]})
+    if destination.n_features is not None:
+        names = [spec.name for spec in destination.signature.inputs]
+        example = _csv_example(names, destination.example)
+        body["content"]["text/csv"] = {"schema": {"type": "string"}, "example": example}
+    responses = {"200": _ok("InvocationsResponse")} | _errors()
+    summary = f"Predict with {service.name} (MLflow scoring)"
+    return {"post": _operation(summary, service.name, responses) | {"requestBody": body}}
+
+
+def _csv_example(names: list[str], example: Any) -> str:
+    """A header and one row; a model without names takes any."""
+    values = [example.get(name) for name in names] if isinstance(example, dict) else _flat(example)
+    header = names if len(names) == len(values) else [f"x{index}" for index in range(len(values))]
+    return "".join(",".join("" if v is None else str(v) for v in line) + "\n" for line in (header, values))
+
+
+def _tensorflow(service: Service, destination: Destination) -> dict[str, Any]:
+    base = f"/v1/models/{service.name}"
+    body = _content("TensorFlow Serving request", "TensorflowRequest", {"instances": [destination.example]})
+    responses = {"200": _ok("TensorflowResponse")} | _errors()
+    summary = f"Predict with {service.name} (TensorFlow Serving)"
+    status = {"200": _ok("TensorflowStatus")}
+    missing = {"404": _ok("Error") | {"description": _ERRORS["404"]}}
+    return {
+        f"{base}:predict": {"post": _operation(summary, service.name, responses) | {"requestBody": body}},
+        base: {"get": _operation("The versions that run (TensorFlow Serving)", service.name, status | missing)},
+        f"{base}/metadata": {
+            "get": _operation(
+                "Inputs and outputs (TensorFlow Serving)", service.name, {"200": _ok("TensorflowMetadata")} | missing
+            )
+        },
+    }
 
 
 def v2_example(destination: Destination) -> list[dict[str, Any]]:
@@ -123,6 +170,10 @@ def _ok(schema: str) -> dict[str, Any]:
     return {"description": "Done", "content": content}
 
 
+def _text(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
 def _errors() -> dict[str, Any]:
     return {code: _ok("Error") | {"description": description} for code, description in _ERRORS.items()}
 
@@ -137,6 +188,11 @@ _TENSOR = {
         "parameters": {"type": "object"},
         "data": {"type": "array", "items": {}},
     },
+}
+_REQUESTED = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
 }
 _SCHEMAS: dict[str, Any] = {
     "Any": {"type": "object"},
@@ -171,7 +227,7 @@ _SCHEMAS: dict[str, Any] = {
             "id": {"type": "string"},
             "parameters": {"type": "object"},
             "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
-            "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+            "outputs": {"type": ["array", "null"], "items": _REQUESTED},
         },
     },
     "InferResponse": {
@@ -183,6 +239,71 @@ _SCHEMAS: dict[str, Any] = {
             "id": {"type": "string"},
             "outputs": {"type": "array", "items": _TENSOR},
         },
+    },
+    "InvocationsRequest": {
+        "type": "object",
+        "description": "Exactly one of the four forms",
+        "properties": {
+            "dataframe_split": {
+                "type": "object",
+                "required": ["data"],
+                "properties": {
+                    "columns": {"type": "array", "items": {}},
+                    "index": {"type": "array", "items": {}},
+                    "data": {"type": "array", "items": {"type": "array", "items": {}}},
+                },
+            },
+            "dataframe_records": {"type": "array", "items": {"type": "object"}},
+            "instances": {"type": "array", "items": {}},
+            "inputs": {"description": "A list of rows, or an object with a list for each input"},
+            "params": {"type": ["object", "null"]},
+        },
+        "oneOf": [{"required": [form]} for form in ("dataframe_split", "dataframe_records", "instances", "inputs")],
+    },
+    "InvocationsResponse": {
+        "type": "object",
+        "required": ["predictions"],
+        "properties": {"predictions": {"type": ["array", "object"]}},
+    },
+    "TensorflowRequest": {
+        "type": "object",
+        "properties": {
+            "signature_name": {"enum": ["serving_default", "", None]},
+            "instances": {"description": "An item for each row", "type": "array", "items": {}},
+            "inputs": {"description": "A list of rows, or an object with a list for each input"},
+        },
+        "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
+    },
+    "TensorflowResponse": {
+        "type": "object",
+        "properties": {
+            "predictions": {"type": "array", "items": {}},
+            "outputs": {"type": ["array", "object"]},
+        },
+        "oneOf": [{"required": ["predictions"]}, {"required": ["outputs"]}],
+    },
+    "TensorflowStatus": {
+        "type": "object",
+        "required": ["model_version_status"],
+        "properties": {
+            "model_version_status": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["version", "state", "status"],
+                    "properties": {
+                        "version": {"type": "string"},
+                        "state": {"enum": ["AVAILABLE", "LOADING"]},
+                        "status": {"type": "object"},
+                    },
+                },
+            }
+        },
+    },
+    "TensorflowMetadata": {
+        "type": "object",
+        "required": ["model_spec", "metadata"],
+        "properties": {"model_spec": {"type": "object"}, "metadata": {"type": "object"}},
     },
     "Error": {
         "type": "object",

@@ -10,6 +10,7 @@ import orjson
 from tidegate.dataplane.call import Call, Outputs, Service
 from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
 from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
+from tidegate.dataplane.keys import check_keys
 from tidegate.errors import MalformedRequest, UnfitInput
 
 
@@ -48,6 +49,7 @@ class PlainEdge:
         """Try the shapes that need no look at each value first; what fits none of them gets the careful way."""
         check_json(exchange)
         message = _decode(exchange.body)
+        check_keys(exchange.body)
         unit = unit_of(exchange, message.user_id)
         destination, pinned = choose(service, exchange, str(message.model_version), unit)
         if type(message) is _Row and destination.takes_floats:

@@ -6,15 +6,22 @@ import re
 from urllib.parse import unquote
 
 from tidegate.dataplane.infer import Edge, Route
+from tidegate.dataplane.mlflow_edge import MlflowEdge
 from tidegate.dataplane.plain import PlainEdge
+from tidegate.dataplane.tensorflow_edge import TensorflowEdge
 from tidegate.dataplane.v2_edge import V2Edge
 
 _CACHED_MAX = 4096
 
-PLAIN, V2 = PlainEdge(), V2Edge()
+PLAIN, V2, MLFLOW, TENSORFLOW = PlainEdge(), V2Edge(), MlflowEdge(), TensorflowEdge()
 _PATTERNS: tuple[tuple[re.Pattern[str], Edge], ...] = (
     (re.compile(r"/predict(?:/(?P<name>[^/]+))?"), PLAIN),
     (re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer"), V2),
+    (re.compile(r"(?:/endpoints/(?P<name>[^/]+))?/invocations"), MLFLOW),
+    (
+        re.compile(r"/v1/models/(?P<name>[^/:]+)(?:/(?:versions|labels)/(?P<version>[^/:]+))?:predict"),
+        TENSORFLOW,
+    ),
 )
 
 

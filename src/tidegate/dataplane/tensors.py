@@ -76,6 +76,11 @@ def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], na
     return np.frombuffer(data, dtype=dtype_of(datatype)).reshape(shape)
 
 
+def all_finite(array: Array) -> bool:
+    """Whether no number of it is NaN or infinite."""
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
 def element_count(shape: tuple[int, ...]) -> int:
     """The product of a shape, in Python's integers, so that it cannot overflow."""
     count = 1

@@ -13,10 +13,13 @@ import numpy as np
 import orjson
 
 from tidegate.dataplane.call import Tensors
+from tidegate.dataplane.keys import SHORT_BYTES_MAX, check_keys, check_short
 from tidegate.dataplane.tensors import Array, datatype_of, dtype_of, element_count, from_raw, to_raw
 from tidegate.errors import MalformedRequest, UnfitInput
 
 RANK_MAX = 16
+BINARY_ONLY = ("FP16", "BF16")
+"""Datatypes that JSON has no form for."""
 
 
 class V2Input(msgspec.Struct):
@@ -93,6 +96,7 @@ def decode_request(body: bytes, header_length: int | None) -> Message:
         raise MalformedRequest(f"the request is no V2 inference request: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"the request is no JSON: {error}") from None
+    (check_short if len(header) <= SHORT_BYTES_MAX else check_keys)(bytes(header))
     if not request.inputs:
         raise UnfitInput("the request has no inputs")
     tensors: Tensors = {}
@@ -144,7 +148,7 @@ def _shape(item: V2Input | _ResponseTensor) -> tuple[int, ...]:
 def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: set[str]) -> Array:
     if not item.data:
         raise MalformedRequest(f"input {item.name!r} has no 'data'")
-    if item.datatype in ("FP16", "BF16"):
+    if item.datatype in BINARY_ONLY:
         raise UnfitInput(f"input {item.name!r}: {item.datatype} comes as binary data only", input=item.name)
     dtype = dtype_of(item.datatype)
     try:
@@ -215,14 +219,19 @@ def wants_binary(request: V2Request, name: str) -> bool:
     return request.parameters.get("binary_data_output") is True
 
 
-def encode_response(head: dict[str, Any], request: V2Request, tensors: Tensors) -> tuple[bytes, int | None]:
-    """The answer's body, and its JSON's length when binary tensors follow. `head` has model_name and model_version."""
+def encode_response(
+    head: dict[str, Any], request: V2Request, tensors: Tensors, narrow: frozenset[str] = frozenset()
+) -> tuple[bytes, int | None]:
+    """The answer's body, and its JSON's length when binary tensors follow. `head` has model_name and model_version.
+
+    `narrow` names the tensors that are BF16, which in the process are FP32.
+    """
     outputs: list[dict[str, Any]] = []
     raw: list[bytes] = []
     for name, array in tensors.items():
-        datatype = datatype_of(array)
+        datatype = "BF16" if name in narrow else datatype_of(array)
         output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
-        if datatype == "FP16" or wants_binary(request, name):
+        if datatype in BINARY_ONLY or wants_binary(request, name):
             raw.append(to_raw(array, datatype))
             output["parameters"] = {"binary_data_size": len(raw[-1])}
         else:

@@ -38,7 +38,7 @@ class V2Edge:
         head = {"model_name": call.destination.identity.endpoint, "model_version": call.destination.identity.version}
         if request.id:
             head["id"] = request.id
-        body, json_length = encode_response(head, request, tensors)
+        body, json_length = encode_response(head, request, tensors, call.destination.narrow_outputs)
         if json_length is not None:
             exchange.content_type = b"application/octet-stream"
             exchange.extra_head = b"inference-header-content-length: %d\r\n" % json_length

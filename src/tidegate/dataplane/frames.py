@@ -1,0 +1,232 @@
+"""Makes tables and named lists fit a signature: data frames, row-wise instances and column-wise inputs.
+
+Used by the MLflow and TensorFlow Serving edges. As in `fit.py`, nothing is cast silently: what does not fit is
+`UnfitInput`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tidegate.dataplane.fit import (
+    Fitted,
+    check_names,
+    check_shape,
+    column_specs,
+    family_of,
+    fit_columns,
+    listing,
+    nested_array,
+    type_name,
+    wrong_width,
+)
+from tidegate.errors import MalformedRequest, UnfitInput
+from tidegate.wire.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.call import Tensors
+    from tidegate.dataplane.destination import Destination
+    from tidegate.dataplane.tensors import Array
+
+Columns = list[list[Any]]
+
+MISSING_TEXTS = frozenset({"", "NA", "N/A", "null", "NULL", "None"})
+"""What a CSV file says for a missing number or boolean; a missing text is an empty field."""
+_NOT_A_NUMBER = frozenset({"nan", "NaN", "NAN"})
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|inf|Inf|Infinity|infinity)", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,40}", re.ASCII)
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+
+def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) -> Fitted:
+    """Fit a data frame: by column name where the model has names, else by place."""
+    if not columns or not columns[0]:
+        raise UnfitInput("the table is empty: send at least one row", expected="1 or more rows", got=0)
+    signature = destination.signature
+    if destination.n_features is not None and signature.kind != "columns":
+        specs = _specs_by_place(columns, destination)
+        return fit_columns([_with_nulls(*pair) for pair in zip(columns, specs, strict=True)], specs, destination)
+    specs = list(signature.inputs)
+    ordered = _in_order(names, columns, specs)
+    if signature.kind == "columns":
+        return fit_columns([_with_nulls(*pair) for pair in zip(ordered, specs, strict=True)], specs, destination)
+    tensors = {spec.name: _tensor(values, spec) for values, spec in zip(ordered, specs, strict=True)}
+    return Fitted(len(columns[0]), tensors=tensors)
+
+
+def _specs_by_place(columns: Columns, destination: Destination) -> list[TensorSpec]:
+    width = destination.n_features or 0
+    if len(columns) != width:
+        raise UnfitInput(f"the table has {len(columns)} columns, but the model takes {width}", expected=width)
+    return column_specs(destination.signature, width)
+
+
+def _in_order(names: Sequence[Any], columns: Columns, specs: list[TensorSpec]) -> Columns:
+    """The columns as the model has them. Columns that are only numbered (a frame without names) go by place."""
+    wanted = [spec.name for spec in specs]
+    given = [str(name) for name in names]
+    if given == wanted:
+        return columns
+    if len(set(given)) < len(given):
+        raise MalformedRequest("a column is given twice")
+    if given == [str(place) for place in range(len(wanted))]:
+        return columns
+    found = dict(zip(given, columns, strict=True))
+    check_names(found, wanted, "the table")
+    return [found[name] for name in wanted]
+
+
+def _with_nulls(values: list[Any], spec: TensorSpec) -> list[Any]:
+    """NaN says 'missing' in columns whose own type has none: data frames use it so, also among text."""
+    if family_of(spec.datatype) == "float":
+        return values
+    return [None if type(value) is float and math.isnan(value) else value for value in values]
+
+
+def _tensor(values: list[Any], spec: TensorSpec) -> Array:
+    """One value or nested list a row as the tensor of that input; scalars fill a tensor of one value a row."""
+    array = nested_array(values, spec)
+    if array.ndim == 1 and len(spec.shape) == 2 and spec.shape[1] in (1, -1):
+        array = array[:, np.newaxis]
+    check_shape(array, spec)
+    return array
+
+
+# -- rows and columns of tensors --------------------
+
+
+def fit_instances(rows: Any, destination: Destination, what: str = "instances") -> Fitted:
+    """Fit a list with one item a row: a value of the only input, a list of values, or a record of all inputs."""
+    if not isinstance(rows, list):
+        raise UnfitInput(f"{what!r} is {type_name(rows)}, where a list with an item for each row is expected")
+    if not rows:
+        raise UnfitInput(f"{what!r} is empty: send at least one row", input=what, expected="1 or more rows", got=0)
+    signature = destination.signature
+    specs = list(signature.inputs)
+    if isinstance(rows[0], dict):
+        names = [spec.name for spec in specs]
+        for index, row in enumerate(rows):
+            check_names(row, names, f"row {index} of {what!r}")
+        return _fit_named({name: [row[name] for row in rows] for name in names}, destination)
+    if signature.kind == "columns" or destination.n_features is not None:
+        return _fit_lists(rows, destination, what)
+    if len(specs) > 1:
+        raise UnfitInput(f"the model has {len(specs)} inputs: send records with {listing([s.name for s in specs])}")
+    return Fitted(len(rows), tensors={specs[0].name: _tensor(rows, specs[0])})
+
+
+def _fit_lists(rows: list[Any], destination: Destination, what: str) -> Fitted:
+    width = destination.n_features or 0
+    if width == 1 and not any(isinstance(row, list) for row in rows):
+        rows = [[row] for row in rows]
+    for index, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise UnfitInput(f"row {index} of {what!r} is {type_name(row)}, where a list of {width} values is expected")
+        if len(row) != width:
+            raise wrong_width(index, width, len(row), what)
+    return fit_frame(range(width), [list(column) for column in zip(*rows, strict=True)], destination)
+
+
+def fit_float_rows(rows: list[list[float]], destination: Destination, what: str) -> Fitted:
+    """Rows that are known to be lists of numbers, for a model that takes just that (`destination.takes_floats`)."""
+    width = destination.n_features or 0
+    for index, row in enumerate(rows):
+        if len(row) != width:
+            raise wrong_width(index, width, len(row), what)
+    return Fitted(len(rows), packed=rows)
+
+
+def fit_inputs(inputs: Any, destination: Destination) -> Fitted:
+    """Fit values by input name, each with all rows; of a model with one input, its values may stand alone."""
+    if not isinstance(inputs, dict):
+        return fit_instances(inputs, destination, "inputs")
+    check_names(inputs, [spec.name for spec in destination.signature.inputs], "'inputs'")
+    for name, values in inputs.items():
+        if not isinstance(values, list):
+            raise UnfitInput(f"input {name!r} is {type_name(values)}, where a list is expected", input=name)
+    return _fit_named(inputs, destination)
+
+
+def _fit_named(values: dict[str, list[Any]], destination: Destination) -> Fitted:
+    counts = {name: len(items) for name, items in values.items()}
+    if len(set(counts.values())) > 1:
+        raise UnfitInput(f"inputs disagree about the number of rows: {counts}", got=counts)
+    if destination.signature.kind == "columns":
+        return fit_frame(list(values), list(values.values()), destination)
+    if destination.n_features is not None:
+        (name, rows), *_ = values.items()
+        return fit_instances(rows, destination, name)
+    if not any(counts.values()):
+        raise UnfitInput("'inputs' has no rows: send at least one", expected="1 or more rows", got=0)
+    tensors: Tensors = {spec.name: _tensor(values[spec.name], spec) for spec in destination.signature.inputs}
+    return Fitted(next(iter(counts.values())), tensors=tensors)
+
+
+# -- CSV --------------------
+
+
+def fit_csv(body: bytes | bytearray, destination: Destination) -> Fitted:
+    """Fit CSV with a header line. Each field is read as the type its column has, and never by how it looks."""
+    names, rows = _read_csv(body)
+    signature = destination.signature
+    columns: Columns = [[row[index] for row in rows] for index in range(len(names))]
+    if signature.kind != "columns" and destination.n_features is not None:
+        _check_header(names)
+        specs = _specs_by_place(columns, destination)
+        names, ordered = [spec.name for spec in specs], columns
+    else:
+        specs = list(signature.inputs)
+        names, ordered = [spec.name for spec in specs], _in_order(names, columns, specs)
+    typed = [[_field(text, spec) for text in column] for column, spec in zip(ordered, specs, strict=True)]
+    return fit_frame(names, typed, destination)
+
+
+def _read_csv(body: bytes | bytearray) -> tuple[list[str], list[list[str]]]:
+    try:
+        text = body.decode("utf-8-sig")
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+    except UnicodeDecodeError as error:
+        raise MalformedRequest(f"the CSV is not UTF-8: {error.reason} at byte {error.start}") from None
+    except csv.Error as error:
+        raise MalformedRequest(f"the body is no CSV: {error}") from None
+    if not lines:
+        raise MalformedRequest("the CSV is empty: send a line with the columns' names, and the rows below it")
+    names, *rows = lines
+    for index, row in enumerate(rows):
+        if len(row) != len(names):
+            raise MalformedRequest(f"row {index} of the CSV has {len(row)} fields, but its header has {len(names)}")
+    return names, rows
+
+
+def _check_header(names: list[str]) -> None:
+    """A model without names takes any header, but a first row of values must not get lost as one."""
+    numbered = names == [str(place) for place in range(len(names))]
+    if not numbered and all(_NUMBER.fullmatch(name.strip()) for name in names):
+        raise UnfitInput(
+            "the first line of the CSV holds values: send a line with the columns' names above them (any will do)",
+            expected="a header line",
+        )
+
+
+def _field(text: str, spec: TensorSpec) -> Any:
+    """A field's value; text that is none of the column's type stays text, which `fit` then refuses by row and name."""
+    family = family_of(spec.datatype)
+    if family == "BYTES":
+        return None if text == "" and spec.nullable else text
+    bare = text.strip()
+    if bare in MISSING_TEXTS:
+        return None
+    if family == "BOOL":
+        return _BOOLEANS.get(bare, text)
+    if bare in _NOT_A_NUMBER:
+        return math.nan
+    if _WHOLE.fullmatch(bare):
+        return int(bare)
+    return float(bare) if _NUMBER.fullmatch(bare) else text

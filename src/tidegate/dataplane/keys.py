@@ -1,0 +1,69 @@
+"""Refuses JSON that gives a key twice: decoders keep one of the values, and the client meant who knows which.
+
+Called by the edges for bodies that a decoder has read already, so it may take them for valid JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+from tidegate.errors import MalformedRequest
+
+SHORT_BYTES_MAX = 512
+_REMEMBERED_MAX = 1024
+_COLON = re.compile(rb"\s*:")
+
+
+def check_keys(body: bytes | bytearray) -> None:
+    """Raise `MalformedRequest` that names the key. Never parses: long runs of numbers cost next to nothing."""
+    if body.count(b'"') <= 2:  # a single key, as in nearly every request
+        return
+    if b"\\" in body:
+        json.loads(body, object_pairs_hook=_unique)
+        return
+    # Every other piece is a string's content; what stands between says whether it is a key, and of which object.
+    pieces = bytes(body).split(b'"')
+    objects: list[set[bytes]] = []
+    for index in range(0, len(pieces) - 1, 2):
+        piece = pieces[index]
+        if b"{" in piece or b"}" in piece:
+            _follow(piece, objects)
+        if _COLON.match(pieces[index + 2]):
+            key = pieces[index + 1]
+            if key in objects[-1]:
+                raise _twice(key.decode())
+            objects[-1].add(key)
+
+
+@lru_cache(_REMEMBERED_MAX)
+def check_short(body: bytes) -> None:
+    """As `check_keys`, for what comes over and over again: the JSON in front of binary tensors."""
+    check_keys(body)
+
+
+def _follow(piece: bytes, objects: list[set[bytes]]) -> None:
+    """Enter and leave objects as the braces say; found by `find`, which passes over long runs of numbers fastest."""
+    opened, closed = piece.find(b"{"), piece.find(b"}")
+    while opened >= 0 or closed >= 0:
+        if opened >= 0 and (closed < 0 or opened < closed):
+            objects.append(set())
+            opened = piece.find(b"{", opened + 1)
+        else:
+            objects.pop()
+            closed = piece.find(b"}", closed + 1)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    keys: set[str] = set()
+    for key, _ in pairs:
+        if key in keys:
+            raise _twice(key)
+        keys.add(key)
+
+
+def _twice(key: str) -> MalformedRequest:
+    shown = key if len(key) <= 40 else key[:37] + "..."
+    return MalformedRequest(f"the JSON gives the key {shown!r} twice in one object", key=shown)

@@ -1,0 +1,120 @@
+"""MLflow's scoring protocol: `POST /invocations` with a data frame, tensors or CSV, to `{"predictions": ...}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.dataplane.call import Call, Outputs, Service
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.fit import Fitted
+from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
+from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
+from tidegate.dataplane.tensors import all_finite
+from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
+from tidegate.wire.signature import PREDICTION
+
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+class MlflowEdge:
+    """MLflow. `exchange.meta` is True for a data frame, which a model of several outputs answers with records."""
+
+    def decode(self, exchange: Exchange, service: Service) -> Call:
+        """Read the one form that the body has, choose a version, fit."""
+        is_csv = _is_csv(exchange)
+        check_json_size(len(exchange.body), exchange.engine.limits)
+        fields = {} if is_csv else decode_fields(exchange.body)
+        form = "" if is_csv else _form_of(fields)
+        if _has_params(fields):
+            # As MLflow's own server does for a model that declares no parameters; but here the client can see it.
+            exchange.extra_head = b"x-tidegate-ignored: params\r\n"
+        unit = unit_of(exchange, None)
+        destination, pinned = choose(service, exchange, None, unit)
+        exchange.meta = is_csv or form.startswith("dataframe")
+        fitted = fit_csv(exchange.body, destination) if is_csv else _fit(form, fields[form], destination)
+        return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+
+    def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """What the original model's `predict` returns; numbers that are not finite are literals."""
+        end = first_row + call.rows
+        names = [PREDICTION] if PREDICTION in outputs.tensors else list(outputs.tensors)
+        lists = {name: outputs.as_list(name)[first_row:end] for name in names}
+        predictions: Any = lists
+        if PREDICTION in lists:
+            predictions = lists[PREDICTION]
+        elif exchange.meta:
+            predictions = [dict(zip(names, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+        finite = all(all_finite(outputs.tensors[name][first_row:end]) for name in names)
+        return encode({"predictions": predictions}, finite=finite)
+
+
+def _is_csv(exchange: Exchange) -> bool:
+    given = exchange.headers.get(b"content-type", b"application/json")
+    kind, *parameters = [part.strip().lower() for part in given.split(b";")]
+    charsets = [
+        value.strip(b'" ') for name, _, value in (item.partition(b"=") for item in parameters) if name == b"charset"
+    ]
+    if kind not in (b"application/json", b"text/csv") or any(one not in (b"utf-8", b"utf8") for one in charsets):
+        raise WrongContentType(
+            f"content type {given.decode('latin-1')!r} is not taken here: send application/json or text/csv, in UTF-8"
+        )
+    return kind == b"text/csv"
+
+
+def _form_of(fields: dict[str, Any]) -> str:
+    found = [form for form in FORMS if form in fields]
+    if len(found) != 1:
+        which = f"it has {' and '.join(found)}" if found else "it has none"
+        raise MalformedRequest(f"the request needs exactly one of {', '.join(FORMS)}: {which}")
+    return found[0]
+
+
+def _has_params(fields: dict[str, Any]) -> bool:
+    params = value_of(fields.get("params"))
+    if params is not None and not isinstance(params, dict):
+        raise MalformedRequest("'params' is no object of names and values")
+    return bool(params)
+
+
+def _fit(form: str, field: Any, destination: Destination) -> Fitted:
+    if form in ("instances", "inputs") and destination.takes_floats:
+        rows = float_rows_of(field)
+        if rows:
+            return fit_float_rows(rows, destination, form)
+    value = value_of(field)
+    if form == "instances":
+        return fit_instances(value, destination)
+    if form == "inputs":
+        return fit_inputs(value, destination)
+    names, rows = _split(value) if form == "dataframe_split" else _records(value)
+    if not rows:
+        raise UnfitInput(f"{form!r} has no rows: send at least one", input=form, expected="1 or more rows", got=0)
+    return fit_frame(names, [list(column) for column in zip(*rows, strict=True)], destination)
+
+
+def _split(frame: Any) -> tuple[list[Any], list[list[Any]]]:
+    """`{"columns"?: [...], "data": [[...], ...]}`, as `DataFrame.to_json(orient="split")` writes it."""
+    if not isinstance(frame, dict) or not isinstance(frame.get("data"), list):
+        raise MalformedRequest("'dataframe_split' needs 'columns', a list of names, and 'data', a list of rows")
+    rows: list[Any] = frame["data"]
+    names = frame.get("columns")
+    if names is None:
+        names = list(range(len(rows[0]))) if rows and isinstance(rows[0], list) else []
+    if not isinstance(names, list):
+        raise MalformedRequest("'columns' of 'dataframe_split' is no list of names")
+    for index, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise MalformedRequest(f"row {index} of 'dataframe_split' is no list of {len(names)} values")
+    return names, rows
+
+
+def _records(records: Any) -> tuple[list[Any], list[list[Any]]]:
+    """`[{...}, ...]`, as `DataFrame.to_json(orient="records")` writes it."""
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise MalformedRequest("'dataframe_records' is no list of records")
+    names = list(records[0]) if records else []
+    for index, record in enumerate(records):
+        if record.keys() != records[0].keys():
+            raise UnfitInput(f"row {index} of 'dataframe_records' has other columns than row 0", row=index)
+    return names, [[record[name] for name in names] for record in records]

@@ -1,0 +1,159 @@
+"""TensorFlow Serving's REST API: `:predict` row-wise and column-wise, and what it says of a model."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from tidegate.dataplane.call import Call, Outputs, Service
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.fit import Fitted
+from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
+from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
+from tidegate.dataplane.tensors import all_finite
+from tidegate.errors import MalformedRequest, UnfitInput
+from tidegate.wire.signature import TensorSpec
+
+SIGNATURE_NAME = "serving_default"
+
+_DTYPES = {
+    "BOOL": "DT_BOOL",
+    "BYTES": "DT_STRING",
+    "FP16": "DT_HALF",
+    "BF16": "DT_BFLOAT16",
+    "FP32": "DT_FLOAT",
+    "FP64": "DT_DOUBLE",
+    **{f"{sign}INT{bits}": f"DT_{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+
+
+class TensorflowEdge:
+    """TensorFlow Serving. `exchange.meta` is the name of the answer's field: `predictions` or `outputs`.
+
+    Any content type is taken, as its own server does: the examples in its documentation send none.
+    """
+
+    def decode(self, exchange: Exchange, service: Service) -> Call:
+        """Read `instances` or `inputs`, choose a version, fit."""
+        check_json_size(len(exchange.body), exchange.engine.limits)
+        fields = decode_fields(exchange.body)
+        _check_signature_name(value_of(fields.get("signature_name")))
+        if ("instances" in fields) == ("inputs" in fields):
+            raise MalformedRequest("the request needs exactly one of instances (row by row) and inputs (by input)")
+        form = "instances" if "instances" in fields else "inputs"
+        unit = unit_of(exchange, None)
+        destination, pinned = choose(service, exchange, None, unit)
+        exchange.meta = "predictions" if form == "instances" else "outputs"
+        fitted = _fit(form, fields[form], destination, has_base64=b'"b64"' in exchange.body)
+        return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+
+    def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """One output alone, several as objects by name: one a row, or one for all rows."""
+        end = first_row + call.rows
+        names = list(outputs.tensors)
+        lists = {name: _texts(outputs.as_list(name)[first_row:end], name) for name in names}
+        finite = all(all_finite(outputs.tensors[name][first_row:end]) for name in names)
+        answer: Any = lists
+        if len(names) == 1:
+            answer = lists[names[0]]
+        elif exchange.meta == "predictions":
+            answer = [dict(zip(names, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+        return encode({exchange.meta: answer}, finite=finite)
+
+
+def _check_signature_name(name: Any) -> None:
+    if name not in (None, "", SIGNATURE_NAME):
+        raise UnfitInput(
+            f"the model has no signature {name!r}: leave signature_name out, or send {SIGNATURE_NAME!r}",
+            input="signature_name",
+            expected=SIGNATURE_NAME,
+            got=name,
+        )
+
+
+def _fit(form: str, field: Any, destination: Destination, *, has_base64: bool) -> Fitted:
+    if destination.takes_floats:
+        rows = float_rows_of(field)
+        if rows:
+            return fit_float_rows(rows, destination, form)
+    value = _unpacked(value_of(field)) if has_base64 else value_of(field)
+    return fit_instances(value, destination) if form == "instances" else fit_inputs(value, destination)
+
+
+def _unpacked(value: Any) -> Any:
+    """Values with `{"b64": ...}` in them as the text (or bytes that are no text) that it stands for."""
+    if isinstance(value, list):
+        return [_unpacked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"b64"}:
+        return {name: _unpacked(item) for name, item in value.items()}
+    try:
+        data = base64.b64decode(value["b64"], validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise MalformedRequest(f"a b64 value is no base64: {error}") from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _texts(values: list[Any], name: str) -> list[Any]:
+    """Bytes that are no text as `{"b64": ...}`, and all values of an output whose name ends in `_bytes`."""
+    return [_text(value, packed=name.endswith("_bytes")) for value in values] if _has_text(values) else values
+
+
+def _has_text(values: list[Any]) -> bool:
+    first = values[0] if values else None
+    while isinstance(first, list):
+        first = first[0] if first else None
+    return isinstance(first, str | bytes)
+
+
+def _text(value: Any, *, packed: bool) -> Any:
+    if isinstance(value, list):
+        return [_text(item, packed=packed) for item in value]
+    if isinstance(value, str) and not packed:
+        return value
+    data = value.encode() if isinstance(value, str) else value
+    return {"b64": base64.b64encode(data).decode("ascii")}
+
+
+# -- what is said of a model --------------------
+
+
+def model_status(destinations: list[Destination]) -> dict[str, Any]:
+    """`GET /v1/models/{m}`: the versions that run."""
+    return {"model_version_status": [_status(one) for one in destinations]}
+
+
+def _status(destination: Destination) -> dict[str, Any]:
+    ready = bool(destination.batcher.target_ids)
+    said = {"error_code": "OK", "error_message": ""}
+    if not ready:
+        said = {"error_code": "UNAVAILABLE", "error_message": "no replica is ready"}
+    return {"version": destination.identity.version, "state": "AVAILABLE" if ready else "LOADING", "status": said}
+
+
+def model_metadata(name: str, destination: Destination) -> dict[str, Any]:
+    """`GET /v1/models/{m}/metadata`: the signature."""
+    signature = destination.signature
+    described = {
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": destination.identity.version},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE_NAME: described}}},
+    }
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "dtype": _DTYPES[spec.datatype],
+        "tensor_shape": {"dim": [{"size": str(length), "name": ""} for length in spec.shape], "unknown_rank": False},
+        "name": spec.name,
+    }
