@@ -1,8 +1,8 @@
 """Loads a gRPC server as fast as it answers: one call at a time on each of N connections, messages in turn.
 
 Run by serving_grpc.py in a process of its own: `python grpc_load.py PORT SECONDS CONNECTIONS FILE` prints its figures
-as JSON. Speaks just enough HTTP/2, with frames made beforehand: a Python gRPC client would be the slower side. Like gRPC's
-own clients, it sends its header fields once and their indices afterwards.
+as JSON. Speaks just enough HTTP/2, with frames made beforehand: a Python gRPC client would be the slower side. Like
+gRPC's own clients, it sends its header fields once and their indices afterwards.
 """
 
 from __future__ import annotations
