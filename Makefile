@@ -25,7 +25,7 @@ demo: $(STAMPS)/platform ## The whole path in a minute: train, register, deploy,
 dev: $(STAMPS)/dev ## Install everything that development needs
 
 test: $(STAMPS)/dev ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style
 	@$(BIN)/ruff check .

@@ -51,11 +51,11 @@ def main() -> int:
     """Run the comparison; 1 when an answer was wrong, a request failed or a server could not run."""
     options = _options()
     names = [*OURS, *_peers(options.peers), "floor"]
-    report: dict[str, Any] = {"machine": _machine(), "settings": vars(options), "models": {}}
+    report: dict[str, Any] = {"machine": machine_facts(), "settings": vars(options), "models": {}}
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        pythons = {name: _python(CONTENDERS[name], Path(options.cache)) for name in names}
+        pythons = {name: python_of(CONTENDERS[name], Path(options.cache)) for name in names}
         for model_name in options.models.split(","):
-            model = _make_model(model_name, Path(folder))
+            model = make_model(model_name, Path(folder))
             rounds = _measure(model, {name: pythons[name] for name in names}, Path(folder), options)
             report["models"][model_name] = _summary(rounds)
             print(f"\n{model_name}: one row a request, {options.connections} connections, median of {options.rounds}\n")
@@ -87,7 +87,7 @@ def _peers(text: str) -> list[str]:
     return wanted
 
 
-def _python(contender: Contender, cache: Path) -> Path:
+def python_of(contender: Contender, cache: Path) -> Path:
     """The Python a contender runs with: its own environment, made once, with this environment's scikit-learn."""
     if not contender.packages:
         return Path(sys.executable)
@@ -102,7 +102,7 @@ def _python(contender: Contender, cache: Path) -> Path:
     return python
 
 
-def _make_model(name: str, folder: Path) -> ModelFiles:
+def make_model(name: str, folder: Path) -> ModelFiles:
     """Train it on the breast cancer data and write it as joblib and as ONNX; the rows asked are all different."""
     x, y = load_breast_cancer(return_X_y=True)
     model = MODELS[name]().fit(x, y)
@@ -198,7 +198,8 @@ def _table(model: dict[str, dict[str, Any]]) -> str:
     return table(head, rows)
 
 
-def _machine() -> dict[str, Any]:
+def machine_facts() -> dict[str, Any]:
+    """Where it was measured."""
     return {
         "system": machine.platform(),
         "cores": os.cpu_count(),

@@ -66,6 +66,7 @@ class Server:
     folder: Path
     python: Path
     port: int = field(default_factory=lambda: processes.free_ports(1)[0])
+    grpc_port: int = field(default_factory=lambda: processes.free_ports(1)[0])
 
     @property
     def log(self) -> Path:
@@ -88,7 +89,7 @@ def _run(server: Server, argv: Sequence[str], path: str, env: Mapping[str, str])
 
 @contextlib.contextmanager
 def _tidegate_platform(model_file: Path, server: Server) -> Iterator[str]:
-    with platform(server.folder, core=CORE) as running:
+    with platform(server.folder, core=CORE, grpc_port=server.grpc_port) as running:
         grant = ["--allow-pickle"] if model_file.suffix == ".joblib" else []
         running.cli("deploy", str(model_file), "--name", "benchmark", *grant)
         yield f"{running.gateway_url}/predict/benchmark"
@@ -96,7 +97,7 @@ def _tidegate_platform(model_file: Path, server: Server) -> Iterator[str]:
 
 def _tidegate_serve(server: Server) -> _Serving:
     serve = [processes.command("tidegate"), "serve", str(server.model.joblib), "--allow-pickle"]
-    return server.run([*serve, "--port", str(server.port)], "/predict")
+    return server.run([*serve, "--port", str(server.port), "--grpc-port", str(server.grpc_port)], "/predict")
 
 
 def _uvicorn(server: Server, app: str, model_file: Path) -> _Serving:
@@ -106,9 +107,9 @@ def _uvicorn(server: Server, app: str, model_file: Path) -> _Serving:
 
 
 def _mlserver(server: Server) -> _Serving:
-    grpc_port, metrics_port = processes.free_ports(2)
+    (metrics_port,) = processes.free_ports(1)
     settings = {"parallel_workers": 0, "http_port": server.port, "host": "127.0.0.1", "debug": False}
-    settings |= {"grpc_port": grpc_port, "metrics_port": metrics_port}
+    settings |= {"grpc_port": server.grpc_port, "metrics_port": metrics_port}
     model = {"name": "m", "implementation": "mlserver_sklearn.SKLearnModel", "max_batch_size": 64}
     model |= {"max_batch_time": 0.001, "parameters": {"uri": str(server.model.joblib)}}
     (server.folder / "settings.json").write_text(json.dumps(settings))

@@ -66,10 +66,11 @@ def memory_mb(found: list[psutil.Process]) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def platform(work_dir: Path, *, core: int | None = None) -> Iterator[Platform]:
+def platform(work_dir: Path, *, core: int | None = None, grpc_port: int | None = None) -> Iterator[Platform]:
     """Start a platform on free ports in a folder of its own, and stop it at the end."""
     data_dir = work_dir / "data"
-    port, grpc_port, control_port = processes.free_ports(3)
+    port, free_port, control_port = processes.free_ports(3)
+    grpc_port = grpc_port or free_port
     tidegate = processes.command("tidegate")
     ports = ["--port", str(port), "--grpc-port", str(grpc_port), "--control-port", str(control_port)]
     up = processes.pinned([tidegate, "up", "--detach", "--data-dir", str(data_dir), *ports], core)

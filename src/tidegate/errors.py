@@ -44,6 +44,23 @@ HTTP_STATUS: dict[Kind, int] = {
 }
 """HTTP status of each kind (the table in the protocol documentation)."""
 
+GRPC_STATUS: dict[Kind, int] = {
+    Kind.MALFORMED: 3,  # INVALID_ARGUMENT
+    Kind.UNAUTHENTICATED: 16,
+    Kind.FORBIDDEN: 7,  # PERMISSION_DENIED
+    Kind.NOT_FOUND: 5,
+    Kind.METHOD: 12,  # UNIMPLEMENTED
+    Kind.CONFLICT: 9,  # FAILED_PRECONDITION
+    Kind.TOO_LARGE: 8,  # RESOURCE_EXHAUSTED
+    Kind.MEDIA_TYPE: 12,  # UNIMPLEMENTED: a compression that is not known
+    Kind.UNFIT: 3,  # INVALID_ARGUMENT
+    Kind.OVERLOADED: 8,  # RESOURCE_EXHAUSTED
+    Kind.INTERNAL: 13,
+    Kind.UNAVAILABLE: 14,
+    Kind.DEADLINE: 4,  # DEADLINE_EXCEEDED
+}
+"""gRPC status code of each kind."""
+
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
 
 
@@ -64,6 +81,11 @@ class TidegateError(Exception):
     def http_status(self) -> int:
         """The HTTP status an edge answers with."""
         return HTTP_STATUS[self.kind]
+
+    @property
+    def grpc_status(self) -> int:
+        """The status code a gRPC edge answers with."""
+        return GRPC_STATUS[self.kind]
 
     def body(self) -> dict[str, Any]:
         """The JSON body every HTTP edge sends: `{"error": message, "code": code, "details"?: {...}}`."""

@@ -48,13 +48,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--uds", type=Path)
+    parser.add_argument("--grpc-port", type=int)
     options = parser.parse_args()
     sock = open_socket(Listen(port=options.port, uds=options.uds))
     manifest = Manifest("linear", "7", "d" * 64, ".", "python", MATRIX, [1.0, 2.0, 3.0], label="v1.0.0", batchable=True)
     settings = Settings.from_env()
     if options.uds is None:
         print(sock.getsockname()[1], flush=True)  # noqa: T201 (read by the test)
-    run_server(lambda: build_replica(manifest, Linear(), settings, os.environ.get("TEST_KEY")), sock)
+    grpc = None if options.grpc_port is None else open_socket(Listen(port=options.grpc_port))
+    run_server(lambda: build_replica(manifest, Linear(), settings, os.environ.get("TEST_KEY")), sock, grpc_sock=grpc)
 
 
 if __name__ == "__main__":

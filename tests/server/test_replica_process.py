@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.grpc_process import client, tensor
 from support.http_bytes import Connection, post
 from support.wait import free_ports, until
 
@@ -126,6 +127,33 @@ def test_a_port_in_use_is_said_before_the_model_is_loaded(models: Any) -> None:
     assert process.returncode == 1
     assert f"port {port}" in err
     assert "--port" in err
+
+
+def test_grpc_answers_on_the_next_port_as_the_model_does(models: Any, port: Any) -> None:
+    process = start("--model", models.path("forest.joblib"), "--allow-pickle", "--port", port)
+    assert f"gRPC on port {port + 1}" in process.stdout.readline()
+    rows = models.rows[:20]
+    with client(f"127.0.0.1:{port + 1}") as made:
+        answer = made.infer("forest", [tensor("input", rows)])
+        assert answer.as_numpy("prediction").tolist() == models.says("forest", rows)
+        np.testing.assert_allclose(
+            answer.as_numpy("probabilities").max(axis=1), models.is_sure("forest", rows), rtol=1e-12
+        )
+    assert stop(process)[0] == 0
+
+
+def test_a_grpc_port_in_use_or_that_is_none_names_its_option(models: Any, port: Any) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for wrong in (taken.getsockname()[1], 65536):
+            process = start("--model", models.path("forest.joblib"), "--port", port, "--grpc-port", wrong)
+            _, err = process.communicate(timeout=60)
+            assert process.returncode in (1, 2)
+            assert str(wrong) in err
+            assert "--grpc-port" in err
 
 
 def test_off_loopback_needs_a_key_or_the_word_that_it_does_not(models: Any, port: Any) -> None:

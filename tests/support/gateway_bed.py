@@ -124,6 +124,7 @@ class Gateway:
     process: subprocess.Popen[bytes]
     id: str
     port: int
+    grpc_port: int = 0
 
     def ask(self, features: Any, endpoint: str = "sums", headers: dict[str, str] | None = None, **more: Any) -> Reply:
         body = json.dumps({"features": features, **more}).encode()
@@ -190,12 +191,13 @@ class Bed:
         return gateway
 
     def spawn_gateway(self, *options: str, id: str = "gateway-0", port: int = 0, **env: str) -> Gateway:  # noqa: A002
-        port = port or free_ports(1)[0]
+        free_port, grpc_port = free_ports(2)
+        port = port or free_port
         argv = [sys.executable, "-m", "tidegate.gateway", "--data-dir", str(self.data_dir), "--id", id]
-        argv += ["--port", str(port), "--control-url", self.publisher.url, *options]
+        argv += ["--port", str(port), "--control-url", self.publisher.url, "--grpc-port", str(grpc_port), *options]
         with (self.data_dir / f"{id}.log").open("ab") as log:
             process = subprocess.Popen(argv, env=clean_env(**env), stderr=log)
-        return Gateway(process, id, port)
+        return Gateway(process, id, port, grpc_port)
 
     def log(self, id: str = "gateway-0") -> str:  # noqa: A002
         return (self.data_dir / f"{id}.log").read_text()

@@ -74,18 +74,28 @@ def down(app: App) -> None:
 @click.argument("model", metavar="PATH|NAME:VERSION")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=PORT, default=GATEWAY_PORT, show_default=True, help="HTTP port.")
+@click.option("--grpc-port", type=PORT, help="gRPC port [default: PORT + 1].")
 @click.option("--name", help="The name it is served under [default: the file's].")
 @click.option("--allow-pickle", is_flag=True, help="Load the model although that runs code from its file.")
 @click.option("--code", type=click.Path(exists=True, path_type=Path), help="Folder with modules the model needs.")
 def serve(
-    app: App, *, model: str, host: str, port: int, name: str | None, allow_pickle: bool, code: Path | None
+    app: App,
+    *,
+    model: str,
+    host: str,
+    port: int,
+    grpc_port: int | None,
+    name: str | None,
+    allow_pickle: bool,
+    code: Path | None,
 ) -> None:
     """Serve one model in this process, without a platform: a model file or directory, or a registered version.
 
-    It answers POST /predict and the Open Inference Protocol, and shows its routes at /docs.
+    It answers POST /predict and the Open Inference Protocol (REST and gRPC), and shows its routes at /docs.
     """
     data_dir = Settings.from_env(data_dir=app.data_dir).data_dir
     arguments = ["--data-dir", str(data_dir), "--host", host, "--port", str(port)]
+    arguments += ["--grpc-port", str(grpc_port or port + 1)]
     if not Path(model).exists():
         if name or code or allow_pickle:
             raise InvalidArgument(_neither(model) + "; --name, --code and --allow-pickle go with a path", field="model")

@@ -85,6 +85,7 @@ def _foreground(options: Options, settings: Settings) -> int:
         adopted = supervisor.adopt()
         if not adopted:
             check_port(options.host, options.port, "--port")
+            check_port(options.host, options.grpc_port, "--grpc-port")
         from tidegate.control.platform import Platform  # a second of imports, after the checks
 
         platform = Platform(settings, options, supervisor, metrics)

@@ -150,7 +150,7 @@ class _Cold:
 
     async def model(self, request: Request) -> Response:
         service = self._service(request)
-        return _json(_metadata(service, self._destination(service, request)))
+        return _json(metadata(service, self._destination(service, request)))
 
     async def model_ready(self, request: Request) -> Response:
         service = self._service(request)
@@ -213,13 +213,7 @@ class _Cold:
         return find_service(self._engine.directory, request.path_params["name"])
 
     def _destination(self, service: Service, request: Request) -> Destination:
-        version = request.path_params.get("version")
-        if version is not None:
-            return service.pinned(version)
-        destinations = service.destinations()
-        if not destinations:
-            raise NoReadyReplica(f"no version of {service.name!r} is running", retry_after_s=1.0)
-        return destinations[0]
+        return destination_of(service, request.path_params.get("version"))
 
 
 class AwaitedExchange(Exchange):
@@ -253,7 +247,18 @@ def _split_header(line: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
-def _metadata(service: Service, destination: Destination) -> dict[str, Any]:
+def destination_of(service: Service, version: str | None) -> Destination:
+    """The version asked about, else the one with the most traffic; raises `UnknownVersion` or `NoReadyReplica`."""
+    if version is not None:
+        return service.pinned(version)
+    destinations = service.destinations()
+    if not destinations:
+        raise NoReadyReplica(f"no version of {service.name!r} is running", retry_after_s=1.0)
+    return destinations[0]
+
+
+def metadata(service: Service, destination: Destination) -> dict[str, Any]:
+    """A V2 model's metadata."""
     signature = destination.signature
     return {
         "name": service.name,

@@ -108,7 +108,7 @@ class Exchange:
         try:
             body = self.route.edge.encode(self, call, outputs, first_row)
         except Exception as error:
-            self.refuse(_internal(error))
+            self.refuse(internal(error))
         else:
             if b"accept-encoding" in self.headers:
                 body = _deflate(self, body)
@@ -179,7 +179,7 @@ def infer(exchange: Exchange) -> None:
             engine.access.check(headers.get(b"authorization"))
         service = find_service(engine.directory, exchange.route.name)
         if b"content-encoding" in headers:
-            exchange.body = _inflate(exchange.body, headers[b"content-encoding"], _inflated_bytes_max(exchange))
+            exchange.body = inflate(exchange.body, headers[b"content-encoding"], _inflated_bytes_max(exchange))
         call = exchange.route.edge.decode(exchange, service)
         call.started_s = started_s
         call.deadline_s = started_s + _timeout_s(headers, engine.limits)
@@ -193,7 +193,7 @@ def infer(exchange: Exchange) -> None:
     except RecursionError:
         _refuse(exchange, service, MalformedRequest("the JSON is nested too deep"))
     except Exception as error:
-        _refuse(exchange, service, _internal(error))
+        _refuse(exchange, service, internal(error))
 
 
 def _refuse(exchange: Exchange, service: Service | None, error: TidegateError) -> None:
@@ -204,7 +204,8 @@ def _refuse(exchange: Exchange, service: Service | None, error: TidegateError) -
     exchange.refuse(error)
 
 
-def _internal(error: Exception) -> Internal:
+def internal(error: Exception) -> Internal:
+    """What a client is told of a failure of ours; the log has the rest."""
     incident = new_id()
     logger.error("internal error %s", incident, exc_info=error)
     return Internal(f"the server failed; its log has the details under {incident}", id=incident)
@@ -322,7 +323,8 @@ def _deflate(exchange: Exchange, body: bytes) -> bytes:
 _WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15, b"identity": 0}
 
 
-def _inflate(body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:
+def inflate(body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:
+    """The body without its content encoding; raises `TooLarge` before it takes more than `size_bytes_max`."""
     window = _WINDOWS.get(encoding.strip().lower())
     if window is None:
         raise WrongContentType(f"content encoding {encoding.decode('latin-1')!r} is not taken: use gzip or deflate")

@@ -16,13 +16,15 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from tidegate.dataplane.grpc_server import GrpcServer
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.protocol import HotProtocol
 from tidegate.dataplane.routes import RouteTable
-from tidegate.errors import PortInUse
+from tidegate.errors import InvalidArgument, PortInUse
 
 BACKLOG = 2048
 SWEEP_EVERY_S = 1.0
+PORT_MAX = 65535
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,15 @@ class Listen:
     reuse_port: bool = False
 
 
-def open_socket(listen: Listen) -> socket.socket:
-    """Bind; raises `PortInUse` naming the port. A Unix socket has mode 0600, and a stale one is replaced."""
+def open_socket(listen: Listen, option: str = "--port") -> socket.socket:
+    """Bind; raises `PortInUse` naming the port and the option to change it.
+
+    A Unix socket has mode 0600, and a stale one is replaced.
+    """
     if listen.uds is not None:
         return _unix_socket(listen.uds)
+    if not 0 <= listen.port <= PORT_MAX:
+        raise InvalidArgument(f"{listen.port} is no port: give one up to {PORT_MAX} with {option}")
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,7 +58,7 @@ def open_socket(listen: Listen) -> socket.socket:
         sock.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
-                f"port {listen.port} on {listen.host} is in use by another process: choose another with --port",
+                f"port {listen.port} on {listen.host} is in use by another process: choose another with {option}",
                 port=listen.port,
             ) from None
         raise PortInUse(f"cannot listen on {listen.host}:{listen.port}: {error.strerror}", port=listen.port) from None
@@ -72,21 +79,28 @@ def _unix_socket(path: Path) -> socket.socket:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a process does once its loop runs, and before it ends."""
+    """What a process does once its loop runs, and before it ends; and whether it can answer now."""
 
     on_start: Callable[[], Awaitable[None]] | None = None
     on_stop: Callable[[], Awaitable[None]] | None = None
+    is_ready: Callable[[], bool] = lambda: True
 
 
-def run_server(make: Callable[[], tuple[Engine, ASGIApp, Hooks]], sock: socket.socket, *, drain_s: float = 5.0) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight for at most `drain_s`.
+Make = Callable[[], tuple[Engine, ASGIApp, Hooks]]
+
+
+def run_server(
+    make: Make, sock: socket.socket, *, drain_s: float = 5.0, grpc_sock: socket.socket | None = None
+) -> None:
+    """Serve HTTP, and gRPC where it has a socket, until SIGTERM or SIGINT; then finish what is in flight for at most
+    `drain_s`.
 
     `make` builds engine and application inside the running loop.
     """
-    uvloop.run(_serve(make, sock, drain_s))
+    uvloop.run(_serve(make, sock, drain_s, grpc_sock))
 
 
-async def _serve(make: Callable[[], tuple[Engine, ASGIApp, Hooks]], sock: socket.socket, drain_s: float) -> None:
+async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: socket.socket | None) -> None:
     engine, app, hooks = make()
     config = uvicorn.Config(
         app,
@@ -101,21 +115,32 @@ async def _serve(make: Callable[[], tuple[Engine, ASGIApp, Hooks]], sock: socket
         timeout_graceful_shutdown=max(1, round(drain_s)),
     )
     server = uvicorn.Server(config)
-    sweeper = asyncio.create_task(_sweep(server, engine))
+    grpc = GrpcServer(engine, hooks.is_ready)
+    sweeper = asyncio.create_task(_sweep(server, grpc, engine))
     if hooks.on_start is not None:
         await hooks.on_start()
+    if grpc_sock is not None:
+        await grpc.start(grpc_sock, BACKLOG)
+    stop_by_s: list[float] = []
+
+    def end(number: int) -> None:
+        stop_by_s.append(engine.clock() + drain_s)
+        server.handle_exit(number, None)
+        grpc.drain()
+
     # Not `server.serve()`: it raises the signal again once it is done, which would end the process before `on_stop`.
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
         await server._serve([sock])
+        await grpc.stop(0.0 if server.force_exit or not stop_by_s else stop_by_s[0])
     finally:
         sweeper.cancel()
         if hooks.on_stop is not None:
             await hooks.on_stop()
 
 
-async def _sweep(server: uvicorn.Server, engine: Engine) -> None:
+async def _sweep(server: uvicorn.Server, grpc: GrpcServer, engine: Engine) -> None:
     """Once a second, let every connection look at its clock."""
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
@@ -123,3 +148,4 @@ async def _sweep(server: uvicorn.Server, engine: Engine) -> None:
         for connection in list(server.server_state.connections):
             if isinstance(connection, HotProtocol):
                 connection.sweep(now_s)
+        grpc.sweep(now_s)

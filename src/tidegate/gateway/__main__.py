@@ -20,7 +20,8 @@ from tidegate.telemetry import configure_logging
 def main(argv: list[str] | None = None) -> int:
     """Serve until a signal ends it; 1 when it cannot (port in use), 2 for wrong use."""
     given = _parse(argv)
-    options = GatewayOptions(given.id, given.host, given.port, given.control_url, given.reuse_port)
+    grpc_port = given.port + 1 if given.grpc_port is None else given.grpc_port
+    options = GatewayOptions(given.id, given.host, given.port, grpc_port, given.control_url, given.reuse_port)
     try:
         settings = Settings.from_env(data_dir=given.data_dir)
         key = required_key(options.host, settings)
@@ -31,7 +32,12 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     # What is there now stays: sparing the collector these objects keeps its pauses short.
     gc.freeze()
-    run_server(lambda: build_gateway(options, settings, key, sockets), sockets.public, drain_s=settings.drain_s)
+    run_server(
+        lambda: build_gateway(options, settings, key, sockets),
+        sockets.public,
+        drain_s=settings.drain_s,
+        grpc_sock=sockets.grpc,
+    )
     return 0
 
 
@@ -41,7 +47,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--id", default="gateway-0", help="name of this process: gateway-N")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=GATEWAY_PORT)
-    parser.add_argument("--grpc-port", type=int, help="reserved for gRPC (default: the HTTP port + 1)")
+    parser.add_argument("--grpc-port", type=int, help="port of gRPC (default: the HTTP port + 1)")
     parser.add_argument("--control-url", default=f"http://127.0.0.1:{CONTROL_PORT}")
     parser.add_argument("--reuse-port", action="store_true", help="share the port with other gateways of this platform")
     return parser.parse_args(argv)

@@ -17,7 +17,7 @@ from tidegate.dataplane.call import Limits
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
-from tidegate.errors import PortInUse
+from tidegate.errors import PortInUse, TidegateError
 from tidegate.gateway.follower import ControlPlane, Follower, SnapshotFile
 from tidegate.gateway.journal import Journal
 from tidegate.gateway.lane import LaneParts
@@ -43,53 +43,64 @@ class GatewayOptions:
     id: str
     host: str
     port: int
+    grpc_port: int
     control_url: str
     reuse_port: bool
 
 
 @dataclass(frozen=True)
 class Sockets:
-    """What a gateway listens on: the address clients call, and the private one its siblings ask."""
+    """What a gateway listens on: the addresses clients call, and the private one its siblings ask."""
 
     public: socket.socket
+    grpc: socket.socket
     admin: socket.socket
     admin_path: Path
 
     def close(self) -> None:
         """Stop listening, and leave no file behind."""
         self.public.close()
+        self.grpc.close()
         self.admin.close()
         self.admin_path.unlink(missing_ok=True)
 
 
 def open_sockets(options: GatewayOptions, settings: Settings) -> Sockets:
-    """Bind both; raises `PortInUse`, `DataDirUnusable`."""
+    """Bind all; raises `PortInUse`, `DataDirUnusable`."""
     folder = make_run_dir(settings.data_dir)
     admin_path = folder / f"{options.id}.sock"
-    listen = Listen(options.host, options.port, reuse_port=options.reuse_port)
     if not options.reuse_port:
-        return Sockets(open_socket(listen), open_socket(Listen(uds=admin_path)), admin_path)
-    # Several start at once: with the private socket first, each is known for a sibling before it takes the port.
+        return Sockets(*_open_public(options), open_socket(Listen(uds=admin_path)), admin_path)
+    # Several start at once: with the private socket first, each is known for a sibling before it takes the ports.
     admin = open_socket(Listen(uds=admin_path))
     try:
-        _refuse_strangers(options, admin_path)
-        return Sockets(open_socket(listen), admin, admin_path)
-    except PortInUse:
+        for port, option in ((options.port, "--port"), (options.grpc_port, "--grpc-port")):
+            _refuse_strangers(options.host, port, option, admin_path)
+        return Sockets(*_open_public(options), admin, admin_path)
+    except TidegateError:
         admin.close()
         admin_path.unlink(missing_ok=True)
         raise
 
 
-def _refuse_strangers(options: GatewayOptions, admin_path: Path) -> None:
+def _open_public(options: GatewayOptions) -> tuple[socket.socket, socket.socket]:
+    """The sockets of HTTP and gRPC, or none of them."""
+    public = open_socket(Listen(options.host, options.port, reuse_port=options.reuse_port))
+    try:
+        grpc = Listen(options.host, options.grpc_port, reuse_port=options.reuse_port)
+        return public, open_socket(grpc, "--grpc-port")
+    except TidegateError:
+        public.close()
+        raise
+
+
+def _refuse_strangers(host: str, port: int, option: str, admin_path: Path) -> None:
     """With SO_REUSEPORT the kernel lets two platforms share a port, and each would get half of the other's requests."""
-    if not _listens(socket.AF_INET6 if ":" in options.host else socket.AF_INET, (options.host, options.port)):
+    if not _listens(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)):
         return
     siblings = [path for path in admin_path.parent.glob("gateway-*.sock") if path != admin_path]
     if not any(_listens(socket.AF_UNIX, str(path)) for path in siblings):
-        raise PortInUse(
-            f"port {options.port} on {options.host} is in use by another platform: choose another with --port",
-            port=options.port,
-        )
+        raise PortInUse(f"port {port} on {host} is in use by another platform: choose another with {option}", port=port)
 
 
 def _listens(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
@@ -119,9 +130,13 @@ class Gateway:
         source = ControlPlane(options.control_url, settings.data_dir / "token", options.id)
         self._follower = Follower(source, self._file, self._apply)
 
+    def is_ready(self) -> bool:
+        """Whether it has a snapshot to route by."""
+        return self.router.revision is not None
+
     def app(self) -> ASGIApp:
         """The ASGI application of the cold routes."""
-        options = AppOptions("Tidegate gateway", self._render_metrics, lambda: self.router.revision is not None)
+        options = AppOptions("Tidegate gateway", self._render_metrics, self.is_ready)
         return build_app(self.engine, options)
 
     async def start(self) -> None:
@@ -167,4 +182,4 @@ def build_gateway(
 ) -> tuple[Engine, ASGIApp, Hooks]:
     """Engine, application and hooks for `run_server`; call it inside the running loop."""
     gateway = Gateway(options, settings, key, sockets)
-    return gateway.engine, gateway.app(), Hooks(on_start=gateway.start, on_stop=gateway.stop)
+    return gateway.engine, gateway.app(), Hooks(gateway.start, gateway.stop, gateway.is_ready)

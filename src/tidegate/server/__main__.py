@@ -62,6 +62,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--uds", type=Path, help="listen on this Unix socket")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=GATEWAY_PORT)
+    parser.add_argument("--grpc-port", type=int, help="port of gRPC (default: the HTTP port + 1)")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--id", default="", help="the replica's id, for whoever lists processes")
     return parser.parse_args(argv)
@@ -72,13 +73,20 @@ def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) ->
     listen = Listen(options.host, options.port, options.uds)
     # A port in use is found out before the model is loaded; a Unix socket appears only once the replica is ready.
     sock = None if options.uds is not None else open_socket(listen)
+    grpc_sock = None if options.uds is not None else open_socket(_grpc_listen(options), "--grpc-port")
     manifest, runtime = _open(options, stack)
     prove(runtime, manifest)
     sock = sock or open_socket(listen)
     _announce(options, manifest)
-    run_server(lambda: build_replica(manifest, runtime, settings, key), sock, drain_s=settings.drain_s)
+    run_server(
+        lambda: build_replica(manifest, runtime, settings, key), sock, drain_s=settings.drain_s, grpc_sock=grpc_sock
+    )
     if options.uds is not None:
         options.uds.unlink(missing_ok=True)
+
+
+def _grpc_listen(options: argparse.Namespace) -> Listen:
+    return Listen(options.host, options.port + 1 if options.grpc_port is None else options.grpc_port)
 
 
 def _open(options: argparse.Namespace, stack: ExitStack) -> tuple[Manifest, Runtime]:
@@ -122,7 +130,8 @@ def _announce(options: argparse.Namespace, manifest: Manifest) -> None:
     if options.uds is None:
         url = f"http://{options.host}:{options.port}"
         body = json.dumps({"features": manifest.example}).replace("'", "'\\''")
-        print(f"serving {manifest.name}: {url}/predict, documentation at {url}/docs, stop with Ctrl-C")  # noqa: T201
+        grpc = f"gRPC on port {_grpc_listen(options).port}"
+        print(f"serving {manifest.name}: {url}/predict, documentation at {url}/docs, {grpc}, stop with Ctrl-C")  # noqa: T201
         print(f"  curl -s {url}/predict -H 'content-type: application/json' -d '{body}'", flush=True)  # noqa: T201
 
 

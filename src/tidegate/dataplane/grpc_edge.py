@@ -1,0 +1,103 @@
+"""The gRPC edge: a ModelInferRequest becomes a call, outputs a ModelInferResponse (messages in `grpc_messages.py`).
+
+Values come raw or typed, and leave raw, which every client reads.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tidegate.dataplane.call import Call, Outputs, Service, Tensors
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.fit import fit_tensors
+from tidegate.dataplane.grpc_messages import (
+    InferRequest,
+    check_shape,
+    typed_array,
+    write_infer_response,
+    write_model,
+    write_tensor_head,
+)
+from tidegate.dataplane.infer import Exchange, Route, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.tensors import Array, datatype_of, from_raw, to_raw
+from tidegate.errors import MalformedRequest, UnfitInput
+
+
+class GrpcEdge:
+    """Open Inference Protocol over gRPC. `exchange.meta` is the `InferRequest`."""
+
+    def decode(self, exchange: Exchange, service: Service) -> Call:
+        """Take the tensors, choose a version, fit."""
+        request: InferRequest = exchange.meta
+        tensors = _tensors(request, exchange)
+        unit = unit_of(exchange, request.parameters.get("user_id"))
+        destination, pinned = choose(service, exchange, None, unit)
+        fitted = fit_tensors(tensors, set(), destination)
+        call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        call.wanted = _wanted(request.outputs, destination) if request.outputs else None
+        return call
+
+    def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """The requested outputs, in the order they were asked for."""
+        request: InferRequest = exchange.meta
+        identity = call.destination.identity
+        heads: list[bytes] = []
+        raw: list[bytes] = []
+        for name in request.outputs or outputs.tensors:
+            array = outputs.tensors[name][first_row : first_row + call.rows]
+            datatype = _datatype(name, array, call.destination)
+            heads.append(write_tensor_head(name, datatype, array.shape))
+            raw.append(to_raw(array, datatype))
+        return write_infer_response(write_model(identity.endpoint, identity.version), request.id, heads, raw)
+
+
+EDGE = GrpcEdge()
+
+
+@lru_cache(maxsize=4096)
+def route_of(model_name: str, model_version: str) -> Route:
+    """The route of a request by what it names."""
+    return Route(EDGE, model_name, model_version or None)
+
+
+def _tensors(request: InferRequest, exchange: Exchange) -> Tensors:
+    if not request.inputs:
+        raise UnfitInput("the request has no inputs")
+    if request.raw and len(request.raw) != len(request.inputs):
+        raise MalformedRequest(
+            f"the request has {len(request.inputs)} inputs, but {len(request.raw)} raw_input_contents"
+        )
+    tensors: Tensors = {}
+    for index, (head, contents) in enumerate(zip(request.inputs, request.contents, strict=True)):
+        if head.name in tensors:
+            raise MalformedRequest(f"input {head.name!r} is given twice")
+        check_shape(head)
+        if not request.raw:
+            if head.datatype == "BYTES":  # read one by one, on the event loop
+                check_json_size(len(contents or b""), exchange.engine.limits)
+            tensors[head.name] = typed_array(head, contents)
+        elif contents is None:
+            tensors[head.name] = from_raw(request.raw[index], head.datatype, head.shape, head.name)
+        else:
+            raise MalformedRequest(f"input {head.name!r} has 'contents', and the request has raw_input_contents")
+    return tensors
+
+
+def _datatype(name: str, array: Array, destination: Destination) -> str:
+    """What the model calls it: BF16 is held as FP32 in here."""
+    datatype = datatype_of(array)
+    if datatype == "FP32":
+        for spec in destination.signature.outputs:
+            if spec.name == name and spec.datatype == "BF16":
+                return "BF16"
+    return datatype
+
+
+def _wanted(names: list[str], destination: Destination) -> frozenset[str]:
+    known = [spec.name for spec in destination.signature.outputs]
+    for name in names:
+        if name not in known:
+            raise UnfitInput(
+                f"the model has no output {name!r}; it has {', '.join(known)}", output=name, expected=known, got=name
+            )
+    return frozenset(names)

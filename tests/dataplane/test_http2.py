@@ -1,0 +1,311 @@
+"""HTTP/2 under gRPC, frame by frame: flow control, limits, and clients that break the protocol."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidegate.dataplane import http2, http2_frames
+from tidegate.dataplane.http2 import Connection
+from tidegate.dataplane.http2_flow import Request, Stream
+from tidegate.dataplane.http2_frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW,
+    PADDED,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTING,
+    SETTINGS,
+    STREAM_WINDOW_BYTES,
+    U32,
+    WINDOW_UPDATE,
+    Code,
+    HeadReader,
+    frame,
+    literal,
+)
+
+BODY_BYTES_MAX = 1 << 20
+HEAD = literal(b":path", b"/echo")
+
+
+class Pipe(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+        self.closed = self.reading = False
+
+    def write(self, data: Any) -> None:
+        self.sent += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def frames(self) -> list[tuple[int, int, int, bytes]]:
+        """Frames written since the last look: type, flags, stream, payload."""
+        found, rest = [], self.sent
+        while rest:
+            high, low, kind, flags, stream_id = FRAME.unpack_from(rest)
+            end = 9 + (high << 16 | low)
+            found.append((kind, flags, stream_id, rest[9:end]))
+            rest = rest[end:]
+        self.sent = b""
+        return found
+
+    def kinds(self) -> list[int]:
+        return [kind for kind, *_ in self.frames()]
+
+
+class Echo:
+    """Answers with its body; tells what became of it."""
+
+    def __init__(self, stream: Stream, log: list[str]) -> None:
+        self.stream = stream
+        self.log = log
+
+    def complete(self, body: bytes) -> None:
+        self.log.append(f"complete {len(body)}")
+        if body != b"wait":
+            self.stream.respond(b"\x88", body, b"\x88")
+
+    def too_large(self, size_bytes: int) -> None:
+        self.log.append("too large")
+        self.stream.respond_head(b"\x88")
+
+    def too_slow(self) -> None:
+        self.log.append("too slow")
+        self.stream.respond_head(b"\x88")
+
+    def abandon(self) -> None:
+        self.log.append("abandoned")
+
+
+class Echoing(Connection[Any]):
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.log: list[str] = []
+        super().__init__(list, BODY_BYTES_MAX, lambda: self.now_s)
+
+    def open_request(self, stream: Stream, head: Any) -> Request:
+        return Echo(stream, self.log)
+
+
+class Client:
+    def __init__(self, *, greet: bool = True) -> None:
+        self.pipe = Pipe()
+        self.server = Echoing()
+        self.server.connection_made(self.pipe)
+        self.pipe.frames()
+        if greet:
+            self.send(PREFACE + frame(SETTINGS, 0, 0))
+            self.pipe.frames()
+
+    def send(self, *frames: bytes) -> None:
+        self.server.data_received(b"".join(frames))
+
+    def request(self, stream_id: int, body: bytes, head: bytes = HEAD) -> None:
+        self.send(frame(HEADERS, END_HEADERS, stream_id, head), frame(DATA, END_STREAM, stream_id, body))
+
+    def ends_with(self, code: Code) -> bool:
+        kind, _, _, payload = self.pipe.frames()[-1]
+        return kind == GOAWAY and U32.unpack(payload[4:]) == (code,) and self.pipe.closed
+
+
+def test_an_answer_is_one_write_of_three_frames() -> None:
+    client = Client()
+    client.request(1, b"hello")
+    head, data, trailers = client.pipe.frames()
+    assert head[:3] == (HEADERS, END_HEADERS, 1)
+    assert data == (DATA, 0, 1, b"hello")
+    assert trailers[:3] == (HEADERS, END_HEADERS | END_STREAM, 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 60), max_size=60))
+def test_requests_may_arrive_in_any_pieces(cuts: list[int]) -> None:
+    client = Client(greet=False)
+    wire = PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, 1, HEAD)
+    wire += (
+        frame(DATA, PADDED, 1, b"\x02ab\x00\x00") + frame(DATA, END_STREAM, 1, b"cd") + frame(PING, 0, 0, b"8 bytes.")
+    )
+    for cut in cuts:
+        client.server.data_received(wire[:cut])
+        wire = wire[cut:]
+    client.server.data_received(wire)
+    frames = client.pipe.frames()
+    assert (DATA, 0, 1, b"abcd") in frames
+    assert frames[-1] == (PING, ACK, 0, b"8 bytes.")
+
+
+def test_a_response_waits_for_the_clients_window() -> None:
+    client = Client()
+    client.send(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 3)))
+    client.pipe.frames()
+    client.request(1, b"0123456789")
+    assert [one[3] for one in client.pipe.frames()[1:]] == [b"012"]
+    client.send(frame(WINDOW_UPDATE, 0, 1, U32.pack(4)))
+    assert [one[3] for one in client.pipe.frames()] == [b"3456"]
+    client.send(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 100)))
+    assert [one[3] for one in client.pipe.frames() if one[0] == DATA] == [b"789"]
+    assert client.server.streams == {}
+
+
+def test_large_requests_are_given_room_as_they_come_and_have_a_bound() -> None:
+    client = Client()
+    client.send(frame(HEADERS, END_HEADERS, 1, HEAD))
+    piece = bytes(16384)
+    for _ in range(BODY_BYTES_MAX // len(piece)):
+        client.send(frame(DATA, 0, 1, piece))
+    granted = sum(U32.unpack(one[3])[0] for one in client.pipe.frames() if one[:3] == (WINDOW_UPDATE, 0, 1))
+    assert granted >= BODY_BYTES_MAX - STREAM_WINDOW_BYTES
+    client.send(frame(DATA, 0, 1, b"!"))
+    assert client.server.log == ["too large"]
+    assert client.pipe.kinds()[-2:] == [HEADERS, RST_STREAM]
+    client.send(frame(DATA, 0, 1, piece))  # was on its way
+    client.request(3, b"next")
+    assert client.server.log[-1] == "complete 4"
+
+
+def test_a_reset_and_a_lost_connection_abandon_what_is_under_way() -> None:
+    client = Client()
+    client.request(1, b"wait")
+    client.request(3, b"wait")
+    client.send(frame(RST_STREAM, 0, 1, U32.pack(8)))
+    assert client.server.log[2:] == ["abandoned"]
+    client.server.connection_lost(None)
+    assert client.server.log[2:] == ["abandoned", "abandoned"]
+
+
+def test_draining_refuses_what_is_new_and_answers_what_is_here() -> None:
+    client = Client()
+    client.request(1, b"wait")
+    stream = client.server.streams[1]
+    client.server.drain()
+    assert client.pipe.kinds() == [GOAWAY]
+    client.request(3, b"new")
+    assert client.pipe.kinds() == [RST_STREAM]
+    assert not client.pipe.closed
+    stream.respond(b"\x88", b"late", b"\x88")
+    assert client.pipe.kinds() == [HEADERS, DATA, HEADERS]
+    assert client.pipe.closed
+
+
+def test_the_sweeper_ends_slow_requests_and_silent_connections() -> None:
+    client = Client()
+    client.send(frame(HEADERS, END_HEADERS, 1, HEAD))
+    client.server.sweep(5.0, 10.0, 75.0)
+    assert client.server.log == []
+    client.server.sweep(11.0, 10.0, 75.0)
+    assert client.server.log == ["too slow"]
+    client.server.sweep(76.0, 10.0, 75.0)
+    assert client.pipe.closed
+    silent = Client(greet=False)
+    silent.server.sweep(11.0, 10.0, 75.0)
+    assert silent.pipe.closed
+
+
+def test_more_streams_than_allowed_are_refused() -> None:
+    client = Client()
+    for number in range(http2_frames.STREAMS_MAX):
+        client.request(2 * number + 1, b"wait")
+    client.pipe.frames()
+    client.request(2 * http2_frames.STREAMS_MAX + 1, b"wait")
+    assert client.pipe.frames()[-1][0] == RST_STREAM
+    assert len(client.server.streams) == http2_frames.STREAMS_MAX
+
+
+def test_a_head_in_pieces() -> None:
+    client = Client()
+    client.send(frame(HEADERS, 0, 1, HEAD[:3]), frame(CONTINUATION, END_HEADERS, 1, HEAD[3:]))
+    client.send(frame(DATA, END_STREAM, 1, b"x"))
+    assert client.server.log == ["complete 1"]
+
+
+BROKEN: dict[str, tuple[bytes, Code]] = {
+    "an even stream": (frame(HEADERS, END_HEADERS, 2, HEAD), Code.PROTOCOL_ERROR),
+    "data of no stream": (frame(DATA, 0, 5, b"x"), Code.PROTOCOL_ERROR),
+    "a window of nothing": (frame(WINDOW_UPDATE, 0, 0, U32.pack(0)), Code.FLOW_CONTROL_ERROR),
+    "a window past its end": (frame(WINDOW_UPDATE, 0, 0, U32.pack(2**31 - 1)), Code.FLOW_CONTROL_ERROR),
+    "a push": (frame(5, 0, 1, b""), Code.PROTOCOL_ERROR),
+    "a long frame": (frame(DATA, 0, 1, bytes(16385)), Code.FRAME_SIZE_ERROR),
+    "a head that is none": (frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff"), Code.COMPRESSION_ERROR),
+    "a head that is interrupted": (frame(HEADERS, 0, 1, HEAD) + frame(PING, 0, 0, bytes(8)), Code.PROTOCOL_ERROR),
+    "a head without end": (
+        frame(HEADERS, 0, 1, HEAD) + frame(CONTINUATION, 0, 1, b"") * http2.CONTINUATIONS_MAX,
+        Code.ENHANCE_YOUR_CALM,
+    ),
+    "a flood of pings": (frame(PING, 0, 0, bytes(8)) * (http2.CONTROL_FRAMES_MAX + 1), Code.ENHANCE_YOUR_CALM),
+    "padding past the frame": (
+        frame(HEADERS, END_HEADERS, 1, HEAD) + frame(DATA, PADDED, 1, b"\x09abc"),
+        Code.PROTOCOL_ERROR,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(BROKEN))
+def test_a_client_that_breaks_the_protocol_is_told_how(name: str) -> None:
+    client = Client()
+    wire, code = BROKEN[name]
+    client.send(wire)
+    assert client.ends_with(code)
+
+
+def test_what_is_no_http2_is_closed() -> None:
+    client = Client(greet=False)
+    client.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert client.ends_with(Code.PROTOCOL_ERROR)
+
+
+def test_a_client_that_does_not_read_is_not_read() -> None:
+    client = Client()
+    client.server.resume_writing()
+    client.server.pause_writing()
+    assert not client.pipe.reading
+    client.server.sweep(76.0, 10.0, 75.0)
+    assert client.pipe.closed
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 255), st.integers(0, 6), st.binary(max_size=40)), max_size=20)
+)
+def test_no_frames_break_the_server(frames: list[tuple[int, int, int, bytes]]) -> None:
+    client = Client()
+    for kind, flags, stream_id, payload in frames:
+        client.send(frame(kind, flags, stream_id, payload))
+    client.server.connection_lost(None)
+    assert client.server.streams == {}
+
+
+def test_remembered_heads_follow_the_clients_table() -> None:
+    reader = HeadReader(list)
+    indexed = b"\x40\x01a\x01b"  # adds a: b to the table, as entry 62
+    assert reader.read(indexed) == [(b"a", b"b")]
+    assert reader.read(b"\xbe") == reader.read(b"\xbe") == [(b"a", b"b")]
+    assert reader.read(b"\x40\x01c\x01d") == [(b"c", b"d")]
+    assert reader.read(b"\xbe") == [(b"c", b"d")]
+    assert reader.read(b"\xbf") == [(b"a", b"b")]
