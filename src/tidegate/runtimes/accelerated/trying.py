@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 BY_DEFAULT = (from_trees.KINDS | from_dense.KINDS) - {"LinearDiscriminantAnalysis", "TheilSenRegressor"}
 """Kinds of scikit-learn models that tests show to stay equal; others are tried on request."""
 TIMED_ROWS = (1, 64)
-TIMING_S, ROUNDS = 0.25, 5
+TIMING_S, ROUNDS = 0.1, 5
 GAIN_MIN = 1.1
 """A form is kept when it is faster by this factor, in the geometric mean over 1 and 64 rows."""
 KNOWN_ROWS_MAX = 400
