@@ -38,27 +38,37 @@ class DirectoryArtifacts:
 
     def put(self, digest: str, package_dir: Path) -> Path:
         """Move (from another file system: copy) a package in; the one that is there wins. Raises `DiskFull`."""
-        final = self.path(digest)
+        return self._move_in(self.path(digest).name, package_dir)
+
+    def put_form(self, digest: str, form: str, form_dir: Path) -> str:
+        """Move an accelerated form in beside its package; the one that is there wins. Returns its folder's name."""
+        name = f"{self.path(digest).name}.{form}"
+        self._move_in(name, form_dir)
+        return name
+
+    def _move_in(self, name: str, folder: Path) -> Path:
+        final = self._root / name
         if final.is_dir():
-            shutil.rmtree(package_dir)
+            shutil.rmtree(folder)
             return final
-        staged = self._root / f"{_TEMPORARY}{digest}-{secrets.token_hex(4)}"
+        staged = self._root / f"{_TEMPORARY}{name}-{secrets.token_hex(4)}"
         with _disk_full(staged):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.move(package_dir, staged)
+            shutil.move(folder, staged)
             _sync_tree(staged)
             staged.rename(final)
             _sync(self._root)
         return final
 
     def delete(self, digest: str) -> None:
-        """Out of sight at once, then gone: a crash half-way leaves no folder that looks whole."""
-        doomed = self._root / f"{_TEMPORARY}{digest}-{secrets.token_hex(4)}"
-        try:
-            self.path(digest).rename(doomed)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(doomed)
+        """The package and its forms. Out of sight at once, then gone: a crash leaves no folder that looks whole."""
+        for folder in (self.path(digest), *self._root.glob(f"{digest}.*")):
+            doomed = self._root / f"{_TEMPORARY}{folder.name}-{secrets.token_hex(4)}"
+            try:
+                folder.rename(doomed)
+            except FileNotFoundError:
+                continue
+            shutil.rmtree(doomed)
 
     def sweep(self) -> None:
         """Remove what a crash left half-moved; called when a platform starts, before anything is put."""

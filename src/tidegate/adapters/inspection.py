@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tidegate import clock
-from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, by_code
+from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError, by_code
 
 STDERR_LINES_MAX = 40
 LINE_CHARS_MAX = 2000
@@ -48,6 +49,18 @@ class InspectionRequest:
     validation: ValidationRequest | None = None
 
 
+@dataclass(frozen=True)
+class AccelerationRequest:
+    """A package that passed its inspection. The form kept is written to the new folder `into`; `asked`: any kind."""
+
+    package_dir: Path
+    into: Path
+    signature: dict[str, Any]
+    asked: bool = False
+    allow_pickle: bool = False
+    validation: ValidationRequest | None = None
+
+
 def run_inspection(
     request: InspectionRequest, *, timeout_s: float, scratch_dir: Path, on_progress: Progress | None = None
 ) -> dict[str, Any]:
@@ -56,11 +69,27 @@ def run_inspection(
     Returns the result document (see `tidegate.runtimes.inspection`). Raises the error that the inspection reported,
     `ModelTimedOut` at the deadline, or `ModelCrashed` when the process died. `scratch_dir` is the caller's to remove.
     """
+    job = _Job("tidegate.runtimes.inspect", asdict(request), timeout_s, scratch_dir)
+    return _run(job, on_progress or _silent)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A module to run on a request, and what it may take."""
+
+    module: str
+    request: dict[str, Any]
+    timeout_s: float
+    scratch_dir: Path
+
+
+def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
+    timeout_s, scratch_dir = job.timeout_s, job.scratch_dir
     request_file, result_file = scratch_dir / "request.json", scratch_dir / "result.json"
-    request_file.write_text(json.dumps({**asdict(request), "timeout_s": timeout_s}, default=str), encoding="utf-8")
+    request_file.write_text(json.dumps({**job.request, "timeout_s": timeout_s}, default=str), encoding="utf-8")
     result_file.unlink(missing_ok=True)
-    watch = _Watch(on_progress or _silent)
-    process = _start(request_file, result_file, scratch_dir)
+    watch = _Watch(on_progress)
+    process = _start(job.module, request_file, result_file, scratch_dir)
     try:
         exit_code = watch.until_end(process, timeout_s)
     finally:
@@ -75,6 +104,22 @@ def run_inspection(
             log=watch.log(),
         )
     return _result(result_file, exit_code, watch)
+
+
+def run_acceleration(
+    request: AccelerationRequest, *, timeout_s: float, scratch_dir: Path, on_progress: Progress | None = None
+) -> dict[str, Any]:
+    """Try faster forms of a model in a subprocess; the record of what was tried, `kept` None where none is.
+
+    Whatever goes wrong is in the record, as the reason to serve the original: this never raises for it.
+    """
+    job = _Job("tidegate.runtimes.accelerate", asdict(request), timeout_s, scratch_dir)
+    try:
+        record = _run(job, on_progress or _silent)
+    except TidegateError as error:
+        shutil.rmtree(request.into, ignore_errors=True)
+        return {"kept": None, "reason": f"trying ended early: {error.message}"}
+    return {key: value for key, value in record.items() if key != "ok"}
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -127,9 +172,9 @@ class _Watch:
                 self._lines.append(line.decode(errors="replace").rstrip())
 
 
-def _start(request_file: Path, result_file: Path, scratch_dir: Path) -> subprocess.Popen[bytes]:
+def _start(module: str, request_file: Path, result_file: Path, scratch_dir: Path) -> subprocess.Popen[bytes]:
     # -P: the folder it starts in is no place to import from.
-    argv = [sys.executable, "-P", "-m", "tidegate.runtimes.inspect", str(request_file), str(result_file)]
+    argv = [sys.executable, "-P", "-m", module, str(request_file), str(result_file)]
     return subprocess.Popen(
         argv,
         cwd=scratch_dir,

@@ -54,7 +54,7 @@ def deploy(
     """
     if _to_register(model, name):
         model = _register_first(app, model, str(name), options)
-    elif name or (given := [key for key, value in options.items() if value]):
+    elif name or (given := _given(options)):
         extra = "name" if name else given[0]
         raise InvalidArgument(f"{model!r} is registered already: --{extra.replace('_', '-')} goes with a path")
     client = app.client()
@@ -77,6 +77,12 @@ def _to_register(model: str, name: str | None) -> bool:
             raise InvalidArgument(f"{model!r} is not registered yet: say with --name which model it is a version of")
         return True
     return name is not None and path.is_dir()
+
+
+def _given(options: dict[str, Any]) -> list[str]:
+    """The options of `register` that were given, as they are called: --no-accelerate counts too."""
+    given = [key for key, value in options.items() if value]
+    return [*given, "no-accelerate"] if options.get("accelerate") is False else given
 
 
 def _register_first(app: App, path: str, name: str, options: dict[str, Any]) -> str:

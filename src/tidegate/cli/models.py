@@ -8,6 +8,7 @@ import click
 
 from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, remember
 from tidegate.cli.output import moment, size, table
+from tidegate.cli.register import acceleration_lines
 from tidegate.core.names import parse_ref
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Model, Version
@@ -83,6 +84,8 @@ def _describe(name: str, version: Version) -> str:
     lines += [f"  {'run':<11}{version.run_id}"] if version.run_id else []
     lines += [f"  {'about':<11}{version.description}"] if version.description else []
     lines += [f"  {'tags':<11}" + " ".join(f"{k}={v}" for k, v in version.tags.items())] if version.tags else []
+    for index, line in enumerate(acceleration_lines(version.acceleration)):
+        lines.append(f"  {'fast form' if index == 0 else '':<11}{'' if index == 0 else '  '}{line}")
     for side in ("inputs", "outputs"):
         lines += [f"  {side:<11}" + ", ".join(_tensor(spec) for spec in version.signature.get(side, []))]
     return "\n".join(lines)

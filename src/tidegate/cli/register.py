@@ -28,6 +28,11 @@ OPTIONS = (
     click.option("--description", default="", help="What is special about this version."),
     click.option("--allow-pickle", is_flag=True, help="Grant this version that loading it runs code from its file."),
     click.option("--code", type=FILE, metavar="DIR", help="Folder (or .py file) with modules that the model needs."),
+    click.option(
+        "--accelerate/--no-accelerate",
+        default=None,
+        help="Try faster forms for any kind of model, or for none [default: for kinds known to stay equal].",
+    ),
     click.option("--requirements", type=FILE, metavar="FILE", help="The requirements.txt of the model."),
 )
 
@@ -88,7 +93,26 @@ def describe_version(name: str, version: Version, created: bool) -> str:
         lines.append(f"  score      {version.score:.4f} ({version.metric})")
     lines.append(f"  framework  {version.framework}, {size(version.size_bytes)}")
     lines.append(f"  digest     {version.digest}")
+    lines += [f"  fast form  {line}" for line in acceleration_lines(version.acceleration)[:1]]
     return "\n".join(lines)
+
+
+def acceleration_lines(record: dict[str, Any]) -> list[str]:
+    """What acceleration came to, and below it each form that was tried."""
+    if not record:
+        return []
+    kept = next((entry for entry in record.get("tried", []) if entry["form"] == record.get("kept")), None)
+    why = record.get("reason", "not tried")
+    lines = [f"none: {why}" if kept is None else f"{record['kept']}, {_gains(kept)}"]
+    tried = record.get("tried", [])
+    return lines + [f"{entry['form']}: {_gains(entry) if entry['equal'] else entry['reason']}" for entry in tried]
+
+
+def _gains(entry: dict[str, Any]) -> str:
+    difference = entry["largest_difference"]
+    return f"{entry['speedup_1']:.1f} times as fast for 1 row, {entry['speedup_64']:.1f} for 64; " + (
+        f"largest difference {difference:.1e}" if difference else "no difference"
+    )
 
 
 def _tags(given: tuple[str, ...]) -> dict[str, str]:

@@ -31,6 +31,7 @@ class RegisterOptions(TypedDict, total=False):
     - `label`: a name for the version, like v1.0.0; `run_id`: the MLflow run it comes from; `tags`; `description`;
     - `allow_pickle`: grant this version that loading it runs code from its file;
     - `code`: the folder (or `.py` file) with modules it needs; `requirements`: a requirements file, or a list of lines;
+    - `accelerate`: try faster forms: None for the kinds of models that are on the list, True for all, False for none;
     - `gate_timeout_s`: how long loading and scoring may take.
     """
 
@@ -46,6 +47,7 @@ class RegisterOptions(TypedDict, total=False):
     code: StrPath | None
     requirements: StrPath | Sequence[str] | None
     gate_timeout_s: float | None
+    accelerate: bool | None
 
 
 def register_request(
@@ -78,6 +80,7 @@ def register_request(
             allow_pickle=bool(options.get("allow_pickle")),
             code_upload=upload(code).id if code else None,
             requirements=requirements,
+            accelerate=options.get("accelerate"),
         )
 
 

@@ -138,4 +138,8 @@ class ArtifactStore(Protocol):
     def put(self, digest: str, package_dir: Path) -> Path:
         """Move a finished package in, atomically; keeps what is there when the digest is known. Raises `DiskFull`."""
 
-    def delete(self, digest: str) -> None: ...
+    def put_form(self, digest: str, form: str, form_dir: Path) -> str:
+        """Move an accelerated form in beside the package; returns the name of its folder there. Raises `DiskFull`."""
+
+    def delete(self, digest: str) -> None:
+        """Remove the package and its accelerated forms."""

@@ -15,7 +15,13 @@ from typing import Any
 
 import msgspec
 
-from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
+from tidegate.adapters.inspection import (
+    AccelerationRequest,
+    InspectionRequest,
+    ValidationRequest,
+    run_acceleration,
+    run_inspection,
+)
 from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
@@ -23,11 +29,13 @@ from tidegate.jobs.pool import JobLost, JobReport
 from tidegate.services.models import Models, NewVersion
 from tidegate.services.uploads import Uploads
 from tidegate.wire import rest
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.manifest import Accelerated, Manifest
 from tidegate.wire.signature import Signature
 
 _log = logging.getLogger(__name__)
 
+ACCELERATION_S_MAX = 180.0
+"""How long trying faster forms may take before the original is kept."""
 JOB_TAG = "tidegate.job"
 _MANIFEST_PACKAGE = "../../artifacts/{digest}"
 
@@ -125,6 +133,7 @@ class RegisterJob:
         package = self._wrap(name, request, given, scratch / "package")
         report.progress(0.2, f"loading the model ({package.framework}) in a process of its own")
         found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report)
+        record = self._accelerate(request, package, found, scratch, report)
         with self.intake:
             known = self.models.known(name, given.digest)
             if known is not None:  # another job was first with the same bytes
@@ -132,7 +141,8 @@ class RegisterJob:
             report.progress(0.85, "adding the version to the registry")
             entry = self._number(name, request, given, package, report.job_id)
             report.progress(0.95, "keeping the version")
-            self.models.take_in(_new_version(name, request, entry, package, found), package.dir)
+            new = _new_version(name, request, entry, package, {**found, "acceleration": record})
+            self.models.take_in(new, package.dir, scratch / "form")
         return {"model": name, "version": entry.version, "created": True}
 
     def _wrap(self, name: str, request: rest.RegisterRequest, given: _Input, into: Path) -> Package:
@@ -150,7 +160,33 @@ class RegisterJob:
             InspectionRequest(package_dir, allow_pickle, self._validation(request.gate)),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
-            on_progress=lambda done, message: _tell(report, 0.2 + 0.6 * done, message),
+            on_progress=lambda done, message: _tell(report, 0.2 + 0.5 * done, message),
+        )
+
+    def _accelerate(
+        self,
+        request: rest.RegisterRequest,
+        package: Package,
+        found: dict[str, Any],
+        scratch: Path,
+        report: JobReport,
+    ) -> dict[str, Any]:
+        """Try faster forms, in a subprocess of their own; a model that has none is served as it is."""
+        if request.accelerate is False:
+            return {"kept": None, "reason": "switched off (--no-accelerate)"}
+        report.progress(0.7, "trying faster forms")
+        return run_acceleration(
+            AccelerationRequest(
+                package.dir,
+                scratch / "form",
+                found["signature"],
+                bool(request.accelerate),
+                package.needs_pickle_grant,
+                self._validation(request.gate),
+            ),
+            timeout_s=ACCELERATION_S_MAX,
+            scratch_dir=scratch,
+            on_progress=lambda done, message: _tell(report, 0.7 + 0.14 * done, message),
         )
 
     def _validation(self, gate: rest.Gate) -> ValidationRequest | None:
@@ -213,6 +249,7 @@ def _tell(report: JobReport, done: float, message: str) -> None:
 def _new_version(
     name: str, request: rest.RegisterRequest, entry: RegistryVersion, package: Package, found: dict[str, Any]
 ) -> NewVersion:
+    kept = found["acceleration"].get("kept")
     manifest = Manifest(
         name=name,
         version=entry.version,
@@ -226,6 +263,7 @@ def _new_version(
         pickle_granted=package.needs_pickle_grant,
         python=found["python"],
         library_versions=found["library_versions"],
+        accelerated=Accelerated(kept, f"{package.digest}.{kept}") if kept else None,
     )
     return NewVersion(
         manifest=manifest,
@@ -233,6 +271,7 @@ def _new_version(
         validation=_validation_of(found),
         size_bytes=package.size_bytes,
         tags=request.tags,
+        acceleration=found["acceleration"],
         description=request.description,
         run_id=request.run_id or entry.run_id,
     )

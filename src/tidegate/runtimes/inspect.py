@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,16 +23,24 @@ from tidegate.runtimes.tables import Validation
 ALARM_GRACE_S = 5
 
 
+Work = Callable[[dict[str, Any], Progress], dict[str, Any]]
+
+
 def main(argv: list[str]) -> int:
     """Inspect and write the result; 0 when the result was written, also when the model was refused."""
+    return run(argv, _inspect)
+
+
+def run(argv: list[str], work: Work) -> int:
+    """Do `work` on the request and write what came of it; shared with `tidegate.runtimes.accelerate`."""
     if len(argv) != 2:
-        print("usage: python -m tidegate.runtimes.inspect REQUEST.json RESULT.json", file=sys.stderr)  # noqa: T201
+        print("usage: python -m tidegate.runtimes.MODULE REQUEST.json RESULT.json", file=sys.stderr)  # noqa: T201
         return 2
     request = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     if request.get("timeout_s"):
         signal.alarm(math.ceil(request["timeout_s"]) + ALARM_GRACE_S)
     with _progress_channel() as channel:
-        result = _guarded(request, _reporter(channel))
+        result = _guarded(work, request, _reporter(channel))
     _write(Path(argv[1]), result)
     return 0
 
@@ -51,9 +60,9 @@ def _reporter(channel: TextIO) -> Progress:
     return report
 
 
-def _guarded(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
+def _guarded(work: Work, request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
     try:
-        return {"ok": True, **_inspect(request, on_progress)}
+        return {"ok": True, **work(request, on_progress)}
     except TidegateError as error:
         return {"ok": False, "error": error.body()}
     except SystemExit as error:
@@ -64,14 +73,18 @@ def _guarded(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
         import traceback
 
         traceback.print_exc()
-        return {"ok": False, "error": Internal(f"the inspection itself failed: {error_text(error)}").body()}
+        return {"ok": False, "error": Internal(f"the job's own code failed: {error_text(error)}").body()}
 
 
 def _inspect(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
-    asked = request.get("validation")
-    validation = Validation(**{**asked, "path": Path(asked["path"])}) if asked else None
-    options = InspectOptions(bool(request.get("allow_pickle")), validation)
+    options = InspectOptions(bool(request.get("allow_pickle")), validation_of(request))
     return inspect_model(Path(request["package_dir"]), options, on_progress).body()
+
+
+def validation_of(request: dict[str, Any]) -> Validation | None:
+    """The validation data that a request names."""
+    asked = request.get("validation")
+    return Validation(**{**asked, "path": Path(asked["path"])}) if asked else None
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

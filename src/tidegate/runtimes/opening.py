@@ -9,6 +9,7 @@ import numpy as np
 
 from tidegate.packaging import read_source, wrap
 from tidegate.packaging.mlmodel import read_layout
+from tidegate.runtimes.accelerated.serving import FastModel
 from tidegate.runtimes.base import Arrays, Model, Runtime, Wanted, numpy_dtype
 from tidegate.runtimes.building import adopt, rebuild
 from tidegate.runtimes.inputs import row_count
@@ -45,10 +46,14 @@ class Served:
 
 
 def load(manifest: Manifest, package_dir: Path) -> Runtime:
-    """The version's model, ready to answer.
+    """The version's model, ready to answer: its accelerated form where the manifest names one, and never another.
 
     Raises `PickleNotGranted`, `MissingLibrary`, `MissingCode`, `NotAModel` or `ModelLoadFailed`.
     """
+    if manifest.accelerated is not None:
+        return Served(
+            FastModel(package_dir.parent / manifest.accelerated.folder, manifest.signature), manifest.signature
+        )
     layout = read_layout(package_dir)
     adopted = adopt(load_object(layout, manifest.pickle_granted), layout)
     return Served(rebuild(adopted, manifest.signature), manifest.signature)

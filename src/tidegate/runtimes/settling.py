@@ -40,12 +40,12 @@ class Settled:
     table: Arrays | None = None
     target: Any = None
 
-    def trial_rows(self) -> Arrays:
-        """Varied rows for comparing a batch with its rows."""
+    def trial_rows(self, count: int = TRIAL_ROWS) -> Arrays:
+        """Varied rows, `count` of them or as many as there are: for comparing a batch with its rows."""
         if self.table is not None and row_count(self.table) >= 2:
             rows = row_count(self.table)
-            return rows_of(self.table, [int(row) for row in np.linspace(0, rows - 1, min(rows, TRIAL_ROWS))])
-        return _inputs_of(guessed_rows(self.draft, TRIAL_ROWS), self.draft)
+            return rows_of(self.table, [int(row) for row in np.linspace(0, rows - 1, min(rows, count))])
+        return _inputs_of(guessed_rows(self.draft, count), self.draft)
 
     def signature(self) -> Signature:
         """The settled signature, with missing values tried."""

@@ -38,6 +38,7 @@ class NewVersion:
     validation: dict[str, Any]
     size_bytes: int
     tags: dict[str, str]
+    acceleration: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     run_id: str | None = None
 
@@ -132,8 +133,8 @@ class Models:
         with self.store.reading() as tx:
             _check_label_free(tx, name, label, digest)
 
-    def take_in(self, new: NewVersion, package_dir: Path) -> None:
-        """Keep a version's package, manifest and row; the package is moved. After this it can be deployed.
+    def take_in(self, new: NewVersion, package_dir: Path, form_dir: Path | None = None) -> None:
+        """Keep a version's package, accelerated form, manifest and row; the folders are moved. Then it can be deployed.
 
         Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`, and leaves
         nothing behind then.
@@ -142,6 +143,8 @@ class Models:
         with self.files:
             try:
                 self.artifacts.put(manifest.digest, package_dir)
+                if form_dir is not None and manifest.accelerated is not None:
+                    self.artifacts.put_form(manifest.digest, manifest.accelerated.form, form_dir)
                 self.manifests.write(manifest)
                 self._add_row(new)
             except BaseException:
@@ -269,6 +272,7 @@ def _version_row(new: NewVersion, now: float) -> VersionRow:
         batchable=manifest.batchable,
         pickle_granted=manifest.pickle_granted,
         validation=new.validation,
+        acceleration=new.acceleration,
         tags=new.tags,
         run_id=new.run_id,
         description=new.description,

@@ -21,7 +21,7 @@ def version_view(row: VersionRow, aliases: Sequence[str] = ()) -> rest.Version:
         digest=row.digest,
         status="ready",
         score=row.validation.get("score"),
-        accelerated=None,
+        accelerated=row.acceleration.get("kept"),
         tags=row.tags,
         metric=row.validation.get("metric"),
         framework=row.framework,
@@ -33,6 +33,7 @@ def version_view(row: VersionRow, aliases: Sequence[str] = ()) -> rest.Version:
         created_at=row.created_at,
         signature=row.signature,
         validation=row.validation,
+        acceleration=row.acceleration,
         example=row.example,
     )
 

@@ -64,6 +64,7 @@ class VersionRow(Base):
     batchable: Mapped[bool] = mapped_column(default=False)
     pickle_granted: Mapped[bool] = mapped_column(default=False)
     validation: Mapped[dict[str, Any]]  # {"metric", "score", "min_score", "rows", "load_s", ...}
+    acceleration: Mapped[dict[str, Any]]  # {"kept", "reason", "tried": [...], ...}
     tags: Mapped[dict[str, str]]
     run_id: Mapped[str | None] = mapped_column(String(64))
     description: Mapped[str] = mapped_column(default="")

@@ -18,11 +18,19 @@ Framework = Literal[
 ]
 
 
+class Accelerated(msgspec.Struct, frozen=True):
+    """The faster form that is served in the original's place. `folder` lies beside the package."""
+
+    form: str
+    folder: str
+
+
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """One model version, ready to serve.
 
     `package_dir` is the MLflow model directory (holds `MLmodel`), absolute, or relative to the manifest's own folder.
     `example` is one request row as plain JSON takes it (a list, or a record for named columns); it warms the model up.
+    `accelerated` names a form that was proven equal: a replica then loads it and nothing of the package.
     `batchable`: inspection showed that a batch is answered as its rows are answered one by one.
     """
 
@@ -38,6 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     pickle_granted: bool = False
     python: str | None = None
     library_versions: dict[str, str] = {}
+    accelerated: Accelerated | None = None
 
     def package_path(self, manifest_file: Path) -> Path:
         """The absolute package directory, given where this manifest lies."""

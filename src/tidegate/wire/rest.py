@@ -40,6 +40,7 @@ class Version:
     signature: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
     example: Any = None
+    acceleration: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,9 @@ class RegisterRequest:
     """Register a version from an upload (file, or tar archive of a directory) or from an MLflow URI of this registry.
 
     Exactly one of `upload` and `uri`. `filename` is the model file's (or directory's) own name; `archive` says that the
-    upload is an uncompressed tar of a directory. `code_upload` is a tar of the folder whose modules the model needs.
+    upload is an uncompressed tar of a directory. `accelerate` None tries
+    faster forms for the kinds of models that the documentation lists, True for every kind, False for none.
+    `code_upload` is a tar of the folder whose modules the model needs.
     """
 
     __pydantic_config__ = STRICT
@@ -173,6 +176,7 @@ class RegisterRequest:
     allow_pickle: bool = False
     code_upload: str | None = None
     requirements: str | None = None
+    accelerate: bool | None = None
 
 
 @dataclass(frozen=True)

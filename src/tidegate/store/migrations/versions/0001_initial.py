@@ -111,6 +111,7 @@ def upgrade() -> None:
         sa.Column("batchable", sa.Boolean(), nullable=False),
         sa.Column("pickle_granted", sa.Boolean(), nullable=False),
         sa.Column("validation", sa.JSON(), nullable=False),
+        sa.Column("acceleration", sa.JSON(), nullable=False),
         sa.Column("tags", sa.JSON(), nullable=False),
         sa.Column("run_id", sa.String(length=64), nullable=True),
         sa.Column("description", sa.String(), nullable=False),

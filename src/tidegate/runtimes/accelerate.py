@@ -1,0 +1,66 @@
+"""`python -m tidegate.runtimes.accelerate REQUEST.json RESULT.json`: tries faster forms of one model, in a process.
+
+The form that is kept is written to the request's `into`; the result is the record of what was tried.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidegate.packaging.mlmodel import read_layout
+from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Subject, accelerate
+from tidegate.runtimes.base import Model, Progress
+from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.building import adopt
+from tidegate.runtimes.inspect import run, validation_of
+from tidegate.runtimes.loading import load_object
+from tidegate.runtimes.settling import Settled, settle
+from tidegate.runtimes.sklearn_model import SklearnModel
+from tidegate.runtimes.trial import accepted, rows_of
+from tidegate.wire.signature import Signature
+
+MADE_UP_ROWS = 64
+
+
+def main(argv: list[str]) -> int:
+    """Try, and write the record; 0 when it was written."""
+    return run(argv, _accelerate)
+
+
+def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
+    layout = read_layout(Path(request["package_dir"]))
+    on_progress(0.0, "loading the model to accelerate it")
+    adopted = adopt(load_object(layout, bool(request.get("allow_pickle"))), layout)
+    settled = settle(adopted, layout, validation_of(request), [])
+    if not isinstance(settled.model, SklearnModel):
+        return {
+            "kept": None,
+            "kind": _kind(settled.model),
+            "reason": "only scikit-learn's estimators have faster forms",
+        }
+    signature = msgspec.convert(request["signature"], Signature)
+    subject = Subject(settled.model.estimator, settled.model, signature, _rows(settled))
+    return accelerate(subject, Path(request["into"]), bool(request.get("asked")), on_progress).body()
+
+
+def _rows(settled: Settled) -> Any:
+    """Rows that the model answers: of the validation data, else made up."""
+    if settled.table is not None:
+        return settled.trial_rows(KNOWN_ROWS_MAX)
+    rows = settled.trial_rows(MADE_UP_ROWS)
+    good = accepted(settled.model, rows)
+    return rows_of(rows, good) if good else settled.inputs
+
+
+def _kind(model: Model) -> str:
+    if isinstance(model, BoosterModel):
+        return f"{type(model.booster).__module__.partition('.')[0]} booster"
+    return type(model).__name__.removesuffix("Model")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

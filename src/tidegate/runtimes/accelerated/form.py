@@ -1,0 +1,93 @@
+"""A faster form on disk: `form.json`, arrays as `.npy`, `model.onnx` for ONNX Runtime. Nothing in it is a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from tidegate.errors import ModelLoadFailed
+from tidegate.wire.signature import Scalar
+
+Engine = Literal["dense", "trees", "graph"]
+Head = Literal["value", "exp", "votes", "logistic", "logistic_from_zero", "softmax", "one_vs_rest", "half", "highest"]
+"""From scores to answers. `logistic` predicts the second class above 0, `logistic_from_zero` from 0 on; `half` and
+`highest` read scores that are probabilities already; `votes` are probabilities of a forest."""
+
+FORM_FILE, GRAPH_FILE = "form.json", "model.onnx"
+FORMAT = 1
+
+
+class Form(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What serving needs to know beside the arrays.
+
+    `steps` are done in float64 before the model, each with an array `step-N.npy`; `float32` says that the model sees
+    its features rounded to float32, as scikit-learn's trees do. `band` is how near a tie scores may be to be trusted:
+    nearer ones are added up again in float64, in the original's order.
+    """
+
+    name: str
+    engine: Engine
+    n_features: int
+    head: Head
+    classes: tuple[Scalar, ...] | None = None
+    steps: tuple[str, ...] = ()
+    activations: tuple[str, ...] = ()
+    float32: bool = False
+    graph_float32: bool = False
+    takes_nan: bool = False
+    takes_inf: bool = False
+    divisor: float = 1.0
+    band: float = 0.0
+    format: int = FORMAT
+
+
+@dataclass
+class Draft:
+    """A form that is not written yet. `graph` is the ONNX model's bytes."""
+
+    form: Form
+    arrays: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    graph: bytes | None = None
+
+    def write(self, folder: Path, changes: Mapping[str, Any]) -> Form:
+        """Write all files into a new folder; `changes` replace fields of the form."""
+        folder.mkdir(mode=0o700)
+        form = msgspec.structs.replace(self.form, **changes)
+        for name, array in self.arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        if self.graph is not None:
+            (folder / GRAPH_FILE).write_bytes(self.graph)
+        (folder / FORM_FILE).write_bytes(msgspec.json.encode(form))
+        return form
+
+
+def read_form(folder: Path) -> Form:
+    """Raises `ModelLoadFailed`: there is no other form to fall back to silently."""
+    try:
+        form = msgspec.json.decode((folder / FORM_FILE).read_bytes(), type=Form)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelLoadFailed(
+            f"the accelerated form in {folder} cannot be read: {error}. Register the model again, or with "
+            "--no-accelerate to serve the original"
+        ) from None
+    if form.format != FORMAT:
+        raise ModelLoadFailed(
+            f"the accelerated form in {folder} has format {form.format}; this Tidegate reads {FORMAT}"
+        )
+    return form
+
+
+def read_array(folder: Path, name: str, *, lazily: bool = False) -> np.ndarray[Any, Any]:
+    """An array of the form; `lazily` leaves it on disk until it is used. Raises `ModelLoadFailed`."""
+    try:
+        array: np.ndarray[Any, Any] = np.load(
+            folder / f"{name}.npy", mmap_mode="r" if lazily else None, allow_pickle=False
+        )
+    except (OSError, ValueError) as error:
+        raise ModelLoadFailed(f"the accelerated form in {folder} is damaged ({name}): {error}") from None
+    return array

@@ -1,0 +1,170 @@
+"""Serves a faster form with the original's names, datatypes and refusals. Loads no pickle, imports no scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tidegate.errors import UnfitInput
+from tidegate.runtimes.accelerated.engines import Dense, Graph, Trees, expit, softmax
+from tidegate.runtimes.accelerated.form import Form, read_array, read_form
+from tidegate.runtimes.base import Arrays, Task, Wanted, numpy_dtype
+from tidegate.runtimes.inputs import columns_of, matrix_of, with_missing_nan
+from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, PROBABILITIES, Scalar, Signature, TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+
+class FastModel:
+    """A form behind named arrays (a `Model`, as the original is)."""
+
+    def __init__(self, folder: Path, signature: Signature) -> None:
+        form = read_form(folder)
+        self.form = form
+        self.classes: tuple[Scalar, ...] | None = form.classes
+        self.task: Task = "regressor" if form.classes is None else "classifier"
+        self._specs = signature.inputs if signature.kind == "columns" else ()
+        self._datatypes = {spec.name: numpy_dtype(spec.datatype) for spec in signature.outputs}
+        self._labels = _labels(form, self._datatypes[PREDICTION])
+        self._steps = [(step, read_array(folder, f"step-{index}")) for index, step in enumerate(form.steps)]
+        self._engine: Dense | Trees | Graph = _ENGINES[form.engine](form, folder)
+
+    def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
+        """See `Runtime.predict`."""
+        x = self._features(inputs)
+        names = [name for name in self._datatypes if wanted is None or name in wanted]
+        if isinstance(self._engine, Graph):
+            found = self._from_graph(self._engine, x, names)
+        else:
+            found = self._from_scores(self._engine.scores(x), names)
+        return {name: array.astype(self._datatypes[name], copy=False) for name, array in found.items()}
+
+    def _features(self, inputs: Arrays) -> Array:
+        """The matrix as the engine takes it; raises `UnfitInput` for what the original refuses."""
+        x = stacked(inputs, self._specs) if self._specs else matrix_of(inputs)
+        if x.ndim != 2 or x.dtype.kind not in "fiub":
+            raise _refused(f"expected a 2-D array of numbers, got {x.ndim}-D of {x.dtype}")
+        if x.shape[1] != self.form.n_features:
+            raise _refused(f"X has {x.shape[1]} features, but the model is expecting {self.form.n_features} features")
+        if self._steps or not self.form.float32:
+            x = x.astype(np.float64, copy=False)
+            self._check(x)
+            for step, array in self._steps:
+                x = _STEPS[step](x, array)
+        if self.form.float32:
+            with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+                x = x.astype(np.float32, copy=False)
+        if self._steps or self.form.float32:
+            self._check(x)
+        return x
+
+    def _check(self, x: Array) -> None:
+        if np.isfinite(x).all():
+            return
+        if not self.form.takes_nan and np.isnan(x).any():
+            raise _refused("Input X contains NaN.")
+        if not self.form.takes_inf and np.isinf(x).any():
+            raise _refused(f"Input X contains infinity or a value too large for {x.dtype!r}.")
+
+    def _from_scores(self, scores: Array, names: Sequence[str]) -> Arrays:
+        found: Arrays = {}
+        if PREDICTION in names:
+            found[PREDICTION] = self._prediction(scores)
+        if PROBABILITIES in names:
+            found[PROBABILITIES] = _PROBABILITIES[self.form.head](scores)
+        return found
+
+    def _prediction(self, scores: Array) -> Array:
+        head = self.form.head
+        if self._labels is None:
+            values: Array = scores[:, 0] if scores.shape[1] == 1 else scores
+            return np.asarray(np.exp(values)) if head == "exp" else values
+        if scores.shape[1] > 1:
+            return np.asarray(self._labels[scores.argmax(axis=1)])
+        only = scores[:, 0]
+        second = only > 0.5 if head == "half" else only >= 0 if head == "logistic_from_zero" else only > 0
+        return np.asarray(self._labels[second.astype(np.intp)])
+
+    def _from_graph(self, graph: Graph, x: Array, names: Sequence[str]) -> Arrays:
+        outputs = dict(zip((PREDICTION, PROBABILITIES), graph.names, strict=False))
+        values = graph.run(x, [outputs[name] for name in names])
+        found = dict(zip(names, values, strict=True))
+        if PREDICTION in found and self._labels is None and found[PREDICTION].shape[1:] == (1,):
+            found[PREDICTION] = found[PREDICTION][:, 0]
+        return found
+
+
+def stacked(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Array:
+    """Named columns side by side in the type they promote to, as pandas hands them to scikit-learn."""
+    columns = columns_of(inputs, specs)
+    if any(column.dtype.kind not in "fiub" for column in columns):
+        raise _refused("could not convert string to float")
+    marked = [
+        with_missing_nan(column, inputs.get(spec.name + MISSING_SUFFIX))
+        for spec, column in zip(specs, columns, strict=True)
+    ]
+    return np.column_stack(marked)
+
+
+def _refused(text: str) -> UnfitInput:
+    return UnfitInput(f"the model refused the input: ValueError: {text}")
+
+
+def _labels(form: Form, dtype: np.dtype[Any]) -> Array | None:
+    if form.classes is None:
+        return None
+    labels = np.empty(len(form.classes), dtype=dtype)
+    labels[:] = form.classes
+    return labels
+
+
+def _subtract(x: Array, array: Array) -> Array:
+    return np.subtract(x, array)
+
+
+def _divide(x: Array, array: Array) -> Array:
+    return np.divide(x, array)
+
+
+def _multiply(x: Array, array: Array) -> Array:
+    return np.multiply(x, array)
+
+
+def _add(x: Array, array: Array) -> Array:
+    return np.add(x, array)
+
+
+def _impute(x: Array, array: Array) -> Array:
+    return np.where(np.isnan(x), array, x)
+
+
+_STEPS = {"subtract": _subtract, "divide": _divide, "multiply": _multiply, "add": _add, "impute": _impute}
+
+
+def _as_they_are(scores: Array) -> Array:
+    return np.hstack((1.0 - scores, scores)) if scores.shape[1] == 1 else scores
+
+
+def _two(scores: Array) -> Array:
+    return _as_they_are(expit(scores))
+
+
+def _one_vs_rest(scores: Array) -> Array:
+    each = expit(scores)
+    total = each.sum(axis=1, keepdims=True)
+    return np.where(total == 0, 1.0 / scores.shape[1], each / np.where(total == 0, 1.0, total))
+
+
+_PROBABILITIES = {
+    "votes": _as_they_are,
+    "logistic": _two,
+    "logistic_from_zero": _two,
+    "softmax": softmax,
+    "one_vs_rest": _one_vs_rest,
+    "half": _as_they_are,
+    "highest": _as_they_are,
+}
+_ENGINES: dict[str, Any] = {"dense": Dense, "trees": Trees, "graph": Graph}

@@ -1,0 +1,307 @@
+"""Tries faster forms of a model, compares and times them, writes the fastest that is equal. For `accelerate`."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tidegate import clock
+from tidegate.errors import TidegateError, UnfitInput
+from tidegate.runtimes.accelerated import from_dense, from_trees, probes
+from tidegate.runtimes.accelerated.equality import Largest, NotEqual, check_refusals, check_same
+from tidegate.runtimes.accelerated.form import Draft
+from tidegate.runtimes.accelerated.from_dense import dense_form
+from tidegate.runtimes.accelerated.from_graph import graph_form
+from tidegate.runtimes.accelerated.from_trees import Ensemble, ensemble_of, tree_form
+from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared, prepared
+from tidegate.runtimes.accelerated.serving import FastModel, stacked
+from tidegate.runtimes.base import Arrays, Model, Progress, error_text
+from tidegate.runtimes.inputs import matrix_of
+from tidegate.runtimes.trial import rows_of
+from tidegate.wire.signature import Signature
+
+Array = np.ndarray[Any, Any]
+
+BY_DEFAULT = (from_trees.KINDS | from_dense.KINDS) - {"LinearDiscriminantAnalysis", "TheilSenRegressor"}
+"""Kinds of scikit-learn models that tests show to stay equal; others are tried on request."""
+TIMED_ROWS = (1, 64)
+TIMING_S, ROUNDS = 0.1, 5
+GAIN_MIN = 1.1
+"""A form is kept when it is faster by this factor, in the geometric mean over 1 and 64 rows."""
+KNOWN_ROWS_MAX = 400
+SINGLE_ROWS = 12
+_NUMBERS = ("FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "BOOL")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The original: loaded, with its signature and some rows that it answers."""
+
+    estimator: Any
+    model: Model
+    signature: Signature
+    rows: Arrays
+
+
+@dataclass
+class Record:
+    """What was tried: kept with the version. Times are seconds a call."""
+
+    kind: str
+    kept: str | None = None
+    reason: str = ""
+    tried: list[dict[str, Any]] = field(default_factory=list)
+    original: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {key: value for key, value in vars(self).items() if value not in (None, "", [], {}) or key == "kept"}
+
+
+@dataclass
+class _Trial:
+    """One model being tried: its rows to compare on, with the original's answers."""
+
+    subject: Subject
+    record: Record
+    found: Prepared | None
+    ensemble: Ensemble | None
+    flags: dict[str, bool]
+    sets: dict[str, tuple[Arrays, Arrays]]
+    bad: dict[str, Arrays]
+    timed: dict[int, Arrays]
+
+
+def kind_of(estimator: Any) -> tuple[str, bool]:
+    """What a model is, in words, and whether it is on the list of those accelerated by default."""
+    try:
+        found = prepared(estimator)
+    except CannotConvert:
+        return type(estimator).__name__, False
+    last = type(found.estimator)
+    listed = last.__module__.startswith("sklearn.") and last.__name__ in BY_DEFAULT
+    return " → ".join(found.kinds), listed
+
+
+def accelerate(subject: Subject, into: Path, asked: bool, on_progress: Progress) -> Record:
+    """Try the forms there are; the one kept is written to the new folder `into`. `asked`: also for kinds not listed."""
+    kind, listed = kind_of(subject.estimator)
+    record = Record(kind)
+    if not listed and not asked:
+        record.reason = f"{kind} is not among the kinds that are accelerated by default: --accelerate tries it"
+        return record
+    if (reason := _unfit_signature(subject.signature)) is not None:
+        record.reason = reason
+        return record
+    on_progress(0.1, f"making rows to compare {kind} on")
+    try:
+        trial = _trial(subject, record)
+    except CannotConvert as error:
+        record.reason = str(error)
+        return record
+    on_progress(0.3, "timing the original")
+    record.original = _times(subject.model, trial.timed)
+    record.libraries = _libraries()
+    scratch = into.with_name(f"{into.name}.trials")
+    scratch.mkdir(mode=0o700)
+    try:
+        _keep_fastest(trial, scratch, into, on_progress)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return record
+
+
+def _unfit_signature(signature: Signature) -> str | None:
+    """Why a model with such inputs and outputs keeps its form; None when it may have another."""
+    if signature.kind == "tensors":
+        return "it names its own tensors, and is served as it is"
+    text = [spec.name for spec in signature.inputs if spec.datatype not in _NUMBERS]
+    if text:
+        return f"it takes columns that are no numbers ({', '.join(text[:3])}): there is no faster form for those yet"
+    if any(len(spec.shape) != 1 for spec in signature.outputs if spec.name == "prediction"):
+        return "it predicts several values a row"
+    return None
+
+
+# -- what to compare on ------------------------------------------------------------------------------------------------
+
+
+def _trial(subject: Subject, record: Record) -> _Trial:
+    found, ensemble = _converted(subject, record)
+    specs = subject.signature.inputs
+    columns = specs if subject.signature.kind == "columns" else ()
+    flags = _flags(subject, columns)
+    known = _known(subject, columns)
+    spread = probes.spread_rows(known, ensemble, found)
+    sets = {"known rows": subject.rows, "rows around them": probes.as_inputs(spread, specs)}
+    if flags["takes_nan"]:
+        sets["rows with missing values"] = probes.as_inputs(probes.with_gaps(spread), specs)
+    if ensemble is not None and found is not None:
+        sets["rows at the splits"] = probes.as_inputs(probes.split_rows(known, ensemble, found), specs)
+    if subject.model.task == "classifier":
+        sets["rows at the borders"] = probes.as_inputs(probes.border_rows(subject.model, spread, specs), specs)
+    sets = {name: inputs for name, inputs in sets.items() if len(next(iter(inputs.values())))}
+    record.rows = {name: len(next(iter(inputs.values()))) for name, inputs in sets.items()}
+    answered = {name: (inputs, subject.model.predict(inputs, None)) for name, inputs in sets.items()}
+    bad = {name: probes.as_inputs(rows, specs) for name, rows in probes.bad_rows(known[0]).items()}
+    timed = {rows: rows_of(subject.rows, np.resize(np.arange(len(known)), rows).tolist()) for rows in TIMED_ROWS}
+    return _Trial(subject, record, found, ensemble, flags, answered, bad, timed)
+
+
+def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensemble | None]:
+    """The pipeline taken apart and its trees, where it is one of those; else only whole graphs are tried."""
+    try:
+        found = prepared(subject.estimator)
+    except CannotConvert as error:
+        record.tried.append({"form": "own", "equal": False, "reason": str(error)})
+        return None, None
+    if type(found.estimator).__name__ not in from_trees.KINDS:
+        return found, None
+    try:
+        return found, ensemble_of(found)
+    except (CannotConvert, AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, CannotConvert) else error_text(error)
+        record.tried.append({"form": "trees", "equal": False, "reason": reason})
+        return found, None
+
+
+def _known(subject: Subject, columns: Any) -> Array:
+    """The rows that came or were made up, as a float64 matrix without missing values."""
+    rows = stacked(subject.rows, columns) if columns else matrix_of(subject.rows)
+    return np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=1.0, neginf=-1.0)
+
+
+def _flags(subject: Subject, columns: Any) -> dict[str, bool]:
+    """Whether the original takes missing and infinite values: for all columns, or for none."""
+    specs = subject.signature.inputs
+    row = _known(subject, columns)[0]
+    taken: dict[str, set[bool]] = {"NaN": set(), "inf": set()}
+    for name, rows in probes.bad_rows(row).items():
+        word = name.partition(" ")[0].lstrip("-")
+        if word in taken and rows.dtype.kind == "f":
+            taken[word].add(_takes(subject.model, probes.as_inputs(rows, specs)))
+    for word, answers in taken.items():
+        if len(answers) > 1:
+            raise CannotConvert(f"the original takes {word} in some columns and refuses it in others")
+    return {"takes_nan": True in taken["NaN"], "takes_inf": True in taken["inf"]}
+
+
+def _takes(model: Model, inputs: Arrays) -> bool:
+    try:
+        model.predict(inputs, None)
+    except UnfitInput:
+        return False
+    return True
+
+
+# -- trying ------------------------------------------------------------------------------------------------------------
+
+
+def _keep_fastest(trial: _Trial, scratch: Path, into: Path, on_progress: Progress) -> None:
+    record, best = trial.record, (GAIN_MIN, "", scratch)
+    for name, make in _candidates(trial):
+        on_progress(0.4, f"trying {name}")
+        entry = _tried(trial, name, make, scratch / name)
+        record.tried.append(entry)
+        if entry["equal"] and entry["gain"] > best[0]:
+            best = (entry["gain"], name, scratch / name)
+    if best[1]:
+        best[2].rename(into)
+        record.kept = best[1]
+        return
+    equal = [entry for entry in record.tried if entry["equal"]]
+    record.reason = "no form that is equal is faster" if equal else "no form is equal to the original"
+
+
+def _candidates(trial: _Trial) -> Iterator[tuple[str, Callable[[], Draft]]]:
+    found, ensemble, subject = trial.found, trial.ensemble, trial.subject
+    if found is not None and ensemble is not None:
+        yield "trees-float32", lambda: tree_form(found, ensemble, graph_float32=True)
+        yield "trees-float64", lambda: tree_form(found, ensemble, graph_float32=False)
+        # No whole graph beside these: skl2onnx 1.20 answers otherwise where values are missing, and never comes back
+        # from a split at infinity, which trees trained on missing values have.
+        return
+    if found is not None and type(found.estimator).__name__ in from_dense.KINDS:
+        yield "dense-float64", lambda: dense_form(found)
+    yield "skl2onnx-float32", lambda: graph_form(subject.estimator, subject.model.task, graph_float32=True)
+    yield "skl2onnx-float64", lambda: graph_form(subject.estimator, subject.model.task, graph_float32=False)
+
+
+def _tried(trial: _Trial, name: str, make: Callable[[], Draft], folder: Path) -> dict[str, Any]:
+    """One form, written and compared: never raises, whatever a converter does."""
+    entry: dict[str, Any] = {"form": name, "equal": False}
+    try:
+        draft = make()
+        _check_classes(draft)
+        draft.write(folder, trial.flags)
+        fast = FastModel(folder, trial.subject.signature)
+        entry["largest_difference"] = _compare(trial, fast)
+    except CannotConvert as error:
+        return {**entry, "reason": str(error)}
+    except NotEqual as error:
+        return {**entry, "reason": f"not equal: {error}"}
+    except ModuleNotFoundError as error:
+        return {**entry, "reason": f"{error.name} is not installed: pip install 'tidegate[accelerate]'"}
+    except TidegateError as error:
+        return {**entry, "reason": error.message}
+    except Exception as error:
+        return {**entry, "reason": f"cannot be converted: {error_text(error)}"}
+    times = _times(fast, trial.timed)
+    speedups = {
+        f"speedup_{rows}": trial.record.original[f"seconds_{rows}"] / times[f"seconds_{rows}"] for rows in TIMED_ROWS
+    }
+    gain = math.sqrt(math.prod(speedups.values()))
+    return {**entry, "equal": True, **times, **speedups, "gain": gain}
+
+
+def _check_classes(draft: Draft) -> None:
+    if draft.form.classes is not None and len(draft.form.classes) < 2:
+        raise CannotConvert("it knows one label only")
+
+
+def _compare(trial: _Trial, fast: Model) -> float:
+    """The largest difference; raises `NotEqual`."""
+    largest = Largest()
+    for name, (inputs, expected) in trial.sets.items():
+        check_same(expected, fast.predict(inputs, None), name, largest)
+    inputs, _ = trial.sets["known rows"]
+    for row in range(min(SINGLE_ROWS, trial.record.rows["known rows"])):
+        one = rows_of(inputs, [row])
+        check_same(trial.subject.model.predict(one, None), fast.predict(one, None), "a row alone", largest)
+    check_refusals(trial.subject.model, fast, trial.bad, largest)
+    return largest.difference
+
+
+def _times(model: Model, timed: dict[int, Arrays]) -> dict[str, float]:
+    return {f"seconds_{rows}": _seconds(model, inputs) for rows, inputs in timed.items()}
+
+
+def _seconds(model: Model, inputs: Arrays) -> float:
+    """The best of a few rounds: what else the machine does only ever adds."""
+    model.predict(inputs, None)
+    started = clock.monotonic()
+    model.predict(inputs, None)
+    once = max(clock.monotonic() - started, 1e-6)
+    calls = max(1, min(2000, int(TIMING_S / ROUNDS / once)))
+    best = math.inf
+    for _ in range(ROUNDS):
+        started = clock.monotonic()
+        for _ in range(calls):
+            model.predict(inputs, None)
+        best = min(best, (clock.monotonic() - started) / calls)
+    return best
+
+
+def _libraries() -> dict[str, str]:
+    names = [name for name in ("onnx", "onnxruntime", "skl2onnx") if importlib.util.find_spec(name) is not None]
+    return {name: metadata.version(name) for name in names}

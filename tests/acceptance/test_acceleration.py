@@ -1,0 +1,82 @@
+"""Acceleration as users meet it: told at registration, served by the platform and by `serve`, switched off."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from support.models import Models
+from support.platform import TIDEGATE, Platform, clean_env
+from support.wait import free_ports, until
+
+pytestmark = pytest.mark.slow
+
+
+def remove_pickles(platform: Platform, digest: str) -> None:
+    """What an accelerated version no longer needs."""
+    pickles = list((platform.data_dir / "artifacts" / digest).rglob("*.joblib"))
+    assert pickles
+    for path in pickles:
+        path.unlink()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def check(answer: Any, models: Models) -> None:
+    assert answer["prediction"] == models.says("forest", models.rows)
+    np.testing.assert_allclose(answer["confidence"], models.is_sure("forest", models.rows), atol=1e-5)
+
+
+def test_a_forest_is_accelerated_and_serves_on_without_its_pickle(platform: Platform, models: Models) -> None:
+    version = platform.done("register", models.path("forest.joblib"), "--name", "swift", "--allow-pickle")
+    assert version["accelerated"].startswith("trees-float")
+    kept = next(e for e in version["acceleration"]["tried"] if e["form"] == version["accelerated"])
+    assert kept["largest_difference"] <= 1e-5
+    assert kept["speedup_1"] > 1
+    shown = platform.cli("models", "show", f"swift:{version['version']}").out
+    assert "fast form" in shown
+    assert "times as fast for 1 row" in shown
+    remove_pickles(platform, version["digest"])
+    platform.done("deploy", f"swift:{version['version']}")
+    check(platform.predict("swift", models.rows.tolist()).json(), models)
+
+    port = free_ports(1)[0]
+    command = [str(TIDEGATE), "serve", f"swift:{version['version']}", "--port", str(port)]
+    process = subprocess.Popen([*command, "--data-dir", str(platform.data_dir)], env=clean_env())
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: answers(url), 60, what="an answer")
+        check(httpx.post(f"{url}/predict", json={"features": models.rows.tolist()}, timeout=30).json(), models)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def test_it_can_be_switched_off(platform: Platform, models: Models) -> None:
+    version = platform.done(
+        "register", models.path("small.joblib"), "--name", "plain", "--allow-pickle", "--no-accelerate"
+    )
+    assert version["accelerated"] is None
+    assert version["acceleration"]["reason"] == "switched off (--no-accelerate)"
+    assert "switched off" in platform.cli("models", "show", "plain:1").out
+    ran = platform.cli("deploy", "plain:1", "--no-accelerate")
+    assert ran.code == 2
+    assert "--no-accelerate goes with a path" in ran.said
+
+
+def test_a_model_with_text_columns_says_why_it_is_served_as_it_is(platform: Platform, models: Models) -> None:
+    gate = ("--validation-data", models.path("table.csv"), "--target", "y", "--min-score", "0.5")
+    path = models.path("table.joblib")
+    version = platform.done("register", path, "--name", "texts", "--allow-pickle", "--accelerate", *gate)
+    assert version["accelerated"] is None
+    assert "no numbers (sex)" in version["acceleration"]["reason"]
