@@ -61,7 +61,8 @@ def test_handles_survive_a_restart_as_json(backend: Backend, manifest: Path) -> 
 
 def test_orphans_are_those_that_nobody_knows(backend: Backend, manifest: Path) -> None:
     known, unknown = backend.start(spec(manifest, "r-known")), backend.start(spec(manifest, "r-unknown"))
-    found = backend.orphans([known])
+    # A process is known by its arguments, which it has only once it has turned from a fork into itself.
+    found = until(lambda: backend.orphans([known]), what="the stranger's start")
     assert [handle.data["replica"] for handle in found] == ["r-unknown"]
     backend.kill(found[0])
     until(lambda: not seen(backend, unknown).alive, what="the orphan's end")
