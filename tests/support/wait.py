@@ -28,7 +28,7 @@ FIRST_PORT, LAST_PORT = 10_000, 32_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Free TCP ports on loopback, all different; the port after each is free too (gRPC's, unless it is told another)."""
+    """Free TCP ports on loopback, all different; the one after each is free too, for gRPC."""
     found: list[int] = []
     while len(found) < count:
         port = random.randrange(FIRST_PORT, LAST_PORT, 2)
