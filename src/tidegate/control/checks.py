@@ -5,12 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
 
+from tidegate.clock import monotonic
 from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
 
 LISTEN_BACKLOG = 512
+PROBED_FOR_S = 0.5
+POLL_S = 0.02
 
 
 def prepare_data_dir(data_dir: Path) -> None:
@@ -38,20 +43,33 @@ class DataDirLock:
         self._file = (data_dir / "control.lock").open("a+")
 
     def acquire(self) -> None:
-        """Raises `DataDirInUse`, naming the process that holds it."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        """Raises `DataDirInUse`, naming the process that holds it.
+
+        Tries for half a second: an `up` that only looks whether the directory is free holds it for a moment, and
+        whoever took it just now needs one to write down its process id.
+        """
+        deadline = monotonic() + PROBED_FOR_S
+        while not self._taken():
+            if monotonic() < deadline:
+                sleep(POLL_S)
+                continue
             holder = self.holder()
             self._file.close()
             raise DataDirInUse(
                 f"data directory {self._data_dir} is in use by another instance (process {holder}): "
                 f"stop it with 'tidegate down --data-dir {self._data_dir}', or choose another with --data-dir",
                 pid=holder,
-            ) from None
+            )
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def holder(self) -> int | None:
         """Process id of the holder, as it wrote it down."""
@@ -63,6 +81,14 @@ class DataDirLock:
     def release(self) -> None:
         """Let go."""
         self._file.close()
+
+
+@contextmanager
+def one_at_a_time(data_dir: Path) -> Iterator[None]:
+    """Held while `up` starts a control plane: a second `up` waits here, and then finds what the first one started."""
+    with (data_dir / "up.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def listening_socket(host: str, port: int, option: str) -> socket.socket:

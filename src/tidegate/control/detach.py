@@ -12,7 +12,7 @@ from typing import Any
 from tidegate.adapters.processes import read_tail, spawn
 from tidegate.clock import monotonic
 from tidegate.control.banner import banner
-from tidegate.control.checks import DataDirLock
+from tidegate.control.checks import DataDirLock, one_at_a_time
 from tidegate.control.options import Options
 from tidegate.control.probe import get_json
 from tidegate.control.state import ControlState, read_state
@@ -25,6 +25,11 @@ POLL_S = 0.05
 
 def detach(options: Options, settings: Settings) -> int:
     """0 once the platform answers; raises when it cannot start. One that runs already on the same ports is fine."""
+    with one_at_a_time(settings.data_dir):
+        return _start_or_find(options, settings)
+
+
+def _start_or_find(options: Options, settings: Settings) -> int:
     if in_use := _in_use(settings.data_dir):
         return _already(options, settings, in_use)
     log_file = control_log(settings.data_dir)
@@ -34,7 +39,7 @@ def detach(options: Options, settings: Settings) -> int:
     state = _wait_for_state(child, settings.data_dir)
     if state is None:
         in_use = _in_use(settings.data_dir)
-        if child.poll() is not None and in_use:  # another 'up' was a moment quicker
+        if child.poll() is not None and in_use:  # an 'up --foreground' was a moment quicker
             return _already(options, settings, in_use)
         raise NotRunning(_error_in(log_file, logged_before, child.poll()))
     return _show(state, settings.data_dir)
