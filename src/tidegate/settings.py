@@ -54,7 +54,12 @@ class Settings:
     idle_timeout_s: float = _setting(
         300.0, "TIDEGATE_IDLE_TIMEOUT_S", "How long a connection without a request is kept open, in seconds."
     )
-    batch_rows_max: int = _setting(64, "TIDEGATE_BATCH_ROWS_MAX", "Most rows merged into one batch.")
+    batch_rows_max: int = _setting(1024, "TIDEGATE_BATCH_ROWS_MAX", "Most rows in one batch.")
+    batch_latency_ms: float = _setting(
+        10.0,
+        "TIDEGATE_BATCH_LATENCY_MS",
+        "How long a batch should take to compute, in milliseconds: rows a batch grow and shrink to keep to it.",
+    )
     queue_rows_max: int = _setting(4096, "TIDEGATE_QUEUE_ROWS_MAX", "Most rows waiting per version before 429.")
     journal_bytes_max: int = _setting(
         1 << 30, "TIDEGATE_JOURNAL_BYTES_MAX", "Capture journal kept per gateway, in bytes; 0 turns it off."

@@ -24,6 +24,8 @@ WAIT_S_MAX = 0.05
 
 
 class Nobody:
+    connection: object = None
+
     """A sink and an observer that need to hear nothing."""
 
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None: ...

@@ -76,6 +76,8 @@ class Server:
 
 
 class Sink:
+    connection: object = None
+
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None: ...
 
     def fail(self, call: Call, error: TidegateError) -> None: ...

@@ -1,9 +1,11 @@
 """A real replica process for gateway tests: answers `scale` times the sum of 3 features, which tells its version.
 
-A first feature of 111 makes the model sleep for the second feature's seconds; one of 222 makes it raise.
+A first feature of 111 makes the model sleep for the second feature's seconds; one of 222 makes it raise, and
+one of 333 ends the process.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ class Scaled:
         self, inputs: dict[str, np.ndarray[Any, Any]], wanted: frozenset[str] | None
     ) -> dict[str, np.ndarray[Any, Any]]:
         rows = inputs["input"]
+        if (rows[:, 0] == 333).any():
+            os._exit(33)
         if (rows[:, 0] == 222).any():
             raise RuntimeError("222 is too much")
         for row in rows[rows[:, 0] == 111]:
@@ -54,7 +58,8 @@ def main() -> None:
     options = parser.parse_args()
     manifest = Manifest("sums", options.version, "d" * 64, ".", "python", SIGNATURE, [1.0, 2.0, 3.0], batchable=True)
     sock = open_socket(Listen(uds=options.uds))
-    run_server(lambda: build_replica(manifest, Scaled(options.scale), Settings.from_env(), None), sock)
+    model = Scaled(options.scale)
+    run_server(lambda: build_replica(manifest, model, Settings.from_env(), None, behind_gateway=True), sock)
 
 
 if __name__ == "__main__":

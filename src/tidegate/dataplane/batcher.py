@@ -1,7 +1,8 @@
 """The batcher: greedy, with no timer on the way. Dispatches at once when a target is idle, gathers while all are busy.
 
 One per destination, on gateway and replica alike. A batch answers every call in it that is not done, whatever happened
-to the others: a cancelled call never disturbs its neighbours.
+to the others: a cancelled call never disturbs its neighbours. How much goes into a batch is `pace.py`'s, whose turn it
+is `fair.py`'s, and what happens to calls whose target died `ward.py`'s (docs/decisions/0009-batching.md).
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.call import Batch, Limits, ModelFailed, TargetLost
+from tidegate.dataplane.call import Batch, Limits, ModelFailed, TargetHung, TargetLost
+from tidegate.dataplane.fair import FairQueue, Room
+from tidegate.dataplane.pace import SMALL_ROWS, Pace
+from tidegate.dataplane.parts import Part
+from tidegate.dataplane.ward import Ward
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Call, Observer, Outputs, Target
 
 EXPIRY_TICK_S = 0.02
-ATTEMPTS_MAX = 3
+ATTEMPTS_MAX = 2
 RETRY_AFTER_S = 1.0
 
 
@@ -26,7 +31,8 @@ class Batcher:
     """Queues calls for the targets of one version.
 
     `mergeable` False sends every call alone (registration did not show that the model answers a batch as it answers its
-    rows). Bounded by `limits.queue_rows_max` waiting rows: past it `submit` raises `Overloaded`.
+    rows). `splits` False never cuts a call that is larger than a batch: behind a gateway that was done already.
+    Bounded by `limits.queue_rows_max` waiting rows: past it `submit` raises `Overloaded`.
     """
 
     def __init__(
@@ -36,37 +42,44 @@ class Batcher:
         observer: Observer,
         *,
         mergeable: bool = True,
+        splits: bool = True,
         clock: Callable[[], float],
     ) -> None:
         self._loop = loop
         self._limits = limits
         self._observer = observer
-        self._mergeable = mergeable
         self._clock = clock
-        self._queue: deque[Call] = deque()
+        self._queue = FairQueue(mergeable=mergeable, splits=splits)
+        self._pace = Pace(limits.batch_rows_max, limits.batch_latency_s)
+        self._again: deque[Call] = deque()
+        self._again_next = False
+        self._ward = Ward()
         self._targets: dict[str, Target] = {}
         self._idle: deque[Target] = deque()
         self._in_flight: set[Batch] = set()
         self._dispatch_due = False
         self._expiry_due = False
-        self.queued_rows = 0
 
     # -- targets ---------------------------------------------------------------------------------------------------
 
     def add_target(self, target: Target) -> None:
         """A target became usable; one with the same id is replaced."""
-        self.remove_target(target.id)
+        self.remove_target(target.id, replaced=True)
         self._targets[target.id] = target
-        self._idle.append(target)
-        if self._queue:
+        if self._ward.calls and self._ward.target is None:
+            self._ward.target = target
+        else:
+            self._idle.append(target)
+        if self.outstanding and not self._dispatch_due:
             self._schedule()
 
-    def remove_target(self, target_id: str) -> None:
+    def remove_target(self, target_id: str, *, replaced: bool = False) -> None:
         """A target takes no further batch; the one it computes is still answered."""
         target = self._targets.pop(target_id, None)
         if target is not None and target in self._idle:
             self._idle.remove(target)
-        if not self._targets:
+        self._ward.lose(target_id)
+        if not self._targets and not replaced:
             self._fail_queue(NoReadyReplica(retry_after_s=RETRY_AFTER_S))
 
     @property
@@ -74,15 +87,31 @@ class Batcher:
         """Targets that may get batches."""
         return set(self._targets)
 
+    # -- what waits ------------------------------------------------------------------------------------------------
+
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return bool(self._queue or self._in_flight)
+        return bool(self._queue.rows or self._again or self._ward.calls or self._in_flight)
 
     @property
     def outstanding_calls(self) -> int:
         """Calls that wait or are being computed."""
-        return len(self._queue) + sum(len(batch.calls) for batch in self._in_flight)
+        return len({id(_whole(call)) for call in self._all_calls()})
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait."""
+        return self._queue.rows + sum(call.rows for call in (*self._again, *self._ward.calls))
+
+    @property
+    def limit_rows(self) -> int:
+        """Most rows a batch may have now."""
+        return self._pace.limit_rows
+
+    def _all_calls(self) -> list[Call]:
+        computed = [call for batch in self._in_flight for call in batch.calls]
+        return [*self._queue, *self._again, *self._ward.calls, *computed]
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
@@ -92,12 +121,10 @@ class Batcher:
             raise NoReadyReplica(
                 f"no replica of version {call.destination.identity.version} is ready", retry_after_s=RETRY_AFTER_S
             )
-        if self.queued_rows + call.rows > self._limits.queue_rows_max and self._queue:
-            raise Overloaded(
-                f"{self.queued_rows} rows are waiting already: try again later", retry_after_s=RETRY_AFTER_S
-            )
-        self._queue.append(call)
-        self.queued_rows += call.rows
+        rows = self._queue.rows
+        if rows and rows + call.rows > self._limits.queue_rows_max:
+            self._make_room(call)
+        self._queue.push(call)
         if self._idle and not self._dispatch_due:
             self._schedule()
         if not self._expiry_due:
@@ -106,7 +133,24 @@ class Batcher:
 
     def close(self) -> None:
         """Fail what waits; what is being computed is still answered."""
-        self._fail_queue(NoReadyReplica("this version is being stopped", retry_after_s=RETRY_AFTER_S))
+        error = NoReadyReplica("this version is being stopped", retry_after_s=RETRY_AFTER_S)
+        self._fail_queue(error)
+        self._fail_calls(list(self._ward.calls), error)
+        self._ward.calls.clear()
+
+    def _make_room(self, call: Call) -> None:
+        evicted = self._queue.evict_for(call, self._limits.queue_rows_max)
+        retry_after_s = max(RETRY_AFTER_S, self._drain_s())
+        full = Overloaded(f"{self._queue.rows} rows are waiting already: try again later", retry_after_s=retry_after_s)
+        if evicted is None:
+            raise full
+        self._fail_calls(evicted, full)
+
+    def _drain_s(self) -> float:
+        """About how long what waits takes to compute."""
+        limit = self._pace.limit_rows
+        batches = self._queue.rows / limit / max(1, len(self._targets))
+        return batches * (self._pace.seconds_for(limit) or 0.0)
 
     # -- the way of a batch ----------------------------------------------------------------------------------------
 
@@ -117,120 +161,158 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
-        while self._idle and (batch := self._next_batch()) is not None:
-            target = self._idle.popleft()
-            batch.sent_s = self._clock()
-            self._in_flight.add(batch)
-            target.send(batch, self._finished)
+        now_s = self._clock()
+        if self._ward.calls or self._ward.target is not None:
+            self._serve_ward(now_s)
+        while self._idle and (batch := self._next_batch(now_s)) is not None:
+            self._send(self._idle.popleft(), batch, now_s)
 
-    def _next_batch(self) -> Batch | None:
-        queue, limit = self._queue, self._limits.batch_rows_max
-        calls: list[Call] = []
-        rows = 0
-        released = "drained"
-        while queue:
-            call = queue[0]
-            if call.done:
-                self._drop_head()
-                continue
-            if calls and (released := self._reason_to_stop(calls[0], call, rows, limit)):
-                break
-            self._drop_head()
-            calls.append(call)
-            rows += call.rows
-            released = "drained"
-        if not calls:
-            return None
+    def _send(self, target: Target, batch: Batch, now_s: float) -> None:
+        batch.sent_s = now_s
+        batch.hang_s = self._pace.hang_s(batch.rows)
+        self._in_flight.add(batch)
+        target.send(batch, self._finished)
+
+    def _next_batch(self, now_s: float) -> Batch | None:
+        """What goes next. Calls that run once more take turns with what waits in the queue."""
+        while self._again or self._queue.rows:
+            if self._again and (self._again_next or not self._queue.rows):
+                calls, released = [self._again.popleft()], "again"
+            else:
+                pace = self._pace
+                calls, released = self._queue.take(Room(pace.limit_rows, pace.chunk_rows(now_s)))
+            self._again_next = not self._again_next
+            calls = self._still_wanted(calls, now_s)
+            if calls and (batch := self._made(calls)) is not None:
+                if released == "rows" and self._pace.limit_rows < self._limits.batch_rows_max:
+                    released = "latency"
+                batch.released = released
+                if any(call.rows <= SMALL_ROWS and not isinstance(call, Part) for call in calls):
+                    self._pace.saw_small(now_s)
+                return batch
+        return None
+
+    def _still_wanted(self, calls: list[Call], now_s: float) -> list[Call]:
+        """Without those that nobody waits for any more: they are not computed."""
+        late = [call for call in calls if call.deadline_s <= now_s or call.done]
+        if not late:
+            return calls
+        for call in late:
+            self._fail_calls([call], _too_late(call))  # which does nothing to those that are done
+        return [call for call in calls if not call.done]
+
+    def _made(self, calls: list[Call]) -> Batch | None:
         try:
-            batch = Batch(calls[0].destination, calls, rows)
+            return Batch(calls[0].destination, calls, sum([call.rows for call in calls]))
         except (ValueError, TypeError, OverflowError) as error:
             self._fail_calls(calls, UnfitInput(f"the rows cannot be put together: {error}"))
-            return self._next_batch()
-        batch.released = released
-        return batch
-
-    def _reason_to_stop(self, first: Call, call: Call, rows: int, limit: int) -> str:
-        if rows + call.rows > limit:
-            return "full"
-        if not self._mergeable or first.alone or call.alone:
-            return "alone"
-        return "" if _compatible(first, call) else "shape"
-
-    def _drop_head(self) -> None:
-        self.queued_rows -= self._queue.popleft().rows
+            return None
 
     def _finished(self, target: Target, batch: Batch, result: Outputs | TidegateError) -> None:
         self._in_flight.discard(batch)
-        if self._targets.get(target.id) is target:
-            if isinstance(result, TargetLost):
-                self.remove_target(target.id)
-            else:
-                self._idle.append(target)
+        now_s = self._clock()
+        self._take_back(target, result)
         if isinstance(result, TidegateError):
-            self._batch_failed(batch, result)
+            self._batch_failed(batch, result, now_s)
         else:
-            self._batch_answered(batch, result)
-        if self._queue and self._idle and not self._dispatch_due:
+            self._pace.measured(batch.rows, now_s - batch.sent_s)
+            self._batch_answered(batch, result, now_s)
+        waiting = self._idle and (self._queue.rows or self._again)
+        if (waiting or self._ward.calls or self._ward.target is not None) and not self._dispatch_due:
             self._dispatch()
 
-    def _batch_answered(self, batch: Batch, outputs: Outputs) -> None:
-        self._observer.batch_done(batch, outputs, self._clock())
+    def _take_back(self, target: Target, result: Outputs | TidegateError) -> None:
+        """The target is free for the next batch, unless it is lost or was removed meanwhile."""
+        if self._targets.get(target.id) is not target:
+            return
+        if isinstance(result, TargetLost):
+            self.remove_target(target.id)
+        elif self._ward.target is target:
+            self._ward.busy = False
+        else:
+            self._idle.append(target)
+
+    def _batch_answered(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
+        self._observer.batch_done(batch, outputs, now_s)
         first_row = 0
         for call in batch.calls:
             call.answer(outputs, first_row)
             first_row += call.rows
 
-    def _batch_failed(self, batch: Batch, error: TidegateError) -> None:
-        """A lost target's calls move to another one; the calls of a batch the model refused run once more alone."""
-        again = isinstance(error, TargetLost) or (len(batch.calls) > 1 and isinstance(error, ModelFailed | UnfitInput))
+    # -- what went wrong -------------------------------------------------------------------------------------------
+
+    def _batch_failed(self, batch: Batch, error: TidegateError, now_s: float) -> None:
+        """The calls of a lost target, and those of a batch the model refused, run once more, each alone."""
+        lost = isinstance(error, TargetLost)
+        shared = len(batch.calls) > 1 and isinstance(error, ModelFailed | UnfitInput)
+        again: list[Call] = []
         for call in batch.calls:
             call.attempts += 1
             if call.done:
                 continue
-            if again and self._targets and call.attempts < ATTEMPTS_MAX:
-                call.alone = True
-                self._queue.append(call)
-                self.queued_rows += call.rows
+            if call.attempts < ATTEMPTS_MAX and (lost or shared):
+                again.append(call)
             else:
-                self._fail_calls([call], NoReadyReplica(retry_after_s=1.0) if isinstance(error, TargetLost) else error)
+                self._fail_calls([call], _died_twice() if lost else error)
+        if lost:
+            self._ward.take_in(again, now_s, wait=not isinstance(error, TargetHung))
+        else:
+            self._again.extend(again)
+
+    def _serve_ward(self, now_s: float) -> None:
+        """Run what a dead target left behind, one call at a time, on one target."""
+        ward = self._ward
+        if self._idle and ward.may_take(len(self._targets), now_s):
+            ward.target = self._idle.popleft()
+        while (call := ward.next_call()) is not None:
+            calls = self._still_wanted([call], now_s)
+            if calls and ward.target is not None and (batch := self._made(calls)) is not None:
+                batch.released = "again"
+                self._send(ward.target, batch, now_s)
+            else:
+                ward.busy = False
+        free = ward.release()
+        if free is not None:
+            self._idle.append(free)
 
     # -- deadlines -------------------------------------------------------------------------------------------------
 
     def _expire(self) -> None:
         """Answer calls whose deadline passed, waiting or being computed. Runs only while there are calls."""
-        now = self._clock()
-        for call in [call for call in self._queue if call.deadline_s <= now]:
+        now_s = self._clock()
+        for call in [call for call in self._all_calls() if call.deadline_s <= now_s and not call.done]:
             self._fail_calls([call], _too_late(call))
-        for batch in self._in_flight:
-            self._fail_calls([call for call in batch.calls if call.deadline_s <= now], DeadlineExceeded())
+        self._queue.purge()
+        if self._ward.calls:
+            self._dispatch()
         self._expiry_due = self.outstanding
         if self._expiry_due:
             self._loop.call_later(EXPIRY_TICK_S, self._expire)
 
     def _fail_queue(self, error: TidegateError) -> None:
-        calls = list(self._queue)
-        self._queue.clear()
-        self.queued_rows = 0
+        calls = [*self._queue.clear(), *self._again]
+        self._again.clear()
         self._fail_calls(calls, error)
 
     def _fail_calls(self, calls: list[Call], error: TidegateError) -> None:
-        now = self._clock()
+        now_s = self._clock()
         for call in calls:
-            if not call.done:
-                self._observer.call_failed(call, error, now)
-                call.fail(error)
+            whole = _whole(call)
+            if not whole.done:
+                self._observer.call_failed(whole, error, now_s)
+            call.fail(error)
+            call.done = True
 
 
-def _compatible(first: Call, call: Call) -> bool:
-    """Whether two calls' rows can stand in one batch: the same tensors, of the same types and row shapes."""
-    if first.packed is not None or call.packed is not None:
-        return first.packed is not None and call.packed is not None
-    ours, theirs = first.tensors or {}, call.tensors or {}
-    return ours.keys() == theirs.keys() and all(
-        ours[name].dtype == theirs[name].dtype and ours[name].shape[1:] == theirs[name].shape[1:] for name in ours
-    )
+def _whole(call: Call) -> Call:
+    """The request that a call stands for: itself, or what it is a part of."""
+    return call.whole if isinstance(call, Part) else call
+
+
+def _died_twice() -> ModelFailed:
+    return ModelFailed("the replica died while it computed this request, and again when it ran it alone")
 
 
 def _too_late(call: Call) -> DeadlineExceeded:
     waited_ms = (call.deadline_s - call.started_s) * 1000
-    return DeadlineExceeded(f"the request waited {waited_ms:.0f} ms, its whole deadline, before a replica was free")
+    return DeadlineExceeded(f"no answer within {waited_ms:.0f} ms, the request's whole deadline")

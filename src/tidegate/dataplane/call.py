@@ -6,9 +6,10 @@ computes at a time. Nothing here does I/O; everything runs on the event loop's t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -31,6 +32,12 @@ class TargetLost(TidegateError):
     """The replica went away before it answered."""
 
     code, kind = "target_lost", Kind.UNAVAILABLE
+
+
+class TargetHung(TargetLost):
+    """The replica does not answer any more, not even whether it is ready."""
+
+    code = "target_hung"
 
 
 class ModelFailed(TidegateError):
@@ -74,6 +81,10 @@ class Outputs:
 class Sink(Protocol):
     """Where a call's answer goes: the connection it came from, or a future in a test."""
 
+    @property
+    def connection(self) -> object:
+        """Who asks, where no key says it: equal for the calls of one connection. Asked only when some must wait."""
+
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """The call's rows are `first_row` to `first_row + call.rows` of `outputs`."""
 
@@ -88,8 +99,10 @@ class Call:
     array. `tensors` holds everything else. Exactly one of the two is set.
     """
 
+    completes: ClassVar[Any] = True
+    """Whether its answer answers a request. Of the parts that a large request is cut into only the last one's does."""
+
     __slots__ = (
-        "alone",
         "attempts",
         "deadline_s",
         "destination",
@@ -118,8 +131,12 @@ class Call:
         self.started_s = 0.0
         self.deadline_s = 0.0
         self.attempts = 0
-        self.alone = False
         self.done = False
+
+    @property
+    def client(self) -> object:
+        """In whose turn it is computed when some must wait: the key it was sent with, else its connection."""
+        return self.sink.connection if self.unit is None else self.unit
 
     def answer(self, outputs: Outputs, first_row: int) -> None:
         """Hand the answer over; a call that was cancelled or timed out meanwhile stays as it is."""
@@ -139,15 +156,19 @@ class Call:
 
 
 class Batch:
-    """Calls that one target computes together. `inputs` is built once, when the batch is sent."""
+    """Calls that one target computes together. `inputs` is built once, when the batch is sent.
 
-    __slots__ = ("calls", "destination", "inputs", "released", "rows", "sent_s", "wanted")
+    After `hang_s` seconds its answer is late enough to ask whether the target still lives.
+    """
+
+    __slots__ = ("calls", "destination", "hang_s", "inputs", "released", "rows", "sent_s", "wanted")
 
     def __init__(self, destination: Destination, calls: list[Call], rows: int) -> None:
         self.destination = destination
         self.calls = calls
         self.rows = rows
         self.sent_s = 0.0
+        self.hang_s = math.inf
         self.released = ""
         self.wanted = _union([call.wanted for call in calls])
         self.inputs: Tensors = _merge(calls, destination)
@@ -235,7 +256,8 @@ class Directory(Protocol):
 class Limits:
     """Bounds of the data plane, from the settings."""
 
-    batch_rows_max: int = 64
+    batch_rows_max: int = 1024
+    batch_latency_s: float = 0.01
     queue_rows_max: int = 4096
     body_bytes_max: int = 64 << 20
     json_bytes_max: int = 8 << 20
@@ -248,6 +270,7 @@ class Limits:
         """As the environment says."""
         return cls(
             batch_rows_max=settings.batch_rows_max,
+            batch_latency_s=settings.batch_latency_ms / 1000,
             queue_rows_max=settings.queue_rows_max,
             body_bytes_max=settings.request_bytes_max,
             json_bytes_max=settings.json_bytes_max,

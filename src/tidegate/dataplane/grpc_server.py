@@ -143,6 +143,11 @@ class GrpcExchange(Exchange):
         self.head = head
         self.simple = simple
 
+    @property
+    def connection(self) -> object:
+        """The HTTP/2 connection that carries the stream."""
+        return self.stream.connection
+
     def complete(self, body: bytes) -> None:
         """All of the request arrived: answer it, or take it to the batcher."""
         head, engine = self.head, self.engine

@@ -103,6 +103,11 @@ class Exchange:
         """Write the response: status line, headers (`response_head`), body."""
         raise TypeError(f"an Exchange needs a way out: {status}, {destination}, {len(body)} bytes have none")
 
+    @property
+    def connection(self) -> object:
+        """Who asks: the same object for all requests of a connection; without any, each request is a client."""
+        return self
+
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Encode and send the call's rows of the outputs."""
         try:

@@ -55,10 +55,14 @@ class Series:
 
 @dataclass
 class State:
-    """All numbers of one process: series, gauges by (endpoint, version), and counters of other parts by name."""
+    """All numbers of one process: series, gauges by (endpoint, version), and counters of other parts by name.
+
+    `batch_rows_limit` is the largest of the processes', not their sum.
+    """
 
     series: dict[Key, Series] = field(default_factory=dict)
     queue_rows: dict[tuple[str, str], int] = field(default_factory=dict)
+    batch_rows_limit: dict[tuple[str, str], int] = field(default_factory=dict)
     in_progress: dict[str, int] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
 
@@ -68,6 +72,8 @@ class State:
             self.series.setdefault(key, Series()).add(series)
         for place, rows in other.queue_rows.items():
             self.queue_rows[place] = self.queue_rows.get(place, 0) + rows
+        for place, rows in other.batch_rows_limit.items():
+            self.batch_rows_limit[place] = max(self.batch_rows_limit.get(place, 0), rows)
         for endpoint, count in other.in_progress.items():
             self.in_progress[endpoint] = self.in_progress.get(endpoint, 0) + count
         for name, value in other.counters.items():
@@ -94,9 +100,11 @@ class Metrics:
         series.compute_s += now_s - batch.sent_s
         counts, answered = series.duration_counts, 0
         for call in batch.calls:
-            if not call.done:
+            if call.done:
+                continue
+            series.rows += call.rows
+            if call.completes:
                 answered += 1
-                series.rows += call.rows
                 duration_s = now_s - call.started_s
                 series.duration_sum_s += duration_s
                 series.queue_s += batch.sent_s - call.started_s
@@ -152,6 +160,10 @@ class _Collector:
         for place, rows in self._state.queue_rows.items():
             queue.add_metric(place, rows)
         yield queue
+        limit = GaugeMetricFamily("model_batch_rows_limit", "Most rows a batch has now", labels=["endpoint", "version"])
+        for place, rows in self._state.batch_rows_limit.items():
+            limit.add_metric(place, rows)
+        yield limit
         busy = GaugeMetricFamily("model_requests_in_progress", "Requests being answered", labels=["endpoint"])
         for endpoint, count in self._state.in_progress.items():
             busy.add_metric([endpoint], count)

@@ -54,6 +54,11 @@ class HotExchange(Exchange):
         self.disconnected = False
         self.too_large = False
 
+    @property
+    def connection(self) -> object:
+        """The connection's protocol."""
+        return self.protocol
+
     def announce(self, length: bytes) -> None:
         """The client says how long the body is: too long is known before a byte of it came."""
         if length.isdigit() and int(length) > self.engine.limits.body_bytes_max:

@@ -162,6 +162,7 @@ class Router:
         for key, lane in self._lanes.items():
             place = (key[0], key[2])
             state.queue_rows[place] = state.queue_rows.get(place, 0) + lane.batcher.queued_rows
+            state.batch_rows_limit[place] = max(state.batch_rows_limit.get(place, 0), lane.batcher.limit_rows)
             state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + lane.batcher.outstanding_calls
 
     async def _drain(self, lanes: list[Lane]) -> None:

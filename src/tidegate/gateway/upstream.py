@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.call import Outputs, TargetLost
+from tidegate.dataplane.call import Outputs, TargetHung, TargetLost
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.connection import Answer, Connection
 from tidegate.gateway.hop import RequestWriter, read_answer
@@ -26,6 +26,9 @@ CONNECT_TIMEOUT_S = 5.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
 SHORT_LIVED_S = 1.0
 WATCH_TICK_S = 0.1
+LIFE_SIGN_TIMEOUT_S = 2.0
+IDLE_S_MIN = 1.0
+"""A connection that closes without an answer was closed for having been idle only if it was idle at least this long."""
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +55,10 @@ class UpstreamTarget:
 
     A batch that gets no answer within `answer_timeout_s`, or until the last of its calls' deadlines where that is
     later, fails with `DeadlineExceeded` and the connection is cut, so that a hung replica takes no second batch.
-    A batch whose connection closes before any of its answer came is sent once more on a new connection: servers close
-    idle connections, and that must not cost a request. If that fails too it is `TargetLost`.
+    Long before that, after `batch.hang_s`, the replica is asked on another connection whether it is ready: one that
+    computes says so, one that hangs does not, and then the batch fails with `TargetHung`.
+    A batch whose connection had been idle and closes before any of its answer came is sent once more on a new one:
+    servers close idle connections, and that must not cost a request. If that fails too it is `TargetLost`.
     """
 
     def __init__(
@@ -81,12 +86,17 @@ class UpstreamTarget:
         self._done: Done | None = None
         self._parts: list[bytes] = []
         self._sent_again = False
+        self._idle_since_s = 0.0
+        self._ask_life_s = 0.0
+        self._asking: asyncio.Task[None] | None = None
 
     # -- for the batcher -------------------------------------------------------------------------------------------
 
     def send(self, batch: Batch, done: Done) -> None:
         """Send a batch; `done` is called once, later, with outputs or an error (see `Target`)."""
-        self._batch, self._done, self._sent_again = batch, done, False
+        self._batch, self._done = batch, done
+        self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
+        self._ask_life_s = batch.sent_s + batch.hang_s
         try:
             self._parts = self._writer.parts(batch.inputs, batch.wanted)
         except TidegateError as error:
@@ -196,6 +206,8 @@ class UpstreamTarget:
     def _stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
         if self._connection is not None:
             self._connection.close()
 
@@ -210,7 +222,7 @@ class UpstreamTarget:
         elif self._connection is not None and self._connection.answering:
             self._went_down("it died while it answered")
         elif self._sent_again:
-            self._went_down("it closed the connection twice without an answer")
+            self._went_down("it closed the connection without an answer")
         else:
             self._sent_again = True
 
@@ -218,6 +230,7 @@ class UpstreamTarget:
         batch, done = self._batch, self._done
         self._batch = self._done = None
         self._parts = []
+        self._idle_since_s = self._clock()
         if batch is not None and done is not None:
             done(self, batch, result)
         if self._retired and self._batch is None:
@@ -231,15 +244,39 @@ class UpstreamTarget:
             return
         self._loop.call_later(WATCH_TICK_S, self._watch)
         now_s = self._clock()
-        if now_s - batch.sent_s < self._answer_timeout_s or now_s < max(call.deadline_s for call in batch.calls):
+        if now_s - batch.sent_s >= self._answer_timeout_s and now_s >= max(call.deadline_s for call in batch.calls):
+            late = f"no answer within {now_s - batch.sent_s:.1f} s"
+            self._give_up(late, DeadlineExceeded(f"replica {self.id} gave {late}"))
+        elif now_s >= self._ask_life_s and self._asking is None:
+            self._asking = self._loop.create_task(self._ask_life(batch), name=f"life sign {self.id}")
+
+    async def _ask_life(self, batch: Batch) -> None:
+        """Eject a replica that is late and does not even say that it is ready; `_open` lets it in once it does."""
+        alive = False
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(LIFE_SIGN_TIMEOUT_S):
+                connection = await self._connect()
+                try:
+                    alive = await self._is_ready(connection)
+                finally:
+                    connection.close()
+        self._asking = None
+        if self._batch is not batch:  # it was answered meanwhile
             return
+        if alive:
+            self._ask_life_s = self._clock() + batch.hang_s
+        else:
+            late = f"no answer within {self._clock() - batch.sent_s:.1f} s, nor any sign of life"
+            self._give_up(late, TargetHung(f"replica {self.id} gave {late}"))
+
+    def _give_up(self, why: str, error: TidegateError) -> None:
         if self._connection is not None:
             self._connection.close()
         if self.up:
             self.up = False
-            log.warning("replica %s is not used: no answer within %.1f s", self.id, now_s - batch.sent_s)
+            log.warning("replica %s is not used: %s", self.id, why)
             self._hooks.on_down(self)
-        self._finish(DeadlineExceeded(f"replica {self.id} did not answer within {now_s - batch.sent_s:.1f} s"))
+        self._finish(error)
 
 
 def _backoff_s(failures: int) -> float:

@@ -78,8 +78,12 @@ def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) ->
     prove(runtime, manifest)
     sock = sock or open_socket(listen)
     _announce(options, manifest)
+    behind = options.uds is not None
     run_server(
-        lambda: build_replica(manifest, runtime, settings, key), sock, drain_s=settings.drain_s, grpc_sock=grpc_sock
+        lambda: build_replica(manifest, runtime, settings, key, behind_gateway=behind),
+        sock,
+        drain_s=settings.drain_s,
+        grpc_sock=grpc_sock,
     )
     if options.uds is not None:
         options.uds.unlink(missing_ok=True)

@@ -58,13 +58,18 @@ class OneModel:
 
 
 def build_replica(
-    manifest: Manifest, runtime: Predicts, settings: Settings, key: str | None
+    manifest: Manifest, runtime: Predicts, settings: Settings, key: str | None, *, behind_gateway: bool = False
 ) -> tuple[Engine, ASGIApp, Hooks]:
-    """Engine, application and hooks of a replica; call it inside the running loop."""
+    """Engine, application and hooks of a replica; call it inside the running loop.
+
+    `behind_gateway`: what comes is batches that a gateway has cut to size, and no further cutting does any good.
+    """
     loop = asyncio.get_running_loop()
     limits = Limits.from_settings(settings)
     observer = Metrics()
-    batcher = Batcher(loop, limits, observer, mergeable=manifest.batchable, clock=clock.monotonic)
+    batcher = Batcher(
+        loop, limits, observer, mergeable=manifest.batchable, splits=not behind_gateway, clock=clock.monotonic
+    )
     identity = Identity(manifest.name, manifest.name, manifest.version, manifest.version, manifest.label)
     destination = Destination(identity, runtime.signature, manifest.example, batcher)
     target = LocalTarget(runtime, loop, clock.monotonic, steady=manifest.framework not in _OWN_CODE)
@@ -72,6 +77,7 @@ def build_replica(
 
     def gauges(state: State) -> None:
         state.queue_rows[(identity.endpoint, identity.version)] = batcher.queued_rows
+        state.batch_rows_limit[(identity.endpoint, identity.version)] = batcher.limit_rows
         state.in_progress[identity.endpoint] = batcher.outstanding_calls
 
     observer.add_gauges(gauges)

@@ -1,0 +1,119 @@
+"""How many rows a batch may have, from how long batches took: asked and told by the batcher, never looks at a clock.
+
+Two limits, both grown and shrunk by what is measured: `limit_rows` for a batch, by the latency objective, and
+`chunk_rows` for what large requests may fill of it while small ones are about.
+"""
+
+from __future__ import annotations
+
+START_ROWS = 16
+SMALL_ROWS = 16
+"""A request of at most so many rows is a small one: it is never cut, and large ones make room for it."""
+SMALL_REMEMBERED_S = 10.0
+STRIKES = 2
+"""So many batches over the budget, one after the other, shrink a limit: a single one is the machine's hiccup."""
+SHRINK, GROW = 0.75, 1.1
+CHUNK_SHARE = 0.125
+CHUNK_S_MIN = 0.0002
+"""A chunk may cost this much more than a batch of one row, or `CHUNK_SHARE` of that batch where it is more."""
+FORGET = 0.97
+OUTLIER, OUTLIER_S = 4.0, 0.001
+HANG_FACTOR, HANG_S_MIN = 20.0, 1.0
+
+
+class RowLimit:
+    """Rows that keep within a time budget: doubles until that is first met, then creeps up, and falls by a quarter."""
+
+    def __init__(self, rows_max: int) -> None:
+        self._rows_max = float(max(1, rows_max))
+        self._rows = min(float(START_ROWS), self._rows_max)
+        self._steep = True
+        self._strikes = 0
+
+    @property
+    def rows(self) -> int:
+        """The limit now."""
+        return int(self._rows)
+
+    def measured(self, rows: int, seconds: float, budget_s: float, rows_min: float) -> None:
+        """A batch of so many rows took so long; one of less than half the limit is no reason to grow it."""
+        if seconds > budget_s:
+            self._strikes += 1
+            if self._strikes >= STRIKES:
+                self._strikes = 0
+                self._steep = False
+                self._rows = min(self._rows, max(rows_min, self._rows * SHRINK))
+            return
+        self._strikes = 0
+        if rows * 2 >= self._rows:
+            self._rows = min(self._rows_max, self._rows * (2.0 if self._steep else GROW) + 0.5)
+
+
+class Pace:
+    """Fits `seconds = fixed + slope * rows` to the latest batches, and steers both limits.
+
+    The budget of a batch is the objective, or twice the fixed cost where that is more: below it fewer rows save little
+    and cost much. A chunk's budget is a batch of one row and an eighth, so that whoever comes while it is computed
+    waits about as long as his own row takes.
+    """
+
+    def __init__(self, rows_max: int, objective_s: float) -> None:
+        self._objective_s = objective_s
+        self._batch = RowLimit(rows_max)
+        self._chunk = RowLimit(rows_max)
+        self._n = self._r = self._t = self._rr = self._rt = 0.0
+        self._slope_s: float | None = None
+        self._fixed_s = 0.0
+        self._small_until_s = 0.0
+        self.limit_rows = self._batch.rows
+
+    def chunk_rows(self, now_s: float) -> int:
+        """Rows that large requests may fill of a batch: all of it while no small request has been seen lately."""
+        return min(self._chunk.rows, self.limit_rows) if now_s < self._small_until_s else self.limit_rows
+
+    def saw_small(self, now_s: float) -> None:
+        """Small requests are about."""
+        self._small_until_s = now_s + SMALL_REMEMBERED_S
+
+    def measured(self, rows: int, seconds: float) -> None:
+        """Take note of a computed batch."""
+        self._fit(rows, seconds)
+        # While the fixed cost is unknown a limit stays where batches can differ in size: else it never would be known.
+        rows_min = 1.0 if self._slope_s is not None else float(START_ROWS // 2)
+        self._batch.measured(rows, seconds, max(self._objective_s, 2 * self._fixed_s), rows_min)
+        one_s = self._one_row_s()
+        self._chunk.measured(rows, seconds, one_s + max(one_s * CHUNK_SHARE, CHUNK_S_MIN), 1.0)
+        self.limit_rows = self._batch.rows
+
+    def seconds_for(self, rows: int) -> float | None:
+        """How long a batch of so many rows is expected to take; None before any was measured."""
+        if not self._n:
+            return None
+        slope_s = self._t / self._r if self._slope_s is None else self._slope_s
+        return max(self._t / self._n, self._fixed_s + slope_s * rows)
+
+    def hang_s(self, rows: int) -> float:
+        """After how long a batch is late enough to ask whether its replica lives; never before any was measured."""
+        expected_s = self.seconds_for(rows)
+        return float("inf") if expected_s is None else max(HANG_S_MIN, HANG_FACTOR * expected_s)
+
+    def _one_row_s(self) -> float:
+        if self._slope_s is not None:
+            return self._fixed_s + self._slope_s
+        return self._t / self._n if self._r <= 2 * self._n else self._t / self._r
+
+    def _fit(self, rows: int, seconds: float) -> None:
+        """Least squares over the latest batches, older ones counting less and outliers clipped."""
+        if self._n > 4:
+            seconds = min(seconds, OUTLIER * (self.seconds_for(rows) or 0.0) + OUTLIER_S)
+        self._n = self._n * FORGET + 1
+        self._r = self._r * FORGET + rows
+        self._t = self._t * FORGET + seconds
+        self._rr = self._rr * FORGET + rows * rows
+        self._rt = self._rt * FORGET + rows * seconds
+        mean_rows, mean_s = self._r / self._n, self._t / self._n
+        spread = self._rr / self._n - mean_rows * mean_rows
+        if spread > 0.05 * mean_rows * mean_rows:
+            self._slope_s = max(0.0, (self._rt / self._n - mean_rows * mean_s) / spread)
+        if self._slope_s is not None:
+            self._fixed_s = max(0.0, mean_s - self._slope_s * mean_rows)
