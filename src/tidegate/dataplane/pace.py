@@ -10,8 +10,9 @@ START_ROWS = 16
 SMALL_ROWS = 16
 """A request of at most so many rows is a small one: it is never cut, and large ones make room for it."""
 SMALL_REMEMBERED_S = 10.0
-STRIKES = 2
-"""So many batches over the budget, one after the other, shrink a limit: a single one is the machine's hiccup."""
+STRIKES, FORGIVEN = 2.0, 0.1
+"""So many batches over the budget shrink a limit: a single one is the machine's hiccup. A batch that keeps to it wipes
+them out; one too small to say much about the limit forgives a part of one."""
 SHRINK, GROW = 0.75, 1.1
 CHUNK_SHARE = 0.125
 CHUNK_S_MIN = 0.0002
@@ -28,7 +29,7 @@ class RowLimit:
         self._rows_max = float(max(1, rows_max))
         self._rows = min(float(START_ROWS), self._rows_max)
         self._steep = True
-        self._strikes = 0
+        self._strikes = 0.0
 
     @property
     def rows(self) -> int:
@@ -40,12 +41,13 @@ class RowLimit:
         if seconds > budget_s:
             self._strikes += 1
             if self._strikes >= STRIKES:
-                self._strikes = 0
+                self._strikes = 0.0
                 self._steep = False
                 self._rows = min(self._rows, max(rows_min, self._rows * SHRINK))
-            return
-        self._strikes = 0
-        if rows * 2 >= self._rows:
+        elif rows * 2 < self._rows:
+            self._strikes = max(0.0, self._strikes - FORGIVEN)
+        else:
+            self._strikes = 0.0
             self._rows = min(self._rows_max, self._rows * (2.0 if self._steep else GROW) + 0.5)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Call, Target
 
-COMEBACK_WAIT_S = 5.0
+COMEBACK_WAIT_S = 10.0
 """How long the calls wait for a replica to be started anew rather than take the last one that lives."""
 
 
