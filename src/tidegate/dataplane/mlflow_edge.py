@@ -10,7 +10,7 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
-from tidegate.dataplane.tensors import all_finite
+from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 from tidegate.wire.signature import PREDICTION
 
@@ -40,6 +40,8 @@ class MlflowEdge:
         end = first_row + call.rows
         names = [PREDICTION] if PREDICTION in outputs.tensors else list(outputs.tensors)
         lists = {name: outputs.as_list(name)[first_row:end] for name in names}
+        for name in call.destination.json_outputs & lists.keys():
+            lists[name] = from_json_rows(lists[name])
         predictions: Any = lists
         if PREDICTION in lists:
             predictions = lists[PREDICTION]

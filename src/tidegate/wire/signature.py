@@ -18,12 +18,16 @@ MISSING_SUFFIX = "__missing"
 
 
 class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One input or output. `shape` includes the row axis first; -1 means any length."""
+    """One input or output. `shape` includes the row axis first; -1 means any length.
+
+    `json`: an output whose rows are no tensor; each is one BYTES element that holds JSON.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     nullable: bool = False
+    json: bool = False
 
 
 class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
