@@ -88,7 +88,7 @@ class UpstreamTarget:
         """Send a batch; `done` is called once, later, with outputs or an error (see `Target`)."""
         self._batch, self._done, self._sent_again = batch, done, False
         try:
-            self._parts = self._writer.parts(batch.inputs, batch.wanted)
+            self._parts = self._writer.parts(batch.inputs, batch.wanted, batch.params)
         except TidegateError as error:
             self._loop.call_soon(self._finish, error)
             return

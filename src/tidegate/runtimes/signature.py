@@ -19,7 +19,7 @@ from tidegate.runtimes.hints import Hint, column_hints, read_booster
 from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.sklearn_model import TEXT_INPUT, category_columns, feature_names, n_features, wants_text
-from tidegate.wire.signature import MATRIX_INPUT, InputKind, TensorSpec
+from tidegate.wire.signature import MATRIX_INPUT, InputKind, ParamSpec, TensorSpec
 
 _OF_MLFLOW = {
     "boolean": "BOOL",
@@ -175,6 +175,20 @@ def mlflow_draft(layout: Layout) -> Draft | None:
         return matrix(len(inputs)) if numeric else None
     specs = tuple(TensorSpec(item["name"], _OF_MLFLOW[item["type"]], (-1,)) for item in inputs)
     return Draft("columns", specs, [Hint() for _ in specs])
+
+
+def mlflow_params(layout: Layout) -> tuple[ParamSpec, ...]:
+    """The params of the signature in `MLmodel`. Only MLflow's own loader passes them on."""
+    text = (layout.mlmodel.get("signature") or {}).get("params") if layout.format == "pyfunc" else None
+    try:
+        params = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return ()
+    found = [item for item in params or [] if isinstance(item, dict) and item.get("name")]
+    return tuple(
+        ParamSpec(str(item["name"]), str(item.get("type") or item.get("dtype")), item.get("shape") is not None)
+        for item in found
+    )
 
 
 def _mlflow_tensors(inputs: list[dict[str, Any]]) -> Draft:

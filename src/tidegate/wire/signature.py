@@ -30,6 +30,14 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     json: bool = False
 
 
+class ParamSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A parameter of a prediction, by MLflow's name for its type; `many`: a list of such values."""
+
+    name: str
+    type: str
+    many: bool = False
+
+
 class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     """Inputs and outputs of one model version.
 
@@ -37,13 +45,15 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     - `matrix`: one 2-D numeric tensor named `input`, shape (-1, n_features); columns may have no names;
     - `columns`: a data frame; one 1-D `TensorSpec` (shape (-1,)) per named column, in training order;
     - `tensors`: named tensors of any rank, as the model itself names them (ONNX, SavedModel).
-    `classes` are a classifier's labels in the order of the `probabilities` columns.
+    `classes` are a classifier's labels in the order of the `probabilities` columns. `params` are what a request may set
+    beside its rows (MLflow Python functions); one left out has the model's own default.
     """
 
     kind: InputKind
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     classes: tuple[Scalar, ...] | None = None
+    params: tuple[ParamSpec, ...] = ()
 
     @property
     def n_features(self) -> int | None:
