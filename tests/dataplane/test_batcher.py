@@ -415,3 +415,19 @@ def test_calls_of_different_shapes_are_not_put_together() -> None:
         assert bench.seen.batches == [(1, "shape"), (1, "idle")]
 
     run(go)
+
+
+def test_calls_with_different_params_never_share_a_batch() -> None:
+    async def go() -> None:
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        for name, params in (("a", '{"k":1}'), ("b", '{"k":1}'), ("c", '{"k":2}'), ("d", None)):
+            bench.submit(name, 1).params = params
+        sent = []
+        await turn()
+        while bench.target.sent:
+            sent.append((bench.target.sent[0][0].params, bench.target.sent[0][0].rows))
+            bench.target.answer()
+        assert sent == [('{"k":1}', 2), ('{"k":2}', 1), (None, 1)]
+
+    run(go)

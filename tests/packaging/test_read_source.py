@@ -107,7 +107,7 @@ def test_what_is_no_model_is_told_what_it_looks_like(tmp_path: Path, name: str, 
 
 
 def test_a_folder_without_mlmodel_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(NotAModel, match="no MLmodel file"):
+    with pytest.raises(NotAModel, match=r"no MLmodel file.*no model\.py"):
         read_source(tmp_path)
 
 

@@ -69,6 +69,7 @@ def down(app: App) -> None:
     "serve",
     "tidegate serve model.onnx",
     "tidegate serve model.joblib --allow-pickle --port 9000",
+    "tidegate serve ./my-model --allow-pickle   # a folder with model.py",
     "tidegate serve churn:3",
 )
 @click.argument("model", metavar="PATH|NAME:VERSION")
@@ -76,7 +77,7 @@ def down(app: App) -> None:
 @click.option("--port", type=PORT, default=GATEWAY_PORT, show_default=True, help="HTTP port.")
 @click.option("--grpc-port", type=PORT, help="gRPC port [default: PORT + 1].")
 @click.option("--name", help="The name it is served under [default: the file's].")
-@click.option("--allow-pickle", is_flag=True, help="Load the model although that runs code from its file.")
+@click.option("--allow-pickle", is_flag=True, help="Load the model although that runs code that came with it.")
 @click.option("--code", type=click.Path(exists=True, path_type=Path), help="Folder with modules the model needs.")
 def serve(
     app: App,

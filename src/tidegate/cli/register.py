@@ -26,7 +26,11 @@ OPTIONS = (
     click.option("--run-id", metavar="ID", help="The MLflow run that the model comes from."),
     click.option("--tag", "tags", multiple=True, metavar="K=V", help="A tag; may be given several times."),
     click.option("--description", default="", help="What is special about this version."),
-    click.option("--allow-pickle", is_flag=True, help="Grant this version that loading it runs code from its file."),
+    click.option(
+        "--allow-pickle",
+        is_flag=True,
+        help="Grant this version that loading it runs code: of its pickle, or of its folder.",
+    ),
     click.option("--code", type=FILE, metavar="DIR", help="Folder (or .py file) with modules that the model needs."),
     click.option(
         "--accelerate/--no-accelerate",
@@ -63,6 +67,7 @@ def finish_register(app: App, job: Job) -> tuple[Version, bool]:
     "register",
     "tidegate register model.onnx --name churn --label v1.0.0",
     "tidegate register model.joblib --name churn --allow-pickle --validation-data test.csv --target left",
+    "tidegate register ./my-model --name texts --allow-pickle   # a folder with model.py and requirements.txt",
     "tidegate register models:/churn/3 --name churn --min-score 0.9 --metric f1 --validation-data t.csv --target y",
 )
 @click.argument("path", metavar="PATH|URI")
@@ -72,8 +77,9 @@ def finish_register(app: App, job: Job) -> tuple[Version, bool]:
 def register(app: App, path: str, name: str, no_wait: bool, **options: Any) -> None:
     """Take a model in as a new version of NAME, once it has passed the validation gate.
 
-    PATH is a .joblib, .pkl, .skops, .onnx, .ubj, … file or an MLflow model directory; or models:/NAME/VERSION,
-    models:/NAME@ALIAS or runs:/ID/PATH of the registry. The gate loads the model in a process of its own, has it
+    PATH is a .joblib, .pkl, .skops, .onnx, .ubj, … file, an MLflow model directory, or a folder whose model.py has a
+    Python class with predict(self, inputs); or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/PATH of the
+    registry. The gate loads the model in a process of its own, has it
     predict, and scores it on the validation data. A version that does not pass leaves nothing behind. The same bytes
     under the same name are the same version.
     """

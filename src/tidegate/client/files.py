@@ -50,9 +50,10 @@ def payload_of(path: Path, prefix: str = "") -> Payload:
 
 def model_payload(path: Path) -> Payload:
     """A model file, or an MLflow model directory; of any other directory (a home, by mistake) no byte is sent."""
-    if path.is_dir() and not (path / "MLmodel").is_file():
+    if path.is_dir() and not any((path / name).is_file() for name in ("MLmodel", "model.py")):
         raise InvalidArgument(
-            f"the folder {path} has no MLmodel file, so it is no MLflow model directory: give the model's file",
+            f"the folder {path} has no MLmodel file, so it is no MLflow model directory, and no model.py with a Python "
+            "class: give the model's file",
             field="path",
         )
     return payload_of(path)

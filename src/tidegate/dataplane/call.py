@@ -96,7 +96,8 @@ class Call:
     """One request: its rows (either packed, or tensors), who asked, until when, and where the answer goes.
 
     `packed` holds whole rows for a signature whose rows travel as one 2-D tensor: a list of lists of numbers, or a 2-D
-    array. `tensors` holds everything else. Exactly one of the two is set.
+    array. `tensors` holds everything else. Exactly one of the two is set. `params` is one JSON object, with its keys
+    in order, for models that take some: only calls with the same ones share a batch.
     """
 
     completes: ClassVar[Any] = True
@@ -108,6 +109,7 @@ class Call:
         "destination",
         "done",
         "packed",
+        "params",
         "pinned",
         "request_id",
         "rows",
@@ -125,6 +127,7 @@ class Call:
         self.rows = rows
         self.packed: list[Any] | np.ndarray[Any, Any] | None = None
         self.tensors: Tensors | None = None
+        self.params: str | None = None
         self.wanted: frozenset[str] | None = None
         self.unit: str | None = None
         self.pinned = False
@@ -161,7 +164,7 @@ class Batch:
     After `hang_s` seconds its answer is late enough to ask whether the target still lives.
     """
 
-    __slots__ = ("calls", "destination", "hang_s", "inputs", "released", "rows", "sent_s", "wanted")
+    __slots__ = ("calls", "destination", "hang_s", "inputs", "params", "released", "rows", "sent_s", "wanted")
 
     def __init__(self, destination: Destination, calls: list[Call], rows: int) -> None:
         self.destination = destination
@@ -170,6 +173,7 @@ class Batch:
         self.sent_s = 0.0
         self.hang_s = math.inf
         self.released = ""
+        self.params = calls[0].params
         self.wanted = _union([call.wanted for call in calls])
         self.inputs: Tensors = _merge(calls, destination)
 

@@ -31,6 +31,7 @@ class Destination:
         "example",
         "head",
         "identity",
+        "json_outputs",
         "n_features",
         "narrow_outputs",
         "packed_dtype",
@@ -51,6 +52,7 @@ class Destination:
         self.packed_name = signature.inputs[0].name if signature.kind == "tensors" else MATRIX_INPUT
         self.takes_floats = datatype in ("FP32", "FP64") and self.n_features is not None
         self.narrow_outputs = frozenset(spec.name for spec in signature.outputs if spec.datatype == "BF16")
+        self.json_outputs = frozenset(spec.name for spec in signature.outputs if spec.json)
         self.head = _response_head(identity)
         self.probabilities_name = _probabilities_name(signature)
 

@@ -305,7 +305,9 @@ class _Picked:
 
 
 def _compatible(first: Call, call: Call) -> bool:
-    """Whether two calls' rows can stand in one batch: the same tensors, of the same types and row shapes."""
+    """Whether two calls' rows can stand in one batch: the same params and tensors, of the same types and row shapes."""
+    if first.params != call.params:
+        return False
     if first.packed is not None or call.packed is not None:
         return first.packed is not None and call.packed is not None
     ours, theirs = first.tensors or {}, call.tensors or {}

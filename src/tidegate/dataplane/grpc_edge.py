@@ -19,6 +19,7 @@ from tidegate.dataplane.grpc_messages import (
     write_tensor_head,
 )
 from tidegate.dataplane.infer import Exchange, Route, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.params import params_of
 from tidegate.dataplane.tensors import Array, datatype_of, from_raw, to_raw
 from tidegate.errors import MalformedRequest, UnfitInput
 
@@ -35,6 +36,7 @@ class GrpcEdge:
         fitted = fit_tensors(tensors, set(), destination)
         call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
         call.wanted = _wanted(request.outputs, destination) if request.outputs else None
+        call.params = params_of(request.parameters, destination.signature)
         return call
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:

@@ -10,7 +10,8 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
-from tidegate.dataplane.tensors import all_finite
+from tidegate.dataplane.params import fit_params
+from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 from tidegate.wire.signature import PREDICTION
 
@@ -26,20 +27,26 @@ class MlflowEdge:
         check_json_size(len(exchange.body), exchange.engine.limits)
         fields = {} if is_csv else decode_fields(exchange.body)
         form = "" if is_csv else _form_of(fields)
-        if _has_params(fields):
-            # As MLflow's own server does for a model that declares no parameters; but here the client can see it.
-            exchange.extra_head = b"x-tidegate-ignored: params\r\n"
+        given = _params(fields)
         unit = unit_of(exchange, None)
         destination, pinned = choose(service, exchange, None, unit)
         exchange.meta = is_csv or form.startswith("dataframe")
         fitted = fit_csv(exchange.body, destination) if is_csv else _fit(form, fields[form], destination)
-        return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        if given and destination.signature.params:
+            call.params = fit_params(given, destination.signature)
+        elif given:
+            # As MLflow's own server does for a model that declares no parameters; but here the client can see it.
+            exchange.extra_head = b"x-tidegate-ignored: params\r\n"
+        return call
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """What the original model's `predict` returns; numbers that are not finite are literals."""
         end = first_row + call.rows
         names = [PREDICTION] if PREDICTION in outputs.tensors else list(outputs.tensors)
         lists = {name: outputs.as_list(name)[first_row:end] for name in names}
+        for name in call.destination.json_outputs & lists.keys():
+            lists[name] = from_json_rows(lists[name])
         predictions: Any = lists
         if PREDICTION in lists:
             predictions = lists[PREDICTION]
@@ -70,11 +77,11 @@ def _form_of(fields: dict[str, Any]) -> str:
     return found[0]
 
 
-def _has_params(fields: dict[str, Any]) -> bool:
+def _params(fields: dict[str, Any]) -> dict[str, Any]:
     params = value_of(fields.get("params"))
     if params is not None and not isinstance(params, dict):
         raise MalformedRequest("'params' is no object of names and values")
-    return bool(params)
+    return params or {}
 
 
 def _fit(form: str, field: Any, destination: Destination) -> Fitted:

@@ -22,7 +22,8 @@ class Part(Call):
         whole = self.whole = assembly.whole
         super().__init__(assembly, whole.destination, whole.request_id, rows)
         self.first_row = first_row
-        self.wanted, self.unit, self.pinned = whole.wanted, whole.unit, whole.pinned
+        self.params, self.wanted = whole.params, whole.wanted
+        self.unit, self.pinned = whole.unit, whole.pinned
         self.started_s, self.deadline_s = whole.started_s, whole.deadline_s
         self._cut()
 

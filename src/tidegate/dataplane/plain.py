@@ -11,6 +11,7 @@ from tidegate.dataplane.call import Call, Outputs, Service
 from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
 from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
 from tidegate.dataplane.keys import check_keys
+from tidegate.dataplane.tensors import from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput
 
 
@@ -71,7 +72,10 @@ class PlainEdge:
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """Rows `first_row` onwards; numbers that are not finite become null."""
         end = first_row + call.rows
-        predictions = outputs.as_list(outputs.prediction_name)[first_row:end]
+        name = outputs.prediction_name
+        predictions = outputs.as_list(name)[first_row:end]
+        if name in call.destination.json_outputs:
+            predictions = from_json_rows(predictions)
         answer: dict[str, Any] = {"prediction": predictions}
         confidences = outputs.confidences(call.destination.probabilities_name)
         if confidences is not None:

@@ -12,7 +12,7 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
-from tidegate.dataplane.tensors import all_finite
+from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import TensorSpec
 
@@ -54,6 +54,8 @@ class TensorflowEdge:
         end = first_row + call.rows
         names = list(outputs.tensors)
         lists = {name: _texts(outputs.as_list(name)[first_row:end], name) for name in names}
+        for name in call.destination.json_outputs & lists.keys():
+            lists[name] = from_json_rows(outputs.as_list(name)[first_row:end])
         finite = all(all_finite(outputs.tensors[name][first_row:end]) for name in names)
         answer: Any = lists
         if len(names) == 1:

@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 import numpy as np
+import orjson
 
 from tidegate.errors import UnfitInput
 
@@ -79,6 +80,11 @@ def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], na
 def all_finite(array: Array) -> bool:
     """Whether no number of it is NaN or infinite."""
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def from_json_rows(rows: list[Any]) -> list[Any]:
+    """The values of rows that are no tensors and came as one JSON text each."""
+    return [orjson.loads(row) for row in rows]
 
 
 def element_count(shape: tuple[int, ...]) -> int:

@@ -14,6 +14,7 @@ import orjson
 
 from tidegate.dataplane.call import Tensors
 from tidegate.dataplane.keys import SHORT_BYTES_MAX, check_keys, check_short
+from tidegate.dataplane.params import PARAMETER
 from tidegate.dataplane.tensors import Array, datatype_of, dtype_of, element_count, from_raw, to_raw
 from tidegate.errors import MalformedRequest, UnfitInput
 
@@ -251,7 +252,9 @@ def _json_values(array: Array, datatype: str) -> list[Any]:
 # -- the hop from gateway to replica --------------------
 
 
-def encode_request(inputs: Tensors, wanted: frozenset[str] | None) -> tuple[bytes, list[bytes]]:
+def encode_request(
+    inputs: Tensors, wanted: frozenset[str] | None, params: str | None = None
+) -> tuple[bytes, list[bytes]]:
     """The JSON part and the raw tensors of a request with all tensors binary in both directions."""
     raw: list[bytes] = []
     described: list[dict[str, Any]] = []
@@ -267,6 +270,8 @@ def encode_request(inputs: Tensors, wanted: frozenset[str] | None) -> tuple[byte
             }
         )
     request: dict[str, Any] = {"inputs": described, "parameters": {"binary_data_output": True}}
+    if params is not None:
+        request["parameters"][PARAMETER] = params
     if wanted is not None:
         request["outputs"] = [{"name": name} for name in sorted(wanted)]
     return orjson.dumps(request), raw

@@ -62,9 +62,9 @@ class RequestWriter:
         self._tails: dict[frozenset[str], bytes] = {}
         self.probe = f"GET /v2/health/ready HTTP/1.1\r\nhost: {host}\r\n\r\n".encode("ascii")
 
-    def parts(self, inputs: Tensors, wanted: frozenset[str] | None) -> list[bytes]:
+    def parts(self, inputs: Tensors, wanted: frozenset[str] | None, params: str | None = None) -> list[bytes]:
         """The request's bytes; raises `UnfitInput` for an array that V2 cannot carry."""
-        header, raw = self._body(inputs, wanted)
+        header, raw = self._body(inputs, wanted) if params is None else encode_request(inputs, wanted, params)
         length = len(header)
         total = length + sum(map(len, raw))
         return [b"%b%d\r\ncontent-length: %d\r\n\r\n%b" % (self._head, length, total, header), *raw]

@@ -98,7 +98,7 @@ class UpstreamTarget:
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
         try:
-            self._parts = self._writer.parts(batch.inputs, batch.wanted)
+            self._parts = self._writer.parts(batch.inputs, batch.wanted, batch.params)
         except TidegateError as error:
             self._loop.call_soon(self._finish, error)
             return

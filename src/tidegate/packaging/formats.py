@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from tidegate.errors import NotAModel
-from tidegate.packaging.mlmodel import MLMODEL, read_layout
+from tidegate.packaging.mlmodel import MLMODEL, MODEL_PY, PYTHON_REASON, read_layout
 from tidegate.packaging.pickles import PickleScan, scan_pickle
 from tidegate.packaging.protobuf import onnx_verdict
 from tidegate.packaging.streams import compression_of, open_stream
 
-Format = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "mlflow"]
+Format = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "mlflow", "python"]
 
 TAKEN = (
     "Tidegate takes scikit-learn models saved with joblib or pickle (.joblib, .pkl), skops files (.skops), "
-    "ONNX (.onnx), XGBoost (.ubj, .json), LightGBM text (.txt) and MLflow model directories"
+    "ONNX (.onnx), XGBoost (.ubj, .json), LightGBM text (.txt), MLflow model directories, and folders with a model.py"
 )
 PICKLE_REASON = "it is a pickle, and loading a pickle runs code from the file"
 
@@ -79,7 +79,12 @@ def read_source(path: Path, filename: str | None = None) -> Source:
 
 def _read_folder(path: Path, filename: str) -> Source:
     if not (path / MLMODEL).is_file():
-        raise NotAModel(f"the folder {filename!r} has no {MLMODEL} file, so it is no MLflow model directory. {TAKEN}")
+        if (path / MODEL_PY).is_file():
+            return Source(path, filename, "python", PYTHON_REASON)
+        raise NotAModel(
+            f"the folder {filename!r} has no {MLMODEL} file, so it is no MLflow model directory, and no {MODEL_PY}, so "
+            f"it is no Python model either. {TAKEN}"
+        )
     layout = read_layout(path)
     scan = scan_pickle(layout.file) if layout.file and layout.format in ("joblib", "pickle") else None
     return Source(path, filename, "mlflow", layout.pickle_reason, scan)

@@ -15,9 +15,15 @@ from tidegate.errors import NotAModel
 
 MLMODEL = "MLmodel"
 CODE = "code"
+MODEL_PY = "model.py"
+"""What makes a folder a plain Python model."""
+PYTHON_FOLDER = "model"
+"""Where our packages keep such a folder."""
 REQUIREMENTS = "requirements.txt"
 
-Loader = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "pyfunc"]
+PYTHON_REASON = f"it is a Python class, and loading it runs the code of its {MODEL_PY}"
+
+Loader = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "pyfunc", "python"]
 FRAMEWORK: dict[str, str] = {
     "joblib": "sklearn",
     "pickle": "sklearn",
@@ -26,6 +32,7 @@ FRAMEWORK: dict[str, str] = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "pyfunc": "pyfunc",
+    "python": "python",
 }
 
 
@@ -49,7 +56,8 @@ class Layout:
     def code_dirs(self) -> list[Path]:
         """Folders whose modules the model may import, when it was granted to run code."""
         named = self.mlmodel["flavors"].get("python_function", {}).get(CODE)
-        return [path for path in {self.dir / CODE, self.dir / (named or CODE)} if path.is_dir()]
+        own = {self.file.parent} if self.format == "python" and self.file else set()
+        return [path for path in own | {self.dir / CODE, self.dir / (named or CODE)} if path.is_dir()]
 
 
 def read_layout(package_dir: Path) -> Layout:
@@ -95,8 +103,10 @@ def _pickled(what: str) -> str:
 
 
 def _read_tidegate(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
-    """Our own packages name a joblib file so: MLflow has no flavour for one."""
+    """Our own packages name a joblib file or a Python class so: MLflow has no flavour for them."""
     file = _inside(package_dir, flavor.get("file"))
+    if flavor.get("format") == "python":
+        return Layout(package_dir, "python", file, PYTHON_REASON, mlmodel)
     return Layout(package_dir, "joblib", file, _pickled(file.name), mlmodel)
 
 

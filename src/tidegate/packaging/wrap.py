@@ -15,9 +15,11 @@ import yaml
 from tidegate.errors import NotAModel, PickleNotGranted
 from tidegate.packaging.code import check_code
 from tidegate.packaging.formats import Format, Source
-from tidegate.packaging.mlmodel import CODE, MLMODEL, REQUIREMENTS, read_layout
+from tidegate.packaging.mlmodel import CODE, MLMODEL, MODEL_PY, PYTHON_FOLDER, REQUIREMENTS, read_layout
 
-_IGNORED = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".DS_Store"})
+_IGNORED = frozenset(
+    {"__pycache__", ".git", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".DS_Store"}
+)
 _MODEL_FILE = {
     "joblib": "model.joblib",
     "pickle": "model.pkl",
@@ -82,6 +84,8 @@ def wrap(
     into.mkdir(parents=True, exist_ok=True)
     if source.format == "mlflow":
         _copy_tree(source.path, into)
+    elif source.format == "python":
+        _copy_python(source, into)
     else:
         _copy_file(source, into, has_code=code_dir is not None)
     if code_dir is not None:
@@ -139,6 +143,19 @@ def _copy_file(source: Source, into: Path, *, has_code: bool) -> None:
     }
     (into / MLMODEL).write_text(yaml.safe_dump(mlmodel, sort_keys=False), encoding="utf-8")
     (into / REQUIREMENTS).write_text("\n".join(_REQUIRES[source.format]) + "\n", encoding="utf-8")
+
+
+def _copy_python(source: Source, into: Path) -> None:
+    """The folder as it is, below one of its own: the registry writes files of its own beside `MLmodel`."""
+    _copy_tree(source.path, into / PYTHON_FOLDER)
+    mlmodel = {
+        "flavors": {"tidegate": {"file": f"{PYTHON_FOLDER}/{MODEL_PY}", "format": "python"}},
+        "metadata": {"tidegate": {"filename": source.filename}},
+    }
+    (into / MLMODEL).write_text(yaml.safe_dump(mlmodel, sort_keys=False), encoding="utf-8")
+    requirements = source.path / REQUIREMENTS
+    if requirements.is_file():
+        shutil.copyfile(requirements, into / REQUIREMENTS)
 
 
 def _flavors(model_format: Format, name: str, code: str | None) -> dict[str, Any]:

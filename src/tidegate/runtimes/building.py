@@ -10,6 +10,8 @@ from tidegate.runtimes.base import Model, error_text
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.pyfunc_model import PyfuncModel
+from tidegate.runtimes.python_folder import PythonClass
+from tidegate.runtimes.python_model import PythonModel
 from tidegate.runtimes.sklearn_model import make_sklearn, serve_sklearn
 from tidegate.wire.signature import InputKind, Signature, TensorSpec
 
@@ -18,6 +20,8 @@ def adopt(loaded: Any, layout: Layout) -> Any:
     """What was loaded, in the class that drafts and models are made from; raises `NotAModel` for no model at all."""
     if layout.format == "onnx":
         return OnnxModel(loaded)
+    if isinstance(loaded, PythonClass):
+        return loaded
     if is_booster(loaded):
         return BoosterModel(loaded)
     if isinstance(loaded, type) or not callable(getattr(loaded, "predict", None)):
@@ -57,6 +61,8 @@ def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_prob
         return adopted
     if isinstance(adopted, BoosterModel):
         return adopted.with_specs(specs)
+    if isinstance(adopted, PythonClass):
+        return PythonModel(adopted, kind, specs)
     if type(adopted).__name__ == "PyFuncModel":
         return PyfuncModel(adopted, kind, specs)
     return make_sklearn(adopted, kind, specs, has_probabilities)
@@ -64,6 +70,8 @@ def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_prob
 
 def rebuild(adopted: Any, signature: Signature) -> Model:
     """The model as an earlier inspection settled it."""
+    if isinstance(adopted, PythonClass):
+        return PythonModel(adopted, signature.kind, signature.inputs, signature.outputs)
     if isinstance(adopted, OnnxModel | BoosterModel) or type(adopted).__name__ == "PyFuncModel":
         return build(adopted, signature.kind, signature.inputs, has_probabilities=False)
     return serve_sklearn(adopted, signature)

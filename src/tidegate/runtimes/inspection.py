@@ -21,6 +21,7 @@ from tidegate.runtimes.building import adopt
 from tidegate.runtimes.gate import Score, check_request, score
 from tidegate.runtimes.loading import check_sklearn_versions, load_object
 from tidegate.runtimes.settling import Settled, settle
+from tidegate.runtimes.signature import mlflow_params
 from tidegate.runtimes.tables import Validation
 from tidegate.wire.signature import Signature
 
@@ -107,7 +108,7 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     on_progress(0.4, "finding out what it takes")
     notes: list[str] = []
     settled = settle(adopted, layout, validation, notes)
-    signature = settled.signature()
+    signature = msgspec.structs.replace(settled.signature(), params=mlflow_params(layout))
     on_progress(0.6, "comparing a batch with its rows")
     batchable = settled.batchable()
     started_s = clock.monotonic()

@@ -18,6 +18,7 @@ from tidegate.errors import MissingCode, MissingLibrary, ModelLoadFailed, NotAMo
 from tidegate.packaging.code import DISTRIBUTIONS, definitions, missing_library, missing_module
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import error_text
+from tidegate.runtimes.python_folder import load_folder
 
 THREADS = 1
 """Threads a model may use for one call: replicas, not threads inside one, use the machine's cores."""
@@ -230,6 +231,10 @@ def _load_pyfunc(layout: Layout, _granted: bool) -> Any:
     return mlflow_pyfunc.load_model(str(layout.dir))
 
 
+def _load_python(layout: Layout, _granted: bool) -> Any:
+    return load_folder(layout)
+
+
 _LOADERS: dict[str, Callable[[Layout, bool], Any]] = {
     "joblib": _load_joblib,
     "pickle": _load_pickle,
@@ -238,6 +243,7 @@ _LOADERS: dict[str, Callable[[Layout, bool], Any]] = {
     "xgboost": _load_xgboost,
     "lightgbm": _load_lightgbm,
     "pyfunc": _load_pyfunc,
+    "python": _load_python,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tidegate.runtimes.building import adopt, rebuild
 from tidegate.runtimes.inputs import row_count
 from tidegate.runtimes.inspection import InspectOptions, inspect_model
 from tidegate.runtimes.loading import load_object
+from tidegate.runtimes.pyfunc_model import PyfuncModel
 from tidegate.wire.manifest import Framework, Manifest
 from tidegate.wire.signature import Signature
 
@@ -36,6 +37,12 @@ class Served:
         if row_count(inputs) == 0:
             return self._nothing(wanted)
         return self._model.predict(inputs, wanted)
+
+    def predict_with(self, params: dict[str, Any], inputs: Arrays, wanted: Wanted) -> Arrays:
+        """As `predict`, with params that fit the signature's."""
+        if row_count(inputs) == 0:
+            return self._nothing(wanted)
+        return cast(PyfuncModel, self._model).predict(inputs, wanted, params)
 
     def _nothing(self, wanted: Wanted) -> Arrays:
         return {

@@ -14,6 +14,8 @@ from tidegate.runtimes.base import Arrays, Model, error_text, output_spec
 from tidegate.runtimes.building import build
 from tidegate.runtimes.inputs import row_count, rows_to_inputs
 from tidegate.runtimes.onnx_model import OnnxModel
+from tidegate.runtimes.python_folder import PythonClass
+from tidegate.runtimes.python_model import PythonModel
 from tidegate.runtimes.signature import Draft, drafts_of, drafts_of_table, with_table_types
 from tidegate.runtimes.sklearn_model import can_give_probabilities
 from tidegate.runtimes.tables import Validation, features_of, frame_inputs, read_table
@@ -45,11 +47,15 @@ class Settled:
         if self.table is not None and row_count(self.table) >= 2:
             rows = row_count(self.table)
             return rows_of(self.table, [int(row) for row in np.linspace(0, rows - 1, min(rows, count))])
+        if len(self.draft.rows) >= 2:
+            return _inputs_of((self.draft.rows * count)[:count], self.draft)
         return _inputs_of(guessed_rows(self.draft, count), self.draft)
 
     def signature(self) -> Signature:
         """The settled signature, with missing values tried."""
         specs = nullable_specs(self.model, self.draft, self.inputs)
+        if isinstance(self.model, PythonModel):
+            return Signature(self.draft.kind, specs, self.model.outputs)
         outputs = tuple(output_spec(name, array) for name, array in self.answers.items())
         has_scores = isinstance(self.model, OnnxModel) or PROBABILITIES in self.answers
         return Signature(self.draft.kind, specs, outputs, self.model.classes if has_scores else None)
@@ -59,7 +65,9 @@ class Settled:
         return example_of(self.inputs, self.draft)
 
     def batchable(self) -> bool:
-        """Whether a batch is answered as its rows are."""
+        """Whether a batch is answered as its rows are. Somebody's own class must say that it takes batches, too."""
+        if isinstance(self.model, PythonModel) and not self.model.loaded.batch:
+            return False
         return is_batchable(self.model, self.trial_rows())
 
 
@@ -70,6 +78,12 @@ def settle(adopted: Any, layout: Layout, validation: Validation | None, notes: l
     if validation is not None:
         frame = read_table(validation, {name for draft in drafts for name in draft.text_columns})
         drafts = [with_table_types(draft, frame) for draft in drafts] or drafts_of_table(frame, validation.target)
+    if not drafts and isinstance(adopted, PythonClass):
+        raise ModelLoadFailed(
+            f"the class {adopted.name} does not say what a row looks like: give it one as 'example' "
+            "(example = [5.1, 3.5], or a record by column), or a file with some rows as --validation-data FILE "
+            "--target COLUMN"
+        )
     if not drafts:
         raise ModelLoadFailed(
             "the model does not say which columns it takes, so no row can be made to try it: give a file with some "
@@ -111,6 +125,8 @@ def _try_draft(
                 continue
             if isinstance(model, OnnxModel):
                 model.learn_classes(answers)
+            if isinstance(model, PythonModel):
+                model.settle(answers)
             return Settled(model, draft, inputs, answers, table, target)
     return None
 
@@ -129,7 +145,7 @@ def _candidates(draft: Draft, layout: Layout, table: Arrays | None) -> Iterator[
         rows = row_count(table)
         yield from (rows_of(table, [row]) for row in range(min(rows, 3)))
         return
-    for row in (*mlflow_example(layout)[:3], *guessed_rows(draft, 4)):
+    for row in (*draft.rows[:3], *mlflow_example(layout)[:3], *guessed_rows(draft, 4)):
         try:
             yield _inputs_of([row], draft)
         except (KeyError, ValueError, TypeError, IndexError):

@@ -14,10 +14,12 @@ import numpy as np
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import v2_datatype
 from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.declared import declared_of
 from tidegate.runtimes.hints import Hint, column_hints, read_booster
 from tidegate.runtimes.onnx_model import OnnxModel
+from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.sklearn_model import TEXT_INPUT, category_columns, feature_names, n_features, wants_text
-from tidegate.wire.signature import MATRIX_INPUT, InputKind, TensorSpec
+from tidegate.wire.signature import MATRIX_INPUT, InputKind, ParamSpec, TensorSpec
 
 _OF_MLFLOW = {
     "boolean": "BOOL",
@@ -33,11 +35,15 @@ _OF_MLFLOW = {
 
 @dataclass(frozen=True)
 class Draft:
-    """Inputs a model may take, and values that it may have seen in them (per column, or per feature of a matrix)."""
+    """Inputs a model may take, and values that it may have seen in them (per column, or per feature of a matrix).
+
+    `rows` are whole rows that the model's author gave as examples.
+    """
 
     kind: InputKind
     specs: tuple[TensorSpec, ...]
     hints: list[Hint] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
 
     @property
     def text_columns(self) -> set[str]:
@@ -58,6 +64,9 @@ def drafts_of(model: Any, layout: Layout) -> list[Draft]:
 def _own_drafts(model: Any) -> list[Draft]:
     if isinstance(model, OnnxModel):
         return [Draft("tensors", model.inputs)]
+    if isinstance(model, PythonClass):
+        declared = declared_of(model)
+        return [] if declared is None else [Draft(*declared)]
     if isinstance(model, BoosterModel):
         return [_booster_draft(model)]
     if wants_text(model):
@@ -166,6 +175,20 @@ def mlflow_draft(layout: Layout) -> Draft | None:
         return matrix(len(inputs)) if numeric else None
     specs = tuple(TensorSpec(item["name"], _OF_MLFLOW[item["type"]], (-1,)) for item in inputs)
     return Draft("columns", specs, [Hint() for _ in specs])
+
+
+def mlflow_params(layout: Layout) -> tuple[ParamSpec, ...]:
+    """The params of the signature in `MLmodel`. Only MLflow's own loader passes them on."""
+    text = (layout.mlmodel.get("signature") or {}).get("params") if layout.format == "pyfunc" else None
+    try:
+        params = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return ()
+    found = [item for item in params or [] if isinstance(item, dict) and item.get("name")]
+    return tuple(
+        ParamSpec(str(item["name"]), str(item.get("type") or item.get("dtype")), item.get("shape") is not None)
+        for item in found
+    )
 
 
 def _mlflow_tensors(inputs: list[dict[str, Any]]) -> Draft:

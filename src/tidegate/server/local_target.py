@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol, cast
+
+import orjson
 
 from tidegate.dataplane.call import Batch, Done, ModelFailed, Outputs, Tensors
 from tidegate.errors import TidegateError
@@ -29,6 +31,13 @@ class Predicts(Protocol):
 
     def predict(self, inputs: Tensors, wanted: frozenset[str] | None) -> Tensors:
         """Outputs by name, row axis first."""
+
+
+class PredictsWithParams(Predicts, Protocol):
+    """A runtime whose signature has params."""
+
+    def predict_with(self, params: dict[str, Any], inputs: Tensors, wanted: frozenset[str] | None) -> Tensors:
+        """As `predict`, with these params."""
 
 
 class LocalTarget:
@@ -72,7 +81,7 @@ class LocalTarget:
     def _compute(self, batch: Batch) -> Outputs | TidegateError:
         started_s = self._clock()
         try:
-            outputs = Outputs(self._runtime.predict(batch.inputs, batch.wanted))
+            outputs = Outputs(self._predict(batch))
         except TidegateError as error:
             return error
         except Exception as error:  # the model's own code may raise anything
@@ -83,6 +92,13 @@ class LocalTarget:
         if wrong:
             return ModelFailed(f"the model answered another number of rows than the {batch.rows} it was asked: {wrong}")
         return outputs
+
+    def _predict(self, batch: Batch) -> Tensors:
+        if batch.params is None:
+            return self._runtime.predict(batch.inputs, batch.wanted)
+        # Only a signature with params lets a call have some, and only a runtime that takes them has such a signature.
+        runtime = cast(PredictsWithParams, self._runtime)
+        return runtime.predict_with(orjson.loads(batch.params), batch.inputs, batch.wanted)
 
     def _measured(self, size: int, seconds: float) -> None:
         known = self._seconds.get(size)

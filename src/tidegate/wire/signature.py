@@ -18,12 +18,24 @@ MISSING_SUFFIX = "__missing"
 
 
 class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One input or output. `shape` includes the row axis first; -1 means any length."""
+    """One input or output. `shape` includes the row axis first; -1 means any length.
+
+    `json`: an output whose rows are no tensor; each is one BYTES element that holds JSON.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     nullable: bool = False
+    json: bool = False
+
+
+class ParamSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A parameter of a prediction, by MLflow's name for its type; `many`: a list of such values."""
+
+    name: str
+    type: str
+    many: bool = False
 
 
 class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,13 +45,15 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     - `matrix`: one 2-D numeric tensor named `input`, shape (-1, n_features); columns may have no names;
     - `columns`: a data frame; one 1-D `TensorSpec` (shape (-1,)) per named column, in training order;
     - `tensors`: named tensors of any rank, as the model itself names them (ONNX, SavedModel).
-    `classes` are a classifier's labels in the order of the `probabilities` columns.
+    `classes` are a classifier's labels in the order of the `probabilities` columns. `params` are what a request may set
+    beside its rows (MLflow Python functions); one left out has the model's own default.
     """
 
     kind: InputKind
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     classes: tuple[Scalar, ...] | None = None
+    params: tuple[ParamSpec, ...] = ()
 
     @property
     def n_features(self) -> int | None:
