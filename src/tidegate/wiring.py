@@ -15,6 +15,7 @@ from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.clock import Clock
 from tidegate.core.ports import Backend
+from tidegate.jobs.acceleration import Acceleration
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
 from tidegate.services.endpoints import Endpoints
@@ -92,7 +93,8 @@ def build(
     )
     endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set)
     uploads = Uploads(store, data_dir / "uploads", settings.upload_bytes_max, clock)
-    register = RegisterJob(models, registry, uploads, data_dir / "jobs", settings.upload_bytes_max)
+    unpacked_bytes_max = settings.upload_bytes_max
+    register = RegisterJob(models, registry, uploads, data_dir / "jobs", unpacked_bytes_max, Acceleration(models))
     job_pool = JobPool(store, {"register": register}, uploads, clock, settings.job_workers)
 
     def views() -> list[rest.GatewayView]:

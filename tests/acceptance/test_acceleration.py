@@ -62,6 +62,38 @@ def test_a_forest_is_accelerated_and_serves_on_without_its_pickle(platform: Plat
         process.wait(30)
 
 
+def test_an_endpoint_rolls_to_the_faster_form_without_losing_a_request(platform: Platform, models: Models) -> None:
+    path = models.path("forest.joblib")
+    platform.done("deploy", path, "--name", "rolls", "--allow-pickle", "--no-accelerate")
+    before = platform.done("models", "show", "rolls:1")
+    assert before["acceleration"]["state"] == "skipped"
+
+    def replicas() -> set[int]:
+        found = platform.processes("tidegate.server")
+        return {process.pid for process in found if "/versions/rolls/" in " ".join(process.cmdline())}
+
+    (old,) = replicas()
+    job = platform.done("register", path, "--name", "rolls", "--allow-pickle", "--no-wait")
+    assert job["state"] in ("queued", "running")
+    codes: list[int] = []
+
+    def rolled() -> bool:
+        codes.append(platform.predict("rolls", models.rows[0].tolist()).status_code)
+        return old not in replicas()
+
+    until(rolled, 90, what="the replacement of the replica")
+    assert set(codes) == {200}
+    after = platform.done("models", "show", "rolls:1")
+    assert after["accelerated"].startswith("trees-float")
+    assert after["digest"] == before["digest"]
+    assert len(replicas()) == 1
+    remove_pickles(platform, after["digest"])
+    check(platform.predict("rolls", models.rows.tolist()).json(), models)
+    told = platform.done("jobs", job["id"])
+    assert (told["state"], told["result"]["created"]) == ("succeeded", False)
+    assert any("can be deployed" in line for line in told["log"])
+
+
 def test_it_can_be_switched_off(platform: Platform, models: Models) -> None:
     version = platform.done(
         "register", models.path("small.joblib"), "--name", "plain", "--allow-pickle", "--no-accelerate"

@@ -257,3 +257,48 @@ def test_routing_moves_to_a_target_with_one_replica_each_when_nothing_serves() -
         "1": 90,
         "2": 10,
     }
+
+
+def formed(name: str, state: ReplicaState, form: str | None, at: float = 0.0) -> Replica:
+    seen = RUNS if state == "starting" else READY
+    return Replica(name, "1", state, at, seen=seen, address="unix:/x", form=form)
+
+
+def serving(form: str, replicas: tuple[Replica, ...], count: int = 1) -> Fleet:
+    """Version 1 serves, and shall be served in this form."""
+    return Fleet(replace(endpoint({"1": 100}, {"1": 100}, replicas=count), forms={"1": form}), (), replicas)
+
+
+def test_a_faster_form_takes_over_once_it_is_ready_and_not_before() -> None:
+    begun = decide(serving("trees", (formed("old", "ready", ""),)))
+    assert begun.starts == ("1",)
+    loading = (formed("old", "ready", ""), formed("new", "starting", "trees", at=999))
+    waits = decide(serving("trees", loading))
+    assert waits.starts == () == waits.actions
+    assert [r.state for r in waits.fleet.replicas] == ["ready", "starting"]
+    assert waits.fleet.endpoint.status == "ready"
+    swapped = decide(serving("trees", (formed("old", "ready", ""), formed("new", "ready", "trees"))))
+    assert {r.id: r.state for r in swapped.fleet.replicas} == {"old": "draining", "new": "ready"}
+    assert swapped.starts == ()
+
+
+def test_of_several_replicas_of_the_old_form_each_stays_until_one_of_the_new_is_ready() -> None:
+    replicas = (formed("a", "ready", ""), formed("b", "ready", ""), formed("c", "ready", "trees"))
+    made = decide(serving("trees", (*replicas, formed("d", "starting", "trees", at=999)), count=2))
+    states = {r.id: r.state for r in made.fleet.replicas}
+    assert sorted([states["a"], states["b"]]) == ["draining", "ready"]
+    assert (states["c"], states["d"]) == ("ready", "starting")
+
+
+def test_a_new_form_that_does_not_start_leaves_the_old_one_serving() -> None:
+    broken = replace(formed("new", "starting", "trees", at=999), seen=GONE)
+    made = decide(serving("trees", (formed("old", "ready", ""), broken)))
+    assert [(r.id, r.state) for r in made.fleet.replicas] == [("old", "ready")]
+    assert variant_of(made, "1").attempts == 1
+
+
+def test_a_replica_whose_form_is_unknown_is_left_alone_and_one_still_loading_the_old_form_is_not() -> None:
+    assert decide(serving("trees", (formed("old", "ready", None),))).starts == ()
+    made = decide(serving("trees", (formed("late", "starting", "", at=999),)))
+    assert made.starts == ("1",)
+    assert made.fleet.replicas[0].state == "stopping"

@@ -26,6 +26,7 @@ events = st.one_of(
     st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(VERSIONS), behaviours)),
     st.tuples(st.just("crash"), st.integers(0, 5)),
     st.tuples(st.just("silence"), st.integers(0, 5)),
+    st.tuples(st.just("form"), st.tuples(st.sampled_from(VERSIONS), st.sampled_from(["", "trees"]))),
     st.tuples(st.just("unknown"), st.booleans()),
     st.tuples(st.just("wait"), st.integers(1, 40)),
 )
@@ -76,12 +77,15 @@ class Simulation:
             self.born += 1
             name = f"r{self.born}"
             self.processes[name] = Process(version, self.now)
-            replicas = (*made.fleet.replicas, Replica(name, version, "starting", self.now))
+            replicas = (*made.fleet.replicas, self.newborn(name, version))
             made = replace(made, fleet=replace(made.fleet, replicas=replicas))
         for action in made.actions:
             self.processes[action.replica].alive = False
         self.fleet, self.removed = made.fleet, made.removed
         return made
+
+    def newborn(self, name: str, version: str) -> Replica:
+        return Replica(name, version, "starting", self.now, form=self.fleet.endpoint.forms.get(version, ""))
 
     def check(self, before: Fleet, made: Plan) -> None:
         """What must hold after every single pass."""
@@ -93,12 +97,18 @@ class Simulation:
             assert set(new.routed) <= ready, "traffic went to a version without a ready replica"
         active = new.target | new.routed
         for version in VERSIONS:
-            live = sum(r.live and r.version == version for r in made.fleet.replicas) + made.starts.count(version)
+            fresh = [r for r in made.fleet.replicas if r.form == new.forms.get(version, r.form)]
+            live = sum(r.live and r.version == version for r in fresh) + made.starts.count(version)
             were = sum(r.live and r.version == version for r in before.replicas)
             assert live <= max(new.replicas if version in active else were, 0) or not made.starts.count(version)
         loading = sum(r.state == "starting" for r in made.fleet.replicas)
         assert len(made.starts) + loading <= max(STARTS_MAX, loading)
         wanted = {r.id for r in before.replicas if r.state == "ready" and r.version in active}
+        for version in set(old.routed) & set(new.routed) if old.replicas == new.replicas else ():
+            were = sum(r.state == "ready" and r.version == version for r in before.replicas)
+            are = sum(r.state == "ready" and r.version == version for r in made.fleet.replicas)
+            lost = sum(r.seen is not None and not r.seen.ready and r.version == version for r in before.replicas)
+            assert are >= min(were, new.replicas) - lost, "a ready replica was taken out before another was there"
         stopped = {a.replica for a in made.actions if a.kind == "stop"}
         assert not stopped & wanted or new.deleted, "a ready replica was stopped without draining"
 
@@ -117,6 +127,9 @@ class Simulation:
             case ("crash" | "silence" as harm, int() as index):
                 for process in list(self.processes.values())[index : index + 1]:
                     setattr(process, *{"crash": ("alive", False), "silence": ("silent", True)}[harm])
+            case ("form", (str() as version, str() as form)):
+                forms = {**self.fleet.endpoint.forms, version: form}
+                self.fleet = replace(self.fleet, endpoint=replace(self.fleet.endpoint, forms=forms))
             case ("unknown", bool() as unknown):
                 self.engine_answers = not unknown
             case ("wait", int() as steps):
@@ -145,6 +158,7 @@ def test_it_converges_whatever_happened(history: list[tuple[str, object]]) -> No
     assert endpoint.observed_revision == endpoint.revision
     running = [r.version for r in simulation.fleet.replicas]
     assert sorted(running) == sorted(v for v in endpoint.target for _ in range(endpoint.replicas))
+    assert all(r.form == endpoint.forms.get(r.version, r.form) for r in simulation.fleet.replicas)
     assert {v.version for v in simulation.fleet.variants} == set(endpoint.target)
     alive = [name for name, process in simulation.processes.items() if process.alive]
     assert sorted(alive) == sorted(r.id for r in simulation.fleet.replicas), "a process runs that no row knows"

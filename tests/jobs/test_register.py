@@ -17,6 +17,7 @@ from support.wait import until
 from tidegate.adapters.artifacts import DirectoryArtifacts
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.errors import DiskFull, RegistryUnavailable
+from tidegate.jobs import acceleration as acceleration_module
 from tidegate.jobs import register as register_module
 from tidegate.services.models import Models as ModelService
 from tidegate.store.models import get_version
@@ -249,6 +250,89 @@ def test_a_registry_that_is_away_fails_the_job_and_says_so(
     _nothing_is_left(shared, "away")
 
 
+def test_a_version_can_be_deployed_while_faster_forms_of_it_are_tried(
+    shared: Container, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    original = acceleration_module.run_acceleration
+
+    def looking(*args: Any, **options: Any) -> Any:
+        manifest = read_manifest(shared.manifests.path("usable", "1"))
+        seen.append({"accelerated": manifest.accelerated, **shared.models.version("usable", "1").acceleration})
+        return original(*args, **options)
+
+    monkeypatch.setattr(acceleration_module, "run_acceleration", looking)
+    job = register(shared, "usable", models.folder / "logistic.joblib", allow_pickle=True)
+    assert job.state == "succeeded", job.error
+    assert seen == [
+        {
+            "accelerated": None,
+            "kept": None,
+            "state": "pending",
+            "job": job.id,
+            "reason": f"job {job.id} tries faster forms",
+        }
+    ]
+    version = shared.models.version("usable", "1")
+    assert (version.accelerated, version.acceleration["state"]) == ("dense-float64", "done")
+    manifest_file = shared.manifests.path("usable", "1")
+    manifest = read_manifest(manifest_file)
+    assert manifest.accelerated is not None
+    assert (manifest.package_path(manifest_file).parent / manifest.accelerated.folder / "form.json").is_file()
+    assert manifest.digest == version.digest
+    assert "version 1 is registered and can be deployed; trying faster forms" in job.log
+
+
+def test_registering_again_tries_what_was_switched_off_or_failed_and_can_switch_it_off(
+    shared: Container, models: Models
+) -> None:
+    path = models.folder / "small.joblib"
+
+    def again(**fields: Any) -> Any:
+        job = register(shared, "again", path, allow_pickle=True, **fields)
+        assert job.state == "succeeded", job.error
+        return shared.models.version("again", "1").acceleration
+
+    assert again(accelerate=False)["reason"] == "switched off (--no-accelerate)"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acceleration_module, "ACCELERATION_S_MAX", 0.05)
+        failed = again()
+        assert (failed["kept"], failed["state"]) == (None, "failed")
+        assert "trying ended early" in failed["reason"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DirectoryArtifacts, "put_form", _full)
+        full = again()
+        assert (full["kept"], full["state"]) == (None, "failed")
+        assert "could not be kept" in full["reason"]
+    kept = again()
+    assert kept["kept"].startswith("trees-float")
+    manifest = read_manifest(shared.manifests.path("again", "1"))
+    assert manifest.accelerated is not None
+    assert again() == kept, "what is done is not done again"
+    assert again(accelerate=False)["state"] == "skipped"
+    assert read_manifest(shared.manifests.path("again", "1")).accelerated is None
+    assert again()["kept"]
+    remade = read_manifest(shared.manifests.path("again", "1")).accelerated
+    assert remade is not None
+    assert remade.folder != manifest.accelerated.folder, "a damaged form is not taken again"
+
+
+def test_a_version_deleted_while_faster_forms_are_tried_stays_deleted(
+    shared: Container, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = acceleration_module.run_acceleration
+
+    def deleting(*args: Any, **options: Any) -> Any:
+        record = original(*args, **options)
+        shared.models.delete_version("fleeting", "1")
+        return record
+
+    monkeypatch.setattr(acceleration_module, "run_acceleration", deleting)
+    job = register(shared, "fleeting", models.folder / "logistic.joblib", allow_pickle=True)
+    assert job.state == "succeeded", job.error
+    _nothing_is_left(shared, "fleeting")
+
+
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -256,9 +340,11 @@ from tidegate.settings import Settings
 from tidegate.wiring import build
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.services.models import Models
 
 owner, method, when = sys.argv[2:]
-owner = {"artifacts": DirectoryArtifacts, "manifests": ManifestFiles, "registry": MlflowRegistry}[owner]
+owner = {"artifacts": DirectoryArtifacts, "manifests": ManifestFiles, "registry": MlflowRegistry,
+    "models": Models}[owner]
 original = getattr(owner, method)
 
 def killing(self, *args):
@@ -280,6 +366,9 @@ signal.pause()
         ("registry", "create_version", "after"),
         ("artifacts", "put", "after"),
         ("manifests", "write", "after"),
+        ("models", "take_in", "after"),
+        ("artifacts", "put_form", "after"),
+        ("manifests", "set_accelerated", "after"),
     ],
 )
 def test_a_control_plane_killed_at_a_step_finishes_the_job_when_it_is_back(
@@ -300,5 +389,6 @@ def test_a_control_plane_killed_at_a_step_finishes_the_job_when_it_is_back(
         {"model": "killed", "version": "1", "created": True},
     ), done.error
     assert len(container.registry.versions("killed")) == 1
+    assert container.models.version("killed", "1").accelerated == "dense-float64"
     until(lambda: not list((data_dir / "uploads").iterdir()), what="the removal of uploads")
     container.close()

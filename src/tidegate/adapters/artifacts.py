@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.errors import Conflict, DiskFull
-from tidegate.wire.manifest import Manifest, encode_manifest, read_manifest
+from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = ".part-"
@@ -100,16 +100,25 @@ class ManifestFiles:
 
     def set_label(self, name: str, version: str, label: str | None) -> None:
         """Rewrite the label alone. Raises `Conflict` when there is no manifest that can be read, and `DiskFull`."""
+        manifest = self._read(name, version)
+        if manifest.label != label:
+            self.write(msgspec.structs.replace(manifest, label=label))
+
+    def set_accelerated(self, name: str, version: str, accelerated: Accelerated | None) -> None:
+        """Rewrite the form that is served alone: replicas started from now on load it. Raises as `set_label`."""
+        manifest = self._read(name, version)
+        if manifest.accelerated != accelerated:
+            self.write(msgspec.structs.replace(manifest, accelerated=accelerated))
+
+    def _read(self, name: str, version: str) -> Manifest:
         path = self.path(name, version)
         try:
-            manifest = read_manifest(path)
+            return read_manifest(path)
         except (OSError, msgspec.DecodeError) as error:
             raise Conflict(
                 f"the manifest {path} cannot be read ({error}): restore it, or delete the version "
                 f"('tidegate models delete {name}:{version}') and register it again"
             ) from error
-        if manifest.label != label:
-            self.write(msgspec.structs.replace(manifest, label=label))
 
     def delete(self, name: str, version: str) -> None:
         """Deleting what is gone is no error."""

@@ -118,8 +118,8 @@ def run_acceleration(
         record = _run(job, on_progress or _silent)
     except TidegateError as error:
         shutil.rmtree(request.into, ignore_errors=True)
-        return {"kept": None, "reason": f"trying ended early: {error.message}"}
-    return {key: value for key, value in record.items() if key != "ok"}
+        return {"kept": None, "state": "failed", "reason": f"trying ended early: {error.message}"}
+    return {**{key: value for key, value in record.items() if key != "ok"}, "state": "done"}
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:

@@ -73,7 +73,9 @@ def finish_register(app: App, job: Job) -> tuple[Version, bool]:
 @click.argument("path", metavar="PATH|URI")
 @click.option("--name", required=True, help="The model that this is a version of.")
 @register_options
-@click.option("--no-wait", is_flag=True, help="Return when the file is handed in, and name the job.")
+@click.option(
+    "--no-wait", is_flag=True, help="Return when the file is handed in, and name the job; faster forms follow."
+)
 def register(app: App, path: str, name: str, no_wait: bool, **options: Any) -> None:
     """Take a model in as a new version of NAME, once it has passed the validation gate.
 
@@ -82,6 +84,10 @@ def register(app: App, path: str, name: str, no_wait: bool, **options: Any) -> N
     registry. The gate loads the model in a process of its own, has it
     predict, and scores it on the validation data. A version that does not pass leaves nothing behind. The same bytes
     under the same name are the same version.
+
+    The version can be deployed before faster forms of it are tried, which this waits for. With --no-wait it does not:
+    an endpoint that serves the version by then moves to the faster form by itself. Registering the same bytes again
+    tries what failed or was switched off before.
     """
     job = start_register(app, path, name, **options)
     if no_wait:
@@ -109,6 +115,8 @@ def acceleration_lines(record: dict[str, Any]) -> list[str]:
         return []
     kept = next((entry for entry in record.get("tried", []) if entry["form"] == record.get("kept")), None)
     why = record.get("reason", "not tried")
+    if record.get("state") == "pending":
+        return [f"not yet: {why} ('tidegate jobs {record['job']}')"]
     lines = [f"none: {why}" if kept is None else f"{record['kept']}, {_gains(kept)}"]
     tried = record.get("tried", [])
     return lines + [f"{entry['form']}: {_gains(entry) if entry['equal'] else entry['reason']}" for entry in tried]

@@ -48,6 +48,7 @@ class Replica:
     stopping_at: float | None = None
     address: str | None = None
     reason: str = ""
+    form: str | None = None  # of the model it was started with, "" the original; None: unknown
     seen: Observation | None = None
 
     @property
@@ -86,6 +87,7 @@ class Endpoint:
     reason: str = ""
     routed: dict[str, float] = field(default_factory=dict)
     observed_revision: int = 0
+    forms: dict[str, str] = field(default_factory=dict)  # version -> form it is served in now, "" the original
 
     @property
     def target(self) -> dict[str, float]:

@@ -124,17 +124,34 @@ def _place(endpoint: Endpoint, judged: _Judged, world: World, limits: Limits) ->
         idle_since = None if version in active else (variant.idle_since or world.now)
         variants[version] = replace(variant, idle_since=idle_since)
         kept = idle_since is None or world.now - idle_since < limits.keep_previous_s
-        verdicts = _trim(judged.of(version), endpoint.replicas if kept else 0, idle_since is not None, world)
+        mine = judged.of(version)
+        verdicts = _trim(
+            mine, _keep(mine, endpoint, endpoint.replicas if kept else 0, idle=idle_since is not None), world
+        )
         replicas += [verdict.replica for verdict in verdicts if verdict.replica]
         actions += [verdict.action for verdict in verdicts if verdict.action]
     return variants, replace(judged, replicas=replicas, actions=tuple(actions))
 
 
-def _trim(replicas: list[Replica], wanted: int, idle: bool, world: World) -> list[Verdict]:
-    """Keep the `wanted` best replicas, ready ones first, then the oldest; a version without traffic loads none."""
+def _keep(replicas: list[Replica], endpoint: Endpoint, wanted: int, *, idle: bool) -> set[str]:
+    """The `wanted` best replicas, ready ones first, then the oldest; a version without traffic loads none.
+
+    Replicas of a form that the version is no longer served in stay until ones of the new form are ready in their place.
+    """
     ranks = {"ready": 0, "unready": 1, "starting": 2}
     live = sorted((r for r in replicas if r.live), key=lambda r: (ranks[r.state], r.created_at, r.id))
-    keep = {r.id for r in live[:wanted] if not (idle and r.state == "starting")}
+    fresh = [r for r in live if idle or not _outdated(r, endpoint)][:wanted]
+    there = sum(r.state == "ready" for r in fresh)
+    old = [r for r in live if not idle and _outdated(r, endpoint) and r.state != "starting"][: max(wanted - there, 0)]
+    return {r.id for r in (*fresh, *old) if not (idle and r.state == "starting")}
+
+
+def _outdated(replica: Replica, endpoint: Endpoint) -> bool:
+    """Whether it was started with another form of its version than the one that is served now."""
+    return replica.form is not None and replica.form != endpoint.forms.get(replica.version, replica.form)
+
+
+def _trim(replicas: list[Replica], keep: set[str], world: World) -> list[Verdict]:
     return [Verdict(r) if not r.live or r.id in keep else _take_out(r, world) for r in replicas]
 
 
@@ -152,7 +169,8 @@ def _starts(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Rep
         variant = variants[version]
         if variant.quarantined_revision is not None or world.now < (variant.retry_at or 0.0):
             continue
-        live = [replica for replica in replicas if replica.version == version and replica.live]
+        mine = [replica for replica in replicas if replica.version == version and replica.live]
+        live = [replica for replica in mine if not _outdated(replica, endpoint)]
         missing = endpoint.replicas - len(live)
         if variant.attempts:  # on probation: one at a time, so that each failure is one try
             missing = min(missing, 0 if any(r.state == "starting" for r in live) else 1)

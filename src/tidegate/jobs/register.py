@@ -1,4 +1,4 @@
-"""The register job: bytes → package → gate → registry → row. Leaves everything or nothing.
+"""The register job: bytes → package → gate → registry → row, then faster forms. Leaves everything or nothing.
 
 Models are loaded only by the inspection's subprocess, never here.
 """
@@ -15,27 +15,20 @@ from typing import Any
 
 import msgspec
 
-from tidegate.adapters.inspection import (
-    AccelerationRequest,
-    InspectionRequest,
-    ValidationRequest,
-    run_acceleration,
-    run_inspection,
-)
+from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
 from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
+from tidegate.jobs.acceleration import SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.pool import JobLost, JobReport
 from tidegate.services.models import Models, NewVersion
 from tidegate.services.uploads import Uploads
 from tidegate.wire import rest
-from tidegate.wire.manifest import Accelerated, Manifest
+from tidegate.wire.manifest import Manifest
 from tidegate.wire.signature import Signature
 
 _log = logging.getLogger(__name__)
 
-ACCELERATION_S_MAX = 180.0
-"""How long trying faster forms may take before the original is kept."""
 JOB_TAG = "tidegate.job"
 _MANIFEST_PACKAGE = "../../artifacts/{digest}"
 
@@ -52,13 +45,17 @@ class _Input:
 
 @dataclass(frozen=True)
 class RegisterJob:
-    """`JobFunction` for kind "register". `intake` lets one job at a time number its version in the registry."""
+    """`JobFunction` for kind "register". `intake` lets one job at a time number its version in the registry.
+
+    A version can be deployed from the moment its row is there; `acceleration` then follows as the job's last step.
+    """
 
     models: Models
     registry: Registry
     uploads: Uploads
     scratch_root: Path
     unpacked_bytes_max: int
+    acceleration: Acceleration
     intake: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
@@ -69,9 +66,14 @@ class RegisterJob:
         try:
             given = self._bring_in(name, request, scratch, report)
             known = self.models.known(name, given.digest)
-            if known is not None:
-                return self._again(name, request, known, scratch, report)
-            return self._take_in(name, request, given, scratch, report)
+            if known is None:
+                done = self._take_in(name, request, given, scratch, report)
+            elif made_by(known, report.job_id):  # and was cut off when all but the last step was done
+                done = {"model": name, "version": known.version, "created": True}
+            else:
+                done = self._again(name, request, known, scratch, report)
+            self._accelerate(name, request, given.digest, scratch, report)
+            return done
         except OSError as error:
             raise _full_or_same(error) from error
         finally:
@@ -86,6 +88,8 @@ class RegisterJob:
             if self.models.known(name, digest) is None:
                 self.models.discard(name, version.version, digest)
                 self.registry.delete_version(name, version.version)
+            else:
+                self.acceleration.give_up(name, digest, job_id)
 
     def _made_by(self, name: str, job_id: str) -> list[RegistryVersion]:
         try:
@@ -133,16 +137,16 @@ class RegisterJob:
         package = self._wrap(name, request, given, scratch / "package")
         report.progress(0.2, f"loading the model ({package.framework}) in a process of its own")
         found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report)
-        record = self._accelerate(request, package, found, scratch, report)
         with self.intake:
             known = self.models.known(name, given.digest)
             if known is not None:  # another job was first with the same bytes
                 return self._amended(name, known.version, request, found)
-            report.progress(0.85, "adding the version to the registry")
+            report.progress(0.7, "adding the version to the registry")
             entry = self._number(name, request, given, package, report.job_id)
-            report.progress(0.95, "keeping the version")
+            report.progress(0.75, "keeping the version")
+            record = SWITCHED_OFF if request.accelerate is False else self.acceleration.pending(report.job_id)
             new = _new_version(name, request, entry, package, {**found, "acceleration": record})
-            self.models.take_in(new, package.dir, scratch / "form")
+            self.models.take_in(new, package.dir)
         return {"model": name, "version": entry.version, "created": True}
 
     def _wrap(self, name: str, request: rest.RegisterRequest, given: _Input, into: Path) -> Package:
@@ -164,30 +168,22 @@ class RegisterJob:
         )
 
     def _accelerate(
-        self,
-        request: rest.RegisterRequest,
-        package: Package,
-        found: dict[str, Any],
-        scratch: Path,
-        report: JobReport,
-    ) -> dict[str, Any]:
-        """Try faster forms, in a subprocess of their own; a model that has none is served as it is."""
+        self, name: str, request: rest.RegisterRequest, digest: str, scratch: Path, report: JobReport
+    ) -> None:
+        """Try faster forms of a version that is registered, or serve the original again where that is asked for."""
+        known = self.models.known(name, digest)
+        if known is None:
+            return
         if request.accelerate is False:
-            return {"kept": None, "reason": "switched off (--no-accelerate)"}
-        report.progress(0.7, "trying faster forms")
-        return run_acceleration(
-            AccelerationRequest(
-                package.dir,
-                scratch / "form",
-                found["signature"],
-                bool(request.accelerate),
-                package.needs_pickle_grant,
-                self._validation(request.gate),
-            ),
-            timeout_s=ACCELERATION_S_MAX,
-            scratch_dir=scratch,
-            on_progress=lambda done, message: _tell(report, 0.7 + 0.14 * done, message),
-        )
+            if known.acceleration.get("kept"):
+                self.acceleration.switch_off(name, digest)
+            return
+        asked = bool(request.accelerate)
+        if not wanted(known, asked=asked):
+            return
+        report.progress(0.8, f"version {known.version} is registered and can be deployed; trying faster forms")
+        work = Work(name, digest, report.job_id, scratch, asked, self._validation(request.gate))
+        self.acceleration.run(work, lambda done, message: _tell(report, 0.8 + 0.19 * done, message))
 
     def _validation(self, gate: rest.Gate) -> ValidationRequest | None:
         if gate.validation_upload is None:
@@ -249,7 +245,6 @@ def _tell(report: JobReport, done: float, message: str) -> None:
 def _new_version(
     name: str, request: rest.RegisterRequest, entry: RegistryVersion, package: Package, found: dict[str, Any]
 ) -> NewVersion:
-    kept = found["acceleration"].get("kept")
     manifest = Manifest(
         name=name,
         version=entry.version,
@@ -263,7 +258,6 @@ def _new_version(
         pickle_granted=package.needs_pickle_grant,
         python=found["python"],
         library_versions=found["library_versions"],
-        accelerated=Accelerated(kept, f"{package.digest}.{kept}") if kept else None,
     )
     return NewVersion(
         manifest=manifest,

@@ -120,7 +120,10 @@ class Reconciler:
 
     def _plan_one(self, one: LoadedFleet, world: World, steps: dict[str, _Step]) -> None:
         made = plan(one.fleet, world, self._around.limits)
-        born = tuple(Replica(_new_id(), version, "starting", world.now) for version in made.starts)
+        forms = one.fleet.endpoint.forms
+        born = tuple(
+            Replica(_new_id(), version, "starting", world.now, form=forms.get(version)) for version in made.starts
+        )
         made = replace(made, fleet=replace(made.fleet, replicas=(*made.fleet.replicas, *born)))
         steps[one.fleet.endpoint.name] = _Step(one, made)
 

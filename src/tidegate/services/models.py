@@ -17,14 +17,14 @@ from tidegate.adapters.artifacts import ManifestFiles
 from tidegate.clock import Clock
 from tidegate.core.names import check_label, check_name
 from tidegate.core.ports import ArtifactStore, Registry
-from tidegate.errors import Conflict, InUse, RegistryUnavailable
+from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownVersion
 from tidegate.services import views
 from tidegate.services.lookup import model_or_raise, version_or_raise
 from tidegate.store import models as rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
-from tidegate.wire.manifest import Manifest
+from tidegate.wire.manifest import Accelerated, Manifest
 
 _log = logging.getLogger(__name__)
 
@@ -133,8 +133,8 @@ class Models:
         with self.store.reading() as tx:
             _check_label_free(tx, name, label, digest)
 
-    def take_in(self, new: NewVersion, package_dir: Path, form_dir: Path | None = None) -> None:
-        """Keep a version's package, accelerated form, manifest and row; the folders are moved. Then it can be deployed.
+    def take_in(self, new: NewVersion, package_dir: Path) -> None:
+        """Keep a version's package, manifest and row; the folder is moved. Then it can be deployed.
 
         Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`, and leaves
         nothing behind then.
@@ -143,13 +143,29 @@ class Models:
         with self.files:
             try:
                 self.artifacts.put(manifest.digest, package_dir)
-                if form_dir is not None and manifest.accelerated is not None:
-                    self.artifacts.put_form(manifest.digest, manifest.accelerated.form, form_dir)
                 self.manifests.write(manifest)
                 self._add_row(new)
             except BaseException:
                 self._discard(manifest.name, manifest.version, manifest.digest)
                 raise
+
+    def set_acceleration(
+        self, name: str, digest: str, record: dict[str, Any], form: tuple[str, Path] | None = None
+    ) -> None:
+        """What came of trying faster forms. `form`, its unique name and its folder (moved), is served from now on.
+
+        Without one the original is. Files come first: the loop replaces replicas by what the row says, and a replica
+        reads the manifest. Raises `UnknownVersion` when the version was deleted meanwhile, `Conflict`, `DiskFull`.
+        """
+        with self.files:
+            with self.store.reading() as tx:
+                number = _by_digest(tx, name, digest).version
+            served = None
+            if form is not None:
+                served = Accelerated(str(record["kept"]), self.artifacts.put_form(digest, *form))
+            self.manifests.set_accelerated(name, number, served)
+            with self.store.transaction() as tx:
+                _by_digest(tx, name, digest).acceleration = record
 
     def discard(self, name: str, number: str, digest: str) -> None:
         """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""
@@ -233,6 +249,13 @@ def _check_label_free(tx: Session, name: str, label: str | None, digest: str) ->
             label=label,
             version=other.version,
         )
+
+
+def _by_digest(tx: Session, name: str, digest: str) -> VersionRow:
+    row = rows.version_by_digest(tx, name, digest)
+    if row is None:
+        raise UnknownVersion(f"the version of model {name!r} with digest {digest[:12]}… was deleted meanwhile")
+    return row
 
 
 def _check_unused(tx: Session, model: str, number: str) -> None:

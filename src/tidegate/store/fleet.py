@@ -32,9 +32,11 @@ def load_fleets(tx: Session) -> list[LoadedFleet]:
     endpoints = tx.scalars(select(EndpointRow).order_by(EndpointRow.name)).all()
     variants = tx.scalars(select(VariantRow).order_by(VariantRow.id)).all()
     replicas = tx.scalars(select(ReplicaRow).order_by(ReplicaRow.created_at, ReplicaRow.id)).all()
+    forms = _forms(tx)
     return [
         _loaded(
             row,
+            forms.get(row.model, {}),
             [variant for variant in variants if variant.endpoint == row.name],
             [replica for replica in replicas if replica.endpoint == row.name],
         )
@@ -42,16 +44,28 @@ def load_fleets(tx: Session) -> list[LoadedFleet]:
     ]
 
 
-def _loaded(row: EndpointRow, variants: list[VariantRow], replicas: list[ReplicaRow]) -> LoadedFleet:
-    fleet = Fleet(_endpoint(row), tuple(map(_variant, variants)), tuple(map(_replica, replicas)))
+def _forms(tx: Session) -> dict[str, dict[str, str]]:
+    """By model and version, the form that it is served in: "" the original."""
+    found: dict[str, dict[str, str]] = {}
+    query = select(VersionRow.model, VersionRow.version, VersionRow.acceleration)
+    for model, version, record in tx.execute(query.where(VersionRow.model.in_(select(EndpointRow.model)))):
+        found.setdefault(model, {})[version] = record.get("kept") or ""
+    return found
+
+
+def _loaded(
+    row: EndpointRow, forms: dict[str, str], variants: list[VariantRow], replicas: list[ReplicaRow]
+) -> LoadedFleet:
+    fleet = Fleet(_endpoint(row, forms), tuple(map(_variant, variants)), tuple(map(_replica, replicas)))
     handles = {replica.id: Handle(replica.backend, dict(replica.handle)) for replica in replicas if replica.handle}
     return LoadedFleet(fleet, row.salt, handles)
 
 
-def _endpoint(row: EndpointRow) -> Endpoint:
+def _endpoint(row: EndpointRow, forms: dict[str, str]) -> Endpoint:
     return Endpoint(
         name=row.name,
         model=row.model,
+        forms=forms,
         traffic=dict(row.traffic),
         replicas=row.replicas,
         revision=row.revision,
@@ -91,6 +105,7 @@ def _replica(row: ReplicaRow) -> Replica:
         stopping_at=row.stopping_at,
         address=row.address,
         reason=row.reason,
+        form=row.form,
     )
 
 
@@ -130,7 +145,7 @@ def _save_replica(tx: Session, endpoint: Endpoint, replica: Replica, backend: st
     row = tx.get(ReplicaRow, replica.id)
     if row is None:
         row = ReplicaRow(id=replica.id, endpoint=endpoint.name, model=endpoint.model, backend=backend, handle={})
-        row.version, row.created_at = replica.version, replica.created_at
+        row.version, row.created_at, row.form = replica.version, replica.created_at, replica.form
         tx.add(row)
     row.state, row.reason, row.address = replica.state, replica.reason, replica.address
     row.ready_at, row.unready_since = replica.ready_at, replica.unready_since

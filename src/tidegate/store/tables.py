@@ -137,6 +137,7 @@ class ReplicaRow(Base):
     draining_at: Mapped[float | None]  # left the routing snapshot then, with its revision below
     drain_revision: Mapped[int | None]
     host: Mapped[str] = mapped_column(String(255), default="")
+    form: Mapped[str | None] = mapped_column(String(64))  # of the model it was started with; "" the original
 
 
 class HistoryRow(Base):

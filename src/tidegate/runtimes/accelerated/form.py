@@ -72,8 +72,8 @@ def read_form(folder: Path) -> Form:
         form = msgspec.json.decode((folder / FORM_FILE).read_bytes(), type=Form)
     except (OSError, msgspec.DecodeError) as error:
         raise ModelLoadFailed(
-            f"the accelerated form in {folder} cannot be read: {error}. Register the model again, or with "
-            "--no-accelerate to serve the original"
+            f"the accelerated form in {folder} cannot be read: {error}. Register the same file with --no-accelerate "
+            "to serve the original, and once more without it to have the form made anew"
         ) from None
     if form.format != FORMAT:
         raise ModelLoadFailed(
