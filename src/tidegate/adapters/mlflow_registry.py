@@ -118,7 +118,7 @@ class MlflowRegistry:
             return _entry(connected.client.get_model_version(name, number), aliases)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Raises `InvalidArgument` for an alias that MLflow does not take (`v1` and `latest` are reserved)."""
+        """Raises `UnknownVersion`, and `InvalidArgument` for an alias that MLflow does not take (`v1`, `latest`)."""
         with self._client() as connected:
             try:
                 connected.client.set_registered_model_alias(name, alias, version)
@@ -127,6 +127,9 @@ class MlflowRegistry:
                     raise InvalidArgument(
                         f"the registry does not take alias {alias!r}: {error}", field="alias"
                     ) from error
+                if _code(error) in _NOT_THERE:
+                    gone = f"the registry has no version {version} of model {name!r} any more"
+                    raise UnknownVersion(gone, model=name, version=version) from error
                 raise
 
     def set_tags(self, name: str, version: str, tags: dict[str, str]) -> None:

@@ -24,12 +24,14 @@ def create_app(container: Platform) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(_BEARER)],
     )
     keys = Keys(container.token, container.settings.api_key)
     app.state.platform, app.state.keys = container, keys
     for part in (models, endpoints, jobs, platform):
-        app.include_router(part.router)
+        app.include_router(part.router, dependencies=[Depends(_BEARER)])
+    app.include_router(platform.public)
+    routers = (models.router, endpoints.router, jobs.router, platform.router, platform.public)
+    app.state.routes = [route for router in routers for route in router.routes]
     docs.install(app)
     failures.install(app)
     app.add_middleware(Guard, keys=keys, hosts=allowed_hosts(container.host, container.settings.allowed_hosts))

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.api.guard import refusal
@@ -31,7 +32,7 @@ PROBLEMS_SHOWN_MAX = 10
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI responses: these statuses besides those that every route has, each with the error body."""
-    return {status: {"model": rest.ErrorBody} for status in sorted({401, 403, 500, 503, *statuses})}
+    return {status: {"model": rest.ErrorBody} for status in sorted({401, 403, 422, 500, 503, *statuses})}
 
 
 def json_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -70,13 +71,20 @@ async def _of_framework(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404:
         return refusal(UnknownRoute(f"there is nothing at {request.url.path}: see /api/docs"))
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(_methods_of(request)) or (error.headers or {}).get("Allow", "")
         response = refusal(MethodNotAllowed(f"{request.url.path} takes {allowed}, not {request.method}"))
         response.headers["allow"] = allowed
         return response
     if isinstance(error.__cause__, RecursionError):
         return refusal(MalformedRequest("the body is nested too deep"))
     return refusal(MalformedRequest(str(error.detail)))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All methods that the path takes; the framework's own header has those of the first route that matches."""
+    routes: Sequence[BaseRoute] = request.app.state.routes
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
 class Unforeseen:

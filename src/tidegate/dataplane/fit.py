@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidegate.dataplane.tensors import Array, datatype_of, dtype_of
+from tidegate.dataplane.ranges import EXACT_BELOW, check_exact
+from tidegate.dataplane.tensors import Array, array_of, datatype_of, dtype_of
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature, TensorSpec
 
@@ -156,7 +157,7 @@ def _typed(values: list[Any], spec: TensorSpec) -> Array:
         if not check(value):
             raise _wrong_type(spec, row, value)
     try:
-        return np.array(clean, dtype=dtype_of(spec.datatype))
+        return array_of(clean, dtype_of(spec.datatype))
     except (OverflowError, ValueError) as error:
         raise UnfitInput(f"{spec.name!r}: {error} ({spec.datatype} is expected)", input=spec.name) from None
 
@@ -173,7 +174,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and value.is_integer())
+    return type(value) is int or (type(value) is float and value.is_integer() and abs(value) < EXACT_BELOW)
 
 
 _RULES: dict[str, tuple[Any, Any]] = {
@@ -228,7 +229,7 @@ def nested_array(values: list[Any], spec: TensorSpec) -> Array:
         if not check(value):
             raise _wrong_type(spec, row, value)
     try:
-        return boxed.astype(dtype_of(spec.datatype))
+        return array_of(boxed, dtype_of(spec.datatype))
     except (OverflowError, ValueError) as error:
         raise UnfitInput(f"{spec.name!r}: {error} ({spec.datatype} is expected)", input=spec.name) from None
 
@@ -302,11 +303,17 @@ def _whole(column: Array, spec: TensorSpec) -> Array:
     """A float column of whole numbers as the integers an integer column takes: lossless, so no silent cast."""
     if column.dtype.kind != "f" or family_of(spec.datatype) != "int":
         return column
-    if not bool(np.all(np.isfinite(column) & (column == np.floor(column)) & (np.abs(column) < 2**53))):
+    want = dtype_of(spec.datatype)
+    fits = np.isfinite(column) & (column == np.floor(column)) & (np.abs(column) < EXACT_BELOW)
+    fits &= (column >= np.iinfo(want).min) & (column <= np.iinfo(want).max)
+    if not fits.all():
         raise UnfitInput(
-            f"column {spec.name!r} takes {spec.datatype}, but not all of its values are whole", input=spec.name
+            f"column {spec.name!r} takes {spec.datatype}, but not all of its values are whole numbers of its range",
+            input=spec.name,
+            expected=spec.datatype,
+            got=str(column[~fits][0]),
         )
-    return column.astype(dtype_of(spec.datatype))
+    return column.astype(want)
 
 
 def _check_tensor_names(tensors: Tensors, expected: list[str]) -> None:
@@ -332,6 +339,7 @@ def _fit_tensor(array: Array, spec: TensorSpec, nulls: set[str]) -> Array:
         return array
     # Widening numbers loses nothing; everything else is refused.
     if array.dtype.kind in "iuf" and want.kind in "iuf" and np.can_cast(array.dtype, want, "safe"):
+        check_exact(array, spec)
         return array.astype(want)
     raise UnfitInput(
         f"input {spec.name!r} is {datatype_of(array)}, but the model takes {spec.datatype}",

@@ -27,6 +27,7 @@ from tidegate.dataplane.fit import (
     type_name,
     wrong_width,
 )
+from tidegate.dataplane.ranges import check_floats
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import TensorSpec
 
@@ -140,6 +141,7 @@ def fit_float_rows(rows: list[list[float]], destination: Destination, what: str)
     for index, row in enumerate(rows):
         if len(row) != width:
             raise wrong_width(index, width, len(row), what)
+    check_floats(rows, destination)
     return Fitted(len(rows), packed=rows)
 
 
@@ -229,4 +231,8 @@ def _field(text: str, spec: TensorSpec) -> Any:
         return math.nan
     if _WHOLE.fullmatch(bare):
         return int(bare)
-    return float(bare) if _NUMBER.fullmatch(bare) else text
+    if not _NUMBER.fullmatch(bare):
+        return text
+    value = float(bare)
+    # What is written out has to fit: 1e400 is no way to say infinity.
+    return text if math.isinf(value) and bare[-1].isdigit() else value

@@ -11,6 +11,7 @@ from tidegate.dataplane.call import Call, Outputs, Service
 from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
 from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
 from tidegate.dataplane.keys import check_keys
+from tidegate.dataplane.ranges import check_floats
 from tidegate.dataplane.tensors import from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput
 
@@ -57,12 +58,14 @@ class PlainEdge:
             if len(message.features) != destination.n_features:
                 raise _width_error(destination.n_features or 0, message.features)
             exchange.meta = True
+            check_floats([message.features], destination)
             fitted = Fitted(1, packed=[message.features])
         elif type(message) is _Rows and destination.takes_floats:
             for index, row in enumerate(message.features):
                 if len(row) != destination.n_features:
                     raise wrong_width(index, destination.n_features or 0, len(row))
             exchange.meta = False
+            check_floats(message.features, destination)
             fitted = Fitted(len(message.features), packed=message.features)
         else:
             features = message.features if type(message) is _Anything else _anything.decode(exchange.body).features

@@ -52,6 +52,19 @@ def datatype_of(array: Array) -> str:
     return name
 
 
+def array_of(values: Any, dtype: np.dtype[Any]) -> Array:
+    """Numbers as an array; raises `OverflowError` for one that the type has no room for (numpy makes it infinite)."""
+    if dtype.kind != "f" or dtype.itemsize == 8:
+        return np.array(values, dtype=dtype)
+    wide = np.array(values, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(dtype)
+    lost = np.isinf(narrow) & np.isfinite(wide)
+    if lost.any():
+        raise OverflowError(f"{wide[lost][0]:g} is out of range")
+    return narrow
+
+
 def to_raw(array: Array, datatype: str) -> bytes:
     """Little-endian row-major bytes; BYTES elements are a 4-byte length and the bytes."""
     if datatype == "BYTES":
@@ -74,6 +87,8 @@ def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], na
         )
     if datatype == "BF16":
         return (np.frombuffer(data, dtype="<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+    if datatype == "BOOL" and np.frombuffer(data, dtype="u1").max(initial=0) > 1:
+        raise UnfitInput(f"input {name!r}: a byte is neither 0 nor 1, where BOOL is expected", input=name)
     return np.frombuffer(data, dtype=dtype_of(datatype)).reshape(shape)
 
 

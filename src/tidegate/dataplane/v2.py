@@ -15,7 +15,7 @@ import orjson
 from tidegate.dataplane.call import Tensors
 from tidegate.dataplane.keys import SHORT_BYTES_MAX, check_keys, check_short
 from tidegate.dataplane.params import PARAMETER
-from tidegate.dataplane.tensors import Array, datatype_of, dtype_of, element_count, from_raw, to_raw
+from tidegate.dataplane.tensors import Array, array_of, datatype_of, dtype_of, element_count, from_raw, to_raw
 from tidegate.errors import MalformedRequest, UnfitInput
 
 RANK_MAX = 16
@@ -172,7 +172,7 @@ def _array(values: list[Any], dtype: np.dtype[Any], item: V2Input | _ResponseTen
             array = np.empty(len(values), dtype=object)
             array[:] = values
             return array
-        return np.array(values, dtype=dtype)
+        return array_of(values, dtype)
     except (OverflowError, ValueError) as error:
         raise UnfitInput(f"input {item.name!r}: {error} ({item.datatype} is expected)", input=item.name) from None
 
@@ -183,7 +183,10 @@ def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str,
         nested = msgspec.json.decode(item.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"input {item.name!r}: 'data' is no JSON: {error}") from None
-    boxed = np.array(nested, dtype=object)
+    try:
+        boxed = np.array(nested, dtype=object)
+    except ValueError:
+        raise UnfitInput(f"input {item.name!r}: 'data' is nested unevenly", input=item.name) from None
     if boxed.ndim > 1 and boxed.shape != shape:
         raise UnfitInput(
             f"input {item.name!r}: 'data' is nested as {list(boxed.shape)}, but the shape is {list(shape)}",

@@ -6,7 +6,7 @@ One definition for both sides; OpenAPI is generated from them. Times are seconds
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
@@ -16,6 +16,18 @@ JobKind = Literal["register"]
 
 STRICT = {"extra": "forbid"}
 """For the validator of requests: a misspelt field is an error, never silently without effect."""
+
+
+class _Exact:
+    """For the validator of requests, which looks for this method: 1 is no boolean, and text and true are no numbers."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {**handler(source), "strict": True}
+
+
+Flag = Annotated[bool, _Exact()]
+Whole = Annotated[int, _Exact()]
+Number = Annotated[float, _Exact()]
 
 
 @dataclass(frozen=True)
@@ -148,8 +160,8 @@ class Gate:
     validation_filename: str | None = None
     target: str | None = None
     metric: str | None = None
-    min_score: float | None = None
-    timeout_s: float = 120.0
+    min_score: Number | None = None
+    timeout_s: Number = 120.0
 
 
 @dataclass(frozen=True)
@@ -166,17 +178,17 @@ class RegisterRequest:
 
     upload: str | None = None
     filename: str | None = None
-    archive: bool = False
+    archive: Flag = False
     uri: str | None = None
     gate: Gate = field(default_factory=Gate)
     label: str | None = None
     run_id: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     description: str = ""
-    allow_pickle: bool = False
+    allow_pickle: Flag = False
     code_upload: str | None = None
     requirements: str | None = None
-    accelerate: bool | None = None
+    accelerate: Flag | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +201,7 @@ class DeployRequest:
 
     model: str
     version: str | None = None
-    replicas: int | None = None
+    replicas: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +210,7 @@ class TrafficRequest:
 
     __pydantic_config__ = STRICT
 
-    traffic: dict[str, float]
+    traffic: dict[str, Number]
     action: str = "traffic"
 
 
@@ -208,7 +220,7 @@ class RollbackRequest:
 
     __pydantic_config__ = STRICT
 
-    to: int | None = None
+    to: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +229,7 @@ class ScaleRequest:
 
     __pydantic_config__ = STRICT
 
-    replicas: int
+    replicas: Whole
 
 
 @dataclass(frozen=True)
@@ -226,7 +238,7 @@ class TrustRequest:
 
     __pydantic_config__ = STRICT
 
-    pickle: bool
+    pickle: Flag
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +18,20 @@ from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
 
 router = APIRouter()
+public = APIRouter()
+"""Routes that take no key: the guard's PUBLIC_PATHS."""
+_SNAPSHOT: dict[str, Any] = {
+    "description": "A newer snapshot",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["revision", "endpoints"],
+                "properties": {"revision": {"type": "integer"}, "endpoints": {"type": "array"}},
+            }
+        }
+    },
+}
 WAIT_S_MAX = 30.0
 RECHECK_S = 1.0
 """The row is read again this often, should a notification ever be lost."""
@@ -30,7 +44,7 @@ class Health:
     status: Literal["healthy"] = "healthy"
 
 
-@router.get("/health", tags=["platform"])
+@public.get("/health", tags=["platform"], responses=answers())
 def health() -> Health:
     """Whether the control plane answers. Open to everyone."""
     return Health()
@@ -48,7 +62,7 @@ def metrics(platform: PlatformOf) -> Response:
     return Response(render(platform.status.get()), media_type=CONTENT_TYPE)
 
 
-@router.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=json_answers(422))
+@public.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=json_answers())
 def login(request: Request, token: str) -> Response:
     """Open in a browser with the token: sets a cookie and leads to the documentation."""
     keys: Keys = request.app.state.keys
@@ -64,7 +78,7 @@ def login(request: Request, token: str) -> Response:
     "/internal/v1/snapshot",
     tags=["internal"],
     response_class=Response,
-    responses=json_answers(422) | {200: {"description": "A newer snapshot"}, 204: {"description": "Nothing newer"}},
+    responses=json_answers() | {200: _SNAPSHOT, 204: {"description": "Nothing newer"}},
 )
 async def snapshot(
     platform: PlatformOf,
