@@ -2,7 +2,7 @@
 
 `HotProtocol` is uvicorn's httptools protocol with a short cut for POSTs on prediction paths. Everything else on the
 connection (other routes, limits, upgrades, shutdown) stays uvicorn's work. It leans on private parts of that class, so
-uvicorn's version is pinned (docs/decisions/0003-hot-http-path.md).
+uvicorn's version is pinned (docs/decisions/0003-hot-path.md).
 
 Requests of one connection are answered one after the other, in order; a pipelined one waits its turn.
 """
@@ -26,6 +26,8 @@ from tidegate.errors import MalformedRequest, TidegateError, TooLarge
 
 LINGER_S = 2.0
 """How long what a client still sends is thrown away after it was told that its request is too large."""
+HEAD_BYTES_MAX = 64 << 10
+"""Of a request's line and headers, of a chunk's extensions, of trailers: of whatever is not body."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -133,6 +135,10 @@ class HotProtocol(HttpToolsProtocol):
         self.receiving_since_s: float | None = None
         self.idle_since_s = engine.clock()
         self.discarding = False
+        self._bodiless_bytes = 0  # since the last byte of a body, or the end of a request
+        self._unread_since_s: float | None = None
+        self._advancing = False
+        self._turn: Any = None  # the request that is being answered, or was last
         self._broken: TidegateError | None = None
         self._head_source: list[tuple[bytes, bytes]] = []
         self._head = b""
@@ -168,35 +174,66 @@ class HotProtocol(HttpToolsProtocol):
         if self.discarding or self._broken is not None:
             return
         self._unset_keepalive_if_required()
+        self._bodiless_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._broken is None:
+                self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._break(MalformedRequest(f"this is no HTTP request: {error}"))
+        if self._bodiless_bytes > HEAD_BYTES_MAX and not self.discarding:
+            self._break(_head_too_large())
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read a request that offers another protocol (Java's client does) as if it did not: there is none here.
+
+        The parser takes such a request for one without a body, and would read its body as the next request.
+        """
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % (name, _not_upgrading(name, value)) for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._bodiless_bytes = 0
+        self.data_received(b"\r\n".join((*lines, b"", rest)))
 
     def _break(self, error: TidegateError) -> None:
+        """Give up reading; say so once the requests before this one are answered."""
+        if self._broken is not None:
+            return
         self.receiving_since_s = None
         self._broken = error
-        waiting = self.cycle is not None and not self.cycle.response_complete and self.cycle is not self.hot
-        if not waiting:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or (_is_cut(cycle) and not self.pipeline):
             self._send_broken()
 
     def _send_broken(self) -> None:
         """Answer what could not be read, and close: nothing after it can be trusted to be a request."""
-        error = self._broken or MalformedRequest()
+        error, cycle = self._broken or MalformedRequest(), self.cycle
+        if cycle is not None and not isinstance(cycle, HotExchange) and not cycle.response_complete:
+            cycle.disconnected = True  # the application waits for a body that will never be whole
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
         body = encode_error(error)
-        head = (
-            b"x-request-id: %b\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-            % (
-                new_id().encode(),
-                len(body),
-            )
-        )
+        head = b"x-request-id: %b\r\nconnection: close\r\n" % new_id().encode()
+        head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
         if not self.transport.is_closing():
             self.transport.write(_STATUS_LINES[error.http_status] + self.default_head() + head + body)
             self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: read nothing of it either, so that what waits for it is bounded."""
+        super().pause_writing()
+        self._unread_since_s = self.engine.clock()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self._unread_since_s = None
+        if not self.transport.is_closing():
+            self._advance()
 
     # -- the parser's callbacks ------------------------------------------------------------------------------------
 
@@ -211,20 +248,33 @@ class HotProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Decide: hot or cold."""
         parser = self.parser
+        unusual = self._bodiless_bytes > HEAD_BYTES_MAX or parser.should_upgrade() or self._broken is not None
+        if unusual and not self._may_be_answered():
+            return
         route = self.routes.find(self.url) if parser.get_method() == b"POST" else None
-        if route is None or self.expect_100_continue or parser.should_upgrade():
+        if route is None or self.expect_100_continue:
             self._cold()
             return
         previous = self.cycle
         exchange = self.hot = HotExchange(self.engine, route, self)
         self.cycle = exchange
-        if previous is None or previous.response_complete:
+        if (previous is None or previous.response_complete) and not self.flow.write_paused:
             exchange.current = True
+            self._turn = exchange
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, None))
         if b"content-length" in exchange.headers:
             exchange.announce(exchange.headers[b"content-length"])
+
+    def _may_be_answered(self) -> bool:
+        """False for a request whose head is refused, or will be read again (`_ignore_upgrade`)."""
+        if self._bodiless_bytes > HEAD_BYTES_MAX:
+            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
+                self._break(_head_too_large())
+        elif self.parser.get_method() == b"CONNECT":
+            self._break(MalformedRequest("this server is no proxy: it does not take CONNECT"))
+        return self._broken is None and not self.parser.should_upgrade()
 
     def _cold(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -238,6 +288,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Collect."""
+        self._bodiless_bytes = 0
         if self.hot is not None:
             if not self.hot.response_complete:
                 self.hot.feed(body)
@@ -246,10 +297,11 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is all there: go, unless an earlier one of this connection is not answered yet."""
+        self._bodiless_bytes = 0
         self.receiving_since_s = None
         exchange = self.hot
         if exchange is None:
-            if self._broken is None:
+            if self._broken is None and not self.parser.should_upgrade():
                 super().on_message_complete()
         elif not exchange.response_complete:
             exchange.received = True
@@ -260,6 +312,10 @@ class HotProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Start a request whose turn it is; uvicorn calls this for pipelined ones too."""
+        if self._broken is not None and _is_cut(cycle):
+            self._send_broken()
+            return
+        self._turn = cycle
         if not isinstance(cycle, HotExchange):
             super()._start_asgi_task(cycle, app)
             return
@@ -271,14 +327,30 @@ class HotProtocol(HttpToolsProtocol):
         """As uvicorn's, but without a timer per response: the sweeper closes idle connections."""
         self.server_state.total_requests += 1
         self.idle_since_s = self.engine.clock()
-        if self.transport.is_closing():
+        if not self.transport.is_closing() and not self._advancing:
+            self._advance()
+
+    def _is_free(self) -> bool:
+        return self._turn is None or self._turn.response_complete
+
+    def _advance(self) -> None:
+        """Answer what is pipelined, as far as the client reads answers; read on once all of it had its turn.
+
+        A loop, for an answer may be ready at once: a call from there to here for each would overflow the stack.
+        """
+        self._advancing = True
+        while self.pipeline and not self.flow.write_paused and self._is_free():
+            self._start_asgi_task(*self.pipeline.pop())
+        self._advancing = False
+        if self.pipeline or self.flow.write_paused:
             return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        elif self._broken is not None:
-            self._send_broken()
+        if self._broken is not None:
+            if self._is_free():
+                self._send_broken()
+        elif self.flow.read_paused:
+            self.flow.resume_reading()
+            if self.receiving_since_s is not None:
+                self.receiving_since_s = self.engine.clock()
 
     def refuse_body(self, exchange: HotExchange) -> None:
         """Answer 413 while the body is still arriving, throw the rest away for a while, then close."""
@@ -293,11 +365,17 @@ class HotProtocol(HttpToolsProtocol):
     def sweep(self, now_s: float) -> None:
         """Close this connection if its client is too slow, or has been silent for too long. Called every second."""
         limits = self.engine.limits
-        if self.receiving_since_s is not None:
+        if self._unread_since_s is not None:
+            if now_s - self._unread_since_s > limits.idle_timeout_s:
+                self.transport.abort()
+        elif self.receiving_since_s is not None and not self.flow.read_paused:
             if now_s - self.receiving_since_s > limits.receive_timeout_s:
                 self._break(_TooSlow(f"the request did not arrive within {limits.receive_timeout_s:g} s"))
-        elif (self.cycle is None or self.cycle.response_complete) and now_s - self.idle_since_s > limits.idle_timeout_s:
-            self.transport.close()
+        elif (self._is_free() or self.transport.is_closing()) and now_s - self.idle_since_s > limits.idle_timeout_s:
+            if self.transport.is_closing() or self.transport.get_write_buffer_size():
+                self.transport.abort()  # closing would wait for a client that does not read
+            else:
+                self.transport.close()
 
 
 class _TooSlow(MalformedRequest):
@@ -308,3 +386,19 @@ class _TooSlow(MalformedRequest):
     @property
     def http_status(self) -> int:
         return HTTPStatus.REQUEST_TIMEOUT
+
+
+def _head_too_large() -> TooLarge:
+    return TooLarge(f"the request's line and headers are larger than the {HEAD_BYTES_MAX} bytes this server takes")
+
+
+def _is_cut(cycle: Any) -> bool:
+    """Whether a request's body did not arrive whole."""
+    return not cycle.received if isinstance(cycle, HotExchange) else cycle.more_body
+
+
+def _not_upgrading(name: bytes, value: bytes) -> bytes:
+    """A header's value, without the wish for another protocol."""
+    if name != b"connection":
+        return value
+    return b",".join(one for one in value.split(b",") if one.strip().lower() not in (b"upgrade", b"http2-settings"))
