@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.runtimes.accelerated.from_trees import Ensemble, Tree
+from tidegate.runtimes.accelerated.ensemble import Ensemble, Tree
 from tidegate.runtimes.accelerated.preparation import Prepared
 from tidegate.runtimes.base import Arrays, Model
 from tidegate.wire.signature import MATRIX_INPUT, PREDICTION, TensorSpec

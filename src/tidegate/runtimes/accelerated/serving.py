@@ -39,7 +39,8 @@ class FastModel:
         if isinstance(self._engine, Graph):
             found = self._from_graph(self._engine, x, names)
         else:
-            found = self._from_scores(self._engine.scores(x), names)
+            scores = self._engine.scores(x)
+            found = self._from_scores(scores.astype(np.float32) if self.form.sums_float32 else scores, names)
         return {name: array.astype(self._datatypes[name], copy=False) for name, array in found.items()}
 
     def _features(self, inputs: Arrays) -> Array:
@@ -54,6 +55,8 @@ class FastModel:
             self._check(x)
             for step, array in self._steps:
                 x = _STEPS[step](x, array)
+            if self.form.zero_to:
+                x = np.where(np.abs(x) <= self.form.zero_to, 0.0, x)
         if self.form.float32:
             with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
                 x = x.astype(np.float32, copy=False)
@@ -81,7 +84,9 @@ class FastModel:
         head = self.form.head
         if self._labels is None:
             values: Array = scores[:, 0] if scores.shape[1] == 1 else scores
-            return np.asarray(np.exp(values)) if head == "exp" else values
+            return np.asarray(np.exp(values)) if head == "exp" else expit(values) if head == "sigmoid" else values
+        if head in ("second_if_likelier", "likeliest"):
+            return np.asarray(self._labels[_PROBABILITIES[head](scores).argmax(axis=1)])
         if scores.shape[1] > 1:
             return np.asarray(self._labels[scores.argmax(axis=1)])
         only = scores[:, 0]
@@ -166,5 +171,7 @@ _PROBABILITIES = {
     "one_vs_rest": _one_vs_rest,
     "half": _as_they_are,
     "highest": _as_they_are,
+    "second_if_likelier": _two,
+    "likeliest": softmax,
 }
 _ENGINES: dict[str, Any] = {"dense": Dense, "trees": Trees, "graph": Graph}

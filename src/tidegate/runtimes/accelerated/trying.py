@@ -16,11 +16,13 @@ import numpy as np
 from tidegate import clock
 from tidegate.errors import TidegateError, UnfitInput
 from tidegate.runtimes.accelerated import from_dense, from_trees, probes
+from tidegate.runtimes.accelerated.ensemble import Ensemble
 from tidegate.runtimes.accelerated.equality import Largest, NotEqual, check_refusals, check_same
 from tidegate.runtimes.accelerated.form import Draft
+from tidegate.runtimes.accelerated.from_boosters import is_booster
 from tidegate.runtimes.accelerated.from_dense import dense_form
 from tidegate.runtimes.accelerated.from_graph import graph_form
-from tidegate.runtimes.accelerated.from_trees import Ensemble, ensemble_of, tree_form
+from tidegate.runtimes.accelerated.from_trees import ensemble_of, tree_form
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared, prepared
 from tidegate.runtimes.accelerated.serving import FastModel, stacked
 from tidegate.runtimes.base import Arrays, Model, Progress, error_text
@@ -31,7 +33,7 @@ from tidegate.wire.signature import Signature
 Array = np.ndarray[Any, Any]
 
 BY_DEFAULT = (from_trees.KINDS | from_dense.KINDS) - {"LinearDiscriminantAnalysis", "TheilSenRegressor"}
-"""Kinds of scikit-learn models that tests show to stay equal; others are tried on request."""
+"""Kinds of scikit-learn models that tests show to stay equal, as boosters do; others are tried on request."""
 TIMED_ROWS = (1, 64)
 TIMING_S, ROUNDS = 0.1, 5
 GAIN_MIN = 1.1
@@ -90,7 +92,10 @@ def kind_of(estimator: Any) -> tuple[str, bool]:
         return type(estimator).__name__, False
     last = type(found.estimator)
     listed = last.__module__.startswith("sklearn.") and last.__name__ in BY_DEFAULT
-    return " → ".join(found.kinds), listed
+    name = " → ".join(found.kinds)
+    if last.__name__ == "Booster":
+        name = f"{last.__module__.partition('.')[0]} booster"
+    return name, listed or is_booster(found.estimator)
 
 
 def accelerate(subject: Subject, into: Path, asked: bool, on_progress: Progress) -> Record:
@@ -165,6 +170,8 @@ def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensem
     except CannotConvert as error:
         record.tried.append({"form": "own", "equal": False, "reason": str(error)})
         return None, None
+    if is_booster(found.estimator):
+        return found, ensemble_of(found)  # no other form is known of these: what it raises is the reason
     if type(found.estimator).__name__ not in from_trees.KINDS:
         return found, None
     try:
