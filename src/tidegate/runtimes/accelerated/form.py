@@ -32,7 +32,8 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     `steps` are done in float64 before the model, each with an array `step-N.npy`; `float32` says that the model sees
     its features rounded to float32, as scikit-learn's trees do. `band` is how near a tie scores may be to be trusted:
     nearer ones are added up again in float64 (with `sums_float32`, as the original does it, in float32), in the
-    original's order. `zero_to`: numbers this near 0 are 0 to the original.
+    original's order. `takes_overflow`: the model takes what a step or rounding made infinite. `zero_to`: numbers this
+    near 0 are 0 to the original.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     graph_float32: bool = False
     takes_nan: bool = False
     takes_inf: bool = False
+    takes_overflow: bool = False
     divisor: float = 1.0
     band: float = 0.0
     sums_float32: bool = False

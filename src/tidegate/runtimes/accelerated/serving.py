@@ -50,9 +50,10 @@ class FastModel:
             raise _refused(f"expected a 2-D array of numbers, got {x.ndim}-D of {x.dtype}")
         if x.shape[1] != self.form.n_features:
             raise _refused(f"X has {x.shape[1]} features, but the model is expecting {self.form.n_features} features")
-        if self._steps or not self.form.float32:
+        form = self.form
+        if self._steps or not form.float32 or form.takes_inf != form.takes_overflow:
             x = x.astype(np.float64, copy=False)
-            self._check(x)
+            self._check(x, takes_inf=form.takes_inf)
             for step, array in self._steps:
                 x = _STEPS[step](x, array)
             if self.form.zero_to:
@@ -60,16 +61,16 @@ class FastModel:
         if self.form.float32:
             with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
                 x = x.astype(np.float32, copy=False)
-        if self._steps or self.form.float32:
-            self._check(x)
+        if self._steps or form.float32:
+            self._check(x, takes_inf=form.takes_overflow)
         return x
 
-    def _check(self, x: Array) -> None:
+    def _check(self, x: Array, *, takes_inf: bool) -> None:
         if np.isfinite(x).all():
             return
         if not self.form.takes_nan and np.isnan(x).any():
             raise _refused("Input X contains NaN.")
-        if not self.form.takes_inf and np.isinf(x).any():
+        if not takes_inf and np.isinf(x).any():
             raise _refused(f"Input X contains infinity or a value too large for {x.dtype!r}.")
 
     def _from_scores(self, scores: Array, names: Sequence[str]) -> Arrays:
