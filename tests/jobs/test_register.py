@@ -14,6 +14,7 @@ from support.control import container_at
 from support.models import Models
 from support.registering import finished, gate, queue, register, upload
 from support.wait import until
+from tidegate.adapters import inspection
 from tidegate.adapters.artifacts import DirectoryArtifacts
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.errors import DiskFull, RegistryUnavailable
@@ -254,7 +255,7 @@ def test_a_version_can_be_deployed_while_faster_forms_of_it_are_tried(
     shared: Container, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, Any]] = []
-    original = acceleration_module.run_acceleration
+    original = inspection.run_acceleration
 
     def looking(*args: Any, **options: Any) -> Any:
         manifest = read_manifest(shared.manifests.path("usable", "1"))
@@ -320,7 +321,7 @@ def test_registering_again_tries_what_was_switched_off_or_failed_and_can_switch_
 def test_a_version_deleted_while_faster_forms_are_tried_stays_deleted(
     shared: Container, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = acceleration_module.run_acceleration
+    original = inspection.run_acceleration
 
     def deleting(*args: Any, **options: Any) -> Any:
         record = original(*args, **options)

@@ -36,14 +36,16 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
     on_progress(0.0, "loading the model to accelerate it")
     adopted = adopt(load_object(layout, bool(request.get("allow_pickle"))), layout)
     settled = settle(adopted, layout, validation_of(request), [])
-    if not isinstance(settled.model, SklearnModel):
+    if not isinstance(settled.model, SklearnModel | BoosterModel):
         return {
             "kept": None,
             "kind": _kind(settled.model),
-            "reason": "only scikit-learn's estimators have faster forms",
+            "reason": "only scikit-learn's estimators and XGBoost's and LightGBM's models have faster forms",
         }
     signature = msgspec.convert(request["signature"], Signature)
-    subject = Subject(settled.model.estimator, settled.model, signature, _rows(settled))
+    model = settled.model
+    original = model.estimator if isinstance(model, SklearnModel) else model.booster
+    subject = Subject(original, model, signature, _rows(settled))
     return accelerate(subject, Path(request["into"]), bool(request.get("asked")), on_progress).body()
 
 
@@ -57,8 +59,6 @@ def _rows(settled: Settled) -> Any:
 
 
 def _kind(model: Model) -> str:
-    if isinstance(model, BoosterModel):
-        return f"{type(model.booster).__module__.partition('.')[0]} booster"
     return type(model).__name__.removesuffix("Model")
 
 

@@ -59,6 +59,11 @@ def refusals() -> Iterator[None]:
         yield
     except (ValueError, TypeError, KeyError) as error:
         raise UnfitInput(f"the model refused the input: {error_text(error)}") from error
+    except Exception as error:
+        # LightGBM's own error is no ValueError; that library may not even be installed.
+        if type(error).__name__ != "LightGBMError":
+            raise
+        raise UnfitInput(f"the model refused the input: {error_text(error)}") from error
 
 
 def error_text(error: BaseException) -> str:

@@ -58,6 +58,7 @@ class Trees:
         self._dtype = np.dtype(np.float32 if form.graph_float32 else np.float64)
         self._divisor, self._band, self._head = form.divisor, form.band, form.head
         self._folder = folder
+        self._sum_dtype = np.dtype(np.float32 if form.sums_float32 else np.float64)
         self._exact: ExactTrees | None = None
 
     def scores(self, x: Array) -> Array:
@@ -77,7 +78,7 @@ class Trees:
     def _settled(self, x: Array) -> Array:
         if self._exact is None:
             arrays = {name: read_array(self._folder, name, lazily=True) for name in TREE_ARRAYS}
-            self._exact = ExactTrees(arrays, self._divisor)
+            self._exact = ExactTrees(arrays, self._divisor, self._sum_dtype)
         return self._exact.scores(x)
 
 
@@ -96,10 +97,10 @@ def _near_tie(scores: Array, band: float) -> Array:
 
 
 class ExactTrees:
-    """The ensemble in NumPy, added up in float64 tree by tree: slow, and the original to the last bit."""
+    """The ensemble in NumPy, added up as the original does, tree by tree: slow, and the original to the last bit."""
 
-    def __init__(self, arrays: dict[str, Array], divisor: float) -> None:
-        self._arrays, self._divisor = arrays, divisor
+    def __init__(self, arrays: dict[str, Array], divisor: float, sum_dtype: np.dtype[Any]) -> None:
+        self._arrays, self._divisor, self._dtype = arrays, divisor, sum_dtype
 
     def scores(self, x: Array) -> Array:
         """(rows, outputs); `x` as the trees see it."""
@@ -107,7 +108,7 @@ class ExactTrees:
         values = self._arrays["value"][leaves.T]  # (trees, rows, outputs)
         base = np.broadcast_to(self._arrays["base"], (1, *values.shape[1:]))
         # cumsum, because sum adds in pairs.
-        summed: Array = np.cumsum(np.concatenate((base, values)), axis=0)[-1]
+        summed: Array = np.cumsum(np.concatenate((base, values)), axis=0, dtype=self._dtype)[-1]
         return summed / self._divisor
 
     def leaves(self, x: Array) -> Array:
@@ -141,14 +142,14 @@ class Graph:
 def expit(x: Array) -> Array:
     """1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(x))
-    found: Array = np.where(x >= 0, 1.0, small) / (1.0 + small)
+    found: Array = np.where(x >= 0, small.dtype.type(1), small) / (1 + small)
     return found
 
 
 def softmax(x: Array) -> Array:
     """By row."""
     powers = np.exp(x - x.max(axis=1, keepdims=True))
-    found: Array = powers / powers.sum(axis=1, keepdims=True)
+    found: Array = powers / powers.sum(axis=1, keepdims=True, dtype=np.float64).astype(powers.dtype)
     return found
 
 

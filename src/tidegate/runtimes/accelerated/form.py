@@ -14,9 +14,13 @@ from tidegate.errors import ModelLoadFailed
 from tidegate.wire.signature import Scalar
 
 Engine = Literal["dense", "trees", "graph"]
-Head = Literal["value", "exp", "votes", "logistic", "logistic_from_zero", "softmax", "one_vs_rest", "half", "highest"]
+Head = (
+    Literal["value", "exp", "sigmoid", "votes", "logistic", "logistic_from_zero", "softmax", "one_vs_rest", "half"]
+    | Literal["highest", "second_if_likelier", "likeliest"]
+)
 """From scores to answers. `logistic` predicts the second class above 0, `logistic_from_zero` from 0 on; `half` and
-`highest` read scores that are probabilities already; `votes` are probabilities of a forest."""
+`highest` read scores that are probabilities already; `votes` are probabilities of a forest.
+`second_if_likelier` and `likeliest` are a sigmoid and a softmax whose labels go by the probabilities, as rounded."""
 
 FORM_FILE, GRAPH_FILE = "form.json", "model.onnx"
 FORMAT = 1
@@ -27,7 +31,9 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `steps` are done in float64 before the model, each with an array `step-N.npy`; `float32` says that the model sees
     its features rounded to float32, as scikit-learn's trees do. `band` is how near a tie scores may be to be trusted:
-    nearer ones are added up again in float64, in the original's order.
+    nearer ones are added up again in float64 (with `sums_float32`, as the original does it, in float32), in the
+    original's order. `takes_overflow`: the model takes what a step or rounding made infinite. `zero_to`: numbers this
+    near 0 are 0 to the original.
     """
 
     name: str
@@ -41,8 +47,11 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     graph_float32: bool = False
     takes_nan: bool = False
     takes_inf: bool = False
+    takes_overflow: bool = False
     divisor: float = 1.0
     band: float = 0.0
+    sums_float32: bool = False
+    zero_to: float = 0.0
     format: int = FORMAT
 
 

@@ -7,12 +7,13 @@ and gets the feature rounded first. Histogram gradient boosting compares float64
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tidegate.runtimes.accelerated.ensemble import Ensemble, Tree, aimed
 from tidegate.runtimes.accelerated.form import Draft, Form, Head
+from tidegate.runtimes.accelerated.from_boosters import booster_ensemble, is_booster
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared
 from tidegate.runtimes.base import scalars
 
@@ -31,45 +32,13 @@ KINDS = FOREST_CLASSIFIERS | FOREST_REGRESSORS | BOOSTED | HISTOGRAM
 NODES_MAX = 4_000_000
 """Beyond this the ONNX file comes near the 2 GB that a protobuf may have."""
 VOTES_BAND_FLOAT32, VOTES_BAND_FLOAT64, SCORES_BAND = 1e-4, 1e-6, 1e-5
-FLOAT32_INTEGER_MAX = 2**24
-
-
-@dataclass
-class Tree:
-    """One tree: nodes by number, children -1 at leaves. `value` is (nodes, outputs); `target` None: to all outputs."""
-
-    feature: Array
-    threshold: Array
-    left: Array
-    right: Array
-    track: Array
-    value: Array
-    target: int | None = None
-
-
-@dataclass
-class Ensemble:
-    """All there is to the model: base + sum of the trees, divided."""
-
-    trees: list[Tree]
-    base: Array
-    head: Head
-    n_features: int
-    divisor: float = 1.0
-    float32: bool = True
-    classes: Any = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def votes_are_whole(self) -> bool:
-        """Whether leaves hold 0 or 1, so that sums and ties are exact in float32 too."""
-        whole = all(bool((tree.value == np.round(tree.value)).all()) for tree in self.trees)
-        return self.head == "votes" and whole and len(self.trees) < FLOAT32_INTEGER_MAX
 
 
 def ensemble_of(found: Prepared) -> Ensemble:
     """Read the ensemble from the estimator's attributes. Raises `CannotConvert`."""
     estimator = found.estimator
+    if is_booster(estimator):
+        return booster_ensemble(estimator)
     kind = type(estimator).__name__
     if not type(estimator).__module__.startswith("sklearn.") or kind not in KINDS:
         raise CannotConvert(f"a {kind} is no tree ensemble that is known here")
@@ -112,7 +81,7 @@ def _boosted(estimator: Any, kind: str) -> Ensemble:
     for stage in estimator.estimators_:
         for column, inner in enumerate(stage):
             tree = _tree(inner.tree_)
-            trees.append(_aimed(tree, estimator.learning_rate * tree.value[:, 0], column, columns))
+            trees.append(aimed(tree, estimator.learning_rate * tree.value[:, 0], column, columns))
     if kind == "GradientBoostingRegressor":
         return Ensemble(trees, base, "value", n_features)
     if estimator.loss != "log_loss":
@@ -130,13 +99,6 @@ def _constant_start(estimator: Any, n_features: int) -> Array:
     return start.reshape(1, -1)
 
 
-def _aimed(tree: Tree, values: Array, column: int, columns: int) -> Tree:
-    """The tree with its values in one of the outputs."""
-    spread = np.zeros((len(values), columns))
-    spread[:, column] = values
-    return Tree(tree.feature, tree.threshold, tree.left, tree.right, tree.track, spread, column)
-
-
 def _histogram(estimator: Any, kind: str) -> Ensemble:
     trees = []
     columns = estimator.n_trees_per_iteration_
@@ -150,7 +112,7 @@ def _histogram(estimator: Any, kind: str) -> Ensemble:
             right = np.where(leaf, -1, nodes["right"].astype(np.int64))
             feature = np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64)
             plain = Tree(feature, nodes["num_threshold"], left, right, nodes["missing_go_to_left"], nodes["value"])
-            trees.append(_aimed(plain, nodes["value"].astype(np.float64), column, columns))
+            trees.append(aimed(plain, nodes["value"].astype(np.float64), column, columns))
     if estimator._preprocessor is not None:
         raise CannotConvert("it encodes categories first")
     base = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(1, -1)
@@ -170,7 +132,9 @@ def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> Dr
     """The ensemble with thresholds and sums in float32 or float64. Raises `CannotConvert`, `ModuleNotFoundError`."""
     if sum(len(tree.left) for tree in ensemble.trees) > NODES_MAX:
         raise CannotConvert(f"it has more than {NODES_MAX:,} nodes")
-    if graph_float32:
+    if ensemble.sums_float32 and not graph_float32:
+        raise CannotConvert("it adds up in float32")
+    if graph_float32 and not ensemble.sums_float32:
         _check_float32(ensemble)
     form = Form(
         name="trees-float32" if graph_float32 else "trees-float64",
@@ -181,6 +145,8 @@ def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> Dr
         steps=found.names,
         float32=ensemble.float32,
         graph_float32=graph_float32,
+        sums_float32=ensemble.sums_float32,
+        zero_to=ensemble.zero_to,
         divisor=ensemble.divisor,
         band=_band(ensemble, graph_float32),
     )

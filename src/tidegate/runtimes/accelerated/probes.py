@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.runtimes.accelerated.from_trees import Ensemble, Tree
+from tidegate.runtimes.accelerated.ensemble import Ensemble, Tree
 from tidegate.runtimes.accelerated.preparation import Prepared
 from tidegate.runtimes.base import Arrays, Model
 from tidegate.wire.signature import MATRIX_INPUT, PREDICTION, TensorSpec
@@ -22,6 +22,22 @@ BORDER_GAP = 1e-7
 """How near two rows with different labels are brought, relative to where they started from. Nearer than that, the
 original itself may answer a row differently inside a batch."""
 BAD_COLUMNS_MAX = 8
+ODD_COLUMNS_MAX = 32
+ODD_VALUES = (
+    -0.0,
+    0.0,
+    5e-324,
+    -5e-324,
+    1e-40,
+    -1e-40,
+    1e-36,
+    -1e-36,
+    2.0**24 + 1,
+    -(2.0**24) - 1,
+    1e30,
+    -1e30,
+    3.4e38,
+)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -163,7 +179,22 @@ def bad_rows(row: Array) -> dict[str, Array]:
     return found
 
 
+def odd_rows(row: Array) -> dict[str, Array]:
+    """Numbers that formats and libraries differ on: zeros with a sign, the very small, the large; and other types."""
+    columns = np.unique(np.linspace(0, len(row) - 1, min(len(row), ODD_COLUMNS_MAX)).astype(int))
+    found: dict[str, Array] = {}
+    for value in ODD_VALUES:
+        rows = np.repeat(row[None, :], len(columns), axis=0)
+        rows[np.arange(len(columns)), columns] = value
+        found[f"{value!r} in a column"] = rows
+    found["all 0"], found["all -0.0"] = np.zeros((1, len(row))), np.full((1, len(row)), -0.0)
+    return found
+
+
 def as_inputs(rows: Array, specs: Sequence[TensorSpec]) -> Arrays:
-    """Rows as the signature names them: one packed tensor."""
+    """Rows as the signature names them: one packed tensor, of float32 where all columns are."""
+    if rows.dtype.kind == "f" and all(spec.datatype == "FP32" for spec in specs):
+        with np.errstate(over="ignore"):
+            rows = rows.astype(np.float32)
     single = len(specs) == 1 and len(specs[0].shape) == 2
     return {specs[0].name if single else MATRIX_INPUT: rows}

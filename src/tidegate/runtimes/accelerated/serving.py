@@ -39,7 +39,8 @@ class FastModel:
         if isinstance(self._engine, Graph):
             found = self._from_graph(self._engine, x, names)
         else:
-            found = self._from_scores(self._engine.scores(x), names)
+            scores = self._engine.scores(x)
+            found = self._from_scores(scores.astype(np.float32) if self.form.sums_float32 else scores, names)
         return {name: array.astype(self._datatypes[name], copy=False) for name, array in found.items()}
 
     def _features(self, inputs: Arrays) -> Array:
@@ -49,24 +50,27 @@ class FastModel:
             raise _refused(f"expected a 2-D array of numbers, got {x.ndim}-D of {x.dtype}")
         if x.shape[1] != self.form.n_features:
             raise _refused(f"X has {x.shape[1]} features, but the model is expecting {self.form.n_features} features")
-        if self._steps or not self.form.float32:
+        form = self.form
+        if self._steps or not form.float32 or form.takes_inf != form.takes_overflow:
             x = x.astype(np.float64, copy=False)
-            self._check(x)
+            self._check(x, takes_inf=form.takes_inf)
             for step, array in self._steps:
                 x = _STEPS[step](x, array)
+            if self.form.zero_to:
+                x = np.where(np.abs(x) <= self.form.zero_to, 0.0, x)
         if self.form.float32:
             with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
                 x = x.astype(np.float32, copy=False)
-        if self._steps or self.form.float32:
-            self._check(x)
+        if self._steps or form.float32:
+            self._check(x, takes_inf=form.takes_overflow)
         return x
 
-    def _check(self, x: Array) -> None:
+    def _check(self, x: Array, *, takes_inf: bool) -> None:
         if np.isfinite(x).all():
             return
         if not self.form.takes_nan and np.isnan(x).any():
             raise _refused("Input X contains NaN.")
-        if not self.form.takes_inf and np.isinf(x).any():
+        if not takes_inf and np.isinf(x).any():
             raise _refused(f"Input X contains infinity or a value too large for {x.dtype!r}.")
 
     def _from_scores(self, scores: Array, names: Sequence[str]) -> Arrays:
@@ -81,7 +85,9 @@ class FastModel:
         head = self.form.head
         if self._labels is None:
             values: Array = scores[:, 0] if scores.shape[1] == 1 else scores
-            return np.asarray(np.exp(values)) if head == "exp" else values
+            return np.asarray(np.exp(values)) if head == "exp" else expit(values) if head == "sigmoid" else values
+        if head in ("second_if_likelier", "likeliest"):
+            return np.asarray(self._labels[_PROBABILITIES[head](scores).argmax(axis=1)])
         if scores.shape[1] > 1:
             return np.asarray(self._labels[scores.argmax(axis=1)])
         only = scores[:, 0]
@@ -166,5 +172,7 @@ _PROBABILITIES = {
     "one_vs_rest": _one_vs_rest,
     "half": _as_they_are,
     "highest": _as_they_are,
+    "second_if_likelier": _two,
+    "likeliest": softmax,
 }
 _ENGINES: dict[str, Any] = {"dense": Dense, "trees": Trees, "graph": Graph}

@@ -16,11 +16,13 @@ import numpy as np
 from tidegate import clock
 from tidegate.errors import TidegateError, UnfitInput
 from tidegate.runtimes.accelerated import from_dense, from_trees, probes
+from tidegate.runtimes.accelerated.ensemble import Ensemble
 from tidegate.runtimes.accelerated.equality import Largest, NotEqual, check_refusals, check_same
 from tidegate.runtimes.accelerated.form import Draft
+from tidegate.runtimes.accelerated.from_boosters import is_booster
 from tidegate.runtimes.accelerated.from_dense import dense_form
 from tidegate.runtimes.accelerated.from_graph import graph_form
-from tidegate.runtimes.accelerated.from_trees import Ensemble, ensemble_of, tree_form
+from tidegate.runtimes.accelerated.from_trees import ensemble_of, tree_form
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared, prepared
 from tidegate.runtimes.accelerated.serving import FastModel, stacked
 from tidegate.runtimes.base import Arrays, Model, Progress, error_text
@@ -31,7 +33,7 @@ from tidegate.wire.signature import Signature
 Array = np.ndarray[Any, Any]
 
 BY_DEFAULT = (from_trees.KINDS | from_dense.KINDS) - {"LinearDiscriminantAnalysis", "TheilSenRegressor"}
-"""Kinds of scikit-learn models that tests show to stay equal; others are tried on request."""
+"""Kinds of scikit-learn models that tests show to stay equal, as boosters do; others are tried on request."""
 TIMED_ROWS = (1, 64)
 TIMING_S, ROUNDS = 0.1, 5
 GAIN_MIN = 1.1
@@ -90,7 +92,10 @@ def kind_of(estimator: Any) -> tuple[str, bool]:
         return type(estimator).__name__, False
     last = type(found.estimator)
     listed = last.__module__.startswith("sklearn.") and last.__name__ in BY_DEFAULT
-    return " → ".join(found.kinds), listed
+    name = " → ".join(found.kinds)
+    if last.__name__ == "Booster":
+        name = f"{last.__module__.partition('.')[0]} booster"
+    return name, listed or is_booster(found.estimator)
 
 
 def accelerate(subject: Subject, into: Path, asked: bool, on_progress: Progress) -> Record:
@@ -140,8 +145,8 @@ def _trial(subject: Subject, record: Record) -> _Trial:
     found, ensemble = _converted(subject, record)
     specs = subject.signature.inputs
     columns = specs if subject.signature.kind == "columns" else ()
-    flags = _flags(subject, columns)
     known = _known(subject, columns)
+    flags = _flags(subject, known[0], ensemble)
     spread = probes.spread_rows(known, ensemble, found)
     sets = {"known rows": subject.rows, "rows around them": probes.as_inputs(spread, specs)}
     if flags["takes_nan"]:
@@ -153,7 +158,10 @@ def _trial(subject: Subject, record: Record) -> _Trial:
     sets = {name: inputs for name, inputs in sets.items() if len(next(iter(inputs.values())))}
     record.rows = {name: len(next(iter(inputs.values()))) for name, inputs in sets.items()}
     answered = {name: (inputs, subject.model.predict(inputs, None)) for name, inputs in sets.items()}
-    bad = {name: probes.as_inputs(rows, specs) for name, rows in probes.bad_rows(known[0]).items()}
+    odd = probes.bad_rows(known[0]) | probes.odd_rows(known[0])
+    if is_booster(subject.estimator):  # they fill up or cut rows themselves; the signature refuses these before
+        odd = {name: rows for name, rows in odd.items() if rows.shape[1] == known.shape[1]}
+    bad = {name: probes.as_inputs(rows, specs) for name, rows in odd.items()}
     timed = {rows: rows_of(subject.rows, np.resize(np.arange(len(known)), rows).tolist()) for rows in TIMED_ROWS}
     return _Trial(subject, record, found, ensemble, flags, answered, bad, timed)
 
@@ -165,6 +173,8 @@ def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensem
     except CannotConvert as error:
         record.tried.append({"form": "own", "equal": False, "reason": str(error)})
         return None, None
+    if is_booster(found.estimator):
+        return found, ensemble_of(found)  # no other form is known of these: what it raises is the reason
     if type(found.estimator).__name__ not in from_trees.KINDS:
         return found, None
     try:
@@ -181,19 +191,24 @@ def _known(subject: Subject, columns: Any) -> Array:
     return np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=1.0, neginf=-1.0)
 
 
-def _flags(subject: Subject, columns: Any) -> dict[str, bool]:
-    """Whether the original takes missing and infinite values: for all columns, or for none."""
+def _flags(subject: Subject, row: Array, ensemble: Ensemble | None) -> dict[str, bool]:
+    """Whether the original takes missing and infinite values: for all columns, or for none.
+
+    Trees may take what becomes infinite on the way to them, though the pipeline before them takes no infinity.
+    """
     specs = subject.signature.inputs
-    row = _known(subject, columns)[0]
-    taken: dict[str, set[bool]] = {"NaN": set(), "inf": set()}
+    too_large = "1e39" if ensemble is not None and ensemble.float32 else "1e308"
+    taken: dict[str, set[bool]] = {"NaN": set(), "inf": set(), too_large: set()}
     for name, rows in probes.bad_rows(row).items():
         word = name.partition(" ")[0].lstrip("-")
         if word in taken and rows.dtype.kind == "f":
             taken[word].add(_takes(subject.model, probes.as_inputs(rows, specs)))
-    for word, answers in taken.items():
-        if len(answers) > 1:
+    for word in ("NaN", "inf"):
+        if len(taken[word]) > 1:
             raise CannotConvert(f"the original takes {word} in some columns and refuses it in others")
-    return {"takes_nan": True in taken["NaN"], "takes_inf": True in taken["inf"]}
+    takes_inf = True in taken["inf"]
+    takes_overflow = takes_inf if ensemble is None else False not in taken[too_large]
+    return {"takes_nan": True in taken["NaN"], "takes_inf": takes_inf, "takes_overflow": takes_overflow}
 
 
 def _takes(model: Model, inputs: Arrays) -> bool:
