@@ -27,6 +27,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 DATATYPES = (*_DTYPES, "BF16")
 _LENGTH = struct.Struct("<I")
+RANK_MAX = 16
+EMPTY_LENGTH_MAX = 1 << 16
+"""A tensor with values is bounded by its bytes; one without is bounded by this."""
 
 Array = np.ndarray[Any, Any]
 
@@ -94,6 +97,20 @@ def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], na
 def all_finite(array: Array) -> bool:
     """Whether no number of it is NaN or infinite."""
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def check_lengths(shape: tuple[int, ...] | list[int], name: str) -> None:
+    """Raise `UnfitInput` for a shape that is none, or one that claims a great many rows and has not one value."""
+    if len(shape) > RANK_MAX or any(length < 0 for length in shape):
+        raise UnfitInput(
+            f"input {name!r}: shape {list(shape)} is none: use up to {RANK_MAX} lengths, none of them negative",
+            input=name,
+        )
+    if 0 in shape and max(shape) > EMPTY_LENGTH_MAX:
+        raise UnfitInput(
+            f"input {name!r}: shape {list(shape)} holds no value: its lengths may be up to {EMPTY_LENGTH_MAX}",
+            input=name,
+        )
 
 
 def element_count(shape: tuple[int, ...]) -> int:
