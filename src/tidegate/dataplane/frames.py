@@ -231,8 +231,6 @@ def _field(text: str, spec: TensorSpec) -> Any:
         return math.nan
     if _WHOLE.fullmatch(bare):
         return int(bare)
-    if not _NUMBER.fullmatch(bare):
-        return text
-    value = float(bare)
+    value = float(bare) if _NUMBER.fullmatch(bare) else text
     # What is written out has to fit: 1e400 is no way to say infinity.
-    return text if math.isinf(value) and bare[-1].isdigit() else value
+    return text if value in (math.inf, -math.inf) and bare[-1].isdigit() else value

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.dataplane import protobuf
-from tidegate.dataplane.tensors import Array, dtype_of, element_count
-from tidegate.dataplane.v2 import RANK_MAX
+from tidegate.dataplane.tensors import Array, check_lengths, dtype_of, element_count
 from tidegate.errors import MalformedRequest, UnfitInput
 
 FIELDS_MAX = 1 << 17
@@ -177,11 +176,7 @@ def _text(value: Blob, what: str) -> str:
 
 def check_shape(head: TensorHead) -> None:
     """Raise `UnfitInput` for a shape that is none."""
-    if len(head.shape) > RANK_MAX or any(length < 0 for length in head.shape):
-        raise UnfitInput(
-            f"input {head.name!r}: shape {list(head.shape)} is none: use up to {RANK_MAX} lengths, none negative",
-            input=head.name,
-        )
+    check_lengths(head.shape, head.name)
 
 
 def typed_array(head: TensorHead, contents: Blob | None) -> Array:

@@ -25,6 +25,7 @@ from tidegate.dataplane.call import Call, Directory, Limits, Observer, Outputs, 
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.tensors import dtype_of
+from tidegate.dataplane.v2 import announced_bytes
 from tidegate.errors import (
     Internal,
     MalformedRequest,
@@ -304,10 +305,17 @@ def _timeout_s(headers: dict[bytes, bytes], limits: Limits) -> float:
 
 
 def _inflated_bytes_max(exchange: Exchange) -> int:
-    """What is JSON alone may not be larger than JSON may be: more is not even inflated, for that holds up the loop."""
+    """What is JSON alone may not be larger than JSON may be, and tensors not larger than the JSON before them says.
+
+    More is not even inflated, for that holds up the loop.
+    """
     limits = exchange.engine.limits
-    has_tensors = b"inference-header-content-length" in exchange.headers
-    return limits.body_bytes_max if has_tensors else min(limits.json_bytes_max, limits.body_bytes_max)
+    json_bytes_max = min(limits.json_bytes_max, limits.body_bytes_max)
+    length = exchange.headers.get(b"inference-header-content-length", b"")
+    if not length.isdigit() or len(length) > 12 or not 0 < int(length) <= json_bytes_max:
+        return json_bytes_max
+    head = inflate_start(exchange.body, exchange.headers[b"content-encoding"], int(length))
+    return min(int(length) + announced_bytes(head), limits.body_bytes_max)
 
 
 def _deflate(exchange: Exchange, body: bytes) -> bytes:
@@ -328,6 +336,15 @@ def _deflate(exchange: Exchange, body: bytes) -> bytes:
 _WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15, b"identity": 0}
 
 
+def inflate_start(body: bytes | bytearray, encoding: bytes, size_bytes: int) -> bytes:
+    """The first bytes of the body without its content encoding; nothing where that cannot be read."""
+    window = _WINDOWS.get(encoding.strip().lower(), 0)
+    try:
+        return zlib.decompressobj(window).decompress(bytes(body), size_bytes) if window else bytes(body[:size_bytes])
+    except zlib.error:
+        return b""
+
+
 def inflate(body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:
     """The body without its content encoding; raises `TooLarge` before it takes more than `size_bytes_max`."""
     window = _WINDOWS.get(encoding.strip().lower())
@@ -337,11 +354,14 @@ def inflate(body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> by
         return bytes(body)
     inflater = zlib.decompressobj(window)
     try:
-        data = inflater.decompress(bytes(body), size_bytes_max)
+        # One byte more, or data of just this size would leave its end unread.
+        data = inflater.decompress(bytes(body), size_bytes_max + 1)
     except zlib.error as error:
         raise MalformedRequest(f"the body is no {encoding.decode()} data: {error}") from None
-    if inflater.unconsumed_tail:
+    if len(data) > size_bytes_max:
         raise TooLarge(f"the body inflates to more than {size_bytes_max} bytes", expected=size_bytes_max)
     if not inflater.eof:
         raise MalformedRequest(f"the {encoding.decode()} data ends early")
+    if inflater.unused_data:
+        raise MalformedRequest(f"{len(inflater.unused_data)} bytes follow the end of the {encoding.decode()} data")
     return data

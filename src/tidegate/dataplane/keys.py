@@ -21,6 +21,7 @@ def check_keys(body: bytes | bytearray) -> None:
     """Raise `MalformedRequest` that names the key. Never parses: long runs of numbers cost next to nothing."""
     if body.count(b'"') <= 2:  # a single key, as in nearly every request
         return
+    _check_text(body)
     if b"\\" in body:
         json.loads(body, object_pairs_hook=_unique)
         return
@@ -36,6 +37,16 @@ def check_keys(body: bytes | bytearray) -> None:
             if key in objects[-1]:
                 raise _twice(key.decode())
             objects[-1].add(key)
+
+
+def _check_text(body: bytes | bytearray) -> None:
+    """What decoders skip, they do not check: strings of fields that nobody asked for."""
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedRequest(f"the JSON is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 @lru_cache(_REMEMBERED_MAX)

@@ -28,6 +28,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 DATATYPES = (*_DTYPES, "BF16")
 _LENGTH = struct.Struct("<I")
+RANK_MAX = 16
+EMPTY_LENGTH_MAX = 1 << 16
+"""A tensor with values is bounded by its bytes; one without is bounded by this."""
 
 Array = np.ndarray[Any, Any]
 
@@ -100,6 +103,20 @@ def all_finite(array: Array) -> bool:
 def from_json_rows(rows: list[Any]) -> list[Any]:
     """The values of rows that are no tensors and came as one JSON text each."""
     return [orjson.loads(row) for row in rows]
+
+
+def check_lengths(shape: tuple[int, ...] | list[int], name: str) -> None:
+    """Raise `UnfitInput` for a shape that is none, or one that claims a great many rows and has not one value."""
+    if len(shape) > RANK_MAX or any(length < 0 for length in shape):
+        raise UnfitInput(
+            f"input {name!r}: shape {list(shape)} is none: use up to {RANK_MAX} lengths, none of them negative",
+            input=name,
+        )
+    if 0 in shape and max(shape) > EMPTY_LENGTH_MAX:
+        raise UnfitInput(
+            f"input {name!r}: shape {list(shape)} holds no value: its lengths may be up to {EMPTY_LENGTH_MAX}",
+            input=name,
+        )
 
 
 def element_count(shape: tuple[int, ...]) -> int:

@@ -15,10 +15,18 @@ import orjson
 from tidegate.dataplane.call import Tensors
 from tidegate.dataplane.keys import SHORT_BYTES_MAX, check_keys, check_short
 from tidegate.dataplane.params import PARAMETER
-from tidegate.dataplane.tensors import Array, array_of, datatype_of, dtype_of, element_count, from_raw, to_raw
+from tidegate.dataplane.tensors import (
+    Array,
+    array_of,
+    check_lengths,
+    datatype_of,
+    dtype_of,
+    element_count,
+    from_raw,
+    to_raw,
+)
 from tidegate.errors import MalformedRequest, UnfitInput
 
-RANK_MAX = 16
 BINARY_ONLY = ("FP16", "BF16")
 """Datatypes that JSON has no form for."""
 
@@ -112,6 +120,27 @@ def decode_request(body: bytes, header_length: int | None) -> Message:
     return Message(request, tensors, nulls)
 
 
+class _Announcing(msgspec.Struct):
+    parameters: dict[str, Any] = {}
+
+
+class _Announcement(msgspec.Struct):
+    inputs: list[_Announcing] = []
+
+
+_announcements = msgspec.json.Decoder(_Announcement)
+
+
+def announced_bytes(header: bytes) -> int:
+    """How many bytes of tensors a request's JSON part says will follow it; 0 where it cannot be read."""
+    try:
+        inputs = _announcements.decode(header).inputs
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    sizes = [item.parameters.get("binary_data_size") for item in inputs]
+    return sum(size for size in sizes if type(size) is int and size > 0)
+
+
 def _split(body: bytes, header_length: int | None) -> tuple[bytes | memoryview, memoryview]:
     view = memoryview(body)
     if header_length is None:
@@ -138,11 +167,7 @@ def _tensor(item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nu
 
 
 def _shape(item: V2Input | _ResponseTensor) -> tuple[int, ...]:
-    if len(item.shape) > RANK_MAX or any(length < 0 for length in item.shape):
-        raise UnfitInput(
-            f"input {item.name!r}: shape {item.shape} is none: use up to {RANK_MAX} lengths, none of them negative",
-            input=item.name,
-        )
+    check_lengths(item.shape, item.name)
     return tuple(item.shape)
 
 
