@@ -14,15 +14,18 @@ from tidegate.dataplane.http2_frames import (
     ACK,
     CONTINUATION,
     DATA,
+    ENABLE_PUSH,
     END_HEADERS,
     END_STREAM,
     FRAME,
     GOAWAY,
     HEADERS,
     INITIAL_WINDOW,
+    MAX_FRAME,
     PADDED,
     PING,
     PREFACE,
+    PRIORITIZED,
     RST_STREAM,
     SETTING,
     SETTINGS,
@@ -45,7 +48,7 @@ class Pipe(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent = b""
-        self.closed = self.reading = False
+        self.closed = self.reading = self.aborted = False
 
     def write(self, data: Any) -> None:
         self.sent += bytes(data)
@@ -57,7 +60,7 @@ class Pipe(asyncio.Transport):
         return self.closed
 
     def abort(self) -> None:
-        self.closed = True
+        self.closed = self.aborted = True
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -174,6 +177,68 @@ def test_a_response_waits_for_the_clients_window() -> None:
     assert client.server.streams == {}
 
 
+def test_a_window_that_became_negative_is_filled_before_anything_is_sent() -> None:
+    client = Client()
+    client.send(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 8)))
+    client.request(1, b"0123456789")
+    client.send(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 3)))  # the stream's window is -5
+    client.pipe.frames()
+    client.send(frame(WINDOW_UPDATE, 0, 1, U32.pack(5)))
+    assert client.pipe.frames() == []
+    client.send(frame(WINDOW_UPDATE, 0, 1, U32.pack(1)))
+    assert [one[3] for one in client.pipe.frames()] == [b"8"]
+    client.send(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 4)))
+    assert [one[3] for one in client.pipe.frames() if one[0] == DATA] == [b"9"]
+
+
+def test_responses_share_the_connections_window_and_none_is_forgotten() -> None:
+    client = Client()
+    client.send(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 2**20)))
+    bodies = {2 * number + 1: bytes([number]) * 16000 for number in range(10)}
+    for stream_id, body in bodies.items():
+        client.request(stream_id, body)
+    got: dict[int, bytes] = dict.fromkeys(bodies, b"")
+    for step in (0, 1, 7, 50_000, 45_000):
+        if step:
+            client.send(frame(WINDOW_UPDATE, 0, 0, U32.pack(step)))
+        for kind, _, stream_id, payload in client.pipe.frames():
+            if kind == DATA:
+                got[stream_id] += payload
+    assert got == bodies
+    assert client.server.streams == {}
+
+
+def test_a_response_for_which_a_client_gives_no_leave_is_given_up() -> None:
+    client = Client()
+    client.send(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 0)))
+    client.request(1, b"hello")
+    client.server.now_s = 70.0
+    client.send(frame(WINDOW_UPDATE, 0, 1, U32.pack(1)))
+    client.server.sweep(76.0, 10.0, 75.0)
+    assert client.server.streams != {}  # it moved six seconds ago
+    client.pipe.frames()
+    client.server.sweep(146.0, 10.0, 75.0)
+    assert client.pipe.frames()[0] == (RST_STREAM, 0, 1, U32.pack(Code.CANCEL))
+    assert client.server.streams == {}
+
+
+def test_a_draining_connection_ends_also_when_its_last_request_is_taken_back() -> None:
+    client = Client()
+    client.request(1, b"wait")
+    client.server.drain()
+    client.send(frame(RST_STREAM, 0, 1, U32.pack(8)))
+    assert client.pipe.closed
+
+
+def test_a_connection_whose_client_does_not_read_its_end_is_cut() -> None:
+    client = Client()
+    client.send(frame(PING, 0, 0, b"short"))
+    assert client.pipe.closed
+    assert not client.pipe.aborted
+    client.server.sweep(76.0, 10.0, 75.0)
+    assert client.pipe.aborted
+
+
 def test_large_requests_are_given_room_as_they_come_and_have_a_bound() -> None:
     client = Client()
     client.send(frame(HEADERS, END_HEADERS, 1, HEAD))
@@ -248,8 +313,60 @@ def test_a_head_in_pieces() -> None:
 BROKEN: dict[str, tuple[bytes, Code]] = {
     "an even stream": (frame(HEADERS, END_HEADERS, 2, HEAD), Code.PROTOCOL_ERROR),
     "data of no stream": (frame(DATA, 0, 5, b"x"), Code.PROTOCOL_ERROR),
-    "a window of nothing": (frame(WINDOW_UPDATE, 0, 0, U32.pack(0)), Code.FLOW_CONTROL_ERROR),
+    "a window of nothing": (frame(WINDOW_UPDATE, 0, 0, U32.pack(0)), Code.PROTOCOL_ERROR),
     "a window past its end": (frame(WINDOW_UPDATE, 0, 0, U32.pack(2**31 - 1)), Code.FLOW_CONTROL_ERROR),
+    "a stream's window past its end": (
+        frame(HEADERS, END_HEADERS, 1, HEAD)
+        + frame(WINDOW_UPDATE, 0, 1, U32.pack(2**31 - 1))
+        + frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 2**31 - 1)),
+        Code.FLOW_CONTROL_ERROR,
+    ),
+    "settings of a stream": (frame(SETTINGS, 0, 1), Code.PROTOCOL_ERROR),
+    "settings that are cut off": (frame(SETTINGS, 0, 0, b"12345"), Code.FRAME_SIZE_ERROR),
+    "settings in a receipt for settings": (frame(SETTINGS, ACK, 0, SETTING.pack(4, 1)), Code.FRAME_SIZE_ERROR),
+    "settings without end": (frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 0) * 2730), Code.ENHANCE_YOUR_CALM),
+    "a window wider than there are": (
+        frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 2**31)),
+        Code.FLOW_CONTROL_ERROR,
+    ),
+    "frames shorter than there are": (frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME, 100)), Code.PROTOCOL_ERROR),
+    "push that is neither on nor off": (frame(SETTINGS, 0, 0, SETTING.pack(ENABLE_PUSH, 2)), Code.PROTOCOL_ERROR),
+    "a ping of a stream": (frame(PING, 0, 1, bytes(8)), Code.PROTOCOL_ERROR),
+    "a reset that is cut off": (
+        frame(HEADERS, END_HEADERS, 1, HEAD) + frame(RST_STREAM, 0, 1, b"1"),
+        Code.FRAME_SIZE_ERROR,
+    ),
+    "a priority that is cut off": (frame(HEADERS, END_HEADERS | PRIORITIZED, 1, b"123"), Code.FRAME_SIZE_ERROR),
+    "a head of the connection": (frame(HEADERS, END_HEADERS, 0, HEAD), Code.PROTOCOL_ERROR),
+    "data after the end": (
+        frame(HEADERS, END_HEADERS, 1, HEAD) + frame(DATA, END_STREAM, 1, b"wait") + frame(DATA, 0, 1, b"x"),
+        Code.STREAM_CLOSED,
+    ),
+    "a head inside a request": (frame(HEADERS, END_HEADERS, 1, HEAD) * 2, Code.PROTOCOL_ERROR),
+    "more header fields than their few bytes tell": (
+        frame(HEADERS, END_HEADERS, 1, b"\x40\x01x\x7f\x81\x1e" + b"a" * 4000 + b"\xbe" * 10),
+        Code.COMPRESSION_ERROR,
+    ),
+    "a header table larger than ours": (
+        frame(HEADERS, END_HEADERS, 1, b"\x3f\xff\xff\x03" + HEAD),
+        Code.COMPRESSION_ERROR,
+    ),
+    "a flood of empty data": (
+        frame(HEADERS, END_HEADERS, 1, HEAD) + frame(DATA, 0, 1) * (http2.CONTROL_FRAMES_MAX + 1),
+        Code.ENHANCE_YOUR_CALM,
+    ),
+    "a flood of unknown frames": (frame(77, 0, 0) * (http2.CONTROL_FRAMES_MAX + 1), Code.ENHANCE_YOUR_CALM),
+    "a flood of tiny windows": (
+        frame(WINDOW_UPDATE, 0, 0, U32.pack(1)) * (http2.CONTROL_FRAMES_MAX + 1),
+        Code.ENHANCE_YOUR_CALM,
+    ),
+    "a flood of requests that are taken back": (
+        b"".join(
+            frame(HEADERS, END_HEADERS, stream_id, HEAD) + frame(RST_STREAM, 0, stream_id, U32.pack(8))
+            for stream_id in range(1, 2 * http2.CONTROL_FRAMES_MAX + 4, 2)
+        ),
+        Code.ENHANCE_YOUR_CALM,
+    ),
     "a push": (frame(5, 0, 1, b""), Code.PROTOCOL_ERROR),
     "a long frame": (frame(DATA, 0, 1, bytes(16385)), Code.FRAME_SIZE_ERROR),
     "a head that is none": (frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff"), Code.COMPRESSION_ERROR),

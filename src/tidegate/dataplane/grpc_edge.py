@@ -18,10 +18,10 @@ from tidegate.dataplane.grpc_messages import (
     write_model,
     write_tensor_head,
 )
-from tidegate.dataplane.infer import Exchange, Route, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.infer import Exchange, Route, choose, new_call, unit_of
 from tidegate.dataplane.params import params_of
 from tidegate.dataplane.tensors import Array, datatype_of, from_raw, to_raw
-from tidegate.errors import MalformedRequest, UnfitInput
+from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
 
 class GrpcEdge:
@@ -75,14 +75,24 @@ def _tensors(request: InferRequest, exchange: Exchange) -> Tensors:
             raise MalformedRequest(f"input {head.name!r} is given twice")
         check_shape(head)
         if not request.raw:
-            if head.datatype == "BYTES":  # read one by one, on the event loop
-                check_json_size(len(contents or b""), exchange.engine.limits)
+            if head.datatype not in ("FP32", "FP64"):  # is not used as it came, but read, on the event loop
+                _check_typed_size(head.name, len(contents or b""), exchange.engine.limits.json_bytes_max)
             tensors[head.name] = typed_array(head, contents)
         elif contents is None:
             tensors[head.name] = from_raw(request.raw[index], head.datatype, head.shape, head.name)
         else:
             raise MalformedRequest(f"input {head.name!r} has 'contents', and the request has raw_input_contents")
     return tensors
+
+
+def _check_typed_size(name: str, size: int, size_max: int) -> None:
+    if size > size_max:
+        raise TooLarge(
+            f"input {name!r}: its typed contents have {size} bytes, and this server takes {size_max}: "
+            "use raw_input_contents",
+            expected=size_max,
+            got=size,
+        )
 
 
 def _datatype(name: str, array: Array, destination: Destination) -> str:

@@ -17,6 +17,8 @@ from tidegate.errors import MalformedRequest, UnfitInput
 FIELDS_MAX = 1 << 17
 """Fields in one request, all in all (its tensors' values are one field each)."""
 CACHED_BYTES_MAX = 256
+NAME_BYTES_MAX = 1024
+VARINT_BYTES_MAX = 10
 
 _VARINTS, _FLOATS, _DOUBLES, _BLOBS = range(4)
 _CONTENTS: dict[str, tuple[int, int]] = {
@@ -80,11 +82,11 @@ def read_infer_request(data: bytes) -> InferRequest:
             request.inputs.append(head)
             request.contents.append(contents)
         elif number == 6:
-            request.outputs.append(_read_output(bytes(value)))
+            request.outputs.append(_read_output(value))
         elif number == 1:
-            request.model_name = _text(value, "model_name")
+            request.model_name = _name(value, "model_name")
         elif number == 2:
-            request.model_version = _text(value, "model_version")
+            request.model_version = _name(value, "model_version")
         elif number == 3:
             request.id = _text(value, "id")
         elif number == 4:
@@ -111,14 +113,13 @@ def _parse_input(value: Blob, fields_max: int) -> tuple[TensorHead, Blob | None,
     found = protobuf.fields(value, fields_max)
     for number, wire_type, item in found:
         if number == 3:
-            lengths = [item] if isinstance(item, int) else protobuf.packed_varints(item).tolist()
-            shape += map(protobuf.signed, lengths)
+            shape += map(protobuf.signed, [item] if isinstance(item, int) else _packed_shape(item))
         elif isinstance(item, int) or wire_type != protobuf.BYTES:
             continue
         elif number == 1:
-            name = _text(item, "an input's name")
+            name = _name(item, "an input's name")
         elif number == 2:
-            datatype = _text(item, "an input's datatype")
+            datatype = _name(item, "an input's datatype")
         elif number == 5:
             contents.append(item)
     # A message that comes in parts is the sum of them.
@@ -126,11 +127,28 @@ def _parse_input(value: Blob, fields_max: int) -> tuple[TensorHead, Blob | None,
     return TensorHead(name, datatype, tuple(shape)), whole, len(found)
 
 
+def _packed_shape(value: Blob) -> list[int]:
+    if len(value) > RANK_MAX * VARINT_BYTES_MAX:
+        raise MalformedRequest(f"an input's shape has more than {RANK_MAX} lengths")
+    lengths: list[int] = protobuf.packed_varints(value).tolist()
+    return lengths
+
+
+def _read_output(value: Blob) -> str:
+    if len(value) <= CACHED_BYTES_MAX:
+        return _cached_output(bytes(value))
+    return _parse_output(value)
+
+
 @lru_cache(maxsize=1024)
-def _read_output(value: bytes) -> str:
+def _cached_output(value: bytes) -> str:
+    return _parse_output(value)
+
+
+def _parse_output(value: Blob) -> str:
     for number, wire_type, item in protobuf.fields(value, 1024):
         if number == 1 and wire_type == protobuf.BYTES and not isinstance(item, int):
-            return _text(item, "an output's name")
+            return _name(item, "an output's name")
     return ""
 
 
@@ -160,8 +178,15 @@ def read_name_and_version(data: bytes) -> tuple[str, str]:
     texts = {1: "", 2: ""}
     for number, wire_type, value in protobuf.fields(data, 16):
         if number in texts and wire_type == protobuf.BYTES and not isinstance(value, int):
-            texts[number] = _text(value, "the request's name or version")
+            texts[number] = _name(value, "the request's name or version")
     return texts[1], texts[2]
+
+
+def _name(value: Blob, what: str) -> str:
+    """A text that is looked up, and remembered by caches."""
+    if len(value) > NAME_BYTES_MAX:
+        raise MalformedRequest(f"{what} is longer than {NAME_BYTES_MAX} bytes")
+    return _text(value, what)
 
 
 def _text(value: Blob, what: str) -> str:
@@ -185,10 +210,10 @@ def typed_array(head: TensorHead, contents: Blob | None) -> Array:
     if head.datatype not in _CONTENTS:
         raise UnfitInput(f"input {head.name!r}: {head.datatype} comes in raw_input_contents only", input=head.name)
     wanted, kind = _CONTENTS[head.datatype]
+    if kind == _VARINTS:
+        _check_size(head, contents)
     parts: list[tuple[int, protobuf.Value]] = []
-    # Strings are a field each; numbers come many to a field.
-    count_max = len(contents or b"") if kind == _BLOBS else FIELDS_MAX
-    for number, wire_type, value in protobuf.fields(contents or b"", count_max):
+    for number, wire_type, value in protobuf.fields(contents or b"", FIELDS_MAX):
         if number != wanted:
             shown = _CONTENTS_NAMES[number] if number < len(_CONTENTS_NAMES) else f"field {number}"
             raise UnfitInput(
@@ -208,6 +233,17 @@ def typed_array(head: TensorHead, contents: Blob | None) -> Array:
             got=len(array),
         )
     return array.reshape(head.shape)
+
+
+def _check_size(head: TensorHead, contents: Blob | None) -> None:
+    """Refuse far more numbers than the shape has before they are read, which takes eight bytes and more for each."""
+    size, count = len(contents or b""), element_count(head.shape)
+    if size > 2 * VARINT_BYTES_MAX * count + CACHED_BYTES_MAX:
+        raise UnfitInput(
+            f"input {head.name!r}: shape {list(head.shape)} is {count} values, but {size} bytes of them came",
+            input=head.name,
+            expected=count,
+        )
 
 
 def _numbers(parts: list[tuple[int, protobuf.Value]], kind: int, head: TensorHead, dtype: np.dtype[Any]) -> Array:

@@ -86,7 +86,8 @@ def _timeout_ms(fields: dict[bytes, bytes]) -> int | None:
         raise MalformedRequest(f"grpc-timeout is {given.decode('latin-1')!r}: up to 8 digits and a unit are expected")
     timeout_ms = max(1, round(int(match[1]) * _UNIT_MS[match[2]]))
     own = fields.get(b"x-tidegate-timeout-ms", b"")
-    return min(timeout_ms, int(own)) if own.isdigit() and int(own) > 0 else timeout_ms
+    # float takes any number of digits, int does not
+    return int(float(own)) if own.isdigit() and 0 < float(own) < timeout_ms else timeout_ms
 
 
 # -- what an answer says --------------------
@@ -148,14 +149,21 @@ class GrpcExchange(Exchange):
         """The HTTP/2 connection that carries the stream."""
         return self.stream.connection
 
+    def check_key(self) -> None:
+        """Refuse who may not ask before a byte of the message came."""
+        access = self.engine.access
+        if access.required and self.head.method not in _OPEN_METHODS:
+            try:
+                access.check(self.headers.get(b"authorization"))
+            except TidegateError as error:
+                self.refuse(error)
+
     def complete(self, body: bytes) -> None:
         """All of the request arrived: answer it, or take it to the batcher."""
         head, engine = self.head, self.engine
         try:
             if head.wrong:
                 raise MalformedRequest(head.wrong)
-            if engine.access.required and head.method not in _OPEN_METHODS:
-                engine.access.check(self.headers.get(b"authorization"))
             message = _message(body, head.encoding, engine.limits.body_bytes_max)
             if self.simple is not None:
                 self.request_id = new_id()
@@ -231,7 +239,9 @@ class GrpcConnection(Connection[Head]):
         if head.method is None:
             stream.respond_head(_NOT_GRPC)
             return _NotGrpc()
-        return GrpcExchange(self._server.engine, stream, head, self._server.simple(head.method))
+        exchange = GrpcExchange(self._server.engine, stream, head, self._server.simple(head.method))
+        exchange.check_key()
+        return exchange
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be known to the sweeper."""

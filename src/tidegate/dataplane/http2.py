@@ -14,6 +14,7 @@ from tidegate.dataplane.http2_flow import Incoming, Outgoing, Request, Stream
 from tidegate.dataplane.http2_frames import (
     ACK,
     CONTINUATION,
+    ENABLE_PUSH,
     END_HEADERS,
     END_STREAM,
     FRAME,
@@ -43,8 +44,14 @@ from tidegate.dataplane.http2_frames import (
 )
 
 CONTINUATIONS_MAX = 16
+SETTINGS_MAX = 64
+PRIORITY_BYTES, PING_BYTES = 5, 8
 CONTROL_FRAMES_MAX = 20_000
-"""Resets, pings and settings between two sweeps (a second): a client that sends more means harm."""
+"""Resets, pings, settings and frames that bring nothing, between two sweeps (a second): who sends more means harm."""
+WINDOW_STEP_BYTES_MIN = 1024
+"""Leave for less than this at a time brings next to nothing."""
+TURN_FRAMES_MAX = 256
+"""Frames of one connection after which the others have their turn."""
 
 
 class Connection(asyncio.Protocol, Generic[HeadT]):
@@ -55,7 +62,7 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
     def __init__(self, make_head: Callable[[Pairs], HeadT], body_bytes_max: int, clock: Callable[[], float]) -> None:
         self._heads = HeadReader(make_head)
         self._body_bytes_max = body_bytes_max
-        self._clock = clock
+        self.clock = clock
         self.streams: dict[int, Stream] = {}
         self.draining = False
         self.active_s = clock()
@@ -67,6 +74,7 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
         self._headers_of: tuple[int, int] | None = None
         self._block: list[bytes] = []
         self._control = 0
+        self._frames = 0
         self._incoming = Incoming(self)
         self._outgoing = Outgoing(self)
 
@@ -89,7 +97,7 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
 
     def pause_writing(self) -> None:
         """The client does not read: read nothing of it either, so that what waits for it is bounded."""
-        self._paused_since_s = self._clock()
+        self._paused_since_s = self.clock()
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
@@ -116,10 +124,18 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
             return
         if self._buffer:
             data = self._buffer + data
+        self._frames = 0
         try:
             self._buffer = data[self._take(data) :]
         except Fault as fault:
             self._fail(fault.code)
+        if self._frames > TURN_FRAMES_MAX and self.writable:
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self.writable and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _take(self, data: bytes) -> int:
         """Handle the whole frames in `data`; returns where the rest begins."""
@@ -140,8 +156,11 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
                 break
             if self._headers_of is not None and kind != CONTINUATION:
                 raise Fault(Code.PROTOCOL_ERROR, "a header block was interrupted")
-            if kind < len(_HANDLERS):  # others are to be ignored
+            self._frames += 1
+            if kind < len(_HANDLERS):
                 _HANDLERS[kind](self, flags, stream_id & WINDOW_BYTES_MAX, data[offset + 9 : end])
+            else:
+                self._count()  # is to be ignored
             offset = end
         return offset
 
@@ -152,6 +171,7 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
     def close(self) -> None:
         """End the connection; what is being computed for it is dropped."""
         self._closed = True
+        self.active_s = self.clock()
         self.transport.close()
 
     # -- requests --------------------------------------------------------------------------------------------------
@@ -160,7 +180,9 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
         if flags & PADDED:
             payload = unpadded(payload)
         if flags & PRIORITIZED:
-            payload = payload[5:]
+            if len(payload) < PRIORITY_BYTES:
+                raise Fault(Code.FRAME_SIZE_ERROR, "the priority is cut off")
+            payload = payload[PRIORITY_BYTES:]
         if flags & END_HEADERS:
             self._head(stream_id, payload, ended=bool(flags & END_STREAM))
         else:
@@ -184,15 +206,16 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
                 raise Fault(Code.PROTOCOL_ERROR, "headers inside a request")
             self._complete(known)
             return
-        if stream_id <= self._last_id:
-            return  # trailers of a request that was answered already
         if not stream_id & 1:
             raise Fault(Code.PROTOCOL_ERROR, "clients open odd streams")
+        if stream_id <= self._last_id:
+            self._count()  # trailers of a request that was answered already
+            return
         self._last_id = stream_id
         if self.draining or len(self.streams) >= STREAMS_MAX:
             self._reset(stream_id, Code.REFUSED_STREAM)
             return
-        stream = Stream(self, stream_id, self._outgoing.initial_window, self._clock())
+        stream = Stream(self, stream_id, self._outgoing.initial_window, self.clock())
         self.streams[stream_id] = stream
         stream.request = self.open_request(stream, head)
         if ended and stream.open:
@@ -211,6 +234,8 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
             raise Fault(Code.STREAM_CLOSED, "data after the end of a request")
         if flags & PADDED:
             payload = unpadded(payload)
+        if not payload:
+            self._count()
         if flags & END_STREAM and not stream.body:
             stream.body = payload
         else:
@@ -245,18 +270,18 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
         if not stream.ended:
             self._reset(stream.id, Code.NO_ERROR)  # its rest need not be sent
         self._forget(stream)
-        if self.draining and not self.streams:
-            self.close()
 
     def _reset(self, stream_id: int, code: Code) -> None:
         self.write(frame(RST_STREAM, 0, stream_id, U32.pack(code)))
 
     def _forget(self, stream: Stream) -> None:
         stream.open = False
-        self.active_s = self._clock()
+        self.active_s = self.clock()
         self.streams.pop(stream.id, None)
         self._outgoing.forget(stream)
         self._incoming.arrived(stream)
+        if self.draining and not self.streams and not self._closed:
+            self.close()
 
     def _drop(self, stream: Stream) -> None:
         self._forget(stream)
@@ -271,35 +296,47 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
 
     def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
         self._count()
+        if len(payload) != U32.size:
+            raise Fault(Code.FRAME_SIZE_ERROR, "this is no reset")
         stream = self._stream(stream_id)
         if stream is not None:
             self._drop(stream)
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._count()
-        if stream_id != 0 or len(payload) % SETTING.size:
+        if stream_id != 0:
+            raise Fault(Code.PROTOCOL_ERROR, "settings are the connection's")
+        if len(payload) % SETTING.size or (flags & ACK and payload):
             raise Fault(Code.FRAME_SIZE_ERROR, "these are no settings")
         if flags & ACK:
             return
-        for name, value in SETTING.iter_unpack(payload):
-            if name == INITIAL_WINDOW:
-                self._outgoing.widen_all(value, list(self.streams.values()))
-            elif name == MAX_FRAME:
-                self._outgoing.lengthen(value)
+        if len(payload) > SETTINGS_MAX * SETTING.size:
+            raise Fault(Code.ENHANCE_YOUR_CALM, "too many settings")
+        settings = dict(SETTING.iter_unpack(payload))  # of a setting that is there often, the last one holds
+        if settings.get(ENABLE_PUSH, 0) > 1:
+            raise Fault(Code.PROTOCOL_ERROR, "push is on or off")
+        if INITIAL_WINDOW in settings:
+            self._outgoing.widen_all(settings[INITIAL_WINDOW], list(self.streams.values()))
+        if MAX_FRAME in settings:
+            self._outgoing.lengthen(settings[MAX_FRAME])
         self.write(frame(SETTINGS, ACK, 0))
         self._outgoing.pump()
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._count()
-        if stream_id != 0 or len(payload) != 8:
+        if stream_id != 0:
+            raise Fault(Code.PROTOCOL_ERROR, "pings are the connection's")
+        if len(payload) != PING_BYTES:
             raise Fault(Code.FRAME_SIZE_ERROR, "this is no ping")
         if not flags & ACK:
             self.write(frame(PING, ACK, 0, payload))
 
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
-        if len(payload) != 4:
+        if len(payload) != U32.size:
             raise Fault(Code.FRAME_SIZE_ERROR, "this is no window update")
         more = U32.unpack(payload)[0] & WINDOW_BYTES_MAX
+        if more < WINDOW_STEP_BYTES_MIN:
+            self._count()
         stream = self._stream(stream_id) if stream_id else None
         if stream is not None or stream_id == 0:
             self._outgoing.widen(more, stream)
@@ -323,11 +360,17 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
     def sweep(self, now_s: float, receive_timeout_s: float, idle_timeout_s: float) -> None:
         """End what is too slow, and the connection when it is silent or its client does not read. Once a second."""
         self._control = 0
-        for stream in [one for one in self.streams.values() if not one.ended]:
-            if now_s - stream.opened_s > receive_timeout_s:
+        for stream in list(self.streams.values()):
+            if not stream.ended and now_s - stream.opened_s > receive_timeout_s:
                 stream.request.too_slow()
-        if self._paused_since_s is not None and now_s - self._paused_since_s > idle_timeout_s:
+            elif stream.pending is not None and now_s - stream.sent_s > idle_timeout_s:
+                self._reset(stream.id, Code.CANCEL)  # its client gives no leave to send
+                self._drop(stream)
+        unread_since_s = self.active_s if self._closed else self._paused_since_s
+        if unread_since_s is not None and now_s - unread_since_s > idle_timeout_s:
             self.transport.abort()
+        elif self._closed:
+            return
         elif not self.streams and now_s - self.active_s > (idle_timeout_s if self._greeted else receive_timeout_s):
             self.drain()
 

@@ -52,14 +52,26 @@ class Request(Protocol):
 class Stream:
     """One request and its response on a connection."""
 
-    __slots__ = ("body", "connection", "credit", "ended", "id", "open", "opened_s", "pending", "request", "window")
+    __slots__ = (
+        "body",
+        "connection",
+        "credit",
+        "ended",
+        "id",
+        "open",
+        "opened_s",
+        "pending",
+        "request",
+        "sent_s",
+        "window",
+    )
 
     def __init__(self, connection: Connection[Any], stream_id: int, window: int, now_s: float) -> None:
         self.connection = connection
         self.id = stream_id
         self.window = window
         self.credit = STREAM_WINDOW_BYTES
-        self.opened_s = now_s
+        self.opened_s = self.sent_s = now_s
         self.body: bytes | bytearray = b""
         self.open = True
         self.ended = False
@@ -116,27 +128,32 @@ class Incoming:
     def arrived(self, stream: Stream) -> None:
         """It holds no part of a request any more: those that wait for room may go on."""
         if self._receiving.pop(stream.id, None) is not None:
+            crowded = self._buffered >= BUFFERED_BYTES_MAX
             self._buffered -= len(stream.body)
-            for other in self._receiving.values():
+            for other in self._receiving.values() if crowded else ():
                 self.grant(other)
         stream.body = b""
 
 
 class Outgoing:
-    """What we may send: the client's windows, and the responses that wait for them."""
+    """What we may send: the client's windows, and the responses that wait for them.
+
+    A response that waits for its own stream's window alone is not looked at until that one opens: a client could have
+    all of them looked at with every byte it gives leave for.
+    """
 
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
         self._window = PEER_WINDOW_BYTES
         self._frame_bytes_max = PEER_FRAME_BYTES
-        self._waiting: dict[int, Stream] = {}
+        self._ready: dict[int, Stream] = {}
         self.initial_window = PEER_WINDOW_BYTES
 
     def respond(self, stream: Stream, head: bytes, data: bytes, trailers: bytes) -> None:
         """One write where the client's windows allow it, else piece by piece."""
         size = len(data)
         first = frame(HEADERS, END_HEADERS, stream.id, head)
-        if size <= self._frame_bytes_max and size <= self._window and size <= stream.window:
+        if not size or (size <= self._frame_bytes_max and size <= self._window and size <= stream.window):
             self._window -= size
             last = frame(HEADERS, END_HEADERS | END_STREAM, stream.id, trailers)
             self._connection.write(b"".join((first, frame(DATA, 0, stream.id, data), last)))
@@ -144,53 +161,64 @@ class Outgoing:
             return
         self._connection.write(first)
         stream.pending = memoryview(data), trailers
-        self._waiting[stream.id] = stream
+        stream.sent_s = self._connection.clock()
+        self._ready[stream.id] = stream
         self.pump()
 
     def pump(self) -> None:
         """Send what waits for the client's leave."""
-        for stream in list(self._waiting.values()):
-            while stream.pending is not None and self._connection.writable and self._send_piece(stream):
-                pass
+        while self._ready and self._window > 0 and self._connection.writable:
+            stream = next(iter(self._ready.values()))
+            if stream.pending is None or stream.window <= 0:
+                del self._ready[stream.id]
+            else:
+                self._send_piece(stream, *stream.pending)
 
-    def _send_piece(self, stream: Stream) -> bool:
-        data, trailers = stream.pending or (memoryview(b""), b"")
+    def _send_piece(self, stream: Stream, data: memoryview, trailers: bytes) -> None:
         size = min(len(data), self._frame_bytes_max, self._window, stream.window)
-        if size <= 0 and len(data) > 0:
-            return False
         self._window -= size
         stream.window -= size
         stream.pending = data[size:], trailers
+        stream.sent_s = self._connection.clock()
         self._connection.write(frame(DATA, 0, stream.id, bytes(data[:size])))
         if size == len(data):
             self._connection.write(frame(HEADERS, END_HEADERS | END_STREAM, stream.id, trailers))
             self._connection.finish(stream)
-        return True
 
     def forget(self, stream: Stream) -> None:
         """It is over."""
         stream.pending = None
-        self._waiting.pop(stream.id, None)
+        self._ready.pop(stream.id, None)
 
     def widen_all(self, window: int, streams: list[Stream]) -> None:
         """The client's settings give every stream another window."""
         if window > WINDOW_BYTES_MAX:
             raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
         for stream in streams:
-            stream.window += window - self.initial_window
+            self._open(stream, window - self.initial_window)
         self.initial_window = window
+
+    def _open(self, stream: Stream, more: int) -> None:
+        stream.window += more
+        if stream.window > WINDOW_BYTES_MAX:
+            raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
+        if stream.pending is not None and stream.window > 0:
+            self._ready[stream.id] = stream
 
     def lengthen(self, frame_bytes_max: int) -> None:
         """The client's settings allow longer frames."""
-        self._frame_bytes_max = max(PEER_FRAME_BYTES, min(frame_bytes_max, PEER_FRAME_BYTES_MAX))
+        if not PEER_FRAME_BYTES <= frame_bytes_max < 1 << 24:
+            raise Fault(Code.PROTOCOL_ERROR, "frames have no such length")
+        self._frame_bytes_max = min(frame_bytes_max, PEER_FRAME_BYTES_MAX)
 
     def widen(self, more: int, stream: Stream | None) -> None:
         """The client gives leave for more on a stream, or on the connection (None)."""
+        if more == 0:
+            raise Fault(Code.PROTOCOL_ERROR, "the window is widened by nothing")
         if stream is not None:
-            stream.window += more
+            self._open(stream, more)
         else:
             self._window += more
-        if more == 0 or (self._window if stream is None else stream.window) > WINDOW_BYTES_MAX:
-            raise Fault(Code.FLOW_CONTROL_ERROR, "the window is none")
-        if self._waiting:
-            self.pump()
+            if self._window > WINDOW_BYTES_MAX:
+                raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
+        self.pump()

@@ -78,13 +78,15 @@ def signed(value: int) -> int:
 def packed_varints(data: bytes | memoryview) -> np.ndarray[Any, Any]:
     """Packed varints as uint64, all at once."""
     raw = np.frombuffer(data, dtype=np.uint8)
+    if not len(raw) or raw.max() < 0x80:
+        return raw.astype(np.uint64)
     ends = np.flatnonzero(raw < 0x80)
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
     lengths = ends - starts + 1
-    if len(raw) and (not len(ends) or ends[-1] != len(raw) - 1 or lengths.max() > 10):
+    if not len(ends) or ends[-1] != len(raw) - 1 or lengths.max() > 10:
         raise MalformedRequest("packed numbers end early")
     values = np.zeros(len(ends), dtype=np.uint64)
-    for index in range(int(lengths.max()) if len(ends) else 0):
+    for index in range(int(lengths.max())):
         has = lengths > index
         values[has] |= (raw[starts[has] + index].astype(np.uint64) & np.uint64(0x7F)) << np.uint64(7 * index)
     return values

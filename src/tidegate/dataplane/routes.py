@@ -12,6 +12,7 @@ from tidegate.dataplane.tensorflow_edge import TensorflowEdge
 from tidegate.dataplane.v2_edge import V2Edge
 
 _CACHED_MAX = 4096
+_CACHED_URL_BYTES_MAX = 512
 
 PLAIN, V2, MLFLOW, TENSORFLOW = PlainEdge(), V2Edge(), MlflowEdge(), TensorflowEdge()
 _PATTERNS: tuple[tuple[re.Pattern[str], Edge], ...] = (
@@ -42,7 +43,7 @@ class RouteTable:
             match = pattern.fullmatch(path)
             if match is not None:
                 route = Route(edge, match["name"], match.groupdict().get("version"))
-                if len(self._known) < _CACHED_MAX:
+                if len(self._known) < _CACHED_MAX and len(url) <= _CACHED_URL_BYTES_MAX:
                     self._known[url] = route
                 return route
         return None
