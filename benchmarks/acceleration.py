@@ -16,7 +16,9 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # as a replica has it
 
+import lightgbm as lgb
 import numpy as np
+import xgboost as xgb
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -35,13 +37,43 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
-from tidegate.runtimes.base import output_spec
-from tidegate.runtimes.sklearn_model import make_sklearn
+from tidegate.runtimes.base import Model, output_spec
+from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.sklearn_model import last_step, make_sklearn
 from tidegate.wire.signature import Signature, TensorSpec
 
 
+class Native:
+    """A library's own `train` with `fit`, so that its booster is trained like any estimator."""
+
+    def __init__(self, train: Any) -> None:
+        self.train, self.booster = train, None
+
+    def fit(self, x: Any, y: Any) -> None:
+        """Train."""
+        self.booster = self.train(x, y)
+
+
+def boosters() -> Iterator[tuple[Any, Any, Any]]:
+    """XGBoost and LightGBM, 100 rounds each."""
+    cancer, iris = load_breast_cancer(return_X_y=True), load_iris(return_X_y=True)
+    diabetes = load_diabetes(return_X_y=True)
+    yield xgb.XGBClassifier(n_jobs=1), *cancer
+    yield xgb.XGBClassifier(n_jobs=1), *iris
+    yield xgb.XGBRegressor(n_jobs=1), *diabetes
+    native = {"objective": "binary:logistic", "nthread": 1}
+    yield Native(lambda x, y: xgb.train(native, xgb.DMatrix(x, label=y), 100)), *cancer
+    yield xgb.XGBClassifier(n_jobs=1, booster="dart"), *iris
+    quiet: dict[str, Any] = {"n_jobs": 1, "verbose": -1}
+    yield lgb.LGBMClassifier(**quiet), *cancer
+    yield lgb.LGBMClassifier(**quiet), *iris
+    yield lgb.LGBMRegressor(**quiet), *diabetes
+    own = {"objective": "binary", "num_threads": 1, "verbose": -1}
+    yield Native(lambda x, y: lgb.train(own, lgb.Dataset(x, label=y), 100)), *cancer
+
+
 def models() -> Iterator[tuple[Any, Any, Any]]:
-    """Estimators with the data to train them on; the last two are tried on request only."""
+    """Estimators with the data to train them on; the last two of scikit-learn are tried on request only."""
     cancer, iris = load_breast_cancer(return_X_y=True), load_iris(return_X_y=True)
     diabetes = load_diabetes(return_X_y=True)
     yield RandomForestClassifier(100, random_state=0), *cancer
@@ -57,26 +89,31 @@ def models() -> Iterator[tuple[Any, Any, Any]]:
     yield make_pipeline(StandardScaler(), MLPClassifier((32,), max_iter=2000, random_state=0)), *cancer
     yield make_pipeline(StandardScaler(), SVC()), *cancer
     yield GaussianNB(), *cancer
+    yield from boosters()
 
 
 def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
     """The estimator trained on one half, with rows of the other."""
     estimator.fit(x[::2], y[::2])
     specs = (TensorSpec("input", "FP64", (-1, x.shape[1])),)
-    model = make_sklearn(estimator, "matrix", specs, hasattr(estimator, "predict_proba"))
+    if isinstance(estimator, Native):
+        estimator = estimator.booster
+        model: Model = BoosterModel(estimator)
+    else:
+        model = make_sklearn(estimator, "matrix", specs, hasattr(estimator, "predict_proba"))
     rows = {"input": np.ascontiguousarray(x[1::2])}
     outputs = tuple(output_spec(name, array) for name, array in model.predict(rows, None).items())
     return Subject(estimator, model, Signature("matrix", specs, outputs, model.classes), rows)
 
 
-def line(record: Record) -> str:
+def line(framework: str, record: Record) -> str:
     """A row of the table."""
     kept = next((entry for entry in record.tried if entry["form"] == record.kept), None)
     if kept is None:
-        return f"| {record.kind} | none: {record.reason} | | | | |"
+        return f"| {framework} | {record.kind} | none: {record.reason} | | | | |"
     times = f"{kept['seconds_1'] * 1e6:.1f} / {kept['seconds_64'] * 1e6:.1f}"
     gains = f"{kept['speedup_1']:.1f} | {kept['speedup_64']:.1f}"
-    return f"| {record.kind} | {record.kept} | {kept['largest_difference']:.1e} | {gains} | {times} |"
+    return f"| {framework} | {record.kind} | {record.kept} | {kept['largest_difference']:.1e} | {gains} | {times} |"
 
 
 def main() -> None:
@@ -85,14 +122,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the records here")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    print("| kind | form kept | largest difference | speed-up, 1 row | 64 rows | µs, 1 row / 64 rows |")
-    print("|---|---|---|---|---|---|")
+    print("| framework | kind | form kept | largest difference | speed-up, 1 row | 64 rows | µs, 1 row / 64 rows |")
+    print("|---|---|---|---|---|---|---|")
     records = []
     for estimator, x, y in models():
         with tempfile.TemporaryDirectory(prefix="tidegate-accelerate-") as scratch:
-            record = accelerate(subject_of(estimator, x, y), Path(scratch, "form"), True, lambda _done, _message: None)
+            subject = subject_of(estimator, x, y)
+            record = accelerate(subject, Path(scratch, "form"), True, lambda _done, _message: None)
         records.append(record.body())
-        print(line(record), flush=True)
+        framework = type(last_step(subject.estimator)).__module__.partition(".")[0]
+        print(line(framework, record), flush=True)
     if options.json:
         options.json.write_text(json.dumps(records, indent=2))
 

@@ -6,11 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightgbm
+import msgspec
+import numpy as np
 import pytest
+import xgboost
+from sklearn.datasets import load_breast_cancer
 
 from tidegate.adapters import inspection
 from tidegate.adapters.inspection import AccelerationRequest, InspectionRequest, run_acceleration, run_inspection
 from tidegate.adapters.package import read_source, wrap
+from tidegate.packaging.mlmodel import read_layout
+from tidegate.runtimes.accelerated.serving import FastModel
+from tidegate.runtimes.building import adopt, rebuild
+from tidegate.runtimes.loading import load_object
+from tidegate.wire.signature import Signature
 
 
 @pytest.fixture
@@ -61,3 +71,39 @@ def test_without_the_converters_the_record_says_what_to_install(
     assert record["kept"] == "dense-float64"
     reasons = {entry["form"]: entry.get("reason", "") for entry in record["tried"]}
     assert "pip install 'tidegate[accelerate]'" in reasons["skl2onnx-float32"]
+
+
+def _save_xgboost(frame: Any, label: Any, folder: Path) -> Path:
+    xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(frame, label).save_model(folder / "model.ubj")
+    return folder / "model.ubj"
+
+
+def _save_lightgbm(frame: Any, label: Any, folder: Path) -> Path:
+    model = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1).fit(frame, label)
+    model.booster_.save_model(folder / "model.txt")
+    return folder / "model.txt"
+
+
+@pytest.mark.parametrize(
+    ("save", "form"), [(_save_xgboost, "trees-float32"), (_save_lightgbm, "trees-float64")], ids=["xgboost", "lightgbm"]
+)
+def test_a_booster_s_own_file_gets_a_form_for_its_named_columns(save: Any, form: str, tmp_path: Path) -> None:
+    data, label = load_breast_cancer(return_X_y=True, as_frame=True)
+    frame = data.iloc[:, :6]
+    package = wrap(read_source(save(frame, label, tmp_path)), tmp_path / "package")
+    found = run_inspection(InspectionRequest(package.dir), timeout_s=60, scratch_dir=tmp_path)
+    into = tmp_path / "form"
+    record = run_acceleration(
+        AccelerationRequest(package.dir, into, found["signature"]), timeout_s=100, scratch_dir=tmp_path
+    )
+    assert any(entry["equal"] for entry in record["tried"]), record
+    if record["kept"] is None:  # equal, but on a machine as busy as this one not seen to be faster
+        return
+    assert record["kept"] == form
+    signature = msgspec.convert(found["signature"], Signature)
+    original = rebuild(adopt(load_object(read_layout(package.dir), False), read_layout(package.dir)), signature)
+    inputs = {spec.name: frame.iloc[:, index].to_numpy() for index, spec in enumerate(signature.inputs)}
+    expected, got = original.predict(inputs, None), FastModel(into, signature).predict(inputs, None)
+    assert list(expected) == list(got)
+    for name, array in expected.items():
+        np.testing.assert_allclose(got[name], array, atol=1e-6)
