@@ -150,7 +150,7 @@ class Batcher:
         """About how long what waits takes to compute."""
         limit = self._pace.limit_rows
         batches = self._queue.rows / limit / max(1, len(self._targets))
-        return batches * (self._pace.seconds_for(limit) or 0.0)
+        return batches * self._pace.seconds_for(limit)
 
     # -- the way of a batch ----------------------------------------------------------------------------------------
 
