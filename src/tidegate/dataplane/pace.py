@@ -20,7 +20,7 @@ CHUNK_SHARE = 0.125
 CHUNK_S_MIN = 0.0002
 """A chunk may cost this much more than a batch of one row, or `CHUNK_SHARE` of that batch where it is more."""
 FORGET = 0.97
-SPREAD_MIN = 0.05
+SPREAD_MIN, CREDIT = 0.05, 0.99
 """Batches must differ in rows by so much (variance by squared mean) to tell fixed cost from cost by the row."""
 OUTLIER, OUTLIER_S = 4.0, 0.001
 HANG_FACTOR, HANG_S_MIN = 20.0, 1.0
@@ -127,9 +127,11 @@ class Pace:
         self._rt = self._rt * FORGET + rows * seconds
         spread = self._rr * n - r * r
         if spread > SPREAD_MIN * r * r:
-            self._slope_s = max(0.0, (self._rt * n - r * t) / spread)
-        if self._slope_s is None:
-            self._row_s = t / r
+            self._slope_s = self._row_s = min(max(0.0, (self._rt * n - r * t) / spread), t / r)
+            self._fixed_s = (t - self._row_s * r) / n
         else:
-            self._fixed_s = max(0.0, (t - self._slope_s * r) / n)
-            self._row_s = min(self._slope_s, t / r)
+            # Batches of one size do not tell the two apart. What is known of the fixed cost slowly loses its credit:
+            # the limit then shrinks a little, batches differ again, and it is found anew.
+            self._fixed_s = min(self._fixed_s * CREDIT, t / n)
+            self._row_s = (t - self._fixed_s * n) / r
+            self._slope_s = None if self._slope_s is None else self._row_s
