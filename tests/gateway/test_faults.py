@@ -13,7 +13,7 @@ from tidegate.wire.snapshot import decode_snapshot
 
 def test_a_replica_killed_under_load_fails_nobody_when_there_is_another(bed: Bed) -> None:
     first, _ = bed.replica("1"), bed.replica("1")
-    gateway = bed.gateway()
+    gateway = bed.gateway(TIDEGATE_REQUEST_TIMEOUT_S="6")
     bed.publish({"1": 100})
     with Load(gateway) as load:
         stop_hard(first.process)

@@ -150,7 +150,7 @@ class Batcher:
         """About how long what waits takes to compute."""
         limit = self._pace.limit_rows
         batches = self._queue.rows / limit / max(1, len(self._targets))
-        return batches * (self._pace.seconds_for(limit) or 0.0)
+        return batches * self._pace.seconds_for(limit)
 
     # -- the way of a batch ----------------------------------------------------------------------------------------
 
@@ -283,7 +283,9 @@ class Batcher:
         for call in [call for call in self._all_calls() if call.deadline_s <= now_s and not call.done]:
             self._fail_calls([call], _too_late(call))
         self._queue.purge()
-        if self._ward.calls:
+        self._again = deque(call for call in self._again if not call.done)
+        self._ward.purge()
+        if self._ward.calls or self._ward.target is not None:
             self._dispatch()
         self._expiry_due = self.outstanding
         if self._expiry_due:

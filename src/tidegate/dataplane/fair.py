@@ -13,8 +13,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tidegate.dataplane.pace import SMALL_ROWS
 from tidegate.dataplane.parts import Assembly, Part
@@ -26,8 +25,7 @@ FINISHED_MAX = 4096
 SLICES_A_CHUNK = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """What the next batch may hold: rows in all, and rows that large calls may fill (`chunk_rows` is no more)."""
 
     limit_rows: int

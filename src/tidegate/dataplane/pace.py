@@ -6,11 +6,13 @@ Two limits, both grown and shrunk by what is measured: `limit_rows` for a batch,
 
 from __future__ import annotations
 
+import math
+
 START_ROWS = 16
 SMALL_ROWS = 16
 """A request of at most so many rows is a small one: it is never cut, and large ones make room for it."""
 SMALL_REMEMBERED_S = 10.0
-STRIKES, FORGIVEN = 2.0, 0.1
+STRIKES, FORGIVEN = 2.0, 0.5
 """So many batches over the budget shrink a limit: a single one is the machine's hiccup. A batch that keeps to it wipes
 them out; one too small to say much about the limit forgives a part of one."""
 SHRINK, GROW = 0.75, 1.1
@@ -18,8 +20,12 @@ CHUNK_SHARE = 0.125
 CHUNK_S_MIN = 0.0002
 """A chunk may cost this much more than a batch of one row, or `CHUNK_SHARE` of that batch where it is more."""
 FORGET = 0.97
+SPREAD_MIN, CREDIT = 0.05, 0.99
+"""Batches must differ in rows by so much (variance by squared mean) to tell fixed cost from cost by the row."""
 OUTLIER, OUTLIER_S = 4.0, 0.001
 HANG_FACTOR, HANG_S_MIN = 20.0, 1.0
+CALM_TAKEN = 8
+"""Of batches that say nothing new (small ones, within every budget) one in so many is looked at."""
 
 
 class RowLimit:
@@ -66,7 +72,10 @@ class Pace:
         self._n = self._r = self._t = self._rr = self._rt = 0.0
         self._slope_s: float | None = None
         self._fixed_s = 0.0
+        self._row_s = 0.0
         self._small_until_s = 0.0
+        self._calm = 0
+        self._calm_rows, self._calm_s = 0, 0.0
         self.limit_rows = self._batch.rows
 
     def chunk_rows(self, now_s: float) -> int:
@@ -79,25 +88,28 @@ class Pace:
 
     def measured(self, rows: int, seconds: float) -> None:
         """Take note of a computed batch."""
+        if rows < self._calm_rows and seconds < self._calm_s:
+            self._calm += 1
+            if self._calm % CALM_TAKEN:
+                return
         self._fit(rows, seconds)
         # While the fixed cost is unknown a limit stays where batches can differ in size: else it never would be known.
         rows_min = 1.0 if self._slope_s is not None else float(START_ROWS // 2)
-        self._batch.measured(rows, seconds, max(self._objective_s, 2 * self._fixed_s), rows_min)
         one_s = self._one_row_s()
-        self._chunk.measured(rows, seconds, one_s + max(one_s * CHUNK_SHARE, CHUNK_S_MIN), 1.0)
+        chunk_s = one_s + max(one_s * CHUNK_SHARE, CHUNK_S_MIN)
+        self._batch.measured(rows, seconds, max(self._objective_s, 2 * self._fixed_s), rows_min)
+        self._chunk.measured(rows, seconds, chunk_s, 1.0)
         self.limit_rows = self._batch.rows
+        self._calm_rows, self._calm_s = min(self.limit_rows, self._chunk.rows) // 2, min(chunk_s, self._objective_s)
 
-    def seconds_for(self, rows: int) -> float | None:
-        """How long a batch of so many rows is expected to take; None before any was measured."""
-        if not self._n:
-            return None
-        slope_s = self._t / self._r if self._slope_s is None else self._slope_s
-        return max(self._t / self._n, self._fixed_s + slope_s * rows)
+    def seconds_for(self, rows: int) -> float:
+        """About how long a batch of so many rows takes, 0 before any was measured."""
+        return self._fixed_s + self._row_s * rows
 
     def hang_s(self, rows: int) -> float:
         """After how long a batch is late enough to ask whether its replica lives; never before any was measured."""
-        expected_s = self.seconds_for(rows)
-        return float("inf") if expected_s is None else max(HANG_S_MIN, HANG_FACTOR * expected_s)
+        late_s = HANG_FACTOR * (self._fixed_s + self._row_s * rows)
+        return (late_s if late_s > HANG_S_MIN else HANG_S_MIN) if self._n else math.inf
 
     def _one_row_s(self) -> float:
         if self._slope_s is not None:
@@ -107,15 +119,19 @@ class Pace:
     def _fit(self, rows: int, seconds: float) -> None:
         """Least squares over the latest batches, older ones counting less and outliers clipped."""
         if self._n > 4:
-            seconds = min(seconds, OUTLIER * (self.seconds_for(rows) or 0.0) + OUTLIER_S)
-        self._n = self._n * FORGET + 1
-        self._r = self._r * FORGET + rows
-        self._t = self._t * FORGET + seconds
+            seconds = min(seconds, OUTLIER * self.seconds_for(rows) + OUTLIER_S)
+        n = self._n = self._n * FORGET + 1
+        r = self._r = self._r * FORGET + rows
+        t = self._t = self._t * FORGET + seconds
         self._rr = self._rr * FORGET + rows * rows
         self._rt = self._rt * FORGET + rows * seconds
-        mean_rows, mean_s = self._r / self._n, self._t / self._n
-        spread = self._rr / self._n - mean_rows * mean_rows
-        if spread > 0.05 * mean_rows * mean_rows:
-            self._slope_s = max(0.0, (self._rt / self._n - mean_rows * mean_s) / spread)
-        if self._slope_s is not None:
-            self._fixed_s = max(0.0, mean_s - self._slope_s * mean_rows)
+        spread = self._rr * n - r * r
+        if spread > SPREAD_MIN * r * r:
+            self._slope_s = self._row_s = min(max(0.0, (self._rt * n - r * t) / spread), t / r)
+            self._fixed_s = (t - self._row_s * r) / n
+        else:
+            # Batches of one size do not tell the two apart. What is known of the fixed cost slowly loses its credit:
+            # the limit then shrinks a little, batches differ again, and it is found anew.
+            self._fixed_s = min(self._fixed_s * CREDIT, t / n)
+            self._row_s = (t - self._fixed_s * n) / r
+            self._slope_s = None if self._slope_s is None else self._row_s

@@ -46,6 +46,10 @@ class Ward:
                 return call
         return None
 
+    def purge(self) -> None:
+        """Drop calls that nobody waits for any more, also while there is no replica."""
+        self.calls = deque(call for call in self.calls if not call.done)
+
     def release(self) -> Target | None:
         """The replica, back to the others once nothing waits."""
         if self.target is None or self.calls or self.busy:
