@@ -119,18 +119,20 @@ def _text(text: str | None) -> str:
 
 def settings_page() -> str:
     """Every setting of `Settings`, from its metadata."""
-    rows = [(f"`{env}`", default, doc) for env, default, doc in _settings()]
+    rows = [(f"`{env}`", default, allowed, doc) for env, default, allowed, doc in _settings()]
     return (
         "# Settings\n\n"
         "Read once when a process starts. The ports and the host are options of `tidegate up` and `tidegate serve`.\n\n"
-        + _table(("environment variable", "default", "meaning"), rows)
+        + _table(("environment variable", "default", "allowed", "meaning"), rows)
     )
 
 
-def _settings() -> Iterator[tuple[str, str, str]]:
+def _settings() -> Iterator[tuple[str, str, str, str]]:
     for item in fields(settings.Settings):
         default = None if item.default is MISSING else item.default
-        yield item.metadata["env"], _default(default), _cell(item.metadata["doc"])
+        low, high = item.metadata["allowed"] or ("", "")
+        allowed = f"{low} to {high}" if high else ""
+        yield item.metadata["env"], _default(default), allowed, _cell(item.metadata["doc"])
 
 
 def _default(value: Any) -> str:

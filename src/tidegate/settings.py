@@ -10,7 +10,6 @@ import hashlib
 import ipaddress
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,8 +20,9 @@ from tidegate.errors import DataDirUnusable, InvalidArgument, KeyRequired
 GATEWAY_PORT, CONTROL_PORT = 8000, 8800
 
 
-def _setting(default: Any, env: str, doc: str) -> Any:
-    return field(default=default, metadata={"env": env, "doc": doc})
+def _setting(default: Any, env: str, doc: str, allowed: tuple[float, float] | None = None) -> Any:
+    """`allowed` is the range of a number, both ends in it."""
+    return field(default=default, metadata={"env": env, "doc": doc, "allowed": allowed})
 
 
 @dataclass(frozen=True)
@@ -40,51 +40,68 @@ class Settings:
     database_url: str | None = _setting(
         None, "DATABASE_URL", "SQLAlchemy URL of the store; SQLite in the data directory when unset."
     )
-    upload_bytes_max: int = _setting(8 << 30, "TIDEGATE_UPLOAD_BYTES_MAX", "Largest upload, in bytes.")
+    upload_bytes_max: int = _setting(8 << 30, "TIDEGATE_UPLOAD_BYTES_MAX", "Largest upload, in bytes.", (1, 1 << 50))
     request_bytes_max: int = _setting(
-        64 << 20, "TIDEGATE_REQUEST_BYTES_MAX", "Largest prediction request body, in bytes."
+        64 << 20, "TIDEGATE_REQUEST_BYTES_MAX", "Largest prediction request body, in bytes.", (1, 1 << 40)
     )
     json_bytes_max: int = _setting(
-        8 << 20, "TIDEGATE_JSON_BYTES_MAX", "Largest JSON part of a prediction request, in bytes."
+        8 << 20, "TIDEGATE_JSON_BYTES_MAX", "Largest JSON part of a prediction request, in bytes.", (1, 1 << 40)
     )
-    request_timeout_s: float = _setting(30.0, "TIDEGATE_REQUEST_TIMEOUT_S", "Deadline of a prediction, in seconds.")
+    request_timeout_s: float = _setting(
+        30.0, "TIDEGATE_REQUEST_TIMEOUT_S", "Deadline of a prediction, in seconds.", (0.001, 86_400)
+    )
     receive_timeout_s: float = _setting(
-        10.0, "TIDEGATE_RECEIVE_TIMEOUT_S", "How long a client may take to send one request, in seconds."
+        10.0,
+        "TIDEGATE_RECEIVE_TIMEOUT_S",
+        "How long a client may take to send one request, in seconds.",
+        (0.001, 86_400),
     )
     idle_timeout_s: float = _setting(
-        300.0, "TIDEGATE_IDLE_TIMEOUT_S", "How long a connection without a request is kept open, in seconds."
+        300.0,
+        "TIDEGATE_IDLE_TIMEOUT_S",
+        "How long a connection without a request is kept open, in seconds.",
+        (0.001, 2_592_000),
     )
-    batch_rows_max: int = _setting(1024, "TIDEGATE_BATCH_ROWS_MAX", "Most rows in one batch.")
+    batch_rows_max: int = _setting(1024, "TIDEGATE_BATCH_ROWS_MAX", "Most rows in one batch.", (1, 1_000_000))
     batch_latency_ms: float = _setting(
         10.0,
         "TIDEGATE_BATCH_LATENCY_MS",
         "How long a batch should take to compute, in milliseconds: rows a batch grow and shrink to keep to it.",
+        (0.001, 60_000),
     )
-    queue_rows_max: int = _setting(4096, "TIDEGATE_QUEUE_ROWS_MAX", "Most rows waiting per version before 429.")
+    queue_rows_max: int = _setting(
+        4096, "TIDEGATE_QUEUE_ROWS_MAX", "Most rows waiting per version before 429.", (1, 100_000_000)
+    )
     journal_bytes_max: int = _setting(
-        1 << 30, "TIDEGATE_JOURNAL_BYTES_MAX", "Capture journal kept per gateway, in bytes; 0 turns it off."
+        1 << 30,
+        "TIDEGATE_JOURNAL_BYTES_MAX",
+        "Capture journal kept per gateway, in bytes; 0 turns it off.",
+        (0, 1 << 50),
     )
     journal_wait_ms_max: int = _setting(
-        50, "TIDEGATE_JOURNAL_WAIT_MS_MAX", "Longest a journal write may stall, in milliseconds."
+        50, "TIDEGATE_JOURNAL_WAIT_MS_MAX", "Longest a journal write may stall, in milliseconds.", (0, 60_000)
     )
     ready_timeout_s: float = _setting(
-        120.0, "TIDEGATE_READY_TIMEOUT_S", "How long a replica may take to become ready, in seconds."
+        120.0, "TIDEGATE_READY_TIMEOUT_S", "How long a replica may take to become ready, in seconds.", (0.001, 86_400)
     )
     keep_previous_s: float = _setting(
-        600.0, "TIDEGATE_KEEP_PREVIOUS_S", "How long versions at weight 0 keep their replicas, in seconds."
+        600.0,
+        "TIDEGATE_KEEP_PREVIOUS_S",
+        "How long versions at weight 0 keep their replicas, in seconds.",
+        (0, 31_536_000),
     )
     drain_s: float = _setting(
-        5.0, "TIDEGATE_DRAIN_S", "How long a replica may finish what it has when it is stopped, in seconds."
+        5.0, "TIDEGATE_DRAIN_S", "How long a replica may finish what it has when it is stopped, in seconds.", (0, 3_600)
     )
-    starts_max: int = _setting(2, "TIDEGATE_STARTS_MAX", "Replicas that may be loading at the same time.")
-    job_workers: int = _setting(2, "TIDEGATE_JOB_WORKERS", "Jobs the embedded pool runs at the same time.")
+    starts_max: int = _setting(2, "TIDEGATE_STARTS_MAX", "Replicas that may be loading at the same time.", (1, 1_000))
+    job_workers: int = _setting(2, "TIDEGATE_JOB_WORKERS", "Jobs the embedded pool runs at the same time.", (1, 1_000))
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Settings from `env` (default: the process's), with `overrides` that are not None on top.
 
-        Raises `InvalidArgument` naming the variable whose value cannot be read.
+        Raises `InvalidArgument` naming the variable whose value cannot be read or is out of its range.
         """
         env = os.environ if env is None else env
         values: dict[str, Any] = {}
@@ -94,6 +111,7 @@ class Settings:
                 values[item.name] = _parse(name, env[name], str(item.type))
         values |= {key: value for key, value in overrides.items() if value is not None}
         settings = cls(**values)
+        _check_ranges(settings)
         return cls(**{**settings.__dict__, "data_dir": Path(settings.data_dir).expanduser().absolute()})
 
 
@@ -106,6 +124,16 @@ def _parse(name: str, text: str, type_name: str) -> Any:
     except ValueError:
         raise InvalidArgument(f"environment variable {name}={text!r} is not a number", field=name) from None
     return Path(text) if type_name == "Path" else text
+
+
+def _check_ranges(settings: Settings) -> None:
+    for item in fields(settings):
+        value, allowed = getattr(settings, item.name), item.metadata["allowed"]
+        if allowed is not None and not allowed[0] <= value <= allowed[1]:  # NaN is in no range
+            name = item.metadata["env"]
+            raise InvalidArgument(
+                f"{name}={value!r} is out of range: it must be from {allowed[0]} to {allowed[1]}", field=name
+            )
 
 
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "ACCESS_KEY", "CREDENTIAL")
@@ -151,14 +179,14 @@ SOCKET_PATH_BYTES_MAX = 100
 def run_dir(data_dir: Path) -> Path:
     """Where this platform's Unix sockets lie: in the data directory, or in a short folder when that is too deep.
 
-    Only names the folder; `make_run_dir` creates it.
+    Only names the folder; `make_run_dir` creates it. Not in TMPDIR: whoever looks for the platform may have another.
     """
     inside = data_dir / "run"
     longest_name = "r-" + 32 * "x" + ".sock"
     if len(os.fsencode(inside / longest_name)) <= SOCKET_PATH_BYTES_MAX:
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"tidegate-{os.getuid()}-{digest}"
+    return Path("/tmp") / f"tidegate-{os.getuid()}-{digest}"  # noqa: S108 - `make_run_dir` makes sure of its owner
 
 
 def make_run_dir(data_dir: Path) -> Path:

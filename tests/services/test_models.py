@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from support.control import add_version, container_at, digest_for
-from tidegate.errors import Conflict, InUse, InvalidArgument, UnknownModel, UnknownVersion
+from tidegate.errors import Conflict, InUse, InvalidArgument, RegistryUnavailable, UnknownModel, UnknownVersion
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.manifest import read_manifest
 from tidegate.wire.rest import DeployRequest, RegisterRequest, TrustRequest
@@ -123,3 +123,49 @@ def test_discarding_leaves_alone_what_a_row_speaks_of(platform: Container) -> No
     platform.models.discard("solid", "1", digest)
     assert _files(platform, digest).is_dir()
     assert platform.manifests.path("solid", "1").is_file()
+
+
+def test_a_version_that_the_registry_does_not_let_go_stays_here_too(
+    platform: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(platform, "kept", "1", label="v1")
+
+    def down(*_: object) -> None:
+        raise RegistryUnavailable
+
+    for what in ("delete_version", "delete_model"):
+        monkeypatch.setattr(type(platform.registry), what, down)
+    with pytest.raises(RegistryUnavailable):
+        platform.models.delete_version("kept", "1")
+    with pytest.raises(RegistryUnavailable):
+        platform.models.delete("kept")
+    assert platform.models.version("kept", "v1").version == "1"
+    assert platform.manifests.path("kept", "1").is_file()
+    monkeypatch.undo()
+    platform.models.delete("kept")
+    with pytest.raises(UnknownModel):
+        platform.models.get("kept")
+
+
+def test_a_version_in_use_is_not_removed_from_the_registry(
+    platform: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(platform, "busy", "1")
+    platform.endpoints.deploy("busy", DeployRequest("busy", "1"))
+    removed: list[object] = []
+    for what in ("delete_version", "delete_model"):
+        monkeypatch.setattr(type(platform.registry), what, lambda *args: removed.append(args))
+    with pytest.raises(InUse):
+        platform.models.delete_version("busy", "1")
+    with pytest.raises(InUse):
+        platform.models.delete("busy")
+    assert removed == []
+
+
+def test_a_label_that_cannot_reach_the_manifest_reaches_nothing(platform: Container) -> None:
+    add_version(platform, "halfway", "1")
+    platform.manifests.path("halfway", "1").write_text("no manifest")
+    with pytest.raises(Conflict, match="cannot be read"):
+        platform.models.amend("halfway", "1", RegisterRequest(label="v9", run_id="r"), None)
+    version = platform.models.version("halfway", "1")
+    assert (version.label, version.run_id) == (None, None)

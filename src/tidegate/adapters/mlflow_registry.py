@@ -128,9 +128,12 @@ class MlflowRegistry:
                         f"the registry does not take alias {alias!r}: {error}", field="alias"
                     ) from error
                 if _code(error) in _NOT_THERE:
-                    gone = f"the registry has no version {version} of model {name!r} any more"
-                    raise UnknownVersion(gone, model=name, version=version) from error
+                    raise UnknownVersion(f"the registry has no version {version} of model {name!r}") from error
                 raise
+
+    def check_run(self, run_id: str) -> None:
+        with self._client() as connected:
+            self._run(connected.client, run_id)
 
     def set_tags(self, name: str, version: str, tags: dict[str, str]) -> None:
         with self._client() as connected:

@@ -53,6 +53,9 @@ class Registry(Protocol):
 
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
+    def check_run(self, run_id: str) -> None:
+        """Raises `InvalidArgument` when there is no such run."""
+
     def set_tags(self, name: str, version: str, tags: dict[str, str]) -> None: ...
 
     def fetch(self, uri: str, into: Path) -> RegistryVersion | None:

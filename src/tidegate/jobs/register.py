@@ -122,7 +122,7 @@ class RegisterJob:
             fetched = scratch / "fetched"
             fetched.mkdir()
             version = self.registry.fetch(request.uri, fetched)
-            return fetched, None, version if version is not None and version.name == name else None
+            return fetched, request.uri, version if version is not None and version.name == name else None
         if request.archive:
             return self._unpack(str(request.upload), scratch / "unpacked"), request.filename, None
         return self.uploads.path(str(request.upload)), request.filename, None
@@ -227,10 +227,14 @@ class RegisterJob:
     def _amended(
         self, name: str, version: str, request: rest.RegisterRequest, found: dict[str, Any] | None
     ) -> dict[str, Any]:
-        self.models.amend(name, version, request, None if found is None else _validation_of(found))
+        # The registry first: if it does not answer, nothing is changed here, and the same request does it all again.
         tags = request.tags | ({"tidegate.label": request.label} if request.label else {})
+        if request.run_id is not None:
+            self.registry.check_run(request.run_id)
+            tags["tidegate.run_id"] = request.run_id
         if tags:
             self.registry.set_tags(name, version, tags)
+        self.models.amend(name, version, request, None if found is None else _validation_of(found))
         return {"model": name, "version": version, "created": False}
 
 

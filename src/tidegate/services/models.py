@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient
 
 from tidegate.adapters.artifacts import ManifestFiles
 from tidegate.clock import Clock
@@ -88,9 +90,6 @@ class Models:
     def delete_version(self, name: str, reference: str) -> None:
         """Remove one version here and from the registry. Raises `InUse` while an endpoint uses it."""
         number = self._find(name, reference).version
-        with self.store.reading() as tx:
-            _check_unused(tx, name, number)
-        self.registry.delete_version(name, number)
         with self.files:
             with self.store.transaction() as tx:
                 row = rows.get_version(tx, name, number)
@@ -98,23 +97,38 @@ class Models:
                     return
                 _check_unused(tx, name, number)
                 tx.delete(row)
+            # After the row: an endpoint can no longer take the version, so the registry loses none that is in use.
+            with self._put_back([row]):
+                self.registry.delete_version(name, number)
             self._remove_files([row])
 
     def delete(self, name: str) -> None:
         """Remove a model with all its versions. Raises `UnknownModel`, and `InUse` while an endpoint serves it."""
-        with self.store.reading() as tx:
-            model_or_raise(tx, name)
-            _check_no_endpoint(tx, name)
-        self.registry.delete_model(name)
         with self.files:
             with self.store.transaction() as tx:
+                model = model_or_raise(tx, name)
                 _check_no_endpoint(tx, name)
                 versions = rows.versions_of(tx, name)
                 for version in versions:
                     tx.delete(version)
                 tx.flush()
-                tx.delete(model_or_raise(tx, name))
+                tx.delete(model)
+            with self._put_back([model, *versions]):
+                self.registry.delete_model(name)
             self._remove_files(versions)
+
+    @contextmanager
+    def _put_back(self, removed: list[Any]) -> Iterator[None]:
+        """Write rows that were deleted again when what follows fails: the caller can then delete once more."""
+        try:
+            yield
+        except BaseException:
+            with self.store.transaction() as tx:
+                for row in removed:
+                    make_transient(row)
+                    tx.add(row)
+                    tx.flush()
+            raise
 
     def known(self, name: str, digest: str) -> rest.Version | None:
         """The version this model already has of these bytes."""
@@ -173,15 +187,20 @@ class Models:
             self._discard(name, number, digest)
 
     def amend(self, name: str, number: str, request: rest.RegisterRequest, validation: dict[str, Any] | None) -> None:
-        """Label, tags, description and validation of a version that was registered again. Raises `Conflict`."""
+        """Label, tags, description, source run and validation of a version that was registered again.
+
+        Raises `Conflict` and `DiskFull`, and changes no row then.
+        """
         with self.store.transaction() as tx:
             row = version_or_raise(tx, name, number)
             _check_label_free(tx, name, request.label, row.digest)
             row.label = request.label or row.label
             row.tags = row.tags | request.tags
             row.description = request.description or row.description
+            row.run_id = request.run_id or row.run_id
             row.validation = row.validation if validation is None else validation
-        self.manifests.set_label(name, number, row.label)
+            tx.flush()
+            self.manifests.set_label(name, number, row.label)
 
     def _find(self, name: str, reference: str) -> VersionRow:
         check_name(name, "model")
