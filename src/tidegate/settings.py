@@ -174,6 +174,7 @@ def required_key(host: str, settings: Settings) -> str | None:
 
 SOCKET_PATH_BYTES_MAX = 100
 """Unix socket paths end at 108 bytes on Linux and 104 on macOS."""
+SHORT_FOLDER = Path("/tmp")  # noqa: S108 - `make_run_dir` makes sure of the owner of what lies in it
 
 
 def run_dir(data_dir: Path) -> Path:
@@ -186,7 +187,7 @@ def run_dir(data_dir: Path) -> Path:
     if len(os.fsencode(inside / longest_name)) <= SOCKET_PATH_BYTES_MAX:
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    return Path("/tmp") / f"tidegate-{os.getuid()}-{digest}"  # noqa: S108 - `make_run_dir` makes sure of its owner
+    return SHORT_FOLDER / f"tidegate-{os.getuid()}-{digest}"
 
 
 def make_run_dir(data_dir: Path) -> Path:
