@@ -24,6 +24,7 @@ from tidegate.adapters.inspection import (
 )
 from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
+from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
 from tidegate.jobs.pool import JobLost, JobReport
 from tidegate.services.models import Models, NewVersion
@@ -130,9 +131,28 @@ class RegisterJob:
     def _take_in(
         self, name: str, request: rest.RegisterRequest, given: _Input, scratch: Path, report: JobReport
     ) -> dict[str, Any]:
-        package = self._wrap(name, request, given, scratch / "package")
+        granted = request.allow_pickle or self.models.pickle_trusted(name)
+        wanted = requirements_of(given.source, request.requirements, granted)
+        package = self._wrap(request, given, scratch / "package", granted=granted, elsewhere=wanted is not None)
+        with environment(
+            self.models.environments, wanted, given.source, lambda step: _tell(report, 0.1, step)
+        ) as own:  # held until the manifest names it, so that nobody removes it meanwhile
+            return self._examine(name, request, given, (package, own), scratch, report)
+
+    def _examine(
+        self,
+        name: str,
+        request: rest.RegisterRequest,
+        given: _Input,
+        made: tuple[Package, Environment | None],
+        scratch: Path,
+        report: JobReport,
+    ) -> dict[str, Any]:
+        package, own = made
         report.progress(0.2, f"loading the model ({package.framework}) in a process of its own")
-        found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report)
+        python = own.python if own else None
+        found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report, python)
+        found["environment"] = own.key if own else None
         record = self._accelerate(request, package, found, scratch, report)
         with self.intake:
             known = self.models.known(name, given.digest)
@@ -145,19 +165,31 @@ class RegisterJob:
             self.models.take_in(new, package.dir, scratch / "form")
         return {"model": name, "version": entry.version, "created": True}
 
-    def _wrap(self, name: str, request: rest.RegisterRequest, given: _Input, into: Path) -> Package:
+    def _wrap(
+        self, request: rest.RegisterRequest, given: _Input, into: Path, *, granted: bool, elsewhere: bool
+    ) -> Package:
         """The package. Raises `PickleNotGranted` unless the request or the model's name allows what it needs."""
-        granted = request.allow_pickle or self.models.pickle_trusted(name)
         return wrap(
-            given.source, into, code_dir=given.code_dir, requirements=request.requirements, allow_pickle=granted
+            given.source,
+            into,
+            code_dir=given.code_dir,
+            requirements=request.requirements,
+            allow_pickle=granted,
+            elsewhere=elsewhere,
         )
 
     def _inspect(
-        self, request: rest.RegisterRequest, package_dir: Path, allow_pickle: bool, scratch: Path, report: JobReport
+        self,
+        request: rest.RegisterRequest,
+        package_dir: Path,
+        allow_pickle: bool,
+        scratch: Path,
+        report: JobReport,
+        python: Path | None,
     ) -> dict[str, Any]:
         """Load, infer the signature, score: in a subprocess, within the gate's deadline."""
         return run_inspection(
-            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate)),
+            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate), python),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
             on_progress=lambda done, message: _tell(report, 0.2 + 0.5 * done, message),
@@ -174,6 +206,8 @@ class RegisterJob:
         """Try faster forms, in a subprocess of their own; a model that has none is served as it is."""
         if request.accelerate is False:
             return {"kept": None, "reason": "switched off (--no-accelerate)"}
+        if found["environment"] is not None:
+            return {"kept": None, "reason": "it runs in an environment of its own, which has no converters"}
         report.progress(0.7, "trying faster forms")
         return run_acceleration(
             AccelerationRequest(
@@ -225,7 +259,9 @@ class RegisterJob:
         if request.gate.validation_upload is not None:
             report.progress(0.2, f"version {known.version} has these bytes: scoring it")
             package_dir = self.models.artifacts.path(known.digest)
-            found = self._inspect(request, package_dir, known.pickle_granted, scratch, report)
+            key = self.models.manifests.environment_of(name, known.version)
+            python = self.models.environments.python(key) if key else None
+            found = self._inspect(request, package_dir, known.pickle_granted, scratch, report, python)
         return self._amended(name, known.version, request, found)
 
     def _amended(
@@ -263,6 +299,7 @@ def _new_version(
         pickle_granted=package.needs_pickle_grant,
         python=found["python"],
         library_versions=found["library_versions"],
+        environment=found["environment"],
         accelerated=Accelerated(kept, f"{package.digest}.{kept}") if kept else None,
     )
     return NewVersion(
