@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +18,19 @@ from tidegate.errors import EnvironmentFailed
 WORDS = Requirements.read("tidewords==1.0\n")
 
 
-@pytest.fixture(autouse=True)
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "wheels"
+@pytest.fixture(scope="module", autouse=True)
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("wheels")
     make_wheel(folder, "tidewords", "1.0", "WORD = 'tide'\n")
-    for name, value in only_from(folder).items():
-        monkeypatch.setenv(name, value)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in only_from(folder).items():
+            patch.setenv(name, value)
+        yield folder
 
 
-@pytest.fixture
-def environments(tmp_path: Path) -> Environments:
-    return Environments(tmp_path / "data" / "environments")
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    return Environments(tmp_path_factory.mktemp("data") / "environments")
 
 
 def quiet(_step: str) -> None:
@@ -39,7 +42,7 @@ def says(python: Path, code: str) -> str:
     return done.stdout.strip()
 
 
-def test_two_at_once_are_one_build_and_the_data_directory_may_move(environments: Environments, tmp_path: Path) -> None:
+def test_two_at_once_are_one_build(environments: Environments) -> None:
     steps: list[str] = []
     pythons: list[Path] = []
 
@@ -56,22 +59,31 @@ def test_two_at_once_are_one_build_and_the_data_directory_may_move(environments:
     assert len(pythons) == 3
     assert sum("making an environment" in step for step in steps) == 1
     assert any("tidewords" in step for step in steps)
-
-    (tmp_path / "data").rename(tmp_path / "moved")
-    python = tmp_path / "moved" / pythons[0].relative_to(tmp_path / "data")
     code = (
         "import tidewords, tidegate.server.__main__, importlib.util as u; print(tidewords.WORD, u.find_spec('mlflow'))"
     )
-    assert says(python, code) == "tide None", "the data plane is lent, the rest of this environment is not"
+    assert says(pythons[0], code) == "tide None", "the data plane is lent, the rest of this environment is not"
 
 
-def test_what_a_crash_left_is_built_anew(environments: Environments) -> None:
+def test_only_what_nobody_uses_is_removed(environments: Environments) -> None:
+    with environments.lease(WORDS, quiet) as found:
+        environments.remove_unused(set())
+        assert found.python.exists(), "it is held"
+    environments.remove_unused({found.key})
+    assert found.python.exists(), "a version names it"
+    environments.remove_unused(set())
+    assert not (found.python.parents[1] / MARKER).exists()
+    assert not found.python.exists()
+
+
+def test_what_a_crash_left_is_built_anew_and_may_move(environments: Environments, tmp_path: Path) -> None:
     root = environments.python("x").parents[2]
     for left in (f"{WORDS.key()}.part", WORDS.key()):
         (root / left / "bin").mkdir(parents=True)
         (root / left / "bin" / "python").write_text("half")
     with environments.lease(WORDS, quiet) as found:
-        assert says(found.python, "import tidewords; print(tidewords.WORD)") == "tide"
+        moved = shutil.copytree(root, tmp_path / "moved", symlinks=True) / found.python.relative_to(root)
+        assert says(moved, "import tidewords, tidegate.server; print(tidewords.WORD)") == "tide"
     assert not (root / f"{WORDS.key()}.part").exists()
 
 
@@ -94,14 +106,3 @@ def test_requirements_that_break_the_server_itself_are_refused(environments: Env
         environments.lease(Requirements.read("msgspec==0.0.1\n"), quiet),
     ):
         pass
-
-
-def test_only_what_nobody_uses_is_removed(environments: Environments) -> None:
-    with environments.lease(WORDS, quiet) as found:
-        environments.remove_unused(set())
-        assert found.python.exists(), "it is held"
-    environments.remove_unused({found.key})
-    assert found.python.exists(), "a version names it"
-    environments.remove_unused(set())
-    assert not (found.python.parents[1] / MARKER).exists()
-    assert not found.python.exists()
