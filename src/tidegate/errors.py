@@ -260,6 +260,12 @@ class MissingCode(ModelLoadFailed):
     code = "missing_code"
 
 
+class EnvironmentFailed(ModelLoadFailed):
+    """The Python environment for the model's requirements could not be built."""
+
+    code = "environment_failed"
+
+
 class ModelTimedOut(ModelLoadFailed):
     """The model did not load and answer within the deadline."""
 

@@ -15,6 +15,7 @@ from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.clock import Clock
 from tidegate.core.ports import Backend
+from tidegate.environments import Environments
 from tidegate.jobs.acceleration import Acceleration
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
@@ -60,6 +61,7 @@ class Container:
     def start(self) -> None:
         """Clean up after a crash, start the job pool, and import MLflow in the background."""
         self.artifacts.sweep()
+        self.models.environments.refresh()
         self.registry.warm()
         self.job_pool.start()
 
@@ -89,7 +91,12 @@ def build(
     backend = backend or LocalBackend(data_dir=data_dir, env=inherited_env())
     spec_changed = threading.Event()
     models = Models(
-        store, registry, DirectoryArtifacts(data_dir / "artifacts"), ManifestFiles(data_dir / "versions"), clock
+        store,
+        registry,
+        DirectoryArtifacts(data_dir / "artifacts"),
+        ManifestFiles(data_dir / "versions"),
+        clock,
+        Environments(data_dir / "environments"),
     )
     endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set)
     uploads = Uploads(store, data_dir / "uploads", settings.upload_bytes_max, clock)

@@ -120,6 +120,15 @@ class ManifestFiles:
                 f"('tidegate models delete {name}:{version}') and register it again"
             ) from error
 
+    def environments(self) -> set[str]:
+        """Keys of the environments that manifests name. Raises `OSError` or `msgspec.DecodeError`."""
+        found = (read_manifest(path).environment for path in self._root.glob("*/*.json"))
+        return {key for key in found if key is not None}
+
+    def environment_of(self, name: str, version: str) -> str | None:
+        """The key of the environment that this version runs in; None: the server's own."""
+        return read_manifest(self.path(name, version)).environment
+
     def delete(self, name: str, version: str) -> None:
         """Deleting what is gone is no error."""
         self.path(name, version).unlink(missing_ok=True)

@@ -42,11 +42,12 @@ class ValidationRequest:
 
 @dataclass(frozen=True)
 class InspectionRequest:
-    """A package to inspect."""
+    """A package to inspect. `python` is the interpreter of its own environment; None: this process's."""
 
     package_dir: Path
     allow_pickle: bool = False
     validation: ValidationRequest | None = None
+    python: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def run_inspection(
     Returns the result document (see `tidegate.runtimes.inspection`). Raises the error that the inspection reported,
     `ModelTimedOut` at the deadline, or `ModelCrashed` when the process died. `scratch_dir` is the caller's to remove.
     """
-    job = _Job("tidegate.runtimes.inspect", asdict(request), timeout_s, scratch_dir)
+    python = str(request.python or sys.executable)
+    job = _Job("tidegate.runtimes.inspect", asdict(request), timeout_s, scratch_dir, python)
     return _run(job, on_progress or _silent)
 
 
@@ -81,6 +83,7 @@ class _Job:
     request: dict[str, Any]
     timeout_s: float
     scratch_dir: Path
+    python: str = sys.executable
 
 
 def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
     request_file.write_text(json.dumps({**job.request, "timeout_s": timeout_s}, default=str), encoding="utf-8")
     result_file.unlink(missing_ok=True)
     watch = _Watch(on_progress)
-    process = _start(job.module, request_file, result_file, scratch_dir)
+    process = _start(job, request_file, result_file)
     try:
         exit_code = watch.until_end(process, timeout_s)
     finally:
@@ -172,12 +175,12 @@ class _Watch:
                 self._lines.append(line.decode(errors="replace").rstrip())
 
 
-def _start(module: str, request_file: Path, result_file: Path, scratch_dir: Path) -> subprocess.Popen[bytes]:
+def _start(job: _Job, request_file: Path, result_file: Path) -> subprocess.Popen[bytes]:
     # -P: the folder it starts in is no place to import from.
-    argv = [sys.executable, "-P", "-m", module, str(request_file), str(result_file)]
+    argv = [job.python, "-P", "-m", job.module, str(request_file), str(result_file)]
     return subprocess.Popen(
         argv,
-        cwd=scratch_dir,
+        cwd=job.scratch_dir,
         env=clean_environment(os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

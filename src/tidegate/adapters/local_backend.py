@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
+
 from tidegate.adapters.processes import (
     ProcessRef,
     bound_log,
@@ -25,8 +27,10 @@ from tidegate.adapters.processes import (
 )
 from tidegate.adapters.unix_probe import get_status
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.environments import Environments
 from tidegate.errors import ModelCrashed
 from tidegate.settings import make_run_dir
+from tidegate.wire.manifest import read_manifest
 
 MODULE = "tidegate.server"
 READY_PATH = "/v2/health/ready"
@@ -51,7 +55,7 @@ class LocalBackend:
 
     def start(self, spec: ReplicaSpec) -> Handle:
         socket_path = make_run_dir(self._data_dir) / f"{spec.id}.sock"
-        argv = [sys.executable, "-m", MODULE, "--manifest", str(spec.manifest), "--uds", str(socket_path)]
+        argv = [self._python(spec.manifest), "-m", MODULE, "--manifest", str(spec.manifest), "--uds", str(socket_path)]
         argv += ["--data-dir", str(self._data_dir), "--id", spec.id]
         try:
             drop_oldest(self._log_dir.glob("*.log"), LOGS_KEPT)
@@ -61,6 +65,17 @@ class LocalBackend:
         running = {replica: known for replica, known in self._children.items() if known.returncode is None}
         self._children = running | {spec.id: child}
         return self._handle(spec.id, ref, socket_path)
+
+    def _python(self, manifest_file: Path) -> str:
+        """Of the version's own environment, where it has one. Raises `ModelCrashed` when that is gone."""
+        try:
+            key = read_manifest(manifest_file).environment
+        except (OSError, msgspec.DecodeError):
+            key = None  # the replica reads it too, and says in its own words what is wrong with it
+        python = Path(sys.executable) if key is None else Environments(self._data_dir / "environments").python(key)
+        if not python.exists():
+            raise ModelCrashed(f"the environment {key} of this version is gone ({python}): register the version again")
+        return str(python)
 
     def observe(self, handles: Sequence[Handle]) -> list[Observation]:
         return list(self._pool.map(self._observe_one, handles))

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from tidegate.cli.app import App, command
-from tidegate.errors import InvalidArgument, MissingExtra, NotRunning, UnknownVersion
+from tidegate.errors import EnvironmentFailed, InvalidArgument, MissingExtra, NotRunning, UnknownVersion
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
 PLATFORM_LIBRARIES = ("alembic", "fastapi", "mlflow", "psutil", "sqlalchemy")
@@ -100,7 +100,8 @@ def serve(
     if not Path(model).exists():
         if name or code or allow_pickle:
             raise InvalidArgument(_neither(model) + "; --name, --code and --allow-pickle go with a path", field="model")
-        become("tidegate.server", ["--manifest", str(_manifest(app, data_dir, model)), *arguments])
+        manifest = _manifest(app, data_dir, model)
+        become("tidegate.server", ["--manifest", str(manifest), *arguments], _python(manifest, data_dir))
     arguments += ["--name", name] if name else []
     arguments += ["--allow-pickle"] if allow_pickle else []
     arguments += ["--code", str(code.absolute())] if code else []
@@ -130,6 +131,17 @@ def _manifest(app: App, data_dir: Path, text: str) -> Path:
     return manifest
 
 
+def _python(manifest_file: Path, data_dir: Path) -> str:
+    """The interpreter of the version's own environment, where it has one."""
+    from tidegate.wire.manifest import read_manifest
+
+    key = read_manifest(manifest_file).environment
+    python = data_dir / "environments" / key / "bin" / "python" if key else Path(sys.executable)
+    if not python.exists():
+        raise EnvironmentFailed(f"the environment {key} of this version is gone ({python}): register the version again")
+    return str(python)
+
+
 def _number_of(app: App, name: str, version: str | None) -> str:
     try:
         client = app.client()
@@ -141,11 +153,11 @@ def _number_of(app: App, name: str, version: str | None) -> str:
         ) from None
 
 
-def become(module: str, arguments: list[str]) -> NoReturn:
+def become(module: str, arguments: list[str], python: str = sys.executable) -> NoReturn:
     """Replace this process with `python -m module`."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - our own module, no shell
+    os.execv(python, [python, "-m", module, *arguments])  # noqa: S606 - our own module, no shell
 
 
 def run_quietly(module: str, arguments: list[str]) -> None:

@@ -27,6 +27,12 @@ SWITCHED_OFF: dict[str, Any] = {
     "state": "skipped",
     "reason": "switched off (--no-accelerate)",
 }
+OWN_ENVIRONMENT: dict[str, Any] = {
+    "kept": None,
+    "state": "done",
+    "asked": True,  # asking again would find no converters there either
+    "reason": "it runs in an environment of its own, which has no converters",
+}
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import msgspec
 from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
 from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
+from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
-from tidegate.jobs.acceleration import SWITCHED_OFF, Acceleration, Work, made_by, wanted
+from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.pool import JobLost, JobReport
 from tidegate.services.models import Models, NewVersion
 from tidegate.services.uploads import Uploads
@@ -134,9 +135,28 @@ class RegisterJob:
     def _take_in(
         self, name: str, request: rest.RegisterRequest, given: _Input, scratch: Path, report: JobReport
     ) -> dict[str, Any]:
-        package = self._wrap(name, request, given, scratch / "package")
+        granted = request.allow_pickle or self.models.pickle_trusted(name)
+        needed = requirements_of(given.source, request.requirements, granted)
+        package = self._wrap(request, given, scratch / "package", granted=granted, elsewhere=needed is not None)
+        with environment(
+            self.models.environments, needed, given.source, lambda step: _tell(report, 0.1, step)
+        ) as own:  # held until the manifest names it, so that nobody removes it meanwhile
+            return self._examine(name, request, given, (package, own), scratch, report)
+
+    def _examine(
+        self,
+        name: str,
+        request: rest.RegisterRequest,
+        given: _Input,
+        made: tuple[Package, Environment | None],
+        scratch: Path,
+        report: JobReport,
+    ) -> dict[str, Any]:
+        package, own = made
         report.progress(0.2, f"loading the model ({package.framework}) in a process of its own")
-        found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report)
+        python = own.python if own else None
+        found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report, python)
+        found["environment"] = own.key if own else None
         with self.intake:
             known = self.models.known(name, given.digest)
             if known is not None:  # another job was first with the same bytes
@@ -144,24 +164,38 @@ class RegisterJob:
             report.progress(0.7, "adding the version to the registry")
             entry = self._number(name, request, given, package, report.job_id)
             report.progress(0.75, "keeping the version")
-            record = SWITCHED_OFF if request.accelerate is False else self.acceleration.pending(report.job_id)
+            record = OWN_ENVIRONMENT if own else self.acceleration.pending(report.job_id)
+            if request.accelerate is False:
+                record = SWITCHED_OFF
             new = _new_version(name, request, entry, package, {**found, "acceleration": record})
             self.models.take_in(new, package.dir)
         return {"model": name, "version": entry.version, "created": True}
 
-    def _wrap(self, name: str, request: rest.RegisterRequest, given: _Input, into: Path) -> Package:
+    def _wrap(
+        self, request: rest.RegisterRequest, given: _Input, into: Path, *, granted: bool, elsewhere: bool
+    ) -> Package:
         """The package. Raises `PickleNotGranted` unless the request or the model's name allows what it needs."""
-        granted = request.allow_pickle or self.models.pickle_trusted(name)
         return wrap(
-            given.source, into, code_dir=given.code_dir, requirements=request.requirements, allow_pickle=granted
+            given.source,
+            into,
+            code_dir=given.code_dir,
+            requirements=request.requirements,
+            allow_pickle=granted,
+            elsewhere=elsewhere,
         )
 
     def _inspect(
-        self, request: rest.RegisterRequest, package_dir: Path, allow_pickle: bool, scratch: Path, report: JobReport
+        self,
+        request: rest.RegisterRequest,
+        package_dir: Path,
+        allow_pickle: bool,
+        scratch: Path,
+        report: JobReport,
+        python: Path | None,
     ) -> dict[str, Any]:
         """Load, infer the signature, score: in a subprocess, within the gate's deadline."""
         return run_inspection(
-            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate)),
+            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate), python),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
             on_progress=lambda done, message: _tell(report, 0.2 + 0.5 * done, message),
@@ -221,7 +255,9 @@ class RegisterJob:
         if request.gate.validation_upload is not None:
             report.progress(0.2, f"version {known.version} has these bytes: scoring it")
             package_dir = self.models.artifacts.path(known.digest)
-            found = self._inspect(request, package_dir, known.pickle_granted, scratch, report)
+            key = self.models.manifests.environment_of(name, known.version)
+            python = self.models.environments.python(key) if key else None
+            found = self._inspect(request, package_dir, known.pickle_granted, scratch, report, python)
         return self._amended(name, known.version, request, found)
 
     def _amended(
@@ -262,6 +298,7 @@ def _new_version(
         pickle_granted=package.needs_pickle_grant,
         python=found["python"],
         library_versions=found["library_versions"],
+        environment=found["environment"],
     )
     return NewVersion(
         manifest=manifest,

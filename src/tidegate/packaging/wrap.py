@@ -68,8 +68,9 @@ def wrap(
     code_dir: Path | None = None,
     requirements: str | None = None,
     allow_pickle: bool = False,
+    elsewhere: bool = False,
 ) -> Package:
-    """Write the package into `into` (new or empty).
+    """Write the package into `into` (new or empty). `elsewhere`: it will be loaded in an environment of its own.
 
     Raises `PickleNotGranted` when loading the model runs code and `allow_pickle` is not given, `MissingCode` or
     `MissingLibrary` when it names classes that are not to be had, `NotAModel` for a folder that cannot be a package.
@@ -79,7 +80,7 @@ def wrap(
             f"{source.filename!r} is refused: {source.pickle_reason}. If you trust where it comes from, allow it with "
             "--allow-pickle (or for all versions of a model with 'tidegate models trust NAME --pickle')"
         )
-    if source.scan is not None:
+    if source.scan is not None and not elsewhere:
         check_code(source.scan, source.filename, code_dir or _own_code(source), requirements)
     into.mkdir(parents=True, exist_ok=True)
     if source.format == "mlflow":

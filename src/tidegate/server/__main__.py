@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -65,7 +66,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--grpc-port", type=int, help="port of gRPC (default: the HTTP port + 1)")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--id", default="", help="the replica's id, for whoever lists processes")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    options.argv = sys.argv[1:] if argv is None else argv
+    return options
 
 
 def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) -> None:
@@ -104,12 +107,37 @@ def _open(options: argparse.Namespace, stack: ExitStack) -> tuple[Manifest, Runt
         raise NotAModel(f"there is no file or directory {options.model}")
     if options.code is not None and not options.code.is_dir():
         raise InvalidArgument(f"--code {options.code} is no directory")
+    _move_in(options, stack)
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-serve-")))
     name = options.name or options.model.stem
     manifest, runtime = runtimes.open_model(
         options.model, name, into=scratch / "package", allow_pickle=options.allow_pickle, code_dir=options.code
     )
     return replace_name(manifest, name), runtime
+
+
+def _move_in(options: argparse.Namespace, stack: ExitStack) -> None:
+    """Go on in the model's own environment, where its requirements do not fit this one; it is built if need be.
+
+    The lock stays open across the exec: nobody removes the environment while this replica runs.
+    """
+    root = Settings.from_env(data_dir=options.data_dir).data_dir / "environments"
+    if options.model.is_file() or Path(sys.prefix).parent == root:
+        return
+    # Only a folder brings requirements: nobody else waits for these imports.
+    from tidegate.environments import Environments, environment, requirements_of
+    from tidegate.packaging import read_source
+
+    source = read_source(options.model)
+    wanted = requirements_of(source, None, granted=options.allow_pickle) if options.allow_pickle else None
+    own = stack.enter_context(environment(Environments(root), wanted, source, _tell))
+    if own is not None:
+        os.set_inheritable(own.lock, True)
+        os.execv(own.python, [str(own.python), "-m", "tidegate.server", *options.argv])  # noqa: S606 - our own module
+
+
+def _tell(step: str) -> None:
+    print(step, file=sys.stderr, flush=True)  # noqa: T201 (for whoever waits for it)
 
 
 def replace_name(manifest: Manifest, name: str) -> Manifest:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy.orm import Session, make_transient
 
 from tidegate.adapters.artifacts import ManifestFiles
 from tidegate.clock import Clock
 from tidegate.core.names import check_label, check_name
 from tidegate.core.ports import ArtifactStore, Registry
+from tidegate.environments import Environments
 from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownVersion
 from tidegate.services import views
 from tidegate.services.lookup import model_or_raise, version_or_raise
@@ -54,6 +56,7 @@ class Models:
     artifacts: ArtifactStore
     manifests: ManifestFiles
     clock: Clock
+    environments: Environments
     files: threading.Lock = field(default_factory=threading.Lock)
 
     def all(self) -> list[rest.Model]:
@@ -252,6 +255,14 @@ class Models:
             self.manifests.delete(row.model, row.version)
         for digest in unused:
             self.artifacts.delete(digest)
+        self._remove_environments()
+
+    def _remove_environments(self) -> None:
+        """Those that no version names any more. A manifest that cannot be read may name any: then all stay."""
+        try:
+            self.environments.remove_unused(self.manifests.environments())
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("no environment is removed: %s", error)
 
 
 def checked_request(name: str, request: rest.RegisterRequest) -> rest.RegisterRequest:

@@ -1,0 +1,211 @@
+"""Builds environments aside and keeps them by key: one build for each set of requirements, whoever else asks for it.
+
+A lock file per key orders builders, users and removal, over processes too; the kernel drops it when its holder dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from tidegate.environments import links
+from tidegate.environments.requirements import Requirements
+from tidegate.errors import EnvironmentFailed
+from tidegate.settings import inherited_env
+
+MARKER = "tidegate-environment.json"
+"""Written last: what has none was cut off."""
+BUILD_S_MAX = 1800.0
+LINES_TOLD = 12
+_STEP_CHARS_MAX = 160
+_PROVE = "import tidegate.server.__main__, tidegate.runtimes.inspect"
+
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A finished environment. `lock` is the descriptor that keeps it from being removed meanwhile."""
+
+    key: str
+    python: Path
+    lock: int
+
+
+class Environments:
+    """`DATA/environments`: a folder for each key, and a lock beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def python(self, key: str) -> Path:
+        """The interpreter of an environment; it need not exist."""
+        return self._root / key / "bin" / "python"
+
+    @contextmanager
+    def lease(self, wanted: Requirements, on_step: OnStep) -> Iterator[Environment]:
+        """The environment of these requirements, built if need be, and not removed before the block ends.
+
+        Raises `EnvironmentFailed` with the installer's last lines.
+        """
+        key = wanted.key()
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._root / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._hold(key, wanted, lock, on_step)
+            yield Environment(key, self.python(key), lock)
+        finally:
+            os.close(lock)
+
+    def _hold(self, key: str, wanted: Requirements, lock: int, on_step: OnStep) -> None:
+        """End with the lock shared and the environment there. Between one lock and the other it may go: look again."""
+        marker = self._root / key / MARKER
+        while True:
+            _wait_lock(lock, fcntl.LOCK_SH, on_step)
+            if marker.is_file():
+                return
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            _wait_lock(lock, fcntl.LOCK_EX, on_step)
+            if not marker.is_file():
+                links.refresh(self._root)
+                self._build(key, wanted, lock, on_step)
+
+    def _build(self, key: str, wanted: Requirements, lock: int, on_step: OnStep) -> None:
+        """Aside, then moved into place. What a crash left aside is removed: the lock says that nobody is at it."""
+        aside = self._root / f"{key}.part"
+        for left in (aside, self._root / key):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            for step, argv in _steps(aside, wanted):
+                on_step(step)
+                _run(argv, wanted, lock, on_step)
+            links.lend_to(aside)
+            on_step("checking that the environment can serve")
+            _run([str(aside / "bin" / "python"), "-I", "-c", _PROVE], wanted, lock, on_step)
+            content = {"requirements": wanted.lines, "python": platform.python_version()}
+            (aside / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            aside.rename(self._root / key)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+    def remove_unused(self, used: set[str]) -> None:
+        """Remove environments that are not among `used` and that nobody holds just now."""
+        for marker in self._root.glob(f"*/{MARKER}"):
+            if marker.parent.name not in used:
+                self._remove(marker.parent)
+
+    def _remove(self, folder: Path) -> None:
+        lock = os.open(folder.with_name(f"{folder.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if _try_lock(lock, fcntl.LOCK_EX):
+                (folder / MARKER).unlink(missing_ok=True)
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+    def refresh(self) -> None:
+        """Let the environments that are there follow this installation of Tidegate, which may be another one now."""
+        if self._root.is_dir():
+            links.refresh(self._root)
+
+
+def _try_lock(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_lock(lock: int, kind: int, on_step: OnStep) -> None:
+    if not _try_lock(lock, kind):
+        on_step("waiting for another job that builds the same environment")
+        fcntl.flock(lock, kind)
+
+
+def _steps(aside: Path, wanted: Requirements) -> Iterator[tuple[str, list[str]]]:
+    """What to run, with uv where there is one, else with venv and pip."""
+    python = str(aside / "bin" / "python")
+    with tempfile.NamedTemporaryFile("w", suffix="-requirements.txt", encoding="utf-8") as file:
+        file.write(wanted.written())
+        file.flush()
+        uv = shutil.which("uv")
+        what = f"installing {', '.join(wanted.lines)}"[:_STEP_CHARS_MAX]
+        if uv is not None:
+            yield "making an environment (uv)", [uv, "venv", "--quiet", "--python", sys.executable, str(aside)]
+            yield what, [uv, "pip", "install", "--python", python, "--requirement", file.name]
+            return
+        if find_spec("pip") is None:  # made by a tool that leaves pip out: then the environment gets one of its own
+            yield "making an environment (venv)", [sys.executable, "-m", "venv", str(aside)]
+            installer = [python, "-P", "-m", "pip"]
+        else:
+            yield "making an environment (venv)", [sys.executable, "-m", "venv", "--without-pip", str(aside)]
+            installer = [sys.executable, "-P", "-m", "pip", "--python", python]
+        options = ["--no-input", "--disable-pip-version-check", "--prefer-binary", "--progress-bar", "off"]
+        yield what, [*installer, "install", *options, "--requirement", file.name]
+
+
+def _run(argv: Sequence[str], wanted: Requirements, lock: int, on_step: OnStep) -> None:
+    """Run one step and tell what it says. It inherits the lock: if this process dies, the next builder waits."""
+    last: deque[str] = deque(maxlen=LINES_TOLD)
+    process = subprocess.Popen(
+        list(argv),
+        cwd=wanted.folder,
+        env={**inherited_env(), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(lock,),
+        start_new_session=True,
+    )
+    with process, _deadline(process):
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        for line in process.stdout:
+            if line.strip():
+                last.append(line.rstrip()[:400])
+                on_step(line.strip()[:_STEP_CHARS_MAX])
+    if process.returncode != 0:
+        raise _failed(wanted, process.returncode, list(last))
+
+
+@contextmanager
+def _deadline(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill it when it takes too long, or when the block is left in another way than by its end."""
+    from threading import Timer
+
+    timer = Timer(BUILD_S_MAX, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        timer.cancel()
+
+
+def _failed(wanted: Requirements, code: int, last: list[str]) -> EnvironmentFailed:
+    asked = ", ".join(wanted.lines)
+    how = f"took longer than {BUILD_S_MAX:g} s" if code == -9 else f"ended with code {code}"
+    return EnvironmentFailed(
+        f"the environment for its requirements ({asked[:300]}) could not be built: the installer {how}, and its last "
+        f"lines were: {' | '.join(last[-4:]) or 'none'}",
+        requirements=list(wanted.lines),
+        log=last,
+    )

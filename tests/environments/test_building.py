@@ -1,0 +1,108 @@
+"""Environments are built once, whole or not at all, shared, and removed when nobody needs them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.wheels import make_wheel, only_from
+from tidegate.environments import Environments, Requirements
+from tidegate.environments.building import MARKER
+from tidegate.errors import EnvironmentFailed
+
+WORDS = Requirements.read("tidewords==1.0\n")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("wheels")
+    make_wheel(folder, "tidewords", "1.0", "WORD = 'tide'\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in only_from(folder).items():
+            patch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+    return Environments(tmp_path_factory.mktemp("data") / "environments")
+
+
+def quiet(_step: str) -> None:
+    return
+
+
+def says(python: Path, code: str) -> str:
+    done = subprocess.run([python, "-I", "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip()
+
+
+def test_two_at_once_are_one_build(environments: Environments) -> None:
+    steps: list[str] = []
+    pythons: list[Path] = []
+
+    def take() -> None:
+        with environments.lease(WORDS, steps.append) as found:
+            pythons.append(found.python)
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(set(pythons)) == 1
+    assert len(pythons) == 3
+    assert sum("making an environment" in step for step in steps) == 1
+    assert any("tidewords" in step for step in steps)
+    code = (
+        "import tidewords, tidegate.server.__main__, importlib.util as u; print(tidewords.WORD, u.find_spec('mlflow'))"
+    )
+    assert says(pythons[0], code) == "tide None", "the data plane is lent, the rest of this environment is not"
+
+
+def test_only_what_nobody_uses_is_removed(environments: Environments) -> None:
+    with environments.lease(WORDS, quiet) as found:
+        environments.remove_unused(set())
+        assert found.python.exists(), "it is held"
+    environments.remove_unused({found.key})
+    assert found.python.exists(), "a version names it"
+    environments.remove_unused(set())
+    assert not (found.python.parents[1] / MARKER).exists()
+    assert not found.python.exists()
+
+
+def test_what_a_crash_left_is_built_anew_and_may_move(environments: Environments, tmp_path: Path) -> None:
+    root = environments.python("x").parents[2]
+    for left in (f"{WORDS.key()}.part", WORDS.key()):
+        (root / left / "bin").mkdir(parents=True)
+        (root / left / "bin" / "python").write_text("half")
+    with environments.lease(WORDS, quiet) as found:
+        moved = shutil.copytree(root, tmp_path / "moved", symlinks=True) / found.python.relative_to(root)
+        assert says(moved, "import tidewords, tidegate.server; print(tidewords.WORD)") == "tide"
+    assert not (root / f"{WORDS.key()}.part").exists()
+
+
+def test_a_failure_shows_the_installers_last_lines_and_leaves_nothing(environments: Environments) -> None:
+    wanted = Requirements.read("nowhere-to-be-found==3\n")
+    with (
+        pytest.raises(EnvironmentFailed, match=r"nowhere-to-be-found==3.*No matching distribution") as caught,
+        environments.lease(wanted, quiet),
+    ):
+        pass
+    assert caught.value.code == "environment_failed"
+    root = environments.python("x").parents[2]
+    assert not list(root.glob(f"{wanted.key()}*/"))
+
+
+def test_requirements_that_break_the_server_itself_are_refused(environments: Environments, index: Path) -> None:
+    make_wheel(index, "msgspec", "0.0.1", "raise ImportError('not the msgspec you know')\n")
+    with (
+        pytest.raises(EnvironmentFailed, match="not the msgspec you know"),
+        environments.lease(Requirements.read("msgspec==0.0.1\n"), quiet),
+    ):
+        pass
