@@ -47,6 +47,7 @@ class InspectionRequest:
     package_dir: Path
     allow_pickle: bool = False
     validation: ValidationRequest | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ class RegisterJob:
     ) -> dict[str, Any]:
         """Load, infer the signature, score: in a subprocess, within the gate's deadline."""
         return run_inspection(
-            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate)),
+            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate), request.device),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
             on_progress=lambda done, message: _tell(report, 0.2 + 0.5 * done, message),
@@ -263,6 +263,7 @@ def _new_version(
         pickle_granted=package.needs_pickle_grant,
         python=found["python"],
         library_versions=found["library_versions"],
+        device=request.device,
         accelerated=Accelerated(kept, f"{package.digest}.{kept}") if kept else None,
     )
     return NewVersion(

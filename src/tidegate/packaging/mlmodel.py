@@ -1,6 +1,7 @@
 """Reads `MLmodel`, the file that says what an MLflow model directory holds. Touches bytes only.
 
-Flavours with a loader of our own (scikit-learn, ONNX, XGBoost, LightGBM) need no MLflow; any other is "pyfunc".
+Flavours with a loader of our own (scikit-learn, ONNX, XGBoost, LightGBM, CatBoost) need no MLflow; any other is
+"pyfunc".
 """
 
 from __future__ import annotations
@@ -12,12 +13,27 @@ from typing import Any, Literal
 import yaml
 
 from tidegate.errors import NotAModel
+from tidegate.packaging.keras_files import SAVED_MODEL, keras_reason, saved_model_reason
+from tidegate.packaging.torch_files import TORCHSCRIPT_REASON, export_reason
 
 MLMODEL = "MLmodel"
 CODE = "code"
 REQUIREMENTS = "requirements.txt"
 
-Loader = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "pyfunc"]
+Loader = Literal[
+    "joblib",
+    "pickle",
+    "skops",
+    "onnx",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "torchscript",
+    "torch_export",
+    "keras",
+    "savedmodel",
+    "pyfunc",
+]
 FRAMEWORK: dict[str, str] = {
     "joblib": "sklearn",
     "pickle": "sklearn",
@@ -25,6 +41,11 @@ FRAMEWORK: dict[str, str] = {
     "onnx": "onnx",
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
+    "catboost": "catboost",
+    "torchscript": "torch",
+    "torch_export": "torch",
+    "keras": "tensorflow",
+    "savedmodel": "tensorflow",
     "pyfunc": "pyfunc",
 }
 
@@ -95,8 +116,18 @@ def _pickled(what: str) -> str:
 
 
 def _read_tidegate(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
-    """Our own packages name a joblib file so: MLflow has no flavour for one."""
+    """Our own packages name files so for which MLflow has no flavour."""
+    kind = flavor.get("format", "joblib")
+    if kind == "savedmodel":
+        folder = _inside(package_dir, f"{flavor.get('file')}/{SAVED_MODEL}").parent
+        return Layout(package_dir, kind, folder, saved_model_reason(folder), mlmodel)
     file = _inside(package_dir, flavor.get("file"))
+    if kind == "torch_export":
+        return Layout(package_dir, kind, file, export_reason(file), mlmodel)
+    if kind == "torchscript":
+        return Layout(package_dir, kind, file, TORCHSCRIPT_REASON, mlmodel)
+    if kind == "keras":
+        return Layout(package_dir, kind, file, keras_reason(file), mlmodel)
     return Layout(package_dir, "joblib", file, _pickled(file.name), mlmodel)
 
 
@@ -126,10 +157,18 @@ def _read_lightgbm(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str,
     return Layout(package_dir, "lightgbm", file, None, mlmodel)
 
 
+def _read_catboost(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+    if flavor.get("save_format", "cbm") != "cbm":
+        return None
+    file = _inside(package_dir, flavor.get("data", "model.cb"))
+    return Layout(package_dir, "catboost", file, None, mlmodel, model_class=str(flavor.get("model_type", "")))
+
+
 _READERS = {
     "tidegate": _read_tidegate,
     "sklearn": _read_sklearn,
     "onnx": _read_onnx,
     "xgboost": _read_xgboost,
     "lightgbm": _read_lightgbm,
+    "catboost": _read_catboost,
 }

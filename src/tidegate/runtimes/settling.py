@@ -12,8 +12,8 @@ from tidegate.errors import ModelLoadFailed, TidegateError, UnfitInput, Validati
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, error_text, output_spec
 from tidegate.runtimes.building import build
+from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count, rows_to_inputs
-from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.signature import Draft, drafts_of, drafts_of_table, with_table_types
 from tidegate.runtimes.sklearn_model import can_give_probabilities
 from tidegate.runtimes.tables import Validation, features_of, frame_inputs, read_table
@@ -51,7 +51,7 @@ class Settled:
         """The settled signature, with missing values tried."""
         specs = nullable_specs(self.model, self.draft, self.inputs)
         outputs = tuple(output_spec(name, array) for name, array in self.answers.items())
-        has_scores = isinstance(self.model, OnnxModel) or PROBABILITIES in self.answers
+        has_scores = isinstance(self.model, GraphModel) or PROBABILITIES in self.answers
         return Signature(self.draft.kind, specs, outputs, self.model.classes if has_scores else None)
 
     def example(self) -> Any:
@@ -109,7 +109,7 @@ def _try_draft(
                 continue
             if _is_odd(answers, model):
                 continue
-            if isinstance(model, OnnxModel):
+            if isinstance(model, GraphModel):
                 model.learn_classes(answers)
             return Settled(model, draft, inputs, answers, table, target)
     return None

@@ -14,8 +14,9 @@ import numpy as np
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import v2_datatype
 from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.catboost_model import CatBoostModel
+from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.hints import Hint, column_hints, read_booster
-from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.sklearn_model import TEXT_INPUT, category_columns, feature_names, n_features, wants_text
 from tidegate.wire.signature import MATRIX_INPUT, InputKind, TensorSpec
 
@@ -49,15 +50,17 @@ def drafts_of(model: Any, layout: Layout) -> list[Draft]:
     """What the package and the model say themselves, most binding first."""
     declared = mlflow_draft(layout)
     own = _own_drafts(model)
-    if declared is None or isinstance(model, OnnxModel):
+    if declared is None or isinstance(model, GraphModel):
         return own
     hints = own[0].hints if own and len(own[0].hints) == len(declared.specs) else declared.hints
     return [Draft(declared.kind, declared.specs, hints), *own]
 
 
 def _own_drafts(model: Any) -> list[Draft]:
-    if isinstance(model, OnnxModel):
-        return [Draft("tensors", model.inputs)]
+    if isinstance(model, GraphModel):
+        return [Draft("tensors", specs) for specs in model.drafts()]
+    if isinstance(model, CatBoostModel):
+        return [_catboost_draft(model)]
     if isinstance(model, BoosterModel):
         return [_booster_draft(model)]
     if wants_text(model):
@@ -76,6 +79,15 @@ def _booster_draft(model: BoosterModel) -> Draft:
     if names is None:
         return matrix(model.n_features, hints)
     return _columns(names, _with_categories(hints, model.text_columns, names))
+
+
+def _catboost_draft(model: CatBoostModel) -> Draft:
+    hints = [Hint() for _ in range(model.n_features)]
+    for index, borders in model.borders().items():
+        hints[index].add(round(float(border), 4) for border in borders)
+    for index in model.text_indices:
+        hints[index].datatype = "BYTES"
+    return matrix(model.n_features, hints) if model.names is None else _columns(model.names, hints)
 
 
 def _with_categories(hints: list[Hint], categories: Any, names: list[str]) -> list[Hint]:

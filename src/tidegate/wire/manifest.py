@@ -31,6 +31,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     `package_dir` is the MLflow model directory (holds `MLmodel`), absolute, or relative to the manifest's own folder.
     `example` is one request row as plain JSON takes it (a list, or a record for named columns); it warms the model up.
     `accelerated` names a form that was proven equal: a replica then loads it and nothing of the package.
+    `device` is where the original runs: `cpu` (as None is), `auto`, `cuda` or `cuda:N`.
     `batchable`: inspection showed that a batch is answered as its rows are answered one by one.
     """
 
@@ -47,6 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     python: str | None = None
     library_versions: dict[str, str] = {}
     accelerated: Accelerated | None = None
+    device: str | None = None
 
     def package_path(self, manifest_file: Path) -> Path:
         """The absolute package directory, given where this manifest lies."""
