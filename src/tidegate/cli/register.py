@@ -76,9 +76,9 @@ def register(app: App, path: str, name: str, no_wait: bool, **options: Any) -> N
     """Take a model in as a new version of NAME, once it has passed the validation gate.
 
     PATH is a .joblib, .pkl, .skops, .onnx, .ubj, .pt2, .keras, … file, an MLflow model directory or a TensorFlow
-    SavedModel; or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/PATH of the registry. The gate loads the model in a process of its own, has it
-    predict, and scores it on the validation data. A version that does not pass leaves nothing behind. The same bytes
-    under the same name are the same version.
+    SavedModel; or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/PATH of the registry. The gate
+    loads the model in a process of its own, has it predict, and scores it on the validation data. A version that does
+    not pass leaves nothing behind. The same bytes under the same name are the same version.
     """
     job = start_register(app, path, name, **options)
     if no_wait:

@@ -48,6 +48,9 @@ _TENSOR_GLOBALS = re.compile(
 
 _END = struct.Struct("<4s4H2LH")
 """The end of a zip: mark, disks and counts, the table of contents' length and offset, the comment's length."""
+_END_64 = struct.Struct("<4sQ2H2L4Q4sLQL")
+"""What stands before it in the large form, which PyTorch writes for all sizes: its own end, and where that begins."""
+_IN_64 = 0xFFFFFFFF
 
 
 def torch_kind(names: list[str]) -> TorchKind | None:
@@ -91,12 +94,20 @@ def _unusual(path: Path) -> Iterator[str]:
 
 
 def _has_two_directories(path: Path) -> bool:
-    """Whether another reader may find other contents: a zip ends with its one table of contents."""
+    """Whether another reader may find other contents than Python's: where the ends of the table do not all agree."""
+    file_bytes = path.stat().st_size
     with path.open("rb") as file:
         file.seek(-_END.size, io.SEEK_END)
         mark, *_, size_bytes, offset, comment_bytes = _END.unpack(file.read())
-    whole = size_bytes + offset + _END.size == path.stat().st_size
-    return bool(mark != b"PK\x05\x06" or comment_bytes or not whole)
+        if mark != b"PK\x05\x06" or comment_bytes:
+            return True
+        if size_bytes + offset + _END.size == file_bytes:
+            return False
+        file.seek(-_END.size - _END_64.size, io.SEEK_END)
+        mark, *_, size_64, offset_64, locator, _, record_at, _ = _END_64.unpack(file.read(_END_64.size))
+    agree = size_bytes in (size_64, _IN_64) and offset in (offset_64, _IN_64) and record_at == size_64 + offset_64
+    whole = record_at + _END_64.size + _END.size == file_bytes
+    return not (mark == b"PK\x06\x06" and locator == b"PK\x06\x07" and agree and whole)
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> Any:

@@ -20,6 +20,8 @@ from tidegate.runtimes.hints import Hint, column_hints, read_booster
 from tidegate.runtimes.sklearn_model import TEXT_INPUT, category_columns, feature_names, n_features, wants_text
 from tidegate.wire.signature import MATRIX_INPUT, InputKind, TensorSpec
 
+FREE_SIDES = (1, 8, 32, 224)
+
 _OF_MLFLOW = {
     "boolean": "BOOL",
     "integer": "INT32",
@@ -34,11 +36,15 @@ _OF_MLFLOW = {
 
 @dataclass(frozen=True)
 class Draft:
-    """Inputs a model may take, and values that it may have seen in them (per column, or per feature of a matrix)."""
+    """Inputs a model may take, and values that it may have seen in them (per column, or per feature of a matrix).
+
+    `free_side` is how long a row made for a trial is along axes of any length (a sentence, a picture).
+    """
 
     kind: InputKind
     specs: tuple[TensorSpec, ...]
     hints: list[Hint] = field(default_factory=list)
+    free_side: int = 1
 
     @property
     def text_columns(self) -> set[str]:
@@ -58,7 +64,7 @@ def drafts_of(model: Any, layout: Layout) -> list[Draft]:
 
 def _own_drafts(model: Any) -> list[Draft]:
     if isinstance(model, GraphModel):
-        return [Draft("tensors", specs) for specs in model.drafts()]
+        return [draft for specs in model.drafts() for draft in _tensors(specs)]
     if isinstance(model, CatBoostModel):
         return [_catboost_draft(model)]
     if isinstance(model, BoosterModel):
@@ -79,6 +85,12 @@ def _booster_draft(model: BoosterModel) -> Draft:
     if names is None:
         return matrix(model.n_features, hints)
     return _columns(names, _with_categories(hints, model.text_columns, names))
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> list[Draft]:
+    """Pictures and texts may be too small to be answered: axes of any length are tried with several."""
+    has_free = any(-1 in spec.shape[1:] for spec in specs)
+    return [Draft("tensors", specs, free_side=side) for side in (FREE_SIDES if has_free else (1,))]
 
 
 def _catboost_draft(model: CatBoostModel) -> Draft:

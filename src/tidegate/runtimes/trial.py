@@ -33,7 +33,7 @@ def guessed_rows(draft: Draft, count: int) -> list[Any]:
     """Rows made from what the model gave away about its columns; the first is the likeliest."""
     rng = np.random.default_rng(7)
     if draft.kind == "tensors":
-        return [_guessed_tensors(draft.specs, rng, first=index == 0) for index in range(count)]
+        return [_guessed_tensors(draft, rng, first=index == 0) for index in range(count)]
     hints = draft.hints or [
         Hint() for _ in range(draft.specs[0].shape[-1] if draft.kind == "matrix" else len(draft.specs))
     ]
@@ -57,10 +57,10 @@ def _guess(hint: Hint, datatype: str, index: int, rng: np.random.Generator) -> A
     return 0.0 if index == 0 else round(float(rng.normal()), 4)
 
 
-def _guessed_tensors(specs: Sequence[TensorSpec], rng: np.random.Generator, *, first: bool) -> Any:
-    made = {}
+def _guessed_tensors(draft: Draft, rng: np.random.Generator, *, first: bool) -> Any:
+    specs, made = draft.specs, {}
     for spec in specs:
-        shape = [1 if side < 0 else side for side in spec.shape[1:]]
+        shape = [draft.free_side if side < 0 else side for side in spec.shape[1:]]
         dtype = numpy_dtype(spec.datatype)
         if dtype.kind == "O":
             made[spec.name] = np.full(shape, "text", dtype=object).tolist()
