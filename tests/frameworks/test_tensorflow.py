@@ -23,6 +23,13 @@ from tidegate.errors import ModelLoadFailed, NoSuchDevice, PickleNotGranted
 from tidegate.packaging import read_source
 from tidegate.runtimes import open_model
 
+# Keras, as of 3.15, saves variables in a way that NumPy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+# As the runtime sets it: TensorFlow takes it only before its first operation, which here is a test's.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+
 LEFT = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 RIGHT = np.random.default_rng(1).normal(size=(5, 2)).astype(np.float32)
 WEIGHTS = np.random.default_rng(2).normal(size=(6, 3)).astype(np.float32)
@@ -142,7 +149,7 @@ def test_one_input_and_dictionaries(tmp_path: Path) -> None:
     plain.save(tmp_path / "plain.keras")
     _, runtime = opened(tmp_path / "plain.keras", tmp_path / "a")
     np.testing.assert_allclose(runtime.predict({"row": LEFT}, None)["score"], plain(LEFT).numpy(), rtol=1e-5, atol=1e-6)
-    given = {"b": keras.Input((4,), name="x"), "a": keras.Input((4,), name="y")}
+    given = {"b": keras.Input((4,), name="b"), "a": keras.Input((4,), name="a")}
     named = keras.Model(given, {"sum": keras.layers.Add()([given["a"], given["b"]]), "same": given["b"] * 1.0})
     named.save(tmp_path / "named.keras")
     manifest, runtime = opened(tmp_path / "named.keras", tmp_path / "b")

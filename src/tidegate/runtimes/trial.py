@@ -107,7 +107,9 @@ def example_of(inputs: Arrays, draft: Draft) -> Any:
         return {spec.name: _json_value(inputs, spec) for spec in draft.specs}
     if len(draft.specs) == 1 and len(draft.specs[0].shape) == 2:
         return [None if is_missing(value) else value for value in inputs[draft.specs[0].name][0].tolist()]
-    return {spec.name: inputs[spec.name][0].tolist() for spec in draft.specs}
+    # A row of a one-dimensional tensor of text is the text itself.
+    first = {spec.name: inputs[spec.name][0] for spec in draft.specs}
+    return {name: value if isinstance(value, str) else value.tolist() for name, value in first.items()}
 
 
 def _json_value(inputs: Arrays, spec: TensorSpec) -> Any:
