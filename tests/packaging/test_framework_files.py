@@ -1,4 +1,4 @@
-"""Files of the heavy frameworks as bytes, with none of them installed: what they are told to be, what is said of them."""
+"""Files of the heavy frameworks as bytes, with none of them installed: what they are, and what is said of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,12 @@ def test_a_file_of_torch_save_is_refused_with_what_to_save(tmp_path: Path) -> No
 def test_a_framework_that_is_missing_is_named_with_what_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, module: str, extra: str
 ) -> None:
-    makers = {"m.pt2": exported, "m.pt": script, "m.keras": lambda path: keras(path, DENSE), "folder": saved_model}
+    makers: dict[str, Callable[[Path], object]] = {
+        "m.pt2": exported,
+        "m.pt": script,
+        "m.keras": lambda path: keras(path, DENSE),
+        "folder": saved_model,
+    }
     path = tmp_path / file
     makers.get(file, lambda path: path.write_bytes(b"CBM1\x04\0\0\0abcd"))(path)
     monkeypatch.setitem(sys.modules, module, None)  # also where it is installed

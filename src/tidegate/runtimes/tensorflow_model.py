@@ -71,7 +71,8 @@ def load_saved_model(folder: Path, device: str | None) -> TensorflowModel:
     function = signatures[name]
     # The function lives only as long as what it was loaded with.
     function._tidegate_owner = loaded
-    return TensorflowModel(function, dict(function.structured_input_signature[1]), place)
+    # Sorted: TensorFlow gives them in another order in each process.
+    return TensorflowModel(function, dict(sorted(function.structured_input_signature[1].items())), place)
 
 
 def load_keras(path: Path, device: str | None, *, granted: bool) -> TensorflowModel:
