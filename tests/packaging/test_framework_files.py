@@ -136,6 +136,24 @@ def test_a_file_of_torch_save_is_refused_with_what_to_save(tmp_path: Path) -> No
         read_source(zipped(tmp_path / "m.pt", {"m/data.pkl": b"\x80\x02}.", "m/version": b"3"}))
 
 
+def catboost(path: Path) -> Path:
+    path.write_bytes(b"CBM1\x04\0\0\0abcd")
+    return path
+
+
+def dense(path: Path) -> Path:
+    return keras(path, DENSE)
+
+
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "m.pt2": exported,
+    "m.pt": script,
+    "m.keras": dense,
+    "folder": saved_model,
+    "m.cbm": catboost,
+}
+
+
 @pytest.mark.parametrize(
     ("file", "module", "extra"),
     [
@@ -149,14 +167,8 @@ def test_a_file_of_torch_save_is_refused_with_what_to_save(tmp_path: Path) -> No
 def test_a_framework_that_is_missing_is_named_with_what_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, module: str, extra: str
 ) -> None:
-    makers: dict[str, Callable[[Path], object]] = {
-        "m.pt2": exported,
-        "m.pt": script,
-        "m.keras": lambda path: keras(path, DENSE),
-        "folder": saved_model,
-    }
     path = tmp_path / file
-    makers.get(file, lambda path: path.write_bytes(b"CBM1\x04\0\0\0abcd"))(path)
+    MAKERS[file](path)
     monkeypatch.setitem(sys.modules, module, None)  # also where it is installed
     for runtime in ("torch", "tensorflow", "catboost"):
         monkeypatch.delitem(sys.modules, f"tidegate.runtimes.{runtime}_model", raising=False)
