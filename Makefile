@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 STAMPS := $(VENV)/.stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test lint format types contracts docs docs-generate bench clean
+.PHONY: help install demo dev test test-frameworks lint format types contracts docs docs-generate bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,10 @@ demo: $(STAMPS)/platform ## The whole path in a minute: train, register, deploy,
 dev: $(STAMPS)/dev ## Install everything that development needs
 
 test: $(STAMPS)/dev ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/frameworks $(ARGS)
+
+test-frameworks: $(STAMPS)/frameworks ## Run the tests with PyTorch, TensorFlow and CatBoost, which are large
+	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style
 	@$(BIN)/ruff check .
@@ -71,6 +74,11 @@ $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate and what its development needs into $(VENV) (some minutes, once) ..."
 	@$(PIP) --editable '.[platform,onnx,xgboost,lightgbm]' --group dev
 	@touch $(STAMPS)/platform $@
+
+$(STAMPS)/frameworks: $(STAMPS)/dev
+	@echo "Installing PyTorch, TensorFlow and CatBoost into $(VENV) (a gigabyte and a half, once) ..."
+	@$(PIP) --editable '.[platform,onnx,xgboost,lightgbm,torch,tensorflow,catboost]' --group frameworks
+	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/dev
 	@echo "Installing what the documentation needs into $(VENV) ..."

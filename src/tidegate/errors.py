@@ -248,6 +248,12 @@ class ModelLoadFailed(ModelRefused):
     code = "model_load_failed"
 
 
+class NoSuchDevice(ModelLoadFailed):
+    """The device asked for with --device does not exist here."""
+
+    code = "no_such_device"
+
+
 class MissingLibrary(ModelLoadFailed):
     """The model needs a library that is not installed."""
 

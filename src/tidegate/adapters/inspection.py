@@ -48,6 +48,7 @@ class InspectionRequest:
     allow_pickle: bool = False
     validation: ValidationRequest | None = None
     python: Path | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)

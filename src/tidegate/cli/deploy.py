@@ -18,7 +18,8 @@ from tidegate.settings import is_loopback
 from tidegate.wire.rest import Endpoint
 
 FILE_SUFFIXES = frozenset(
-    {".joblib", ".pkl", ".pickle", ".onnx", ".skops", ".ubj", ".json", ".txt", ".bst", ".model", ".pt2", ".keras"}
+    {".joblib", ".pkl", ".pickle", ".onnx", ".skops", ".ubj", ".json", ".txt", ".bst", ".model"}
+    | {".pt2", ".pt", ".pth", ".torchscript", ".keras", ".cbm"}
 )
 
 

@@ -12,6 +12,8 @@ from typing import NoReturn
 import click
 
 from tidegate.cli.app import App, command
+from tidegate.cli.register import DEVICE_HELP
+from tidegate.core.names import check_device
 from tidegate.errors import EnvironmentFailed, InvalidArgument, MissingExtra, NotRunning, UnknownVersion
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
@@ -70,6 +72,7 @@ def down(app: App) -> None:
     "tidegate serve model.onnx",
     "tidegate serve model.joblib --allow-pickle --port 9000",
     "tidegate serve ./my-model --allow-pickle   # a folder with model.py",
+    "tidegate serve vision.pt2 --device cuda:0",
     "tidegate serve churn:3",
 )
 @click.argument("model", metavar="PATH|NAME:VERSION")
@@ -79,6 +82,7 @@ def down(app: App) -> None:
 @click.option("--name", help="The name it is served under [default: the file's].")
 @click.option("--allow-pickle", is_flag=True, help="Load the model although that runs code that came with it.")
 @click.option("--code", type=click.Path(exists=True, path_type=Path), help="Folder with modules the model needs.")
+@click.option("--device", help=DEVICE_HELP)
 def serve(
     app: App,
     *,
@@ -89,6 +93,7 @@ def serve(
     name: str | None,
     allow_pickle: bool,
     code: Path | None,
+    device: str | None,
 ) -> None:
     """Serve one model in this process, without a platform: a model file or directory, or a registered version.
 
@@ -97,6 +102,7 @@ def serve(
     data_dir = Settings.from_env(data_dir=app.data_dir).data_dir
     arguments = ["--data-dir", str(data_dir), "--host", host, "--port", str(port)]
     arguments += ["--grpc-port", str(grpc_port or port + 1)]
+    arguments += ["--device", check_device(device)] if device else []
     if not Path(model).exists():
         if name or code or allow_pickle:
             raise InvalidArgument(_neither(model) + "; --name, --code and --allow-pickle go with a path", field="model")

@@ -17,6 +17,8 @@ F = TypeVar("F", bound=Callable[..., None])
 
 FILE = click.Path(path_type=Path)
 
+DEVICE_HELP = "Where to run it: cpu, auto, cuda or cuda:N [default: cpu]."
+
 OPTIONS = (
     click.option("--validation-data", type=FILE, metavar="F.csv|.parquet", help="Rows to score it on before it is in."),
     click.option("--target", metavar="COL", help="The column of the validation data to predict."),
@@ -37,6 +39,7 @@ OPTIONS = (
         default=None,
         help="Try faster forms for any kind of model, or for none [default: for kinds known to stay equal].",
     ),
+    click.option("--device", help=DEVICE_HELP),
     click.option("--requirements", type=FILE, metavar="FILE", help="The requirements.txt of the model."),
 )
 
@@ -79,9 +82,9 @@ def finish_register(app: App, job: Job) -> tuple[Version, bool]:
 def register(app: App, path: str, name: str, no_wait: bool, **options: Any) -> None:
     """Take a model in as a new version of NAME, once it has passed the validation gate.
 
-    PATH is a .joblib, .pkl, .skops, .onnx, .ubj, … file, an MLflow model directory, or a folder whose model.py has a
-    Python class with predict(self, inputs); or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/PATH of the
-    registry. The gate loads the model in a process of its own, has it
+    PATH is a .joblib, .pkl, .skops, .onnx, .ubj, .pt2, .keras, … file, an MLflow model directory, a TensorFlow
+    SavedModel, or a folder whose model.py has a Python class with predict(self, inputs); or models:/NAME/VERSION,
+    models:/NAME@ALIAS or runs:/ID/PATH of the registry. The gate loads the model in a process of its own, has it
     predict, and scores it on the validation data. A version that does not pass leaves nothing behind. The same bytes
     under the same name are the same version.
 

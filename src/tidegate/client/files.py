@@ -17,6 +17,9 @@ CHUNK_BYTES = 1 << 20
 TAR_BLOCK_BYTES = 512
 SKIPPED_DIRS = frozenset({"__pycache__", ".git", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache"})
 
+MODEL_DIRECTORIES = ("MLmodel", "saved_model.pb", "model.py")
+"""A directory with one of these is a model."""
+
 OnProgress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
 
@@ -49,11 +52,13 @@ def payload_of(path: Path, prefix: str = "") -> Payload:
 
 
 def model_payload(path: Path) -> Payload:
-    """A model file, or an MLflow model directory; of any other directory (a home, by mistake) no byte is sent."""
-    if path.is_dir() and not any((path / name).is_file() for name in ("MLmodel", "model.py")):
+    """A model file, an MLflow model directory, a SavedModel or a Python model's folder; of any other directory (a home,
+    by mistake) no byte is sent.
+    """
+    if path.is_dir() and not any((path / name).is_file() for name in MODEL_DIRECTORIES):
         raise InvalidArgument(
-            f"the folder {path} has no MLmodel file, so it is no MLflow model directory, and no model.py with a Python "
-            "class: give the model's file",
+            f"the folder {path} has no MLmodel file, so it is no MLflow model directory, no saved_model.pb, so it is no "
+            "TensorFlow SavedModel, and no model.py with a Python class: give the model's file",
             field="path",
         )
     return payload_of(path)

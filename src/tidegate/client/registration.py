@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from tidegate.client.files import Payload, code_payload, model_payload, payload_of
 from tidegate.client.models import save_model
-from tidegate.core.names import check_label, check_name
+from tidegate.core.names import check_device, check_label, check_name
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Gate, RegisterRequest, Upload
 
@@ -32,6 +32,7 @@ class RegisterOptions(TypedDict, total=False):
     - `allow_pickle`: grant this version that loading it runs code from its file;
     - `code`: the folder (or `.py` file) with modules it needs; `requirements`: a requirements file, or a list of lines;
     - `accelerate`: try faster forms: None for the kinds of models that are on the list, True for all, False for none;
+    - `device`: where its replicas run it: "cpu" (when not given), "auto", "cuda" or "cuda:N";
     - `gate_timeout_s`: how long loading and scoring may take.
     """
 
@@ -48,6 +49,7 @@ class RegisterOptions(TypedDict, total=False):
     requirements: StrPath | Sequence[str] | None
     gate_timeout_s: float | None
     accelerate: bool | None
+    device: str | None
 
 
 def register_request(
@@ -60,6 +62,8 @@ def register_request(
     check_name(name, "model")
     if label := options.get("label"):
         check_label(label)
+    if device := options.get("device"):
+        check_device(device)
     with tempfile.TemporaryDirectory(prefix="tidegate-register-") as scratch:
         source = _source(model, Path(scratch), bool(options.get("allow_pickle")))
         table = _validation_table(options, Path(scratch))
@@ -81,6 +85,7 @@ def register_request(
             code_upload=upload(code).id if code else None,
             requirements=requirements,
             accelerate=options.get("accelerate"),
+            device=options.get("device"),
         )
 
 

@@ -1,4 +1,4 @@
-"""Names of endpoints, models and versions: which are allowed, and how a reference is read."""
+"""Names of endpoints, models, versions and devices: which are allowed, and how a reference is read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tidegate.errors import InvalidArgument
 
+_DEVICE = re.compile(r"cpu|auto|cuda(:\d{1,3})?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,63}")
 
@@ -31,6 +32,13 @@ def check_label(label: str) -> str:
             field="label",
         )
     return label
+
+
+def check_device(device: str) -> str:
+    """`device` if it is `cpu`, `auto`, `cuda` or `cuda:N`; whether it exists, the replica finds out."""
+    if not _DEVICE.fullmatch(device):
+        raise InvalidArgument(f"device {device!r} is none of cpu, auto, cuda and cuda:N", field="device")
+    return device
 
 
 @dataclass(frozen=True)

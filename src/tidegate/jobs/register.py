@@ -195,7 +195,7 @@ class RegisterJob:
     ) -> dict[str, Any]:
         """Load, infer the signature, score: in a subprocess, within the gate's deadline."""
         return run_inspection(
-            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate), python),
+            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate), python, request.device),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
             on_progress=lambda done, message: _tell(report, 0.2 + 0.5 * done, message),
@@ -299,6 +299,7 @@ def _new_version(
         python=found["python"],
         library_versions=found["library_versions"],
         environment=found["environment"],
+        device=request.device,
     )
     return NewVersion(
         manifest=manifest,

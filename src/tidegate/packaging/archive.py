@@ -7,13 +7,14 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from tidegate.errors import NotAModel, TooLarge
+from tidegate.packaging.keras_files import SAVED_MODEL
 from tidegate.packaging.mlmodel import MLMODEL
 
 MEMBERS_MAX = 100_000
 
 
 def extract_tar(archive: Path, into: Path, *, bytes_max: int) -> Path:
-    """Unpack `archive` into the folder `into`; returns `into`, or its only subfolder when that holds `MLmodel`.
+    """Unpack `archive` into the folder `into`; returns `into`, or its only subfolder when that holds a model.
 
     Raises `NotAModel` for anything but an uncompressed tar of files and folders with plain relative names, and
     `TooLarge` past `bytes_max` bytes of content. What was unpacked by then stays for the caller to remove.
@@ -55,6 +56,6 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, into: Path) -> None:
 
 def _root(into: Path) -> Path:
     children = list(into.iterdir())
-    if len(children) == 1 and (children[0] / MLMODEL).is_file():
+    if len(children) == 1 and any((children[0] / name).is_file() for name in (MLMODEL, SAVED_MODEL)):
         return children[0]
     return into

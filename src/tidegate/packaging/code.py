@@ -37,6 +37,10 @@ DISTRIBUTIONS = {
 """Import name to the name pip knows, for the libraries that models are pickled with."""
 
 
+EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "catboost": "catboost"}
+"""Libraries that an extra of ours installs in a version that is known to work."""
+
+
 def check_code(scan: PickleScan, filename: str, code_dir: Path | None, requirements: str | None = None) -> None:
     """Raise `MissingCode` or `MissingLibrary` when the pickle names something that neither this environment nor
     `code_dir` has. Only top-level modules are looked for; nothing is imported.
@@ -57,8 +61,9 @@ def check_code(scan: PickleScan, filename: str, code_dir: Path | None, requireme
 def missing_library(module: str, why: str) -> MissingLibrary:
     """The error for a library that is not here, with the line that installs it."""
     library = DISTRIBUTIONS.get(module, module)
+    install = f"'tidegate[{EXTRAS[module]}]'" if module in EXTRAS else library
     return MissingLibrary(
-        f"the model needs the library {module!r}, which is not installed here ({why}): pip install {library}",
+        f"the model needs the library {module!r}, which is not installed here ({why}): pip install {install}",
         library=library,
     )
 

@@ -11,24 +11,48 @@ from pathlib import Path
 from typing import Literal
 
 from tidegate.errors import NotAModel
+from tidegate.packaging.keras_files import SAVED_MODEL, keras_reason, saved_model_reason
 from tidegate.packaging.mlmodel import MLMODEL, MODEL_PY, PYTHON_REASON, read_layout
 from tidegate.packaging.pickles import PickleScan, scan_pickle
 from tidegate.packaging.protobuf import onnx_verdict
 from tidegate.packaging.streams import compression_of, open_stream
+from tidegate.packaging.torch_files import TORCHSCRIPT_REASON, export_reason, torch_kind
 
-Format = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "mlflow", "python"]
+Format = Literal[
+    "joblib",
+    "pickle",
+    "skops",
+    "onnx",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "torchscript",
+    "torch_export",
+    "keras",
+    "savedmodel",
+    "mlflow",
+    "python",
+]
 
 TAKEN = (
     "Tidegate takes scikit-learn models saved with joblib or pickle (.joblib, .pkl), skops files (.skops), "
-    "ONNX (.onnx), XGBoost (.ubj, .json), LightGBM text (.txt), MLflow model directories, and folders with a model.py"
+    "ONNX (.onnx), XGBoost (.ubj, .json), LightGBM text (.txt), CatBoost (.cbm), PyTorch programs (.pt2, TorchScript "
+    ".pt), Keras (.keras), TensorFlow SavedModel directories, MLflow model directories, and folders with a model.py"
 )
 PICKLE_REASON = "it is a pickle, and loading a pickle runs code from the file"
 
 _HEAD_BYTES = 1 << 16
+_TORCH_PICKLE = (
+    "a PyTorch pickle (torch.save of a module or of its state_dict), which is useless without the Python class it was "
+    "made from. Save the program: torch.export.save(torch.export.export(model.eval(), (example,)), 'model.pt2'), "
+    "or torch.jit.save(torch.jit.trace(model.eval(), example), 'model.pt')"
+)
+_TORCH_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+"""The number that torch.save wrote first before it wrote zip files."""
 _PICKLE_SUFFIXES = (".joblib", ".pkl", ".pickle", ".p", ".sav", ".jl")
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "a Parquet file"),
-    (b"\x89HDF", "an HDF5 file (an old Keras model?)"),
+    (b"\x89HDF", "an HDF5 file (an old Keras model? Save it as .keras, or with model.export(folder))"),
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
     (b"%PDF", "a PDF document"),
@@ -78,6 +102,8 @@ def read_source(path: Path, filename: str | None = None) -> Source:
 
 
 def _read_folder(path: Path, filename: str) -> Source:
+    if (path / SAVED_MODEL).is_file() and not (path / MLMODEL).is_file():
+        return Source(path, filename, "savedmodel", saved_model_reason(path))
     if not (path / MLMODEL).is_file():
         if (path / MODEL_PY).is_file():
             return Source(path, filename, "python", PYTHON_REASON)
@@ -90,9 +116,11 @@ def _read_folder(path: Path, filename: str) -> Source:
     return Source(path, filename, "mlflow", layout.pickle_reason, scan)
 
 
-def _read_file(path: Path, filename: str, head: bytes, tail: bytes) -> Source:
+def _read_file(path: Path, filename: str, head: bytes, tail: bytes) -> Source:  # noqa: PLR0911 - a return a format
     if head.startswith(b"PK"):
         return _read_zip(path, filename)
+    if head.startswith(b"CBM1"):
+        return _whole(Source(path, filename, "catboost"), _catboost_is_whole(path, head))
     if head.startswith(b"{L") and b"learner" in head:
         return _whole(Source(path, filename, "xgboost"), tail.endswith(b"}"))
     if head.lstrip().startswith(b"{"):
@@ -116,6 +144,11 @@ def _whole(source: Source, whole: bool) -> Source:
     )
 
 
+def _catboost_is_whole(path: Path, head: bytes) -> bool:
+    """Whether the part whose length it begins with is there; tables of categories may follow."""
+    return path.stat().st_size >= 8 + int.from_bytes(head[4:8], "little")
+
+
 def _lightgbm_is_whole(path: Path) -> bool:
     """Whether the sections that were begun were also ended."""
     with path.open("rb") as file:
@@ -134,10 +167,15 @@ def _read_zip(path: Path, filename: str) -> Source:
         ) from None
     if "schema.json" in names:
         return Source(path, filename, "skops")
-    if any(name.endswith("data.pkl") for name in names):
-        raise _refused(filename, "a PyTorch file: export it to ONNX with torch.onnx.export")
     if "config.json" in names and "metadata.json" in names:
-        raise _refused(filename, "a Keras model: export it to ONNX")
+        return Source(path, filename, "keras", keras_reason(path))
+    kind = torch_kind(names)
+    if kind == "torchscript":
+        return Source(path, filename, kind, TORCHSCRIPT_REASON)
+    if kind == "torch_export":
+        return Source(path, filename, kind, export_reason(path))
+    if kind == "pickled":
+        raise _refused(filename, _TORCH_PICKLE)
     raise _refused(filename, "a zip file that holds no model")
 
 
@@ -149,6 +187,8 @@ def _read_json(path: Path, filename: str, head: bytes, tail: bytes) -> Source:
 
 def _read_pickle(path: Path, filename: str, head: bytes) -> Source:
     compression = compression_of(head)
+    if _TORCH_LEGACY in head[:32]:
+        raise _refused(filename, _TORCH_PICKLE)
     begins_binary = _first_byte(path) == b"\x80"
     scan = scan_pickle(path)
     if not begins_binary and not scan.complete:

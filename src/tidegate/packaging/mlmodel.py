@@ -1,6 +1,7 @@
 """Reads `MLmodel`, the file that says what an MLflow model directory holds. Touches bytes only.
 
-Flavours with a loader of our own (scikit-learn, ONNX, XGBoost, LightGBM) need no MLflow; any other is "pyfunc".
+Flavours with a loader of our own (scikit-learn, ONNX, XGBoost, LightGBM, CatBoost) need no MLflow; any other is
+"pyfunc".
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, Literal
 import yaml
 
 from tidegate.errors import NotAModel
+from tidegate.packaging.keras_files import SAVED_MODEL, keras_reason, saved_model_reason
+from tidegate.packaging.torch_files import TORCHSCRIPT_REASON, export_reason
 
 MLMODEL = "MLmodel"
 CODE = "code"
@@ -23,7 +26,21 @@ REQUIREMENTS = "requirements.txt"
 
 PYTHON_REASON = f"it is a Python class, and loading it runs the code of its {MODEL_PY}"
 
-Loader = Literal["joblib", "pickle", "skops", "onnx", "xgboost", "lightgbm", "pyfunc", "python"]
+Loader = Literal[
+    "joblib",
+    "pickle",
+    "skops",
+    "onnx",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "torchscript",
+    "torch_export",
+    "keras",
+    "savedmodel",
+    "pyfunc",
+    "python",
+]
 FRAMEWORK: dict[str, str] = {
     "joblib": "sklearn",
     "pickle": "sklearn",
@@ -31,6 +48,11 @@ FRAMEWORK: dict[str, str] = {
     "onnx": "onnx",
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
+    "catboost": "catboost",
+    "torchscript": "torch",
+    "torch_export": "torch",
+    "keras": "tensorflow",
+    "savedmodel": "tensorflow",
     "pyfunc": "pyfunc",
     "python": "python",
 }
@@ -103,10 +125,20 @@ def _pickled(what: str) -> str:
 
 
 def _read_tidegate(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
-    """Our own packages name a joblib file or a Python class so: MLflow has no flavour for them."""
+    """Our own packages name files so for which MLflow has no flavour."""
+    kind = flavor.get("format", "joblib")
+    if kind == "savedmodel":
+        folder = _inside(package_dir, f"{flavor.get('file')}/{SAVED_MODEL}").parent
+        return Layout(package_dir, kind, folder, saved_model_reason(folder), mlmodel)
     file = _inside(package_dir, flavor.get("file"))
-    if flavor.get("format") == "python":
-        return Layout(package_dir, "python", file, PYTHON_REASON, mlmodel)
+    reasons: dict[str, Callable[[], str | None]] = {
+        "torch_export": lambda: export_reason(file),
+        "torchscript": lambda: TORCHSCRIPT_REASON,
+        "keras": lambda: keras_reason(file),
+        "python": lambda: PYTHON_REASON,
+    }
+    if kind in reasons:
+        return Layout(package_dir, kind, file, reasons[kind](), mlmodel)
     return Layout(package_dir, "joblib", file, _pickled(file.name), mlmodel)
 
 
@@ -136,10 +168,18 @@ def _read_lightgbm(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str,
     return Layout(package_dir, "lightgbm", file, None, mlmodel)
 
 
+def _read_catboost(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+    if flavor.get("save_format", "cbm") != "cbm":
+        return None
+    file = _inside(package_dir, flavor.get("data", "model.cb"))
+    return Layout(package_dir, "catboost", file, None, mlmodel, model_class=str(flavor.get("model_type", "")))
+
+
 _READERS = {
     "tidegate": _read_tidegate,
     "sklearn": _read_sklearn,
     "onnx": _read_onnx,
     "xgboost": _read_xgboost,
     "lightgbm": _read_lightgbm,
+    "catboost": _read_catboost,
 }

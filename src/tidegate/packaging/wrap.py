@@ -26,6 +26,11 @@ _MODEL_FILE = {
     "skops": "model.skops",
     "onnx": "model.onnx",
     "lightgbm": "model.lgb",
+    "catboost": "model.cbm",
+    "torchscript": "model.pt",
+    "torch_export": "model.pt2",
+    "keras": "model.keras",
+    "savedmodel": "saved_model",
 }
 _REQUIRES = {
     "joblib": ["scikit-learn", "joblib"],
@@ -34,7 +39,14 @@ _REQUIRES = {
     "onnx": ["onnxruntime"],
     "xgboost": ["xgboost"],
     "lightgbm": ["lightgbm"],
+    "catboost": ["catboost"],
+    "torchscript": ["torch"],
+    "torch_export": ["torch"],
+    "keras": ["tensorflow", "keras"],
+    "savedmodel": ["tensorflow"],
 }
+_WITHOUT_FLAVOR = ("joblib", "torchscript", "torch_export", "keras", "savedmodel")
+"""MLflow has no flavour for the bare file; the package then is read by us alone."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +146,11 @@ def _copy_tree(folder: Path, into: Path) -> None:
 
 
 def _copy_file(source: Source, into: Path, *, has_code: bool) -> None:
-    with source.path.open("rb") as file:
-        is_json = file.read(32).lstrip()[:2] not in (b"{L", b"{l")
-    name = _MODEL_FILE.get(source.format) or ("model.json" if is_json else "model.ubj")
-    shutil.copyfile(source.path, into / name)
+    name = _MODEL_FILE.get(source.format) or _xgboost_name(source.path)
+    if source.path.is_dir():
+        _copy_tree(source.path, into / name)
+    else:
+        shutil.copyfile(source.path, into / name)
     mlmodel = {
         "flavors": _flavors(source.format, name, CODE if has_code else None),
         "metadata": {"tidegate": {"filename": source.filename}},
@@ -159,10 +172,15 @@ def _copy_python(source: Source, into: Path) -> None:
         shutil.copyfile(requirements, into / REQUIREMENTS)
 
 
+def _xgboost_name(path: Path) -> str:
+    with path.open("rb") as file:
+        return "model.ubj" if file.read(32).lstrip()[:2] in (b"{L", b"{l") else "model.json"
+
+
 def _flavors(model_format: Format, name: str, code: str | None) -> dict[str, Any]:
-    """Flavours as MLflow itself writes them, so that it can load the package too; it has none for joblib files."""
-    if model_format == "joblib":
-        return {"tidegate": {"file": name, "format": "joblib"}}
+    """Flavours as MLflow itself writes them, so that it can load the package too; it has none for some files."""
+    if model_format in _WITHOUT_FLAVOR:
+        return {"tidegate": {"file": name, "format": model_format}}
     pyfunc = {"env": {"virtualenv": None}, "code": code}
     if model_format in ("pickle", "skops"):
         flavor = {"pickled_model": name, "serialization_format": model_format, "code": code}

@@ -24,6 +24,9 @@ from tidegate.runtimes.trial import accepted, rows_of
 from tidegate.wire.signature import Signature
 
 MADE_UP_ROWS = 64
+NO_FORMS = "only scikit-learn's estimators and XGBoost's and LightGBM's models have faster forms"
+_AS_THEY_ARE = ("torch", "tensorflow", "catboost")
+"""Not even loaded again: it may take long, and nothing would come of it."""
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +36,8 @@ def main(argv: list[str]) -> int:
 
 def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
     layout = read_layout(Path(request["package_dir"]))
+    if layout.framework in _AS_THEY_ARE:
+        return {"kept": None, "kind": layout.framework, "reason": NO_FORMS}
     on_progress(0.0, "loading the model to accelerate it")
     adopted = adopt(load_object(layout, bool(request.get("allow_pickle"))), layout)
     settled = settle(adopted, layout, validation_of(request), [])
@@ -40,7 +45,7 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
         return {
             "kept": None,
             "kind": _kind(settled.model),
-            "reason": "only scikit-learn's estimators and XGBoost's and LightGBM's models have faster forms",
+            "reason": NO_FORMS,
         }
     signature = msgspec.convert(request["signature"], Signature)
     model = settled.model

@@ -8,6 +8,8 @@ from tidegate.errors import NotAModel
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Model, error_text
 from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.catboost_model import CatBoostModel
+from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.pyfunc_model import PyfuncModel
 from tidegate.runtimes.python_folder import PythonClass
@@ -20,8 +22,10 @@ def adopt(loaded: Any, layout: Layout) -> Any:
     """What was loaded, in the class that drafts and models are made from; raises `NotAModel` for no model at all."""
     if layout.format == "onnx":
         return OnnxModel(loaded)
-    if isinstance(loaded, PythonClass):
+    if isinstance(loaded, GraphModel | PythonClass):
         return loaded
+    if type(loaded).__module__.startswith("catboost"):
+        return CatBoostModel(loaded)
     if is_booster(loaded):
         return BoosterModel(loaded)
     if isinstance(loaded, type) or not callable(getattr(loaded, "predict", None)):
@@ -57,9 +61,9 @@ def is_booster(loaded: Any) -> bool:
 
 def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_probabilities: bool) -> Model:
     """The model with these inputs."""
-    if isinstance(adopted, OnnxModel):
-        return adopted
-    if isinstance(adopted, BoosterModel):
+    if isinstance(adopted, GraphModel):
+        return adopted.with_inputs(specs)
+    if isinstance(adopted, BoosterModel | CatBoostModel):
         return adopted.with_specs(specs)
     if isinstance(adopted, PythonClass):
         return PythonModel(adopted, kind, specs)
@@ -72,6 +76,6 @@ def rebuild(adopted: Any, signature: Signature) -> Model:
     """The model as an earlier inspection settled it."""
     if isinstance(adopted, PythonClass):
         return PythonModel(adopted, signature.kind, signature.inputs, signature.outputs)
-    if isinstance(adopted, OnnxModel | BoosterModel) or type(adopted).__name__ == "PyFuncModel":
+    if isinstance(adopted, GraphModel | BoosterModel | CatBoostModel) or type(adopted).__name__ == "PyFuncModel":
         return build(adopted, signature.kind, signature.inputs, has_probabilities=False)
     return serve_sklearn(adopted, signature)

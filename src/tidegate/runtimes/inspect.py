@@ -77,7 +77,7 @@ def _guarded(work: Work, request: dict[str, Any], on_progress: Progress) -> dict
 
 
 def _inspect(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
-    options = InspectOptions(bool(request.get("allow_pickle")), validation_of(request))
+    options = InspectOptions(bool(request.get("allow_pickle")), validation_of(request), request.get("device"))
     return inspect_model(Path(request["package_dir"]), options, on_progress).body()
 
 

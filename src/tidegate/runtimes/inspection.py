@@ -36,6 +36,9 @@ _LIBRARIES = (
     "lightgbm",
     "catboost",
     "onnxruntime",
+    "torch",
+    "tensorflow",
+    "keras",
     "mlflow",
 )
 
@@ -46,6 +49,7 @@ class InspectOptions:
 
     allow_pickle: bool = False
     validation: Validation | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
         check_sklearn_versions(scan_pickle(layout.file).sklearn_versions)
     on_progress(0.1, f"loading the model ({layout.framework})")
     started_s = clock.monotonic()
-    adopted = adopt(load_object(layout, options.allow_pickle), layout)
+    adopted = adopt(load_object(layout, options.allow_pickle, options.device), layout)
     load_s = clock.monotonic() - started_s
     on_progress(0.4, "finding out what it takes")
     notes: list[str] = []

@@ -18,6 +18,7 @@ from tidegate.errors import MissingCode, MissingLibrary, ModelLoadFailed, NotAMo
 from tidegate.packaging.code import DISTRIBUTIONS, definitions, missing_library, missing_module
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import error_text
+from tidegate.runtimes.devices import CPU, chosen_device, only_cpu
 from tidegate.runtimes.python_folder import load_folder
 
 THREADS = 1
@@ -29,10 +30,11 @@ _SAFE_SKOPS = re.compile(
 )
 
 
-def load_object(layout: Layout, granted: bool) -> Any:
-    """The model itself: an estimator, a booster, an ONNX session or an MLflow pyfunc model.
+def load_object(layout: Layout, granted: bool, device: str | None = None) -> Any:
+    """The model itself: an estimator, a booster, an ONNX session, a program or an MLflow pyfunc model.
 
-    Raises `PickleNotGranted`, `MissingLibrary`, `MissingCode`, `NotAModel` or `ModelLoadFailed`.
+    `device` is `cpu` (as None is), `auto`, `cuda` or `cuda:N`. Raises `PickleNotGranted`, `MissingLibrary`,
+    `MissingCode`, `NotAModel`, `NoSuchDevice` or `ModelLoadFailed`.
     """
     if layout.pickle_reason and not granted:
         raise PickleNotGranted(
@@ -41,6 +43,9 @@ def load_object(layout: Layout, granted: bool) -> Any:
         )
     code_dirs = layout.code_dirs if granted else []
     with _told(layout, code_dirs), _importable(code_dirs), _version_checked():
+        if layout.format in _ON_DEVICES:
+            return _ON_DEVICES[layout.format](layout, granted, device)
+        only_cpu(device, layout.framework)
         return _LOADERS[layout.format](layout, granted)
 
 
@@ -174,8 +179,7 @@ def _load_joblib(layout: Layout, _granted: bool) -> Any:
 
 
 def _load_pickle(layout: Layout, _granted: bool) -> Any:
-    assert layout.file is not None  # noqa: S101 - for the type checker: only pyfunc has no file
-    with layout.file.open("rb") as file:
+    with _file(layout).open("rb") as file:
         return pickle.load(file)  # noqa: S301 - granted: `load_object` has seen to it
 
 
@@ -192,13 +196,16 @@ def _load_skops(layout: Layout, granted: bool) -> Any:
     return skops_io.load(layout.file, trusted=untrusted)
 
 
-def _load_onnx(layout: Layout, _granted: bool) -> Any:
+def _load_onnx(layout: Layout, _granted: bool, device: str | None) -> Any:
     ort = _library("onnxruntime", layout)
+    has_gpu = "CUDAExecutionProvider" in ort.get_available_providers()
+    place = chosen_device(device, lambda: int(has_gpu), "ONNX")
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = THREADS
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(str(layout.file), options, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"] if place == CPU else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return ort.InferenceSession(str(layout.file), options, providers=providers)
     except Exception as error:
         if type(error).__name__ == "InvalidProtobuf":
             raise NotAModel(f"{_name(layout)} is no ONNX model, or was cut off: {error_text(error)}") from error
@@ -224,6 +231,41 @@ def _load_lightgbm(layout: Layout, _granted: bool) -> Any:
     return lightgbm.Booster(model_file=str(layout.file))
 
 
+def _load_catboost(layout: Layout, _granted: bool) -> Any:
+    from tidegate.runtimes.catboost_model import load_catboost
+
+    return load_catboost(layout.file, layout.model_class)
+
+
+def _load_torchscript(layout: Layout, _granted: bool, device: str | None) -> Any:
+    from tidegate.runtimes.torch_model import load_script
+
+    return load_script(_file(layout), device)
+
+
+def _load_torch_export(layout: Layout, _granted: bool, device: str | None) -> Any:
+    from tidegate.runtimes.torch_model import load_exported
+
+    return load_exported(_file(layout), device)
+
+
+def _load_keras(layout: Layout, granted: bool, device: str | None) -> Any:
+    from tidegate.runtimes.tensorflow_model import load_keras
+
+    return load_keras(_file(layout), device, granted=granted)
+
+
+def _load_saved_model(layout: Layout, _granted: bool, device: str | None) -> Any:
+    from tidegate.runtimes.tensorflow_model import load_saved_model
+
+    return load_saved_model(_file(layout), device)
+
+
+def _file(layout: Layout) -> Path:
+    assert layout.file is not None  # noqa: S101 - for the type checker: only pyfunc has no file
+    return layout.file
+
+
 def _load_pyfunc(layout: Layout, _granted: bool) -> Any:
     # By name, at run time: this package must work without MLflow (a contract in pyproject.toml forbids the import), and
     # only a flavour that has no loader here asks for it.
@@ -239,12 +281,20 @@ _LOADERS: dict[str, Callable[[Layout, bool], Any]] = {
     "joblib": _load_joblib,
     "pickle": _load_pickle,
     "skops": _load_skops,
-    "onnx": _load_onnx,
     "xgboost": _load_xgboost,
     "lightgbm": _load_lightgbm,
+    "catboost": _load_catboost,
     "pyfunc": _load_pyfunc,
     "python": _load_python,
 }
+_ON_DEVICES: dict[str, Callable[[Layout, bool, str | None], Any]] = {
+    "onnx": _load_onnx,
+    "torchscript": _load_torchscript,
+    "torch_export": _load_torch_export,
+    "keras": _load_keras,
+    "savedmodel": _load_saved_model,
+}
+"""Frameworks that can be told where to run."""
 
 
 def _library(module: str, layout: Layout) -> Any:

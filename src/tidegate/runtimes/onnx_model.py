@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import ModelLoadFailed, UnfitInput
-from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, error_text, numpy_dtype, scalars
-from tidegate.runtimes.inputs import row_count
-from tidegate.wire.signature import Scalar, TensorSpec
+from tidegate.runtimes.base import Arrays, Wanted, as_tensor, error_text
+from tidegate.runtimes.graph_model import GraphModel
+from tidegate.wire.signature import TensorSpec
 
 _DATATYPES = {
     "tensor(float)": "FP32",
@@ -22,47 +22,20 @@ _DATATYPES = {
 _REFUSALS = frozenset({"InvalidArgument", "Fail"})
 
 
-class OnnxModel:
-    """A session. Where the graph was exported for one row at a time, several rows are run one after another."""
+class OnnxModel(GraphModel):
+    """A session."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self.inputs = tuple(_input_spec(node) for node in session.get_inputs())
         self._outputs = [node.name for node in session.get_outputs()]
-        self._dtypes = {spec.name: numpy_dtype(spec.datatype) for spec in self.inputs}
-        self._one_row = any(node.shape and node.shape[0] == 1 for node in session.get_inputs())
         self._maps = {node.name for node in session.get_outputs() if node.type.startswith("seq(map(")}
-        self.task: Task = "other"
-        self.classes: tuple[Scalar, ...] | None = None
         self._keys: list[Any] = []
+        nodes = session.get_inputs()
+        one_row = any(node.shape and node.shape[0] == 1 for node in nodes)
+        super().__init__(tuple(_input_spec(node) for node in nodes), one_row=one_row)
 
-    def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
-        """The graph's outputs, in its order."""
-        feed = {name: self._cast(name, array) for name, array in inputs.items()}
-        rows = row_count(feed)
-        if not self._one_row or rows <= 1:
-            return self._run(feed, wanted)
-        parts = [self._run({name: array[i : i + 1] for name, array in feed.items()}, wanted) for i in range(rows)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def learn_classes(self, answers: Arrays) -> None:
-        """Take the task and the labels from a first answer: labels beside a score for each of them."""
-        names = list(answers)
-        if self._keys:
-            self.classes = scalars(self._keys)
-        elif len(names) == 2 and answers[names[1]].ndim == 2 and answers[names[0]].dtype.kind in "iO":
-            self.classes = tuple(range(answers[names[1]].shape[1])) if answers[names[0]].dtype.kind == "i" else None
-        first = answers[names[0]]
-        if self.classes is not None or first.dtype.kind in "iO":
-            self.task = "classifier"
-        elif first.dtype.kind == "f" and (first.ndim == 1 or first.shape[1:] == (1,)):
-            self.task = "regressor"
-
-    def _cast(self, name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        dtype = self._dtypes.get(name)
-        if dtype is None:
-            raise UnfitInput(f"the model has no input {name!r}: it has {', '.join(self._dtypes)}", input=name)
-        return array if array.dtype == dtype else array.astype(dtype)
+    def _keys_of_scores(self) -> list[Any]:
+        return self._keys
 
     def _run(self, feed: Arrays, wanted: Wanted) -> Arrays:
         names = [name for name in self._outputs if wanted is None or name in wanted]

@@ -62,19 +62,25 @@ def load(manifest: Manifest, package_dir: Path) -> Runtime:
             FastModel(package_dir.parent / manifest.accelerated.folder, manifest.signature), manifest.signature
         )
     layout = read_layout(package_dir)
-    adopted = adopt(load_object(layout, manifest.pickle_granted), layout)
+    adopted = adopt(load_object(layout, manifest.pickle_granted, manifest.device), layout)
     return Served(rebuild(adopted, manifest.signature), manifest.signature)
 
 
 def open_model(
-    path: Path, name: str, *, into: Path, allow_pickle: bool = False, code_dir: Path | None = None
+    path: Path,
+    name: str,
+    *,
+    into: Path,
+    allow_pickle: bool = False,
+    code_dir: Path | None = None,
+    device: str | None = None,
 ) -> tuple[Manifest, Runtime]:
     """A bare model file or MLflow folder, packaged in the empty folder `into`, inspected, ready to answer as version 1.
 
     The model is loaded once. Raises what `read_source`, `wrap` and `inspect_model` raise.
     """
     package = wrap(read_source(path), into, code_dir=code_dir, allow_pickle=allow_pickle)
-    found = inspect_model(package.dir, InspectOptions(allow_pickle))
+    found = inspect_model(package.dir, InspectOptions(allow_pickle, device=device))
     manifest = Manifest(
         name=name,
         version="1",
@@ -85,6 +91,7 @@ def open_model(
         example=found.example,
         batchable=found.batchable,
         pickle_granted=allow_pickle,
+        device=device,
         python=found.python,
         library_versions=found.library_versions,
     )

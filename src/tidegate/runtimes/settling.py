@@ -12,8 +12,8 @@ from tidegate.errors import ModelLoadFailed, TidegateError, UnfitInput, Validati
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, error_text, output_spec
 from tidegate.runtimes.building import build
+from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count, rows_to_inputs
-from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.python_model import PythonModel
 from tidegate.runtimes.signature import Draft, drafts_of, drafts_of_table, with_table_types
@@ -57,7 +57,7 @@ class Settled:
         if isinstance(self.model, PythonModel):
             return Signature(self.draft.kind, specs, self.model.outputs)
         outputs = tuple(output_spec(name, array) for name, array in self.answers.items())
-        has_scores = isinstance(self.model, OnnxModel) or PROBABILITIES in self.answers
+        has_scores = isinstance(self.model, GraphModel) or PROBABILITIES in self.answers
         return Signature(self.draft.kind, specs, outputs, self.model.classes if has_scores else None)
 
     def example(self) -> Any:
@@ -123,7 +123,7 @@ def _try_draft(
                 continue
             if _is_odd(answers, model):
                 continue
-            if isinstance(model, OnnxModel):
+            if isinstance(model, GraphModel):
                 model.learn_classes(answers)
             if isinstance(model, PythonModel):
                 model.settle(answers)

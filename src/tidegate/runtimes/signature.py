@@ -14,12 +14,15 @@ import numpy as np
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import v2_datatype
 from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.catboost_model import CatBoostModel
 from tidegate.runtimes.declared import declared_of
+from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.hints import Hint, column_hints, read_booster
-from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.sklearn_model import TEXT_INPUT, category_columns, feature_names, n_features, wants_text
 from tidegate.wire.signature import MATRIX_INPUT, InputKind, ParamSpec, TensorSpec
+
+FREE_SIDES = (1, 8, 32, 224)
 
 _OF_MLFLOW = {
     "boolean": "BOOL",
@@ -37,13 +40,15 @@ _OF_MLFLOW = {
 class Draft:
     """Inputs a model may take, and values that it may have seen in them (per column, or per feature of a matrix).
 
-    `rows` are whole rows that the model's author gave as examples.
+    `rows` are whole rows that the model's author gave as examples. `free_side` is how long a row made for a trial is
+    along axes of any length (a sentence, a picture).
     """
 
     kind: InputKind
     specs: tuple[TensorSpec, ...]
     hints: list[Hint] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
+    free_side: int = 1
 
     @property
     def text_columns(self) -> set[str]:
@@ -55,15 +60,17 @@ def drafts_of(model: Any, layout: Layout) -> list[Draft]:
     """What the package and the model say themselves, most binding first."""
     declared = mlflow_draft(layout)
     own = _own_drafts(model)
-    if declared is None or isinstance(model, OnnxModel):
+    if declared is None or isinstance(model, GraphModel):
         return own
     hints = own[0].hints if own and len(own[0].hints) == len(declared.specs) else declared.hints
     return [Draft(declared.kind, declared.specs, hints), *own]
 
 
 def _own_drafts(model: Any) -> list[Draft]:
-    if isinstance(model, OnnxModel):
-        return [Draft("tensors", model.inputs)]
+    if isinstance(model, GraphModel):
+        return [draft for specs in model.drafts() for draft in _tensors(specs)]
+    if isinstance(model, CatBoostModel):
+        return [_catboost_draft(model)]
     if isinstance(model, PythonClass):
         declared = declared_of(model)
         return [] if declared is None else [Draft(*declared)]
@@ -85,6 +92,21 @@ def _booster_draft(model: BoosterModel) -> Draft:
     if names is None:
         return matrix(model.n_features, hints)
     return _columns(names, _with_categories(hints, model.text_columns, names))
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> list[Draft]:
+    """Pictures and texts may be too small to be answered: axes of any length are tried with several."""
+    has_free = any(-1 in spec.shape[1:] for spec in specs)
+    return [Draft("tensors", specs, free_side=side) for side in (FREE_SIDES if has_free else (1,))]
+
+
+def _catboost_draft(model: CatBoostModel) -> Draft:
+    hints = [Hint() for _ in range(model.n_features)]
+    for index, borders in model.borders().items():
+        hints[index].add(round(float(border), 4) for border in borders)
+    for index in model.text_indices:
+        hints[index].datatype = "BYTES"
+    return matrix(model.n_features, hints) if model.names is None else _columns(model.names, hints)
 
 
 def _with_categories(hints: list[Hint], categories: Any, names: list[str]) -> list[Hint]:

@@ -33,7 +33,7 @@ def guessed_rows(draft: Draft, count: int) -> list[Any]:
     """Rows made from what the model gave away about its columns; the first is the likeliest."""
     rng = np.random.default_rng(7)
     if draft.kind == "tensors":
-        return [_guessed_tensors(draft.specs, rng, first=index == 0) for index in range(count)]
+        return [_guessed_tensors(draft, rng, first=index == 0) for index in range(count)]
     hints = draft.hints or [
         Hint() for _ in range(draft.specs[0].shape[-1] if draft.kind == "matrix" else len(draft.specs))
     ]
@@ -57,10 +57,10 @@ def _guess(hint: Hint, datatype: str, index: int, rng: np.random.Generator) -> A
     return 0.0 if index == 0 else round(float(rng.normal()), 4)
 
 
-def _guessed_tensors(specs: Sequence[TensorSpec], rng: np.random.Generator, *, first: bool) -> Any:
-    made = {}
+def _guessed_tensors(draft: Draft, rng: np.random.Generator, *, first: bool) -> Any:
+    specs, made = draft.specs, {}
     for spec in specs:
-        shape = [1 if side < 0 else side for side in spec.shape[1:]]
+        shape = [draft.free_side if side < 0 else side for side in spec.shape[1:]]
         dtype = numpy_dtype(spec.datatype)
         if dtype.kind == "O":
             made[spec.name] = np.full(shape, "text", dtype=object).tolist()
@@ -107,7 +107,9 @@ def example_of(inputs: Arrays, draft: Draft) -> Any:
         return {spec.name: _json_value(inputs, spec) for spec in draft.specs}
     if len(draft.specs) == 1 and len(draft.specs[0].shape) == 2:
         return [None if is_missing(value) else value for value in inputs[draft.specs[0].name][0].tolist()]
-    return {spec.name: inputs[spec.name][0].tolist() for spec in draft.specs}
+    # A row of a one-dimensional tensor of text is the text itself.
+    first = {spec.name: inputs[spec.name][0] for spec in draft.specs}
+    return {name: value if isinstance(value, str) else value.tolist() for name, value in first.items()}
 
 
 def _json_value(inputs: Arrays, spec: TensorSpec) -> Any:

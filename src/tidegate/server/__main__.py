@@ -60,6 +60,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--allow-pickle", action="store_true", help="load a model whose loading runs code from its file"
     )
     parser.add_argument("--code", type=Path, help="folder of the modules the model needs")
+    parser.add_argument("--device", help="cpu, auto, cuda or cuda:N (default: the manifest's, else cpu)")
     parser.add_argument("--uds", type=Path, help="listen on this Unix socket")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=GATEWAY_PORT)
@@ -102,6 +103,8 @@ def _open(options: argparse.Namespace, stack: ExitStack) -> tuple[Manifest, Runt
             manifest = read_manifest(options.manifest)
         except (OSError, msgspec.DecodeError) as error:
             raise ModelLoadFailed(f"the manifest {options.manifest} cannot be read: {error}") from None
+        if options.device is not None:
+            manifest = msgspec.structs.replace(manifest, device=options.device)
         return manifest, runtimes.load(manifest, manifest.package_path(options.manifest))
     if not options.model.exists():
         raise NotAModel(f"there is no file or directory {options.model}")
@@ -111,7 +114,12 @@ def _open(options: argparse.Namespace, stack: ExitStack) -> tuple[Manifest, Runt
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-serve-")))
     name = options.name or options.model.stem
     manifest, runtime = runtimes.open_model(
-        options.model, name, into=scratch / "package", allow_pickle=options.allow_pickle, code_dir=options.code
+        options.model,
+        name,
+        into=scratch / "package",
+        allow_pickle=options.allow_pickle,
+        code_dir=options.code,
+        device=options.device,
     )
     return replace_name(manifest, name), runtime
 

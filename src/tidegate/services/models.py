@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, make_transient
 
 from tidegate.adapters.artifacts import ManifestFiles
 from tidegate.clock import Clock
-from tidegate.core.names import check_label, check_name
+from tidegate.core.names import check_device, check_label, check_name
 from tidegate.core.ports import ArtifactStore, Registry
 from tidegate.environments import Environments
 from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownVersion
@@ -268,6 +268,8 @@ class Models:
 def checked_request(name: str, request: rest.RegisterRequest) -> rest.RegisterRequest:
     """The request with names checked, before anything is queued. Raises `InvalidArgument`."""
     check_name(name, "model")
+    if request.device is not None:
+        check_device(request.device)
     return replace(request, label=check_label(request.label) if request.label else None)
 
 

@@ -32,6 +32,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     `example` is one request row as plain JSON takes it (a list, or a record for named columns); it warms the model up.
     `accelerated` names a form that was proven equal: a replica then loads it and nothing of the package.
     `environment` names the folder in `DATA/environments` whose interpreter hosts it; None: the server's own.
+    `device` is where the original runs: `cpu` (as None is), `auto`, `cuda` or `cuda:N`.
     `batchable`: inspection showed that a batch is answered as its rows are answered one by one.
     """
 
@@ -49,6 +50,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     library_versions: dict[str, str] = {}
     accelerated: Accelerated | None = None
     environment: str | None = None
+    device: str | None = None
 
     def package_path(self, manifest_file: Path) -> Path:
         """The absolute package directory, given where this manifest lies."""

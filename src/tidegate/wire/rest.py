@@ -171,7 +171,8 @@ class RegisterRequest:
     Exactly one of `upload` and `uri`. `filename` is the model file's (or directory's) own name; `archive` says that the
     upload is an uncompressed tar of a directory. `accelerate` None tries
     faster forms for the kinds of models that the documentation lists, True for every kind, False for none.
-    `code_upload` is a tar of the folder whose modules the model needs.
+    `code_upload` is a tar of the folder whose modules the model needs. `device` is where its replicas run it: `cpu`
+    (when not given), `auto`, `cuda` or `cuda:N`.
     """
 
     __pydantic_config__ = STRICT
@@ -189,6 +190,7 @@ class RegisterRequest:
     code_upload: str | None = None
     requirements: str | None = None
     accelerate: Flag | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
