@@ -150,4 +150,6 @@ def figures_table(figures: Mapping[str, wrk.Figures], notes: Mapping[str, str], 
 
 
 def _times(figures: Mapping[str, wrk.Figures], ours: str, one: wrk.Figures) -> str:
-    return f"{figures[ours].requests_per_s / one.requests_per_s:.2f} x" if ours in figures else "-"
+    if ours not in figures or not one.requests_per_s:
+        return "-"
+    return f"{figures[ours].requests_per_s / one.requests_per_s:.2f} x"

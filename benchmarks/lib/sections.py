@@ -16,7 +16,7 @@ from lib.contenders import CONTENDERS, CORE, FLOOR, ONNX_SERVERS, PEER_SERVERS, 
 from lib.models import ModelFiles
 from lib.platform import platform
 from lib.processes import BenchmarkFailed
-from lib.rounds import Plan, Ready, figures_table, new_server, take_turns, up
+from lib.rounds import Plan, Ready, figures_table, new_server, say, take_turns, up
 from lib.targets import Target
 
 Figures = Mapping[str, wrk.Figures]
@@ -41,8 +41,12 @@ def one_by_one(names: Sequence[str], model: ModelFiles, plan: Plan) -> dict[str,
     """Servers that would disturb each other: each is started, measured and stopped."""
     figures: dict[str, wrk.Figures] = {}
     for name in names:
-        with up(name, model, plan) as ready:
-            figures |= take_turns([ready], plan, plan.connections)
+        try:
+            with up(name, model, plan) as ready:
+                figures |= take_turns([ready], plan, plan.connections)
+        except BenchmarkFailed as failure:  # the others are worth measuring all the same
+            say(f"  {name} could not be measured: {failure}")
+            figures[name] = wrk.Figures(0.0, 0.0, 0.0, failed=1)
     return figures
 
 
@@ -72,15 +76,15 @@ def main_table(model: ModelFiles, plan: Plan) -> tuple[Figures, list[Target]]:
 def _main_targets(name: str, figures: Figures) -> list[Target]:
     rate = {key: one.requests_per_s for key, one in figures.items()}
     targets = []
-    if batching := [rate[peer] for peer in BATCHING_PEERS if peer in rate]:
+    if batching := [rate[peer] for peer in BATCHING_PEERS if rate.get(peer)]:
         targets.append(Target(f"{name}: times the best peer", PEER_TARGETS[name], rate["tidegate"] / max(batching)))
     if name == "forest":
         targets.append(Target("forest: times F1", 1.0, rate["tidegate"] / rate["floor"]))
         targets.append(Target("forest: bare serve, times F1", 1.0, rate["tidegate-serve"] / rate["floor"]))
-    if "mlserver" in rate:
+    if rate.get("mlserver"):
         measured = rate[UNACCELERATED.name] / rate["mlserver"]
         targets.append(Target(f"{name}: --no-accelerate, times MLServer", UNACCELERATED_TARGETS[name], measured))
-    if onnx := [rate[one.name] for one in ONNX_SERVERS if one.name in rate]:
+    if onnx := [rate[one.name] for one in ONNX_SERVERS if rate.get(one.name)]:
         targets.append(Target(f"{name}: times the best peer with ONNX", 4.0, rate["tidegate"] / max(onnx)))
     return targets
 
