@@ -2,7 +2,7 @@
 
 `HotProtocol` is uvicorn's httptools protocol with a short cut for POSTs on prediction paths. Everything else on the
 connection (other routes, limits, upgrades, shutdown) stays uvicorn's work. It leans on private parts of that class, so
-uvicorn's version is pinned (docs/decisions/0003-hot-http-path.md).
+uvicorn's version is pinned (docs/decisions/0003-hot-path.md).
 
 Requests of one connection are answered one after the other, in order; a pipelined one waits its turn.
 """
