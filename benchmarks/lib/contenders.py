@@ -10,21 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lib import processes
+from lib.models import ModelFiles
 from lib.platform import platform
 
 PEERS = Path(__file__).resolve().parent.parent / "peers"
 CORE = 0
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """One model as its joblib file and as ONNX, with the rows asked and the probabilities that are right."""
-
-    name: str
-    joblib: Path
-    onnx: Path
-    rows: Sequence[Sequence[float]]
-    probabilities: Sequence[Sequence[float]]
+NAME = "benchmark"
 
 
 @dataclass(frozen=True)
@@ -49,13 +40,16 @@ V2 = Form(
 
 @dataclass(frozen=True)
 class Contender:
-    """A server under test. `serving` starts it for one model and yields the URL to ask."""
+    """A server under test. `serving` starts it for one model and yields the URL to ask.
+
+    Those with an `environment` run with the Python of that name, which has `packages`; the others run in this one.
+    """
 
     name: str
     form: Form
     serving: Callable[[Server], contextlib.AbstractContextManager[str]]
-    packages: Sequence[str] = ()
     note: str = ""
+    environment: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,16 +82,28 @@ def _run(server: Server, argv: Sequence[str], path: str, env: Mapping[str, str])
 
 
 @contextlib.contextmanager
-def _tidegate_platform(model_file: Path, server: Server) -> Iterator[str]:
+def _two_variants(server: Server, *options: str) -> Iterator[str]:
+    """A whole platform on the server's core, with the traffic split evenly over two versions of the model."""
     with platform(server.folder, core=CORE, grpc_port=server.grpc_port) as running:
-        grant = ["--allow-pickle"] if model_file.suffix == ".joblib" else []
-        running.cli("deploy", str(model_file), "--name", "benchmark", *grant)
-        yield f"{running.gateway_url}/predict/benchmark"
+        running.cli("deploy", str(server.model.joblib), "--name", NAME, "--allow-pickle", *options)
+        running.cli("register", str(server.model.again), "--name", NAME, "--allow-pickle", *options)
+        running.cli("traffic", NAME, "1=50", "2=50")
+        yield f"{running.gateway_url}/predict/{NAME}"
 
 
-def _tidegate_serve(server: Server) -> _Serving:
-    serve = [processes.command("tidegate"), "serve", str(server.model.joblib), "--allow-pickle"]
-    return server.run([*serve, "--port", str(server.port), "--grpc-port", str(server.grpc_port)], "/predict")
+@contextlib.contextmanager
+def _bare(server: Server) -> Iterator[str]:
+    """`tidegate serve` of a registered, accelerated version; the platform that registered it is gone by then."""
+    with platform(server.folder, core=CORE) as running:
+        running.cli("register", str(server.model.joblib), "--name", NAME, "--allow-pickle")
+    with server.run(serve_argv(server), "/predict") as url:
+        yield url
+
+
+def serve_argv(server: Server) -> list[str]:
+    """The command that serves version 1 of the model that is registered in the server's folder."""
+    ports = ["--port", str(server.port), "--grpc-port", str(server.grpc_port)]
+    return [processes.command("tidegate"), "serve", f"{NAME}:1", "--data-dir", str(server.folder / "data"), *ports]
 
 
 def _uvicorn(server: Server, app: str, model_file: Path) -> _Serving:
@@ -106,21 +112,22 @@ def _uvicorn(server: Server, app: str, model_file: Path) -> _Serving:
     return server.run(argv, "/predict", {"MODEL": str(model_file)})
 
 
-def _mlserver(server: Server) -> _Serving:
+def _mlserver(server: Server, implementation: str, model_file: Path) -> _Serving:
     (metrics_port,) = processes.free_ports(1)
     settings = {"parallel_workers": 0, "http_port": server.port, "host": "127.0.0.1", "debug": False}
     settings |= {"grpc_port": server.grpc_port, "metrics_port": metrics_port}
-    model = {"name": "m", "implementation": "mlserver_sklearn.SKLearnModel", "max_batch_size": 64}
-    model |= {"max_batch_time": 0.001, "parameters": {"uri": str(server.model.joblib)}}
+    model = {"name": "m", "implementation": implementation, "max_batch_size": 64}
+    model |= {"max_batch_time": 0.001, "parameters": {"uri": str(model_file)}}
     (server.folder / "settings.json").write_text(json.dumps(settings))
     (server.folder / "model-settings.json").write_text(json.dumps(model))
-    return server.run([str(server.python.with_name("mlserver")), "start", str(server.folder)], "/v2/models/m/infer")
+    argv = [str(server.python.with_name("mlserver")), "start", str(server.folder)]
+    return server.run(argv, "/v2/models/m/infer", {"PYTHONPATH": str(PEERS)})
 
 
-def _bentoml(server: Server) -> _Serving:
+def _bentoml(server: Server, model_file: Path) -> _Serving:
     options = ["--host", "127.0.0.1", "--port", str(server.port)]
     argv = [str(server.python.with_name("bentoml")), "serve", "bentoml_app:Predictor", *options]
-    env = {"MODEL": str(server.model.joblib), "PYTHONPATH": str(PEERS), "BENTOML_DO_NOT_TRACK": "1"}
+    env = {"MODEL": str(model_file), "PYTHONPATH": str(PEERS), "BENTOML_DO_NOT_TRACK": "1"}
     return server.run(argv, "/predict", env)
 
 
@@ -137,31 +144,45 @@ def _mlflow(server: Server) -> _Serving:
     return server.run(argv, "/invocations", {"PATH": f"{server.python.parent}:/usr/local/bin:/usr/bin:/bin"})
 
 
-def _script(name: str) -> Callable[[Server], _Serving]:
-    return lambda server: server.run([str(server.python), str(PEERS / name), str(server.port)], "/predict")
+def _script(server: Server, name: str, model_file: Path) -> _Serving:
+    argv = [str(server.python), str(PEERS / name), str(server.port)]
+    return server.run(argv, "/predict", {"MODEL": str(model_file)})
 
 
-CONTENDERS = {
-    contender.name: contender
-    for contender in (
-        Contender("tidegate", PLAIN, lambda s: _tidegate_platform(s.model.joblib, s), note="gateway and replica"),
-        Contender("tidegate-serve", PLAIN, _tidegate_serve, note="one replica, no platform"),
-        Contender(
-            "tidegate-onnx", PLAIN, lambda s: _tidegate_platform(s.model.onnx, s), note="gateway and replica, ONNX file"
-        ),
-        Contender(
-            "fastapi",
-            PLAIN,
-            lambda s: _uvicorn(s, "fastapi_app:app", s.model.joblib),
-            ("fastapi", "uvicorn[standard]"),
-            "the plain way",
-        ),
-        Contender("mlserver", V2, _mlserver, ("mlserver", "mlserver-sklearn"), "V2 JSON, adaptive batching"),
-        Contender("bentoml", ROWS, _bentoml, ("bentoml",), "adaptive batching"),
-        Contender("litserve", PLAIN, _script("litserve_app.py"), ("litserve",), "max_batch_size 64"),
-        Contender("mlflow", MLFLOW, _mlflow, ("mlflow",), "models serve"),
-        Contender("ray", PLAIN, _script("ray_app.py"), ("ray[serve]",), "@serve.batch"),
-        Contender("floor", PLAIN, lambda s: _uvicorn(s, "floor:app", s.model.onnx), note="bare ASGI, ONNX Runtime"),
-    )
+def _fastapi(server: Server, model_file: Path) -> _Serving:
+    return _uvicorn(server, "fastapi_app:app", model_file)
+
+
+SKLEARN, ONNX = "mlserver_sklearn.SKLearnModel", "mlserver_onnx.OnnxModel"
+TIDEGATE = (
+    Contender("tidegate", PLAIN, _two_variants, "gateway, two variants, journal"),
+    Contender("tidegate-serve", PLAIN, _bare, "one replica, no platform"),
+)
+UNACCELERATED = Contender(
+    "tidegate-no-accelerate", PLAIN, lambda s: _two_variants(s, "--no-accelerate"), "as tidegate, scikit-learn"
+)
+FLOOR = Contender("floor", PLAIN, lambda s: _uvicorn(s, "floor:app", s.model.onnx), "F1: bare ASGI, ONNX Runtime")
+PEER_SERVERS = (
+    Contender("fastapi", PLAIN, lambda s: _fastapi(s, s.model.joblib), "the plain way", "fastapi"),
+    Contender("mlserver", V2, lambda s: _mlserver(s, SKLEARN, s.model.joblib), "V2 JSON, batching", "mlserver"),
+    Contender("bentoml", ROWS, lambda s: _bentoml(s, s.model.joblib), "adaptive batching", "bentoml"),
+    Contender("litserve", PLAIN, lambda s: _script(s, "litserve_app.py", s.model.joblib), "batches", "litserve"),
+    Contender("mlflow", MLFLOW, _mlflow, "models serve", "mlflow"),
+    Contender("ray", PLAIN, lambda s: _script(s, "ray_app.py", s.model.joblib), "@serve.batch", "ray"),
+)
+ONNX_SERVERS = (
+    Contender("fastapi-onnx", PLAIN, lambda s: _fastapi(s, s.model.onnx), "the plain way, ONNX Runtime", "fastapi"),
+    Contender("mlserver-onnx", V2, lambda s: _mlserver(s, ONNX, s.model.onnx), "own runtime, ONNX", "mlserver"),
+    Contender("bentoml-onnx", ROWS, lambda s: _bentoml(s, s.model.onnx), "ONNX Runtime", "bentoml"),
+    Contender("litserve-onnx", PLAIN, lambda s: _script(s, "litserve_app.py", s.model.onnx), "ONNX", "litserve"),
+)
+CONTENDERS = {one.name: one for one in (*TIDEGATE, UNACCELERATED, FLOOR, *PEER_SERVERS, *ONNX_SERVERS)}
+ENVIRONMENTS = {
+    "fastapi": ("fastapi", "uvicorn[standard]", "onnxruntime"),
+    "mlserver": ("mlserver", "mlserver-sklearn", "onnxruntime"),
+    "bentoml": ("bentoml", "onnxruntime"),
+    "litserve": ("litserve", "onnxruntime"),
+    "mlflow": ("mlflow",),
+    "ray": ("ray[serve]",),
 }
-"""By name. Those with packages get an environment of their own; the others run in this one."""
+"""What each environment has, beside this environment's release of scikit-learn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,12 @@ _SCRIPT = """
 local requests, at = {}, 0
 init = function(args)
   wrk.method = "POST"
-  wrk.headers["Content-Type"] = "application/json"
-  for line in io.lines("%(bodies)s") do requests[#requests + 1] = wrk.format(nil, nil, nil, line) end
+%(headers)s
+  local file = io.open("%(bodies)s", "rb")
+  for length in function() return file:read("*l") end do
+    requests[#requests + 1] = wrk.format(nil, nil, nil, file:read(tonumber(length)))
+  end
+  file:close()
 end
 request = function() at = at %% #requests + 1; return requests[at] end
 done = function(summary, latency, all)
@@ -27,6 +31,7 @@ done = function(summary, latency, all)
     e.connect + e.read + e.write + e.timeout))
 end
 """
+JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,13 @@ class Figures:
     failed: int
 
 
-def script(folder: Path, name: str, bodies: Sequence[bytes]) -> Path:
+def script(folder: Path, name: str, bodies: Sequence[bytes], headers: Mapping[str, str] = JSON) -> Path:
     """A wrk script that sends these bodies in turn."""
-    lines = folder / f"{name}.txt"
-    lines.write_bytes(b"\n".join(bodies) + b"\n")
+    file = folder / f"{name}.bodies"
+    file.write_bytes(b"".join(b"%d\n%b" % (len(body), body) for body in bodies))
+    lines = [f'  wrk.headers["{key}"] = "{value}"' for key, value in headers.items()]
     path = folder / f"{name}.lua"
-    path.write_text(_SCRIPT % {"bodies": lines})
+    path.write_text(_SCRIPT % {"bodies": file, "headers": "\n".join(lines)})
     return path
 
 

@@ -3,8 +3,8 @@
 import os
 
 import bentoml
-import joblib
 import numpy as np
+from predictor import load
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60})
@@ -12,7 +12,7 @@ class Predictor:
     """One worker; calls are merged into batches of up to 64 rows."""
 
     def __init__(self) -> None:
-        self.model = joblib.load(os.environ["MODEL"])
+        self.model = load(os.environ["MODEL"])
 
     @bentoml.api(batchable=True, batch_dim=0, max_batch_size=64, max_latency_ms=1000)
     def predict(self, features: np.ndarray) -> np.ndarray:

@@ -1,17 +1,17 @@
 """The plain way: FastAPI and the model in one process, predict and predict_proba for each request.
 
-Run by serving.py under uvicorn; MODEL names the joblib file.
+Run by serving.py under uvicorn; MODEL names the joblib or ONNX file.
 """
 
 import os
 from typing import Any
 
-import joblib
 from fastapi import FastAPI
+from predictor import load
 from pydantic import BaseModel
 
 app = FastAPI()
-model = joblib.load(os.environ["MODEL"])
+model = load(os.environ["MODEL"])
 
 
 class Question(BaseModel):
@@ -30,9 +30,9 @@ async def health() -> dict[str, str]:
 @app.post("/predict")
 async def predict(question: Question) -> dict[str, Any]:
     """The label and how sure the model is."""
-    row = [question.features]
+    labels, probabilities = model.both([question.features])
     return {
-        "prediction": model.predict(row).tolist(),
-        "confidence": float(model.predict_proba(row).max()),
+        "prediction": labels.tolist(),
+        "confidence": float(probabilities.max()),
         "model_version": question.model_version,
     }

@@ -4,16 +4,16 @@ import os
 import sys
 from typing import Any
 
-import joblib
 import litserve
 import numpy as np
+from predictor import load
 
 
 class Predictor(litserve.LitAPI):
     """Rows are stacked, predicted once and handed back one by one."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 — the signature is LitServe's
-        self.model = joblib.load(os.environ["MODEL"])
+        self.model = load(os.environ["MODEL"])
 
     def decode_request(self, request: dict[str, Any]) -> Any:
         return np.asarray(request["features"])

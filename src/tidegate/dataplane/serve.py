@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import gc
 import os
 import signal
 import socket
@@ -115,6 +116,7 @@ async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: soc
         timeout_graceful_shutdown=max(1, round(drain_s)),
     )
     server = uvicorn.Server(config)
+    gc.freeze()  # what the start made stays for good: looking through it again would hold up requests for milliseconds
     grpc = GrpcServer(engine, hooks.is_ready)
     sweeper = asyncio.create_task(_sweep(server, grpc, engine))
     if hooks.on_start is not None:
