@@ -57,8 +57,8 @@ def model_payload(path: Path) -> Payload:
     """
     if path.is_dir() and not any((path / name).is_file() for name in MODEL_DIRECTORIES):
         raise InvalidArgument(
-            f"the folder {path} has no MLmodel file, so it is no MLflow model directory, no saved_model.pb, so it is no "
-            "TensorFlow SavedModel, and no model.py with a Python class: give the model's file",
+            f"the folder {path} has no MLmodel file, so it is no MLflow model directory, no saved_model.pb, so it is "
+            "no TensorFlow SavedModel, and no model.py with a Python class: give the model's file",
             field="path",
         )
     return payload_of(path)

@@ -227,8 +227,10 @@ def _field(text: str, spec: TensorSpec) -> Any:
         return None
     if family == "BOOL":
         return _BOOLEANS.get(bare, text)
-    if bare in _NOT_A_NUMBER:
-        return math.nan
+    return math.nan if bare in _NOT_A_NUMBER else _number(bare, text)
+
+
+def _number(bare: str, text: str) -> Any:
     if _WHOLE.fullmatch(bare):
         return int(bare)
     value = float(bare) if _NUMBER.fullmatch(bare) else text

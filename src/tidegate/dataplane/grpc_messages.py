@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.dataplane import protobuf
-from tidegate.dataplane.tensors import Array, check_lengths, dtype_of, element_count
+from tidegate.dataplane.tensors import RANK_MAX, Array, check_lengths, dtype_of, element_count
 from tidegate.errors import MalformedRequest, UnfitInput
 
 FIELDS_MAX = 1 << 17

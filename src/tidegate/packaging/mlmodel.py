@@ -6,6 +6,7 @@ Flavours with a loader of our own (scikit-learn, ONNX, XGBoost, LightGBM, CatBoo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal

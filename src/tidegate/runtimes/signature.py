@@ -71,11 +71,15 @@ def _own_drafts(model: Any) -> list[Draft]:
         return [draft for specs in model.drafts() for draft in _tensors(specs)]
     if isinstance(model, CatBoostModel):
         return [_catboost_draft(model)]
+    if isinstance(model, BoosterModel):
+        return [_booster_draft(model)]
     if isinstance(model, PythonClass):
         declared = declared_of(model)
         return [] if declared is None else [Draft(*declared)]
-    if isinstance(model, BoosterModel):
-        return [_booster_draft(model)]
+    return _sklearn_drafts(model)
+
+
+def _sklearn_drafts(model: Any) -> list[Draft]:
     if wants_text(model):
         return [Draft("columns", (TensorSpec(TEXT_INPUT, "BYTES", (-1,)),), column_hints(model, 1))]
     names, count = feature_names(model), n_features(model)
