@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -17,12 +19,16 @@ from support.wait import free_ports, until
 pytestmark = pytest.mark.slow
 
 
-def remove_pickles(platform: Platform, digest: str) -> None:
-    """What an accelerated version no longer needs."""
+@contextmanager
+def without_pickles(platform: Platform, digest: str) -> Iterator[None]:
+    """Takes away what an accelerated version no longer needs, for a while: other versions share the artifact."""
     pickles = list((platform.data_dir / "artifacts" / digest).rglob("*.joblib"))
     assert pickles
     for path in pickles:
-        path.unlink()
+        path.rename(path.with_suffix(".away"))
+    yield
+    for path in pickles:
+        path.with_suffix(".away").rename(path)
 
 
 def answers(url: str) -> bool:
@@ -46,20 +52,20 @@ def test_a_forest_is_accelerated_and_serves_on_without_its_pickle(platform: Plat
     shown = platform.cli("models", "show", f"swift:{version['version']}").out
     assert "fast form" in shown
     assert "times as fast for 1 row" in shown
-    remove_pickles(platform, version["digest"])
-    platform.done("deploy", f"swift:{version['version']}")
-    check(platform.predict("swift", models.rows.tolist()).json(), models)
+    with without_pickles(platform, version["digest"]):
+        platform.done("deploy", f"swift:{version['version']}")
+        check(platform.predict("swift", models.rows.tolist()).json(), models)
 
-    port = free_ports(1)[0]
-    command = [str(TIDEGATE), "serve", f"swift:{version['version']}", "--port", str(port)]
-    process = subprocess.Popen([*command, "--data-dir", str(platform.data_dir)], env=clean_env())
-    try:
-        url = f"http://127.0.0.1:{port}"
-        until(lambda: answers(url), 60, what="an answer")
-        check(httpx.post(f"{url}/predict", json={"features": models.rows.tolist()}, timeout=30).json(), models)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        port = free_ports(1)[0]
+        command = [str(TIDEGATE), "serve", f"swift:{version['version']}", "--port", str(port)]
+        process = subprocess.Popen([*command, "--data-dir", str(platform.data_dir)], env=clean_env())
+        try:
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: answers(url), 60, what="an answer")
+            check(httpx.post(f"{url}/predict", json={"features": models.rows.tolist()}, timeout=30).json(), models)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
 
 
 def test_an_endpoint_rolls_to_the_faster_form_without_losing_a_request(platform: Platform, models: Models) -> None:
@@ -87,8 +93,8 @@ def test_an_endpoint_rolls_to_the_faster_form_without_losing_a_request(platform:
     assert after["accelerated"].startswith("trees-float")
     assert after["digest"] == before["digest"]
     assert len(replicas()) == 1
-    remove_pickles(platform, after["digest"])
-    check(platform.predict("rolls", models.rows.tolist()).json(), models)
+    with without_pickles(platform, after["digest"]):
+        check(platform.predict("rolls", models.rows.tolist()).json(), models)
     told = platform.done("jobs", job["id"])
     assert (told["state"], told["result"]["created"]) == ("succeeded", False)
     assert any("can be deployed" in line for line in told["log"])

@@ -49,7 +49,7 @@ REFUSED = {
     "not a model": (("text.joblib", GRANT), "not_a_model", ["text.joblib"]),
     "a truncated file": (("truncated.joblib", GRANT), "not_a_model", ["truncated"]),
     "a pickle without the grant": (("forest.joblib",), "pickle_not_granted", ["--allow-pickle"]),
-    "a library that is missing": (("no-library.pkl", GRANT), "missing_library", ["catboost", "pip install"]),
+    "a library that is missing": (("no-library.pkl", GRANT), "missing_library", ["lifelines", "pip install"]),
     "a library nobody knows": (("no-module.pkl", GRANT), "missing_code", ["boosted_trees_of_nowhere", "--code"]),
     "a class of the training script": (("script.joblib", GRANT), "missing_code", ["ChurnModel", "--code"]),
     "a class of a module not given": (("licensed.joblib", GRANT), "missing_code", ["licensed_model", "--code"]),

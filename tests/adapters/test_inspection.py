@@ -256,11 +256,11 @@ def test_a_local_module_points_to_code_and_then_works(package: Packager, tmp_pat
 
 
 def test_a_missing_library_is_named_with_the_line_that_installs_it(package: Packager, tmp_path: Path) -> None:
-    content = b"\x80\x04\x8c\x08catboost\x8c\x12CatBoostClassifier\x93)\x81."
-    with pytest.raises(MissingLibrary, match=r"'catboost'.*pip install catboost"):
+    content = b"\x80\x04\x8c\x09lifelines\x8c\x0bCoxPHFitter\x93)\x81."
+    with pytest.raises(MissingLibrary, match=r"'lifelines'.*pip install lifelines"):
         package(content)
-    hidden = b"\x80\x04\x8c\x08builtins\x8c\x0a__import__\x93\x8c\x08catboost\x85R."
-    with pytest.raises(MissingLibrary, match="pip install catboost"):
+    hidden = b"\x80\x04\x8c\x08builtins\x8c\x0a__import__\x93\x8c\x09lifelines\x85R."
+    with pytest.raises(MissingLibrary, match="pip install lifelines"):
         inspect(package(hidden, "hidden.pkl"))
 
 

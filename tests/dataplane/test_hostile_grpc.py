@@ -250,8 +250,12 @@ class Strict:
         self.data: dict[int, bytes] = {}
         self.over: set[int] = set()
         self.acknowledges = True
+        self.settled = False
 
     def __enter__(self) -> "Strict":
+        """Once the server took the first settings: `h2` takes the answer to those for one to any later ones."""
+        while not self.settled:
+            self.read()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -291,6 +295,8 @@ class Strict:
                 self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
             self.over.add(event.stream_id)
+        elif isinstance(event, h2.events.SettingsAcknowledged):
+            self.settled = True
         elif isinstance(event, h2.events.ConnectionTerminated):
             raise AssertionError(f"the server ended the connection: {event}")
 

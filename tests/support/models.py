@@ -80,7 +80,7 @@ def _bad(folder: Path) -> None:
     whole = (folder / "forest.joblib").read_bytes()
     (folder / "truncated.joblib").write_bytes(whole[: len(whole) // 2])
     # Pickles of a class whose library is not installed: a known one, and one that nobody knows.
-    (folder / "no-library.pkl").write_bytes(b"ccatboost.core\nCatBoostClassifier\n)\x81.")
+    (folder / "no-library.pkl").write_bytes(b"clifelines.fitters\nCoxPHFitter\n)\x81.")
     (folder / "no-module.pkl").write_bytes(b"cboosted_trees_of_nowhere.sklearn\nClassifier\n)\x81.")
     _with_code(folder, "crashing", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     _with_code(folder, "hanging", "import time; time.sleep(3600)")

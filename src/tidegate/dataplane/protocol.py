@@ -19,8 +19,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange, Route, encode_error, infer, new_id, response_head
+from tidegate.dataplane.hot_exchange import STATUS_LINES, HotExchange
+from tidegate.dataplane.infer import Engine, encode_error, new_id
 from tidegate.dataplane.routes import RouteTable
 from tidegate.errors import MalformedRequest, TidegateError, TooLarge
 
@@ -28,89 +28,6 @@ LINGER_S = 2.0
 """How long what a client still sends is thrown away after it was told that its request is too large."""
 HEAD_BYTES_MAX = 64 << 10
 """Of a request's line and headers, of a chunk's extensions, of trailers: of whatever is not body."""
-
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-
-
-class HotExchange(Exchange):
-    """A prediction on the hot path. Has the attributes that uvicorn's protocol asks of its request cycles."""
-
-    __slots__ = (
-        "current",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "protocol",
-        "received",
-        "response_complete",
-        "too_large",
-    )
-
-    def __init__(self, engine: Engine, route: Route, protocol: HotProtocol) -> None:
-        super().__init__(engine, route, protocol.headers)
-        self.protocol = protocol
-        self.keep_alive = protocol.parser.should_keep_alive() and protocol.parser.get_http_version() != "1.0"
-        self.current = False
-        self.received = False
-        self.response_complete = False
-        self.disconnected = False
-        self.too_large = False
-
-    @property
-    def connection(self) -> object:
-        """The connection's protocol."""
-        return self.protocol
-
-    def announce(self, length: bytes) -> None:
-        """The client says how long the body is: too long is known before a byte of it came."""
-        if length.isdigit() and int(length) > self.engine.limits.body_bytes_max:
-            self.refuse_body()
-
-    def feed(self, data: bytes) -> None:
-        """Take a piece of the body; refuse once it is larger than the server takes."""
-        if self.too_large:
-            return
-        if not self.body:
-            self.body = data
-        else:
-            if type(self.body) is bytes:
-                self.body = bytearray(self.body)
-            self.body += data
-        if len(self.body) > self.engine.limits.body_bytes_max:
-            self.refuse_body()
-
-    def refuse_body(self) -> None:
-        """Answer 413 at once, or when this request's turn has come."""
-        self.too_large = True
-        self.body = b""
-        if self.current:
-            self.protocol.refuse_body(self)
-
-    def start(self) -> None:
-        """The body is complete and it is this request's turn."""
-        if self.too_large:
-            self.protocol.refuse_body(self)
-        else:
-            infer(self)
-
-    def send(self, status: int, destination: Destination | None, body: bytes) -> None:
-        """One write: status line, the server's own headers, ours, body."""
-        if self.disconnected:
-            return
-        protocol = self.protocol
-        close = b"" if self.keep_alive else b"connection: close\r\n"
-        head = response_head(self, destination, len(body))
-        protocol.transport.write(b"".join((_STATUS_LINES[status], protocol.default_head(), close, head, body)))
-        self.response_complete = True
-        if not self.keep_alive and not protocol.discarding:
-            protocol.transport.close()
-        protocol.on_response_complete()
-
-    def abandon(self) -> None:
-        """The client went away."""
-        self.disconnected = True
-        if self.call is not None:
-            self.call.cancel()
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -219,7 +136,7 @@ class HotProtocol(HttpToolsProtocol):
         head = b"x-request-id: %b\r\nconnection: close\r\n" % new_id().encode()
         head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
         if not self.transport.is_closing():
-            self.transport.write(_STATUS_LINES[error.http_status] + self.default_head() + head + body)
+            self.transport.write(STATUS_LINES[error.http_status] + self.default_head() + head + body)
             self.transport.close()
 
     def pause_writing(self) -> None:

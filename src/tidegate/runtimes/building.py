@@ -25,6 +25,8 @@ def adopt(loaded: Any, layout: Layout) -> Any:
     if isinstance(loaded, GraphModel | PythonClass):
         return loaded
     if type(loaded).__module__.startswith("catboost"):
+        if not loaded.is_fitted():
+            raise NotAModel("the CatBoost model is not fitted: fit it before you save it")
         return CatBoostModel(loaded)
     if is_booster(loaded):
         return BoosterModel(loaded)

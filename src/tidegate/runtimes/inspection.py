@@ -156,7 +156,7 @@ def library_versions() -> dict[str, str]:
         name = DISTRIBUTIONS.get(module, module)
         version = getattr(sys.modules[module], "__version__", None)
         try:
-            found[name] = version or metadata.version(name)
+            found[name] = str(version or metadata.version(name))  # PyTorch's is of a class of its own
         except metadata.PackageNotFoundError:
             continue
     return found
