@@ -137,7 +137,14 @@ class RegisterJob:
     ) -> dict[str, Any]:
         granted = request.allow_pickle or self.models.pickle_trusted(name)
         needed = requirements_of(given.source, request.requirements, granted)
-        package = self._wrap(request, given, scratch / "package", granted=granted, elsewhere=needed is not None)
+        package = wrap(
+            given.source,
+            scratch / "package",
+            code_dir=given.code_dir,
+            requirements=request.requirements,
+            allow_pickle=granted,
+            elsewhere=needed is not None,
+        )
         with environment(
             self.models.environments, needed, given.source, lambda step: _tell(report, 0.1, step)
         ) as own:  # held until the manifest names it, so that nobody removes it meanwhile
@@ -170,19 +177,6 @@ class RegisterJob:
             new = _new_version(name, request, entry, package, {**found, "acceleration": record})
             self.models.take_in(new, package.dir)
         return {"model": name, "version": entry.version, "created": True}
-
-    def _wrap(
-        self, request: rest.RegisterRequest, given: _Input, into: Path, *, granted: bool, elsewhere: bool
-    ) -> Package:
-        """The package. Raises `PickleNotGranted` unless the request or the model's name allows what it needs."""
-        return wrap(
-            given.source,
-            into,
-            code_dir=given.code_dir,
-            requirements=request.requirements,
-            allow_pickle=granted,
-            elsewhere=elsewhere,
-        )
 
     def _inspect(
         self,

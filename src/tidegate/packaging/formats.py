@@ -12,27 +12,13 @@ from typing import Literal
 
 from tidegate.errors import NotAModel
 from tidegate.packaging.keras_files import SAVED_MODEL, keras_reason, saved_model_reason
-from tidegate.packaging.mlmodel import MLMODEL, MODEL_PY, PYTHON_REASON, read_layout
+from tidegate.packaging.mlmodel import MLMODEL, MODEL_PY, PYTHON_REASON, Kind, read_layout
 from tidegate.packaging.pickles import PickleScan, scan_pickle
 from tidegate.packaging.protobuf import onnx_verdict
 from tidegate.packaging.streams import compression_of, open_stream
 from tidegate.packaging.torch_files import TORCHSCRIPT_REASON, export_reason, torch_kind
 
-Format = Literal[
-    "joblib",
-    "pickle",
-    "skops",
-    "onnx",
-    "xgboost",
-    "lightgbm",
-    "catboost",
-    "torchscript",
-    "torch_export",
-    "keras",
-    "savedmodel",
-    "mlflow",
-    "python",
-]
+Format = Literal[Kind, "mlflow"]
 
 TAKEN = (
     "Tidegate takes scikit-learn models saved with joblib or pickle (.joblib, .pkl), skops files (.skops), "

@@ -27,7 +27,7 @@ REQUIREMENTS = "requirements.txt"
 
 PYTHON_REASON = f"it is a Python class, and loading it runs the code of its {MODEL_PY}"
 
-Loader = Literal[
+Kind = Literal[
     "joblib",
     "pickle",
     "skops",
@@ -39,9 +39,10 @@ Loader = Literal[
     "torch_export",
     "keras",
     "savedmodel",
-    "pyfunc",
     "python",
 ]
+"""What a model is saved as, in a file or folder of its own as in a package."""
+Loader = Literal[Kind, "pyfunc"]
 FRAMEWORK: dict[str, str] = {
     "joblib": "sklearn",
     "pickle": "sklearn",

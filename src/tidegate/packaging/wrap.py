@@ -45,7 +45,7 @@ _REQUIRES = {
     "keras": ["tensorflow", "keras"],
     "savedmodel": ["tensorflow"],
 }
-_WITHOUT_FLAVOR = ("joblib", "torchscript", "torch_export", "keras", "savedmodel")
+_WITHOUT_FLAVOR = ("joblib", "torchscript", "torch_export", "keras", "savedmodel", "python")
 """MLflow has no flavour for the bare file; the package then is read by us alone."""
 
 
@@ -151,25 +151,25 @@ def _copy_file(source: Source, into: Path, *, has_code: bool) -> None:
         _copy_tree(source.path, into / name)
     else:
         shutil.copyfile(source.path, into / name)
-    mlmodel = {
-        "flavors": _flavors(source.format, name, CODE if has_code else None),
-        "metadata": {"tidegate": {"filename": source.filename}},
-    }
-    (into / MLMODEL).write_text(yaml.safe_dump(mlmodel, sort_keys=False), encoding="utf-8")
+    _write_mlmodel(source, into, name, CODE if has_code else None)
     (into / REQUIREMENTS).write_text("\n".join(_REQUIRES[source.format]) + "\n", encoding="utf-8")
 
 
 def _copy_python(source: Source, into: Path) -> None:
     """The folder as it is, below one of its own: the registry writes files of its own beside `MLmodel`."""
     _copy_tree(source.path, into / PYTHON_FOLDER)
-    mlmodel = {
-        "flavors": {"tidegate": {"file": f"{PYTHON_FOLDER}/{MODEL_PY}", "format": "python"}},
-        "metadata": {"tidegate": {"filename": source.filename}},
-    }
-    (into / MLMODEL).write_text(yaml.safe_dump(mlmodel, sort_keys=False), encoding="utf-8")
+    _write_mlmodel(source, into, f"{PYTHON_FOLDER}/{MODEL_PY}", None)
     requirements = source.path / REQUIREMENTS
     if requirements.is_file():
         shutil.copyfile(requirements, into / REQUIREMENTS)
+
+
+def _write_mlmodel(source: Source, into: Path, name: str, code: str | None) -> None:
+    mlmodel = {
+        "flavors": _flavors(source.format, name, code),
+        "metadata": {"tidegate": {"filename": source.filename}},
+    }
+    (into / MLMODEL).write_text(yaml.safe_dump(mlmodel, sort_keys=False), encoding="utf-8")
 
 
 def _xgboost_name(path: Path) -> str:
