@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from support.echo import running_echo
 from support.http_bytes import Connection, Reply, post
 from support.linear import running_server
 
@@ -36,3 +37,15 @@ def ask(connect: Callable[..., Connection]) -> Callable[..., Reply]:
         return connection.read()
 
     return ask_one
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[int]:
+    with running_echo("table") as port:
+        yield int(port)
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[int]:
+    with running_echo("one") as port:
+        yield int(port)

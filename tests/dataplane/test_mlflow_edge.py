@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.echo import running_echo
 from support.http_bytes import Connection, Reply, post
 from support.models import Models
 from support.platform import clean_env
 
 Score = Callable[..., Reply]
 BIG = 2**53 + 1
-
-
-@pytest.fixture(scope="module")
-def table() -> Iterator[int]:
-    with running_echo("table") as port:
-        yield int(port)
-
-
-@pytest.fixture(scope="module")
-def one() -> Iterator[int]:
-    with running_echo("one") as port:
-        yield int(port)
 
 
 def score(port: int, body: Any, kind: str = "application/json") -> Reply:

@@ -18,18 +18,6 @@ FORM = "content-type: application/x-www-form-urlencoded"
 
 
 @pytest.fixture(scope="module")
-def table() -> Iterator[int]:
-    with running_echo("table") as port:
-        yield int(port)
-
-
-@pytest.fixture(scope="module")
-def one() -> Iterator[int]:
-    with running_echo("one") as port:
-        yield int(port)
-
-
-@pytest.fixture(scope="module")
 def tensors() -> Iterator[int]:
     with running_echo("tensors") as port:
         yield int(port)
