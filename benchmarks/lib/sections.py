@@ -177,8 +177,14 @@ def tensors(model: ModelFiles, plan: Plan) -> tuple[Figures, list[Target]]:
         return figures, []
     theirs = figures["mlserver-json"].requests_per_s
     return figures, [
-        Target("tensors: binary, times MLServer's JSON", 10.0, figures["tidegate-binary"].requests_per_s / theirs),
-        Target("tensors: JSON, times MLServer's JSON", 3.0, figures["tidegate-json"].requests_per_s / theirs),
+        Target(
+            f"tensors, {model.name}: binary, times MLServer's JSON",
+            10.0,
+            figures["tidegate-binary"].requests_per_s / theirs,
+        ),
+        Target(
+            f"tensors, {model.name}: JSON, times MLServer's JSON", 3.0, figures["tidegate-json"].requests_per_s / theirs
+        ),
     ]
 
 
@@ -241,6 +247,6 @@ SECTIONS: dict[str, tuple[Section, Sequence[str]]] = {
     "one": (one_connection, ("forest",)),
     "curve": (curve, ("forest",)),
     "bare": (bare, ("forest",)),
-    "tensors": (tensors, ("forest",)),
+    "tensors": (tensors, ("forest", "logistic")),
 }
 """Each with the models it is measured for."""

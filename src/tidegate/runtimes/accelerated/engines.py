@@ -67,10 +67,11 @@ class Trees:
         scores: Array = self._session.run(self._names, {"input": fed})[0].astype(np.float64)
         if self._divisor != 1.0:
             scores /= self._divisor
-        if self._head == "votes" and scores.shape[1] == 1:
-            scores = np.hstack((1.0 - scores, scores))
+        votes = self._head == "votes"
+        if votes and scores.shape[1] == 1:
+            scores = both_classes(scores)
         if self._band:
-            unsure = _near_tie(scores, self._band)
+            unsure = _near_tie(scores, self._band, at_most_1=votes)
             if unsure.any():
                 scores[unsure] = self._settled(x[unsure])
         return scores
@@ -82,8 +83,19 @@ class Trees:
         return self._exact.scores(x)
 
 
-def _near_tie(scores: Array, band: float) -> Array:
-    """Rows whose two highest scores (or whose only score and 0) are within `band` of each other."""
+def both_classes(second: Array) -> Array:
+    """(rows, 2) from the second class's probabilities, (rows, 1). A third of what `hstack` takes for one row."""
+    both = np.empty((len(second), 2), dtype=second.dtype)
+    np.subtract(1.0, second[:, 0], out=both[:, 0])
+    both[:, 1] = second[:, 0]
+    return both
+
+
+def _near_tie(scores: Array, band: float, *, at_most_1: bool) -> Array:
+    """Rows whose two highest scores (or whose only score and 0) are within `band` of each other.
+
+    Scores above 1 widen the band; for those that are known to be no larger nobody looks.
+    """
     if scores.shape[1] == 1:
         near: Array = np.abs(scores[:, 0]) <= band
         return near
@@ -92,8 +104,8 @@ def _near_tie(scores: Array, band: float) -> Array:
     else:
         highest = np.partition(scores, -2, axis=1)
         gap = highest[:, -1] - highest[:, -2]
-    highest_score: Array = np.maximum(1.0, np.abs(scores).max(axis=1))
-    return np.asarray(gap <= band * highest_score)
+    widened = band if at_most_1 else band * np.maximum(1.0, np.abs(scores).max(axis=1))
+    return np.asarray(gap <= widened)
 
 
 class ExactTrees:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.accelerated.engines import Dense, Graph, Trees, expit, softmax
+from tidegate.runtimes.accelerated.engines import Dense, Graph, Trees, both_classes, expit, softmax
 from tidegate.runtimes.accelerated.form import Form, read_array, read_form
 from tidegate.runtimes.base import Arrays, Task, Wanted, numpy_dtype
 from tidegate.runtimes.inputs import columns_of, matrix_of, with_missing_nan
@@ -151,7 +151,7 @@ _STEPS = {"subtract": _subtract, "divide": _divide, "multiply": _multiply, "add"
 
 
 def _as_they_are(scores: Array) -> Array:
-    return np.hstack((1.0 - scores, scores)) if scores.shape[1] == 1 else scores
+    return both_classes(scores) if scores.shape[1] == 1 else scores
 
 
 def _two(scores: Array) -> Array:
