@@ -178,13 +178,11 @@ def tensors(model: ModelFiles, plan: Plan) -> tuple[Figures, list[Target]]:
     theirs = figures["mlserver-json"].requests_per_s
     return figures, [
         Target(
-            f"tensors, {model.name}: binary, times MLServer's JSON",
-            10.0,
-            figures["tidegate-binary"].requests_per_s / theirs,
-        ),
-        Target(
-            f"tensors, {model.name}: JSON, times MLServer's JSON", 3.0, figures["tidegate-json"].requests_per_s / theirs
-        ),
+            f"tensors, {model.name}: {shown}, times MLServer's JSON",
+            wanted,
+            figures[f"tidegate-{shown.lower()}"].requests_per_s / theirs,
+        )
+        for shown, wanted in (("binary", 10.0), ("JSON", 3.0))
     ]
 
 

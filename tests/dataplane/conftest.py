@@ -39,13 +39,15 @@ def ask(connect: Callable[..., Connection]) -> Callable[..., Reply]:
     return ask_one
 
 
-@pytest.fixture(scope="module")
-def table() -> Iterator[int]:
-    with running_echo("table") as port:
-        yield int(port)
+def _echo(model: str) -> Any:
+    """A fixture of the model's name: the port of a replica that echoes."""
+
+    @pytest.fixture(scope="module", name=model)
+    def running() -> Iterator[int]:
+        with running_echo(model) as port:
+            yield int(port)
+
+    return running
 
 
-@pytest.fixture(scope="module")
-def one() -> Iterator[int]:
-    with running_echo("one") as port:
-        yield int(port)
+table, one, tensors = _echo("table"), _echo("one"), _echo("tensors")

@@ -9,18 +9,11 @@ from typing import Any
 
 import pytest
 
-from support.echo import running_echo
 from support.echo_server import DATATYPES
 from support.http_bytes import Connection, Reply, post
 from support.linear import running_server
 
 FORM = "content-type: application/x-www-form-urlencoded"
-
-
-@pytest.fixture(scope="module")
-def tensors() -> Iterator[int]:
-    with running_echo("tensors") as port:
-        yield int(port)
 
 
 @pytest.fixture(scope="module")

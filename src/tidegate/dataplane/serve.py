@@ -109,8 +109,8 @@ def run_server(
 def keep_freed_memory() -> bool:
     """Let glibc keep the memory that a large body took: False where the C library is another.
 
-    As it comes it gives each block of more than 128 KB back to the system at once, and the next request's pages have to
-    be made and zeroed anew: a seventh of the time of a request with 240 KB of tensors.
+    As it comes it soon gives such memory back to the system, and the next request's pages have to be made and zeroed
+    anew: an eighth of the time of a request with 240 KB of tensors.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -60,9 +60,8 @@ class CatBoostModel:
                 if self.classes and (wanted is None or PROBABILITIES in wanted):
                     answers[PROBABILITIES] = self._model.predict_proba(features, thread_count=THREADS)
             except Exception as error:
-                if (
-                    type(error).__name__ == "CatBoostError"
-                ):  # its only error; the model loaded, so the input is at fault
+                # Its only error; the model loaded, so the input is at fault.
+                if type(error).__name__ == "CatBoostError":
                     raise UnfitInput(f"the model refused the input: {error_text(error)}") from error
                 raise
         return answers

@@ -68,19 +68,21 @@ class GraphModel(ABC):
         return array if array.dtype == dtype else array.astype(dtype)
 
 
-def is_for_one_row(sides: dict[str, int]) -> bool:
-    """Whether a program was made for one row a call, by the length of each input's first axis (-1: any).
+def with_any_rows(specs: tuple[TensorSpec, ...]) -> tuple[tuple[TensorSpec, ...], bool]:
+    """A program's inputs for any number of rows, and whether it was made for one row a call, by their first axes.
 
     Raises `ModelLoadFailed` for a fixed number of more rows than one.
     """
-    for name, rows in sides.items():
-        if rows > 1:
+    for spec in specs:
+        if spec.shape[0] > 1:
             raise ModelLoadFailed(
-                f"the model was exported for exactly {rows} rows a call (input {name!r}): export it for any number of "
-                "rows (torch.export: dynamic_shapes={...: {0: torch.export.Dim('rows')}}; TensorFlow: None)",
-                input=name,
+                f"the model was exported for exactly {spec.shape[0]} rows a call (input {spec.name!r}): export it for "
+                "any number of rows (torch.export: dynamic_shapes={...: {0: torch.export.Dim('rows')}}; TensorFlow: "
+                "None)",
+                input=spec.name,
             )
-    return 1 in sides.values()
+    freed = tuple(TensorSpec(spec.name, spec.datatype, (-1, *spec.shape[1:])) for spec in specs)
+    return freed, any(spec.shape[0] == 1 for spec in specs)
 
 
 def named_outputs(answer: Any) -> dict[str, Any]:

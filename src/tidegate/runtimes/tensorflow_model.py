@@ -16,7 +16,7 @@ import tensorflow as tf
 from tidegate.errors import ModelLoadFailed, UnfitInput
 from tidegate.runtimes.base import Arrays, Wanted, error_text
 from tidegate.runtimes.devices import CPU, chosen_device
-from tidegate.runtimes.graph_model import GraphModel, is_for_one_row, texts
+from tidegate.runtimes.graph_model import GraphModel, texts, with_any_rows
 from tidegate.runtimes.loading import THREADS
 from tidegate.wire.signature import TensorSpec
 
@@ -36,9 +36,8 @@ class TensorflowModel(GraphModel):
     """A compiled function of named tensors."""
 
     def __init__(self, function: Callable[..., Any], inputs: dict[str, Any], device: str) -> None:
-        specs = tuple(_spec(name, given) for name, given in inputs.items())
-        super().__init__(specs, one_row=is_for_one_row({spec.name: spec.shape[0] for spec in specs}))
-        self.inputs = tuple(TensorSpec(spec.name, spec.datatype, (-1, *spec.shape[1:])) for spec in specs)
+        specs, one_row = with_any_rows(tuple(_spec(name, given) for name, given in inputs.items()))
+        super().__init__(specs, one_row=one_row)
         self._function = function
         self._types = {name: given.dtype for name, given in inputs.items()}
         self._device = device

@@ -14,7 +14,7 @@ import torch
 from tidegate.errors import ModelLoadFailed, UnfitInput
 from tidegate.runtimes.base import Arrays, Wanted, error_text
 from tidegate.runtimes.devices import chosen_device
-from tidegate.runtimes.graph_model import GraphModel, is_for_one_row, named_outputs
+from tidegate.runtimes.graph_model import GraphModel, named_outputs, with_any_rows
 from tidegate.runtimes.loading import THREADS
 from tidegate.wire.signature import TensorSpec
 
@@ -49,8 +49,8 @@ class TorchModel(GraphModel):
     """A program that takes tensors by place. `dtypes` are the program's own, where they differ from what is sent."""
 
     def __init__(self, program: Any, inputs: tuple[TensorSpec, ...], device: str, dtypes: dict[str, Any]) -> None:
-        super().__init__(inputs, one_row=is_for_one_row({spec.name: spec.shape[0] for spec in inputs}))
-        self.inputs = tuple(TensorSpec(spec.name, spec.datatype, (-1, *spec.shape[1:])) for spec in inputs)
+        inputs, one_row = with_any_rows(inputs)
+        super().__init__(inputs, one_row=one_row)
         self._program = program
         self._device = device
         self._program_dtypes = dtypes

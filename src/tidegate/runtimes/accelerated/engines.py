@@ -56,7 +56,7 @@ class Trees:
         self._session = open_session(folder)
         self._names = [node.name for node in self._session.get_outputs()]
         self._dtype = np.dtype(np.float32 if form.graph_float32 else np.float64)
-        self._divisor, self._band, self._head = form.divisor, form.band, form.head
+        self._divisor, self._band, self._votes = form.divisor, form.band, form.head == "votes"
         self._folder = folder
         self._sum_dtype = np.dtype(np.float32 if form.sums_float32 else np.float64)
         self._exact: ExactTrees | None = None
@@ -67,11 +67,10 @@ class Trees:
         scores: Array = self._session.run(self._names, {"input": fed})[0].astype(np.float64)
         if self._divisor != 1.0:
             scores /= self._divisor
-        votes = self._head == "votes"
-        if votes and scores.shape[1] == 1:
+        if self._votes and scores.shape[1] == 1:
             scores = both_classes(scores)
         if self._band:
-            unsure = _near_tie(scores, self._band, at_most_1=votes)
+            unsure = _near_tie(scores, self._band, at_most_1=self._votes)
             if unsure.any():
                 scores[unsure] = self._settled(x[unsure])
         return scores
@@ -84,7 +83,7 @@ class Trees:
 
 
 def both_classes(second: Array) -> Array:
-    """(rows, 2) from the second class's probabilities, (rows, 1). A third of what `hstack` takes for one row."""
+    """(rows, 2) from the second class's probabilities, (rows, 1). Faster than `hstack` for few rows."""
     both = np.empty((len(second), 2), dtype=second.dtype)
     np.subtract(1.0, second[:, 0], out=both[:, 0])
     both[:, 1] = second[:, 0]
