@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +107,13 @@ def test_requirements_that_break_the_server_itself_are_refused(environments: Env
         environments.lease(Requirements.read("msgspec==0.0.1\n"), quiet),
     ):
         pass
+
+
+def test_a_version_runs_on_this_interpreter_or_on_its_own_and_hears_when_that_is_gone(tmp_path: Path) -> None:
+    environments = Environments(tmp_path)
+    assert environments.of_version(None) == Path(sys.executable)
+    with pytest.raises(EnvironmentFailed, match="environment 0123 of this version is gone"):
+        environments.of_version("0123")
+    environments.python("0123").parent.mkdir(parents=True)
+    environments.python("0123").touch()
+    assert environments.of_version("0123") == environments.python("0123")

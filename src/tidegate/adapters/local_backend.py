@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +27,7 @@ from tidegate.adapters.processes import (
 from tidegate.adapters.unix_probe import get_status
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.environments import Environments
-from tidegate.errors import ModelCrashed
+from tidegate.errors import EnvironmentFailed, ModelCrashed
 from tidegate.settings import make_run_dir
 from tidegate.wire.manifest import read_manifest
 
@@ -72,10 +71,10 @@ class LocalBackend:
             key = read_manifest(manifest_file).environment
         except (OSError, msgspec.DecodeError):
             key = None  # the replica reads it too, and says in its own words what is wrong with it
-        python = Path(sys.executable) if key is None else Environments(self._data_dir / "environments").python(key)
-        if not python.exists():
-            raise ModelCrashed(f"the environment {key} of this version is gone ({python}): register the version again")
-        return str(python)
+        try:
+            return str(Environments(self._data_dir / "environments").of_version(key))
+        except EnvironmentFailed as error:
+            raise ModelCrashed(error.message) from error
 
     def observe(self, handles: Sequence[Handle]) -> list[Observation]:
         return list(self._pool.map(self._observe_one, handles))

@@ -14,7 +14,7 @@ import click
 from tidegate.cli.app import App, command
 from tidegate.cli.register import DEVICE_HELP
 from tidegate.core.names import check_device
-from tidegate.errors import EnvironmentFailed, InvalidArgument, MissingExtra, NotRunning, UnknownVersion
+from tidegate.errors import InvalidArgument, MissingExtra, NotRunning, UnknownVersion
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
 PLATFORM_LIBRARIES = ("alembic", "fastapi", "mlflow", "psutil", "sqlalchemy")
@@ -142,10 +142,11 @@ def _python(manifest_file: Path, data_dir: Path) -> str:
     from tidegate.wire.manifest import read_manifest
 
     key = read_manifest(manifest_file).environment
-    python = data_dir / "environments" / key / "bin" / "python" if key else Path(sys.executable)
-    if not python.exists():
-        raise EnvironmentFailed(f"the environment {key} of this version is gone ({python}): register the version again")
-    return str(python)
+    if key is None:
+        return sys.executable
+    from tidegate.environments import Environments
+
+    return str(Environments(data_dir / "environments").of_version(key))
 
 
 def _number_of(app: App, name: str, version: str | None) -> str:

@@ -54,6 +54,17 @@ class Environments:
         """The interpreter of an environment; it need not exist."""
         return self._root / key / "bin" / "python"
 
+    def of_version(self, key: str | None) -> Path:
+        """The interpreter that a version runs on, this process's for None. Raises `EnvironmentFailed` if it is gone."""
+        if key is None:
+            return Path(sys.executable)
+        python = self.python(key)
+        if not python.exists():
+            raise EnvironmentFailed(
+                f"the environment {key} of this version is gone ({python}): register the version again"
+            )
+        return python
+
     @contextmanager
     def lease(self, wanted: Requirements, on_step: OnStep) -> Iterator[Environment]:
         """The environment of these requirements, built if need be, and not removed before the block ends.
