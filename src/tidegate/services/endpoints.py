@@ -171,21 +171,7 @@ class Endpoints:
         same = row.traffic == change.traffic and row.replicas == change.replicas
         if not same or row.status in _UNHEALTHY:
             row.traffic, row.replicas = change.traffic, change.replicas
-            row.revision += 1
-            tx.flush()
-            tx.add(
-                HistoryRow(
-                    endpoint=row.name,
-                    revision=row.revision,
-                    at=self.clock(),
-                    action=change.action,
-                    actor=change.actor,
-                    traffic=change.traffic,
-                    replicas=change.replicas,
-                    restores=change.restores,
-                )
-            )
-            tx.flush()
+            rows.add_revision(tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores))
         return views.endpoint_view(tx, row, self.gateway_url)
 
 

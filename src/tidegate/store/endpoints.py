@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tidegate.store.tables import EndpointRow, HistoryRow, ReplicaRow, VariantRow
+
+ACTOR_CHARS_MAX = 64
 
 
 def get_endpoint(tx: Session, name: str) -> EndpointRow | None:
@@ -22,6 +26,35 @@ def history_of(tx: Session, endpoint: str) -> list[HistoryRow]:
     """An endpoint's changes, newest first."""
     query = select(HistoryRow).where(HistoryRow.endpoint == endpoint).order_by(HistoryRow.revision.desc())
     return list(tx.scalars(query))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How history calls a change."""
+
+    action: str
+    at: float
+    actor: str = ""
+    restores: int | None = None
+
+
+def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
+    """A new revision of the endpoint's spec as it is in the row, with its entry in the history."""
+    row.revision += 1
+    tx.flush()
+    tx.add(
+        HistoryRow(
+            endpoint=row.name,
+            revision=row.revision,
+            at=entry.at,
+            action=entry.action,
+            actor=entry.actor[:ACTOR_CHARS_MAX],
+            traffic=row.traffic,
+            replicas=row.replicas,
+            restores=entry.restores,
+        )
+    )
+    tx.flush()
 
 
 def variants_of(tx: Session, endpoint: str) -> list[VariantRow]:

@@ -150,7 +150,7 @@ class HistoryRow(Base):
     endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), index=True)
     revision: Mapped[int]
     at: Mapped[float]
-    action: Mapped[str] = mapped_column(String(16))  # deploy, traffic, promote, rollback, scale
+    action: Mapped[str] = mapped_column(String(16))  # deploy, traffic, promote, rollback, scale, repair
     actor: Mapped[str] = mapped_column(String(64), default="")
     traffic: Mapped[dict[str, float]]
     replicas: Mapped[int]

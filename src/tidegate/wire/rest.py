@@ -172,7 +172,7 @@ class RegisterRequest:
     upload is an uncompressed tar of a directory. `accelerate` None tries
     faster forms for the kinds of models that the documentation lists, True for every kind, False for none.
     `code_upload` is a tar of the folder whose modules the model needs. `device` is where its replicas run it: `cpu`
-    (when not given), `auto`, `cuda` or `cuda:N`.
+    (when not given), `auto`, `cuda` or `cuda:N`; a version of the same bytes with another device is a conflict.
     """
 
     __pydantic_config__ = STRICT
