@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tidegate.store.tables import EndpointRow, HistoryRow, ReplicaRow, VariantRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, HistoryRow, ReplicaRow, VariantRow
 
 ACTOR_CHARS_MAX = 64
 
@@ -65,4 +65,10 @@ def variants_of(tx: Session, endpoint: str) -> list[VariantRow]:
 def replicas_of(tx: Session, endpoint: str) -> list[ReplicaRow]:
     """An endpoint's replicas, oldest first."""
     query = select(ReplicaRow).where(ReplicaRow.endpoint == endpoint).order_by(ReplicaRow.created_at, ReplicaRow.id)
+    return list(tx.scalars(query))
+
+
+def failed_replicas_of(tx: Session, endpoint: str) -> list[FailedReplicaRow]:
+    """An endpoint's replicas that failed of late, oldest first."""
+    query = select(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint).order_by(FailedReplicaRow.id)
     return list(tx.scalars(query))
