@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,17 @@ def test_without_the_grant_it_is_refused_with_the_reason(older: Source) -> None:
 def test_a_model_of_this_scikit_learn_wants_none(tmp_path: Path, name: str) -> None:
     DUMPS[name](MODEL, tmp_path / name)
     assert requirements_of(read_source(tmp_path / name), None, granted=False) is None
+
+
+def test_a_damaged_skops_file_says_no_version(tmp_path: Path) -> None:
+    file = tmp_path / "m.skops"
+    skops.io.dump(MODEL, file)
+    content = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        schema = archive.getinfo("schema.json")
+    content[schema.header_offset + 60 : schema.header_offset + 90] = b"?" * 30
+    file.write_bytes(content)
+    assert read_source(file).sklearn_versions == frozenset()
 
 
 def test_requirements_given_for_a_native_file_are_never_ignored(tmp_path: Path) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 _SCHEMA_BYTES_MAX = 32 << 20
 _TAIL_BYTES = 4096
+_DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError)
 _SKOPS = re.compile(rb'"_sklearn_version":\s*\{[^{}]*?"content":\s*"\\"([\w.]{1,40})\\""')
 _XGBOOST_JSON = re.compile(rb'"version"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*,')
 _XGBOOST_UBJ = re.compile(rb"version\[#L.{7}\x03i(.)i(.)i", re.DOTALL)
 
 
 def skops_sklearn_versions(path: Path) -> frozenset[str]:
-    """The scikit-learn versions that a skops file's estimators were saved with."""
-    with zipfile.ZipFile(path) as archive, archive.open("schema.json") as schema:
-        return frozenset(match.decode() for match in _SKOPS.findall(schema.read(_SCHEMA_BYTES_MAX)))
+    """The scikit-learn versions that a skops file's estimators were saved with; none of a file that is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("schema.json") as schema:
+            return frozenset(match.decode() for match in _SKOPS.findall(schema.read(_SCHEMA_BYTES_MAX)))
+    except _DAMAGE:
+        return frozenset()  # loading it says what is wrong
 
 
 def xgboost_version(path: Path) -> tuple[int, int] | None:

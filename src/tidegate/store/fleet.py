@@ -145,7 +145,7 @@ def _remember_failed(tx: Session, endpoint: str, plan: Plan, backend: str) -> No
     tx.flush()
     newest_first = select(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint)
     kept: Counter[tuple[str, str]] = Counter()
-    for row in tx.scalars(newest_first.order_by(FailedReplicaRow.id.desc())):
+    for row in tx.scalars(newest_first.order_by(FailedReplicaRow.id.desc())).all():
         if kept[row.version, row.kind] >= FAILED_KEPT_OF_A_KIND or kept.total() >= FAILED_KEPT:
             tx.delete(row)
         else:
