@@ -272,6 +272,12 @@ class EnvironmentFailed(ModelLoadFailed):
     code = "environment_failed"
 
 
+class ArtifactDamaged(ModelLoadFailed):
+    """The stored copy of the model is damaged: register the same file again."""
+
+    code = "artifact_damaged"
+
+
 class ModelTimedOut(ModelLoadFailed):
     """The model did not load and answer within the deadline."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def test_versions_share_an_environment_that_a_restart_finds_again(platform: Plat
     replica.kill()
     until(lambda: not replica.is_running() and platform.predict("words", [1, 2]).status_code == 200, 60)
     assert platform.predict("words", [1, 2]).json()["prediction"] == [[key, "tide", "second"]]
+
+    shutil.rmtree(platform.data_dir / "environments" / key)
+    (replica,) = [one for one in platform.processes("tidegate.server") if key in one.cmdline()[0]]
+    replica.kill()
+    until(lambda: f"the environment {key}" in platform.endpoint("words")["reason"], 60, "the reason")
+    assert "register the same file again" in platform.endpoint("words")["reason"]
+    again = platform.done("register", str(tmp_path / "b"), "--name", "words", "--allow-pickle")
+    assert again["version"] == "2"
+    assert built(platform) == {key}
+    until(lambda: platform.predict("words", [1, 2]).status_code == 200, 60, "the endpoint, by itself")
 
     platform.done("delete", "words")
     until(lambda: platform.api("GET", "/api/v1/endpoints/words").status_code == 404, 30, "the end of the endpoint")

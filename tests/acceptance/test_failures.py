@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -116,6 +117,51 @@ def test_a_killed_replica_is_replaced(platform: Platform, models: Models) -> Non
 
     until(replaced, timeout_s=60, what="the replica's replacement")
     assert platform.predict("killed", models.rows[0].tolist()).status_code == 200
+
+
+_DIES_OF_13 = """
+import os
+import sys
+
+
+class Model:
+    example = [1.0]
+
+    def predict(self, inputs):
+        if inputs[0][0] == 13:
+            print("thirteen is too much", file=sys.stderr, flush=True)
+            os._exit(7)
+        return [0 for _ in inputs]
+"""
+
+
+def test_the_log_of_a_replica_that_crashed_can_be_read(platform: Platform, tmp_path: Path) -> None:
+    folder = tmp_path / "dies"
+    folder.mkdir()
+    (folder / "model.py").write_text(_DIES_OF_13)
+    platform.done("deploy", str(folder), "--name", "dies", "--allow-pickle")
+    serving = platform.done("logs", "dies")["logs"]
+    assert [log["failed"] for log in serving] == [None]
+    assert platform.predict("dies", [13]).status_code >= 500
+
+    def ended() -> list[Any]:
+        return [log for log in platform.done("logs", "dies")["logs"] if log["failed"]]
+
+    first = until(ended, 30, "the record of the crash")[0]
+    assert (first["replica"], first["version"]) == (serving[0]["replica"], "1")
+    assert (first["failed"]["kind"], first["failed"]["exit_code"], first["failed"]["signal"]) == ("crash", 7, None)
+    assert "thirteen is too much" in first["lines"]
+
+    until(lambda: platform.predict("dies", [1]).status_code == 200, 60, "the replacement")
+    for replica in platform.processes("tidegate.server"):
+        if "/versions/dies/" in " ".join(replica.cmdline()):
+            replica.kill()
+    until(lambda: ended()[-1]["failed"]["signal"] == "SIGKILL", 30, "the record of the other crash")
+    told = platform.cli("logs", "dies", "--version", "1", "--lines", "5").out
+    assert f"==> {first['replica']}, version 1, crashed at " in told, told
+    assert ": exit code 7 <==" in told
+    assert ": SIGKILL (out of memory?) <==" in told
+    assert "thirteen is too much" in told
 
 
 def test_down_stops_everything_and_up_brings_it_back(own_platform: Platform, models: Models) -> None:

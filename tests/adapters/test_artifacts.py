@@ -38,6 +38,18 @@ def test_a_full_disk_leaves_nothing_of_a_package(tmp_path: Path, monkeypatch: py
     assert list((tmp_path / "artifacts").iterdir()) == []
 
 
+def test_a_full_disk_leaves_what_was_to_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts = DirectoryArtifacts(tmp_path / "artifacts")
+    kept = artifacts.put(DIGEST, _package(tmp_path / "old"))
+    (kept / "tidegate-files.json").unlink()  # as an older release kept it: good, but nobody can tell
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", _full)
+        with pytest.raises(DiskFull):
+            artifacts.put(DIGEST, _package(tmp_path / "new"))
+    assert [path.name for path in kept.iterdir()] == ["MLmodel"]
+    assert list((tmp_path / "artifacts").iterdir()) == [kept]
+
+
 def test_a_full_disk_leaves_the_manifest_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifests = ManifestFiles(tmp_path)
     path = manifests.write(_manifest("v1"))

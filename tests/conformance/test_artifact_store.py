@@ -36,6 +36,29 @@ def test_what_is_there_stays(artifacts: ArtifactStore, tmp_path: Path) -> None:
     assert not (tmp_path / "second").exists()
 
 
+def _damage(artifacts: ArtifactStore, name: str = DIGEST) -> None:
+    (artifacts.path(DIGEST).parent / name / "code" / "a.py").write_text("A = 2\n")
+
+
+def test_damage_is_told_and_the_same_package_mends_it(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    assert artifacts.fault(DIGEST) is not None, "it is not there"
+    artifacts.put(DIGEST, _package(tmp_path / "first"))
+    assert artifacts.fault(DIGEST) is None
+    _damage(artifacts)
+    assert "'code/a.py' should be of SHA-256" in str(artifacts.fault(DIGEST))
+    artifacts.put(DIGEST, _package(tmp_path / "second"))
+    assert artifacts.fault(DIGEST) is None
+    assert (artifacts.path(DIGEST) / "code" / "a.py").read_text() == "A = 1\n"
+
+
+def test_damage_to_a_form_is_told(artifacts: ArtifactStore, tmp_path: Path) -> None:
+    folder = artifacts.put_form(DIGEST, "fast.1", _package(tmp_path / "form"))
+    assert artifacts.form_fault(folder) is None
+    _damage(artifacts, folder)
+    assert "code/a.py" in str(artifacts.form_fault(folder))
+    assert artifacts.form_fault(f"{DIGEST}.other") is not None, "it is not there"
+
+
 def test_deleting_can_be_repeated(artifacts: ArtifactStore, tmp_path: Path) -> None:
     artifacts.put(DIGEST, _package(tmp_path / "new"))
     for _ in range(2):

@@ -115,7 +115,10 @@ def test_five_failed_starts_in_a_row_are_the_last() -> None:
     assert decide(made.fleet, now=99_999.0).starts == ()
 
 
-@pytest.mark.parametrize(("code", "last"), [("missing_library", True), ("model_load_failed", False), ("other", False)])
+@pytest.mark.parametrize(
+    ("code", "last"),
+    [("missing_library", True), ("model_load_failed", False), ("artifact_damaged", False), ("other", False)],
+)
 def test_a_failure_that_will_not_mend_is_not_tried_again(code: str, last: bool) -> None:
     line = f'tidegate-error: {{"code": "{code}", "error": "it needs the library torch"}}'
     dead = Observation(False, False, exit_code=1, log_tail=("Traceback", line))

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.platform import Platform
+from support.platform import Platform, tidegate
 from support.wheels import only_from
 from tidegate.environments import Environments, Requirements
 from tidegate.errors import EnvironmentFailed
@@ -20,7 +20,7 @@ OLDER = "1.7"
 
 TRAIN = """
 import json, sys
-import joblib, sklearn
+import joblib, sklearn, skops.io
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 frame, target = load_diabetes(return_X_y=True, as_frame=True)
 model = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, target > 140)
 joblib.dump(model, sys.argv[1])
+skops.io.dump(model, sys.argv[1].replace(".joblib", ".skops"))
 print(json.dumps([sklearn.__version__, frame.head(20).to_dict("records"), model.predict(frame.head(20)).tolist()]))
 """
 
@@ -37,7 +38,7 @@ print(json.dumps([sklearn.__version__, frame.head(20).to_dict("records"), model.
 def older(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any], list[bool]]:
     """A model file of the older version, rows, and what that version answers to them."""
     scratch = tmp_path_factory.mktemp("older")
-    wanted = Requirements.read(f"scikit-learn=={OLDER}.*\npandas\n")
+    wanted = Requirements.read(f"scikit-learn=={OLDER}.*\npandas\nskops\n")
     try:
         with Environments(scratch / "environments").lease(wanted, lambda _step: None) as found:
             argv = [str(found.python), "-c", TRAIN, str(scratch / "model.joblib")]
@@ -62,6 +63,17 @@ def test_it_is_served_by_the_version_it_was_saved_with(
     manifest = json.loads((platform.data_dir / "versions" / "older" / "1.json").read_text())
     assert manifest["library_versions"]["scikit-learn"].startswith(OLDER)
     assert (platform.data_dir / "environments" / manifest["environment"] / "bin" / "python").exists()
+
+    safe = str(path.with_suffix(".skops"))
+    platform.done("deploy", safe, "--name", "older-skops", "--allow-pickle", timeout_s=500)
+    assert platform.predict("older-skops", rows).json()["prediction"] == answers
+
+
+def test_serve_says_how_to_serve_it(older: tuple[Path, list[Any], list[bool]]) -> None:
+    refused = tidegate("serve", str(older[0]), "--allow-pickle")
+    assert refused.code == 1
+    assert f"saved with scikit-learn {OLDER}" in refused.err
+    assert "tidegate register FILE" in refused.err
 
 
 def test_without_an_index_it_is_refused_with_the_reason(

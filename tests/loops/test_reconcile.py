@@ -21,7 +21,7 @@ from tidegate.loops.adoption import adopt
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import Reconciler, Surroundings
-from tidegate.store.endpoints import replicas_of
+from tidegate.store.endpoints import failed_replicas_of, replicas_of
 from tidegate.store.fleet import load_snapshot
 from tidegate.store.tables import EndpointRow, VariantRow
 from tidegate.wire.rest import DeployRequest
@@ -180,6 +180,26 @@ def test_an_engine_that_cannot_start_is_a_failed_start_with_its_reason(bench: Be
     bench.now += 5
     bench.steps()
     assert bench.status("churn") == "ready"
+
+
+def test_replicas_that_failed_are_remembered_a_few_of_each_kind_until_the_endpoint_goes(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    (crashed,) = bench.backend.running
+    bench.backend.running.clear()
+    bench.backend.refuses = "churn"
+    for _ in range(8):
+        bench.now += 100
+        bench.steps()
+    logs = bench.container.endpoints.logs("churn", 10)
+    kinds = [(log.failed.kind, log.version) for log in logs if log.failed]
+    assert kinds == [("crash", "1"), ("start", "1"), ("start", "1"), ("start", "1")]
+    assert logs[0].replica == crashed
+    assert logs[-1].lines == ["no process could be started"], "its end is kept where the engine has no log of it"
+    bench.container.endpoints.delete("churn")
+    bench.steps()
+    with bench.container.store.reading() as tx:
+        assert failed_replicas_of(tx, "churn") == []
 
 
 def test_one_broken_endpoint_does_not_stop_the_others(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from tidegate.errors import MissingLibrary, NotAModel, PickleNotGranted, UnfitInput
+from tidegate.errors import MissingLibrary, ModelLoadFailed, NotAModel, PickleNotGranted, UnfitInput
 from tidegate.packaging import read_source, wrap
 from tidegate.runtimes import InspectOptions, inspect_model, load, open_model
 from tidegate.runtimes.inputs import rows_to_inputs
@@ -98,6 +99,28 @@ def test_an_xgboost_file_saved_from_the_classifier_gives_labels_again(tmp_path: 
     assert np.array_equal(answers["probabilities"], model.predict_proba(FRAME))
 
 
+@pytest.mark.parametrize("suffix", ["ubj", "json"])
+def test_an_xgboost_file_of_a_newer_version_is_refused_and_of_an_older_one_is_not(tmp_path: Path, suffix: str) -> None:
+    booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(X, Y), num_boost_round=3)
+    saved = bytes(booster.save_raw(suffix))
+    here = [int(part) for part in xgboost.__version__.split(".")[:2]]
+    for major, refused in ((here[0] + 1, True), (here[0] - 1, False)):
+        path = tmp_path / f"m{major}.{suffix}"
+        if suffix == "json":
+            path.write_bytes(saved.replace(b'"version":[%d,' % here[0], b'"version":[%d,' % major))
+        else:
+            head, key, tail = saved.rpartition(b"version[#L")
+            path.write_bytes(head + key + tail[:9] + bytes([major]) + tail[10:])
+        assert path.read_bytes() != saved
+        if refused:
+            with pytest.raises(ModelLoadFailed, match=rf"saved with XGBoost {major}\.{here[1]} .*--requirements"):
+                open_file(path)
+        else:
+            assert np.array_equal(
+                open_file(path)[1].predict({"input": X}, None)["prediction"], booster.predict(xgboost.DMatrix(X))
+            )
+
+
 def test_a_native_xgboost_booster_gives_its_own_scores(tmp_path: Path) -> None:
     booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(X, Y), num_boost_round=3)
     path = tmp_path / "m.ubj"
@@ -156,6 +179,19 @@ def test_skops_needs_no_grant_for_what_it_trusts(tmp_path: Path) -> None:
     manifest, runtime = open_file(path)
     assert (manifest.framework, manifest.pickle_granted) == ("skops", False)
     assert np.array_equal(runtime.predict({"input": X}, None)["prediction"], model.predict(X))
+
+
+@pytest.mark.parametrize("name", ["m.skops", "m.joblib"])
+def test_another_minor_version_of_scikit_learn_is_refused_and_the_way_to_serve_it_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sklearn.base.__version__", "1.2.3")
+        dump = skops.io.dump if name.endswith(".skops") else joblib.dump
+        dump(LogisticRegression(max_iter=5000).fit(X, Y), tmp_path / name)
+    with pytest.raises(ModelLoadFailed, match=r"saved with scikit-learn 1\.2\.3 .*'tidegate register FILE") as refused:
+        open_file(tmp_path / name, allow_pickle=True)
+    assert "an environment with scikit-learn 1.2 for it" in refused.value.message
 
 
 def test_skops_names_the_types_it_does_not_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

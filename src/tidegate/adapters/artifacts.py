@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.errors import Conflict, DiskFull
+from tidegate.packaging.filelist import Fault, find_fault, is_listed, write_list
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -25,7 +26,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class DirectoryArtifacts:
-    """`ArtifactStore` on a directory: one folder per digest, which never changes once it is there."""
+    """`ArtifactStore` on a directory: one folder per digest, which stays as it is while its files are as listed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -37,8 +38,20 @@ class DirectoryArtifacts:
         return self._root / digest
 
     def put(self, digest: str, package_dir: Path) -> Path:
-        """Move (from another file system: copy) a package in; the one that is there wins. Raises `DiskFull`."""
-        return self._move_in(self.path(digest).name, package_dir)
+        """Move (from another file system: copy) a package in; one that is there and whole wins. Raises `DiskFull`."""
+        return self._move_in(self.path(digest).name, package_dir, replaces=self.fault(digest) is not None)
+
+    def fault(self, digest: str) -> str | None:
+        """What is wrong with a package; None: it is there as it was put. Reads all of it."""
+        folder = self.path(digest)
+        fault = find_fault(folder)
+        if fault is None and not is_listed(folder):
+            return "it was kept by an older release, without a list of its files"
+        return _words(fault)
+
+    def form_fault(self, folder: str) -> str | None:
+        """As `fault`, of the folder that `put_form` returned; one without a list is taken for whole."""
+        return _words(find_fault(self._root / folder))
 
     def put_form(self, digest: str, form: str, form_dir: Path) -> str:
         """Move an accelerated form in beside its package; the one that is there wins. Returns its folder's name."""
@@ -46,29 +59,38 @@ class DirectoryArtifacts:
         self._move_in(name, form_dir)
         return name
 
-    def _move_in(self, name: str, folder: Path) -> Path:
+    def _move_in(self, name: str, folder: Path, *, replaces: bool = False) -> Path:
         final = self._root / name
-        if final.is_dir():
+        if final.is_dir() and not replaces:
             shutil.rmtree(folder)
             return final
         staged = self._root / f"{_TEMPORARY}{name}-{secrets.token_hex(4)}"
         with _disk_full(staged):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.move(folder, staged)
+            write_list(staged)
             _sync_tree(staged)
+            replaced = self._out_of_sight(final)
             staged.rename(final)
             _sync(self._root)
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
         return final
 
     def delete(self, digest: str) -> None:
         """The package and its forms. Out of sight at once, then gone: a crash leaves no folder that looks whole."""
         for folder in (self.path(digest), *self._root.glob(f"{digest}.*")):
-            doomed = self._root / f"{_TEMPORARY}{folder.name}-{secrets.token_hex(4)}"
-            try:
-                folder.rename(doomed)
-            except FileNotFoundError:
-                continue
-            shutil.rmtree(doomed)
+            doomed = self._out_of_sight(folder)
+            if doomed is not None:
+                shutil.rmtree(doomed)
+
+    def _out_of_sight(self, folder: Path) -> Path | None:
+        """Where it lies now, for the next sweep if not for the caller; None: it was not there."""
+        doomed = self._root / f"{_TEMPORARY}{folder.name}-{secrets.token_hex(4)}"
+        try:
+            return folder.rename(doomed)
+        except FileNotFoundError:
+            return None
 
     def sweep(self) -> None:
         """Remove what a crash left half-moved; called when a platform starts, before anything is put."""
@@ -100,17 +122,18 @@ class ManifestFiles:
 
     def set_label(self, name: str, version: str, label: str | None) -> None:
         """Rewrite the label alone. Raises `Conflict` when there is no manifest that can be read, and `DiskFull`."""
-        manifest = self._read(name, version)
+        manifest = self.read(name, version)
         if manifest.label != label:
             self.write(msgspec.structs.replace(manifest, label=label))
 
     def set_accelerated(self, name: str, version: str, accelerated: Accelerated | None) -> None:
         """Rewrite the form that is served alone: replicas started from now on load it. Raises as `set_label`."""
-        manifest = self._read(name, version)
+        manifest = self.read(name, version)
         if manifest.accelerated != accelerated:
             self.write(msgspec.structs.replace(manifest, accelerated=accelerated))
 
-    def _read(self, name: str, version: str) -> Manifest:
+    def read(self, name: str, version: str) -> Manifest:
+        """The manifest. Raises `Conflict`, with what to do, when there is none that can be read."""
         path = self.path(name, version)
         try:
             return read_manifest(path)
@@ -125,13 +148,13 @@ class ManifestFiles:
         found = (read_manifest(path).environment for path in self._root.glob("*/*.json"))
         return {key for key in found if key is not None}
 
-    def environment_of(self, name: str, version: str) -> str | None:
-        """The key of the environment that this version runs in; None: the server's own."""
-        return read_manifest(self.path(name, version)).environment
-
     def delete(self, name: str, version: str) -> None:
         """Deleting what is gone is no error."""
         self.path(name, version).unlink(missing_ok=True)
+
+
+def _words(fault: Fault | None) -> str | None:
+    return None if fault is None else f"{fault.file!r} should be {fault.expected}, and is {fault.found}"
 
 
 @contextmanager

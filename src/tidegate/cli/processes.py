@@ -12,7 +12,6 @@ from typing import NoReturn
 import click
 
 from tidegate.cli.app import App, command
-from tidegate.cli.register import DEVICE_HELP
 from tidegate.core.names import check_device
 from tidegate.errors import InvalidArgument, MissingExtra, NotRunning, UnknownVersion
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
@@ -82,7 +81,7 @@ def down(app: App) -> None:
 @click.option("--name", help="The name it is served under [default: the file's].")
 @click.option("--allow-pickle", is_flag=True, help="Load the model although that runs code that came with it.")
 @click.option("--code", type=click.Path(exists=True, path_type=Path), help="Folder with modules the model needs.")
-@click.option("--device", help=DEVICE_HELP)
+@click.option("--device", help="Where to run it: cpu, auto, cuda or cuda:N [default: the version's, else cpu].")
 def serve(
     app: App,
     *,

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 FILE = click.Path(path_type=Path)
 
-DEVICE_HELP = "Where to run it: cpu, auto, cuda or cuda:N [default: cpu]."
+DEVICE_HELP = "Where to run it: cpu, auto, cuda or cuda:N [default: cpu]. A registered version keeps its device."
 
 OPTIONS = (
     click.option("--validation-data", type=FILE, metavar="F.csv|.parquet", help="Rows to score it on before it is in."),
@@ -90,7 +90,8 @@ def register(app: App, path: str, name: str, no_wait: bool, **options: Any) -> N
 
     The version can be deployed before faster forms of it are tried, which this waits for. With --no-wait it does not:
     an endpoint that serves the version by then moves to the faster form by itself. Registering the same bytes again
-    tries what failed or was switched off before.
+    tries what failed or was switched off before, and puts back files of the version that were damaged or lost. With
+    another --device it is refused: the same bytes are the same version.
     """
     job = start_register(app, path, name, **options)
     if no_wait:

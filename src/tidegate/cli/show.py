@@ -104,7 +104,10 @@ def _action(entry: HistoryEntry) -> str:
 @click.option("--lines", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Lines of each replica.")
 @click.option("--version", "version_", help="Only this version's replicas.")
 def logs(app: App, endpoint: str, lines: int, version_: str | None) -> None:
-    """Show the last lines of the logs of an endpoint's replicas."""
+    """Show the last lines of the logs of an endpoint's replicas.
+
+    Those of replicas that crashed or did not start come first, with when and how they ended.
+    """
     found = app.client().logs(endpoint, lines)
     if version_ is not None:
         known = sorted({log.version for log in found})
@@ -117,7 +120,21 @@ def logs(app: App, endpoint: str, lines: int, version_: str | None) -> None:
 
 
 def _log(log: LogLines) -> str:
-    return "\n".join([f"==> {log.replica}, version {log.version} <==", *log.lines])
+    return "\n".join([f"==> {log.replica}, version {log.version}{_how(log)} <==", *log.lines])
+
+
+def _how(log: LogLines) -> str:
+    """How a replica that failed did so; nothing for one that runs."""
+    failed = log.failed
+    if failed is None:
+        return ""
+    told = "crashed" if failed.kind == "crash" else "did not start"
+    how = failed.reason.partition("; last log lines: ")[0]
+    if failed.exit_code is not None:
+        how = f"exit code {failed.exit_code}"
+    if failed.signal is not None:
+        how = failed.signal + (" (out of memory?)" if failed.signal == "SIGKILL" else "")
+    return f", {told} at {moment(failed.at)}: {how}"
 
 
 @command("jobs", "tidegate jobs", "tidegate jobs --state failed", "tidegate jobs 4f9c2d --json")

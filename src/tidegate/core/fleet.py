@@ -12,6 +12,7 @@ ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
 ActionKind = Literal["stop", "kill"]
+FailureKind = Literal["start", "crash"]
 
 LIVE: frozenset[ReplicaState] = frozenset({"starting", "ready", "unready"})
 """States of replicas that count towards the number wanted; the others are on their way out."""
@@ -124,11 +125,27 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A replica that failed, as it is remembered: `kind` is "start" before it was ever ready, else "crash".
+
+    `exit_code` is negative for a signal, None where the engine cannot tell or the replica was still there.
+    """
+
+    replica: str
+    version: str
+    at: float
+    kind: FailureKind
+    cause: str
+    exit_code: int | None = None
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """The fleet as it shall be written, and what to do.
 
-    `starts` names a version once for each replica to start. `gone` are replicas whose rows go. `removed`: the endpoint
-    itself goes. `events` are sentences for the log.
+    `starts` names a version once for each replica to start. `gone` are replicas whose rows go, `failed` those that came
+    to grief since the last pass. `removed`: the endpoint itself goes. `events` are sentences for the log.
     """
 
     fleet: Fleet
@@ -137,3 +154,4 @@ class Plan:
     actions: tuple[Action, ...] = ()
     removed: bool = False
     events: tuple[str, ...] = ()
+    failed: tuple[Failed, ...] = ()

@@ -139,10 +139,16 @@ class ArtifactStore(Protocol):
         """Where the package of this digest lies (or would lie)."""
 
     def put(self, digest: str, package_dir: Path) -> Path:
-        """Move a finished package in, atomically; keeps what is there when the digest is known. Raises `DiskFull`."""
+        """Move a finished package in, atomically; keeps one that is there and whole. Raises `DiskFull`."""
+
+    def fault(self, digest: str) -> str | None:
+        """What is wrong with the package of this digest, in words; None: it is there, every byte as it was put."""
 
     def put_form(self, digest: str, form: str, form_dir: Path) -> str:
         """Move an accelerated form in beside the package; returns the name of its folder there. Raises `DiskFull`."""
+
+    def form_fault(self, folder: str) -> str | None:
+        """As `fault`, of the folder that `put_form` returned."""
 
     def delete(self, digest: str) -> None:
         """Remove the package and its accelerated forms."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tidegate.core.fleet import Action, Endpoint, Fleet, Limits, Plan, Replica, Variant, World
-from tidegate.core.reconcile_failures import lift_quarantine, record
+from tidegate.core.fleet import Action, Endpoint, Failed, Fleet, Limits, Plan, Replica, Variant, World
+from tidegate.core.reconcile_failures import Failure, lift_quarantine, record
 from tidegate.core.reconcile_replicas import Verdict, drain, judge, stop
 from tidegate.core.reconcile_status import endpoint_status, variant_status
 
@@ -23,6 +23,7 @@ class _Judged:
     gone: tuple[str, ...]
     actions: tuple[Action, ...]
     events: tuple[str, ...]
+    failed: tuple[Failed, ...]
 
     def of(self, version: str) -> list[Replica]:
         return [replica for replica in self.replicas if replica.version == version]
@@ -56,6 +57,7 @@ def plan(fleet: Fleet, world: World, limits: Limits) -> Plan:
         gone=stopped.gone,
         actions=stopped.actions,
         events=(*stopped.events, *_news(fleet, endpoint, named)),
+        failed=stopped.failed,
     )
 
 
@@ -100,7 +102,14 @@ def _judge_all(fleet: Fleet, world: World, limits: Limits) -> _Judged:
         gone=tuple(replica.id for replica, verdict in verdicts if verdict.replica is None),
         actions=tuple(verdict.action for _, verdict in verdicts if verdict.action),
         events=tuple(_told(endpoint, verdicts)),
+        failed=tuple(_failed(replica, verdict.failure, world) for replica, verdict in verdicts if verdict.failure),
     )
+
+
+def _failed(replica: Replica, failure: Failure, world: World) -> Failed:
+    seen = replica.seen
+    exit_code, log_tail = (seen.exit_code, seen.log_tail) if seen else (None, ())
+    return Failed(replica.id, replica.version, world.now, failure.kind, failure.cause, exit_code, log_tail)
 
 
 def _told(endpoint: Endpoint, verdicts: Iterable[tuple[Replica, Verdict]]) -> Iterable[str]:

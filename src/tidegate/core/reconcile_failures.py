@@ -6,9 +6,8 @@ import json
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from tidegate.core.fleet import Endpoint, Limits, Variant, World
+from tidegate.core.fleet import Endpoint, FailureKind, Limits, Variant, World
 from tidegate.core.ports import Observation
 
 ERROR_PREFIX = "tidegate-error: "
@@ -22,6 +21,7 @@ FAILED_STARTS_MAX_BY_CODE = {
     "missing_library": 1,
     "missing_code": 1,
     "model_load_failed": 2,
+    "artifact_damaged": 2,  # the second, in case it was just being put back
 }
 """Failures that another try will not mend; a load may also fail for want of memory, so it gets a second one."""
 
@@ -30,12 +30,12 @@ FAILED_STARTS_MAX_BY_CODE = {
 class Failure:
     """One replica that failed: at its start, or after it had been ready (`crash`)."""
 
-    kind: Literal["start", "crash"]
+    kind: FailureKind
     cause: str
     code: str | None = None
 
 
-def failure_of(kind: Literal["start", "crash"], seen: Observation) -> Failure:
+def failure_of(kind: FailureKind, seen: Observation) -> Failure:
     """The failure of a replica that is gone."""
     code, message = _reported_error(seen.log_tail)
     if message:

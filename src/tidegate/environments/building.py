@@ -54,6 +54,10 @@ class Environments:
         """The interpreter of an environment; it need not exist."""
         return self._root / key / "bin" / "python"
 
+    def has(self, key: str) -> bool:
+        """Whether the environment is there, finished, with an interpreter that can be run."""
+        return (self._root / key / MARKER).is_file() and self.python(key).exists()
+
     def of_version(self, key: str | None) -> Path:
         """The interpreter that a version runs on, this process's for None. Raises `EnvironmentFailed` if it is gone."""
         if key is None:
@@ -61,7 +65,9 @@ class Environments:
         python = self.python(key)
         if not python.exists():
             raise EnvironmentFailed(
-                f"the environment {key} of this version is gone ({python}): register the version again"
+                f"the environment {key} of this version is gone ({python}): register the same file again, which builds "
+                "it anew; if this server's Python or libraries are others now, delete the version first "
+                "('tidegate models delete NAME:VERSION')"
             )
         return python
 
@@ -82,14 +88,13 @@ class Environments:
 
     def _hold(self, key: str, wanted: Requirements, lock: int, on_step: OnStep) -> None:
         """End with the lock shared and the environment there. Between one lock and the other it may go: look again."""
-        marker = self._root / key / MARKER
         while True:
             _wait_lock(lock, fcntl.LOCK_SH, on_step)
-            if marker.is_file():
+            if self.has(key):
                 return
             fcntl.flock(lock, fcntl.LOCK_UN)
             _wait_lock(lock, fcntl.LOCK_EX, on_step)
-            if not marker.is_file():
+            if not self.has(key):
                 links.refresh(self._root)
                 self._build(key, wanted, lock, on_step)
 

@@ -23,8 +23,9 @@ def requirements_of(source: Source, given: str | None, granted: bool) -> Require
     """The requirements that this process's environment does not meet; None when it meets them all.
 
     Looked at are those that a person gave (`--requirements`, a Python folder's own), those that MLflow recorded for a
-    model that loads as code (exact pins count for their minor version then), and the scikit-learn that a pickle was
-    saved with. Raises `PickleNotGranted` where an environment would be built for a model that was granted no code.
+    model that loads as code (exact pins count for their minor version then), and the scikit-learn that a pickle or a
+    skops file was saved with. Raises `PickleNotGranted` where an environment would be built for a model that was
+    granted no code.
     """
     wanted = _declared(source, given)
     saved = _other_sklearn(source, wanted)
@@ -36,9 +37,12 @@ def requirements_of(source: Source, given: str | None, granted: bool) -> Require
     if not wanted or not unmet:
         return None
     if not granted:
+        why = f"the requirements of {source.filename!r} do not fit this server ({', '.join(unmet)})"
+        if saved is not None:
+            why = f"{source.filename!r} was saved with scikit-learn {saved}, this server has {version_of(SKLEARN)}"
         raise PickleNotGranted(
-            f"the requirements of {source.filename!r} do not fit this server ({', '.join(unmet)}), and an environment "
-            "of its own runs the code of the packages in it. If you trust them, allow it with --allow-pickle",
+            f"{why}, and an environment of its own runs the code of the packages in it. If you trust them, allow it "
+            "with --allow-pickle",
             requirements=unmet,
         )
     return wanted
@@ -92,10 +96,12 @@ def _other_sklearn(source: Source, wanted: Requirements | None) -> str | None:
 
 
 def _saved(source: Source) -> frozenset[str]:
-    return source.scan.sklearn_versions if source.scan is not None else frozenset()
+    return source.scan.sklearn_versions if source.scan is not None else source.sklearn_versions
 
 
 def _libraries(source: Source) -> set[str]:
-    """What else the pickle names, of the libraries that models are made with."""
+    """What else the pickle names, of the libraries that models are made with; what a skops file is read with."""
+    if source.sklearn_versions:
+        return {"skops"}
     tops = {module.partition(".")[0] for module, _ in source.scan.globals} if source.scan is not None else set()
     return {DISTRIBUTIONS[top] for top in tops if top in DISTRIBUTIONS} - {SKLEARN, "numpy", "scipy", "pandas"}

@@ -20,6 +20,7 @@ from tidegate.adapters.package import Package, Source, digest_of, extract_tar, r
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
+from tidegate.jobs import mending
 from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.pool import JobLost, JobReport
 from tidegate.services.models import Models, NewVersion
@@ -72,7 +73,7 @@ class RegisterJob:
             elif made_by(known, report.job_id):  # and was cut off when all but the last step was done
                 done = {"model": name, "version": known.version, "created": True}
             else:
-                done = self._again(name, request, known, scratch, report)
+                done = self._again(name, request, (given, known), scratch, report)
             self._accelerate(name, request, given.digest, scratch, report)
             return done
         except OSError as error:
@@ -167,6 +168,7 @@ class RegisterJob:
         with self.intake:
             known = self.models.known(name, given.digest)
             if known is not None:  # another job was first with the same bytes
+                mending.check_device(self.models, name, known.version, request.device)
                 return self._amended(name, known.version, request, found)
             report.progress(0.7, "adding the version to the registry")
             entry = self._number(name, request, given, package, report.job_id)
@@ -242,16 +244,23 @@ class RegisterJob:
         )
 
     def _again(
-        self, name: str, request: rest.RegisterRequest, known: rest.Version, scratch: Path, report: JobReport
+        self,
+        name: str,
+        request: rest.RegisterRequest,
+        what: tuple[_Input, rest.Version],
+        scratch: Path,
+        report: JobReport,
     ) -> dict[str, Any]:
-        """These bytes are registered: check them against a gate that is given, then apply label and tags."""
+        """These bytes are registered: mend what is broken of them, check a gate that is given, apply label and tags."""
+        given, known = what
+        mending.check_device(self.models, name, known.version, request.device)
+        again = mending.Again(name, known, given.source, given.code_dir, request.requirements, scratch / "package")
         found = None
-        if request.gate.validation_upload is not None:
-            report.progress(0.2, f"version {known.version} has these bytes: scoring it")
-            package_dir = self.models.artifacts.path(known.digest)
-            key = self.models.manifests.environment_of(name, known.version)
-            python = self.models.environments.python(key) if key else None
-            found = self._inspect(request, package_dir, known.pickle_granted, scratch, report, python)
+        with mending.mended(self.models, again, lambda step: _tell(report, 0.1, step)) as python:
+            if request.gate.validation_upload is not None:
+                report.progress(0.2, f"version {known.version} has these bytes: scoring it")
+                package_dir = self.models.artifacts.path(known.digest)
+                found = self._inspect(request, package_dir, known.pickle_granted, scratch, report, python)
         return self._amended(name, known.version, request, found)
 
     def _amended(

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tidegate.errors import NotAModel
 from tidegate.packaging.keras_files import SAVED_MODEL, keras_reason, saved_model_reason
+from tidegate.packaging.library_versions import skops_sklearn_versions
 from tidegate.packaging.mlmodel import MLMODEL, MODEL_PY, PYTHON_REASON, Kind, read_layout
 from tidegate.packaging.pickles import PickleScan, scan_pickle
 from tidegate.packaging.protobuf import onnx_verdict
@@ -52,13 +53,17 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 
 @dataclass(frozen=True)
 class Source:
-    """A model as it was handed in. `filename` is its own name; `pickle_reason` says why it needs a grant."""
+    """A model as it was handed in. `filename` is its own name; `pickle_reason` says why it needs a grant.
+
+    `sklearn_versions` are those that the estimators of a skops file were saved with; a pickle's are in its `scan`.
+    """
 
     path: Path
     filename: str
     format: Format
     pickle_reason: str | None = None
     scan: PickleScan | None = None
+    sklearn_versions: frozenset[str] = frozenset()
 
     @property
     def needs_pickle_grant(self) -> bool:
@@ -99,7 +104,8 @@ def _read_folder(path: Path, filename: str) -> Source:
         )
     layout = read_layout(path)
     scan = scan_pickle(layout.file) if layout.file and layout.format in ("joblib", "pickle") else None
-    return Source(path, filename, "mlflow", layout.pickle_reason, scan)
+    versions = skops_sklearn_versions(layout.file) if layout.file and layout.format == "skops" else frozenset()
+    return Source(path, filename, "mlflow", layout.pickle_reason, scan, versions)
 
 
 def _read_file(path: Path, filename: str, head: bytes, tail: bytes) -> Source:  # noqa: PLR0911 - a return a format
@@ -152,7 +158,7 @@ def _read_zip(path: Path, filename: str) -> Source:
             "it was written or copied"
         ) from None
     if "schema.json" in names:
-        return Source(path, filename, "skops")
+        return Source(path, filename, "skops", sklearn_versions=skops_sklearn_versions(path))
     if "config.json" in names and "metadata.json" in names:
         return Source(path, filename, "keras", keras_reason(path))
     kind = torch_kind(names)

@@ -14,11 +14,12 @@ import yaml
 
 from tidegate.errors import NotAModel, PickleNotGranted
 from tidegate.packaging.code import check_code
+from tidegate.packaging.filelist import FILES
 from tidegate.packaging.formats import Format, Source
 from tidegate.packaging.mlmodel import CODE, MLMODEL, MODEL_PY, PYTHON_FOLDER, REQUIREMENTS, read_layout
 
 _IGNORED = frozenset(
-    {"__pycache__", ".git", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".DS_Store"}
+    {"__pycache__", ".git", ".venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".DS_Store", FILES}
 )
 _MODEL_FILE = {
     "joblib": "model.joblib",

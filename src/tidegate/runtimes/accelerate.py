@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Subject, accelerate
 from tidegate.runtimes.base import Model, Progress
@@ -35,7 +36,9 @@ def main(argv: list[str]) -> int:
 
 
 def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
-    layout = read_layout(Path(request["package_dir"]))
+    package_dir = Path(request["package_dir"])
+    check_files(package_dir)
+    layout = read_layout(package_dir)
     if layout.framework in _AS_THEY_ARE:
         return {"kept": None, "kind": layout.framework, "reason": NO_FORMS}
     on_progress(0.0, "loading the model to accelerate it")

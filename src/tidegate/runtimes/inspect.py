@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tidegate.errors import Internal, ModelLoadFailed, TidegateError
+from tidegate.packaging.filelist import check_files
 from tidegate.runtimes.base import Progress, error_text
 from tidegate.runtimes.inspection import InspectOptions, inspect_model
 from tidegate.runtimes.tables import Validation
@@ -78,7 +79,9 @@ def _guarded(work: Work, request: dict[str, Any], on_progress: Progress) -> dict
 
 def _inspect(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
     options = InspectOptions(bool(request.get("allow_pickle")), validation_of(request), request.get("device"))
-    return inspect_model(Path(request["package_dir"]), options, on_progress).body()
+    package_dir = Path(request["package_dir"])
+    check_files(package_dir)
+    return inspect_model(package_dir, options, on_progress).body()
 
 
 def validation_of(request: dict[str, Any]) -> Validation | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from tidegate.errors import MissingCode, MissingLibrary, ModelLoadFailed, NotAModel, PickleNotGranted, TidegateError
 from tidegate.packaging.code import DISTRIBUTIONS, definitions, missing_library, missing_module
+from tidegate.packaging.library_versions import xgboost_version
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import error_text
 from tidegate.runtimes.devices import CPU, chosen_device, only_cpu
@@ -64,7 +65,9 @@ def _other_version(saved: str, here: str) -> ModelLoadFailed:
     minor = ".".join(saved.split(".")[:2])
     return ModelLoadFailed(
         f"the model was saved with scikit-learn {saved} and this environment has {here}: another minor version may "
-        f"answer differently without saying so. Train and save it with {here}, or install 'scikit-learn=={minor}.*'",
+        "answer differently without saying so. Register it ('tidegate register FILE --name NAME --allow-pickle', or "
+        f"'deploy'): that builds an environment with scikit-learn {minor} for it. Or train and save it with {here}, or "
+        f"name 'scikit-learn=={minor}.*' in the file given with --requirements",
         saved_with=saved,
         installed=here,
     )
@@ -214,6 +217,7 @@ def _load_onnx(layout: Layout, _granted: bool, device: str | None) -> Any:
 
 def _load_xgboost(layout: Layout, _granted: bool) -> Any:
     xgboost = _library("xgboost", layout)
+    _check_not_newer(layout, xgboost.__version__)
     booster = xgboost.Booster({"nthread": THREADS})
     booster.load_model(layout.file)
     kept = json.loads(booster.attr("scikit_learn") or "{}").get("_estimator_type", layout.model_class.lower())
@@ -224,6 +228,21 @@ def _load_xgboost(layout: Layout, _granted: bool) -> Any:
     model = getattr(_library("xgboost.sklearn", layout), wrapper)(n_jobs=THREADS)
     model.load_model(layout.file)
     return model
+
+
+def _check_not_newer(layout: Layout, here: str) -> None:
+    """XGBoost reads files of older versions; of newer ones it takes what it knows, and leaves out the rest."""
+    saved = xgboost_version(_file(layout))
+    if saved is None or saved <= tuple(int(part) for part in here.split(".")[:2]):
+        return
+    minor = ".".join(map(str, saved))
+    raise ModelLoadFailed(
+        f"{_name(layout)} was saved with XGBoost {minor} and this environment has {here}, which would leave out what "
+        "it does not know. Register it with --allow-pickle and --requirements FILE, where FILE names "
+        f"'xgboost=={minor}.*': that builds an environment for it",
+        saved_with=minor,
+        installed=here,
+    )
 
 
 def _load_lightgbm(layout: Layout, _granted: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from tidegate.packaging import read_source, wrap
+from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.serving import FastModel
 from tidegate.runtimes.base import Arrays, Model, Runtime, Wanted, numpy_dtype
@@ -55,12 +56,14 @@ class Served:
 def load(manifest: Manifest, package_dir: Path) -> Runtime:
     """The version's model, ready to answer: its accelerated form where the manifest names one, and never another.
 
-    Raises `PickleNotGranted`, `MissingLibrary`, `MissingCode`, `NotAModel` or `ModelLoadFailed`.
+    What is read is checked against the list of its files first. Raises `ArtifactDamaged`, `PickleNotGranted`,
+    `MissingLibrary`, `MissingCode`, `NotAModel` or `ModelLoadFailed`.
     """
     if manifest.accelerated is not None:
-        return Served(
-            FastModel(package_dir.parent / manifest.accelerated.folder, manifest.signature), manifest.signature
-        )
+        form_dir = package_dir.parent / manifest.accelerated.folder
+        check_files(form_dir, "accelerated form")
+        return Served(FastModel(form_dir, manifest.signature), manifest.signature)
+    check_files(package_dir)
     layout = read_layout(package_dir)
     adopted = adopt(load_object(layout, manifest.pickle_granted, manifest.device), layout)
     return Served(rebuild(adopted, manifest.signature), manifest.signature)

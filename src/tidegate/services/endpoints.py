@@ -21,7 +21,7 @@ from tidegate.services.lookup import endpoint_or_raise, version_or_raise
 from tidegate.store import endpoints as rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
-from tidegate.store.tables import EndpointRow, HistoryRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, HistoryRow
 from tidegate.wire import rest
 
 REPLICAS_MAX = 100
@@ -130,17 +130,30 @@ class Endpoints:
         return view
 
     def logs(self, name: str, lines_max: int) -> list[rest.LogLines]:
-        """The last lines of every replica's log. Raises `UnknownEndpoint`, `InvalidArgument`."""
+        """The last lines of every replica's log, of those first that failed of late, oldest first.
+
+        Raises `UnknownEndpoint`, `InvalidArgument`.
+        """
         if not 1 <= lines_max <= LOG_LINES_MAX:
             raise InvalidArgument(f"lines must be from 1 to {LOG_LINES_MAX}, not {lines_max}", field="lines")
         with self.store.reading() as tx:
             endpoint_or_raise(tx, name)
-            replicas = rows.replicas_of(tx, name)
-        return [
+            replicas, failed = rows.replicas_of(tx, name), rows.failed_replicas_of(tx, name)
+        gone = {row.replica for row in failed}
+        last_words = [
+            rest.LogLines(row.replica, row.version, self._last_words(row, lines_max), views.failure_view(row))
+            for row in failed
+        ]
+        return last_words + [
             rest.LogLines(row.id, row.version, self.backend.logs(Handle(row.backend, row.handle), lines_max))
             for row in replicas
-            if row.handle
+            if row.handle and row.id not in gone
         ]
+
+    def _last_words(self, row: FailedReplicaRow, lines_max: int) -> list[str]:
+        """What the engine still has of its log, else the end of it that was kept."""
+        found = self.backend.logs(Handle(row.backend, row.handle), lines_max) if row.handle else []
+        return found or row.log[-lines_max:]
 
     def _without_alias(self, model: str, reference: str | None) -> str | None:
         """`@champion` as the number the registry has for it now; anything else as it is."""
@@ -171,21 +184,7 @@ class Endpoints:
         same = row.traffic == change.traffic and row.replicas == change.replicas
         if not same or row.status in _UNHEALTHY:
             row.traffic, row.replicas = change.traffic, change.replicas
-            row.revision += 1
-            tx.flush()
-            tx.add(
-                HistoryRow(
-                    endpoint=row.name,
-                    revision=row.revision,
-                    at=self.clock(),
-                    action=change.action,
-                    actor=change.actor,
-                    traffic=change.traffic,
-                    replicas=change.replicas,
-                    restores=change.restores,
-                )
-            )
-            tx.flush()
+            rows.add_revision(tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores))
         return views.endpoint_view(tx, row, self.gateway_url)
 
 

@@ -25,6 +25,7 @@ from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownVersion
 from tidegate.services import views
 from tidegate.services.lookup import model_or_raise, version_or_raise
 from tidegate.store import models as rows
+from tidegate.store.endpoints import Entry, add_revision
 from tidegate.store.engine import Store
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
@@ -183,6 +184,19 @@ class Models:
             self.manifests.set_accelerated(name, number, served)
             with self.store.transaction() as tx:
                 _by_digest(tx, name, digest).acceleration = record
+
+    def put_back(self, digest: str, package_dir: Path) -> None:
+        """Keep a package again whose stored copy is damaged or gone; the folder is moved. Raises `DiskFull`."""
+        with self.files:
+            self.artifacts.put(digest, package_dir)
+
+    def try_again(self, digest: str, why: str) -> None:
+        """Have the endpoints of versions of these bytes start what they gave up: their files are whole again."""
+        with self.store.transaction() as tx:
+            for version in rows.versions_by_digest(tx, digest):
+                for endpoint in rows.endpoints_of_model(tx, version.model):
+                    if version.version in endpoint.traffic or version.version in endpoint.routed:
+                        add_revision(tx, endpoint, Entry("repair", self.clock(), why))
 
     def discard(self, name: str, number: str, digest: str) -> None:
         """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""

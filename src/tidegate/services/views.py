@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 from sqlalchemy.orm import Session
 
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
-from tidegate.store.tables import EndpointRow, HistoryRow, JobRow, ModelRow, ReplicaRow, VariantRow, VersionRow
+from tidegate.store.tables import (
+    EndpointRow,
+    FailedReplicaRow,
+    HistoryRow,
+    JobRow,
+    ModelRow,
+    ReplicaRow,
+    VariantRow,
+    VersionRow,
+)
 from tidegate.wire import rest
 
 
@@ -118,6 +128,22 @@ def history_view(row: HistoryRow) -> rest.HistoryEntry:
         restores=row.restores,
         replicas=row.replicas,
     )
+
+
+def failure_view(row: FailedReplicaRow) -> rest.ReplicaFailure:
+    """How a replica failed."""
+    code = row.exit_code
+    kind = cast(Literal["start", "crash"], row.kind)
+    if code is not None and code < 0:
+        return rest.ReplicaFailure(row.at, kind, row.cause, signal=_signal_name(-code))
+    return rest.ReplicaFailure(row.at, kind, row.cause, exit_code=code)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 def job_view(row: JobRow) -> rest.Job:

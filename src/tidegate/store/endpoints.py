@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tidegate.store.tables import EndpointRow, HistoryRow, ReplicaRow, VariantRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, HistoryRow, ReplicaRow, VariantRow
+
+ACTOR_CHARS_MAX = 64
 
 
 def get_endpoint(tx: Session, name: str) -> EndpointRow | None:
@@ -24,6 +28,35 @@ def history_of(tx: Session, endpoint: str) -> list[HistoryRow]:
     return list(tx.scalars(query))
 
 
+@dataclass(frozen=True)
+class Entry:
+    """How history calls a change."""
+
+    action: str
+    at: float
+    actor: str = ""
+    restores: int | None = None
+
+
+def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
+    """A new revision of the endpoint's spec as it is in the row, with its entry in the history."""
+    row.revision += 1
+    tx.flush()
+    tx.add(
+        HistoryRow(
+            endpoint=row.name,
+            revision=row.revision,
+            at=entry.at,
+            action=entry.action,
+            actor=entry.actor[:ACTOR_CHARS_MAX],
+            traffic=row.traffic,
+            replicas=row.replicas,
+            restores=entry.restores,
+        )
+    )
+    tx.flush()
+
+
 def variants_of(tx: Session, endpoint: str) -> list[VariantRow]:
     """Status rows of an endpoint's versions."""
     return list(tx.scalars(select(VariantRow).where(VariantRow.endpoint == endpoint)))
@@ -32,4 +65,10 @@ def variants_of(tx: Session, endpoint: str) -> list[VariantRow]:
 def replicas_of(tx: Session, endpoint: str) -> list[ReplicaRow]:
     """An endpoint's replicas, oldest first."""
     query = select(ReplicaRow).where(ReplicaRow.endpoint == endpoint).order_by(ReplicaRow.created_at, ReplicaRow.id)
+    return list(tx.scalars(query))
+
+
+def failed_replicas_of(tx: Session, endpoint: str) -> list[FailedReplicaRow]:
+    """An endpoint's replicas that failed of late, oldest first."""
+    query = select(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint).order_by(FailedReplicaRow.id)
     return list(tx.scalars(query))

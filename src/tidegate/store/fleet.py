@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,10 +13,12 @@ from sqlalchemy.orm import Session
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
-from tidegate.store.tables import EndpointRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.signature import Signature
 
 SNAPSHOT_ID = 1
+FAILED_KEPT, FAILED_KEPT_OF_A_KIND = 20, 3
+LINE_CHARS_MAX = 2000
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,13 @@ def _replica(row: ReplicaRow) -> Replica:
 def save_plan(tx: Session, plan: Plan, backend: str) -> None:
     """Write status, variants and replicas as planned; new replicas get their rows here, before they are started."""
     endpoint = plan.fleet.endpoint
+    _remember_failed(tx, endpoint.name, plan, backend)
     tx.execute(delete(ReplicaRow).where(ReplicaRow.id.in_(plan.gone)))
     row = tx.get(EndpointRow, endpoint.name)
     if row is None:
         return
     if plan.removed:
+        tx.execute(delete(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint.name))
         tx.delete(row)
         return
     row.status, row.reason = endpoint.status, endpoint.reason
@@ -124,6 +129,27 @@ def save_plan(tx: Session, plan: Plan, backend: str) -> None:
     _save_variants(tx, endpoint.name, plan.fleet.variants)
     for replica in plan.fleet.replicas:
         _save_replica(tx, endpoint, replica, backend)
+
+
+def _remember_failed(tx: Session, endpoint: str, plan: Plan, backend: str) -> None:
+    """Add those that failed, and forget older ones: a few of each version and kind, and of the endpoint, stay."""
+    if not plan.failed:
+        return
+    for one in plan.failed:
+        known = tx.get(ReplicaRow, one.replica)
+        row = FailedReplicaRow(replica=one.replica, endpoint=endpoint, version=one.version, at=one.at, kind=one.kind)
+        row.cause, row.exit_code = one.cause, one.exit_code
+        row.log = [line[:LINE_CHARS_MAX] for line in one.log_tail]
+        row.backend, row.handle = (known.backend, dict(known.handle)) if known else (backend, {})
+        tx.add(row)
+    tx.flush()
+    newest_first = select(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint)
+    kept: Counter[tuple[str, str]] = Counter()
+    for row in tx.scalars(newest_first.order_by(FailedReplicaRow.id.desc())).all():
+        if kept[row.version, row.kind] >= FAILED_KEPT_OF_A_KIND or kept.total() >= FAILED_KEPT:
+            tx.delete(row)
+        else:
+            kept[row.version, row.kind] += 1
 
 
 def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) -> None:

@@ -53,6 +53,11 @@ def version_by_digest(tx: Session, model: str, digest: str) -> VersionRow | None
     return tx.scalar(select(VersionRow).where(VersionRow.model == model, VersionRow.digest == digest))
 
 
+def versions_by_digest(tx: Session, digest: str) -> list[VersionRow]:
+    """The versions of all models that are made of these bytes."""
+    return list(tx.scalars(select(VersionRow).where(VersionRow.digest == digest).order_by(VersionRow.id)))
+
+
 def digest_in_use(tx: Session, digest: str) -> bool:
     """Whether a version of any model is made of these bytes."""
     return tx.scalar(select(VersionRow.id).where(VersionRow.digest == digest).limit(1)) is not None

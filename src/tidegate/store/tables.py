@@ -140,6 +140,24 @@ class ReplicaRow(Base):
     form: Mapped[str | None] = mapped_column(String(64))  # of the model it was started with; "" the original
 
 
+class FailedReplicaRow(Base):
+    """A replica that failed to start or crashed (written by loops/reconcile alone); the newest few of an endpoint."""
+
+    __tablename__ = "failed_replicas"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    replica: Mapped[str] = mapped_column(String(32))
+    endpoint: Mapped[str] = mapped_column(String(63), index=True)
+    version: Mapped[str] = mapped_column(String(20))
+    at: Mapped[float]
+    kind: Mapped[str] = mapped_column(String(8))  # start, crash
+    cause: Mapped[str] = mapped_column(default="")
+    exit_code: Mapped[int | None]  # negative: the signal; unknown: none
+    backend: Mapped[str] = mapped_column(String(32))
+    handle: Mapped[dict[str, Any]]  # core.ports.Handle.data: the engine may still have its whole log
+    log: Mapped[list[str]]  # its last lines, for when the engine has none
+
+
 class HistoryRow(Base):
     """One change of an endpoint's spec."""
 
@@ -150,7 +168,7 @@ class HistoryRow(Base):
     endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), index=True)
     revision: Mapped[int]
     at: Mapped[float]
-    action: Mapped[str] = mapped_column(String(16))  # deploy, traffic, promote, rollback, scale
+    action: Mapped[str] = mapped_column(String(16))  # deploy, traffic, promote, rollback, scale, repair
     actor: Mapped[str] = mapped_column(String(64), default="")
     traffic: Mapped[dict[str, float]]
     replicas: Mapped[int]

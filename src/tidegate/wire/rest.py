@@ -172,7 +172,7 @@ class RegisterRequest:
     upload is an uncompressed tar of a directory. `accelerate` None tries
     faster forms for the kinds of models that the documentation lists, True for every kind, False for none.
     `code_upload` is a tar of the folder whose modules the model needs. `device` is where its replicas run it: `cpu`
-    (when not given), `auto`, `cuda` or `cuda:N`.
+    (when not given), `auto`, `cuda` or `cuda:N`; a version of the same bytes with another device is a conflict.
     """
 
     __pydantic_config__ = STRICT
@@ -264,12 +264,27 @@ class GatewayView:
 
 
 @dataclass(frozen=True)
+class ReplicaFailure:
+    """How and when a replica failed: `kind` is `start` before it was ever ready, else `crash`.
+
+    It has an `exit_code` or the name of the `signal` that ended it, or neither where that is not known.
+    """
+
+    at: float
+    kind: Literal["start", "crash"]
+    reason: str
+    exit_code: int | None = None
+    signal: str | None = None
+
+
+@dataclass(frozen=True)
 class LogLines:
-    """The last lines of a replica's log."""
+    """The last lines of a replica's log. `failed` is there for one that has failed; it no longer serves."""
 
     replica: str
     version: str
     lines: list[str]
+    failed: ReplicaFailure | None = None
 
 
 @dataclass(frozen=True)

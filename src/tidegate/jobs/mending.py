@@ -1,0 +1,115 @@
+"""Registering known bytes again mends the version: its environment, its package, its faster form, where one is gone.
+
+Called by the register job. What endpoints had given up for it is tried again by the reconcile loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.environments import environment, requirements_of
+from tidegate.errors import Conflict
+from tidegate.packaging import Source, wrap
+from tidegate.services.models import Models
+from tidegate.wire import rest
+from tidegate.wire.manifest import Manifest
+
+_log = logging.getLogger(__name__)
+
+FORM_LOST = "its files were damaged; the original is served until a form is made anew"
+
+
+@dataclass(frozen=True)
+class Again:
+    """A version that is known, and the same bytes handed in once more. `scratch` is a folder not yet there."""
+
+    name: str
+    known: rest.Version
+    source: Source
+    code_dir: Path | None
+    requirements: str | None
+    scratch: Path
+
+    @property
+    def title(self) -> str:
+        """As people write it."""
+        return f"{self.name}:{self.known.version}"
+
+
+def check_device(models: Models, name: str, version: str, device: str | None) -> None:
+    """Raises `Conflict` for another device than the version's: same bytes, same version, and one device for it."""
+    kept = models.manifests.read(name, version).device or "cpu"
+    if device is not None and device != kept:
+        raise Conflict(
+            f"{name}:{version} holds these bytes and runs on {kept}: the same bytes are the same version, and a "
+            f"version keeps its device. Leave --device out, or register them under another name with --device "
+            f"{device}, or delete the version first ('tidegate models delete {name}:{version}')",
+            version=version,
+            device=kept,
+        )
+
+
+@contextmanager
+def mended(models: Models, again: Again, tell: Callable[[str], None]) -> Iterator[Path]:
+    """Mend what is not whole; yields the interpreter that the version runs on, which stays there for the block.
+
+    Raises `EnvironmentFailed`, `DiskFull`, `Conflict` for a manifest that cannot be read, and what `wrap` raises.
+    """
+    manifest = models.manifests.read(again.name, again.known.version)
+    with _interpreter(models, again, manifest.environment, tell) as (python, built):
+        put_back = _mend_package(models, again, tell)
+        remade = _mend_form(models, again, manifest, tell)
+        if built or put_back or remade:
+            models.try_again(again.known.digest, f"{again.title} was registered again")
+        yield python
+
+
+@contextmanager
+def _interpreter(
+    models: Models, again: Again, key: str | None, tell: Callable[[str], None]
+) -> Iterator[tuple[Path, bool]]:
+    """Of the version's environment, built anew where it is gone, and whether it was."""
+    there = key is None or models.environments.has(key)
+    # Granted: an environment was built for these very bytes.
+    needed = None if key is None else requirements_of(again.source, again.requirements, granted=True)
+    if needed is None or needed.key() != key:  # this server would make another one now: never in the old one's place
+        yield models.environments.of_version(key), False
+        return
+    with environment(models.environments, needed, again.source, tell) as own:
+        yield own.python if own else models.environments.of_version(key), not there
+
+
+def _mend_package(models: Models, again: Again, tell: Callable[[str], None]) -> bool:
+    fault = models.artifacts.fault(again.known.digest)
+    if fault is None:
+        return False
+    tell(f"the stored copy of {again.title} is put back: {fault}")
+    _log.warning("the package of %s is put back: %s", again.title, fault)
+    package = wrap(
+        again.source,
+        again.scratch,
+        code_dir=again.code_dir,
+        requirements=again.requirements,
+        allow_pickle=again.known.pickle_granted,
+        elsewhere=True,  # it was examined when it was registered
+    )
+    models.put_back(again.known.digest, package.dir)
+    return True
+
+
+def _mend_form(models: Models, again: Again, manifest: Manifest, tell: Callable[[str], None]) -> bool:
+    """The original takes a damaged form's place; the job's last step then makes one anew."""
+    if manifest.accelerated is None:
+        return False
+    fault = models.artifacts.form_fault(manifest.accelerated.folder)
+    if fault is None:
+        return False
+    tell(f"the faster form of {again.title} is made anew: {fault}")
+    _log.warning("the faster form of %s is made anew: %s", again.title, fault)
+    record = {"kept": None, "state": "failed", "reason": FORM_LOST}
+    models.set_acceleration(again.name, again.known.digest, record)
+    return True
