@@ -102,6 +102,8 @@ class Call:
 
     completes: ClassVar[Any] = True
     """Whether its answer answers a request. Of the parts that a large request is cut into only the last one's does."""
+    place: ClassVar[Any] = None
+    """Of a part: its first row in the whole request, and how many rows that has."""
 
     __slots__ = (
         "attempts",

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from tidegate.dataplane.access import Access
-from tidegate.dataplane.call import Call, Directory, Limits, Observer, Outputs, Service
+from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.tensors import dtype_of
@@ -191,7 +191,7 @@ def infer(exchange: Exchange) -> None:
         call.deadline_s = started_s + _timeout_s(headers, engine.limits)
         exchange.call = call
         if call.rows == 0:
-            call.answer(empty_outputs(call), 0)
+            _answer_empty(call, engine.observer)
         else:
             call.destination.batcher.submit(call)
     except TidegateError as error:
@@ -254,6 +254,16 @@ def unit_of(exchange: Exchange, named: Any) -> str | None:
     if header is not None:
         return header.decode("latin-1")
     return None if named is None else str(named)
+
+
+def _answer_empty(call: Call, observer: Observer) -> None:
+    """Answer a request of no rows, which no model is asked for; it is counted and recorded as any other."""
+    outputs = empty_outputs(call)
+    batch = Batch(call.destination, [call], 0)
+    batch.released = "empty"
+    batch.sent_s = call.started_s
+    observer.batch_done(batch, outputs, call.started_s)
+    call.answer(outputs, 0)
 
 
 def empty_outputs(call: Call) -> Outputs:
