@@ -15,7 +15,7 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import orjson
@@ -89,6 +89,9 @@ class Exchange:
 
     __slots__ = ("body", "call", "content_type", "engine", "extra_head", "headers", "meta", "request_id", "route")
 
+    admitted: ClassVar[bool] = False
+    """Whether this kind of exchange was asked for its key before its body came (`admit`)."""
+
     def __init__(self, engine: Engine, route: Route, headers: list[tuple[bytes, bytes]]) -> None:
         self.engine = engine
         self.route = route
@@ -108,6 +111,18 @@ class Exchange:
     def connection(self) -> object:
         """Who asks: the same object for all requests of a connection; without any, each request is a client."""
         return self
+
+    def admit(self) -> None:
+        """Raise `Unauthenticated` unless the headers carry a key in force, where one is needed."""
+        self.engine.access.check(self.headers.get(b"authorization"))
+
+    def refuse_unread(self, error: TidegateError) -> None:
+        """Send the failure of a request whose body is not read, under the id it was given if that is one."""
+        try:
+            self.request_id = _request_id(self.headers[b"x-request-id"])
+        except (KeyError, MalformedRequest):
+            self.request_id = new_id()
+        self.refuse(error)
 
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Encode and send the call's rows of the outputs."""
@@ -181,7 +196,7 @@ def infer(exchange: Exchange) -> None:
     try:
         headers = exchange.headers
         exchange.request_id = _request_id(headers[b"x-request-id"]) if b"x-request-id" in headers else new_id()
-        if engine.access.required:
+        if engine.access.required and not exchange.admitted:
             engine.access.check(headers.get(b"authorization"))
         service = find_service(engine.directory, exchange.route.name)
         if b"content-encoding" in headers:

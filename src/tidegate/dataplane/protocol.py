@@ -181,6 +181,8 @@ class HotProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, None))
+        if self.engine.access.required:
+            exchange.ask_for_key()
         if b"content-length" in exchange.headers:
             exchange.announce(exchange.headers[b"content-length"])
 
@@ -237,7 +239,7 @@ class HotProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         cycle.current = True
-        if cycle.received or cycle.too_large:
+        if cycle.received or cycle.refusal is not None:
             cycle.start()
 
     def on_response_complete(self) -> None:
@@ -269,14 +271,12 @@ class HotProtocol(HttpToolsProtocol):
             if self.receiving_since_s is not None:
                 self.receiving_since_s = self.engine.clock()
 
-    def refuse_body(self, exchange: HotExchange) -> None:
-        """Answer 413 while the body is still arriving, throw the rest away for a while, then close."""
-        size_max = self.engine.limits.body_bytes_max
+    def refuse_body(self, exchange: HotExchange, error: TidegateError) -> None:
+        """Answer while the body is still arriving, throw the rest away for a while, then close."""
         exchange.keep_alive = False
-        exchange.request_id = exchange.request_id or new_id()
         self.discarding = True
         self.receiving_since_s = None
-        exchange.refuse(TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max))
+        exchange.refuse_unread(error)
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def sweep(self, now_s: float) -> None:
