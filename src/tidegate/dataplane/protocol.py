@@ -22,10 +22,13 @@ from uvicorn.server import ServerState
 from tidegate.dataplane.hot_exchange import STATUS_LINES, HotExchange
 from tidegate.dataplane.infer import Engine, encode_error, new_id
 from tidegate.dataplane.routes import RouteTable
-from tidegate.errors import MalformedRequest, TidegateError, TooLarge
+from tidegate.errors import MalformedRequest, Overloaded, TidegateError, TooLarge
 
 LINGER_S = 2.0
 """How long what a client still sends is thrown away after it was told that its request is too large."""
+RETRY_AFTER_S = 1.0
+SURPLUS_MAX = 256
+"""Connections past the bound that are told why they are refused; any more are cut off without a word."""
 HEAD_BYTES_MAX = 64 << 10
 """Of a request's line and headers, of a chunk's extensions, of trailers: of whatever is not body."""
 
@@ -70,6 +73,19 @@ class HotProtocol(HttpToolsProtocol):
 
     # -- the connection --------------------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Be known to uvicorn; one connection too many is told so when it asks for something, and soon closed."""
+        super().connection_made(transport)
+        over = len(self.connections) - self.engine.limits.connections_max
+        if over > SURPLUS_MAX:
+            transport.abort()
+        elif over > 0:
+            self._broken = _OneTooMany(
+                f"this server has {self.engine.limits.connections_max} connections already: try again later",
+                retry_after_s=RETRY_AFTER_S,
+            )
+            self.loop.call_later(LINGER_S, transport.close)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what is being computed for this client, then let uvicorn clean up."""
         for cycle in (self.cycle, self.hot, *(waiting for waiting, _ in self.pipeline)):
@@ -89,6 +105,9 @@ class HotProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser. What does not parse is answered after the requests before it."""
         if self.discarding or self._broken is not None:
+            if isinstance(self._broken, _OneTooMany) and not self.discarding:
+                self.discarding = True  # the answer is read before the connection is closed, which the timer does
+                self.transport.write(self._broken_response(self._broken))
             return
         self._unset_keepalive_if_required()
         self._bodiless_bytes += len(data)
@@ -132,12 +151,17 @@ class HotProtocol(HttpToolsProtocol):
             cycle.message_event.set()
             if cycle.response_started:
                 self.transport.close()
+        if not self.transport.is_closing():
+            self.transport.write(self._broken_response(error))
+            self.transport.close()
+
+    def _broken_response(self, error: TidegateError) -> bytes:
         body = encode_error(error)
         head = b"x-request-id: %b\r\nconnection: close\r\n" % new_id().encode()
+        if error.retry_after_s is not None:
+            head += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
         head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-        if not self.transport.is_closing():
-            self.transport.write(STATUS_LINES[error.http_status] + self.default_head() + head + body)
-            self.transport.close()
+        return STATUS_LINES[error.http_status] + self.default_head() + head + body
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing of it either, so that what waits for it is bounded."""
@@ -293,6 +317,12 @@ class HotProtocol(HttpToolsProtocol):
                 self.transport.abort()  # closing would wait for a client that does not read
             else:
                 self.transport.close()
+
+
+class _OneTooMany(Overloaded):
+    """There are as many connections as this process takes."""
+
+    code = "too_many_connections"
 
 
 class _TooSlow(MalformedRequest):
