@@ -62,6 +62,12 @@ class Settings:
         "How long a connection without a request is kept open, in seconds.",
         (0.001, 2_592_000),
     )
+    connections_max: int = _setting(
+        8192,
+        "TIDEGATE_CONNECTIONS_MAX",
+        "Most connections of a process, for HTTP and for gRPC each; fewer where the limit of open files asks for it.",
+        (1, 1_000_000),
+    )
     batch_rows_max: int = _setting(1024, "TIDEGATE_BATCH_ROWS_MAX", "Most rows in one batch.", (1, 1_000_000))
     batch_latency_ms: float = _setting(
         10.0,

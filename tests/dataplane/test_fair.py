@@ -137,3 +137,16 @@ def test_parts_come_together_in_order_whatever_order_they_were_computed_in() -> 
         assert part.completes == (index == 2)
         part.answer(Outputs({"prediction": np.array(part.packed)[:, 0]}), 0)
     assert asker.answers == [[float(row) for row in range(250)]]
+
+
+def test_rows_of_calls_that_nobody_waits_for_do_not_count_as_waiting() -> None:
+    calls = [call_of(Asker(), name, 10) for name in "abc"]
+    queue = queue_of(*calls)
+    calls[1].cancel()
+    assert (queue.wanted_rows, queue.rows) == (20, 30)
+    queue.take(Room(4, 4))  # some of the first one's rows are on their way
+    assert queue.wanted_rows == 16
+    calls[0].cancel()
+    assert queue.wanted_rows == 10
+    queue.purge()
+    assert queue.wanted_rows == queue.rows == 10

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from support.http_bytes import Connection, post
-from support.linear import running_process
+from support.linear import running_process, running_server
 from support.wait import until
 
 ROW = {"features": [1, 2, 3.5]}
@@ -51,10 +51,11 @@ def connection(server: Server) -> Iterator[Connection]:
 def is_well(server: Server) -> bool:
     """Whether another client is answered."""
     neighbour = Connection(server.port)
-    neighbour.send(post("/predict", ROW))
-    reply = neighbour.read()
-    neighbour.close()
-    return reply.status == 200
+    try:
+        neighbour.send(post("/predict", ROW))
+        return neighbour.read().status == 200
+    finally:
+        neighbour.close()
 
 
 # -- where one request ends and the next begins --------------------
@@ -276,3 +277,34 @@ def test_more_connections_than_files_leave_those_that_are_open_alone() -> None:
 
         until(answered, what="a new connection that is answered")
         kept.close()
+
+
+def test_one_connection_too_many_is_told_so_and_the_others_are_served() -> None:
+    with running_server(TIDEGATE_CONNECTIONS_MAX="3") as port:
+        opened = [Connection(port) for _ in range(3)]
+        for one in opened:
+            one.send(post("/predict", ROW))
+            assert one.read().status == 200
+        surplus = [Connection(port) for _ in range(2)]
+        for one in surplus:
+            one.send(post("/predict", ROW))
+            reply = one.read()
+            assert (reply.status, reply.json["code"]) == (429, "too_many_connections")
+            assert (reply.headers["retry-after"], reply.headers["connection"]) == ("1", "close")
+        silent = Connection(port)
+        assert silent.closed()
+        for one in opened:
+            one.send(post("/predict", ROW))
+            assert one.read().status == 200
+        opened.pop().close()
+        for one in surplus:
+            assert one.closed()
+
+        def room_again() -> bool:
+            opened.append(Connection(port))
+            opened[-1].send(post("/predict", ROW))
+            return opened[-1].read().status == 200
+
+        until(room_again, what="a place for another connection")
+        for one in (*opened, *surplus, silent):
+            one.close()

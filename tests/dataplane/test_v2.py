@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tidegate.dataplane.tensors import datatype_of, dtype_of, from_raw, to_raw
+from tidegate.dataplane.tensors import STRINGS_MAX, datatype_of, dtype_of, from_raw, to_raw
 from tidegate.dataplane.v2 import V2Request, decode_request, decode_response, encode_request, encode_response
-from tidegate.errors import MalformedRequest, UnfitInput
+from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
 NUMBERS = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
@@ -70,3 +70,34 @@ def test_binary_data_nobody_claims_is_refused() -> None:
     header, raw = encode_request({"a": np.ones(2)}, None)
     with pytest.raises(MalformedRequest, match="account for 16"):
         decode_request(b"".join([header, *raw, b"more"]), len(header))
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (b"\xff\xff\xff\xffab", 1),  # -1, or four gigabytes
+        (b"\x00\x00\x00\x80", 1),
+        (b"\x03\x00\x00\x00ab", 1),
+        (b"\x02\x00\x00\x00abc", 1),
+        (b"\x06\x00\x00\x00ab" + b"\x00\x00\x00\x00", 2),  # the first one ends in the middle of the second's length
+        (b"\x01\x00\x00\x00a\x01\x00", 2),
+        (b"", 1),
+        (b"\x00\x00\x00\x00", 1 << 19),
+        (b"\x00\x00\x00\x00", 0),
+    ],
+)
+def test_lengths_of_raw_strings_that_disagree_with_the_data_are_refused(data: bytes, count: int) -> None:
+    for tail in (b"", "é".encode()):  # both ways of reading
+        with pytest.raises(UnfitInput, match="'t'"):
+            from_raw(data + tail, "BYTES", (count,), "t")
+
+
+def test_more_raw_strings_than_the_bound_are_refused_unread() -> None:
+    with pytest.raises(TooLarge, match="'t'"):
+        from_raw(bytes(4 * (STRINGS_MAX + 1)), "BYTES", (STRINGS_MAX + 1,), "t")
+
+
+@pytest.mark.parametrize("strings", [["a", "", "b" * 127], ["é", "x" * 300], ["a" * 128, b"\xff\xfe", "ü"], []])
+def test_raw_strings_come_back_as_they_were(strings: list[Any]) -> None:
+    array = np.array(strings, dtype=object)
+    assert from_raw(to_raw(array, "BYTES"), "BYTES", array.shape, "t").tolist() == strings

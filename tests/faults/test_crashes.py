@@ -112,3 +112,35 @@ def test_a_killed_gateway_comes_back(own_platform: Platform) -> None:
     view = here.done("status")["gateways"][0]
     assert view["pid"] != gateway.pid
     assert "gateway-0 ended" in here.log()
+
+
+def requests_counted(here: Platform) -> float:
+    """The sum of `model_requests_total`, asked of whichever gateway takes the connection."""
+    text = httpx.get(here.gateway_url + "/metrics").text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("model_requests_total{"))
+
+
+def test_counts_of_two_gateways_outlive_one_of_them_and_the_platform(own_platform: Platform, models: Models) -> None:
+    own_platform.gateways = 2
+    here = own_platform.start()
+    here.done("deploy", models.path("logistic.joblib"), "--name", "two", "--allow-pickle", "--no-accelerate")
+    row = models.rows[0].tolist()
+    before = requests_counted(here)  # what `deploy` itself asked, if anything
+    assert [here.predict("two", row).status_code for _ in range(100)] == [200] * 100
+    assert requests_counted(here) == before + 100
+    first = here.processes("tidegate.gateway")[0]
+    first.kill()
+    until(lambda: not first.is_running(), what="the gateway's death")
+
+    def counted_once_two_are_ready() -> bool:
+        try:
+            assert requests_counted(here) == before + 100
+        except httpx.TransportError:
+            return False  # the connection was the dead one's
+        return [one["status"] for one in here.done("status")["gateways"]] == ["ready", "ready"]
+
+    until(counted_once_two_are_ready, timeout_s=60, what="both gateways")
+    assert {requests_counted(here) for _ in range(10)} == {before + 100}
+    here.stop()
+    here.start()
+    assert requests_counted(here) == before + 100

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from support.wait import until
 from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Batch, Call, Outputs
 from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.parts import Assembly
 from tidegate.gateway.journal import Circuit, Journal
 from tidegate.gateway.segments import Segments
 from tidegate.wire.journal import BatchRecord, read_records
@@ -319,3 +322,110 @@ def test_the_journal_is_written_before_the_answer_leaves(bed: Bed) -> None:
     for number in range(20):
         reply = gateway.ask([number, 0, 0])
         assert reply.json["id"] in Folder(bed.data_dir / "journal").ids()
+
+
+def test_a_large_request_can_be_put_together_from_its_parts(folder: Folder) -> None:
+    whole = Call(Nobody(), destination(), "large", 5)
+    whole.packed = np.arange(15.0).reshape(5, 3)
+    whole.unit = "user-1"
+    assembly, journal = Assembly(whole), folder.open()
+    for rows in (2, 3):
+        batch = Batch(whole.destination, [assembly.take(rows)], rows)
+        journal.write(batch, Outputs({"prediction": batch.inputs["input"].sum(axis=1)}), 101.0)
+    records = folder.records()
+    assert [record.requests[0].part for record in records] == [(0, 5), (2, 5)]
+    inputs = np.concatenate([np.frombuffer(one.inputs["input"][2]).reshape(-1, 3) for one in records])
+    assert inputs.tolist() == whole.packed.tolist()
+    assert {record.requests[0].id for record in records} == {"large"}
+
+
+def test_params_are_in_the_record(folder: Folder) -> None:
+    call = Call(Nobody(), destination(), "a", 1)
+    call.packed = [[1.0, 2.0, 3.0]]
+    call.params = '{"factor":2}'
+    batch = Batch(call.destination, [call], 1)
+    folder.open().write(batch, Outputs({"prediction": np.zeros(1)}), 101.0)
+    assert folder.records()[0].params == '{"factor":2}'
+
+
+@pytest.mark.parametrize("lost_bytes", [1, 20])
+def test_a_torn_record_is_reported_and_those_before_it_are_read(folder: Folder, lost_bytes: int) -> None:
+    journal = folder.open()
+    for request_id in ("a", "b"):
+        journal.write(*batch_of(request_id), 101.0)
+    (path,) = folder.files()
+    whole = path.read_bytes()
+    begin = 4 + 8 + int.from_bytes(whole[4:8], "little")
+    for left in (len(whole) - lost_bytes, begin + 3):  # in the payload, and in the frame's head
+        path.write_bytes(whole[:left])
+        told: list[str] = []
+        with path.open("rb") as stream:
+            assert [record.requests[0].id for record in read_records(stream, told.append)] == ["a"]
+        assert len(told) == 1
+        assert f"byte {begin} " in told[0]
+        assert path.name in told[0]
+
+
+def test_a_file_that_a_reader_takes_away_meanwhile_does_not_stop_the_start(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for request_id in ("a", "b"):
+        folder.open().write(*batch_of(request_id), 101.0)
+    first, second = folder.files()
+    listed = Path.glob
+
+    def taken_away(path: Path, pattern: str) -> Iterator[Path]:
+        found = list(listed(path, pattern))
+        first.unlink(missing_ok=True)
+        return iter(found)
+
+    monkeypatch.setattr(Path, "glob", taken_away)
+    folder.open().write(*batch_of("c"), 101.0)
+    monkeypatch.undo()
+    assert second in folder.files()
+    assert folder.ids() == ["b", "c"]
+
+
+def test_a_request_of_no_rows_is_recorded_and_counted(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    body = {"id": "none", "inputs": [{"name": "input", "shape": [0, 3], "datatype": "FP64", "data": []}]}
+    reply = gateway.request("POST", "/v2/models/sums/infer", json.dumps(body).encode(), {"x-request-id": "no-rows"})
+    assert reply.status == 200
+    (record,) = Folder(bed.data_dir / "journal").records()
+    assert [(one.id, one.rows, one.code) for one in record.requests] == [("no-rows", 0, 200)]
+    assert record.inputs["input"][1] == (0, 3)
+    text = gateway.request("GET", "/metrics").body.decode()
+    assert 'model_requests_total{code="200",endpoint="sums",variant="1",version="1"} 1.0' in text
+    assert 'model_predictions_total{endpoint="sums",version="1"} 0.0' in text
+
+
+def test_after_kill_9_and_a_restart_every_answer_is_recorded_once_and_whole(bed: Bed) -> None:
+    """Killed under 32 connections, twice; a torn record may only stand at the end of what a killed gateway wrote."""
+    bed.replica("1")
+    answered: set[str] = set()
+    kept: dict[Path, bytes] = {}
+    journal = Folder(bed.data_dir / "journal")
+    for _ in range(2):
+        gateway = bed.gateway()
+        bed.publish({"1": 100})
+        with Load(gateway, connections=32) as load:
+            load.wait_for(1000)
+            stop_hard(gateway.process)
+        answered |= load.ids
+        for path, before in kept.items():
+            assert path.read_bytes() == before
+        kept = {path: path.read_bytes() for path in journal.files()}
+    assert len(kept) == 2
+    times = Counter(journal.ids())
+    assert len(answered) > 2000
+    assert [one for one in answered if times[one] != 1] == []
+    torn: list[str] = []
+    for path in journal.files():
+        with path.open("rb") as stream:
+            for record in read_records(stream, torn.append):
+                rows = sum(request.rows for request in record.requests)
+                sums = np.frombuffer(record.inputs["input"][2]).reshape(rows, 3).sum(axis=1)
+                assert np.frombuffer(record.outputs["prediction"][2]).tolist() == sums.tolist()
+    assert len(torn) <= 2

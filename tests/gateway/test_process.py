@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -13,9 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.gateway_bed import Bed, Gateway, stop_hard
+from support.gateway_bed import Bed, Gateway, Load, stop_hard
 from support.platform import clean_env
 from support.wait import until
+from tidegate.gateway.counts import read_counts
 
 
 def run_gateway(bed: Bed, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -138,6 +141,68 @@ def test_a_sibling_that_died_keeps_its_counts(bed: Bed, free_port: int) -> None:
     assert {counted(pair[0], "model_requests_total") for _ in range(20)} == {40.0}
     stop_hard(pair[1].process)
     assert counted(pair[0], "model_requests_total") == 40.0
+
+
+def test_counts_never_go_back_over_kill_9_and_restarts(bed: Bed, free_port: int) -> None:
+    bed.replica("1")
+    names = ["model_requests_total", "model_request_duration_seconds_count", "tidegate_journal_records_written_total"]
+    pair = [bed.gateway("--reuse-port", id=f"gateway-{n}", port=free_port) for n in range(2)]
+    bed.publish({"1": 100})
+    asked, before = 0, 0.0
+    for _ in range(2):
+        for _ in range(20):
+            asked += pair[0].ask([1, 2, 3]).status == 200
+        assert [counted(pair[0], name) for name in names] == [asked] * 3
+        stop_hard(pair[1].process)
+        assert [counted(pair[0], name) for name in names] == [asked] * 3
+        pair[1] = bed.gateway("--reuse-port", id="gateway-1", port=free_port)
+        bed.wait_until_in_force()
+        for _ in range(10):  # by either of them
+            assert [counted(pair[0], name) for name in names] == [asked] * 3
+    with Load(pair[0]) as load:
+        while load.total < 1000:
+            now = counted(pair[0], names[0])
+            assert now >= before
+            before = now
+        os.kill(pair[1].process.pid, signal.SIGTERM)
+        pair[1].process.wait(10)
+    assert before <= counted(pair[0], names[0])
+    assert counted(pair[0], "model_requests_in_progress") == 0
+
+
+def test_counts_outlive_the_whole_platform_and_a_gateway_that_is_there_no_more(bed: Bed) -> None:
+    bed.replica("1")
+    asked = 0
+    for id_ in ("gateway-1", "gateway-0"):  # one after the other: the first never comes back
+        gateway = bed.gateway(id=id_)
+        bed.publish({"1": 100})
+        asked += [gateway.ask([1, 2, 3]).status for _ in range(7)].count(200)
+        gateway.process.terminate()
+        gateway.process.wait(10)
+    assert asked == 14
+    assert counted(bed.gateway(), "model_requests_total") == 14
+
+
+def test_kill_9_loses_no_more_than_the_last_second(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    for _ in range(30):
+        assert gateway.ask([1, 2, 3]).status == 200
+    path = bed.data_dir / "gateways" / "gateway-0.counts"
+
+    def kept() -> int:
+        state = read_counts(path)
+        return 0 if state is None else sum(sum(one.codes.values()) for one in state.series.values())
+
+    until(lambda: kept() == 30, what="the counts on disk, with no scrape")
+    stop_hard(gateway.process)
+    again = bed.gateway()
+    assert counted(again, "model_requests_total") == 30
+    path.write_bytes(b"no counts")
+    stop_hard(again.process)
+    assert counted(bed.gateway(), "model_requests_total") == 0
+    assert "counts" in bed.log()
 
 
 def test_the_private_socket_is_private(bed: Bed) -> None:

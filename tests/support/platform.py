@@ -67,6 +67,7 @@ class Platform:
     env: dict[str, str] = field(default_factory=dict)
     ports: list[int] = field(default_factory=lambda: free_ports(3))
     host: str = "127.0.0.1"
+    gateways: int = 1
 
     @property
     def gateway_url(self) -> str:
@@ -88,7 +89,8 @@ class Platform:
         """`tidegate up --detach`, whatever comes of it."""
         port, grpc_port, control_port = map(str, self.ports)
         ports = ["--port", port, "--grpc-port", grpc_port, "--control-port", control_port]
-        return tidegate("up", "--detach", "--host", self.host, *ports, "--data-dir", str(self.data_dir), env=self.env)
+        where = ["--data-dir", str(self.data_dir), "--gateways", str(self.gateways)]
+        return tidegate("up", "--detach", "--host", self.host, *ports, *where, env=self.env)
 
     def start(self) -> Platform:
         """`up`, which must succeed."""

@@ -116,7 +116,7 @@ class _Guard:
         await self._app(scope, receive, send)
 
     def _is_prediction(self, scope: Scope) -> bool:
-        """`infer` asks these for their key itself, and answers as it does on the hot path."""
+        """These ask for their key themselves, and answer as they do on the hot path."""
         return scope["method"] == "POST" and self._routes.find(scope["raw_path"]) is not None
 
 
@@ -193,10 +193,10 @@ class _Cold:
             raise UnknownRoute(f"there is nothing at {request.url.path}")
         exchange = AwaitedExchange(self._engine, route, list(request.scope["headers"]))
         try:
+            exchange.admit()
             exchange.body = await _bounded_body(request, self._engine.limits.body_bytes_max)
-        except TooLarge as error:
-            exchange.request_id = new_id()
-            exchange.refuse(error)
+        except TidegateError as error:
+            exchange.refuse_unread(error)
         else:
             infer(exchange)
         try:
@@ -220,6 +220,8 @@ class AwaitedExchange(Exchange):
     """A prediction whose response a coroutine waits for."""
 
     __slots__ = ("response",)
+
+    admitted = True
 
     def __init__(self, engine: Engine, route: Any, headers: list[tuple[bytes, bytes]]) -> None:
         super().__init__(engine, route, headers)

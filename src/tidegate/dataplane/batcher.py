@@ -101,8 +101,8 @@ class Batcher:
 
     @property
     def queued_rows(self) -> int:
-        """Rows that wait."""
-        return self._queue.rows + sum(call.rows for call in (*self._again, *self._ward.calls))
+        """Rows that wait, and that somebody waits for."""
+        return self._queue.wanted_rows + sum(call.rows for call in (*self._again, *self._ward.calls) if not call.done)
 
     @property
     def limit_rows(self) -> int:

@@ -102,6 +102,8 @@ class Call:
 
     completes: ClassVar[Any] = True
     """Whether its answer answers a request. Of the parts that a large request is cut into only the last one's does."""
+    place: ClassVar[Any] = None
+    """Of a part: its first row in the whole request, and how many rows that has."""
 
     __slots__ = (
         "attempts",
@@ -268,6 +270,7 @@ class Limits:
     timeout_s: float = 30.0
     receive_timeout_s: float = 10.0
     idle_timeout_s: float = 300.0
+    connections_max: int = 8192
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Limits:
@@ -281,4 +284,5 @@ class Limits:
             timeout_s=settings.request_timeout_s,
             receive_timeout_s=settings.receive_timeout_s,
             idle_timeout_s=settings.idle_timeout_s,
+            connections_max=settings.connections_max,
         )

@@ -72,6 +72,13 @@ class FairQueue:
         for flow in self._flows.values():
             yield from flow.calls
 
+    @property
+    def wanted_rows(self) -> int:
+        """Rows that wait and that somebody waits for: without those of calls that are done and not yet purged."""
+        done = sum(call.rows for call in self if call.done)
+        cuts = [flow.cut for flow in self._flows.values() if flow.cut is not None and flow.cut.whole.done]
+        return self.rows - done + sum(cut.taken_rows for cut in cuts)
+
     def push(self, call: Call) -> None:
         """Let a call wait."""
         self._arrivals.append(call)

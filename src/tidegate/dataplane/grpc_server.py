@@ -247,6 +247,8 @@ class GrpcConnection(Connection[Head]):
         """Be known to the sweeper."""
         self._server.connections.add(self)
         super().connection_made(transport)
+        if len(self._server.connections) > self._server.engine.limits.connections_max:
+            self.transport.abort()  # which a gRPC client takes for UNAVAILABLE
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be forgotten."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.infer import Engine, Exchange, Route, infer, response_head
+from tidegate.errors import TidegateError, TooLarge
 
 if TYPE_CHECKING:
     from tidegate.dataplane.protocol import HotProtocol
@@ -24,9 +25,11 @@ class HotExchange(Exchange):
         "message_event",
         "protocol",
         "received",
+        "refusal",
         "response_complete",
-        "too_large",
     )
+
+    admitted = True
 
     def __init__(self, engine: Engine, route: Route, protocol: HotProtocol) -> None:
         super().__init__(engine, route, protocol.headers)
@@ -36,21 +39,28 @@ class HotExchange(Exchange):
         self.received = False
         self.response_complete = False
         self.disconnected = False
-        self.too_large = False
+        self.refusal: TidegateError | None = None
 
     @property
     def connection(self) -> object:
         """The connection's protocol."""
         return self.protocol
 
+    def ask_for_key(self) -> None:
+        """Refuse a request without a key in force before its body comes."""
+        try:
+            self.admit()
+        except TidegateError as error:
+            self.refuse_body(error)
+
     def announce(self, length: bytes) -> None:
         """The client says how long the body is: too long is known before a byte of it came."""
-        if length.isdigit() and int(length) > self.engine.limits.body_bytes_max:
-            self.refuse_body()
+        if self.refusal is None and length.isdigit() and int(length) > self.engine.limits.body_bytes_max:
+            self.refuse_body(self._too_large())
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body; refuse once it is larger than the server takes."""
-        if self.too_large:
+        if self.refusal is not None:
             return
         if not self.body:
             self.body = data
@@ -59,19 +69,23 @@ class HotExchange(Exchange):
                 self.body = bytearray(self.body)
             self.body += data
         if len(self.body) > self.engine.limits.body_bytes_max:
-            self.refuse_body()
+            self.refuse_body(self._too_large())
 
-    def refuse_body(self) -> None:
-        """Answer 413 at once, or when this request's turn has come."""
-        self.too_large = True
+    def refuse_body(self, error: TidegateError) -> None:
+        """Answer so at once, or when this request's turn has come; read no more of it."""
+        self.refusal = error
         self.body = b""
         if self.current:
-            self.protocol.refuse_body(self)
+            self.protocol.refuse_body(self, error)
+
+    def _too_large(self) -> TooLarge:
+        size_max = self.engine.limits.body_bytes_max
+        return TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max)
 
     def start(self) -> None:
         """The body is complete and it is this request's turn."""
-        if self.too_large:
-            self.protocol.refuse_body(self)
+        if self.refusal is not None:
+            self.protocol.refuse_body(self, self.refusal)
         else:
             infer(self)
 

@@ -15,13 +15,13 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import orjson
 
 from tidegate.dataplane.access import Access
-from tidegate.dataplane.call import Call, Directory, Limits, Observer, Outputs, Service
+from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.tensors import dtype_of
@@ -89,6 +89,9 @@ class Exchange:
 
     __slots__ = ("body", "call", "content_type", "engine", "extra_head", "headers", "meta", "request_id", "route")
 
+    admitted: ClassVar[bool] = False
+    """Whether this kind of exchange was asked for its key before its body came (`admit`)."""
+
     def __init__(self, engine: Engine, route: Route, headers: list[tuple[bytes, bytes]]) -> None:
         self.engine = engine
         self.route = route
@@ -108,6 +111,18 @@ class Exchange:
     def connection(self) -> object:
         """Who asks: the same object for all requests of a connection; without any, each request is a client."""
         return self
+
+    def admit(self) -> None:
+        """Raise `Unauthenticated` unless the headers carry a key in force, where one is needed."""
+        self.engine.access.check(self.headers.get(b"authorization"))
+
+    def refuse_unread(self, error: TidegateError) -> None:
+        """Send the failure of a request whose body is not read, under the id it was given if that is one."""
+        try:
+            self.request_id = _request_id(self.headers[b"x-request-id"])
+        except (KeyError, MalformedRequest):
+            self.request_id = new_id()
+        self.refuse(error)
 
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Encode and send the call's rows of the outputs."""
@@ -181,7 +196,7 @@ def infer(exchange: Exchange) -> None:
     try:
         headers = exchange.headers
         exchange.request_id = _request_id(headers[b"x-request-id"]) if b"x-request-id" in headers else new_id()
-        if engine.access.required:
+        if engine.access.required and not exchange.admitted:
             engine.access.check(headers.get(b"authorization"))
         service = find_service(engine.directory, exchange.route.name)
         if b"content-encoding" in headers:
@@ -191,7 +206,7 @@ def infer(exchange: Exchange) -> None:
         call.deadline_s = started_s + _timeout_s(headers, engine.limits)
         exchange.call = call
         if call.rows == 0:
-            call.answer(empty_outputs(call), 0)
+            _answer_empty(call, engine.observer)
         else:
             call.destination.batcher.submit(call)
     except TidegateError as error:
@@ -254,6 +269,16 @@ def unit_of(exchange: Exchange, named: Any) -> str | None:
     if header is not None:
         return header.decode("latin-1")
     return None if named is None else str(named)
+
+
+def _answer_empty(call: Call, observer: Observer) -> None:
+    """Answer a request of no rows, which no model is asked for; it is counted and recorded as any other."""
+    outputs = empty_outputs(call)
+    batch = Batch(call.destination, [call], 0)
+    batch.released = "empty"
+    batch.sent_s = call.started_s
+    observer.batch_done(batch, outputs, call.started_s)
+    call.answer(outputs, 0)
 
 
 def empty_outputs(call: Call) -> Outputs:

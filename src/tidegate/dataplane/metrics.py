@@ -86,6 +86,12 @@ class Metrics:
     def __init__(self) -> None:
         self._series: dict[Key, Series] = {}
         self._gauges: list[Callable[[State], None]] = []
+        self._counters_before: dict[str, float] = {}
+
+    def resume(self, before: State) -> None:
+        """Go on from what an earlier process of the same name had counted."""
+        self._series = before.series
+        self._counters_before = before.counters
 
     def add_gauges(self, fill: Callable[[State], None]) -> None:
         """Let `fill` write current values into each `state()`."""
@@ -130,6 +136,8 @@ class Metrics:
         state = State(series=self._series)
         for fill in self._gauges:
             fill(state)
+        for name, value in self._counters_before.items():
+            state.counters[name] = state.counters.get(name, 0) + value
         return state
 
     def _of(self, endpoint: str, version: str, variant: str) -> Series:

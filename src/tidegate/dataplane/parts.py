@@ -47,6 +47,11 @@ class Part(Call):
         sink = self.sink
         return isinstance(sink, Assembly) and sink.missing_rows == self.rows
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The part's first row in the whole request, and how many rows that has."""
+        return self.first_row, self.whole.rows
+
     def _cut(self) -> None:
         rows = slice(self.first_row, self.first_row + self.rows)
         if self.whole.packed is not None:

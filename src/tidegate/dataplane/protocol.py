@@ -22,10 +22,13 @@ from uvicorn.server import ServerState
 from tidegate.dataplane.hot_exchange import STATUS_LINES, HotExchange
 from tidegate.dataplane.infer import Engine, encode_error, new_id
 from tidegate.dataplane.routes import RouteTable
-from tidegate.errors import MalformedRequest, TidegateError, TooLarge
+from tidegate.errors import MalformedRequest, Overloaded, TidegateError, TooLarge
 
 LINGER_S = 2.0
 """How long what a client still sends is thrown away after it was told that its request is too large."""
+RETRY_AFTER_S = 1.0
+SURPLUS_MAX = 256
+"""Connections past the bound that are told why they are refused; any more are cut off without a word."""
 HEAD_BYTES_MAX = 64 << 10
 """Of a request's line and headers, of a chunk's extensions, of trailers: of whatever is not body."""
 
@@ -70,6 +73,19 @@ class HotProtocol(HttpToolsProtocol):
 
     # -- the connection --------------------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Be known to uvicorn; one connection too many is told so when it asks for something, and soon closed."""
+        super().connection_made(transport)
+        over = len(self.connections) - self.engine.limits.connections_max
+        if over > SURPLUS_MAX:
+            transport.abort()
+        elif over > 0:
+            self._broken = _OneTooMany(
+                f"this server has {self.engine.limits.connections_max} connections already: try again later",
+                retry_after_s=RETRY_AFTER_S,
+            )
+            self.loop.call_later(LINGER_S, transport.close)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what is being computed for this client, then let uvicorn clean up."""
         for cycle in (self.cycle, self.hot, *(waiting for waiting, _ in self.pipeline)):
@@ -89,6 +105,9 @@ class HotProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser. What does not parse is answered after the requests before it."""
         if self.discarding or self._broken is not None:
+            if isinstance(self._broken, _OneTooMany) and not self.discarding:
+                self.discarding = True  # the answer is read before the connection is closed, which the timer does
+                self.transport.write(self._broken_response(self._broken))
             return
         self._unset_keepalive_if_required()
         self._bodiless_bytes += len(data)
@@ -132,12 +151,17 @@ class HotProtocol(HttpToolsProtocol):
             cycle.message_event.set()
             if cycle.response_started:
                 self.transport.close()
+        if not self.transport.is_closing():
+            self.transport.write(self._broken_response(error))
+            self.transport.close()
+
+    def _broken_response(self, error: TidegateError) -> bytes:
         body = encode_error(error)
         head = b"x-request-id: %b\r\nconnection: close\r\n" % new_id().encode()
+        if error.retry_after_s is not None:
+            head += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
         head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-        if not self.transport.is_closing():
-            self.transport.write(STATUS_LINES[error.http_status] + self.default_head() + head + body)
-            self.transport.close()
+        return STATUS_LINES[error.http_status] + self.default_head() + head + body
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing of it either, so that what waits for it is bounded."""
@@ -181,6 +205,8 @@ class HotProtocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, None))
+        if self.engine.access.required:
+            exchange.ask_for_key()
         if b"content-length" in exchange.headers:
             exchange.announce(exchange.headers[b"content-length"])
 
@@ -237,7 +263,7 @@ class HotProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         cycle.current = True
-        if cycle.received or cycle.too_large:
+        if cycle.received or cycle.refusal is not None:
             cycle.start()
 
     def on_response_complete(self) -> None:
@@ -269,14 +295,12 @@ class HotProtocol(HttpToolsProtocol):
             if self.receiving_since_s is not None:
                 self.receiving_since_s = self.engine.clock()
 
-    def refuse_body(self, exchange: HotExchange) -> None:
-        """Answer 413 while the body is still arriving, throw the rest away for a while, then close."""
-        size_max = self.engine.limits.body_bytes_max
+    def refuse_body(self, exchange: HotExchange, error: TidegateError) -> None:
+        """Answer while the body is still arriving, throw the rest away for a while, then close."""
         exchange.keep_alive = False
-        exchange.request_id = exchange.request_id or new_id()
         self.discarding = True
         self.receiving_since_s = None
-        exchange.refuse(TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max))
+        exchange.refuse_unread(error)
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def sweep(self, now_s: float) -> None:
@@ -293,6 +317,12 @@ class HotProtocol(HttpToolsProtocol):
                 self.transport.abort()  # closing would wait for a client that does not read
             else:
                 self.transport.close()
+
+
+class _OneTooMany(Overloaded):
+    """There are as many connections as this process takes."""
+
+    code = "too_many_connections"
 
 
 class _TooSlow(MalformedRequest):

@@ -7,11 +7,13 @@ import ctypes
 import errno
 import functools
 import gc
+import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -20,16 +22,20 @@ from starlette.types import ASGIApp
 
 from tidegate.dataplane.grpc_server import GrpcServer
 from tidegate.dataplane.infer import Engine
-from tidegate.dataplane.protocol import HotProtocol
+from tidegate.dataplane.protocol import SURPLUS_MAX, HotProtocol
 from tidegate.dataplane.routes import RouteTable
 from tidegate.errors import InvalidArgument, PortInUse
 
 BACKLOG = 2048
+FILES_RESERVED = 512
+"""For what are no clients' connections: replicas, the journal, the model's own files."""
 SWEEP_EVERY_S = 1.0
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, MAPPED_BYTES_MIN = 64 << 20, 32 << 20
 """Freed memory that the process keeps for its next request, and blocks that are always given back when freed."""
 PORT_MAX = 65535
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,30 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_TRIM_THRESHOLD, KEPT_BYTES) and mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES_MIN))
 
 
+def allow_files(connections_max: int) -> int:
+    """Raise this process's limit of open files to what so many connections need, as far as it may be raised.
+
+    Returns how many connections that is enough for, for HTTP and for gRPC each.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * (connections_max + SURPLUS_MAX) + FILES_RESERVED
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections_max
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):
+        allowed = soft
+    if allowed == wanted:
+        return connections_max
+    enough = max(1, min(connections_max, allowed // 2))  # the other half is for gRPC, and for the process itself
+    log.warning("%d open files are allowed: no more than %d connections are taken", allowed, enough)
+    return enough
+
+
 async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: socket.socket | None) -> None:
     engine, app, hooks = make()
+    engine.limits = replace(engine.limits, connections_max=allow_files(engine.limits.connections_max))
     config = uvicorn.Config(
         app,
         http=functools.partial(HotProtocol, engine, RouteTable()),  # type: ignore[arg-type]  # called like the class

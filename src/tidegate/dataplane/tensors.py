@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tidegate.errors import UnfitInput
+from tidegate.errors import TooLarge, UnfitInput
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -29,6 +29,8 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 DATATYPES = (*_DTYPES, "BF16")
 _LENGTH = struct.Struct("<I")
 RANK_MAX = 16
+STRINGS_MAX = 1 << 20
+"""Elements of a raw BYTES tensor: reading so many holds up the event loop for about half a second."""
 EMPTY_LENGTH_MAX = 1 << 16
 """A tensor with values is bounded by its bytes; one without is bounded by this."""
 
@@ -132,23 +134,51 @@ def _as_bytes(item: Any) -> bytes:
 
 
 def _strings(data: bytes, count: int, name: str) -> Array:
-    items = np.empty(count, dtype=object) if count * 4 <= len(data) else None
-    offset = 0
-    for index in range(count if items is not None else 0):
-        end = offset + 4
-        if end > len(data):
-            break
-        (length,) = _LENGTH.unpack_from(data, offset)
-        if end + length > len(data):
-            break
-        items[index] = _text(data[end : end + length])  # type: ignore[index]  # None only with no iteration
-        offset = end + length
-    else:
-        if items is not None and offset == len(data):
-            return items
-    raise UnfitInput(
-        f"input {name!r}: {len(data)} bytes do not hold {count} length-prefixed BYTES elements", input=name
-    )
+    if count > STRINGS_MAX:
+        raise TooLarge(
+            f"input {name!r} has {count} BYTES elements, and this server takes {STRINGS_MAX}: send fewer a request",
+            input=name,
+            expected=STRINGS_MAX,
+            got=count,
+        )
+    items = _elements(data, count) if count * 4 <= len(data) else None
+    if items is None:
+        raise UnfitInput(
+            f"input {name!r}: {len(data)} bytes do not hold {count} length-prefixed BYTES elements", input=name
+        )
+    array = np.empty(count, dtype=object)
+    array[:] = items
+    return array
+
+
+def _elements(data: bytes, count: int) -> list[Any] | None:
+    """The elements, as text where they are UTF-8; None where lengths and data disagree.
+
+    One pass. A length past the end makes a short slice, and the offset after it tells.
+    """
+    # Short ASCII strings, lengths and all, are text as they stand: nothing is left to be decoded one by one.
+    plain = data.isascii()
+    source: Any = data.decode("ascii") if plain else data
+    items: list[Any] = []
+    unpack, offset = _LENGTH.unpack_from, 0
+    add = items.append
+    try:
+        for _ in range(count):
+            begin = offset + 4
+            offset = begin + unpack(data, offset)[0]
+            add(source[begin:offset])
+    except struct.error:
+        return None
+    if offset != len(data):
+        return None
+    return items if plain else _texts(items)
+
+
+def _texts(items: list[bytes]) -> list[str | bytes]:
+    try:
+        return [item.decode() for item in items]
+    except UnicodeDecodeError:
+        return [_text(item) for item in items]
 
 
 def _text(item: bytes) -> str | bytes:

@@ -58,6 +58,11 @@ def _read(exchange: Exchange) -> Message:
     if text is not None and not _DIGITS.fullmatch(text):
         raise MalformedRequest("Inference-Header-Content-Length must be a whole number of bytes")
     length = None if text is None else int(text)
+    if length is not None and length > len(exchange.body):
+        raise MalformedRequest(
+            f"Inference-Header-Content-Length is {length}, but the body has {len(exchange.body)} bytes: "
+            "it must be the length of the JSON that the body begins with"
+        )
     check_json_size(len(exchange.body) if length is None else length, exchange.engine.limits)
     return decode_request(bytes(exchange.body), length)
 

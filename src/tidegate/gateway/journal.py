@@ -192,10 +192,12 @@ def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) 
             now_s - call.started_s,
             call.rows,
             200 if not call.done else _code_of(call, now_s),
+            call.place,
         )
         for call in batch.calls
     ]
-    return BatchRecord(identity.endpoint, identity.version, requests, _tensors(batch.inputs), _tensors(outputs.tensors))
+    inputs, answers = _tensors(batch.inputs), _tensors(outputs.tensors)
+    return BatchRecord(identity.endpoint, identity.version, requests, inputs, answers, batch.params)
 
 
 def _code_of(call: Call, now_s: float) -> int:

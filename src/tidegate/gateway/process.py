@@ -18,6 +18,7 @@ from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
+from tidegate.gateway.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.follower import ControlPlane, Follower, SnapshotFile
 from tidegate.gateway.journal import Journal
 from tidegate.gateway.lane import LaneParts
@@ -124,9 +125,12 @@ class Gateway:
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})
         self._access = Access(self._own_hashes, required=key is not None)
         self.engine = Engine(self.router, limits, observer, self._access, clock.monotonic)
-        self._admin = AdminServer(self._metrics.state)
-        self._siblings = Siblings(sockets.admin_path.parent, sockets.admin_path)
-        self._file = SnapshotFile(settings.data_dir / "gateways" / f"{options.id}.snapshot.json")
+        kept_dir = settings.data_dir / "gateways"
+        self._counts_path = kept_dir / f"{options.id}{SUFFIX}"
+        self._counts = CountsFile(self._counts_path, self._metrics.state)
+        self._admin = AdminServer(self._counts.save)
+        self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
+        self._file = SnapshotFile(kept_dir / f"{options.id}.snapshot.json")
         source = ControlPlane(options.control_url, settings.data_dir / "token", options.id)
         self._follower = Follower(source, self._file, self._apply)
 
@@ -140,7 +144,11 @@ class Gateway:
         return build_app(self.engine, options)
 
     async def start(self) -> None:
-        """Route by the snapshot on disk, then follow the control plane."""
+        """Count on from where it was, route by the snapshot on disk, then follow the control plane."""
+        before = read_counts(self._counts_path)
+        if before is not None:
+            self._metrics.resume(before)
+        self._counts.start()
         await self._admin.start(self._sockets.admin)
         kept = self._file.load()
         if kept is not None:
@@ -153,6 +161,7 @@ class Gateway:
         self.router.close()
         if self._journal is not None:
             self._journal.close()
+        await self._counts.stop()
         self._admin.close()
         self._sockets.close()
 
@@ -166,7 +175,7 @@ class Gateway:
         await self.router.take(snapshot)
 
     async def _render_metrics(self) -> bytes:
-        total: State = await self._siblings.total(self._metrics.state())
+        total: State = await self._siblings.total(await self._counts.save())
         return render(total)
 
 

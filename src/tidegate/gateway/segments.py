@@ -5,6 +5,7 @@ Used by `journal.py` only. Knows files and frames' lengths, and nothing of what 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import struct
@@ -123,7 +124,9 @@ class Segments:
         for path in sorted(self._folder.glob(f"{self._writer}-*.tgj")):
             match = _NAME.fullmatch(path.name)
             if match is not None and match["writer"] == self._writer:
-                found.append(Closed(path, path.stat().st_size, None))
+                # A reader may take a file away at any time, also between its listing and this.
+                with contextlib.suppress(FileNotFoundError):
+                    found.append(Closed(path, path.stat().st_size, None))
         return found
 
 

@@ -1,6 +1,6 @@
 """The sum of all gateway processes' metrics, on any of them: each serves its numbers on a private socket to the others.
 
-Used by `process.py`. A sibling that does not answer in time counts with what it said last.
+Used by `process.py`. One that does not answer, be it dead or gone for good, counts with what it kept on disk.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate.dataplane.metrics import State
+from tidegate.gateway.counts import SUFFIX, read_counts
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 ANSWER_TIMEOUT_S = 0.5
 ANSWER_BYTES_MAX = 64 << 20
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 class AdminServer:
     """Writes this process's numbers to whoever connects, and closes. Only this user can connect (mode 0600)."""
 
-    def __init__(self, state: Callable[[], State]) -> None:
+    def __init__(self, state: Callable[[], Awaitable[State]]) -> None:
         self._state = state
         self._encode = msgspec.msgpack.Encoder().encode
         self._server: asyncio.Server | None = None
@@ -43,7 +44,7 @@ class AdminServer:
 
     async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            writer.write(self._encode(self._state()))
+            writer.write(self._encode(await self._state()))
             await writer.drain()
         except ConnectionError:
             pass  # the asker gave up waiting
@@ -52,29 +53,30 @@ class AdminServer:
 
 
 class Siblings:
-    """Asks the other gateways of this platform, found by their sockets in the run directory."""
+    """Asks the other gateways of this platform, found by their sockets and by the counts that they keep."""
 
-    def __init__(self, run_dir: Path, own_socket: Path) -> None:
+    def __init__(self, run_dir: Path, counts_dir: Path, own_id: str) -> None:
         self._run_dir = run_dir
-        self._own_socket = own_socket
-        self._last: dict[Path, State] = {}
+        self._counts_dir = counts_dir
+        self._own_id = own_id
         self._decoder = msgspec.msgpack.Decoder(State)
 
     async def total(self, own: State) -> State:
         """This process's numbers and its siblings'."""
-        paths = [path for path in self._run_dir.glob("gateway-*.sock") if path != self._own_socket]
-        for path, state in zip(paths, await asyncio.gather(*map(self._ask, paths)), strict=True):
-            if state is not None:
-                self._last[path] = state
-            elif path in self._last:
-                # What it counted stays counted; what it was doing at that moment is over.
-                self._last[path].queue_rows.clear()
-                self._last[path].in_progress.clear()
+        found = [*self._run_dir.glob("gateway-*.sock"), *self._counts_dir.glob(f"*{SUFFIX}")]
+        ids = sorted({path.stem for path in found} - {self._own_id})
         total = State()
         total.add(own)
-        for state in self._last.values():
-            total.add(state)
+        for state in await asyncio.gather(*map(self._of, ids)):
+            if state is not None:
+                total.add(state)
         return total
+
+    async def _of(self, gateway_id: str) -> State | None:
+        """What it says, else what it kept: never less than it has ever said, for it keeps before it says."""
+        path = self._run_dir / f"{gateway_id}.sock"
+        said = await self._ask(path) if path.exists() else None
+        return read_counts(self._counts_dir / f"{gateway_id}{SUFFIX}") if said is None else said
 
     async def _ask(self, path: Path) -> State | None:
         try:
