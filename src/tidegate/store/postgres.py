@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own: how it is opened, how transactions begin, what its failures mean. Called by `store.engine`."""
+"""What is PostgreSQL's own: how it is opened, how transactions begin, what failures mean. Called by `store.engine`."""
 
 from __future__ import annotations
 
