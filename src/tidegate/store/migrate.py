@@ -36,12 +36,16 @@ class Schema:
 
 def schema_of(connection: Connection) -> Schema:
     """What the database says of itself; changes nothing."""
-    script = ScriptDirectory.from_config(_config())
-    order = [revision.revision for revision in script.walk_revisions()][::-1]
+    order = known_revisions()
     found = ", ".join(sorted(MigrationContext.configure(connection).get_current_heads())) or None
     newer = found is not None and found not in order
     done = order.index(found) + 1 if found in order else 0
     return Schema(found, order[-1], () if newer else tuple(order[done:]), newer)
+
+
+def known_revisions() -> list[str]:
+    """Every schema this release knows, oldest first."""
+    return [revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
 
 
 def migrate(engine: Engine) -> None:
