@@ -61,11 +61,11 @@ def _print(value: dict[str, Any]) -> None:
 
 def _run(given: argparse.Namespace, settings: Settings) -> Result:
     """Open the database, and do what was asked for."""
+    store = open_store(store_url(settings.data_dir, settings.database_url))
     if given.verb in ("check", "backup"):
-        _must_be_there(settings)
+        _must_be_there(store)
     else:
         prepare_data_dir(settings.data_dir)
-    store = open_store(store_url(settings.data_dir, settings.database_url))
     verbs: dict[str, Callable[[], Result]] = {
         "upgrade": lambda: _upgrade(store),
         "check": lambda: _check(store),
@@ -78,11 +78,10 @@ def _run(given: argparse.Namespace, settings: Settings) -> Result:
         store.close()
 
 
-def _must_be_there(settings: Settings) -> None:
+def _must_be_there(store: Store) -> None:
     """SQLite makes a file that it does not find."""
-    file = settings.data_dir / "tidegate.db"
-    if settings.database_url is None and not file.exists():
-        raise InvalidArgument(f"there is no database {file}: give --data-dir or DATABASE_URL, or start 'tidegate up'")
+    if store.file is not None and not store.file.exists():
+        raise InvalidArgument(f"there is no database {store.file}: give --data-dir or DATABASE_URL, or 'tidegate up'")
 
 
 def _upgrade(store: Store) -> Result:
@@ -116,6 +115,7 @@ def _restore(store: Store, data_dir: Path, given: argparse.Namespace) -> Result:
     lock = DataDirLock(data_dir)
     lock.acquire()
     try:
+        store.hold()
         return _copied(store, restore(store, given.file, force=given.force), "restored", "from")
     finally:
         lock.release()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from support.services.postgres import PASSWORD, Postgres
 from support.wait import free_ports
-from tidegate.errors import StoreUnavailable
+from tidegate.errors import Conflict, InvalidArgument, StoreUnavailable
 from tidegate.store import models
 from tidegate.store.engine import Store, open_store
+from tidegate.store.jobs import get_job
+from tidegate.store.tables import JobRow
 
 
 def _refusal(url: str) -> str:
@@ -61,6 +65,38 @@ def test_a_store_goes_on_by_itself_after_a_restart_of_the_server(own_postgres: P
     own_postgres.start()
     assert _count(store) == 0
     store.close()
+
+
+def test_numbers_that_json_does_not_have_become_null_and_long_texts_are_refused(postgres: Postgres) -> None:
+    store = open_store(postgres.new_database())
+    store.migrate()
+    with store.transaction() as tx:
+        tx.add(_job("odd", {"score": float("nan"), "scores": [1.5, float("inf")]}))
+    with store.reading() as tx:
+        job = get_job(tx, "odd")
+    assert job is not None
+    assert job.payload == {"score": None, "scores": [1.5, None]}
+    with pytest.raises(InvalidArgument, match="longer than the database takes"), store.transaction() as tx:
+        tx.add(_job("x" * 33, {}))
+    store.close()
+
+
+def _job(job_id: str, payload: dict[str, Any]) -> JobRow:
+    return JobRow(id=job_id, kind="register", subject="churn", payload=payload, state="queued", log=[], created_at=1.0)
+
+
+def test_a_database_is_held_by_one_platform_until_it_lets_go(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.store.postgres.HELD_FOR_S", 0.0)
+    url = postgres.new_database()
+    first, second = open_store(url), open_store(url)
+    first.hold()
+    with pytest.raises(Conflict, match="in use by another platform"):
+        second.hold()
+    first.close()
+    second.hold()
+    second.close()
 
 
 def _count(store: Store) -> int:

@@ -35,6 +35,13 @@ class Store:
         self._engine = engine
         sqlite_reader = engine.execution_options(**{postgres.READING: True})
         self._reader = sqlite_reader if engine.dialect.name == "sqlite" else postgres.reader_of(engine)
+        self._held: Connection | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database."""
+        name = self._engine.url.database
+        return Path(name) if name and self._engine.dialect.name == "sqlite" else None
 
     @property
     def where(self) -> str:
@@ -68,8 +75,21 @@ class Store:
         with self._mapped_errors(), self._reader.connect() as connection:
             return schema_of(connection)
 
+    def hold(self) -> None:
+        """Keep other platforms from starting on this database until `close`. Raises `Conflict` when one runs on it.
+
+        An SQLite file in a data directory is held with the directory.
+        """
+        if self._engine.dialect.name == "postgresql":
+            with self._mapped_errors():
+                self._held = postgres.hold(self._engine)
+
     def close(self) -> None:
         """Give the connections back; the store can be opened again."""
+        if self._held is not None:
+            self._held.invalidate()  # ends the session, and with it its hold, also where the server is away
+            self._held.close()
+            self._held = None
         self._engine.dispose()
 
     @contextmanager

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
+from time import sleep
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+import orjson
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 
-from tidegate.errors import DiskFull, MissingExtra, StoreUnavailable, TidegateError
+from tidegate.clock import monotonic
+from tidegate.errors import Conflict, DiskFull, InvalidArgument, MissingExtra, StoreUnavailable, TidegateError
 
 READING = "tidegate_reading"
 LOCK_TIMEOUT_S = 15
 """How long a writer waits for another's transaction before it gives up."""
 WRITERS_LOCK = 0x7469_6465_6761_7465
 """Advisory lock of all writing transactions: "tidegate" in ASCII."""
+PLATFORM_LOCK = WRITERS_LOCK + 1
+"""Advisory lock of the one control plane that uses the database."""
+HELD_FOR_S, HELD_POLL_S = 5.0, 0.1
+"""How long a starting control plane waits for the session of one that has just died to end."""
 CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
     "application_name": "tidegate",
@@ -36,6 +44,7 @@ def make_engine(url: URL) -> Engine:
         connect_args=own,
         pool_size=5,
         max_overflow=20,
+        json_serializer=_json,
         pool_pre_ping=True,  # connections of before a restart are replaced, not handed out
     )
     event.listen(engine, "connect", _prepare_connection)
@@ -46,6 +55,14 @@ def make_engine(url: URL) -> Engine:
 def reader_of(engine: Engine) -> Engine:
     """The same database, each transaction one consistent view."""
     return engine.execution_options(**{READING: True}, isolation_level="REPEATABLE READ")
+
+
+def _json(value: Any) -> str:
+    """PostgreSQL's JSON has no NaN and no Infinity: they become null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _prepare_connection(connection: Any, _record: object) -> None:
@@ -66,6 +83,24 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(
             f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true), pg_advisory_xact_lock({WRITERS_LOCK})"
         )
+
+
+def hold(engine: Engine) -> Connection:
+    """A session that says "in use" for as long as it is open. Raises `Conflict` when another one does.
+
+    One that is lost with the server is not taken again: this keeps apart platforms that start, and elects nobody.
+    """
+    connection = engine.execution_options(isolation_level="AUTOCOMMIT", **{READING: True}).connect()
+    deadline = monotonic() + HELD_FOR_S
+    while not connection.scalar(text(f"SELECT pg_try_advisory_lock({PLATFORM_LOCK})")):
+        if monotonic() >= deadline:
+            connection.close()
+            raise Conflict(
+                f"{where(engine.url)} is in use by another platform: stop that one with 'tidegate down', or give this "
+                "one a database of its own in DATABASE_URL"
+            )
+        sleep(HELD_POLL_S)
+    return connection
 
 
 def where(url: URL) -> str:
@@ -97,6 +132,8 @@ def mapped(error: Any, url: URL) -> TidegateError | None:
     state = error.sqlstate or ""
     if state == "53100":
         return DiskFull(f"the disk of {where(url)} is full: nothing was changed; free some space there and try again")
+    if state == "22001":
+        return InvalidArgument(f"a text is longer than the database takes ({str(error).splitlines()[0]}): shorten it")
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and state not in REFUSED_STATES:
         return None
     said = " ".join(str(error).removeprefix("connection failed: ").split())[:300]
