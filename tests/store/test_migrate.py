@@ -80,7 +80,8 @@ def test_rows_of_every_earlier_schema_come_through(store: Store, revision: str) 
     with _engine(store).connect() as connection:
         for table, row in before.items():
             (now,) = connection.execute(_tables(connection)[table].select()).mappings()
-            assert {name: now[name] for name in row if name in now} == row
+            kept = row.keys() & now.keys()  # a later schema may do without a column
+            assert {name: now[name] for name in kept} == {name: row[name] for name in kept}
 
 
 def _tables(connection: Connection) -> dict[str, Table]:
