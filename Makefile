@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 STAMPS := $(VENV)/.stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-frameworks lint format types contracts docs docs-generate bench clean
+.PHONY: help install demo dev services test test-frameworks lint format types contracts docs docs-generate bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(STAMPS)/platform ## The whole path in a minute: train, register, deploy,
 	@$(BIN)/tidegate demo $(ARGS)
 
 dev: $(STAMPS)/dev ## Install everything that development needs
+
+services: ## Install the servers that the tests use (Debian or Ubuntu, as root); none is started
+	@sh scripts/services.sh
 
 test: $(STAMPS)/dev ## Run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/frameworks $(ARGS)
@@ -67,17 +70,17 @@ $(STAMPS)/venv: scripts/make_venv.sh
 
 $(STAMPS)/platform: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate with its platform into $(VENV) (a minute or two, once) ..."
-	@$(PIP) --editable '.[platform,onnx]'
+	@$(PIP) --editable '.[platform,onnx,postgres]'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate and what its development needs into $(VENV) (some minutes, once) ..."
-	@$(PIP) --editable '.[platform,onnx,xgboost,lightgbm]' --group dev
+	@$(PIP) --editable '.[platform,onnx,postgres,xgboost,lightgbm]' --group dev
 	@touch $(STAMPS)/platform $@
 
 $(STAMPS)/frameworks: $(STAMPS)/dev
 	@echo "Installing PyTorch, TensorFlow and CatBoost into $(VENV) (a gigabyte and a half, once) ..."
-	@$(PIP) --editable '.[platform,onnx,xgboost,lightgbm,torch,tensorflow,catboost]' --group frameworks
+	@$(PIP) --editable '.[platform,onnx,postgres,xgboost,lightgbm,torch,tensorflow,catboost]' --group frameworks
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/dev

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.models import Models, train
 from support.platform import Platform
+from support.services.postgres import Postgres
 from support.wait import free_ports
 
 
@@ -42,3 +43,32 @@ def own_platform(tmp_path: Path) -> Iterator[Platform]:
         yield own
     finally:
         own.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL that many tests share: each makes a database of its own, and none stops the server."""
+    server = Postgres()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL for one test, which may kill it."""
+    server = Postgres()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
+    """Makes an empty database of each kind that the store speaks; None stands for SQLite in the data directory."""
+    if request.param == "sqlite":
+        return lambda: None
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database

@@ -38,7 +38,9 @@ class Settings:
     )
     mlflow_tracking_uri: str | None = _setting(None, "MLFLOW_TRACKING_URI", "MLflow server; embedded when unset.")
     database_url: str | None = _setting(
-        None, "DATABASE_URL", "SQLAlchemy URL of the store; SQLite in the data directory when unset."
+        None,
+        "DATABASE_URL",
+        "Database of the state: postgresql://user:password@host/name; SQLite in the data directory when unset.",
     )
     upload_bytes_max: int = _setting(8 << 30, "TIDEGATE_UPLOAD_BYTES_MAX", "Largest upload, in bytes.", (1, 1 << 50))
     request_bytes_max: int = _setting(

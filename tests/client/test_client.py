@@ -137,7 +137,9 @@ def test_jobs_and_status(client: Client, churn: str) -> None:
     with pytest.raises(errors.UnknownJob):
         client.job("nothing")
     status = client.status()
-    assert status.models >= 1
+    assert status.models
+    assert status.database is not None
+    assert status.database.status == "ready"
     assert client.gateway_url == status.gateway_url
 
 

@@ -155,7 +155,7 @@ def test_a_database_that_is_away_for_a_while_loses_no_job(
     blocker = sqlite3.connect(own.settings.data_dir / "tidegate.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     blocker.execute("UPDATE jobs SET state = 'queued'")
-    until(lambda: "could not go on" in caplog.text, what="a worker that meets the lock")
+    until(lambda: "waits for the database" in caplog.text, what="a worker that meets the lock")
     blocker.execute("COMMIT")
     assert _ended(own, "a").state == "succeeded"
     pool.stop(5)

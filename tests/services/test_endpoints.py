@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from support.control import add_version, container_at
+from support.control import NewDatabase, add_version, container_at
 from tidegate.errors import Conflict, InvalidArgument, UnknownEndpoint, UnknownModel, UnknownVersion
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
@@ -11,8 +11,8 @@ from tidegate.wiring import Container
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Container]:
-    container = container_at(tmp_path / "data")
+def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=new_database())
     add_version(container, "churn", "1", label="v1.0.0")
     add_version(container, "churn", "2")
     add_version(container, "churn", "10")

@@ -2,15 +2,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.control import container_at
+from support.control import NewDatabase, container_at
 from tidegate.errors import InvalidArgument, UnknownJob, UnknownUpload
 from tidegate.wire.rest import Gate, RegisterRequest
 from tidegate.wiring import Container
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    container = container_at(tmp_path_factory.mktemp("jobs") / "data")
+def platform(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path_factory.mktemp("jobs") / "data", database_url=new_database())
     yield container
     container.close()
 

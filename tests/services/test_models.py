@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from support.control import add_version, container_at, digest_for
+from support.control import NewDatabase, add_version, container_at, digest_for
 from tidegate.errors import Conflict, InUse, InvalidArgument, RegistryUnavailable, UnknownModel, UnknownVersion
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.manifest import read_manifest
@@ -12,9 +12,9 @@ from tidegate.wiring import Container
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def platform(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[Container]:
     """One for the module: each test has models of its own."""
-    container = container_at(tmp_path_factory.mktemp("models") / "data")
+    container = container_at(tmp_path_factory.mktemp("models") / "data", database_url=new_database())
     yield container
     container.close()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.control import container_at
+from support.control import NewDatabase, container_at
 from tidegate.errors import DiskFull, InvalidArgument, TooLarge, UnknownUpload
 from tidegate.services.uploads import UPLOAD_KEPT_S, Uploads
 from tidegate.store.jobs import get_job
@@ -23,8 +23,8 @@ class Now:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Container]:
-    container = container_at(tmp_path / "data", upload_bytes_max=1000)
+def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
+    container = container_at(tmp_path / "data", database_url=new_database(), upload_bytes_max=1000)
     yield container
     container.close()
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from support.control import NewDatabase
 from tidegate.errors import DataDirUnusable, InvalidArgument, StoreUnavailable
 from tidegate.store import models
 from tidegate.store.engine import Store, open_store, store_url
-from tidegate.store.tables import HistoryRow, ModelRow
+from tidegate.store.tables import HistoryRow, ModelRow, UploadRow
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_store(store_url(tmp_path, None))
+def store(tmp_path: Path, new_database: NewDatabase) -> Iterator[Store]:
+    store = open_store(store_url(tmp_path, new_database()))
     store.migrate()
     yield store
     store.close()
@@ -85,7 +86,8 @@ def test_foreign_keys_hold(store: Store) -> None:
         tx.add(HistoryRow(endpoint="nowhere", revision=1, at=1.0, action="deploy", traffic={}, replicas=1))
 
 
-def test_a_database_held_by_another_process_is_said_to_be(store: Store, tmp_path: Path) -> None:
+def test_a_database_held_by_another_process_is_said_to_be(tmp_path: Path) -> None:
+    open_store(store_url(tmp_path, None)).migrate()
     with sqlite3.connect(tmp_path / "tidegate.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +100,9 @@ def test_a_database_held_by_another_process_is_said_to_be(store: Store, tmp_path
     impatient.close()
 
 
-@pytest.mark.parametrize("url", ["postgresql://db/x", "sqlite://", "sqlite:///:memory:", "what is this"])
+@pytest.mark.parametrize(
+    "url", ["mysql://db/x", "postgresql://host:port/x", "sqlite://", "sqlite:///:memory:", "what is this"]
+)
 def test_a_url_this_release_cannot_use_is_refused_by_name(url: str) -> None:
     with pytest.raises(InvalidArgument, match="DATABASE_URL"):
         open_store(url)
@@ -117,3 +121,15 @@ def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataDirUnusable, match="cannot be written"):
         store.migrate()
     store.close()
+
+
+def test_words_with_a_nul_and_sizes_past_32_bits_are_kept(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.add(ModelRow(name="odd", description="before\0after", pickle_trusted=False, created_at=1.0))
+        tx.add(UploadRow(id="big", size_bytes=8 << 30, sha256="", created_at=1.0, expires_at=2.0))
+    with store.reading() as tx:
+        model, upload = models.get_model(tx, "odd"), tx.get(UploadRow, "big")
+    assert model is not None
+    assert upload is not None
+    assert model.description.startswith("before")
+    assert upload.size_bytes == 8 << 30

@@ -3,14 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from support.control import NewDatabase
 from tidegate.store import jobs
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.tables import JobRow
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_store(store_url(tmp_path, None))
+def store(tmp_path: Path, new_database: NewDatabase) -> Iterator[Store]:
+    store = open_store(store_url(tmp_path, new_database()))
     store.migrate()
     yield store
     store.close()

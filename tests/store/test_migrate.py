@@ -1,24 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Constraint, Index, Table, create_engine, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import JSON, Boolean, Connection, Constraint, Engine, Float, Index, Integer, MetaData, Table, text
+from sqlalchemy.sql.schema import Column
+from sqlalchemy.types import TypeEngine
 
+from support.control import NewDatabase
 from tidegate.errors import StoreUnavailable
-from tidegate.store.engine import open_store, store_url
+from tidegate.store import migrate
+from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.tables import Base, ModelRow
 
+REVISIONS = [one.revision for one in ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions()][::-1]
 
-def test_the_migrated_schema_is_the_one_the_tables_describe(tmp_path: Path) -> None:
-    store = open_store(store_url(tmp_path, None))
-    store.migrate()
+
+@pytest.fixture
+def store(tmp_path: Path, new_database: NewDatabase) -> Iterator[Store]:
+    """Of a database without tables."""
+    store = open_store(store_url(tmp_path, new_database()))
+    yield store
     store.close()
-    engine = create_engine(store_url(tmp_path, None))
-    with engine.connect() as connection:
+
+
+def _engine(store: Store) -> Engine:
+    return store._engine
+
+
+def test_the_migrated_schema_is_the_one_the_tables_describe(store: Store) -> None:
+    store.migrate()
+    with _engine(store).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
-    engine.dispose()
 
 
 def _named(table: Table) -> list[Constraint | Index]:
@@ -30,25 +49,59 @@ def test_constraints_have_names_that_differ() -> None:
     assert len(named) == len(set(named))
 
 
-def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
-    store = open_store(store_url(tmp_path, None))
+def test_migrating_again_changes_nothing(store: Store) -> None:
     store.migrate()
     with store.transaction() as tx:
         tx.add(ModelRow(name="churn", description="", pickle_trusted=False, created_at=1.0))
     store.migrate()
     with store.reading() as tx:
         assert tx.get(ModelRow, "churn") is not None
-    store.close()
 
 
-def test_a_schema_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path) -> None:
-    store = open_store(store_url(tmp_path, None))
+def test_a_schema_of_a_newer_release_is_refused_and_left_alone(store: Store) -> None:
     store.migrate()
     with store.transaction() as tx:
         tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreUnavailable, match="newer release") as refused:
         store.migrate()
     assert "9999" in refused.value.message
+    assert store.schema().newer
     with store.reading() as tx:
         assert tx.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
-    store.close()
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_rows_of_every_earlier_schema_come_through(store: Store, revision: str) -> None:
+    with _engine(store).begin() as connection:
+        migrate.upgrade(connection, revision)
+        before = _fill(connection)
+    store.migrate()
+    assert store.schema().pending == ()
+    with _engine(store).connect() as connection:
+        for table, row in before.items():
+            (now,) = connection.execute(_tables(connection)[table].select()).mappings()
+            kept = row.keys() & now.keys()  # a later schema may do without a column
+            assert {name: now[name] for name in kept} == {name: row[name] for name in kept}
+
+
+def _tables(connection: Connection) -> dict[str, Table]:
+    """Our tables as the database describes them, each after those it refers to."""
+    metadata = MetaData()
+    metadata.reflect(connection)
+    return {table.name: table for table in metadata.sorted_tables if table.name != "alembic_version"}
+
+
+def _fill(connection: Connection) -> dict[str, dict[str, Any]]:
+    """One row in every table; what refers to another row refers to that one."""
+    rows = {}
+    for name, table in _tables(connection).items():
+        rows[name] = {column.name: _value(column) for column in table.columns}
+        connection.execute(table.insert().values(rows[name]))
+    assert {"models", "versions", "endpoints", "history", "variants", "replicas", "jobs"} <= rows.keys()
+    return rows
+
+
+def _value(column: Column[Any]) -> Any:
+    kinds: list[tuple[type[TypeEngine[Any]], Any]] = [(JSON, {"a": [1, "b"]}), (Boolean, True), (Float, 2.5)]
+    kinds += [(Integer, 3)]
+    return next((value for kind, value in kinds if isinstance(column.type, kind)), "name")

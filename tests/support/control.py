@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container, build
+
+NewDatabase = Callable[[], str | None]
+"""What the fixture `new_database` gives."""
 
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (TensorSpec("prediction", "INT64", (-1,)),))
 

@@ -10,7 +10,7 @@ from tidegate.cli.app import App, command
 from tidegate.cli.output import moment, split, table, weight
 from tidegate.errors import UnknownVersion
 from tidegate.version import __version__
-from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
+from tidegate.wire.rest import DatabaseView, Endpoint, HistoryEntry, Job, LogLines, Status
 
 
 @command("endpoints", "tidegate endpoints", "tidegate endpoints --json")
@@ -52,15 +52,23 @@ def _platform(now: Status) -> str:
         [gateway.id, gateway.status, gateway.url, str(gateway.pid or "-"), str(gateway.revision or "-")]
         for gateway in now.gateways
     ]
+    away = now.database is not None and now.database.status == "unavailable"
+    known = f"models {now.models}, endpoints {len(now.endpoints)}, jobs {jobs}, revision {now.revision}"
     return "\n".join(
         [
             f"Tidegate {now.version}, running since {moment(now.started_at)}, data in {now.data_dir}",
-            f"models {now.models}, endpoints {len(now.endpoints)}, jobs {jobs}, revision {now.revision}",
+            _away(now.database) if now.database and away else known,
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
-            "",
-            _endpoint_table(now.endpoints),
+            *([] if away else ["", _endpoint_table(now.endpoints)]),
         ]
+    )
+
+
+def _away(database: DatabaseView) -> str:
+    return (
+        f"the database is away: {database.reason}\n"
+        "what is deployed serves on; changes wait, and the platform goes on by itself when the database is back"
     )
 
 

@@ -40,6 +40,7 @@ class Platform:
         self._threads: list[threading.Thread] = []
         container = wiring.build(settings, gateway_url=options.gateway_url, host=options.host)
         self.container = container
+        container.store.hold()
         container.gateway_views = lambda: supervisor.views(options.gateway_url, self._applied())
         self._reconciler = Reconciler(self._surroundings(settings, metrics))
         self._api = uvicorn.Server(

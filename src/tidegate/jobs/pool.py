@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tidegate.clock import Clock, monotonic
-from tidegate.errors import Internal, JobAbandoned, TidegateError
+from tidegate.errors import Internal, JobAbandoned, StoreUnavailable, TidegateError
 from tidegate.services.uploads import Uploads
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
@@ -145,8 +145,11 @@ class JobPool:
             self._see_through(job, worker)
         except JobLost:
             _log.warning("another worker has taken a job over from %s", worker)
+        except StoreUnavailable as error:
+            # The job stays claimed until its lease ends, then runs again.
+            _log.warning("a worker waits for the database: %s", error)
+            self._stopping.wait(POLL_S)
         except Exception:
-            # The store is away: the job stays claimed until its lease ends, then runs again.
             _log.exception("a worker could not go on; it tries again")
             self._stopping.wait(POLL_S)
         return True

@@ -18,6 +18,7 @@ from tidegate.clock import Clock, now
 from tidegate.core.backoff import Backoff
 from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
 from tidegate.core.reconcile import plan
+from tidegate.errors import StoreUnavailable
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import Published, publish
@@ -80,12 +81,14 @@ class Reconciler:
             try:
                 wait_s = CHANGING_S if self.step() else CALM_S
                 failures = 0
-            except Exception:
+            except Exception as error:
                 # The database is gone, or worse: what runs goes on running, and nothing is changed without the store.
                 failures += 1
                 wait_s = TROUBLE.delay_s(failures, 0.0)
                 self._around.metrics.failed_passes.labels("all").inc()
-                log.exception("reconcile pass failed, nothing was changed; trying again in %.1f s", wait_s)
+                # Of a database that is away the message says it all; a traceback every few seconds would bury it.
+                trace = None if isinstance(error, StoreUnavailable) else error
+                log.error("nothing is changed, trying again in %.1f s: %s", wait_s, error, exc_info=trace)
             self._around.spec_changed.wait(wait_s)
             self._around.spec_changed.clear()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tidegate
+from tidegate.errors import StoreUnavailable
 from tidegate.services.endpoints import Endpoints
 from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
@@ -26,18 +27,27 @@ class StatusReport:
     gateways: Callable[[], list[rest.GatewayView]]
 
     def get(self) -> rest.Status:
-        with self.store.reading() as tx:
-            models, jobs = model_rows.count_models(tx), job_rows.count_by_state(tx)
-            revision, _body = load_snapshot(tx)
-        return rest.Status(
+        """A database that is away is told of, not an error: gateways and replicas serve on without it."""
+        blank = rest.Status(
             version=tidegate.__version__,
             data_dir=self.data_dir,
             started_at=self.started_at,
             gateway_url=self.endpoints.gateway_url,
             gateways=self.gateways(),
-            endpoints=self.endpoints.all(),
-            models=models,
-            jobs=jobs,
-            revision=revision,
+            endpoints=[],
+            models=None,
+            jobs={},
+            revision=None,
             pid=os.getpid(),
         )
+        where = self.store.where
+        try:
+            return replace(self._with_rows(blank), database=rest.DatabaseView(where, "ready"))
+        except StoreUnavailable as error:
+            return replace(blank, database=rest.DatabaseView(where, "unavailable", error.message))
+
+    def _with_rows(self, status: rest.Status) -> rest.Status:
+        with self.store.reading() as tx:
+            models, jobs = model_rows.count_models(tx), job_rows.count_by_state(tx)
+            revision, _body = load_snapshot(tx)
+        return replace(status, endpoints=self.endpoints.all(), models=models, jobs=jobs, revision=revision)

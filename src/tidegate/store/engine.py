@@ -11,17 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from tidegate.errors import DataDirUnusable, DiskFull, InvalidArgument, StoreUnavailable, TidegateError
-from tidegate.store.migrate import migrate
+from tidegate.store import postgres
+from tidegate.store.migrate import Schema, migrate, schema_of
 
 BUSY_TIMEOUT_S = 15.0
 """How long a writer waits for another process's transaction (a `tidegate down`, a backup) before it gives up."""
 
-_READING = "tidegate_reading"
+BACKENDS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
+"""How users begin the URL, and what it means. The driver is this module's business."""
+EXAMPLES = "sqlite:////absolute/path/tidegate.db or postgresql://user:password@host:5432/tidegate"
 
 
 class Store:
@@ -29,7 +33,21 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._reader = engine.execution_options(**{_READING: True})
+        sqlite_reader = engine.execution_options(**{postgres.READING: True})
+        self._reader = sqlite_reader if engine.dialect.name == "sqlite" else postgres.reader_of(engine)
+        self._held: Connection | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database."""
+        name = self._engine.url.database
+        return Path(name) if name and self._engine.dialect.name == "sqlite" else None
+
+    @property
+    def where(self) -> str:
+        """The database in words, without its password."""
+        url = self._engine.url
+        return f"SQLite file {url.database}" if self._engine.dialect.name == "sqlite" else postgres.where(url)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -37,48 +55,85 @@ class Store:
 
         Keep it short, and call nothing outside the database within. Raises `StoreUnavailable`, `DiskFull`.
         """
-        with _mapped_errors(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with self._mapped_errors(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One consistent view for reading; it never waits for writers. Raises `StoreUnavailable`."""
-        with _mapped_errors(), Session(self._reader, expire_on_commit=False, autoflush=False) as session:
+        with self._mapped_errors(), Session(self._reader, expire_on_commit=False, autoflush=False) as session:
             yield session
             session.expunge_all()
 
     def migrate(self) -> None:
         """Bring the schema to this release's. Raises `StoreUnavailable` for one that a newer release wrote."""
-        with _mapped_errors():
+        with self._mapped_errors():
             migrate(self._engine)
+
+    def schema(self) -> Schema:
+        """Which schema the database has, and which this release wants. Changes nothing. Raises `StoreUnavailable`."""
+        with self._mapped_errors(), self._reader.connect() as connection:
+            return schema_of(connection)
+
+    def hold(self) -> None:
+        """Keep other platforms from starting on this database until `close`. Raises `Conflict` when one runs on it.
+
+        An SQLite file in a data directory is held with the directory.
+        """
+        if self._engine.dialect.name == "postgresql":
+            with self._mapped_errors():
+                self._held = postgres.hold(self._engine)
 
     def close(self) -> None:
         """Give the connections back; the store can be opened again."""
+        if self._held is not None:
+            self._held.invalidate()  # ends the session, and with it its hold, also where the server is away
+            self._held.close()
+            self._held = None
         self._engine.dispose()
+
+    @contextmanager
+    def _mapped_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except PoolTimeout as error:
+            raise StoreUnavailable(f"{self.where} is overloaded (every connection is in use): try again") from error
+        except (DBAPIError, sqlite3.Error) as error:
+            origin = getattr(error, "orig", error)
+            sqlite = self._engine.dialect.name == "sqlite"
+            ours = _mapped(origin) if sqlite else postgres.mapped(origin, self._engine.url)
+            if ours is None:
+                raise
+            raise ours from error
 
 
 def open_store(url: str) -> Store:
-    """A store at an SQLAlchemy URL (`sqlite:////absolute/tidegate.db`). Connects on first use.
+    """A store at a URL (`sqlite:////absolute/tidegate.db`, `postgresql://user@host/name`). Connects on first use.
 
-    Raises `InvalidArgument` for a URL that cannot be read or a database this release does not speak.
+    Raises `InvalidArgument` for a URL that cannot be read or a database that the store does not speak, `MissingExtra`.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise InvalidArgument(
-            "DATABASE_URL cannot be read: give for example sqlite:////absolute/path/tidegate.db"
-        ) from None
-    if parsed.get_backend_name() != "sqlite":
-        raise InvalidArgument(
-            f"DATABASE_URL names {parsed.get_backend_name()!r}: this release keeps its state in SQLite only "
-            "(sqlite:////absolute/path/tidegate.db); unset it to use the data directory"
-        )
+    parsed = _parsed(url)
+    if BACKENDS[parsed.get_backend_name()] == "postgresql":
+        return Store(postgres.make_engine(parsed))
     if not parsed.database or parsed.database == ":memory:":
         raise InvalidArgument("DATABASE_URL names no file: several processes share the database")
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=10, max_overflow=30)
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin)
     return Store(engine)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # a port that is no number is a ValueError
+        raise InvalidArgument(f"DATABASE_URL cannot be read: give for example {EXAMPLES}") from None
+    if parsed.get_backend_name() not in BACKENDS:
+        raise InvalidArgument(
+            f"DATABASE_URL names {parsed.get_backend_name()!r}: the state is kept in SQLite or PostgreSQL "
+            f"({EXAMPLES}); unset it to use the data directory"
+        )
+    return parsed
 
 
 def store_url(data_dir: Path, database_url: str | None) -> str:
@@ -95,19 +150,8 @@ def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None
 
 def _begin(connection: Connection) -> None:
     # A deferred transaction that becomes a writer fails at once when another wrote meanwhile; an immediate one waits.
-    reading = connection.get_execution_options().get(_READING, False)
+    reading = connection.get_execution_options().get(postgres.READING, False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-@contextmanager
-def _mapped_errors() -> Iterator[None]:
-    try:
-        yield
-    except (DBAPIError, sqlite3.Error) as error:
-        mapped = _mapped(getattr(error, "orig", error))
-        if mapped is None:
-            raise
-        raise mapped from error
 
 
 def _mapped(error: Any) -> TidegateError | None:

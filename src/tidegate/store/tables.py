@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+SIZE = BigInteger().with_variant(Integer(), "sqlite")
+"""Bytes of a file: past 32 bits on every database."""
 
 
 class Base(DeclarativeBase):
@@ -68,7 +71,7 @@ class VersionRow(Base):
     tags: Mapped[dict[str, str]]
     run_id: Mapped[str | None] = mapped_column(String(64))
     description: Mapped[str] = mapped_column(default="")
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(SIZE)
     created_at: Mapped[float]
 
 
@@ -205,7 +208,7 @@ class UploadRow(Base):
     __tablename__ = "uploads"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(SIZE)
     sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[float]
     expires_at: Mapped[float] = mapped_column(index=True)

@@ -288,8 +288,17 @@ class LogLines:
 
 
 @dataclass(frozen=True)
+class DatabaseView:
+    """The database of the platform's state (never its password), and whether it answers."""
+
+    where: str
+    status: Literal["ready", "unavailable"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Status:
-    """The platform at a glance."""
+    """The platform at a glance. While the database is away, endpoints, models, jobs and revision are unknown."""
 
     version: str
     data_dir: str
@@ -297,10 +306,11 @@ class Status:
     gateway_url: str
     gateways: list[GatewayView]
     endpoints: list[Endpoint]
-    models: int
+    models: int | None
     jobs: dict[str, int]
-    revision: int
+    revision: int | None
     pid: int = 0
+    database: DatabaseView | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+SIZE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""SQLite's integers have 64 bits under any name."""
+
 
 def upgrade() -> None:
     """Create every table."""
@@ -73,7 +76,7 @@ def upgrade() -> None:
     op.create_table(
         "uploads",
         sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("size_bytes", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", SIZE, nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
@@ -115,7 +118,7 @@ def upgrade() -> None:
         sa.Column("tags", sa.JSON(), nullable=False),
         sa.Column("run_id", sa.String(length=64), nullable=True),
         sa.Column("description", sa.String(), nullable=False),
-        sa.Column("size_bytes", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", SIZE, nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["model"], ["models.name"], name=op.f("fk_versions_model_models")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_versions")),

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs the servers that the tests use for real (Debian or Ubuntu, as root), without one of them ever being started:
+# the tests start their own, on private ports and in temporary folders. Does nothing for what is there already.
+set -eu
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "services.sh installs Debian packages: run it as root on Debian or Ubuntu, or install PostgreSQL yourself" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+
+updated=no
+install() {
+    [ "$updated" = yes ] || { apt-get update -qq && updated=yes; }
+    apt-get install -qq --yes --no-install-recommends "$@" >/dev/null
+}
+
+# Debian makes and starts a cluster of its own with the package, unless it is told not to before the package comes.
+if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
+    install postgresql-common
+    sed -i "s/^#\?create_main_cluster.*/create_main_cluster = false/" /etc/postgresql-common/createcluster.conf
+    install postgresql
+fi
+echo "PostgreSQL: $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
