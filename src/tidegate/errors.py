@@ -359,6 +359,45 @@ class DiskFull(TidegateError):
     code, kind = "disk_full", Kind.UNAVAILABLE
 
 
+# -- images ----------------------------------------------------------------------------------------------------------
+
+
+class EngineUnavailable(TidegateError):
+    """No container engine answers."""
+
+    code, kind = "engine_unavailable", Kind.UNAVAILABLE
+
+
+class BaseImageUnusable(TidegateError):
+    """The base image is missing, or no image of this version can be made on it."""
+
+    code, kind = "base_image_unusable", Kind.UNFIT
+
+
+class WheelMissing(TidegateError):
+    """A library that the version needs cannot be had as a wheel."""
+
+    code, kind = "wheel_missing", Kind.UNFIT
+
+
+class ImageBuildFailed(TidegateError):
+    """The image could not be built."""
+
+    code, kind = "image_build_failed", Kind.UNFIT
+
+
+class ImagePushFailed(TidegateError):
+    """The registry did not take the image."""
+
+    code, kind = "image_push_failed", Kind.UNAVAILABLE
+
+
+class UnknownImage(TidegateError):
+    """No image of this version was built."""
+
+    code, kind = "unknown_image", Kind.NOT_FOUND
+
+
 def by_code(code: str) -> type[TidegateError]:
     """The class with this code; `TidegateError` for a code this release does not know."""
     return _BY_CODE.get(code, TidegateError)

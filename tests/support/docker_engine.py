@@ -90,7 +90,7 @@ def install() -> None:
 
 
 def base_archive() -> Path:
-    """The base image's files as a tar: this machine's own distribution, with Python. Made once, in a minute, and kept."""
+    """The base image's files as a tar: this machine's own distribution, with Python. Made once, and kept."""
     suite = _os_release()["VERSION_CODENAME"]
     archive = cache_dir() / f"base-{suite}-{os.uname().machine}.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)

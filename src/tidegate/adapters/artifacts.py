@@ -100,17 +100,18 @@ class ManifestFiles:
 
     def set_label(self, name: str, version: str, label: str | None) -> None:
         """Rewrite the label alone. Raises `Conflict` when there is no manifest that can be read, and `DiskFull`."""
-        manifest = self._read(name, version)
+        manifest = self.read(name, version)
         if manifest.label != label:
             self.write(msgspec.structs.replace(manifest, label=label))
 
     def set_accelerated(self, name: str, version: str, accelerated: Accelerated | None) -> None:
         """Rewrite the form that is served alone: replicas started from now on load it. Raises as `set_label`."""
-        manifest = self._read(name, version)
+        manifest = self.read(name, version)
         if manifest.accelerated != accelerated:
             self.write(msgspec.structs.replace(manifest, accelerated=accelerated))
 
-    def _read(self, name: str, version: str) -> Manifest:
+    def read(self, name: str, version: str) -> Manifest:
+        """Raises `Conflict` when there is no manifest that can be read."""
         path = self.path(name, version)
         try:
             return read_manifest(path)
@@ -130,8 +131,13 @@ class ManifestFiles:
         return read_manifest(self.path(name, version)).environment
 
     def delete(self, name: str, version: str) -> None:
-        """Deleting what is gone is no error."""
+        """With what is kept of its image. Deleting what is gone is no error."""
         self.path(name, version).unlink(missing_ok=True)
+        shutil.rmtree(self.image_dir(name, version), ignore_errors=True)
+
+    def image_dir(self, name: str, version: str) -> Path:
+        """Where what is kept of this version's image lies (or would lie)."""
+        return self._root / name / f"{version}.image"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
 from tidegate.client.http import Http
+from tidegate.client.images import Images
 from tidegate.client.locate import Location, locate
 from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
 from tidegate.client.registration import RegisterOptions, register_request
@@ -199,6 +200,11 @@ class Client:
         """Point an alias of the registry at a version: `client.set_alias("churn", "champion", 3)`."""
         path = f"{API}/models/{_part(name)}/aliases/{_part(alias)}"
         return self._control.send("PUT", path, AliasRequest(str(version)), Model)
+
+    @property
+    def images(self) -> Images:
+        """Container images of versions: `client.images.build("churn:3")`."""
+        return Images(self._control, lambda job_id, report: self.wait_for_job(job_id, on_progress=report))
 
     # -- endpoints ----------------------------------------------------------------------------------------------------
 
