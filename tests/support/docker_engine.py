@@ -123,10 +123,16 @@ def _os_release() -> dict[str, str]:
 
 
 @contextmanager
-def running_engine() -> Iterator[DockerEngine]:
-    """An engine of our own with the base image and a network, gone without a trace afterwards."""
+def running_engine(disk_bytes_max: int | None = None) -> Iterator[DockerEngine]:
+    """An engine of our own with the base image and a network, gone without a trace afterwards.
+
+    `disk_bytes_max` gives it a small disk of its own.
+    """
     folder = Path(tempfile.mkdtemp(prefix="tg-docker-"))  # short: socket paths end at 108 bytes
     engine = DockerEngine(f"unix://{folder}/docker.sock")
+    if disk_bytes_max is not None:
+        (folder / "data").mkdir()
+        _run(["mount", "-t", "tmpfs", "-o", f"size={disk_bytes_max}", "tidegate-tests", f"{folder}/data"], 30.0)
     process = _start(folder, engine)
     try:
         engine.docker("import", "--change", 'CMD ["python3"]', str(base_archive()), BASE, timeout_s=BASE_TIMEOUT_S)
@@ -187,6 +193,8 @@ def _stop(process: subprocess.Popen[bytes], folder: Path, engine: DockerEngine) 
         process.wait(10)
     with suppress(OSError, ValueError):  # ends with its engine, unless that was killed
         os.kill(int((folder / "exec/containerd/containerd.pid").read_text()), signal.SIGTERM)
+    with suppress(RuntimeError):  # only a small disk is a mount
+        _run(["umount", f"{folder}/data"], 30.0)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -38,7 +38,7 @@ from tidegate.wire.rest import (
 API = "/api/v1"
 UPLOAD_TIMEOUT_S = 600.0
 """Longest pause while the control plane stores what was uploaded."""
-JOB_TIMEOUT_S, CHANGE_TIMEOUT_S = 1800.0, 300.0
+JOB_TIMEOUT_S, IMAGE_TIMEOUT_S, CHANGE_TIMEOUT_S = 1800.0, 7200.0, 300.0
 
 
 class WaitOptions(TypedDict, total=False):
@@ -204,7 +204,7 @@ class Client:
     @property
     def images(self) -> Images:
         """Container images of versions: `client.images.build("churn:3")`."""
-        return Images(self._control, lambda job_id, report: self.wait_for_job(job_id, on_progress=report))
+        return Images(self._control, lambda job_id, report: self.wait_for_job(job_id, IMAGE_TIMEOUT_S, report))
 
     # -- endpoints ----------------------------------------------------------------------------------------------------
 
