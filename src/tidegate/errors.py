@@ -43,7 +43,6 @@ HTTP_STATUS: dict[Kind, int] = {
     Kind.DEADLINE: 504,
 }
 """HTTP status of each kind (the table in the protocol documentation)."""
-
 GRPC_STATUS: dict[Kind, int] = {
     Kind.MALFORMED: 3,  # INVALID_ARGUMENT
     Kind.UNAUTHENTICATED: 16,
@@ -359,19 +358,10 @@ class DiskFull(TidegateError):
     code, kind = "disk_full", Kind.UNAVAILABLE
 
 
-# -- images ----------------------------------------------------------------------------------------------------------
-
-
 class EngineUnavailable(TidegateError):
     """No container engine answers."""
 
     code, kind = "engine_unavailable", Kind.UNAVAILABLE
-
-
-class BaseImageUnusable(TidegateError):
-    """The base image is missing, or no image of this version can be made on it."""
-
-    code, kind = "base_image_unusable", Kind.UNFIT
 
 
 class WheelMissing(TidegateError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from tidegate.adapters.commands import OnLine, Ran, is_full, output, run
 from tidegate.core.images import registry_of
-from tidegate.errors import BaseImageUnusable, DiskFull, EngineUnavailable, ImageBuildFailed, ImagePushFailed
+from tidegate.errors import DiskFull, EngineUnavailable, ImageBuildFailed, ImagePushFailed
 
 ANSWER_TIMEOUT_S, PULL_TIMEOUT_S, BUILD_TIMEOUT_S = 60.0, 1800.0, 3600.0
 CHECK_TIMEOUT_S = 300.0
@@ -61,13 +61,13 @@ class DockerCli:
         return out.strip()
 
     def base(self, ref: str, on_line: OnLine) -> Base:
-        """Look at a base image, pulling it where it is not here. Raises `BaseImageUnusable`."""
+        """Look at a base image, pulling it where it is not here. Raises `ImageBuildFailed`."""
         ran, out = self._ask("image", "inspect", ref)
         if ran.code != 0:
             self._pull(ref, on_line)
             ran, out = self._ask("image", "inspect", ref)
         if ran.code != 0:
-            raise self._failure(ran) or BaseImageUnusable(f"the base image {ref!r} cannot be read: {ran.last()}")
+            raise self._failure(ran) or ImageBuildFailed(f"the base image {ref!r} cannot be read: {ran.last()}")
         image_id = str(json.loads(out)[0]["Id"])
         python, machine, glibc = self._probe(ref)
         return Base(ref, image_id, python, machine, glibc)
@@ -76,7 +76,7 @@ class DockerCli:
         on_line(f"pulling the base image {ref}")
         ran = self._run(PULL_TIMEOUT_S, on_line, "pull", ref)
         if ran.code != 0:
-            raise self._failure(ran) or BaseImageUnusable(
+            raise self._failure(ran) or ImageBuildFailed(
                 f"the base image {ref!r} is not on this engine and cannot be pulled ({ran.last(1)}): choose one of "
                 "'docker image ls' with --base, or make it there first",
                 base=ref,
@@ -88,13 +88,13 @@ class DockerCli:
         try:
             major, minor, machine, glibc = json.loads(out.strip().splitlines()[-1])
         except (ValueError, IndexError):
-            raise self._failure(ran) or BaseImageUnusable(
+            raise self._failure(ran) or ImageBuildFailed(
                 f"the base image {ref!r} has no working python3 with the module venv ({ran.last(1)}): choose another "
                 "with --base, for example python:3.11-slim",
                 base=ref,
             ) from None
         if not glibc:
-            raise BaseImageUnusable(
+            raise ImageBuildFailed(
                 f"the base image {ref!r} is not built on glibc (is it Alpine?), and most Python wheels are: choose "
                 "another with --base, for example python:3.11-slim",
                 base=ref,

@@ -54,7 +54,7 @@ class Images:
 
             client.images.build("churn:3", BuildRequest(tag="registry.example.com/churn:3", push=True)).size_bytes
 
-        Raises `EngineUnavailable`, `BaseImageUnusable`, `WheelMissing`, `ImageBuildFailed`, `ImagePushFailed`.
+        Raises `EngineUnavailable`, `WheelMissing`, `ImageBuildFailed`, `ImagePushFailed`.
         """
         job = self.control.send("POST", _path(model), request or BuildRequest(), Job)
         return self.built(self.wait_for_job(job.id, on_progress)) if wait else job

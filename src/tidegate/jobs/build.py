@@ -22,7 +22,7 @@ from tidegate.adapters.wheelhouse import Pin, Target, Wheelhouse, lay_out
 from tidegate.clock import Clock
 from tidegate.core.images import Contents, check_base, check_tag, default_base, default_tag, dockerfile
 from tidegate.core.sbom import Library, bill_of_materials
-from tidegate.errors import BaseImageUnusable, DiskFull, TidegateError
+from tidegate.errors import DiskFull, ImageBuildFailed, TidegateError
 from tidegate.jobs.pool import JobLost, JobReport
 from tidegate.services.images import contents_of
 from tidegate.services.models import Models
@@ -107,7 +107,7 @@ class BuildJob:
         base = self.engine.base(ref, _Steps(report, 0.05, 0.1).line)
         wanted = ".".join((manifest.python or here).split(".")[:2])
         if base.python != wanted:
-            raise BaseImageUnusable(
+            raise ImageBuildFailed(
                 f"the base image {ref!r} has Python {base.python}, and {manifest.name}:{manifest.version} was taken in "
                 f"on {wanted}: choose a base with that, for example {default_base(wanted)}",
                 base=ref,
