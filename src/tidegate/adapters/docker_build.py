@@ -6,6 +6,7 @@ Whether BuildKit or the classic builder builds is the engine's affair; nothing h
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,9 +121,16 @@ class DockerCli:
         return Built(found["Id"], int(found["Size"]), tuple(found["RootFS"]["Layers"]))
 
     def prove(self, image: str, on_line: OnLine) -> None:
-        """Have it load its model and predict with no network and nothing writable. Raises `ImageBuildFailed`."""
-        limits = ("--rm", "--network", "none", "--read-only", "--cap-drop", "ALL")
-        ran = self._run(CHECK_TIMEOUT_S, on_line, "run", *limits, image, "--check")
+        """Have it load its model and predict, on the CPU, with no network and nothing writable but /tmp.
+
+        Raises `ImageBuildFailed`.
+        """
+        name = f"tidegate-check-{secrets.token_hex(8)}"
+        limits = ("--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL")  # noqa: S108
+        argv = ("run", "--name", name, *limits, image, "--check", "--device", "cpu")
+        ran = self._run(CHECK_TIMEOUT_S, on_line, *argv)
+        if ran.timed_out:
+            self._ask("rm", "--force", name)
         if ran.code != 0:
             raise self._failure(ran) or ImageBuildFailed(
                 f"the image was built, but its model does not start in it, so it is not kept: {ran.last()}",

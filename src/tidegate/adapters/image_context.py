@@ -20,7 +20,7 @@ from tidegate.adapters.wheelhouse import Pin
 from tidegate.environments import Requirements
 from tidegate.environments.installed import Find, closure, find_here
 from tidegate.environments.requirements import STANDS_IN
-from tidegate.errors import ModelLoadFailed, PickleNotGranted
+from tidegate.errors import ImageBuildFailed, ModelLoadFailed, PickleNotGranted
 from tidegate.packaging import read_source
 from tidegate.packaging.mlmodel import REQUIREMENTS, Layout, read_layout
 from tidegate.packaging.wrap import libraries_of
@@ -81,7 +81,10 @@ def licences(pins: list[Pin]) -> dict[Pin, str]:
 
 def _replica() -> list[str]:
     """What Tidegate's own data plane needs of its base install."""
-    requires = (metadata.distribution("tidegate").requires or []) if find_here("tidegate") else []
+    tidegate_here = find_here("tidegate")
+    if tidegate_here is None:
+        raise ImageBuildFailed("this installation of Tidegate does not know what it needs: install it again with pip")
+    requires = tidegate_here.requires or []
     names = [found[0] for text in requires if "extra ==" not in text and (found := _NAME.match(text))]
     return [name for name in names if canonicalize_name(name) not in NOT_FOR_REPLICAS]
 

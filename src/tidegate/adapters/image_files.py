@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
 
 import msgspec
 
@@ -19,10 +20,14 @@ class ImageFiles:
 
     def __init__(self, manifests: ManifestFiles) -> None:
         self._manifests = manifests
+        self._writing = threading.Lock()
 
     def write(self, image: rest.Image) -> None:
         """Raises `OSError` (a full disk), and leaves what was there."""
-        final = self._manifests.image_dir(image.model, image.version)
+        with self._writing:
+            self._replace(self._manifests.image_dir(image.model, image.version), image)
+
+    def _replace(self, final: Path, image: rest.Image) -> None:
         staged = final.with_name(f".part-{final.name}")
         shutil.rmtree(staged, ignore_errors=True)
         try:
