@@ -71,6 +71,20 @@ def test_a_faster_form_brings_only_what_computes_it_and_leaves_the_pickle_out(mo
     assert files == {"model", "model/manifest.json", "model/form", "model/form/form.json", "model/form/model.onnx"}
 
 
+def test_xgboost_brings_scikit_learn_where_it_was_saved_from_its_class(models: Models, tmp_path: Path) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    rows, labels = models.rows, models.made["forest"].predict(models.rows)
+    xgboost.XGBClassifier(n_estimators=2).fit(rows, labels).save_model(tmp_path / "class.ubj")
+    xgboost.train({}, xgboost.DMatrix(rows, labels), 2).save_model(tmp_path / "booster.ubj")
+    for name, needs_it in (("class", True), ("booster", False)):
+        package = tmp_path / name
+        made = wrap(read_source(tmp_path / f"{name}.ubj"), package)
+        manifest = Manifest("m", "1", made.digest, str(package), "xgboost", SIGNATURE, [0.0, 1.0])
+        names = _names(manifest, package)
+        assert ("scikit-learn" in names, "xgboost" in names) == (needs_it, True)
+        assert not [found for found in names if found.startswith("nvidia")]
+
+
 def test_a_pickle_that_nobody_granted_is_refused(models: Models, tmp_path: Path) -> None:
     manifest = _package(models, "small.joblib", tmp_path / "package")
     check_grant(manifest, tmp_path / "package")

@@ -25,6 +25,10 @@ _PROBE = (
 )
 _BUILDERS_OWN = ("Step ", "--->", "The command ", "Sending build context", "Removing intermediate", "WARNING:")
 _UNREACHABLE = ("cannot connect to the docker daemon", "error during connect", "failed to connect to the docker api")
+_SHARED_OBJECT = (
+    "A library of the system is missing in the base image: choose one that has it with --base, or make one (for "
+    "libgomp.so.1, which LightGBM needs: Debian's package libgomp1)"
+)
 _DENIED = ("denied", "unauthorized", "authentication required", "forbidden", "no basic auth credentials")
 
 
@@ -132,8 +136,9 @@ class DockerCli:
         if ran.timed_out:
             self._ask("rm", "--force", name)
         if ran.code != 0:
+            hint = f". {_SHARED_OBJECT}" if "cannot open shared object file" in ran.text else ""
             raise self._failure(ran) or ImageBuildFailed(
-                f"the image was built, but its model does not start in it, so it is not kept: {ran.last()}",
+                f"the image was built, but its model does not start in it, so it is not kept: {ran.last()}{hint}",
                 log=list(ran.lines[-12:]),
             )
 

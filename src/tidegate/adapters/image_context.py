@@ -33,6 +33,7 @@ NOT_FOR_REPLICAS = frozenset({"rich", "urllib3"})
 """Of the base install: these two draw tables and call the control plane."""
 INSTALLER = "pip"
 _GRAPH_FILE = "model.onnx"
+_SKLEARN_MARK = b"scikit_learn"
 _MLFLOW = frozenset({"mlflow", "mlflow-skinny"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(\[[^\]]*\])?", re.ASCII)
 
@@ -63,6 +64,8 @@ def pins_of(manifest: Manifest, package_dir: Path, environment: Path | None, mac
         wanted += _libraries(manifest, package_dir, find)
     marker_env = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": machine}
     found = closure(wanted, find, marker_env)
+    if "torch" not in found:  # XGBoost asks for it, to train on several GPUs: 300 MB that no prediction needs
+        found = {name: item for name, item in found.items() if not name.startswith("nvidia-nccl")}
     return sorted((Pin(name, item.version) for name, item in found.items()), key=str)
 
 
@@ -102,6 +105,8 @@ def _libraries(manifest: Manifest, package_dir: Path, find: Find) -> list[str]:
     wanted = set(libraries_of(layout.format))
     if manifest.signature.kind == "columns":
         wanted.add("pandas")
+    if layout.format == "xgboost" and layout.file and _SKLEARN_MARK in layout.file.read_bytes():
+        wanted.add("scikit-learn")  # saved from its scikit-learn class, which loads it again
     if layout.pickle_reason is not None:
         wanted |= _of_modules(_modules(package_dir, layout))
         wanted |= set(_recorded(package_dir, layout))
