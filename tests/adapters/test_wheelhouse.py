@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import sys
@@ -52,6 +53,19 @@ def test_a_wheel_that_cannot_be_had_is_named_and_nothing_half_fetched_stays(tmp_
     with pytest.raises(WheelMissing, match=r"no wheel of nowhere==9\.9 .*TIDEGATE_WHEELS_DIR"):
         house.collect([Pin("tidewave", "2.0"), Pin("nowhere", "9.9")], HERE, _silent)
     assert list((tmp_path / "wheels").iterdir()) == []
+
+
+def test_what_a_crash_left_is_removed_and_what_another_build_fetches_is_not(tmp_path: Path, index: Path) -> None:
+    left, busy = tmp_path / "wheels" / ".part-left", tmp_path / "wheels" / ".part-busy"
+    left.mkdir(parents=True)
+    busy.mkdir()
+    lock = os.open(busy, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        _house(tmp_path, index).collect([Pin("tidewave", "1.0")], HERE, _silent)
+        assert (left.exists(), busy.exists()) == (False, True)
+    finally:
+        os.close(lock)
 
 
 def test_platform_tags_go_from_the_bases_glibc_down() -> None:

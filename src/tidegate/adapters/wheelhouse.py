@@ -5,13 +5,15 @@ Each wheel is fetched (or built) once, whatever version asks for it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,7 @@ from tidegate.errors import DiskFull, ImageBuildFailed, WheelMissing
 COLLECT_TIMEOUT_S = 1800.0
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _OLDEST_GLIBC = 5
+_PART = ".part-"
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ class Wheelhouse:
         if find_spec("pip") is None:
             raise ImageBuildFailed("collecting wheels takes pip, which this environment has not: install pip in it")
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".part-", dir=self._root))
-        try:
+        self._sweep()
+        with self._aside() as aside:
             ran = run([*_command(target), str(aside), *map(str, pins)], self._env, COLLECT_TIMEOUT_S, on_line)
             if is_full(ran.text):
                 raise DiskFull(f"the disk is full ({self._root}): no image was made; free some space and build again")
@@ -120,8 +123,29 @@ class Wheelhouse:
                 raise _missing(named or list(pins), target, why)
             for wheel in aside.glob("*.whl"):
                 wheel.replace(self._root / wheel.name)
+
+    @contextmanager
+    def _aside(self) -> Iterator[Path]:
+        """A folder that is locked while it is in use, and then removed."""
+        folder = Path(tempfile.mkdtemp(prefix=_PART, dir=self._root))
+        lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+    def _sweep(self) -> None:
+        """Remove what a process that died left: nobody holds its lock."""
+        for folder in self._root.glob(f"{_PART}*"):
+            with suppress(OSError):
+                lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+                finally:
+                    os.close(lock)
 
 
 def _command(target: Target) -> list[str]:
