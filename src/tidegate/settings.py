@@ -103,6 +103,12 @@ class Settings:
     wheels_dir: Path | None = _setting(
         None, "TIDEGATE_WHEELS_DIR", "Where wheels for images are kept; 'wheels' in the data directory when unset."
     )
+    wheels_bytes_max: int = _setting(
+        20 << 30,
+        "TIDEGATE_WHEELS_BYTES_MAX",
+        "Wheels kept for images, in bytes; those unused longest go.",
+        (0, 1 << 50),
+    )
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
 
     @classmethod

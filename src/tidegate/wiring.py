@@ -147,9 +147,9 @@ def build(
 
 def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:
     env = inherited_env()
-    wheels_dir = settings.wheels_dir or settings.data_dir / "wheels"
+    wheels_dir = (settings.wheels_dir or settings.data_dir / "wheels").absolute()
     scratch_root = settings.data_dir / "jobs"
-    wheelhouse = Wheelhouse(wheels_dir, env)
+    wheelhouse = Wheelhouse(wheels_dir, env, settings.wheels_bytes_max)
     return BuildJob(models, DockerCli(env), wheelhouse, files, scratch_root, settings.image_base, clock)
 
 

@@ -68,6 +68,19 @@ def test_what_a_crash_left_is_removed_and_what_another_build_fetches_is_not(tmp_
         os.close(lock)
 
 
+def test_wheels_that_were_not_used_longest_go_first(tmp_path: Path, index: Path) -> None:
+    env = {**os.environ, **only_from(index)}
+    first, second, third = Pin("tidewave", "1.0"), Pin("tidewave", "2.0"), Pin("sandbank", "0.3")
+    kept = Wheelhouse(tmp_path / "wheels", env).collect([first, second], HERE, _silent)
+    os.utime(kept[first], (1, 1))
+    two_wheels = sum(path.stat().st_size for path in kept.values()) + 10
+    Wheelhouse(tmp_path / "wheels", env, two_wheels).collect([third], HERE, _silent)
+    assert {path.name.partition("-")[0] + path.name.split("-")[1] for path in (tmp_path / "wheels").iterdir()} == {
+        "tidewave2.0",
+        "sandbank0.3",
+    }
+
+
 def test_platform_tags_go_from_the_bases_glibc_down() -> None:
     platforms = Target("3.11", "x86_64", (2, 28)).platforms()
     assert platforms[0] == "manylinux_2_28_x86_64"

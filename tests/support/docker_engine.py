@@ -55,7 +55,8 @@ def engine_or_skip() -> None:
     """Skip, and say so, where no engine of our own can run; where services are required that is a failure."""
     required = bool(os.environ.get(REQUIRED))
     if required and _missing() and _may_install():
-        install()
+        with _locked("install"):
+            install()
     why = _obstacle()
     if why is None:
         return
@@ -84,6 +85,8 @@ def _may_install() -> bool:
 
 def install() -> None:
     """Install the Debian packages that are missing."""
+    if not _missing():
+        return
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     _run(["apt-get", "update", "-qq"], INSTALL_TIMEOUT_S, env=env)
     _run(["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *_missing()], INSTALL_TIMEOUT_S, env=env)
@@ -93,12 +96,19 @@ def base_archive() -> Path:
     """The base image's files as a tar: this machine's own distribution, with Python. Made once, and kept."""
     suite = _os_release()["VERSION_CODENAME"]
     archive = cache_dir() / f"base-{suite}-{os.uname().machine}.tar"
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with archive.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+    with _locked(archive.stem):
         if not archive.exists():
             _make_base(suite, archive)
     return archive
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Several test processes may want the same at once."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _make_base(suite: str, archive: Path) -> None:

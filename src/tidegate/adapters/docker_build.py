@@ -175,7 +175,8 @@ class DockerCli:
     def address(self) -> str:
         """The engine's address as the command line would use it."""
         ran, out = self._ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
-        return out.strip() or self._env.get("DOCKER_HOST", "") if ran.code == 0 else self._env.get("DOCKER_HOST", "?")
+        told = out.strip() if ran.code == 0 else ""
+        return told or self._env.get("DOCKER_HOST") or "the docker command's own address"
 
     def _failure(self, ran: Ran) -> Exception | None:
         """What went wrong, where it is none of the caller's business."""

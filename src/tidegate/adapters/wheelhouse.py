@@ -75,10 +75,10 @@ class Pin:
 
 
 class Wheelhouse:
-    """A folder of wheels that grows; two builds may use it at once."""
+    """A folder of wheels; two builds may use it at once. Past `bytes_max`, those that were not used longest go."""
 
-    def __init__(self, root: Path, env: Mapping[str, str]) -> None:
-        self._root, self._env = root, env
+    def __init__(self, root: Path, env: Mapping[str, str], bytes_max: int = 20 << 30) -> None:
+        self._root, self._env, self._bytes_max = root, env, bytes_max
 
     def collect(self, pins: Sequence[Pin], target: Target, on_line: OnLine) -> dict[Pin, Path]:
         """A wheel for each pin, those not here yet fetched. Raises `WheelMissing`, `DiskFull`."""
@@ -90,7 +90,20 @@ class Wheelhouse:
             found = self._found(pins, target)
         if left := [pin for pin in pins if pin not in found]:
             raise _missing(left, target, "what was fetched does not fit")
+        for wheel in found.values():
+            os.utime(wheel)
+        self._prune(set(found.values()))
         return found
+
+    def _prune(self, in_use: set[Path]) -> None:
+        known = [(path.stat().st_mtime, path.stat().st_size, path) for path in self._root.glob("*.whl")]
+        excess = sum(size for _, size, _ in known) - self._bytes_max
+        for _, size, path in sorted(known):
+            if excess <= 0:
+                return
+            if path not in in_use:
+                path.unlink(missing_ok=True)
+                excess -= size
 
     def _found(self, pins: Sequence[Pin], target: Target) -> dict[Pin, Path]:
         ranks = {tag: rank for rank, tag in enumerate(target.tags())}
