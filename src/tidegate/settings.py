@@ -106,7 +106,7 @@ class Settings:
     wheels_bytes_max: int = _setting(
         20 << 30,
         "TIDEGATE_WHEELS_BYTES_MAX",
-        "Wheels kept for images, in bytes; those unused longest go.",
+        "Wheels kept for images, in bytes; the least used go.",
         (0, 1 << 50),
     )
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")

@@ -96,7 +96,10 @@ class Wheelhouse:
         return found
 
     def _prune(self, in_use: set[Path]) -> None:
-        known = [(path.stat().st_mtime, path.stat().st_size, path) for path in self._root.glob("*.whl")]
+        known = []
+        for path in self._root.glob("*.whl"):
+            with suppress(FileNotFoundError):  # another build prunes too
+                known.append((path.stat().st_mtime, path.stat().st_size, path))
         excess = sum(size for _, size, _ in known) - self._bytes_max
         for _, size, path in sorted(known):
             if excess <= 0:
