@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from support.docker_engine import DockerEngine, base_archive, cache_dir, running_engine
+from support.docker_engine import DockerEngine, base_archive, cache_dir, running_engine, running_registry
 from support.models import Models
 from support.platform import Platform
 from support.wait import until
@@ -251,41 +249,35 @@ def test_what_cannot_be_built_is_refused_in_plain_words(builder: Platform, fores
     assert builder.api("GET", "/api/v1/models/forest/versions/1/image").json() == forest  # the one before stays
 
 
-class _Denying(BaseHTTPRequestHandler):
-    """A registry that knows nobody."""
-
-    def _deny(self) -> None:
-        self.send_response(401)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        self.send_header("WWW-Authenticate", 'Basic realm="a registry"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _deny  # noqa: N815 - names of the base class
-
-    def log_message(self, *args: object) -> None:
-        """Not to the tests' output."""
+def test_an_image_is_pushed_to_the_registry_in_its_name(builder: Platform, forest: Any, tmp_path: Path) -> None:
+    with running_registry(tmp_path) as registry:
+        tag = f"{registry}/team/forest:1"
+        pushed = builder.done("build", "forest:1", "--tag", tag, "--push", timeout_s=300)
+        assert (pushed["pushed"], pushed["id"]) == (True, forest["id"])
+        there = httpx.get(
+            f"http://{registry}/v2/team/forest/manifests/1",
+            headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"},
+        )
+        assert there.json()["config"]["digest"] == forest["id"]
 
 
 def test_a_registry_that_denies_the_push_is_named_and_the_image_stays(
-    builder: Platform, client: docker.DockerClient, forest: Any
+    builder: Platform, client: docker.DockerClient, forest: Any, tmp_path: Path
 ) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Denying) as registry:
-        thread = threading.Thread(target=registry.serve_forever)
-        thread.start()
-        try:
-            tag = f"127.0.0.1:{registry.server_port}/team/forest:1"
-            failed = builder.failed("build", "forest:1", "--tag", tag, "--push", timeout_s=180)
-        finally:
-            registry.shutdown()
-            thread.join()
+    with running_registry(tmp_path, locked=True) as registry:
+        tag = f"{registry}/team/forest:1"
+        failed = builder.failed("build", "forest:1", "--tag", tag, "--push", timeout_s=180)
     assert failed["code"] == "image_push_failed"
-    assert f"docker login 127.0.0.1:{registry.server_port}" in failed["error"]
+    assert f"docker login {registry}" in failed["error"]
     assert client.images.get(tag).id == forest["id"]
     assert builder.api("GET", "/api/v1/models/forest/versions/1/image").json()["pushed"] is False
+    nobody = builder.failed("build", "forest:1", "--tag", tag, "--push", timeout_s=180)
+    assert (nobody["code"], "is the registry there?" in nobody["error"]) == ("image_push_failed", True)
 
 
-def test_an_engine_whose_disk_is_full_leaves_no_image(tmp_path: Path, engine: DockerEngine) -> None:
+def test_an_engine_that_is_full_and_one_that_dies_are_named_and_leave_no_image(
+    tmp_path: Path, engine: DockerEngine
+) -> None:
     with running_engine(base_archive().stat().st_size + ROOM_BYTES) as small:
         platform = Platform(tmp_path / "data", env=building_on(small))
         try:
@@ -295,5 +287,10 @@ def test_an_engine_whose_disk_is_full_leaves_no_image(tmp_path: Path, engine: Do
             assert (failed["code"], "container engine" in failed["error"]) == ("disk_full", True)
             assert small.docker("images", "--quiet", "--filter", "reference=tidegate/*") == ""
             assert list((platform.data_dir / "jobs").iterdir()) == []
+            job = platform.api("POST", "/api/v1/models/sums/versions/1/image").json()["id"]
+            until(lambda: platform.api("GET", f"/api/v1/jobs/{job}").json()["progress"] >= 0.05, 60, "the build")
+            small.die()
+            ended = until(lambda: platform.api("GET", f"/api/v1/jobs/{job}").json()["error"], 120, "the job's end")
+            assert (ended["code"], small.host in ended["error"]) == ("engine_unavailable", True)
         finally:
             platform.stop()

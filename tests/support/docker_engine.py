@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
-PACKAGES = {"docker": "docker.io", "dockerd": "docker.io", "debootstrap": "debootstrap"}
+from support.wait import free_ports, until
+
+PACKAGES = {
+    "docker": "docker.io",
+    "dockerd": "docker.io",
+    "debootstrap": "debootstrap",
+    "docker-registry": "docker-registry",
+}
 """Command to the Debian package that has it."""
 REQUIRED = "TIDEGATE_REQUIRE_SERVICES"
 BASE = "tidegate-test-base:1"
@@ -45,6 +54,11 @@ class DockerEngine:
     host: str
     base: str = BASE
     network: str = NETWORK
+
+    def die(self) -> None:
+        """As by `kill -9`."""
+        folder = Path(self.host.removeprefix("unix://")).parent
+        os.kill(int((folder / "docker.pid").read_text()), signal.SIGKILL)
 
     def docker(self, *args: str, timeout_s: float = 120.0) -> str:
         """A docker command that must succeed; what it printed."""
@@ -171,6 +185,35 @@ def _start(folder: Path, engine: DockerEngine) -> subprocess.Popen[bytes]:
     return process
 
 
+@contextmanager
+def running_registry(folder: Path, *, locked: bool = False) -> Iterator[str]:
+    """An image registry on a private port; its address. `locked`: it asks for a password that nobody has."""
+    (port,) = free_ports(1)
+    config = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    if locked:
+        (folder / "passwords").write_text(f"somebody:$2y$05${'a' * 53}\n")
+        config["auth"] = {"htpasswd": {"realm": "tests", "path": str(folder / "passwords")}}
+    (folder / "registry.yml").write_text(json.dumps(config))  # JSON is YAML
+    argv = ["docker-registry", "serve", str(folder / "registry.yml")]
+    with (folder / "registry.log").open("wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        until(lambda: _listens(port) or process.poll() is not None, START_TIMEOUT_S, "docker-registry")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _answers(engine: DockerEngine) -> bool:
     asked = ["docker", "--host", engine.host, "version"]
     return subprocess.run(asked, capture_output=True, timeout=30, check=False).returncode == 0
@@ -203,9 +246,20 @@ def _stop(process: subprocess.Popen[bytes], folder: Path, engine: DockerEngine) 
         process.wait(10)
     with suppress(OSError, ValueError):  # ends with its engine, unless that was killed
         os.kill(int((folder / "exec/containerd/containerd.pid").read_text()), signal.SIGTERM)
+    _end_containers(folder)
     with suppress(RuntimeError):  # only a small disk is a mount
         _run(["umount", f"{folder}/data"], 30.0)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_containers(folder: Path) -> None:
+    """What an engine that was killed left running: found by our own containerd's address, ended by pid."""
+    address = f"{folder}/exec/containerd/containerd.sock"
+    for shim in psutil.process_iter():
+        with suppress(psutil.Error):
+            if address in shim.cmdline():
+                for process in [*shim.children(recursive=True), shim]:
+                    process.kill()
 
 
 def _run(argv: Sequence[str], timeout_s: float, env: dict[str, str] | None = None) -> str:

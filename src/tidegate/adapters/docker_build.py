@@ -23,7 +23,10 @@ _PROBE = (
     "import json, platform, sys, venv; "
     "print(json.dumps([sys.version_info[0], sys.version_info[1], platform.machine(), platform.libc_ver()[1]]))"
 )
-_BUILDERS_OWN = ("Step ", "--->", "The command ", "Sending build context", "Removing intermediate", "WARNING:")
+_BUILDERS_OWN = (
+    *("Step ", "--->", "The command ", "Sending build context", "Removing intermediate", "WARNING:"),
+    *("DEPRECATED: ", "Install the buildx", "https://docs.docker.com/go/buildx"),
+)
 _UNREACHABLE = ("cannot connect to the docker daemon", "error during connect", "failed to connect to the docker api")
 _SHARED_OBJECT = (
     "A library of the system is missing in the base image: choose one that has it with --base, or make one (for "
@@ -187,7 +190,8 @@ class DockerCli:
             )
         if any(words in ran.text.lower() for words in _UNREACHABLE):
             return self._unavailable(ran)
-        return None
+        still, _ = self._ask("version", "--format", "{{.Server.Version}}")  # it may have died meanwhile
+        return None if still.code == 0 else self._unavailable(still)
 
     def _unavailable(self, ran: Ran) -> EngineUnavailable:
         address = self.address()
