@@ -1,6 +1,6 @@
 """A private Docker engine for tests: its own data, socket and pid, and a base image made with debootstrap and kept.
 
-`python tests/support/docker_engine.py` (as root) installs what is missing and makes the base image. Nothing here
+`python scripts/docker_for_tests.py` (as root) installs what is missing and makes the base image. Nothing here
 touches an engine that the machine runs already.
 """
 
@@ -85,7 +85,7 @@ def _obstacle() -> str | None:
     if os.geteuid() != 0:
         return "it takes root"
     if missing := _missing():
-        return f"{', '.join(missing)} not installed ('python tests/support/docker_engine.py' installs it as root)"
+        return f"{', '.join(missing)} not installed ('python scripts/docker_for_tests.py' installs it as root)"
     return None
 
 
@@ -280,7 +280,3 @@ def main() -> int:
     with running_engine() as engine:
         print(json.dumps(json.loads(engine.docker("info", "--format", "{{json .}}")), indent=2))  # noqa: T201
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
