@@ -21,7 +21,7 @@ CHECK_TIMEOUT_S = 300.0
 ID_FILE = "image-id"
 _PROBE = (
     "import json, platform, sys, venv; "
-    "print(json.dumps([sys.version_info[0], sys.version_info[1], platform.machine(), platform.libc_ver()[1]]))"
+    "print(json.dumps([sys.version_info[:2], platform.machine(), platform.libc_ver()]))"
 )
 _BUILDERS_OWN = (
     *("Step ", "--->", "The command ", "Sending build context", "Removing intermediate", "WARNING:"),
@@ -94,20 +94,20 @@ class DockerCli:
         asked = ("run", "--rm", "--network", "none", "--entrypoint", "python3", ref, "-c", _PROBE)
         ran, out = self._ask(*asked)
         try:
-            major, minor, machine, glibc = json.loads(out.strip().splitlines()[-1])
+            (major, minor), machine, (libc, libc_version) = json.loads(out.strip().splitlines()[-1])
         except (ValueError, IndexError):
             raise self._failure(ran) or ImageBuildFailed(
                 f"the base image {ref!r} has no working python3 with the module venv ({ran.last(1)}): choose another "
                 "with --base, for example python:3.11-slim",
                 base=ref,
             ) from None
-        if not glibc:
+        if libc != "glibc":
             raise ImageBuildFailed(
                 f"the base image {ref!r} is not built on glibc (is it Alpine?), and most Python wheels are: choose "
                 "another with --base, for example python:3.11-slim",
                 base=ref,
             )
-        first, second = (int(part) for part in glibc.split(".")[:2])
+        first, second = (int(part) for part in libc_version.split(".")[:2])
         return f"{major}.{minor}", str(machine), (first, second)
 
     def build(self, context: Path, on_line: OnLine) -> Built:

@@ -60,7 +60,8 @@ class Target:
         """Whether what this machine builds or chooses for itself fits too."""
         here = platform.libc_ver()[1]
         known = tuple(int(part) for part in here.split(".")[:2]) if here else (0, 0)
-        return sys.platform == "linux" and platform.machine() == self.machine and (0, 0) < known <= self.glibc
+        same = sys.platform == "linux" and platform.machine() == self.machine
+        return same and self.python == "{}.{}".format(*sys.version_info[:2]) and (0, 0) < known <= self.glibc
 
 
 @dataclass(frozen=True)
