@@ -247,8 +247,7 @@ def _stop(process: subprocess.Popen[bytes], folder: Path, engine: DockerEngine) 
     with suppress(OSError, ValueError):  # ends with its engine, unless that was killed
         os.kill(int((folder / "exec/containerd/containerd.pid").read_text()), signal.SIGTERM)
     _end_containers(folder)
-    with suppress(RuntimeError):  # only a small disk is a mount
-        _run(["umount", f"{folder}/data"], 30.0)
+    _unmount(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -260,6 +259,14 @@ def _end_containers(folder: Path) -> None:
             if address in shim.cmdline():
                 for process in [*shim.children(recursive=True), shim]:
                     process.kill()
+
+
+def _unmount(folder: Path) -> None:
+    """A small disk, and what an engine that was killed left mounted: the innermost first."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for path in reversed([path for path in mounted if path.startswith(f"{folder}/")]):
+        with suppress(RuntimeError):
+            _run(["umount", path], 30.0)
 
 
 def _run(argv: Sequence[str], timeout_s: float, env: dict[str, str] | None = None) -> str:
