@@ -1,65 +1,13 @@
-"""Every expected failure, each with a stable code; edges turn `kind` into a status, once, with the tables below.
+"""Every expected failure, each with a stable code; edges turn `kind` into a status, once, with its tables.
 
 An error says what was wrong, where, and what to do. Its docstring is its default message.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, ClassVar
 
-
-class Kind(StrEnum):
-    """What sort of failure it is: the only thing an edge needs to know."""
-
-    MALFORMED = "malformed"
-    UNAUTHENTICATED = "unauthenticated"
-    FORBIDDEN = "forbidden"
-    NOT_FOUND = "not_found"
-    METHOD = "method"
-    CONFLICT = "conflict"
-    TOO_LARGE = "too_large"
-    MEDIA_TYPE = "media_type"
-    UNFIT = "unfit"
-    OVERLOADED = "overloaded"
-    UNAVAILABLE = "unavailable"
-    DEADLINE = "deadline"
-    INTERNAL = "internal"
-
-
-HTTP_STATUS: dict[Kind, int] = {
-    Kind.MALFORMED: 400,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.FORBIDDEN: 403,
-    Kind.NOT_FOUND: 404,
-    Kind.METHOD: 405,
-    Kind.CONFLICT: 409,
-    Kind.TOO_LARGE: 413,
-    Kind.MEDIA_TYPE: 415,
-    Kind.UNFIT: 422,
-    Kind.OVERLOADED: 429,
-    Kind.INTERNAL: 500,
-    Kind.UNAVAILABLE: 503,
-    Kind.DEADLINE: 504,
-}
-"""HTTP status of each kind (the table in the protocol documentation)."""
-
-GRPC_STATUS: dict[Kind, int] = {
-    Kind.MALFORMED: 3,  # INVALID_ARGUMENT
-    Kind.UNAUTHENTICATED: 16,
-    Kind.FORBIDDEN: 7,  # PERMISSION_DENIED
-    Kind.NOT_FOUND: 5,
-    Kind.METHOD: 12,  # UNIMPLEMENTED
-    Kind.CONFLICT: 9,  # FAILED_PRECONDITION
-    Kind.TOO_LARGE: 8,  # RESOURCE_EXHAUSTED
-    Kind.MEDIA_TYPE: 12,  # UNIMPLEMENTED: a compression that is not known
-    Kind.UNFIT: 3,  # INVALID_ARGUMENT
-    Kind.OVERLOADED: 8,  # RESOURCE_EXHAUSTED
-    Kind.INTERNAL: 13,
-    Kind.UNAVAILABLE: 14,
-    Kind.DEADLINE: 4,  # DEADLINE_EXCEEDED
-}
-"""gRPC status code of each kind."""
+from tidegate.error_kinds import GRPC_STATUS, HTTP_STATUS, Kind
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
 
@@ -363,6 +311,36 @@ class DiskFull(TidegateError):
     """The disk is full: nothing was changed; free some space and try again."""
 
     code, kind = "disk_full", Kind.UNAVAILABLE
+
+
+class EngineUnavailable(TidegateError):
+    """No container engine answers."""
+
+    code, kind = "engine_unavailable", Kind.UNAVAILABLE
+
+
+class WheelMissing(TidegateError):
+    """A library that the version needs cannot be had as a wheel."""
+
+    code, kind = "wheel_missing", Kind.UNFIT
+
+
+class ImageBuildFailed(TidegateError):
+    """The image could not be built."""
+
+    code, kind = "image_build_failed", Kind.UNFIT
+
+
+class ImagePushFailed(TidegateError):
+    """The registry did not take the image."""
+
+    code, kind = "image_push_failed", Kind.UNAVAILABLE
+
+
+class UnknownImage(TidegateError):
+    """No image of this version was built."""
+
+    code, kind = "unknown_image", Kind.NOT_FOUND
 
 
 def by_code(code: str) -> type[TidegateError]:

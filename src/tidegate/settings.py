@@ -103,6 +103,20 @@ class Settings:
     )
     starts_max: int = _setting(2, "TIDEGATE_STARTS_MAX", "Replicas that may be loading at the same time.", (1, 1_000))
     job_workers: int = _setting(2, "TIDEGATE_JOB_WORKERS", "Jobs the embedded pool runs at the same time.", (1, 1_000))
+    image_base: str | None = _setting(
+        None,
+        "TIDEGATE_IMAGE_BASE",
+        "Base image of 'tidegate build'; python:X.Y-slim, as the platform's Python, when unset.",
+    )
+    wheels_dir: Path | None = _setting(
+        None, "TIDEGATE_WHEELS_DIR", "Where wheels for images are kept; 'wheels' in the data directory when unset."
+    )
+    wheels_bytes_max: int = _setting(
+        20 << 30,
+        "TIDEGATE_WHEELS_BYTES_MAX",
+        "Wheels kept for images, in bytes; the least used go.",
+        (0, 1 << 50),
+    )
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
 
     @classmethod
@@ -131,7 +145,7 @@ def _parse(name: str, text: str, type_name: str) -> Any:
             return float(text)
     except ValueError:
         raise InvalidArgument(f"environment variable {name}={text!r} is not a number", field=name) from None
-    return Path(text) if type_name == "Path" else text
+    return Path(text).expanduser() if type_name.startswith("Path") else text
 
 
 def _check_ranges(settings: Settings) -> None:

@@ -11,16 +11,21 @@ from pathlib import Path
 
 from tidegate import clock as clocks
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.docker_build import DockerCli
+from tidegate.adapters.image_files import ImageFiles
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.wheelhouse import Wheelhouse
 from tidegate.clock import Clock
 from tidegate.core.ports import Backend
 from tidegate.environments import Environments
 from tidegate.jobs.acceleration import Acceleration
-from tidegate.jobs.pool import JobPool
+from tidegate.jobs.build import BuildJob
+from tidegate.jobs.pool import JobFunction, JobPool
 from tidegate.jobs.register import RegisterJob
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
+from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs
 from tidegate.services.models import Models
 from tidegate.services.status import StatusReport
@@ -49,6 +54,7 @@ class Container:
     models: Models
     endpoints: Endpoints
     jobs: Jobs
+    images: Images
     uploads: Uploads
     status: StatusReport
     job_pool: JobPool
@@ -102,7 +108,13 @@ def build(
     uploads = Uploads(store, data_dir / "uploads", settings.upload_bytes_max, clock)
     unpacked_bytes_max = settings.upload_bytes_max
     register = RegisterJob(models, registry, uploads, data_dir / "jobs", unpacked_bytes_max, Acceleration(models))
-    job_pool = JobPool(store, {"register": register}, uploads, clock, settings.job_workers)
+    image_files = ImageFiles(models.manifests)
+    functions: dict[str, JobFunction] = {
+        "register": register,
+        "build": _build_job(settings, models, image_files, clock),
+    }
+    job_pool = JobPool(store, functions, uploads, clock, settings.job_workers)
+    jobs = Jobs(store, clock, job_pool.nudge)
 
     def views() -> list[rest.GatewayView]:
         return container.gateway_views()  # the supervisor puts its own in later
@@ -120,7 +132,8 @@ def build(
         backend=backend,
         models=models,
         endpoints=endpoints,
-        jobs=Jobs(store, clock, job_pool.nudge),
+        jobs=jobs,
+        images=Images(models, jobs, image_files, settings.image_base),
         uploads=uploads,
         status=StatusReport(store, endpoints, str(data_dir), clock(), views),
         job_pool=job_pool,
@@ -130,6 +143,14 @@ def build(
         gateway_revisions=GatewayRevisions(clock),
     )
     return container
+
+
+def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:
+    env = inherited_env()
+    wheels_dir = (settings.wheels_dir or settings.data_dir / "wheels").absolute()
+    scratch_root = settings.data_dir / "jobs"
+    wheelhouse = Wheelhouse(wheels_dir, env, settings.wheels_bytes_max)
+    return BuildJob(models, DockerCli(env), wheelhouse, files, scratch_root, settings.image_base, clock)
 
 
 def load_token(data_dir: Path) -> str:

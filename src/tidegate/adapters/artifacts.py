@@ -149,8 +149,13 @@ class ManifestFiles:
         return {key for key in found if key is not None}
 
     def delete(self, name: str, version: str) -> None:
-        """Deleting what is gone is no error."""
+        """With what is kept of its image. Deleting what is gone is no error."""
         self.path(name, version).unlink(missing_ok=True)
+        shutil.rmtree(self.image_dir(name, version), ignore_errors=True)
+
+    def image_dir(self, name: str, version: str) -> Path:
+        """Where what is kept of this version's image lies (or would lie)."""
+        return self._root / name / f"{version}.image"
 
 
 def _words(fault: Fault | None) -> str | None:

@@ -9,7 +9,7 @@ import tidegate
 from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.platform import Platform
-from tidegate.api.routes import endpoints, jobs, models, platform
+from tidegate.api.routes import endpoints, images, jobs, models, platform
 
 _BEARER = HTTPBearer(auto_error=False, description="The token of DATA/token, or TIDEGATE_API_KEY.")
 """For the documentation only: the guard has checked the key before any route is reached."""
@@ -27,10 +27,10 @@ def create_app(container: Platform) -> FastAPI:
     )
     keys = Keys(container.token, container.settings.api_key)
     app.state.platform, app.state.keys = container, keys
-    for part in (models, endpoints, jobs, platform):
+    for part in (models, images, endpoints, jobs, platform):
         app.include_router(part.router, dependencies=[Depends(_BEARER)])
     app.include_router(platform.public)
-    routers = (models.router, endpoints.router, jobs.router, platform.router, platform.public)
+    routers = (models.router, images.router, endpoints.router, jobs.router, platform.router, platform.public)
     app.state.routes = [route for router in routers for route in router.routes]
     docs.install(app)
     failures.install(app)

@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.api.guard import refusal
+from tidegate.error_kinds import Kind
 from tidegate.errors import (
     Internal,
     InvalidArgument,
-    Kind,
     MalformedRequest,
     MethodNotAllowed,
     TidegateError,

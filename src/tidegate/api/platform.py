@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from tidegate.clock import Clock
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
+from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs
 from tidegate.services.models import Models
 from tidegate.services.status import StatusReport
@@ -29,6 +30,8 @@ class Platform(Protocol):
     def token(self) -> str: ...
     @property
     def models(self) -> Models: ...
+    @property
+    def images(self) -> Images: ...
     @property
     def endpoints(self) -> Endpoints: ...
     @property

@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": ("processes", "serve", "Serve one model, without a platform."),
     "register": ("register", "register", "Take a model in, through the validation gate."),
     "models": ("models", "models", "List, show, trust and delete models."),
+    "build": ("build", "build", "Make a container image of a version."),
     "deploy": ("deploy", "deploy", "Give a version all of an endpoint's traffic."),
     "endpoints": ("show", "endpoints", "List endpoints."),
     "predict": ("predict", "predict", "Predict rows through the gateway."),

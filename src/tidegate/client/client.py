@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
 from tidegate.client.http import Http
+from tidegate.client.images import Images
 from tidegate.client.locate import Location, locate
 from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
 from tidegate.client.registration import RegisterOptions, register_request
@@ -37,7 +38,7 @@ from tidegate.wire.rest import (
 API = "/api/v1"
 UPLOAD_TIMEOUT_S = 600.0
 """Longest pause while the control plane stores what was uploaded."""
-JOB_TIMEOUT_S, CHANGE_TIMEOUT_S = 1800.0, 300.0
+JOB_TIMEOUT_S, IMAGE_TIMEOUT_S, CHANGE_TIMEOUT_S = 1800.0, 7200.0, 300.0
 
 
 class WaitOptions(TypedDict, total=False):
@@ -199,6 +200,11 @@ class Client:
         """Point an alias of the registry at a version: `client.set_alias("churn", "champion", 3)`."""
         path = f"{API}/models/{_part(name)}/aliases/{_part(alias)}"
         return self._control.send("PUT", path, AliasRequest(str(version)), Model)
+
+    @property
+    def images(self) -> Images:
+        """Container images of versions: `client.images.build("churn:3")`."""
+        return Images(self._control, lambda job_id, report: self.wait_for_job(job_id, IMAGE_TIMEOUT_S, report))
 
     # -- endpoints ----------------------------------------------------------------------------------------------------
 

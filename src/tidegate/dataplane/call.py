@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from tidegate.errors import Kind, TidegateError
+from tidegate.error_kinds import Kind
+from tidegate.errors import TidegateError
 from tidegate.wire.signature import PREDICTION
 
 if TYPE_CHECKING:

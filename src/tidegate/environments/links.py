@@ -13,9 +13,9 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tidegate.environments.installed import closure, find_here
 from tidegate.errors import EnvironmentFailed
 
 BASE = "base"
@@ -69,21 +69,14 @@ def _links() -> dict[str, Path]:
 
 def _closure(name: str) -> dict[str, metadata.Distribution]:
     """A distribution and all that its base install needs, by canonical name."""
-    found: dict[str, metadata.Distribution] = {}
-    waiting = [name]
-    while waiting:
-        key = canonicalize_name(waiting.pop())
-        if key in found:
-            continue
-        try:
-            found[key] = metadata.distribution(key)
-        except metadata.PackageNotFoundError:
+
+    def find(key: str) -> metadata.Distribution:
+        found = find_here(key)
+        if found is None:
             raise EnvironmentFailed(
                 f"this installation of Tidegate is not whole: {key} is missing, and its data plane needs it: "
                 "install Tidegate again"
-            ) from None
-        for text in found[key].requires or []:
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                waiting.append(requirement.name)
-    return found
+            )
+        return found
+
+    return closure([name], find)

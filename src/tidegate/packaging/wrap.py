@@ -62,6 +62,11 @@ class Package:
     size_bytes: int
 
 
+def libraries_of(loader: str) -> list[str]:
+    """The distributions that a model saved as this is loaded with; none for what says so itself (pyfunc, Python)."""
+    return _REQUIRES.get(loader, [])
+
+
 def digest_of(source: Source, code_dir: Path | None = None, requirements: str | None = None) -> str:
     """Hex SHA-256 over the sorted relative paths and contents as they were handed in.
 

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     configure_logging("replica", settings.log_level)
     with ExitStack() as stack:
         try:
-            _serve(options, settings, stack)
+            _check(options, stack) if options.check else _serve(options, settings, stack)
         except TidegateError as error:
             on_platform = options.uds is not None
             line = ERROR_LINE + json.dumps(error.body(), default=str) if on_platform else f"error: {error.message}"
@@ -65,11 +65,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=GATEWAY_PORT)
     parser.add_argument("--grpc-port", type=int, help="port of gRPC (default: the HTTP port + 1)")
+    parser.add_argument("--check", action="store_true", help="load the model, predict its example, and end")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--id", default="", help="the replica's id, for whoever lists processes")
     options = parser.parse_args(argv)
     options.argv = sys.argv[1:] if argv is None else argv
     return options
+
+
+def _check(options: argparse.Namespace, stack: ExitStack) -> None:
+    """What a build does with its image before it keeps it."""
+    manifest, runtime = _open(options, stack)
+    prove(runtime, manifest)
 
 
 def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
+from sqlalchemy.orm import Session
+
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, InvalidArgument, UnknownJob, UnknownUpload
 from tidegate.services import views
@@ -48,8 +50,16 @@ class Jobs:
             for upload in uploads_of(job):
                 if upload_rows.get_upload(tx, upload) is None:
                     raise UnknownUpload(f"no upload has the id {upload!r}, or it expired: upload the file again")
-            if len(rows.unfinished(tx)) >= QUEUED_JOBS_MAX:
-                raise Conflict(f"{QUEUED_JOBS_MAX} jobs are waiting already: try again when some have ended")
+            _check_room(tx)
+            tx.add(job)
+        self.queued()
+        return views.job_view(job)
+
+    def build(self, model: str, version: str, request: rest.BuildRequest) -> rest.Job:
+        """Queue an image of a version that exists. Raises `Conflict` when too many jobs wait."""
+        job = self._new("build", model, {"model": model, "version": version, "request": asdict(request)})
+        with self.store.transaction() as tx:
+            _check_room(tx)
             tx.add(job)
         self.queued()
         return views.job_view(job)
@@ -82,6 +92,11 @@ class Jobs:
             attempts=0,
             created_at=self.clock(),
         )
+
+
+def _check_room(tx: Session) -> None:
+    if len(rows.unfinished(tx)) >= QUEUED_JOBS_MAX:
+        raise Conflict(f"{QUEUED_JOBS_MAX} jobs are waiting already: try again when some have ended")
 
 
 def _check_source(request: rest.RegisterRequest) -> None:

@@ -12,7 +12,7 @@ VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
 JobState = Literal["queued", "running", "succeeded", "failed"]
-JobKind = Literal["register"]
+JobKind = Literal["register", "build"]
 
 STRICT = {"extra": "forbid"}
 """For the validator of requests: a misspelt field is an error, never silently without effect."""
@@ -191,6 +191,52 @@ class RegisterRequest:
     requirements: str | None = None
     accelerate: Flag | None = None
     device: str | None = None
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """Make a container image of a version. `tag` is its name (`tidegate/MODEL:VERSION` when not given), `base` what it
+    is built on (the platform's setting when not given). `push` sends it to the registry that `tag` names.
+    """
+
+    __pydantic_config__ = STRICT
+
+    tag: str | None = None
+    base: str | None = None
+    push: Flag = False
+
+
+@dataclass(frozen=True)
+class Image:
+    """The image that was built last of a version. `sbom` is its bill of materials (CycloneDX JSON).
+
+    `layers` are those of its file system, the base's first; `form` is the faster form in it, None for the original.
+    """
+
+    model: str
+    version: str
+    digest: str
+    image: str
+    id: str
+    base: str
+    size_bytes: int
+    layers: list[str]
+    pickle_granted: bool
+    pushed: bool
+    built_at: float
+    form: str | None = None
+    dockerfile: str = ""
+    sbom: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    """What an image of a version would be built with."""
+
+    model: str
+    version: str
+    base: str
+    dockerfile: str
 
 
 @dataclass(frozen=True)

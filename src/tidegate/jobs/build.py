@@ -1,0 +1,187 @@
+"""The build job: a version → its libraries as wheels → a context → an image that was seen to start. Or nothing.
+
+The image gets its name last, so that what an older build left under it stays until the new one works.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidegate.adapters import image_context
+from tidegate.adapters.docker_build import Base, Built, DockerCli
+from tidegate.adapters.image_files import ImageFiles
+from tidegate.adapters.wheelhouse import Pin, Target, Wheelhouse, lay_out
+from tidegate.clock import Clock
+from tidegate.core.images import Contents, check_base, check_tag, default_base, default_tag, dockerfile
+from tidegate.core.sbom import Library, bill_of_materials
+from tidegate.errors import DiskFull, ImageBuildFailed, TidegateError
+from tidegate.jobs.pool import JobLost, JobReport
+from tidegate.services.images import contents_of
+from tidegate.services.models import Models
+from tidegate.wire import rest
+from tidegate.wire.manifest import Manifest
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Progress within one stage of the job: what a program prints, a little further each time."""
+
+    report: JobReport
+    start: float
+    end: float
+
+    def line(self, text: str) -> None:
+        """A message that cannot be told is only a log line."""
+        try:
+            self.report.progress(self.start, text[:200])
+        except (JobLost, TidegateError) as error:
+            _log.warning("progress of job %s could not be told: %s", self.report.job_id, error)
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """`JobFunction` for kind "build"."""
+
+    models: Models
+    engine: DockerCli
+    wheelhouse: Wheelhouse
+    images: ImageFiles
+    scratch_root: Path
+    default_base: str | None
+    clock: Clock
+
+    def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
+        """`{"model", "version", "image", "id", "size_bytes", "pushed"}`. Raises what the steps raise."""
+        name, number = str(payload["model"]), str(payload["version"])
+        request = msgspec.convert(payload["request"], rest.BuildRequest)
+        scratch = self.scratch_root / report.job_id
+        shutil.rmtree(scratch, ignore_errors=True)
+        context = scratch / "context"
+        try:
+            context.mkdir(mode=0o700, parents=True)
+            image = self._image(self.models.version(name, number), name, request, context, report)
+        except OSError as error:
+            raise _full_or_same(error) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        kept = ("model", "version", "image", "id", "size_bytes", "pushed")
+        return {field: getattr(image, field) for field in kept}
+
+    def undo(self, payload: dict[str, Any], job_id: str) -> None:  # noqa: ARG002 (the port's shape)
+        """Nothing but scratch is left by a run that failed: an image has no name before it is whole."""
+        shutil.rmtree(self.scratch_root / job_id, ignore_errors=True)
+
+    def _image(
+        self, version: rest.Version, name: str, request: rest.BuildRequest, context: Path, report: JobReport
+    ) -> rest.Image:
+        tag = check_tag(request.tag or default_tag(name, version.version))
+        report.progress(0.02, "asking the container engine")
+        self.engine.check()
+        manifest = self.models.manifests.read(name, version.version)
+        package_dir = self.models.artifacts.path(manifest.digest)
+        image_context.check_grant(manifest, package_dir)
+        base = self._base(manifest, request, report)
+        contents = contents_of(manifest, version, base.ref)
+        with self.models.files:  # nobody removes the version's files meanwhile
+            image_context.write_model(manifest, package_dir, context)
+            pins = image_context.pins_of(manifest, package_dir, self._site(manifest), base.machine)
+        sbom = self._write(contents, base, pins, context, report)
+        built = self._built(context, report)
+        image = _described(contents, tag, built, self.clock(), (dockerfile(contents), sbom))
+        return self._named(image, request, report)
+
+    def _base(self, manifest: Manifest, request: rest.BuildRequest, report: JobReport) -> Base:
+        here = "{}.{}".format(*sys.version_info[:2])
+        ref = check_base(request.base or self.default_base or default_base(here))
+        report.progress(0.05, f"looking at the base image {ref}")
+        base = self.engine.base(ref, _Steps(report, 0.05, 0.1).line)
+        wanted = ".".join((manifest.python or here).split(".")[:2])
+        if base.python != wanted:
+            raise ImageBuildFailed(
+                f"the base image {ref!r} has Python {base.python}, and {manifest.name}:{manifest.version} was taken in "
+                f"on {wanted}: choose a base with that, for example {default_base(wanted)}",
+                base=ref,
+            )
+        return base
+
+    def _site(self, manifest: Manifest) -> Path | None:
+        if manifest.environment is None:
+            return None
+        python = self.models.environments.of_version(manifest.environment)
+        return next((python.parent.parent / "lib").glob("python*/site-packages"))
+
+    def _write(
+        self, contents: Contents, base: Base, pins: list[Pin], context: Path, report: JobReport
+    ) -> dict[str, Any]:
+        """All that `docker build` reads; the bill of materials of it."""
+        report.progress(0.1, f"collecting wheels of {len(pins)} libraries")
+        target = Target(base.python, base.machine, base.glibc)
+        digests = lay_out(self.wheelhouse.collect(pins, target, _Steps(report, 0.1, 0.4).line), context / "wheels")
+        told = image_context.licences(pins)
+        libraries = [Library(pin.name, pin.version, sha256, told.get(pin)) for pin, sha256 in digests.items()]
+        inside = [library for library in libraries if library.name != image_context.INSTALLER]
+        sbom = bill_of_materials(contents, base.id, inside)
+        image_context.write_requirements(pins, context)
+        image_context.write_program(context)
+        (context / "model" / "sbom.cdx.json").write_bytes(msgspec.json.format(msgspec.json.encode(sbom), indent=2))
+        (context / "model" / "sbom.cdx.json").chmod(0o644)
+        (context / "Dockerfile").write_text(dockerfile(contents), encoding="utf-8")
+        return sbom
+
+    def _built(self, context: Path, report: JobReport) -> Built:
+        """An image without a name that was seen to start; one that does not is removed."""
+        report.progress(0.4, "building the image")
+        built = self.engine.build(context, _Steps(report, 0.4, 0.8).line)
+        try:
+            report.progress(0.8, "checking that the image starts and predicts")
+            self.engine.prove(built.id, _Steps(report, 0.8, 0.9).line)
+        except BaseException:
+            self.engine.remove_unnamed(built.id)
+            raise
+        return built
+
+    def _named(self, image: rest.Image, request: rest.BuildRequest, report: JobReport) -> rest.Image:
+        report.progress(0.9, f"naming it {image.image}")
+        self.engine.tag(image.id, image.image)
+        self.images.write(image)
+        if not request.push:
+            return image
+        report.progress(0.92, f"pushing {image.image}")
+        self.engine.push(image.image, _Steps(report, 0.92, 0.99).line)
+        pushed = replace(image, pushed=True)
+        self.images.write(pushed)
+        return pushed
+
+
+def _described(contents: Contents, tag: str, built: Built, now: float, files: tuple[str, dict[str, Any]]) -> rest.Image:
+    made, sbom = files
+    return rest.Image(
+        model=contents.model,
+        version=contents.version,
+        digest=contents.digest,
+        image=tag,
+        id=built.id,
+        base=contents.base,
+        size_bytes=built.size_bytes,
+        layers=list(built.layers),
+        pickle_granted=contents.pickle_granted,
+        pushed=False,
+        built_at=now,
+        form=contents.form,
+        dockerfile=made,
+        sbom=sbom,
+    )
+
+
+def _full_or_same(error: OSError) -> Exception:
+    return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
