@@ -154,7 +154,8 @@ class Machine(RuleBasedStateMachine):
             target = busy[index % len(busy)]
             target.finish(error)
             if isinstance(error, TargetLost):
-                self.targets.pop(target.id, None)
+                # By identity: one that was removed and is lost may have a successor of the same name.
+                self.targets = {name: one for name, one in self.targets.items() if one is not target}
                 self.gone = [one for one in self.gone if one is not target]
             self.turn()
 

@@ -193,3 +193,11 @@ def test_a_frame_model_takes_lists_records_and_tensors_alike(models: Any, port: 
     assert outputs[0]["data"] == expected
     connection.close()
     assert stop(process)[0] == 0
+
+
+def test_told_to_stop_before_it_serves_it_leaves_cleanly(models: Any, tmp_path: Path) -> None:
+    path = tmp_path / "replica.sock"
+    process = start("--model", models.path("forest.joblib"), "--allow-pickle", "--uds", path)
+    until(path.exists, what="the socket")
+    code, _, err = stop(process)
+    assert (code, path.exists()) == (0, False), err

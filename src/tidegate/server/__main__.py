@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 
@@ -37,7 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     settings = Settings.from_env(data_dir=options.data_dir)
     configure_logging("replica", settings.log_level)
+    signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
+        if options.uds is not None:
+            stack.callback(options.uds.unlink, missing_ok=True)
         try:
             _check(options, stack) if options.check else _serve(options, settings, stack)
         except TidegateError as error:
@@ -48,6 +53,11 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
     return 0
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the shape of a handler)
+    """End cleanly until the loop takes the signal over: as a container's first process it would not hear it at all."""
+    raise SystemExit(0)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -96,8 +106,6 @@ def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) ->
         drain_s=settings.drain_s,
         grpc_sock=grpc_sock,
     )
-    if options.uds is not None:
-        options.uds.unlink(missing_ok=True)
 
 
 def _grpc_listen(options: argparse.Namespace) -> Listen:
