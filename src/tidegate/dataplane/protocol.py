@@ -88,7 +88,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what is being computed for this client, then let uvicorn clean up."""
-        for cycle in (self.cycle, self.hot, *(waiting for waiting, _ in self.pipeline)):
+        for cycle in (self._turn, self.cycle, self.hot, *(waiting for waiting, _ in self.pipeline)):
             if isinstance(cycle, HotExchange) and not cycle.response_complete:
                 cycle.abandon()
         if isinstance(self.cycle, HotExchange):
@@ -139,6 +139,8 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.receiving_since_s = None
         self._broken = error
+        if self.hot is not None and not self.hot.received:
+            self.hot.let_go()  # its rest is not read any more
         cycle = self.cycle
         if cycle is None or cycle.response_complete or (_is_cut(cycle) and not self.pipeline):
             self._send_broken()
@@ -208,7 +210,7 @@ class HotProtocol(HttpToolsProtocol):
         if self.engine.access.required:
             exchange.ask_for_key()
         if b"content-length" in exchange.headers:
-            exchange.announce(exchange.headers[b"content-length"])
+            exchange.expect(exchange.headers[b"content-length"])
 
     def _may_be_answered(self) -> bool:
         """False for a request whose head is refused, or will be read again (`_ignore_upgrade`)."""

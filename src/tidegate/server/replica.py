@@ -83,6 +83,7 @@ def build_replica(
     observer.add_gauges(gauges)
     access = Access(frozenset() if key is None else frozenset({key_hash(key)}), required=key is not None)
     engine = Engine(OneModel(destination), limits, observer, access, clock.monotonic)
+    observer.add_gauges(engine.buffered.fill_gauges)
 
     async def render_metrics() -> bytes:
         return render(observer.state())
