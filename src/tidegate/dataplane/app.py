@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -241,6 +241,10 @@ async def _receive(exchange: AwaitedExchange, request: Request) -> None:
     except TidegateError as error:
         exchange.let_go()
         exchange.refuse_unread(error)
+    except ClientDisconnect:
+        exchange.refuse_unread(
+            MalformedRequest("the client went away before all of its request came")
+        )  # nobody reads it
     else:
         infer(exchange)
 
