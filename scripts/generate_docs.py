@@ -16,6 +16,7 @@ import click
 
 from tidegate import errors, settings
 from tidegate.cli.main import root
+from tidegate.error_kinds import HTTP_STATUS
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by scripts/generate_docs.py from the code: change it there, then `make docs-generate`. -->\n"
@@ -148,10 +149,8 @@ def _default(value: Any) -> str:
 
 def errors_page() -> str:
     """Every foreseen failure with its code, HTTP status, exit code and what it says when it has nothing better."""
-    found = sorted(_classes(errors.TidegateError), key=lambda cls: (errors.HTTP_STATUS[cls.kind], cls.code))
-    rows = [
-        (f"`{cls.code}`", str(errors.HTTP_STATUS[cls.kind]), str(cls.exit_code), _cell(cls.__doc__)) for cls in found
-    ]
+    found = sorted(_classes(errors.TidegateError), key=lambda cls: (HTTP_STATUS[cls.kind], cls.code))
+    rows = [(f"`{cls.code}`", str(HTTP_STATUS[cls.kind]), str(cls.exit_code), _cell(cls.__doc__)) for cls in found]
     return (
         "# Errors\n\n"
         "Every failure that was foreseen has a code that stays the same. The API and the gateway answer\n"

@@ -94,6 +94,12 @@ class Overloaded(TidegateError):
     code, kind = "overloaded", Kind.OVERLOADED
 
 
+class BuffersFull(Overloaded):
+    """The server holds as many bytes of requests as it takes: try again later."""
+
+    code = "buffers_full"
+
+
 class DeadlineExceeded(TidegateError):
     """The request's deadline passed before an answer was there."""
 

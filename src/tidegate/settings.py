@@ -11,7 +11,7 @@ import ipaddress
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,12 @@ class Settings:
     )
     json_bytes_max: int = _setting(
         8 << 20, "TIDEGATE_JSON_BYTES_MAX", "Largest JSON part of a prediction request, in bytes.", (1, 1 << 40)
+    )
+    buffered_bytes_max: int = _setting(
+        512 << 20,
+        "TIDEGATE_BUFFERED_BYTES_MAX",
+        "Request bodies a process holds at a time, in bytes, before 429; at least TIDEGATE_REQUEST_BYTES_MAX.",
+        (1, 1 << 50),
     )
     request_timeout_s: float = _setting(
         30.0, "TIDEGATE_REQUEST_TIMEOUT_S", "Deadline of a prediction, in seconds.", (0.001, 86_400)
@@ -134,6 +140,9 @@ class Settings:
         values |= {key: value for key, value in overrides.items() if value is not None}
         settings = cls(**values)
         _check_ranges(settings)
+        if "buffered_bytes_max" not in values and settings.request_bytes_max > settings.buffered_bytes_max:
+            settings = replace(settings, buffered_bytes_max=settings.request_bytes_max)
+        _check_room(settings)
         return cls(**{**settings.__dict__, "data_dir": Path(settings.data_dir).expanduser().absolute()})
 
 
@@ -156,6 +165,16 @@ def _check_ranges(settings: Settings) -> None:
             raise InvalidArgument(
                 f"{name}={value!r} is out of range: it must be from {allowed[0]} to {allowed[1]}", field=name
             )
+
+
+def _check_room(settings: Settings) -> None:
+    """A request of the largest size has to fit where all requests have to."""
+    if settings.buffered_bytes_max < settings.request_bytes_max:
+        raise InvalidArgument(
+            f"TIDEGATE_BUFFERED_BYTES_MAX={settings.buffered_bytes_max} is less than "
+            f"TIDEGATE_REQUEST_BYTES_MAX={settings.request_bytes_max}: raise the one or lower the other",
+            field="TIDEGATE_BUFFERED_BYTES_MAX",
+        )
 
 
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "ACCESS_KEY", "CREDENTIAL")

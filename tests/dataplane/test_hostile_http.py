@@ -177,6 +177,31 @@ def test_hundreds_of_pipelined_refusals_come_in_order(connection: Connection) ->
     assert connection.read().json["prediction"] == [6.5]
 
 
+@pytest.mark.parametrize("body", [BODY[:-4], b""])
+@pytest.mark.parametrize("framing", [LENGTH, "transfer-encoding: chunked"])
+@pytest.mark.parametrize("way", ["x-way: hot", "expect: 100-continue"])
+def test_a_request_that_its_client_breaks_off_is_400_at_once(
+    connection: Connection, way: str, framing: str, body: bytes
+) -> None:
+    """The server's timeout for slow requests, which would be 408, is not waited for."""
+    cut = b"%x\r\n%b" % (len(BODY), body) if "chunked" in framing else body
+    connection.send(post("/predict", {"features": [9, 0, 0]}) + head("/predict", framing, way) + cut)
+    connection.socket.shutdown(socket.SHUT_WR)
+    assert connection.read().json["prediction"] == [9]
+    reply = connection.read()
+    if reply.status == 100:
+        reply = connection.read()
+    assert (reply.status, "ends early" in reply.json["error"]) == (400, True)
+    assert connection.closed()
+
+
+def test_a_head_that_its_client_breaks_off_is_400(connection: Connection) -> None:
+    connection.send(b"POST /predict HTTP/1.1\r\nhost: t\r\ncontent-le")
+    connection.socket.shutdown(socket.SHUT_WR)
+    assert connection.read().status == 400
+    assert connection.closed()
+
+
 # -- bounds --------------------
 
 

@@ -99,6 +99,9 @@ class Echo:
         self.log.append("too large")
         self.stream.respond_head(b"\x88")
 
+    def grew(self, body: bytes | bytearray) -> None:
+        pass
+
     def too_slow(self) -> None:
         self.log.append("too slow")
         self.stream.respond_head(b"\x88")

@@ -162,3 +162,26 @@ def test_a_replica_that_computes_for_long_is_not_taken_for_hung(bed: Bed) -> Non
     assert [gateway.ask([1, 2, 3]).status for _ in range(10)] == [200] * 10
     assert gateway.ask([111, 2.5, 3]).status == 200
     assert "is not used" not in bed.log()
+
+
+def test_a_batch_may_be_larger_than_any_of_its_requests(bed: Bed) -> None:
+    """What is the gateway's bound on one client's request is none on what it sends to a replica at a time."""
+    bed.replica("1", TIDEGATE_REQUEST_BYTES_MAX="1000", TIDEGATE_BUFFERED_BYTES_MAX="1000")
+    gateway = bed.gateway(TIDEGATE_REQUEST_BYTES_MAX="1000", TIDEGATE_BUFFERED_BYTES_MAX="1000")
+    bed.publish({"1": 100})
+    answers: list[Reply] = []
+    rows = [[1, 2, row] for row in range(20)]
+
+    def ask() -> None:
+        answers.append(gateway.ask(rows))
+
+    for _ in range(3):
+        slow = threading.Thread(target=gateway.ask, args=([111, 0.3, 0],))
+        crowd = [threading.Thread(target=ask) for _ in range(20)]
+        slow.start()
+        for one in crowd:
+            one.start()
+        for one in (slow, *crowd):
+            one.join()
+    assert {answer.status for answer in answers} == {200}
+    assert max(len(record.requests) for record in journal(bed)) > 2

@@ -24,6 +24,14 @@ def test_a_number_out_of_its_range_is_told_with_variable_value_and_range(name: s
     assert caught.value.details["field"] == name
 
 
+def test_a_request_of_the_largest_size_fits_where_all_requests_have_to() -> None:
+    with pytest.raises(InvalidArgument, match="TIDEGATE_BUFFERED_BYTES_MAX=1000 is less than") as caught:
+        Settings.from_env({"TIDEGATE_BUFFERED_BYTES_MAX": "1000", "TIDEGATE_REQUEST_BYTES_MAX": "2000"})
+    assert caught.value.details["field"] == "TIDEGATE_BUFFERED_BYTES_MAX"
+    larger = Settings.from_env({"TIDEGATE_REQUEST_BYTES_MAX": str(1 << 30)})
+    assert larger.buffered_bytes_max == 1 << 30
+
+
 def test_the_folder_for_sockets_is_the_same_for_every_tmpdir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     deep = Path("/", *["deep"] * 30)
     folder = run_dir(deep)

@@ -170,14 +170,14 @@ class Bed:
     def run_dir(self) -> Path:
         return run_dir(self.data_dir)
 
-    def replica(self, version: str, scale: float | None = None, id: str = "") -> Replica:  # noqa: A002
+    def replica(self, version: str, scale: float | None = None, id: str = "", **env: str) -> Replica:  # noqa: A002
         """Start a replica and wait until its socket answers."""
         id = id or f"r-{version}-{len(self.replicas)}"  # noqa: A001
         path = self.run_dir / f"{id}.sock"
         scale = float(version) if scale is None else scale
         # -P: or this folder's `platform` would stand in for the standard library's.
         argv = [sys.executable, "-P", str(REPLICA), "--uds", str(path), "--version", version, "--scale", str(scale)]
-        process = subprocess.Popen(argv, env=clean_env())
+        process = subprocess.Popen(argv, env=clean_env(**env))
         made = Replica(process, Target(id, f"unix:{path}"), version)
         self.replicas.append(made)
         until(path.exists, what=f"the socket of replica {id}")

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,7 +32,6 @@ from tidegate.errors import (
     MethodNotAllowed,
     NoReadyReplica,
     TidegateError,
-    TooLarge,
     UnknownRoute,
 )
 from tidegate.version import __version__
@@ -193,18 +192,14 @@ class _Cold:
             raise UnknownRoute(f"there is nothing at {request.url.path}")
         exchange = AwaitedExchange(self._engine, route, list(request.scope["headers"]))
         try:
-            exchange.admit()
-            exchange.body = await _bounded_body(request, self._engine.limits.body_bytes_max)
-        except TidegateError as error:
-            exchange.refuse_unread(error)
-        else:
-            infer(exchange)
-        try:
+            await _receive(exchange, request)
             status, head, body = await exchange.response
         except asyncio.CancelledError:
             if exchange.call is not None:
                 exchange.call.cancel()
             raise
+        finally:
+            exchange.let_go()
         response = Response(body, status)
         response.raw_headers = [_split_header(line) for line in head.rstrip(b"\r\n").split(b"\r\n")]
         return response
@@ -233,15 +228,25 @@ class AwaitedExchange(Exchange):
             self.response.set_result((status, response_head(self, destination, len(body)), body))
 
 
-async def _bounded_body(request: Request, size_bytes_max: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > size_bytes_max:
-            raise TooLarge(
-                f"the body is larger than the {size_bytes_max} bytes this server takes", expected=size_bytes_max
-            )
-    return bytes(body)
+async def _receive(exchange: AwaitedExchange, request: Request) -> None:
+    """Take the body and go on, or refuse it as soon as it is too much."""
+    try:
+        exchange.admit()
+        length = exchange.headers.get(b"content-length", b"")
+        if length.isdigit():
+            exchange.announce(int(length))
+        async for chunk in request.stream():
+            if chunk:
+                exchange.collect(chunk)
+    except TidegateError as error:
+        exchange.let_go()
+        exchange.refuse_unread(error)
+    except ClientDisconnect:
+        exchange.refuse_unread(
+            MalformedRequest("the client went away before all of its request came")
+        )  # nobody reads it
+    else:
+        infer(exchange)
 
 
 def _split_header(line: bytes) -> tuple[bytes, bytes]:

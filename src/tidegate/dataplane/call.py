@@ -268,6 +268,7 @@ class Limits:
     queue_rows_max: int = 4096
     body_bytes_max: int = 64 << 20
     json_bytes_max: int = 8 << 20
+    buffered_bytes_max: int = 512 << 20
     timeout_s: float = 30.0
     receive_timeout_s: float = 10.0
     idle_timeout_s: float = 300.0
@@ -282,6 +283,7 @@ class Limits:
             queue_rows_max=settings.queue_rows_max,
             body_bytes_max=settings.request_bytes_max,
             json_bytes_max=settings.json_bytes_max,
+            buffered_bytes_max=settings.buffered_bytes_max,
             timeout_s=settings.request_timeout_s,
             receive_timeout_s=settings.receive_timeout_s,
             idle_timeout_s=settings.idle_timeout_s,

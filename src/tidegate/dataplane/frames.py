@@ -48,7 +48,10 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 
 def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) -> Fitted:
     """Fit a data frame: by column name where the model has names, else by place."""
-    if not columns or not columns[0]:
+    if not columns:
+        names = [spec.name for spec in destination.signature.inputs]
+        raise UnfitInput(f"the table has no columns, but the model takes {listing(names)}", expected=names, got=[])
+    if not columns[0]:
         raise UnfitInput("the table is empty: send at least one row", expected="1 or more rows", got=0)
     signature = destination.signature
     if destination.n_features is not None and signature.kind != "columns":
@@ -76,7 +79,8 @@ def _in_order(names: Sequence[Any], columns: Columns, specs: list[TensorSpec]) -
     if given == wanted:
         return columns
     if len(set(given)) < len(given):
-        raise MalformedRequest("a column is given twice")
+        twice = next(name for place, name in enumerate(given) if name in given[:place])
+        raise MalformedRequest(f"the table's columns hold {twice!r} twice")
     if given == [str(place) for place in range(len(wanted))]:
         return columns
     found = dict(zip(given, columns, strict=True))

@@ -206,7 +206,7 @@ def check_shape(head: TensorHead) -> None:
 
 def typed_array(head: TensorHead, contents: Blob | None) -> Array:
     """The array in an InferTensorContents; raises `UnfitInput` when it has another type or number of values."""
-    dtype = dtype_of(head.datatype)
+    dtype = dtype_of(head.datatype, head.name)
     if head.datatype not in _CONTENTS:
         raise UnfitInput(f"input {head.name!r}: {head.datatype} comes in raw_input_contents only", input=head.name)
     wanted, kind = _CONTENTS[head.datatype]

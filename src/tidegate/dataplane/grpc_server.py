@@ -26,7 +26,8 @@ from tidegate.dataplane.grpc_messages import (
 from tidegate.dataplane.http2 import Connection
 from tidegate.dataplane.http2_flow import Request, Stream
 from tidegate.dataplane.http2_frames import Pairs, literal
-from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, inflate, internal, new_id
+from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, internal, new_id
+from tidegate.dataplane.inflate import inflate_held
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__
 
@@ -118,16 +119,17 @@ def _framed(message: bytes) -> bytes:
     return b"".join((b"\x00", len(message).to_bytes(4, "big"), message))
 
 
-def _message(body: bytes, encoding: bytes, size_bytes_max: int) -> bytes:
+def _message(exchange: GrpcExchange, body: bytes) -> bytes:
     """The one message of a unary call's body."""
     if len(body) < _PREFIX_BYTES or int.from_bytes(body[1:_PREFIX_BYTES], "big") != len(body) - _PREFIX_BYTES:
         raise MalformedRequest("the call needs one whole message")
     message = body[_PREFIX_BYTES:]
     if body[0] == 0:
         return message
+    encoding = exchange.head.encoding
     if body[0] != 1 or encoding == b"identity":
         raise MalformedRequest("the message is flagged as compressed, but grpc-encoding does not say how")
-    return inflate(message, encoding, size_bytes_max)
+    return inflate_held(exchange, message, encoding, exchange.engine.limits.body_bytes_max)
 
 
 # -- calls --------------------
@@ -160,11 +162,10 @@ class GrpcExchange(Exchange):
 
     def complete(self, body: bytes) -> None:
         """All of the request arrived: answer it, or take it to the batcher."""
-        head, engine = self.head, self.engine
         try:
-            if head.wrong:
-                raise MalformedRequest(head.wrong)
-            message = _message(body, head.encoding, engine.limits.body_bytes_max)
+            if self.head.wrong:
+                raise MalformedRequest(self.head.wrong)
+            message = _message(self, body)
             if self.simple is not None:
                 self.request_id = new_id()
                 self.send(200, None, self.simple(message))
@@ -187,6 +188,15 @@ class GrpcExchange(Exchange):
             )
         )
 
+    def grew(self, body: bytes | bytearray) -> None:
+        """Refuse what there is no room for; the first bytes of a message say how much it will be."""
+        try:
+            if not self.held_bytes and len(body) >= _PREFIX_BYTES:
+                self.announce(int.from_bytes(body[1:_PREFIX_BYTES], "big"))
+            self.hold(len(body))
+        except TidegateError as error:
+            self.refuse(error)
+
     def too_slow(self) -> None:
         """Refuse what does not arrive."""
         timeout_s = self.engine.limits.receive_timeout_s
@@ -196,13 +206,16 @@ class GrpcExchange(Exchange):
         """Nobody waits any more; what shares a batch with it goes on."""
         if self.call is not None:
             self.call.cancel()
+        self.let_go()
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:  # noqa: ARG002 (errors go below)
         """An answer: header fields, one message, status 0."""
+        self.let_go()
         self.stream.respond(_response_fields(destination, self.request_id), _framed(body), _OK_TRAILERS)
 
     def _send_error(self, error: TidegateError, destination: Destination | None) -> None:
         self.request_id = self.request_id or new_id()
+        self.let_go()
         self.stream.respond_head(_response_fields(destination, self.request_id) + _error_fields(error))
 
 
@@ -217,6 +230,9 @@ class _NotGrpc:
         """Not reached: its stream is over."""
 
     def too_large(self, size_bytes: int) -> None:
+        """Likewise."""
+
+    def grew(self, body: bytes | bytearray) -> None:
         """Likewise."""
 
     def too_slow(self) -> None:

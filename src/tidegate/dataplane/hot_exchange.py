@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.infer import Engine, Exchange, Route, infer, response_head
-from tidegate.errors import TidegateError, TooLarge
+from tidegate.errors import TidegateError
 
 if TYPE_CHECKING:
     from tidegate.dataplane.protocol import HotProtocol
@@ -53,34 +53,33 @@ class HotExchange(Exchange):
         except TidegateError as error:
             self.refuse_body(error)
 
-    def announce(self, length: bytes) -> None:
-        """The client says how long the body is: too long is known before a byte of it came."""
-        if self.refusal is None and length.isdigit() and int(length) > self.engine.limits.body_bytes_max:
-            self.refuse_body(self._too_large())
+    def expect(self, length: bytes) -> None:
+        """The client says how long the body is: whether it will be taken is known before a byte of it came."""
+        if self.refusal is None and length.isdigit() and int(length) > self.engine.buffered.free_bytes:
+            try:
+                self.announce(int(length))
+            except TidegateError as error:
+                self.refuse_body(error)
 
     def feed(self, data: bytes) -> None:
-        """Take a piece of the body; refuse once it is larger than the server takes."""
+        """Take a piece of the body; refuse one that is too much for this server."""
         if self.refusal is not None:
             return
-        if not self.body:
-            self.body = data
-        else:
-            if type(self.body) is bytes:
-                self.body = bytearray(self.body)
-            self.body += data
-        if len(self.body) > self.engine.limits.body_bytes_max:
-            self.refuse_body(self._too_large())
+        if not self.body and len(data) <= self.engine.buffered.free_bytes:
+            self.body = data  # nearly always the whole of it
+            return
+        try:
+            self.collect(data)
+        except TidegateError as error:
+            self.refuse_body(error)
 
     def refuse_body(self, error: TidegateError) -> None:
         """Answer so at once, or when this request's turn has come; read no more of it."""
         self.refusal = error
         self.body = b""
+        self.let_go()
         if self.current:
             self.protocol.refuse_body(self, error)
-
-    def _too_large(self) -> TooLarge:
-        size_max = self.engine.limits.body_bytes_max
-        return TooLarge(f"the body is larger than the {size_max} bytes this server takes", expected=size_max)
 
     def start(self) -> None:
         """The body is complete and it is this request's turn."""
@@ -91,6 +90,8 @@ class HotExchange(Exchange):
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:
         """One write: status line, the server's own headers, ours, body."""
+        if self.held_bytes:
+            self.let_go()
         if self.disconnected:
             return
         protocol = self.protocol
@@ -107,3 +108,4 @@ class HotExchange(Exchange):
         self.disconnected = True
         if self.call is not None:
             self.call.cancel()
+        self.let_go()

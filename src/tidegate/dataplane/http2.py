@@ -172,6 +172,8 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
         """End the connection; what is being computed for it is dropped."""
         self._closed = True
         self.active_s = self.clock()
+        for stream in list(self.streams.values()):
+            self._drop(stream)
         self.transport.close()
 
     # -- requests --------------------------------------------------------------------------------------------------
@@ -242,6 +244,8 @@ class Connection(asyncio.Protocol, Generic[HeadT]):
             self._incoming.collect(stream, payload)
             if len(stream.body) > self._body_bytes_max:
                 stream.request.too_large(len(stream.body))
+            else:
+                stream.request.grew(stream.body)
         if stream.open and flags & END_STREAM:
             self._complete(stream)
         elif stream.open:

@@ -42,6 +42,9 @@ class Request(Protocol):
     def too_large(self, size_bytes: int) -> None:
         """Its body is larger than the server takes: answer so."""
 
+    def grew(self, body: bytes | bytearray) -> None:
+        """This much of its body is here, and more will follow: answer if that is too much."""
+
     def too_slow(self) -> None:
         """It did not arrive in time: answer so."""
 

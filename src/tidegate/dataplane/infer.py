@@ -14,18 +14,19 @@ import logging
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import orjson
 
 from tidegate.dataplane.access import Access
+from tidegate.dataplane.buffered import Body, Buffered, hold_values
 from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
+from tidegate.dataplane.inflate import WINDOWS, inflate_body
 from tidegate.dataplane.tensors import dtype_of
-from tidegate.dataplane.v2 import announced_bytes
 from tidegate.errors import (
     Internal,
     MalformedRequest,
@@ -79,15 +80,19 @@ class Engine:
     observer: Observer
     access: Access
     clock: Callable[[], float]
+    buffered: Buffered = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.buffered = Buffered(self.limits)
 
 
-class Exchange:
+class Exchange(Body):
     """One prediction request and its response: the sink of its call.
 
     Subclasses say how bytes leave (`send`). Headers are looked up in lower case.
     """
 
-    __slots__ = ("body", "call", "content_type", "engine", "extra_head", "headers", "meta", "request_id", "route")
+    __slots__ = ("content_type", "extra_head", "headers", "request_id", "route")
 
     admitted: ClassVar[bool] = False
     """Whether this kind of exchange was asked for its key before its body came (`admit`)."""
@@ -97,6 +102,7 @@ class Exchange:
         self.route = route
         self.headers = {name: value for name, value in headers if name in _INTERESTING}
         self.body: bytes | bytearray = b""
+        self.held_bytes = 0
         self.request_id = ""
         self.call: Call | None = None
         self.meta: Any = None
@@ -200,8 +206,10 @@ def infer(exchange: Exchange) -> None:
             engine.access.check(headers.get(b"authorization"))
         service = find_service(engine.directory, exchange.route.name)
         if b"content-encoding" in headers:
-            exchange.body = inflate(exchange.body, headers[b"content-encoding"], _inflated_bytes_max(exchange))
+            inflate_body(exchange)
         call = exchange.route.edge.decode(exchange, service)
+        if exchange.held_bytes:
+            hold_values(exchange, call)
         call.started_s = started_s
         call.deadline_s = started_s + _timeout_s(headers, engine.limits)
         exchange.call = call
@@ -329,20 +337,6 @@ def _timeout_s(headers: dict[bytes, bytes], limits: Limits) -> float:
     return min(float(given) / 1000, limits.timeout_s)  # float takes any number of digits, int does not
 
 
-def _inflated_bytes_max(exchange: Exchange) -> int:
-    """What is JSON alone may not be larger than JSON may be, and tensors not larger than the JSON before them says.
-
-    More is not even inflated, for that holds up the loop.
-    """
-    limits = exchange.engine.limits
-    json_bytes_max = min(limits.json_bytes_max, limits.body_bytes_max)
-    length = exchange.headers.get(b"inference-header-content-length", b"")
-    if not length.isdigit() or len(length) > 12 or not 0 < int(length) <= json_bytes_max:
-        return json_bytes_max
-    head = inflate_start(exchange.body, exchange.headers[b"content-encoding"], int(length))
-    return min(int(length) + announced_bytes(head), limits.body_bytes_max)
-
-
 def _deflate(exchange: Exchange, body: bytes) -> bytes:
     """Compress an answer for a client that accepts one encoding and no other.
 
@@ -350,43 +344,9 @@ def _deflate(exchange: Exchange, body: bytes) -> bytes:
     than the sending; one encoding alone is somebody's wish.
     """
     encoding = exchange.headers[b"accept-encoding"].strip().lower()
-    window = _WINDOWS.get(encoding, 0)
+    window = WINDOWS.get(encoding, 0)
     if not window or not COMPRESSED_BYTES_MIN <= len(body) <= COMPRESSED_BYTES_MAX:
         return body
     exchange.extra_head += b"content-encoding: %b\r\n" % encoding
     deflater = zlib.compressobj(1, zlib.DEFLATED, window)
     return deflater.compress(body) + deflater.flush()
-
-
-_WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15, b"identity": 0}
-
-
-def inflate_start(body: bytes | bytearray, encoding: bytes, size_bytes: int) -> bytes:
-    """The first bytes of the body without its content encoding; nothing where that cannot be read."""
-    window = _WINDOWS.get(encoding.strip().lower(), 0)
-    try:
-        return zlib.decompressobj(window).decompress(bytes(body), size_bytes) if window else bytes(body[:size_bytes])
-    except zlib.error:
-        return b""
-
-
-def inflate(body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:
-    """The body without its content encoding; raises `TooLarge` before it takes more than `size_bytes_max`."""
-    window = _WINDOWS.get(encoding.strip().lower())
-    if window is None:
-        raise WrongContentType(f"content encoding {encoding.decode('latin-1')!r} is not taken: use gzip or deflate")
-    if window == 0:
-        return bytes(body)
-    inflater = zlib.decompressobj(window)
-    try:
-        # One byte more, or data of just this size would leave its end unread.
-        data = inflater.decompress(bytes(body), size_bytes_max + 1)
-    except zlib.error as error:
-        raise MalformedRequest(f"the body is no {encoding.decode()} data: {error}") from None
-    if len(data) > size_bytes_max:
-        raise TooLarge(f"the body inflates to more than {size_bytes_max} bytes", expected=size_bytes_max)
-    if not inflater.eof:
-        raise MalformedRequest(f"the {encoding.decode()} data ends early")
-    if inflater.unused_data:
-        raise MalformedRequest(f"{len(inflater.unused_data)} bytes follow the end of the {encoding.decode()} data")
-    return data

@@ -64,6 +64,7 @@ class State:
     queue_rows: dict[tuple[str, str], int] = field(default_factory=dict)
     batch_rows_limit: dict[tuple[str, str], int] = field(default_factory=dict)
     in_progress: dict[str, int] = field(default_factory=dict)
+    buffered_bytes: int = 0
     counters: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: State) -> None:
@@ -76,6 +77,7 @@ class State:
             self.batch_rows_limit[place] = max(self.batch_rows_limit.get(place, 0), rows)
         for endpoint, count in other.in_progress.items():
             self.in_progress[endpoint] = self.in_progress.get(endpoint, 0) + count
+        self.buffered_bytes += other.buffered_bytes
         for name, value in other.counters.items():
             self.counters[name] = self.counters.get(name, 0.0) + value
 
@@ -176,6 +178,9 @@ class _Collector:
         for endpoint, count in self._state.in_progress.items():
             busy.add_metric([endpoint], count)
         yield busy
+        buffered = GaugeMetricFamily("tidegate_buffered_bytes", "Bytes of request bodies held now")
+        buffered.add_metric([], self._state.buffered_bytes)
+        yield buffered
         for name, value in self._state.counters.items():
             counter = CounterMetricFamily(name, name.replace("_", " "))
             counter.add_metric([], value)

@@ -88,15 +88,22 @@ class HotProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what is being computed for this client, then let uvicorn clean up."""
-        for cycle in (self.cycle, self.hot, *(waiting for waiting, _ in self.pipeline)):
-            if isinstance(cycle, HotExchange) and not cycle.response_complete:
+        for cycle in (self._turn, self.cycle, self.hot, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is None or cycle.response_complete:
+                continue
+            if isinstance(cycle, HotExchange):
                 cycle.abandon()
+            else:
+                cycle.disconnected = True  # uvicorn tells only the one that came last
+                cycle.message_event.set()
         if isinstance(self.cycle, HotExchange):
             self.cycle = None
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """A client that has said all may still wait for its answer."""
+        """A client that has said all may still wait for its answer; one that breaks off in a request is told so."""
+        if self.receiving_since_s is not None and not self.discarding:
+            self._break(MalformedRequest("the request ends early: the client closed its side before all of it came"))
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
             return True
@@ -139,6 +146,8 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.receiving_since_s = None
         self._broken = error
+        if self.hot is not None and not self.hot.received:
+            self.hot.let_go()  # its rest is not read any more
         cycle = self.cycle
         if cycle is None or cycle.response_complete or (_is_cut(cycle) and not self.pipeline):
             self._send_broken()
@@ -208,7 +217,7 @@ class HotProtocol(HttpToolsProtocol):
         if self.engine.access.required:
             exchange.ask_for_key()
         if b"content-length" in exchange.headers:
-            exchange.announce(exchange.headers[b"content-length"])
+            exchange.expect(exchange.headers[b"content-length"])
 
     def _may_be_answered(self) -> bool:
         """False for a request whose head is refused, or will be read again (`_ignore_upgrade`)."""

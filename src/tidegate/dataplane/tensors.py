@@ -37,14 +37,18 @@ EMPTY_LENGTH_MAX = 1 << 16
 Array = np.ndarray[Any, Any]
 
 
-def dtype_of(datatype: str) -> np.dtype[Any]:
-    """The in-process dtype of a V2 datatype; BF16 is held as FP32. Raises `UnfitInput` for an unknown one."""
+def dtype_of(datatype: str, name: str | None = None) -> np.dtype[Any]:
+    """The in-process dtype of a V2 datatype; BF16 is held as FP32. Raises `UnfitInput` for an unknown one.
+
+    `name` is the tensor's, for the message.
+    """
     if datatype == "BF16":
         return _DTYPES["FP32"]
     try:
         return _DTYPES[datatype]
     except KeyError:
-        raise UnfitInput(f"datatype {datatype!r} is none of {', '.join(DATATYPES)}") from None
+        whose = "" if name is None else f"input {name!r}: "
+        raise UnfitInput(f"{whose}datatype {datatype!r} is none of {', '.join(DATATYPES)}") from None
 
 
 def datatype_of(array: Array) -> str:
@@ -84,7 +88,7 @@ def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], na
     count = element_count(shape)
     if datatype == "BYTES":
         return _strings(bytes(data), count, name).reshape(shape)
-    width = 2 if datatype == "BF16" else dtype_of(datatype).itemsize
+    width = 2 if datatype == "BF16" else dtype_of(datatype, name).itemsize
     if len(data) != count * width:
         raise UnfitInput(
             f"input {name!r}: {datatype} of shape {list(shape)} is {count * width} bytes, but {len(data)} came",

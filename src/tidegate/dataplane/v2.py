@@ -176,7 +176,7 @@ def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: s
         raise MalformedRequest(f"input {item.name!r} has no 'data'")
     if item.datatype in BINARY_ONLY:
         raise UnfitInput(f"input {item.name!r}: {item.datatype} comes as binary data only", input=item.name)
-    dtype = dtype_of(item.datatype)
+    dtype = dtype_of(item.datatype, item.name)
     try:
         values = _LIST_DECODERS[dtype.kind].decode(item.data)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -64,7 +64,8 @@ def _read(exchange: Exchange) -> Message:
             "it must be the length of the JSON that the body begins with"
         )
     check_json_size(len(exchange.body) if length is None else length, exchange.engine.limits)
-    return decode_request(bytes(exchange.body), length)
+    body = exchange.body = bytes(exchange.body)  # the tensors are views of it: it should not lie here a second time
+    return decode_request(body, length)
 
 
 def _wanted(request: V2Request, destination: Destination) -> frozenset[str] | None:

@@ -125,6 +125,7 @@ class Gateway:
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})
         self._access = Access(self._own_hashes, required=key is not None)
         self.engine = Engine(self.router, limits, observer, self._access, clock.monotonic)
+        self._metrics.add_gauges(self.engine.buffered.fill_gauges)
         kept_dir = settings.data_dir / "gateways"
         self._counts_path = kept_dir / f"{options.id}{SUFFIX}"
         self._counts = CountsFile(self._counts_path, self._metrics.state)

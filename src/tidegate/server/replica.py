@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.types import ASGIApp
 
@@ -21,6 +22,8 @@ from tidegate.server.local_target import LocalTarget, Predicts
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
 
+BATCH_BYTES_MAX = 1 << 50
+"""No bound: a batch is larger than any request in it, and the gateway has bounded what it took of its clients."""
 _OWN_CODE = ("python", "pyfunc")
 
 
@@ -66,6 +69,13 @@ def build_replica(
     """
     loop = asyncio.get_running_loop()
     limits = Limits.from_settings(settings)
+    if behind_gateway:
+        limits = replace(
+            limits,
+            body_bytes_max=BATCH_BYTES_MAX,
+            json_bytes_max=BATCH_BYTES_MAX,
+            buffered_bytes_max=BATCH_BYTES_MAX,
+        )
     observer = Metrics()
     batcher = Batcher(
         loop, limits, observer, mergeable=manifest.batchable, splits=not behind_gateway, clock=clock.monotonic
@@ -83,6 +93,7 @@ def build_replica(
     observer.add_gauges(gauges)
     access = Access(frozenset() if key is None else frozenset({key_hash(key)}), required=key is not None)
     engine = Engine(OneModel(destination), limits, observer, access, clock.monotonic)
+    observer.add_gauges(engine.buffered.fill_gauges)
 
     async def render_metrics() -> bytes:
         return render(observer.state())
