@@ -96,7 +96,7 @@ def test_pandas_own_csv_and_json_are_taken(table: int) -> None:
         (f"city,rooms,price,new\na,{'9' * 5000},1,true\n", 422, "'rooms'"),
         ("city,rooms,price\na,3,1\n", 422, "lacks 'new'"),
         ("city,rooms,price,new,more\na,3,1,true,1\n", 422, "'more'"),
-        ("city,rooms,price,new,new\na,3,1,true,false\n", 400, "given twice"),
+        ("city,rooms,price,new,new\na,3,1,true,false\n", 400, "'new' twice"),
         ("city,rooms,price,new\na,3,1\n", 400, "row 0 of the CSV has 3 fields"),
         ("city,rooms,price,new\n", 422, "empty"),
         ('city,rooms,price,new\n"a,3,1,true\n', 400, "no CSV"),
