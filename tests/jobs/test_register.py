@@ -355,6 +355,7 @@ def killing(self, *args):
 
 setattr(owner, method, killing)
 container = build(Settings.from_env({}, data_dir=Path(sys.argv[1])))
+container.leadership.step()
 container.start()
 signal.pause()
 """

@@ -266,7 +266,7 @@ def test_without_the_database_everything_runs_on_and_the_loop_lives(
     monkeypatch.setattr(bench.container.store, "reading", sometimes)
     gone.set()
     stop = threading.Event()
-    thread = threading.Thread(target=bench.loop.run, args=(stop,))
+    thread = threading.Thread(target=bench.loop.run, args=(stop.is_set,))
     thread.start()
     try:
         until(lambda: bench.failures("all") >= 2, what="two failed passes")

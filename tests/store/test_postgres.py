@@ -8,7 +8,7 @@ import pytest
 
 from support.services.postgres import PASSWORD, Postgres
 from support.wait import free_ports
-from tidegate.errors import Conflict, InvalidArgument, StoreUnavailable
+from tidegate.errors import InvalidArgument, StoreUnavailable
 from tidegate.store import models
 from tidegate.store.engine import Store, open_store
 from tidegate.store.jobs import get_job
@@ -83,20 +83,6 @@ def test_numbers_that_json_does_not_have_become_null_and_long_texts_are_refused(
 
 def _job(job_id: str, payload: dict[str, Any]) -> JobRow:
     return JobRow(id=job_id, kind="register", subject="churn", payload=payload, state="queued", log=[], created_at=1.0)
-
-
-def test_a_database_is_held_by_one_platform_until_it_lets_go(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tidegate.store.postgres.HELD_FOR_S", 0.0)
-    url = postgres.new_database()
-    first, second = open_store(url), open_store(url)
-    first.hold()
-    with pytest.raises(Conflict, match="in use by another platform"):
-        second.hold()
-    first.close()
-    second.hold()
-    second.close()
 
 
 def _count(store: Store) -> int:
