@@ -24,18 +24,28 @@ WITHIN_S = 10.0
 
 
 class Two:
-    """`first` leads and serves `churn`; `second` stands by."""
+    """Two control planes of one database, the endpoint `churn` deployed. Which of them leads, the lease says."""
 
     def __init__(self, folder: Path, url: str) -> None:
         env = {"DATABASE_URL": url, "TIDEGATE_DRAIN_S": "0.5"}
         self.url = url
-        self.first, self.second = (Platform(folder / name, env=env) for name in ("first", "second"))
+        self.both = [Platform(folder / name, env=env) for name in ("first", "second")]
 
     def start(self, models: Models) -> Two:
-        self.first.start()
-        self.first.done("deploy", models.path("logistic.joblib"), "--name", "churn", "--allow-pickle")
-        self.second.start()
+        """The first leads then."""
+        self.both[0].start()
+        path = models.path("logistic.joblib")
+        self.both[0].done("deploy", path, "--name", "churn", "--allow-pickle", "--no-accelerate")
+        self.both[1].start()
         return self
+
+    def roles(self) -> tuple[Platform, Platform]:
+        """The leader and the standby."""
+        first, second = self.both
+        return (first, second) if self.leads(first) else (second, first)
+
+    def leads(self, one: Platform) -> bool:
+        return self.lease()[1].endswith(f":{one.data_dir}")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as connection:
@@ -52,18 +62,15 @@ class Two:
         written = {name: self.rows(f"SELECT xmin::text || t::text FROM {name} t") for name in names if name != "leases"}  # noqa: S608
         return {name: sorted(row for (row,) in found) for name, found in written.items()}
 
-    def second_leads(self) -> bool:
-        return self.lease()[1].endswith(str(self.second.data_dir))
 
-
-@pytest.fixture
-def two(tmp_path: Path, postgres: Postgres, models: Models) -> Iterator[Two]:
-    made = Two(tmp_path, postgres.new_database())
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, models: Models) -> Iterator[Two]:
+    made = Two(tmp_path_factory.mktemp("two"), postgres.new_database())
     try:
         yield made.start(models)
     finally:
-        made.second.stop()
-        made.first.stop()
+        for one in reversed(made.both):
+            one.stop()
 
 
 def _answers(platform: Platform, models: Models) -> bool:
@@ -77,56 +84,76 @@ def _metrics(platform: Platform) -> str:
     return str(platform.api("GET", "/metrics").text)
 
 
+def _ready(platform: Platform) -> int:
+    """What a load balancer's check of a gateway is answered."""
+    return httpx.get(f"{platform.gateway_url}/v2/models/churn/ready", timeout=30).status_code
+
+
 def test_a_standby_reads_takes_changes_and_leads_when_the_leader_was_killed(two: Two, models: Models) -> None:
-    first, second = two.first, two.second
-    leader = second.done("status")["leader"]
-    assert (leader["here"], leader["alive"], leader["url"]) == (False, True, first.url)
-    assert f"stands by: the control plane at {first.url}" in second.cli("status").out
-    assert "this control plane leads" in first.cli("status").out
-    assert "tidegate_leader 1.0" in _metrics(first)
-    assert "tidegate_leader 0.0" in _metrics(second)
-    assert [one["name"] for one in second.done("endpoints")["endpoints"]] == ["churn"]
-    assert second.predict("churn", models.rows[0].tolist()).status_code == 503
-    refused = second.failed("register", models.path("forest.joblib"), "--name", "churn", "--allow-pickle")
+    leader, standby = two.roles()
+    told = standby.done("status")["leader"]
+    assert (told["here"], told["alive"], told["url"]) == (False, True, leader.url)
+    assert f"stands by: the control plane at {leader.url}" in standby.cli("status").out
+    assert "this control plane leads" in leader.cli("status").out
+    assert "tidegate_leader 1.0" in _metrics(leader)
+    assert "tidegate_leader 0.0" in _metrics(standby)
+    assert [one["name"] for one in standby.done("endpoints")["endpoints"]] == ["churn"]
+    until(lambda: standby.predict("churn", models.rows[0].tolist()).status_code == 503, what="a 503 of the standby")
+    assert (_ready(leader), _ready(standby)) == (200, 503)
+    refused = standby.failed("register", models.path("forest.joblib"), "--name", "churn", "--allow-pickle")
     assert refused["code"] == "not_leader"
-    assert first.url in refused["error"]
-    second.done("scale", "churn", "--replicas", "2")
-    until(lambda: len(first.replica_pids()) == 2, what="the leader's second replica")
-    os.kill(first.control_pid, signal.SIGKILL)
+    assert leader.url in refused["error"]
+    standby.done("scale", "churn", "--replicas", "2")
+    until(lambda: len(leader.replica_pids()) == 2, what="the leader's second replica")
+
+    os.kill(leader.control_pid, signal.SIGKILL)
     token, _, _, last_sign_at = two.lease()
-    until(two.second_leads, what="the standby leading")
+    until(lambda: two.leads(standby), what="the standby leading")
     assert two.lease()[0] == token + 1
     assert two.lease()[2] - last_sign_at <= WITHIN_S
-    until(lambda: _answers(second, models), timeout_s=60, what="an answer of the new leader's gateway")
-    assert _answers(first, models), "what runs beside a dead control plane serves on"
-    assert len(first.replica_pids()) == 2
-    second.done("register", models.path("forest.joblib"), "--name", "churn", "--allow-pickle", "--no-accelerate")
-    second.done("deploy", "churn:2")
-    assert f"tidegate_lease_token {token + 1}.0" in _metrics(second)
+    until(lambda: _answers(standby, models), timeout_s=60, what="an answer of the new leader's gateway")
+    assert _answers(leader, models), "what runs beside a dead control plane serves on"
+    assert len(leader.replica_pids()) == 2
+    standby.done("register", models.path("forest.joblib"), "--name", "churn", "--allow-pickle", "--no-accelerate")
+    standby.done("deploy", "churn:2")
+    assert f"tidegate_lease_token {token + 1}.0" in _metrics(standby)
 
-    first.start()  # stands by, and ends what it ran for the endpoint that the other serves
-    until(lambda: not first.replica_pids(), timeout_s=60, what="the end of the stale replicas")
-    assert first.done("status")["leader"]["url"] == second.url
-    assert _answers(second, models)
+    leader.start()  # stands by, and ends what it ran for the endpoint that the other serves
+    until(lambda: not leader.replica_pids(), timeout_s=60, what="the end of the stale replicas")
+    assert leader.done("status")["leader"]["url"] == standby.url
+    assert _answers(standby, models)
+    standby.done("scale", "churn", "--replicas", "1")
 
 
 def test_a_leader_that_was_stopped_changes_nothing_when_it_wakes(two: Two, models: Models) -> None:
-    first, second = two.first, two.second
-    os.kill(first.control_pid, signal.SIGSTOP)
+    leader, standby = two.roles()
+    until(lambda: _answers(leader, models), timeout_s=60, what="an answer of the leader's gateway")
+    os.kill(leader.control_pid, signal.SIGSTOP)
     try:
-        until(two.second_leads, what="the standby leading")
-        until(lambda: _answers(second, models), timeout_s=60, what="an answer of the new leader's gateway")
-        until(lambda: second.endpoint("churn")["status"] == "ready", what="the endpoint being ready")
-        assert _answers(first, models), "its gateway and replica serve on"
-        before = two.everything()
+        until(lambda: two.leads(standby), what="the standby leading")
+        until(lambda: _answers(standby, models), timeout_s=60, what="an answer of the new leader's gateway")
+        until(lambda: standby.endpoint("churn")["status"] == "ready", timeout_s=60, what="the endpoint being ready")
+        assert _answers(leader, models), "its gateway and replica serve on"
+        before = _settled(two)
     finally:
-        os.kill(first.control_pid, signal.SIGCONT)
-    until(lambda: not first.replica_pids(), timeout_s=60, what="the end of the stale replica")
+        os.kill(leader.control_pid, signal.SIGCONT)
+    until(lambda: not leader.replica_pids(), timeout_s=60, what="the end of the stale replicas")
     assert two.everything() == before
-    assert two.second_leads()
-    assert first.done("status")["leader"]["url"] == second.url
-    assert "tidegate_leader 0.0" in _metrics(first)
-    second.done("scale", "churn", "--replicas", "2")
-    assert first.replica_pids() == set()
-    assert second.stop().code == 0
-    until(lambda: _answers(first, models), timeout_s=60, what="the first leading again")
+    assert two.leads(standby)
+    assert leader.done("status")["leader"]["url"] == standby.url
+    assert "tidegate_leader 0.0" in _metrics(leader)
+    assert "stands by" in leader.log()
+    assert standby.stop().code == 0
+    until(lambda: _answers(leader, models), timeout_s=60, what="the first leading again")
+
+
+def _settled(two: Two) -> dict[str, list[str]]:
+    """All rows once the new leader has nothing left to write: two looks, some passes apart, see the same."""
+    seen = [two.everything()]
+
+    def same() -> bool:
+        seen.append(two.everything())
+        return len(seen) > 30 and seen[-1] == seen[-30]
+
+    until(same, timeout_s=60, what="rows at rest")
+    return seen[-1]
