@@ -85,6 +85,28 @@ def _job(job_id: str, payload: dict[str, Any]) -> JobRow:
     return JobRow(id=job_id, kind="register", subject="churn", payload=payload, state="queued", log=[], created_at=1.0)
 
 
+def test_a_writer_that_was_paused_in_its_transaction_holds_up_nobody_and_writes_nothing(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.store.postgres.PAUSED_S", 1)
+    paused, other = (open_store(url) for url in [postgres.new_database()] * 2)
+    paused.migrate()
+
+    def write() -> None:
+        with paused.transaction() as tx:
+            tx.add(_job("paused", {}))
+            tx.flush()
+            with other.transaction() as theirs:  # waits until the server has ended the first one
+                theirs.add(_job("other", {}))
+
+    with pytest.raises(StoreUnavailable):
+        write()
+    with other.reading() as tx:
+        assert [job.id for job in tx.query(JobRow)] == ["other"]
+    paused.close()
+    other.close()
+
+
 def _count(store: Store) -> int:
     with store.reading() as tx:
         return models.count_models(tx)
