@@ -49,7 +49,7 @@ class Two:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query).fetchall()
 
     def lease(self) -> tuple[int, str, float, float]:
         """Token, host, and when it was taken and renewed, by the database's clock."""

@@ -98,9 +98,10 @@ REFUSALS = {
     "failed to resolve host": "correct the host in DATABASE_URL",
     "too many clients": "raise max_connections of the server",
     "permission denied": "give this user the right to create and write tables in the database",
+    "idle-in-transaction": "nothing was changed; try again",
     "read-only": "DATABASE_URL names a standby: give the primary",
 }
-REFUSED_STATES = ("42501", "25006", "3F000")
+REFUSED_STATES = ("42501", "25006", "3F000", "25P03")
 
 
 def mapped(error: Any, url: URL) -> TidegateError | None:
@@ -114,8 +115,6 @@ def mapped(error: Any, url: URL) -> TidegateError | None:
         return DiskFull(f"the disk of {where(url)} is full: nothing was changed; free some space there and try again")
     if state == "22001":
         return InvalidArgument(f"a text is longer than the database takes ({str(error).splitlines()[0]}): shorten it")
-    if state == "25P03":
-        return StoreUnavailable(f"{where(url)} ended a transaction that stood still: nothing was changed; try again")
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and state not in REFUSED_STATES:
         return None
     said = " ".join(str(error).removeprefix("connection failed: ").split())[:300]
