@@ -115,7 +115,6 @@ def _restore(store: Store, data_dir: Path, given: argparse.Namespace) -> Result:
     lock = DataDirLock(data_dir)
     lock.acquire()
     try:
-        store.hold()
         return _copied(store, restore(store, given.file, force=given.force), "restored", "from")
     finally:
         lock.release()

@@ -301,6 +301,12 @@ class RegistryUnavailable(TidegateError):
     code, kind = "registry_unavailable", Kind.UNAVAILABLE
 
 
+class NotLeader(TidegateError):
+    """Another control plane leads: ask that one."""
+
+    code, kind = "not_leader", Kind.UNAVAILABLE
+
+
 class StoreUnavailable(TidegateError):
     """The database does not answer."""
 

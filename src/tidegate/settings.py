@@ -42,6 +42,12 @@ class Settings:
         "DATABASE_URL",
         "Database of the state: postgresql://user:password@host/name; SQLite in the data directory when unset.",
     )
+    files_dir: Path | None = _setting(
+        None,
+        "TIDEGATE_FILES_DIR",
+        "Where models' files, environments and uploads are kept, shared by all control planes of a database; the data "
+        "directory when unset.",
+    )
     upload_bytes_max: int = _setting(8 << 30, "TIDEGATE_UPLOAD_BYTES_MAX", "Largest upload, in bytes.", (1, 1 << 50))
     request_bytes_max: int = _setting(
         64 << 20, "TIDEGATE_REQUEST_BYTES_MAX", "Largest prediction request body, in bytes.", (1, 1 << 40)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate import clock as clocks
@@ -24,17 +25,21 @@ from tidegate.jobs.build import BuildJob
 from tidegate.jobs.pool import JobFunction, JobPool
 from tidegate.jobs.register import RegisterJob
 from tidegate.services.endpoints import Endpoints
+from tidegate.services.files_home import files_home
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs
+from tidegate.services.leadership import Leadership
 from tidegate.services.models import Models
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
 from tidegate.settings import Settings, inherited_env
 from tidegate.store.engine import Store, open_store, store_url
+from tidegate.store.leases import Candidate
 from tidegate.wire import rest
 
 STOP_TIMEOUT_S = 5.0
+HOST_CHARS_MAX = 255
 
 
 @dataclass
@@ -47,6 +52,8 @@ class Container:
     token: str
     gateway_url: str
     store: Store
+    fenced: Store
+    leadership: Leadership
     registry: MlflowRegistry
     artifacts: DirectoryArtifacts
     manifests: ManifestFiles
@@ -65,16 +72,22 @@ class Container:
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
     def start(self) -> None:
-        """Clean up after a crash, start the job pool, and import MLflow in the background."""
-        self.artifacts.sweep()
-        self.models.environments.refresh()
+        """Start the job pool (which waits while another control plane leads), and import MLflow in the background."""
+        self.clean_up()
         self.registry.warm()
-        self.job_pool.start()
+        self.job_pool.start(leads=self.leadership.term is not None)
+
+    def clean_up(self) -> None:
+        """After a crash, of this control plane or of the leader before it: files may be shared, so only as leader."""
+        if self.leadership.term is not None:
+            self.artifacts.sweep()
+            self.models.environments.refresh()
 
     def close(self) -> None:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
         self.snapshot_changed.close()
         self.job_pool.stop(STOP_TIMEOUT_S)
+        self.leadership.end()
         self.store.close()
 
 
@@ -82,6 +95,7 @@ def build(
     settings: Settings,
     *,
     gateway_url: str = "http://127.0.0.1:8000",
+    control_url: str = "http://127.0.0.1:8800",
     host: str = "127.0.0.1",
     backend: Backend | None = None,
     clock: Clock = clocks.now,
@@ -93,27 +107,32 @@ def build(
     data_dir = settings.data_dir
     store = open_store(store_url(data_dir, settings.database_url))
     store.migrate()
-    registry = _registry(settings, data_dir)
-    backend = backend or LocalBackend(data_dir=data_dir, env=inherited_env())
+    leadership = Leadership(store, Candidate(secrets.token_hex(8), host_id(data_dir), control_url))
+    fenced = store.fenced(leadership.fence)
+    files_dir = files_home(store, settings.files_dir or data_dir)
+    registry = _registry(settings, files_dir)
+    backend = backend or LocalBackend(data_dir, inherited_env(), files_dir / "environments")
     spec_changed = threading.Event()
     models = Models(
         store,
         registry,
-        DirectoryArtifacts(data_dir / "artifacts"),
-        ManifestFiles(data_dir / "versions"),
+        DirectoryArtifacts(files_dir / "artifacts"),
+        ManifestFiles(files_dir / "versions"),
         clock,
-        Environments(data_dir / "environments"),
+        Environments(files_dir / "environments"),
     )
+    jobs_models = replace(models, store=fenced)
     endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set)
-    uploads = Uploads(store, data_dir / "uploads", settings.upload_bytes_max, clock)
+    uploads = Uploads(fenced, files_dir / "uploads", settings.upload_bytes_max, clock)
     unpacked_bytes_max = settings.upload_bytes_max
-    register = RegisterJob(models, registry, uploads, data_dir / "jobs", unpacked_bytes_max, Acceleration(models))
+    faster = Acceleration(jobs_models)
+    register = RegisterJob(jobs_models, registry, uploads, data_dir / "jobs", unpacked_bytes_max, faster)
     image_files = ImageFiles(models.manifests)
     functions: dict[str, JobFunction] = {
         "register": register,
-        "build": _build_job(settings, models, image_files, clock),
+        "build": _build_job(settings, jobs_models, image_files, clock),
     }
-    job_pool = JobPool(store, functions, uploads, clock, settings.job_workers)
+    job_pool = JobPool(fenced, functions, uploads, clock, settings.job_workers)
     jobs = Jobs(store, clock, job_pool.nudge)
 
     def views() -> list[rest.GatewayView]:
@@ -126,8 +145,10 @@ def build(
         token=load_token(data_dir),
         gateway_url=gateway_url,
         store=store,
+        fenced=fenced,
+        leadership=leadership,
         registry=registry,
-        artifacts=DirectoryArtifacts(data_dir / "artifacts"),
+        artifacts=DirectoryArtifacts(files_dir / "artifacts"),
         manifests=models.manifests,
         backend=backend,
         models=models,
@@ -135,11 +156,11 @@ def build(
         jobs=jobs,
         images=Images(models, jobs, image_files, settings.image_base),
         uploads=uploads,
-        status=StatusReport(store, endpoints, str(data_dir), clock(), views),
+        status=StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view),
         job_pool=job_pool,
         spec_changed=spec_changed,
         snapshot_changed=Broadcast(),
-        snapshots=Snapshots(store),
+        snapshots=Snapshots(store, leadership.me.host),
         gateway_revisions=GatewayRevisions(clock),
     )
     return container
@@ -151,6 +172,14 @@ def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clo
     scratch_root = settings.data_dir / "jobs"
     wheelhouse = Wheelhouse(wheels_dir, env, settings.wheels_bytes_max)
     return BuildJob(models, DockerCli(env), wheelhouse, files, scratch_root, settings.image_base, clock)
+
+
+def host_id(data_dir: Path) -> str:
+    """This machine and data directory, in words; unique as far as machines have names of their own."""
+    whole = f"{os.uname().nodename}:{os.path.realpath(data_dir)}"
+    if len(whole) <= HOST_CHARS_MAX:
+        return whole
+    return f"{whole[: HOST_CHARS_MAX - 17]}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
 
 def load_token(data_dir: Path) -> str:
@@ -181,7 +210,7 @@ def _kept_token(path: Path) -> str | None:
         return None
 
 
-def _registry(settings: Settings, data_dir: Path) -> MlflowRegistry:
+def _registry(settings: Settings, files_dir: Path) -> MlflowRegistry:
     if settings.mlflow_tracking_uri:
         return MlflowRegistry.remote(settings.mlflow_tracking_uri)
-    return MlflowRegistry.embedded(data_dir)
+    return MlflowRegistry.embedded(files_dir)

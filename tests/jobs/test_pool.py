@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from support.control import container_at
 from support.wait import until
 from tidegate.errors import NotAModel
 from tidegate.jobs.pool import ATTEMPTS_MAX, JobLost, JobPool, JobReport
 from tidegate.store import jobs as rows
-from tidegate.store.tables import JobRow
+from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wire.rest import Job
 from tidegate.wiring import Container
 
@@ -42,6 +43,30 @@ def _queue(container: Container, job_id: str, **fields: Any) -> None:
 def _ended(container: Container, job_id: str) -> Job:
     until(lambda: container.jobs.get(job_id).finished_at is not None, what=f"the end of {job_id}")
     return container.jobs.get(job_id)
+
+
+def test_a_pool_whose_control_plane_was_replaced_writes_nothing_and_undoes_nothing(own: Container) -> None:
+    told = threading.Event()
+
+    def work(report: JobReport) -> dict[str, Any]:
+        told.set()
+        assert replaced.wait(20)
+        report.progress(0.9, "still at it")
+        return {"answer": 42}
+
+    replaced, doing = threading.Event(), Doing(work)
+    pool = JobPool(own.fenced, {"register": doing}, own.uploads, own.clock, 1)
+    _queue(own, "a")
+    pool.start()
+    assert told.wait(20)
+    before = own.jobs.get("a")
+    with own.store.transaction() as tx:
+        tx.execute(update(LeaseRow).values(token=LeaseRow.token + 1, holder="another"))
+    replaced.set()
+    until(lambda: own.leadership.term is None, what="the refusal")
+    pool.stop(20)
+    assert own.jobs.get("a") == before
+    assert doing.undone == []
 
 
 def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:

@@ -355,6 +355,7 @@ def killing(self, *args):
 
 setattr(owner, method, killing)
 container = build(Settings.from_env({}, data_dir=Path(sys.argv[1])))
+container.leadership.step()
 container.start()
 signal.pause()
 """
@@ -382,6 +383,8 @@ def test_a_control_plane_killed_at_a_step_finishes_the_job_when_it_is_back(
     process = subprocess.Popen(argv, env=os.environ | {"PYTHONPATH": str(Path(register_module.__file__).parents[2])})
     assert process.wait(60) == -signal.SIGKILL
     assert container.jobs.get(job).state == "running"
+    container.close()
+    container = container_at(data_dir)
     container.start()
     done = finished(container, job)
     assert (done.state, done.attempts, done.result) == (

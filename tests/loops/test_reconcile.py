@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from support.control import add_version, container_at
@@ -23,7 +24,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import Reconciler, Surroundings
 from tidegate.store.endpoints import failed_replicas_of, replicas_of
 from tidegate.store.fleet import load_snapshot
-from tidegate.store.tables import EndpointRow, VariantRow
+from tidegate.store.tables import EndpointRow, LeaseRow, VariantRow
 from tidegate.wire.rest import DeployRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
@@ -36,6 +37,7 @@ class MemoryBackend:
     name: str = "memory"
     running: dict[str, str] = field(default_factory=dict)  # id -> model
     done: list[tuple[str, str]] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=dict)  # id -> the lease's when it was started
     refuses: str | None = None
     breaks_on: str | None = None
     ready: bool = True
@@ -46,8 +48,9 @@ class MemoryBackend:
         if spec.model == self.breaks_on:
             raise RuntimeError("a bug")
         self.running[spec.id] = spec.model
+        self.tokens[spec.id] = spec.token
         self.done.append(("start", spec.id))
-        return Handle(self.name, {"replica": spec.id})
+        return Handle(self.name, {"replica": spec.id, "token": spec.token})
 
     def observe(self, handles: Sequence[Handle]) -> list[Observation]:
         names = [str(handle.data["replica"]) for handle in handles]
@@ -66,7 +69,11 @@ class MemoryBackend:
 
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
         names = {handle.data["replica"] for handle in known}
-        return [Handle(self.name, {"replica": name}) for name in self.running if name not in names]
+        return [
+            Handle(self.name, {"replica": name, "token": self.tokens.get(name, 0)})
+            for name in self.running
+            if name not in names
+        ]
 
 
 class Bench:
@@ -86,7 +93,7 @@ class Bench:
         store = self.container.store
         return Surroundings(
             store=store,
-            engine=Engine(self.backend, store, self.container.manifests.path, lambda: self.now),
+            engine=Engine(self.backend, store, self.container.manifests.path, lambda: self.now, token=2),
             backend_name=self.backend.name,
             spec_changed=self.container.spec_changed,
             snapshot_written=self.count,
@@ -95,6 +102,10 @@ class Bench:
             limits=Limits(keep_previous_s=0, drain_s=5),
             clock=lambda: self.now,
         )
+
+    def surroundings_of_next_term(self) -> Surroundings:
+        store, path = self.container.store, self.container.manifests.path
+        return replace(self.around, engine=Engine(self.backend, store, path, lambda: self.now, token=2))
 
     def count(self) -> None:
         self.written += 1
@@ -266,7 +277,7 @@ def test_without_the_database_everything_runs_on_and_the_loop_lives(
     monkeypatch.setattr(bench.container.store, "reading", sometimes)
     gone.set()
     stop = threading.Event()
-    thread = threading.Thread(target=bench.loop.run, args=(stop,))
+    thread = threading.Thread(target=bench.loop.run, args=(stop.is_set,))
     thread.start()
     try:
         until(lambda: bench.failures("all") >= 2, what="two failed passes")
@@ -279,3 +290,31 @@ def test_without_the_database_everything_runs_on_and_the_loop_lives(
         bench.container.spec_changed.set()
         thread.join(10)
     assert [action for action, _ in bench.backend.done if action == "kill"] == []
+
+
+def test_what_a_former_leader_started_too_late_is_ended(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    (own,) = bench.backend.running
+    assert bench.backend.tokens[own] == 2
+    bench.backend.running |= {"stale": "churn", "coming": "churn"}
+    bench.backend.tokens |= {"stale": 1, "coming": 2}  # one of this term may be on its way to its row
+    bench.loop = Reconciler(bench.surroundings_of_next_term())
+    bench.steps(1)
+    assert ("kill", "stale") in bench.backend.done
+    assert set(bench.backend.running) == {own, "coming"}
+
+
+def test_a_loop_whose_control_plane_was_replaced_changes_nothing_and_ends(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    bench.loop = Reconciler(replace(bench.around, store=bench.container.fenced))
+    bench.deploy("churn", "2")
+    with bench.container.store.transaction() as tx:
+        tx.execute(update(LeaseRow).values(token=LeaseRow.token + 1, holder="another"))
+    done, status = list(bench.backend.done), bench.status("churn")
+    bench.loop.run(lambda: False)  # returns by itself
+    assert bench.backend.done == done
+    assert bench.status("churn") == status
+    assert bench.failures("all") == bench.failures("churn") == 0
+    assert bench.container.leadership.term is None

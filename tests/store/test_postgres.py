@@ -8,7 +8,7 @@ import pytest
 
 from support.services.postgres import PASSWORD, Postgres
 from support.wait import free_ports
-from tidegate.errors import Conflict, InvalidArgument, StoreUnavailable
+from tidegate.errors import InvalidArgument, StoreUnavailable
 from tidegate.store import models
 from tidegate.store.engine import Store, open_store
 from tidegate.store.jobs import get_job
@@ -85,18 +85,26 @@ def _job(job_id: str, payload: dict[str, Any]) -> JobRow:
     return JobRow(id=job_id, kind="register", subject="churn", payload=payload, state="queued", log=[], created_at=1.0)
 
 
-def test_a_database_is_held_by_one_platform_until_it_lets_go(
+def test_a_writer_that_was_paused_in_its_transaction_holds_up_nobody_and_writes_nothing(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidegate.store.postgres.HELD_FOR_S", 0.0)
-    url = postgres.new_database()
-    first, second = open_store(url), open_store(url)
-    first.hold()
-    with pytest.raises(Conflict, match="in use by another platform"):
-        second.hold()
-    first.close()
-    second.hold()
-    second.close()
+    monkeypatch.setattr("tidegate.store.postgres.PAUSED_S", 1)
+    paused, other = (open_store(url) for url in [postgres.new_database()] * 2)
+    paused.migrate()
+
+    def write() -> None:
+        with paused.transaction() as tx:
+            tx.add(_job("paused", {}))
+            tx.flush()
+            with other.transaction() as theirs:  # waits until the server has ended the first one
+                theirs.add(_job("other", {}))
+
+    with pytest.raises(StoreUnavailable):
+        write()
+    with other.reading() as tx:
+        assert [job.id for job in tx.query(JobRow)] == ["other"]
+    paused.close()
+    other.close()
 
 
 def _count(store: Store) -> int:

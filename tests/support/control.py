@@ -27,9 +27,11 @@ SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (Tensor
 
 
 def container_at(data_dir: Path, **overrides: object) -> Container:
-    """A container that is not started."""
+    """A container that leads, but is not started."""
     data_dir.mkdir(exist_ok=True)
-    return build(Settings.from_env({}, data_dir=data_dir, **overrides))
+    container = build(Settings.from_env({}, data_dir=data_dir, **overrides))
+    container.leadership.step()
+    return container
 
 
 def digest_for(text: str) -> str:

@@ -45,8 +45,9 @@ class LocalBackend:
 
     name = "local"
 
-    def __init__(self, data_dir: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, data_dir: Path, env: Mapping[str, str], environments_dir: Path | None = None) -> None:
         self._data_dir = data_dir
+        self._environments = Environments(environments_dir or data_dir / "environments")
         self._log_dir = data_dir / "logs" / "replicas"
         self._env = {**ONE_THREAD, **env, "PYTHONUNBUFFERED": "1"}
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # by replica id; those found again are not children
@@ -55,7 +56,7 @@ class LocalBackend:
     def start(self, spec: ReplicaSpec) -> Handle:
         socket_path = make_run_dir(self._data_dir) / f"{spec.id}.sock"
         argv = [self._python(spec.manifest), "-m", MODULE, "--manifest", str(spec.manifest), "--uds", str(socket_path)]
-        argv += ["--data-dir", str(self._data_dir), "--id", spec.id]
+        argv += ["--data-dir", str(self._data_dir), "--id", spec.id, "--lease-token", str(spec.token)]
         try:
             drop_oldest(self._log_dir.glob("*.log"), LOGS_KEPT)
             child, ref = spawn(argv, self._log_file(spec.id), self._env)
@@ -63,7 +64,7 @@ class LocalBackend:
             raise ModelCrashed(f"replica {spec.id} could not be started: {error}") from error
         running = {replica: known for replica, known in self._children.items() if known.returncode is None}
         self._children = running | {spec.id: child}
-        return self._handle(spec.id, ref, socket_path)
+        return self._handle(spec.id, ref, socket_path, spec.token)
 
     def _python(self, manifest_file: Path) -> str:
         """Of the version's own environment, where it has one. Raises `ModelCrashed` when that is gone."""
@@ -72,7 +73,7 @@ class LocalBackend:
         except (OSError, msgspec.DecodeError):
             key = None  # the replica reads it too, and says in its own words what is wrong with it
         try:
-            return str(Environments(self._data_dir / "environments").of_version(key))
+            return str(self._environments.of_version(key))
         except EnvironmentFailed as error:
             raise ModelCrashed(error.message) from error
 
@@ -91,7 +92,12 @@ class LocalBackend:
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
         pids = {handle.data.get("pid") for handle in known}
         return [
-            self._handle(option(found.argv, "--id") or "", found.ref, Path(option(found.argv, "--uds") or ""))
+            self._handle(
+                option(found.argv, "--id") or "",
+                found.ref,
+                Path(option(found.argv, "--uds") or ""),
+                int(option(found.argv, "--lease-token") or 0),
+            )
             for found in processes_of(self._data_dir)
             if found.module == MODULE and option(found.argv, "--uds") and found.ref.pid not in pids
         ]
@@ -111,10 +117,16 @@ class LocalBackend:
     def _log_file(self, replica_id: str) -> Path:
         return self._log_dir / f"{replica_id}.log"
 
-    def _handle(self, replica_id: str, ref: ProcessRef, socket_path: Path) -> Handle:
+    def _handle(self, replica_id: str, ref: ProcessRef, socket_path: Path, token: int) -> Handle:
         return Handle(
             self.name,
-            {"replica": replica_id, "pid": ref.pid, "created_at": ref.created_at, "socket": str(socket_path)},
+            {
+                "replica": replica_id,
+                "pid": ref.pid,
+                "created_at": ref.created_at,
+                "socket": str(socket_path),
+                "token": token,
+            },
         )
 
 

@@ -27,7 +27,16 @@ class _Once:
         jobs = GaugeMetricFamily("tidegate_jobs", "Jobs by state.", labels=["state"])
         for state in ("queued", "running", "succeeded", "failed"):
             jobs.add_metric([state], self._status.jobs.get(state, 0))
-        return [ready, desired, jobs]
+        return [ready, desired, jobs, *self._leading()]
+
+    def _leading(self) -> list[Metric]:
+        leader = self._status.leader
+        here = GaugeMetricFamily("tidegate_leader", "1: the control plane asked leads; 0: it stands by.")
+        here.add_metric([], float(leader is not None and leader.here))
+        token = GaugeMetricFamily("tidegate_lease_token", "Token of the lease, larger with each new leader.")
+        if leader is not None:
+            token.add_metric([], leader.token)
+        return [here, token]
 
 
 def render(status: rest.Status) -> bytes:

@@ -11,6 +11,7 @@ from tidegate.services.endpoints import Endpoints
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs
+from tidegate.services.leadership import Leadership
 from tidegate.services.models import Models
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
@@ -46,6 +47,8 @@ class Platform(Protocol):
     def snapshot_changed(self) -> Broadcast: ...
     @property
     def gateway_revisions(self) -> GatewayRevisions: ...
+    @property
+    def leadership(self) -> Leadership: ...
 
 
 def _platform(request: Request) -> Platform:
@@ -58,5 +61,11 @@ def _actor(request: Request) -> str:
     return actor
 
 
+def _leader_only(request: Request) -> None:
+    _platform(request).leadership.must_lead()
+
+
 PlatformOf = Annotated[Platform, Depends(_platform)]
 Actor = Annotated[str, Depends(_actor)]
+LeaderOnly = Depends(_leader_only)
+"""Of routes that change files: those are the leader's. What only changes rows is right from any control plane."""

@@ -58,11 +58,25 @@ def _platform(now: Status) -> str:
         [
             f"Tidegate {now.version}, running since {moment(now.started_at)}, data in {now.data_dir}",
             _away(now.database) if now.database and away else known,
+            *_led(now),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _endpoint_table(now.endpoints)]),
         ]
     )
+
+
+def _led(now: Status) -> list[str]:
+    """Who leads, where that is a question."""
+    leader, database = now.leader, now.database
+    if database is None or not database.where.startswith("PostgreSQL"):
+        return []
+    if leader is None:
+        return ["no control plane leads at the moment"]
+    if leader.here:
+        return [f"this control plane leads (token {leader.token})"]
+    silent = "" if leader.alive else ", but is silent: another will take over"
+    return [f"stands by: the control plane at {leader.url} ({leader.host}) leads (token {leader.token}){silent}"]
 
 
 def _away(database: DatabaseView) -> str:

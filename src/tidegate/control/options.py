@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +37,11 @@ class Options:
     def control_url(self) -> str:
         """Where the CLI and the gateways on this machine reach the API."""
         return _url(self.host, self.control_port)
+
+    @property
+    def public_url(self) -> str:
+        """Where people elsewhere reach the API, as far as this process can know."""
+        return _url(os.uname().nodename if self.host in WILDCARDS else self.host, self.control_port)
 
     def argv(self, data_dir: Path) -> list[str]:
         """The same, as arguments of a process in the foreground."""

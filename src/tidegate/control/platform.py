@@ -13,13 +13,15 @@ import uvicorn
 from tidegate import wiring
 from tidegate.api.app import create_app
 from tidegate.clock import monotonic
+from tidegate.control.leading import Leading
 from tidegate.control.options import Options
 from tidegate.core.fleet import Limits
-from tidegate.loops.adoption import adopt, stop_replicas
+from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.engine import Engine
 from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import Reconciler, Surroundings
+from tidegate.services.leadership import Term
 from tidegate.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,20 +40,27 @@ class Platform:
         self._supervisor = supervisor
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
-        container = wiring.build(settings, gateway_url=options.gateway_url, host=options.host)
+        container = wiring.build(
+            settings, gateway_url=options.gateway_url, control_url=options.public_url, host=options.host
+        )
         self.container = container
-        container.store.hold()
         container.gateway_views = lambda: supervisor.views(options.gateway_url, self._applied())
-        self._reconciler = Reconciler(self._surroundings(settings, metrics))
+        self._settings, self._metrics = settings, metrics
+        self._leading = Leading(container, self._reconciler, self._ending)
         self._api = uvicorn.Server(
             uvicorn.Config(create_app(container), log_config=None, access_log=False, timeout_graceful_shutdown=2)
         )
 
-    def _surroundings(self, settings: Settings, metrics: LoopMetrics) -> Surroundings:
+    def _reconciler(self, term: Term) -> Reconciler:
+        """For this term alone, with nothing in mind from an earlier one."""
+        return Reconciler(self._surroundings(term, self._settings, self._metrics))
+
+    def _surroundings(self, term: Term, settings: Settings, metrics: LoopMetrics) -> Surroundings:
         container = self.container
+        store, backend, path = container.fenced, container.backend, container.manifests.path
         return Surroundings(
-            store=container.store,
-            engine=Engine(container.backend, container.store, container.manifests.path, container.clock),
+            store=store,
+            engine=Engine(backend, store, path, container.clock, term.token),
             backend_name=container.backend.name,
             spec_changed=container.spec_changed,
             snapshot_written=container.snapshot_changed.notify,
@@ -60,16 +69,17 @@ class Platform:
             limits=limits_of(settings),
             starts_max=settings.starts_max,
             key_hashes=key_hashes(settings.api_key),
+            host=container.leadership.me.host,
             clock=container.clock,
         )
 
     def start(self, api_socket: socket.socket) -> None:
-        """Take over what runs, make one pass, then listen and go on in threads."""
-        adopt(self.container.store, self.container.backend, self.container.clock)
-        self._reconciler.step()
+        """Lead or stand by; as leader take over what runs and make one pass. Then listen, and go on in threads."""
+        self._leading.begin()
         self._spawn("api", lambda: self._api.run(sockets=[api_socket]))
-        self._spawn("reconcile", lambda: self._reconciler.run(self._ending))
+        self._spawn("reconcile", self._leading.run)
         self._spawn("gateways", lambda: self._supervisor.run(self._ending))
+        threading.Thread(target=self._leading.elect, name="lease", daemon=True).start()
         self.container.start()
 
     def wait_for_answers(self, timeout_s: float, stop: threading.Event) -> bool:
@@ -87,7 +97,7 @@ class Platform:
     def stop(self, at_once: threading.Event) -> None:
         """Gateways finish what they have, then replicas, then the API; each within its bound, or `at_once`."""
         self._ending.set()
-        self.container.spec_changed.set()
+        self._leading.end()
         log.info("stopping the gateways")
         self._supervisor.stop_all(GATEWAYS_END_S, at_once)
         for thread in self._threads[1:]:

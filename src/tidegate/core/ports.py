@@ -81,13 +81,15 @@ class ReplicaSpec:
     model: str
     version: str
     manifest: Path
+    token: int = 0  # of the lease under which it is started; the engine keeps it with the replica
 
 
 @dataclass(frozen=True)
 class Handle:
     """What an engine needs to find a replica again after a restart: opaque to all but its backend, JSON-able.
 
-    One key is common to all: `data["replica"]` is the id the replica was started under.
+    Two keys are common to all: `data["replica"]` is the id the replica was started under, `data["token"]` the token of
+    the lease that its starter held then, also in a handle that `orphans` found.
     """
 
     backend: str

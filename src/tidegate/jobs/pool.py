@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tidegate.clock import Clock, monotonic
-from tidegate.errors import Internal, JobAbandoned, StoreUnavailable, TidegateError
+from tidegate.errors import Internal, JobAbandoned, NotLeader, StoreUnavailable, TidegateError
 from tidegate.services.uploads import Uploads
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
@@ -99,14 +99,26 @@ class JobPool:
         self._wake = threading.Condition()
         self._nudges = 0
         self._stopping = threading.Event()
+        self._leading = threading.Event()
         self._running: dict[str, JobReport] = {}
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Queue again what a dead process left running (this data directory has one control plane), then work."""
+    def take_over(self) -> None:
+        """Queue again what a former leader left running: whatever it still does is refused. Jobs are run from here."""
         with self._store.transaction() as tx:
             for job in rows.unfinished(tx):
                 job.state, job.claimed_by, job.lease_until = "queued", None, None
+        self._leading.set()
+        self.nudge()
+
+    def pause(self) -> None:
+        """Another leads: take no more jobs. One that is under way ends at its next word to the database."""
+        self._leading.clear()
+
+    def start(self, *, leads: bool = True) -> None:
+        """Begin to work, or to wait for `take_over`."""
+        if leads:
+            self.take_over()
         targets = [self._work] * self._workers_wanted + [self._keep_house]
         for number, target in enumerate(targets):
             thread = threading.Thread(target=target, name=f"job-{number}", daemon=True)
@@ -131,7 +143,7 @@ class JobPool:
         worker = f"{self._process}-{threading.current_thread().name}"
         while not self._stopping.is_set():
             seen = self._nudges
-            if not self._work_once(worker):
+            if not self._leading.is_set() or not self._work_once(worker):
                 with self._wake:
                     self._wake.wait_for(lambda seen=seen: self._nudges != seen, POLL_S)  # type: ignore[misc]
 
@@ -145,6 +157,9 @@ class JobPool:
             self._see_through(job, worker)
         except JobLost:
             _log.warning("another worker has taken a job over from %s", worker)
+        except NotLeader as error:
+            _log.warning("%s runs no more jobs: %s", worker, error)
+            self._stopping.wait(POLL_S)
         except StoreUnavailable as error:
             # The job stays claimed until its lease ends, then runs again.
             _log.warning("a worker waits for the database: %s", error)
@@ -169,7 +184,7 @@ class JobPool:
             if job.attempts > ATTEMPTS_MAX:
                 raise JobAbandoned(f"the process that ran this job died {ATTEMPTS_MAX} times: it is not run again")
             result = function.run(job.payload, report)
-        except JobLost:
+        except (JobLost, NotLeader):
             raise
         except Exception as error:
             function.undo(job.payload, job.id)
@@ -184,7 +199,7 @@ class JobPool:
             try:
                 for report in list(self._running.values()):
                     self._beat(report)
-                if monotonic() >= sweep_at:
+                if self._leading.is_set() and monotonic() >= sweep_at:
                     sweep_at = monotonic() + SWEEP_S
                     self._sweep()
             except TidegateError as error:

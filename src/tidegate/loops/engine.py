@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tidegate.clock import Clock
+from tidegate.clock import Clock, monotonic
 from tidegate.core.fleet import Action, Fleet, Replica
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
 from tidegate.errors import TidegateError
@@ -17,13 +17,23 @@ from tidegate.store.fleet import LoadedFleet
 
 log = logging.getLogger(__name__)
 
+REVERT_EVERY_S = 10.0
 GONE = Observation(alive=False, ready=False)
 
 
 class Engine:
-    """A backend, with what the store does not know of it yet."""
+    """A backend, with what the store does not know of it yet. What it starts carries the lease's `token`."""
 
-    def __init__(self, backend: Backend, store: Store, manifest_path: Callable[[str, str], Path], clock: Clock) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        store: Store,
+        manifest_path: Callable[[str, str], Path],
+        clock: Clock,
+        token: int = 0,
+    ) -> None:
+        self._token = token
+        self._reverted_at = -REVERT_EVERY_S
         self._backend = backend
         self._store = store
         self._manifest_path = manifest_path
@@ -47,6 +57,20 @@ class Engine:
             return self._failed.get(replica.id)  # None: its row was written and its process is still to be started
         return GONE  # on its way out before it was ever started
 
+    def revert_stale(self, loaded: list[LoadedFleet]) -> None:
+        """Now and then: end what a former leader started after it had been replaced, which no row speaks of."""
+        if monotonic() - self._reverted_at < REVERT_EVERY_S:
+            return
+        self._reverted_at = monotonic()
+        known = [handle for one in loaded for handle in one.handles.values()]
+        for handle in self._backend.orphans([*known, *self._unsaved.values()]):
+            token = int(handle.data.get("token", 0))
+            if token < self._token:
+                log.warning(
+                    "ending replica %s: started under token %d, now %d", handle.data["replica"], token, self._token
+                )
+                self._backend.kill(handle)
+
     def act(self, actions: Iterable[Action], handles: Mapping[str, Handle]) -> None:
         """Stop and kill as planned. An action for a replica that was never started is done already."""
         for action in actions:
@@ -67,7 +91,7 @@ class Engine:
         endpoint = fleet.endpoint
         if replica.id not in self._unsaved:
             manifest = self._manifest_path(endpoint.model, replica.version)
-            spec = ReplicaSpec(replica.id, endpoint.name, endpoint.model, replica.version, manifest)
+            spec = ReplicaSpec(replica.id, endpoint.name, endpoint.model, replica.version, manifest, token=self._token)
             try:
                 self._unsaved[replica.id] = self._backend.start(spec)
             except TidegateError as error:

@@ -21,7 +21,7 @@ class Published:
 
 
 def publish(
-    store: Store, fleets: list[LoadedFleet], newest: Published, key_hashes: tuple[str, ...], clock: Clock
+    store: Store, fleets: list[LoadedFleet], newest: Published, key_hashes: tuple[str, ...], host: str, clock: Clock
 ) -> bool:
     """True when a snapshot with the next revision was written."""
     endpoints = _endpoints(store, fleets)
@@ -29,7 +29,7 @@ def publish(
         return False
     revision = newest.revision + 1
     with store.transaction() as tx:
-        rows.save_snapshot(tx, revision, _encoded(revision, endpoints, key_hashes), clock())
+        rows.save_snapshot(tx, revision, _encoded(revision, endpoints, key_hashes), clock(), host)
     return True
 
 

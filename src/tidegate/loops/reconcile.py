@@ -18,7 +18,7 @@ from tidegate.clock import Clock, now
 from tidegate.core.backoff import Backoff
 from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
 from tidegate.core.reconcile import plan
-from tidegate.errors import StoreUnavailable
+from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import Published, publish
@@ -51,6 +51,7 @@ class Surroundings:
     limits: Limits = field(default_factory=Limits)
     starts_max: int = 2
     key_hashes: tuple[str, ...] = ()
+    host: str = ""  # of local replicas, and of the sockets in the snapshot
     clock: Clock = now
 
 
@@ -74,13 +75,15 @@ class Reconciler:
         self._failures: dict[str, int] = {}  # endpoints whose pass failed are left alone for a while ...
         self._retry_at: dict[str, float] = {}  # ... while the others go on
 
-    def run(self, stop: threading.Event) -> None:
-        """Pass after pass until `stop` is set (and `spec_changed` with it, to wake the loop)."""
+    def run(self, over: Callable[[], bool]) -> None:
+        """Pass after pass until `over`; setting `spec_changed` has it looked at now."""
         failures = 0
-        while not stop.is_set():
+        while not over():
             try:
                 wait_s = CHANGING_S if self.step() else CALM_S
                 failures = 0
+            except NotLeader:
+                return  # its lease was taken over: the fence has ended the term
             except Exception as error:
                 # The database is gone, or worse: what runs goes on running, and nothing is changed without the store.
                 failures += 1
@@ -97,6 +100,7 @@ class Reconciler:
         with self._around.store.reading() as tx:
             loaded = rows.load_fleets(tx)
             newest = Published(*rows.load_snapshot(tx))
+        self._around.engine.revert_stale(loaded)
         observed = self._around.engine.observe(loaded)
         planned = self._plan_all(observed)
         saved = {name: step for name, step in planned.items() if self._isolated(name, self._save, step, newest)}
@@ -139,7 +143,7 @@ class Reconciler:
         replicas = tuple(_stamped(replica, newest.revision + 1) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
         with self._around.store.transaction() as tx:
-            rows.save_plan(tx, made, self._around.backend_name)
+            rows.save_plan(tx, made, self._around.backend_name, self._around.host)
         failed = {r.id for r in step.loaded.fleet.replicas if r.live} & set(step.made.gone)
         self._around.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
 
@@ -147,7 +151,7 @@ class Reconciler:
         """Route by what is written: an endpoint whose pass failed keeps its place in the snapshot."""
         around = self._around
         fleets = [saved[one.fleet.endpoint.name].after if one.fleet.endpoint.name in saved else one for one in observed]
-        if publish(around.store, fleets, newest, around.key_hashes, around.clock):
+        if publish(around.store, fleets, newest, around.key_hashes, around.host, around.clock):
             around.snapshot_written()
 
     def _act(self, step: _Step) -> None:
@@ -160,6 +164,8 @@ class Reconciler:
         """Do it; a failure concerns this endpoint only, and puts it off for a while."""
         try:
             do(*args, **kwargs)
+        except NotLeader:
+            raise
         except Exception:
             self._failures[name] = self._failures.get(name, 0) + 1
             delay_s = TROUBLE.delay_s(self._failures[name], 0.0)

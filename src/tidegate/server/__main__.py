@@ -78,6 +78,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="load the model, predict its example, and end")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--id", default="", help="the replica's id, for whoever lists processes")
+    parser.add_argument("--lease-token", type=int, default=0, help="of the control plane's lease, for the same reader")
     options = parser.parse_args(argv)
     options.argv = sys.argv[1:] if argv is None else argv
     return options

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from tidegate.clock import Clock
 from tidegate.store.engine import Store
-from tidegate.store.fleet import load_snapshot
+from tidegate.store.fleet import load_snapshot, snapshot_host
+from tidegate.wire.snapshot import decode_snapshot, encode_snapshot
 
 GATEWAYS_MAX = 1000
 
@@ -84,15 +87,51 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Reads the newest routing snapshot."""
+    """Reads the newest routing snapshot for the gateways of `host`. Addresses in it are of the leader's host.
+
+    While `holding`, gateways keep what they have when another host leads: replicas here serve on for a while.
+    """
 
     store: Store
+    host: str = ""
+    holding: threading.Event = field(default_factory=threading.Event)
 
     def newer(self, after: int) -> str | None:
         """The newest snapshot's JSON if its revision is above `after`."""
         with self.store.reading() as tx:
-            revision, body = load_snapshot(tx)
-        return body if revision > after else None
+            (revision, body), host = load_snapshot(tx), snapshot_host(tx)
+        if revision <= after:
+            return None
+        if host in ("", self.host):
+            return body
+        return None if self.holding.is_set() else _without_targets(body, host)
+
+    def known(self) -> bool:
+        """Whether a leader wrote one."""
+        with self.store.reading() as tx:
+            return snapshot_host(tx) != ""
+
+    def served_elsewhere(self) -> bool:
+        """Whether another host's replicas serve all that has traffic."""
+        with self.store.reading() as tx:
+            (_, body), host = load_snapshot(tx), snapshot_host(tx)
+        if not body or host in ("", self.host):
+            return False
+        endpoints = decode_snapshot(body.encode()).endpoints
+        return all(one.variants for one in endpoints) and all(
+            variant.targets for one in endpoints for variant in one.variants if variant.weight > 0
+        )
+
+
+def _without_targets(body: str, host: str) -> str:
+    """Sockets of another machine lead nowhere: gateways here know every endpoint, and answer 503."""
+    snapshot = decode_snapshot(body.encode())
+    reason = f"its replicas are on {host}, whose control plane leads"
+    endpoints = tuple(
+        replace(one, reason=reason, variants=tuple(replace(variant, targets=()) for variant in one.variants))
+        for one in snapshot.endpoints
+    )
+    return encode_snapshot(replace(snapshot, endpoints=endpoints)).decode()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

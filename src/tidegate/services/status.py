@@ -25,6 +25,7 @@ class StatusReport:
     data_dir: str
     started_at: float
     gateways: Callable[[], list[rest.GatewayView]]
+    leader: Callable[[], rest.LeaderView | None] = lambda: None
 
     def get(self) -> rest.Status:
         """A database that is away is told of, not an error: gateways and replicas serve on without it."""
@@ -39,6 +40,7 @@ class StatusReport:
             jobs={},
             revision=None,
             pid=os.getpid(),
+            leader=self.leader(),
         )
         where = self.store.where
         try:

@@ -18,17 +18,22 @@ from zlib import error as BadDeflate  # noqa: N812 - the library's own spelling 
 
 import orjson
 from sqlalchemy import Connection, Integer, MetaData, Table, func, inspect, select, text
+from sqlalchemy.orm import Session
 
 from tidegate.errors import Conflict, InvalidArgument, StoreUnavailable
 from tidegate.store.engine import Store
+from tidegate.store.leases import database_time
 from tidegate.store.migrate import known_revisions, schema_of, upgrade
-from tidegate.store.tables import Base, SnapshotRow
+from tidegate.store.tables import Base, LeaseRow, SnapshotRow
 from tidegate.version import __version__
 
 FORMAT = "tidegate-backup-1"
 ROWS_AT_ONCE = 500
 REVISIONS_AHEAD = 1_000_000
 """A restored routing snapshot counts on from here, so that gateways take it for newer than any they have seen."""
+
+OF_THE_DATABASE = {LeaseRow.__tablename__}
+"""Who leads on a database, and where its files lie, is not moved to another."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def backup(store: Store, path: Path, now: float) -> Copied:
         schema.refuse_newer()
         if schema.found is None:
             raise StoreUnavailable(f"{store.where} has no tables of Tidegate yet: there is nothing to back up")
-        tables = _tables(connection, set(Base.metadata.tables))
+        tables = _tables(connection, set(Base.metadata.tables) - OF_THE_DATABASE)
         header = {"format": FORMAT, "schema": schema.found, "release": __version__, "written_at": now}
         with _staged(path) as file:
             file.write(_line({**header, "tables": [str(table.name) for table in tables]}))
@@ -102,6 +107,7 @@ def restore(store: Store, path: Path, *, force: bool) -> Copied:
     with store.transaction() as tx:
         connection = tx.connection()
         schema_of(connection).refuse_newer()
+        lease = _lease(tx, store.where)
         _refuse_rows(connection, store.where, force)
         revision = _snapshot_revision(connection)
         _drop(connection)
@@ -111,7 +117,23 @@ def restore(store: Store, path: Path, *, force: bool) -> Copied:
         upgrade(connection, "head")
         ahead = max(revision, _snapshot_revision(connection)) + REVISIONS_AHEAD
         tx.execute(SnapshotRow.__table__.update().values(revision=ahead))  # type: ignore[attr-defined]
+        if lease:
+            tx.execute(LeaseRow.__table__.insert(), lease)  # type: ignore[attr-defined]
     return Copied(str(path), header["schema"], rows)
+
+
+def _lease(tx: Session, where: str) -> list[dict[str, Any]]:
+    """What the database has of it; raises `Conflict` while a control plane leads."""
+    if not inspect(tx.connection()).has_table(LeaseRow.__tablename__):
+        return []
+    found = [dict(row) for row in tx.execute(select(LeaseRow.__table__)).mappings()]
+    for row in found:
+        if row["holder"] and row["expires_at"] > database_time(tx):
+            raise Conflict(
+                f"{where} is in use by the platform on {row['host']} ({row['url']}): stop it with 'tidegate down', and "
+                "every other control plane of this database, or give DATABASE_URL another one"
+            )
+    return found
 
 
 def _lines(path: Path) -> Iterator[Any]:
@@ -145,7 +167,7 @@ def _refuse_rows(connection: Connection, where: str, force: bool) -> None:
 
 def count_rows(connection: Connection) -> dict[str, int]:
     """How many rows each of our tables has."""
-    tables = _tables(connection, set(Base.metadata.tables))
+    tables = _tables(connection, set(Base.metadata.tables) - OF_THE_DATABASE)
     return {str(one.name): connection.scalar(select(func.count()).select_from(one)) or 0 for one in tables}
 
 

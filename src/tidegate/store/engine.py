@@ -6,7 +6,7 @@ Called by wiring (open, migrate, close) and by services, loops and jobs (transac
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,23 @@ BACKENDS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgre
 EXAMPLES = "sqlite:////absolute/path/tidegate.db or postgresql://user:password@host:5432/tidegate"
 
 
+Fence = Callable[[Session], None]
+"""Raises where the caller may not write (any more)."""
+
+
 class Store:
     """One database. Safe to share between threads; each transaction has a connection of its own."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, fence: Fence | None = None) -> None:
         self._engine = engine
-        sqlite_reader = engine.execution_options(**{postgres.READING: True})
-        self._reader = sqlite_reader if engine.dialect.name == "sqlite" else postgres.reader_of(engine)
-        self._held: Connection | None = None
+        self._fence = fence
+        unlocked = engine.execution_options(**{postgres.READING: True})
+        self._reader = unlocked if engine.dialect.name == "sqlite" else postgres.reader_of(engine)
+        self._aside = engine if engine.dialect.name == "sqlite" else unlocked
+
+    def fenced(self, fence: Fence) -> Store:
+        """The same database, for a writer that may have been replaced: `fence` speaks first in each transaction."""
+        return Store(self._engine, fence)
 
     @property
     def file(self) -> Path | None:
@@ -56,6 +65,14 @@ class Store:
         Keep it short, and call nothing outside the database within. Raises `StoreUnavailable`, `DiskFull`.
         """
         with self._mapped_errors(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+            if self._fence is not None:
+                self._fence(session)
+            yield session
+
+    @contextmanager
+    def aside(self) -> Iterator[Session]:
+        """A transaction that changes one row and does not wait for its turn among the writers."""
+        with self._mapped_errors(), Session(self._aside, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -75,21 +92,8 @@ class Store:
         with self._mapped_errors(), self._reader.connect() as connection:
             return schema_of(connection)
 
-    def hold(self) -> None:
-        """Keep other platforms from starting on this database until `close`. Raises `Conflict` when one runs on it.
-
-        An SQLite file in a data directory is held with the directory.
-        """
-        if self._engine.dialect.name == "postgresql":
-            with self._mapped_errors():
-                self._held = postgres.hold(self._engine)
-
     def close(self) -> None:
         """Give the connections back; the store can be opened again."""
-        if self._held is not None:
-            self._held.invalidate()  # ends the session, and with it its hold, also where the server is away
-            self._held.close()
-            self._held = None
         self._engine.dispose()
 
     @contextmanager

@@ -112,8 +112,8 @@ def _replica(row: ReplicaRow) -> Replica:
     )
 
 
-def save_plan(tx: Session, plan: Plan, backend: str) -> None:
-    """Write status, variants and replicas as planned; new replicas get their rows here, before they are started."""
+def save_plan(tx: Session, plan: Plan, backend: str, host: str = "") -> None:
+    """Write status, variants and replicas as planned; new replicas get their rows before they start (on `host`)."""
     endpoint = plan.fleet.endpoint
     _remember_failed(tx, endpoint.name, plan, backend)
     tx.execute(delete(ReplicaRow).where(ReplicaRow.id.in_(plan.gone)))
@@ -128,7 +128,7 @@ def save_plan(tx: Session, plan: Plan, backend: str) -> None:
     row.routed, row.observed_revision = endpoint.routed, endpoint.observed_revision
     _save_variants(tx, endpoint.name, plan.fleet.variants)
     for replica in plan.fleet.replicas:
-        _save_replica(tx, endpoint, replica, backend)
+        _save_replica(tx, endpoint, replica, (backend, host))
 
 
 def _remember_failed(tx: Session, endpoint: str, plan: Plan, backend: str) -> None:
@@ -167,10 +167,11 @@ def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) ->
         tx.delete(unwanted)
 
 
-def _save_replica(tx: Session, endpoint: Endpoint, replica: Replica, backend: str) -> None:
+def _save_replica(tx: Session, endpoint: Endpoint, replica: Replica, where: tuple[str, str]) -> None:
     row = tx.get(ReplicaRow, replica.id)
     if row is None:
-        row = ReplicaRow(id=replica.id, endpoint=endpoint.name, model=endpoint.model, backend=backend, handle={})
+        row = ReplicaRow(id=replica.id, endpoint=endpoint.name, model=endpoint.model, handle={})
+        row.backend, row.host = where
         row.version, row.created_at, row.form = replica.version, replica.created_at, replica.form
         tx.add(row)
     row.state, row.reason, row.address = replica.state, replica.reason, replica.address
@@ -221,10 +222,16 @@ def load_snapshot(tx: Session) -> tuple[int, str]:
     return (row.revision, row.body) if row else (0, "")
 
 
-def save_snapshot(tx: Session, revision: int, body: str, now: float) -> None:
-    """Replace the snapshot."""
+def snapshot_host(tx: Session) -> str:
+    """Whose sockets the newest snapshot names; "" where that is not known."""
+    row = tx.get(SnapshotRow, SNAPSHOT_ID)
+    return row.host if row else ""
+
+
+def save_snapshot(tx: Session, revision: int, body: str, now: float, host: str = "") -> None:
+    """Replace the snapshot by one whose sockets are on `host`."""
     row = tx.get(SnapshotRow, SNAPSHOT_ID)
     if row is None:
         row = SnapshotRow(id=SNAPSHOT_ID)
         tx.add(row)
-    row.revision, row.body, row.written_at = revision, body, now
+    row.revision, row.body, row.written_at, row.host = revision, body, now, host

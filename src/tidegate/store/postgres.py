@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
-from time import sleep
 from typing import Any
 
 import orjson
-from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from tidegate.clock import monotonic
-from tidegate.errors import Conflict, DiskFull, InvalidArgument, MissingExtra, StoreUnavailable, TidegateError
+from tidegate.errors import DiskFull, InvalidArgument, MissingExtra, StoreUnavailable, TidegateError
 
 READING = "tidegate_reading"
 LOCK_TIMEOUT_S = 15
 """How long a writer waits for another's transaction before it gives up."""
 WRITERS_LOCK = 0x7469_6465_6761_7465
 """Advisory lock of all writing transactions: "tidegate" in ASCII."""
-PLATFORM_LOCK = WRITERS_LOCK + 1
-"""Advisory lock of the one control plane that uses the database."""
-HELD_FOR_S, HELD_POLL_S = 5.0, 0.1
-"""How long a starting control plane waits for the session of one that has just died to end."""
+PAUSED_S = 4
+"""How long a writer may do nothing within a transaction: one that was stopped there must not hold up its successor."""
 CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
     "application_name": "tidegate",
@@ -81,26 +77,10 @@ def _begin(connection: Connection) -> None:
     """Writers take turns, as on SQLite: what one has read is still so when it writes."""
     if not connection.get_execution_options().get(READING, False):
         connection.exec_driver_sql(
-            f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true), pg_advisory_xact_lock({WRITERS_LOCK})"
+            f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true),"
+            f" set_config('idle_in_transaction_session_timeout', '{PAUSED_S}s', true),"
+            f" pg_advisory_xact_lock({WRITERS_LOCK})"
         )
-
-
-def hold(engine: Engine) -> Connection:
-    """A session that says "in use" for as long as it is open. Raises `Conflict` when another one does.
-
-    One that is lost with the server is not taken again: this keeps apart platforms that start, and elects nobody.
-    """
-    connection = engine.execution_options(isolation_level="AUTOCOMMIT", **{READING: True}).connect()
-    deadline = monotonic() + HELD_FOR_S
-    while not connection.scalar(text(f"SELECT pg_try_advisory_lock({PLATFORM_LOCK})")):
-        if monotonic() >= deadline:
-            connection.close()
-            raise Conflict(
-                f"{where(engine.url)} is in use by another platform: stop that one with 'tidegate down', or give this "
-                "one a database of its own in DATABASE_URL"
-            )
-        sleep(HELD_POLL_S)
-    return connection
 
 
 def where(url: URL) -> str:
@@ -118,9 +98,10 @@ REFUSALS = {
     "failed to resolve host": "correct the host in DATABASE_URL",
     "too many clients": "raise max_connections of the server",
     "permission denied": "give this user the right to create and write tables in the database",
+    "idle-in-transaction": "nothing was changed; try again",
     "read-only": "DATABASE_URL names a standby: give the primary",
 }
-REFUSED_STATES = ("42501", "25006", "3F000")
+REFUSED_STATES = ("42501", "25006", "3F000", "25P03")
 
 
 def mapped(error: Any, url: URL) -> TidegateError | None:

@@ -223,3 +223,21 @@ class SnapshotRow(Base):
     revision: Mapped[int]
     body: Mapped[str]  # wire.snapshot.Snapshot as JSON
     written_at: Mapped[float]
+    host: Mapped[str] = mapped_column(String(255), default="", server_default="")  # whose sockets it names; "" unknown
+
+
+class LeaseRow(Base):
+    """Which control plane leads (one row; written by services/leadership alone). Its times are the database's own."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    token: Mapped[int]  # grows with each new leader
+    holder: Mapped[str] = mapped_column(String(64))  # the leader's process; "" nobody
+    host: Mapped[str] = mapped_column(String(255))  # the leader's machine and data directory
+    url: Mapped[str]  # the leader's API
+    acquired_at: Mapped[float]
+    renewed_at: Mapped[float]
+    expires_at: Mapped[float]
+    files_dir: Mapped[str]  # where the versions' files lie; "" not known yet
+    files_id: Mapped[str] = mapped_column(String(32))  # and what the file `files.id` there says

@@ -343,6 +343,20 @@ class DatabaseView:
 
 
 @dataclass(frozen=True)
+class LeaderView:
+    """The control plane that leads: its machine and data directory, its API, and the token of its lease.
+
+    `here`: it is the one that was asked. `alive`: its lease has not run out, by the database's clock.
+    """
+
+    host: str
+    url: str
+    token: int
+    here: bool
+    alive: bool = True
+
+
+@dataclass(frozen=True)
 class Status:
     """The platform at a glance. While the database is away, endpoints, models, jobs and revision are unknown."""
 
@@ -357,6 +371,7 @@ class Status:
     revision: int | None
     pid: int = 0
     database: DatabaseView | None = None
+    leader: LeaderView | None = None
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tidegate.api.failures import answers
-from tidegate.api.platform import PlatformOf
+from tidegate.api.platform import LeaderOnly, PlatformOf
 from tidegate.wire import rest
 
 router = APIRouter(prefix="/api/v1/models/{name}/versions/{version}/image", tags=["models"])
 
 
-@router.post("", status_code=202, responses=answers(400, 404, 409, 413, 415, 422))
+@router.post("", status_code=202, responses=answers(400, 404, 409, 413, 415, 422), dependencies=[LeaderOnly])
 def build_image(platform: PlatformOf, name: str, version: str, request: rest.BuildRequest | None = None) -> rest.Job:
     """Queue an image of a version; the job's result has `image`, `id`, `size_bytes` and `pushed`."""
     return platform.images.build(name, version, request or rest.BuildRequest())

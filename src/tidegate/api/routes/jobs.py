@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from tidegate.api.failures import answers
-from tidegate.api.platform import PlatformOf
+from tidegate.api.platform import LeaderOnly, PlatformOf
 from tidegate.errors import DeadlineExceeded, MalformedRequest, WrongContentType
 from tidegate.services.uploads import UploadSink
 from tidegate.wire import rest
@@ -53,7 +53,12 @@ def get_job(platform: PlatformOf, job_id: str) -> rest.Job:
 
 
 @router.post(
-    "/uploads", status_code=201, tags=["uploads"], responses=answers(400, 413, 415, 422, 504), openapi_extra=_BINARY
+    "/uploads",
+    status_code=201,
+    tags=["uploads"],
+    responses=answers(400, 413, 415, 422, 504),
+    openapi_extra=_BINARY,
+    dependencies=[LeaderOnly],
 )
 async def upload(platform: PlatformOf, request: Request) -> rest.Upload:
     """Stream a file in as the request's body; a later request names its id within an hour."""

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from tidegate.api.failures import answers
-from tidegate.api.platform import PlatformOf
+from tidegate.api.platform import LeaderOnly, PlatformOf
 from tidegate.wire import rest
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
@@ -52,13 +52,18 @@ def get_model(platform: PlatformOf, name: str) -> rest.Model:
     return platform.models.get(name)
 
 
-@router.delete("/{name}", status_code=204, responses=answers(404, 409))
+@router.delete("/{name}", status_code=204, responses=answers(404, 409), dependencies=[LeaderOnly])
 def delete_model(platform: PlatformOf, name: str) -> None:
     """Remove a model and all its versions, here and in the registry; 409 while an endpoint serves it."""
     platform.models.delete(name)
 
 
-@router.post("/{name}/versions", status_code=202, responses=answers(400, 404, 409, 413, 415, 422))
+@router.post(
+    "/{name}/versions",
+    status_code=202,
+    responses=answers(400, 404, 409, 413, 415, 422),
+    dependencies=[LeaderOnly],
+)
 def register_version(
     platform: PlatformOf, name: str, request: Annotated[rest.RegisterRequest, Body(openapi_examples=_REGISTER)]
 ) -> rest.Job:
@@ -72,7 +77,9 @@ def get_version(platform: PlatformOf, name: str, version: str) -> rest.Version:
     return platform.models.version(name, version)
 
 
-@router.delete("/{name}/versions/{version}", status_code=204, responses=answers(404, 409, 422))
+@router.delete(
+    "/{name}/versions/{version}", status_code=204, responses=answers(404, 409, 422), dependencies=[LeaderOnly]
+)
 def delete_version(platform: PlatformOf, name: str, version: str) -> None:
     """Remove a version, here and in the registry; 409 while an endpoint uses it."""
     platform.models.delete_version(name, version)
