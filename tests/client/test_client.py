@@ -15,17 +15,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from support.control import container_at
 from tidegate import Client, errors
 from tidegate.api.app import create_app
 from tidegate.client.models import save_model
-from tidegate.settings import Settings
-from tidegate.wiring import build
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     data_dir = tmp_path_factory.mktemp("data")
-    container = build(Settings.from_env({}, data_dir=data_dir))
+    container = container_at(data_dir)
     container.start()
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(container), log_level="warning", ws="none"))
