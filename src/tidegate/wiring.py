@@ -72,16 +72,19 @@ class Container:
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
     def start(self) -> None:
-        """Start the job pool (which waits while another control plane leads), and import MLflow in the background."""
-        self.clean_up()
+        """Start the job pool, which runs jobs from `take_over` on, and import MLflow in the background."""
         self.registry.warm()
-        self.job_pool.start(leads=self.leadership.term is not None)
+        self.job_pool.start()
 
-    def clean_up(self) -> None:
-        """After a crash, of this control plane or of the leader before it: files may be shared, so only as leader."""
-        if self.leadership.term is not None:
-            self.artifacts.sweep()
-            self.models.environments.refresh()
+    def take_over(self) -> None:
+        """At the start of a term: clean up after a crash, of this control plane or of the leader before it, run jobs.
+
+        Raises `NotLeader`: files may be shared, and are the leader's to clean up.
+        """
+        self.leadership.must_lead()
+        self.artifacts.sweep()
+        self.models.environments.refresh()
+        self.job_pool.take_over()
 
     def close(self) -> None:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""

@@ -25,6 +25,7 @@ from tidegate.client.models import save_model
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     data_dir = tmp_path_factory.mktemp("data")
     container = container_at(data_dir)
+    container.take_over()
     container.start()
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(container), log_level="warning", ws="none"))

@@ -23,6 +23,7 @@ def own(tmp_path: Path) -> Iterator[Container]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """Started; each test uses model names of its own."""
     container = container_at(tmp_path_factory.mktemp("shared") / "data")
+    container.take_over()
     container.start()
     yield container
     container.close()

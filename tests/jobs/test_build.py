@@ -19,6 +19,7 @@ def test_a_build_without_an_engine_says_which_address_was_asked(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     container = container_at(tmp_path / "data")
     try:
+        container.take_over()
         container.start()
         add_version(container, "churn", "1")
         job = finished(container, container.images.build("churn", "latest", BuildRequest()).id)

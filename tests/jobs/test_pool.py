@@ -57,6 +57,7 @@ def test_a_pool_whose_control_plane_was_replaced_writes_nothing_and_undoes_nothi
     replaced, doing = threading.Event(), Doing(work)
     pool = JobPool(own.fenced, {"register": doing}, own.uploads, own.clock, 1)
     _queue(own, "a")
+    pool.take_over()
     pool.start()
     assert told.wait(20)
     before = own.jobs.get("a")
@@ -80,6 +81,7 @@ def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
 
     pool = _pool(own, Doing(work))
     _queue(own, "a")
+    pool.take_over()
     pool.start()
     until(lambda: own.jobs.get("a").progress == 0.5, what="the progress")
     job = own.jobs.get("a")
@@ -98,6 +100,7 @@ def test_a_foreseen_failure_is_told_and_what_was_half_made_is_undone(own: Contai
     function = Doing(work)
     pool = _pool(own, function)
     _queue(own, "a")
+    pool.take_over()
     pool.start()
     job = _ended(own, "a")
     assert job.state == "failed"
@@ -114,6 +117,7 @@ def test_an_unforeseen_failure_has_an_id_that_the_log_explains(
 
     pool = _pool(own, Doing(work))
     _queue(own, "a")
+    pool.take_over()
     pool.start()
     error = _ended(own, "a").error
     assert error is not None
@@ -131,6 +135,7 @@ def test_a_nudge_starts_a_job_at_once_and_workers_work_side_by_side(own: Contain
         return {}
 
     pool = _pool(own, Doing(work), workers=2)
+    pool.take_over()
     pool.start()
     _queue(own, "a")
     _queue(own, "b")
@@ -145,6 +150,7 @@ def test_jobs_of_a_dead_process_run_again_until_they_were_tried_often_enough(own
     _queue(own, "cut-off", state="running", claimed_by="dead", attempts=1, lease_until=9e12)
     _queue(own, "killer", state="running", claimed_by="dead", attempts=ATTEMPTS_MAX, lease_until=9e12)
     pool = _pool(own, function)
+    pool.take_over()
     pool.start()
     assert (_ended(own, "cut-off").state, _ended(own, "cut-off").attempts) == ("succeeded", 2)
     killer = _ended(own, "killer")
@@ -175,6 +181,7 @@ def test_a_database_that_is_away_for_a_while_loses_no_job(
     monkeypatch.setattr("tidegate.jobs.pool.POLL_S", 0.05)
     hasty = container_at(own.settings.data_dir)
     pool = _pool(hasty, Doing(lambda report: {}))
+    pool.take_over()
     pool.start()
     _queue(own, "a", state="paused")
     blocker = sqlite3.connect(own.settings.data_dir / "tidegate.db", isolation_level=None)

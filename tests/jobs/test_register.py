@@ -356,6 +356,7 @@ def killing(self, *args):
 setattr(owner, method, killing)
 container = build(Settings.from_env({}, data_dir=Path(sys.argv[1])))
 container.leadership.step()
+container.take_over()
 container.start()
 signal.pause()
 """
@@ -385,6 +386,7 @@ def test_a_control_plane_killed_at_a_step_finishes_the_job_when_it_is_back(
     assert container.jobs.get(job).state == "running"
     container.close()
     container = container_at(data_dir)
+    container.take_over()
     container.start()
     done = finished(container, job)
     assert (done.state, done.attempts, done.result) == (

@@ -85,8 +85,7 @@ class Leading:
         container = self._container
         container.snapshots.holding.clear()
         adopt(container.fenced, container.backend, container.clock)
-        container.clean_up()
-        container.job_pool.take_over()
+        container.take_over()
         reconciler = self._reconciler_of(term)
         reconciler.step()
         return reconciler

@@ -115,10 +115,8 @@ class JobPool:
         """Another leads: take no more jobs. One that is under way ends at its next word to the database."""
         self._leading.clear()
 
-    def start(self, *, leads: bool = True) -> None:
+    def start(self) -> None:
         """Begin to work, or to wait for `take_over`."""
-        if leads:
-            self.take_over()
         targets = [self._work] * self._workers_wanted + [self._keep_house]
         for number, target in enumerate(targets):
             thread = threading.Thread(target=target, name=f"job-{number}", daemon=True)

@@ -92,12 +92,14 @@ def give_back(tx: Session, me: Candidate, token: int) -> bool:
 
 
 def _changed(tx: Session, me: Candidate, token: int, values: Mapping[str, object]) -> bool:
-    mine = (LeaseRow.name == LEADER, LeaseRow.holder == me.holder, LeaseRow.token == token)
-    found = tx.scalar(update(LeaseRow).where(*mine).values(values).returning(LeaseRow.token))
+    found = tx.scalar(update(LeaseRow).where(_mine(me, token)).values(values).returning(LeaseRow.token))
     return found is not None
 
 
 def holds(tx: Session, me: Candidate, token: int) -> bool:
     """Whether `me` leads with this token still, for certain until the transaction ends if it is a writing one."""
-    mine = (LeaseRow.name == LEADER, LeaseRow.holder == me.holder, LeaseRow.token == token)
-    return bool(tx.scalar(select(func.count()).select_from(LeaseRow).where(*mine)))
+    return bool(tx.scalar(select(func.count()).select_from(LeaseRow).where(_mine(me, token))))
+
+
+def _mine(me: Candidate, token: int) -> ColumnElement[bool]:
+    return (LeaseRow.name == LEADER) & (LeaseRow.holder == me.holder) & (LeaseRow.token == token)
