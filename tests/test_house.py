@@ -26,7 +26,7 @@ LINES_MAX = 400
 
 def files() -> Iterator[Path]:
     """Every file of the project (found without git: a source archive is tested too)."""
-    yield from (path for path in HOUSE.iterdir() if path.is_file())
+    yield from (path for path in HOUSE.iterdir() if path.is_file() and path.name != ".git")  # a worktree's is a file
     for folder in FOLDERS:
         yield from (path for path in (HOUSE / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 

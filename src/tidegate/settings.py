@@ -9,11 +9,13 @@ import contextlib
 import hashlib
 import ipaddress
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tidegate.errors import DataDirUnusable, InvalidArgument, KeyRequired
 
@@ -23,6 +25,19 @@ GATEWAY_PORT, CONTROL_PORT = 8000, 8800
 def _setting(default: Any, env: str, doc: str, allowed: tuple[float, float] | None = None) -> Any:
     """`allowed` is the range of a number, both ends in it."""
     return field(default=default, metadata={"env": env, "doc": doc, "allowed": allowed})
+
+
+def _url_setting(env: str, doc: str, example: str, *further_schemes: str) -> Any:
+    """A server's address, unset by default; it begins as `example` does, or with one of the further schemes."""
+    schemes = (urlsplit(example).scheme, *further_schemes)
+    told = {"env": env, "doc": f"{doc}: {example}.", "allowed": None, "schemes": schemes, "example": example}
+    return field(default=None, metadata=told)
+
+
+def _later(default: Any, env: str, doc: str, allowed: tuple[float, float] | None = None) -> Any:
+    """A setting whose name and form hold, and which nothing uses yet: `tidegate doctor` says so."""
+    told = {"env": env, "doc": f"{doc} Checked, and not used yet.", "allowed": allowed, "unused": True}
+    return field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,29 @@ class Settings:
         None,
         "DATABASE_URL",
         "Database of the state: postgresql://user:password@host/name; SQLite in the data directory when unset.",
+    )
+    redis_url: str | None = _url_setting("REDIS_URL", "Redis server", "redis://:password@host:6379/0", "rediss", "unix")
+    celery_broker_url: str | None = _url_setting(
+        "CELERY_BROKER_URL", "RabbitMQ server", "amqp://user:password@host:5672/vhost", "amqps"
+    )
+    mlflow_s3_endpoint_url: str | None = _url_setting(
+        "MLFLOW_S3_ENDPOINT_URL",
+        "S3 server of MLflow's artifacts, where it is not Amazon's; the keys are AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY",
+        "http://host:9000",
+        "https",
+    )
+    prometheus_url: str | None = _url_setting("PROMETHEUS_URL", "Prometheus server", "http://host:9090", "https")
+    grafana_url: str | None = _url_setting("GRAFANA_URL", "Grafana server", "http://host:3000", "https")
+    kubeconfig_path: Path | None = _later(None, "KUBECONFIG_PATH", "How to reach the Kubernetes cluster.")
+    namespace: str = _later("default", "NAMESPACE", "Kubernetes namespace of the replicas.")
+    min_replicas: int = _later(1, "MIN_REPLICAS", "Fewest replicas the autoscaler keeps of a version.", (0, 10_000))
+    max_replicas: int = _later(10, "MAX_REPLICAS", "Most replicas the autoscaler starts of a version.", (1, 10_000))
+    target_cpu_utilization: int = _later(
+        70,
+        "TARGET_CPU_UTILIZATION",
+        "CPU that the autoscaler aims at, in percent of what a replica asks for.",
+        (1, 100),
     )
     files_dir: Path | None = _setting(
         None,
@@ -146,6 +184,8 @@ class Settings:
         values |= {key: value for key, value in overrides.items() if value is not None}
         settings = cls(**values)
         _check_ranges(settings)
+        _check_urls(settings)
+        _check_cluster(settings)
         if "buffered_bytes_max" not in values and settings.request_bytes_max > settings.buffered_bytes_max:
             settings = replace(settings, buffered_bytes_max=settings.request_bytes_max)
         _check_room(settings)
@@ -173,6 +213,40 @@ def _check_ranges(settings: Settings) -> None:
             )
 
 
+def _check_urls(settings: Settings) -> None:
+    """Form alone. The message never repeats the value: it may hold a password."""
+    for item in fields(settings):
+        value, schemes = getattr(settings, item.name), item.metadata.get("schemes")
+        if value is None or schemes is None or _is_address(value, schemes):
+            continue
+        name, example = item.metadata["env"], item.metadata["example"]
+        beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise InvalidArgument(f"{name} must be {beginnings} with a host, such as {example}", field=name)
+
+
+def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname or (parts.scheme == "unix" and parts.path))
+
+
+def _check_cluster(settings: Settings) -> None:
+    if settings.min_replicas > settings.max_replicas:
+        raise InvalidArgument(
+            f"MIN_REPLICAS={settings.min_replicas} is more than MAX_REPLICAS={settings.max_replicas}: lower the one or "
+            "raise the other",
+            field="MIN_REPLICAS",
+        )
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", settings.namespace):
+        raise InvalidArgument(
+            f"NAMESPACE={settings.namespace!r} is no Kubernetes namespace: small letters, digits and '-', at most 63",
+            field="NAMESPACE",
+        )
+
+
 def _check_room(settings: Settings) -> None:
     """A request of the largest size has to fit where all requests have to."""
     if settings.buffered_bytes_max < settings.request_bytes_max:
@@ -184,7 +258,24 @@ def _check_room(settings: Settings) -> None:
 
 
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "ACCESS_KEY", "CREDENTIAL")
-SECRET_NAMES = frozenset({"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "MLFLOW_TRACKING_URI"})
+SECRET_NAMES = frozenset(
+    {
+        "CELERY_BROKER_URL",
+        "CELERY_RESULT_BACKEND",
+        "DATABASE_URL",
+        "DOCKER_AUTH_CONFIG",
+        "GRAFANA_URL",
+        "KUBECONFIG",
+        "KUBECONFIG_PATH",
+        "MLFLOW_REGISTRY_URI",
+        "MLFLOW_S3_ENDPOINT_URL",
+        "MLFLOW_TRACKING_URI",
+        "PGPASSFILE",
+        "PROMETHEUS_URL",
+        "REDIS_URL",
+    }
+)
+"""Addresses that hold passwords, and files of keys."""
 
 
 def inherited_env(env: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """What a process can be told from outside: numbers within their ranges, and a folder for sockets that stays put."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from tidegate.errors import InvalidArgument
-from tidegate.settings import Settings, run_dir
+from tidegate.settings import Settings, inherited_env, run_dir
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,8 @@ from tidegate.settings import Settings, run_dir
         ("TIDEGATE_REQUEST_TIMEOUT_S", "nan"),
         ("TIDEGATE_DRAIN_S", "inf"),
         ("TIDEGATE_JOB_WORKERS", "100000"),
+        ("TARGET_CPU_UTILIZATION", "0"),
+        ("MAX_REPLICAS", "0"),
     ],
 )
 def test_a_number_out_of_its_range_is_told_with_variable_value_and_range(name: str, value: str) -> None:
@@ -30,6 +34,57 @@ def test_a_request_of_the_largest_size_fits_where_all_requests_have_to() -> None
     assert caught.value.details["field"] == "TIDEGATE_BUFFERED_BYTES_MAX"
     larger = Settings.from_env({"TIDEGATE_REQUEST_BYTES_MAX": str(1 << 30)})
     assert larger.buffered_bytes_max == 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("REDIS_URL", "http://:hush@h", "redis:// or rediss:// or unix:// with a host, such as redis://"),
+        ("CELERY_BROKER_URL", "amqp://user:hush@host:port", "amqp:// or amqps:// with a host"),
+        ("CELERY_BROKER_URL", "redis://:hush@h/0", "amqp:// or amqps:// with a host"),
+        ("MLFLOW_S3_ENDPOINT_URL", "s3:9000/hush", "http:// or https:// with a host, such as http://host:9000"),
+        ("PROMETHEUS_URL", "http://", "http:// or https:// with a host"),
+        ("GRAFANA_URL", "https://[hush", "http:// or https:// with a host"),
+    ],
+)
+def test_an_address_of_another_kind_is_told_with_an_example_and_never_repeated(
+    name: str, value: str, told: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(told)) as caught:
+        Settings.from_env({name: value})
+    assert caught.value.details["field"] == name
+    assert "hush" not in caught.value.message
+
+
+def test_the_names_of_the_parts_are_read() -> None:
+    env = {
+        "REDIS_URL": "unix:///run/redis.sock",
+        "CELERY_BROKER_URL": "amqps://u:p@h//",
+        "MLFLOW_S3_ENDPOINT_URL": "http://s3:8333",
+        "PROMETHEUS_URL": "https://prometheus/",
+        "GRAFANA_URL": "http://admin:pw@[::1]:3000",
+        "KUBECONFIG_PATH": "/etc/kube/config",
+        "NAMESPACE": "models",
+        "MIN_REPLICAS": "2",
+        "MAX_REPLICAS": "4",
+        "TARGET_CPU_UTILIZATION": "55",
+    }
+    read = Settings.from_env(env)
+    named = {item.metadata["env"]: str(getattr(read, item.name)) for item in fields(Settings)}
+    assert {name: named[name] for name in env} == env
+    with pytest.raises(InvalidArgument, match="MIN_REPLICAS=5 is more than MAX_REPLICAS=4"):
+        Settings.from_env({**env, "MIN_REPLICAS": "5"})
+    with pytest.raises(InvalidArgument, match="NAMESPACE='Models' is no Kubernetes namespace"):
+        Settings.from_env({**env, "NAMESPACE": "Models"})
+
+
+def test_no_address_that_may_hold_a_password_reaches_a_models_process() -> None:
+    holding = [item.metadata["env"] for item in fields(Settings) if "schemes" in item.metadata]
+    assert {"REDIS_URL", "CELERY_BROKER_URL", "GRAFANA_URL"} <= set(holding)
+    others = ["DATABASE_URL", "MLFLOW_TRACKING_URI", "KUBECONFIG_PATH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    assert inherited_env({**dict.fromkeys([*holding, *others], "hush"), "NAMESPACE": "models"}) == {
+        "NAMESPACE": "models"
+    }
 
 
 def test_the_folder_for_sockets_is_the_same_for_every_tmpdir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

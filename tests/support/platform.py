@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import httpx
 import psutil
 
 from support.wait import free_ports
+from tidegate.settings import Settings
 
 TIDEGATE = Path(sys.executable).with_name("tidegate")
-OWN_SETTINGS = ("TIDEGATE_", "MLFLOW_TRACKING_URI", "DATABASE_URL")
+OWN_SETTINGS = ("TIDEGATE_", *(item.metadata["env"] for item in fields(Settings)))
 
 
 def clean_env(**more: str) -> dict[str, str]:
