@@ -313,6 +313,12 @@ class StoreUnavailable(TidegateError):
     code, kind = "store_unavailable", Kind.UNAVAILABLE
 
 
+class PartUnavailable(TidegateError):
+    """A server that the settings name does not answer, refuses, or is another one."""
+
+    code, kind = "part_unavailable", Kind.UNAVAILABLE
+
+
 class JobAbandoned(TidegateError):
     """The process that ran this job died too often: it is not run again."""
 

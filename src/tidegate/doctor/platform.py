@@ -1,0 +1,65 @@
+"""Checks of the platform that runs: its control plane and its gateways. Asks over HTTP, as any client does."""
+
+from __future__ import annotations
+
+from tidegate.client import Client
+from tidegate.client.locate import read_control_file
+from tidegate.doctor.asking import Server
+from tidegate.doctor.findings import Facts, State, Verdict
+from tidegate.errors import NotRunning
+from tidegate.version import __version__
+from tidegate.wire.rest import Status
+
+ANSWERS_WITHIN_S = 4.0
+
+
+def control_plane(facts: Facts) -> Verdict:
+    """Whether it answers with this user's key, and is of this release."""
+    try:
+        status = _status(facts)
+    except NotRunning as error:
+        if facts.settings.url is None and read_control_file(facts.settings.data_dir) is None:
+            return State.OFF, f"none runs on {facts.settings.data_dir}: 'tidegate up' starts one"
+        raise error
+    said = f"Tidegate {status.version}, process {status.pid}"
+    if status.version != __version__:
+        return State.WRONG, f"{said}, and this is {__version__}: 'tidegate down' and 'tidegate up' with one release"
+    if status.database is not None and status.database.status != "ready":
+        return State.WRONG, f"{said}, runs without its database: {status.database.reason}"
+    return State.OK, f"{said}, {len(status.endpoints)} endpoints"
+
+
+def gateways(facts: Facts) -> Verdict:
+    """Whether the address that clients call answers, and routes by the newest snapshot."""
+    try:
+        status = _status(facts)
+    except NotRunning:
+        return _alone(facts)
+    down = [one.id for one in status.gateways if one.status == "down"]
+    if down:
+        log = facts.settings.data_dir / "logs" / f"{down[0]}.log"
+        return State.WRONG, f"{', '.join(down)} down: the reason is in {log}"
+    behind = [one.id for one in status.gateways if one.revision != status.revision]
+    server = Server("gateway", "--port", status.gateway_url)
+    answer = server.get("/v2/health/ready")
+    said = f"{len(status.gateways)} at {server.where}"
+    if answer.status != 200:
+        return State.WRONG, f"{said}, not ready ({answer.status}): it waits for its first snapshot of the control plane"
+    if behind:
+        return State.NOTE, f"{said}; {', '.join(behind)} not yet at snapshot {status.revision}"
+    return State.OK, f"{said}, ready, at snapshot {status.revision}"
+
+
+def _alone(facts: Facts) -> Verdict:
+    """Gateways serve on without a control plane."""
+    running = read_control_file(facts.settings.data_dir)
+    if running is None or running.gateway_url is None:
+        return State.OFF, "none is known without a control plane"
+    server = Server("gateway", "--port", running.gateway_url)
+    server.get("/v2/health/ready")
+    return State.NOTE, f"{server.where} serves on without its control plane: 'tidegate up' takes over"
+
+
+def _status(facts: Facts) -> Status:
+    with Client(data_dir=facts.settings.data_dir, url=facts.settings.url, timeout_s=ANSWERS_WITHIN_S) as client:
+        return client.status()
