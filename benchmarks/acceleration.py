@@ -6,6 +6,7 @@ Every figure is measured on this machine, in this process.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import tempfile
@@ -18,7 +19,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # as a replica has it
 
 import lightgbm as lgb
 import numpy as np
+import pandas as pd
 import xgboost as xgb
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -28,17 +31,21 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
-from tidegate.runtimes.base import Model, output_spec
+from tidegate.runtimes.base import Arrays, Model, output_spec
 from tidegate.runtimes.booster_model import BoosterModel
+from tidegate.runtimes.inputs import column_inputs
+from tidegate.runtimes.settling import settle
 from tidegate.runtimes.sklearn_model import last_step, make_sklearn
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -92,9 +99,32 @@ def models() -> Iterator[tuple[Any, Any, Any]]:
     yield from boosters()
 
 
+def tables() -> Iterator[tuple[Any, Any, Any]]:
+    """A data frame of two columns of text, an integer and three floats, with gaps, before three kinds of models."""
+    rng, rows = np.random.default_rng(0), 2000
+    frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["income", "balance", "tenure"])
+    frame = frame.mask(rng.random(frame.shape) < 0.05).assign(age=rng.integers(18, 90, rows))
+    frame["city"] = rng.choice([f"city {index}" for index in range(20)], rows)
+    frame["job"] = rng.choice(["cook", "nurse", "driver", "clerk"], rows)
+    label = ((frame["age"] > 50) ^ (frame["job"] == "cook")).astype(int).to_numpy()
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = [("texts", OneHotEncoder(handle_unknown="ignore"), ["city", "job"])]
+    columns += [("numbers", numbers, ["income", "balance", "tenure", "age"])]
+    yield make_pipeline(ColumnTransformer(columns), LogisticRegression(max_iter=1000)), frame, label
+    yield make_pipeline(ColumnTransformer(columns), RandomForestClassifier(100, random_state=0)), frame, label
+    yield make_pipeline(ColumnTransformer(columns), GradientBoostingClassifier(random_state=0)), frame, label
+
+
 def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
     """The estimator trained on one half, with rows of the other."""
     estimator.fit(x[::2], y[::2])
+    if isinstance(x, pd.DataFrame):
+        settled = settle(estimator, Layout(Path(), "joblib", None, None, {}), None, [])
+        signature = settled.signature()
+        inputs: Arrays = {}
+        for spec in signature.inputs:
+            inputs |= column_inputs(x[spec.name][1::2].tolist(), spec)
+        return Subject(estimator, settled.model, signature, inputs)
     specs = (TensorSpec("input", "FP64", (-1, x.shape[1])),)
     if isinstance(estimator, Native):
         estimator = estimator.booster
@@ -125,7 +155,7 @@ def main() -> None:
     print("| framework | kind | form kept | largest difference | speed-up, 1 row | 64 rows | µs, 1 row / 64 rows |")
     print("|---|---|---|---|---|---|---|")
     records = []
-    for estimator, x, y in models():
+    for estimator, x, y in itertools.chain(models(), tables()):
         with tempfile.TemporaryDirectory(prefix="tidegate-accelerate-") as scratch:
             subject = subject_of(estimator, x, y)
             record = accelerate(subject, Path(scratch, "form"), True, lambda _done, _message: None)

@@ -112,9 +112,16 @@ def test_it_can_be_switched_off(platform: Platform, models: Models) -> None:
     assert "--no-accelerate goes with a path" in ran.said
 
 
-def test_a_model_with_text_columns_says_why_it_is_served_as_it_is(platform: Platform, models: Models) -> None:
+def test_a_model_with_text_columns_is_accelerated_and_refuses_as_before(platform: Platform, models: Models) -> None:
     gate = ("--validation-data", models.path("table.csv"), "--target", "y", "--min-score", "0.5")
-    path = models.path("table.joblib")
-    version = platform.done("register", path, "--name", "texts", "--allow-pickle", "--accelerate", *gate)
-    assert version["accelerated"] is None
-    assert "no numbers (sex)" in version["acceleration"]["reason"]
+    version = platform.done("register", models.path("table.joblib"), "--name", "texts", "--allow-pickle", *gate)
+    assert version["accelerated"], version["acceleration"]
+    assert version["acceleration"]["kind"] == "ColumnTransformer → LogisticRegression"
+    assert version["acceleration"]["rows"]["refusals of the table"] > 0
+    with without_pickles(platform, version["digest"]):
+        platform.done("deploy", "texts:1")
+        records = models.table[:20].to_dict("records")
+        assert platform.predict("texts", records).json()["prediction"] == models.says("table", models.table[:20])
+        refused = platform.predict("texts", [records[0] | {"sex": "other"}])
+    assert refused.status_code == 422
+    assert "'sex' is 'other' in row 0" in refused.json()["error"]

@@ -87,6 +87,33 @@ def test_an_accelerated_version_serves_without_its_pickle(models: Any, tmp_path:
         process.communicate(timeout=20)
 
 
+def test_a_model_of_text_and_numbers_serves_without_its_pickle(models: Any, tmp_path: Path) -> None:
+    _, path, record = accelerated(Path(models.path("table.joblib")), tmp_path)
+    assert record["kept"] == "dense-float64" or record["kept"].startswith("skl2onnx"), record
+    port = free_ports(1)[0]
+    process = start(path, port)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        connection = Connection(port)
+        records = models.table[:20].to_dict("records")
+        connection.send(post("/predict", {"features": records}))
+        answer = connection.read().json
+        assert answer["prediction"] == models.says("table", models.table[:20])
+        np.testing.assert_allclose(answer["confidence"], models.is_sure("table", models.table[:20]), atol=1e-5)
+        for wrong, said in (("unknown", "'sex' is 'unknown' in row 0"), (None, "'sex' is null"), (1, "BYTES")):
+            connection.send(post("/predict", {"features": records[0] | {"sex": wrong}}))
+            reply = connection.read()
+            assert reply.status == 422
+            assert said in reply.json["error"]
+        connection.close()
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        assert not [library for library in ("sklearn", "pandas", "scipy") if f"/{library}/" in maps]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
 def test_a_form_that_is_gone_stops_the_replica_and_the_original_is_not_served(models: Any, tmp_path: Path) -> None:
     manifest, path, _ = accelerated(Path(models.path("logistic.joblib")), tmp_path)
     assert manifest.accelerated is not None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.base import Arrays, Model
+from tidegate.runtimes.base import Arrays, Model, Wanted
 from tidegate.wire.signature import PROBABILITIES
 
 Array = np.ndarray[Any, Any]
@@ -80,6 +80,28 @@ def check_refusals(original: Model, fast: Model, cases: Mapping[str, Arrays], la
             raise NotEqual(f"{what}: it {does} where the original {other}")
         if not isinstance(expected, str) and not isinstance(got, str):
             check_same(expected, got, what, largest)
+
+
+class Remembered:
+    """The original, asked once about inputs that several forms are compared on. They must stay alive meanwhile."""
+
+    def __init__(self, model: Model) -> None:
+        self.task, self.classes = model.task, model.classes
+        self._model = model
+        self._told: dict[int, Arrays | UnfitInput] = {}
+
+    def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
+        """See `Model`; always all of it."""
+        told = self._told.get(id(inputs))
+        if told is None:
+            try:
+                told = self._model.predict(inputs, None)
+            except UnfitInput as error:
+                told = error
+            self._told[id(inputs)] = told
+        if isinstance(told, UnfitInput):
+            raise told
+        return {name: array for name, array in told.items() if wanted is None or name in wanted}
 
 
 def _asked(model: Model, inputs: Arrays) -> Arrays | str:

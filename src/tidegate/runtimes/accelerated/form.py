@@ -26,6 +26,42 @@ FORM_FILE, GRAPH_FILE = "form.json", "model.onnx"
 FORMAT = 1
 
 
+class CategoryColumn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A column that is looked up: its place in the signature, and the categories that were seen in training.
+
+    Each category has a code, then the missing value one, then every other value one, counted on over all such columns.
+    """
+
+    column: int
+    categories: tuple[Scalar, ...]
+    text: bool = False
+
+
+class NumberColumns(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Columns of numbers side by side, put at `start` of the matrix after `steps`.
+
+    The array of step N of part M is `table-M-step-N.npy`.
+    """
+
+    columns: tuple[int, ...]
+    start: int
+    steps: tuple[str, ...] = ()
+
+
+class TableForm(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a request's columns become the matrix of `width` numbers that the rest of the form takes.
+
+    By code: `table-place.npy` has the column of the matrix (-1: none), `table-value.npy` what is put there, and
+    `table-refused.npy` whether the original refuses the value. `unicode`: it refuses text that is no UTF-8.
+    """
+
+    n_columns: int
+    width: int
+    unicode: bool = False
+    categories: tuple[CategoryColumn, ...] = ()
+    numbers: tuple[NumberColumns, ...] = ()
+
+
 class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     """What serving needs to know beside the arrays.
 
@@ -33,7 +69,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     its features rounded to float32, as scikit-learn's trees do. `band` is how near a tie scores may be to be trusted:
     nearer ones are added up again in float64 (with `sums_float32`, as the original does it, in float32), in the
     original's order. `takes_overflow`: the model takes what a step or rounding made infinite. `zero_to`: numbers this
-    near 0 are 0 to the original.
+    near 0 are 0 to the original. `table` makes the matrix where the original takes columns of text or categories.
     """
 
     name: str
@@ -52,6 +88,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     band: float = 0.0
     sums_float32: bool = False
     zero_to: float = 0.0
+    table: TableForm | None = None
     format: int = FORMAT
 
 

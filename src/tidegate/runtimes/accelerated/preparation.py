@@ -38,6 +38,15 @@ class Prepared:
             value = _UNDO[name](value, float(array[column]))
         return value
 
+    def on_sparse(self) -> Prepared:
+        """The same where the original's input is sparse: its scalers multiply by one over, and XGBoost takes 0 for
+        missing, which a sparse matrix leaves out.
+        """
+        steps = [("multiply", 1 / array) if name == "divide" else (name, array) for name, array in self.steps]
+        if type(self.estimator).__module__.startswith("xgboost"):
+            steps.append(("blank", np.zeros(int(self.estimator.n_features_in_))))
+        return Prepared(self.estimator, steps, self.kinds)
+
 
 _UNDO: dict[str, Any] = {
     "subtract": lambda value, by: value + by,
@@ -45,6 +54,7 @@ _UNDO: dict[str, Any] = {
     "multiply": lambda value, by: value / by,
     "add": lambda value, by: value - by,
     "impute": lambda value, _: value,
+    "blank": lambda value, _: value,
 }
 
 
@@ -60,13 +70,14 @@ def prepared(estimator: Any) -> Prepared:
             for _, inner in estimator.steps[:-1]:
                 if inner not in (None, "passthrough"):
                     kinds.append(type(inner).__name__)
-                    steps += _steps_of(inner)
+                    steps += steps_of(inner)
             estimator = estimator.steps[-1][1]
         else:
             return Prepared(estimator, steps, [*kinds, kind])
 
 
-def _steps_of(inner: Any) -> list[Step]:
+def steps_of(inner: Any) -> list[Step]:
+    """One transformer's steps. Raises `CannotConvert`."""
     kind = type(inner).__name__
     maker = _MAKERS.get(kind) if type(inner).__module__.startswith("sklearn.") else None
     if maker is None:
@@ -101,9 +112,14 @@ def _max_abs(inner: Any) -> list[tuple[str, Any]]:
 
 
 def _imputer(inner: Any) -> list[tuple[str, Any]]:
-    statistics = np.asarray(inner.statistics_)
     plain = isinstance(inner.missing_values, float) and np.isnan(inner.missing_values) and not inner.add_indicator
-    if not plain or statistics.dtype.kind != "f" or np.isnan(statistics).any():
+    try:
+        # As it fills them in: a float32 where it was trained on those.
+        statistics = np.asarray(inner.statistics_).astype(getattr(inner, "_fill_dtype", np.float64))
+        known = statistics.dtype.kind in "fiu" and not np.isnan(statistics.astype(np.float64)).any()
+    except (TypeError, ValueError):  # text
+        known = False
+    if not plain or not known:
         raise CannotConvert("this SimpleImputer does more than to put a number where one is missing")
     return [("impute", statistics)]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.errors import UnfitInput
 from tidegate.runtimes.accelerated.engines import Dense, Graph, Trees, both_classes, expit, softmax
 from tidegate.runtimes.accelerated.form import Form, read_array, read_form
+from tidegate.runtimes.accelerated.steps import STEPS, refused
+from tidegate.runtimes.accelerated.tables import Table
 from tidegate.runtimes.base import Arrays, Task, Wanted, numpy_dtype
 from tidegate.runtimes.inputs import columns_of, matrix_of, with_missing_nan
 from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, PROBABILITIES, Scalar, Signature, TensorSpec
@@ -19,9 +20,12 @@ Array = np.ndarray[Any, Any]
 
 
 class FastModel:
-    """A form behind named arrays (a `Model`, as the original is)."""
+    """A form behind named arrays (a `Model`, as the original is).
 
-    def __init__(self, folder: Path, signature: Signature) -> None:
+    `signature` is the original's, or without `whole` that of what follows a table, which takes a matrix.
+    """
+
+    def __init__(self, folder: Path, signature: Signature, *, whole: bool = True) -> None:
         form = read_form(folder)
         self.form = form
         self.classes: tuple[Scalar, ...] | None = form.classes
@@ -29,6 +33,7 @@ class FastModel:
         self._specs = signature.inputs if signature.kind == "columns" else ()
         self._datatypes = {spec.name: numpy_dtype(spec.datatype) for spec in signature.outputs}
         self._labels = _labels(form, self._datatypes[PREDICTION])
+        self._table = Table(form.table, folder, self._specs) if form.table is not None and whole else None
         self._steps = [(step, read_array(folder, f"step-{index}")) for index, step in enumerate(form.steps)]
         self._engine: Dense | Trees | Graph = _ENGINES[form.engine](form, folder)
 
@@ -45,17 +50,17 @@ class FastModel:
 
     def _features(self, inputs: Arrays) -> Array:
         """The matrix as the engine takes it; raises `UnfitInput` for what the original refuses."""
-        x = stacked(inputs, self._specs) if self._specs else matrix_of(inputs)
+        x = self._matrix(inputs)
         if x.ndim != 2 or x.dtype.kind not in "fiub":
-            raise _refused(f"expected a 2-D array of numbers, got {x.ndim}-D of {x.dtype}")
+            raise refused(f"expected a 2-D array of numbers, got {x.ndim}-D of {x.dtype}")
         if x.shape[1] != self.form.n_features:
-            raise _refused(f"X has {x.shape[1]} features, but the model is expecting {self.form.n_features} features")
+            raise refused(f"X has {x.shape[1]} features, but the model is expecting {self.form.n_features} features")
         form = self.form
         if self._steps or not form.float32 or form.takes_inf != form.takes_overflow:
             x = x.astype(np.float64, copy=False)
             self._check(x, takes_inf=form.takes_inf)
             for step, array in self._steps:
-                x = _STEPS[step](x, array)
+                x = STEPS[step](x, array)
             if self.form.zero_to:
                 x = np.where(np.abs(x) <= self.form.zero_to, 0.0, x)
         if self.form.float32:
@@ -65,13 +70,18 @@ class FastModel:
             self._check(x, takes_inf=form.takes_overflow)
         return x
 
+    def _matrix(self, inputs: Arrays) -> Array:
+        if self._table is not None:
+            return self._table.matrix(inputs)
+        return stacked(inputs, self._specs) if self._specs else matrix_of(inputs)
+
     def _check(self, x: Array, *, takes_inf: bool) -> None:
         if np.isfinite(x).all():
             return
         if not self.form.takes_nan and np.isnan(x).any():
-            raise _refused("Input X contains NaN.")
+            raise refused("Input X contains NaN.")
         if not takes_inf and np.isinf(x).any():
-            raise _refused(f"Input X contains infinity or a value too large for {x.dtype!r}.")
+            raise refused(f"Input X contains infinity or a value too large for {x.dtype!r}.")
 
     def _from_scores(self, scores: Array, names: Sequence[str]) -> Arrays:
         found: Arrays = {}
@@ -107,16 +117,12 @@ def stacked(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Array:
     """Named columns side by side in the type they promote to, as pandas hands them to scikit-learn."""
     columns = columns_of(inputs, specs)
     if any(column.dtype.kind not in "fiub" for column in columns):
-        raise _refused("could not convert string to float")
+        raise refused("could not convert string to float")
     marked = [
         with_missing_nan(column, inputs.get(spec.name + MISSING_SUFFIX))
         for spec, column in zip(specs, columns, strict=True)
     ]
     return np.column_stack(marked)
-
-
-def _refused(text: str) -> UnfitInput:
-    return UnfitInput(f"the model refused the input: ValueError: {text}")
 
 
 def _labels(form: Form, dtype: np.dtype[Any]) -> Array | None:
@@ -125,29 +131,6 @@ def _labels(form: Form, dtype: np.dtype[Any]) -> Array | None:
     labels = np.empty(len(form.classes), dtype=dtype)
     labels[:] = form.classes
     return labels
-
-
-def _subtract(x: Array, array: Array) -> Array:
-    return np.subtract(x, array)
-
-
-def _divide(x: Array, array: Array) -> Array:
-    return np.divide(x, array)
-
-
-def _multiply(x: Array, array: Array) -> Array:
-    return np.multiply(x, array)
-
-
-def _add(x: Array, array: Array) -> Array:
-    return np.add(x, array)
-
-
-def _impute(x: Array, array: Array) -> Array:
-    return np.where(np.isnan(x), array, x)
-
-
-_STEPS = {"subtract": _subtract, "divide": _divide, "multiply": _multiply, "add": _add, "impute": _impute}
 
 
 def _as_they_are(scores: Array) -> Array:

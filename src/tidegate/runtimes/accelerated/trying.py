@@ -17,16 +17,19 @@ from tidegate import clock
 from tidegate.errors import TidegateError, UnfitInput
 from tidegate.runtimes.accelerated import from_dense, from_trees, probes
 from tidegate.runtimes.accelerated.ensemble import Ensemble
-from tidegate.runtimes.accelerated.equality import Largest, NotEqual, check_refusals, check_same
+from tidegate.runtimes.accelerated.equality import Largest, NotEqual, Remembered, check_refusals, check_same
 from tidegate.runtimes.accelerated.form import Draft
 from tidegate.runtimes.accelerated.from_boosters import is_booster
 from tidegate.runtimes.accelerated.from_dense import dense_form
 from tidegate.runtimes.accelerated.from_graph import graph_form
+from tidegate.runtimes.accelerated.from_tables import Split, split_of
 from tidegate.runtimes.accelerated.from_trees import ensemble_of, tree_form
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared, prepared
 from tidegate.runtimes.accelerated.serving import FastModel, stacked
+from tidegate.runtimes.accelerated.table_trial import Taken, cases_of, check_table, take_apart
 from tidegate.runtimes.base import Arrays, Model, Progress, error_text
 from tidegate.runtimes.inputs import matrix_of
+from tidegate.runtimes.sklearn_model import SklearnModel
 from tidegate.runtimes.trial import rows_of
 from tidegate.wire.signature import Signature
 
@@ -51,6 +54,8 @@ class Subject:
     model: Model
     signature: Signature
     rows: Arrays
+    is_sparse: bool = False
+    """Whether the original is given a sparse matrix; `rows` are dense."""
 
 
 @dataclass
@@ -72,27 +77,38 @@ class Record:
 
 @dataclass
 class _Trial:
-    """One model being tried: its rows to compare on, with the original's answers."""
+    """One model being tried: its rows to compare on, with the original's answers.
 
+    Of a model taken apart (`taken`), `subject` is what follows its encoders, and `whole` the model itself.
+    """
+
+    whole: Subject
+    taken: Taken | None
     subject: Subject
     record: Record
     found: Prepared | None
     ensemble: Ensemble | None
-    flags: dict[str, bool]
+    flags: dict[str, Any]
     sets: dict[str, tuple[Arrays, Arrays]]
     bad: dict[str, Arrays]
     timed: dict[int, Arrays]
+    cases: dict[str, Arrays]
+    """Rows for the whole, where it was taken apart."""
+
+    def __post_init__(self) -> None:
+        self.original, self.whole_original = Remembered(self.subject.model), Remembered(self.whole.model)
 
 
 def kind_of(estimator: Any) -> tuple[str, bool]:
     """What a model is, in words, and whether it is on the list of those accelerated by default."""
+    split = split_of(estimator)
     try:
-        found = prepared(estimator)
+        found = prepared(estimator if split is None else split.tail)
     except CannotConvert:
         return type(estimator).__name__, False
     last = type(found.estimator)
     listed = last.__module__.startswith("sklearn.") and last.__name__ in BY_DEFAULT
-    name = " → ".join(found.kinds)
+    name = " → ".join(found.kinds if split is None else split.kinds)
     if last.__name__ == "Booster":
         name = f"{last.__module__.partition('.')[0]} booster"
     return name, listed or is_booster(found.estimator)
@@ -105,34 +121,36 @@ def accelerate(subject: Subject, into: Path, asked: bool, on_progress: Progress)
     if not listed and not asked:
         record.reason = f"{kind} is not among the kinds that are accelerated by default: --accelerate tries it"
         return record
-    if (reason := _unfit_signature(subject.signature)) is not None:
+    split = split_of(subject.estimator)
+    if (reason := _unfit_signature(subject.signature, split)) is not None:
         record.reason = reason
         return record
-    on_progress(0.1, f"making rows to compare {kind} on")
-    try:
-        trial = _trial(subject, record)
-    except CannotConvert as error:
-        record.reason = str(error)
-        return record
-    on_progress(0.3, "timing the original")
-    record.original = _times(subject.model, trial.timed)
-    record.libraries = _libraries()
     scratch = into.with_name(f"{into.name}.trials")
     scratch.mkdir(mode=0o700)
     try:
+        on_progress(0.1, f"making rows to compare {kind} on")
+        trial = _trial(subject, _taken(subject, split, record, scratch / "table"), record)
+        on_progress(0.3, "timing the original")
+        record.original = _times(subject.model, trial.timed)
+        record.libraries = _libraries()
         _keep_fastest(trial, scratch, into, on_progress)
+    except (CannotConvert, NotEqual) as error:
+        record.reason = str(error)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return record
 
 
-def _unfit_signature(signature: Signature) -> str | None:
+def _unfit_signature(signature: Signature, split: Split | None) -> str | None:
     """Why a model with such inputs and outputs keeps its form; None when it may have another."""
     if signature.kind == "tensors":
         return "it names its own tensors, and is served as it is"
     text = [spec.name for spec in signature.inputs if spec.datatype not in _NUMBERS]
-    if text:
-        return f"it takes columns that are no numbers ({', '.join(text[:3])}): there is no faster form for those yet"
+    if text and split is None:
+        return (
+            f"it takes columns that are no numbers ({', '.join(text[:3])}), and there is a faster form of those behind "
+            "OneHotEncoder, OrdinalEncoder or TargetEncoder only"
+        )
     if any(len(spec.shape) != 1 for spec in signature.outputs if spec.name == "prediction"):
         return "it predicts several values a row"
     return None
@@ -141,7 +159,24 @@ def _unfit_signature(signature: Signature) -> str | None:
 # -- what to compare on ------------------------------------------------------------------------------------------------
 
 
-def _trial(subject: Subject, record: Record) -> _Trial:
+def _taken(whole: Subject, split: Split | None, record: Record, folder: Path) -> Taken | None:
+    """The model taken apart, its table shown to be its encoders' equal. Raises `CannotConvert`, `NotEqual`."""
+    if split is None or not isinstance(whole.model, SklearnModel):
+        return None
+    try:
+        taken = take_apart(whole.model, split, whole.signature, whole.rows)
+    except (CannotConvert, TidegateError):
+        raise
+    except Exception as error:
+        raise CannotConvert(f"its encoders cannot be taken apart: {error_text(error)}") from error
+    record.rows = check_table(whole.model, taken, whole.signature, whole.rows, folder)
+    return taken
+
+
+def _trial(whole: Subject, taken: Taken | None, record: Record) -> _Trial:
+    subject = whole
+    if taken is not None:
+        subject = Subject(taken.split.tail, taken.tail, taken.signature, taken.rows, is_sparse=taken.is_sparse)
     found, ensemble = _converted(subject, record)
     specs = subject.signature.inputs
     columns = specs if subject.signature.kind == "columns" else ()
@@ -156,14 +191,15 @@ def _trial(subject: Subject, record: Record) -> _Trial:
     if subject.model.task == "classifier":
         sets["rows at the borders"] = probes.as_inputs(probes.border_rows(subject.model, spread, specs), specs)
     sets = {name: inputs for name, inputs in sets.items() if len(next(iter(inputs.values())))}
-    record.rows = {name: len(next(iter(inputs.values()))) for name, inputs in sets.items()}
+    record.rows |= {name: len(next(iter(inputs.values()))) for name, inputs in sets.items()}
     answered = {name: (inputs, subject.model.predict(inputs, None)) for name, inputs in sets.items()}
     odd = probes.bad_rows(known[0]) | probes.odd_rows(known[0])
     if is_booster(subject.estimator):  # they fill up or cut rows themselves; the signature refuses these before
         odd = {name: rows for name, rows in odd.items() if rows.shape[1] == known.shape[1]}
     bad = {name: probes.as_inputs(rows, specs) for name, rows in odd.items()}
-    timed = {rows: rows_of(subject.rows, np.resize(np.arange(len(known)), rows).tolist()) for rows in TIMED_ROWS}
-    return _Trial(subject, record, found, ensemble, flags, answered, bad, timed)
+    timed = {rows: rows_of(whole.rows, np.resize(np.arange(len(known)), rows).tolist()) for rows in TIMED_ROWS}
+    cases = {} if taken is None else dict(cases_of(taken.form, whole.signature, whole.rows))
+    return _Trial(whole, taken, subject, record, found, ensemble, flags, answered, bad, timed, cases)
 
 
 def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensemble | None]:
@@ -173,8 +209,12 @@ def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensem
     except CannotConvert as error:
         record.tried.append({"form": "own", "equal": False, "reason": str(error)})
         return None, None
+    found = found.on_sparse() if subject.is_sparse else found
     if is_booster(found.estimator):
-        return found, ensemble_of(found)  # no other form is known of these: what it raises is the reason
+        ensemble = ensemble_of(found)  # no other form is known of these: what it raises is the reason
+        if subject.is_sparse:
+            ensemble.zero_to = 0.0  # LightGBM takes what is nearly 0 for 0 when it reads a dense row, and only then
+        return found, ensemble
     if type(found.estimator).__name__ not in from_trees.KINDS:
         return found, None
     try:
@@ -258,9 +298,11 @@ def _tried(trial: _Trial, name: str, make: Callable[[], Draft], folder: Path) ->
     try:
         draft = make()
         _check_classes(draft)
-        draft.write(folder, trial.flags)
-        fast = FastModel(folder, trial.subject.signature)
-        entry["largest_difference"] = _compare(trial, fast)
+        if trial.taken is not None:
+            draft.arrays |= trial.taken.arrays
+        draft.write(folder, trial.flags | {"table": trial.taken and trial.taken.form})
+        fast = FastModel(folder, trial.whole.signature)
+        entry["largest_difference"] = max(_compare(trial, folder), _compare_whole(trial, fast))
     except CannotConvert as error:
         return {**entry, "reason": str(error)}
     except NotEqual as error:
@@ -284,16 +326,23 @@ def _check_classes(draft: Draft) -> None:
         raise CannotConvert("it knows one label only")
 
 
-def _compare(trial: _Trial, fast: Model) -> float:
-    """The largest difference; raises `NotEqual`."""
+def _compare_whole(trial: _Trial, fast: Model) -> float:
+    """Once more from the first column to the answer, where the model was taken apart; raises `NotEqual`."""
     largest = Largest()
+    check_refusals(trial.whole_original, fast, trial.cases, largest)
+    return largest.difference
+
+
+def _compare(trial: _Trial, folder: Path) -> float:
+    """The largest difference; raises `NotEqual`."""
+    largest, fast = Largest(), FastModel(folder, trial.subject.signature, whole=False)
     for name, (inputs, expected) in trial.sets.items():
         check_same(expected, fast.predict(inputs, None), name, largest)
     inputs, _ = trial.sets["known rows"]
     for row in range(min(SINGLE_ROWS, trial.record.rows["known rows"])):
         one = rows_of(inputs, [row])
         check_same(trial.subject.model.predict(one, None), fast.predict(one, None), "a row alone", largest)
-    check_refusals(trial.subject.model, fast, trial.bad, largest)
+    check_refusals(trial.original, fast, trial.bad, largest)
     return largest.difference
 
 
