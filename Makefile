@@ -70,12 +70,12 @@ $(STAMPS)/venv: scripts/make_venv.sh
 
 $(STAMPS)/platform: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate with its platform into $(VENV) (a minute or two, once) ..."
-	@$(PIP) --editable '.[platform,onnx,postgres]'
+	@$(PIP) --editable '.[platform,onnx,postgres,redis]'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate and what its development needs into $(VENV) (some minutes, once) ..."
-	@$(PIP) --editable '.[platform,onnx,postgres,xgboost,lightgbm]' --group dev
+	@$(PIP) --editable '.[platform,onnx,postgres,redis,xgboost,lightgbm]' --group dev
 	@touch $(STAMPS)/platform $@
 
 $(STAMPS)/frameworks: $(STAMPS)/dev

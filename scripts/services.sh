@@ -21,4 +21,9 @@ if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
     sed -i "s/^#\?create_main_cluster.*/create_main_cluster = false/" /etc/postgresql-common/createcluster.conf
     install postgresql
 fi
+
+# redis-tools has the server's program too, under the name of another; the package redis-server adds a service to it.
+command -v redis-server >/dev/null 2>&1 || command -v redis-check-rdb >/dev/null 2>&1 || install redis-tools
+
 echo "PostgreSQL: $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
+echo "Redis: $(command -v redis-server || command -v redis-check-rdb)"

@@ -10,6 +10,7 @@ import pytest
 from support.models import Models, train
 from support.platform import Platform
 from support.services.postgres import Postgres
+from support.services.redis import RedisServer
 from support.wait import free_ports
 
 
@@ -72,3 +73,23 @@ def new_database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
         return lambda: None
     server: Postgres = request.getfixturevalue("postgres")
     return server.new_database
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A running Redis that many tests share: each uses names of its own, and none stops the server."""
+    server = RedisServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A running Redis for one test, which may kill it."""
+    server = RedisServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()

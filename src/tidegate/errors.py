@@ -100,6 +100,12 @@ class BuffersFull(Overloaded):
     code = "buffers_full"
 
 
+class RateLimited(Overloaded):
+    """This client sends more requests than it may: try again later."""
+
+    code = "rate_limited"
+
+
 class DeadlineExceeded(TidegateError):
     """The request's deadline passed before an answer was there."""
 

@@ -58,6 +58,19 @@ class Settings:
         "Database of the state: postgresql://user:password@host/name; SQLite in the data directory when unset.",
     )
     redis_url: str | None = _url_setting("REDIS_URL", "Redis server", "redis://:password@host:6379/0", "rediss", "unix")
+    redis_prefix: str = _setting("tidegate", "TIDEGATE_REDIS_PREFIX", "What every key in Redis begins with.")
+    rate_limit_per_s: float = _setting(
+        0.0,
+        "TIDEGATE_RATE_LIMIT_PER_S",
+        "Requests a second that each client may send to each endpoint, where the endpoint says nothing; 0 is no limit.",
+        (0, 1_000_000),
+    )
+    rate_burst_s: float = _setting(
+        1.0,
+        "TIDEGATE_RATE_BURST_S",
+        "What a client that was idle may send at once: what the limit allows in so many seconds, and at least one.",
+        (0, 86_400),
+    )
     celery_broker_url: str | None = _url_setting(
         "CELERY_BROKER_URL", "RabbitMQ server", "amqp://user:password@host:5672/vhost", "amqps"
     )

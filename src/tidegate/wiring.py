@@ -16,6 +16,7 @@ from tidegate.adapters.docker_build import DockerCli
 from tidegate.adapters.image_files import ImageFiles
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.redis_push import RedisPush
 from tidegate.adapters.wheelhouse import Wheelhouse
 from tidegate.clock import Clock
 from tidegate.core.ports import Backend
@@ -69,12 +70,21 @@ class Container:
     snapshot_changed: Broadcast
     snapshots: Snapshots
     gateway_revisions: GatewayRevisions
+    push: RedisPush | None = None
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
     def start(self) -> None:
         """Start the job pool, which runs jobs from `take_over` on, and import MLflow in the background."""
         self.registry.warm()
         self.job_pool.start()
+        if self.push is not None:
+            self.push.start()
+
+    def snapshot_written(self) -> None:
+        """Tell the gateways that wait here, and through Redis those of every control plane."""
+        self.snapshot_changed.notify()
+        if self.push is not None:
+            self.push.nudge()
 
     def take_over(self) -> None:
         """At the start of a term: clean up after a crash, of this control plane or of the leader before it, run jobs.
@@ -89,6 +99,8 @@ class Container:
     def close(self) -> None:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
         self.snapshot_changed.close()
+        if self.push is not None:
+            self.push.close()
         self.job_pool.stop(STOP_TIMEOUT_S)
         self.leadership.end()
         self.store.close()
@@ -141,6 +153,7 @@ def build(
     def views() -> list[rest.GatewayView]:
         return container.gateway_views()  # the supervisor puts its own in later
 
+    snapshots = Snapshots(store, leadership.me.host)
     container = Container(
         settings=settings,
         clock=clock,
@@ -163,8 +176,9 @@ def build(
         job_pool=job_pool,
         spec_changed=spec_changed,
         snapshot_changed=Broadcast(),
-        snapshots=Snapshots(store, leadership.me.host),
+        snapshots=snapshots,
         gateway_revisions=GatewayRevisions(clock),
+        push=RedisPush(settings.redis_url, settings.redis_prefix, snapshots.newest) if settings.redis_url else None,
     )
     return container
 

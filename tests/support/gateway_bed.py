@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from msgspec.structs import replace
+
 from support.gateway_replica import SIGNATURE
 from support.platform import clean_env
 from support.wait import free_ports, until
@@ -27,12 +29,16 @@ TOKEN = "token-of-a-test"
 
 
 class Publisher:
-    """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port."""
+    """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port.
+
+    While it is `silent` it does not answer a poll before its time is over.
+    """
 
     def __init__(self) -> None:
         self.port = free_ports(1)[0]
         self.acknowledged: dict[str, int] = {}
         self.requests = 0
+        self.silent = False
         self._changed = threading.Condition()
         self._revision, self._body = 0, b""
         self._server: ThreadingHTTPServer | None = None
@@ -83,7 +89,10 @@ class Publisher:
                 self.requests += 1
                 self.acknowledged[query["gateway"]] = after
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._server is None or self._revision > after, float(query["wait_s"]))
+                self._changed.wait_for(
+                    lambda: self._server is None or (self._revision > after and not self.silent),
+                    float(query["wait_s"]),
+                )
                 status, body = (200, self._body) if self._revision > after else (204, b"")
         if self._server is None:
             handler.close_connection = True
@@ -203,9 +212,27 @@ class Bed:
         return (self.data_dir / f"{id}.log").read_text()
 
     def publish(
-        self, weights: dict[str, float], labels: dict[str, str] | None = None, *, without: tuple[Replica, ...] = ()
+        self,
+        weights: dict[str, float],
+        labels: dict[str, str] | None = None,
+        *,
+        without: tuple[Replica, ...] = (),
+        cache_ttl_s: float = 0.0,
+        rate_limit_per_s: float = 0.0,
     ) -> None:
         """Route the endpoint `sums` to the replicas that live, and wait until all gateways do."""
+        made = self.endpoint(weights, labels, without=without)
+        self.publish_endpoints(replace(made, cache_ttl_s=cache_ttl_s, rate_limit_per_s=rate_limit_per_s))
+
+    def endpoint(
+        self,
+        weights: dict[str, float],
+        labels: dict[str, str] | None = None,
+        *,
+        name: str = "sums",
+        without: tuple[Replica, ...] = (),
+    ) -> Endpoint:
+        """An endpoint with these weights."""
         live = [one for one in self.replicas if one not in without]
         variants = tuple(
             Variant(
@@ -222,12 +249,16 @@ class Bed:
             )
             for version, weight in weights.items()
         )
-        self.publish_endpoints(Endpoint("sums", "salt", variants))
+        return Endpoint(name, "salt" if name == "sums" else f"salt of {name}", variants)
 
     def publish_endpoints(self, *endpoints: Endpoint) -> None:
         self.revision += 1
-        self.publisher.publish(Snapshot(self.revision, endpoints))
+        self.publisher.publish(self.snapshot_of(*endpoints))
         self.wait_until_in_force()
+
+    def snapshot_of(self, *endpoints: Endpoint) -> Snapshot:
+        """With the revision of the moment."""
+        return Snapshot(self.revision, endpoints)
 
     def wait_until_in_force(self) -> None:
         ids = [gateway.id for gateway in self.gateways if gateway.process.poll() is None]

@@ -28,6 +28,7 @@ FILE_SUFFIXES = frozenset(
     "tidegate deploy churn",
     "tidegate deploy churn:2 --replicas 2",
     "tidegate deploy churn@champion --endpoint churn-eu",
+    "tidegate deploy churn --cache-ttl 60 --rate-limit 100",
     "tidegate deploy model.joblib --name churn --allow-pickle",
 )
 @click.argument("model", metavar="NAME[:VERSION|@ALIAS]|PATH|URI")
@@ -35,6 +36,10 @@ FILE_SUFFIXES = frozenset(
 @register_options
 @click.option("--endpoint", help="The endpoint [default: the model's name].")
 @click.option("--replicas", type=click.IntRange(min=1), help="Replicas of each version [default: as it is, else 1].")
+@click.option("--cache-ttl", "cache_ttl_s", type=float, help="Keep answers in Redis for so many seconds; 0: do not.")
+@click.option(
+    "--rate-limit", "rate_limit_per_s", type=float, help="Requests a second of each client; 0: as the setting says."
+)
 @click.option("--no-wait", is_flag=True, help="Return at once (after registering, with a PATH).")
 @click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for it.")
 def deploy(
@@ -44,6 +49,8 @@ def deploy(
     name: str | None,
     endpoint: str | None,
     replicas: int | None,
+    cache_ttl_s: float | None,
+    rate_limit_per_s: float | None,
     no_wait: bool,
     timeout_s: float,
     **options: Any,
@@ -61,7 +68,14 @@ def deploy(
     client = app.client()
     with app.progress() as report:
         done = client.deploy(
-            model, endpoint=endpoint, replicas=replicas, wait=not no_wait, timeout_s=timeout_s, on_progress=report
+            model,
+            endpoint=endpoint,
+            replicas=replicas,
+            cache_ttl_s=cache_ttl_s,
+            rate_limit_per_s=rate_limit_per_s,
+            wait=not no_wait,
+            timeout_s=timeout_s,
+            on_progress=report,
         )
     line = curl_line(client.gateway_url, done, with_key=client.location.api_key is not None)
     if app.json:

@@ -108,13 +108,20 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
     return "\n".join(
         [
             f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
-            f"model {found.model}, {found.url}",
+            f"model {found.model}, {found.url}{_serving(found)}",
             "",
             table(headers, variants, "no versions run"),
             "",
             table(("revision", "at", "change", "traffic", "by"), changes, "no changes yet"),
         ]
     )
+
+
+def _serving(found: Endpoint) -> str:
+    """How it is served, where that was asked for."""
+    kept = f", answers are kept for {found.cache_ttl_s:g} s" if found.cache_ttl_s else ""
+    limit = f", a client may send {found.rate_limit_per_s:g} requests a second" if found.rate_limit_per_s else ""
+    return kept + limit
 
 
 def _action(entry: HistoryEntry) -> str:

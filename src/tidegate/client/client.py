@@ -214,6 +214,8 @@ class Client:
         *,
         endpoint: str | None = None,
         replicas: int | None = None,
+        cache_ttl_s: float | None = None,
+        rate_limit_per_s: float | None = None,
         **waiting: Unpack[WaitOptions],
     ) -> Endpoint:
         """Give a version all of an endpoint's traffic once it is ready.
@@ -223,13 +225,16 @@ class Client:
 
             client.deploy("churn:2", replicas=2)
 
+        With `cache_ttl_s` gateways keep answers in Redis for so many seconds (0: they do not); `rate_limit_per_s` is
+        how many requests each client may send a second (0: as the gateways' setting says). What is not given stays.
+
         Raises `TidegateError` with the reason when the version does not become ready, `DeadlineExceeded` when it takes
         longer than `timeout_s` (300).
         """
         ref = parse_ref(model)
         name = check_name(endpoint or ref.name, "endpoint")
         version = f"@{ref.alias}" if ref.alias else ref.version
-        request = DeployRequest(ref.name, version, replicas)
+        request = DeployRequest(ref.name, version, replicas, cache_ttl_s, rate_limit_per_s)
         return self._change("PUT", name, "", request, **waiting)
 
     def traffic(

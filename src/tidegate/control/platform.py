@@ -63,7 +63,7 @@ class Platform:
             engine=Engine(backend, store, path, container.clock, term.token),
             backend_name=container.backend.name,
             spec_changed=container.spec_changed,
-            snapshot_written=container.snapshot_changed.notify,
+            snapshot_written=container.snapshot_written,
             applied_revision=self._applied_by_all,
             metrics=metrics,
             limits=limits_of(settings),

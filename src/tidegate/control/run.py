@@ -135,6 +135,8 @@ def _gateway_settings(options: Options, settings: Settings) -> GatewaySettings:
     env = inherited_env()
     if settings.api_key:
         env["TIDEGATE_API_KEY"] = settings.api_key
+    if settings.redis_url:
+        env["REDIS_URL"] = settings.redis_url
     return GatewaySettings(
         data_dir=settings.data_dir,
         host=options.host,

@@ -76,7 +76,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Spec (traffic, replicas, revision, deleted) and status (the rest) of an endpoint."""
+    """Spec (traffic, replicas, revision, deleted, cache, limit) and status (the rest) of an endpoint."""
 
     name: str
     model: str
@@ -89,6 +89,8 @@ class Endpoint:
     routed: dict[str, float] = field(default_factory=dict)
     observed_revision: int = 0
     forms: dict[str, str] = field(default_factory=dict)  # version -> form it is served in now, "" the original
+    cache_ttl_s: float = 0.0  # 0: answers are not kept
+    rate_limit_per_s: float = 0.0  # of one client; 0: as the gateways' setting says
 
     @property
     def target(self) -> dict[str, float]:

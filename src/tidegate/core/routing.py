@@ -36,6 +36,8 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts]) -> wire
         salt=salt,
         variants=variants,
         reason=f"no replica of version {', '.join(dead)} is ready" if dead else "" if variants else "it is starting",
+        cache_ttl_s=endpoint.cache_ttl_s,
+        rate_limit_per_s=endpoint.rate_limit_per_s,
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.wire.signature import MATRIX_INPUT, PROBABILITIES, Signature
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.call import Call
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,17 @@ class Identity:
     version: str
     variant: str
     label: str | None = None
+
+
+class Door(Protocol):
+    """Where a version's calls are handed in: its batcher, or what stands in front of that."""
+
+    @property
+    def target_ids(self) -> set[str]:
+        """Targets that may get batches."""
+
+    def submit(self, call: Call) -> None:
+        """Take a call, which is answered later; raises `NoReadyReplica` or `Overloaded`."""
 
 
 class Destination:
@@ -41,7 +54,7 @@ class Destination:
         "takes_floats",
     )
 
-    def __init__(self, identity: Identity, signature: Signature, example: Any, batcher: Batcher) -> None:
+    def __init__(self, identity: Identity, signature: Signature, example: Any, batcher: Door) -> None:
         self.identity = identity
         self.signature = signature
         self.example = example

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -71,6 +71,13 @@ class Route:
     version: str | None = None
 
 
+class Limiter(Protocol):
+    """Who says how many requests a client may send."""
+
+    def check(self, endpoint: str, headers: Mapping[bytes, bytes]) -> None:
+        """Raise `RateLimited` for one too many."""
+
+
 @dataclass(slots=True)
 class Engine:
     """What every exchange of a server shares."""
@@ -80,6 +87,7 @@ class Engine:
     observer: Observer
     access: Access
     clock: Callable[[], float]
+    limiter: Limiter | None = None
     buffered: Buffered = field(init=False)
 
     def __post_init__(self) -> None:
@@ -205,6 +213,8 @@ def infer(exchange: Exchange) -> None:
         if engine.access.required and not exchange.admitted:
             engine.access.check(headers.get(b"authorization"))
         service = find_service(engine.directory, exchange.route.name)
+        if engine.limiter is not None:
+            engine.limiter.check(service.name, headers)
         if b"content-encoding" in headers:
             inflate_body(exchange)
         call = exchange.route.edge.decode(exchange, service)

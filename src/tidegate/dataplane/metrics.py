@@ -38,6 +38,9 @@ class Series:
     released: dict[str, int] = field(default_factory=dict)
     queue_s: float = 0.0
     compute_s: float = 0.0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cached_rows: int = 0
 
     def add(self, other: Series) -> None:
         """Add another process's counts of the same series."""
@@ -45,6 +48,9 @@ class Series:
         self.duration_sum_s += other.duration_sum_s
         self.queue_s += other.queue_s
         self.compute_s += other.compute_s
+        self.cache_hits += other.cache_hits
+        self.cache_misses += other.cache_misses
+        self.cached_rows += other.cached_rows
         self.duration_counts = [a + b for a, b in zip(self.duration_counts, other.duration_counts, strict=True)]
         self.batch_counts = [a + b for a, b in zip(self.batch_counts, other.batch_counts, strict=True)]
         for code, count in other.codes.items():
@@ -65,6 +71,7 @@ class State:
     batch_rows_limit: dict[tuple[str, str], int] = field(default_factory=dict)
     in_progress: dict[str, int] = field(default_factory=dict)
     buffered_bytes: int = 0
+    redis_connected: int | None = None
     counters: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: State) -> None:
@@ -78,6 +85,8 @@ class State:
         for endpoint, count in other.in_progress.items():
             self.in_progress[endpoint] = self.in_progress.get(endpoint, 0) + count
         self.buffered_bytes += other.buffered_bytes
+        if other.redis_connected is not None:
+            self.redis_connected = (self.redis_connected or 0) + other.redis_connected
         for name, value in other.counters.items():
             self.counters[name] = self.counters.get(name, 0.0) + value
 
@@ -119,10 +128,23 @@ class Metrics:
                 counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
         series.codes[200] = series.codes.get(200, 0) + answered
 
+    def cached(self, call: Call, now_s: float) -> None:
+        """Count a call that is answered from the prediction cache: no replica computes it, and no batch holds it."""
+        series = self._of_call(call)
+        series.cache_hits += 1
+        series.cached_rows += call.rows
+        series.codes[200] = series.codes.get(200, 0) + 1
+        duration_s = now_s - call.started_s
+        series.duration_sum_s += duration_s
+        series.duration_counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+
+    def cache_missed(self, call: Call) -> None:
+        """Count a call that the prediction cache was asked for in vain."""
+        self._of_call(call).cache_misses += 1
+
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """Count a call that ended in an error."""
-        identity = call.destination.identity
-        series = self._of(identity.endpoint, identity.version, identity.variant)
+        series = self._of_call(call)
         series.codes[error.http_status] = series.codes.get(error.http_status, 0) + 1
         duration_s = now_s - call.started_s
         series.duration_sum_s += duration_s
@@ -141,6 +163,10 @@ class Metrics:
         for name, value in self._counters_before.items():
             state.counters[name] = state.counters.get(name, 0) + value
         return state
+
+    def _of_call(self, call: Call) -> Series:
+        identity = call.destination.identity
+        return self._of(identity.endpoint, identity.version, identity.variant)
 
     def _of(self, endpoint: str, version: str, variant: str) -> Series:
         key = (endpoint, version, variant)
@@ -166,6 +192,7 @@ class _Collector:
         series = self._state.series
         yield _requests(series)
         yield from _by_version(series)
+        yield from _by_cache(series)
         queue = GaugeMetricFamily("model_queue_rows", "Rows waiting for a replica", labels=["endpoint", "version"])
         for place, rows in self._state.queue_rows.items():
             queue.add_metric(place, rows)
@@ -181,6 +208,10 @@ class _Collector:
         buffered = GaugeMetricFamily("tidegate_buffered_bytes", "Bytes of request bodies held now")
         buffered.add_metric([], self._state.buffered_bytes)
         yield buffered
+        if self._state.redis_connected is not None:
+            connected = GaugeMetricFamily("tidegate_redis_connected", "Gateways that are connected to Redis")
+            connected.add_metric([], self._state.redis_connected)
+            yield connected
         for name, value in self._state.counters.items():
             counter = CounterMetricFamily(name, name.replace("_", " "))
             counter.add_metric([], value)
@@ -210,7 +241,7 @@ def _by_version(series: dict[Key, Series]) -> Iterator[Metric]:
     queue = CounterMetricFamily("model_queue_seconds", "Time requests waited for a replica", labels=labels)
     compute = CounterMetricFamily("model_compute_seconds", "Time replicas computed batches", labels=labels)
     for place, one in merged.items():
-        rows.add_metric(place, one.rows)
+        rows.add_metric(place, one.rows + one.cached_rows)
         duration.add_metric(place, _buckets(DURATION_BUCKETS_S, one.duration_counts), one.duration_sum_s)
         batches.add_metric(place, _buckets(BATCH_BUCKETS_ROWS, one.batch_counts), float(one.rows))
         queue.add_metric(place, one.queue_s)
@@ -218,6 +249,26 @@ def _by_version(series: dict[Key, Series]) -> Iterator[Metric]:
         for reason, count in one.released.items():
             released.add_metric([*place, reason], count)
     yield from (rows, duration, batches, released, queue, compute)
+
+
+def _by_cache(series: dict[Key, Series]) -> Iterator[Metric]:
+    """What the prediction cache was asked for; only where it was."""
+    asked: dict[tuple[str, str], tuple[int, int]] = {}
+    for (endpoint, version, _), one in series.items():
+        if one.cache_hits or one.cache_misses:
+            hits, misses = asked.get((endpoint, version), (0, 0))
+            asked[endpoint, version] = hits + one.cache_hits, misses + one.cache_misses
+    if not asked:
+        return
+    labels = ["endpoint", "version"]
+    hit = CounterMetricFamily("model_cache_hits", "Requests answered from the prediction cache", labels=labels)
+    miss = CounterMetricFamily("model_cache_misses", "Requests it had no answer for", labels=labels)
+    ratio = GaugeMetricFamily("model_cache_hit_ratio", "Share of hits among all that it was asked for", labels=labels)
+    for place, (hits, misses) in asked.items():
+        hit.add_metric(place, hits)
+        miss.add_metric(place, misses)
+        ratio.add_metric(place, hits / (hits + misses))
+    yield from (hit, miss, ratio)
 
 
 def _buckets(bounds: tuple[float, ...], counts: list[int]) -> list[Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tidegate.dataplane.serve import run_server
 from tidegate.errors import TidegateError
 from tidegate.gateway.process import GatewayOptions, build_gateway, open_sockets
+from tidegate.gateway.redis_link import connect
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings, required_key
 from tidegate.telemetry import configure_logging
 
@@ -26,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         settings = Settings.from_env(data_dir=given.data_dir)
         key = required_key(options.host, settings)
         configure_logging(options.id, settings.log_level)
+        if settings.redis_url:
+            connect(settings.redis_url)  # as far as it can be known without a word to Redis
         sockets = open_sockets(options, settings)
     except TidegateError as error:
         print(f"tidegate gateway: {error.message}", file=sys.stderr)  # noqa: T201 (the one line a person reads)

@@ -1,6 +1,8 @@
 """Keeps routing up to date: long-polls the control plane in a thread of its own, and keeps the last good snapshot.
 
-Without a control plane the gateway routes on by what it has. Nothing here runs on the way of a request.
+Where Redis tells of a new snapshot (`hear`), it is fetched at once beside the poll under way, which goes on: what Redis
+says is a hint, and nothing is missed without it. Without a control plane the gateway routes on by what it has. Nothing
+here runs on the way of a request.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ WAIT_S = 20.0
 CONNECT_TIMEOUT_S = 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 1.5
 BODY_BYTES_MAX = 64 << 20
+POLL_GRACE_S = 0.05
+"""The poll nearly always brings what Redis tells of; only when it did not by then is the snapshot fetched beside it."""
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +89,14 @@ class ControlPlane:
     token_path: Path
     gateway_id: str
 
-    def fetch(self, pool: urllib3.PoolManager, after: int) -> bytes | None:
+    def fetch(self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S) -> bytes | None:
         """The snapshot's bytes, None when there is nothing newer. Raises `OSError` or urllib3's errors."""
         response = pool.request(
             "GET",
             f"{self.url}/internal/v1/snapshot",
-            fields={"after": str(after), "wait_s": f"{WAIT_S:g}", "gateway": self.gateway_id},
+            fields={"after": str(after), "wait_s": f"{wait_s:g}", "gateway": self.gateway_id},
             headers={"Authorization": f"Bearer {self.token_path.read_text().strip()}"},
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=WAIT_S + 10.0),
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=wait_s + 10.0),
             retries=False,
             preload_content=False,
         )
@@ -118,6 +122,12 @@ class Follower:
         self._stop = threading.Event()
         self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="snapshot follower", daemon=True)
+        self._taken = threading.Condition()
+        self._takes = 0
+        self._revision = 0
+        self._news = threading.Condition()
+        self._newest = 0
+        self._hearing: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to follow."""
@@ -126,6 +136,39 @@ class Follower:
     def stop(self) -> None:
         """Begin nothing more; a poll under way is left to itself (the thread is a daemon)."""
         self._stop.set()
+        self.hear(0)
+
+    def hear(self, revision: int) -> None:
+        """There is a snapshot with this revision. Returns at once; called from any thread, but from one at a time."""
+        with self._news:
+            self._newest = revision
+            self._news.notify()
+        if self._hearing is None and not self._stop.is_set():
+            self._hearing = threading.Thread(target=self._run_at_hints, name="snapshot hints", daemon=True)
+            self._hearing.start()
+
+    def _run_at_hints(self) -> None:
+        done = 0
+        with urllib3.PoolManager(maxsize=1) as pool:
+            while not self._stop.is_set():
+                with self._news:
+                    self._news.wait_for(lambda: self._newest != done or self._stop.is_set())  # noqa: B023
+                    done = self._newest
+                try:
+                    self._fetch_if_behind(pool, done)
+                except (OSError, urllib3.exceptions.HTTPError, SnapshotRefused) as error:
+                    log.info("revision %d could not be fetched at once (%s): the poll brings it", done, error)
+                except Exception:
+                    log.exception("revision %d could not be taken at once: the poll brings it", done)
+
+    def _fetch_if_behind(self, pool: urllib3.PoolManager, revision: int) -> None:
+        with self._taken:
+            behind = not self._taken.wait_for(lambda: self._revision >= revision, POLL_GRACE_S)
+            after = self._revision
+        if behind and not self._stop.is_set():
+            now = self._follow_once(pool, after, wait_s=0.0)
+            if now != after:
+                self._follow_once(pool, now, wait_s=0.0)  # which tells the control plane that it is in force
 
     def _run(self) -> None:
         # After 0 asks for the snapshot in force whatever this gateway has: the control plane may have been restored
@@ -148,18 +191,26 @@ class Follower:
                     log.exception("a snapshot could not be applied: it is fetched again")
                     self._stop.wait(BACKOFF_MAX_S)
 
-    def _follow_once(self, pool: urllib3.PoolManager, after: int) -> int:
-        data = self._source.fetch(pool, after)
+    def _follow_once(self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S) -> int:
+        """Ask, and take what there is; the revision to ask after next."""
+        takes = self._takes
+        data = self._source.fetch(pool, after, wait_s)
         if data is None:
             self._recovered()
             return after
         snapshot = read_snapshot(data)
         self._recovered()
-        if self._stop.is_set():
-            return after
-        self._apply(snapshot)
-        self._file.save(data)
-        return snapshot.revision
+        with self._taken:
+            if self._stop.is_set():
+                return after
+            if self._takes != takes:  # the other thread took one meanwhile, which may be newer
+                return self._revision
+            self._apply(snapshot)
+            self._file.save(data)
+            self._takes += 1
+            self._revision = snapshot.revision
+            self._taken.notify_all()
+            return snapshot.revision
 
     def _report(self, error: Exception) -> None:
         """One line when the state changes, not one for each attempt."""

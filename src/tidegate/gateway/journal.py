@@ -24,7 +24,7 @@ import msgspec
 
 from tidegate.dataplane.tensors import Array, datatype_of, to_raw
 from tidegate.gateway.segments import Closed, Segments, drop
-from tidegate.wire.journal import BatchRecord, CapturedRequest
+from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Batch, Call, Outputs, Tensors
@@ -197,7 +197,8 @@ def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) 
         for call in batch.calls
     ]
     inputs, answers = _tensors(batch.inputs), _tensors(outputs.tensors)
-    return BatchRecord(identity.endpoint, identity.version, requests, inputs, answers, batch.params)
+    cached = batch.released == CACHED
+    return BatchRecord(identity.endpoint, identity.version, requests, inputs, answers, batch.params, cached)
 
 
 def _code_of(call: Call, now_s: float) -> int:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Limits, Observer
+from tidegate.gateway.cache import CachedDoor
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
-    from tidegate.wire.snapshot import Target, Variant
+    from tidegate.dataplane.destination import Door
+    from tidegate.gateway.cache import AnswerCache
+    from tidegate.wire.snapshot import Endpoint, Target, Variant
 
 DRAIN_POLL_S = 0.01
 
@@ -26,12 +29,14 @@ class LaneParts:
     limits: Limits
     observer: Observer
     clock: Clock
+    cache: AnswerCache | None = None
 
 
 class Lane:
     """Outlives snapshots as long as they list the same version with the same artifact.
 
-    `available` says whether a replica is connected; `on_change` is called when that changes.
+    `available` says whether a replica is connected; `on_change` is called when that changes. `visitors` are calls that
+    wait for what the prediction cache says before the batcher gets them.
     """
 
     def __init__(self, variant: Variant, parts: LaneParts, on_change: Callable[[], None]) -> None:
@@ -42,6 +47,24 @@ class Lane:
         self._hooks = UpstreamHooks(self._came_up, self._went_down)
         self.batcher = Batcher(parts.loop, parts.limits, parts.observer, mergeable=variant.batchable, clock=parts.clock)
         self.available = False
+        self.visitors = 0
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether any call waits or is being computed."""
+        return self.visitors > 0 or self.batcher.outstanding
+
+    @property
+    def calls(self) -> int:
+        """How many wait or are being computed."""
+        return self.visitors + self.batcher.outstanding_calls
+
+    def door(self, endpoint: Endpoint, variant: Variant) -> Door:
+        """Where the calls of this version come in, as this snapshot has it."""
+        cache = self._parts.cache
+        if cache is None or endpoint.cache_ttl_s <= 0:
+            return self.batcher
+        return CachedDoor(self, cache, endpoint, variant)
 
     def connect(self, listed: tuple[Target, ...]) -> list[UpstreamTarget]:
         """Begin to connect to replicas that are new in the snapshot, and return these. Loses none of the others."""
@@ -68,7 +91,7 @@ class Lane:
     async def drain(self) -> None:
         """Answer what waits and what is in flight, then close. New calls must be going elsewhere already."""
         give_up_s = self._parts.clock() + self._parts.limits.timeout_s
-        while self.batcher.outstanding and self._parts.clock() < give_up_s:
+        while self.outstanding and self._parts.clock() < give_up_s:
             await asyncio.sleep(DRAIN_POLL_S)
         self.close()
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidegate.dataplane.call import Batch
+from tidegate.wire.journal import CACHED
+
 if TYPE_CHECKING:
-    from tidegate.dataplane.call import Batch, Call, Outputs
+    from tidegate.dataplane.call import Call, Outputs
     from tidegate.dataplane.metrics import Metrics, State
     from tidegate.errors import TidegateError
     from tidegate.gateway.journal import Journal
@@ -24,6 +27,18 @@ class GatewayObserver:
         if self._journal is not None:
             self._journal.write(batch, outputs, now_s)
         self._metrics.batch_done(batch, outputs, now_s)
+
+    def cached(self, call: Call, outputs: Outputs, now_s: float) -> None:
+        """An answer from the prediction cache is about to be given: record it as a batch of its own, and count."""
+        if self._journal is not None:
+            batch = Batch(call.destination, [call], call.rows)
+            batch.released, batch.sent_s = CACHED, now_s
+            self._journal.write(batch, outputs, now_s)
+        self._metrics.cached(call, now_s)
+
+    def missed(self, call: Call) -> None:
+        """The prediction cache was asked in vain: count."""
+        self._metrics.cache_missed(call)
 
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """Count."""

@@ -25,6 +25,7 @@ from tidegate.gateway.lane import LaneParts
 from tidegate.gateway.observer import GatewayObserver
 from tidegate.gateway.routing import Router
 from tidegate.gateway.segments import Segments
+from tidegate.gateway.sharing import Sharing
 from tidegate.gateway.siblings import AdminServer, Siblings
 from tidegate.settings import make_run_dir
 
@@ -120,7 +121,9 @@ class Gateway:
         self._journal = _journal(options, settings)
         observer = GatewayObserver(self._metrics, self._journal)
         limits = Limits.from_settings(settings)
-        self.router = Router(LaneParts(self._loop, limits, observer, clock.monotonic))
+        self._sharing = Sharing(settings, observer, clock.monotonic, self._hear_revision)
+        self._sharing.add_gauges(self._metrics)
+        self.router = Router(LaneParts(self._loop, limits, observer, clock.monotonic, self._sharing.cache))
         self._metrics.add_gauges(self.router.fill_gauges)
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})
         self._access = Access(self._own_hashes, required=key is not None)
@@ -155,11 +158,13 @@ class Gateway:
         if kept is not None:
             await self._adopt(kept)
         self._follower.start()
+        self._sharing.start()
 
     async def stop(self) -> None:
         """After the last answer: let go of replicas, journal and sockets."""
         self._follower.stop()
         self.router.close()
+        await self._sharing.stop()
         if self._journal is not None:
             self._journal.close()
         await self._counts.stop()
@@ -173,7 +178,11 @@ class Gateway:
 
     async def _adopt(self, snapshot: Snapshot) -> None:
         self._access.replace_hashes(self._own_hashes | frozenset(snapshot.key_hashes))
+        self.engine.limiter = self._sharing.adopt(snapshot)
         await self.router.take(snapshot)
+
+    def _hear_revision(self, revision: int) -> None:
+        self._follower.hear(revision)
 
     async def _render_metrics(self) -> bytes:
         total: State = await self._siblings.total(await self._counts.save())

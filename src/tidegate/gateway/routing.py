@@ -41,7 +41,9 @@ class EndpointService:
         self._reason = endpoint.reason
         self._lanes = {variant.name: lane for variant, lane in zip(endpoint.variants, lanes, strict=True)}
         self._all = {
-            variant.name: Destination(_identity(endpoint, variant), variant.signature, variant.example, lane.batcher)
+            variant.name: Destination(
+                _identity(endpoint, variant), variant.signature, variant.example, lane.door(endpoint, variant)
+            )
             for variant, lane in zip(endpoint.variants, lanes, strict=True)
         }
         self._weights = {variant.name: variant.weight for variant in endpoint.variants}
@@ -155,7 +157,7 @@ class Router:
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return any(lane.batcher.outstanding for lane in self._lanes.values())
+        return any(lane.outstanding for lane in self._lanes.values())
 
     def fill_gauges(self, state: State) -> None:
         """Rows that wait and calls in progress, for the metrics."""
@@ -163,7 +165,7 @@ class Router:
             place = (key[0], key[2])
             state.queue_rows[place] = state.queue_rows.get(place, 0) + lane.batcher.queued_rows
             state.batch_rows_limit[place] = max(state.batch_rows_limit.get(place, 0), lane.batcher.limit_rows)
-            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + lane.batcher.outstanding_calls
+            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + lane.calls
 
     async def _drain(self, lanes: list[Lane]) -> None:
         tasks = {self._parts.loop.create_task(lane.drain()) for lane in lanes}

@@ -60,7 +60,7 @@ class GatewaySettings:
 
     def fingerprint(self, gateway_id: str) -> str:
         """Differs when a running gateway would not be the one that is wanted."""
-        own = {name: value for name, value in self.env.items() if name.startswith("TIDEGATE_")}
+        own = {name: value for name, value in self.env.items() if name.startswith("TIDEGATE_") or name == "REDIS_URL"}
         told = json.dumps([__version__, self.argv(gateway_id), sorted(own.items())])
         return hashlib.sha256(told.encode()).hexdigest()
 

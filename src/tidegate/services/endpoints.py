@@ -25,19 +25,23 @@ from tidegate.store.tables import EndpointRow, FailedReplicaRow, HistoryRow
 from tidegate.wire import rest
 
 REPLICAS_MAX = 100
+CACHE_TTL_S_MAX, RATE_LIMIT_PER_S_MAX = 30 * 86_400, 1e6
+RATE_LIMIT_PER_S_MIN = 1e-4
 LOG_LINES_MAX = 10_000
 _UNHEALTHY = ("failed", "degraded")
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What a caller wants an endpoint's spec to become, and how history calls it."""
+    """What a caller wants an endpoint's spec to become, and how history calls it. None leaves a setting as it is."""
 
     action: str
     traffic: dict[str, float]
     replicas: int
     actor: str = ""
     restores: int | None = None
+    cache_ttl_s: float | None = None
+    rate_limit_per_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,20 @@ class Endpoints:
         """
         check_name(name, "endpoint")
         replicas = None if request.replicas is None else _check_replicas(request.replicas)
+        _check_serving(request)
         reference = self._without_alias(request.model, request.version)
         with self.store.transaction() as tx:
             version = version_or_raise(tx, request.model, reference)
             row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
             _check_same_model(row, request.model)
-            change = _Change("deploy", {version.version: 100.0}, replicas or row.replicas, actor)
+            change = _Change(
+                "deploy",
+                {version.version: 100.0},
+                replicas or row.replicas,
+                actor,
+                cache_ttl_s=request.cache_ttl_s,
+                rate_limit_per_s=request.rate_limit_per_s,
+            )
             view = self._apply(tx, row, change)
         self.changed()
         return view
@@ -170,6 +182,8 @@ class Endpoints:
             created_at=self.clock(),
             traffic={},
             replicas=1,
+            cache_ttl_s=0.0,
+            rate_limit_per_s=0.0,
             revision=0,
             status="deploying",
             reason="",
@@ -181,9 +195,12 @@ class Endpoints:
 
     def _apply(self, tx: Session, row: EndpointRow, change: _Change) -> rest.Endpoint:
         """Write the change and its history entry; one that changes nothing only retries what is not healthy."""
-        same = row.traffic == change.traffic and row.replicas == change.replicas
+        cache_ttl_s = row.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s
+        limit_per_s = row.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s
+        wanted = change.traffic, change.replicas, cache_ttl_s, limit_per_s
+        same = wanted == (row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s)
         if not same or row.status in _UNHEALTHY:
-            row.traffic, row.replicas = change.traffic, change.replicas
+            row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s = wanted
             rows.add_revision(tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores))
         return views.endpoint_view(tx, row, self.gateway_url)
 
@@ -211,6 +228,21 @@ def _check_replicas(replicas: int) -> int:
     if not 1 <= replicas <= REPLICAS_MAX:
         raise InvalidArgument(f"replicas must be from 1 to {REPLICAS_MAX}, not {replicas}", field="replicas")
     return replicas
+
+
+def _check_serving(request: rest.DeployRequest) -> None:
+    ttl_s, limit_per_s = request.cache_ttl_s, request.rate_limit_per_s
+    if ttl_s is not None and not 0 <= ttl_s <= CACHE_TTL_S_MAX:
+        raise InvalidArgument(
+            f"cache_ttl_s must be from 0 (answers are not kept) to {CACHE_TTL_S_MAX} seconds, not {ttl_s:g}",
+            field="cache_ttl_s",
+        )
+    if limit_per_s and not RATE_LIMIT_PER_S_MIN <= limit_per_s <= RATE_LIMIT_PER_S_MAX:
+        raise InvalidArgument(
+            f"rate_limit_per_s must be 0 (as the gateways' setting says) or from {RATE_LIMIT_PER_S_MIN:g} to "
+            f"{RATE_LIMIT_PER_S_MAX:g} requests a second, not {limit_per_s:g}",
+            field="rate_limit_per_s",
+        )
 
 
 def _by_number(tx: Session, model: str, weights: dict[str, float]) -> dict[str, float]:

@@ -106,6 +106,11 @@ class Snapshots:
             return body
         return None if self.holding.is_set() else _without_targets(body, host)
 
+    def newest(self) -> int:
+        """The revision of the newest one; 0 before the first. Raises `StoreUnavailable`."""
+        with self.store.reading() as tx:
+            return load_snapshot(tx)[0]
+
     def known(self) -> bool:
         """Whether a leader wrote one."""
         with self.store.reading() as tx:

@@ -75,6 +75,8 @@ def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str) -> rest.Endpo
         revision=row.revision,
         example=versions[main].example if main in versions else None,
         created_at=row.created_at,
+        cache_ttl_s=row.cache_ttl_s,
+        rate_limit_per_s=row.rate_limit_per_s,
     )
 
 

@@ -77,6 +77,8 @@ def _endpoint(row: EndpointRow, forms: dict[str, str]) -> Endpoint:
         reason=row.reason,
         routed=dict(row.routed),
         observed_revision=row.observed_revision,
+        cache_ttl_s=row.cache_ttl_s,
+        rate_limit_per_s=row.rate_limit_per_s,
     )
 
 

@@ -89,6 +89,8 @@ class EndpointRow(Base):
     replicas: Mapped[int]  # per version
     revision: Mapped[int]  # of the newest history entry
     deleted_at: Mapped[float | None]
+    cache_ttl_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: answers are not kept
+    rate_limit_per_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: as the gateways' setting says
     # status
     status: Mapped[str] = mapped_column(String(16), default="deploying")
     reason: Mapped[str] = mapped_column(default="")

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 MAGIC = b"TGJ1"
+CACHED = "cached"
+"""How a batch was released that no replica computed."""
 _FRAME = struct.Struct("<II")
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class BatchRecord(msgspec.Struct, array_like=True):
 
     `inputs` and `outputs` map tensor names to (datatype, shape, little-endian raw bytes); a BYTES tensor is a list.
     Rows stand in the order of `requests`, each request owning its `rows` rows. `params` is the JSON object of the
-    model's parameters, where the requests gave some. A request of no rows is a record of its own.
+    model's parameters, where the requests gave some. A request of no rows is a record of its own; so is one that was
+    answered from the prediction cache, and `cached` says so.
     """
 
     endpoint: str
@@ -53,6 +56,7 @@ class BatchRecord(msgspec.Struct, array_like=True):
     inputs: dict[str, tuple[str, tuple[int, ...], Any]]
     outputs: dict[str, tuple[str, tuple[int, ...], Any]]
     params: str | None = None
+    cached: bool = False
 
 
 def frame(payload: bytes) -> bytes:

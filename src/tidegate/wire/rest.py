@@ -93,7 +93,11 @@ class VariantView:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint as it is now: `traffic` is what gateways route, `target` what was asked for last."""
+    """An endpoint as it is now: `traffic` is what gateways route, `target` what was asked for last.
+
+    Answers are kept for `cache_ttl_s` (0: not at all); a client may send `rate_limit_per_s` requests a second (0: as
+    the gateways' setting says).
+    """
 
     name: str
     url: str
@@ -106,6 +110,8 @@ class Endpoint:
     revision: int = 0
     example: Any = None
     created_at: float = 0.0
+    cache_ttl_s: float = 0.0
+    rate_limit_per_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -242,7 +248,9 @@ class Dockerfile:
 @dataclass(frozen=True)
 class DeployRequest:
     """Give a version all of an endpoint's traffic once it is ready. `version` is a number, a label or `@alias`;
-    None is the newest. `replicas` None keeps what the endpoint has (1 for a new one).
+    None is the newest. `replicas` None keeps what the endpoint has (1 for a new one), and so do `cache_ttl_s`, seconds
+    for which answers are kept (0: not at all), and `rate_limit_per_s`, requests of a client a second (0: as the
+    gateways' setting says).
     """
 
     __pydantic_config__ = STRICT
@@ -250,6 +258,8 @@ class DeployRequest:
     model: str
     version: str | None = None
     replicas: Whole | None = None
+    cache_ttl_s: Number | None = None
+    rate_limit_per_s: Number | None = None
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,17 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One address that clients call. The weights of its variants add up to 100 when any is ready."""
+    """One address that clients call. The weights of its variants add up to 100 when any is ready.
+
+    `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
+    """
 
     name: str
     salt: str
     variants: tuple[Variant, ...]
     reason: str = ""
+    cache_ttl_s: float = 0.0
+    rate_limit_per_s: float = 0.0
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,111 @@
+"""Tells gateways through Redis that a routing snapshot was written, so that they fetch it at once. Called by wiring.
+
+A hint and nothing more: gateways take snapshots from the control plane alone, and poll it with or without Redis. What
+cannot be told within a second or two is told again until it can, the newest alone; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tidegate.errors import InvalidArgument, MissingExtra, StoreUnavailable
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+TIMEOUT_S = 1.0
+AGAIN_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class RedisPush:
+    """Publishes revisions in a thread of its own. `newest` says which revision is in force."""
+
+    def __init__(self, url: str, prefix: str, newest: Callable[[], int]) -> None:
+        self._client = _connect(url)
+        self._where = _where(url)
+        self._channel = f"{prefix}:snapshots"
+        self._newest = newest
+        self._due = threading.Event()
+        self._stop = threading.Event()
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="snapshot hints", daemon=True)
+        self.failures = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last word reached Redis."""
+        return self._thread.is_alive() and not self._failing
+
+    def start(self) -> None:
+        """Begin; whether Redis is there is found out at once."""
+        self._due.set()
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """There is a new snapshot. Returns at once; from any thread."""
+        self._due.set()
+
+    def close(self) -> None:
+        """Tell no more; a word under way is bounded by its timeout."""
+        self._stop.set()
+        self._due.set()
+        if self._thread.is_alive():
+            self._thread.join(2 * TIMEOUT_S)
+        self._client.close()
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            self._due.clear()
+            if self._stop.is_set():
+                return
+            if not self._told():
+                self._due.set()
+                self._stop.wait(AGAIN_S)
+
+    def _told(self) -> bool:
+        from redis.exceptions import RedisError
+
+        try:
+            self._client.publish(self._channel, self._newest())
+        except StoreUnavailable:
+            return False  # the gateways will learn of it as the database comes back; it says so itself
+        except (RedisError, OSError) as error:
+            self.failures += 1
+            if not self._failing:
+                log.warning("%s does not answer (%s): gateways learn of changes by polling", self._where, error)
+            self._failing = True
+            return False
+        if self._failing:
+            log.info("%s answers again", self._where)
+        self._failing = False
+        return True
+
+
+def _where(url: str) -> str:
+    parts = urlsplit(url)
+    return f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
+
+
+def _connect(url: str) -> Redis:
+    """A client that connects on first use and never tries a command twice."""
+    try:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:
+        raise MissingExtra("REDIS_URL needs the Redis client: pip install 'tidegate[redis]'") from None
+    client = Redis.from_url(
+        url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S
+    )
+    try:  # what stands behind the question mark of the URL is looked at when a connection is made
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"REDIS_URL has an option that cannot be used: {error}", field="REDIS_URL") from None
+    return client
