@@ -14,6 +14,7 @@ from tidegate.dataplane.call import Call, Outputs
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.gateway.cache_codec import ANSWER_BYTES_MAX, INPUT_BYTES_MAX, read_answer, request_key, write_answer
 
+KEY = "tidegate:answer:sums:1:0123"
 SCOPE = b"salt\0sums\x001\0digest"
 
 
@@ -106,9 +107,9 @@ def outputs_of(rows: int) -> Outputs:
 
 def test_an_answer_comes_back_as_it_was() -> None:
     call = call_of([[1, 2, 3]] * 2, rows=2)
-    written = write_answer(call, outputs_of(5), 3)
+    written = write_answer(KEY, call, outputs_of(5), 3)
     assert written is not None
-    read = read_answer(written, call)
+    read = read_answer(KEY, written, call)
     assert read is not None
     assert read.tensors["prediction"].tolist() == [3.0, 4.0]
     assert read.tensors["probabilities"].tolist() == [[3.0, 3.1], [4.0, 4.1]]
@@ -128,9 +129,9 @@ def test_an_answer_comes_back_as_it_was() -> None:
 )
 def test_arrays_of_every_kind_come_back(array: np.ndarray[Any, Any]) -> None:
     call = call_of([[1, 2, 3]] * 3, rows=3, wanted=frozenset({"prediction"}))
-    written = write_answer(call, Outputs({"prediction": array, "unasked": array}), 0)
+    written = write_answer(KEY, call, Outputs({"prediction": array, "unasked": array}), 0)
     assert written is not None
-    read = read_answer(written, call)
+    read = read_answer(KEY, written, call)
     assert read is not None
     assert list(read.tensors) == ["prediction"]
     assert read.tensors["prediction"].tolist() == array.tolist()
@@ -140,18 +141,20 @@ def test_arrays_of_every_kind_come_back(array: np.ndarray[Any, Any]) -> None:
 def test_an_answer_that_is_too_large_is_not_kept() -> None:
     call = call_of([[1, 2, 3]])
     large = np.zeros((1, ANSWER_BYTES_MAX // 8))
-    assert write_answer(call, Outputs({"prediction": large, "probabilities": large}), 0) is None
+    assert write_answer(KEY, call, Outputs({"prediction": large, "probabilities": large}), 0) is None
 
 
 def damaged() -> dict[str, Callable[[bytes], bytes]]:
-    alone = write_answer(call_of([[1, 2, 3]]), Outputs({"prediction": np.zeros(1)}), 0) or b""
-    two_rows = write_answer(call_of([[1, 2, 3]] * 2, rows=2), outputs_of(2), 0) or b""
+    others = write_answer(KEY + "4", call_of([[1, 2, 3]]), outputs_of(1), 0) or b""
+    alone = write_answer(KEY, call_of([[1, 2, 3]]), Outputs({"prediction": np.zeros(1)}), 0) or b""
+    two_rows = write_answer(KEY, call_of([[1, 2, 3]] * 2, rows=2), outputs_of(2), 0) or b""
     return {
         "empty": lambda _: b"",
         "cut": lambda written: written[:-1],
         "text": lambda _: b"hello",
         "another datatype": lambda written: written.replace(b"<f8", b"<i3"),
         "objects": lambda written: written.replace(b"<f8", b"|O8"),
+        "another's": lambda _: others,
         "one output alone": lambda _: alone,
         "other rows": lambda _: two_rows,
     }
@@ -160,6 +163,6 @@ def damaged() -> dict[str, Callable[[bytes], bytes]]:
 @pytest.mark.parametrize("damage", damaged().values(), ids=damaged().keys())
 def test_what_is_no_answer_to_this_call_is_not_read(damage: Callable[[bytes], bytes]) -> None:
     call = call_of([[1, 2, 3]])
-    written = write_answer(call, outputs_of(1), 0)
+    written = write_answer(KEY, call, outputs_of(1), 0)
     assert written is not None
-    assert read_answer(damage(written), call) is None
+    assert read_answer(KEY, damage(written), call) is None

@@ -51,6 +51,28 @@ def test_what_is_not_there_is_named_beside_what_is(platform: Container) -> None:
     assert platform.endpoints.all() == []
 
 
+def test_a_cache_and_a_limit_are_kept_until_they_are_changed(platform: Container) -> None:
+    def deploy(**given: float) -> tuple[float, float, int]:
+        view = platform.endpoints.deploy("churn", DeployRequest("churn", "1", **given))  # type: ignore[arg-type]
+        return view.cache_ttl_s, view.rate_limit_per_s, view.revision
+
+    assert deploy() == (0.0, 0.0, 1)
+    assert deploy(cache_ttl_s=60.0, rate_limit_per_s=0.5) == (60.0, 0.5, 2)
+    assert deploy() == (60.0, 0.5, 2)  # nothing changed
+    assert deploy(cache_ttl_s=0.0) == (0.0, 0.5, 3)
+    platform.endpoints.set_traffic("churn", TrafficRequest({"2": 100}))
+    view = platform.endpoints.rollback("churn", RollbackRequest())
+    assert (view.target, view.rate_limit_per_s) == ({"1": 100.0}, 0.5)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 1e9, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["cache_ttl_s", "rate_limit_per_s"])
+def test_a_cache_or_a_limit_out_of_range_is_refused(platform: Container, name: str, wrong: float) -> None:
+    with pytest.raises(InvalidArgument, match=name):
+        platform.endpoints.deploy("churn", DeployRequest("churn", **{name: wrong}))  # type: ignore[arg-type]
+    assert platform.endpoints.all() == []
+
+
 @pytest.mark.parametrize("name", ["Churn", "a_b", "-a", "a" * 64, ""])
 def test_names_that_are_no_dns_labels_are_refused(platform: Container, name: str) -> None:
     with pytest.raises(InvalidArgument, match="endpoint name"):

@@ -46,6 +46,8 @@ class Platform:
         self.container = container
         container.gateway_views = lambda: supervisor.views(options.gateway_url, self._applied())
         self._settings, self._metrics = settings, metrics
+        if container.push is not None:
+            metrics.watch(container.push)
         self._leading = Leading(container, self._reconciler, self._ending)
         self._api = uvicorn.Server(
             uvicorn.Config(create_app(container), log_config=None, access_log=False, timeout_graceful_shutdown=2)

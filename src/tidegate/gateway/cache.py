@@ -133,7 +133,7 @@ class AnswerCache:
         if call.done:
             return
         try:
-            outputs = None if written is None else read_answer(written, call)
+            outputs = None if written is None else read_answer(lookup.key, written, call)
             if outputs is not None:
                 self._observer.cached(call, outputs, self._clock())
                 call.destination = door.as_kept(call.destination)
@@ -158,7 +158,7 @@ class AnswerCache:
         """Write an answer down, soon, if Redis is there and keeps up."""
         written = None
         if self._link.up and len(self._unwritten) < WRITES_WAITING_MAX:
-            written = write_answer(call, outputs, first_row)
+            written = write_answer(lookup.key, call, outputs, first_row)
         if written is None:
             self.unkept += 1
             return

@@ -24,7 +24,7 @@ _PLAIN_KINDS = "biuf"
 _SIZE = 20
 
 _encode = msgspec.msgpack.Encoder().encode
-_Entry = dict[str, tuple[str, tuple[int, ...], Any]]
+_Entry = tuple[str, dict[str, tuple[str, tuple[int, ...], Any]]]
 _decoder = msgspec.msgpack.Decoder(_Entry)
 
 
@@ -53,22 +53,28 @@ def _inputs(call: Call) -> Tensors | None:
     return {destination.packed_name: call.packed}
 
 
-def write_answer(call: Call, outputs: Outputs, first_row: int) -> bytes | None:
-    """The call's rows of the outputs it asked for; None where they are too many or of a kind that is not kept."""
+def write_answer(key: str, call: Call, outputs: Outputs, first_row: int) -> bytes | None:
+    """The call's rows of the outputs it asked for; None where they are too many or of a kind that is not kept.
+
+    The key is written too, so that no mix-up on the way could ever give one request another's answer.
+    """
     names = [name for name in outputs.tensors if call.wanted is None or name in call.wanted]
     rows = slice(first_row, first_row + call.rows)
     try:
-        written = _encode({name: _written(outputs.tensors[name][rows]) for name in names})
+        written = _encode((key, {name: _written(outputs.tensors[name][rows]) for name in names}))
     except TypeError:
         return None
     return written if len(written) <= ANSWER_BYTES_MAX else None
 
 
-def read_answer(written: bytes, call: Call) -> Outputs | None:
+def read_answer(key: str, written: bytes, call: Call) -> Outputs | None:
     """The outputs, with the call's rows alone; None for anything that is no answer to this call."""
     try:
-        tensors = {name: _read(*entry) for name, entry in _decoder.decode(written).items()}
+        whose, entries = _decoder.decode(written)
+        tensors = {name: _read(*entry) for name, entry in entries.items()}
     except (msgspec.DecodeError, ValueError, TypeError):
+        return None
+    if whose != key:
         return None
     fits = all(array.ndim > 0 and len(array) == call.rows for array in tensors.values())
     known = {spec.name for spec in call.destination.signature.outputs}

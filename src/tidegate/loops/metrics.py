@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+
+class Push(Protocol):
+    """How gateways are told of snapshots through Redis."""
+
+    failures: int
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last word reached Redis."""
 
 
 class LoopMetrics:
     """Counters of trouble; the fleet itself is counted from its rows at each scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self.failed_replicas = Counter(
             "tidegate_replica_failures", "Replicas that failed.", ["endpoint"], registry=registry
         )
@@ -18,3 +33,19 @@ class LoopMetrics:
         self.gateway_restarts = Counter(
             "tidegate_gateway_restarts", "Gateway processes that ended by themselves.", ["gateway"], registry=registry
         )
+
+    def watch(self, push: Push) -> None:
+        """Say at each scrape how it is."""
+        self._registry.register(_PushCollector(push))
+
+
+class _PushCollector:
+    def __init__(self, push: Push) -> None:
+        self._push = push
+
+    def collect(self) -> Iterable[Metric]:
+        connected = GaugeMetricFamily("tidegate_push_connected", "1: the last word on a snapshot reached Redis.")
+        connected.add_metric([], float(self._push.connected))
+        failures = CounterMetricFamily("tidegate_push_failures", "Words on a snapshot that did not reach Redis.")
+        failures.add_metric([], self._push.failures)
+        return [connected, failures]
