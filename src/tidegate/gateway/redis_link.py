@@ -174,5 +174,5 @@ class RedisLink:
         self._doubted.set()
         if not self._down_told:
             why = str(error) or type(error).__name__
-            log.warning("%s does not answer (%s): limits are this gateway's own, no answers are kept", self._where, why)
+            log.warning("%s is not used (%s): limits are this gateway's own, no answers are kept", self._where, why)
         self._down_told = True

@@ -59,6 +59,11 @@ class RedisServer:
         except redis.ConnectionError:
             return False
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._server is not None
+
     def pause(self) -> None:
         """It holds its connections and says nothing any more."""
         assert self._server is not None
