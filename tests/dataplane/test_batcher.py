@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tidegate.dataplane.batcher import Batcher
+from tidegate.dataplane.batcher import LOOKS_MAX, Batcher
 from tidegate.dataplane.call import Call, Limits, ModelFailed, Outputs, TargetHung, TargetLost
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded
@@ -89,7 +89,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def turn() -> None:
-    for _ in range(3):
+    for _ in range(8):  # as many as the batcher looks at the sockets, and some
         await asyncio.sleep(0)
 
 
@@ -106,10 +106,42 @@ def test_an_idle_target_gets_what_one_turn_brought_and_a_busy_one_lets_gather() 
         await turn()
         assert len(bench.target.sent) == 1
         bench.target.answer()
+        await turn()
         assert bench.seen.answers == {"a": [10], "b": [20, 30]}
         assert [batch.rows for batch, _ in bench.target.sent] == [3]
         bench.target.answer()
+        await turn()
         assert bench.seen.answers["d"] == [1000]
+
+    run(go)
+
+
+def test_who_comes_back_while_a_batch_is_about_to_go_joins_it() -> None:
+    async def go() -> None:
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        await turn()
+        bench.submit("b", 2)
+        bench.target.answer()
+        await asyncio.sleep(0)
+        bench.submit("a again", 3)  # as a client does that has just been answered
+        await asyncio.sleep(0)
+        assert bench.target.sent == []
+        await turn()
+        assert [batch.rows for batch, _ in bench.target.sent] == [2]
+
+    run(go)
+
+
+def test_a_stream_of_calls_holds_no_batch_back_for_long() -> None:
+    async def go() -> None:
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        for index in range(20):
+            bench.submit(str(index), index)
+            await asyncio.sleep(0)
+        assert bench.target.sent[0][0].rows <= LOOKS_MAX + 1
 
     run(go)
 
@@ -137,6 +169,7 @@ def test_a_call_cancelled_while_it_waits_is_never_computed() -> None:
         bench.submit("b", 2).cancel()
         bench.submit("c", 3)
         bench.target.answer()
+        await turn()
         assert bench.target.sent[0][0].inputs["input"].tolist() == [[3]]
         assert bench.batcher.queued_rows == 0
 
@@ -168,6 +201,7 @@ def test_a_call_behind_a_gateway_is_not_cut_again() -> None:
         await turn()
         while bench.target.sent:
             bench.target.answer()
+            await turn()
         assert bench.seen.batches == [(3, "rows"), (9, "rows"), (1, "idle")]
 
     run(go)
@@ -377,8 +411,10 @@ def test_deadlines_waiting_and_computing() -> None:
             "waiting": DeadlineExceeded,
         }
         bench.target.answer()
+        await turn()
         assert bench.target.sent[0][0].inputs["input"].tolist() == [[3]]
         bench.target.answer()
+        await turn()
         assert bench.seen.answers["patient"] == [30]
 
     run(go)
@@ -411,7 +447,9 @@ def test_calls_of_different_shapes_are_not_put_together() -> None:
             bench.batcher.submit(call)
         await turn()
         bench.target.answer()
+        await turn()
         bench.target.answer()
+        await turn()
         assert bench.seen.batches == [(1, "shape"), (1, "idle")]
 
     run(go)
@@ -428,6 +466,7 @@ def test_calls_with_different_params_never_share_a_batch() -> None:
         while bench.target.sent:
             sent.append((bench.target.sent[0][0].params, bench.target.sent[0][0].rows))
             bench.target.answer()
+            await turn()
         assert sent == [('{"k":1}', 2), ('{"k":2}', 1), (None, 1)]
 
     run(go)

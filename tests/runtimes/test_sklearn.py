@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     BaggingClassifier,
     ExtraTreesClassifier,
+    GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     RandomForestRegressor,
@@ -27,7 +28,7 @@ from sklearn.tree import DecisionTreeClassifier
 from tidegate.errors import UnfitInput
 from tidegate.runtimes import load
 from tidegate.runtimes.inputs import rows_to_inputs
-from tidegate.runtimes.sklearn_model import predicts_argmax
+from tidegate.runtimes.sklearn_model import no_near_tie, predicts_argmax
 
 X, Y = load_iris(return_X_y=True)
 FRAME = load_iris(as_frame=True).data
@@ -104,6 +105,38 @@ def test_labels_from_probabilities_equal_predict_also_where_classes_tie(estimato
     _, runtime = opened(estimator)
     noise = np.random.default_rng(0).integers(0, 8, size=(3000, 4)).astype(float)
     assert np.array_equal(runtime.predict({"input": noise}, None)["prediction"], estimator.predict(noise))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(max_iter=1000),
+        LogisticRegression(C=1e-12, fit_intercept=False),  # coefficients near 0: all but a tie
+        make_pipeline(StandardScaler(), LogisticRegression(C=1e9, max_iter=1000)),  # probabilities of 0 and 1
+        GradientBoostingClassifier(n_estimators=2, max_depth=1, learning_rate=1e-12),
+        HistGradientBoostingClassifier(max_iter=3),
+    ],
+    ids=["logistic", "nothing-learned", "sure", "boosting", "histogram"],
+)
+def test_labels_by_raw_scores_equal_predict_also_in_near_ties(estimator: Any, classes: int, opened: Any) -> None:
+    kept = classes > Y
+    estimator.fit(X[kept], NAMES[kept])
+    _, runtime = opened(estimator)
+    noise = np.random.default_rng(0).normal(size=(3000, 4)) * np.logspace(-20, 3, 3000)[:, None]
+    rows = np.concatenate([noise, np.zeros((2, 4)), X])
+    assert np.array_equal(runtime.predict({"input": rows}, None)["prediction"], estimator.predict(rows))
+    for row in rows[::97]:
+        one = row[None, :]
+        assert np.array_equal(runtime.predict({"input": one}, None)["prediction"], estimator.predict(one))
+
+
+def test_only_a_clear_winner_is_told_by_its_probability() -> None:
+    assert no_near_tie(np.array([[0.1, 0.9], [0.7, 0.3]]))
+    assert not no_near_tie(np.array([[0.1, 0.9], [0.5, 0.5]]))
+    assert not no_near_tie(np.array([[0.4, 0.2, 0.4]]))
+    assert not no_near_tie(np.array([[np.nan, 0.9]]))
+    assert not no_near_tie(np.array([[1.0]]))
 
 
 def test_boosting_and_logistic_regression_are_asked_for_their_own_labels() -> None:

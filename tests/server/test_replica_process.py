@@ -201,3 +201,20 @@ def test_told_to_stop_before_it_serves_it_leaves_cleanly(models: Any, tmp_path: 
     until(path.exists, what="the socket")
     code, _, err = stop(process)
     assert (code, path.exists()) == (0, False), err
+
+
+def test_a_forest_is_not_slowed_down_by_warning_filters_and_warnings_are_still_told(tmp_path: Path) -> None:
+    script = (
+        "import warnings, sklearn.ensemble\n"
+        "from tidegate.server.__main__ import few_warning_filters\n"
+        "few_warning_filters()\n"
+        "print(len(warnings.filters))\n"
+        "warnings.warn('of the model', UserWarning)\n"
+        "warnings.warn('of a library', DeprecationWarning)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "1\n"
+    assert "of the model" in done.stderr
+    assert "of a library" not in done.stderr
+    kept = subprocess.run([sys.executable, "-W", "error", "-c", script], check=False, capture_output=True, timeout=60)
+    assert kept.returncode == 1

@@ -23,7 +23,7 @@ from tidegate.dataplane import metrics, pages
 from tidegate.dataplane.access import PUBLIC_PATHS
 from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, new_id, response_head
+from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, new_id, response_head, that_matter
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.tensorflow_edge import model_metadata, model_status
 from tidegate.errors import (
@@ -190,7 +190,7 @@ class _Cold:
         route = self._routes.find(request.scope["raw_path"])
         if route is None:
             raise UnknownRoute(f"there is nothing at {request.url.path}")
-        exchange = AwaitedExchange(self._engine, route, list(request.scope["headers"]))
+        exchange = AwaitedExchange(self._engine, route, that_matter(list(request.scope["headers"])))
         try:
             await _receive(exchange, request)
             status, head, body = await exchange.response
@@ -218,7 +218,7 @@ class AwaitedExchange(Exchange):
 
     admitted = True
 
-    def __init__(self, engine: Engine, route: Any, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, engine: Engine, route: Any, headers: dict[bytes, bytes]) -> None:
         super().__init__(engine, route, headers)
         self.response: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EXPIRY_TICK_S = 0.02
 ATTEMPTS_MAX = 2
+LOOKS_MAX = 4
 RETRY_AFTER_S = 1.0
 
 
@@ -49,6 +50,7 @@ class Batcher:
         self._limits = limits
         self._observer = observer
         self._clock = clock
+        self._mergeable = mergeable
         self._queue = FairQueue(mergeable=mergeable, splits=splits)
         self._pace = Pace(limits.batch_rows_max, limits.batch_latency_s)
         self._again: deque[Call] = deque()
@@ -58,6 +60,7 @@ class Batcher:
         self._idle: deque[Target] = deque()
         self._in_flight: set[Batch] = set()
         self._dispatch_due = False
+        self._looks = self._submitted = self._submitted_before = 0
         self._expiry_due = False
 
     # -- targets ---------------------------------------------------------------------------------------------------
@@ -125,6 +128,7 @@ class Batcher:
         if rows and rows + call.rows > self._limits.queue_rows_max:
             self._make_room(call)
         self._queue.push(call)
+        self._submitted += 1
         if self._idle and not self._dispatch_due:
             self._schedule()
         if not self._expiry_due:
@@ -155,9 +159,29 @@ class Batcher:
     # -- the way of a batch ----------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        # One turn of the loop later, so that all requests that arrived in this turn share the batch.
         self._dispatch_due = True
-        self._loop.call_soon(self._dispatch)
+        self._looks = 0
+        self._loop.call_soon(self._gather)
+
+    def _gather(self) -> None:
+        """Look at the sockets before a batch goes: what has come by then shares it. Waits for nothing that has not.
+
+        A turn of the loop reads what is there and sends what was answered. As long as a turn brings calls there is
+        another, up to `LOOKS_MAX`: the clients of a batch that was just answered come back while the last of its
+        answers are sent, and would else make up a second group that takes turns with the first.
+        """
+        came = self._submitted != self._submitted_before
+        if self._looks < LOOKS_MAX and (came or not self._looks) and self._may_grow:
+            self._looks += 1
+            self._submitted_before = self._submitted
+            self._loop.call_soon(self._gather)
+        else:
+            self._dispatch()
+
+    @property
+    def _may_grow(self) -> bool:
+        """Whether calls that are yet to come could join what waits."""
+        return self._mergeable and not self._again and 0 < self._queue.rows < self._pace.limit_rows
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
@@ -218,7 +242,11 @@ class Batcher:
             self._pace.measured(batch.rows, now_s - batch.sent_s)
             self._batch_answered(batch, result, now_s)
         waiting = self._idle and (self._queue.rows or self._again)
-        if (waiting or self._ward.calls or self._ward.target is not None) and not self._dispatch_due:
+        if self._dispatch_due:
+            return
+        if waiting and self._may_grow:
+            self._schedule()
+        elif waiting or self._ward.calls or self._ward.target is not None:
             self._dispatch()
 
     def _take_back(self, target: Target, result: Outputs | TidegateError) -> None:

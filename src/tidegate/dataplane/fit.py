@@ -6,8 +6,7 @@ Nothing is cast silently: what does not fit is `UnfitInput`, naming the input, w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.destination import Destination
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(NamedTuple):
     """What a call needs of its input: `packed` or `tensors` (see `Call`), and how many rows there are."""
 
     rows: int

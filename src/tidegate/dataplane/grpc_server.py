@@ -26,7 +26,7 @@ from tidegate.dataplane.grpc_messages import (
 from tidegate.dataplane.http2 import Connection
 from tidegate.dataplane.http2_flow import Request, Stream
 from tidegate.dataplane.http2_frames import Pairs, literal
-from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, internal, new_id
+from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, internal, new_id, that_matter
 from tidegate.dataplane.inflate import inflate_held
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__
@@ -141,7 +141,7 @@ class GrpcExchange(Exchange):
     __slots__ = ("head", "simple", "stream")
 
     def __init__(self, engine: Engine, stream: Stream, head: Head, simple: Callable[[bytes], bytes] | None) -> None:
-        super().__init__(engine, _NOWHERE, head.headers)
+        super().__init__(engine, _NOWHERE, that_matter(head.headers))
         self.stream = stream
         self.head = head
         self.simple = simple

@@ -31,10 +31,12 @@ class HotExchange(Exchange):
 
     admitted = True
 
-    def __init__(self, engine: Engine, route: Route, protocol: HotProtocol) -> None:
-        super().__init__(engine, route, protocol.headers)
+    def __init__(
+        self, engine: Engine, route: Route, headers: dict[bytes, bytes], protocol: HotProtocol, *, keep_alive: bool
+    ) -> None:
+        super().__init__(engine, route, headers)
         self.protocol = protocol
-        self.keep_alive = protocol.parser.should_keep_alive() and protocol.parser.get_http_version() != "1.0"
+        self.keep_alive = keep_alive
         self.current = False
         self.received = False
         self.response_complete = False
@@ -95,12 +97,15 @@ class HotExchange(Exchange):
         if self.disconnected:
             return
         protocol = self.protocol
-        close = b"" if self.keep_alive else b"connection: close\r\n"
         head = response_head(self, destination, len(body))
-        protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), close, head, body)))
         self.response_complete = True
-        if not self.keep_alive and not protocol.discarding:
-            protocol.transport.close()
+        if self.keep_alive:
+            protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), head, body)))
+        else:
+            close = b"connection: close\r\n"
+            protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), close, head, body)))
+            if not protocol.discarding:
+                protocol.transport.close()
         protocol.on_response_complete()
 
     def abandon(self) -> None:

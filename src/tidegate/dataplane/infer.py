@@ -97,7 +97,7 @@ class Engine:
 class Exchange(Body):
     """One prediction request and its response: the sink of its call.
 
-    Subclasses say how bytes leave (`send`). Headers are looked up in lower case.
+    Subclasses say how bytes leave (`send`). `headers` has those that matter (`that_matter`), and is never changed.
     """
 
     __slots__ = ("content_type", "extra_head", "headers", "request_id", "route")
@@ -105,10 +105,10 @@ class Exchange(Body):
     admitted: ClassVar[bool] = False
     """Whether this kind of exchange was asked for its key before its body came (`admit`)."""
 
-    def __init__(self, engine: Engine, route: Route, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, engine: Engine, route: Route, headers: dict[bytes, bytes]) -> None:
         self.engine = engine
         self.route = route
-        self.headers = {name: value for name, value in headers if name in _INTERESTING}
+        self.headers = headers
         self.body: bytes | bytearray = b""
         self.held_bytes = 0
         self.request_id = ""
@@ -140,6 +140,7 @@ class Exchange(Body):
 
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Encode and send the call's rows of the outputs."""
+        self.call = None  # each knows the other: both would lie about until the garbage collector came by
         try:
             body = self.route.edge.encode(self, call, outputs, first_row)
         except Exception as error:
@@ -151,6 +152,7 @@ class Exchange(Body):
 
     def fail(self, call: Call, error: TidegateError) -> None:
         """Send the failure of a call that was submitted."""
+        self.call = None
         self._send_error(error, call.destination)
 
     def refuse(self, error: TidegateError) -> None:
@@ -188,6 +190,11 @@ _INTERESTING = frozenset(
         b"x-tidegate-timeout-ms",
     }
 )
+
+
+def that_matter(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers that a prediction looks at, by their names in lower case."""
+    return {name: value for name, value in headers if name in _INTERESTING}
 
 
 def response_head(exchange: Exchange, destination: Destination | None, body_length: int) -> bytes:
@@ -313,12 +320,13 @@ def empty_outputs(call: Call) -> Outputs:
 
 def check_json(exchange: Exchange) -> None:
     """Raise unless the body says it is JSON (or says nothing) and is small enough to be read on the event loop."""
-    given = exchange.headers.get(b"content-type")
-    if given is not None and given.partition(b";")[0].strip().lower() != JSON:
+    given = exchange.headers.get(b"content-type", JSON)
+    if given != JSON and given.partition(b";")[0].strip().lower() != JSON:
         raise WrongContentType(
             f"content type {given.decode('latin-1')!r} is not taken here: send 'content-type: application/json'"
         )
-    check_json_size(len(exchange.body), exchange.engine.limits)
+    if len(exchange.body) > exchange.engine.limits.json_bytes_max:
+        check_json_size(len(exchange.body), exchange.engine.limits)
 
 
 def check_json_size(size: int, limits: Limits) -> None:

@@ -42,6 +42,12 @@ class Series:
     cache_misses: int = 0
     cached_rows: int = 0
 
+    def ended(self, code: int, duration_s: float) -> None:
+        """Count a request that was answered with this status after so long."""
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.duration_sum_s += duration_s
+        self.duration_counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+
     def add(self, other: Series) -> None:
         """Add another process's counts of the same series."""
         self.rows += other.rows
@@ -133,22 +139,25 @@ class Metrics:
         series = self._of_call(call)
         series.cache_hits += 1
         series.cached_rows += call.rows
-        series.codes[200] = series.codes.get(200, 0) + 1
-        duration_s = now_s - call.started_s
-        series.duration_sum_s += duration_s
-        series.duration_counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        series.ended(200, now_s - call.started_s)
 
     def cache_missed(self, call: Call) -> None:
         """Count a call that the prediction cache was asked for in vain."""
         self._of_call(call).cache_misses += 1
 
+    def answered_at_once(self, key: Key, rows: int, started_s: float, now_s: float) -> None:
+        """Count one request that was a batch of its own and waited for nothing."""
+        series = self._of(*key)
+        seconds = now_s - started_s
+        series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, rows)] += 1
+        series.released["idle"] = series.released.get("idle", 0) + 1
+        series.compute_s += seconds
+        series.rows += rows
+        series.ended(200, seconds)
+
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """Count a call that ended in an error."""
-        series = self._of_call(call)
-        series.codes[error.http_status] = series.codes.get(error.http_status, 0) + 1
-        duration_s = now_s - call.started_s
-        series.duration_sum_s += duration_s
-        series.duration_counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        self._of_call(call).ended(error.http_status, now_s - call.started_s)
 
     def refused(self, endpoint: str, error: TidegateError) -> None:
         """Count a request that never became a call."""

@@ -58,8 +58,9 @@ class PlainEdge:
             if len(message.features) != destination.n_features:
                 raise _width_error(destination.n_features or 0, message.features)
             exchange.meta = True
-            check_floats([message.features], destination)
-            fitted = Fitted(1, packed=[message.features])
+            rows = [message.features]
+            check_floats(rows, destination)
+            fitted = Fitted(1, rows)
         elif type(message) is _Rows and destination.takes_floats:
             for index, row in enumerate(message.features):
                 if len(row) != destination.n_features:

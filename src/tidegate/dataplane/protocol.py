@@ -20,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tidegate.dataplane.hot_exchange import STATUS_LINES, HotExchange
-from tidegate.dataplane.infer import Engine, encode_error, new_id
+from tidegate.dataplane.infer import Engine, encode_error, infer, new_id, that_matter
+from tidegate.dataplane.known_heads import KnownHead
 from tidegate.dataplane.routes import RouteTable
 from tidegate.errors import MalformedRequest, Overloaded, TidegateError, TooLarge
 
@@ -116,6 +117,10 @@ class HotProtocol(HttpToolsProtocol):
                 self.discarding = True  # the answer is read before the connection is closed, which the timer does
                 self.transport.write(self._broken_response(self._broken))
             return
+        fresh = self.between_requests
+        if fresh and (known := self.routes.heads.find(data)) is not None:
+            self._answer_known(known, data)
+            return
         self._unset_keepalive_if_required()
         self._bodiless_bytes += len(data)
         try:
@@ -127,6 +132,20 @@ class HotProtocol(HttpToolsProtocol):
             self._break(MalformedRequest(f"this is no HTTP request: {error}"))
         if self._bodiless_bytes > HEAD_BYTES_MAX and not self.discarding:
             self._break(_head_too_large())
+        exchange = self.hot
+        if fresh and exchange is not None and exchange.received and exchange.keep_alive and exchange.refusal is None:
+            self.routes.heads.learn(data, exchange.route, exchange.headers)
+
+    def _answer_known(self, known: KnownHead, data: bytes) -> None:
+        """A whole request whose head was parsed before goes straight to where the parser would bring it."""
+        exchange = HotExchange(self.engine, known.route, known.headers, self, keep_alive=True)
+        exchange.current = exchange.received = True
+        self.hot = self.cycle = self._turn = exchange
+        exchange.body = data[known.body_at :]
+        if self.engine.access.required:
+            exchange.ask_for_key()
+        if exchange.refusal is None:
+            infer(exchange)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read a request that offers another protocol (Java's client does) as if it did not: there is none here.
@@ -206,7 +225,9 @@ class HotProtocol(HttpToolsProtocol):
             self._cold()
             return
         previous = self.cycle
-        exchange = self.hot = HotExchange(self.engine, route, self)
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        exchange = HotExchange(self.engine, route, that_matter(self.headers), self, keep_alive=keep_alive)
+        self.hot = exchange
         self.cycle = exchange
         if (previous is None or previous.response_complete) and not self.flow.write_paused:
             exchange.current = True
@@ -279,8 +300,21 @@ class HotProtocol(HttpToolsProtocol):
         """As uvicorn's, but without a timer per response: the sweeper closes idle connections."""
         self.server_state.total_requests += 1
         self.idle_since_s = self.engine.clock()
-        if not self.transport.is_closing() and not self._advancing:
+        if self._advancing or self.transport.is_closing():
+            return
+        if self.pipeline or self.flow.write_paused or self.flow.read_paused or self._broken is not None:
             self._advance()
+
+    @property
+    def between_requests(self) -> bool:
+        """Whether all that came is answered, and what comes next is the beginning of a request that may be answered."""
+        return (
+            self.receiving_since_s is None
+            and self._is_free()
+            and not self.pipeline
+            and self._broken is None
+            and not (self.discarding or self.flow.write_paused or self.transport.is_closing())
+        )
 
     def _is_free(self) -> bool:
         return self._turn is None or self._turn.response_complete

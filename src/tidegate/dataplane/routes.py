@@ -6,6 +6,7 @@ import re
 from urllib.parse import unquote
 
 from tidegate.dataplane.infer import Edge, Route
+from tidegate.dataplane.known_heads import KnownHeads
 from tidegate.dataplane.mlflow_edge import MlflowEdge
 from tidegate.dataplane.plain import PlainEdge
 from tidegate.dataplane.tensorflow_edge import TensorflowEdge
@@ -27,10 +28,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Edge], ...] = (
 
 
 class RouteTable:
-    """Finds the route of a raw URL; remembers those it has seen, up to a bound."""
+    """Finds the route of a raw URL; remembers those it has seen, up to a bound. `heads`: whole heads of requests."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Route] = {}
+        self.heads = KnownHeads()
 
     def find(self, url: bytes) -> Route | None:
         """The route of a prediction path, None for any other."""

@@ -90,11 +90,12 @@ def _unix_socket(path: Path) -> socket.socket:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a process does once its loop runs, and before it ends; and whether it can answer now."""
+    """What a process does once its loop runs, and before it ends; whether it can answer now; and its connections."""
 
     on_start: Callable[[], Awaitable[None]] | None = None
     on_stop: Callable[[], Awaitable[None]] | None = None
     is_ready: Callable[[], bool] = lambda: True
+    protocol: Callable[..., HotProtocol] = HotProtocol
 
 
 Make = Callable[[], tuple[Engine, ASGIApp, Hooks]]
@@ -151,7 +152,7 @@ async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: soc
     engine.limits = replace(engine.limits, connections_max=allow_files(engine.limits.connections_max))
     config = uvicorn.Config(
         app,
-        http=functools.partial(HotProtocol, engine, RouteTable()),  # type: ignore[arg-type]  # called like the class
+        http=functools.partial(hooks.protocol, engine, RouteTable()),  # type: ignore[arg-type]  # called like the class
         ws="none",
         lifespan="off",
         loop="none",

@@ -5,12 +5,12 @@ Used by `upstream.py`. Pure: bytes in, bytes out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from tidegate.dataplane.call import ModelFailed, Outputs
-from tidegate.dataplane.tensors import datatype_of, to_raw
+from tidegate.dataplane.hop_form import HOST, ROWS_MAX, HopForm
 from tidegate.dataplane.v2 import decode_response, encode_request
 from tidegate.errors import (
     DeadlineExceeded,
@@ -24,8 +24,8 @@ from tidegate.errors import (
 )
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.call import Batch, Tensors
-    from tidegate.gateway.connection import Answer
+    from tidegate.dataplane.call import Batch
+    from tidegate.gateway.connection import Answer, Expected
 
 _ERRORS: dict[int, type[TidegateError]] = {
     400: UnfitInput,
@@ -36,8 +36,6 @@ _ERRORS: dict[int, type[TidegateError]] = {
     503: NoReadyReplica,
     504: DeadlineExceeded,
 }
-_TAILS_MAX = 64
-_ALL_OUTPUTS = b'],"parameters":{"binary_data_output":true}}'
 
 
 class HopError(msgspec.Struct):
@@ -51,56 +49,51 @@ class HopError(msgspec.Struct):
 _errors = msgspec.json.Decoder(HopError)
 
 
-class RequestWriter:
-    """Writes a batch as the parts of an HTTP request to one model; what is constant is put together once."""
+class HopRequest(NamedTuple):
+    """A request's bytes, and the head and length of its answer where they are known beforehand."""
 
-    def __init__(self, model: str, host: str) -> None:
+    parts: list[bytes]
+    expected: Expected | None = None
+
+
+class RequestWriter:
+    """Writes batches as HTTP requests to one model; what is constant is put together once.
+
+    Over a Unix socket, which leads to a replica of this project, batches that fit `form` are written in its bytes.
+    """
+
+    def __init__(self, model: str, host: str, form: HopForm | None = None) -> None:
         self._head = (
             f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n"
             "inference-header-content-length: "
         ).encode("ascii")
-        self._tails: dict[frozenset[str], bytes] = {}
+        self.form = form if host == HOST else None
         self.probe = f"GET /v2/health/ready HTTP/1.1\r\nhost: {host}\r\n\r\n".encode("ascii")
 
-    def parts(self, inputs: Tensors, wanted: frozenset[str] | None, params: str | None = None) -> list[bytes]:
-        """The request's bytes; raises `UnfitInput` for an array that V2 cannot carry."""
-        header, raw = self._body(inputs, wanted) if params is None else encode_request(inputs, wanted, params)
+    def request(self, batch: Batch) -> HopRequest:
+        """The bytes of a batch; raises `UnfitInput` for an array that V2 cannot carry."""
+        if self.form is not None and (request := _in_form(self.form, batch)) is not None:
+            return request
+        header, raw = encode_request(batch.inputs, batch.wanted, batch.params)
         length = len(header)
         total = length + sum(map(len, raw))
-        return [b"%b%d\r\ncontent-length: %d\r\n\r\n%b" % (self._head, length, total, header), *raw]
-
-    def _body(self, inputs: Tensors, wanted: frozenset[str] | None) -> tuple[bytes, list[bytes]]:
-        if len(inputs) != 1:
-            return encode_request(inputs, wanted)
-        # The packed case, which is nearly all traffic: a line of formatting instead of a dictionary and a JSON library.
-        ((name, array),) = inputs.items()
-        if array.ndim != 2 or array.dtype.kind not in "fiu" or not name.isidentifier() or not name.isascii():
-            return encode_request(inputs, wanted)
-        datatype = datatype_of(array)
-        raw = to_raw(array, datatype)
-        header = b'{"inputs":[{"name":"%b","shape":[%d,%d],"datatype":"%b","parameters":{"binary_data_size":%d}}%b' % (
-            name.encode(),
-            *array.shape,
-            datatype.encode(),
-            len(raw),
-            self._tail(wanted),
-        )
-        return header, [raw]
-
-    def _tail(self, wanted: frozenset[str] | None) -> bytes:
-        if wanted is None:
-            return _ALL_OUTPUTS
-        tail = self._tails.get(wanted)
-        if tail is None:
-            names = msgspec.json.encode([{"name": name} for name in sorted(wanted)])
-            tail = b'],"outputs":%b,"parameters":{"binary_data_output":true}}' % names
-            if len(self._tails) < _TAILS_MAX:
-                self._tails[wanted] = tail
-        return tail
+        return HopRequest([b"%b%d\r\ncontent-length: %d\r\n\r\n%b" % (self._head, length, total, header), *raw])
 
 
-def read_answer(answer: Answer, batch: Batch) -> Outputs | TidegateError:
+def _in_form(form: HopForm, batch: Batch) -> HopRequest | None:
+    if batch.wanted is not None or batch.params is not None or batch.rows > ROWS_MAX:
+        return None
+    tensor = batch.inputs.get(form.input_name)
+    if tensor is None or len(batch.inputs) != 1 or tensor.dtype != form.dtype or tensor.shape[1:] != (form.width,):
+        return None
+    rows = batch.rows
+    return HopRequest([form.request_head(rows), tensor.tobytes()], (form.answer_head(rows), form.answer_bytes(rows)))
+
+
+def read_answer(answer: Answer, batch: Batch, form: HopForm | None) -> Outputs | TidegateError:
     """Outputs with a row for each of the batch's rows, or why there are none."""
+    if answer.expected and form is not None:
+        return Outputs(form.outputs(answer.body, batch.rows))
     if answer.status != 200:
         return _error_of(answer)
     try:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.call import Outputs, TargetHung, TargetLost
+from tidegate.dataplane.hop_form import HOST, HopForm
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.connection import Answer, Connection
-from tidegate.gateway.hop import RequestWriter, read_answer
+from tidegate.gateway.hop import HopRequest, RequestWriter, read_answer
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -29,6 +30,8 @@ WATCH_TICK_S = 0.1
 LIFE_SIGN_TIMEOUT_S = 2.0
 IDLE_S_MIN = 1.0
 """A connection that closes without an answer was closed for having been idle only if it was idle at least this long."""
+
+NOTHING = HopRequest([])
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +46,15 @@ class UpstreamHooks:
 
 @dataclass(frozen=True)
 class UpstreamAddress:
-    """`address` is `unix:/absolute/path` or `tcp:host:port`; `model` is the name the replica serves it by."""
+    """`address` is `unix:/absolute/path` or `tcp:host:port`; `model` is the name the replica serves it by.
+
+    `form`: the bytes of its commonest batches, where they are known.
+    """
 
     id: str
     address: str
     model: str
+    form: HopForm | None = None
 
 
 class UpstreamTarget:
@@ -77,14 +84,15 @@ class UpstreamTarget:
         self._hooks = hooks
         self._clock = clock
         self._answer_timeout_s = answer_timeout_s
-        self._writer = RequestWriter(where.model, "replica" if where.address.startswith("unix:") else where.address[4:])
+        host = HOST if where.address.startswith("unix:") else where.address[4:]
+        self._writer = RequestWriter(where.model, host, where.form)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._retired = False
         self._watching = False
         self._batch: Batch | None = None
         self._done: Done | None = None
-        self._parts: list[bytes] = []
+        self._request = NOTHING
         self._sent_again = False
         self._idle_since_s = 0.0
         self._ask_life_s = 0.0
@@ -98,7 +106,7 @@ class UpstreamTarget:
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
         try:
-            self._parts = self._writer.parts(batch.inputs, batch.wanted, batch.params)
+            self._request = self._writer.request(batch)
         except TidegateError as error:
             self._loop.call_soon(self._finish, error)
             return
@@ -107,7 +115,7 @@ class UpstreamTarget:
             self._loop.call_later(WATCH_TICK_S, self._watch)
         connection = self._connection
         if connection is not None and connection.open:
-            connection.send(self._parts, self._answered)
+            connection.send(self._request.parts, self._answered, self._request.expected)
         # Else the connection was closed while idle: `_keep_connected` is opening another, and sends the batch then.
 
     # -- for routing -----------------------------------------------------------------------------------------------
@@ -189,7 +197,7 @@ class UpstreamTarget:
     def _came_up(self, connection: Connection) -> None:
         self._connection = connection
         if self._batch is not None:
-            connection.send(self._parts, self._answered)
+            connection.send(self._request.parts, self._answered, self._request.expected)
         if not self.up and not self._retired:
             self.up = True
             log.info("replica %s is connected", self.id)
@@ -218,7 +226,7 @@ class UpstreamTarget:
         if batch is None:  # it was given up a moment before
             return
         if answer is not None:
-            self._finish(read_answer(answer, batch))
+            self._finish(read_answer(answer, batch, self._writer.form))
         elif self._connection is not None and self._connection.answering:
             self._went_down("it died while it answered")
         elif self._sent_again:
@@ -229,7 +237,7 @@ class UpstreamTarget:
     def _finish(self, result: Outputs | TidegateError) -> None:
         batch, done = self._batch, self._done
         self._batch = self._done = None
-        self._parts = []
+        self._request = NOTHING
         self._idle_since_s = self._clock()
         if batch is not None and done is not None:
             done(self, batch, result)

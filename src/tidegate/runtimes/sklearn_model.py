@@ -19,8 +19,6 @@ TEXT_INPUT = "text"
 _ARGMAX_OF_PROBABILITIES = frozenset(
     {
         # Each one's `predict` is written as `classes_.take(argmax(predict_proba(X)))`, read in scikit-learn 1.6 to 1.9.
-        # Not HistGradientBoosting, GaussianNB, LogisticRegression and the like: they compare raw scores, and rounding
-        # in the probabilities can turn a near tie round.
         "sklearn.ensemble._forest.RandomForestClassifier",
         "sklearn.ensemble._forest.ExtraTreesClassifier",
         "sklearn.tree._classes.DecisionTreeClassifier",
@@ -29,6 +27,17 @@ _ARGMAX_OF_PROBABILITIES = frozenset(
         "sklearn.calibration.CalibratedClassifierCV",
     }
 )
+_ARGMAX_BUT_FOR_TIES = frozenset(
+    {
+        # These compare raw scores, of which the probabilities are a rising function: only rounding can turn a near tie
+        # round, and then `predict` is asked.
+        "sklearn.linear_model._logistic.LogisticRegression",
+        "sklearn.ensemble._gb.GradientBoostingClassifier",
+        "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier",
+    }
+)
+NEAR_TIE = 1e-9
+"""Probabilities further apart than this are in the order of their scores, whatever was rounded."""
 _TEXT_STEPS = frozenset({"CountVectorizer", "TfidfVectorizer", "HashingVectorizer"})
 
 
@@ -43,6 +52,7 @@ class SklearnModel:
         self.classes = classes_of(estimator) if has_probabilities or self.task == "classifier" else None
         self.has_probabilities = has_probabilities
         self._argmax = has_probabilities and predicts_argmax(estimator)
+        self._clear_argmax = has_probabilities and predicts_argmax(estimator, _ARGMAX_BUT_FOR_TIES)
         self._categories = frame_categories(estimator, [spec.name for spec in specs]) if form == "frame" else {}
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
@@ -57,7 +67,7 @@ class SklearnModel:
         return answers if probabilities is None else {**answers, PROBABILITIES: probabilities}
 
     def _prediction(self, features: Any, probabilities: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
-        if self._argmax and probabilities is not None:
+        if probabilities is not None and (self._argmax or (self._clear_argmax and no_near_tie(probabilities))):
             classes = last_step(self.estimator).classes_
             return as_tensor(classes.take(np.argmax(probabilities, axis=1), axis=0))
         return as_tensor(self.estimator.predict(features))
@@ -143,10 +153,18 @@ def first_step(estimator: Any) -> Any:
             return estimator
 
 
-def predicts_argmax(estimator: Any) -> bool:
-    """Whether `predict` is, by its definition, the class of the highest probability."""
+def no_near_tie(probabilities: np.ndarray[Any, Any]) -> bool:
+    """Whether every row's highest probability is well above its second. `probabilities` is (rows, classes)."""
+    if probabilities.shape[1] < 2:
+        return False
+    highest = np.partition(probabilities, -2, axis=1)
+    return bool((highest[:, -1] - highest[:, -2] > NEAR_TIE).all())
+
+
+def predicts_argmax(estimator: Any, kinds: frozenset[str] = _ARGMAX_OF_PROBABILITIES) -> bool:
+    """Whether `predict` is the class of the highest probability: by its definition, or as `kinds` says it is."""
     last = last_step(estimator)
-    if f"{type(last).__module__}.{type(last).__qualname__}" not in _ARGMAX_OF_PROBABILITIES:
+    if f"{type(last).__module__}.{type(last).__qualname__}" not in kinds:
         return False
     return np.ndim(getattr(last, "classes_", [])) == 1 and getattr(last, "n_outputs_", 1) == 1
 

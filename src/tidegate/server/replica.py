@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,11 +15,13 @@ from tidegate.dataplane.app import AppOptions, build_app
 from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Limits, Service
 from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.hop_form import form_of
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks
 from tidegate.errors import UnknownVersion
 from tidegate.server.local_target import LocalTarget, Predicts
+from tidegate.server.short_way import HopProtocol, ShortWay
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
 
@@ -103,4 +106,10 @@ def build_replica(
 
     title = f"{manifest.name}, version {manifest.version}"
     app = build_app(engine, AppOptions(title, render_metrics, lambda: True))
-    return engine, app, Hooks(on_stop=stop)
+    hooks = Hooks(on_stop=stop)
+    form = form_of(manifest.name, manifest.version, runtime.signature) if behind_gateway and key is None else None
+    if form is not None:
+        series = (identity.endpoint, identity.version, identity.variant)
+        short = ShortWay(form, batcher, target, observer, series, clock.monotonic)
+        hooks = replace(hooks, protocol=functools.partial(HopProtocol, short))
+    return engine, app, hooks

@@ -65,10 +65,10 @@ class Trees:
         """(rows, outputs) in float64; near ties are added up again as the original does it."""
         fed = x if x.dtype == self._dtype else x.astype(self._dtype)
         scores: Array = self._session.run(self._names, {"input": fed})[0].astype(np.float64)
+        if self._votes and scores.shape[1] == 1:
+            scores = both_classes(scores, self._divisor)  # before the division: whole votes then stay whole
         if self._divisor != 1.0:
             scores /= self._divisor
-        if self._votes and scores.shape[1] == 1:
-            scores = both_classes(scores)
         if self._band:
             unsure = _near_tie(scores, self._band, at_most_1=self._votes)
             if unsure.any():
@@ -82,10 +82,10 @@ class Trees:
         return self._exact.scores(x)
 
 
-def both_classes(second: Array) -> Array:
-    """(rows, 2) from the second class's probabilities, (rows, 1). Faster than `hstack` for few rows."""
+def both_classes(second: Array, total: float = 1.0) -> Array:
+    """(rows, 2) from the second class's share of `total`, (rows, 1). Faster than `hstack` for few rows."""
     both = np.empty((len(second), 2), dtype=second.dtype)
-    np.subtract(1.0, second[:, 0], out=both[:, 0])
+    np.subtract(total, second[:, 0], out=both[:, 0])
     both[:, 1] = second[:, 0]
     return both
 

@@ -49,8 +49,10 @@ class Ensemble:
     @property
     def votes_are_whole(self) -> bool:
         """Whether leaves hold 0 or 1, so that sums and ties are exact in float32 too."""
-        whole = all(bool((tree.value == np.round(tree.value)).all()) for tree in self.trees)
-        return self.head == "votes" and whole and len(self.trees) < FLOAT32_INTEGER_MAX
+        if self.head != "votes" or len(self.trees) >= FLOAT32_INTEGER_MAX:
+            return False
+        leaves = [tree.value[tree.left < 0] for tree in self.trees]  # other nodes hold shares, which nobody adds up
+        return all(bool((values == np.round(values)).all()) for values in leaves)
 
 
 def aimed(tree: Tree, values: Array, column: int, columns: int) -> Tree:

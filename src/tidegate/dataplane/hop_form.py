@@ -1,0 +1,144 @@
+"""The bytes of the commonest batch between gateway and replica: rows of one packed tensor, and all outputs for them.
+
+Both ends know version and signature, so both know every byte of such a message but the tensors' own. They compare its
+head instead of parsing it: what differs in a single byte is read as any other V2 message. Pure; no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tidegate.dataplane.call import Tensors
+from tidegate.dataplane.tensors import Array, dtype_of
+from tidegate.wire.signature import MATRIX_INPUT, Signature, TensorSpec
+
+ROWS_MAX = 4096
+"""Heads are kept for batches of up to so many rows, each a few hundred bytes."""
+HOST = "replica"
+"""The host that a gateway names when it speaks over a Unix socket."""
+_NUMBERS = frozenset("iuf")
+
+
+class HopForm:
+    """Requests and answers of one model version, by their number of rows. Made by `form_of`."""
+
+    def __init__(self, model: str, version: str, spec: TensorSpec, outputs: tuple[TensorSpec, ...]) -> None:
+        self.dtype: np.dtype[Any] = dtype_of(spec.datatype)
+        self.width = spec.shape[1]
+        self.input_name = spec.name
+        self._spec = spec
+        self._outputs = [(one.name, dtype_of(one.datatype), one.shape[1:], one.datatype) for one in outputs]
+        self._row_bytes = self.width * self.dtype.itemsize
+        self._answer_row_bytes = sum(math.prod(shape) * dtype.itemsize for _, dtype, shape, _ in self._outputs)
+        self._line = f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: {HOST}\r\n".encode()
+        self._who = {"model_name": model, "model_version": version}
+        self._requests: dict[int, bytes] = {}
+        self._answers: dict[int, bytes] = {}
+        self._rows_by_size: dict[int, int] = {}
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def request_head(self, rows: int) -> bytes:
+        """All that stands before the tensor of a request of so many rows."""
+        head = self._requests.get(rows)
+        if head is None:
+            json = self._json([(self._spec.name, [rows, self.width], self._spec.datatype, rows * self._row_bytes)])
+            head = self._requests[rows] = _head(self._line, json, rows * self._row_bytes)
+        return head
+
+    def rows_of(self, request: bytes) -> int:
+        """How many rows a whole request has; 0 for one that is not of this form."""
+        rows = self._rows_by_size.get(len(request))
+        if rows is None:
+            rows = self._guess(len(request))
+        return rows if rows and request.startswith(self._requests[rows]) else 0
+
+    def tensor(self, request: bytes, rows: int) -> Array:
+        """The tensor of a request of this form: (rows, width), a view of its bytes."""
+        offset = len(self._requests[rows])
+        return np.frombuffer(request, self.dtype, offset=offset).reshape(rows, self.width)
+
+    def _guess(self, size: int) -> int:
+        """The rows of a request of so many bytes. A head's length depends on them, by a few digits."""
+        for rows in range(min(size // self._row_bytes, ROWS_MAX), 0, -1):
+            missing = size - rows * self._row_bytes
+            if missing == len(self.request_head(rows)):
+                self._rows_by_size[size] = rows
+                return rows
+            if missing > len(self.request_head(rows)):
+                break
+        return 0
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def answer_head(self, rows: int) -> bytes:
+        """All that stands before the tensors of an answer for so many rows."""
+        head = self._answers.get(rows)
+        if head is None:
+            described = [
+                (name, [rows, *shape], datatype, rows * math.prod(shape) * dtype.itemsize)
+                for name, dtype, shape, datatype in self._outputs
+            ]
+            json = self._json(described, self._who)
+            head = self._answers[rows] = _head(b"HTTP/1.1 200 OK\r\n", json, rows * self._answer_row_bytes)
+        return head
+
+    def answer_bytes(self, rows: int) -> int:
+        """Length of a whole answer for so many rows."""
+        return len(self.answer_head(rows)) + rows * self._answer_row_bytes
+
+    def answer(self, outputs: Tensors, rows: int) -> bytes | None:
+        """A whole answer; None for outputs that are not those of the signature."""
+        parts = [self.answer_head(rows)]
+        for name, dtype, shape, _ in self._outputs:
+            array = outputs.get(name)
+            if array is None or array.dtype != dtype or array.shape != (rows, *shape):
+                return None
+            parts.append(array.tobytes())
+        return b"".join(parts)
+
+    def outputs(self, answer: bytes, rows: int) -> Tensors:
+        """The tensors of an answer of this form: views of its bytes."""
+        found: Tensors = {}
+        offset = len(self._answers[rows])
+        for name, dtype, shape, _ in self._outputs:
+            count = rows * math.prod(shape)
+            array = np.frombuffer(answer, dtype, count, offset)
+            found[name] = array.reshape(rows, *shape) if shape else array
+            offset += count * dtype.itemsize
+        return found
+
+    def _json(self, tensors: list[tuple[str, list[int], str, int]], who: dict[str, str] | None = None) -> bytes:
+        described = [
+            {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": size_bytes}}
+            for name, shape, datatype, size_bytes in tensors
+        ]
+        if who is not None:
+            return msgspec.json.encode({**who, "outputs": described})
+        return msgspec.json.encode({"inputs": described, "parameters": {"binary_data_output": True}})
+
+
+def form_of(model: str, version: str, signature: Signature) -> HopForm | None:
+    """The form of a version, or None where its rows or outputs are not plain numbers of a known shape."""
+    datatype, width = signature.packed_datatype, signature.n_features
+    if datatype is None or not width or not _is_number(datatype):
+        return None
+    name = signature.inputs[0].name if signature.kind == "tensors" else MATRIX_INPUT
+    known = all(_is_number(one.datatype) and min(one.shape[1:], default=0) >= 0 for one in signature.outputs)
+    if not known or any(one.json for one in signature.outputs):
+        return None
+    return HopForm(model, version, TensorSpec(name, datatype, (-1, width)), signature.outputs)
+
+
+def _is_number(datatype: str) -> bool:
+    return datatype != "BF16" and dtype_of(datatype).kind in _NUMBERS
+
+
+def _head(first: bytes, json: bytes, tensor_bytes: int) -> bytes:
+    lengths = (len(json), len(json) + tensor_bytes)
+    headers = b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\ncontent-length: %d\r\n"
+    return b"".join((first, headers % lengths, b"\r\n", json))

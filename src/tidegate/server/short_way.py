@@ -1,0 +1,74 @@
+"""The short way of a replica behind a gateway: the commonest batch, from its bytes to the answer's in one callback.
+
+`HopProtocol` takes it while nothing else is being computed; whatever is unusual goes the ordinary way of every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tidegate.dataplane.protocol import HotProtocol
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from tidegate.clock import Clock
+    from tidegate.dataplane.batcher import Batcher
+    from tidegate.dataplane.hop_form import HopForm
+    from tidegate.dataplane.infer import Engine
+    from tidegate.dataplane.metrics import Key, Metrics
+    from tidegate.dataplane.routes import RouteTable
+    from tidegate.server.local_target import LocalTarget
+
+
+@dataclass(slots=True, frozen=True)
+class ShortWay:
+    """What it takes to answer a batch at once."""
+
+    form: HopForm
+    batcher: Batcher
+    target: LocalTarget
+    metrics: Metrics
+    series: Key
+    clock: Clock
+
+    def answer(self, request: bytes) -> bytes | None:
+        """The whole answer to a whole request; None where it is to go the ordinary way."""
+        rows = self.form.rows_of(request)
+        if not rows or self.batcher.outstanding:
+            return None
+        started_s = self.clock()
+        outputs = self.target.compute_now({self.form.input_name: self.form.tensor(request, rows)}, rows)
+        answer = None if outputs is None else self.form.answer(outputs, rows)
+        if answer is not None:
+            self.metrics.answered_at_once(self.series, rows, started_s, self.clock())
+        return answer
+
+
+class HopProtocol(HotProtocol):
+    """A gateway's connection to a replica."""
+
+    def __init__(
+        self,
+        short: ShortWay,
+        engine: Engine,
+        routes: RouteTable,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(engine, routes, config, server_state, app_state, _loop)
+        self._short = short
+
+    def data_received(self, data: bytes) -> None:
+        """Answer at once what can be, between two requests; feed the parser with all else."""
+        answer = self._short.answer(data) if self.between_requests else None
+        if answer is None:
+            super().data_received(data)
+        else:
+            self.transport.write(answer)
+            self.on_response_complete()

@@ -1,0 +1,114 @@
+"""The bytes that gateway and replica know beforehand are plain V2, and nothing but those bytes is taken for them."""
+
+import httptools
+import numpy as np
+import pytest
+
+from tidegate.dataplane.hop_form import HopForm, form_of
+from tidegate.dataplane.v2 import decode_request, decode_response
+from tidegate.wire.signature import Signature, TensorSpec
+
+FOREST = Signature(
+    "matrix",
+    (TensorSpec("input", "FP64", (-1, 3)),),
+    (TensorSpec("prediction", "INT64", (-1,)), TensorSpec("probabilities", "FP32", (-1, 2))),
+    (0, 1),
+)
+
+
+def _form() -> HopForm:
+    form = form_of("churn", "7", FOREST)
+    assert form is not None
+    return form
+
+
+def _body(message: bytes, parser_of: type) -> tuple[dict[bytes, bytes], bytes]:
+    """Headers and body as an HTTP parser reads them."""
+
+    class Seen:
+        def __init__(self) -> None:
+            self.headers: dict[bytes, bytes] = {}
+            self.body = b""
+            self.whole = False
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self.headers[name] = value
+
+        def on_body(self, body: bytes) -> None:
+            self.body += body
+
+        def on_message_complete(self) -> None:
+            self.whole = True
+
+    seen = Seen()
+    parser_of(seen).feed_data(message)
+    assert seen.whole
+    return seen.headers, seen.body
+
+
+@pytest.mark.parametrize("rows", [1, 9, 10, 64, 1000])
+def test_a_request_is_the_v2_request_that_it_stands_for(rows: int) -> None:
+    form = _form()
+    tensor = np.arange(rows * 3, dtype="<f8").reshape(rows, 3)
+    request = form.request_head(rows) + tensor.tobytes()
+    headers, body = _body(request, httptools.HttpRequestParser)
+    message = decode_request(body, int(headers[b"inference-header-content-length"]))
+    assert message.tensors["input"].tolist() == tensor.tolist()
+    assert message.request.parameters == {"binary_data_output": True}
+    assert form.rows_of(request) == rows
+    assert form.tensor(request, rows).tolist() == tensor.tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 9, 10, 64, 1000])
+def test_an_answer_is_the_v2_answer_that_it_stands_for(rows: int) -> None:
+    form = _form()
+    outputs = {
+        "probabilities": np.random.default_rng(rows).random((rows, 2)).astype("<f4"),
+        "prediction": np.arange(rows),
+    }
+    answer = form.answer(outputs, rows)
+    assert answer is not None
+    assert answer.startswith(form.answer_head(rows))
+    assert len(answer) == form.answer_bytes(rows)
+    headers, body = _body(answer, httptools.HttpResponseParser)
+    read = decode_response(body, int(headers[b"inference-header-content-length"]))
+    for found in (read, form.outputs(answer, rows)):
+        assert {name: array.tolist() for name, array in found.items()} == {
+            name: array.tolist() for name, array in outputs.items()
+        }
+
+
+def test_what_differs_in_a_byte_is_not_of_the_form() -> None:
+    form = _form()
+    request = form.request_head(2) + bytes(48)
+    assert form.rows_of(request) == 2
+    assert form.rows_of(request[:-1]) == 0
+    assert form.rows_of(request + b"x") == 0
+    assert form.rows_of(request.replace(b"churn", b"chorn")) == 0
+    assert form.rows_of(request.replace(b"FP64", b"INT8")) == 0
+    assert form.rows_of(b"") == 0
+    assert form.rows_of(b"GET / HTTP/1.1\r\n\r\n") == 0
+
+
+def test_outputs_that_are_not_the_signatures_are_left_to_the_ordinary_way() -> None:
+    form = _form()
+    right = {"prediction": np.arange(2), "probabilities": np.zeros((2, 2), dtype="<f4")}
+    assert form.answer(right, 2) is not None
+    assert form.answer({"prediction": np.arange(2)}, 2) is None
+    assert form.answer({**right, "prediction": np.arange(3)}, 2) is None
+    assert form.answer({**right, "probabilities": np.zeros((2, 2))}, 2) is None
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        Signature("matrix", (TensorSpec("input", "BYTES", (-1, 3)),), FOREST.outputs),
+        Signature("tensors", (TensorSpec("x", "FP32", (-1, 3, 3)),), FOREST.outputs),
+        Signature("columns", (TensorSpec("a", "FP64", (-1,)), TensorSpec("b", "INT64", (-1,))), FOREST.outputs),
+        Signature("matrix", FOREST.inputs, (TensorSpec("prediction", "BYTES", (-1,)),)),
+        Signature("matrix", FOREST.inputs, (TensorSpec("prediction", "FP64", (-1, -1)),)),
+        Signature("matrix", FOREST.inputs, (TensorSpec("prediction", "BF16", (-1,)),)),
+    ],
+)
+def test_rows_or_outputs_that_are_no_plain_numbers_have_no_form(signature: Signature) -> None:
+    assert form_of("m", "1", signature) is None
