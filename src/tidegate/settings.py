@@ -182,6 +182,11 @@ class Settings:
     )
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
 
+    @property
+    def files_home(self) -> Path:
+        """Where versions, artifacts and environments lie."""
+        return (self.files_dir or self.data_dir).absolute()
+
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Settings from `env` (default: the process's), with `overrides` that are not None on top.

@@ -124,7 +124,7 @@ def build(
     store.migrate()
     leadership = Leadership(store, Candidate(secrets.token_hex(8), host_id(data_dir), control_url))
     fenced = store.fenced(leadership.fence)
-    files_dir = files_home(store, settings.files_dir or data_dir)
+    files_dir = files_home(store, settings.files_home)
     registry = _registry(settings, files_dir)
     backend = backend or LocalBackend(data_dir, inherited_env(), files_dir / "environments")
     spec_changed = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.services import missing
 from support.wheels import make_wheel, only_from
 from tidegate.environments import Environments, Requirements
 from tidegate.environments.building import MARKER
@@ -26,7 +28,21 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in only_from(folder).items():
             patch.setenv(name, value)
+        patch.setenv("PATH", _without_uv(os.environ["PATH"]))
         yield folder
+
+
+def _without_uv(path: str) -> str:
+    """pip is what these tests are about, but for the one that puts uv back."""
+    return os.pathsep.join(part for part in path.split(os.pathsep) if shutil.which("uv", path=part) is None)
+
+
+@pytest.fixture
+def uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(sys.executable).parent
+    if shutil.which("uv", path=str(folder)) is None:
+        missing("uv")
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +114,34 @@ def test_a_failure_shows_the_installers_last_lines_and_leaves_nothing(environmen
     assert caught.value.code == "environment_failed"
     root = environments.python("x").parents[2]
     assert not list(root.glob(f"{wanted.key()}*/"))
+
+
+@pytest.mark.usefixtures("uv")
+def test_uv_builds_the_same_where_it_is_installed(index: Path, tmp_path: Path) -> None:
+    environments, steps = Environments(tmp_path / "environments"), list[str]()
+    with environments.lease(WORDS, steps.append) as found:
+        code = "import tidewords, tidegate.server.__main__, importlib.util as u; print(u.find_spec('mlflow'))"
+        assert says(found.python, code) == "None"
+        moved = shutil.copytree(tmp_path / "environments", tmp_path / "moved", symlinks=True)
+        assert (
+            says(moved / found.key / "bin" / "python", "import tidegate.server, tidewords as t; print(t.WORD)")
+            == "tide"
+        )
+    assert "making an environment (uv)" in steps
+    assert any("+ tidewords==1.0" in step for step in steps)
+
+    make_wheel(tmp_path / "mine" / "links", "tidemarks", "1.0", "MARK = 'high'\n")
+    (tmp_path / "mine" / "more.txt").write_text("tidewords\n")
+    beside = Requirements.read("-f links\ntidemarks\n-r more.txt\n", tmp_path / "mine")
+    with environments.lease(beside, quiet) as found:
+        assert says(found.python, "import tidemarks, tidewords; print(tidemarks.MARK)") == "high"
+
+    with (
+        pytest.raises(EnvironmentFailed, match=r"nowhere-to-be-found was not found in the package registry"),
+        environments.lease(Requirements.read("nowhere-to-be-found==3\n"), quiet),
+    ):
+        pass
+    assert len(list((tmp_path / "environments").glob(f"*/{MARKER}"))) == 2
 
 
 def test_requirements_that_break_the_server_itself_are_refused(environments: Environments, index: Path) -> None:

@@ -98,15 +98,16 @@ def serve(
 
     It answers POST /predict and the Open Inference Protocol (REST and gRPC), and shows its routes at /docs.
     """
-    data_dir = Settings.from_env(data_dir=app.data_dir).data_dir
+    settings = Settings.from_env(data_dir=app.data_dir)
+    data_dir, files_dir = settings.data_dir, settings.files_home
     arguments = ["--data-dir", str(data_dir), "--host", host, "--port", str(port)]
     arguments += ["--grpc-port", str(grpc_port or port + 1)]
     arguments += ["--device", check_device(device)] if device else []
     if not Path(model).exists():
         if name or code or allow_pickle:
             raise InvalidArgument(_neither(model) + "; --name, --code and --allow-pickle go with a path", field="model")
-        manifest = _manifest(app, data_dir, model)
-        become("tidegate.server", ["--manifest", str(manifest), *arguments], _python(manifest, data_dir))
+        manifest = _manifest(app, files_dir, model)
+        become("tidegate.server", ["--manifest", str(manifest), *arguments], _python(manifest, files_dir))
     arguments += ["--name", name] if name else []
     arguments += ["--allow-pickle"] if allow_pickle else []
     arguments += ["--code", str(code.absolute())] if code else []
@@ -117,7 +118,7 @@ def _neither(model: str) -> str:
     return f"{model!r} is neither a file or directory here nor a registered NAME:VERSION"
 
 
-def _manifest(app: App, data_dir: Path, text: str) -> Path:
+def _manifest(app: App, files_dir: Path, text: str) -> Path:
     """The manifest of `churn:3`, or of `churn`, `churn:v1.0.0`, `churn@champion` where the platform runs to say."""
     from tidegate.core.names import parse_ref
 
@@ -125,18 +126,18 @@ def _manifest(app: App, data_dir: Path, text: str) -> Path:
         ref = parse_ref(text)
     except InvalidArgument:
         raise InvalidArgument(_neither(text), field="model") from None
-    folder = data_dir / "versions" / ref.name
+    folder = files_dir / "versions" / ref.name
     number = ref.version
     if number is None or not number.isdigit():
         number = _number_of(app, ref.name, f"@{ref.alias}" if ref.alias else ref.version)
     manifest = folder / f"{number}.json"
     if not manifest.is_file():
         known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
-        raise UnknownVersion(f"{_neither(text)} in {data_dir} (versions of {ref.name!r} there: {known})")
+        raise UnknownVersion(f"{_neither(text)} in {files_dir} (versions of {ref.name!r} there: {known})")
     return manifest
 
 
-def _python(manifest_file: Path, data_dir: Path) -> str:
+def _python(manifest_file: Path, files_dir: Path) -> str:
     """The interpreter of the version's own environment, where it has one."""
     from tidegate.wire.manifest import read_manifest
 
@@ -145,7 +146,7 @@ def _python(manifest_file: Path, data_dir: Path) -> str:
         return sys.executable
     from tidegate.environments import Environments
 
-    return str(Environments(data_dir / "environments").of_version(key))
+    return str(Environments(files_dir / "environments").of_version(key))
 
 
 def _number_of(app: App, name: str, version: str | None) -> str:

@@ -18,6 +18,7 @@ STANDS_IN = {"mlflow": "mlflow-skinny"}
 """A distribution here that serves as well as the one that is named."""
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _INCLUDES = re.compile(r"^(-r|-c|--requirement|--constraint)(?:\s+|=)(\S+)$")
+_LINKS = re.compile(r"^(-f|--find-links)(?:\s+|=)([^:]+)$")
 _EXACT = re.compile(r"^==\s*(\d+)\.(\d+)(?:\.\w+)*$")
 
 
@@ -53,10 +54,12 @@ class Requirements:
         return [line for line in self.lines if not line.startswith("-") and not _is_met(line)]
 
     def written(self) -> str:
-        """As a file for the installer, which runs in `folder`: only included files are looked for beside the file."""
+        """As a file for the installer, which runs in `folder`: included files are looked for beside the file, and uv
+        takes a folder of links for a URL unless it is a whole path.
+        """
         lines = []
         for line in self.lines:
-            included = _INCLUDES.match(line)
+            included = _INCLUDES.match(line) or _LINKS.match(line)
             lines.append(f"{included[1]} {self.folder / included[2]}" if included and self.folder else line)
         return "\n".join(lines) + "\n"
 

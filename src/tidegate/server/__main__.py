@@ -148,7 +148,7 @@ def _move_in(options: argparse.Namespace, stack: ExitStack) -> None:
 
     The lock stays open across the exec: nobody removes the environment while this replica runs.
     """
-    root = Settings.from_env(data_dir=options.data_dir).data_dir / "environments"
+    root = Settings.from_env(data_dir=options.data_dir).files_home / "environments"
     if options.model.is_file() or Path(sys.prefix).parent == root:
         return
     # Only a folder brings requirements: nobody else waits for these imports.
