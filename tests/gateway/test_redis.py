@@ -119,11 +119,15 @@ def test_each_version_answers_for_itself_and_a_way_back_finds_what_was_kept(kept
 
 
 def test_an_answer_is_forgotten_after_its_time(kept: Pair) -> None:
-    row = [1, 1, 2]
-    assert not hit(kept.first.ask(row, endpoint="short"))
-    until(lambda: kept.server.keys("tidegate:answer:short:1:*"), what="the answer in Redis")
-    until(lambda: not kept.server.keys("tidegate:answer:short:1:*"), what="its end")
-    assert not hit(kept.first.ask(row, endpoint="short"))
+    seen = [hit(kept.first.ask([1, 1, 2], endpoint="short"))]
+    assert seen == [False]
+
+    def kept_and_forgotten() -> bool:
+        seen.append(hit(kept.first.ask([1, 1, 2], endpoint="short")))
+        return seen[-2:] == [True, False]
+
+    until(kept_and_forgotten, what="a kept answer, and its end")
+    until(lambda: not kept.server.keys("tidegate:answer:short:1:*"), what="nothing left of it")
 
 
 def test_failures_are_not_kept(kept: Pair) -> None:
@@ -189,9 +193,11 @@ def limited(gateway: Gateway, key: str) -> Reply:
 
 
 def test_two_gateways_share_a_clients_limit(kept: Pair) -> None:
-    passed, took_s = admitted_in(kept.gateways, "a-clients-key", 2.5)
-    stated = LIMIT_PER_S * (1 + took_s) + LIMIT_PER_S * 1.1 + 4  # burst, rate, and once what the other one gave away
-    assert LIMIT_PER_S * 1.5 <= passed <= stated  # each for itself, they would let in twice as many
+    passed, took_s = admitted_in(kept.gateways, "a-clients-key", 2.3)
+    stated = LIMIT_PER_S * (1 + took_s) + LIMIT_PER_S * 1.1  # burst, rate, and once what the other one gave away
+    assert passed >= LIMIT_PER_S * 1.5
+    # On a busy machine an exchange may be late. Each for itself, they would let in LIMIT_PER_S * 2 * (1 + took_s).
+    assert passed <= stated + LIMIT_PER_S * 0.75
     refused = limited(kept.first, "a-clients-key")
     assert (refused.status, refused.json["code"]) == (429, "rate_limited")
     assert int(refused.headers["retry-after"]) >= 1
