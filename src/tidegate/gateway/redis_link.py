@@ -142,6 +142,8 @@ class RedisLink:
         """Subscribe, then listen until something fails, here or in a command."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                # Those that were open may have died with the server: each would fail a command to say so.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
                 await pubsub.subscribe(f"{self.prefix}:snapshots")
                 await self._client.ping()
             self._came_up()
