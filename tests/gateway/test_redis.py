@@ -13,8 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, Load, Reply
-from support.grpc_process import client as grpc_client
-from support.grpc_process import tensor
+from support.grpc_process import request as grpc_request
+from support.grpc_process import stub as grpc_stub
 from support.services.redis import PASSWORD, RedisServer
 from support.wait import until
 from tidegate.wire.journal import BatchRecord, read_records
@@ -99,11 +99,46 @@ def test_an_answer_given_by_one_gateway_is_there_for_every_spelling_on_another(k
         "prediction": [60.5],
         "probabilities": [0.25, 0.75],
     }
-    with grpc_client(f"127.0.0.1:{other.grpc_port}") as calls:
-        row = np.array([[10.0, 20.0, 30.5]])
-        assert calls.infer("sums", [tensor("input", row)]).as_numpy("prediction").tolist() == [60.5]
+    with grpc_stub(f"127.0.0.1:{other.grpc_port}") as calls:
+        answer, call = calls.ModelInfer.with_call(grpc_request("sums", np.array([[10.0, 20.0, 30.5]])))
+        assert dict(call.initial_metadata())["x-tidegate-cache"] == "hit"
+        assert np.frombuffer(answer.raw_output_contents[0]).tolist() == [60.5]
     assert not hit(other.ask([10, 20, 31]))
     assert not hit(other.ask([[10, 20, 30.5], [10, 20, 30.5]]))
+
+
+def v2(row: list[float], **parameters: object) -> bytes:
+    inputs = [{"name": "input", "shape": [1, 3], "datatype": "FP64", "data": row}]
+    return json.dumps({"inputs": inputs, "parameters": parameters}).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "content_type"),
+    [
+        ("/predict/sums", json.dumps({"features": [[71, 1, 1], [71, 2, 2]]}).encode(), "application/json"),
+        ("/v2/models/sums/infer", v2([72, 1, 1], binary_data_output=True), "application/json"),
+        ("/v2/models/sums/versions/1/infer", v2([73, 1, 1]), "application/json"),
+        ("/endpoints/sums/invocations", b"a,b,c\n74,1,1\n74,2,2\n", "text/csv"),
+        ("/endpoints/sums/invocations", b'{"instances": [[75, 1, 1]]}', "application/json"),
+        ("/v1/models/sums:predict", b'{"instances": [[76, 1, 1], [76, 2, 2]]}', "application/json"),
+    ],
+)
+def test_a_kept_answer_is_the_same_in_every_protocol(kept: Pair, path: str, body: bytes, content_type: str) -> None:
+    headers = {"Content-Type": content_type, "X-Request-Id": "the-same"}
+
+    def ask() -> Reply:
+        return kept.first.request("POST", path, body, headers)
+
+    computed = ask()
+    assert not hit(computed)
+    until(lambda: hit(ask()), what="the answer in Redis")
+    found = ask()
+    assert hit(found)
+    assert found.body == computed.body
+    changing = {"date", "x-tidegate-cache"}
+    assert {k: v for k, v in found.headers.items() if k not in changing} == {
+        k: v for k, v in computed.headers.items() if k not in changing
+    }
 
 
 def test_each_version_answers_for_itself_and_a_way_back_finds_what_was_kept(kept: Pair) -> None:
