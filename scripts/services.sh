@@ -25,5 +25,7 @@ fi
 # redis-tools has the server's program too, under the name of another; the package redis-server adds a service to it.
 command -v redis-server >/dev/null 2>&1 || command -v redis-check-rdb >/dev/null 2>&1 || install redis-tools
 
+# Compose's own command checks compose.yaml; it starts nothing.
+command -v docker-compose >/dev/null 2>&1 || install docker-compose
 echo "PostgreSQL: $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
 echo "Redis: $(command -v redis-server || command -v redis-check-rdb)"

@@ -19,7 +19,7 @@ from tidegate.cli.main import root
 from tidegate.settings import Settings
 
 HOUSE = Path(__file__).resolve().parent.parent
-FOLDERS = ("src", "tests", "docs", "benchmarks", "scripts", ".ci")
+FOLDERS = ("src", "tests", "docs", "benchmarks", "scripts", "deploy", ".ci")
 PAGES = [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs").rglob("*.md"))]
 LINES_MAX = 400
 

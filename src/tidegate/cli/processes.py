@@ -26,10 +26,25 @@ PORT = click.IntRange(1, 65535)
 @click.option("--port", type=PORT, default=GATEWAY_PORT, show_default=True, help="The gateway's HTTP port.")
 @click.option("--grpc-port", type=PORT, help="The gateway's gRPC port [default: PORT + 1].")
 @click.option("--control-port", type=PORT, default=CONTROL_PORT, show_default=True, help="The control plane's port.")
-@click.option("--gateways", type=click.IntRange(1, 64), default=1, show_default=True, help="Gateway processes.")
+@click.option(
+    "--gateways",
+    type=click.IntRange(0, 64),
+    default=1,
+    show_default=True,
+    help="Gateway processes; with 0, others start them (python -m tidegate.gateway).",
+)
+@click.option("--gateway-url", metavar="URL", help="Where clients reach the gateway [default: http://HOST:PORT].")
 @click.option("--detach", is_flag=True, help="Return when everything answers, and leave it running.")
 def up(
-    app: App, *, host: str, port: int, grpc_port: int | None, control_port: int, gateways: int, detach: bool
+    app: App,
+    *,
+    host: str,
+    port: int,
+    grpc_port: int | None,
+    control_port: int,
+    gateways: int,
+    gateway_url: str | None,
+    detach: bool,
 ) -> None:
     """Start the platform on this machine: control plane, gateway, and the replicas of what was deployed.
 
@@ -42,7 +57,7 @@ def up(
     settings = Settings.from_env(data_dir=app.data_dir)
     arguments = ["--data-dir", str(settings.data_dir), "--host", host, "--port", str(port)]
     arguments += ["--grpc-port", str(grpc_port or port + 1), "--control-port", str(control_port)]
-    arguments += ["--gateways", str(gateways)]
+    arguments += ["--gateways", str(gateways), *(["--gateway-url", gateway_url] if gateway_url else [])]
     if not detach:
         become("tidegate.control", arguments)
     if not app.json:

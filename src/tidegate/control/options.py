@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from tidegate.errors import InvalidArgument
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT
@@ -27,11 +28,12 @@ class Options:
     gateways: int
     detach: bool
     quiet: bool = False
+    clients_url: str | None = None
 
     @property
     def gateway_url(self) -> str:
-        """Where clients on this machine reach the gateway."""
-        return _url(self.host, self.port)
+        """Where clients reach the gateway: as told, else on this machine."""
+        return self.clients_url or _url(self.host, self.port)
 
     @property
     def control_url(self) -> str:
@@ -47,6 +49,7 @@ class Options:
         """The same, as arguments of a process in the foreground."""
         argv = ["--data-dir", str(data_dir), "--host", self.host, "--port", str(self.port)]
         argv += ["--grpc-port", str(self.grpc_port), "--control-port", str(self.control_port)]
+        argv += ["--gateway-url", self.clients_url] if self.clients_url else []
         return [*argv, "--gateways", str(self.gateways)]
 
 
@@ -65,7 +68,8 @@ def parse(argv: list[str] | None) -> Options:
     parser.add_argument("--port", type=int, default=GATEWAY_PORT, help="port of the gateway")
     parser.add_argument("--grpc-port", type=int, help="gRPC port of the gateway (PORT + 1)")
     parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="port of the API")
-    parser.add_argument("--gateways", type=int, default=1, help="gateway processes")
+    parser.add_argument("--gateways", type=int, default=1, help="gateway processes; 0: others start them")
+    parser.add_argument("--gateway-url", dest="clients_url", help="where clients reach the gateway")
     parser.add_argument("--detach", action="store_true", help="return once everything answers")
     parser.add_argument("--quiet", action="store_true", help="do not print where everything is")
     given = parser.parse_args(argv)
@@ -83,8 +87,15 @@ def _check(options: Options) -> None:
         same = [other for other, value in ports.items() if value == port and other != name]
         if same:
             raise InvalidArgument(f"{name} and {same[0]} are both {port}: give each its own")
-    if not 1 <= options.gateways <= GATEWAYS_MAX:
-        raise InvalidArgument(f"--gateways {options.gateways} is not allowed: give 1 to {GATEWAYS_MAX}")
+    if not 0 <= options.gateways <= GATEWAYS_MAX:
+        raise InvalidArgument(f"--gateways {options.gateways} is not allowed: give 0 to {GATEWAYS_MAX}")
+    if options.clients_url is not None and not _is_http(options.clients_url):
+        raise InvalidArgument("--gateway-url is no http URL: give one such as https://models.example.com")
+
+
+def _is_http(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _url(host: str, port: int) -> str:

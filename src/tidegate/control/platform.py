@@ -23,12 +23,15 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import Reconciler, Surroundings
 from tidegate.services.leadership import Term
 from tidegate.settings import Settings
+from tidegate.wire.rest import GatewayView
 
 log = logging.getLogger(__name__)
 
 GATEWAYS_END_S, REPLICAS_END_S, API_END_S = 10.0, 10.0, 3.0
 GATEWAY_SEEN_S = 30.0
 """A gateway that polled so lately is taken to be routing, also one that this control plane did not start."""
+GATEWAY_FORGOTTEN_S = 3600.0
+"""One that others started, and that has not polled for so long, is no gateway of this platform any more."""
 
 
 class Platform:
@@ -44,7 +47,7 @@ class Platform:
             settings, gateway_url=options.gateway_url, control_url=options.public_url, host=options.host
         )
         self.container = container
-        container.gateway_views = lambda: supervisor.views(options.gateway_url, self._applied())
+        container.gateway_views = lambda: self._gateway_views(options.gateway_url)
         self._settings, self._metrics = settings, metrics
         if container.push is not None:
             metrics.watch(container.push)
@@ -116,8 +119,17 @@ class Platform:
         thread.start()
         self._threads.append(thread)
 
-    def _applied(self) -> dict[str, int]:
-        return {name: seen.revision for name, seen in self.container.gateway_revisions.applied().items()}
+    def _gateway_views(self, url: str) -> list[GatewayView]:
+        """Its own gateways, and those that others started: of these it knows when they last asked for a snapshot."""
+        seen = self.container.gateway_revisions.applied()
+        own = self._supervisor.views(url, {name: one.revision for name, one in seen.items()})
+        known, present = {view.id for view in own}, self.container.clock()
+        others = [(name, one) for name, one in seen.items() if name not in known]
+        return own + [
+            GatewayView(name, url, None, one.revision, "ready" if present - one.at <= GATEWAY_SEEN_S else "down")
+            for name, one in sorted(others)
+            if present - one.at <= GATEWAY_FORGOTTEN_S
+        ]
 
     def _applied_by_all(self) -> int | None:
         """The oldest snapshot a live gateway routes by; None while one has not said."""

@@ -83,7 +83,7 @@ def _foreground(options: Options, settings: Settings) -> int:
         metrics = LoopMetrics(REGISTRY)
         supervisor = GatewaySupervisor(_gateway_settings(options, settings), metrics)
         adopted = supervisor.adopt()
-        if not adopted:
+        if options.gateways and not adopted:
             check_port(options.host, options.port, "--port")
             check_port(options.host, options.grpc_port, "--grpc-port")
         from tidegate.control.platform import Platform  # a second of imports, after the checks

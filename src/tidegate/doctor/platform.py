@@ -6,7 +6,7 @@ from tidegate.client import Client
 from tidegate.client.locate import read_control_file
 from tidegate.doctor.asking import Server
 from tidegate.doctor.findings import Facts, State, Verdict
-from tidegate.errors import NotRunning
+from tidegate.errors import NotRunning, PartUnavailable
 from tidegate.version import __version__
 from tidegate.wire.rest import Status
 
@@ -35,16 +35,25 @@ def gateways(facts: Facts) -> Verdict:
         status = _status(facts)
     except NotRunning:
         return _alone(facts)
+    if not status.gateways:
+        return State.WRONG, "none has asked this control plane for its routing: start one (python -m tidegate.gateway)"
     down = [one.id for one in status.gateways if one.status == "down"]
     if down:
         log = facts.settings.data_dir / "logs" / f"{down[0]}.log"
-        return State.WRONG, f"{', '.join(down)} down: the reason is in {log}"
-    behind = [one.id for one in status.gateways if one.revision != status.revision]
-    server = Server("gateway", "--port", status.gateway_url)
-    answer = server.get("/v2/health/ready")
+        return State.WRONG, f"{', '.join(down)} down: the reason is in {log}, or in its container's log"
+    return _asked(status)
+
+
+def _asked(status: Status) -> Verdict:
+    server = Server("gateway", "--gateway-url", status.gateway_url)
+    try:
+        answer = server.get("/v2/health/ready")
+    except PartUnavailable as error:  # they ask the control plane: only the clients' address leads nowhere from here
+        return State.NOTE, f"{len(status.gateways)} at snapshot {status.revision}; from here, {error.message}"
     said = f"{len(status.gateways)} at {server.where}"
     if answer.status != 200:
         return State.WRONG, f"{said}, not ready ({answer.status}): it waits for its first snapshot of the control plane"
+    behind = [one.id for one in status.gateways if one.revision != status.revision]
     if behind:
         return State.NOTE, f"{said}; {', '.join(behind)} not yet at snapshot {status.revision}"
     return State.OK, f"{said}, ready, at snapshot {status.revision}"
@@ -55,7 +64,7 @@ def _alone(facts: Facts) -> Verdict:
     running = read_control_file(facts.settings.data_dir)
     if running is None or running.gateway_url is None:
         return State.OFF, "none is known without a control plane"
-    server = Server("gateway", "--port", running.gateway_url)
+    server = Server("gateway", "--gateway-url", running.gateway_url)
     server.get("/v2/health/ready")
     return State.NOTE, f"{server.where} serves on without its control plane: 'tidegate up' takes over"
 

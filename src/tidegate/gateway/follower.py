@@ -83,11 +83,15 @@ class SnapshotFile:
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Where snapshots come from. The token is read at each attempt: it may be made anew."""
+    """Where snapshots come from. The token is read at each attempt: it may be made anew.
+
+    Without that file the API key opens the door: a gateway may run beside a data directory of its own.
+    """
 
     url: str
     token_path: Path
     gateway_id: str
+    api_key: str | None = None
 
     def fetch(self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S) -> bytes | None:
         """The snapshot's bytes, None when there is nothing newer. Raises `OSError` or urllib3's errors."""
@@ -95,7 +99,7 @@ class ControlPlane:
             "GET",
             f"{self.url}/internal/v1/snapshot",
             fields={"after": str(after), "wait_s": f"{wait_s:g}", "gateway": self.gateway_id},
-            headers={"Authorization": f"Bearer {self.token_path.read_text().strip()}"},
+            headers={"Authorization": f"Bearer {self._key()}"},
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=wait_s + 10.0),
             retries=False,
             preload_content=False,
@@ -110,6 +114,11 @@ class ControlPlane:
         finally:
             response.drain_conn()
             response.release_conn()
+
+    def _key(self) -> str:
+        if self.api_key is not None and not self.token_path.exists():
+            return self.api_key
+        return self.token_path.read_text().strip()
 
 
 class Follower:

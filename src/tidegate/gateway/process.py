@@ -135,7 +135,7 @@ class Gateway:
         self._admin = AdminServer(self._counts.save)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
         self._file = SnapshotFile(kept_dir / f"{options.id}.snapshot.json")
-        source = ControlPlane(options.control_url, settings.data_dir / "token", options.id)
+        source = ControlPlane(options.control_url, settings.data_dir / "token", options.id, settings.api_key)
         self._follower = Follower(source, self._file, self._apply)
 
     def is_ready(self) -> bool:

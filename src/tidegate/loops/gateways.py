@@ -87,7 +87,7 @@ class Gateway:
 
 
 class GatewaySupervisor:
-    """Keeps `count` gateways running."""
+    """Keeps `count` gateways running; with a count of 0, somebody else does."""
 
     def __init__(self, settings: GatewaySettings, metrics: LoopMetrics, clock: Clock = monotonic) -> None:
         self._settings = settings
@@ -152,8 +152,7 @@ class GatewaySupervisor:
 
     def stop_all(self, timeout_s: float, at_once: threading.Event) -> None:
         """End every gateway of this platform: they finish what they have, within `timeout_s`."""
-        refs = [found.ref for found in processes_of(self._settings.data_dir) if found.module == MODULE]
-        self._end(refs, timeout_s, at_once)
+        self._end(self._running(), timeout_s, at_once)
         for gateway in self._gateways:
             gateway.alive()
             self._record_file(gateway.id).unlink(missing_ok=True)
@@ -201,12 +200,20 @@ class GatewaySupervisor:
 
     def _end_strangers(self) -> None:
         """Gateways of this data directory that are not adopted: other ports, fewer of them, another release."""
-        kept = {gateway.ref for gateway in self._gateways if gateway.ref}
-        pids = {ref.pid for ref in kept}
-        found = [f.ref for f in processes_of(self._settings.data_dir) if f.module == MODULE and f.ref.pid not in pids]
+        pids = {gateway.ref.pid for gateway in self._gateways if gateway.ref}
+        found = [ref for ref in self._running() if ref.pid not in pids]
         if found:
             log.info("replacing %d gateway(s) that were started in another way", len(found))
             self._end(found, timeout_s=10.0, at_once=threading.Event())
+
+    def _running(self) -> list[ProcessRef]:
+        """This data directory's gateways. Without any of its own, a control plane leaves those that others started."""
+        found = [found.ref for found in processes_of(self._settings.data_dir) if found.module == MODULE]
+        if self._settings.count > 0:
+            return found
+        recorded = [self._recorded(file.stem)[0] for file in self._folder.glob("gateway-*.json")]
+        started = {ref.pid for ref in recorded if ref is not None and is_alive(ref)}
+        return [ref for ref in found if ref.pid in started]
 
     def _end(self, refs: list[ProcessRef], timeout_s: float, at_once: threading.Event) -> None:
         for ref in refs:
