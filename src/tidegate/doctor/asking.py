@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,7 @@ _TOLD: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((OSError,), _ELSE),
 )
 """What each failure means, the most particular first."""
+_TAG = re.compile(r"<[^>]*>")
 _SAYS_NOTHING = (None, errno.EINVAL)
 """With these a library says that it could not read the answer: no failure of the network."""
 
@@ -126,8 +128,8 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The beginning of it, in one line."""
-        return " ".join(self.body[:200].decode("utf-8", "replace").split()) or "nothing"
+        """The beginning of it, in one line and without a page's tags."""
+        return " ".join(_TAG.sub(" ", self.body[:400].decode("utf-8", "replace")).split())[:160] or "nothing"
 
     def json(self) -> dict[str, object]:
         """Decoded; empty when it is no JSON object."""
