@@ -1,4 +1,4 @@
-"""Starts MLflow's server: with a password, and with its artifacts behind it in a bucket that it makes where it is missing.
+"""Starts MLflow's server: with a password, and its artifacts behind it in a bucket that it makes where it is missing.
 
 Clients need no keys for S3: they send and fetch artifacts through the server.
 """
