@@ -95,7 +95,8 @@ def test_address_of_another_machine(free_port: int) -> None:
         (["--port", "70000"], "70000 is no port"),
         (["--port", "x"], "invalid int value"),
         (["--port", "8800"], "both 8800"),
-        (["--gateways", "0"], "--gateways 0"),
+        (["--gateways", "-1"], "--gateways -1"),
+        (["--gateway-url", "models.example"], "--gateway-url is no http URL"),
         (["--nonsense"], "--nonsense"),
     ],
 )
