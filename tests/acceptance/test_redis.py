@@ -62,8 +62,8 @@ def test_a_platform_on_redis(own_platform: Platform, own_redis: RedisServer, mod
     own_redis.kill()
     for _ in range(20):
         assert here.predict("churn", row).status_code == 200
-    here.done("deploy", "churn", "--endpoint", "late")  # which gateways hear of by polling
-    assert here.predict("late", row).status_code == 200
+    here.done("deploy", "churn", "--endpoint", "strict", "--rate-limit", "1000")  # which gateways hear of by polling
+    until(lambda: all(here.predict("strict", row).status_code == 200 for _ in range(10)), what="the new limit")
     until(lambda: control(here, "tidegate_push_connected") == 0, what="the control plane's noticing")
     own_redis.start()
     until(lambda: gateways(here, "tidegate_redis_connected") == 2, what="both gateways on Redis again")
