@@ -12,6 +12,7 @@ import pytest
 
 from support.answering import answering, closed_port, greeting
 from support.services.postgres import Postgres
+from support.services.redis import RedisServer
 from tidegate.doctor import servers, watchers
 from tidegate.doctor.findings import Check, Facts, State, Verdict
 from tidegate.errors import MissingExtra, PartUnavailable, StoreUnavailable
@@ -141,3 +142,14 @@ def test_a_missing_client_library_is_told_with_its_extra(tmp_path: Path, monkeyp
         with pytest.raises(MissingExtra, match="pip install") as caught:
             check(facts(tmp_path, **{setting: url.format(port=1)}))
         assert extra in caught.value.message
+
+
+def test_redis_from_a_wrong_password_to_an_answer(redis_server: RedisServer, tmp_path: Path) -> None:
+    state, said = servers.redis(facts(tmp_path, REDIS_URL=redis_server.url))
+    assert state is State.OK
+    assert said.startswith("Redis ")
+    assert said.endswith(f"at 127.0.0.1:{redis_server.port} answers")
+    for url in (f"redis://:hush@127.0.0.1:{redis_server.port}", f"redis://127.0.0.1:{redis_server.port}"):
+        said = refusal(lambda url=url: servers.redis(facts(tmp_path, REDIS_URL=url)))
+        assert "refuses user or password" in said
+        assert "correct them in REDIS_URL" in said
