@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 STAMPS := $(VENV)/.stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev services test test-frameworks lint format types contracts docs docs-generate bench clean
+.PHONY: help install demo dev services test test-frameworks lint format types contracts docs docs-generate dashboards bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ docs: $(STAMPS)/docs ## Build the documentation into site/ (ARGS=--serve shows i
 
 docs-generate: $(STAMPS)/dev ## Write the generated reference pages anew
 	@$(BIN)/python scripts/generate_docs.py
+
+dashboards: $(STAMPS)/dev ## Write Grafana's dashboards anew
+	@$(BIN)/python scripts/generate_dashboards.py
 
 bench: $(STAMPS)/dev ## Run the benchmarks (five minutes of twenty models, then the comparison with peers)
 	@$(BIN)/python benchmarks/twenty_models.py

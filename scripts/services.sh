@@ -4,7 +4,7 @@
 set -eu
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "services.sh installs Debian packages: run it as root on Debian or Ubuntu, or install PostgreSQL yourself" >&2
+    echo "services.sh installs Debian packages: run it as root on Debian or Ubuntu, or install them yourself" >&2
     exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
@@ -13,6 +13,18 @@ updated=no
 install() {
     [ "$updated" = yes ] || { apt-get update -qq && updated=yes; }
     apt-get install -qq --yes --no-install-recommends "$@" >/dev/null
+}
+
+# A server's package starts the server, now and at each boot, unless the machine's policy and systemd forbid it.
+policy=/usr/sbin/policy-rc.d
+install_idle() { # PACKAGE, whose service has the same name
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
+    fi
+    mkdir -p /etc/systemd/system
+    [ -e "/etc/systemd/system/$1.service" ] || ln -s /dev/null "/etc/systemd/system/$1.service"
+    install "$1"
 }
 
 # Debian makes and starts a cluster of its own with the package, unless it is told not to before the package comes.
@@ -27,5 +39,9 @@ command -v redis-server >/dev/null 2>&1 || command -v redis-check-rdb >/dev/null
 
 # Compose's own command checks compose.yaml; it starts nothing.
 command -v docker-compose >/dev/null 2>&1 || install docker-compose
+
+command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || install_idle prometheus
+
 echo "PostgreSQL: $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
 echo "Redis: $(command -v redis-server || command -v redis-check-rdb)"
+echo "Prometheus: $(command -v prometheus)"

@@ -10,6 +10,7 @@ import pytest
 from support.models import Models, train
 from support.platform import Platform
 from support.services.postgres import Postgres
+from support.services.prometheus import Prometheus
 from support.services.redis import RedisServer
 from support.wait import free_ports
 
@@ -62,6 +63,16 @@ def own_postgres() -> Iterator[Postgres]:
     server = Postgres()
     try:
         yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[Prometheus]:
+    """A Prometheus of one module, which is not yet told what to scrape, and not started."""
+    server = Prometheus()
+    try:
+        yield server
     finally:
         server.remove()
 

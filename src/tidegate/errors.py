@@ -325,6 +325,12 @@ class PartUnavailable(TidegateError):
     code, kind = "part_unavailable", Kind.UNAVAILABLE
 
 
+class MetricsUnavailable(TidegateError):
+    """Prometheus does not answer."""
+
+    code, kind = "metrics_unavailable", Kind.UNAVAILABLE
+
+
 class JobAbandoned(TidegateError):
     """The process that ran this job died too often: it is not run again."""
 

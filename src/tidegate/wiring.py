@@ -16,6 +16,7 @@ from tidegate.adapters.docker_build import DockerCli
 from tidegate.adapters.image_files import ImageFiles
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_push import RedisPush
 from tidegate.adapters.wheelhouse import Wheelhouse
 from tidegate.clock import Clock
@@ -31,7 +32,9 @@ from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs
 from tidegate.services.leadership import Leadership
+from tidegate.services.measures import Measures
 from tidegate.services.models import Models
+from tidegate.services.performance import Performance
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
 from tidegate.settings import Settings, inherited_env
@@ -65,6 +68,8 @@ class Container:
     images: Images
     uploads: Uploads
     status: StatusReport
+    measures: Measures
+    performance: Performance
     job_pool: JobPool
     spec_changed: threading.Event
     snapshot_changed: Broadcast
@@ -154,6 +159,8 @@ def build(
         return container.gateway_views()  # the supervisor puts its own in later
 
     snapshots = Snapshots(store, leadership.me.host)
+    report = StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view)
+    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
         settings=settings,
         clock=clock,
@@ -172,7 +179,9 @@ def build(
         jobs=jobs,
         images=Images(models, jobs, image_files, settings.image_base),
         uploads=uploads,
-        status=StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view),
+        status=report,
+        measures=Measures(store, report, clock),
+        performance=Performance(endpoints, prometheus, clock),
         job_pool=job_pool,
         spec_changed=spec_changed,
         snapshot_changed=Broadcast(),

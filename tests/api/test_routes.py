@@ -109,7 +109,7 @@ def test_status_and_metrics_speak_of_endpoints_and_jobs(container: Container, ap
     metrics = api.get("/metrics").text
     assert 'tidegate_replicas_desired{endpoint="seen",version="1"} 3.0' in metrics
     assert 'tidegate_replicas_ready{endpoint="seen",version="1"} 0.0' in metrics
-    assert 'tidegate_jobs{state="running"} 0.0' in metrics
+    assert 'tidegate_jobs{kind="register",state="running"} 0.0' in metrics
 
 
 def test_the_documentation_needs_no_internet(api: httpx.Client) -> None:

@@ -69,6 +69,7 @@ class Platform:
     ports: list[int] = field(default_factory=lambda: free_ports(3))
     host: str = "127.0.0.1"
     gateways: int = 1
+    options: tuple[str, ...] = ()
 
     @property
     def gateway_url(self) -> str:
@@ -91,7 +92,7 @@ class Platform:
         port, grpc_port, control_port = map(str, self.ports)
         ports = ["--port", port, "--grpc-port", grpc_port, "--control-port", control_port]
         where = ["--data-dir", str(self.data_dir), "--gateways", str(self.gateways)]
-        return tidegate("up", "--detach", "--host", self.host, *ports, *where, env=self.env)
+        return tidegate("up", "--detach", "--host", self.host, *ports, *where, *self.options, env=self.env)
 
     def start(self) -> Platform:
         """`up`, which must succeed."""

@@ -2,45 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import get_args
+
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
+from tidegate.services.measures import Measured
 from tidegate.wire import rest
 
 __all__ = ["CONTENT_TYPE", "render"]
 
+GATEWAY_STATUSES = ("starting", "ready", "down")
+
 
 class _Once:
-    """A collector of one status."""
+    """A collector of one scrape. What is not known (the database is away) has no sample."""
 
-    def __init__(self, status: rest.Status) -> None:
-        self._status = status
+    def __init__(self, measured: Measured) -> None:
+        self._measured = measured
+        self._status = measured.status
 
-    def collect(self) -> list[Metric]:
-        ready = GaugeMetricFamily("tidegate_replicas_ready", "Replicas that answer.", labels=["endpoint", "version"])
-        desired = GaugeMetricFamily("tidegate_replicas_desired", "Replicas wanted.", labels=["endpoint", "version"])
+    def collect(self) -> Iterator[Metric]:
+        yield from self._platform()
+        yield from self._leading()
+        yield from self._variants()
+        yield self._endpoints()
+        yield from self._jobs()
+        yield self._scores()
+
+    def _platform(self) -> Iterator[Metric]:
+        status, database = self._status, self._status.database
+        release = GaugeMetricFamily("tidegate_info", "The release of the control plane.", labels=["release"])
+        release.add_metric([status.version], 1)
+        yield release
+        if database is not None:
+            up = float(database.status == "ready")
+            yield _gauge("tidegate_database_up", "1: the database of the state answers.", up)
+        if status.models is not None:
+            yield _gauge("tidegate_models", "Registered models.", status.models)
+        gateways = GaugeMetricFamily("tidegate_gateways", "Gateway processes by status.", labels=["status"])
+        for state in GATEWAY_STATUSES:
+            gateways.add_metric([state], sum(gateway.status == state for gateway in status.gateways))
+        yield gateways
+
+    def _leading(self) -> Iterator[Metric]:
+        leader = self._status.leader
+        here, alive = leader is not None and leader.here, leader is not None and leader.alive
+        yield _gauge("tidegate_leader", "1: the control plane asked leads; 0: it stands by.", float(here))
+        yield _gauge("tidegate_lease_alive", "1: some control plane of the database leads.", float(alive))
+        if leader is not None:
+            yield _gauge("tidegate_lease_token", "Token of the lease, larger with each new leader.", leader.token)
+
+    def _variants(self) -> Iterator[Metric]:
+        by_version = ["endpoint", "version"]
+        ready = GaugeMetricFamily("tidegate_replicas_ready", "Replicas that answer.", labels=by_version)
+        desired = GaugeMetricFamily("tidegate_replicas_desired", "Replicas wanted.", labels=by_version)
+        restarts = GaugeMetricFamily(
+            "tidegate_replica_restarts", "Replicas started in place of others.", None, by_version
+        )
+        by_variant = [*by_version, "variant"]
+        routed = GaugeMetricFamily("tidegate_traffic_percent", "Traffic as it is routed.", labels=by_variant)
+        target = GaugeMetricFamily("tidegate_traffic_target_percent", "Traffic as asked for.", labels=by_variant)
         for endpoint in self._status.endpoints:
             for variant in endpoint.variants:
-                ready.add_metric([endpoint.name, variant.version], variant.replicas.ready)
-                desired.add_metric([endpoint.name, variant.version], variant.replicas.desired)
-        jobs = GaugeMetricFamily("tidegate_jobs", "Jobs by state.", labels=["state"])
-        for state in ("queued", "running", "succeeded", "failed"):
-            jobs.add_metric([state], self._status.jobs.get(state, 0))
-        return [ready, desired, jobs, *self._leading()]
+                place = [endpoint.name, variant.version]
+                ready.add_metric(place, variant.replicas.ready)
+                desired.add_metric(place, variant.replicas.desired)
+                restarts.add_metric(place, variant.restarts)
+                routed.add_metric([*place, variant.version], variant.weight)
+                target.add_metric([*place, variant.version], variant.target_weight)
+        yield from (ready, desired, restarts, routed, target)
 
-    def _leading(self) -> list[Metric]:
-        leader = self._status.leader
-        here = GaugeMetricFamily("tidegate_leader", "1: the control plane asked leads; 0: it stands by.")
-        here.add_metric([], float(leader is not None and leader.here))
-        token = GaugeMetricFamily("tidegate_lease_token", "Token of the lease, larger with each new leader.")
-        if leader is not None:
-            token.add_metric([], leader.token)
-        return [here, token]
+    def _endpoints(self) -> Metric:
+        labels = ["endpoint", "status"]
+        family = GaugeMetricFamily("tidegate_endpoint_status", "1 at the endpoint's status, else 0.", labels=labels)
+        for endpoint in self._status.endpoints:
+            for status in get_args(rest.EndpointStatus):
+                family.add_metric([endpoint.name, status], float(endpoint.status == status))
+        return family
+
+    def _jobs(self) -> Iterator[Metric]:
+        if self._measured.jobs is None:
+            return
+        labels = ["kind", "state"]
+        count = GaugeMetricFamily("tidegate_jobs", "Jobs that are kept, by kind and state.", labels=labels)
+        ended_at = GaugeMetricFamily(
+            "tidegate_job_last_finished_timestamp_seconds", "When one ended last.", None, labels
+        )
+        mean = GaugeMetricFamily("tidegate_job_duration_mean_seconds", "Mean time of those that ended.", None, labels)
+        for (kind, state), figures in sorted(self._measured.jobs.items()):
+            count.add_metric([kind, state], figures.count)
+            if figures.last_finished_at is not None:
+                ended_at.add_metric([kind, state], figures.last_finished_at)
+            if figures.mean_s is not None:
+                mean.add_metric([kind, state], figures.mean_s)
+        yield from (count, ended_at, mean)
+        waited = "tidegate_job_oldest_queued_seconds"
+        yield _gauge(waited, "How long the oldest queued job waits; 0: none waits.", self._measured.oldest_queued_s)
+
+    def _scores(self) -> Metric:
+        labels = ["endpoint", "version", "metric"]
+        family = GaugeMetricFamily("model_validation_score", "Score at the validation gate.", labels=labels)
+        for score in self._measured.scores or ():
+            family.add_metric([score.endpoint, score.version, score.metric], score.value)
+        return family
 
 
-def render(status: rest.Status) -> bytes:
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, meaning, value=value)
+
+
+def render(measured: Measured) -> bytes:
     """Prometheus text: the gauges, then the counters that the loops keep in this process."""
     registry = CollectorRegistry()
-    registry.register(_Once(status))
+    registry.register(_Once(measured))
     return generate_latest(registry) + generate_latest(REGISTRY)

@@ -12,7 +12,9 @@ from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs
 from tidegate.services.leadership import Leadership
+from tidegate.services.measures import Measures
 from tidegate.services.models import Models
+from tidegate.services.performance import Performance
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
 from tidegate.settings import Settings
@@ -41,6 +43,10 @@ class Platform(Protocol):
     def uploads(self) -> Uploads: ...
     @property
     def status(self) -> StatusReport: ...
+    @property
+    def measures(self) -> Measures: ...
+    @property
+    def performance(self) -> Performance: ...
     @property
     def snapshots(self) -> Snapshots: ...
     @property

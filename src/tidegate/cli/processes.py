@@ -21,7 +21,13 @@ PLATFORM_LIBRARIES = ("alembic", "fastapi", "mlflow", "psutil", "sqlalchemy")
 PORT = click.IntRange(1, 65535)
 
 
-@command("up", "tidegate up", "tidegate up --detach --port 9000 --control-port 9800", "tidegate --data-dir ./state up")
+@command(
+    "up",
+    "tidegate up",
+    "tidegate up --detach --port 9000 --control-port 9800",
+    "tidegate up --detach --gateways 2 --observability",
+    "tidegate --data-dir ./state up",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=PORT, default=GATEWAY_PORT, show_default=True, help="The gateway's HTTP port.")
 @click.option("--grpc-port", type=PORT, help="The gateway's gRPC port [default: PORT + 1].")
@@ -35,6 +41,9 @@ PORT = click.IntRange(1, 65535)
 )
 @click.option("--gateway-url", metavar="URL", help="Where clients reach the gateway [default: http://HOST:PORT].")
 @click.option("--detach", is_flag=True, help="Return when everything answers, and leave it running.")
+@click.option(
+    "--observability", is_flag=True, help="Write configuration, rules and dashboards for Prometheus and Grafana."
+)
 def up(
     app: App,
     *,
@@ -45,6 +54,7 @@ def up(
     gateways: int,
     gateway_url: str | None,
     detach: bool,
+    observability: bool,
 ) -> None:
     """Start the platform on this machine: control plane, gateway, and the replicas of what was deployed.
 
@@ -58,6 +68,7 @@ def up(
     arguments = ["--data-dir", str(settings.data_dir), "--host", host, "--port", str(port)]
     arguments += ["--grpc-port", str(grpc_port or port + 1), "--control-port", str(control_port)]
     arguments += ["--gateways", str(gateways), *(["--gateway-url", gateway_url] if gateway_url else [])]
+    arguments += ["--observability"] if observability else []
     if not detach:
         become("tidegate.control", arguments)
     if not app.json:

@@ -8,7 +8,8 @@ import click
 
 from tidegate.cli.app import App, command
 from tidegate.cli.output import moment, split, table, weight
-from tidegate.errors import UnknownVersion
+from tidegate.cli.performance import seconds, told
+from tidegate.errors import InvalidArgument, UnknownVersion
 from tidegate.version import __version__
 from tidegate.wire.rest import DatabaseView, Endpoint, HistoryEntry, Job, LogLines, Status
 
@@ -34,11 +35,27 @@ def _replicas(endpoint: Endpoint) -> str:
     return f"{ready}/{sum(variant.replicas.desired for variant in endpoint.variants)}"
 
 
-@command("status", "tidegate status", "tidegate status churn", "tidegate status --data-dir ./state --json")
+@command(
+    "status",
+    "tidegate status",
+    "tidegate status churn",
+    "tidegate status churn --since 24h",
+    "tidegate status --data-dir ./state --json",
+)
 @click.argument("endpoint", required=False)
-def status(app: App, endpoint: str | None) -> None:
-    """Show the platform at a glance, or one endpoint with its versions, replicas and history."""
+@click.option("--since", metavar="SPAN", help="How the endpoint did over the last 30m, 24h or 7d, from Prometheus.")
+def status(app: App, endpoint: str | None, since: str | None) -> None:
+    """Show the platform at a glance, or one endpoint with its versions, replicas and history.
+
+    With --since, show instead what Prometheus (PROMETHEUS_URL, as the platform was started with) knows of the endpoint
+    by version and over time: requests, errors, latency percentiles, waiting, how busy its replicas were, and quality.
+    """
     client = app.client()
+    if since is not None:
+        if endpoint is None:
+            raise InvalidArgument("--since goes with an endpoint: tidegate status ENDPOINT --since 24h", field="since")
+        performance = client.performance(endpoint, seconds(since))
+        return app.emit(performance, lambda: told(performance))
     if endpoint is None:
         now = client.status()
         return app.emit(now, lambda: _platform(now))

@@ -18,6 +18,7 @@ from tidegate.client.registration import RegisterOptions, register_request
 from tidegate.client.waiting import job_error, poll, wait_for_endpoint
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import DeadlineExceeded, UnknownEndpoint
+from tidegate.wire.performance import Performance
 from tidegate.wire.rest import (
     AliasRequest,
     DeployRequest,
@@ -286,6 +287,10 @@ class Client:
     def logs(self, endpoint: str, lines: int = 100) -> list[LogLines]:
         """The last lines of each of its replicas' logs."""
         return self._control.get(f"{API}/endpoints/{_part(endpoint)}/logs", _Logs, {"lines": lines})["logs"]
+
+    def performance(self, endpoint: str, since_s: float = 86_400.0) -> Performance:
+        """How its versions did over the last `since_s` seconds. Raises `MetricsUnavailable` without Prometheus."""
+        return self._control.get(f"{API}/endpoints/{_part(endpoint)}/performance", Performance, {"since_s": since_s})
 
     def wait_for_endpoint(
         self, asked: Endpoint, timeout_s: float = CHANGE_TIMEOUT_S, on_progress: OnProgress | None = None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tidegate.control.state import ControlState
 from tidegate.version import __version__
 
 
-def banner(state: ControlState, token: str, data_dir: Path, log: str) -> str:
-    """The lines a person needs first."""
+def banner(state: ControlState, token: str, data_dir: Path, log: str, more: Sequence[str] = ()) -> str:
+    """The lines a person needs first, and `more` below them."""
     lines = {
         "gateway": state.gateway_url,
         "its docs": f"{state.gateway_url}/docs",
@@ -21,4 +22,4 @@ def banner(state: ControlState, token: str, data_dir: Path, log: str) -> str:
         "stop": f"tidegate down --data-dir {data_dir}",
     }
     rows = [f"  {name.strip():<10}{value}" for name, value in lines.items()]
-    return "\n".join([f"Tidegate {__version__} is running (process {state.pid})", *rows, ""])
+    return "\n".join([f"Tidegate {__version__} is running (process {state.pid})", *rows, *more, ""])

@@ -13,6 +13,7 @@ from tidegate.adapters.processes import read_tail, spawn
 from tidegate.clock import monotonic
 from tidegate.control.banner import banner
 from tidegate.control.checks import DataDirLock, one_at_a_time
+from tidegate.control.observability import write_observability
 from tidegate.control.options import Options
 from tidegate.control.probe import get_json
 from tidegate.control.state import ControlState, read_state
@@ -42,7 +43,7 @@ def _start_or_find(options: Options, settings: Settings) -> int:
         if child.poll() is not None and in_use:  # an 'up --foreground' was a moment quicker
             return _already(options, settings, in_use)
         raise NotRunning(_error_in(log_file, logged_before, child.poll()))
-    return _show(state, settings.data_dir)
+    return _show(state, options, settings)
 
 
 def _in_use(data_dir: Path) -> DataDirInUse | None:
@@ -72,7 +73,7 @@ def _already(options: Options, settings: Settings, in_use: DataDirInUse) -> int:
     if state is None or (state.url, state.gateway_url) != (options.control_url, options.gateway_url):
         raise in_use
     sys.stdout.write("already running: ")
-    return _show(state, settings.data_dir)
+    return _show(state, options, settings)
 
 
 def _runs(pid: Any) -> bool:
@@ -111,10 +112,12 @@ def _error_in(log_file: Path, logged_before: int, exit_code: int | None) -> str:
     return f"the control plane {ended}; the end of its log {log_file}:\n" + "\n".join(read_tail(log_file, 10))
 
 
-def _show(state: ControlState, data_dir: Path) -> int:
+def _show(state: ControlState, options: Options, settings: Settings) -> int:
+    data_dir = settings.data_dir
     token = _token(data_dir)
     left = _wait_for_endpoints(state, token)
-    sys.stdout.write(banner(state, token, data_dir, str(control_log(data_dir))))
+    more = write_observability(settings, options) if options.observability else []
+    sys.stdout.write(banner(state, token, data_dir, str(control_log(data_dir)), more))
     for endpoint in left:
         sys.stdout.write(f"  note: endpoint {endpoint['name']} is {endpoint['status']}: {endpoint['reason']}\n")
     return 0

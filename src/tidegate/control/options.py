@@ -29,6 +29,7 @@ class Options:
     detach: bool
     quiet: bool = False
     clients_url: str | None = None
+    observability: bool = False
 
     @property
     def gateway_url(self) -> str:
@@ -50,7 +51,8 @@ class Options:
         argv = ["--data-dir", str(data_dir), "--host", self.host, "--port", str(self.port)]
         argv += ["--grpc-port", str(self.grpc_port), "--control-port", str(self.control_port)]
         argv += ["--gateway-url", self.clients_url] if self.clients_url else []
-        return [*argv, "--gateways", str(self.gateways)]
+        argv += ["--gateways", str(self.gateways)]
+        return [*argv, "--observability"] if self.observability else argv
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,6 +73,7 @@ def parse(argv: list[str] | None) -> Options:
     parser.add_argument("--gateways", type=int, default=1, help="gateway processes; 0: others start them")
     parser.add_argument("--gateway-url", dest="clients_url", help="where clients reach the gateway")
     parser.add_argument("--detach", action="store_true", help="return once everything answers")
+    parser.add_argument("--observability", action="store_true", help="write files for Prometheus and Grafana")
     parser.add_argument("--quiet", action="store_true", help="do not print where everything is")
     given = parser.parse_args(argv)
     values = {**vars(given), "grpc_port": given.port + 1 if given.grpc_port is None else given.grpc_port}

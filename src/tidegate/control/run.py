@@ -20,6 +20,7 @@ from tidegate.clock import now
 from tidegate.control.banner import banner
 from tidegate.control.checks import DataDirLock, check_port, listening_socket, prepare_data_dir
 from tidegate.control.detach import control_log, detach
+from tidegate.control.observability import with_prometheus, write_observability
 from tidegate.control.options import Options, parse
 from tidegate.control.state import ControlState, remove_state, write_state
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
@@ -41,7 +42,7 @@ def run(argv: list[str] | None = None) -> int:
     """Exit code: 0 stopped as asked, 1 failed, 2 wrong use; an error is one line on standard error."""
     try:
         options = parse(argv)
-        settings = Settings.from_env(data_dir=options.data_dir)
+        settings = with_prometheus(Settings.from_env(data_dir=options.data_dir), options)
         required_key(options.host, settings)
         prepare_data_dir(settings.data_dir)
         return detach(options, settings) if options.detach else _foreground(options, settings)
@@ -115,7 +116,9 @@ def _start(platform: Platform, options: Options, api_socket: socket.socket, sign
         return
     state = ControlState(os.getpid(), options.control_url, options.gateway_url, now())
     if not options.quiet:  # a log file is no place for the login URL
-        sys.stdout.write(banner(state, platform.container.token, data_dir, "this terminal"))
+        settings = platform.container.settings
+        more = write_observability(settings, options) if options.observability else []
+        sys.stdout.write(banner(state, platform.container.token, data_dir, "this terminal", more))
         sys.stdout.flush()
     write_state(data_dir, state)
 

@@ -22,6 +22,8 @@ DURATION_BUCKETS_S = (
 )  # fmt: skip
 BATCH_BUCKETS_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CODES_AT_ZERO = (200, 429, 500, 503, 504)
+"""Told from a version's first request on: a counter that begins with the first error has no rate until the second."""
 
 Key = tuple[str, str, str]
 
@@ -69,12 +71,13 @@ class Series:
 class State:
     """All numbers of one process: series, gauges by (endpoint, version), and counters of other parts by name.
 
-    `batch_rows_limit` is the largest of the processes', not their sum.
+    `batch_rows_limit` is the largest of the processes', not their sum; `queue_rows_limit` is the sum.
     """
 
     series: dict[Key, Series] = field(default_factory=dict)
     queue_rows: dict[tuple[str, str], int] = field(default_factory=dict)
     batch_rows_limit: dict[tuple[str, str], int] = field(default_factory=dict)
+    queue_rows_limit: dict[tuple[str, str], int] = field(default_factory=dict)
     in_progress: dict[str, int] = field(default_factory=dict)
     buffered_bytes: int = 0
     redis_connected: int | None = None
@@ -88,6 +91,8 @@ class State:
             self.queue_rows[place] = self.queue_rows.get(place, 0) + rows
         for place, rows in other.batch_rows_limit.items():
             self.batch_rows_limit[place] = max(self.batch_rows_limit.get(place, 0), rows)
+        for place, rows in other.queue_rows_limit.items():
+            self.queue_rows_limit[place] = self.queue_rows_limit.get(place, 0) + rows
         for endpoint, count in other.in_progress.items():
             self.in_progress[endpoint] = self.in_progress.get(endpoint, 0) + count
         self.buffered_bytes += other.buffered_bytes
@@ -202,14 +207,10 @@ class _Collector:
         yield _requests(series)
         yield from _by_version(series)
         yield from _by_cache(series)
-        queue = GaugeMetricFamily("model_queue_rows", "Rows waiting for a replica", labels=["endpoint", "version"])
-        for place, rows in self._state.queue_rows.items():
-            queue.add_metric(place, rows)
-        yield queue
-        limit = GaugeMetricFamily("model_batch_rows_limit", "Most rows a batch has now", labels=["endpoint", "version"])
-        for place, rows in self._state.batch_rows_limit.items():
-            limit.add_metric(place, rows)
-        yield limit
+        yield _by_variant(series)
+        yield _rows("model_queue_rows", "Rows waiting for a replica", self._state.queue_rows)
+        yield _rows("model_queue_rows_limit", "Most rows that may wait before 429", self._state.queue_rows_limit)
+        yield _rows("model_batch_rows_limit", "Most rows a batch has now", self._state.batch_rows_limit)
         busy = GaugeMetricFamily("model_requests_in_progress", "Requests being answered", labels=["endpoint"])
         for endpoint, count in self._state.in_progress.items():
             busy.add_metric([endpoint], count)
@@ -227,13 +228,31 @@ class _Collector:
             yield counter
 
 
+def _rows(name: str, meaning: str, rows: dict[tuple[str, str], int]) -> Metric:
+    gauge = GaugeMetricFamily(name, meaning, labels=["endpoint", "version"])
+    for place, count in rows.items():
+        gauge.add_metric(place, count)
+    return gauge
+
+
 def _requests(series: dict[Key, Series]) -> Metric:
     labels = ["endpoint", "version", "variant", "code"]
     requests = CounterMetricFamily("model_requests", "Prediction requests by status code", labels=labels)
     for key, one in series.items():
-        for code, count in one.codes.items():
+        codes = dict.fromkeys(CODES_AT_ZERO, 0) | one.codes if key[1] else one.codes
+        for code, count in codes.items():
             requests.add_metric([*key, str(code)], count)
     return requests
+
+
+def _by_variant(series: dict[Key, Series]) -> Metric:
+    """Durations once more: an experiment may give two variants the same version."""
+    name, labels = "model_variant_duration_seconds", ["endpoint", "version", "variant"]
+    duration = HistogramMetricFamily(name, "Time to answer a request, by variant", labels=labels)
+    for key, one in series.items():
+        if key[1]:
+            duration.add_metric(key, _buckets(DURATION_BUCKETS_S, one.duration_counts), one.duration_sum_s)
+    return duration
 
 
 def _by_version(series: dict[Key, Series]) -> Iterator[Metric]:

@@ -164,6 +164,8 @@ class Router:
         for key, lane in self._lanes.items():
             place = (key[0], key[2])
             state.queue_rows[place] = state.queue_rows.get(place, 0) + lane.batcher.queued_rows
+            waiting_max = self._parts.limits.queue_rows_max
+            state.queue_rows_limit[place] = state.queue_rows_limit.get(place, 0) + waiting_max
             state.batch_rows_limit[place] = max(state.batch_rows_limit.get(place, 0), lane.batcher.limit_rows)
             state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + lane.calls
 

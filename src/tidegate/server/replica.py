@@ -89,6 +89,7 @@ def build_replica(
     batcher.add_target(target)
 
     def gauges(state: State) -> None:
+        state.queue_rows_limit[(identity.endpoint, identity.version)] = limits.queue_rows_max
         state.queue_rows[(identity.endpoint, identity.version)] = batcher.queued_rows
         state.batch_rows_limit[(identity.endpoint, identity.version)] = batcher.limit_rows
         state.in_progress[identity.endpoint] = batcher.outstanding_calls

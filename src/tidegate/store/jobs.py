@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from tidegate.store.tables import JobRow
 
 UNFINISHED = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of the jobs of one kind and state; the last two are None where none has ended."""
+
+    count: int = 0
+    last_finished_at: float | None = None
+    mean_s: float | None = None
 
 
 def get_job(tx: Session, job_id: str) -> JobRow | None:
@@ -29,6 +40,18 @@ def count_by_state(tx: Session) -> dict[str, int]:
     """How many jobs are in each state."""
     counts = tx.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
     return {row[0]: row[1] for row in counts}
+
+
+def figures(tx: Session) -> dict[tuple[str, str], Figures]:
+    """How many jobs of each kind and state there are, when one ended last, and how long they took."""
+    last, mean = func.max(JobRow.finished_at), func.avg(JobRow.finished_at - JobRow.started_at)
+    found = tx.execute(select(JobRow.kind, JobRow.state, func.count(), last, mean).group_by(JobRow.kind, JobRow.state))
+    return {(kind, state): Figures(count, last_at, mean_s) for kind, state, count, last_at, mean_s in found}
+
+
+def oldest_queued_at(tx: Session) -> float | None:
+    """When the job that waits longest was queued; None when none waits."""
+    return tx.scalar(select(func.min(JobRow.created_at)).where(JobRow.state == "queued"))
 
 
 def unfinished(tx: Session) -> list[JobRow]:

@@ -38,6 +38,12 @@ def all_versions(tx: Session) -> dict[str, list[VersionRow]]:
     return found
 
 
+def scored(tx: Session) -> list[VersionRow]:
+    """The versions of models that an endpoint serves."""
+    served = select(EndpointRow.model).distinct()
+    return list(tx.scalars(select(VersionRow).where(VersionRow.model.in_(served))))
+
+
 def get_version(tx: Session, model: str, number: str) -> VersionRow | None:
     """The version with this number."""
     return tx.scalar(select(VersionRow).where(VersionRow.model == model, VersionRow.version == number))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Query
 
 from tidegate.api.failures import answers
 from tidegate.api.platform import Actor, PlatformOf
 from tidegate.wire import rest
+from tidegate.wire.performance import Performance
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
 _CHANGE = answers(400, 404, 409, 413, 415, 422)
@@ -103,6 +104,14 @@ def scale(platform: PlatformOf, actor: Actor, name: str, request: rest.ScaleRequ
 def get_history(platform: PlatformOf, name: str) -> History:
     """Changes of an endpoint, newest first."""
     return History(platform.endpoints.history(name))
+
+
+@router.get("/{name}/performance", responses=answers(404, 422, 503))
+def get_performance(
+    platform: PlatformOf, name: str, since_s: Annotated[float, Query(allow_inf_nan=False)] = 86_400.0
+) -> Performance:
+    """Volume, errors, latency, saturation and quality by version over the last seconds, from Prometheus."""
+    return platform.performance.of(name, since_s)
 
 
 @router.get("/{name}/logs", responses=answers(404, 422))

@@ -58,8 +58,8 @@ def get_status(platform: PlatformOf) -> rest.Status:
 
 @router.get("/metrics", tags=["platform"], response_class=PlainTextResponse, responses=json_answers())
 def metrics(platform: PlatformOf) -> Response:
-    """Gauges of replicas and jobs for Prometheus."""
-    return Response(render(platform.status.get()), media_type=CONTENT_TYPE)
+    """Replicas, traffic, jobs and leadership for Prometheus."""
+    return Response(render(platform.measures.get()), media_type=CONTENT_TYPE)
 
 
 @public.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=json_answers())

@@ -1,0 +1,73 @@
+"""What the control plane's `/metrics` tells, made from rows at each scrape: a restart loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import get_args
+
+from tidegate.clock import Clock
+from tidegate.errors import StoreUnavailable
+from tidegate.services.jobs import STATES
+from tidegate.services.status import StatusReport
+from tidegate.store import jobs as job_rows
+from tidegate.store import models as model_rows
+from tidegate.store.engine import Store
+from tidegate.wire import rest
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a version scored at the validation gate, for each endpoint that has it."""
+
+    endpoint: str
+    version: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One scrape's facts. `jobs` and `scores` are None while the database is away: unknown, not zero."""
+
+    status: rest.Status
+    jobs: dict[tuple[str, str], job_rows.Figures] | None = None
+    oldest_queued_s: float = 0.0
+    scores: list[Score] | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Reads them."""
+
+    store: Store
+    report: StatusReport
+    clock: Clock
+
+    def get(self) -> Measured:
+        """Never fails for the database's sake."""
+        status = self.report.get()
+        if status.database is None or status.database.status != "ready":
+            return Measured(status)
+        try:
+            return self._with_rows(status)
+        except StoreUnavailable:
+            return Measured(status)
+
+    def _with_rows(self, status: rest.Status) -> Measured:
+        with self.store.reading() as tx:
+            ended, oldest_at = job_rows.figures(tx), job_rows.oldest_queued_at(tx)
+            validations = {(row.model, row.version): row.validation for row in model_rows.scored(tx)}
+        kinds = {(kind, state): job_rows.Figures() for kind in get_args(rest.JobKind) for state in STATES}
+        waited_s = 0.0 if oldest_at is None else max(0.0, self.clock() - oldest_at)
+        return Measured(status, kinds | ended, waited_s, _scores(status.endpoints, validations))
+
+
+def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[Score]:
+    found = []
+    for endpoint in endpoints:
+        for variant in endpoint.variants:
+            validation = validations.get((endpoint.model, variant.version), {})
+            score = validation.get("score")
+            if isinstance(score, int | float):
+                found.append(Score(endpoint.name, variant.version, str(validation.get("metric")), float(score)))
+    return found
