@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.infer import Engine, Exchange, Route, infer, response_head
+from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import TidegateError
 
 if TYPE_CHECKING:
@@ -87,7 +88,14 @@ class HotExchange(Exchange):
         """The body is complete and it is this request's turn."""
         if self.refusal is not None:
             self.protocol.refuse_body(self, self.refusal)
+        elif len(self.body) >= LARGE_BYTES_MIN:
+            self.engine.turns.take(self.protocol.loop, self._go_on)
         else:
+            infer(self)
+
+    def _go_on(self) -> None:
+        """A large request's turn has come; its client may have gone meanwhile."""
+        if not self.disconnected:
             infer(self)
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:

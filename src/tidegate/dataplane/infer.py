@@ -27,6 +27,7 @@ from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.inflate import WINDOWS, inflate_body
 from tidegate.dataplane.tensors import dtype_of
+from tidegate.dataplane.turns import Turns
 from tidegate.errors import (
     Internal,
     MalformedRequest,
@@ -89,6 +90,7 @@ class Engine:
     clock: Callable[[], float]
     limiter: Limiter | None = None
     buffered: Buffered = field(init=False)
+    turns: Turns = field(init=False, default_factory=Turns)
 
     def __post_init__(self) -> None:
         self.buffered = Buffered(self.limits)

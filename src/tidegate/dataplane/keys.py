@@ -30,8 +30,7 @@ def check_keys(body: bytes | bytearray) -> None:
     objects: list[set[bytes]] = []
     for index in range(0, len(pieces) - 1, 2):
         piece = pieces[index]
-        if b"{" in piece or b"}" in piece:
-            _follow(piece, objects)
+        _follow(piece, objects)
         if _COLON.match(pieces[index + 2]):
             key = pieces[index + 1]
             if key in objects[-1]:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tidegate.dataplane.hot_exchange import STATUS_LINES, HotExchange
-from tidegate.dataplane.infer import Engine, encode_error, infer, new_id, that_matter
+from tidegate.dataplane.infer import Engine, encode_error, new_id, that_matter
 from tidegate.dataplane.known_heads import KnownHead
 from tidegate.dataplane.routes import RouteTable
 from tidegate.errors import MalformedRequest, Overloaded, TidegateError, TooLarge
@@ -145,7 +145,7 @@ class HotProtocol(HttpToolsProtocol):
         if self.engine.access.required:
             exchange.ask_for_key()
         if exchange.refusal is None:
-            infer(exchange)
+            exchange.start()
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read a request that offers another protocol (Java's client does) as if it did not: there is none here.
