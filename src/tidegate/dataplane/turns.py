@@ -1,7 +1,7 @@
 """Large requests are read one in each turn of the loop, so that small ones are answered in between.
 
-Reading a megabyte of JSON takes the loop milliseconds: four clients that send such requests would else hold up everybody
-four times as long as one does. Used by the hot path alone; knows nothing of requests.
+Reading a megabyte of JSON takes the loop milliseconds: four clients that send such requests would else hold up all
+others four times as long as one does. Used by the hot path alone; knows nothing of requests.
 """
 
 from __future__ import annotations
