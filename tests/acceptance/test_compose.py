@@ -20,7 +20,9 @@ from support.models import Models
 from support.platform import Platform, clean_env
 from support.services import missing
 from support.services.postgres import Postgres
+from support.services.prometheus import promtool
 from support.wait import until
+from tidegate.observability import files
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
 SERVICES = {
@@ -102,6 +104,24 @@ def test_services_wait_for_what_they_need(services: dict[str, Any]) -> None:
     for service in services.values():
         assert all(how == {"condition": "service_healthy"} for how in service.get("depends_on", {}).values())
     assert all("healthcheck" in services[name] for name in waited_for | {"gateway"})
+
+
+def test_prometheus_and_grafana_are_set_up_as_the_rules_and_dashboards_expect(services: dict[str, Any]) -> None:
+    argv = [promtool(), "check", "config", "--syntax-only", str(HOUSE / "deploy/prometheus/prometheus.yml")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = {job["job_name"]: job for job in read("prometheus/prometheus.yml")["scrape_configs"]}
+    assert jobs[files.GATEWAY_JOB]["static_configs"] == [{"targets": ["gateway:8000"]}]
+    assert jobs[files.CONTROL_JOB]["static_configs"] == [{"targets": ["control:8800"]}]
+    (source,) = read("grafana/provisioning/datasources/tidegate.yml")["datasources"]
+    assert (source["uid"], source["url"]) == (files.DATASOURCE_UID, "http://prometheus:9090")
+    (provider,) = read("grafana/provisioning/dashboards/tidegate.yml")["providers"]
+    mounted = {mount.split(":")[1]: mount.split(":")[0] for mount in services["grafana"]["volumes"]}
+    assert (Path(mounted[provider["options"]["path"]]) / files.HOME_DASHBOARD).is_file()
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((HOUSE / "deploy" / name).read_text())
 
 
 @pytest.fixture
