@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from tidegate.ending import end
+
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 stopped as asked, 1 failed, 2 wrong use."""
@@ -24,4 +26,4 @@ def missing_platform(module: str | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

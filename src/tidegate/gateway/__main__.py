@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from tidegate.dataplane.serve import run_server
+from tidegate.ending import end
 from tidegate.errors import TidegateError
 from tidegate.gateway.process import GatewayOptions, build_gateway, open_sockets
 from tidegate.gateway.redis_link import connect
@@ -57,4 +58,4 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate.ending import end
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Subject, accelerate
@@ -71,4 +72,4 @@ def _kind(model: Model) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

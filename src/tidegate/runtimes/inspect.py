@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from tidegate.ending import end
 from tidegate.errors import Internal, ModelLoadFailed, TidegateError
 from tidegate.packaging.filelist import check_files
 from tidegate.runtimes.base import Progress, error_text
@@ -98,4 +99,4 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

@@ -21,6 +21,7 @@ import msgspec
 
 from tidegate import runtimes
 from tidegate.dataplane.serve import Listen, open_socket, run_server
+from tidegate.ending import end
 from tidegate.errors import InvalidArgument, ModelLoadFailed, NotAModel, TidegateError
 from tidegate.runtimes.base import Runtime
 from tidegate.runtimes.inputs import rows_to_inputs
@@ -208,4 +209,4 @@ def _announce(options: argparse.Namespace, manifest: Manifest) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())
