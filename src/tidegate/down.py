@@ -19,7 +19,8 @@ from tidegate.errors import TidegateError
 from tidegate.settings import Settings, run_dir
 
 CONTROL = "tidegate.control"
-NAMES = {"tidegate.gateway": "gateway", "tidegate.server": "replica", "tidegate.runtimes.inspect": "job process"}
+JOBS = ("tidegate.runtimes.inspect", "tidegate.runtimes.accelerate")
+NAMES = {"tidegate.gateway": "gateway", "tidegate.server": "replica", **dict.fromkeys(JOBS, "job process")}
 ORDER = (CONTROL, *NAMES)
 POLL_S, KILL_S = 0.05, 5.0
 GRACE_S = 10.0
@@ -90,9 +91,10 @@ def _end(refs: list[ProcessRef], grace_s: float) -> None:
 def _counted(ended: list[Found]) -> str:
     """`the control plane (process 12), 2 gateways, 3 replicas`."""
     parts = [f"the control plane (process {found.ref.pid})" for found in ended if found.module == CONTROL]
-    for module, name in NAMES.items():
-        if count := sum(found.module == module for found in ended):
-            parts.append(f"{count} {name}{'s' if count > 1 else ''}")
+    for name in dict.fromkeys(NAMES.values()):
+        if count := sum(NAMES.get(found.module) == name for found in ended):
+            plural = "es" if name.endswith("s") else "s"
+            parts.append(f"{count} {name}{plural if count > 1 else ''}")
     return ", ".join(parts)
 
 

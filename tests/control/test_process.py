@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.platform import Platform, clean_env
+from support.platform import Platform, Ran, clean_env
 from support.wait import free_ports, until
 from tidegate.control.__main__ import missing_platform
 
@@ -91,51 +92,85 @@ def test_a_missing_library_of_the_platform_says_what_to_install(tmp_path: Path) 
     assert error_line(done) == "error: " + missing_platform("psutil")
 
 
-def test_up_says_where_everything_is_and_once_is_enough(own_platform: Platform) -> None:
-    ran = own_platform.up()
-    assert ran.code == 0, ran.said
-    for part in (own_platform.gateway_url + "/docs", own_platform.url + "/api/docs", "/login?token=", "tidegate down"):
-        assert part in ran.out
-    state = json.loads((own_platform.data_dir / "control.json").read_text())
-    assert state["url"] == own_platform.url
-    assert state["gateway_url"] == own_platform.gateway_url
-    assert httpx.get(own_platform.gateway_url + "/health").status_code == 200
-    assert own_platform.token not in own_platform.log()
-    again = own_platform.up()
+@pytest.fixture(scope="module")
+def upped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Platform, list[Ran]]]:
+    """A platform that two `up` at once started, and what each of them said."""
+    made = Platform(tmp_path_factory.mktemp("process") / "data")
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            yield made, list(pool.map(lambda _: made.up(), range(2)))
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def running(upped: tuple[Platform, list[Ran]]) -> Platform:
+    """The same, started again if a test has ended it."""
+    return upped[0].start()
+
+
+def test_two_at_once_are_one_platform(upped: tuple[Platform, list[Ran]]) -> None:
+    here, (first, second) = upped
+    assert (first.code, second.code) == (0, 0), first.said + second.said
+    assert ["already running" in said.out for said in (first, second)].count(True) == 1
+    assert len(here.processes("tidegate.control")) == 1
+
+
+def test_up_says_where_everything_is_and_once_is_enough(upped: tuple[Platform, list[Ran]], running: Platform) -> None:
+    (first,) = [said for said in upped[1] if "already running" not in said.out]
+    for part in (running.gateway_url + "/docs", running.url + "/api/docs", "/login?token=", "tidegate down"):
+        assert part in first.out
+    state = json.loads((running.data_dir / "control.json").read_text())
+    assert state["url"] == running.url
+    assert state["gateway_url"] == running.gateway_url
+    assert httpx.get(running.gateway_url + "/health").status_code == 200
+    assert running.token not in running.log()
+    again = running.up()
     assert again.code == 0
     assert "already running" in again.out
-    elsewhere = Platform(own_platform.data_dir).up()
+    elsewhere = Platform(running.data_dir).up()
     assert elsewhere.code == 1
     assert f"process {state['pid']}" in elsewhere.err
 
 
-def test_two_at_once_are_one_platform(own_platform: Platform) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: own_platform.up(), range(2))
-    assert (first.code, second.code) == (0, 0), first.said + second.said
-    assert len(own_platform.processes("tidegate.control")) == 1
-
-
-def test_up_says_so_when_the_token_is_gone(own_platform: Platform) -> None:
-    own_platform.start()
-    (own_platform.data_dir / "token").unlink()
-    ran = own_platform.up()
+def test_up_says_so_when_the_token_is_gone(running: Platform) -> None:
+    token = running.data_dir / "token"
+    aside = token.rename(running.data_dir / "token.aside")
+    try:
+        ran = running.up()
+    finally:
+        aside.rename(token)
     assert ran.code == 1
     assert "Traceback" not in ran.said
     assert "token is gone" in ran.err
 
 
-def test_sigterm_ends_everything(own_platform: Platform) -> None:
-    own_platform.start()
-    os.kill(own_platform.control_pid, signal.SIGTERM)
-    until(lambda: not own_platform.processes(), what="the end of every process")
-    assert not (own_platform.data_dir / "control.json").exists()
-    assert "stopped" in own_platform.log()
-
-
-def test_down_leaves_other_platforms_alone(own_platform: Platform, tmp_path: Path) -> None:
-    own_platform.start()
-    before = {process.pid for process in own_platform.processes()}
+def test_down_leaves_other_platforms_alone(running: Platform, tmp_path: Path) -> None:
+    before = {process.pid for process in running.processes()}
+    assert before
     ran = Platform(tmp_path / "other").stop()
     assert "nothing is running" in ran.out
-    assert {process.pid for process in own_platform.processes()} == before
+    assert {process.pid for process in running.processes()} == before
+
+
+def test_down_ends_what_jobs_left_behind(tmp_path: Path) -> None:
+    """Found by its arguments alone: nothing else is known of a process whose control plane was killed."""
+    argv = [sys.executable, "-c", "import time; time.sleep(600)", "-m"]
+    request = str(tmp_path / "jobs" / "j-1" / "request.json")
+    left = [subprocess.Popen([*argv, f"tidegate.runtimes.{module}", request]) for module in ("inspect", "accelerate")]
+    try:
+        ran = Platform(tmp_path).stop()
+        assert ran.code == 0, ran.said
+        assert "stopped 2 job processes;" in ran.out
+        assert [process.wait(10) for process in left] == [-signal.SIGTERM] * 2
+    finally:
+        for process in left:
+            process.kill()
+            process.wait()
+
+
+def test_sigterm_ends_everything(running: Platform) -> None:
+    os.kill(running.control_pid, signal.SIGTERM)
+    until(lambda: not running.processes(), what="the end of every process")
+    assert not (running.data_dir / "control.json").exists()
+    assert "stopped" in running.log()
