@@ -28,10 +28,10 @@ services: ## Install the servers that the tests use (Debian or Ubuntu, as root);
 	@sh scripts/services.sh
 
 test: $(STAMPS)/dev ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/frameworks $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/frameworks $(ARGS)
 
 test-frameworks: $(STAMPS)/frameworks ## Run the tests with PyTorch, TensorFlow and CatBoost, which are large
-	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/frameworks $(ARGS)
+	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/frameworks $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style
 	@$(BIN)/ruff check .

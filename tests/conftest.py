@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,31 @@ from support.services.prometheus import Prometheus
 from support.services.redis import RedisServer
 from support.wait import free_ports
 
+IN_MEMORY = Path("/dev/shm")
+ROOM_BYTES_MIN = 2 << 30
+"""A whole run leaves about 300 MB of files at a time."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' files in memory where there is room: no test is about a disk, and many would wait for it."""
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _is_roomy(IN_MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(IN_MEMORY)
+
+
+def _is_roomy(folder: Path) -> bool:
+    """Also for programs: environments of models lie among the files."""
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize >= ROOM_BYTES_MIN and not found.f_flag & os.ST_NOEXEC
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that no process of the run is left alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
 
 @pytest.fixture
 def free_port() -> int:
@@ -23,8 +49,9 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Trained models and their files."""
-    return train(tmp_path_factory.mktemp("models"))
+    """Trained models and their files, the same for all processes of a test run: no test changes them."""
+    base = tmp_path_factory.getbasetemp()
+    return train((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "models")
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from support.http_bytes import Connection, post
 from support.platform import TIDEGATE, Platform, clean_env
 from support.wait import free_ports, until
 from support.wheels import make_wheel
+
+pytestmark = pytest.mark.slow
 
 CLASS = """
 import sys

@@ -11,6 +11,8 @@ from support.platform import Ran, tidegate
 from support.services.postgres import Postgres
 from tidegate.control.checks import DataDirLock
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def env(new_database: NewDatabase) -> dict[str, str]:

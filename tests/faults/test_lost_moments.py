@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -39,13 +40,25 @@ def is_ready(here: Platform, replicas: int) -> bool:
     return bool(endpoint["status"] == "ready" and ready)
 
 
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Iterator[Platform]:
+    """A platform with one endpoint, which the tests share: each leaves it as it found it, but for what runs."""
+    made = Platform(tmp_path_factory.mktemp("lost") / "data")
+    try:
+        made.start()
+        made.done("deploy", models.path("logistic.joblib"), "--name", "churn", "--allow-pickle")
+        yield made
+    finally:
+        made.stop()
+
+
 @pytest.fixture
-def here(own_platform: Platform, models: Models) -> Platform:
-    """A platform with one endpoint, whose control plane has just been killed."""
-    own_platform.start()
-    own_platform.done("deploy", models.path("logistic.joblib"), "--name", "churn", "--allow-pickle")
-    kill_control(own_platform)
-    return own_platform
+def here(deployed: Platform) -> Platform:
+    """It serves with one replica, and its control plane has just been killed."""
+    deployed.start()
+    until(lambda: is_ready(deployed, 1), what="the endpoint being ready")
+    kill_control(deployed)
+    return deployed
 
 
 def test_killed_before_the_process_was_started(here: Platform) -> None:

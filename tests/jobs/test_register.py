@@ -26,6 +26,8 @@ from tidegate.wire.manifest import read_manifest
 from tidegate.wire.rest import AliasRequest, RegisterRequest, TrustRequest
 from tidegate.wiring import Container
 
+pytestmark = pytest.mark.slow
+
 
 def _nothing_is_left(container: Container, name: str) -> None:
     """No row, no registry version, no artifact, no manifest, no scratch, no upload."""

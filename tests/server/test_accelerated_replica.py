@@ -23,6 +23,8 @@ from tidegate.adapters.package import read_source, wrap
 from tidegate.wire.manifest import Accelerated, Manifest
 from tidegate.wire.signature import Signature
 
+pytestmark = pytest.mark.slow
+
 
 def accelerated(path: Path, root: Path) -> tuple[Manifest, Path, dict[str, Any]]:
     """The version as the register job makes it; its package is gone afterwards: only the form is left to serve."""

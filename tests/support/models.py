@@ -1,7 +1,8 @@
-"""Real models, trained once a test session on data that ships with scikit-learn, and files that are no good models."""
+"""Real models, trained once a test run on data that ships with scikit-learn, and files that are no good models."""
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+NAMES = ("logistic", "forest", "small", "poor", "columns", "table")
+SEEN, FRESH = slice(0, 400), slice(400, None)
 
 
 @dataclass(frozen=True)
@@ -45,29 +49,45 @@ class Models:
 
 
 def train(folder: Path) -> Models:
+    """The models in this folder, trained by whichever process asks first; the others wait, then read the files."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "trained").exists():
+            _make(folder)
+            (folder / "trained").touch()
+    x, _ = load_breast_cancer(return_X_y=True)
+    frame, _ = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    made = {name: joblib.load(folder / f"{name}.joblib") for name in NAMES}
+    return Models(folder, x[FRESH], frame, _table(frame), made)
+
+
+def _make(folder: Path) -> None:
     """Train and write all of them."""
     x, y = load_breast_cancer(return_X_y=True)
-    seen, fresh = slice(0, 400), slice(400, None)
     frame, target = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
-    table = frame[["age", "bmi"]].assign(sex=frame["sex"].map({1.0: "female", 2.0: "male"}).astype(object))
+    table = _table(frame)
     high = np.where(target > target.median(), "high", "low").astype(object)
     columns = ColumnTransformer([("numbers", StandardScaler(), ["age", "bmi"]), ("words", OneHotEncoder(), ["sex"])])
     made = {
-        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x[seen], y[seen]),
-        "forest": RandomForestClassifier(20, random_state=0).fit(x[seen], y[seen]),
-        "small": RandomForestClassifier(5, random_state=1).fit(x[seen], y[seen]),
-        "poor": RandomForestClassifier(1, max_depth=1, random_state=0).fit(x[seen], 1 - y[seen]),
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x[SEEN], y[SEEN]),
+        "forest": RandomForestClassifier(20, random_state=0).fit(x[SEEN], y[SEEN]),
+        "small": RandomForestClassifier(5, random_state=1).fit(x[SEEN], y[SEEN]),
+        "poor": RandomForestClassifier(1, max_depth=1, random_state=0).fit(x[SEEN], 1 - y[SEEN]),
         "columns": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(frame, high),
         "table": make_pipeline(columns, LogisticRegression(max_iter=1000)).fit(table, high),
     }
-    for name, model in made.items():
-        joblib.dump(model, folder / f"{name}.joblib")
-    _data(x[fresh], y[fresh]).to_csv(folder / "validation.csv", index=False)
-    _data(x[fresh], y[fresh]).drop(columns="y").to_csv(folder / "no-target.csv", index=False)
+    for name in NAMES:
+        joblib.dump(made[name], folder / f"{name}.joblib")
+    _data(x[FRESH], y[FRESH]).to_csv(folder / "validation.csv", index=False)
+    _data(x[FRESH], y[FRESH]).drop(columns="y").to_csv(folder / "no-target.csv", index=False)
     table.assign(y=high).to_csv(folder / "table.csv", index=False)
-    pd.DataFrame(x[fresh][:5]).to_csv(folder / "rows.csv", index=False)
+    pd.DataFrame(x[FRESH][:5]).to_csv(folder / "rows.csv", index=False)
     _bad(folder)
-    return Models(folder, x[fresh], frame, table, made)
+
+
+def _table(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[["age", "bmi"]].assign(sex=frame["sex"].map({1.0: "female", 2.0: "male"}).astype(object))
 
 
 def _data(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
@@ -82,16 +102,43 @@ def _bad(folder: Path) -> None:
     # Pickles of a class whose library is not installed: a known one, and one that nobody knows.
     (folder / "no-library.pkl").write_bytes(b"clifelines.fitters\nCoxPHFitter\n)\x81.")
     (folder / "no-module.pkl").write_bytes(b"cboosted_trees_of_nowhere.sklearn\nClassifier\n)\x81.")
-    _with_code(folder, "crashing", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    _with_code(folder, "hanging", "import time; time.sleep(3600)")
     licence = f"pathlib.Path({str(folder / 'licence-expired')!r})"
-    _with_code(folder, "licensed", f"import pathlib; assert not {licence}.exists(), 'the licence has expired'")
-    _script_model(folder)
+    on_load = {
+        "crashing": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "hanging": "import time; time.sleep(3600)",
+        "licensed": f"import pathlib; assert not {licence}.exists(), 'the licence has expired'",
+    }
+    for name, does in on_load.items():
+        _code_of(folder / f"{name}-code", name, does)
+    (folder / "make.py").write_text(_MAKE_WITH_CODE)
+    # In a process of its own: this one must not have these classes, as nobody else has them.
+    subprocess.run([sys.executable, "make.py", *on_load], cwd=folder, check=True, timeout=300)
 
 
-def _with_code(folder: Path, name: str, on_load: str) -> None:
-    """A real model whose class, in a module of its own, does something when it is loaded."""
-    code = folder / f"{name}-code"
+_MAKE_WITH_CODE = """
+import importlib
+import sys
+
+import joblib
+import sklearn.datasets
+from sklearn.linear_model import LogisticRegression
+
+
+class ChurnModel(LogisticRegression):
+    '''Of the training script itself: the commonest failure of all.'''
+
+
+x, y = sklearn.datasets.load_iris(return_X_y=True)
+joblib.dump(ChurnModel(max_iter=1000).fit(x, y), "script.joblib")
+for name in sys.argv[1:]:
+    sys.path.append(f"{name}-code")
+    model = importlib.import_module(f"{name}_model").Model
+    joblib.dump(model(max_iter=1000).fit(x, y), f"{name}.joblib")
+"""
+
+
+def _code_of(code: Path, name: str, on_load: str) -> None:
+    """The module of a model's class that does something when it is loaded."""
     code.mkdir()
     (code / f"{name}_model.py").write_text(
         "from sklearn.linear_model import LogisticRegression\n\n\n"
@@ -100,27 +147,3 @@ def _with_code(folder: Path, name: str, on_load: str) -> None:
         f"        {on_load}\n"
         "        self.__dict__.update(state)\n"
     )
-    _run_in(
-        code,
-        "import joblib, sklearn.datasets\n"
-        f"from {name}_model import Model\n"
-        "x, y = sklearn.datasets.load_iris(return_X_y=True)\n"
-        f"joblib.dump(Model(max_iter=1000).fit(x, y), {str(folder / f'{name}.joblib')!r})\n",
-    )
-
-
-def _script_model(folder: Path) -> None:
-    """A model of a class of the training script itself: the commonest failure of all."""
-    _run_in(
-        folder,
-        "import joblib, sklearn.datasets\n"
-        "from sklearn.linear_model import LogisticRegression\n"
-        "class ChurnModel(LogisticRegression):\n    pass\n"
-        "x, y = sklearn.datasets.load_iris(return_X_y=True)\n"
-        f"joblib.dump(ChurnModel(max_iter=1000).fit(x, y), {str(folder / 'script.joblib')!r})\n",
-    )
-
-
-def _run_in(folder: Path, script: str) -> None:
-    (folder / "make.py").write_text(script)
-    subprocess.run([sys.executable, "make.py"], cwd=folder, check=True, timeout=60)
