@@ -15,7 +15,7 @@ from tidegate.wire.rest import Endpoint, Job, VariantView
 
 T = TypeVar("T")
 
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 0.5
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 0.25
 SILENCE_S_MAX = 30.0
 
 
