@@ -4,7 +4,7 @@ import httptools
 import numpy as np
 import pytest
 
-from tidegate.dataplane.hop_form import HopForm, form_of
+from tidegate.dataplane.hop_form import HopForm, forms_of
 from tidegate.dataplane.v2 import decode_request, decode_response
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -17,9 +17,7 @@ FOREST = Signature(
 
 
 def _form() -> HopForm:
-    form = form_of("churn", "7", FOREST)
-    assert form is not None
-    return form
+    return forms_of("churn", "7", FOREST)[None]
 
 
 def _body(message: bytes, parser_of: type) -> tuple[dict[bytes, bytes], bytes]:
@@ -111,4 +109,19 @@ def test_outputs_that_are_not_the_signatures_are_left_to_the_ordinary_way() -> N
     ],
 )
 def test_rows_or_outputs_that_are_no_plain_numbers_have_no_form(signature: Signature) -> None:
-    assert form_of("m", "1", signature) is None
+    assert forms_of("m", "1", signature) == {}
+
+
+def test_one_output_alone_has_a_form_of_its_own_that_is_taken_for_no_other() -> None:
+    forms = forms_of("churn", "7", FOREST)
+    assert list(forms) == [None, frozenset({"prediction"}), frozenset({"probabilities"})]
+    tensor = np.zeros((2, 3))
+    for wanted, form in forms.items():
+        request = form.request_head(2) + tensor.tobytes()
+        _, body = _body(request, httptools.HttpRequestParser)
+        asked = decode_request(body, len(body) - tensor.nbytes).request.outputs
+        assert (None if asked is None else frozenset(one.name for one in asked)) == wanted
+        assert [other.rows_of(request) for other in forms.values()] == [2 * (other is form) for other in forms.values()]
+        answer = form.answer({"prediction": np.arange(2), "probabilities": np.zeros((2, 2), dtype="<f4")}, 2)
+        assert answer is not None
+        assert set(form.outputs(answer, 2)) == (wanted or {"prediction", "probabilities"})

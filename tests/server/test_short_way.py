@@ -16,7 +16,7 @@ import pytest
 
 from support.http_bytes import Connection, Reply
 from support.wait import until
-from tidegate.dataplane.hop_form import HopForm, form_of
+from tidegate.dataplane.hop_form import HopForm, forms_of
 from tidegate.dataplane.v2 import decode_response
 from tidegate.wire.manifest import Manifest, encode_manifest
 from tidegate.wire.signature import Signature, TensorSpec
@@ -88,9 +88,7 @@ def connection(uds: Path) -> Iterator[UnixConnection]:
 
 @pytest.fixture
 def form() -> HopForm:
-    found = form_of("sums", "3", SIGNATURE)
-    assert found is not None
-    return found
+    return forms_of("sums", "3", SIGNATURE)[None]
 
 
 def ask(connection: Connection, form: HopForm, rows: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The bytes of the commonest batch between gateway and replica: rows of one packed tensor, and all outputs for them.
+"""The bytes of the commonest batches between gateway and replica: rows of one packed tensor, and outputs for them.
 
 Both ends know version and signature, so both know every byte of such a message but the tensors' own. They compare its
 head instead of parsing it: what differs in a single byte is read as any other V2 message. Pure; no I/O.
@@ -7,6 +7,7 @@ head instead of parsing it: what differs in a single byte is read as any other V
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,13 +21,25 @@ ROWS_MAX = 4096
 """Heads are kept for batches of up to so many rows, each a few hundred bytes."""
 HOST = "replica"
 """The host that a gateway names when it speaks over a Unix socket."""
+ALONE_MAX = 4
+"""So many of a version's outputs have a form in which they are asked for alone."""
 _NUMBERS = frozenset("iuf")
+
+Wanted = frozenset[str] | None
+Forms = Mapping[Wanted, "HopForm"]
 
 
 class HopForm:
-    """Requests and answers of one model version, by their number of rows. Made by `form_of`."""
+    """Requests and answers of one model version, by their number of rows. Made by `forms_of`.
 
-    def __init__(self, model: str, version: str, spec: TensorSpec, outputs: tuple[TensorSpec, ...]) -> None:
+    `wanted` names the outputs that are asked for, in `outputs`; None asks for all of them.
+    """
+
+    def __init__(
+        self, who: tuple[str, str], spec: TensorSpec, outputs: Sequence[TensorSpec], wanted: Wanted = None
+    ) -> None:
+        model, version = who
+        self.wanted = wanted
         self.dtype: np.dtype[Any] = dtype_of(spec.datatype)
         self.width = spec.shape[1]
         self.input_name = spec.name
@@ -119,19 +132,28 @@ class HopForm:
         ]
         if who is not None:
             return msgspec.json.encode({**who, "outputs": described})
-        return msgspec.json.encode({"inputs": described, "parameters": {"binary_data_output": True}})
+        asked = {} if self.wanted is None else {"outputs": [{"name": name} for name in sorted(self.wanted)]}
+        return msgspec.json.encode({"inputs": described, "parameters": {"binary_data_output": True}, **asked})
 
 
-def form_of(model: str, version: str, signature: Signature) -> HopForm | None:
-    """The form of a version, or None where its rows or outputs are not plain numbers of a known shape."""
+def forms_of(model: str, version: str, signature: Signature) -> Forms:
+    """The forms of a version by what is wanted of it; none where rows or outputs are no plain numbers of a known shape.
+
+    All outputs at once, and each alone: what clients ask for.
+    """
     datatype, width = signature.packed_datatype, signature.n_features
     if datatype is None or not width or not _is_number(datatype):
-        return None
+        return {}
     name = signature.inputs[0].name if signature.kind == "tensors" else MATRIX_INPUT
     known = all(_is_number(one.datatype) and min(one.shape[1:], default=0) >= 0 for one in signature.outputs)
     if not known or any(one.json for one in signature.outputs):
-        return None
-    return HopForm(model, version, TensorSpec(name, datatype, (-1, width)), signature.outputs)
+        return {}
+    who, spec = (model, version), TensorSpec(name, datatype, (-1, width))
+    forms: dict[Wanted, HopForm] = {None: HopForm(who, spec, signature.outputs)}
+    for one in signature.outputs[:ALONE_MAX]:
+        wanted = frozenset({one.name})
+        forms[wanted] = HopForm(who, spec, [one], wanted)
+    return forms
 
 
 def _is_number(datatype: str) -> bool:

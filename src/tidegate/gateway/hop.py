@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from tidegate.dataplane.call import ModelFailed, Outputs
-from tidegate.dataplane.hop_form import HOST, ROWS_MAX, HopForm
+from tidegate.dataplane.hop_form import HOST, ROWS_MAX, Forms, HopForm
 from tidegate.dataplane.v2 import decode_response, encode_request
 from tidegate.errors import (
     DeadlineExceeded,
@@ -50,29 +50,32 @@ _errors = msgspec.json.Decoder(HopError)
 
 
 class HopRequest(NamedTuple):
-    """A request's bytes, and the head and length of its answer where they are known beforehand."""
+    """A request's bytes, and the head and length of its answer where they are known beforehand, by `form`."""
 
     parts: list[bytes]
     expected: Expected | None = None
+    form: HopForm | None = None
 
 
 class RequestWriter:
     """Writes batches as HTTP requests to one model; what is constant is put together once.
 
-    Over a Unix socket, which leads to a replica of this project, batches that fit `form` are written in its bytes.
+    Over a Unix socket, which leads to a replica of this project, batches that fit one of `forms` are written in its
+    bytes.
     """
 
-    def __init__(self, model: str, host: str, form: HopForm | None = None) -> None:
+    def __init__(self, model: str, host: str, forms: Forms) -> None:
         self._head = (
             f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n"
             "inference-header-content-length: "
         ).encode("ascii")
-        self.form = form if host == HOST else None
+        self._forms = forms if host == HOST else {}
         self.probe = f"GET /v2/health/ready HTTP/1.1\r\nhost: {host}\r\n\r\n".encode("ascii")
 
     def request(self, batch: Batch) -> HopRequest:
         """The bytes of a batch; raises `UnfitInput` for an array that V2 cannot carry."""
-        if self.form is not None and (request := _in_form(self.form, batch)) is not None:
+        form = self._forms.get(batch.wanted)
+        if form is not None and (request := _in_form(form, batch)) is not None:
             return request
         header, raw = encode_request(batch.inputs, batch.wanted, batch.params)
         length = len(header)
@@ -81,13 +84,14 @@ class RequestWriter:
 
 
 def _in_form(form: HopForm, batch: Batch) -> HopRequest | None:
-    if batch.wanted is not None or batch.params is not None or batch.rows > ROWS_MAX:
+    if batch.params is not None or batch.rows > ROWS_MAX:
         return None
     tensor = batch.inputs.get(form.input_name)
     if tensor is None or len(batch.inputs) != 1 or tensor.dtype != form.dtype or tensor.shape[1:] != (form.width,):
         return None
     rows = batch.rows
-    return HopRequest([form.request_head(rows), tensor.tobytes()], (form.answer_head(rows), form.answer_bytes(rows)))
+    expected = (form.answer_head(rows), form.answer_bytes(rows))
+    return HopRequest([form.request_head(rows), tensor.tobytes()], expected, form)
 
 
 def read_answer(answer: Answer, batch: Batch, form: HopForm | None) -> Outputs | TidegateError:

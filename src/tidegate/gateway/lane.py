@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Limits, Observer
-from tidegate.dataplane.hop_form import form_of
+from tidegate.dataplane.hop_form import forms_of
 from tidegate.gateway.cache import CachedDoor
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
@@ -42,7 +42,7 @@ class Lane:
 
     def __init__(self, variant: Variant, parts: LaneParts, on_change: Callable[[], None]) -> None:
         self._model = variant.model
-        self._form = form_of(variant.model, variant.version, variant.signature)
+        self._forms = forms_of(variant.model, variant.version, variant.signature)
         self._parts = parts
         self._on_change = on_change
         self._targets: dict[str, UpstreamTarget] = {}
@@ -77,7 +77,7 @@ class Lane:
                 continue
             if known is not None:  # the same replica at another address
                 self._drop(known)
-            where = UpstreamAddress(target.id, target.address, self._model, self._form)
+            where = UpstreamAddress(target.id, target.address, self._model, self._forms)
             made = UpstreamTarget(where, self._hooks, self._parts.loop, self._parts.limits.timeout_s, self._parts.clock)
             self._targets[target.id] = made
             new.append(made)

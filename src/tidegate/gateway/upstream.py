@@ -10,11 +10,11 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.call import Outputs, TargetHung, TargetLost
-from tidegate.dataplane.hop_form import HOST, HopForm
+from tidegate.dataplane.hop_form import HOST, Forms
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.connection import Answer, Connection
 from tidegate.gateway.hop import HopRequest, RequestWriter, read_answer
@@ -48,13 +48,13 @@ class UpstreamHooks:
 class UpstreamAddress:
     """`address` is `unix:/absolute/path` or `tcp:host:port`; `model` is the name the replica serves it by.
 
-    `form`: the bytes of its commonest batches, where they are known.
+    `forms`: the bytes of its commonest batches, where they are known.
     """
 
     id: str
     address: str
     model: str
-    form: HopForm | None = None
+    forms: Forms = field(default_factory=dict)
 
 
 class UpstreamTarget:
@@ -85,7 +85,7 @@ class UpstreamTarget:
         self._clock = clock
         self._answer_timeout_s = answer_timeout_s
         host = HOST if where.address.startswith("unix:") else where.address[4:]
-        self._writer = RequestWriter(where.model, host, where.form)
+        self._writer = RequestWriter(where.model, host, where.forms)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._retired = False
@@ -226,7 +226,7 @@ class UpstreamTarget:
         if batch is None:  # it was given up a moment before
             return
         if answer is not None:
-            self._finish(read_answer(answer, batch, self._writer.form))
+            self._finish(read_answer(answer, batch, self._request.form))
         elif self._connection is not None and self._connection.answering:
             self._went_down("it died while it answered")
         elif self._sent_again:

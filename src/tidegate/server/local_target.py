@@ -67,8 +67,8 @@ class LocalTarget:
         future = self._worker.submit(self._compute, batch)
         future.add_done_callback(lambda done_future: self._hand_back(done_future, batch, done))
 
-    def compute_now(self, inputs: Tensors, rows: int) -> Tensors | None:
-        """All outputs at once; None where a batch of this size may take long, or where it failed.
+    def compute_now(self, inputs: Tensors, rows: int, wanted: frozenset[str] | None) -> Tensors | None:
+        """The outputs at once; None where a batch of this size may take long, or where it failed.
 
         A failure is not reported: the caller takes the ordinary way, where it happens again and is.
         """
@@ -77,7 +77,7 @@ class LocalTarget:
             return None
         started_s = self._clock()
         try:
-            tensors = self._runtime.predict(inputs, None)
+            tensors = self._runtime.predict(inputs, wanted)
         except Exception:
             logger.debug("a batch of %d rows failed at once", rows, exc_info=True)
             return None

@@ -15,7 +15,7 @@ from tidegate.dataplane.app import AppOptions, build_app
 from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Limits, Service
 from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.hop_form import form_of
+from tidegate.dataplane.hop_form import forms_of
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks
@@ -108,9 +108,9 @@ def build_replica(
     title = f"{manifest.name}, version {manifest.version}"
     app = build_app(engine, AppOptions(title, render_metrics, lambda: True))
     hooks = Hooks(on_stop=stop)
-    form = form_of(manifest.name, manifest.version, runtime.signature) if behind_gateway and key is None else None
-    if form is not None:
+    forms = forms_of(manifest.name, manifest.version, runtime.signature) if behind_gateway and key is None else {}
+    if forms:
         series = (identity.endpoint, identity.version, identity.variant)
-        short = ShortWay(form, batcher, target, observer, series, clock.monotonic)
+        short = ShortWay(tuple(forms.values()), batcher, target, observer, series, clock.monotonic)
         hooks = replace(hooks, protocol=functools.partial(HopProtocol, short))
     return engine, app, hooks

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class ShortWay:
     """What it takes to answer a batch at once."""
 
-    form: HopForm
+    forms: tuple[HopForm, ...]
     batcher: Batcher
     target: LocalTarget
     metrics: Metrics
@@ -37,12 +37,17 @@ class ShortWay:
 
     def answer(self, request: bytes) -> bytes | None:
         """The whole answer to a whole request; None where it is to go the ordinary way."""
-        rows = self.form.rows_of(request)
-        if not rows or self.batcher.outstanding:
+        for form in self.forms:
+            if rows := form.rows_of(request):
+                return self._computed(form, request, rows)
+        return None
+
+    def _computed(self, form: HopForm, request: bytes, rows: int) -> bytes | None:
+        if self.batcher.outstanding:
             return None
         started_s = self.clock()
-        outputs = self.target.compute_now({self.form.input_name: self.form.tensor(request, rows)}, rows)
-        answer = None if outputs is None else self.form.answer(outputs, rows)
+        outputs = self.target.compute_now({form.input_name: form.tensor(request, rows)}, rows, form.wanted)
+        answer = None if outputs is None else form.answer(outputs, rows)
         if answer is not None:
             self.metrics.answered_at_once(self.series, rows, started_s, self.clock())
         return answer
