@@ -83,7 +83,7 @@ $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 
 $(STAMPS)/frameworks: $(STAMPS)/dev
 	@echo "Installing PyTorch, TensorFlow and CatBoost into $(VENV) (a gigabyte and a half, once) ..."
-	@$(PIP) --editable '.[platform,onnx,postgres,xgboost,lightgbm,torch,tensorflow,catboost]' --group frameworks
+	@$(PIP) --editable '.[platform,onnx,postgres,xgboost,lightgbm,torch-onnx,tensorflow,catboost]' --group frameworks
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/dev

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,9 +23,13 @@ needs("torch")
 
 import torch
 
+from tidegate.adapters.inspection import AccelerationRequest, InspectionRequest, run_acceleration, run_inspection
 from tidegate.errors import ModelLoadFailed, NoSuchDevice, NotAModel, PickleNotGranted, UnfitInput
-from tidegate.packaging import read_source
-from tidegate.runtimes import open_model
+from tidegate.packaging import read_source, wrap
+from tidegate.packaging.filelist import write_list
+from tidegate.runtimes import load, open_model
+from tidegate.wire.manifest import Accelerated, Manifest
+from tidegate.wire.signature import Signature
 
 ROWS = {
     "left": np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32),
@@ -295,3 +300,61 @@ def test_pickle_reads_what_this_test_writes(tmp_path: Path) -> None:
     """The trap of the tests above works."""
     pickle.loads(pickle.dumps(Harmful(tmp_path / "sprung")))
     assert (tmp_path / "sprung").exists()
+
+
+class Embedded(torch.nn.Module):  # type: ignore[misc]
+    """Refuses words it does not know; ONNX counts -1 from the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.last = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 2)
+
+    def forward(self, words: Any) -> Any:
+        return self.last(self.words(words).mean(1))
+
+
+def tried(path: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, Any], Path, Any]:
+    """What registration's last step makes of a program."""
+    package = wrap(read_source(path), tmp_path / "package")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    found = run_inspection(InspectionRequest(package.dir), timeout_s=100, scratch_dir=scratch)
+    request = AccelerationRequest(package.dir, tmp_path / "form", found["signature"], **options)
+    record = run_acceleration(request, timeout_s=170, scratch_dir=scratch)
+    return record, tmp_path / "form", msgspec.convert(found["signature"], Signature)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dynamic", [True, False], ids=["any rows", "one row"])
+def test_a_program_gets_a_graph_that_answers_as_it_does(dynamic: bool, tmp_path: Path) -> None:
+    rows = 2 if dynamic else 1
+    path = exported(tmp_path / "two.pt2", TwoSided(), (torch.rand(rows, 4), torch.rand(rows, 2)), dynamic)
+    record, form, signature = tried(path, tmp_path, asked=True)
+    assert record["kept"] == "torch-onnx", record
+    assert record["tried"][0]["largest_difference"] <= 1e-5
+    manifest = Manifest(
+        "m", "1", "ab" * 32, "package", "torch", signature, None, accelerated=Accelerated("torch-onnx", "form")
+    )
+    write_list(form)
+    runtime = load(manifest, tmp_path / "package")
+    answers = runtime.predict(ROWS, None)
+    assert list(answers) == ["logits", "probability"]
+    for name, expected in said().items():
+        assert answers[name].dtype == expected.dtype
+        np.testing.assert_allclose(answers[name], expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UnfitInput):
+        runtime.predict({"left": np.ones((2, 5), np.float32), "right": np.ones((2, 2), np.float32)}, None)
+
+
+@pytest.mark.timeout(300)
+def test_a_graph_that_answers_what_the_program_refuses_is_not_kept(tmp_path: Path) -> None:
+    path = exported(tmp_path / "words.pt2", Embedded(), (torch.ones(3, 5, dtype=torch.int64),))
+    record, form, _ = tried(path, tmp_path, asked=True)
+    assert record["kept"] is None
+    assert "-1 in 'words': it answers where the original refuses" in record["tried"][0]["reason"]
+    assert not form.exists()
+    unasked = run_acceleration(
+        AccelerationRequest(tmp_path / "package", form, {}), timeout_s=60, scratch_dir=tmp_path / "scratch"
+    )
+    assert "--accelerate" in unasked["reason"]

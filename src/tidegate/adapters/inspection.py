@@ -53,7 +53,10 @@ class InspectionRequest:
 
 @dataclass(frozen=True)
 class AccelerationRequest:
-    """A package that passed its inspection. The form kept is written to the new folder `into`; `asked`: any kind."""
+    """A package that passed its inspection. The form kept is written to the new folder `into`; `asked`: any kind.
+
+    `device` is where the version's replicas run it.
+    """
 
     package_dir: Path
     into: Path
@@ -61,6 +64,7 @@ class AccelerationRequest:
     asked: bool = False
     allow_pickle: bool = False
     validation: ValidationRequest | None = None
+    device: str | None = None
 
 
 def run_inspection(

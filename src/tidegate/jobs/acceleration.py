@@ -45,6 +45,7 @@ class Work:
     scratch: Path
     asked: bool
     validation: ValidationRequest | None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Acceleration:
                 work.asked,
                 known.pickle_granted,
                 work.validation,
+                work.device,
             ),
             timeout_s=ACCELERATION_S_MAX,
             scratch_dir=work.scratch,

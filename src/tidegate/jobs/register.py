@@ -212,7 +212,7 @@ class RegisterJob:
         if not wanted(known, asked=asked):
             return
         report.progress(0.8, f"version {known.version} is registered and can be deployed; trying faster forms")
-        work = Work(name, digest, report.job_id, scratch, asked, self._validation(request.gate))
+        work = Work(name, digest, report.job_id, scratch, asked, self._validation(request.gate), request.device)
         self.acceleration.run(work, lambda done, message: _tell(report, 0.8 + 0.19 * done, message))
 
     def _validation(self, gate: rest.Gate) -> ValidationRequest | None:

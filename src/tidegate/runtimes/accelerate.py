@@ -5,6 +5,7 @@ The form that is kept is written to the request's `into`; the result is the reco
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from tidegate.runtimes.trial import accepted, rows_of
 from tidegate.wire.signature import Signature
 
 MADE_UP_ROWS = 64
-NO_FORMS = "only scikit-learn's estimators and XGBoost's and LightGBM's models have faster forms"
+NO_FORMS = "only scikit-learn's estimators, XGBoost's and LightGBM's models and PyTorch's programs have faster forms"
+ON_REQUEST = "a PyTorch program is tried with --accelerate only: making its graph takes long"
+ON_GPU = "it runs on a device, and a faster form would run on the processor"
 _AS_THEY_ARE = ("torch", "tensorflow", "catboost")
 """Not even loaded again: it may take long, and nothing would come of it."""
 
@@ -40,22 +43,42 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
     package_dir = Path(request["package_dir"])
     check_files(package_dir)
     layout = read_layout(package_dir)
-    if layout.framework in _AS_THEY_ARE:
+    if layout.format == "torch_export":
+        if not request.get("asked") or request.get("device") not in (None, "cpu"):
+            return {"kept": None, "kind": layout.framework, "reason": ON_GPU if request.get("asked") else ON_REQUEST}
+    elif layout.framework in _AS_THEY_ARE:
         return {"kept": None, "kind": layout.framework, "reason": NO_FORMS}
     on_progress(0.0, "loading the model to accelerate it")
     adopted = adopt(load_object(layout, bool(request.get("allow_pickle"))), layout)
     settled = settle(adopted, layout, validation_of(request), [])
+    signature = msgspec.convert(request["signature"], Signature)
+    if layout.format == "torch_export":
+        return _program(settled, signature, Path(request["into"]))
     if not isinstance(settled.model, SklearnModel | BoosterModel):
         return {
             "kept": None,
             "kind": _kind(settled.model),
             "reason": NO_FORMS,
         }
-    signature = msgspec.convert(request["signature"], Signature)
     model = settled.model
     original = model.estimator if isinstance(model, SklearnModel) else model.booster
     subject = Subject(original, model, signature, _rows(settled))
     return accelerate(subject, Path(request["into"]), bool(request.get("asked")), on_progress).body()
+
+
+def _program(settled: Settled, signature: Signature, into: Path) -> dict[str, Any]:
+    from tidegate.runtimes.accelerated.from_torch import accelerate_program
+    from tidegate.runtimes.torch_model import ExportedModel
+
+    assert isinstance(settled.model, ExportedModel)  # noqa: S101 - for the type checker
+    scratch = into.with_name(f"{into.name}.trial")
+    try:
+        record = accelerate_program(settled.model, signature, _rows(settled), scratch)
+        if record["kept"]:
+            scratch.rename(into)
+        return record
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _rows(settled: Settled) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from tidegate.packaging import read_source, wrap
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
-from tidegate.runtimes.accelerated.serving import FastModel
+from tidegate.runtimes.accelerated.serving import fast_model
 from tidegate.runtimes.base import Arrays, Model, Runtime, Wanted, numpy_dtype
 from tidegate.runtimes.building import adopt, rebuild
 from tidegate.runtimes.inputs import row_count
@@ -62,7 +62,7 @@ def load(manifest: Manifest, package_dir: Path) -> Runtime:
     if manifest.accelerated is not None:
         form_dir = package_dir.parent / manifest.accelerated.folder
         check_files(form_dir, "accelerated form")
-        return Served(FastModel(form_dir, manifest.signature), manifest.signature)
+        return Served(fast_model(form_dir, manifest.signature), manifest.signature)
     check_files(package_dir)
     layout = read_layout(package_dir)
     adopted = adopt(load_object(layout, manifest.pickle_granted, manifest.device), layout)

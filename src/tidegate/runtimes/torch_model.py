@@ -84,6 +84,7 @@ class ExportedModel(TorchModel):
 
     def __init__(self, program: Any, device: str) -> None:
         specs, dtypes = _exported_inputs(program)
+        self.exported = program
         self._in_spec = program.call_spec.in_spec
         # Its own guards are source text that would be executed; shapes and types are checked before they come here.
         super().__init__(program.module(check_guards=False), specs, device, dtypes)

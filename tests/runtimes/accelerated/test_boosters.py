@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.accelerated import trying
+from tidegate.runtimes.accelerated import timing
 from tidegate.runtimes.accelerated.from_boosters import NEARLY_ZERO
 from tidegate.runtimes.accelerated.from_trees import ensemble_of
 from tidegate.runtimes.accelerated.preparation import prepared
@@ -72,8 +72,8 @@ KINDS: dict[str, tuple[Any, Any, Any, str]] = {
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timing need not be good here, and on a busy machine must not decide."""
-    monkeypatch.setattr(trying, "TIMING_S", 0.01)
-    monkeypatch.setattr(trying, "GAIN_MIN", 0.0)
+    monkeypatch.setattr(timing, "TIMING_S", 0.01)
+    monkeypatch.setattr(timing, "GAIN_MIN", 0.0)
 
 
 def subject_of(model: Any, x: Any, y: Any) -> Subject:

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from tidegate.errors import UnfitInput
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.accelerated import from_tables, trying
+from tidegate.runtimes.accelerated import from_tables, timing
 from tidegate.runtimes.accelerated.serving import FastModel
 from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
 from tidegate.runtimes.base import Arrays, Model
@@ -136,8 +136,8 @@ KINDS: dict[str, tuple[Any, Any, Any]] = {
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Timing need not be good here, and on a busy machine must not decide. One thread, as in the job's process."""
-    monkeypatch.setattr(trying, "TIMING_S", 0.01)
-    monkeypatch.setattr(trying, "GAIN_MIN", 0.0)
+    monkeypatch.setattr(timing, "TIMING_S", 0.01)
+    monkeypatch.setattr(timing, "GAIN_MIN", 0.0)
     warnings.simplefilter("ignore")  # the encoders' own; pytest puts the filters back after each test
     with threadpool_limits(1):
         yield

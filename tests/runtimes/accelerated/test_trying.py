@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.errors import ModelLoadFailed, UnfitInput
-from tidegate.runtimes.accelerated import trying
+from tidegate.runtimes.accelerated import timing
 from tidegate.runtimes.accelerated.from_trees import floor_float32
 from tidegate.runtimes.accelerated.serving import FastModel
 from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate, kind_of
@@ -83,8 +83,8 @@ KINDS: dict[str, tuple[Any, Any, Any]] = {
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timing need not be good here, and on a busy machine must not decide."""
-    monkeypatch.setattr(trying, "TIMING_S", 0.01)
-    monkeypatch.setattr(trying, "GAIN_MIN", 0.0)
+    monkeypatch.setattr(timing, "TIMING_S", 0.01)
+    monkeypatch.setattr(timing, "GAIN_MIN", 0.0)
 
 
 def subject_of(estimator: Any, x: Any, y: Any) -> Subject:

@@ -13,7 +13,8 @@ import numpy as np
 from tidegate.errors import ModelLoadFailed
 from tidegate.wire.signature import Scalar
 
-Engine = Literal["dense", "trees", "graph"]
+Engine = Literal["dense", "trees", "graph", "named"]
+"""`named`: the ONNX graph has the original's own inputs and outputs."""
 Head = (
     Literal["value", "exp", "sigmoid", "votes", "logistic", "logistic_from_zero", "softmax", "one_vs_rest", "half"]
     | Literal["highest", "second_if_likelier", "likeliest"]

@@ -8,17 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.runtimes.accelerated.engines import Dense, Graph, Trees, both_classes, expit, softmax
+from tidegate.runtimes.accelerated.engines import Dense, Graph, Trees, both_classes, expit, open_session, softmax
 from tidegate.runtimes.accelerated.form import Form, read_array, read_form
 from tidegate.runtimes.accelerated.steps import STEPS, refused
 from tidegate.runtimes.accelerated.tables import Table
 from tidegate.runtimes.base import Arrays, Task, Wanted, numpy_dtype
 from tidegate.runtimes.inputs import columns_of, matrix_of, with_missing_nan
+from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, PROBABILITIES, Scalar, Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
 HARMLESS_SQUARES = 1e76
 """Numbers whose squares add up to less are finite, and stay so in float32: one look at them instead of four."""
+
+
+class NamedGraph(OnnxModel):
+    """A form that is an ONNX graph with the original's own inputs and outputs (a `Model`, as the original is)."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(open_session(folder))
+
+
+def fast_model(folder: Path, signature: Signature) -> FastModel | NamedGraph:
+    """The form in a folder, ready to answer. Raises `ModelLoadFailed`, `MissingLibrary`."""
+    return NamedGraph(folder) if read_form(folder).engine == "named" else FastModel(folder, signature)
 
 
 class FastModel:

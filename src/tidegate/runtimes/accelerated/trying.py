@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tidegate import clock
 from tidegate.errors import TidegateError, UnfitInput
-from tidegate.runtimes.accelerated import from_dense, from_trees, probes
+from tidegate.runtimes.accelerated import from_dense, from_trees, probes, timing
 from tidegate.runtimes.accelerated.ensemble import Ensemble
 from tidegate.runtimes.accelerated.equality import Largest, NotEqual, Remembered, check_refusals, check_same
 from tidegate.runtimes.accelerated.form import Draft
@@ -37,10 +35,6 @@ Array = np.ndarray[Any, Any]
 
 BY_DEFAULT = (from_trees.KINDS | from_dense.KINDS) - {"LinearDiscriminantAnalysis", "TheilSenRegressor"}
 """Kinds of scikit-learn models that tests show to stay equal, as boosters do; others are tried on request."""
-TIMED_ROWS = (1, 64)
-TIMING_S, ROUNDS = 0.1, 5
-GAIN_MIN = 1.1
-"""A form is kept when it is faster by this factor, in the geometric mean over 1 and 64 rows."""
 KNOWN_ROWS_MAX = 400
 SINGLE_ROWS = 12
 _NUMBERS = ("FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "BOOL")
@@ -131,7 +125,7 @@ def accelerate(subject: Subject, into: Path, asked: bool, on_progress: Progress)
         on_progress(0.1, f"making rows to compare {kind} on")
         trial = _trial(subject, _taken(subject, split, record, scratch / "table"), record)
         on_progress(0.3, "timing the original")
-        record.original = _times(subject.model, trial.timed)
+        record.original = timing.seconds_by_rows(subject.model, trial.timed)
         record.libraries = _libraries()
         _keep_fastest(trial, scratch, into, on_progress)
     except (CannotConvert, NotEqual) as error:
@@ -197,7 +191,7 @@ def _trial(whole: Subject, taken: Taken | None, record: Record) -> _Trial:
     if is_booster(subject.estimator):  # they fill up or cut rows themselves; the signature refuses these before
         odd = {name: rows for name, rows in odd.items() if rows.shape[1] == known.shape[1]}
     bad = {name: probes.as_inputs(rows, specs) for name, rows in odd.items()}
-    timed = {rows: rows_of(whole.rows, np.resize(np.arange(len(known)), rows).tolist()) for rows in TIMED_ROWS}
+    timed = {rows: rows_of(whole.rows, np.resize(np.arange(len(known)), rows).tolist()) for rows in timing.TIMED_ROWS}
     cases = {} if taken is None else dict(cases_of(taken.form, whole.signature, whole.rows))
     return _Trial(whole, taken, subject, record, found, ensemble, flags, answered, bad, timed, cases)
 
@@ -263,7 +257,7 @@ def _takes(model: Model, inputs: Arrays) -> bool:
 
 
 def _keep_fastest(trial: _Trial, scratch: Path, into: Path, on_progress: Progress) -> None:
-    record, best = trial.record, (GAIN_MIN, "", scratch)
+    record, best = trial.record, (timing.GAIN_MIN, "", scratch)
     for name, make in _candidates(trial):
         on_progress(0.4, f"trying {name}")
         entry = _tried(trial, name, make, scratch / name)
@@ -313,11 +307,9 @@ def _tried(trial: _Trial, name: str, make: Callable[[], Draft], folder: Path) ->
         return {**entry, "reason": error.message}
     except Exception as error:
         return {**entry, "reason": f"cannot be converted: {error_text(error)}"}
-    times = _times(fast, trial.timed)
-    speedups = {
-        f"speedup_{rows}": trial.record.original[f"seconds_{rows}"] / times[f"seconds_{rows}"] for rows in TIMED_ROWS
-    }
-    gain = math.sqrt(math.prod(speedups.values()))
+    times = timing.seconds_by_rows(fast, trial.timed)
+    speedups = timing.speedups(trial.record.original, times)
+    gain = timing.gain_of(speedups)
     return {**entry, "equal": True, **times, **speedups, "gain": gain}
 
 
@@ -344,26 +336,6 @@ def _compare(trial: _Trial, folder: Path) -> float:
         check_same(trial.subject.model.predict(one, None), fast.predict(one, None), "a row alone", largest)
     check_refusals(trial.original, fast, trial.bad, largest)
     return largest.difference
-
-
-def _times(model: Model, timed: dict[int, Arrays]) -> dict[str, float]:
-    return {f"seconds_{rows}": _seconds(model, inputs) for rows, inputs in timed.items()}
-
-
-def _seconds(model: Model, inputs: Arrays) -> float:
-    """The best of a few rounds: what else the machine does only ever adds."""
-    model.predict(inputs, None)
-    started = clock.monotonic()
-    model.predict(inputs, None)
-    once = max(clock.monotonic() - started, 1e-6)
-    calls = max(1, min(2000, int(TIMING_S / ROUNDS / once)))
-    best = math.inf
-    for _ in range(ROUNDS):
-        started = clock.monotonic()
-        for _ in range(calls):
-            model.predict(inputs, None)
-        best = min(best, (clock.monotonic() - started) / calls)
-    return best
 
 
 def _libraries() -> dict[str, str]:
