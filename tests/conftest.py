@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.docker_engine import DockerEngine, engine_or_skip, running_engine
 from support.models import Models, train
 from support.platform import Platform
 from support.services.postgres import Postgres
@@ -72,6 +73,14 @@ def own_platform(tmp_path: Path) -> Iterator[Platform]:
         yield own
     finally:
         own.stop()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerEngine]:
+    """A private Docker engine that many tests share."""
+    engine_or_skip()
+    with running_engine() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

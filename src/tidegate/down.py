@@ -44,7 +44,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def stop_platform(data_dir: Path, timeout_s: float, say: Say) -> int:
-    """End control plane, gateways, replicas and jobs, in this order, and say what was ended."""
+    """End control plane, gateways, replicas and jobs, in this order, and say what was ended.
+
+    Raises `EngineUnavailable` when there may be containers on an engine that does not answer.
+    """
     before = _running(data_dir)
     for module in ORDER:
         grace_s = timeout_s if module == CONTROL else min(GRACE_S, timeout_s)
@@ -55,9 +58,23 @@ def stop_platform(data_dir: Path, timeout_s: float, say: Say) -> int:
         sys.stderr.write(f"error: process {found.ref.pid} ({found.module}) could not be ended\n")
     if left:
         return 1
+    containers = _end_containers(data_dir, min(GRACE_S, timeout_s))
     _remove_sockets(data_dir)
-    say(f"stopped {_counted(before)}; the data stays in {data_dir}" if before else f"nothing is running on {data_dir}")
+    ended = _counted(before, containers)
+    say(f"stopped {ended}; the data stays in {data_dir}" if ended else f"nothing is running on {data_dir}")
     return 0
+
+
+def _end_containers(data_dir: Path, grace_s: float) -> int:
+    """Those that no control plane ended; how many there were."""
+    mark = data_dir / "containers"
+    if not mark.exists():
+        return 0
+    from tidegate.adapters.docker_backend import end_containers  # only where there may be some
+
+    count = end_containers(data_dir, mark.read_text().strip(), grace_s)
+    mark.unlink(missing_ok=True)
+    return count
 
 
 def _remove_sockets(data_dir: Path) -> None:
@@ -88,13 +105,15 @@ def _end(refs: list[ProcessRef], grace_s: float) -> None:
         sleep(POLL_S)
 
 
-def _counted(ended: list[Found]) -> str:
+def _counted(ended: list[Found], containers: int) -> str:
     """`the control plane (process 12), 2 gateways, 3 replicas`."""
     parts = [f"the control plane (process {found.ref.pid})" for found in ended if found.module == CONTROL]
     for name in dict.fromkeys(NAMES.values()):
         if count := sum(NAMES.get(found.module) == name for found in ended):
             plural = "es" if name.endswith("s") else "s"
             parts.append(f"{count} {name}{plural if count > 1 else ''}")
+    if containers:
+        parts.append(f"{containers} container{'s' if containers > 1 else ''}")
     return ", ".join(parts)
 
 

@@ -349,6 +349,12 @@ class EngineUnavailable(TidegateError):
     code, kind = "engine_unavailable", Kind.UNAVAILABLE
 
 
+class ImagePending(TidegateError):
+    """The replica starts once its image is built."""
+
+    code, kind = "image_pending", Kind.UNAVAILABLE
+
+
 class WheelMissing(TidegateError):
     """A library that the version needs cannot be had as a wheel."""
 

@@ -166,6 +166,26 @@ class Settings:
     )
     starts_max: int = _setting(2, "TIDEGATE_STARTS_MAX", "Replicas that may be loading at the same time.", (1, 1_000))
     job_workers: int = _setting(2, "TIDEGATE_JOB_WORKERS", "Jobs the embedded pool runs at the same time.", (1, 1_000))
+    backend: str = _setting(
+        "local", "TIDEGATE_BACKEND", "Where replicas run: local (processes of this machine) or docker (containers)."
+    )
+    docker_cpus: float = _setting(
+        0.0,
+        "TIDEGATE_DOCKER_CPUS",
+        "Processors a container may use; 0 is no limit. 'deploy --cpus' goes first.",
+        (0, 1024),
+    )
+    docker_memory_bytes: int = _setting(
+        0,
+        "TIDEGATE_DOCKER_MEMORY_BYTES",
+        "Memory a container may use, in bytes; 0 is no limit. 'deploy --memory' goes first.",
+        (0, 1 << 50),
+    )
+    docker_network: str = _setting(
+        "none",
+        "TIDEGATE_DOCKER_NETWORK",
+        "Network of containers: none, bridge, or the name of one. Replicas need none.",
+    )
     image_base: str | None = _setting(
         None,
         "TIDEGATE_IMAGE_BASE",

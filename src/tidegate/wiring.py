@@ -11,8 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate import clock as clocks
+from tidegate.adapters import docker_backend
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.backends import Backends
+from tidegate.adapters.docker_backend import DockerBackend
 from tidegate.adapters.docker_build import DockerCli
+from tidegate.adapters.docker_engine import DockerEngine, address_of
 from tidegate.adapters.image_files import ImageFiles
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.mlflow_registry import MlflowRegistry
@@ -20,8 +24,10 @@ from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_push import RedisPush
 from tidegate.adapters.wheelhouse import Wheelhouse
 from tidegate.clock import Clock
+from tidegate.core.placement import DOCKER, Asked, Placement, check_asked, check_backend
 from tidegate.core.ports import Backend
 from tidegate.environments import Environments
+from tidegate.errors import TidegateError
 from tidegate.jobs.acceleration import Acceleration
 from tidegate.jobs.build import BuildJob
 from tidegate.jobs.pool import JobFunction, JobPool
@@ -35,6 +41,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
+from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
 from tidegate.settings import Settings, inherited_env
@@ -62,6 +69,7 @@ class Container:
     artifacts: DirectoryArtifacts
     manifests: ManifestFiles
     backend: Backend
+    placement: Placement
     models: Models
     endpoints: Endpoints
     jobs: Jobs
@@ -131,7 +139,6 @@ def build(
     fenced = store.fenced(leadership.fence)
     files_dir = files_home(store, settings.files_home)
     registry = _registry(settings, files_dir)
-    backend = backend or LocalBackend(data_dir, inherited_env(), files_dir / "environments")
     spec_changed = threading.Event()
     models = Models(
         store,
@@ -142,7 +149,6 @@ def build(
         Environments(files_dir / "environments"),
     )
     jobs_models = replace(models, store=fenced)
-    endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set)
     uploads = Uploads(fenced, files_dir / "uploads", settings.upload_bytes_max, clock)
     unpacked_bytes_max = settings.upload_bytes_max
     faster = Acceleration(jobs_models)
@@ -154,12 +160,26 @@ def build(
     }
     job_pool = JobPool(fenced, functions, uploads, clock, settings.job_workers)
     jobs = Jobs(store, clock, job_pool.nudge)
+    engine = DockerEngine(lambda: address_of(inherited_env()))
+    backend = backend or _backends(settings, engine, files_dir, replace(jobs, store=fenced))
+    placement = default_placement(settings)
+    endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set, placement)
+
+    def can_start(where: Placement) -> None:
+        if leadership.term is not None:  # a standby's engine is not the one that will be asked
+            backend.check(where)
+
+    endpoints = replace(endpoints, can_start=can_start)
+
+    def engine_view() -> rest.EngineView | None:
+        uses = placement.backend == DOCKER or (data_dir / docker_backend.MARK).exists()
+        return _engine_view(engine) if uses else None
 
     def views() -> list[rest.GatewayView]:
         return container.gateway_views()  # the supervisor puts its own in later
 
     snapshots = Snapshots(store, leadership.me.host)
-    report = StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view)
+    report = StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view, engine_view)
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
         settings=settings,
@@ -180,6 +200,7 @@ def build(
         images=Images(models, jobs, image_files, settings.image_base),
         uploads=uploads,
         status=report,
+        placement=placement,
         measures=Measures(store, report, clock),
         performance=Performance(endpoints, prometheus, clock),
         job_pool=job_pool,
@@ -190,6 +211,28 @@ def build(
         push=RedisPush(settings.redis_url, settings.redis_prefix, snapshots.newest) if settings.redis_url else None,
     )
     return container
+
+
+def default_placement(settings: Settings) -> Placement:
+    """Where replicas run of endpoints that do not say, and what containers may use. Raises `InvalidArgument`."""
+    limits = Asked(check_backend(settings.backend), settings.docker_cpus or None, settings.docker_memory_bytes or None)
+    check_asked(replace(limits, backend=DOCKER), Placement())
+    return Placement(settings.backend, limits.cpus, limits.memory_bytes)
+
+
+def _backends(settings: Settings, engine: DockerEngine, files_dir: Path, jobs: Jobs) -> Backends:
+    env = inherited_env()
+    local = LocalBackend(settings.data_dir, env, files_dir / "environments")
+    images = ReplicaImages(jobs)
+    return Backends(local, DockerBackend(settings.data_dir, engine, images.make, env, settings.docker_network))
+
+
+def _engine_view(engine: DockerEngine) -> rest.EngineView:
+    try:
+        version = engine.call(lambda api: str(api.version()["Version"]))
+    except TidegateError as error:
+        return rest.EngineView(engine.address, "unavailable", reason=error.message)
+    return rest.EngineView(engine.address, "ready", version)
 
 
 def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.commands import OnLine, Ran, is_full, output, run
+from tidegate.adapters.docker_engine import address_of, unavailable
 from tidegate.core.images import registry_of
 from tidegate.errors import DiskFull, EngineUnavailable, ImageBuildFailed, ImagePushFailed
 
@@ -177,9 +178,7 @@ class DockerCli:
 
     def address(self) -> str:
         """The engine's address as the command line would use it."""
-        ran, out = self._ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
-        told = out.strip() if ran.code == 0 else ""
-        return told or self._env.get("DOCKER_HOST") or "the docker command's own address"
+        return address_of(self._env)
 
     def _failure(self, ran: Ran) -> Exception | None:
         """What went wrong, where it is none of the caller's business."""
@@ -194,14 +193,7 @@ class DockerCli:
         return None if still.code == 0 else self._unavailable(still)
 
     def _unavailable(self, ran: Ran) -> EngineUnavailable:
-        address = self.address()
-        todo = "start Docker, or set DOCKER_HOST (or a docker context) to an engine that runs"
-        if "permission denied" in ran.text.lower():
-            todo = "let this user use it (a member of its group, often 'docker'), or set DOCKER_HOST to another"
-        return EngineUnavailable(
-            f"no container engine answers at {address} ({ran.last(1)}): {todo}, and start the platform with it",
-            address=address,
-        )
+        return unavailable(self.address(), ran.last(1))
 
     def _ask(self, *args: str) -> tuple[Ran, str]:
         try:

@@ -25,6 +25,7 @@ from tidegate.adapters.processes import (
     spawn,
 )
 from tidegate.adapters.unix_probe import get_status
+from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.environments import Environments
 from tidegate.errors import EnvironmentFailed, ModelCrashed
@@ -52,6 +53,12 @@ class LocalBackend:
         self._env = {**ONE_THREAD, **env, "PYTHONUNBUFFERED": "1"}
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # by replica id; those found again are not children
         self._pool = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health")
+
+    def check(self, placement: Placement) -> None:
+        """Processes can always be started, as far as anybody knows before."""
+
+    def away(self) -> str | None:
+        return None
 
     def start(self, spec: ReplicaSpec) -> Handle:
         socket_path = make_run_dir(self._data_dir) / f"{spec.id}.sock"

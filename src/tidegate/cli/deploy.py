@@ -13,6 +13,7 @@ import orjson
 from tidegate.cli.app import App, command
 from tidegate.cli.output import split
 from tidegate.cli.register import describe_version, finish_register, register_options, start_register
+from tidegate.core.placement import BACKENDS, bytes_of
 from tidegate.errors import InvalidArgument
 from tidegate.settings import is_loopback
 from tidegate.wire.rest import Endpoint
@@ -29,6 +30,7 @@ FILE_SUFFIXES = frozenset(
     "tidegate deploy churn:2 --replicas 2",
     "tidegate deploy churn@champion --endpoint churn-eu",
     "tidegate deploy churn --cache-ttl 60 --rate-limit 100",
+    "tidegate deploy churn --backend docker --cpus 2 --memory 1g",
     "tidegate deploy model.joblib --name churn --allow-pickle",
 )
 @click.argument("model", metavar="NAME[:VERSION|@ALIAS]|PATH|URI")
@@ -40,6 +42,11 @@ FILE_SUFFIXES = frozenset(
 @click.option(
     "--rate-limit", "rate_limit_per_s", type=float, help="Requests a second of each client; 0: as the setting says."
 )
+@click.option(
+    "--backend", type=click.Choice(BACKENDS), help="Where its replicas run [default: as it is, else as 'up']."
+)
+@click.option("--cpus", type=click.FloatRange(min=0), help="Processors of each container, also 0.5; 0: no limit.")
+@click.option("--memory", metavar="SIZE", help="Memory of each container, as 512m or 2g; 0: no limit.")
 @click.option("--no-wait", is_flag=True, help="Return at once (after registering, with a PATH).")
 @click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for it.")
 def deploy(
@@ -51,6 +58,9 @@ def deploy(
     replicas: int | None,
     cache_ttl_s: float | None,
     rate_limit_per_s: float | None,
+    backend: str | None,
+    cpus: float | None,
+    memory: str | None,
     no_wait: bool,
     timeout_s: float,
     **options: Any,
@@ -59,6 +69,9 @@ def deploy(
 
     With a PATH or URI the model is registered first, through the validation gate. Until the new version is ready, what
     was there before serves on; if it never is, this fails and says why.
+
+    With --backend docker each replica is a container of the version's image, which is built first where there is none
+    yet. Another backend or other limits replace the replicas one after the other, without a gap.
     """
     if _to_register(model, name):
         model = _register_first(app, model, str(name), options)
@@ -66,16 +79,18 @@ def deploy(
         extra = "name" if name else given[0]
         raise InvalidArgument(f"{model!r} is registered already: --{extra.replace('_', '-')} goes with a path")
     client = app.client()
+    from tidegate.client.options import DeployOptions
+
+    where = DeployOptions(backend=backend, cpus=cpus, memory_bytes=None if memory is None else bytes_of(memory))
     with app.progress() as report:
+        where |= {"wait": not no_wait, "timeout_s": timeout_s, "on_progress": report}
         done = client.deploy(
             model,
             endpoint=endpoint,
             replicas=replicas,
             cache_ttl_s=cache_ttl_s,
             rate_limit_per_s=rate_limit_per_s,
-            wait=not no_wait,
-            timeout_s=timeout_s,
-            on_progress=report,
+            **where,
         )
     line = curl_line(client.gateway_url, done, with_key=client.location.api_key is not None)
     if app.json:

@@ -13,6 +13,7 @@ import click
 
 from tidegate.cli.app import App, command
 from tidegate.core.names import check_device
+from tidegate.core.placement import BACKENDS
 from tidegate.errors import InvalidArgument, MissingExtra, NotRunning, UnknownVersion
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
@@ -26,6 +27,7 @@ PORT = click.IntRange(1, 65535)
     "tidegate up",
     "tidegate up --detach --port 9000 --control-port 9800",
     "tidegate up --detach --gateways 2 --observability",
+    "tidegate up --backend docker",
     "tidegate --data-dir ./state up",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -40,6 +42,9 @@ PORT = click.IntRange(1, 65535)
     help="Gateway processes; with 0, others start them (python -m tidegate.gateway).",
 )
 @click.option("--gateway-url", metavar="URL", help="Where clients reach the gateway [default: http://HOST:PORT].")
+@click.option(
+    "--backend", type=click.Choice(BACKENDS), help="Where replicas run that nobody placed [default: TIDEGATE_BACKEND]."
+)
 @click.option("--detach", is_flag=True, help="Return when everything answers, and leave it running.")
 @click.option(
     "--observability", is_flag=True, help="Write configuration, rules and dashboards for Prometheus and Grafana."
@@ -53,6 +58,7 @@ def up(
     control_port: int,
     gateways: int,
     gateway_url: str | None,
+    backend: str | None,
     detach: bool,
     observability: bool,
 ) -> None:
@@ -68,6 +74,7 @@ def up(
     arguments = ["--data-dir", str(settings.data_dir), "--host", host, "--port", str(port)]
     arguments += ["--grpc-port", str(grpc_port or port + 1), "--control-port", str(control_port)]
     arguments += ["--gateways", str(gateways), *(["--gateway-url", gateway_url] if gateway_url else [])]
+    arguments += ["--backend", backend] if backend else []
     arguments += ["--observability"] if observability else []
     if not detach:
         become("tidegate.control", arguments)

@@ -76,6 +76,7 @@ def _platform(now: Status) -> str:
             f"Tidegate {now.version}, running since {moment(now.started_at)}, data in {now.data_dir}",
             _away(now.database) if now.database and away else known,
             *_led(now),
+            *_engine(now),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _endpoint_table(now.endpoints)]),
@@ -94,6 +95,18 @@ def _led(now: Status) -> list[str]:
         return [f"this control plane leads (token {leader.token})"]
     silent = "" if leader.alive else ", but is silent: another will take over"
     return [f"stands by: the control plane at {leader.url} ({leader.host}) leads (token {leader.token}){silent}"]
+
+
+def _engine(now: Status) -> list[str]:
+    """The container engine, where containers are used."""
+    if now.engine is None:
+        return []
+    if now.engine.status == "ready":
+        return [f"containers on Docker {now.engine.version} at {now.engine.where}"]
+    return [
+        f"the container engine is away: {now.engine.reason}",
+        "containers that run serve on; changes wait, and the platform goes on by itself when the engine is back",
+    ]
 
 
 def _away(database: DatabaseView) -> str:
@@ -125,7 +138,7 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
     return "\n".join(
         [
             f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
-            f"model {found.model}, {found.url}{_serving(found)}",
+            f"model {found.model}, {found.url}{_place(found)}{_serving(found)}",
             "",
             table(headers, variants, "no versions run"),
             "",
@@ -139,6 +152,17 @@ def _serving(found: Endpoint) -> str:
     kept = f", answers are kept for {found.cache_ttl_s:g} s" if found.cache_ttl_s else ""
     limit = f", a client may send {found.rate_limit_per_s:g} requests a second" if found.rate_limit_per_s else ""
     return kept + limit
+
+
+def _place(found: Endpoint) -> str:
+    if found.backend == "local":
+        return ""
+    limits = [
+        f"{found.cpus:g} CPU" if found.cpus else "",
+        f"{found.memory_bytes >> 20} MiB" if found.memory_bytes else "",
+    ]
+    told = ", ".join(limit for limit in limits if limit)
+    return f", on {found.backend}" + (f" with {told} each" if told else "")
 
 
 def _action(entry: HistoryEntry) -> str:

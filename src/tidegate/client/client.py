@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, TypedDict, Unpack, cast, overload
 from urllib.parse import quote
 
 from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
 from tidegate.client.http import Http
 from tidegate.client.images import Images
 from tidegate.client.locate import Location, locate
+from tidegate.client.options import DeployOptions, WaitOptions
 from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
 from tidegate.client.registration import RegisterOptions, register_request
 from tidegate.client.waiting import job_error, poll, wait_for_endpoint
@@ -40,14 +41,6 @@ API = "/api/v1"
 UPLOAD_TIMEOUT_S = 600.0
 """Longest pause while the control plane stores what was uploaded."""
 JOB_TIMEOUT_S, IMAGE_TIMEOUT_S, CHANGE_TIMEOUT_S = 1800.0, 7200.0, 300.0
-
-
-class WaitOptions(TypedDict, total=False):
-    """How a change is awaited: not at all (`wait=False`), or up to `timeout_s`, calling `on_progress` meanwhile."""
-
-    wait: bool
-    timeout_s: float
-    on_progress: OnProgress | None
 
 
 class _Models(TypedDict):
@@ -217,7 +210,7 @@ class Client:
         replicas: int | None = None,
         cache_ttl_s: float | None = None,
         rate_limit_per_s: float | None = None,
-        **waiting: Unpack[WaitOptions],
+        **options: Unpack[DeployOptions],
     ) -> Endpoint:
         """Give a version all of an endpoint's traffic once it is ready.
 
@@ -225,6 +218,7 @@ class Client:
         like the model unless told. Until the version is ready, what was routed before still is.
 
             client.deploy("churn:2", replicas=2)
+            client.deploy("churn", backend="docker", cpus=2, memory_bytes=1 << 30)
 
         With `cache_ttl_s` gateways keep answers in Redis for so many seconds (0: they do not); `rate_limit_per_s` is
         how many requests each client may send a second (0: as the gateways' setting says). What is not given stays.
@@ -235,8 +229,17 @@ class Client:
         ref = parse_ref(model)
         name = check_name(endpoint or ref.name, "endpoint")
         version = f"@{ref.alias}" if ref.alias else ref.version
-        request = DeployRequest(ref.name, version, replicas, cache_ttl_s, rate_limit_per_s)
-        return self._change("PUT", name, "", request, **waiting)
+        request = DeployRequest(
+            ref.name,
+            version,
+            replicas,
+            cache_ttl_s,
+            rate_limit_per_s,
+            backend=options.pop("backend", None),
+            cpus=options.pop("cpus", None),
+            memory_bytes=options.pop("memory_bytes", None),
+        )
+        return self._change("PUT", name, "", request, **cast(WaitOptions, options))
 
     def traffic(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from tidegate.core.placement import check_backend
 from tidegate.errors import InvalidArgument
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT
 
@@ -30,6 +31,7 @@ class Options:
     quiet: bool = False
     clients_url: str | None = None
     observability: bool = False
+    backend: str | None = None
 
     @property
     def gateway_url(self) -> str:
@@ -51,6 +53,7 @@ class Options:
         argv = ["--data-dir", str(data_dir), "--host", self.host, "--port", str(self.port)]
         argv += ["--grpc-port", str(self.grpc_port), "--control-port", str(self.control_port)]
         argv += ["--gateway-url", self.clients_url] if self.clients_url else []
+        argv += ["--backend", self.backend] if self.backend else []
         argv += ["--gateways", str(self.gateways)]
         return [*argv, "--observability"] if self.observability else argv
 
@@ -72,6 +75,7 @@ def parse(argv: list[str] | None) -> Options:
     parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="port of the API")
     parser.add_argument("--gateways", type=int, default=1, help="gateway processes; 0: others start them")
     parser.add_argument("--gateway-url", dest="clients_url", help="where clients reach the gateway")
+    parser.add_argument("--backend", help="where replicas run that were not placed: local or docker")
     parser.add_argument("--detach", action="store_true", help="return once everything answers")
     parser.add_argument("--observability", action="store_true", help="write files for Prometheus and Grafana")
     parser.add_argument("--quiet", action="store_true", help="do not print where everything is")
@@ -94,6 +98,8 @@ def _check(options: Options) -> None:
         raise InvalidArgument(f"--gateways {options.gateways} is not allowed: give 0 to {GATEWAYS_MAX}")
     if options.clients_url is not None and not _is_http(options.clients_url):
         raise InvalidArgument("--gateway-url is no http URL: give one such as https://models.example.com")
+    if options.backend is not None:
+        check_backend(options.backend)
 
 
 def _is_http(url: str) -> bool:

@@ -66,7 +66,7 @@ class Platform:
         return Surroundings(
             store=store,
             engine=Engine(backend, store, path, container.clock, term.token),
-            backend_name=container.backend.name,
+            placement=container.placement,
             spec_changed=container.spec_changed,
             snapshot_written=container.snapshot_written,
             applied_revision=self._applied_by_all,

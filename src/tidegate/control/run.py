@@ -42,7 +42,8 @@ def run(argv: list[str] | None = None) -> int:
     """Exit code: 0 stopped as asked, 1 failed, 2 wrong use; an error is one line on standard error."""
     try:
         options = parse(argv)
-        settings = with_prometheus(Settings.from_env(data_dir=options.data_dir), options)
+        settings = Settings.from_env(data_dir=options.data_dir, backend=options.backend)
+        settings = with_prometheus(settings, options)
         required_key(options.host, settings)
         prepare_data_dir(settings.data_dir)
         return detach(options, settings) if options.detach else _foreground(options, settings)

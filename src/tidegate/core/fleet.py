@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegate.core.backoff import Backoff
+from tidegate.core.placement import Placement
 from tidegate.core.ports import Observation
 
 ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
@@ -50,7 +51,9 @@ class Replica:
     address: str | None = None
     reason: str = ""
     form: str | None = None  # of the model it was started with, "" the original; None: unknown
+    placement: Placement = Placement()
     seen: Observation | None = None
+    waits: str = ""  # why the engine has not started it yet, where that is no failure
 
     @property
     def live(self) -> bool:
@@ -91,6 +94,7 @@ class Endpoint:
     forms: dict[str, str] = field(default_factory=dict)  # version -> form it is served in now, "" the original
     cache_ttl_s: float = 0.0  # 0: answers are not kept
     rate_limit_per_s: float = 0.0  # of one client; 0: as the gateways' setting says
+    placement: Placement = Placement()  # of the replicas that shall run
 
     @property
     def target(self) -> dict[str, float]:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 
 from tidegate.errors import InvalidArgument
+from tidegate.version import __version__
+from tidegate.wire.manifest import Manifest
 
 USER_ID = 10001
 HTTP_PORT, GRPC_PORT = 8000, 8001
@@ -70,6 +72,17 @@ class Contents:
     run_id: str | None = None
     form: str | None = None
     pickle_granted: bool = False
+
+
+def labels_of(manifest: Manifest) -> dict[str, str]:
+    """Those by which an image of this very version, in the form it is served in, is known, for this release."""
+    return {
+        "io.tidegate.model": manifest.name,
+        "io.tidegate.version": manifest.version,
+        "io.tidegate.digest": manifest.digest,
+        "io.tidegate.form": (manifest.accelerated.form if manifest.accelerated else None) or "original",
+        "io.tidegate.release": __version__,
+    }
 
 
 def labels(contents: Contents) -> dict[str, str]:

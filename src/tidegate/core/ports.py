@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tidegate.core.placement import Placement
+
 
 @dataclass(frozen=True)
 class RegistryVersion:
@@ -82,6 +84,7 @@ class ReplicaSpec:
     version: str
     manifest: Path
     token: int = 0  # of the lease under which it is started; the engine keeps it with the replica
+    placement: Placement = Placement()
 
 
 @dataclass(frozen=True)
@@ -112,17 +115,30 @@ class Backend(Protocol):
 
     name: str
 
-    def start(self, spec: ReplicaSpec) -> Handle:
-        """Start the process; raises `TidegateError` when that is impossible (no disk, no interpreter)."""
+    def check(self, placement: Placement) -> None:
+        """Raises `TidegateError`, saying what to do, when nothing could be started there now."""
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation]:
+    def away(self) -> str | None:
+        """Why the engine does not answer, in words; None: it does, or nothing of this platform is on it."""
+
+    def start(self, spec: ReplicaSpec) -> Handle:
+        """Start it; raises `TidegateError` when that is impossible (no disk, no interpreter).
+
+        Raises `EngineUnavailable`, `ImagePending` or `DiskFull` when it is only not possible yet. A start whose answer
+        was lost may be asked for again.
+        """
+
+    def observe(self, handles: Sequence[Handle]) -> Sequence[Observation | None]:
         """One observation per handle, in order, within a bounded time; of a dead one with the last lines of its log.
 
-        What a dead replica left behind (a socket) is removed.
+        None: the engine did not say. What a dead replica left behind (a socket) is removed.
         """
 
     def stop(self, handle: Handle) -> None:
-        """Ask it to finish what it has and end; returns at once. Stopping what is gone is no error."""
+        """Ask it to finish what it has and end; returns at once. Stopping what is gone is no error.
+
+        Raises `EngineUnavailable`, as `kill` does.
+        """
 
     def kill(self, handle: Handle) -> None:
         """End it now. Killing what is gone is no error."""
@@ -131,7 +147,10 @@ class Backend(Protocol):
         """The last lines of its log, oldest first."""
 
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
-        """Replicas of this platform that run without a handle in `known` (a crash between start and commit)."""
+        """Replicas of this platform that run without a handle in `known` (a crash between start and commit).
+
+        Raises `EngineUnavailable`: what runs is then unknown.
+        """
 
 
 class ArtifactStore(Protocol):

@@ -156,8 +156,9 @@ def _keep(replicas: list[Replica], endpoint: Endpoint, wanted: int, *, idle: boo
 
 
 def _outdated(replica: Replica, endpoint: Endpoint) -> bool:
-    """Whether it was started with another form of its version than the one that is served now."""
-    return replica.form is not None and replica.form != endpoint.forms.get(replica.version, replica.form)
+    """Whether it has another form of its version than the one that is served now, or runs where it no longer should."""
+    old_form = replica.form is not None and replica.form != endpoint.forms.get(replica.version, replica.form)
+    return old_form or replica.placement != endpoint.placement
 
 
 def _trim(replicas: list[Replica], keep: set[str], world: World) -> list[Verdict]:
@@ -195,7 +196,10 @@ def _named(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Repl
         mine = [replica for replica in replicas if replica.version == version]
         if version in active or mine:
             wanted = endpoint.replicas if version in active else 0
-            named[version] = variant_status(variant, wanted, mine, "loading")
+            # Those that run where they no longer should serve on, but are not what was asked for.
+            counted = [replica for replica in mine if not wanted or replica.placement == endpoint.placement]
+            waits_for = next((replica.waits for replica in counted if replica.waits), "")
+            named[version] = variant_status(variant, wanted, counted, waits_for)
     return named
 
 

@@ -22,6 +22,9 @@ FAILED_STARTS_MAX_BY_CODE = {
     "missing_code": 1,
     "model_load_failed": 2,
     "artifact_damaged": 2,  # the second, in case it was just being put back
+    "image_build_failed": 2,
+    "wheel_missing": 2,
+    "missing_extra": 1,
 }
 """Failures that another try will not mend; a load may also fail for want of memory, so it gets a second one."""
 

@@ -10,6 +10,8 @@ from tidegate.core.fleet import Endpoint, EndpointStatus, Replica, Variant, Vari
 def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits_for: str = "") -> Variant:
     """Status and reason of one variant; `wanted` is 0 for a version without traffic.
 
+    `waits_for` is what a replica waits for before it can start at all.
+
     wanted | ready replicas | record of failures | status
     -------|----------------|--------------------|---------------------------------------------
     0      | some live      |                    | idle (kept for a rollback)
@@ -30,11 +32,12 @@ def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits
     elif ready >= wanted:
         status, reason = "ready", ""
     elif ready > 0:
-        status, reason = ("degraded", f"{count}: {trouble}") if trouble else ("starting", count)
+        why = f"{count}: {waits_for or trouble}" if waits_for or trouble else count
+        status, reason = "degraded" if trouble else "starting", why
     elif variant.quarantined_revision is not None:
         status, reason = "failed", trouble
     else:
-        status, reason = "starting", trouble or waits_for
+        status, reason = "starting", waits_for or trouble or "loading"
     return replace(variant, status=status, reason=reason)
 
 

@@ -40,21 +40,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Listen:
-    """Where a server listens: a Unix socket, or a host and port."""
+    """Where a server listens: a Unix socket, which any user may use with `uds_open`, or a host and port."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     uds: Path | None = None
     reuse_port: bool = False
+    uds_open: bool = False
 
 
 def open_socket(listen: Listen, option: str = "--port") -> socket.socket:
     """Bind; raises `PortInUse` naming the port and the option to change it.
 
-    A Unix socket has mode 0600, and a stale one is replaced.
+    A Unix socket has mode 0600 (0666 where any user may use it), and a stale one is replaced.
     """
     if listen.uds is not None:
-        return _unix_socket(listen.uds)
+        return _unix_socket(listen.uds, 0o111 if listen.uds_open else 0o177)
     if not 0 <= listen.port <= PORT_MAX:
         raise InvalidArgument(f"{listen.port} is no port: give one up to {PORT_MAX} with {option}")
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
@@ -76,14 +77,14 @@ def open_socket(listen: Listen, option: str = "--port") -> socket.socket:
     return sock
 
 
-def _unix_socket(path: Path) -> socket.socket:
+def _unix_socket(path: Path, mask: int) -> socket.socket:
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
+    before = os.umask(mask)
     try:
         sock.bind(os.fspath(path))
     finally:
-        os.umask(mask)
+        os.umask(before)
     sock.listen(BACKLOG)
     return sock
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from tidegate.clock import Clock, monotonic, now
 from tidegate.core.ports import Backend, Handle
+from tidegate.errors import EngineUnavailable
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 
@@ -22,6 +24,7 @@ def adopt(store: Store, backend: Backend, clock: Clock = now) -> int:
     """Bring the rows in line with what runs: once, before the loop's first pass. Returns how many replicas run on.
 
     A process whose row has no handle (the control plane died between the two) gets it; one without a row is ended.
+    What an engine that does not answer runs is unknown, and left as it is: the loop sees to it later.
     """
     with store.reading() as tx:
         loaded = rows.load_fleets(tx)
@@ -29,7 +32,7 @@ def adopt(store: Store, backend: Backend, clock: Clock = now) -> int:
     waiting = {r.id for one in loaded for r in one.fleet.replicas if r.id not in handles and r.state == "starting"}
     found = _found_again(backend, list(handles.values()), waiting)
     observed = dict(zip(handles, backend.observe(list(handles.values())), strict=True))
-    dead = [replica_id for replica_id, seen in observed.items() if not seen.alive]
+    dead = [replica_id for replica_id, seen in observed.items() if seen is not None and not seen.alive]
     with store.transaction() as tx:
         for replica_id, handle in found.items():
             rows.save_handle(tx, replica_id, handle, clock())
@@ -49,19 +52,29 @@ def _found_again(backend: Backend, known: list[Handle], waiting: set[str]) -> di
             found[replica_id] = handle
         else:
             log.warning("ending replica %s: it runs, but nothing knows of it", replica_id)
-            backend.kill(handle)
+            _ask(backend.kill, handle)
     return found
 
 
 def stop_replicas(backend: Backend, timeout_s: float, at_once: threading.Event) -> None:
     """End every replica of this platform, known to the store or not; within `timeout_s`, or once `at_once` is set."""
     running = backend.orphans([])
+    if why := backend.away():
+        log.warning("containers may go on running: %s", why)
     for handle in running:
-        backend.stop(handle)
+        _ask(backend.stop, handle)
     deadline = monotonic() + timeout_s
     while running and monotonic() < deadline and not at_once.wait(POLL_S):
-        running = [h for h, seen in zip(running, backend.observe(running), strict=True) if seen.alive]
+        running = [h for h, seen in zip(running, backend.observe(running), strict=True) if seen is None or seen.alive]
     for handle in running:
         log.warning("replica %s did not end in time and is killed", handle.data["replica"])
-        backend.kill(handle)
+        _ask(backend.kill, handle)
     backend.observe(running)
+
+
+def _ask(do: Callable[[Handle], None], handle: Handle) -> None:
+    """An engine that does not answer keeps nothing else from ending."""
+    try:
+        do(handle)
+    except EngineUnavailable as error:
+        log.warning("replica %s: %s", handle.data["replica"], error)

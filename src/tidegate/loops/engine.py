@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -10,7 +11,8 @@ from pathlib import Path
 from tidegate.clock import Clock, monotonic
 from tidegate.core.fleet import Action, Fleet, Replica
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
-from tidegate.errors import TidegateError
+from tidegate.core.reconcile_failures import ERROR_PREFIX
+from tidegate.errors import DiskFull, EngineUnavailable, ImagePending, NotLeader, StoreUnavailable, TidegateError
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
@@ -18,6 +20,9 @@ from tidegate.store.fleet import LoadedFleet
 log = logging.getLogger(__name__)
 
 REVERT_EVERY_S = 10.0
+WAITS_S = 1.0
+"""A start that was not possible yet is tried again after so long."""
+NOT_YET = (EngineUnavailable, ImagePending, DiskFull)
 GONE = Observation(alive=False, ready=False)
 
 
@@ -40,6 +45,7 @@ class Engine:
         self._clock = clock
         self._unsaved: dict[str, Handle] = {}  # started, but the database did not take the handle
         self._failed: dict[str, Observation] = {}  # could not even be started
+        self._waiting: dict[str, tuple[float, str]] = {}  # cannot be started yet: when to try again, and why
 
     def observe(self, loaded: list[LoadedFleet]) -> list[LoadedFleet]:
         """The fleets with what the backend says of each replica now, and with the handles only this engine knows."""
@@ -47,10 +53,14 @@ class Engine:
         seen = dict(zip(handles, self._backend.observe(list(handles.values())), strict=True))
         return [replace(one, fleet=self._with_seen(one.fleet, seen)) for one in loaded]
 
-    def _with_seen(self, fleet: Fleet, seen: Mapping[str, Observation]) -> Fleet:
-        return replace(fleet, replicas=tuple(replace(r, seen=self._seen(r, seen)) for r in fleet.replicas))
+    def _with_seen(self, fleet: Fleet, seen: Mapping[str, Observation | None]) -> Fleet:
+        return replace(fleet, replicas=tuple(self._replica_seen(replica, seen) for replica in fleet.replicas))
 
-    def _seen(self, replica: Replica, seen: Mapping[str, Observation]) -> Observation | None:
+    def _replica_seen(self, replica: Replica, seen: Mapping[str, Observation | None]) -> Replica:
+        _, waits = self._waiting.get(replica.id, (0.0, ""))
+        return replace(replica, seen=self._seen(replica, seen), waits=waits)
+
+    def _seen(self, replica: Replica, seen: Mapping[str, Observation | None]) -> Observation | None:
         if replica.id in seen:
             return seen[replica.id]
         if replica.state == "starting":
@@ -58,18 +68,26 @@ class Engine:
         return GONE  # on its way out before it was ever started
 
     def revert_stale(self, loaded: list[LoadedFleet]) -> None:
-        """Now and then: end what a former leader started after it had been replaced, which no row speaks of."""
+        """Now and then: end what runs without a row.
+
+        A former leader started it after it had been replaced, or its engine did not answer when its row went.
+        """
         if monotonic() - self._reverted_at < REVERT_EVERY_S:
             return
         self._reverted_at = monotonic()
         known = [handle for one in loaded for handle in one.handles.values()]
-        for handle in self._backend.orphans([*known, *self._unsaved.values()]):
-            token = int(handle.data.get("token", 0))
-            if token < self._token:
-                log.warning(
-                    "ending replica %s: started under token %d, now %d", handle.data["replica"], token, self._token
-                )
-                self._backend.kill(handle)
+        wanted = {replica.id for one in loaded for replica in one.fleet.replicas}
+        try:
+            for handle in self._backend.orphans([*known, *self._unsaved.values()]):
+                self._revert(handle, wanted)
+        except EngineUnavailable as error:
+            log.debug("what runs without a row is looked for later: %s", error)
+
+    def _revert(self, handle: Handle, wanted: set[str]) -> None:
+        token, replica = int(handle.data.get("token", 0)), str(handle.data["replica"])
+        if token < self._token or replica not in wanted:
+            log.warning("ending replica %s: nothing knows of it (its token is %d of %d)", replica, token, self._token)
+            self._backend.kill(handle)
 
     def act(self, actions: Iterable[Action], handles: Mapping[str, Handle]) -> None:
         """Stop and kill as planned. An action for a replica that was never started is done already."""
@@ -78,32 +96,65 @@ class Engine:
             if handle is None:
                 continue
             log.info("%s replica %s: %s", action.kind, action.replica, action.why)
-            (self._backend.stop if action.kind == "stop" else self._backend.kill)(handle)
+            try:
+                (self._backend.stop if action.kind == "stop" else self._backend.kill)(handle)
+            except EngineUnavailable as error:  # the plan asks again
+                log.warning("replica %s could not be ended: %s", action.replica, error)
 
-    def start_missing(self, one: LoadedFleet) -> None:
-        """Start every replica whose row is there without a process, and note how to find it again."""
+    def start_missing(self, one: LoadedFleet, room: int) -> int:
+        """Start every replica whose row is there without a process, and note how to find it again.
+
+        Of those that had to wait, as many as there is room for; returns the room that is left.
+        """
         for replica in one.fleet.replicas:
             started = replica.id in one.handles or replica.id in self._failed
-            if replica.state == "starting" and not started:
+            if replica.state == "starting" and not started and self._may_start(replica, room):
                 self._start(one.fleet, replica)
+                room -= replica.id not in self._waiting
+        return room
+
+    def _may_start(self, replica: Replica, room: int) -> bool:
+        """A new row was planned within the room there is; one that waited finds others in its place."""
+        retry_at, _ = self._waiting.get(replica.id, (0.0, ""))
+        return not replica.waits or (room > 0 and monotonic() >= retry_at)
 
     def _start(self, fleet: Fleet, replica: Replica) -> None:
-        endpoint = fleet.endpoint
-        if replica.id not in self._unsaved:
-            manifest = self._manifest_path(endpoint.model, replica.version)
-            spec = ReplicaSpec(replica.id, endpoint.name, endpoint.model, replica.version, manifest, token=self._token)
-            try:
-                self._unsaved[replica.id] = self._backend.start(spec)
-            except TidegateError as error:
-                self._failed[replica.id] = Observation(False, False, log_tail=(error.message,))
-                return
-            log.info("%s: started replica %s of version %s", endpoint.name, replica.id, replica.version)
+        if replica.id not in self._unsaved and not self._started(fleet, replica):
+            return
         with self._store.transaction() as tx:
             rows.save_handle(tx, replica.id, self._unsaved[replica.id], self._clock())
         del self._unsaved[replica.id]
+
+    def _started(self, fleet: Fleet, replica: Replica) -> bool:
+        endpoint = fleet.endpoint
+        manifest = self._manifest_path(endpoint.model, replica.version)
+        spec = ReplicaSpec(
+            replica.id, endpoint.name, endpoint.model, replica.version, manifest, self._token, replica.placement
+        )
+        waited = self._waiting.pop(replica.id, None)
+        try:
+            self._unsaved[replica.id] = self._backend.start(spec)
+        except NOT_YET as error:
+            self._waiting[replica.id] = (monotonic() + WAITS_S, error.message)
+            if waited is None or waited[1] != error.message:
+                log.warning("%s: replica %s cannot start yet: %s", endpoint.name, replica.id, error.message)
+            return False
+        except (NotLeader, StoreUnavailable):
+            raise
+        except TidegateError as error:
+            self._failed[replica.id] = Observation(False, False, log_tail=(_reported(error),))
+            return False
+        log.info("%s: started replica %s of version %s", endpoint.name, replica.id, replica.version)
+        return True
 
     def forget(self, replica_ids: Iterable[str]) -> None:
         """Their rows are gone."""
         for replica_id in replica_ids:
             self._unsaved.pop(replica_id, None)
             self._failed.pop(replica_id, None)
+            self._waiting.pop(replica_id, None)
+
+
+def _reported(error: TidegateError) -> str:
+    """As a replica says why it ends, so that a failed start is judged by its code."""
+    return ERROR_PREFIX + json.dumps(error.body(), default=str)

@@ -17,6 +17,7 @@ from uuid import uuid4
 from tidegate.clock import Clock, now
 from tidegate.core.backoff import Backoff
 from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
+from tidegate.core.placement import Placement
 from tidegate.core.reconcile import plan
 from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.loops.engine import Engine
@@ -37,13 +38,14 @@ TROUBLE = Backoff(first_s=0.5, longest_s=10.0)
 class Surroundings:
     """All that the loop works with.
 
+    `placement` is where replicas run of endpoints that do not say.
     `spec_changed` wakes it; `snapshot_written` is called after each new snapshot; `applied_revision` is the oldest
     snapshot that a live gateway still routes by, None where that is not known.
     """
 
     store: Store
     engine: Engine
-    backend_name: str
+    placement: Placement
     spec_changed: threading.Event
     snapshot_written: Callable[[], None]
     applied_revision: Callable[[], int | None]
@@ -74,6 +76,7 @@ class Reconciler:
         self._around = around
         self._failures: dict[str, int] = {}  # endpoints whose pass failed are left alone for a while ...
         self._retry_at: dict[str, float] = {}  # ... while the others go on
+        self._room = 0  # for replicas that had to wait before they could start
 
     def run(self, over: Callable[[], bool]) -> None:
         """Pass after pass until `over`; setting `spec_changed` has it looked at now."""
@@ -98,13 +101,14 @@ class Reconciler:
     def step(self) -> bool:
         """One pass; True while something is still on its way."""
         with self._around.store.reading() as tx:
-            loaded = rows.load_fleets(tx)
+            loaded = rows.load_fleets(tx, self._around.placement)
             newest = Published(*rows.load_snapshot(tx))
         self._around.engine.revert_stale(loaded)
         observed = self._around.engine.observe(loaded)
         planned = self._plan_all(observed)
         saved = {name: step for name, step in planned.items() if self._isolated(name, self._save, step, newest)}
         self._publish(observed, saved, newest)
+        self._room = self._around.starts_max - sum(_started_and_loading(step.loaded) for step in saved.values())
         for name, step in saved.items():
             if self._isolated(name, self._act, step):
                 self._failures.pop(name, None)
@@ -129,7 +133,15 @@ class Reconciler:
         made = plan(one.fleet, world, self._around.limits)
         forms = one.fleet.endpoint.forms
         born = tuple(
-            Replica(_new_id(), version, "starting", world.now, form=forms.get(version)) for version in made.starts
+            Replica(
+                _new_id(),
+                version,
+                "starting",
+                world.now,
+                form=forms.get(version),
+                placement=one.fleet.endpoint.placement,
+            )
+            for version in made.starts
         )
         made = replace(made, fleet=replace(made.fleet, replicas=(*made.fleet.replicas, *born)))
         steps[one.fleet.endpoint.name] = _Step(one, made)
@@ -143,7 +155,7 @@ class Reconciler:
         replicas = tuple(_stamped(replica, newest.revision + 1) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
         with self._around.store.transaction() as tx:
-            rows.save_plan(tx, made, self._around.backend_name, self._around.host)
+            rows.save_plan(tx, made, self._around.host)
         failed = {r.id for r in step.loaded.fleet.replicas if r.live} & set(step.made.gone)
         self._around.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
 
@@ -158,7 +170,7 @@ class Reconciler:
         self._around.engine.act(step.made.actions, step.loaded.handles)
         self._around.engine.forget(step.made.gone)
         if not step.made.removed:
-            self._around.engine.start_missing(step.after)
+            self._room = self._around.engine.start_missing(step.after, self._room)
 
     def _isolated(self, name: str, do: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do it; a failure concerns this endpoint only, and puts it off for a while."""
@@ -181,7 +193,12 @@ def _new_id() -> str:
 
 
 def _loading(fleet: Fleet) -> int:
-    return sum(replica.state == "starting" for replica in fleet.replicas)
+    """How many take up room to load: those that cannot start yet do not."""
+    return sum(replica.state == "starting" and not replica.waits for replica in fleet.replicas)
+
+
+def _started_and_loading(one: LoadedFleet) -> int:
+    return sum(replica.state == "starting" and replica.id in one.handles for replica in one.fleet.replicas)
 
 
 def _stamped(replica: Replica, next_revision: int) -> Replica:
@@ -190,5 +207,8 @@ def _stamped(replica: Replica, next_revision: int) -> Replica:
 
 
 def _is_changing(made: Plan) -> bool:
-    moving = any(replica.state in ("starting", "draining", "stopping") for replica in made.fleet.replicas)
-    return moving or bool(made.starts or made.gone) or made.fleet.endpoint.status in ("deploying", "deleting")
+    """Whether to look again soon: what waits for an image or an engine is in no hurry."""
+    replicas = made.fleet.replicas
+    moving = any(r.state in ("starting", "draining", "stopping") and not r.waits for r in replicas)
+    on_its_way = made.fleet.endpoint.status in ("deploying", "deleting") and not any(r.waits for r in replicas)
+    return moving or on_its_way or bool(made.starts or made.gone)

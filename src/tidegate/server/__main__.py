@@ -75,6 +75,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--code", type=Path, help="folder of the modules the model needs")
     parser.add_argument("--device", help="cpu, auto, cuda or cuda:N (default: the manifest's, else cpu)")
     parser.add_argument("--uds", type=Path, help="listen on this Unix socket")
+    parser.add_argument("--uds-open", action="store_true", help="any user may connect to it: its folder is private")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=GATEWAY_PORT)
     parser.add_argument("--grpc-port", type=int, help="port of gRPC (default: the HTTP port + 1)")
@@ -95,7 +96,7 @@ def _check(options: argparse.Namespace, stack: ExitStack) -> None:
 
 def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) -> None:
     key = None if options.uds is not None else required_key(options.host, settings)
-    listen = Listen(options.host, options.port, options.uds)
+    listen = Listen(options.host, options.port, options.uds, uds_open=options.uds_open)
     # A port in use is found out before the model is loaded; a Unix socket appears only once the replica is ready.
     sock = None if options.uds is not None else open_socket(listen)
     grpc_sock = None if options.uds is not None else open_socket(_grpc_listen(options), "--grpc-port")

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.names import check_name
+from tidegate.core.placement import LOCAL, Asked, Placement, check_asked, placed
 from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.weights import check_weights
 from tidegate.errors import Conflict, InvalidArgument
@@ -21,6 +22,7 @@ from tidegate.services.lookup import endpoint_or_raise, version_or_raise
 from tidegate.store import endpoints as rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
+from tidegate.store.fleet import asked_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, HistoryRow
 from tidegate.wire import rest
 
@@ -42,11 +44,15 @@ class _Change:
     restores: int | None = None
     cache_ttl_s: float | None = None
     rate_limit_per_s: float | None = None
+    asked: Asked | None = None  # where it shall run; None: as it is
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The use cases; `changed` wakes the reconcile loop after a commit."""
+    """The use cases; `changed` wakes the reconcile loop after a commit.
+
+    `placement` is where replicas run that nobody placed; `can_start` raises when nothing could be started there now.
+    """
 
     store: Store
     registry: Registry
@@ -54,15 +60,17 @@ class Endpoints:
     clock: Clock
     gateway_url: str
     changed: Callable[[], None]
+    placement: Placement = Placement()
+    can_start: Callable[[Placement], None] = lambda _where: None
 
     def all(self) -> list[rest.Endpoint]:
         with self.store.reading() as tx:
-            return [views.endpoint_view(tx, row, self.gateway_url) for row in rows.endpoints(tx)]
+            return [self._view(tx, row) for row in rows.endpoints(tx)]
 
     def get(self, name: str) -> rest.Endpoint:
         """Raises `UnknownEndpoint`."""
         with self.store.reading() as tx:
-            return views.endpoint_view(tx, endpoint_or_raise(tx, name), self.gateway_url)
+            return self._view(tx, endpoint_or_raise(tx, name))
 
     def history(self, name: str) -> list[rest.HistoryEntry]:
         """Changes, newest first. Raises `UnknownEndpoint`."""
@@ -73,12 +81,18 @@ class Endpoints:
     def deploy(self, name: str, request: rest.DeployRequest, actor: str = "") -> rest.Endpoint:
         """Give one version all of the traffic once it is ready; makes the endpoint if it is new.
 
-        Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`, and `Conflict` when it serves another model.
+        Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`, `Conflict` when it serves another model, and
+        `EngineUnavailable` when the engine that is to run it does not answer.
         """
         check_name(name, "endpoint")
         replicas = None if request.replicas is None else _check_replicas(request.replicas)
         _check_serving(request)
         reference = self._without_alias(request.model, request.version)
+        with self.store.reading() as tx:
+            version_or_raise(tx, request.model, reference)
+            known = rows.get_endpoint(tx, name)
+            asked = self._asked(asked_of(known) if known else Asked(), request)
+        self.can_start(placed(asked, self.placement))
         with self.store.transaction() as tx:
             version = version_or_raise(tx, request.model, reference)
             row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
@@ -90,6 +104,7 @@ class Endpoints:
                 actor,
                 cache_ttl_s=request.cache_ttl_s,
                 rate_limit_per_s=request.rate_limit_per_s,
+                asked=asked,
             )
             view = self._apply(tx, row, change)
         self.changed()
@@ -137,7 +152,7 @@ class Endpoints:
         with self.store.transaction() as tx:
             row = endpoint_or_raise(tx, name)
             row.deleted_at = row.deleted_at or self.clock()
-            view = views.endpoint_view(tx, row, self.gateway_url)
+            view = self._view(tx, row)
         self.changed()
         return view
 
@@ -174,6 +189,18 @@ class Endpoints:
             return self.registry.version_of_alias(model, reference[1:]).version
         return reference
 
+    def _asked(self, before: Asked, request: rest.DeployRequest) -> Asked:
+        """What the endpoint is to run on: what the request says, else as it was. Raises `InvalidArgument`."""
+        cpus = before.cpus if request.cpus is None else request.cpus or None
+        memory_bytes = before.memory_bytes if request.memory_bytes is None else request.memory_bytes or None
+        backend = request.backend or before.backend
+        if request.backend == LOCAL:  # processes have no limits: those that the containers had go with them
+            cpus, memory_bytes = request.cpus or None, request.memory_bytes or None
+        return check_asked(Asked(backend, cpus, memory_bytes), self.placement)
+
+    def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
+        return views.endpoint_view(tx, row, self.gateway_url, self.placement)
+
     def _new(self, tx: Session, name: str, model: str) -> EndpointRow:
         row = EndpointRow(
             name=name,
@@ -197,12 +224,14 @@ class Endpoints:
         """Write the change and its history entry; one that changes nothing only retries what is not healthy."""
         cache_ttl_s = row.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s
         limit_per_s = row.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s
+        asked = change.asked or asked_of(row)
         wanted = change.traffic, change.replicas, cache_ttl_s, limit_per_s
-        same = wanted == (row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s)
+        same = wanted == (row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s) and asked == asked_of(row)
         if not same or row.status in _UNHEALTHY:
             row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s = wanted
+            row.backend, row.cpus, row.memory_bytes = asked.backend, asked.cpus, asked.memory_bytes
             rows.add_revision(tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores))
-        return views.endpoint_view(tx, row, self.gateway_url)
+        return self._view(tx, row)
 
 
 def _live(tx: Session, name: str) -> EndpointRow:

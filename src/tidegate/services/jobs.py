@@ -64,6 +64,14 @@ class Jobs:
         self.queued()
         return views.job_view(job)
 
+    def building(self, model: str, version: str) -> rest.Job | None:
+        """A build of this version that has not ended."""
+        with self.store.reading() as tx:
+            for row in rows.unfinished(tx):
+                if row.kind == "build" and (row.payload["model"], row.payload["version"]) == (model, version):
+                    return views.job_view(row)
+        return None
+
     def get(self, job_id: str) -> rest.Job:
         """Raises `UnknownJob`."""
         with self.store.reading() as tx:

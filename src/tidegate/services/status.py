@@ -26,6 +26,7 @@ class StatusReport:
     started_at: float
     gateways: Callable[[], list[rest.GatewayView]]
     leader: Callable[[], rest.LeaderView | None] = lambda: None
+    engine: Callable[[], rest.EngineView | None] = lambda: None
 
     def get(self) -> rest.Status:
         """A database that is away is told of, not an error: gateways and replicas serve on without it."""
@@ -41,6 +42,7 @@ class StatusReport:
             revision=None,
             pid=os.getpid(),
             leader=self.leader(),
+            engine=self.engine(),
         )
         where = self.store.where
         try:

@@ -8,8 +8,10 @@ from typing import Literal, cast
 
 from sqlalchemy.orm import Session
 
+from tidegate.core.placement import Placement, placed
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
+from tidegate.store.fleet import asked_of, placement_of
 from tidegate.store.tables import (
     EndpointRow,
     FailedReplicaRow,
@@ -58,8 +60,9 @@ def model_view(row: ModelRow, versions: Sequence[VersionRow], aliases: dict[str,
     )
 
 
-def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str) -> rest.Endpoint:
-    """An endpoint with its variants, heaviest first."""
+def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str, default: Placement) -> rest.Endpoint:
+    """An endpoint with its variants, heaviest first; `default` is where replicas run that nobody placed."""
+    placement = placed(asked_of(row), default)
     versions = {version.version: version for version in model_rows.versions_of(tx, row.model)}
     status, reason = _status(row)
     main = max(row.traffic, key=row.traffic.__getitem__, default=None)
@@ -69,7 +72,7 @@ def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str) -> rest.Endpo
         status=status,
         reason=reason,
         traffic=row.routed,
-        variants=_variants(tx, row, versions),
+        variants=_variants(tx, row, versions, placement),
         target=row.traffic,
         model=row.model,
         revision=row.revision,
@@ -77,6 +80,9 @@ def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str) -> rest.Endpo
         created_at=row.created_at,
         cache_ttl_s=row.cache_ttl_s,
         rate_limit_per_s=row.rate_limit_per_s,
+        backend=placement.backend,
+        cpus=placement.cpus,
+        memory_bytes=placement.memory_bytes,
     )
 
 
@@ -89,9 +95,12 @@ def _status(row: EndpointRow) -> tuple[rest.EndpointStatus, str]:
     return cast(rest.EndpointStatus, row.status), row.reason
 
 
-def _variants(tx: Session, row: EndpointRow, versions: dict[str, VersionRow]) -> list[rest.VariantView]:
+def _variants(
+    tx: Session, row: EndpointRow, versions: dict[str, VersionRow], placement: Placement
+) -> list[rest.VariantView]:
     known = {variant.version: variant for variant in endpoint_rows.variants_of(tx, row.name)}
-    replicas = endpoint_rows.replicas_of(tx, row.name)
+    # Those that run where they no longer should serve until others do, and are not what was asked for.
+    replicas = [one for one in endpoint_rows.replicas_of(tx, row.name) if placement_of(one) == placement]
     numbers = {*row.traffic, *row.routed, *known}
     views = [_variant(row, number, known.get(number), versions.get(number), replicas) for number in numbers]
     return sorted(views, key=lambda view: (-view.weight, -view.target_weight, -int(view.version)))

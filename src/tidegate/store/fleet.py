@@ -11,6 +11,7 @@ from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
+from tidegate.core.placement import PROCESSES, Asked, Placement, placed
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
@@ -30,8 +31,8 @@ class LoadedFleet:
     handles: dict[str, Handle]
 
 
-def load_fleets(tx: Session) -> list[LoadedFleet]:
-    """Every endpoint with its variants and replicas, by name."""
+def load_fleets(tx: Session, default: Placement = PROCESSES) -> list[LoadedFleet]:
+    """Every endpoint with its variants and replicas, by name; `default` is where replicas run that nobody placed."""
     endpoints = tx.scalars(select(EndpointRow).order_by(EndpointRow.name)).all()
     variants = tx.scalars(select(VariantRow).order_by(VariantRow.id)).all()
     replicas = tx.scalars(select(ReplicaRow).order_by(ReplicaRow.created_at, ReplicaRow.id)).all()
@@ -39,7 +40,7 @@ def load_fleets(tx: Session) -> list[LoadedFleet]:
     return [
         _loaded(
             row,
-            forms.get(row.model, {}),
+            _endpoint(row, forms.get(row.model, {}), default),
             [variant for variant in variants if variant.endpoint == row.name],
             [replica for replica in replicas if replica.endpoint == row.name],
         )
@@ -57,14 +58,14 @@ def _forms(tx: Session) -> dict[str, dict[str, str]]:
 
 
 def _loaded(
-    row: EndpointRow, forms: dict[str, str], variants: list[VariantRow], replicas: list[ReplicaRow]
+    row: EndpointRow, endpoint: Endpoint, variants: list[VariantRow], replicas: list[ReplicaRow]
 ) -> LoadedFleet:
-    fleet = Fleet(_endpoint(row, forms), tuple(map(_variant, variants)), tuple(map(_replica, replicas)))
+    fleet = Fleet(endpoint, tuple(map(_variant, variants)), tuple(map(_replica, replicas)))
     handles = {replica.id: Handle(replica.backend, dict(replica.handle)) for replica in replicas if replica.handle}
     return LoadedFleet(fleet, row.salt, handles)
 
 
-def _endpoint(row: EndpointRow, forms: dict[str, str]) -> Endpoint:
+def _endpoint(row: EndpointRow, forms: dict[str, str], default: Placement) -> Endpoint:
     return Endpoint(
         name=row.name,
         model=row.model,
@@ -79,7 +80,13 @@ def _endpoint(row: EndpointRow, forms: dict[str, str]) -> Endpoint:
         observed_revision=row.observed_revision,
         cache_ttl_s=row.cache_ttl_s,
         rate_limit_per_s=row.rate_limit_per_s,
+        placement=placed(asked_of(row), default),
     )
+
+
+def asked_of(row: EndpointRow) -> Asked:
+    """What the endpoint was asked to run on."""
+    return Asked(row.backend, row.cpus, row.memory_bytes)
 
 
 def _variant(row: VariantRow) -> Variant:
@@ -111,13 +118,19 @@ def _replica(row: ReplicaRow) -> Replica:
         address=row.address,
         reason=row.reason,
         form=row.form,
+        placement=placement_of(row),
     )
 
 
-def save_plan(tx: Session, plan: Plan, backend: str, host: str = "") -> None:
+def placement_of(row: ReplicaRow) -> Placement:
+    """Where the replica was started, and with what limits."""
+    return Placement(row.backend, row.cpus, row.memory_bytes)
+
+
+def save_plan(tx: Session, plan: Plan, host: str = "") -> None:
     """Write status, variants and replicas as planned; new replicas get their rows before they start (on `host`)."""
     endpoint = plan.fleet.endpoint
-    _remember_failed(tx, endpoint.name, plan, backend)
+    _remember_failed(tx, endpoint, plan)
     tx.execute(delete(ReplicaRow).where(ReplicaRow.id.in_(plan.gone)))
     row = tx.get(EndpointRow, endpoint.name)
     if row is None:
@@ -130,22 +143,23 @@ def save_plan(tx: Session, plan: Plan, backend: str, host: str = "") -> None:
     row.routed, row.observed_revision = endpoint.routed, endpoint.observed_revision
     _save_variants(tx, endpoint.name, plan.fleet.variants)
     for replica in plan.fleet.replicas:
-        _save_replica(tx, endpoint, replica, (backend, host))
+        _save_replica(tx, endpoint, replica, host)
 
 
-def _remember_failed(tx: Session, endpoint: str, plan: Plan, backend: str) -> None:
+def _remember_failed(tx: Session, endpoint: Endpoint, plan: Plan) -> None:
     """Add those that failed, and forget older ones: a few of each version and kind, and of the endpoint, stay."""
     if not plan.failed:
         return
     for one in plan.failed:
         known = tx.get(ReplicaRow, one.replica)
-        row = FailedReplicaRow(replica=one.replica, endpoint=endpoint, version=one.version, at=one.at, kind=one.kind)
+        row = FailedReplicaRow(replica=one.replica, version=one.version, at=one.at, kind=one.kind)
+        row.endpoint = endpoint.name
         row.cause, row.exit_code = one.cause, one.exit_code
         row.log = [line[:LINE_CHARS_MAX] for line in one.log_tail]
-        row.backend, row.handle = (known.backend, dict(known.handle)) if known else (backend, {})
+        row.backend, row.handle = (known.backend, dict(known.handle)) if known else (endpoint.placement.backend, {})
         tx.add(row)
     tx.flush()
-    newest_first = select(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint)
+    newest_first = select(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint.name)
     kept: Counter[tuple[str, str]] = Counter()
     for row in tx.scalars(newest_first.order_by(FailedReplicaRow.id.desc())).all():
         if kept[row.version, row.kind] >= FAILED_KEPT_OF_A_KIND or kept.total() >= FAILED_KEPT:
@@ -169,11 +183,13 @@ def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) ->
         tx.delete(unwanted)
 
 
-def _save_replica(tx: Session, endpoint: Endpoint, replica: Replica, where: tuple[str, str]) -> None:
+def _save_replica(tx: Session, endpoint: Endpoint, replica: Replica, host: str) -> None:
     row = tx.get(ReplicaRow, replica.id)
     if row is None:
         row = ReplicaRow(id=replica.id, endpoint=endpoint.name, model=endpoint.model, handle={})
-        row.backend, row.host = where
+        placement = replica.placement
+        row.backend, row.cpus, row.memory_bytes = placement.backend, placement.cpus, placement.memory_bytes
+        row.host = host
         row.version, row.created_at, row.form = replica.version, replica.created_at, replica.form
         tx.add(row)
     row.state, row.reason, row.address = replica.state, replica.reason, replica.address

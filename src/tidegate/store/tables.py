@@ -88,6 +88,9 @@ class EndpointRow(Base):
     traffic: Mapped[dict[str, float]]  # version number -> percent; adds up to 100
     replicas: Mapped[int]  # per version
     revision: Mapped[int]  # of the newest history entry
+    backend: Mapped[str | None] = mapped_column(String(16))  # local, docker; none: as the platform's settings say
+    cpus: Mapped[float | None]  # limits of each replica
+    memory_bytes: Mapped[int | None] = mapped_column(SIZE)
     deleted_at: Mapped[float | None]
     cache_ttl_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: answers are not kept
     rate_limit_per_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: as the gateways' setting says
@@ -142,6 +145,8 @@ class ReplicaRow(Base):
     draining_at: Mapped[float | None]  # left the routing snapshot then, with its revision below
     drain_revision: Mapped[int | None]
     host: Mapped[str] = mapped_column(String(255), default="")
+    cpus: Mapped[float | None]  # its limits
+    memory_bytes: Mapped[int | None] = mapped_column(SIZE)
     form: Mapped[str | None] = mapped_column(String(64))  # of the model it was started with; "" the original
 
 

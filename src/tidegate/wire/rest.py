@@ -6,28 +6,15 @@ One definition for both sides; OpenAPI is generated from them. Times are seconds
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
+
+from tidegate.wire.exact import STRICT, Flag, Number, Whole
 
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
 JobState = Literal["queued", "running", "succeeded", "failed"]
 JobKind = Literal["register", "build"]
-
-STRICT = {"extra": "forbid"}
-"""For the validator of requests: a misspelt field is an error, never silently without effect."""
-
-
-class _Exact:
-    """For the validator of requests, which looks for this method: 1 is no boolean, and text and true are no numbers."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        return {**handler(source), "strict": True}
-
-
-Flag = Annotated[bool, _Exact()]
-Whole = Annotated[int, _Exact()]
-Number = Annotated[float, _Exact()]
 
 
 @dataclass(frozen=True)
@@ -97,6 +84,7 @@ class Endpoint:
 
     Answers are kept for `cache_ttl_s` (0: not at all); a client may send `rate_limit_per_s` requests a second (0: as
     the gateways' setting says).
+    `backend` is where its replicas run; `cpus` and `memory_bytes` are the limits of each, None where there is none.
     """
 
     name: str
@@ -112,6 +100,9 @@ class Endpoint:
     created_at: float = 0.0
     cache_ttl_s: float = 0.0
     rate_limit_per_s: float = 0.0
+    backend: str = "local"
+    cpus: float | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -251,6 +242,9 @@ class DeployRequest:
     None is the newest. `replicas` None keeps what the endpoint has (1 for a new one), and so do `cache_ttl_s`, seconds
     for which answers are kept (0: not at all), and `rate_limit_per_s`, requests of a client a second (0: as the
     gateways' setting says).
+
+    `backend` is where its replicas run, `local` or `docker`; `cpus` and `memory_bytes` are limits of each container.
+    None keeps what the endpoint has (for a new one: what the platform's settings say), and a limit of 0 is undone.
     """
 
     __pydantic_config__ = STRICT
@@ -260,6 +254,9 @@ class DeployRequest:
     replicas: Whole | None = None
     cache_ttl_s: Number | None = None
     rate_limit_per_s: Number | None = None
+    backend: str | None = None
+    cpus: Number | None = None
+    memory_bytes: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -367,6 +364,16 @@ class LeaderView:
 
 
 @dataclass(frozen=True)
+class EngineView:
+    """The container engine that replicas run on, and whether it answers. There is none where none is used."""
+
+    where: str
+    status: Literal["ready", "unavailable"]
+    version: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Status:
     """The platform at a glance. While the database is away, endpoints, models, jobs and revision are unknown."""
 
@@ -382,6 +389,7 @@ class Status:
     pid: int = 0
     database: DatabaseView | None = None
     leader: LeaderView | None = None
+    engine: EngineView | None = None
 
 
 @dataclass(frozen=True)

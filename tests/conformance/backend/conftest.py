@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from support.backends import Subject, for_containers, for_processes
+from support.docker_engine import DockerEngine
 from support.models import Models
-from support.replicas import packaged
+from support.wait import until
+from tidegate.adapters.docker_backend import DockerBackend
+from tidegate.adapters.docker_engine import DockerEngine as Client
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.core.ports import Backend
+from tidegate.errors import ImagePending
 from tidegate.settings import inherited_env
 
 
 @pytest.fixture(scope="session")
-def manifest(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real model, ready to be served."""
-    return packaged(Path(models.path("logistic.joblib")), tmp_path_factory.mktemp("package"))[0]
+def local(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return for_processes(Path(models.path("logistic.joblib")), tmp_path_factory.mktemp("package"))
 
 
-@pytest.fixture(params=["local"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    """Each implementation in turn, with nothing running."""
-    made = {"local": lambda: LocalBackend(tmp_path, inherited_env())}[request.param]()
+@pytest.fixture(scope="session")
+def docker(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return for_containers(engine, tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(params=["local", "docker"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """Each implementation in turn."""
+    found: Subject = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def new_backend(subject: Subject, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Backend]:
+    """Makes the backend of a data directory, as each start of a control plane does."""
+    if subject.backend == "local":
+        return lambda: LocalBackend(tmp_path, inherited_env())
+    host = request.getfixturevalue("engine").host
+    return lambda: DockerBackend(tmp_path, Client(lambda: host), _no_image, inherited_env(), "none")
+
+
+@pytest.fixture
+def backend(new_backend: Callable[[], Backend]) -> Iterator[Backend]:
+    """With nothing running."""
+    made = new_backend()
     yield made
-    for handle in (left := made.orphans([])):
+    left = made.orphans([])
+    for handle in left:
         made.kill(handle)
-    while any(seen.alive for seen in made.observe(left)):
-        pass
+    until(lambda: not any(seen is None or seen.alive for seen in made.observe(left)), what="the end of all")
+
+
+def _no_image(_spec: object) -> None:
+    raise ImagePending("nobody builds images here")

@@ -1,0 +1,64 @@
+"""All backends of a platform as one: each replica goes to the one it was placed on, and is found there again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from tidegate.core.placement import Placement
+from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
+from tidegate.errors import EngineUnavailable, InvalidArgument
+
+log = logging.getLogger(__name__)
+
+
+class Backends:
+    """A `Backend` over others. One whose engine does not answer keeps no other from its work."""
+
+    name = "all"
+
+    def __init__(self, *backends: Backend) -> None:
+        self._by_name = {backend.name: backend for backend in backends}
+
+    def check(self, placement: Placement) -> None:
+        self._named(placement.backend).check(placement)
+
+    def away(self) -> str | None:
+        return next((why for backend in self._by_name.values() if (why := backend.away())), None)
+
+    def start(self, spec: ReplicaSpec) -> Handle:
+        return self._named(spec.placement.backend).start(spec)
+
+    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+        seen: dict[int, Observation | None] = {}
+        for name, backend in self._by_name.items():
+            mine = [index for index, handle in enumerate(handles) if handle.backend == name]
+            seen |= dict(zip(mine, backend.observe([handles[index] for index in mine]), strict=True))
+        return [seen.get(index) for index in range(len(handles))]
+
+    def stop(self, handle: Handle) -> None:
+        self._named(handle.backend).stop(handle)
+
+    def kill(self, handle: Handle) -> None:
+        self._named(handle.backend).kill(handle)
+
+    def logs(self, handle: Handle, lines_max: int) -> list[str]:
+        return self._named(handle.backend).logs(handle, lines_max)
+
+    def orphans(self, known: Sequence[Handle]) -> list[Handle]:
+        """Of the engines that answer; `away` tells of one that does not."""
+        found: list[Handle] = []
+        for name, backend in self._by_name.items():
+            try:
+                found += backend.orphans([handle for handle in known if handle.backend == name])
+            except EngineUnavailable as error:
+                log.debug("what runs on backend %s is not known: %s", name, error)
+        return found
+
+    def _named(self, name: str) -> Backend:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise InvalidArgument(
+                f"there is no backend {name!r} here: there are {', '.join(self._by_name)}", field="backend"
+            ) from None

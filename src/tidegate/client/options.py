@@ -1,0 +1,23 @@
+"""Options that several of the client's verbs share."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from tidegate.client.files import OnProgress
+
+
+class WaitOptions(TypedDict, total=False):
+    """How a change is awaited: not at all (`wait=False`), or up to `timeout_s`, calling `on_progress` meanwhile."""
+
+    wait: bool
+    timeout_s: float
+    on_progress: OnProgress | None
+
+
+class DeployOptions(WaitOptions, total=False):
+    """Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited."""
+
+    backend: str | None
+    cpus: float | None
+    memory_bytes: int | None
