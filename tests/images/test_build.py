@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from support.docker_engine import DockerEngine, base_archive, cache_dir, running_engine, running_registry
+from support.docker_engine import DockerEngine, base_archive, running_engine, running_registry
+from support.images import building_on
 from support.models import Models
 from support.platform import Platform
 from support.wait import until
@@ -40,16 +41,6 @@ def builder(engine: DockerEngine, models: Models, tmp_path_factory: pytest.TempP
         yield running
     finally:
         running.stop()
-
-
-def building_on(engine: DockerEngine) -> dict[str, str]:
-    """The environment of a platform that builds on this engine; wheels are kept between runs."""
-    wheels_dir = cache_dir() / "wheels"
-    return {
-        "DOCKER_HOST": engine.host,
-        "TIDEGATE_IMAGE_BASE": engine.base,
-        "TIDEGATE_WHEELS_DIR": str(wheels_dir),
-    }
 
 
 def python_model(folder: Path, on_load: str = "pass") -> str:

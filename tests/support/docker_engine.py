@@ -60,9 +60,19 @@ class DockerEngine:
         folder = Path(self.host.removeprefix("unix://")).parent
         os.kill(int((folder / "docker.pid").read_text()), signal.SIGKILL)
 
+    def come_back(self) -> None:
+        """Start it again after it died. Its containers were not disturbed (live restore)."""
+        folder = Path(self.host.removeprefix("unix://")).parent
+        _RUNNING[self.host].wait(10)
+        (folder / "docker.pid").unlink()
+        _start(folder, self)
+
     def docker(self, *args: str, timeout_s: float = 120.0) -> str:
         """A docker command that must succeed; what it printed."""
         return _run(["docker", "--host", self.host, *args], timeout_s)
+
+
+_RUNNING: dict[str, subprocess.Popen[bytes]] = {}  # by address
 
 
 def engine_or_skip() -> None:
@@ -157,32 +167,32 @@ def running_engine(disk_bytes_max: int | None = None) -> Iterator[DockerEngine]:
     if disk_bytes_max is not None:
         (folder / "data").mkdir()
         _run(["mount", "-t", "tmpfs", "-o", f"size={disk_bytes_max}", "tidegate-tests", f"{folder}/data"], 30.0)
-    process = _start(folder, engine)
+    _start(folder, engine)
     try:
         engine.docker("import", "--change", 'CMD ["python3"]', str(base_archive()), BASE, timeout_s=BASE_TIMEOUT_S)
         _check_python(engine)
         engine.docker("network", "create", "--driver", "bridge", NETWORK)
         yield engine
     finally:
-        _stop(process, folder, engine)
+        _stop(folder, engine)
 
 
-def _start(folder: Path, engine: DockerEngine) -> subprocess.Popen[bytes]:
+def _start(folder: Path, engine: DockerEngine) -> None:
     argv = ["dockerd", "--host", engine.host, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
     argv += ["--pidfile", f"{folder}/docker.pid", "--config-file", f"{folder}/no-config.json"]
     # No rules and no bridge of its own: the host's firewall and other engines are left alone.
-    argv += ["--iptables=false", "--ip6tables=false", "--bridge=none"]
+    argv += ["--iptables=false", "--ip6tables=false", "--bridge=none", "--live-restore"]
     (folder / "no-config.json").write_text("{}")
-    with (folder / "dockerd.log").open("wb") as log:
+    with (folder / "dockerd.log").open("ab") as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    _RUNNING[engine.host] = process
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(engine):
         if process.poll() is not None or time.monotonic() > deadline:
             said = (folder / "dockerd.log").read_text(errors="replace")[-2000:]
-            _stop(process, folder, engine)
+            _stop(folder, engine)
             raise RuntimeError(f"dockerd did not start: {said}")
         time.sleep(0.05)
-    return process
 
 
 @contextmanager
@@ -231,8 +241,9 @@ def _check_python(engine: DockerEngine) -> None:
     pytest.skip(why)
 
 
-def _stop(process: subprocess.Popen[bytes], folder: Path, engine: DockerEngine) -> None:
+def _stop(folder: Path, engine: DockerEngine) -> None:
     """Containers and network first, then the engine and its containerd by their pids, then its files."""
+    process = _RUNNING.pop(engine.host)
     if process.poll() is None:
         with suppress(RuntimeError, subprocess.TimeoutExpired):
             if left := engine.docker("ps", "--all", "--quiet").split():

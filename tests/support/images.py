@@ -37,6 +37,16 @@ def plain_model(folder: Path) -> Path:
     return folder
 
 
+def building_on(engine: DockerEngine) -> dict[str, str]:
+    """The environment of a platform that builds on this engine; wheels are kept between runs."""
+    wheels_dir = cache_dir() / "wheels"
+    return {
+        "DOCKER_HOST": engine.host,
+        "TIDEGATE_IMAGE_BASE": engine.base,
+        "TIDEGATE_WHEELS_DIR": str(wheels_dir),
+    }
+
+
 def build_image(engine: DockerEngine, manifest: Manifest, package_dir: Path, scratch: Path) -> str:
     """The name of an image of this model, labelled as `tidegate build` labels it."""
     context = scratch / "context"
@@ -56,8 +66,8 @@ def build_image(engine: DockerEngine, manifest: Manifest, package_dir: Path, scr
     return tag
 
 
-def derive_image(engine: DockerEngine, image: str, instructions: str) -> None:
-    """Another image on top of one."""
+def derive_image(engine: DockerEngine, image: str, instructions: str) -> str:
+    """The id of another image on top of one."""
     argv = ["docker", "--host", engine.host, "build", "--network", "none", "--quiet", "-"]
     text = f"FROM {image}\nUSER 0\n{instructions}\nUSER 10001:10001\n"
-    subprocess.run(argv, input=text, text=True, check=True, capture_output=True, timeout=120)
+    return subprocess.run(argv, input=text, text=True, check=True, capture_output=True, timeout=120).stdout.strip()

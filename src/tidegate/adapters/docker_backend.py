@@ -82,10 +82,7 @@ class DockerBackend:
 
     def start(self, spec: ReplicaSpec) -> Handle:
         manifest = _manifest(spec.manifest)
-        image = self._engine.call(lambda api: _newest(api, manifest))
-        if image is None:
-            self._make_image(spec)
-            raise ModelCrashed(f"there is no image of {spec.model}:{spec.version} on the engine, although one was made")
+        image = self._image(spec, manifest)
         folder = self._shared_folder(spec.id)
         self._mark.write_text(self._engine.address)
         asked = container_of(spec, image, manifest.device, self._env, self._network)
@@ -125,6 +122,18 @@ class DockerBackend:
         return [self._found(item["Id"], item["Labels"]) for item in strangers if item["State"] in RUNS]
 
     # -- starting --------------------------------------------------------------------------------------------------
+
+    def _image(self, spec: ReplicaSpec, manifest: Manifest) -> str:
+        image = self._engine.call(lambda api: _newest(api, manifest))
+        if image is None:
+            self._make_image(spec)
+            image = self._engine.call(lambda api: _newest(api, manifest))  # its job ended this very moment
+        if image is None:
+            raise ModelCrashed(
+                f"an image of {spec.model}:{spec.version} was built, and the engine at {self._engine.address} does not "
+                "have it: does 'docker build' use another engine, or did something remove it?"
+            )
+        return image
 
     def _shared_folder(self, replica: str) -> Path:
         """Where the replica puts its socket. The folder around it is this user's alone, so that everybody may write.

@@ -141,7 +141,10 @@ def _sdk() -> Any:
 
 def api_error() -> type[Exception]:
     """The SDK's error for what the engine refuses; has `status_code` and `explanation`."""
-    found: type[Exception] = _sdk().errors.APIError
+    try:
+        found: type[Exception] = _sdk().errors.APIError
+    except MissingExtra:  # then nothing raises it
+        return EngineUnavailable
     return found
 
 

@@ -166,10 +166,10 @@ class RegisterRequest:
     """Register a version from an upload (file, or tar archive of a directory) or from an MLflow URI of this registry.
 
     Exactly one of `upload` and `uri`. `filename` is the model file's (or directory's) own name; `archive` says that the
-    upload is an uncompressed tar of a directory. `accelerate` None tries
-    faster forms for the kinds of models that the documentation lists, True for every kind, False for none.
-    `code_upload` is a tar of the folder whose modules the model needs. `device` is where its replicas run it: `cpu`
-    (when not given), `auto`, `cuda` or `cuda:N`; a version of the same bytes with another device is a conflict.
+    upload is an uncompressed tar of a directory. `accelerate` None tries faster forms for the kinds of models that the
+    documentation lists, True for every kind, False for none. `code_upload` is a tar of the folder whose modules the
+    model needs. `device` is where its replicas run it: `cpu` (when not given), `auto`, `cuda` or `cuda:N`; a version of
+    the same bytes with another device is a conflict.
     """
 
     __pydantic_config__ = STRICT
@@ -241,10 +241,8 @@ class DeployRequest:
     """Give a version all of an endpoint's traffic once it is ready. `version` is a number, a label or `@alias`;
     None is the newest. `replicas` None keeps what the endpoint has (1 for a new one), and so do `cache_ttl_s`, seconds
     for which answers are kept (0: not at all), and `rate_limit_per_s`, requests of a client a second (0: as the
-    gateways' setting says).
-
-    `backend` is where its replicas run, `local` or `docker`; `cpus` and `memory_bytes` are limits of each container.
-    None keeps what the endpoint has (for a new one: what the platform's settings say), and a limit of 0 is undone.
+    gateways' setting says), `backend`, where its replicas run (`local` or `docker`), and `cpus` and `memory_bytes`, the
+    limits of each container (0: none of its own). What a new endpoint is not told is as the platform's settings say.
     """
 
     __pydantic_config__ = STRICT
