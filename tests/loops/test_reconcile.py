@@ -18,7 +18,7 @@ from support.wait import until
 from tidegate.core.fleet import Limits
 from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
-from tidegate.errors import ModelCrashed, StoreUnavailable
+from tidegate.errors import EngineUnavailable, ModelCrashed, StoreUnavailable
 from tidegate.loops.adoption import adopt
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
@@ -26,7 +26,7 @@ from tidegate.loops.reconcile import Reconciler, Surroundings
 from tidegate.store.endpoints import failed_replicas_of, replicas_of
 from tidegate.store.fleet import load_snapshot
 from tidegate.store.tables import EndpointRow, LeaseRow, VariantRow
-from tidegate.wire.rest import DeployRequest
+from tidegate.wire.rest import DeployRequest, ScaleRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
 
@@ -42,14 +42,21 @@ class MemoryBackend:
     refuses: str | None = None
     breaks_on: str | None = None
     ready: bool = True
+    gone_away: str | None = None  # why the engine does not answer
+    steady: set[str] = field(default_factory=set)  # replicas that are ready whatever `ready` says
 
     def check(self, placement: Placement) -> None:
         pass
 
     def away(self) -> str | None:
-        return None
+        return self.gone_away
+
+    def _answer(self) -> None:
+        if self.gone_away:
+            raise EngineUnavailable(self.gone_away)
 
     def start(self, spec: ReplicaSpec) -> Handle:
+        self._answer()
         if spec.model == self.refuses:
             raise ModelCrashed("no process could be started")
         if spec.model == self.breaks_on:
@@ -59,15 +66,20 @@ class MemoryBackend:
         self.done.append(("start", spec.id))
         return Handle(self.name, {"replica": spec.id, "token": spec.token})
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation]:
+    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+        if self.gone_away:
+            return [None for _ in handles]
         names = [str(handle.data["replica"]) for handle in handles]
-        return [Observation(n in self.running, n in self.running and self.ready, f"unix:/{n}.sock") for n in names]
+        up = {name: name in self.running and (self.ready or name in self.steady) for name in names}
+        return [Observation(name in self.running, up[name], f"unix:/{name}.sock") for name in names]
 
     def stop(self, handle: Handle) -> None:
+        self._answer()
         self.done.append(("stop", str(handle.data["replica"])))
         self.running.pop(str(handle.data["replica"]), None)
 
     def kill(self, handle: Handle) -> None:
+        self._answer()
         self.done.append(("kill", str(handle.data["replica"])))
         self.running.pop(str(handle.data["replica"]), None)
 
@@ -200,6 +212,79 @@ def test_an_engine_that_cannot_start_is_a_failed_start_with_its_reason(bench: Be
     assert bench.status("churn") == "ready"
 
 
+def test_what_an_engine_that_is_away_runs_stays_and_what_it_should_run_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.loops.engine.WAITS_S", 0.0)
+    bench.deploy("churn")
+    bench.steps()
+    (serving,) = bench.backend.running
+    bench.backend.gone_away = "no engine answers: start it"
+    bench.container.endpoints.scale("churn", ScaleRequest(3))
+    bench.deploy("fraud")
+    for _ in range(20):
+        bench.now += 60
+        bench.steps(1)
+    view = bench.container.endpoints.get("churn")
+    assert (view.status, view.variants[0].replicas.ready, view.variants[0].restarts) == ("deploying", 1, 0)
+    assert view.reason == "version 1: 1 of 3 replicas ready: no engine answers: start it"
+    assert [target.id for target in bench.snapshot().endpoints[0].variants[0].targets] == [serving]
+    assert bench.container.endpoints.get("fraud").reason == "version 1: no engine answers: start it"
+    bench.backend.gone_away = None
+    bench.steps(5)
+    assert (bench.status("churn"), bench.status("fraud")) == ("ready", "ready")
+    assert len(bench.backend.running) == 4
+    assert serving in bench.backend.running
+
+
+def test_room_to_load_bounds_those_that_waited_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.loops.engine.WAITS_S", 0.0)
+    bench.backend.gone_away = "no engine answers"
+    bench.deploy("churn", replicas=3)
+    bench.deploy("fraud", replicas=3)
+    bench.steps(10)
+    bench.backend.gone_away, bench.backend.ready = None, False
+    bench.steps(5)
+    assert len(bench.backend.running) == 2
+    bench.backend.ready = True
+    bench.steps(10)
+    assert (bench.status("churn"), bench.status("fraud")) == ("ready", "ready")
+
+
+def test_other_limits_replace_the_replicas_once_the_new_ones_are_ready(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    (old,) = bench.backend.running
+    bench.backend.ready = False
+    request = DeployRequest("churn", "1", backend="docker", memory_bytes=64 << 20)
+    replace(bench.container.endpoints, can_start=lambda _where: None).deploy("churn", request, "test")
+    bench.backend.steady = {old}
+    bench.steps(5)
+    assert len(bench.backend.running) == 2
+    view = bench.container.endpoints.get("churn")
+    assert (view.status, view.variants[0].replicas.ready) == ("deploying", 0), "what was asked for is not there yet"
+    assert [target.id for target in bench.snapshot().endpoints[0].variants[0].targets] == [old]
+    bench.backend.ready = True
+    bench.steps(2)
+    assert bench.status("churn") == "ready"
+    bench.applied = bench.snapshot().revision
+    bench.steps(3)
+    assert ("stop", old) in bench.backend.done
+    with bench.container.store.reading() as tx:
+        (row,) = replicas_of(tx, "churn")
+        assert (row.backend, row.memory_bytes) == ("docker", 64 << 20)
+
+
+def test_what_runs_without_a_row_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.loops.engine.REVERT_EVERY_S", 0.0)
+    bench.deploy("churn")
+    bench.steps()
+    (wanted,) = bench.backend.running
+    bench.backend.running["r-stray"], bench.backend.tokens["r-stray"] = "churn", 2  # its row went while it was away
+    bench.steps()
+    assert list(bench.backend.running) == [wanted]
+
+
 def test_replicas_that_failed_are_remembered_a_few_of_each_kind_until_the_endpoint_goes(bench: Bench) -> None:
     bench.deploy("churn")
     bench.steps()
@@ -305,12 +390,11 @@ def test_what_a_former_leader_started_too_late_is_ended(bench: Bench) -> None:
     bench.steps()
     (own,) = bench.backend.running
     assert bench.backend.tokens[own] == 2
-    bench.backend.running |= {"stale": "churn", "coming": "churn"}
-    bench.backend.tokens |= {"stale": 1, "coming": 2}  # one of this term may be on its way to its row
+    bench.backend.running["stale"], bench.backend.tokens["stale"] = "churn", 1
     bench.loop = Reconciler(bench.surroundings_of_next_term())
     bench.steps(1)
     assert ("kill", "stale") in bench.backend.done
-    assert set(bench.backend.running) == {own, "coming"}
+    assert set(bench.backend.running) == {own}
 
 
 def test_a_loop_whose_control_plane_was_replaced_changes_nothing_and_ends(bench: Bench) -> None:

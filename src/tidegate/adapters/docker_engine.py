@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -99,7 +100,9 @@ class DockerEngine:
     def _connect(self) -> Any:
         if not self.address.startswith("unix://"):
             raise self._elsewhere()
-        client = _sdk().APIClient(base_url=self.address, version="auto", timeout=CALL_TIMEOUT_S)
+        sdk = _sdk()
+        _knock(self.address.removeprefix("unix://"))
+        client = sdk.APIClient(base_url=self.address, version="auto", timeout=CALL_TIMEOUT_S)
         if client.info()["KernelVersion"] != os.uname().release:
             raise self._elsewhere()
         return client
@@ -127,6 +130,13 @@ class DockerEngine:
             with self._lock:
                 self._failures, self._fault = 0, None
             log.info("the container engine at %s answers again", self.address)
+
+
+def _knock(path: str) -> None:
+    """Raises `OSError` where nothing listens: the SDK says it less plainly, and leaves its socket open."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(CALL_TIMEOUT_S)
+        caller.connect(path)
 
 
 def _sdk() -> Any:

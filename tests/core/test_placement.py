@@ -1,0 +1,53 @@
+"""Where replicas run: what is asked for, what the settings say, and what cannot be had."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidegate.core.placement import Asked, Placement, bytes_of, check_asked, placed
+from tidegate.errors import InvalidArgument
+
+DEFAULT = Placement("docker", cpus=2.0, memory_bytes=1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "where"),
+    [
+        (Asked(), Placement(), Placement("local")),
+        (Asked(), DEFAULT, DEFAULT),
+        (Asked(cpus=0.5), DEFAULT, Placement("docker", 0.5, 1 << 30)),
+        (Asked("local"), DEFAULT, Placement("local")),
+        (Asked("docker", memory_bytes=64 << 20), Placement(), Placement("docker", None, 64 << 20)),
+        (Asked("docker"), Placement("local", 1.0, 1 << 30), Placement("docker", 1.0, 1 << 30)),
+    ],
+)
+def test_what_is_asked_for_goes_before_the_settings(asked: Asked, default: Placement, where: Placement) -> None:
+    assert placed(asked, default) == where
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (Asked("podman"), "backend"),
+        (Asked("docker", cpus=-1), "cpus"),
+        (Asked("docker", cpus=float("nan")), "cpus"),
+        (Asked("docker", memory_bytes=1 << 20), "memory_bytes"),
+        (Asked("local", cpus=1.0), "backend"),
+        (Asked(memory_bytes=1 << 30), "backend"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(asked: Asked, field: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        check_asked(asked, Placement())
+    assert refused.value.details["field"] == field
+
+
+@pytest.mark.parametrize(("text", "size_bytes"), [("512m", 512 << 20), ("2G", 2 << 30), ("1.5gib", 3 << 29), ("0", 0)])
+def test_memory_is_read_as_docker_reads_it(text: str, size_bytes: int) -> None:
+    assert bytes_of(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1m", "1e9", "12 parsecs"])
+def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="512m"):
+        bytes_of(text)
