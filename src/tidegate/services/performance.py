@@ -17,7 +17,7 @@ from tidegate.wire import performance as wire
 SLOTS = 12
 SINCE_S_MIN, SINCE_S_MAX = 10.0, 400 * 86_400.0
 LOOKS = 240
-"""How finely the beginning of what Prometheus knows is looked for: within this part of the time asked for."""
+"""How finely the beginning of what Prometheus knows is looked for at a time: within this part of the span."""
 PRESENT = "tidegate_buffered_bytes"
 """A metric that every scrape of a gateway has, whatever it serves."""
 
@@ -82,16 +82,20 @@ class _Look:
         return [first_s + (now_s - first_s) * i / SLOTS for i in range(SLOTS)] + [now_s]
 
     def _first_seen(self, now_s: float) -> float | None:
-        """When the gateway was scraped first within the span; finer looks where it was only a moment ago."""
-        within_s = self._since_s
-        while within_s >= 1:
+        """When the gateway was scraped first within the span: looked for coarsely, then finer before what was found.
+
+        Finer looks also find a gateway that was there for a moment only, at the end.
+        """
+        first_s, end_s, within_s = None, now_s, self._since_s
+        while True:
             step_s = math.ceil(within_s / LOOKS)
-            looked = f"min(min_over_time(timestamp({PRESENT})[{round(within_s)}s:{step_s}s]))"
-            first_s = self._source.number(looked, now_s)
-            if first_s is not None or step_s == 1:
+            looked = f"min(min_over_time(timestamp({PRESENT})[{math.ceil(within_s)}s:{step_s}s]))"
+            found_s = self._source.number(looked, end_s)
+            if found_s is not None:
+                first_s = end_s = found_s
+            if step_s == 1:
                 return first_s
             within_s = 2.0 * step_s
-        return None
 
     def _present(self) -> list[list[bool]]:
         curves = self._source.curves(PRESENT, self._edges_s)
