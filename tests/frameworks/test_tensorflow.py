@@ -18,6 +18,7 @@ needs("tensorflow", "keras")
 
 import keras
 import tensorflow as tf
+from tritonclient import grpc
 
 from tidegate.errors import ModelLoadFailed, NoSuchDevice, PickleNotGranted
 from tidegate.packaging import read_source
@@ -56,7 +57,8 @@ def saved(folder: Path, *, default: str = "serve") -> Path:
     serve = tf.function(module.serve).get_concrete_function(*floats)
     words = tf.function(module.words).get_concrete_function(tf.TensorSpec([None], tf.string, "text"))
     signatures = {"serve": serve, "words": words}
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": signatures[default]})
+    more = {} if default == "words" else {"words": words}
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signatures[default], **more})
     return folder
 
 
@@ -200,6 +202,8 @@ def check_rows(url: str) -> None:
     np.testing.assert_allclose(answer.json()["outputs"]["logits"], expected["logits"], rtol=1e-5)
     wrong = httpx.post(f"{url}/v1/models/two:predict", json={**columns, "signature_name": "other"}, timeout=30)
     assert wrong.status_code == 422
+    assert wrong.json()["error"] == "signature_name: the model has no signature 'other'; it has serving_default, words"
+    check_other_signature(url)
     inputs = [
         {"name": name, "shape": list(array.shape), "datatype": "FP32", "data": array.ravel().tolist()}
         for name, array in (("left", LEFT), ("right", RIGHT))
@@ -207,6 +211,28 @@ def check_rows(url: str) -> None:
     answer = httpx.post(f"{url}/v2/models/two/infer", json={"inputs": inputs}, timeout=30)
     found = {one["name"]: np.array(one["data"]).reshape(one["shape"]) for one in answer.json()["outputs"]}
     np.testing.assert_allclose(found["probability"], expected["probability"], rtol=1e-5)
+
+
+def check_other_signature(url: str) -> None:
+    """TensorFlow Serving's `signature_name`, and the parameter of the same name in V2."""
+    said = httpx.get(f"{url}/v1/models/two/metadata", timeout=30).json()["metadata"]["signature_def"]["signature_def"]
+    assert list(said) == ["serving_default", "words"]
+    assert said["words"]["inputs"]["text"]["dtype"] == "DT_STRING"
+    asked: dict[str, Any] = {"signature_name": "words", "instances": ["007", "tide"]}
+    answer = httpx.post(f"{url}/v1/models/two:predict", json=asked, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == [{"length": 3, "upper": "007"}, {"length": 4, "upper": "TIDE"}]
+    asked = {"signature_name": "words", "inputs": {"left": [[1, 2, 3, 4]]}}
+    wrong = httpx.post(f"{url}/v1/models/two:predict", json=asked, timeout=30)
+    assert wrong.status_code == 422
+    assert "text" in wrong.json()["error"]
+    text = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["gate"]}
+    body: dict[str, Any] = {"inputs": [text], "outputs": [{"name": "upper"}], "parameters": {"signature_name": "words"}}
+    answer = httpx.post(f"{url}/v2/models/two/infer", json=body, timeout=30)
+    assert [(one["name"], one["data"]) for one in answer.json()["outputs"]] == [("upper", ["GATE"])]
+    empty = {"inputs": [{**text, "shape": [0], "data": []}], "parameters": {"signature_name": "words"}}
+    answer = httpx.post(f"{url}/v2/models/two/infer", json=empty, timeout=30)
+    assert {one["name"]: one["shape"] for one in answer.json()["outputs"]} == {"length": [0], "upper": [0]}
 
 
 @pytest.mark.slow
@@ -231,3 +257,8 @@ def test_served_alone(folder: Path, tmp_path: Path) -> None:
     two = shutil.copytree(folder, tmp_path / "two")
     with serving(str(two)) as url:
         check_rows(url)
+        with grpc.InferenceServerClient(f"127.0.0.1:{int(url.rpartition(':')[2]) + 1}") as client:
+            text = grpc.InferInput("text", [1], "BYTES")
+            text.set_data_from_numpy(np.array(["tide"], dtype=object))
+            answer = client.infer("two", [text], parameters={"signature_name": "words"})
+            assert answer.as_numpy("length").tolist() == [4]

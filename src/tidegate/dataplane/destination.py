@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import orjson
 
 from tidegate.dataplane.tensors import dtype_of
+from tidegate.errors import UnfitInput
 from tidegate.wire.signature import MATRIX_INPUT, PROBABILITIES, Signature
 
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Call
+
+SIGNATURE_NAME = "serving_default"
+SIGNATURE_PARAM = "signature_name"
+"""The param, and the V2 request parameter, that names one of several signatures."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,10 @@ class Destination:
         "json_outputs",
         "n_features",
         "narrow_outputs",
+        "others",
         "packed_dtype",
         "packed_name",
+        "params",
         "probabilities_name",
         "signature",
         "takes_floats",
@@ -68,6 +76,30 @@ class Destination:
         self.json_outputs = frozenset(spec.name for spec in signature.outputs if spec.json)
         self.head = _response_head(identity)
         self.probabilities_name = _probabilities_name(signature)
+        self.params: str | None = None
+        self.others = {other.name: self._under(other) for other in signature.others}
+
+    def _under(self, other: Signature) -> Destination:
+        """The same version behind the same batcher, under another of its signatures, which its calls say as a param."""
+        found = Destination(self.identity, other, None, self.batcher)
+        found.params = orjson.dumps({SIGNATURE_PARAM: other.name}).decode()
+        return found
+
+    def under(self, name: Any) -> Destination:
+        """The version under the signature of this name; raises `UnfitInput` that lists those there are."""
+        own = self.signature.name
+        if name in (None, "", SIGNATURE_NAME, own):
+            return self
+        found = self.others.get(name) if isinstance(name, str) else None
+        if found is None:
+            known = [own or SIGNATURE_NAME, *self.others]
+            raise UnfitInput(
+                f"signature_name: the model has no signature {name!r}; it has {', '.join(known)}",
+                input="signature_name",
+                expected=known,
+                got=name,
+            )
+        return found
 
 
 def _probabilities_name(signature: Signature) -> str | None:

@@ -19,7 +19,7 @@ from tidegate.dataplane.grpc_messages import (
     write_tensor_head,
 )
 from tidegate.dataplane.infer import Exchange, Route, choose, new_call, unit_of
-from tidegate.dataplane.params import params_of
+from tidegate.dataplane.params import params_of, under_signature
 from tidegate.dataplane.tensors import Array, datatype_of, from_raw, to_raw
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
@@ -33,10 +33,11 @@ class GrpcEdge:
         tensors = _tensors(request, exchange)
         unit = unit_of(exchange, request.parameters.get("user_id"))
         destination, pinned = choose(service, exchange, None, unit)
+        destination = under_signature(request.parameters, destination)
         fitted = fit_tensors(tensors, set(), destination)
         call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
         call.wanted = _wanted(request.outputs, destination) if request.outputs else None
-        call.params = params_of(request.parameters, destination.signature)
+        call.params = params_of(request.parameters, destination.signature) or destination.params
         return call
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:

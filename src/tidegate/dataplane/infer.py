@@ -287,6 +287,7 @@ def new_call(exchange: Exchange, destination: Destination, fitted: Fitted, *, un
     call.tensors = fitted.tensors
     call.unit = unit
     call.pinned = pinned
+    call.params = destination.params
     return call
 
 

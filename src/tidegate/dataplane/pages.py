@@ -268,7 +268,10 @@ _SCHEMAS: dict[str, Any] = {
     "TensorflowRequest": {
         "type": "object",
         "properties": {
-            "signature_name": {"enum": ["serving_default", "", None]},
+            "signature_name": {
+                "description": "One of those that /metadata lists; serving_default, or nothing, for the first",
+                "type": ["string", "null"],
+            },
             "instances": {"description": "An item for each row", "type": "array", "items": {}},
             "inputs": {"description": "A list of rows, or an object with a list for each input"},
         },

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from tidegate.dataplane.destination import SIGNATURE_PARAM, Destination
 from tidegate.dataplane.fit import listing, type_name
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import ParamSpec, Signature
@@ -50,16 +51,28 @@ def params_of(parameters: Mapping[str, Any], signature: Signature) -> str | None
     if not signature.params:
         return None
     given = {spec.name: parameters[spec.name] for spec in signature.params if spec.name in parameters}
+    return fit_params(given | _packed(parameters), signature)
+
+
+def _packed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     text = parameters.get(PARAMETER)
-    if text is not None:
-        try:
-            packed = orjson.loads(text)
-        except (orjson.JSONDecodeError, TypeError) as error:
-            raise MalformedRequest(f"the parameter {PARAMETER!r} is no JSON text: {error}") from None
-        if not isinstance(packed, dict):
-            raise MalformedRequest(f"the parameter {PARAMETER!r} holds {type_name(packed)} and no object")
-        given |= packed
-    return fit_params(given, signature)
+    if text is None:
+        return {}
+    try:
+        packed = orjson.loads(text)
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise MalformedRequest(f"the parameter {PARAMETER!r} is no JSON text: {error}") from None
+    if not isinstance(packed, dict):
+        raise MalformedRequest(f"the parameter {PARAMETER!r} holds {type_name(packed)} and no object")
+    return packed
+
+
+def under_signature(parameters: Mapping[str, Any], destination: Destination) -> Destination:
+    """The version under the signature that a V2 request's parameters name; raises `UnfitInput` for one it has not."""
+    if not destination.others:
+        return destination
+    name = parameters.get(SIGNATURE_PARAM)
+    return destination.under(_packed(parameters).get(SIGNATURE_PARAM) if name is None else name)
 
 
 def _check(value: Any, spec: ParamSpec) -> None:

@@ -7,16 +7,14 @@ import binascii
 from typing import Any
 
 from tidegate.dataplane.call import Call, Outputs, Service
-from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.destination import SIGNATURE_NAME, SIGNATURE_PARAM, Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
 from tidegate.dataplane.tensors import all_finite, from_json_rows
-from tidegate.errors import MalformedRequest, UnfitInput
-from tidegate.wire.signature import TensorSpec
-
-SIGNATURE_NAME = "serving_default"
+from tidegate.errors import MalformedRequest
+from tidegate.wire.signature import Signature, TensorSpec
 
 _DTYPES = {
     "BOOL": "DT_BOOL",
@@ -39,12 +37,12 @@ class TensorflowEdge:
         """Read `instances` or `inputs`, choose a version, fit."""
         check_json_size(len(exchange.body), exchange.engine.limits)
         fields = decode_fields(exchange.body)
-        _check_signature_name(value_of(fields.get("signature_name")))
         if ("instances" in fields) == ("inputs" in fields):
             raise MalformedRequest("the request needs exactly one of instances (row by row) and inputs (by input)")
         form = "instances" if "instances" in fields else "inputs"
         unit = unit_of(exchange, None)
         destination, pinned = choose(service, exchange, None, unit)
+        destination = destination.under(value_of(fields.get(SIGNATURE_PARAM)))
         exchange.meta = "predictions" if form == "instances" else "outputs"
         fitted = _fit(form, fields[form], destination, has_base64=b'"b64"' in exchange.body)
         return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
@@ -63,16 +61,6 @@ class TensorflowEdge:
         elif exchange.meta == "predictions":
             answer = [dict(zip(names, values, strict=True)) for values in zip(*lists.values(), strict=True)]
         return encode({exchange.meta: answer}, finite=finite)
-
-
-def _check_signature_name(name: Any) -> None:
-    if name not in (None, "", SIGNATURE_NAME):
-        raise UnfitInput(
-            f"the model has no signature {name!r}: leave signature_name out, or send {SIGNATURE_NAME!r}",
-            input="signature_name",
-            expected=SIGNATURE_NAME,
-            got=name,
-        )
 
 
 def _fit(form: str, field: Any, destination: Destination, *, has_base64: bool) -> Fitted:
@@ -142,14 +130,19 @@ def _status(destination: Destination) -> dict[str, Any]:
 def model_metadata(name: str, destination: Destination) -> dict[str, Any]:
     """`GET /v1/models/{m}/metadata`: the signature."""
     signature = destination.signature
-    described = {
+    described = {signature.name or SIGNATURE_NAME: _described(signature)}
+    described |= {other.name: _described(other) for other in signature.others}
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": destination.identity.version},
+        "metadata": {"signature_def": {"signature_def": described}},
+    }
+
+
+def _described(signature: Signature) -> dict[str, Any]:
+    return {
         "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
         "method_name": "tensorflow/serving/predict",
-    }
-    return {
-        "model_spec": {"name": name, "signature_name": "", "version": destination.identity.version},
-        "metadata": {"signature_def": {"signature_def": {SIGNATURE_NAME: described}}},
     }
 
 

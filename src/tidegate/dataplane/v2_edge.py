@@ -8,7 +8,7 @@ from tidegate.dataplane.call import Call, Outputs, Service, Tensors
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import fit_tensors
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
-from tidegate.dataplane.params import params_of
+from tidegate.dataplane.params import params_of, under_signature
 from tidegate.dataplane.v2 import Message, V2Request, decode_request, encode_response
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 
@@ -25,10 +25,11 @@ class V2Edge:
         exchange.meta = message.request
         unit = unit_of(exchange, message.request.parameters.get("user_id"))
         destination, pinned = choose(service, exchange, None, unit)
+        destination = under_signature(message.request.parameters, destination)
         fitted = fit_tensors(message.tensors, message.nulls, destination)
         call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
         call.wanted = _wanted(message.request, destination)
-        call.params = params_of(message.request.parameters, destination.signature)
+        call.params = params_of(message.request.parameters, destination.signature) or destination.params
         return call
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:

@@ -22,6 +22,9 @@ class GraphModel(ABC):
         self._one_row = one_row
         self.task: Task = "other"
         self.classes: tuple[Scalar, ...] | None = None
+        self.name = ""
+        self.others: dict[str, GraphModel] = {}
+        """Further functions of the same model, by the names they are called by."""
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
         """The model's own outputs, in its order."""

@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from tidegate import clock
-from tidegate.errors import UnfitInput, ValidationDataUnusable
+from tidegate.errors import ModelLoadFailed, UnfitInput, ValidationDataUnusable
 from tidegate.packaging import scan_pickle
 from tidegate.packaging.code import DISTRIBUTIONS
-from tidegate.packaging.mlmodel import read_layout
+from tidegate.packaging.mlmodel import Layout, read_layout
 from tidegate.runtimes.base import Model, Progress
 from tidegate.runtimes.building import adopt
 from tidegate.runtimes.gate import Score, check_request, score
+from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.loading import check_sklearn_versions, load_object
 from tidegate.runtimes.settling import Settled, settle
 from tidegate.runtimes.signature import mlflow_params
@@ -112,9 +113,15 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     on_progress(0.4, "finding out what it takes")
     notes: list[str] = []
     settled = settle(adopted, layout, validation, notes)
-    signature = msgspec.structs.replace(settled.signature(), params=mlflow_params(layout))
+    others = _others(settled, layout, notes)
+    signature = msgspec.structs.replace(
+        settled.signature(),
+        params=mlflow_params(layout),
+        name=getattr(settled.model, "name", ""),
+        others=tuple(msgspec.structs.replace(other.signature(), name=name) for name, other in others.items()),
+    )
     on_progress(0.6, "comparing a batch with its rows")
-    batchable = settled.batchable()
+    batchable = settled.batchable() and all(other.batchable() for other in others.values())
     started_s = clock.monotonic()
     settled.model.predict(settled.inputs, None)
     predict_s = clock.monotonic() - started_s
@@ -133,6 +140,18 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
         predict_s=predict_s,
         model=settled.model,
     )
+
+
+def _others(settled: Settled, layout: Layout, notes: list[str]) -> dict[str, Settled]:
+    """A model's further signatures that answer a row made for them."""
+    found: dict[str, Settled] = {}
+    if isinstance(settled.model, GraphModel):
+        for name, model in settled.model.others.items():
+            try:
+                found[name] = settle(model, layout, None, [])
+            except ModelLoadFailed as error:
+                notes.append(f"its signature {name!r} is not served: {error.message}")
+    return found
 
 
 def _gate(settled: Settled, validation: Validation | None, on_progress: Progress) -> Score | None:

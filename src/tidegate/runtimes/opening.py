@@ -13,6 +13,7 @@ from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.serving import fast_model
 from tidegate.runtimes.base import Arrays, Model, Runtime, Wanted, numpy_dtype
 from tidegate.runtimes.building import adopt, rebuild
+from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count
 from tidegate.runtimes.inspection import InspectOptions, inspect_model
 from tidegate.runtimes.loading import load_object
@@ -40,7 +41,10 @@ class Served:
         return self._model.predict(inputs, wanted)
 
     def predict_with(self, params: dict[str, Any], inputs: Arrays, wanted: Wanted) -> Arrays:
-        """As `predict`, with params that fit the signature's."""
+        """As `predict`, with params that fit the signature's; where it has others, the name of one of them."""
+        if self._signature.others:
+            other = cast(GraphModel, self._model).others[params["signature_name"]]
+            return other.predict(inputs, wanted)
         if row_count(inputs) == 0:
             return self._nothing(wanted)
         return cast(PyfuncModel, self._model).predict(inputs, wanted, params)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class TensorflowModel(GraphModel):
 
 
 def load_saved_model(folder: Path, device: str | None) -> TensorflowModel:
-    """The function behind `serving_default`, or behind the only signature there is."""
+    """The function behind `serving_default`, or behind the only signature there is; and behind the others."""
     place = _prepare(device)
     with tf.device(place):
         loaded = tf.saved_model.load(str(folder))
@@ -67,7 +68,17 @@ def load_saved_model(folder: Path, device: str | None) -> TensorflowModel:
             f"the SavedModel has no signature {SERVING!r} (it has {', '.join(sorted(signatures)) or 'none'}): save it "
             f"with signatures={{{SERVING!r}: function}}"
         )
-    function = signatures[name]
+    model = _behind(signatures.pop(name), loaded, place)
+    model.name = "" if name == SERVING else name
+    for other in sorted(signatures):
+        # One whose inputs are no tensors of rows is left out: it cannot be asked here.
+        with suppress(ModelLoadFailed):
+            model.others[other] = _behind(signatures[other], loaded, place)
+            model.others[other].name = other
+    return model
+
+
+def _behind(function: Any, loaded: Any, place: str) -> TensorflowModel:
     # The function lives only as long as what it was loaded with.
     function._tidegate_owner = loaded
     # Sorted: TensorFlow gives them in another order in each process.

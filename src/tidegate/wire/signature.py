@@ -46,7 +46,8 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     - `columns`: a data frame; one 1-D `TensorSpec` (shape (-1,)) per named column, in training order;
     - `tensors`: named tensors of any rank, as the model itself names them (ONNX, SavedModel).
     `classes` are a classifier's labels in the order of the `probabilities` columns. `params` are what a request may set
-    beside its rows (MLflow Python functions); one left out has the model's own default.
+    beside its rows (MLflow Python functions); one left out has the model's own default. `others` are further functions
+    of the same model (a SavedModel's signatures), each called by its `name`.
     """
 
     kind: InputKind
@@ -54,6 +55,8 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     outputs: tuple[TensorSpec, ...]
     classes: tuple[Scalar, ...] | None = None
     params: tuple[ParamSpec, ...] = ()
+    name: str = ""
+    others: tuple[Signature, ...] = ()
 
     @property
     def n_features(self) -> int | None:
