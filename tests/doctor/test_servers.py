@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -155,3 +156,14 @@ def test_redis_from_a_wrong_password_to_an_answer(redis_server: RedisServer, tmp
         said = refusal(partial(servers.redis, wrong))
         assert "refuses user or password" in said
         assert "correct them in REDIS_URL" in said
+
+
+def test_a_name_server_that_is_silent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Event()
+    monkeypatch.setattr("tidegate.doctor.asking.RESOLVE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("tidegate.doctor.asking._lookup", lambda _: held.wait(30))
+    for part in ("redis", "rabbitmq", "grafana"):
+        check, setting, url = PARTS[part]
+        said = refusal(partial(check, facts(tmp_path, **{setting: url.format(port=1)})))
+        assert "no name server says within 0.1 s where the host '127.0.0.1' is" in said
+    held.set()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import http.client
+import queue
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from tidegate.errors import PartUnavailable
 
+RESOLVE_TIMEOUT_S = 3.0
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 2.0, 4.0
 CAUSES_MAX = 8
 BODY_BYTES_MAX = 4 << 20
@@ -71,6 +74,23 @@ class Server:
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.hostname}{port}"
 
+    def resolve(self) -> None:
+        """Raises `PartUnavailable` where its host has no address, or the name server is silent: that may take long."""
+        host = urlsplit(self.url).hostname
+        if host is None or "," in host:  # several of PostgreSQL: its own library tries them in turn
+            return
+        done: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
+        threading.Thread(target=lambda: done.put(_lookup(host)), daemon=True).start()
+        try:
+            error = done.get(timeout=RESOLVE_TIMEOUT_S)
+        except queue.Empty:
+            raise PartUnavailable(
+                f"{self.what}: no name server says within {RESOLVE_TIMEOUT_S:g} s where the host {host!r} is: start "
+                f"what has this name, or correct {self.setting}"
+            ) from None
+        if error is not None:
+            raise self.trouble(error)
+
     @contextmanager
     def named_failures(self) -> Iterator[None]:
         """A failure on the way to it as `PartUnavailable`; anything else passes."""
@@ -97,6 +117,7 @@ class Server:
         parts = urlsplit(self.url)
         base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         headers = {"accept": "application/json", **_basic(self.url), **self.headers}
+        self.resolve()
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
         with self.named_failures(), urllib3.PoolManager(timeout=timeout, retries=False) as pool:
             given = dict(fields) if fields else None
@@ -138,6 +159,14 @@ class Answer:
         except orjson.JSONDecodeError:
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _lookup(host: str) -> OSError | None:
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return error
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

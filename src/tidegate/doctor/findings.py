@@ -82,5 +82,5 @@ def _run(part: str, check: Check, facts: Facts) -> Finding:
 
 
 def _too_late(part: str, within_s: float) -> Finding:
-    said = f"no answer within {within_s:g} s: is there a firewall, or a server that hangs, between it and here?"
+    said = f"no answer within {within_s:g} s: is there a firewall, a server or a name server that hangs?"
     return Finding(part, State.WRONG, said, "deadline_exceeded")

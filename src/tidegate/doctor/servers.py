@@ -22,8 +22,11 @@ def database(facts: Facts) -> Verdict:
     """Whether it answers, and has this release's schema."""
     from tidegate.store.engine import open_store, store_url
 
-    store = open_store(store_url(facts.settings.data_dir, facts.settings.database_url))
+    url = facts.settings.database_url
+    store = open_store(store_url(facts.settings.data_dir, url))
     try:
+        if url is not None and store.file is None:
+            Server("PostgreSQL", "DATABASE_URL", url).resolve()
         if store.file is not None and not store.file.exists():
             return State.OFF, f"{store.where} is not there yet: 'tidegate up' makes it"
         schema = store.schema()
@@ -158,6 +161,7 @@ def rabbitmq(facts: Facts) -> Verdict:
     import amqp
 
     server, parts = Server("RabbitMQ", "CELERY_BROKER_URL", url), urlsplit(url)
+    server.resolve()
     host = unquote(parts.path[1:]) or "/"
     connection = amqp.Connection(
         host=f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}",
@@ -202,6 +206,7 @@ def redis(facts: Facts) -> Verdict:
     from redis.retry import Retry
 
     server = Server("Redis", "REDIS_URL", url)
+    server.resolve()
     bounds = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": READ_TIMEOUT_S}
     try:
         with library.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **bounds) as client:
