@@ -17,7 +17,7 @@ from support.services.postgres import Postgres
 from support.services.redis import RedisServer
 from tidegate.doctor import servers, watchers
 from tidegate.doctor.findings import Check, Facts, State, Verdict
-from tidegate.errors import MissingExtra, PartUnavailable, StoreUnavailable
+from tidegate.errors import EngineUnavailable, MissingExtra, PartUnavailable, StoreUnavailable
 from tidegate.settings import Settings
 from tidegate.store.engine import open_store
 
@@ -167,3 +167,10 @@ def test_a_name_server_that_is_silent_is_told(tmp_path: Path, monkeypatch: pytes
         said = refusal(partial(check, facts(tmp_path, **{setting: url.format(port=1)})))
         assert "no name server says within 0.1 s where the host '127.0.0.1' is" in said
     held.set()
+
+
+def test_an_engine_is_asked_for_only_where_replicas_need_one(tmp_path: Path) -> None:
+    env = {"PATH": str(tmp_path)}
+    assert servers.docker(facts(tmp_path, **env))[0] is State.OFF
+    with pytest.raises(EngineUnavailable, match="the command 'docker' is not installed"):
+        servers.docker(facts(tmp_path, TIDEGATE_BACKEND="docker", **env))

@@ -225,12 +225,15 @@ def redis(facts: Facts) -> Verdict:
 
 def docker(facts: Facts) -> Verdict:
     """Whether an engine answers. Only images and replicas in containers need one."""
+    replicas = facts.settings.backend == "docker"
+    if replicas and find_spec("docker") is None:
+        raise MissingExtra("TIDEGATE_BACKEND=docker needs Docker's library: pip install 'tidegate[docker]'")
     from tidegate.adapters.docker_build import DockerCli
 
     try:
         return State.OK, f"Docker {DockerCli(inherited_env(facts.env)).check()} answers"
     except EngineUnavailable as error:
-        if facts.env.get("DOCKER_HOST"):
+        if replicas or facts.env.get("DOCKER_HOST"):
             raise
         where = error.details.get("address", "the command 'docker'")
         return State.OFF, f"no engine answers ({where}); only images and replicas in containers need one"
