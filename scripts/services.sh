@@ -42,6 +42,9 @@ command -v docker-compose >/dev/null 2>&1 || install docker-compose
 
 command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || install_idle prometheus
 
+ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 || install_idle rabbitmq-server
+
 echo "PostgreSQL: $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
 echo "Redis: $(command -v redis-server || command -v redis-check-rdb)"
 echo "Prometheus: $(command -v prometheus)"
+echo "RabbitMQ: $(ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin | tail -n 1)"

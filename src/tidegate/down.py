@@ -20,7 +20,13 @@ from tidegate.settings import Settings, run_dir
 
 CONTROL = "tidegate.control"
 JOBS = ("tidegate.runtimes.inspect", "tidegate.runtimes.accelerate")
-NAMES = {"tidegate.gateway": "gateway", "tidegate.server": "replica", **dict.fromkeys(JOBS, "job process")}
+NAMES = {
+    "tidegate.worker": "worker",
+    "tidegate.gateway": "gateway",
+    "tidegate.server": "replica",
+    **dict.fromkeys(JOBS, "job process"),
+}
+PATIENT = (CONTROL, "tidegate.worker")
 ORDER = (CONTROL, *NAMES)
 POLL_S, KILL_S = 0.05, 5.0
 GRACE_S = 10.0
@@ -44,13 +50,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def stop_platform(data_dir: Path, timeout_s: float, say: Say) -> int:
-    """End control plane, gateways, replicas and jobs, in this order, and say what was ended.
+    """End control plane, workers, gateways, replicas and jobs, in this order, and say what was ended.
 
     Raises `EngineUnavailable` when there may be containers on an engine that does not answer.
     """
     before = _running(data_dir)
     for module in ORDER:
-        grace_s = timeout_s if module == CONTROL else min(GRACE_S, timeout_s)
+        grace_s = timeout_s if module in PATIENT else min(GRACE_S, timeout_s)
         _end([found.ref for found in _running(data_dir) if found.module == module], grace_s)
     (data_dir / "control.json").unlink(missing_ok=True)
     left = _running(data_dir)

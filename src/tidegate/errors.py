@@ -331,6 +331,12 @@ class MetricsUnavailable(TidegateError):
     code, kind = "metrics_unavailable", Kind.UNAVAILABLE
 
 
+class FilesBusy(TidegateError):
+    """Another process holds the versions' files: try again."""
+
+    code, kind = "files_busy", Kind.UNAVAILABLE
+
+
 class JobAbandoned(TidegateError):
     """The process that ran this job died too often: it is not run again."""
 

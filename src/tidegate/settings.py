@@ -165,7 +165,22 @@ class Settings:
         5.0, "TIDEGATE_DRAIN_S", "How long a replica may finish what it has when it is stopped, in seconds.", (0, 3_600)
     )
     starts_max: int = _setting(2, "TIDEGATE_STARTS_MAX", "Replicas that may be loading at the same time.", (1, 1_000))
-    job_workers: int = _setting(2, "TIDEGATE_JOB_WORKERS", "Jobs the embedded pool runs at the same time.", (1, 1_000))
+    job_workers: int = _setting(
+        2, "TIDEGATE_JOB_WORKERS", "Jobs that the control plane, or one worker, runs at the same time.", (1, 1_000)
+    )
+    job_queue: str = _setting("tidegate.jobs", "TIDEGATE_JOB_QUEUE", "Queue of jobs, one a platform of the broker.")
+    job_lease_s: float = _setting(
+        60.0,
+        "TIDEGATE_JOB_LEASE_S",
+        "How long a job stays with a worker that fell silent, in seconds, before another runs it.",
+        (1, 86_400),
+    )
+    worker_stop_s: float = _setting(
+        20.0,
+        "TIDEGATE_WORKER_STOP_S",
+        "How long a worker that is stopped goes on with jobs, in seconds.",
+        (0, 86_400),
+    )
     backend: str = _setting(
         "local", "TIDEGATE_BACKEND", "Where replicas run: local (processes of this machine) or docker (containers)."
     )

@@ -6,19 +6,22 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from tidegate import clock as clocks
 from tidegate.adapters import docker_backend
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.backends import Backends
+from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.docker_backend import DockerBackend
 from tidegate.adapters.docker_build import DockerCli
 from tidegate.adapters.docker_engine import DockerEngine, address_of
 from tidegate.adapters.image_files import ImageFiles
 from tidegate.adapters.local_backend import LocalBackend
+from tidegate.adapters.locks import FileLock
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_push import RedisPush
@@ -29,14 +32,17 @@ from tidegate.core.ports import Backend
 from tidegate.environments import Environments
 from tidegate.errors import TidegateError
 from tidegate.jobs.acceleration import Acceleration
+from tidegate.jobs.bench import Bench
 from tidegate.jobs.build import BuildJob
-from tidegate.jobs.pool import JobFunction, JobPool
+from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
+from tidegate.jobs.report import JobFunction
+from tidegate.loops.dispatch import Dispatcher
 from tidegate.services.endpoints import Endpoints
-from tidegate.services.files_home import files_home
+from tidegate.services.files_home import files_home, files_of_platform
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
-from tidegate.services.jobs import Jobs
+from tidegate.services.jobs import Jobs, forget_old
 from tidegate.services.leadership import Leadership
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
@@ -48,9 +54,22 @@ from tidegate.settings import Settings, inherited_env
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.wire import rest
+from tidegate.wire.parts import EngineView
 
 STOP_TIMEOUT_S = 5.0
 HOST_CHARS_MAX = 255
+FILES_WAIT_S, INTAKE_WAIT_S = 300.0, 600.0
+"""How long to wait for others who move or remove versions' files, or who number a version."""
+
+
+class JobRunner(Protocol):
+    """What the control plane does about jobs: runs them in its own pool, or tells workers over a broker."""
+
+    def start(self) -> None: ...
+    def take_over(self) -> None: ...
+    def pause(self) -> None: ...
+    def nudge(self) -> None: ...
+    def stop(self, timeout_s: float) -> None: ...
 
 
 @dataclass
@@ -67,6 +86,7 @@ class Container:
     leadership: Leadership
     registry: MlflowRegistry
     artifacts: DirectoryArtifacts
+    files_lock: FileLock
     manifests: ManifestFiles
     backend: Backend
     placement: Placement
@@ -78,7 +98,7 @@ class Container:
     status: StatusReport
     measures: Measures
     performance: Performance
-    job_pool: JobPool
+    job_runner: JobRunner
     spec_changed: threading.Event
     snapshot_changed: Broadcast
     snapshots: Snapshots
@@ -87,9 +107,9 @@ class Container:
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
     def start(self) -> None:
-        """Start the job pool, which runs jobs from `take_over` on, and import MLflow in the background."""
+        """Start what runs jobs from `take_over` on, and import MLflow in the background."""
         self.registry.warm()
-        self.job_pool.start()
+        self.job_runner.start()
         if self.push is not None:
             self.push.start()
 
@@ -105,16 +125,20 @@ class Container:
         Raises `NotLeader`: files may be shared, and are the leader's to clean up.
         """
         self.leadership.must_lead()
-        self.artifacts.sweep()
+        if self.files_lock.acquire(0.0):  # else a worker moves files in just now: the next start sweeps
+            try:
+                self.artifacts.sweep()
+            finally:
+                self.files_lock.release()
         self.models.environments.refresh()
-        self.job_pool.take_over()
+        self.job_runner.take_over()
 
     def close(self) -> None:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
         self.snapshot_changed.close()
         if self.push is not None:
             self.push.close()
-        self.job_pool.stop(STOP_TIMEOUT_S)
+        self.job_runner.stop(STOP_TIMEOUT_S)
         self.leadership.end()
         self.store.close()
 
@@ -138,28 +162,18 @@ def build(
     leadership = Leadership(store, Candidate(secrets.token_hex(8), host_id(data_dir), control_url))
     fenced = store.fenced(leadership.fence)
     files_dir = files_home(store, settings.files_home)
-    registry = _registry(settings, files_dir)
+    parts = _parts(settings, store, files_dir, clock)
+    models, registry = parts.models, parts.registry
     spec_changed = threading.Event()
-    models = Models(
-        store,
-        registry,
-        DirectoryArtifacts(files_dir / "artifacts"),
-        ManifestFiles(files_dir / "versions"),
-        clock,
-        Environments(files_dir / "environments"),
-    )
-    jobs_models = replace(models, store=fenced)
-    uploads = Uploads(fenced, files_dir / "uploads", settings.upload_bytes_max, clock)
-    unpacked_bytes_max = settings.upload_bytes_max
-    faster = Acceleration(jobs_models)
-    register = RegisterJob(jobs_models, registry, uploads, data_dir / "jobs", unpacked_bytes_max, faster)
-    image_files = ImageFiles(models.manifests)
-    functions: dict[str, JobFunction] = {
-        "register": register,
-        "build": _build_job(settings, jobs_models, image_files, clock),
-    }
-    job_pool = JobPool(fenced, functions, uploads, clock, settings.job_workers)
-    jobs = Jobs(store, clock, job_pool.nudge)
+    uploads = replace(parts.uploads, store=fenced)
+    job_runner: JobRunner
+    dispatcher = None
+    if settings.celery_broker_url:
+        queue = CeleryQueue(settings.celery_broker_url, settings.job_queue)
+        job_runner = dispatcher = Dispatcher(fenced, queue, lambda: forget_old(fenced, uploads))
+    else:
+        job_runner = JobPool(fenced, parts.functions(fenced), uploads, clock, settings.job_workers)
+    jobs = Jobs(store, clock, job_runner.nudge)
     engine = DockerEngine(lambda: address_of(inherited_env()))
     backend = backend or _backends(settings, engine, files_dir, replace(jobs, store=fenced))
     placement = default_placement(settings)
@@ -171,7 +185,7 @@ def build(
 
     endpoints = replace(endpoints, can_start=can_start)
 
-    def engine_view() -> rest.EngineView | None:
+    def engine_view() -> EngineView | None:
         uses = placement.backend == DOCKER or (data_dir / docker_backend.MARK).exists()
         return _engine_view(engine) if uses else None
 
@@ -179,7 +193,8 @@ def build(
         return container.gateway_views()  # the supervisor puts its own in later
 
     snapshots = Snapshots(store, leadership.me.host)
-    report = StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view, engine_view)
+    broker = dispatcher.view if dispatcher else lambda: None
+    report = StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view, engine_view, broker)
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
         settings=settings,
@@ -191,19 +206,20 @@ def build(
         fenced=fenced,
         leadership=leadership,
         registry=registry,
-        artifacts=DirectoryArtifacts(files_dir / "artifacts"),
+        artifacts=parts.artifacts,
+        files_lock=parts.files_lock,
         manifests=models.manifests,
         backend=backend,
         models=models,
         endpoints=endpoints,
         jobs=jobs,
-        images=Images(models, jobs, image_files, settings.image_base),
+        images=Images(models, jobs, parts.build.images, settings.image_base),
         uploads=uploads,
         status=report,
         placement=placement,
         measures=Measures(store, report, clock),
         performance=Performance(endpoints, prometheus, clock),
-        job_pool=job_pool,
+        job_runner=job_runner,
         spec_changed=spec_changed,
         snapshot_changed=Broadcast(),
         snapshots=snapshots,
@@ -227,12 +243,55 @@ def _backends(settings: Settings, engine: DockerEngine, files_dir: Path, jobs: J
     return Backends(local, DockerBackend(settings.data_dir, engine, images.make, env, settings.docker_network))
 
 
-def _engine_view(engine: DockerEngine) -> rest.EngineView:
+def _engine_view(engine: DockerEngine) -> EngineView:
     try:
         version = engine.call(lambda api: str(api.version()["Version"]))
     except TidegateError as error:
-        return rest.EngineView(engine.address, "unavailable", reason=error.message)
-    return rest.EngineView(engine.address, "ready", version)
+        return EngineView(engine.address, "unavailable", reason=error.message)
+    return EngineView(engine.address, "ready", version)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What control planes and workers have in common: models, their files, and the functions of jobs on them."""
+
+    registry: MlflowRegistry
+    artifacts: DirectoryArtifacts
+    files_lock: FileLock
+    models: Models
+    uploads: Uploads
+    register: RegisterJob
+    build: BuildJob
+
+    def functions(self, store: Store) -> Mapping[str, JobFunction]:
+        """The functions of jobs, whose changes are made through this (fenced) store."""
+        models = replace(self.models, store=store)
+        faster = replace(self.register.acceleration, models=models)
+        return {
+            "register": replace(self.register, models=models, acceleration=faster),
+            "build": replace(self.build, models=models),
+        }
+
+
+def _parts(settings: Settings, store: Store, files_dir: Path, clock: Clock) -> _Parts:
+    registry = _registry(settings, files_dir)
+    artifacts = DirectoryArtifacts(files_dir / "artifacts")
+    files_lock = FileLock(files_dir / "files.lock", FILES_WAIT_S, "the folder of the versions' files")
+    intake = FileLock(files_dir / "intake.lock", INTAKE_WAIT_S, "the numbering of new versions")
+    manifests, environments = ManifestFiles(files_dir / "versions"), Environments(files_dir / "environments")
+    models = Models(store, registry, artifacts, manifests, clock, environments, files_lock)
+    uploads = Uploads(store, files_dir / "uploads", settings.upload_bytes_max, clock)
+    scratch_root, bytes_max = settings.data_dir / "jobs", settings.upload_bytes_max
+    register = RegisterJob(models, registry, uploads, scratch_root, bytes_max, Acceleration(models), intake)
+    build = _build_job(settings, models, ImageFiles(manifests), clock)
+    return _Parts(registry, artifacts, files_lock, models, uploads, register, build)
+
+
+def build_bench(settings: Settings, store: Store, clock: Clock = clocks.now) -> Bench:
+    """What a worker needs to run jobs, on a store of this release's schema. Raises `DataDirUnusable`."""
+    files_dir = files_of_platform(store, settings.files_dir, settings.data_dir)
+    parts = _parts(settings, store, files_dir, clock)
+    return Bench(store, parts.functions, parts.uploads, clock, settings.data_dir / "jobs", settings.job_lease_s)
 
 
 def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:

@@ -9,7 +9,8 @@ from sqlalchemy import update
 from support.control import container_at
 from support.wait import until
 from tidegate.errors import NotAModel
-from tidegate.jobs.pool import ATTEMPTS_MAX, JobLost, JobPool, JobReport
+from tidegate.jobs.pool import JobPool
+from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobReport, Outcome
 from tidegate.store import jobs as rows
 from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wire.rest import Job
@@ -166,8 +167,12 @@ def test_a_worker_whose_job_was_taken_over_writes_nothing(own: Container) -> Non
         rows.claim(tx, "slow", 0.0, 1.0)
     with own.store.transaction() as tx:
         rows.claim(tx, "new", 2.0, 1e9)
-    slow = JobReport(own.store, own.clock, "a", "slow")
-    writes: list[Callable[[], None]] = [lambda: slow.progress(0.9, "late"), lambda: slow.succeeded({}), slow.beat]
+    slow = JobReport(own.store, own.clock, Claim("a", "slow"))
+    writes: list[Callable[[], None]] = [
+        lambda: slow.progress(0.9, "late"),
+        lambda: slow.end(Outcome(result={})),
+        slow.beat,
+    ]
     for write in writes:
         with pytest.raises(JobLost):
             write()

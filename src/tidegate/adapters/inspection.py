@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from tidegate import clock
 from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError, by_code
+from tidegate.settings import SECRET_NAMES
 
 STDERR_LINES_MAX = 40
 LINE_CHARS_MAX = 2000
@@ -132,7 +133,7 @@ def run_acceleration(
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment without anything that looks like a secret, and with few threads: the model's code reads it."""
-    kept = {name: value for name, value in env.items() if not _SECRET.search(name)}
+    kept = {name: value for name, value in env.items() if not _SECRET.search(name) and name not in SECRET_NAMES}
     return {**kept, **dict.fromkeys(_THREAD_LIMITS, "1"), "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 

@@ -103,6 +103,14 @@ def option(argv: Sequence[str], name: str) -> str | None:
     return None
 
 
+def kill_children() -> None:
+    """End whatever this process started and what that started in turn, in whichever session."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+
+
 def read_tail(log_file: Path, lines_max: int, bytes_max: int = 256 << 10) -> list[str]:
     """The last lines of a file, oldest first; empty when there is none."""
     try:

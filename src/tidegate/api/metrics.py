@@ -30,6 +30,7 @@ class _Once:
         yield from self._variants()
         yield self._endpoints()
         yield from self._jobs()
+        yield from self._queue()
         yield self._scores()
 
     def _platform(self) -> Iterator[Metric]:
@@ -108,6 +109,17 @@ class _Once:
         for score in self._measured.scores or ():
             family.add_metric([score.endpoint, score.version, score.metric], score.value)
         return family
+
+    def _queue(self) -> Iterator[Metric]:
+        queue = self._status.queue
+        if queue is None:
+            return
+        up = float(queue.status == "ready")
+        yield _gauge("tidegate_job_broker_up", "1: the broker of the jobs answers; 0: it does not.", up)
+        if queue.messages is not None:
+            yield _gauge("tidegate_job_messages", "Messages of jobs that no worker took yet.", queue.messages)
+        if queue.idle_workers is not None:
+            yield _gauge("tidegate_job_workers_idle", "Workers that have room for a job.", queue.idle_workers)
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

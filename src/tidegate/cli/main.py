@@ -18,6 +18,7 @@ COMMANDS = {
     "up": ("processes", "up", "Start the platform on this machine."),
     "down": ("processes", "down", "Stop the platform."),
     "demo": ("demo", "demo", "Show the whole way from two models to a rollback, in under a minute."),
+    "worker": ("processes", "worker", "Run jobs that come over the broker."),
     "serve": ("processes", "serve", "Serve one model, without a platform."),
     "register": ("register", "register", "Take a model in, through the validation gate."),
     "models": ("models", "models", "List, show, trust and delete models."),

@@ -1,4 +1,4 @@
-"""`up`, `down`, `serve`: become (exec) the process that does it. Nothing of the platform is imported here."""
+"""`up`, `down`, `worker`, `serve`: become (exec) the process that does it. Nothing of the platform is imported here."""
 
 from __future__ import annotations
 
@@ -97,6 +97,22 @@ def down(app: App) -> None:
         become("tidegate.down", arguments)
     run_quietly("tidegate.down", arguments)
     app.emit({"stopped": True}, str)
+
+
+@command("worker", "tidegate worker", "tidegate worker --jobs 4", "tidegate --data-dir ./state worker")
+@click.option("--jobs", type=click.IntRange(1, 1000), help="Jobs at the same time [default: TIDEGATE_JOB_WORKERS].")
+def worker(app: App, *, jobs: int | None) -> None:
+    """Run jobs, beside or in the place of others, on this machine or another. Needs RabbitMQ (CELERY_BROKER_URL).
+
+    Runs in the foreground until it is stopped; jobs that do not end within TIDEGATE_WORKER_STOP_S are given back then,
+    and run on another worker. Give it the control plane's DATABASE_URL, MLFLOW_TRACKING_URI and TIDEGATE_FILES_DIR, or
+    on its machine its --data-dir.
+    """
+    missing = [name for name in (*PLATFORM_LIBRARIES, "celery") if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(f"a worker needs {', '.join(missing)}: pip install 'tidegate[platform,celery]'")
+    arguments = ["--data-dir", str(Settings.from_env(data_dir=app.data_dir).data_dir)]
+    become("tidegate.worker", [*arguments, *(["--jobs", str(jobs)] if jobs else [])])
 
 
 @command(

@@ -11,7 +11,8 @@ from tidegate.cli.output import moment, split, table, weight
 from tidegate.cli.performance import seconds, told
 from tidegate.errors import InvalidArgument, UnknownVersion
 from tidegate.version import __version__
-from tidegate.wire.rest import DatabaseView, Endpoint, HistoryEntry, Job, LogLines, Status
+from tidegate.wire.parts import DatabaseView
+from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
 
 
 @command("endpoints", "tidegate endpoints", "tidegate endpoints --json")
@@ -77,6 +78,7 @@ def _platform(now: Status) -> str:
             _away(now.database) if now.database and away else known,
             *_led(now),
             *_engine(now),
+            *_queue(now),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _endpoint_table(now.endpoints)]),
@@ -107,6 +109,18 @@ def _engine(now: Status) -> list[str]:
         f"the container engine is away: {now.engine.reason}",
         "containers that run serve on; changes wait, and the platform goes on by itself when the engine is back",
     ]
+
+
+def _queue(now: Status) -> list[str]:
+    """What is between jobs and workers, where there is a broker."""
+    queue = now.queue
+    if queue is None:
+        return []
+    if queue.status == "unavailable":
+        return [f"jobs wait: {queue.reason}; they go on by themselves when it is back"]
+    if not queue.idle_workers and now.jobs.get("queued") and not now.jobs.get("running"):
+        return [f"jobs wait for a worker, and none is connected to {queue.where}: start one with 'tidegate worker'"]
+    return [f"jobs go over {queue.where}: {queue.messages} messages wait, {queue.idle_workers} workers have room"]
 
 
 def _away(database: DatabaseView) -> str:

@@ -77,7 +77,7 @@ class Leading:
         try:
             reconciler.run(lambda: term.over.is_set() or self._ending.is_set())
         finally:
-            self._container.job_pool.pause()
+            self._container.job_runner.pause()
             self._standby.begin()
 
     def _take_over(self, term: Term) -> Reconciler:

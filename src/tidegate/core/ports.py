@@ -173,3 +173,34 @@ class ArtifactStore(Protocol):
 
     def delete(self, digest: str) -> None:
         """Remove the package and its accelerated forms."""
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """The queue of jobs as its broker has it: messages nobody took yet, and workers that wait for one."""
+
+    messages: int
+    idle_workers: int
+
+
+class JobQueue(Protocol):
+    """Tells workers that a job waits. It only nudges: the job's row is the truth, and a message may be lost or doubled.
+
+    For one thread. Every method raises `PartUnavailable`, which says what to do; the next call tries anew.
+    """
+
+    @property
+    def where(self) -> str:
+        """The broker in words, without its password."""
+
+    def look(self) -> QueueState:
+        """Connect where need be, see to it that the queues are there, and look at the jobs'."""
+
+    def nudge(self, job_id: str) -> None:
+        """Returns once the broker has confirmed a message for this job."""
+
+    def bury(self, letter: dict[str, object]) -> None:
+        """Returns once the dead-letter queue has a message of a job that was given up (its id is `letter["job"]`)."""
+
+    def close(self) -> None:
+        """Disconnect; the next call connects again."""

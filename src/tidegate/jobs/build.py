@@ -23,7 +23,8 @@ from tidegate.clock import Clock
 from tidegate.core.images import Contents, check_base, check_tag, default_base, default_tag, dockerfile
 from tidegate.core.sbom import Library, bill_of_materials
 from tidegate.errors import DiskFull, ImageBuildFailed, TidegateError
-from tidegate.jobs.pool import JobLost, JobReport
+from tidegate.jobs.report import JobLost, JobReport
+from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.images import contents_of
 from tidegate.services.models import Models
 from tidegate.wire import rest
@@ -64,11 +65,10 @@ class BuildJob:
         """`{"model", "version", "image", "id", "size_bytes", "pushed"}`. Raises what the steps raise."""
         name, number = str(payload["model"]), str(payload["version"])
         request = msgspec.convert(payload["request"], rest.BuildRequest)
-        scratch = self.scratch_root / report.job_id
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch = fresh_scratch(self.scratch_root, report)
         context = scratch / "context"
         try:
-            context.mkdir(mode=0o700, parents=True)
+            context.mkdir(mode=0o700)
             image = self._image(self.models.version(name, number), name, request, context, report)
         except OSError as error:
             raise _full_or_same(error) from error
@@ -79,7 +79,7 @@ class BuildJob:
 
     def undo(self, payload: dict[str, Any], job_id: str) -> None:  # noqa: ARG002 (the port's shape)
         """Nothing but scratch is left by a run that failed: an image has no name before it is whole."""
-        shutil.rmtree(self.scratch_root / job_id, ignore_errors=True)
+        remove_scratch(self.scratch_root, job_id)
 
     def _image(
         self, version: rest.Version, name: str, request: rest.BuildRequest, context: Path, report: JobReport
@@ -152,6 +152,7 @@ class BuildJob:
 
     def _named(self, image: rest.Image, request: rest.BuildRequest, report: JobReport) -> rest.Image:
         report.progress(0.9, f"naming it {image.image}")
+        self.models.store.check()  # one that was taken over names nothing
         self.engine.tag(image.id, image.image)
         self.images.write(image)
         if not request.push:

@@ -1,4 +1,4 @@
-"""The embedded job pool: threads that claim job rows and run them; their only writer once claimed.
+"""The embedded job pool: threads of the control plane that claim job rows and run them, where there is no broker.
 
 The row is the truth about a job. A dead process's jobs run again; one that kills its process thrice is given up.
 """
@@ -10,81 +10,22 @@ import os
 import secrets
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 from tidegate.clock import Clock, monotonic
-from tidegate.errors import Internal, JobAbandoned, NotLeader, StoreUnavailable, TidegateError
+from tidegate.errors import NotLeader, StoreUnavailable, TidegateError
+from tidegate.jobs.report import LEASE_S, Claim, JobFunction, JobLost, JobReport, carry_out
+from tidegate.services.jobs import forget_old
 from tidegate.services.uploads import Uploads
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
+from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow
 
 _log = logging.getLogger(__name__)
 
-ATTEMPTS_MAX = 3
-LEASE_S = 60.0
 HEARTBEAT_S = 15.0
 SWEEP_S = 60.0
 POLL_S = 1.0
-LOG_LINES_MAX = 200
-JOBS_KEPT = 1000
-
-
-class JobLost(Exception):
-    """Another worker has taken this job over: whoever meets this stops without writing anything."""
-
-
-class JobReport:
-    """How a running job tells of itself; every call writes the row, or raises `JobLost`."""
-
-    def __init__(self, store: Store, clock: Clock, job_id: str, worker: str) -> None:
-        self._store, self._clock = store, clock
-        self.job_id, self._worker = job_id, worker
-
-    def progress(self, done: float, message: str) -> None:
-        """`done` goes from 0 to 1. A new message is also a line of the log."""
-        with self._store.transaction() as tx:
-            job = self._held(rows.held(tx, self.job_id, self._worker))
-            if message != job.message:
-                job.log = [*job.log, message][-LOG_LINES_MAX:]
-            job.progress, job.message = done, message
-            job.lease_until = self._clock() + LEASE_S
-
-    def beat(self) -> None:
-        """Extend the lease."""
-        with self._store.transaction() as tx:
-            self._held(rows.held(tx, self.job_id, self._worker)).lease_until = self._clock() + LEASE_S
-
-    def succeeded(self, result: dict[str, Any]) -> None:
-        self._end("succeeded", "done", result=result)
-
-    def failed(self, error: TidegateError) -> None:
-        self._end("failed", error.message, error=error.body())
-
-    def _end(
-        self, state: str, message: str, result: dict[str, Any] | None = None, error: dict[str, Any] | None = None
-    ) -> None:
-        with self._store.transaction() as tx:
-            job = self._held(rows.held(tx, self.job_id, self._worker))
-            job.state, job.message, job.result, job.error = state, message, result, error
-            job.progress = 1.0 if state == "succeeded" else job.progress
-            job.log = [*job.log, message][-LOG_LINES_MAX:]
-            job.finished_at, job.lease_until = self._clock(), None
-
-    def _held(self, job: JobRow | None) -> JobRow:
-        if job is None:
-            raise JobLost(self.job_id)
-        return job
-
-
-class JobFunction(Protocol):
-    """The work of one kind of job. It may be run again after any crash, so each step must bear repeating."""
-
-    def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
-        """The job's result; raises `TidegateError` for what is foreseen."""
-
-    def undo(self, payload: dict[str, Any], job_id: str) -> None:
-        """Remove whatever a failed (or thrice crashed) run left half-made."""
 
 
 class JobPool:
@@ -149,7 +90,7 @@ class JobPool:
         """Claim a job and see it through; False when there was none."""
         try:
             with self._store.transaction() as tx:
-                job = rows.claim(tx, worker, self._clock(), LEASE_S)
+                job = rows.claim(tx, worker, database_time(tx), LEASE_S)
             if job is None:
                 return False
             self._see_through(job, worker)
@@ -168,27 +109,13 @@ class JobPool:
         return True
 
     def _see_through(self, job: JobRow, worker: str) -> None:
-        report = JobReport(self._store, self._clock, job.id, worker)
+        report = JobReport(self._store, self._clock, Claim(job.id, worker, job.attempts))
         self._running[job.id] = report
         try:
-            self._run(job, report)
+            report.end(carry_out(job, self._functions[job.kind], report))
         finally:
             self._running.pop(job.id, None)
         self._uploads.release(job)
-
-    def _run(self, job: JobRow, report: JobReport) -> None:
-        function = self._functions[job.kind]
-        try:
-            if job.attempts > ATTEMPTS_MAX:
-                raise JobAbandoned(f"the process that ran this job died {ATTEMPTS_MAX} times: it is not run again")
-            result = function.run(job.payload, report)
-        except (JobLost, NotLeader):
-            raise
-        except Exception as error:
-            function.undo(job.payload, job.id)
-            report.failed(_expected(error, job))
-        else:
-            report.succeeded(result)
 
     def _keep_house(self) -> None:
         """Extend the leases of running jobs; remove expired uploads and old jobs."""
@@ -199,7 +126,7 @@ class JobPool:
                     self._beat(report)
                 if self._leading.is_set() and monotonic() >= sweep_at:
                     sweep_at = monotonic() + SWEEP_S
-                    self._sweep()
+                    forget_old(self._store, self._uploads)
             except TidegateError as error:
                 _log.warning("housekeeping waits: %s", error)
             self._stopping.wait(HEARTBEAT_S)
@@ -209,16 +136,3 @@ class JobPool:
             report.beat()
         except JobLost:
             _log.debug("job %s ended meanwhile", report.job_id)
-
-    def _sweep(self) -> None:
-        self._uploads.sweep()
-        with self._store.transaction() as tx:
-            rows.prune(tx, JOBS_KEPT)
-
-
-def _expected(error: Exception, job: JobRow) -> TidegateError:
-    if isinstance(error, TidegateError):
-        return error
-    failure_id = secrets.token_hex(8)
-    _log.error("job %s (%s %s) failed, id %s", job.id, job.kind, job.subject, failure_id, exc_info=error)
-    return Internal(f"the job failed; the control plane's log has the details under id {failure_id}", id=failure_id)

@@ -9,6 +9,7 @@ import errno
 import logging
 import shutil
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
 from tidegate.jobs import mending
 from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
-from tidegate.jobs.pool import JobLost, JobReport
+from tidegate.jobs.report import JobLost, JobReport
+from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.models import Models, NewVersion
 from tidegate.services.uploads import Uploads
 from tidegate.wire import rest
@@ -58,13 +60,13 @@ class RegisterJob:
     scratch_root: Path
     unpacked_bytes_max: int
     acceleration: Acceleration
-    intake: threading.Lock = field(default_factory=threading.Lock)
+    intake: AbstractContextManager[object] = field(default_factory=threading.Lock)
 
     def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
         """`{"model", "version", "created"}`. Raises what the steps raise."""
         name = str(payload["model"])
         request = msgspec.convert(payload["request"], rest.RegisterRequest)
-        scratch = self._fresh_scratch(report.job_id)
+        scratch = fresh_scratch(self.scratch_root, report)
         try:
             given = self._bring_in(name, request, scratch, report)
             known = self.models.known(name, given.digest)
@@ -84,14 +86,16 @@ class RegisterJob:
     def undo(self, payload: dict[str, Any], job_id: str) -> None:
         """Remove the registry version this job made, unless its row exists, and files nobody's row speaks of."""
         name = str(payload["model"])
-        shutil.rmtree(self.scratch_root / job_id, ignore_errors=True)
-        for version in self._made_by(name, job_id):
-            digest = version.tags["tidegate.digest"]
-            if self.models.known(name, digest) is None:
-                self.models.discard(name, version.version, digest)
-                self.registry.delete_version(name, version.version)
-            else:
-                self.acceleration.give_up(name, digest, job_id)
+        remove_scratch(self.scratch_root, job_id)
+        with self.intake:
+            self.models.store.check()  # of a job that was taken over, nothing is ours to undo
+            for version in self._made_by(name, job_id):
+                digest = version.tags["tidegate.digest"]
+                if self.models.known(name, digest) is None:
+                    self.models.discard(name, version.version, digest)
+                    self.registry.delete_version(name, version.version)
+                else:
+                    self.acceleration.give_up(name, digest, job_id)
 
     def _made_by(self, name: str, job_id: str) -> list[RegistryVersion]:
         try:
@@ -100,12 +104,6 @@ class RegisterJob:
             return []  # nothing was made if it never answered; else the same bytes find this version again
         made = [version for version in versions if version.tags.get(JOB_TAG) == job_id]
         return [version for version in made if "tidegate.digest" in version.tags]
-
-    def _fresh_scratch(self, job_id: str) -> Path:
-        scratch = self.scratch_root / job_id
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(mode=0o700, parents=True)
-        return scratch
 
     def _bring_in(self, name: str, request: rest.RegisterRequest, scratch: Path, report: JobReport) -> _Input:
         report.progress(0.05, "reading what came in")

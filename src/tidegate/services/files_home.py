@@ -6,12 +6,15 @@ import logging
 import secrets
 from pathlib import Path
 
+from tidegate.errors import DataDirUnusable
 from tidegate.store import leases as rows
 from tidegate.store.engine import Store
 
 log = logging.getLogger(__name__)
 
 ID_FILE = "files.id"
+CONTROL_LOCK = "control.lock"
+"""Every control plane's data directory has this file."""
 
 
 def files_home(store: Store, own: Path) -> Path:
@@ -38,6 +41,28 @@ def files_home(store: Store, own: Path) -> Path:
         own,
     )
     return own
+
+
+def files_of_platform(store: Store, settings_dir: Path | None, data_dir: Path) -> Path:
+    """The same folder for a worker, which never decides where it is. Raises `DataDirUnusable` if it cannot be had."""
+    own = settings_dir or data_dir
+    if store.file is not None:
+        if settings_dir is None and not (data_dir / CONTROL_LOCK).exists():
+            raise DataDirUnusable(
+                f"{data_dir} is no data directory of a control plane, and the state is in an SQLite file: give the "
+                "control plane's --data-dir, or name the folder of its files in TIDEGATE_FILES_DIR"
+            )
+        return own
+    with store.reading() as tx:
+        lease = rows.current(tx)
+    wanted = lease.files_id if lease else ""
+    for folder in (own, Path(lease.files_dir) if lease else own):
+        if wanted and _id_in(folder) == wanted:
+            return folder
+    raise DataDirUnusable(
+        f"the versions' files lie in {lease.files_dir if lease else 'a folder that no control plane has named yet'}, "
+        "which cannot be reached from here: mount it at the same path, or name it in TIDEGATE_FILES_DIR"
+    )
 
 
 def _id_in(folder: Path) -> str:

@@ -16,7 +16,7 @@ from tidegate.clock import Clock
 from tidegate.errors import Conflict, InvalidArgument, UnknownJob, UnknownUpload
 from tidegate.services import views
 from tidegate.services.models import checked_request
-from tidegate.services.uploads import uploads_of
+from tidegate.services.uploads import Uploads, uploads_of
 from tidegate.store import jobs as rows
 from tidegate.store import uploads as upload_rows
 from tidegate.store.engine import Store
@@ -25,6 +25,7 @@ from tidegate.wire import rest
 
 STATES = ("queued", "running", "succeeded", "failed")
 QUEUED_JOBS_MAX = 1000
+JOBS_KEPT = 1000
 GATE_TIMEOUT_S_MAX = 3600.0
 REQUIREMENTS_CHARS_MAX = 100_000
 TAGS_MAX, TAG_CHARS_MAX = 50, 500
@@ -100,6 +101,13 @@ class Jobs:
             attempts=0,
             created_at=self.clock(),
         )
+
+
+def forget_old(store: Store, uploads: Uploads) -> None:
+    """Remove uploads that expired and jobs that ended long ago; the leader does it now and then."""
+    uploads.sweep()
+    with store.transaction() as tx:
+        rows.prune(tx, JOBS_KEPT)
 
 
 def _check_room(tx: Session) -> None:

@@ -15,7 +15,7 @@ from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.store import leases as rows
 from tidegate.store.engine import Store
 from tidegate.store.leases import Candidate
-from tidegate.wire import rest
+from tidegate.wire import parts
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Leadership:
         self._store = store
         self._term: Term | None = None
         self._restarted = True  # nobody else has this data directory: what it held when it was killed is free
-        self._leader: rest.LeaderView | None = None
+        self._leader: parts.LeaderView | None = None
         self.ended = threading.Event()
 
     @property
@@ -93,7 +93,7 @@ class Leadership:
             self._leader = None
             return
         here = lease.holder == self.me.holder
-        self._leader = rest.LeaderView(lease.host, lease.url, lease.token, here, lease.expires_at > now)
+        self._leader = parts.LeaderView(lease.host, lease.url, lease.token, here, lease.expires_at > now)
 
     def _lost(self, term: Term) -> None:
         if not term.over.is_set():
@@ -126,7 +126,7 @@ class Leadership:
             token=leader.token,
         )
 
-    def view(self) -> rest.LeaderView | None:
+    def view(self) -> parts.LeaderView | None:
         """Who leads, as it was seen last."""
         return self._leader
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,10 @@ class NewVersion:
 
 @dataclass(frozen=True)
 class Models:
-    """The use cases. `files` guards artifact directories: one that is being adopted cannot be removed meanwhile."""
+    """The use cases. `files` guards artifact directories: one that is being adopted cannot be removed meanwhile.
+
+    A job's writer may have been replaced: what changes files first asks the store's fence.
+    """
 
     store: Store
     registry: Registry
@@ -58,7 +61,7 @@ class Models:
     manifests: ManifestFiles
     clock: Clock
     environments: Environments
-    files: threading.Lock = field(default_factory=threading.Lock)
+    files: AbstractContextManager[object] = field(default_factory=threading.Lock)
 
     def all(self) -> list[rest.Model]:
         with self.store.reading() as tx:
@@ -159,6 +162,7 @@ class Models:
         """
         manifest = new.manifest
         with self.files:
+            self.store.check()
             try:
                 self.artifacts.put(manifest.digest, package_dir)
                 self.manifests.write(manifest)
@@ -176,6 +180,7 @@ class Models:
         reads the manifest. Raises `UnknownVersion` when the version was deleted meanwhile, `Conflict`, `DiskFull`.
         """
         with self.files:
+            self.store.check()
             with self.store.reading() as tx:
                 number = _by_digest(tx, name, digest).version
             served = None
@@ -188,6 +193,7 @@ class Models:
     def put_back(self, digest: str, package_dir: Path) -> None:
         """Keep a package again whose stored copy is damaged or gone; the folder is moved. Raises `DiskFull`."""
         with self.files:
+            self.store.check()
             self.artifacts.put(digest, package_dir)
 
     def try_again(self, digest: str, why: str) -> None:

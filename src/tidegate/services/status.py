@@ -13,7 +13,7 @@ from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import load_snapshot
-from tidegate.wire import rest
+from tidegate.wire import parts, rest
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class StatusReport:
     data_dir: str
     started_at: float
     gateways: Callable[[], list[rest.GatewayView]]
-    leader: Callable[[], rest.LeaderView | None] = lambda: None
-    engine: Callable[[], rest.EngineView | None] = lambda: None
+    leader: Callable[[], parts.LeaderView | None] = lambda: None
+    engine: Callable[[], parts.EngineView | None] = lambda: None
+    queue: Callable[[], parts.QueueView | None] = lambda: None
 
     def get(self) -> rest.Status:
         """A database that is away is told of, not an error: gateways and replicas serve on without it."""
@@ -43,12 +44,13 @@ class StatusReport:
             pid=os.getpid(),
             leader=self.leader(),
             engine=self.engine(),
+            queue=self.queue(),
         )
         where = self.store.where
         try:
-            return replace(self._with_rows(blank), database=rest.DatabaseView(where, "ready"))
+            return replace(self._with_rows(blank), database=parts.DatabaseView(where, "ready"))
         except StoreUnavailable as error:
-            return replace(blank, database=rest.DatabaseView(where, "unavailable", error.message))
+            return replace(blank, database=parts.DatabaseView(where, "unavailable", error.message))
 
     def _with_rows(self, status: rest.Status) -> rest.Status:
         with self.store.reading() as tx:

@@ -69,6 +69,11 @@ class Store:
                 self._fence(session)
             yield session
 
+    def check(self) -> None:
+        """Before a change outside the database: raises what the fence raises, where this writer was replaced."""
+        with self.transaction():
+            pass
+
     @contextmanager
     def aside(self) -> Iterator[Session]:
         """A transaction that changes one row and does not wait for its turn among the writers."""

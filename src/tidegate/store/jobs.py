@@ -1,11 +1,16 @@
-"""Queries on jobs: queued by services, claimed and written by the job pool."""
+"""Queries on jobs: queued by services, announced by loops/dispatch, claimed and written by the pool or a worker.
+
+`now` is the database's own time (`leases.database_time`): workers on several machines go by one clock.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
 
 from tidegate.store.tables import JobRow
 
@@ -61,15 +66,37 @@ def unfinished(tx: Session) -> list[JobRow]:
 
 def claim(tx: Session, worker: str, now: float, lease_s: float) -> JobRow | None:
     """Take the oldest job that is queued, or whose worker's lease ran out, for `worker`; None when there is none."""
-    lost = (JobRow.state == "running") & (JobRow.lease_until < now)
-    query = select(JobRow).where(or_(JobRow.state == "queued", lost)).order_by(JobRow.created_at, JobRow.id).limit(1)
+    query = select(JobRow).where(_claimable(now)).order_by(JobRow.created_at, JobRow.id).limit(1)
     job = tx.scalar(query.with_for_update(skip_locked=True))
-    if job is None:
-        return None
+    return None if job is None else _taken(job, worker, now, lease_s)
+
+
+def claim_one(tx: Session, job_id: str, worker: str, now: float, lease_s: float) -> JobRow | None:
+    """Take this very job for `worker`; None when it ended, or another holds it, or there is none."""
+    job = tx.scalar(select(JobRow).where(JobRow.id == job_id, _claimable(now)).with_for_update())
+    return None if job is None else _taken(job, worker, now, lease_s)
+
+
+def _claimable(now: float) -> ColumnElement[bool]:
+    lost = (JobRow.state == "running") & (JobRow.lease_until < now)
+    return or_(JobRow.state == "queued", lost)
+
+
+def _taken(job: JobRow, worker: str, now: float, lease_s: float) -> JobRow:
     job.state, job.claimed_by, job.lease_until = "running", worker, now + lease_s
     job.started_at = job.started_at or now
     job.attempts += 1
+    job.nudged_at = None  # the message did its part: should this worker die, another message is due at once
     return job
+
+
+def give_back(tx: Session, job_id: str, worker: str) -> None:
+    """Let others have a job that `worker` was kept from ending; that was no attempt."""
+    job = held(tx, job_id, worker)
+    if job is not None:
+        job.state, job.claimed_by, job.lease_until, job.nudged_at = "queued", None, None, None
+        job.message = "given back by its worker, waits for another"
+        job.attempts -= 1
 
 
 def held(tx: Session, job_id: str, worker: str) -> JobRow | None:
@@ -79,6 +106,44 @@ def held(tx: Session, job_id: str, worker: str) -> JobRow | None:
 
 
 def prune(tx: Session, keep: int) -> None:
-    """Forget all but the newest `keep` jobs that ended."""
+    """Forget all but the newest `keep` jobs that ended, and those whose dead letter has yet to be sent."""
     ended = select(JobRow.id).where(JobRow.state.not_in(UNFINISHED)).order_by(JobRow.created_at.desc()).offset(keep)
-    tx.execute(delete(JobRow).where(JobRow.id.in_(ended.scalar_subquery())))
+    sent = or_(JobRow.dead_letter.is_(None), JobRow.dead_letter != "due")
+    tx.execute(delete(JobRow).where(JobRow.id.in_(ended.scalar_subquery()), sent))
+
+
+# -- what is told to a broker -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A job that was given up, as the dead-letter queue is told of it."""
+
+    job: str
+    kind: str
+    subject: str
+    attempts: int
+    error: dict[str, object]
+
+
+def to_nudge(tx: Session, now: float, again_after_s: float, rows_max: int) -> list[str]:
+    """Jobs that wait for a worker and were not announced for so long, oldest first."""
+    silent = JobRow.nudged_at.is_(None) | (JobRow.nudged_at < now - again_after_s)
+    query = select(JobRow.id).where(_claimable(now), silent).order_by(JobRow.created_at, JobRow.id).limit(rows_max)
+    return list(tx.scalars(query))
+
+
+def nudged(tx: Session, job_ids: Collection[str], now: float) -> None:
+    """The broker has a message for each; one that was claimed meanwhile needs none any more."""
+    tx.execute(update(JobRow).where(JobRow.id.in_(job_ids), _claimable(now)).values(nudged_at=now))
+
+
+def dead_letters(tx: Session, rows_max: int) -> list[DeadLetter]:
+    """Those that have yet to be sent."""
+    query = select(JobRow).where(JobRow.dead_letter == "due").order_by(JobRow.created_at, JobRow.id).limit(rows_max)
+    return [DeadLetter(row.id, row.kind, row.subject, row.attempts, row.error or {}) for row in tx.scalars(query)]
+
+
+def buried(tx: Session, job_id: str) -> None:
+    """The broker has its dead letter."""
+    tx.execute(update(JobRow).where(JobRow.id == job_id).values(dead_letter="sent"))

@@ -207,6 +207,9 @@ class JobRow(Base):
     created_at: Mapped[float]
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
+    # with a broker (written by loops/dispatch; a claim clears the first, and a job that is given up sets the other)
+    nudged_at: Mapped[float | None]  # the broker took a message for it then, by the database's clock
+    dead_letter: Mapped[str | None] = mapped_column(String(8))  # due, sent
 
 
 class UploadRow(Base):

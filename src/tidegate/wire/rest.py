@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
+from tidegate.wire.parts import DatabaseView, EngineView, LeaderView, QueueView
 
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
@@ -339,39 +340,6 @@ class LogLines:
 
 
 @dataclass(frozen=True)
-class DatabaseView:
-    """The database of the platform's state (never its password), and whether it answers."""
-
-    where: str
-    status: Literal["ready", "unavailable"]
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class LeaderView:
-    """The control plane that leads: its machine and data directory, its API, and the token of its lease.
-
-    `here`: it is the one that was asked. `alive`: its lease has not run out, by the database's clock.
-    """
-
-    host: str
-    url: str
-    token: int
-    here: bool
-    alive: bool = True
-
-
-@dataclass(frozen=True)
-class EngineView:
-    """The container engine that replicas run on, and whether it answers. There is none where none is used."""
-
-    where: str
-    status: Literal["ready", "unavailable"]
-    version: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class Status:
     """The platform at a glance. While the database is away, endpoints, models, jobs and revision are unknown."""
 
@@ -388,6 +356,7 @@ class Status:
     database: DatabaseView | None = None
     leader: LeaderView | None = None
     engine: EngineView | None = None
+    queue: QueueView | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,157 @@
+"""A worker's bench: claims the jobs that messages name, runs them, keeps their leases. Knows nothing of messages.
+
+Every change that a job makes goes through a store that first looks whether the claim still holds: of a worker that was
+paused past its lease, and whose job another runs by then, nothing is written any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tidegate.clock import Clock
+from tidegate.errors import InvalidArgument, StoreUnavailable, TidegateError
+from tidegate.jobs.report import Claim, JobFunction, JobLost, JobReport, Outcome, carry_out
+from tidegate.jobs.scratch import sweep_scratch
+from tidegate.services.uploads import Uploads
+from tidegate.store import jobs as rows
+from tidegate.store.engine import Store
+from tidegate.store.leases import database_time
+from tidegate.store.tables import JobRow
+
+_log = logging.getLogger(__name__)
+
+BEATS_PER_LEASE = 4
+RETRY_S = 1.0
+T = TypeVar("T")
+
+
+class Stopping(Exception):
+    """The worker stops, and could not say what it wanted to say."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job that is ours to run."""
+
+    job: JobRow
+    report: JobReport
+
+
+class Bench:
+    """For any number of threads, each with one job at a time. Call `start` first and `clear` last."""
+
+    def __init__(
+        self,
+        store: Store,
+        functions: Callable[[Store], Mapping[str, JobFunction]],
+        uploads: Uploads,
+        clock: Clock,
+        scratch_root: Path,
+        lease_s: float,
+    ) -> None:
+        self._store, self._functions, self._uploads, self._clock = store, functions, uploads, clock
+        self._scratch_root, self._lease_s = scratch_root, lease_s
+        self._name = f"{os.uname().nodename[:32]}-{os.getpid()}"
+        self._stopping = threading.Event()
+        self._running: dict[JobReport, JobRow] = {}
+
+    def start(self) -> None:
+        """Remove what killed workers left, and keep leases from now on."""
+        with self._store.reading() as tx:
+            unfinished = {job.id for job in rows.unfinished(tx)}
+        sweep_scratch(self._scratch_root, unfinished)
+        threading.Thread(target=self._keep_leases, name="leases", daemon=True).start()
+
+    def claim(self, job_id: str) -> Claimed | None:
+        """The job, claimed; None when it needs no worker: it ended, another holds it, or there is none.
+
+        Waits for a database that is away, and raises `Stopping` when the worker is stopped meanwhile.
+        """
+        return self._insist(lambda: self._claim(job_id))
+
+    def run(self, claimed: Claimed) -> Outcome | None:
+        """Run it to its end, and write that down; None when it was given back, or another has it by now."""
+        job, report = claimed.job, claimed.report
+        self._running[report] = job
+        _log.info("job %s (%s %s) runs, attempt %d", job.id, job.kind, job.subject, job.attempts)
+        try:
+            outcome = self._carry_out(claimed)
+            self._insist(lambda: report.end(outcome))
+        except JobLost:
+            _log.warning("another worker has taken over job %s (%s %s)", job.id, job.kind, job.subject)
+            return None
+        except StoreUnavailable as error:
+            _log.warning("job %s (%s %s) has to run again: %s", job.id, job.kind, job.subject, error)
+            self._insist(report.give_back)
+            return None
+        finally:
+            self._running.pop(report, None)
+        _log.info("job %s %s", job.id, "succeeded" if outcome.error is None else f"failed: {outcome.error.message}")
+        self._release(job)
+        return outcome
+
+    def clear(self) -> None:
+        """Give back what still runs: others may have it at once, and nothing of it is written here any more."""
+        self._stopping.set()
+        for report, job in list(self._running.items()):
+            try:
+                report.give_back()
+                _log.warning("job %s (%s %s) is given back", job.id, job.kind, job.subject)
+            except TidegateError as error:
+                _log.warning("job %s waits for its lease to end: %s", job.id, error)
+
+    def _claim(self, job_id: str) -> Claimed | None:
+        holder = f"{self._name}-{secrets.token_hex(6)}"
+        with self._store.transaction() as tx:
+            job = rows.claim_one(tx, job_id, holder, database_time(tx), self._lease_s)
+            known = job or rows.get_job(tx, job_id)
+        if known is None:
+            _log.warning(
+                "a message names job %s, which the database does not have: do two platforms share a queue?", job_id
+            )
+        if job is None:
+            return None
+        return Claimed(
+            job, JobReport(self._store, self._clock, Claim(job_id, holder, job.attempts, self._lease_s, True))
+        )
+
+    def _carry_out(self, claimed: Claimed) -> Outcome:
+        job, report = claimed.job, claimed.report
+        function = self._functions(self._store.fenced(report.fence)).get(job.kind)
+        if function is None:
+            why = f"the worker's release has no jobs of kind {job.kind!r}: start one of the control plane's release"
+            return Outcome(error=InvalidArgument(why))
+        return carry_out(job, function, report)
+
+    def _release(self, job: JobRow) -> None:
+        try:
+            self._uploads.release(job)
+        except StoreUnavailable as error:
+            _log.warning("uploads of job %s stay until they expire: %s", job.id, error)
+
+    def _insist(self, act: Callable[[], T]) -> T:
+        """Until the database answers, or the worker is stopped (`Stopping`)."""
+        while True:
+            try:
+                return act()
+            except StoreUnavailable as error:
+                _log.warning("a worker waits for the database: %s", error)
+                if self._stopping.wait(RETRY_S):
+                    raise Stopping from error
+
+    def _keep_leases(self) -> None:
+        while not self._stopping.wait(self._lease_s / BEATS_PER_LEASE):
+            for report in list(self._running):
+                try:
+                    report.beat()
+                except JobLost:
+                    _log.debug("job %s ended meanwhile, or is another's", report.job_id)
+                except TidegateError as error:
+                    _log.warning("the lease of job %s could not be extended: %s", report.job_id, error)
