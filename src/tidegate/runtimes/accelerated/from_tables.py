@@ -219,7 +219,7 @@ def _add_column(draft: _Draft, column: int, known: list[Any], width: int) -> Non
     categories = _plain([value for value in known if not is_missing(value)], spec)
     own = slice(draft.width, draft.width + width)
     lines = list(draft.ask(_with_column(draft.row, spec, categories))[:, own]) if categories else []
-    others = [_alone(draft, spec, None), _alone(draft, spec, _unknown(categories, spec))]
+    others = [_alone(draft, spec, None), _alone(draft, spec, unknown(categories, spec))]
     lines += [np.zeros(width) if line is None else line[own] for line in others]
     place, value = _one_each(np.array(lines), spec)
     draft.categories.append(CategoryColumn(column, tuple(categories), spec.datatype == "BYTES"))
@@ -241,8 +241,8 @@ def _plain(categories: list[Any], spec: TensorSpec) -> list[Any]:
     return values
 
 
-def _unknown(categories: list[Any], spec: TensorSpec) -> Any:
-    """A value that is none of the categories."""
+def unknown(categories: list[Any], spec: TensorSpec) -> Any:
+    """A value that is none of the categories; None where both truth values are."""
     if spec.datatype == "BYTES":
         return "?" * (1 + max((len(value) for value in categories), default=0))
     dtype = numpy_dtype(spec.datatype)

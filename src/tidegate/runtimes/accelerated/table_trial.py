@@ -16,7 +16,7 @@ import numpy as np
 from tidegate.errors import UnfitInput
 from tidegate.runtimes.accelerated.equality import NotEqual
 from tidegate.runtimes.accelerated.form import CategoryColumn, TableForm
-from tidegate.runtimes.accelerated.from_tables import NO_UNICODE, Split, dense, table_of
+from tidegate.runtimes.accelerated.from_tables import NO_UNICODE, Split, dense, table_of, unknown
 from tidegate.runtimes.accelerated.preparation import CannotConvert
 from tidegate.runtimes.accelerated.tables import Table
 from tidegate.runtimes.base import Arrays, numpy_dtype, refusals
@@ -29,7 +29,9 @@ Array = np.ndarray[Any, Any]
 
 SHUFFLED_ROWS = 256
 CATEGORIES_SHOWN_MAX = 500
-ALONE_COLUMNS_MAX = 6
+ALONE_COLUMNS_MAX, PROBED_COLUMNS_MAX = 6, 24
+"""Of a wide table some columns, spread over it, get every odd value, and a few of those in a row by itself too. Each
+column gets all of its categories, another value and a missing one."""
 ODD_NUMBERS = (np.nan, np.inf, -np.inf, 1e39, -1e308, 1e308, -0.0, 5e-324, 2.0**53 + 1)
 ODD_TEXTS = ("", " ", "nan", "None", "0", "\u00e9\u4e2d\U0001f600", "x" * 5000, NO_UNICODE, "\ud800")
 
@@ -132,14 +134,16 @@ def cases_of(form: TableForm, signature: Signature, rows: Arrays) -> Iterator[tu
     specs = column_specs(signature)
     known = {column.column: column for column in form.categories}
     alone = rows_of(rows, [0])
+    probed = np.unique(np.linspace(0, len(specs) - 1, min(len(specs), PROBED_COLUMNS_MAX)).astype(int)).tolist()
     for index, spec in enumerate(specs):
-        for value_name, values in _values(spec, known.get(index)):
+        for value_name, values in (_values if index in probed else _few_values)(spec, known.get(index)):
             what = f"{value_name} in column {spec.name!r}"
             yield what, _put(rows, signature, index, values)
-            if index < ALONE_COLUMNS_MAX:
+            if index in probed[:ALONE_COLUMNS_MAX]:
                 yield f"{what}, one row", _put(alone, signature, index, values[:1])
-        if signature.kind == "columns":
+        if signature.kind == "columns" and (index in probed or index in known):
             yield f"a missing value in column {spec.name!r}", _blanked(rows, [spec])
+        if signature.kind == "columns" and index in probed:
             yield f"a missing value in column {spec.name!r}, one row", _blanked(alone, [spec])
     if signature.kind == "columns":
         yield "a row of missing values", _blanked(alone, specs)
@@ -162,6 +166,12 @@ def _values(spec: TensorSpec, column: CategoryColumn | None) -> Iterator[tuple[s
         yield from ((f"{value}", [value]) for value in (limits.min, limits.max, 0, 1, 99))
     elif dtype.kind == "b":
         yield "False and True", [False, True]
+
+
+def _few_values(spec: TensorSpec, column: CategoryColumn | None) -> Iterator[tuple[str, list[Any]]]:
+    if column is not None:
+        yield "every category", list(column.categories[:CATEGORIES_SHOWN_MAX])
+        yield "another value", [unknown(list(column.categories), spec)]
 
 
 def _similar(categories: tuple[Any, ...]) -> list[str]:
