@@ -98,9 +98,8 @@ def _graph(lines: Sequence[Line], unit: str, width: float, height: float) -> str
     for share in (0.0, 0.5, 1.0):
         y = floor - (floor - ceiling) * share
         parts.append(f'<path d="M{left} {y:.1f}H{width - 12:.0f}" stroke="#e5e7eb"/>')
-        parts.append(
-            f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end" fill="#6b7280">{written(top * share, unit)}</text>'
-        )
+        label = _on_axis(top * share, unit)
+        parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end" fill="#6b7280">{label}</text>')
     for i, line in enumerate(lines):
         colour = COLOURS[i % len(COLOURS)]
         path = " ".join(place(*point) for point in line.points)
@@ -142,11 +141,20 @@ def _heat(lines: Sequence[Line], unit: str, width: float, height: float) -> str:
 
 def _legend(i: int, line: Line, unit: str, width: float, floor: float) -> str:
     x, y = 10 + (i % 2) * (width - 10) / 2, floor + 14 + LINE * (i // 2)
-    text = escape(f"{line.name}: {written(line.points[-1][1], unit)}")
+    name = line.name.replace("validation gate: ", "gate: ").replace(" of version ", " of ")
+    text = escape(f"{name}: {written(line.points[-1][1], unit)}")
     return (
         f'<rect x="{x:.0f}" y="{y - 8:.0f}" width="9" height="9" fill="{COLOURS[i % len(COLOURS)]}"/>'
         f'<text x="{x + 13:.0f}" y="{y:.0f}">{text}</text>'
     )
+
+
+def _on_axis(value: float, unit: str) -> str:
+    """Short: there is little room."""
+    return f"{value:.3g}" if unit in _SUFFIXES else written(value, unit)
+
+
+_SUFFIXES = {"reqps": " req/s", "rowsps": " rows/s", "ops": "/s", "bytes": " B"}
 
 
 def written(value: float, unit: str) -> str:
@@ -157,5 +165,5 @@ def written(value: float, unit: str) -> str:
         return f"{value * 100:.3g} %"
     if unit == "percent":
         return f"{value:.3g} %"
-    suffix = {"reqps": " req/s", "rowsps": " rows/s", "ops": "/s", "bytes": " B"}.get(unit, "")
+    suffix = _SUFFIXES.get(unit, "")
     return f"{value:,.4g}{suffix}" if abs(value) < 10_000 else f"{value:,.0f}{suffix}"
