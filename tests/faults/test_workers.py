@@ -20,7 +20,10 @@ from support.services.rabbitmq import RabbitMQ
 from support.wait import until
 from support.workers import SlowModel, Workers, queue_registration, workers_of
 from tidegate.adapters.celery_queue import CeleryQueue, dead_letters_of, make_app
+from tidegate.doctor import servers as doctor_servers
+from tidegate.doctor.findings import Facts
 from tidegate.errors import PartUnavailable
+from tidegate.settings import Settings
 from tidegate.wire.rest import BuildRequest
 
 pytestmark = pytest.mark.slow
@@ -229,6 +232,21 @@ def test_refusals_say_what_to_do_and_lost_messages_are_sent_again(bed: Bed, tmp_
     finally:
         queue.close()
         own.close()
+
+
+def test_the_doctor_tells_refusals_of_the_broker_apart(bed: Bed, tmp_path: Path) -> None:
+    def told(url: str) -> str:
+        env = {"CELERY_BROKER_URL": url}
+        return doctor_servers.rabbitmq(Facts(Settings.from_env(env, data_dir=tmp_path), env))[1]
+
+    port = bed.broker.port
+    assert told(bed.broker.url).endswith(f"at 127.0.0.1:{port} answers, virtual host '/'")
+    with pytest.raises(PartUnavailable, match="refuses user 'guest' or the password: correct them"):
+        told(f"amqp://guest:secret@127.0.0.1:{port}//")
+    with pytest.raises(PartUnavailable, match=r"refuses virtual host 'nowhere' .*: make it"):
+        told(f"amqp://guest:guest@127.0.0.1:{port}/nowhere")
+    with pytest.raises(PartUnavailable, match="does not speak TLS"):
+        told(f"amqps://guest:guest@127.0.0.1:{port}/")
 
 
 def _dead_letter(url: str) -> Any:
