@@ -1,10 +1,12 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from support.control import NewDatabase, add_version, container_at
-from tidegate.errors import Conflict, InvalidArgument, UnknownEndpoint, UnknownModel, UnknownVersion
+from tidegate.core.placement import Placement
+from tidegate.errors import Conflict, EngineUnavailable, InvalidArgument, UnknownEndpoint, UnknownModel, UnknownVersion
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wiring import Container
@@ -185,3 +187,42 @@ def test_an_endpoint_being_deleted_takes_no_changes(platform: Container) -> None
 def test_deploying_an_alias_gives_the_version_it_points_at(platform: Container) -> None:
     with pytest.raises(UnknownVersion, match="no alias 'champion'"):
         _deploy(platform, "@champion")
+
+
+def test_where_an_endpoint_runs_and_its_limits_stay_until_they_are_changed(platform: Container) -> None:
+    endpoints = replace(platform.endpoints, can_start=lambda _where: None)
+
+    def deploy(**given: object) -> tuple[str, float | None, int | None, int]:
+        view = endpoints.deploy("churn", DeployRequest("churn", "1", **given))  # type: ignore[arg-type]
+        return view.backend, view.cpus, view.memory_bytes, view.revision
+
+    assert deploy() == ("local", None, None, 1)
+    with pytest.raises(InvalidArgument, match="only containers have limits"):
+        deploy(cpus=1.0)
+    assert deploy(backend="docker", cpus=0.5, memory_bytes=64 << 20) == ("docker", 0.5, 64 << 20, 2)
+    assert deploy() == ("docker", 0.5, 64 << 20, 2)
+    assert deploy(cpus=0.0) == ("docker", None, 64 << 20, 3)
+    endpoints.scale("churn", ScaleRequest(2))
+    assert deploy() == ("docker", None, 64 << 20, 4)
+    assert deploy(backend="local") == ("local", None, None, 5)
+    assert deploy(backend="docker") == ("docker", None, None, 6)
+    with pytest.raises(InvalidArgument, match="local, docker"):
+        deploy(backend="podman")
+
+
+def test_limits_wait_while_the_platform_runs_processes(platform: Container) -> None:
+    endpoints = replace(platform.endpoints, can_start=lambda _where: None, placement=Placement("docker", cpus=2.0))
+    view = endpoints.deploy("churn", DeployRequest("churn", "1", memory_bytes=64 << 20))
+    assert (view.backend, view.cpus, view.memory_bytes) == ("docker", 2.0, 64 << 20)
+    view = platform.endpoints.deploy("churn", DeployRequest("churn", "2"))
+    assert (view.backend, view.cpus, view.memory_bytes) == ("local", None, None)
+    assert endpoints.get("churn").memory_bytes == 64 << 20
+
+
+def test_a_deployment_to_an_engine_that_does_not_answer_changes_nothing(platform: Container) -> None:
+    def away(where: Placement) -> None:
+        raise EngineUnavailable(f"no engine for {where.backend}")
+
+    with pytest.raises(EngineUnavailable):
+        replace(platform.endpoints, can_start=away).deploy("churn", DeployRequest("churn", "1", backend="docker"))
+    assert platform.endpoints.all() == []

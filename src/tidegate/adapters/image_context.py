@@ -28,7 +28,16 @@ from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
 
 PROGRAM = ("dataplane", "environments", "packaging", "runtimes", "server", "wire")
 """The packages of Tidegate that a replica is made of; of single modules it has those that all layers share."""
-MODULES = ("__init__.py", "clock.py", "error_kinds.py", "errors.py", "settings.py", "telemetry.py", "version.py")
+MODULES = (
+    "__init__.py",
+    "clock.py",
+    "ending.py",
+    "error_kinds.py",
+    "errors.py",
+    "settings.py",
+    "telemetry.py",
+    "version.py",
+)
 NOT_FOR_REPLICAS = frozenset({"rich", "urllib3"})
 """Of the base install: these two draw tables and call the control plane."""
 INSTALLER = "pip"

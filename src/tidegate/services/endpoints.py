@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -191,12 +191,14 @@ class Endpoints:
 
     def _asked(self, before: Asked, request: rest.DeployRequest) -> Asked:
         """What the endpoint is to run on: what the request says, else as it was. Raises `InvalidArgument`."""
-        cpus = before.cpus if request.cpus is None else request.cpus or None
-        memory_bytes = before.memory_bytes if request.memory_bytes is None else request.memory_bytes or None
-        backend = request.backend or before.backend
+        told = Asked(request.backend or before.backend, request.cpus or None, request.memory_bytes or None)
+        check_asked(told, self.placement)
         if request.backend == LOCAL:  # processes have no limits: those that the containers had go with them
-            cpus, memory_bytes = request.cpus or None, request.memory_bytes or None
-        return check_asked(Asked(backend, cpus, memory_bytes), self.placement)
+            return told
+        cpus = before.cpus if request.cpus is None else told.cpus
+        return replace(
+            told, cpus=cpus, memory_bytes=before.memory_bytes if request.memory_bytes is None else told.memory_bytes
+        )
 
     def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
         return views.endpoint_view(tx, row, self.gateway_url, self.placement)

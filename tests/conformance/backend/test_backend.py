@@ -83,6 +83,7 @@ def test_a_restarted_control_plane_finds_what_runs(
     assert later.away() is None
     later.kill(found)
     until(lambda: not seen(later, read_back).alive, what="the replica's end")
+    until(lambda: not seen(backend, handle).alive, what="its end for the one that started it")
 
 
 def test_orphans_are_those_that_nobody_knows(backend: Backend, subject: Subject) -> None:
