@@ -44,6 +44,7 @@ command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || 
 
 ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 || install_idle rabbitmq-server
 
+echo "MLflow and S3: $(sh "$(dirname "$0")/mlflow_for_tests.sh")"
 echo "PostgreSQL: $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
 echo "Redis: $(command -v redis-server || command -v redis-check-rdb)"
 echo "Prometheus: $(command -v prometheus)"

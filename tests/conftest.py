@@ -11,9 +11,11 @@ import pytest
 from support.docker_engine import DockerEngine, engine_or_skip, running_engine
 from support.models import Models, train
 from support.platform import Platform
+from support.services.mlflow import Mlflow
 from support.services.postgres import Postgres
 from support.services.prometheus import Prometheus
 from support.services.redis import RedisServer
+from support.services.s3 import BUCKET, S3
 from support.wait import free_ports
 
 IN_MEMORY = Path("/dev/shm")
@@ -138,5 +140,26 @@ def own_redis() -> Iterator[RedisServer]:
     server = RedisServer()
     try:
         yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """A running S3 server with a bucket, for `mlflow_server`."""
+    server = S3()
+    try:
+        server.start().make_bucket()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(postgres: Postgres, s3: S3) -> Iterator[Mlflow]:
+    """An MLflow server on PostgreSQL and S3, which is still starting: `wait` for it."""
+    server = Mlflow(postgres.new_database(), f"s3://{BUCKET}/mlflow", s3.env)
+    try:
+        yield server.begin()
     finally:
         server.remove()

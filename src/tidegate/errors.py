@@ -139,6 +139,12 @@ class UnknownVersion(TidegateError):
     code, kind = "unknown_version", Kind.NOT_FOUND
 
 
+class NotTakenIn(UnknownVersion):
+    """The registry has this version, and the platform has not taken it in yet: register it first."""
+
+    code = "not_taken_in"
+
+
 class UnknownEndpoint(TidegateError):
     """No endpoint has this name."""
 
@@ -307,6 +313,12 @@ class RegistryUnavailable(TidegateError):
     code, kind = "registry_unavailable", Kind.UNAVAILABLE
 
 
+class ArtifactsUnavailable(TidegateError):
+    """The store of the registry's artifacts does not answer."""
+
+    code, kind = "artifacts_unavailable", Kind.UNAVAILABLE
+
+
 class NotLeader(TidegateError):
     """Another control plane leads: ask that one."""
 
@@ -383,15 +395,3 @@ class UnknownImage(TidegateError):
     """No image of this version was built."""
 
     code, kind = "unknown_image", Kind.NOT_FOUND
-
-
-def by_code(code: str) -> type[TidegateError]:
-    """The class with this code; `TidegateError` for a code this release does not know."""
-    return _BY_CODE.get(code, TidegateError)
-
-
-def _subclasses(cls: type[TidegateError]) -> list[type[TidegateError]]:
-    return [cls, *(deeper for sub in cls.__subclasses__() for deeper in _subclasses(sub))]
-
-
-_BY_CODE = {cls.code: cls for cls in _subclasses(TidegateError)}

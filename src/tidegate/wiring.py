@@ -40,6 +40,7 @@ from tidegate.jobs.report import JobFunction
 from tidegate.loops.dispatch import Dispatcher
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.files_home import files_home, files_of_platform
+from tidegate.services.follows import Follows
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs, forget_old
@@ -47,6 +48,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
+from tidegate.services.registry_health import RegistryHealth
 from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
@@ -99,6 +101,9 @@ class Container:
     measures: Measures
     performance: Performance
     job_runner: JobRunner
+    follows: Follows
+    registry_health: RegistryHealth
+    registry_changed: threading.Event
     spec_changed: threading.Event
     snapshot_changed: Broadcast
     snapshots: Snapshots
@@ -163,8 +168,9 @@ def build(
     fenced = store.fenced(leadership.fence)
     files_dir = files_home(store, settings.files_home)
     parts = _parts(settings, store, files_dir, clock)
-    models, registry = parts.models, parts.registry
-    spec_changed = threading.Event()
+    spec_changed, registry_changed = threading.Event(), threading.Event()
+    models, registry = replace(parts.models, changed=registry_changed.set), parts.registry
+    health = RegistryHealth(registry.where)
     uploads = replace(parts.uploads, store=fenced)
     job_runner: JobRunner
     dispatcher = None
@@ -184,6 +190,7 @@ def build(
             backend.check(where)
 
     endpoints = replace(endpoints, can_start=can_start)
+    follows = Follows(fenced, replace(endpoints, store=fenced), replace(jobs, store=fenced), clock)
 
     def engine_view() -> EngineView | None:
         uses = placement.backend == DOCKER or (data_dir / docker_backend.MARK).exists()
@@ -194,7 +201,8 @@ def build(
 
     snapshots = Snapshots(store, leadership.me.host)
     broker = dispatcher.view if dispatcher else lambda: None
-    report = StatusReport(store, endpoints, str(data_dir), clock(), views, leadership.view, engine_view, broker)
+    views_of = (leadership.view, engine_view, broker, health.view)
+    report = StatusReport(store, endpoints, str(data_dir), clock(), views, *views_of)
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
         settings=settings,
@@ -220,6 +228,9 @@ def build(
         measures=Measures(store, report, clock),
         performance=Performance(endpoints, prometheus, clock),
         job_runner=job_runner,
+        follows=follows,
+        registry_health=health,
+        registry_changed=registry_changed,
         spec_changed=spec_changed,
         snapshot_changed=Broadcast(),
         snapshots=snapshots,
@@ -340,5 +351,5 @@ def _kept_token(path: Path) -> str | None:
 
 def _registry(settings: Settings, files_dir: Path) -> MlflowRegistry:
     if settings.mlflow_tracking_uri:
-        return MlflowRegistry.remote(settings.mlflow_tracking_uri)
+        return MlflowRegistry.remote(settings.mlflow_tracking_uri, settings.mlflow_s3_endpoint_url)
     return MlflowRegistry.embedded(files_dir)

@@ -50,42 +50,42 @@ def test_everything_lies_in_the_data_directory_and_goes_with_the_version(
 
 
 def test_a_run_that_is_named_gets_the_package_and_outlives_the_version(registry: MlflowRegistry, package: Path) -> None:
-    with registry._client() as connected:
-        run = connected.client.create_run(connected.experiment_id)
-        connected.client.log_metric(run.info.run_id, "auc", 0.9)
+    with registry._client() as client:
+        run = client.create_run(registry._experiment(client))
+        client.log_metric(run.info.run_id, "auc", 0.9)
         entry = registry.create_version(
             NewRegistryVersion("with-run", digest_for("a"), package, run_id=run.info.run_id)
         )
         assert entry.run_id == run.info.run_id
         registry.delete_version("with-run", entry.version)
-        assert connected.client.get_run(run.info.run_id).info.lifecycle_stage == "active"
+        assert client.get_run(run.info.run_id).info.lifecycle_stage == "active"
 
 
 def test_a_failure_half_way_leaves_no_model_version_run_or_file(
     registry: MlflowRegistry, data_dir: Path, package: Path
 ) -> None:
-    with registry._client() as connected:
+    with registry._client() as client:
         before = _files(data_dir) if (data_dir / "mlflow-artifacts").exists() else set()
-        runs = len(connected.client.search_runs([connected.experiment_id]))
+        runs = len(client.search_runs([registry._experiment(client)]))
 
         def failing(*args: object, **kwargs: object) -> None:
             raise ConnectionError("the line is cut")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(connected.client, "create_model_version", failing)
+            patch.setattr(client, "create_model_version", failing)
             with pytest.raises(RegistryUnavailable, match="the line is cut"):
                 registry.create_version(NewRegistryVersion("half", digest_for("a"), package))
-        assert connected.client.search_registered_models("name = 'half'") == []
-        assert len(connected.client.search_runs([connected.experiment_id])) == runs
+        assert client.search_registered_models("name = 'half'") == []
+        assert len(client.search_runs([registry._experiment(client)])) == runs
     assert _files(data_dir) == before
 
 
 def test_a_model_that_tidegate_did_not_make_stays_without_versions(registry: MlflowRegistry, package: Path) -> None:
-    with registry._client() as connected:
-        connected.client.create_registered_model("theirs")
+    with registry._client() as client:
+        client.create_registered_model("theirs")
         entry = registry.create_version(NewRegistryVersion("theirs", digest_for("a"), package))
         registry.delete_version("theirs", entry.version)
-        assert connected.client.get_registered_model("theirs").name == "theirs"
+        assert client.get_registered_model("theirs").name == "theirs"
 
 
 def test_a_name_cannot_smuggle_a_filter_into_a_search(registry: MlflowRegistry, package: Path) -> None:

@@ -88,6 +88,8 @@ WRONG = [
     ("traffic", "churn", "1=50", "1=50"),
     ("deploy", "model.joblib"),
     ("deploy", "churn", "--allow-pickle"),
+    ("deploy", "churn:1", "--follow", "--no-accelerate"),
+    ("deploy", "models:/Churn_Model/1"),
     ("deploy", "churn:"),
     ("register", "model.onnx", "--name", "churn", "--tag", "team"),
     ("models", "trust", "churn"),

@@ -18,7 +18,7 @@ from support.wait import free_ports
 from tidegate.settings import Settings
 
 TIDEGATE = Path(sys.executable).with_name("tidegate")
-OWN_SETTINGS = ("TIDEGATE_", *(item.metadata["env"] for item in fields(Settings)))
+OWN_SETTINGS = ("TIDEGATE_", "MLFLOW_", "AWS_", *(item.metadata["env"] for item in fields(Settings)))
 
 
 def clean_env(**more: str) -> dict[str, str]:

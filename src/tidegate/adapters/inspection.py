@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from tidegate import clock
-from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError, by_code
+from tidegate.error_codes import by_code
+from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError
 from tidegate.settings import SECRET_NAMES
 
 STDERR_LINES_MAX = 40

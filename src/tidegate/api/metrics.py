@@ -41,6 +41,9 @@ class _Once:
         if database is not None:
             up = float(database.status == "ready")
             yield _gauge("tidegate_database_up", "1: the database of the state answers.", up)
+        if status.registry is not None and status.registry.status != "unknown":
+            up = float(status.registry.status == "ready")
+            yield _gauge("tidegate_registry_up", "1: the model registry and the store of its artifacts answer.", up)
         if status.models is not None:
             yield _gauge("tidegate_models", "Registered models.", status.models)
         gateways = GaugeMetricFamily("tidegate_gateways", "Gateway processes by status.", labels=["status"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -12,11 +12,15 @@ import orjson
 
 from tidegate.cli.app import App, command
 from tidegate.cli.output import split
-from tidegate.cli.register import describe_version, finish_register, register_options, start_register
+from tidegate.cli.register import describe_version, finish_register, register_options, registration_of, start_register
+from tidegate.core.names import MODELS_SCHEME, parse_ref
 from tidegate.core.placement import BACKENDS, bytes_of
-from tidegate.errors import InvalidArgument
+from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.settings import is_loopback
 from tidegate.wire.rest import Endpoint
+
+if TYPE_CHECKING:
+    from tidegate.client import Client
 
 FILE_SUFFIXES = frozenset(
     {".joblib", ".pkl", ".pickle", ".onnx", ".skops", ".ubj", ".json", ".txt", ".bst", ".model"}
@@ -31,12 +35,15 @@ FILE_SUFFIXES = frozenset(
     "tidegate deploy churn@champion --endpoint churn-eu",
     "tidegate deploy churn --cache-ttl 60 --rate-limit 100",
     "tidegate deploy churn --backend docker --cpus 2 --memory 1g",
+    "tidegate deploy churn@champion --follow",
+    "tidegate deploy models:/churn/3 --allow-pickle",
     "tidegate deploy model.joblib --name churn --allow-pickle",
 )
 @click.argument("model", metavar="NAME[:VERSION|@ALIAS]|PATH|URI")
 @click.option("--name", help="With a PATH or URI: the model that it is a version of.")
 @register_options
 @click.option("--endpoint", help="The endpoint [default: the model's name].")
+@click.option("--follow", is_flag=True, help="With NAME@ALIAS: go on to each version that the alias is moved to.")
 @click.option("--replicas", type=click.IntRange(min=1), help="Replicas of each version [default: as it is, else 1].")
 @click.option("--cache-ttl", "cache_ttl_s", type=float, help="Keep answers in Redis for so many seconds; 0: do not.")
 @click.option(
@@ -55,6 +62,7 @@ def deploy(
     model: str,
     name: str | None,
     endpoint: str | None,
+    follow: bool,
     replicas: int | None,
     cache_ttl_s: float | None,
     rate_limit_per_s: float | None,
@@ -67,21 +75,30 @@ def deploy(
 ) -> None:
     """Give a version all of an endpoint's traffic once it is ready; the endpoint is made when it is new.
 
-    With a PATH or URI the model is registered first, through the validation gate. Until the new version is ready, what
-    was there before serves on; if it never is, this fails and says why.
+    With a PATH or URI the model is registered first, through the validation gate, and so is a version that only the
+    MLflow registry has yet. Until the new version is ready, what was there before serves on; if it never is, this fails
+    and says why.
+
+    With --follow the endpoint goes on to each version that the alias is moved to, through the same gate; one that lacks
+    the grant ('tidegate models trust NAME --pickle') or does not pass is refused, and what was there before stays. A
+    deploy without --follow, 'traffic' and 'promote' end that; after a rollback it waits for the alias to be moved.
 
     With --backend docker each replica is a container of the version's image, which is built first where there is none
     yet. Another backend or other limits replace the replicas one after the other, without a gap.
     """
-    if _to_register(model, name):
-        model = _register_first(app, model, str(name), options)
-    elif name or (given := _given(options)):
-        extra = "name" if name else given[0]
-        raise InvalidArgument(f"{model!r} is registered already: --{extra.replace('_', '-')} goes with a path")
     client = app.client()
+    if _to_register(model, name):
+        if follow:
+            raise InvalidArgument("--follow goes with an alias: NAME@ALIAS")
+        model, options = _register_first(app, model, str(name), options), {}
+    elif name:
+        raise InvalidArgument(f"{model!r} is registered already: --name goes with a path")
+    elif (given := _given(options)) and not follow and not _may_be_new(client, model):
+        raise InvalidArgument(f"{model!r} is registered already: --{given[0].replace('_', '-')} goes with a path")
     from tidegate.client.options import DeployOptions
 
     where = DeployOptions(backend=backend, cpus=cpus, memory_bytes=None if memory is None else bytes_of(memory))
+    where["registration"] = registration_of(options)
     with app.progress() as report:
         where |= {"wait": not no_wait, "timeout_s": timeout_s, "on_progress": report}
         done = client.deploy(
@@ -90,6 +107,7 @@ def deploy(
             replicas=replicas,
             cache_ttl_s=cache_ttl_s,
             rate_limit_per_s=rate_limit_per_s,
+            follow=follow,
             **where,
         )
     line = curl_line(client.gateway_url, done, with_key=client.location.api_key is not None)
@@ -101,12 +119,36 @@ def deploy(
 def _to_register(model: str, name: str | None) -> bool:
     from tidegate.client.registration import is_uri
 
+    if model.startswith(MODELS_SCHEME) and name is None:
+        _check_ref(model)
+        return False
     path = Path(model)
     if is_uri(model) or path.is_file() or "/" in model or path.suffix in FILE_SUFFIXES:
         if name is None:
             raise InvalidArgument(f"{model!r} is not registered yet: say with --name which model it is a version of")
         return True
     return name is not None and path.is_dir()
+
+
+def _check_ref(uri: str) -> None:
+    try:
+        parse_ref(uri)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{error.message}; or say with --name which model it becomes a version of") from None
+
+
+def _may_be_new(client: Client, model: str) -> bool:
+    """Whether it names a version that the registry may have and the platform has not."""
+    from tidegate.client.registration import version_of
+
+    wanted = version_of(ref := parse_ref(model))
+    if wanted is None:
+        return False
+    try:
+        client.version(ref.name, wanted)
+    except (UnknownModel, UnknownVersion):
+        return True
+    return False
 
 
 def _given(options: dict[str, Any]) -> list[str]:
@@ -126,7 +168,8 @@ def _outcome(endpoint: Endpoint, no_wait: bool) -> str:
     if no_wait:
         return f"asked for {split(endpoint.target)}: follow it with 'tidegate status {endpoint.name}'"
     warning = f" ({endpoint.reason})" if endpoint.status != "ready" and endpoint.reason else ""
-    return f"endpoint {endpoint.name} is {endpoint.status}, traffic {split(endpoint.traffic)}{warning}"
+    follows = f", follows @{endpoint.follow.alias}" if endpoint.follow else ""
+    return f"endpoint {endpoint.name} is {endpoint.status}, traffic {split(endpoint.traffic)}{follows}{warning}"
 
 
 def curl_line(gateway_url: str, endpoint: Endpoint, with_key: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -12,6 +12,9 @@ from tidegate.cli.app import App, command
 from tidegate.cli.output import size
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Job, Version
+
+if TYPE_CHECKING:
+    from tidegate.client.registration import RegisterOptions
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -49,6 +52,14 @@ def register_options(body: F) -> F:
     for option in reversed(OPTIONS):
         body = option(body)
     return body
+
+
+def registration_of(options: dict[str, Any]) -> RegisterOptions | None:
+    """The options as `Client.deploy` takes them; None where none was given."""
+    given = {key: value for key, value in options.items() if value or (key == "accelerate" and value is not None)}
+    if "tags" in given:
+        given["tags"] = _tags(given["tags"])
+    return cast("RegisterOptions", given) if given else None
 
 
 def start_register(app: App, model: str, name: str, **options: Any) -> Job:

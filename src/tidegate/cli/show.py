@@ -12,6 +12,7 @@ from tidegate.cli.performance import seconds, told
 from tidegate.errors import InvalidArgument, UnknownVersion
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView
+from tidegate.wire.registering import FollowView, RegistryView
 from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
 
 
@@ -79,6 +80,7 @@ def _platform(now: Status) -> str:
             *_led(now),
             *_engine(now),
             *_queue(now),
+            *_registry(now.registry),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _endpoint_table(now.endpoints)]),
@@ -123,6 +125,19 @@ def _queue(now: Status) -> list[str]:
     return [f"jobs go over {queue.where}: {queue.messages} messages wait, {queue.idle_workers} workers have room"]
 
 
+def _registry(registry: RegistryView | None) -> list[str]:
+    """Said when it is a server's, or away."""
+    if registry is None or (registry.status != "unavailable" and not registry.where.startswith("MLflow at")):
+        return []
+    if registry.status != "unavailable":
+        return [f"registry {registry.where}: {registry.status}"]
+    return [
+        f"registry {registry.where} is away: {registry.reason}",
+        "what is deployed serves on, restarts, rolls back and scales without it; registering fails and aliases are not "
+        "followed until it is back",
+    ]
+
+
 def _away(database: DatabaseView) -> str:
     return (
         f"the database is away: {database.reason}\n"
@@ -145,7 +160,7 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
         for variant in found.variants
     ]
     changes = [
-        [str(entry.revision), moment(entry.at), _action(entry), split(entry.traffic), entry.actor or "-"]
+        [str(entry.revision), moment(entry.at), _action(entry), split(entry.traffic), entry.actor or "-", entry.note]
         for entry in history
     ]
     headers = ("version", "label", "traffic", "wanted", "status", "ready", "restarts", "reason")
@@ -153,10 +168,11 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
         [
             f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
             f"model {found.model}, {found.url}{_place(found)}{_serving(found)}",
+            *_followed(found.follow),
             "",
             table(headers, variants, "no versions run"),
             "",
-            table(("revision", "at", "change", "traffic", "by"), changes, "no changes yet"),
+            table(("revision", "at", "change", "traffic", "by", "note"), changes, "no changes yet"),
         ]
     )
 
@@ -177,6 +193,20 @@ def _place(found: Endpoint) -> str:
     ]
     told = ", ".join(limit for limit in limits if limit)
     return f", on {found.backend}" + (f" with {told} each" if told else "")
+
+
+def _followed(follow: FollowView | None) -> list[str]:
+    """The alias, and what came of the version it names; a reason to worry is in the endpoint's first line."""
+    if follow is None:
+        return []
+    told = {
+        "current": f"version {follow.version} is deployed",
+        "held": f"version {follow.version} was {follow.reason}",
+        "taking_in": f"version {follow.version} is being registered ('tidegate jobs {follow.job}')",
+        "waiting": f"version {follow.version} is tried again",
+        "refused": f"version {follow.version} is refused",
+    }
+    return [f"follows @{follow.alias}: {told[follow.state]}, since {moment(follow.changed_at)}"]
 
 
 def _action(entry: HistoryEntry) -> str:

@@ -15,10 +15,10 @@ from tidegate.client.images import Images
 from tidegate.client.locate import Location, locate
 from tidegate.client.options import DeployOptions, WaitOptions
 from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
-from tidegate.client.registration import RegisterOptions, register_request
+from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, register_request, version_of
 from tidegate.client.waiting import job_error, poll, wait_for_endpoint
 from tidegate.core.names import check_name, parse_ref
-from tidegate.errors import DeadlineExceeded, UnknownEndpoint
+from tidegate.errors import DeadlineExceeded, NotTakenIn, UnknownEndpoint
 from tidegate.wire.performance import Performance
 from tidegate.wire.rest import (
     AliasRequest,
@@ -210,15 +210,21 @@ class Client:
         replicas: int | None = None,
         cache_ttl_s: float | None = None,
         rate_limit_per_s: float | None = None,
-        **options: Unpack[DeployOptions],
+        follow: bool = False,
+        **more: Unpack[DeployOptions],
     ) -> Endpoint:
         """Give a version all of an endpoint's traffic once it is ready.
 
         `model` is `churn` (its newest version), `churn:3`, `churn:v1.0.0` or `churn@champion`; the endpoint is named
-        like the model unless told. Until the version is ready, what was routed before still is.
+        like the model unless told. Until the version is ready, what was routed before still is. A version that only the
+        registry has yet is registered first, with the options in `registration`.
+
+        With `follow` and an alias, the endpoint goes on to each version that the alias is moved to, through the same
+        gate: data, metric and score, `accelerate` and `device` of `registration` hold for all of them.
 
             client.deploy("churn:2", replicas=2)
             client.deploy("churn", backend="docker", cpus=2, memory_bytes=1 << 30)
+            client.deploy("churn@champion", follow=True)
 
         With `cache_ttl_s` gateways keep answers in Redis for so many seconds (0: they do not); `rate_limit_per_s` is
         how many requests each client may send a second (0: as the gateways' setting says). What is not given stays.
@@ -228,18 +234,20 @@ class Client:
         """
         ref = parse_ref(model)
         name = check_name(endpoint or ref.name, "endpoint")
-        version = f"@{ref.alias}" if ref.alias else ref.version
-        request = DeployRequest(
-            ref.name,
-            version,
-            replicas,
-            cache_ttl_s,
-            rate_limit_per_s,
-            backend=options.pop("backend", None),
-            cpus=options.pop("cpus", None),
-            memory_bytes=options.pop("memory_bytes", None),
-        )
-        return self._change("PUT", name, "", request, **cast(WaitOptions, options))
+        options, report = more.get("registration") or RegisterOptions(), more.get("on_progress")
+        waiting = cast(WaitOptions, {key: value for key, value in more.items() if key in WaitOptions.__annotations__})
+        if follow and options:  # also one that is here already, which may not have passed this gate
+            self.register(followed_uri(ref), name=ref.name, on_progress=report, **options)
+        following = follow_request(ref, options, lambda payload: self._upload(payload, report)) if follow else None
+        where = more.get("backend"), more.get("cpus"), more.get("memory_bytes")
+        version = version_of(ref)
+        request = DeployRequest(ref.name, version, replicas, cache_ttl_s, rate_limit_per_s, *where, following)
+        try:
+            return self._change("PUT", name, "", request, **waiting)
+        except NotTakenIn as error:
+            uri = f"models:/{ref.name}/{error.details['version']}"
+            self.register(uri, name=ref.name, on_progress=report, **options)
+        return self._change("PUT", name, "", request, **waiting)
 
     def traffic(
         self,

@@ -14,7 +14,8 @@ import orjson
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ReadTimeoutError
 
-from tidegate.errors import DeadlineExceeded, InvalidArgument, NotRunning, TidegateError, by_code
+from tidegate.error_codes import by_code
+from tidegate.errors import DeadlineExceeded, InvalidArgument, NotRunning, TidegateError
 
 T = TypeVar("T")
 

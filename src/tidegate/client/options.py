@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from tidegate.client.files import OnProgress
+from tidegate.client.registration import RegisterOptions
 
 
 class WaitOptions(TypedDict, total=False):
@@ -16,8 +17,12 @@ class WaitOptions(TypedDict, total=False):
 
 
 class DeployOptions(WaitOptions, total=False):
-    """Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited."""
+    """Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited.
+
+    `registration` is how a version is registered that only the registry has yet.
+    """
 
     backend: str | None
     cpus: float | None
     memory_bytes: int | None
+    registration: RegisterOptions | None

@@ -12,9 +12,9 @@ from typing import Any, TypedDict
 
 from tidegate.client.files import Payload, code_payload, model_payload, payload_of
 from tidegate.client.models import save_model
-from tidegate.core.names import check_device, check_label, check_name
+from tidegate.core.names import ModelRef, check_device, check_label, check_name
 from tidegate.errors import InvalidArgument
-from tidegate.wire.rest import Gate, RegisterRequest, Upload
+from tidegate.wire.rest import Follow, Gate, RegisterRequest, Upload
 
 MLFLOW_SCHEMES = ("models:/", "runs:/")
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -87,6 +87,26 @@ def register_request(
             accelerate=options.get("accelerate"),
             device=options.get("device"),
         )
+
+
+def follow_request(ref: ModelRef, options: RegisterOptions, upload: Callable[[Payload], Upload]) -> Follow:
+    """What each version must pass that the alias is moved to. Raises `InvalidArgument` where no alias is named."""
+    followed_uri(ref)
+    with tempfile.TemporaryDirectory(prefix="tidegate-follow-") as scratch:
+        table = _validation_table(options, Path(scratch))
+        return Follow(_gate(options, table, upload), options.get("accelerate"), options.get("device"))
+
+
+def version_of(ref: ModelRef) -> str | None:
+    """As the REST API names it."""
+    return f"@{ref.alias}" if ref.alias else ref.version
+
+
+def followed_uri(ref: ModelRef) -> str:
+    """The alias as MLflow names it. Raises `InvalidArgument` where it is none."""
+    if ref.alias is None:
+        raise InvalidArgument(f"only an alias can be followed: give {ref.name}@ALIAS", field="follow")
+    return f"models:/{ref.name}@{ref.alias}"
 
 
 def is_uri(model: Any) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tidegate import clock
-from tidegate.errors import Conflict, DeadlineExceeded, NotRunning, TidegateError, by_code
+from tidegate.error_codes import by_code
+from tidegate.errors import Conflict, DeadlineExceeded, NotRunning, TidegateError
 from tidegate.wire.rest import Endpoint, Job, VariantView
 
 T = TypeVar("T")

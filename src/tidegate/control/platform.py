@@ -18,6 +18,7 @@ from tidegate.control.options import Options
 from tidegate.core.fleet import Limits
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.engine import Engine
+from tidegate.loops.follow import Around, RegistryWatch
 from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import Reconciler, Surroundings
@@ -78,12 +79,27 @@ class Platform:
             clock=container.clock,
         )
 
+    def _around_registry(self) -> Around:
+        container = self.container
+        return Around(
+            registry=container.registry,
+            follows=container.follows,
+            health=container.registry_health,
+            leads=lambda: container.leadership.term is not None,
+            registry_changed=container.registry_changed,
+            poll_s=self._settings.registry_poll_s,
+            clock=container.clock,
+        )
+
     def start(self, api_socket: socket.socket) -> None:
         """Lead or stand by; as leader take over what runs and make one pass. Then listen, and go on in threads."""
         self._leading.begin()
         self._spawn("api", lambda: self._api.run(sockets=[api_socket]))
         self._spawn("reconcile", self._leading.run)
         self._spawn("gateways", lambda: self._supervisor.run(self._ending))
+        watch = RegistryWatch(self._around_registry())
+        # Not waited for at the end: a registry that hangs holds its client for a minute.
+        threading.Thread(target=lambda: watch.run(self._ending), name="registry", daemon=True).start()
         threading.Thread(target=self._leading.elect, name="lease", daemon=True).start()
         self.container.start()
 
@@ -103,6 +119,7 @@ class Platform:
         """Gateways finish what they have, then replicas, then the API; each within its bound, or `at_once`."""
         self._ending.set()
         self._leading.end()
+        self.container.registry_changed.set()
         log.info("stopping the gateways")
         self._supervisor.stop_all(GATEWAYS_END_S, at_once)
         for thread in self._threads[1:]:

@@ -41,6 +41,9 @@ def check_device(device: str) -> str:
     return device
 
 
+MODELS_SCHEME = "models:/"
+
+
 @dataclass(frozen=True)
 class ModelRef:
     """`name`, `name:version` (a number or a label) or `name@alias`; at most one of version and alias."""
@@ -51,7 +54,10 @@ class ModelRef:
 
 
 def parse_ref(text: str) -> ModelRef:
-    """Read `churn`, `churn:3`, `churn:v1.0.0`, `churn@champion` or `churn:@champion`."""
+    """Read `churn`, `churn:3`, `churn:v1.0.0`, `churn@champion`, and as MLflow writes them `models:/churn/3` and
+    `models:/churn@champion`.
+    """
+    text = _of_uri(text) if text.startswith(MODELS_SCHEME) else text
     name, at, alias = text.partition("@")
     name, colon, version = name.partition(":")
     check_name(name, "model")
@@ -62,3 +68,13 @@ def parse_ref(text: str) -> ModelRef:
     if (at and not alias) or (colon and not version and not at):
         raise InvalidArgument(f"{text!r} ends early: give NAME:VERSION or NAME@ALIAS", field="model")
     return ModelRef(name, version or None, alias or None)
+
+
+def _of_uri(uri: str) -> str:
+    rest = uri.removeprefix(MODELS_SCHEME)
+    name, slash, version = rest.partition("/")
+    if "@" in rest:
+        return rest
+    if not slash or not version.isdigit():
+        raise InvalidArgument(f"uri {uri!r} names no version: give models:/NAME/3 or models:/NAME@ALIAS", field="model")
+    return f"{name}:{version}"

@@ -39,7 +39,17 @@ class NewRegistryVersion:
 
 
 class Registry(Protocol):
-    """The registry of models and versions. Every method raises `RegistryUnavailable` when it does not answer."""
+    """The registry of models and versions. Every method raises `RegistryUnavailable` when it does not answer.
+
+    Methods that read or write packages raise `ArtifactsUnavailable` when the store that keeps them does not.
+    """
+
+    @property
+    def where(self) -> str:
+        """What it is and where, for people: without passwords."""
+
+    def check(self) -> None:
+        """Ask registry and artifact store a small question each, and raise what their answers mean."""
 
     def create_version(self, new: NewRegistryVersion) -> RegistryVersion:
         """Create the version, or return the one this name already has with this digest (tag `tidegate.digest`)."""

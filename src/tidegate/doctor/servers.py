@@ -105,7 +105,7 @@ def s3(facts: Facts) -> Verdict:
     if url is not None:
         server.get("/")
     if find_spec("boto3") is None:
-        raise MissingExtra(f"S3 at {server.where} is used, and boto3 is missing: pip install boto3")
+        raise MissingExtra(f"S3 at {server.where} is used, and boto3 is missing: pip install 'tidegate[s3]'")
     return State.OK, _bucket_found(server, url, bucket)
 
 

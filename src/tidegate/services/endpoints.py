@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
-from tidegate.core.names import check_name
+from tidegate.core.follow import another_version, known
+from tidegate.core.names import check_device, check_name
 from tidegate.core.placement import LOCAL, Asked, Placement, check_asked, placed
 from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.weights import check_weights
-from tidegate.errors import Conflict, InvalidArgument
+from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
-from tidegate.services.lookup import endpoint_or_raise, version_or_raise
+from tidegate.services.jobs import check_gate, check_upload
+from tidegate.services.lookup import endpoint_or_raise, in_registry, version_or_raise
 from tidegate.store import endpoints as rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import asked_of
-from tidegate.store.tables import EndpointRow, FailedReplicaRow, HistoryRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, HistoryRow, VersionRow
 from tidegate.wire import rest
 
 REPLICAS_MAX = 100
@@ -45,6 +47,15 @@ class _Change:
     cache_ttl_s: float | None = None
     rate_limit_per_s: float | None = None
     asked: Asked | None = None  # where it shall run; None: as it is
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A version as a caller names it; `digest` where the registry said which bytes its number stands for."""
+
+    version: str | None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,37 +92,54 @@ class Endpoints:
     def deploy(self, name: str, request: rest.DeployRequest, actor: str = "") -> rest.Endpoint:
         """Give one version all of the traffic once it is ready; makes the endpoint if it is new.
 
-        Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`, `Conflict` when it serves another model, and
-        `EngineUnavailable` when the engine that is to run it does not answer.
+        Raises `UnknownModel`, `UnknownVersion`, `NotTakenIn` for a version that only the registry has yet,
+        `InvalidArgument`, `Conflict` when it serves another model, and `EngineUnavailable` when the engine that is to
+        run it does not answer.
         """
         check_name(name, "endpoint")
         replicas = None if request.replicas is None else _check_replicas(request.replicas)
         _check_serving(request)
-        reference = self._without_alias(request.model, request.version)
-        with self.store.reading() as tx:
-            version_or_raise(tx, request.model, reference)
-            known = rows.get_endpoint(tx, name)
-            asked = self._asked(asked_of(known) if known else Asked(), request)
-        self.can_start(placed(asked, self.placement))
-        with self.store.transaction() as tx:
-            version = version_or_raise(tx, request.model, reference)
-            row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
-            _check_same_model(row, request.model)
-            change = _Change(
-                "deploy",
-                {version.version: 100.0},
-                replicas or row.replicas,
-                actor,
-                cache_ttl_s=request.cache_ttl_s,
-                rate_limit_per_s=request.rate_limit_per_s,
-                asked=asked,
-            )
-            view = self._apply(tx, row, change)
+        alias = _followed(request)
+        named = self._named(request.model, request.version)
+        try:
+            with self.store.reading() as tx:
+                version_or_raise(tx, request.model, named.version)
+                before = rows.get_endpoint(tx, name)
+                asked = self._asked(asked_of(before) if before else Asked(), request)
+            self.can_start(placed(asked, self.placement))
+            with self.store.transaction() as tx:
+                version = version_or_raise(tx, request.model, named.version)
+                _check_same_version(version, named)
+                row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
+                _check_same_model(row, request.model)
+                note = f"follows @{alias}" if alias else ""
+                change = _Change(
+                    "deploy",
+                    {version.version: 100.0},
+                    replicas or row.replicas,
+                    actor,
+                    note=note,
+                    cache_ttl_s=request.cache_ttl_s,
+                    rate_limit_per_s=request.rate_limit_per_s,
+                    asked=asked,
+                )
+                row.follow = self._follow(tx, row, alias, request.follow, version.version)
+                view = self._apply(tx, row, change)
+        except (UnknownModel, UnknownVersion) as error:
+            raise in_registry(self.registry, request.model, named.version, error) from error
         self.changed()
         return view
 
+    def roll(self, tx: Session, row: EndpointRow, version: str, alias: str) -> None:
+        """Give a version all of the traffic because a followed alias names it; the caller commits and wakes the loop.
+
+        Raises `UnknownVersion`.
+        """
+        number = version_or_raise(tx, row.model, version).version
+        self._apply(tx, row, _Change("follow", {number: 100.0}, row.replicas, f"@{alias}"))
+
     def set_traffic(self, name: str, request: rest.TrafficRequest, actor: str = "") -> rest.Endpoint:
-        """Split traffic over versions (numbers or labels), shifted once all are ready.
+        """Split traffic over versions (numbers or labels), shifted once all are ready. It follows no alias any more.
 
         Raises `UnknownEndpoint`, `UnknownVersion`, and `InvalidArgument` for weights that do not add up to 100.
         """
@@ -120,6 +148,7 @@ class Endpoints:
         with self.store.transaction() as tx:
             row = _live(tx, name)
             traffic = _by_number(tx, row.model, request.traffic)
+            row.follow = None
             view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, actor))
         self.changed()
         return view
@@ -182,12 +211,27 @@ class Endpoints:
         found = self.backend.logs(Handle(row.backend, row.handle), lines_max) if row.handle else []
         return found or row.log[-lines_max:]
 
-    def _without_alias(self, model: str, reference: str | None) -> str | None:
-        """`@champion` as the number the registry has for it now; anything else as it is."""
+    def _named(self, model: str, reference: str | None) -> _Named:
+        """`@champion` as the version the registry has for it now; anything else as it is."""
         check_name(model, "model")
         if reference and reference.startswith("@"):
-            return self.registry.version_of_alias(model, reference[1:]).version
-        return reference
+            entry = self.registry.version_of_alias(model, reference[1:])
+            return _Named(entry.version, entry.tags.get("tidegate.digest"))
+        return _Named(reference)
+
+    def _follow(
+        self, tx: Session, row: EndpointRow, alias: str | None, options: rest.Follow | None, version: str
+    ) -> FollowRow | None:
+        """What the endpoint follows from now on; the version that was deployed is the one that was dealt with."""
+        if alias is None or options is None:
+            return None
+        if options.gate.validation_upload is not None:
+            check_upload(tx, options.gate.validation_upload)
+        follow = row.follow or FollowRow(endpoint=row.name)
+        follow.alias, follow.options, follow.version = alias, asdict(options), version
+        follow.state, follow.code, follow.reason, follow.trouble = "current", "", "", ""
+        follow.job, follow.attempts, follow.retry_at, follow.changed_at = None, 0, None, self.clock()
+        return follow
 
     def _asked(self, before: Asked, request: rest.DeployRequest) -> Asked:
         """What the endpoint is to run on: what the request says, else as it was. Raises `InvalidArgument`."""
@@ -232,8 +276,26 @@ class Endpoints:
         if not same or row.status in _UNHEALTHY:
             row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s = wanted
             row.backend, row.cpus, row.memory_bytes = asked.backend, asked.cpus, asked.memory_bytes
-            rows.add_revision(tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores))
+            entry = rows.Entry(change.action, self.clock(), change.actor, change.restores, change.note)
+            rows.add_revision(tx, row, entry)
         return self._view(tx, row)
+
+
+def _followed(request: rest.DeployRequest) -> str | None:
+    """The alias to follow, if any. Raises `InvalidArgument`."""
+    if request.follow is None:
+        return None
+    if not (request.version or "").startswith("@"):
+        raise InvalidArgument("only an alias can be followed: give the version as '@champion'", field="follow")
+    check_gate(request.follow.gate)
+    if request.follow.device is not None:
+        check_device(request.follow.device)
+    return str(request.version)[1:]
+
+
+def _check_same_version(row: VersionRow, named: _Named) -> None:
+    if known(row.digest, named.digest) == "other":
+        raise Conflict(another_version(row.model, row.version), model=row.model, version=row.version)
 
 
 def _live(tx: Session, name: str) -> EndpointRow:

@@ -44,17 +44,24 @@ class Jobs:
         """Queue the registration of a version. Raises `InvalidArgument`, `UnknownUpload`."""
         request = checked_request(model, request)
         _check_source(request)
-        _check_gate(request.gate)
+        check_gate(request.gate)
         _check_tags(request)
-        job = self._new("register", model, {"model": model, "request": asdict(request)})
         with self.store.transaction() as tx:
-            for upload in uploads_of(job):
-                if upload_rows.get_upload(tx, upload) is None:
-                    raise UnknownUpload(f"no upload has the id {upload!r}, or it expired: upload the file again")
-            _check_room(tx)
-            tx.add(job)
+            job = self.add_registration(tx, model, request)
         self.queued()
         return views.job_view(job)
+
+    def add_registration(self, tx: Session, model: str, request: rest.RegisterRequest) -> JobRow:
+        """The job of a request that was checked, in the transaction that needs it; call `queued` after its commit.
+
+        Raises `UnknownUpload`, and `Conflict` when too many jobs wait.
+        """
+        job = self._new("register", model, {"model": model, "request": asdict(request)})
+        for upload in uploads_of(job):
+            check_upload(tx, upload)
+        _check_room(tx)
+        tx.add(job)
+        return job
 
     def build(self, model: str, version: str, request: rest.BuildRequest) -> rest.Job:
         """Queue an image of a version that exists. Raises `Conflict` when too many jobs wait."""
@@ -140,7 +147,14 @@ def _check_filename(filename: str | None) -> None:
         raise InvalidArgument("filename is longer than 200 bytes", field="filename")
 
 
-def _check_gate(gate: rest.Gate) -> None:
+def check_upload(tx: Session, upload: str) -> None:
+    """Raises `UnknownUpload`."""
+    if upload_rows.get_upload(tx, upload) is None:
+        raise UnknownUpload(f"no upload has the id {upload!r}, or it expired: upload the file again")
+
+
+def check_gate(gate: rest.Gate) -> None:
+    """Raises `InvalidArgument` for a gate that cannot be passed or makes no sense."""
     if not 0 < gate.timeout_s <= GATE_TIMEOUT_S_MAX:
         raise InvalidArgument(
             f"gate.timeout_s must be more than 0 and at most {GATE_TIMEOUT_S_MAX:g}", field="timeout_s"

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy.orm import Session
 
-from tidegate.errors import UnknownEndpoint, UnknownModel, UnknownVersion
+from tidegate.core.ports import Registry
+from tidegate.errors import (
+    NotTakenIn,
+    RegistryUnavailable,
+    TidegateError,
+    UnknownEndpoint,
+    UnknownModel,
+    UnknownVersion,
+)
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
 from tidegate.store.tables import EndpointRow, ModelRow, VersionRow
 
 NAMES_SHOWN_MAX = 20
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def model_or_raise(tx: Session, name: str) -> ModelRow:
@@ -46,6 +57,37 @@ def version_or_raise(tx: Session, model: str, reference: str | None) -> VersionR
         known = [f"{row.version} ({row.label})" if row.label else row.version for row in versions]
         raise UnknownVersion(f"model {model!r} has {wanted}: {_there_are(known)}", model=model, version=reference)
     return found
+
+
+def in_registry(registry: Registry, model: str, reference: str | None, error: TidegateError) -> TidegateError:
+    """`error`, which says that there is no such version here, or `NotTakenIn` where the registry has it.
+
+    Called outside of transactions: a registry takes its time. Labels are ours, so the registry has none.
+    """
+    if not (reference in (None, "latest") or _NUMBER.fullmatch(str(reference))):
+        return error
+    try:
+        number = _number_there(registry, model, reference)
+    except UnknownVersion:
+        return error
+    except RegistryUnavailable as silent:
+        return RegistryUnavailable(f"{error.message}; the registry may have it, but {silent.message}")
+    if number is None:
+        return error
+    return NotTakenIn(
+        f"version {number} of {model!r} is in the registry and was not taken in yet: "
+        f"'tidegate register models:/{model}/{number} --name {model}' does, and so does "
+        f"'tidegate deploy {model}:{number}'",
+        model=model,
+        version=number,
+    )
+
+
+def _number_there(registry: Registry, model: str, reference: str | None) -> str | None:
+    if reference not in (None, "latest"):
+        return registry.get_version(model, str(reference)).version
+    versions = registry.versions(model)
+    return versions[0].version if versions else None
 
 
 def _there_are(names: list[str]) -> str:

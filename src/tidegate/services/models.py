@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from tidegate.clock import Clock
 from tidegate.core.names import check_device, check_label, check_name
 from tidegate.core.ports import ArtifactStore, Registry
 from tidegate.environments import Environments
-from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownVersion
+from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownModel, UnknownVersion
 from tidegate.services import views
-from tidegate.services.lookup import model_or_raise, version_or_raise
+from tidegate.services.lookup import in_registry, model_or_raise, version_or_raise
 from tidegate.store import models as rows
 from tidegate.store.endpoints import Entry, add_revision
 from tidegate.store.engine import Store
@@ -53,6 +53,7 @@ class Models:
     """The use cases. `files` guards artifact directories: one that is being adopted cannot be removed meanwhile.
 
     A job's writer may have been replaced: what changes files first asks the store's fence.
+    `changed` wakes the loop that follows aliases.
     """
 
     store: Store
@@ -62,6 +63,7 @@ class Models:
     clock: Clock
     environments: Environments
     files: AbstractContextManager[object] = field(default_factory=threading.Lock)
+    changed: Callable[[], None] = lambda: None
 
     def all(self) -> list[rest.Model]:
         with self.store.reading() as tx:
@@ -86,12 +88,14 @@ class Models:
         check_name(name, "model")
         with self.store.transaction() as tx:
             self._model_row(tx, name).pickle_trusted = request.pickle
+        self.changed()
         return self.get(name)
 
     def set_alias(self, name: str, alias: str, request: rest.AliasRequest) -> rest.Model:
         """Point an alias at a version. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`."""
         row = self._find(name, request.version)
         self.registry.set_alias(name, alias, row.version)
+        self.changed()
         return self.get(name)
 
     def delete_version(self, name: str, reference: str) -> None:
@@ -228,11 +232,12 @@ class Models:
     def _find(self, name: str, reference: str) -> VersionRow:
         check_name(name, "model")
         if reference.startswith("@"):
-            with self.store.reading() as tx:
-                model_or_raise(tx, name)
             reference = self.registry.version_of_alias(name, reference[1:]).version
-        with self.store.reading() as tx:
-            return version_or_raise(tx, name, reference)
+        try:
+            with self.store.reading() as tx:
+                return version_or_raise(tx, name, reference)
+        except (UnknownModel, UnknownVersion) as error:
+            raise in_registry(self.registry, name, reference, error) from error
 
     def _model_row(self, tx: Session, name: str) -> ModelRow:
         row = rows.get_model(tx, name)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from tidegate.clock import Clock, monotonic
 from tidegate.core.ports import ReplicaSpec
-from tidegate.errors import ImagePending, TidegateError, UnknownJob, by_code
+from tidegate.error_codes import by_code
+from tidegate.errors import ImagePending, TidegateError, UnknownJob
 from tidegate.services.jobs import Jobs
 from tidegate.wire import rest
 

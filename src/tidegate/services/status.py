@@ -14,6 +14,7 @@ from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import load_snapshot
 from tidegate.wire import parts, rest
+from tidegate.wire.registering import RegistryView
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class StatusReport:
     leader: Callable[[], parts.LeaderView | None] = lambda: None
     engine: Callable[[], parts.EngineView | None] = lambda: None
     queue: Callable[[], parts.QueueView | None] = lambda: None
+    registry: Callable[[], RegistryView | None] = lambda: None
 
     def get(self) -> rest.Status:
         """A database that is away is told of, not an error: gateways and replicas serve on without it."""
@@ -45,6 +47,7 @@ class StatusReport:
             leader=self.leader(),
             engine=self.engine(),
             queue=self.queue(),
+            registry=self.registry(),
         )
         where = self.store.where
         try:

@@ -16,6 +16,7 @@ from tidegate.errors import DiskFull, InvalidArgument, TooLarge, UnknownUpload
 from tidegate.store import jobs as job_rows
 from tidegate.store import uploads as rows
 from tidegate.store.engine import Store
+from tidegate.store.follows import gate_uploads
 from tidegate.store.tables import JobRow, UploadRow
 from tidegate.wire import rest
 
@@ -93,9 +94,9 @@ class Uploads:
         return path
 
     def sweep(self) -> None:
-        """Remove what expired, unless a job still needs it, and files that no row speaks of."""
+        """Remove what expired, unless a job or a followed alias still needs it, and files that no row speaks of."""
         with self.store.transaction() as tx:
-            needed = {upload for job in job_rows.unfinished(tx) for upload in uploads_of(job)}
+            needed = {upload for job in job_rows.unfinished(tx) for upload in uploads_of(job)} | gate_uploads(tx)
             gone = [row for row in rows.expired(tx, self.clock()) if row.id not in needed]
             for row in gone:
                 tx.delete(row)
@@ -106,10 +107,10 @@ class Uploads:
         self._remove_strays(kept)
 
     def release(self, job: JobRow) -> None:
-        """Forget the uploads of a job that ended, but those that another job waits for."""
+        """Forget the uploads of a job that ended, but those that another job or a followed alias needs."""
         with self.store.transaction() as tx:
             others = [other for other in job_rows.unfinished(tx) if other.id != job.id]
-            needed = {upload for other in others for upload in uploads_of(other)}
+            needed = {upload for other in others for upload in uploads_of(other)} | gate_uploads(tx)
             gone = [upload for upload in uploads_of(job) if upload not in needed]
             for upload in gone:
                 if row := rows.get_upload(tx, upload):

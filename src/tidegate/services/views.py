@@ -15,6 +15,7 @@ from tidegate.store.fleet import asked_of, placement_of
 from tidegate.store.tables import (
     EndpointRow,
     FailedReplicaRow,
+    FollowRow,
     HistoryRow,
     JobRow,
     ModelRow,
@@ -23,6 +24,7 @@ from tidegate.store.tables import (
     VersionRow,
 )
 from tidegate.wire import rest
+from tidegate.wire.registering import FollowState
 
 
 def version_view(row: VersionRow, aliases: Sequence[str] = ()) -> rest.Version:
@@ -83,7 +85,31 @@ def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str, default: Plac
         backend=placement.backend,
         cpus=placement.cpus,
         memory_bytes=placement.memory_bytes,
+        follow=None if row.follow is None else _follow_view(row.follow, row.traffic),
     )
+
+
+def _follow_view(row: FollowRow, traffic: dict[str, float]) -> rest.FollowView:
+    held = row.state == "current" and row.version not in traffic
+    return rest.FollowView(
+        alias=row.alias,
+        version=row.version,
+        state="held" if held else cast(FollowState, row.state),
+        reason="rolled back since; moves on when the alias is moved" if held else row.reason,
+        job=row.job,
+        changed_at=row.changed_at,
+        trouble=row.trouble,
+    )
+
+
+def _why_behind(row: EndpointRow) -> str:
+    """Why an endpoint is not where the alias that it follows is."""
+    follow = row.follow
+    if follow is None:
+        return ""
+    if follow.reason:
+        return f"does not follow @{follow.alias} to version {follow.version}: {follow.reason}"
+    return f"@{follow.alias} cannot be followed now: {follow.trouble}" if follow.trouble else ""
 
 
 def _status(row: EndpointRow) -> tuple[rest.EndpointStatus, str]:
@@ -91,8 +117,8 @@ def _status(row: EndpointRow) -> tuple[rest.EndpointStatus, str]:
         return "deleting", row.reason
     # The status row speaks of the revision the loop saw last; a newer spec is being deployed, whatever that says.
     if row.observed_revision < row.revision:
-        return "deploying", ""
-    return cast(rest.EndpointStatus, row.status), row.reason
+        return "deploying", _why_behind(row)
+    return cast(rest.EndpointStatus, row.status), row.reason or _why_behind(row)
 
 
 def _variants(
@@ -138,6 +164,7 @@ def history_view(row: HistoryRow) -> rest.HistoryEntry:
         actor=row.actor,
         restores=row.restores,
         replicas=row.replicas,
+        note=row.note,
     )
 
 

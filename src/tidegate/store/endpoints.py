@@ -36,6 +36,7 @@ class Entry:
     at: float
     actor: str = ""
     restores: int | None = None
+    note: str = ""
 
 
 def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
@@ -52,6 +53,7 @@ def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
             traffic=row.traffic,
             replicas=row.replicas,
             restores=entry.restores,
+            note=entry.note,
         )
     )
     tx.flush()

@@ -102,6 +102,7 @@ class EndpointRow(Base):
 
     history: Mapped[list[HistoryRow]] = relationship(order_by="HistoryRow.revision", cascade="all, delete-orphan")
     variants: Mapped[list[VariantRow]] = relationship(cascade="all, delete-orphan")
+    follow: Mapped[FollowRow | None] = relationship(cascade="all, delete-orphan")
 
 
 class VariantRow(Base):
@@ -178,11 +179,35 @@ class HistoryRow(Base):
     endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), index=True)
     revision: Mapped[int]
     at: Mapped[float]
-    action: Mapped[str] = mapped_column(String(16))  # deploy, traffic, promote, rollback, scale, repair
+    action: Mapped[str] = mapped_column(
+        String(16)
+    )  # deploy, traffic, promote, rollback, scale, repair, follow, refused
     actor: Mapped[str] = mapped_column(String(64), default="")
     traffic: Mapped[dict[str, float]]
     replicas: Mapped[int]
     restores: Mapped[int | None]
+    note: Mapped[str] = mapped_column(default="", server_default="")  # why it came to this, where that is a question
+
+
+class FollowRow(Base):
+    """An endpoint that follows an alias: the spec (services), and how it goes (written by loops/follow)."""
+
+    __tablename__ = "follows"
+
+    endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), primary_key=True)
+    # spec
+    alias: Mapped[str] = mapped_column(String(255))
+    options: Mapped[dict[str, Any]]  # wire.registering.Follow: what each version must pass
+    # status
+    version: Mapped[str | None] = mapped_column(String(20))  # that the alias named last
+    state: Mapped[str] = mapped_column(String(16), default="current")  # core.follow.FollowState
+    code: Mapped[str] = mapped_column(String(64), default="")  # of the error it was refused with
+    reason: Mapped[str] = mapped_column(default="")
+    trouble: Mapped[str] = mapped_column(default="")  # why the alias cannot be read
+    job: Mapped[str | None] = mapped_column(String(32))
+    attempts: Mapped[int] = mapped_column(default=0)
+    retry_at: Mapped[float | None]
+    changed_at: Mapped[float]
 
 
 class JobRow(Base):

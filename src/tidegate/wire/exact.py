@@ -1,4 +1,4 @@
-"""Types of the fields of requests: nothing is taken for what it is not. Used by `rest` alone."""
+"""How requests are validated: exactly. For the dataclasses of `wire` that clients send."""
 
 from __future__ import annotations
 

@@ -11,6 +11,13 @@ from typing import Any, Literal
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
 from tidegate.wire.parts import DatabaseView, EngineView, LeaderView, QueueView
 
+# Also names of this module, which has all shapes for those who ask.
+from tidegate.wire.registering import Follow as Follow  # noqa: PLC0414
+from tidegate.wire.registering import FollowView as FollowView  # noqa: PLC0414
+from tidegate.wire.registering import Gate as Gate  # noqa: PLC0414
+from tidegate.wire.registering import RegisterRequest as RegisterRequest  # noqa: PLC0414
+from tidegate.wire.registering import RegistryView as RegistryView  # noqa: PLC0414
+
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
@@ -104,11 +111,12 @@ class Endpoint:
     backend: str = "local"
     cpus: float | None = None
     memory_bytes: int | None = None
+    follow: FollowView | None = None
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One change of an endpoint. `restores` is the revision a rollback re-applied."""
+    """One change of an endpoint. `restores` is the revision a rollback re-applied, `note` why it came to this."""
 
     revision: int
     at: float
@@ -117,6 +125,7 @@ class HistoryEntry:
     actor: str = ""
     restores: int | None = None
     replicas: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,49 +155,6 @@ class Upload:
     size_bytes: int
     sha256: str
     expires_at: float
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a version must pass. `validation_upload` is a CSV or Parquet file (`validation_filename` tells which)."""
-
-    __pydantic_config__ = STRICT
-
-    validation_upload: str | None = None
-    validation_filename: str | None = None
-    target: str | None = None
-    metric: str | None = None
-    min_score: Number | None = None
-    timeout_s: Number = 120.0
-
-
-@dataclass(frozen=True)
-class RegisterRequest:
-    """Register a version from an upload (file, or tar archive of a directory) or from an MLflow URI of this registry.
-
-    Exactly one of `upload` and `uri`. `filename` is the model file's (or directory's) own name; `archive` says that the
-    upload is an uncompressed tar of a directory. `accelerate` None tries faster forms for the kinds of models that the
-    documentation lists, True for every kind, False for none. `code_upload` is a tar of the folder whose modules the
-    model needs. `device` is where its replicas run it: `cpu` (when not given), `auto`, `cuda` or `cuda:N`; a version of
-    the same bytes with another device is a conflict.
-    """
-
-    __pydantic_config__ = STRICT
-
-    upload: str | None = None
-    filename: str | None = None
-    archive: Flag = False
-    uri: str | None = None
-    gate: Gate = field(default_factory=Gate)
-    label: str | None = None
-    run_id: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    description: str = ""
-    allow_pickle: Flag = False
-    code_upload: str | None = None
-    requirements: str | None = None
-    accelerate: Flag | None = None
-    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -244,6 +210,7 @@ class DeployRequest:
     for which answers are kept (0: not at all), and `rate_limit_per_s`, requests of a client a second (0: as the
     gateways' setting says), `backend`, where its replicas run (`local` or `docker`), and `cpus` and `memory_bytes`, the
     limits of each container (0: none of its own). What a new endpoint is not told is as the platform's settings say.
+    With `follow`, the endpoint goes on to whatever version the alias is moved to; without, it follows no alias.
     """
 
     __pydantic_config__ = STRICT
@@ -256,6 +223,7 @@ class DeployRequest:
     backend: str | None = None
     cpus: Number | None = None
     memory_bytes: Whole | None = None
+    follow: Follow | None = None
 
 
 @dataclass(frozen=True)
@@ -357,6 +325,7 @@ class Status:
     leader: LeaderView | None = None
     engine: EngineView | None = None
     queue: QueueView | None = None
+    registry: RegistryView | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""The loop that looks at the registry: whether it answers, and where the aliases are that endpoints follow.
+
+Run by the control process in one thread. A standby looks too, and changes nothing. What is done about an alias is
+decided by `core.follow.decide`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tidegate.clock import Clock, monotonic, now
+from tidegate.core.follow import Following, decide
+from tidegate.core.ports import Registry, RegistryVersion
+from tidegate.errors import ArtifactsUnavailable, NotLeader, TidegateError
+from tidegate.services.follows import Follows
+from tidegate.services.registry_health import RegistryHealth
+
+log = logging.getLogger(__name__)
+
+BUSY_S = 0.5
+"""How often a job that takes a version in is looked at."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """All that the loop works with; setting `registry_changed` has it look now."""
+
+    registry: Registry
+    follows: Follows
+    health: RegistryHealth
+    leads: Callable[[], bool]
+    registry_changed: threading.Event
+    poll_s: float
+    clock: Clock = now
+
+
+@dataclass
+class _Look:
+    """What one look at the registry found, each alias asked for once."""
+
+    problem: str = ""
+    targets: dict[tuple[str, str], tuple[RegistryVersion | None, str]] = field(default_factory=dict)
+
+
+class RegistryWatch:
+    """One step at a time."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self._look = _Look()
+        self._look_at = 0.0
+
+    def run(self, ending: threading.Event) -> None:
+        """Step after step until `ending`, which is noticed within `poll_s` and the bounds of the registry's client."""
+        changed = self._around.registry_changed
+        while not ending.is_set():
+            wait_s = self._around.poll_s
+            try:
+                wait_s = self.step()
+            except TidegateError as error:
+                log.warning("no alias is followed now: %s", error)
+            except Exception:
+                log.exception("no alias could be followed; trying again in %.1f s", wait_s)
+            if changed.wait(wait_s):
+                changed.clear()
+                self._look_at = 0.0
+
+    def step(self) -> float:
+        """Look, where it is time to, and act; how long until the next step."""
+        around = self._around
+        if monotonic() >= self._look_at:
+            self._look = _Look(self._check())
+            self._look_at = monotonic() + around.poll_s
+        if not around.leads():
+            return around.poll_s
+        for following in around.follows.all():
+            self._follow(following)
+        busy = any(following.state == "taking_in" for following in around.follows.all())
+        return min(BUSY_S, around.poll_s) if busy else max(0.0, self._look_at - monotonic())
+
+    def _check(self) -> str:
+        """Why no alias can be read now; "" where they can. Artifacts that are away are told of, but stop no look."""
+        try:
+            self._around.registry.check()
+        except TidegateError as error:
+            self._around.health.failed(error)
+            return "" if isinstance(error, ArtifactsUnavailable) else error.message
+        self._around.health.answered()
+        return ""
+
+    def _follow(self, following: Following) -> None:
+        """One endpoint; what goes wrong with it leaves the others alone."""
+        around = self._around
+        try:
+            step = decide(following, around.follows.seen(following, *self._target(following)), around.clock())
+            if around.follows.apply(following, step):
+                log.info("%s follows @%s: %s", following.endpoint, following.alias, step)
+        except NotLeader:
+            raise
+        except TidegateError as error:
+            log.warning("%s does not follow @%s now: %s", following.endpoint, following.alias, error)
+        except Exception:
+            log.exception("%s does not follow @%s now", following.endpoint, following.alias)
+
+    def _target(self, following: Following) -> tuple[RegistryVersion | None, str]:
+        """The version that the alias names, or why that is not known."""
+        if self._look.problem:
+            return None, self._look.problem
+        key = (following.model, following.alias)
+        if key not in self._look.targets:
+            try:
+                self._look.targets[key] = self._around.registry.version_of_alias(*key), ""
+            except TidegateError as error:
+                self._look.targets[key] = None, error.message
+        return self._look.targets[key]

@@ -1,0 +1,33 @@
+"""Whether the registry and its artifact store answered when asked last: told by loops/follow, read by status."""
+
+from __future__ import annotations
+
+import logging
+
+from tidegate.errors import TidegateError
+from tidegate.wire.registering import RegistryView
+
+_log = logging.getLogger(__name__)
+
+
+class RegistryHealth:
+    """In memory: each control plane knows what it saw itself. One thread writes, any reads."""
+
+    def __init__(self, where: str) -> None:
+        self._view = RegistryView(where, "unknown")
+
+    def view(self) -> RegistryView:
+        """As it was last."""
+        return self._view
+
+    def answered(self) -> None:
+        """Both did."""
+        if self._view.status == "unavailable":
+            _log.info("%s is back", self._view.where)
+        self._view = RegistryView(self._view.where, "ready")
+
+    def failed(self, error: TidegateError) -> None:
+        """One did not."""
+        if self._view.reason != error.message:
+            _log.warning("%s; what is deployed serves on", error.message)
+        self._view = RegistryView(self._view.where, "unavailable", error.message)

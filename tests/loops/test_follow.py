@@ -1,0 +1,282 @@
+"""Endpoints that follow an alias of the embedded registry; jobs are queued and ended by hand, none runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.control import add_version, container_at, digest_for
+from tidegate.core.ports import NewRegistryVersion
+from tidegate.errors import (
+    Conflict,
+    InvalidArgument,
+    NotTakenIn,
+    RegistryUnavailable,
+    TidegateError,
+    UnknownUpload,
+    UnknownVersion,
+)
+from tidegate.loops.follow import Around, RegistryWatch
+from tidegate.store.jobs import get_job
+from tidegate.wire.rest import DeployRequest, Endpoint, Follow, Gate, RollbackRequest, TrafficRequest, TrustRequest
+from tidegate.wiring import Container
+
+
+class Bed:
+    """A container, and models of the registry that each test names for itself: 1 and 2 are taken in, 3 is not."""
+
+    def __init__(self, container: Container, folder: Path) -> None:
+        self.container, self._folder = container, folder
+        self.away: TidegateError | None = None
+        around = Around(
+            registry=container.registry,
+            follows=container.follows,
+            health=container.registry_health,
+            leads=lambda: container.leadership.term is not None,
+            registry_changed=container.registry_changed,
+            poll_s=0.1,
+        )
+        self._watch = RegistryWatch(around)
+
+    def model(self, name: str) -> str:
+        for number in ("1", "2", "3"):
+            entry = self.log(name, f"{name} {number}")
+            if number != "3":
+                add_version(self.container, name, entry, digest=digest_for(f"{name} {number}"))
+        self.container.registry.set_alias(name, "champion", "1")
+        return name
+
+    def log(self, name: str, text: str) -> str:
+        new = NewRegistryVersion(name=name, digest=digest_for(text), package_dir=self._folder)
+        return self.container.registry.create_version(new).version
+
+    def follow(self, name: str, version: str | None = "@champion", **options: Any) -> Endpoint:
+        return self.container.endpoints.deploy(name, DeployRequest(name, version, follow=Follow(**options)), "me")
+
+    def move(self, name: str, version: str) -> None:
+        self.container.registry.set_alias(name, "champion", version)
+
+    def step(self, name: str) -> Endpoint:
+        """One look at the registry, and what came of it."""
+        self._watch._look_at = 0.0
+        self._watch.step()
+        return self.container.endpoints.get(name)
+
+    def end_job(self, name: str, **how: Any) -> None:
+        """As the job pool ends the job that takes a version in."""
+        follow = self.container.endpoints.get(name).follow
+        assert follow is not None
+        assert follow.job is not None
+        with self.container.store.transaction() as tx:
+            job = get_job(tx, follow.job)
+            assert job is not None
+            assert job.payload["request"]["uri"] == f"models:/{name}/{follow.version}"
+            job.state, job.error, job.message = how["state"], how.get("error"), how.get("message", "")
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    folder = tmp_path_factory.mktemp("follow")
+    package = folder / "package"
+    package.mkdir()
+    (package / "MLmodel").write_text("flavors: {}\n")
+    container = container_at(folder / "data")
+    yield Bed(container, package)
+    container.close()
+
+
+def _state(endpoint: Endpoint) -> tuple[str, str | None]:
+    assert endpoint.follow is not None
+    return endpoint.follow.state, endpoint.follow.version
+
+
+def _actions(bed: Bed, name: str) -> list[str]:
+    return [entry.action for entry in bed.container.endpoints.history(name)]
+
+
+def test_an_endpoint_goes_on_to_the_version_that_the_alias_is_moved_to(bed: Bed) -> None:
+    name = bed.model("moves")
+    assert _state(bed.follow(name)) == ("current", "1")
+    assert bed.step(name).target == {"1": 100.0}
+    bed.move(name, "2")
+    seen = bed.step(name)
+    assert (seen.target, _state(seen)) == ({"2": 100.0}, ("current", "2"))
+    assert _actions(bed, name) == ["follow", "deploy"]
+    newest, first = bed.container.endpoints.history(name)
+    assert (newest.actor, first.note) == ("@champion", "follows @champion")
+    assert bed.container.registry_health.view().status == "ready"
+
+
+def test_a_rollback_holds_until_the_alias_is_moved_again(bed: Bed) -> None:
+    name = bed.model("held")
+    bed.follow(name)
+    bed.move(name, "2")
+    bed.step(name)
+    bed.container.endpoints.rollback(name, RollbackRequest())
+    seen = bed.step(name)
+    assert (seen.target, _state(seen)) == ({"1": 100.0}, ("held", "2"))
+    bed.move(name, "1")
+    assert _state(bed.step(name)) == ("current", "1")
+    bed.move(name, "2")
+    assert bed.step(name).target == {"2": 100.0}
+
+
+def test_other_changes_of_a_person_end_the_following(bed: Bed) -> None:
+    name = bed.model("ended")
+    endpoints = bed.container.endpoints
+    bed.follow(name)
+    assert endpoints.set_traffic(name, TrafficRequest({"1": 50, "2": 50})).follow is None
+    bed.follow(name)
+    assert endpoints.deploy(name, DeployRequest(name, "@champion")).follow is None
+    bed.move(name, "2")
+    assert bed.step(name).target == {"1": 100.0}
+    bed.follow(name)
+    endpoints.delete(name)
+    bed.move(name, "1")
+    assert bed.step(name).target == {"2": 100.0}, "nothing is done to an endpoint that is being deleted"
+
+
+def test_a_version_that_is_only_in_the_registry_is_registered_first_and_rolled_to(bed: Bed) -> None:
+    name = bed.model("new")
+    bed.follow(name)
+    bed.move(name, "3")
+    assert _state(bed.step(name)) == ("taking_in", "3")
+    assert _state(bed.step(name)) == ("taking_in", "3")
+    add_version(bed.container, name, "3", digest=digest_for(f"{name} 3"))
+    bed.end_job(name, state="succeeded")
+    seen = bed.step(name)
+    assert (seen.target, _state(seen)) == ({"3": 100.0}, ("current", "3"))
+
+
+def test_a_refusal_is_told_once_leaves_what_runs_and_ends_with_the_trust(bed: Bed) -> None:
+    name = bed.model("refused")
+    bed.follow(name)
+    bed.move(name, "3")
+    bed.step(name)
+    bed.end_job(name, state="failed", error={"code": "pickle_not_granted", "error": "it is a pickle"})
+    for _ in range(2):
+        seen = bed.step(name)
+        assert (seen.target, _state(seen)) == ({"1": 100.0}, ("refused", "3"))
+    assert seen.reason == "does not follow @champion to version 3: it is a pickle"
+    assert _actions(bed, name) == ["refused", "deploy"]
+    assert bed.container.endpoints.history(name)[0].note == "version 3: it is a pickle"
+    bed.container.registry_changed.clear()
+    bed.container.models.trust(name, TrustRequest(pickle=True))
+    assert bed.container.registry_changed.is_set()
+    assert _state(bed.step(name)) == ("taking_in", "3")
+
+
+def test_what_may_pass_is_tried_again_by_itself(bed: Bed) -> None:
+    name = bed.model("again")
+    bed.follow(name)
+    bed.move(name, "3")
+    bed.step(name)
+    bed.end_job(name, state="failed", error={"code": "artifacts_unavailable", "error": "no bucket"})
+    seen = bed.step(name)
+    assert _state(seen) == ("waiting", "3")
+    assert "no bucket" in seen.reason
+    assert _actions(bed, name) == ["deploy"]
+    assert _state(bed.step(name)) == ("waiting", "3"), "not before its time"
+
+
+def test_a_registry_that_is_silent_changes_nothing_and_is_told_of(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = bed.model("silent")
+    bed.follow(name)
+    bed.move(name, "2")
+
+    def silent() -> None:
+        raise RegistryUnavailable("the model registry does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bed.container.registry, "check", silent)
+        seen = bed.step(name)
+        assert seen.target == {"1": 100.0}
+        assert seen.reason == "@champion cannot be followed now: the model registry does not answer"
+        assert bed.container.registry_health.view().reason == "the model registry does not answer"
+    seen = bed.step(name)
+    assert (seen.target, seen.reason) == ({"2": 100.0}, "")
+    assert bed.container.registry_health.view().status == "ready"
+
+
+def test_an_alias_that_is_gone_changes_nothing(bed: Bed) -> None:
+    name = bed.model("gone")
+    bed.follow(name)
+    bed.container.registry.delete_version(name, "1")
+    seen = bed.step(name)
+    assert seen.target == {"1": 100.0}
+    assert "has no alias 'champion'" in seen.reason
+
+
+def test_a_person_who_is_quicker_wins(bed: Bed) -> None:
+    name = bed.model("quick")
+    bed.follow(name)
+    (stale,) = [following for following in bed.container.follows.all() if following.endpoint == name]
+    bed.container.endpoints.deploy(name, DeployRequest(name, "2"))
+    from tidegate.core.follow import Roll
+
+    assert not bed.container.follows.apply(stale, Roll("1"))
+    assert bed.container.endpoints.get(name).target == {"2": 100.0}
+
+
+def test_a_number_that_stands_for_other_bytes_is_never_mistaken(bed: Bed) -> None:
+    name = bed.model("anew")
+    bed.follow(name)
+    bed.container.registry.delete_model(name)
+    assert [bed.log(name, f"another {number}") for number in (1, 2)] == ["1", "2"]
+    bed.move(name, "2")
+    seen = bed.step(name)
+    assert (seen.target, _state(seen)) == ({"1": 100.0}, ("refused", "2"))
+    assert f"tidegate models delete {name}:2" in seen.reason
+    with pytest.raises(Conflict, match="not the one that was taken in"):
+        bed.follow(name)
+
+
+def test_what_cannot_be_followed_or_is_not_here_is_said(bed: Bed) -> None:
+    name = bed.model("wrong")
+    with pytest.raises(InvalidArgument, match="only an alias can be followed"):
+        bed.follow(name, "1")
+    with pytest.raises(InvalidArgument, match="name the column"):
+        bed.follow(name, gate=Gate(validation_upload="0" * 32))
+    with pytest.raises(UnknownUpload):
+        bed.follow(name, gate=Gate(validation_upload="0" * 32, target="y"))
+    with pytest.raises(NotTakenIn, match="tidegate register models:/wrong/3") as there:
+        bed.container.endpoints.deploy(name, DeployRequest(name, "3"))
+    assert there.value.details == {"model": name, "version": "3"}
+    with pytest.raises(NotTakenIn):
+        bed.container.models.version(name, "3")
+    with pytest.raises(UnknownVersion, match="there are 2, 1"):
+        bed.container.endpoints.deploy(name, DeployRequest(name, "9"))
+    assert [one.name for one in bed.container.endpoints.all() if one.name == name] == []
+
+
+def test_the_data_that_versions_are_scored_on_is_kept_as_long_as_they_are(bed: Bed) -> None:
+    name = bed.model("scored")
+    sink = bed.container.uploads.begin(None)
+    sink.write(b"x,y\n1,2\n")
+    upload = sink.finish().id
+    bed.follow(name, gate=Gate(validation_upload=upload, validation_filename="v.csv", target="y", min_score=0.9))
+    bed.move(name, "2")
+    assert _state(bed.step(name)) == ("taking_in", "2"), "it is here, and was not scored on these data"
+    follow = bed.container.endpoints.get(name).follow
+    assert follow is not None
+    with bed.container.store.transaction() as tx:
+        job = get_job(tx, str(follow.job))
+        assert job is not None
+        assert job.payload["request"]["gate"]["min_score"] == 0.9
+    bed.container.uploads.release(job)
+    bed.container.uploads.sweep()
+    assert bed.container.uploads.path(upload).read_bytes() == b"x,y\n1,2\n"
+
+
+def test_the_loop_ends_when_it_is_told(bed: Bed) -> None:
+    ending = threading.Event()
+    thread = threading.Thread(target=bed._watch.run, args=(ending,))
+    thread.start()
+    ending.set()
+    bed.container.registry_changed.set()
+    thread.join(20)
+    assert not thread.is_alive()
