@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import tempfile
 import threading
@@ -47,6 +48,7 @@ def main() -> int:
     finally:
         platform.stop()
         prometheus.remove()
+        shutil.rmtree(folder)
     return 0
 
 
