@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import docker
 import httpx
@@ -49,14 +48,15 @@ def here(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iter
         running.stop()
 
 
-def containers(here: Platform, client: docker.APIClient) -> list[Any]:
-    """What the engine has of this platform, in any state, oldest first."""
+def ids(here: Platform, client: docker.APIClient) -> set[str]:
+    """What the engine has of this platform, in any state."""
     found = client.containers(all=True, filters={"label": [f"io.tidegate.data-dir={here.data_dir}"]})
-    return sorted((client.inspect_container(one["Id"]) for one in found), key=lambda one: str(one["Created"]))
+    return {str(one["Id"]) for one in found}
 
 
-def ids(here: Platform, client: docker.APIClient) -> list[str]:
-    return [str(one["Id"]) for one in containers(here, client)]
+def memory(here: Platform, client: docker.APIClient) -> list[int]:
+    """How much each of them may use, once none comes or goes."""
+    return [client.inspect_container(one)["HostConfig"]["Memory"] for one in ids(here, client)]
 
 
 def is_well(here: Platform, replicas: int = 2) -> bool:
@@ -98,8 +98,8 @@ def test_a_version_without_an_image_waits_for_the_job_that_builds_it(here: Platf
     until(lambda: is_well(here), 300, "the endpoint")
     assert here.done("jobs", job["id"])["state"] == "succeeded"
     assert here.predict("sums", ROW).json()["prediction"] == [3.5]
-    limits = [(one["HostConfig"]["NanoCpus"], one["HostConfig"]["Memory"]) for one in containers(here, client)]
-    assert limits == [(500_000_000, 200 << 20)] * 2
+    assert memory(here, client) == [200 << 20] * 2
+    assert {client.inspect_container(one)["HostConfig"]["NanoCpus"] for one in ids(here, client)} == {500_000_000}
     endpoint = here.done("status", "sums")
     assert (endpoint["backend"], endpoint["cpus"], endpoint["memory_bytes"]) == ("docker", 0.5, 200 << 20)
     assert "on docker with 0.5 CPU, 200 MiB each" in here.cli("status", "sums").out
@@ -144,9 +144,8 @@ def test_an_engine_that_dies_costs_no_request_and_what_was_asked_meanwhile_is_do
         assert "the container engine is away" in here.cli("status").out
         engine.come_back()
         until(lambda: is_well(here, 3), READY_S, "the third replica")
-    after = containers(here, client)
-    assert [one["Id"] for one in after[:2]] == before
-    assert [one["HostConfig"]["Memory"] for one in after] == [200 << 20] * 3
+    assert before < ids(here, client)
+    assert memory(here, client) == [200 << 20] * 3
     here.done("scale", "sums", "--replicas", "2")
 
 
@@ -162,15 +161,15 @@ def test_an_image_that_does_not_start_leaves_the_old_replicas_serving(
         assert ids(here, client) == before
         client.remove_image(image)
         here.done("deploy", "sums", "--memory", "300m", timeout_s=180)
-        until(lambda: not set(before) & set(ids(here, client)), READY_S, "the end of the old ones")
-    assert [one["HostConfig"]["Memory"] for one in containers(here, client)] == [300 << 20] * 2
+        until(lambda: not before & ids(here, client), READY_S, "the end of the old ones")
+    assert memory(here, client) == [300 << 20] * 2
 
 
 def test_an_endpoint_moves_to_processes_and_back_without_a_gap(here: Platform, client: docker.APIClient) -> None:
     until(lambda: is_well(here), READY_S, "the endpoint")
     with load(here):
         here.done("deploy", "sums", "--backend", "local", "--replicas", "1", timeout_s=180)
-        until(lambda: ids(here, client) == [], READY_S, "the end of the containers")
+        until(lambda: ids(here, client) == set(), READY_S, "the end of the containers")
         assert len(here.replica_pids()) == 1
         here.done("deploy", "sums", "--backend", "docker", timeout_s=180)
         until(lambda: not here.replica_pids(), READY_S, "the end of the process")
@@ -182,5 +181,5 @@ def test_down_ends_the_containers_of_a_control_plane_that_was_killed(here: Platf
     os.kill(here.control_pid, signal.SIGKILL)
     ran = here.stop()
     assert (ran.code, "1 container;" in ran.out) == (0, True), ran.said
-    assert ids(here, client) == []
+    assert ids(here, client) == set()
     assert list((here.data_dir / "run").glob("*")) == [] or not (here.data_dir / "run").exists()
