@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tidegate.dataplane.buffered import FREE_BYTES_MAX
+
 if TYPE_CHECKING:
     from tidegate.dataplane.infer import Route
 
@@ -47,10 +49,15 @@ class KnownHeads:
         return known if known.size == len(data) else None
 
     def learn(self, data: bytes, route: Route, headers: dict[bytes, bytes]) -> None:
-        """Remember the head of a request that was parsed, if `data` is that request, whole and nothing more."""
+        """Remember the head of a request that was parsed, if `data` is that request, whole and nothing more.
+
+        Not before a body so large that it is counted while it is held: that is the parser's way.
+        """
         end = data.find(HEAD_END, 0, HEAD_BYTES_MAX) + len(HEAD_END)
         length = headers.get(b"content-length", b"")
-        if end > len(HEAD_END) and length.isdigit() and end + int(length) == len(data):
+        if end <= len(HEAD_END) or not length.isdigit() or int(length) > FREE_BYTES_MAX:
+            return
+        if end + int(length) == len(data):
             self._keep(data[:end], KnownHead(route, headers, end, len(data)))
 
     def _keep(self, head: bytes, known: KnownHead) -> None:

@@ -121,6 +121,8 @@ class HotProtocol(HttpToolsProtocol):
         if fresh and (known := self.routes.heads.find(data)) is not None:
             self._answer_known(known, data)
             return
+        if fresh:
+            self.hot = None  # the one before: the parser skips empty lines, and they are no part of it
         self._unset_keepalive_if_required()
         self._bodiless_bytes += len(data)
         try:
