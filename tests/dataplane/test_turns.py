@@ -1,20 +1,155 @@
 """Large work takes turns with everything else on the loop."""
 
 import asyncio
+import json
+import os
+import signal
+from contextlib import closing
+from typing import Any
 
-from tidegate.dataplane.turns import Turns
+from support.http_bytes import Connection, post
+from support.linear import running_process
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.infer import Engine, Exchange, infer
+from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.turns import LARGE_BYTES_MIN, Turns
+from tidegate.server.replica import build_replica
+from tidegate.settings import Settings
+from tidegate.wire.manifest import Manifest
+from tidegate.wire.signature import Signature, TensorSpec
+
+
+def _noting(done: list[str], name: str, *, wanted: bool = True) -> Any:
+    def work() -> bool:
+        done.append(name)
+        return wanted
+
+    return work
 
 
 def test_each_turn_of_the_loop_does_one_piece_and_what_came_meanwhile_goes_in_between() -> None:
     async def go() -> list[str]:
         loop, turns, done = asyncio.get_running_loop(), Turns(), list[str]()
         for name in "abc":
-            turns.take(loop, lambda name=name: done.append(name))  # type: ignore[misc]  # a default is no argument
+            turns.take(loop, _noting(done, name))
         for _ in range(4):
             await asyncio.sleep(0)
             done.append("small")
-        turns.take(loop, lambda: done.append("d"))
+        turns.take(loop, _noting(done, "d"))
         await asyncio.sleep(0)
         return done
 
     assert asyncio.run(go()) == ["a", "small", "b", "small", "c", "small", "small", "d"]
+
+
+def test_work_that_raises_keeps_nobody_else_from_his_turn() -> None:
+    async def go() -> tuple[list[str], list[str]]:
+        loop, turns, done, told = asyncio.get_running_loop(), Turns(), list[str](), list[str]()
+        loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+
+        def fail() -> bool:
+            raise ValueError("no")
+
+        turns.take(loop, fail)
+        turns.take(loop, _noting(done, "a"))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        turns.take(loop, _noting(done, "b"))
+        await asyncio.sleep(0)
+        return done, told
+
+    assert asyncio.run(go()) == (["a", "b"], ["no"])
+
+
+def test_what_nobody_waits_for_any_more_takes_no_turn() -> None:
+    async def go() -> list[str]:
+        loop, turns, done = asyncio.get_running_loop(), Turns(), list[str]()
+        for name in "abc":
+            turns.take(loop, _noting(done, f"{name} gone", wanted=False))
+        turns.take(loop, _noting(done, "d"))
+        turns.take(loop, _noting(done, "e gone", wanted=False))
+        await asyncio.sleep(0)
+        done.append("small")
+        await asyncio.sleep(0)
+        turns.take(loop, _noting(done, "f"))
+        await asyncio.sleep(0)
+        return done
+
+    assert asyncio.run(go()) == ["a gone", "b gone", "c gone", "d", "small", "e gone", "f"]
+
+
+ROWS = 12_000
+
+
+def _large(value: float, *headers: str) -> bytes:
+    """About 400 KB of JSON, which takes some milliseconds to read."""
+    return post("/predict", json.dumps({"features": [[value, 1.2345678, 2.3456789]] * ROWS}), *headers)
+
+
+def test_large_requests_in_their_turns() -> None:
+    """They are answered in order, whoever goes meanwhile, with small ones in between, and before the server ends."""
+    assert len(_large(1)) > LARGE_BYTES_MIN
+    limits = {"TIDEGATE_JSON_BYTES_MAX": str(8 << 20), "TIDEGATE_REQUEST_BYTES_MAX": str(8 << 20)}
+    limits["TIDEGATE_QUEUE_ROWS_MAX"] = str(100 * ROWS)
+    with running_process(**limits) as (port, pid):
+        pipelined = Connection(port)
+        pipelined.send(_large(1) + post("/predict", {"features": [1, 2, 3]}) + _large(2))
+        for _ in range(4):
+            gone = Connection(port)
+            gone.send(_large(3))
+            gone.close()
+        many = [Connection(port) for _ in range(6)]
+        for connection in many:
+            connection.send(_large(4, "x-tidegate-timeout-ms: 30000"))
+        firsts = [pipelined.read().json["prediction"][0] for _ in range(3)]
+        assert [round(value, 3) for value in firsts] == [4.58, 6, 5.58]
+        assert all(len(connection.read().json["prediction"]) == ROWS for connection in many)
+        for connection in many:
+            connection.send(_large(5))
+        assert _answers(port)
+        os.kill(pid, signal.SIGTERM)
+        for connection in many:
+            with closing(connection):
+                assert len(connection.read().json["prediction"]) == ROWS
+        pipelined.close()
+
+
+def _answers(port: int) -> bool:
+    with closing(Connection(port)) as connection:
+        connection.send(post("/predict", {"features": [1, 2, 3]}))
+        return connection.read().status == 200
+
+
+class _Sums:
+    signature = Signature("matrix", (TensorSpec("input", "FP64", (-1, 3)),), (TensorSpec("prediction", "FP64", (-1,)),))
+
+    def predict(self, inputs: Any, wanted: Any) -> Any:
+        return {"prediction": inputs["input"].sum(axis=1)}
+
+
+class _Kept(Exchange):
+    def __init__(self, engine: Engine, body: bytes) -> None:
+        route = RouteTable().find(b"/predict")
+        assert route is not None
+        super().__init__(engine, route, {})
+        self.body = body
+        self.sent: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def send(self, status: int, destination: Destination | None, body: bytes) -> None:
+        self.sent.set_result(status)
+
+
+def test_the_time_that_a_request_waited_for_its_turn_is_part_of_its_deadline() -> None:
+    async def go() -> list[int]:
+        manifest = Manifest("sums", "1", "d" * 64, ".", "sklearn", _Sums.signature, [1.0, 2.0, 3.0], batchable=True)
+        engine, _, hooks = build_replica(manifest, _Sums(), Settings.from_env(), None)
+        statuses = []
+        for waited_s in (0.0, engine.limits.timeout_s + 0.1):
+            exchange = _Kept(engine, b'{"features": [1, 2, 3]}')
+            infer(exchange, engine.clock() - waited_s)
+            statuses.append(await asyncio.wait_for(exchange.sent, 10))
+        assert hooks.on_stop is not None
+        await hooks.on_stop()
+        return statuses
+
+    assert asyncio.run(go()) == [200, 504]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -89,14 +90,16 @@ class HotExchange(Exchange):
         if self.refusal is not None:
             self.protocol.refuse_body(self, self.refusal)
         elif len(self.body) >= LARGE_BYTES_MIN:
-            self.engine.turns.take(self.protocol.loop, self._go_on)
+            self.engine.turns.take(self.protocol.loop, functools.partial(self._go_on, self.engine.clock()))
         else:
             infer(self)
 
-    def _go_on(self) -> None:
-        """A large request's turn has come; its client may have gone meanwhile."""
-        if not self.disconnected:
-            infer(self)
+    def _go_on(self, arrived_s: float) -> bool:
+        """A large request's turn has come; False if its client has gone meanwhile."""
+        if self.disconnected:
+            return False
+        infer(self, arrived_s)
+        return True
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:
         """One write: status line, the server's own headers, ours, body."""
@@ -122,3 +125,4 @@ class HotExchange(Exchange):
         if self.call is not None:
             self.call.cancel()
         self.let_go()
+        self.body = b""

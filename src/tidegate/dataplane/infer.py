@@ -211,11 +211,14 @@ def response_head(exchange: Exchange, destination: Destination | None, body_leng
     )
 
 
-def infer(exchange: Exchange) -> None:
-    """Take a request whose body is complete all the way to the batcher; every failure is answered, none is raised."""
+def infer(exchange: Exchange, arrived_s: float | None = None) -> None:
+    """Take a request whose body is complete all the way to the batcher; every failure is answered, none is raised.
+
+    `arrived_s`: when it was complete, for one that has waited since. The wait counts towards its deadline.
+    """
     engine = exchange.engine
     service: Service | None = None
-    started_s = engine.clock()
+    started_s = engine.clock() if arrived_s is None else arrived_s
     try:
         headers = exchange.headers
         exchange.request_id = _request_id(headers[b"x-request-id"]) if b"x-request-id" in headers else new_id()
