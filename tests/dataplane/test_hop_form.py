@@ -54,7 +54,10 @@ def test_a_request_is_the_v2_request_that_it_stands_for(rows: int) -> None:
     assert message.tensors["input"].tolist() == tensor.tolist()
     assert message.request.parameters == {"binary_data_output": True}
     assert form.rows_of(request) == rows
-    assert form.tensor(request, rows).tolist() == tensor.tolist()
+    found = form.tensor(request, rows)
+    assert found.tolist() == tensor.tolist()
+    assert found.flags.writeable  # as it is on the ordinary way: a model may write to what it is given
+    assert found.flags.aligned
 
 
 @pytest.mark.parametrize("rows", [1, 9, 10, 64, 1000])
@@ -95,6 +98,7 @@ def test_outputs_that_are_not_the_signatures_are_left_to_the_ordinary_way() -> N
     assert form.answer({"prediction": np.arange(2)}, 2) is None
     assert form.answer({**right, "prediction": np.arange(3)}, 2) is None
     assert form.answer({**right, "probabilities": np.zeros((2, 2))}, 2) is None
+    assert form.answer({**right, "more": np.arange(2)}, 2) is None
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,7 @@ def test_outputs_that_are_not_the_signatures_are_left_to_the_ordinary_way() -> N
         Signature("matrix", FOREST.inputs, (TensorSpec("prediction", "BYTES", (-1,)),)),
         Signature("matrix", FOREST.inputs, (TensorSpec("prediction", "FP64", (-1, -1)),)),
         Signature("matrix", FOREST.inputs, (TensorSpec("prediction", "BF16", (-1,)),)),
+        Signature("matrix", FOREST.inputs, ()),
     ],
 )
 def test_rows_or_outputs_that_are_no_plain_numbers_have_no_form(signature: Signature) -> None:

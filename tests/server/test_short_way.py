@@ -43,6 +43,10 @@ class Sums:
             raise UnfitInput("13 is refused")
         if (rows == 14).any():
             raise RuntimeError("14 is too much")
+        if (rows == 15).any():
+            rows *= 2  # its own array: it may
+        if (rows == 16).any():
+            return {"prediction": rows.sum(axis=1), "more": rows[:, 0]}
         return {"prediction": rows.sum(axis=1)}
 
 parser = argparse.ArgumentParser()
@@ -158,3 +162,35 @@ def test_requests_in_pieces_and_pipelined_ones_are_answered_in_order(connection:
     assert [sums_of(connection.read()) for _ in requests] == [[index] for index in range(6)]
     connection.send(stream)
     assert [sums_of(connection.read()) for _ in requests] == [[index] for index in range(6)]
+
+
+def test_a_model_may_write_to_its_input(connection: UnixConnection, form: HopForm) -> None:
+    for _ in range(3):
+        connection.send(ask(connection, form, [[1, 2, 15]]))
+        reply = connection.read()
+        assert sums_of(reply) == [36]
+    assert took_the_short_way(reply)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0, 1e-320, 2.0**1023])
+def test_odd_numbers_are_answered_alike(connection: UnixConnection, form: HopForm, value: float) -> None:
+    request = ask(connection, form, [[value, 0, 0]])
+    answers = set()
+    for _ in range(3):
+        for one in (request, request.replace(b"host: replica", b"host: another", 1)):
+            connection.send(one)
+            reply = connection.read()
+            answers.add((reply.status, reply.body[int(reply.headers["inference-header-content-length"]) :]))
+    assert len(answers) == 1
+
+
+def test_outputs_that_the_signature_does_not_name_are_answered_too_and_computed_once(
+    connection: UnixConnection, form: HopForm
+) -> None:
+    """The last test of its server: such a model's batches all go the ordinary way from then on."""
+    for value in (1, 16, 16, 1):
+        connection.send(ask(connection, form, [[value, 0, 0]]))
+        reply = connection.read()
+        head = json.loads(reply.body[: int(reply.headers["inference-header-content-length"])])
+        assert [one["name"] for one in head["outputs"]] == (["prediction", "more"] if value == 16 else ["prediction"])
+    assert not took_the_short_way(reply)

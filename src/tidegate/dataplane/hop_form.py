@@ -71,9 +71,9 @@ class HopForm:
         return rows if rows and request.startswith(self._requests[rows]) else 0
 
     def tensor(self, request: bytes, rows: int) -> Array:
-        """The tensor of a request of this form: (rows, width), a view of its bytes."""
-        offset = len(self._requests[rows])
-        return np.frombuffer(request, self.dtype, offset=offset).reshape(rows, self.width)
+        """The tensor of a request of this form: (rows, width), the model's own, aligned and to be written to."""
+        offset = len(self.request_head(rows))
+        return np.frombuffer(request, self.dtype, offset=offset).reshape(rows, self.width).copy()
 
     def _guess(self, size: int) -> int:
         """The rows of a request of so many bytes. A head's length depends on them, by a few digits."""
@@ -84,6 +84,8 @@ class HopForm:
                 return rows
             if missing > len(self.request_head(rows)):
                 break
+        if len(self._rows_by_size) < ROWS_MAX:
+            self._rows_by_size[size] = 0  # a size of another form, and will be again
         return 0
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -105,7 +107,9 @@ class HopForm:
         return len(self.answer_head(rows)) + rows * self._answer_row_bytes
 
     def answer(self, outputs: Tensors, rows: int) -> bytes | None:
-        """A whole answer; None for outputs that are not those of the signature."""
+        """A whole answer; None for outputs that are not those of the signature, or not only those."""
+        if self.wanted is None and len(outputs) != len(self._outputs):
+            return None
         parts = [self.answer_head(rows)]
         for name, dtype, shape, _ in self._outputs:
             array = outputs.get(name)
@@ -117,7 +121,7 @@ class HopForm:
     def outputs(self, answer: bytes, rows: int) -> Tensors:
         """The tensors of an answer of this form: views of its bytes."""
         found: Tensors = {}
-        offset = len(self._answers[rows])
+        offset = len(self.answer_head(rows))
         for name, dtype, shape, _ in self._outputs:
             count = rows * math.prod(shape)
             array = np.frombuffer(answer, dtype, count, offset)
@@ -142,7 +146,7 @@ def forms_of(model: str, version: str, signature: Signature) -> Forms:
     All outputs at once, and each alone: what clients ask for.
     """
     datatype, width = signature.packed_datatype, signature.n_features
-    if datatype is None or not width or not _is_number(datatype):
+    if datatype is None or not signature.outputs or not width or not _is_number(datatype):
         return {}
     name = signature.inputs[0].name if signature.kind == "tensors" else MATRIX_INPUT
     known = all(_is_number(one.datatype) and min(one.shape[1:], default=0) >= 0 for one in signature.outputs)

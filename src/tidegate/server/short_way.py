@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from tidegate.server.local_target import LocalTarget
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class ShortWay:
-    """What it takes to answer a batch at once."""
+    """What it takes to answer a batch at once.
+
+    A form that the model's outputs turn out not to have is dropped: its every batch would be computed twice.
+    """
 
     forms: tuple[HopForm, ...]
     batcher: Batcher
@@ -47,8 +50,12 @@ class ShortWay:
             return None
         started_s = self.clock()
         outputs = self.target.compute_now({form.input_name: form.tensor(request, rows)}, rows, form.wanted)
-        answer = None if outputs is None else form.answer(outputs, rows)
-        if answer is not None:
+        if outputs is None:
+            return None
+        answer = form.answer(outputs, rows)
+        if answer is None:
+            self.forms = tuple(one for one in self.forms if one is not form)
+        else:
             self.metrics.answered_at_once(self.series, rows, started_s, self.clock())
         return answer
 
