@@ -1,5 +1,6 @@
 """V2 bodies: what is encoded for the hop comes back as it was, for every datatype."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tidegate.dataplane.tensors import STRINGS_MAX, datatype_of, dtype_of, from_raw, to_raw
+from tidegate.dataplane.tensors import STRINGS_MAX, datatype_of, dtype_of, floats_array, from_raw, to_raw
 from tidegate.dataplane.v2 import V2Request, decode_request, decode_response, encode_request, encode_response
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
@@ -101,3 +102,29 @@ def test_more_raw_strings_than_the_bound_are_refused_unread() -> None:
 def test_raw_strings_come_back_as_they_were(strings: list[Any]) -> None:
     array = np.array(strings, dtype=object)
     assert from_raw(to_raw(array, "BYTES"), "BYTES", array.shape, "t").tolist() == strings
+
+
+def test_numbers_written_as_text_are_arrays_that_may_be_written_to() -> None:
+    """As they were on every way to a model so far: one that works on its input in place is none the worse for it."""
+    for datatype in ("FP64", "FP32", "INT64"):
+        for data in ([1, 2.5, 3, 4] if datatype != "INT64" else [1, 2, 3, 4], [[1, 2], [3, 4]]):
+            tensor = {"name": "x", "shape": [2, 2], "datatype": datatype, "data": data}
+            array = decode_request(json.dumps({"inputs": [tensor]}).encode(), None).tensors["x"]
+            array *= 2
+            assert array.ravel()[-1] == 8
+
+
+@pytest.mark.parametrize(
+    "values", [[], [1], [0.1, -0.0, 1e308, 5e-324], [2**53 + 1, -(2**1023)], [True, 1.5], [[1.0, 2], [3, 4]]]
+)
+def test_lists_of_floats_are_what_numpy_makes_of_them(values: Any) -> None:
+    np.testing.assert_array_equal(floats_array(values), np.array(values, dtype=np.float64), strict=True)
+
+
+@pytest.mark.parametrize("values", [["a"], [1.0, {}], [[1.0], 2.0], [10**400], [1.0, -(10**400)]])
+def test_lists_that_numpy_refuses_are_refused_as_it_does(values: Any) -> None:
+    with pytest.raises((ValueError, TypeError, OverflowError)) as ours:
+        floats_array(values)
+    with pytest.raises((ValueError, TypeError, OverflowError)) as numpys:
+        np.array(values, dtype=np.float64)
+    assert type(ours.value) is type(numpys.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array as c_array
 from typing import Any
 
 import numpy as np
@@ -77,13 +78,13 @@ def array_of(values: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def floats_array(values: list[float]) -> Array:
-    """A flat list of numbers as float64, in a third of the time that NumPy takes to look at each.
+    """A flat list of numbers as float64, in a third of the time that NumPy takes to look at each. May be written to.
 
     Raises `ValueError` for what is no number, and `OverflowError` for an integer that no float holds.
     """
     try:
-        return np.frombuffer(struct.pack(f"={len(values)}d", *values))
-    except struct.error:
+        return np.frombuffer(c_array("d", values))
+    except TypeError:
         return np.array(values, dtype=np.float64)  # whose refusals say what is wrong, and which takes what has a float
 
 
