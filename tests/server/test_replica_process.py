@@ -218,3 +218,20 @@ def test_a_forest_is_not_slowed_down_by_warning_filters_and_warnings_are_still_t
     assert "of a library" not in done.stderr
     kept = subprocess.run([sys.executable, "-W", "error", "-c", script], check=False, capture_output=True, timeout=60)
     assert kept.returncode == 1
+
+
+def test_a_model_whose_code_makes_errors_of_warnings_goes_on_doing_so() -> None:
+    """It may answer by them: what it answered when it was validated it answers when it is served."""
+    script = (
+        "import warnings\n"
+        "import numpy as np\n"
+        "from tidegate.server.__main__ import few_warning_filters\n"
+        "warnings.filterwarnings('error', category=RuntimeWarning)  # as a model's module does when it is imported\n"
+        "few_warning_filters()\n"
+        "try:\n"
+        "    np.log(np.float64(0))\n"
+        "except RuntimeWarning:\n"
+        "    print('the model answers something else')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "the model answers something else\n"

@@ -188,12 +188,14 @@ def prove(runtime: Runtime, manifest: Manifest) -> None:
 
 
 def few_warning_filters() -> None:
-    """Put Python's own warning filters into a single one, and drop those that libraries added, unless -W was given.
+    """Put Python's own warning filters into a single one, and drop those that libraries added.
+
+    Not where -W was given, or where the model's code makes errors of some warnings: its answers may depend on them.
 
     scikit-learn puts every filter in force anew for each tree of a forest, on each prediction: with the dozen that its
     import leaves behind this is half of a prediction's time.
     """
-    if sys.warnoptions:
+    if sys.warnoptions or any(entry[0] == "error" for entry in warnings.filters):
         return
     ignored: Any = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
     warnings.resetwarnings()
