@@ -148,6 +148,10 @@ def test_boosting_and_logistic_regression_are_asked_for_their_own_labels() -> No
             return super().predict(features)
 
     assert not predicts_argmax(Different().fit(X, Y))
+    replaced = RandomForestClassifier(2).fit(X, Y)
+    assert predicts_argmax(replaced)
+    replaced.predict = lambda rows: np.zeros(len(rows))
+    assert not predicts_argmax(replaced)
 
 
 def test_named_columns_take_records_and_packed_rows_without_a_warning(opened: Any) -> None:

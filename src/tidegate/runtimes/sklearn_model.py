@@ -164,6 +164,8 @@ def no_near_tie(probabilities: np.ndarray[Any, Any]) -> bool:
 def predicts_argmax(estimator: Any, kinds: frozenset[str] = _ARGMAX_OF_PROBABILITIES) -> bool:
     """Whether `predict` is the class of the highest probability: by its definition, or as `kinds` says it is."""
     last = last_step(estimator)
+    if any("predict" in getattr(one, "__dict__", {}) for one in (estimator, last)):
+        return False  # one of its own, whatever its class has
     if f"{type(last).__module__}.{type(last).__qualname__}" not in kinds:
         return False
     return np.ndim(getattr(last, "classes_", [])) == 1 and getattr(last, "n_outputs_", 1) == 1
