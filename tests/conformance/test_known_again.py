@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +19,7 @@ from msgspec.structs import replace
 
 from support.gateway_bed import Bed
 from support.http_bytes import Connection, Reply, post
-from support.linear import running_process, running_server
+from support.linear import running_server
 from support.wait import until
 from tidegate.dataplane.access import key_hash
 
@@ -181,14 +179,14 @@ def test_a_known_head_does_not_keep_a_silent_connection_nor_one_that_breaks_off(
 
 
 def test_a_known_request_that_is_computed_when_the_server_is_told_to_end_is_answered() -> None:
-    with running_process() as (port, pid), closing(Connection(port)) as connection:
+    with running_server() as port:
+        connection = Connection(port)
         connection.send(post("/predict", {"features": [111, 0.0, 0]}))
         connection.read()
         connection.send(post("/predict", {"features": [111, 0.6, 0]}))  # as long, so that the head is known
         until(lambda: _in_progress(port) == 1, what="the request being computed")
-        os.kill(pid, signal.SIGTERM)
-        reply = connection.read()
-        assert reply.json["prediction"] == [111.6]
+    with closing(connection):
+        assert connection.read().json["prediction"] == [111.6]
         assert connection.closed()
 
 
