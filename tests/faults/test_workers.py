@@ -18,8 +18,9 @@ from support.platform import Platform, clean_env
 from support.services.postgres import Postgres
 from support.services.rabbitmq import RabbitMQ
 from support.wait import until
-from support.workers import SlowModel, Workers, queue_registration, workers_of
+from support.workers import SlowModel, Worker, Workers, queue_in, queue_registration, workers_of
 from tidegate.adapters.celery_queue import CeleryQueue, dead_letters_of, make_app
+from tidegate.core.ports import QueueState
 from tidegate.doctor import servers as doctor_servers
 from tidegate.doctor.findings import Facts
 from tidegate.errors import PartUnavailable
@@ -41,6 +42,16 @@ class Bed:
 
     def model(self, name: str) -> SlowModel:
         return SlowModel.at(self.folder / name)
+
+    def ready(self) -> Worker:
+        """Whatever a test before left: broker, platform and one worker run."""
+        self.broker.start()
+        if not self.platform.processes("tidegate.control"):
+            self.platform.start()
+        running = [worker for worker in self.workers.started if worker.process.poll() is None]
+        for further in running[1:]:
+            further.kill()
+        return running[0] if running else self.workers.start()
 
     def queue(self, name: str) -> tuple[SlowModel, str]:
         """A model whose registration lasts until it is let go, and the job."""
@@ -144,7 +155,7 @@ def test_a_job_waits_for_broker_and_worker_and_outlives_a_kill(bed: Bed) -> None
 
 
 def test_jobs_outlive_the_broker_and_a_paused_worker_changes_nothing(bed: Bed) -> None:
-    (worker,) = [worker for worker in bed.workers.started if worker.process.poll() is None]
+    worker = bed.ready()
     model, job_id = bed.queue("second")
     bed.loading(model)
     bed.broker.kill()
@@ -171,40 +182,34 @@ def test_jobs_outlive_the_broker_and_a_paused_worker_changes_nothing(bed: Bed) -
     assert other.process.poll() is None
 
 
-def test_a_job_is_given_up_in_time_or_given_back_in_order(bed: Bed) -> None:
+def test_a_job_is_given_back_by_a_worker_that_stops_and_given_up_after_too_many_deaths(bed: Bed) -> None:
+    worker = bed.ready()
     model, job_id = bed.queue("fourth")
-    bed.loading(model)
-    bed.rows("UPDATE jobs SET attempts = 3 WHERE id = %s", job_id)  # as if two workers had died of it before
-    for worker in bed.workers.started:
-        worker.kill()
-    worker = bed.workers.start()
-    job = bed.ended(job_id)
-    assert (job["state"], job["error"]["code"], model.loads) == ("failed", "job_abandoned", 1)
-    letter = until(lambda: _dead_letter(bed.broker.url), what="the dead letter")
-    assert (letter["job"], letter["subject"], letter["error"]["code"]) == (job_id, "fourth", "job_abandoned")
-    assert _dead_letter(bed.broker.url) is None
-
-    model, job_id = bed.queue("fifth")
     bed.loading(model)
     assert worker.stop() == 0
     job = bed.job(job_id)
-    assert (job["state"], job["attempts"], job["message"]) == (
-        "queued",
-        0,
-        "given back by its worker, waits for another",
-    )
-    bed.workers.start(worker.data_dir)
+    given_back = "given back by its worker, waits for another"
+    assert (job["state"], job["attempts"], job["message"]) == ("queued", 0, given_back)
+    worker = bed.workers.start()
     bed.loading(model, times=2)
-    model.let_go()
-    assert bed.ended(job_id)["attempts"] == 1
-    bed.registered_once("fifth")
+    assert bed.job(job_id)["attempts"] == 1
+
+    bed.rows("UPDATE jobs SET attempts = 3 WHERE id = %s", job_id)  # as if two workers had died of it before
+    worker.kill()
+    bed.workers.start()
+    job = bed.ended(job_id)
+    assert (job["state"], job["error"]["code"], model.loads) == ("failed", "job_abandoned", 2)
+    letter = until(lambda: _dead_letter(bed.broker.url), what="the dead letter")
+    assert (letter["job"], letter["subject"], letter["error"]["code"]) == (job_id, "fourth", "job_abandoned")
+    assert _dead_letter(bed.broker.url) is None
+    assert bed.rows("SELECT count(*) FROM versions WHERE model = 'fourth'") == [(0,)]
     log = bed.platform.log()
     assert "Traceback" not in log
-    assert "guest:guest" not in log + "".join(worker.log for worker in bed.workers.started)
+    assert "guest:guest" not in log + "".join(one.log for one in bed.workers.started)
 
 
 def test_refusals_say_what_to_do_and_lost_messages_are_sent_again(bed: Bed, tmp_path: Path) -> None:
-    port = bed.broker.port
+    port = bed.broker.start().port
     for url, advice in (
         (f"amqp://guest:secret@127.0.0.1:{port}//", "correct user and password in CELERY_BROKER_URL"),
         (f"amqp://guest:guest@127.0.0.1:{port}/nowhere", "create the virtual host"),
@@ -239,7 +244,7 @@ def test_the_doctor_tells_refusals_of_the_broker_apart(bed: Bed, tmp_path: Path)
         env = {"CELERY_BROKER_URL": url}
         return doctor_servers.rabbitmq(Facts(Settings.from_env(env, data_dir=tmp_path), env))[1]
 
-    port = bed.broker.port
+    port = bed.broker.start().port
     assert told(bed.broker.url).endswith(f"at 127.0.0.1:{port} answers, virtual host '/'")
     with pytest.raises(PartUnavailable, match="refuses user 'guest' or the password: correct them"):
         told(f"amqp://guest:secret@127.0.0.1:{port}//")
@@ -247,6 +252,35 @@ def test_the_doctor_tells_refusals_of_the_broker_apart(bed: Bed, tmp_path: Path)
         told(f"amqp://guest:guest@127.0.0.1:{port}/nowhere")
     with pytest.raises(PartUnavailable, match="does not speak TLS"):
         told(f"amqps://guest:guest@127.0.0.1:{port}/")
+
+
+def test_a_full_worker_leaves_messages_to_others_and_goes_on_by_itself(bed: Bed, tmp_path: Path) -> None:
+    bed.broker.start()
+    small, data_dir = f"{QUEUE}.small", tmp_path / "data"
+    own = container_at(data_dir, celery_broker_url=bed.broker.url, job_queue=small)
+    (data_dir / "control.lock").touch()
+    queue = CeleryQueue(bed.broker.url, small)
+    own.take_over()
+    own.start()
+    models = [SlowModel.at(tmp_path / name) for name in ("one", "two")]
+    env = {"CELERY_BROKER_URL": bed.broker.url, "TIDEGATE_JOB_QUEUE": small}
+    try:
+        with workers_of(tmp_path, env) as workers:
+            jobs = [queue_in(own, model) for model in models]
+            worker = workers.start(data_dir, jobs=1)
+            bed.loading(models[0])
+            until(lambda: queue.look() == QueueState(messages=1, idle_workers=0), what="the message given back")
+            models[0].let_go()
+            bed.loading(models[1])
+            models[1].let_go()
+            until(lambda: own.jobs.get(jobs[1]).finished_at, timeout_s=120, what="the end of both")
+            until(lambda: queue.look() == QueueState(messages=0, idle_workers=1), what="room")
+            assert [own.jobs.get(job).state for job in jobs] == ["succeeded", "succeeded"]
+            assert [own.jobs.get(job).attempts for job in jobs] == [1, 1]
+            assert worker.stop() == 0
+    finally:
+        queue.close()
+        own.close()
 
 
 def _dead_letter(url: str) -> Any:

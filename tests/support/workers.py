@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from pathlib import Path
 import psutil
 
 from support.platform import TIDEGATE, Platform, clean_env
+from support.registering import upload
 from support.wait import until
+from tidegate.wire.rest import RegisterRequest
+from tidegate.wiring import Container
 
 MODEL = """
 import os
@@ -68,12 +72,13 @@ class Worker:
 
     data_dir: Path
     env: dict[str, str]
+    jobs: int = 2
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> Worker:
         """Return at once: it waits by itself for what it needs."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        argv = [str(TIDEGATE), "worker", "--data-dir", str(self.data_dir), "--jobs", "2"]
+        argv = [str(TIDEGATE), "worker", "--data-dir", str(self.data_dir), "--jobs", str(self.jobs)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 argv, env=clean_env(**self.env), stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -140,9 +145,9 @@ class Workers:
     env: dict[str, str]
     started: list[Worker] = field(default_factory=list)
 
-    def start(self, data_dir: Path | None = None) -> Worker:
+    def start(self, data_dir: Path | None = None, jobs: int = 2) -> Worker:
         """One more."""
-        worker = Worker(data_dir or self.folder / f"worker-{len(self.started)}", self.env).start()
+        worker = Worker(data_dir or self.folder / f"worker-{len(self.started)}", self.env, jobs).start()
         self.started.append(worker)
         return worker
 
@@ -151,3 +156,18 @@ def queue_registration(platform: Platform, model: SlowModel, name: str) -> str:
     """The id of a job that registers it."""
     given = ("--name", name, "--allow-pickle", "--no-accelerate", "--no-wait")
     return str(platform.done("register", str(model.folder), *given)["id"])
+
+
+def queue_in(container: Container, model: SlowModel) -> str:
+    """The same through the services, under the folder's name."""
+    archive = model.folder.with_suffix(".tar")
+    with tarfile.open(archive, "w:") as tar:
+        tar.add(model.folder / "model.py", "model.py")
+    request = RegisterRequest(
+        upload=upload(container, archive),
+        filename=model.folder.name,
+        archive=True,
+        allow_pickle=True,
+        accelerate=False,
+    )
+    return container.jobs.register(model.folder.name, request).id

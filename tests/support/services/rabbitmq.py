@@ -56,7 +56,9 @@ class RabbitMQ:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def start(self) -> RabbitMQ:
-        """Start it, and wait until it takes connections."""
+        """Start it, unless it runs, and wait until it takes connections."""
+        if self._server is not None:
+            return self
         with (self._folder / "output").open("ab") as log:
             if self._epmd is None:
                 argv = [self._epmd_program, "-port", self._env["ERL_EPMD_PORT"], "-address", "127.0.0.1"]
