@@ -10,7 +10,7 @@ import pytest
 from support.control import add_version, container_at
 from tidegate.cli.performance import seconds, told
 from tidegate.core.performance import Curve
-from tidegate.errors import InvalidArgument, MetricsUnavailable, UnknownEndpoint
+from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable, UnknownEndpoint
 from tidegate.services.performance import PRESENT, Performance
 from tidegate.wire.rest import DeployRequest
 from tidegate.wiring import Container
@@ -64,7 +64,7 @@ def over(container: Container, source: Scrapes | None) -> Performance:
 
 
 def test_without_prometheus_it_says_what_to_set(container: Container) -> None:
-    with pytest.raises(MetricsUnavailable, match=r"PROMETHEUS_URL is not set.*up --observability"):
+    with pytest.raises(Conflict, match=r"PROMETHEUS_URL is not set.*up --observability"):
         over(container, None).of("churn", 3600)
     with pytest.raises(UnknownEndpoint):
         over(container, None).of("nobody", 3600)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tidegate.clock import Clock
 from tidegate.core import performance as core
-from tidegate.errors import InvalidArgument, MetricsUnavailable
+from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable
 from tidegate.services.endpoints import Endpoints
 from tidegate.wire import performance as wire
 
@@ -45,7 +45,10 @@ class Performance:
     clock: Clock
 
     def of(self, name: str, since_s: float) -> wire.Performance:
-        """The last `since_s` seconds. Raises `UnknownEndpoint`, `InvalidArgument`, `MetricsUnavailable`."""
+        """The last `since_s` seconds. Raises `UnknownEndpoint`, `InvalidArgument`, `MetricsUnavailable`.
+
+        `Conflict` where no Prometheus is set: that is nobody's failure, and does not mend itself.
+        """
         if not SINCE_S_MIN <= since_s <= SINCE_S_MAX:
             raise InvalidArgument(
                 f"{since_s:g} s is no span to look back over: give {SINCE_S_MIN:g} s to {SINCE_S_MAX / 86_400:g} days",
@@ -53,7 +56,7 @@ class Performance:
             )
         self.endpoints.get(name)
         if self.source is None:
-            raise MetricsUnavailable(
+            raise Conflict(
                 "how an endpoint did over time is known to Prometheus, and PROMETHEUS_URL is not set: set it to the "
                 "server that scrapes this platform and start the platform again ('tidegate up --observability' sets "
                 "one up)"

@@ -106,7 +106,7 @@ def get_history(platform: PlatformOf, name: str) -> History:
     return History(platform.endpoints.history(name))
 
 
-@router.get("/{name}/performance", responses=answers(404, 422, 503))
+@router.get("/{name}/performance", responses=answers(404, 409, 422, 503))
 def get_performance(
     platform: PlatformOf, name: str, since_s: Annotated[float, Query(allow_inf_nan=False)] = 86_400.0
 ) -> Performance:
