@@ -300,7 +300,7 @@ class Client:
         return self._control.get(f"{API}/endpoints/{_part(endpoint)}/logs", _Logs, {"lines": lines})["logs"]
 
     def performance(self, endpoint: str, since_s: float = 86_400.0) -> Performance:
-        """How its versions did over the last `since_s` seconds; `Conflict` or `MetricsUnavailable` without Prometheus."""
+        """How its versions did over the last `since_s` seconds. Raises `Conflict` where no Prometheus is set."""
         return self._control.get(f"{API}/endpoints/{_part(endpoint)}/performance", Performance, {"since_s": since_s})
 
     def wait_for_endpoint(
