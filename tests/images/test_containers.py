@@ -91,7 +91,8 @@ def load(here: Platform) -> Iterator[Counter[str]]:
 
 
 def test_a_version_without_an_image_waits_for_the_job_that_builds_it(here: Platform, client: docker.APIClient) -> None:
-    reason = until(lambda: here.endpoint("sums")["reason"], READY_S, "a reason")
+    until(lambda: "waits for its image" in here.endpoint("sums")["reason"], READY_S, "a reason")
+    reason = here.endpoint("sums")["reason"]
     assert reason.startswith("version 1: waits for its image: job ")
     (job,) = [one for one in here.done("jobs")["jobs"] if one["kind"] == "build"]
     assert f"'tidegate jobs {job['id']}'" in reason

@@ -65,6 +65,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory, prometheus: Prometheus) ->
         own.done("register", sums(folder / "two.onnx", 2), "--name", "churn")
         own.failed("register", str(folder / "poem.onnx"), "--name", "poem")
         own.done("traffic", "churn", "1=70", "2=30")
+        # Prometheus begins to scrape some seconds after its start: what is counted before that is older than it knows.
+        until(lambda: prometheus.ask("tidegate_buffered_bytes"), what="the first scrape of a gateway")
         yield own, ran.out
     finally:
         own.stop()
