@@ -114,14 +114,14 @@ def test_it_can_be_switched_off(platform: Platform, models: Models) -> None:
 
 def test_a_model_with_text_columns_is_accelerated_and_refuses_as_before(platform: Platform, models: Models) -> None:
     gate = ("--validation-data", models.path("table.csv"), "--target", "y", "--min-score", "0.5")
-    version = platform.done("register", models.path("table.joblib"), "--name", "texts", "--allow-pickle", *gate)
+    version = platform.done("register", models.path("table.joblib"), "--name", "passengers", "--allow-pickle", *gate)
     assert version["accelerated"], version["acceleration"]
     assert version["acceleration"]["kind"] == "ColumnTransformer → LogisticRegression"
     assert version["acceleration"]["rows"]["refusals of the table"] > 0
     with without_pickles(platform, version["digest"]):
         platform.done("deploy", "texts:1")
         records = models.table[:20].to_dict("records")
-        assert platform.predict("texts", records).json()["prediction"] == models.says("table", models.table[:20])
-        refused = platform.predict("texts", [records[0] | {"sex": "other"}])
+        assert platform.predict("passengers", records).json()["prediction"] == models.says("table", models.table[:20])
+        refused = platform.predict("passengers", [records[0] | {"sex": "other"}])
     assert refused.status_code == 422
     assert "'sex' is 'other' in row 0" in refused.json()["error"]
