@@ -119,7 +119,7 @@ def test_a_model_with_text_columns_is_accelerated_and_refuses_as_before(platform
     assert version["acceleration"]["kind"] == "ColumnTransformer → LogisticRegression"
     assert version["acceleration"]["rows"]["refusals of the table"] > 0
     with without_pickles(platform, version["digest"]):
-        platform.done("deploy", "texts:1")
+        platform.done("deploy", "passengers:1")
         records = models.table[:20].to_dict("records")
         assert platform.predict("passengers", records).json()["prediction"] == models.says("table", models.table[:20])
         refused = platform.predict("passengers", [records[0] | {"sex": "other"}])
