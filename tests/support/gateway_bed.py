@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -180,7 +181,10 @@ class Bed:
         return run_dir(self.data_dir)
 
     def replica(self, version: str, scale: float | None = None, id: str = "", **env: str) -> Replica:  # noqa: A002
-        """Start a replica and wait until its socket answers."""
+        """Start a replica and wait until it says that it is ready, as the control plane does before it routes to one.
+
+        Its socket is there before: a gateway that is told of it then goes on after a while without that replica.
+        """
         id = id or f"r-{version}-{len(self.replicas)}"  # noqa: A001
         path = self.run_dir / f"{id}.sock"
         scale = float(version) if scale is None else scale
@@ -189,7 +193,7 @@ class Bed:
         process = subprocess.Popen(argv, env=clean_env(**env))
         made = Replica(process, Target(id, f"unix:{path}"), version)
         self.replicas.append(made)
-        until(path.exists, what=f"the socket of replica {id}")
+        until(lambda: _ready(path), what=f"replica {id}")
         return made
 
     def gateway(self, *options: str, id: str = "gateway-0", port: int = 0, **env: str) -> Gateway:  # noqa: A002
@@ -344,6 +348,17 @@ class Load:
             self.ids.add(answer["id"])
             if answer["prediction"] != [total * float(version)]:
                 self.troubles.append(f"wrong answer {answer} for a sum of {total}")
+
+
+def _ready(path: Path) -> bool:
+    with closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(os.fspath(path))
+            connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: replica\r\n\r\n")
+            return connection.recv(64).startswith(b"HTTP/1.1 200 ")
+        except OSError:
+            return False
 
 
 def stop_hard(process: subprocess.Popen[bytes]) -> None:
