@@ -108,15 +108,12 @@ class HotExchange(Exchange):
         if self.disconnected:
             return
         protocol = self.protocol
+        close = b"" if self.keep_alive else b"connection: close\r\n"
         head = response_head(self, destination, len(body))
+        protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), close, head, body)))
         self.response_complete = True
-        if self.keep_alive:
-            protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), head, body)))
-        else:
-            close = b"connection: close\r\n"
-            protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), close, head, body)))
-            if not protocol.discarding:
-                protocol.transport.close()
+        if not self.keep_alive and not protocol.discarding:
+            protocol.transport.close()
         protocol.on_response_complete()
 
     def abandon(self) -> None:

@@ -5,22 +5,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidegate.dataplane.protocol import HotProtocol
 
 if TYPE_CHECKING:
-    from uvicorn.config import Config
-    from uvicorn.server import ServerState
-
     from tidegate.clock import Clock
     from tidegate.dataplane.batcher import Batcher
     from tidegate.dataplane.hop_form import HopForm
-    from tidegate.dataplane.infer import Engine
     from tidegate.dataplane.metrics import Key, Metrics
-    from tidegate.dataplane.routes import RouteTable
     from tidegate.server.local_target import LocalTarget
 
 
@@ -63,17 +57,8 @@ class ShortWay:
 class HopProtocol(HotProtocol):
     """A gateway's connection to a replica."""
 
-    def __init__(
-        self,
-        short: ShortWay,
-        engine: Engine,
-        routes: RouteTable,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(engine, routes, config, server_state, app_state, _loop)
+    def __init__(self, short: ShortWay, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._short = short
 
     def data_received(self, data: bytes) -> None:
