@@ -5,9 +5,9 @@
     python benchmarks/serving.py --sections one,curve  some sections
 
 Sections: main (two variants, journal on, gateway and replicas on one core), one (connection), curve (1 to 512
-connections), bare (`tidegate serve`: start, memory), tensors (1,000 rows a request), grpc. Each server is held on core
-0 and loaded from core 1. Absolute figures move with the machine: quote the ratios. Ends with a table of targets.
-Needs Linux, taskset and wrk.
+connections), bare (`tidegate serve`: start, memory), tensors (1,000 rows a request), flood (one row beside 1,000),
+grpc. Each server is held on core 0 and loaded from core 1. Absolute figures move with the machine: quote the ratios.
+Ends with a table of targets. Needs Linux, taskset and wrk.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ from lib.models import ModelFiles
 from lib.processes import BenchmarkFailed
 from lib.tables import table
 
+Figures = Mapping[str, wrk.Figures]
+
 LOAD_CORE = 1
 WARM_UP_S = 1
 
@@ -92,6 +94,13 @@ def up(name: str, model: ModelFiles, plan: Plan) -> Iterator[Ready]:
         yield Ready(name, url, wrk.script(server.folder, "requests", bodies), server)
 
 
+@contextlib.contextmanager
+def all_up(names: Sequence[str], model: ModelFiles, plan: Plan) -> Iterator[list[Ready]]:
+    """Several servers side by side."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(up(name, model, plan)) for name in names]
+
+
 def wait(url: str, body: bytes, name: str, server: Server, timeout_s: float = 120.0) -> None:
     """Until the first row is answered."""
     started = time.monotonic()
@@ -139,7 +148,7 @@ def median(rounds: Sequence[wrk.Figures]) -> wrk.Figures:
     )
 
 
-def figures_table(figures: Mapping[str, wrk.Figures], notes: Mapping[str, str], ours: str = "tidegate") -> str:
+def figures_table(figures: Figures, notes: Mapping[str, str], ours: str = "tidegate") -> str:
     """A line a server, and how many times faster ours is."""
     head = ("server", "what", "requests/s", "p50 ms", "p99 ms", "failed", f"{ours} is")
     rows: list[tuple[Any, ...]] = [
@@ -149,7 +158,13 @@ def figures_table(figures: Mapping[str, wrk.Figures], notes: Mapping[str, str], 
     return table(head, rows)
 
 
-def _times(figures: Mapping[str, wrk.Figures], ours: str, one: wrk.Figures) -> str:
+def _times(figures: Figures, ours: str, one: wrk.Figures) -> str:
     if ours not in figures or not one.requests_per_s:
         return "-"
     return f"{figures[ours].requests_per_s / one.requests_per_s:.2f} x"
+
+
+def show(title: str, figures: Figures, ours: str = "tidegate") -> None:
+    """The table under its title."""
+    notes = {name: one.note for name, one in CONTENDERS.items()}
+    print(f"\n{title}\n\n{figures_table(figures, notes, ours)}", flush=True)

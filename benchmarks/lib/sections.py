@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import psutil
 
 from lib import http, processes, wrk
 from lib.contenders import CONTENDERS, CORE, FLOOR, ONNX_SERVERS, PEER_SERVERS, UNACCELERATED, Server, serve_argv
+from lib.large import flood, tensors
 from lib.models import ModelFiles
 from lib.platform import platform
 from lib.processes import BenchmarkFailed
-from lib.rounds import Plan, Ready, figures_table, new_server, say, take_turns, up
+from lib.rounds import Figures, Plan, all_up, new_server, say, show, take_turns, up
 from lib.targets import Target
 
-Figures = Mapping[str, wrk.Figures]
 Section = Callable[[ModelFiles, Plan], "tuple[Figures, list[Target]]"]
 
 BATCHING_PEERS = ("mlserver", "bentoml", "litserve", "ray", "mlflow")
@@ -28,13 +26,6 @@ CURVE = (1, 8, 32, 128, 512)
 PEER_TARGETS = {"forest": 25.0, "logistic": 17.0}
 UNACCELERATED_TARGETS = {"forest": 3.0, "logistic": 8.0}
 FIRST_ANSWER_S_MAX, RESIDENT_MB_MAX = 1.0, 110.0
-
-
-@contextlib.contextmanager
-def all_up(names: Sequence[str], model: ModelFiles, plan: Plan) -> Iterator[list[Ready]]:
-    """Several servers side by side."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(up(name, model, plan)) for name in names]
 
 
 def one_by_one(names: Sequence[str], model: ModelFiles, plan: Plan) -> dict[str, wrk.Figures]:
@@ -48,12 +39,6 @@ def one_by_one(names: Sequence[str], model: ModelFiles, plan: Plan) -> dict[str,
             say(f"  {name} could not be measured: {failure}")
             figures[name] = wrk.Figures(0.0, 0.0, 0.0, failed=1)
     return figures
-
-
-def show(title: str, figures: Figures, ours: str = "tidegate") -> None:
-    """The table under its title."""
-    notes = {name: one.note for name, one in CONTENDERS.items()}
-    print(f"\n{title}\n\n{figures_table(figures, notes, ours)}", flush=True)
 
 
 # -- the main table ---------------------------------------------------------------------------------------------------
@@ -159,92 +144,12 @@ def _answered(url: str, body: bytes) -> bool:
         return False
 
 
-# -- many rows a request ----------------------------------------------------------------------------------------------
-
-TENSOR_ROWS, TENSOR_BODIES = 1000, 20
-TENSOR_CONNECTIONS = 4  # more would wait for more rows than the queue of a version takes, and be refused
-
-
-def tensors(model: ModelFiles, plan: Plan) -> tuple[Figures, list[Target]]:
-    """1,000 rows of float64 a request: V2 with binary tensors and with JSON, beside MLServer's JSON."""
-    names = ("tidegate", "mlserver") if "mlserver" in plan.peers else ("tidegate",)
-    with all_up(names, model, plan) as servers:
-        asked = [_as_json(one) for one in servers]
-        asked.insert(0, _as_binary(servers[0]))
-        figures = take_turns(asked, plan, TENSOR_CONNECTIONS)
-    show(f"{model.name}: V2, {TENSOR_ROWS:,} rows of float64 a request (requests/s)", figures, "tidegate-binary")
-    if "mlserver" not in plan.peers:
-        return figures, []
-    theirs = figures["mlserver-json"].requests_per_s
-    return figures, [
-        Target(
-            f"tensors, {model.name}: {shown}, times MLServer's JSON",
-            wanted,
-            figures[f"tidegate-{shown.lower()}"].requests_per_s / theirs,
-        )
-        for shown, wanted in (("binary", 10.0), ("JSON", 3.0))
-    ]
-
-
-def _blocks(model: ModelFiles) -> list[Sequence[Sequence[float]]]:
-    """Requests' rows: each begins elsewhere among all the rows."""
-    rows, step = model.rows, len(model.rows) // TENSOR_BODIES
-    return [[*rows, *rows][number * step : number * step + TENSOR_ROWS] for number in range(TENSOR_BODIES)]
-
-
-def _v2_url(one: Ready) -> str:
-    return one.url if one.name == "mlserver" else one.url.partition("/predict")[0] + "/v2/models/benchmark/infer"
-
-
-def _as_json(one: Ready) -> Ready:
-    names = ("predict", "predict_proba") if one.name == "mlserver" else ("input", "probabilities")
-    bodies = [_v2_json(rows, *names) for rows in _blocks(one.server.model)]
-    status, answer = http.post(_v2_url(one), bodies[0], timeout_s=60)
-    _check_block(one, status, answer["outputs"][0]["data"] if status == 200 else [])
-    return Ready(f"{one.name}-json", _v2_url(one), wrk.script(one.server.folder, "json", bodies), one.server)
-
-
-def _v2_json(rows: Sequence[Sequence[float]], name: str, output: str) -> bytes:
-    values = [value for row in rows for value in row]
-    tensor = {"name": name, "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": values}
-    return json.dumps({"inputs": [tensor], "outputs": [{"name": output}]}).encode()
-
-
-def _as_binary(one: Ready) -> Ready:
-    bodies, length = [], 0
-    for rows in _blocks(one.server.model):
-        head, raw = _v2_binary(rows)
-        bodies.append(head + raw)
-        length = len(head)
-    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(length)}
-    status, answer = http.post_binary(_v2_url(one), bodies[0], headers)
-    _check_block(one, status, answer)
-    lua = wrk.script(one.server.folder, "binary", bodies, headers)
-    return Ready(f"{one.name}-binary", _v2_url(one), lua, one.server)
-
-
-def _v2_binary(rows: Sequence[Sequence[float]]) -> tuple[bytes, bytes]:
-    raw = np.asarray(rows, dtype="<f8").tobytes()
-    size = {"binary_data_size": len(raw)}
-    tensor = {"name": "input", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "parameters": size}
-    outputs = [{"name": "probabilities", "parameters": {"binary_data": True}}]
-    return json.dumps({"inputs": [tensor], "outputs": outputs}).encode(), raw
-
-
-def _check_block(one: Ready, status: int, values: Sequence[float]) -> None:
-    """The first rows' probabilities must be the model's own."""
-    expected = [value for row in one.server.model.probabilities for value in row]
-    if status != 200 or len(values) != TENSOR_ROWS * len(one.server.model.probabilities[0]):
-        raise BenchmarkFailed(f"{one.name} answered {status} with {len(values)} values for {TENSOR_ROWS} rows")
-    if any(abs(got - want) > 2e-4 for got, want in zip(values, expected, strict=False)):
-        raise BenchmarkFailed(f"{one.name} is wrong about a block of rows")
-
-
 SECTIONS: dict[str, tuple[Section, Sequence[str]]] = {
     "main": (main_table, ("forest", "logistic")),
     "one": (one_connection, ("forest",)),
     "curve": (curve, ("forest",)),
     "bare": (bare, ("forest",)),
     "tensors": (tensors, ("forest", "logistic")),
+    "flood": (flood, ("forest",)),
 }
 """Each with the models it is measured for."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 from support.http_bytes import Connection, post
 from support.linear import running_process
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange, infer
+from tidegate.dataplane.infer import Engine, Exchange
+from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.turns import LARGE_BYTES_MIN, Turns
 from tidegate.server.replica import build_replica
@@ -17,27 +19,28 @@ from tidegate.wire.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
 
-def _noting(done: list[str], name: str, *, wanted: bool = True) -> Any:
-    def work() -> bool:
-        done.append(name)
-        return wanted
-
-    return work
+def _noting(done: list[str], *pieces: str, wanted: bool = True) -> Iterator[bool]:
+    for piece in pieces:
+        done.append(piece)
+        if not wanted:
+            return
+        yield piece is not pieces[-1]
 
 
 def test_each_turn_of_the_loop_does_one_piece_and_what_came_meanwhile_goes_in_between() -> None:
     async def go() -> list[str]:
         loop, turns, done = asyncio.get_running_loop(), Turns(), list[str]()
-        for name in "abc":
+        turns.take(loop, _noting(done, "a1", "a2"))
+        for name in "bc":
             turns.take(loop, _noting(done, name))
-        for _ in range(4):
+        for _ in range(5):
             await asyncio.sleep(0)
             done.append("small")
         turns.take(loop, _noting(done, "d"))
         await asyncio.sleep(0)
         return done
 
-    assert asyncio.run(go()) == ["a", "small", "b", "small", "c", "small", "small", "d"]
+    assert asyncio.run(go()) == ["a1", "small", "a2", "small", "b", "small", "c", "small", "small", "d"]
 
 
 def test_work_that_raises_keeps_nobody_else_from_his_turn() -> None:
@@ -45,12 +48,13 @@ def test_work_that_raises_keeps_nobody_else_from_his_turn() -> None:
         loop, turns, done, told = asyncio.get_running_loop(), Turns(), list[str](), list[str]()
         loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
 
-        def fail() -> bool:
+        def fail() -> Iterator[bool]:
+            yield True
             raise ValueError("no")
 
-        turns.take(loop, fail)
+        turns.take(loop, fail())
         turns.take(loop, _noting(done, "a"))
-        for _ in range(2):
+        for _ in range(4):
             await asyncio.sleep(0)
         turns.take(loop, _noting(done, "b"))
         await asyncio.sleep(0)
@@ -139,7 +143,7 @@ def test_the_time_that_a_request_waited_for_its_turn_is_part_of_its_deadline() -
         statuses = []
         for waited_s in (0.0, engine.limits.timeout_s + 0.1):
             exchange = _Kept(engine, b'{"features": [1, 2, 3]}')
-            infer(exchange, engine.clock() - waited_s)
+            assert list(infer_in_pieces(exchange, engine.clock() - waited_s)) == [False]
             statuses.append(await asyncio.wait_for(exchange.sent, 10))
         assert hooks.on_stop is not None
         await hooks.on_stop()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.infer import Engine, Exchange, Route, infer, response_head
+from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import TidegateError
 
@@ -90,16 +91,15 @@ class HotExchange(Exchange):
         if self.refusal is not None:
             self.protocol.refuse_body(self, self.refusal)
         elif len(self.body) >= LARGE_BYTES_MIN:
-            self.engine.turns.take(self.protocol.loop, functools.partial(self._go_on, self.engine.clock()))
+            self.engine.turns.take(self.protocol.loop, self._in_turns(self.engine.clock()))
         else:
             infer(self)
 
-    def _go_on(self, arrived_s: float) -> bool:
-        """A large request's turn has come; False if its client has gone meanwhile."""
-        if self.disconnected:
-            return False
-        infer(self, arrived_s)
-        return True
+    def _in_turns(self, arrived_s: float) -> Iterator[bool]:
+        """A large request, piece by piece, for as long as its client is there."""
+        pieces = infer_in_pieces(self, arrived_s)
+        while not self.disconnected and (more := next(pieces, None)) is not None:
+            yield more
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:
         """One write: status line, the server's own headers, ours, body."""

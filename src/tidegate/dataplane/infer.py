@@ -211,43 +211,56 @@ def response_head(exchange: Exchange, destination: Destination | None, body_leng
     )
 
 
-def infer(exchange: Exchange, arrived_s: float | None = None) -> None:
-    """Take a request whose body is complete all the way to the batcher; every failure is answered, none is raised.
-
-    `arrived_s`: when it was complete, for one that has waited since. The wait counts towards its deadline.
-    """
-    engine = exchange.engine
+def infer(exchange: Exchange) -> None:
+    """Take a request whose body is complete all the way to the batcher; every failure is answered, none is raised."""
     service: Service | None = None
-    started_s = engine.clock() if arrived_s is None else arrived_s
+    started_s = exchange.engine.clock()
     try:
-        headers = exchange.headers
-        exchange.request_id = _request_id(headers[b"x-request-id"]) if b"x-request-id" in headers else new_id()
-        if engine.access.required and not exchange.admitted:
-            engine.access.check(headers.get(b"authorization"))
-        service = find_service(engine.directory, exchange.route.name)
-        if engine.limiter is not None:
-            engine.limiter.check(service.name, headers)
-        if b"content-encoding" in headers:
-            inflate_body(exchange)
-        call = exchange.route.edge.decode(exchange, service)
-        if exchange.held_bytes:
-            hold_values(exchange, call)
-        call.started_s = started_s
-        call.deadline_s = started_s + _timeout_s(headers, engine.limits)
-        exchange.call = call
-        if call.rows == 0:
-            _answer_empty(call, engine.observer)
-        else:
-            call.destination.batcher.submit(call)
-    except TidegateError as error:
-        _refuse(exchange, service, error)
-    except RecursionError:
-        _refuse(exchange, service, MalformedRequest("the JSON is nested too deep"))
+        service = service_of(exchange)
+        admit(exchange, service)
+        submit(exchange, exchange.route.edge.decode(exchange, service), started_s)
     except Exception as error:
-        _refuse(exchange, service, internal(error))
+        fail(exchange, service, error)
 
 
-def _refuse(exchange: Exchange, service: Service | None, error: TidegateError) -> None:
+def service_of(exchange: Exchange) -> Service:
+    """Give the request its id, ask for its key, and find what it names; raises `TidegateError`."""
+    engine, headers = exchange.engine, exchange.headers
+    exchange.request_id = _request_id(headers[b"x-request-id"]) if b"x-request-id" in headers else new_id()
+    if engine.access.required and not exchange.admitted:
+        engine.access.check(headers.get(b"authorization"))
+    return find_service(engine.directory, exchange.route.name)
+
+
+def admit(exchange: Exchange, service: Service) -> None:
+    """Count the request against its client's limit, and take the encoding off its body; raises `TidegateError`."""
+    limiter = exchange.engine.limiter
+    if limiter is not None:
+        limiter.check(service.name, exchange.headers)
+    if b"content-encoding" in exchange.headers:
+        inflate_body(exchange)
+
+
+def submit(exchange: Exchange, call: Call, started_s: float) -> None:
+    """Hand a call to its version; raises `TidegateError` where it has no room. `started_s`: when its body was whole."""
+    engine = exchange.engine
+    if exchange.held_bytes:
+        hold_values(exchange, call)
+    call.started_s = started_s
+    call.deadline_s = started_s + _timeout_s(exchange.headers, engine.limits)
+    exchange.call = call
+    if call.rows == 0:
+        _answer_empty(call, engine.observer)
+    else:
+        call.destination.batcher.submit(call)
+
+
+def fail(exchange: Exchange, service: Service | None, failure: Exception) -> None:
+    """Answer with what went wrong on the way to the batcher."""
+    if isinstance(failure, RecursionError):
+        error: TidegateError = MalformedRequest("the JSON is nested too deep")
+    else:
+        error = failure if isinstance(failure, TidegateError) else internal(failure)
     if not exchange.request_id:
         exchange.request_id = new_id()
     if service is not None:

@@ -10,6 +10,7 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
+from tidegate.dataplane.numbers import Numbers, arrays_of, fit_numbers
 from tidegate.dataplane.params import fit_params
 from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
@@ -21,17 +22,31 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 class MlflowEdge:
     """MLflow. `exchange.meta` is True for a data frame, which a model of several outputs answers with records."""
 
+    arrays = arrays_of("instances", "inputs")
+
     def decode(self, exchange: Exchange, service: Service) -> Call:
         """Read the one form that the body has, choose a version, fit."""
+        return self._decode(exchange, service, exchange.body)
+
+    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
+        """The same, of a body whose rows of numbers were read already."""
+        return self._decode(exchange, service, numbers.body, numbers)
+
+    def _decode(
+        self, exchange: Exchange, service: Service, body: bytes | bytearray, numbers: Numbers | None = None
+    ) -> Call:
         is_csv = _is_csv(exchange)
         check_json_size(len(exchange.body), exchange.engine.limits)
-        fields = {} if is_csv else decode_fields(exchange.body)
+        fields = {} if is_csv else decode_fields(body)
         form = "" if is_csv else _form_of(fields)
         given = _params(fields)
         unit = unit_of(exchange, None)
         destination, pinned = choose(service, exchange, None, unit)
         exchange.meta = is_csv or form.startswith("dataframe")
-        fitted = fit_csv(exchange.body, destination) if is_csv else _fit(form, fields[form], destination)
+        if numbers is not None:
+            fitted = fit_numbers(numbers, fields[form], destination)
+        else:
+            fitted = fit_csv(body, destination) if is_csv else _fit(form, fields[form], destination)
         call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
         if given and destination.signature.params:
             call.params = fit_params(given, destination.signature)

@@ -17,7 +17,7 @@ STRIKES, FORGIVEN = 2.0, 0.5
 them out; one too small to say much about the limit forgives a part of one."""
 SHRINK, GROW = 0.75, 1.1
 CHUNK_SHARE = 0.125
-CHUNK_S_MIN = 0.0002
+CHUNK_S_MIN = 0.0001
 """A chunk may cost this much more than a batch of one row, or `CHUNK_SHARE` of that batch where it is more."""
 FORGET = 0.97
 SPREAD_MIN, CREDIT = 0.05, 0.99

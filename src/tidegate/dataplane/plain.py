@@ -11,6 +11,7 @@ from tidegate.dataplane.call import Call, Outputs, Service
 from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
 from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
 from tidegate.dataplane.keys import check_keys
+from tidegate.dataplane.numbers import Numbers, arrays_of, fit_numbers
 from tidegate.dataplane.ranges import check_floats
 from tidegate.dataplane.tensors import from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput
@@ -47,6 +48,8 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class PlainEdge:
     """Plain JSON. `exchange.meta` is True for one un-nested row, whose confidence is a number and not a list."""
 
+    arrays = arrays_of("features")
+
     def decode(self, exchange: Exchange, service: Service) -> Call:
         """Try the shapes that need no look at each value first; what fits none of them gets the careful way."""
         check_json(exchange)
@@ -72,6 +75,18 @@ class PlainEdge:
             features = message.features if type(message) is _Anything else _anything.decode(exchange.body).features
             fitted, exchange.meta = fit_values(features, destination)
         return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+
+    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
+        """The same, of a body whose rows were read already."""
+        check_json(exchange)
+        message = _decode(numbers.body)
+        check_keys(numbers.body)
+        unit = unit_of(exchange, message.user_id)
+        destination, pinned = choose(service, exchange, str(message.model_version), unit)
+        exchange.meta = False
+        return new_call(
+            exchange, destination, fit_numbers(numbers, message.features, destination), unit=unit, pinned=pinned
+        )
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """Rows `first_row` onwards; numbers that are not finite become null."""

@@ -40,6 +40,11 @@ def check_floats(rows: list[list[float]], destination: Destination) -> None:
             )
 
 
+def fits_floats(array: Array, destination: Destination) -> bool:
+    """Whether every finite number of it is finite in the model's datatype too."""
+    return destination.packed_dtype.itemsize == 8 or not bool((np.abs(array) >= FP32_BELOW).any())
+
+
 def check_exact(array: Array, spec: TensorSpec) -> None:
     """Integers of 8 bytes, which numpy calls safe to cast, are rounded by FP64 where they are large."""
     if array.dtype.kind not in "iu" or array.dtype.itemsize < 8 or not spec.datatype.startswith("FP"):

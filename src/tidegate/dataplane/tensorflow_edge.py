@@ -12,6 +12,7 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
+from tidegate.dataplane.numbers import Numbers, arrays_of, fit_numbers
 from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest
 from tidegate.wire.signature import Signature, TensorSpec
@@ -33,10 +34,21 @@ class TensorflowEdge:
     Any content type is taken, as its own server does: the examples in its documentation send none.
     """
 
+    arrays = arrays_of("instances", "inputs")
+
     def decode(self, exchange: Exchange, service: Service) -> Call:
         """Read `instances` or `inputs`, choose a version, fit."""
+        return self._decode(exchange, service, exchange.body)
+
+    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
+        """The same, of a body whose rows of numbers were read already."""
+        return self._decode(exchange, service, numbers.body, numbers)
+
+    def _decode(
+        self, exchange: Exchange, service: Service, body: bytes | bytearray, numbers: Numbers | None = None
+    ) -> Call:
         check_json_size(len(exchange.body), exchange.engine.limits)
-        fields = decode_fields(exchange.body)
+        fields = decode_fields(body)
         if ("instances" in fields) == ("inputs" in fields):
             raise MalformedRequest("the request needs exactly one of instances (row by row) and inputs (by input)")
         form = "instances" if "instances" in fields else "inputs"
@@ -44,7 +56,10 @@ class TensorflowEdge:
         destination, pinned = choose(service, exchange, None, unit)
         destination = destination.under(value_of(fields.get(SIGNATURE_PARAM)))
         exchange.meta = "predictions" if form == "instances" else "outputs"
-        fitted = _fit(form, fields[form], destination, has_base64=b'"b64"' in exchange.body)
+        if numbers is not None:
+            fitted = fit_numbers(numbers, fields[form], destination)
+        else:
+            fitted = _fit(form, fields[form], destination, has_base64=b'"b64"' in body)
         return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:

@@ -14,6 +14,7 @@ import orjson
 
 from tidegate.dataplane.call import Tensors
 from tidegate.dataplane.keys import SHORT_BYTES_MAX, check_keys, check_short
+from tidegate.dataplane.numbers import Numbers
 from tidegate.dataplane.params import PARAMETER
 from tidegate.dataplane.tensors import (
     Array,
@@ -93,8 +94,10 @@ _LEAF_TYPES: dict[str, tuple[type, ...]] = {"f": (float, int), "i": (int,), "u":
 # -- requests --------------------
 
 
-def decode_request(body: bytes, header_length: int | None) -> Message:
+def decode_request(body: bytes, header_length: int | None, numbers: Numbers | None = None) -> Message:
     """Read a request body; `header_length` is `Inference-Header-Content-Length` where the request has binary tensors.
+
+    `numbers`: the arrays that were cut out of the body.
 
     Raises `MalformedRequest` when it cannot be read and `UnfitInput` when data, shape and datatype disagree.
     """
@@ -114,7 +117,7 @@ def decode_request(body: bytes, header_length: int | None) -> Message:
     for item in request.inputs:
         if item.name in tensors:
             raise MalformedRequest(f"input {item.name!r} is given twice")
-        tensors[item.name], offset = _tensor(item, binary, offset, nulls)
+        tensors[item.name], offset = _tensor(item, binary, offset, nulls, numbers)
     if offset != len(binary):
         raise MalformedRequest(f"{len(binary)} bytes of binary data came, but the inputs account for {offset}")
     return Message(request, tensors, nulls)
@@ -152,10 +155,14 @@ def _split(body: bytes, header_length: int | None) -> tuple[bytes | memoryview, 
     return view[:header_length], view[header_length:]
 
 
-def _tensor(item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nulls: set[str]) -> tuple[Array, int]:
+def _tensor(
+    item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nulls: set[str], numbers: Numbers | None = None
+) -> tuple[Array, int]:
     shape = _shape(item)
     size = item.parameters.get("binary_data_size")
     if size is None:
+        if numbers is not None and (array := numbers.take(bytes(item.data))) is not None:
+            return _from_numbers(item, shape, array), offset
         return _from_json(item, shape, nulls), offset
     if type(size) is not int or size < 0 or offset + size > len(binary):
         raise MalformedRequest(
@@ -191,7 +198,15 @@ def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: s
     return _array(values, dtype, item).reshape(shape)
 
 
-def _array(values: list[Any], dtype: np.dtype[Any], item: V2Input | _ResponseTensor) -> Array:
+def _from_numbers(item: V2Input | _ResponseTensor, shape: tuple[int, ...], array: Array) -> Array:
+    """The tensor that these float64 are. Its refusals are read by nobody: the request is then read whole."""
+    dtype = dtype_of(item.datatype, item.name)
+    if dtype.kind != "f" or item.datatype in BINARY_ONLY or array.shape not in (shape, (element_count(shape),)):
+        raise UnfitInput(f"input {item.name!r} is not {item.datatype} of shape {list(shape)}", input=item.name)
+    return _array(array, dtype, item).reshape(shape)
+
+
+def _array(values: list[Any] | Array, dtype: np.dtype[Any], item: V2Input | _ResponseTensor) -> Array:
     try:
         if dtype.kind == "O":
             array = np.empty(len(values), dtype=object)

@@ -8,6 +8,7 @@ from tidegate.dataplane.call import Call, Outputs, Service, Tensors
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import fit_tensors
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.numbers import Numbers, arrays_of
 from tidegate.dataplane.params import params_of, under_signature
 from tidegate.dataplane.v2 import Message, V2Request, decode_request, encode_response
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
@@ -19,9 +20,18 @@ _DIGITS = re.compile(rb"[0-9]{1,12}")
 class V2Edge:
     """Open Inference Protocol. `exchange.meta` is the request's JSON part."""
 
+    arrays = arrays_of("data")
+
     def decode(self, exchange: Exchange, service: Service) -> Call:
         """Read the JSON part and the binary tensors, choose a version, fit."""
-        message = _read(exchange)
+        return self._call(exchange, service, _read(exchange))
+
+    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
+        """The same, of a body whose long `data` was read already."""
+        _check_type(exchange)
+        return self._call(exchange, service, decode_request(numbers.body, None, numbers))
+
+    def _call(self, exchange: Exchange, service: Service, message: Message) -> Call:
         exchange.meta = message.request
         unit = unit_of(exchange, message.request.parameters.get("user_id"))
         destination, pinned = choose(service, exchange, None, unit)
@@ -48,13 +58,17 @@ class V2Edge:
         return body
 
 
-def _read(exchange: Exchange) -> Message:
+def _check_type(exchange: Exchange) -> None:
     given = exchange.headers.get(b"content-type")
     if given is not None and given.partition(b";")[0].strip().lower() not in _TAKEN:
         raise WrongContentType(
             f"content type {given.decode('latin-1')!r} is not taken here: send application/json, "
             "or application/octet-stream with binary tensors"
         )
+
+
+def _read(exchange: Exchange) -> Message:
+    _check_type(exchange)
     text = exchange.headers.get(b"inference-header-content-length")
     if text is not None and not _DIGITS.fullmatch(text):
         raise MalformedRequest("Inference-Header-Content-Length must be a whole number of bytes")
