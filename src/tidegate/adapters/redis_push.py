@@ -10,9 +10,9 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from tidegate.errors import InvalidArgument, MissingExtra, StoreUnavailable
+from tidegate.errors import StoreUnavailable
+from tidegate.redis_url import check_options, no_client, where
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -28,7 +28,7 @@ class RedisPush:
 
     def __init__(self, url: str, prefix: str, newest: Callable[[], int]) -> None:
         self._client = _connect(url)
-        self._where = _where(url)
+        self._where = where(url)
         self._channel = f"{prefix}:snapshots"
         self._newest = newest
         self._due = threading.Event()
@@ -88,11 +88,6 @@ class RedisPush:
         return True
 
 
-def _where(url: str) -> str:
-    parts = urlsplit(url)
-    return f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
-
-
 def _connect(url: str) -> Redis:
     """A client that connects on first use and never tries a command twice."""
     try:
@@ -100,12 +95,9 @@ def _connect(url: str) -> Redis:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError:
-        raise MissingExtra("REDIS_URL needs the Redis client: pip install 'tidegate[redis]'") from None
+        raise no_client() from None
     client = Redis.from_url(
         url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S
     )
-    try:  # what stands behind the question mark of the URL is looked at when a connection is made
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"REDIS_URL has an option that cannot be used: {error}", field="REDIS_URL") from None
+    check_options(client)
     return client

@@ -24,17 +24,9 @@ class MlflowEdge:
 
     arrays = arrays_of("instances", "inputs")
 
-    def decode(self, exchange: Exchange, service: Service) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read the one form that the body has, choose a version, fit."""
-        return self._decode(exchange, service, exchange.body)
-
-    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
-        """The same, of a body whose rows of numbers were read already."""
-        return self._decode(exchange, service, numbers.body, numbers)
-
-    def _decode(
-        self, exchange: Exchange, service: Service, body: bytes | bytearray, numbers: Numbers | None = None
-    ) -> Call:
+        body = exchange.body if numbers is None else numbers.body
         is_csv = _is_csv(exchange)
         check_json_size(len(exchange.body), exchange.engine.limits)
         fields = {} if is_csv else decode_fields(body)

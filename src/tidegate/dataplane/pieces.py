@@ -24,8 +24,8 @@ class ReadsNumbers(Edge, Protocol):
 
     arrays: ClassVar[re.Pattern[bytes]]
 
-    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
-        """As `decode`, with the long arrays read already; raises `TidegateError` for what `decode` is to see whole."""
+    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
+        """With `numbers`, of a body whose long arrays were read already: a failure then is one of that way alone."""
 
 
 def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
@@ -52,7 +52,7 @@ def _decode(exchange: Exchange, service: Service) -> Generator[bool, None, Call]
         numbers = yield from read_numbers(exchange.body, edge.arrays)
         if numbers is not None:
             with contextlib.suppress(TidegateError):  # the whole body says better what is wrong with it
-                call = edge.decode_numbers(exchange, service, numbers)
+                call = edge.decode(exchange, service, numbers)
                 if numbers.all_taken:
                     return call
     return edge.decode(exchange, service)

@@ -50,14 +50,18 @@ class PlainEdge:
 
     arrays = arrays_of("features")
 
-    def decode(self, exchange: Exchange, service: Service) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Try the shapes that need no look at each value first; what fits none of them gets the careful way."""
         check_json(exchange)
-        message = _decode(exchange.body)
-        check_keys(exchange.body)
+        body = exchange.body if numbers is None else numbers.body
+        message = _decode(body)
+        check_keys(body)
         unit = unit_of(exchange, message.user_id)
         destination, pinned = choose(service, exchange, str(message.model_version), unit)
-        if type(message) is _Row and destination.takes_floats:
+        if numbers is not None:
+            exchange.meta = False
+            fitted = fit_numbers(numbers, message.features, destination)
+        elif type(message) is _Row and destination.takes_floats:
             if len(message.features) != destination.n_features:
                 raise _width_error(destination.n_features or 0, message.features)
             exchange.meta = True
@@ -72,21 +76,9 @@ class PlainEdge:
             check_floats(message.features, destination)
             fitted = Fitted(len(message.features), packed=message.features)
         else:
-            features = message.features if type(message) is _Anything else _anything.decode(exchange.body).features
+            features = message.features if type(message) is _Anything else _anything.decode(body).features
             fitted, exchange.meta = fit_values(features, destination)
         return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
-
-    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
-        """The same, of a body whose rows were read already."""
-        check_json(exchange)
-        message = _decode(numbers.body)
-        check_keys(numbers.body)
-        unit = unit_of(exchange, message.user_id)
-        destination, pinned = choose(service, exchange, str(message.model_version), unit)
-        exchange.meta = False
-        return new_call(
-            exchange, destination, fit_numbers(numbers, message.features, destination), unit=unit, pinned=pinned
-        )
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """Rows `first_row` onwards; numbers that are not finite become null."""

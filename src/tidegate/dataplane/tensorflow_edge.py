@@ -36,17 +36,9 @@ class TensorflowEdge:
 
     arrays = arrays_of("instances", "inputs")
 
-    def decode(self, exchange: Exchange, service: Service) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read `instances` or `inputs`, choose a version, fit."""
-        return self._decode(exchange, service, exchange.body)
-
-    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
-        """The same, of a body whose rows of numbers were read already."""
-        return self._decode(exchange, service, numbers.body, numbers)
-
-    def _decode(
-        self, exchange: Exchange, service: Service, body: bytes | bytearray, numbers: Numbers | None = None
-    ) -> Call:
+        body = exchange.body if numbers is None else numbers.body
         check_json_size(len(exchange.body), exchange.engine.limits)
         fields = decode_fields(body)
         if ("instances" in fields) == ("inputs" in fields):

@@ -22,16 +22,9 @@ class V2Edge:
 
     arrays = arrays_of("data")
 
-    def decode(self, exchange: Exchange, service: Service) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read the JSON part and the binary tensors, choose a version, fit."""
-        return self._call(exchange, service, _read(exchange))
-
-    def decode_numbers(self, exchange: Exchange, service: Service, numbers: Numbers) -> Call:
-        """The same, of a body whose long `data` was read already."""
-        _check_type(exchange)
-        return self._call(exchange, service, decode_request(numbers.body, None, numbers))
-
-    def _call(self, exchange: Exchange, service: Service, message: Message) -> Call:
+        message = _read(exchange, numbers)
         exchange.meta = message.request
         unit = unit_of(exchange, message.request.parameters.get("user_id"))
         destination, pinned = choose(service, exchange, None, unit)
@@ -58,17 +51,15 @@ class V2Edge:
         return body
 
 
-def _check_type(exchange: Exchange) -> None:
+def _read(exchange: Exchange, numbers: Numbers | None) -> Message:
     given = exchange.headers.get(b"content-type")
     if given is not None and given.partition(b";")[0].strip().lower() not in _TAKEN:
         raise WrongContentType(
             f"content type {given.decode('latin-1')!r} is not taken here: send application/json, "
             "or application/octet-stream with binary tensors"
         )
-
-
-def _read(exchange: Exchange) -> Message:
-    _check_type(exchange)
+    if numbers is not None:
+        return decode_request(numbers.body, None, numbers)
     text = exchange.headers.get(b"inference-header-content-length")
     if text is not None and not _DIGITS.fullmatch(text):
         raise MalformedRequest("Inference-Header-Content-Length must be a whole number of bytes")

@@ -12,9 +12,8 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
-from tidegate.errors import InvalidArgument, MissingExtra
+from tidegate.redis_url import check_options, no_client, where
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -36,12 +35,6 @@ CONNECTIONS_MAX = 16
 log = logging.getLogger(__name__)
 
 
-def where(url: str) -> str:
-    """The server in words, without its password."""
-    parts = urlsplit(url)
-    return f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
-
-
 def connect(url: str) -> Redis:
     """A client that connects on first use and never tries a command twice. Raises `MissingExtra`, `InvalidArgument`."""
     try:
@@ -49,7 +42,7 @@ def connect(url: str) -> Redis:
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
-        raise MissingExtra("REDIS_URL needs the Redis client: pip install 'tidegate[redis]'") from None
+        raise no_client() from None
     client = Redis.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
@@ -57,10 +50,7 @@ def connect(url: str) -> Redis:
         socket_timeout=PING_TIMEOUT_S,
         max_connections=CONNECTIONS_MAX,
     )
-    try:  # what stands behind the question mark of the URL is looked at when a connection is made
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"REDIS_URL has an option that cannot be used: {error}", field="REDIS_URL") from None
+    check_options(client)
     return client
 
 
