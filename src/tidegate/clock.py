@@ -12,14 +12,11 @@ from datetime import UTC, datetime
 Clock = Callable[[], float]
 
 
-def now() -> float:
-    """Seconds since the epoch (wall clock); for rows, logs and messages."""
-    return time.time()
+now = time.time
+"""Seconds since the epoch (wall clock); for rows, logs and messages."""
 
-
-def monotonic() -> float:
-    """Seconds on a clock that never goes back; for deadlines and durations."""
-    return time.monotonic()
+monotonic = time.monotonic
+"""Seconds on a clock that never goes back; for deadlines and durations."""
 
 
 def rfc3339(at_s: float) -> str:

@@ -69,8 +69,8 @@ def test_an_answer_is_the_v2_answer_that_it_stands_for(rows: int) -> None:
     }
     answer = form.answer(outputs, rows)
     assert answer is not None
-    assert answer.startswith(form.answer_head(rows))
-    assert len(answer) == form.answer_bytes(rows)
+    assert answer.startswith(form.expected(rows)[0])
+    assert len(answer) == form.expected(rows)[1]
     headers, body = _body(answer, httptools.HttpResponseParser)
     read = decode_response(body, int(headers[b"inference-header-content-length"]))
     for found in (read, form.outputs(answer, rows)):

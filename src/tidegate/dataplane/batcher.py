@@ -211,17 +211,21 @@ class Batcher:
                 if released == "rows" and self._pace.limit_rows < self._limits.batch_rows_max:
                     released = "latency"
                 batch.released = released
-                if any(call.rows <= SMALL_ROWS and not isinstance(call, Part) for call in calls):
-                    self._pace.saw_small(now_s)
+                for call in calls:
+                    if call.rows <= SMALL_ROWS and not isinstance(call, Part):
+                        self._pace.saw_small(now_s)
+                        break
                 return batch
         return None
 
     def _still_wanted(self, calls: list[Call], now_s: float) -> list[Call]:
         """Without those that nobody waits for any more: they are not computed."""
-        late = [call for call in calls if call.deadline_s <= now_s or call.done]
-        if not late:
+        for call in calls:
+            if call.deadline_s <= now_s or call.done:
+                break
+        else:
             return calls
-        for call in late:
+        for call in [call for call in calls if call.deadline_s <= now_s]:
             self._fail_calls([call], _too_late(call))  # which does nothing to those that are done
         return [call for call in calls if not call.done]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from tidegate.dataplane.tensors import rows_array
 from tidegate.error_kinds import Kind
 from tidegate.errors import TidegateError
 from tidegate.wire.signature import PREDICTION
@@ -50,10 +51,12 @@ class ModelFailed(TidegateError):
 class Outputs:
     """A batch's answer: tensors by name, row axis first; lists that many encoders need are made once, on demand."""
 
-    __slots__ = ("_lists", "tensors")
+    __slots__ = ("_lists", "tensors", "texts")
 
     def __init__(self, tensors: Tensors) -> None:
         self.tensors = tensors
+        self.texts: list[bytes] | None = None
+        """What an edge has written for each row; see `plain.py`."""
         self._lists: dict[str, list[Any]] = {}
 
     def as_list(self, name: str) -> list[Any]:
@@ -75,7 +78,7 @@ class Outputs:
             probabilities = None if name is None else self.tensors.get(name)
             if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] == 0:
                 return None
-            found = self._lists[_CONFIDENCE] = probabilities.max(axis=1).tolist()
+            found = self._lists[_CONFIDENCE] = np.maximum.reduce(probabilities, axis=1).tolist()
         return found
 
 
@@ -176,21 +179,22 @@ class Batch:
         self.sent_s = 0.0
         self.hang_s = math.inf
         self.released = ""
-        self.params = calls[0].params
-        self.wanted = _union([call.wanted for call in calls])
-        self.inputs: Tensors = _merge(calls, destination)
+        first = calls[0]
+        self.params = first.params
+        self.wanted = first.wanted if first.wanted is None or len(calls) == 1 else _union(calls)
+        self.inputs: Tensors
+        if first.packed is not None:
+            self.inputs = {destination.packed_name: _merge_packed(calls, destination.packed_dtype)}
+        else:
+            self.inputs = _merge(calls)
 
 
-def _union(wanted: list[frozenset[str] | None]) -> frozenset[str] | None:
-    first = wanted[0]
-    if len(wanted) == 1 or first is None or any(one is None for one in wanted):
-        return first if len(wanted) == 1 else None
-    return frozenset().union(*(one for one in wanted if one is not None))
+def _union(calls: list[Call]) -> frozenset[str] | None:
+    wanted = [call.wanted for call in calls if call.wanted is not None]
+    return frozenset().union(*wanted) if len(wanted) == len(calls) else None
 
 
-def _merge(calls: list[Call], destination: Destination) -> Tensors:
-    if calls[0].packed is not None:
-        return {destination.packed_name: _merge_packed(calls, destination.packed_dtype)}
+def _merge(calls: list[Call]) -> Tensors:
     if len(calls) == 1:
         return calls[0].tensors or {}
     first = calls[0].tensors or {}
@@ -198,12 +202,12 @@ def _merge(calls: list[Call], destination: Destination) -> Tensors:
 
 
 def _merge_packed(calls: list[Call], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    if all(type(call.packed) is list for call in calls):
-        rows: list[Any] = []
-        for call in calls:
-            rows += call.packed  # type: ignore[arg-type]  # all are lists: checked above
-        return np.array(rows, dtype=dtype)
-    return np.concatenate([np.asarray(call.packed, dtype=dtype) for call in calls])
+    rows: list[Any] = []
+    for call in calls:
+        if type(call.packed) is not list:
+            return np.concatenate([np.asarray(call.packed, dtype=dtype) for call in calls])
+        rows += call.packed
+    return rows_array(rows, dtype)
 
 
 Done = Callable[["Target", Batch, "Outputs | TidegateError"], None]

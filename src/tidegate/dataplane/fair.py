@@ -13,7 +13,9 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from tidegate.dataplane.pace import SMALL_ROWS
 from tidegate.dataplane.parts import Assembly, Part
@@ -25,7 +27,7 @@ FINISHED_MAX = 4096
 SLICES_A_CHUNK = 4
 
 
-class Room(NamedTuple):
+class Room(msgspec.Struct, frozen=True, gc=False):
     """What the next batch may hold: rows in all, and rows that large calls may fill (`chunk_rows` is no more)."""
 
     limit_rows: int
@@ -151,11 +153,13 @@ class FairQueue:
     def _take_first(self, limit: int) -> tuple[list[Call], str]:
         """In order of arrival: nobody is left waiting by it, or nobody can be cut short."""
         arrivals = self._arrivals
-        if self.rows <= limit and all(_is_plain(call) for call in arrivals):
-            every = list(arrivals)
-            arrivals.clear()
-            self.rows = 0
-            return every, "idle"
+        if self.rows <= limit:
+            # Nearly all calls share a batch without a closer look at them.
+            every = [call for call in arrivals if call.packed is not None and call.params is None and not call.done]
+            if len(every) == len(arrivals):
+                arrivals.clear()
+                self.rows = 0
+                return every, "idle"
         calls: list[Call] = []
         rows = 0
         while arrivals:
@@ -312,11 +316,6 @@ class _Picked:
         if self.reason != "idle" or not waiting_rows:
             return self.reason
         return "rows" if self.rows >= self._room.limit_rows or not self._contended else "share"
-
-
-def _is_plain(call: Call) -> bool:
-    """Whether a call is one of those that nearly all are: they share a batch without a closer look."""
-    return call.packed is not None and call.params is None and not call.done
 
 
 def _compatible(first: Call, call: Call) -> bool:

@@ -6,8 +6,9 @@ Nothing is cast silently: what does not fit is `UnfitInput`, naming the input, w
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from tidegate.dataplane.ranges import EXACT_BELOW, check_exact
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.destination import Destination
 
 
-class Fitted(NamedTuple):
+class Fitted(msgspec.Struct, gc=False):
     """What a call needs of its input: `packed` or `tensors` (see `Call`), and how many rows there are."""
 
     rows: int

@@ -29,6 +29,16 @@ Wanted = frozenset[str] | None
 Forms = Mapping[Wanted, "HopForm"]
 
 
+class _Output:
+    """One output of a form, and how many bytes a row of it has."""
+
+    __slots__ = ("datatype", "dtype", "name", "row_bytes", "shape")
+
+    def __init__(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], datatype: str) -> None:
+        self.name, self.dtype, self.shape, self.datatype = name, dtype, shape, datatype
+        self.row_bytes = math.prod(shape) * dtype.itemsize
+
+
 class HopForm:
     """Requests and answers of one model version, by their number of rows. Made by `forms_of`.
 
@@ -44,13 +54,13 @@ class HopForm:
         self.width = spec.shape[1]
         self.input_name = spec.name
         self._spec = spec
-        self._outputs = [(one.name, dtype_of(one.datatype), one.shape[1:], one.datatype) for one in outputs]
+        self._outputs = [_Output(one.name, dtype_of(one.datatype), one.shape[1:], one.datatype) for one in outputs]
         self._row_bytes = self.width * self.dtype.itemsize
-        self._answer_row_bytes = sum(math.prod(shape) * dtype.itemsize for _, dtype, shape, _ in self._outputs)
+        self._answer_row_bytes = sum(one.row_bytes for one in self._outputs)
         self._line = f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: {HOST}\r\n".encode()
         self._who = {"model_name": model, "model_version": version}
         self._requests: dict[int, bytes] = {}
-        self._answers: dict[int, bytes] = {}
+        self._answers: dict[int, tuple[bytes, int]] = {}
         self._rows_by_size: dict[int, int] = {}
 
     # -- requests --------------------------------------------------------------------------------------------------
@@ -72,8 +82,8 @@ class HopForm:
 
     def tensor(self, request: bytes, rows: int) -> Array:
         """The tensor of a request of this form: (rows, width), the model's own, aligned and to be written to."""
-        offset = len(self.request_head(rows))
-        return np.frombuffer(request, self.dtype, offset=offset).reshape(rows, self.width).copy()
+        offset = len(request) - rows * self._row_bytes
+        return np.ndarray((rows, self.width), self.dtype, request, offset).copy()
 
     def _guess(self, size: int) -> int:
         """The rows of a request of so many bytes. A head's length depends on them, by a few digits."""
@@ -90,30 +100,24 @@ class HopForm:
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def answer_head(self, rows: int) -> bytes:
-        """All that stands before the tensors of an answer for so many rows."""
-        head = self._answers.get(rows)
-        if head is None:
-            described = [
-                (name, [rows, *shape], datatype, rows * math.prod(shape) * dtype.itemsize)
-                for name, dtype, shape, datatype in self._outputs
-            ]
+    def expected(self, rows: int) -> tuple[bytes, int]:
+        """All that stands before the tensors of an answer for so many rows, and the whole answer's length."""
+        known = self._answers.get(rows)
+        if known is None:
+            described = [(one.name, [rows, *one.shape], one.datatype, rows * one.row_bytes) for one in self._outputs]
             json = self._json(described, self._who)
-            head = self._answers[rows] = _head(b"HTTP/1.1 200 OK\r\n", json, rows * self._answer_row_bytes)
-        return head
-
-    def answer_bytes(self, rows: int) -> int:
-        """Length of a whole answer for so many rows."""
-        return len(self.answer_head(rows)) + rows * self._answer_row_bytes
+            head = _head(b"HTTP/1.1 200 OK\r\n", json, rows * self._answer_row_bytes)
+            known = self._answers[rows] = (head, len(head) + rows * self._answer_row_bytes)
+        return known
 
     def answer(self, outputs: Tensors, rows: int) -> bytes | None:
         """A whole answer; None for outputs that are not those of the signature, or not only those."""
         if self.wanted is None and len(outputs) != len(self._outputs):
             return None
-        parts = [self.answer_head(rows)]
-        for name, dtype, shape, _ in self._outputs:
-            array = outputs.get(name)
-            if array is None or array.dtype != dtype or array.shape != (rows, *shape):
+        parts = [self.expected(rows)[0]]
+        for one in self._outputs:
+            array = outputs.get(one.name)
+            if array is None or array.dtype != one.dtype or array.shape != (rows, *one.shape):
                 return None
             parts.append(array.tobytes())
         return b"".join(parts)
@@ -121,12 +125,10 @@ class HopForm:
     def outputs(self, answer: bytes, rows: int) -> Tensors:
         """The tensors of an answer of this form: views of its bytes."""
         found: Tensors = {}
-        offset = len(self.answer_head(rows))
-        for name, dtype, shape, _ in self._outputs:
-            count = rows * math.prod(shape)
-            array = np.frombuffer(answer, dtype, count, offset)
-            found[name] = array.reshape(rows, *shape) if shape else array
-            offset += count * dtype.itemsize
+        offset = len(answer) - rows * self._answer_row_bytes
+        for one in self._outputs:
+            found[one.name] = np.ndarray((rows, *one.shape), one.dtype, answer, offset)
+            offset += rows * one.row_bytes
         return found
 
     def _json(self, tensors: list[tuple[str, list[int], str, int]], who: dict[str, str] | None = None) -> bytes:

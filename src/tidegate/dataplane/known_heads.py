@@ -5,7 +5,9 @@ Used by `HotProtocol` alone, for heads it has parsed itself: a request whose hea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from tidegate.dataplane.buffered import FREE_BYTES_MAX
 
@@ -17,7 +19,7 @@ HEAD_BYTES_MAX = 2048
 GENERATION_MAX = 512
 
 
-class KnownHead(NamedTuple):
+class KnownHead(msgspec.Struct, frozen=True):
     """What a head says: the path's route, the headers that matter (not to be changed), where the body is."""
 
     route: Route
@@ -38,8 +40,7 @@ class KnownHeads:
 
     def find(self, data: bytes) -> KnownHead | None:
         """The head of a request, if it is known and `data` is that request, whole and nothing more."""
-        end = data.find(HEAD_END, 0, HEAD_BYTES_MAX) + len(HEAD_END)
-        head = data[:end]
+        head = data[: data.find(HEAD_END, 0, HEAD_BYTES_MAX) + 4]
         known = self._young.get(head)
         if known is None:
             known = self._old.get(head)

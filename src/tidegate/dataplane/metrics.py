@@ -122,21 +122,23 @@ class Metrics:
     def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:  # noqa: ARG002 (the port's shape)
         """Count a computed batch and each call in it that is still waited for."""
         identity = batch.destination.identity
-        series = self._of(identity.endpoint, identity.version, identity.variant)
+        key = (identity.endpoint, identity.version, identity.variant)
+        series = self._series.get(key) or self._of(*key)
         series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, batch.rows)] += 1
         series.released[batch.released] = series.released.get(batch.released, 0) + 1
         series.compute_s += now_s - batch.sent_s
-        counts, answered = series.duration_counts, 0
+        counts, rows, answered, waited_s = series.duration_counts, 0, 0, 0.0
         for call in batch.calls:
-            if call.done:
-                continue
-            series.rows += call.rows
-            if call.completes:
-                answered += 1
-                duration_s = now_s - call.started_s
-                series.duration_sum_s += duration_s
-                series.queue_s += batch.sent_s - call.started_s
-                counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+            if not call.done:
+                rows += call.rows
+                if call.completes:
+                    duration_s = now_s - call.started_s
+                    answered += 1
+                    waited_s += duration_s
+                    counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        series.rows += rows
+        series.duration_sum_s += waited_s
+        series.queue_s += waited_s - answered * (now_s - batch.sent_s)
         series.codes[200] = series.codes.get(200, 0) + answered
 
     def cached(self, call: Call, now_s: float) -> None:
@@ -152,13 +154,15 @@ class Metrics:
 
     def answered_at_once(self, key: Key, rows: int, started_s: float, now_s: float) -> None:
         """Count one request that was a batch of its own and waited for nothing."""
-        series = self._of(*key)
+        series = self._series.get(key) or self._of(*key)
         seconds = now_s - started_s
         series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, rows)] += 1
         series.released["idle"] = series.released.get("idle", 0) + 1
         series.compute_s += seconds
+        series.duration_sum_s += seconds
+        series.duration_counts[bisect_left(DURATION_BUCKETS_S, seconds)] += 1
         series.rows += rows
-        series.ended(200, seconds)
+        series.codes[200] = series.codes.get(200, 0) + 1
 
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """Count a call that ended in an error."""

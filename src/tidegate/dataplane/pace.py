@@ -36,11 +36,8 @@ class RowLimit:
         self._rows = min(float(START_ROWS), self._rows_max)
         self._steep = True
         self._strikes = 0.0
-
-    @property
-    def rows(self) -> int:
+        self.rows = int(self._rows)
         """The limit now."""
-        return int(self._rows)
 
     def measured(self, rows: int, seconds: float, budget_s: float, rows_min: float) -> None:
         """A batch of so many rows took so long; one of less than half the limit is no reason to grow it."""
@@ -50,11 +47,13 @@ class RowLimit:
                 self._strikes = 0.0
                 self._steep = False
                 self._rows = min(self._rows, max(rows_min, self._rows * SHRINK))
+                self.rows = int(self._rows)
         elif rows * 2 < self._rows:
             self._strikes = max(0.0, self._strikes - FORGIVEN)
         else:
             self._strikes = 0.0
             self._rows = min(self._rows_max, self._rows * (2.0 if self._steep else GROW) + 0.5)
+            self.rows = int(self._rows)
 
 
 class Pace:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -22,20 +21,42 @@ from uvicorn.server import ServerState
 from tidegate.dataplane.hot_exchange import STATUS_LINES, HotExchange
 from tidegate.dataplane.infer import Engine, encode_error, new_id, that_matter
 from tidegate.dataplane.known_heads import KnownHead
+from tidegate.dataplane.refusals import HEAD_BYTES_MAX, OneTooMany, TooSlow, head_too_large
 from tidegate.dataplane.routes import RouteTable
-from tidegate.errors import MalformedRequest, Overloaded, TidegateError, TooLarge
+from tidegate.errors import MalformedRequest, TidegateError
 
 LINGER_S = 2.0
 """How long what a client still sends is thrown away after it was told that its request is too large."""
 RETRY_AFTER_S = 1.0
 SURPLUS_MAX = 256
 """Connections past the bound that are told why they are refused; any more are cut off without a word."""
-HEAD_BYTES_MAX = 64 << 10
-"""Of a request's line and headers, of a chunk's extensions, of trailers: of whatever is not body."""
 
 
 class HotProtocol(HttpToolsProtocol):
     """One connection. `hot` is the exchange whose body is being received, None for a cold request."""
+
+    # With uvicorn's own it has more attributes than Python keeps compact in one object: those used for every request
+    # have slots, and with them a request touches a third of the memory.
+    __slots__ = (
+        "_advancing",
+        "_bodiless_bytes",
+        "_broken",
+        "_turn",
+        "_unread_since_s",
+        "cycle",
+        "discarding",
+        "engine",
+        "flow",
+        "head",
+        "head_source",
+        "hot",
+        "idle_since_s",
+        "pipeline",
+        "receiving_since_s",
+        "routes",
+        "server_state",
+        "transport",
+    )
 
     cycle: Any  # uvicorn's RequestResponseCycle, a HotExchange, or None
     pipeline: deque[tuple[Any, Any]]  # also holds hot exchanges
@@ -61,16 +82,16 @@ class HotProtocol(HttpToolsProtocol):
         self._advancing = False
         self._turn: Any = None  # the request that is being answered, or was last
         self._broken: TidegateError | None = None
-        self._head_source: list[tuple[bytes, bytes]] = []
-        self._head = b""
+        self.head_source: list[tuple[bytes, bytes]] = []
+        self.head = b""
 
     def default_head(self) -> bytes:
         """Uvicorn's own headers (`date`), joined once a second."""
         source = self.server_state.default_headers
-        if source is not self._head_source:
-            self._head_source = source
-            self._head = b"".join(b"%b: %b\r\n" % pair for pair in source)
-        return self._head
+        if source is not self.head_source:
+            self.head_source = source
+            self.head = b"".join(b"%b: %b\r\n" % pair for pair in source)
+        return self.head
 
     # -- the connection --------------------------------------------------------------------------------------------
 
@@ -81,7 +102,7 @@ class HotProtocol(HttpToolsProtocol):
         if over > SURPLUS_MAX:
             transport.abort()
         elif over > 0:
-            self._broken = _OneTooMany(
+            self._broken = OneTooMany(
                 f"this server has {self.engine.limits.connections_max} connections already: try again later",
                 retry_after_s=RETRY_AFTER_S,
             )
@@ -113,7 +134,7 @@ class HotProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser. What does not parse is answered after the requests before it."""
         if self.discarding or self._broken is not None:
-            if isinstance(self._broken, _OneTooMany) and not self.discarding:
+            if isinstance(self._broken, OneTooMany) and not self.discarding:
                 self.discarding = True  # the answer is read before the connection is closed, which the timer does
                 self.transport.write(self._broken_response(self._broken))
             return
@@ -133,7 +154,7 @@ class HotProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._break(MalformedRequest(f"this is no HTTP request: {error}"))
         if self._bodiless_bytes > HEAD_BYTES_MAX and not self.discarding:
-            self._break(_head_too_large())
+            self._break(head_too_large())
         exchange = self.hot
         if fresh and exchange is not None and exchange.received and exchange.keep_alive and exchange.refusal is None:
             self.routes.heads.learn(data, exchange.route, exchange.headers)
@@ -246,7 +267,7 @@ class HotProtocol(HttpToolsProtocol):
         """False for a request whose head is refused, or will be read again (`_ignore_upgrade`)."""
         if self._bodiless_bytes > HEAD_BYTES_MAX:
             if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
-                self._break(_head_too_large())
+                self._break(head_too_large())
         elif self.parser.get_method() == b"CONNECT":
             self._break(MalformedRequest("this server is no proxy: it does not take CONNECT"))
         return self._broken is None and not self.parser.should_upgrade()
@@ -310,12 +331,12 @@ class HotProtocol(HttpToolsProtocol):
     @property
     def between_requests(self) -> bool:
         """Whether all that came is answered, and what comes next is the beginning of a request that may be answered."""
+        turn = self._turn
         return (
-            self.receiving_since_s is None
-            and self._is_free()
-            and not self.pipeline
+            (turn is None or turn.response_complete)
+            and self.receiving_since_s is None
             and self._broken is None
-            and not (self.discarding or self.flow.write_paused or self.transport.is_closing())
+            and not (self.pipeline or self.discarding or self.flow.write_paused or self.transport.is_closing())
         )
 
     def _is_free(self) -> bool:
@@ -356,32 +377,12 @@ class HotProtocol(HttpToolsProtocol):
                 self.transport.abort()
         elif self.receiving_since_s is not None and not self.flow.read_paused:
             if now_s - self.receiving_since_s > limits.receive_timeout_s:
-                self._break(_TooSlow(f"the request did not arrive within {limits.receive_timeout_s:g} s"))
+                self._break(TooSlow(f"the request did not arrive within {limits.receive_timeout_s:g} s"))
         elif (self._is_free() or self.transport.is_closing()) and now_s - self.idle_since_s > limits.idle_timeout_s:
             if self.transport.is_closing() or self.transport.get_write_buffer_size():
                 self.transport.abort()  # closing would wait for a client that does not read
             else:
                 self.transport.close()
-
-
-class _OneTooMany(Overloaded):
-    """There are as many connections as this process takes."""
-
-    code = "too_many_connections"
-
-
-class _TooSlow(MalformedRequest):
-    """The request did not arrive in time."""
-
-    code = "too_slow"
-
-    @property
-    def http_status(self) -> int:
-        return HTTPStatus.REQUEST_TIMEOUT
-
-
-def _head_too_large() -> TooLarge:
-    return TooLarge(f"the request's line and headers are larger than the {HEAD_BYTES_MAX} bytes this server takes")
 
 
 def _is_cut(cycle: Any) -> bool:

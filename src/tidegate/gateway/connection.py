@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import cast
 
 import httptools
+import msgspec
 
 CONTENT_BYTES_MAX = 1 << 30
 
 
-class Answer:
+class Answer(msgspec.Struct):
     """A whole HTTP answer. `header_length` is `Inference-Header-Content-Length`, where the answer has one.
 
     `expected`: it begins with the very head that was expected of it, which still stands in front of `body`.
     """
 
-    __slots__ = ("body", "expected", "header_length", "retry_after_s", "status")
-
-    def __init__(self, status: int, body: bytes, header_length: int | None, retry_after_s: float | None) -> None:
-        self.status = status
-        self.body = body
-        self.expected = False
-        self.header_length = header_length
-        self.retry_after_s = retry_after_s
+    status: int
+    body: bytes
+    header_length: int | None = None
+    retry_after_s: float | None = None
+    expected: bool = False
 
 
 Expected = tuple[bytes, int]
@@ -88,10 +85,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         expected = self._expected
         if expected is not None and not self._begun and len(data) == expected[1] and data.startswith(expected[0]):
-            answer = Answer(HTTPStatus.OK, data, None, None)
-            answer.expected = True
             self.answers += 1
-            self._tell(answer)
+            self._tell(Answer(200, data, expected=True))
             return
         try:
             self._parser.feed_data(data)

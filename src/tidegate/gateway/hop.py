@@ -5,7 +5,7 @@ Used by `upstream.py`. Pure: bytes in, bytes out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -49,7 +49,7 @@ class HopError(msgspec.Struct):
 _errors = msgspec.json.Decoder(HopError)
 
 
-class HopRequest(NamedTuple):
+class HopRequest(msgspec.Struct, frozen=True):
     """A request's bytes, and the head and length of its answer where they are known beforehand, by `form`."""
 
     parts: list[bytes]
@@ -90,8 +90,7 @@ def _in_form(form: HopForm, batch: Batch) -> HopRequest | None:
     if tensor is None or len(batch.inputs) != 1 or tensor.dtype != form.dtype or tensor.shape[1:] != (form.width,):
         return None
     rows = batch.rows
-    expected = (form.answer_head(rows), form.answer_bytes(rows))
-    return HopRequest([form.request_head(rows), tensor.tobytes()], expected, form)
+    return HopRequest([form.request_head(rows), tensor.tobytes()], form.expected(rows), form)
 
 
 def read_answer(answer: Answer, batch: Batch, form: HopForm | None) -> Outputs | TidegateError:

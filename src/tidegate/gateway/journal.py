@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tidegate.dataplane.tensors import Array, datatype_of, to_raw
+from tidegate.dataplane.tensors import described
 from tidegate.gateway.segments import Closed, Segments, drop
-from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
+from tidegate.wire.journal import CACHED, BatchRecord
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.call import Batch, Call, Outputs, Tensors
+    from tidegate.dataplane.call import Batch, Call, Outputs
 
 RETRY_FULL_S = 1.0
 HOLD_FIRST_S, HOLD_MAX_S = 1.0, 60.0
@@ -53,7 +53,7 @@ class Circuit:
     """Open while the disk is not to be written to. Decides by measured stalls and by failures; does no I/O."""
 
     def __init__(self, wait_s_max: float) -> None:
-        self._wait_s_max = wait_s_max
+        self.wait_s_max = wait_s_max
         self._hold_s = HOLD_FIRST_S
         self._closed_since_s = 0.0
         self._until_s: float | None = None
@@ -72,7 +72,7 @@ class Circuit:
 
     def measured(self, took_s: float, now_s: float) -> bool:
         """Take note of a write's duration; True when it was a stall, which opens the circuit."""
-        if took_s <= self._wait_s_max:
+        if took_s <= self.wait_s_max:
             return False
         if now_s - self._closed_since_s > HEALTHY_S:
             self._hold_s = HOLD_FIRST_S
@@ -140,10 +140,12 @@ class Journal:
             self._failed(error)
             return
         self.counts.written += 1
-        self._worked(started_s)
-
-    def _worked(self, started_s: float) -> None:
         now_s = self._monotonic()
+        if now_s - started_s > self._circuit.wait_s_max or self._circuit.reason is not None:
+            self._worked(started_s, now_s)
+
+    def _worked(self, started_s: float, now_s: float) -> None:
+        """A record is written, but it took too long, or it is the first after a failure."""
         if self._circuit.measured(now_s - started_s, now_s):
             log.warning("a journal write took %.0f ms: records are dropped for a while", (now_s - started_s) * 1000)
             self._sync_in_thread()
@@ -182,11 +184,13 @@ class Journal:
 
 def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) -> BatchRecord:
     identity = batch.destination.identity
-    requests = [
-        CapturedRequest(
+    variant = identity.variant
+    # A `CapturedRequest` each, as the tuples of its fields: the bytes are the same, and a batch has many.
+    requests: list[Any] = [
+        (
             call.request_id,
             call.unit,
-            call.destination.identity.variant,
+            variant,
             call.pinned,
             call.started_s + wall_offset_s,
             now_s - call.started_s,
@@ -196,7 +200,8 @@ def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) 
         )
         for call in batch.calls
     ]
-    inputs, answers = _tensors(batch.inputs), _tensors(outputs.tensors)
+    inputs = {name: described(array) for name, array in batch.inputs.items()}
+    answers = {name: described(array) for name, array in outputs.tensors.items()}
     cached = batch.released == CACHED
     return BatchRecord(identity.endpoint, identity.version, requests, inputs, answers, batch.params, cached)
 
@@ -204,12 +209,3 @@ def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) 
 def _code_of(call: Call, now_s: float) -> int:
     """Of a call that nobody waits for: its rows are in the batch, so it is in the record."""
     return LATE_CODE if call.deadline_s <= now_s else GONE_CODE
-
-
-def _tensors(tensors: Tensors) -> dict[str, tuple[str, tuple[int, ...], Any]]:
-    return {name: _tensor(array) for name, array in tensors.items()}
-
-
-def _tensor(array: Array) -> tuple[str, tuple[int, ...], Any]:
-    datatype = datatype_of(array)
-    return datatype, array.shape, array.ravel().tolist() if datatype == "BYTES" else to_raw(array, datatype)

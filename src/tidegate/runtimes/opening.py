@@ -36,7 +36,7 @@ class Served:
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
         """See `Runtime.predict`."""
-        if row_count(inputs) == 0:
+        if not len(next(iter(inputs.values()))):
             return self._nothing(wanted)
         return self._model.predict(inputs, wanted)
 

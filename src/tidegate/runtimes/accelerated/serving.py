@@ -47,26 +47,31 @@ class FastModel:
         self.task: Task = "regressor" if form.classes is None else "classifier"
         self._specs = signature.inputs if signature.kind == "columns" else ()
         self._datatypes = {spec.name: numpy_dtype(spec.datatype) for spec in signature.outputs}
+        self._names = list(self._datatypes)
         self._labels = _labels(form, self._datatypes[PREDICTION])
         self._table = Table(form.table, folder, self._specs) if form.table is not None and whole else None
         self._steps = [(step, read_array(folder, f"step-{index}")) for index, step in enumerate(form.steps)]
+        self._takes_matrix = self._table is None and not self._specs
         self._rounds_only = form.float32 and not self._steps and form.takes_inf == form.takes_overflow
         self._engine: Dense | Trees | Graph = _ENGINES[form.engine](form, folder)
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
         """See `Runtime.predict`."""
         x = self._features(inputs)
-        names = [name for name in self._datatypes if wanted is None or name in wanted]
+        names = self._names if wanted is None else [name for name in self._names if name in wanted]
         if isinstance(self._engine, Graph):
             found = self._from_graph(self._engine, x, names)
         else:
             scores = self._engine.scores(x)
             found = self._from_scores(scores.astype(np.float32) if self.form.sums_float32 else scores, names)
-        return {name: array.astype(self._datatypes[name], copy=False) for name, array in found.items()}
+        for name, dtype in self._datatypes.items():
+            if name in found and found[name].dtype != dtype:
+                found[name] = found[name].astype(dtype)
+        return found
 
     def _features(self, inputs: Arrays) -> Array:
         """The matrix as the engine takes it; raises `UnfitInput` for what the original refuses."""
-        x = self._matrix(inputs)
+        x = matrix_of(inputs) if self._takes_matrix else self._matrix(inputs)
         if x.ndim != 2 or x.dtype.kind not in "fiub":
             raise refused(f"expected a 2-D array of numbers, got {x.ndim}-D of {x.dtype}")
         if x.shape[1] != self.form.n_features:
@@ -89,9 +94,7 @@ class FastModel:
         return x
 
     def _matrix(self, inputs: Arrays) -> Array:
-        if self._table is not None:
-            return self._table.matrix(inputs)
-        return stacked(inputs, self._specs) if self._specs else matrix_of(inputs)
+        return stacked(inputs, self._specs) if self._table is None else self._table.matrix(inputs)
 
     def _check(self, x: Array, *, takes_inf: bool) -> None:
         if np.isfinite(x).all():

@@ -14,6 +14,10 @@ GAIN_MIN = 1.1
 """A form is kept when it is faster by this factor, in the geometric mean over 1 and 64 rows."""
 
 
+BY_CHANCE = 1.05
+"""Two forms whose gains differ by no more than this are equally fast."""
+
+
 def seconds_by_rows(model: Model, timed: Mapping[int, Arrays]) -> dict[str, float]:
     """Seconds a call, by the name of the field that records them."""
     return {f"seconds_{rows}": _seconds(model, inputs) for rows, inputs in timed.items()}
