@@ -13,7 +13,7 @@ from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Call, Outputs
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.dataplane.plain import PlainEdge
-from tidegate.dataplane.tensors import rows_array
+from tidegate.dataplane.tensors import Array, rows_array
 from tidegate.wire.signature import Signature, TensorSpec
 
 WIDTH = 2
@@ -37,7 +37,7 @@ def body(where: Destination, outputs: Outputs, row: int, request_id: str, *, one
     return PlainEdge().encode(exchange, Call(cast(Any, exchange), where, request_id, 1), outputs, row)
 
 
-NUMBERS = {
+NUMBERS: dict[str, Array] = {
     "labels": np.array([0, 1, -(2**63)], dtype=np.int64),
     "unsigned": np.array([0, 2**64 - 1, 7], dtype=np.uint64),
     "small": np.array([0, 200, 7], dtype=np.uint8),
@@ -88,7 +88,8 @@ def test_what_is_no_single_number_is_written_for_itself(prediction: Any, expecte
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
 def test_rows_become_the_matrix_that_numpy_makes_of_them(dtype: Any) -> None:
-    rows = [[1, 2.5, -0.0], [float("nan"), 1e-320, 3.0], [True, 7, 0.1]] if dtype is not np.int64 else [[1, 2], [3, 4]]
+    floats: list[list[Any]] = [[1, 2.5, -0.0], [float("nan"), 1e-320, 3.0], [True, 7, 0.1]]
+    rows = [[1, 2], [3, 4]] if dtype is np.int64 else floats
     matrix = rows_array(rows, np.dtype(dtype))
     expected = np.array(rows, dtype=dtype)
     assert (matrix.tobytes(), matrix.dtype, matrix.shape) == (expected.tobytes(), expected.dtype, expected.shape)
