@@ -37,16 +37,20 @@ class KnownHeads:
     def __init__(self) -> None:
         self._young: dict[bytes, KnownHead] = {}
         self._old: dict[bytes, KnownHead] = {}
+        self._likely_end = 0
 
     def find(self, data: bytes) -> KnownHead | None:
         """The head of a request, if it is known and `data` is that request, whole and nothing more."""
-        head = data[: data.find(HEAD_END, 0, HEAD_BYTES_MAX) + 4]
-        known = self._young.get(head)
+        known = self._young.get(data[: self._likely_end])  # most heads are as long as the one before
         if known is None:
-            known = self._old.get(head)
+            end = self._likely_end = data.find(HEAD_END, 0, HEAD_BYTES_MAX) + len(HEAD_END)
+            head = data[:end]
+            known = self._young.get(head)
             if known is None:
-                return None
-            self._keep(head, known)
+                known = self._old.get(head)
+                if known is None:
+                    return None
+                self._keep(head, known)
         return known if known.size == len(data) else None
 
     def learn(self, data: bytes, route: Route, headers: dict[bytes, bytes]) -> None:
