@@ -11,6 +11,7 @@ import numpy as np
 from tidegate.errors import ModelLoadFailed
 from tidegate.packaging.code import missing_library
 from tidegate.runtimes.accelerated.form import GRAPH_FILE, Form, read_array
+from tidegate.runtimes.accelerated.mirrored import with_negatives
 from tidegate.runtimes.base import error_text
 
 Array = np.ndarray[Any, Any]
@@ -57,13 +58,17 @@ class Trees:
         self._names = [node.name for node in self._session.get_outputs()]
         self._dtype = np.dtype(np.float32 if form.graph_float32 else np.float64)
         self._divisor, self._band, self._votes = form.divisor, form.band, form.head == "votes"
+        self._mirrored = form.mirrored
         self._folder = folder
         self._sum_dtype = np.dtype(np.float32 if form.sums_float32 else np.float64)
         self._exact: ExactTrees | None = None
 
     def scores(self, x: Array) -> Array:
         """(rows, outputs) in float64; near ties are added up again as the original does it."""
-        fed = x if x.dtype == self._dtype else x.astype(self._dtype)
+        if self._mirrored:
+            fed = with_negatives(x, self._dtype)
+        else:
+            fed = x if x.dtype == self._dtype else x.astype(self._dtype)
         scores: Array = self._session.run(self._names, {"input": fed})[0].astype(np.float64)
         if self._votes and scores.shape[1] == 1:
             scores = both_classes(scores, self._divisor)  # before the division: whole votes then stay whole

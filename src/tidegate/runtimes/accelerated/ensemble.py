@@ -16,7 +16,10 @@ FLOAT32_INTEGER_MAX = 2**24
 
 @dataclass
 class Tree:
-    """One tree: nodes by number, children -1 at leaves. `value` is (nodes, outputs); `target` None: to all outputs."""
+    """One tree: nodes by number, children -1 at leaves. `value` is (nodes, outputs); `target` None: to all outputs.
+
+    `rows` is how many rows of the training data came by each node, where that is known.
+    """
 
     feature: Array
     threshold: Array
@@ -25,6 +28,7 @@ class Tree:
     track: Array
     value: Array
     target: int | None = None
+    rows: Array | None = None
 
 
 @dataclass
@@ -59,4 +63,4 @@ def aimed(tree: Tree, values: Array, column: int, columns: int) -> Tree:
     """The tree with its values in one of the outputs."""
     spread = np.zeros((len(values), columns))
     spread[:, column] = values
-    return Tree(tree.feature, tree.threshold, tree.left, tree.right, tree.track, spread, column)
+    return Tree(tree.feature, tree.threshold, tree.left, tree.right, tree.track, spread, column, tree.rows)

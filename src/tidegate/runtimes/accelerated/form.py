@@ -70,7 +70,8 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     its features rounded to float32, as scikit-learn's trees do. `band` is how near a tie scores may be to be trusted:
     nearer ones are added up again in float64 (with `sums_float32`, as the original does it, in float32), in the
     original's order. `takes_overflow`: the model takes what a step or rounding made infinite. `zero_to`: numbers this
-    near 0 are 0 to the original. `table` makes the matrix where the original takes columns of text or categories.
+    near 0 are 0 to the original. `mirrored`: the graph takes each feature and its negative. `table` makes the matrix
+    where the original takes columns of text or categories.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
     band: float = 0.0
     sums_float32: bool = False
     zero_to: float = 0.0
+    mirrored: bool = False
     table: TableForm | None = None
     format: int = FORMAT
 

@@ -7,6 +7,7 @@ and gets the feature rounded first. Histogram gradient boosting compares float64
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from tidegate.runtimes.accelerated.ensemble import Ensemble, Tree, aimed
 from tidegate.runtimes.accelerated.form import Draft, Form, Head
 from tidegate.runtimes.accelerated.from_boosters import booster_ensemble, is_booster
+from tidegate.runtimes.accelerated.mirrored import mirrored, pays
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared
 from tidegate.runtimes.base import scalars
 
@@ -70,7 +72,13 @@ def _tree(tree: Any) -> Tree:
         raise CannotConvert("it has several outputs")
     track = getattr(tree, "missing_go_to_left", np.zeros(tree.node_count, dtype=np.uint8))
     return Tree(
-        np.maximum(tree.feature, 0), tree.threshold, tree.children_left, tree.children_right, track, tree.value[:, 0, :]
+        np.maximum(tree.feature, 0),
+        tree.threshold,
+        tree.children_left,
+        tree.children_right,
+        track,
+        tree.value[:, 0, :],
+        rows=tree.weighted_n_node_samples,
     )
 
 
@@ -111,7 +119,8 @@ def _histogram(estimator: Any, kind: str) -> Ensemble:
             left = np.where(leaf, -1, nodes["left"].astype(np.int64))
             right = np.where(leaf, -1, nodes["right"].astype(np.int64))
             feature = np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64)
-            plain = Tree(feature, nodes["num_threshold"], left, right, nodes["missing_go_to_left"], nodes["value"])
+            track, rows = nodes["missing_go_to_left"], nodes["count"]
+            plain = Tree(feature, nodes["num_threshold"], left, right, track, nodes["value"], rows=rows)
             trees.append(aimed(plain, nodes["value"].astype(np.float64), column, columns))
     if estimator._preprocessor is not None:
         raise CannotConvert("it encodes categories first")
@@ -136,6 +145,7 @@ def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> Dr
         raise CannotConvert("it adds up in float32")
     if graph_float32 and not ensemble.sums_float32:
         _check_float32(ensemble)
+    turned = pays(ensemble)
     form = Form(
         name="trees-float32" if graph_float32 else "trees-float64",
         engine="trees",
@@ -149,8 +159,16 @@ def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> Dr
         zero_to=ensemble.zero_to,
         divisor=ensemble.divisor,
         band=_band(ensemble, graph_float32),
+        mirrored=turned,
     )
-    return Draft(form, {**found.arrays(), **_exact_arrays(ensemble)}, _graph(ensemble, graph_float32))
+    compared = _in_float32(ensemble) if graph_float32 else ensemble
+    graph = _graph(mirrored(compared) if turned else compared, graph_float32)
+    return Draft(form, {**found.arrays(), **_exact_arrays(ensemble)}, graph)
+
+
+def _in_float32(ensemble: Ensemble) -> Ensemble:
+    """With thresholds that split float32 features alike, and are float32."""
+    return replace(ensemble, trees=[replace(tree, threshold=floor_float32(tree.threshold)) for tree in ensemble.trees])
 
 
 def _check_float32(ensemble: Ensemble) -> None:
@@ -207,7 +225,7 @@ def _graph(ensemble: Ensemble, graph_float32: bool) -> bytes:
     base: Any = [] if binary_votes or not ensemble.base.any() else ensemble.base.ravel()
     outputs = 1 if binary_votes else ensemble.base.shape[1]
     if graph_float32:
-        attributes |= {"nodes_values": floor_float32(values).tolist(), "target_weights": weights.tolist()}
+        attributes |= {"nodes_values": values.tolist(), "target_weights": weights.tolist()}
     else:
         attributes["nodes_values_as_tensor"] = numpy_helper.from_array(values, "nodes_values")
         attributes["target_weights_as_tensor"] = numpy_helper.from_array(weights, "target_weights")
