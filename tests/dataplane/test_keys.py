@@ -52,3 +52,7 @@ def test_the_key_is_named_and_escapes_are_seen_through() -> None:
         check_keys(bytearray(b'{"features": [1], "features": [2]}'))
     with pytest.raises(MalformedRequest, match="'features'"):
         check_keys(b'{"features": [1], "f\\u0065atures": [2]}')
+
+
+def test_numbers_of_any_length_are_none_of_its_business() -> None:
+    check_keys(b'{"features": [1], "user_id": "\\n", "other": %b}' % (b"1" * 5_000))
