@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from tidegate.dataplane import numbers
 from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.hot_exchange import HotExchange
 from tidegate.dataplane.infer import Engine, Exchange, infer
 from tidegate.dataplane.numbers import arrays_of, read_numbers
 from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
@@ -52,12 +57,14 @@ class _Kept(Exchange):
         self.sent.set_result((status, body))
 
 
-Ask = Callable[[str, bytes], tuple[Any, Any, int]]
+Ask = Callable[..., tuple[Any, Any, int]]
 
 
-async def _both_ways(engine: Engine, path: str, body: bytes) -> tuple[Any, Any, int]:
+async def _both_ways(
+    engine: Engine, path: str, body: bytes, headers: dict[bytes, bytes] | None = None
+) -> tuple[Any, Any, int]:
     """The answer of the whole body, that of its pieces, and how many turns these took."""
-    whole, pieces = _Kept(engine, path, body), _Kept(engine, path, body)
+    whole, pieces = _Kept(engine, path, body, headers), _Kept(engine, path, body, headers)
     infer(whole)
     turns = len(list(infer_in_pieces(pieces, engine.clock())))
     return await asyncio.wait_for(whole.sent, 10), await asyncio.wait_for(pieces.sent, 10), turns
@@ -72,6 +79,13 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
         yield one
 
 
+async def _replica(datatype: str) -> tuple[Engine, Any]:
+    model = _Sums(datatype)
+    manifest = Manifest("sums", "1", "d" * 64, ".", "python", model.signature, [1.0, 2.0, 3.0], batchable=True)
+    engine, _, hooks = build_replica(manifest, model, Settings.from_env(), None)
+    return engine, hooks
+
+
 class _asking:  # noqa: N801 (reads as a function)
     def __init__(self, datatype: str) -> None:
         self._datatype = datatype
@@ -80,14 +94,8 @@ class _asking:  # noqa: N801 (reads as a function)
         self._runner = asyncio.Runner()
         self._runner.__enter__()
 
-        async def build() -> tuple[Any, Any]:
-            model = _Sums(self._datatype)
-            manifest = Manifest("sums", "1", "d" * 64, ".", "python", model.signature, [1.0, 2.0, 3.0], batchable=True)
-            engine, _, hooks = build_replica(manifest, model, Settings.from_env(), None)
-            return engine, hooks
-
-        self._engine, self._hooks = self._runner.run(build())
-        return lambda path, body: self._runner.run(_both_ways(self._engine, path, body))
+        self._engine, self._hooks = self._runner.run(_replica(self._datatype))
+        return lambda *asked: self._runner.run(_both_ways(self._engine, *asked))
 
     def __exit__(self, *_: object) -> None:
         self._runner.run(self._hooks.on_stop())
@@ -142,6 +150,7 @@ ODD: list[tuple[str, bytes]] = [
     (PLAIN, b'{"features": %b}' % LONG.replace(b"0.37", b'"0.37"')),
     (PLAIN, b'{"features": %b}' % LONG.replace(b"0.37", b"[0.37]")),
     (PLAIN, b'{"features": %b}' % LONG.replace(b"], [", b"]  [")),
+    (PLAIN, b'{"features"\v: %b}' % LONG),
     (PLAIN, b'{"features": %b}' % LONG.replace(b"]]", b"],]")),
     (PLAIN, b'{"features": %b}' % LONG.replace(b"]]", b"], []]")),
     (PLAIN, b'{"features": %b}' % LONG.replace(b"]]", b"] ]")),
@@ -173,6 +182,18 @@ def test_whatever_else_it_is_the_answer_is_that_of_the_whole(ask: Ask, path: str
     assert pieces == whole
 
 
+@pytest.mark.parametrize(
+    "between", [b"]\v,[", b"]\f,[", b"],\v[", b"]\xa0,[", b"]\0,[", b"] \n\t\r, \n[", b"],,[", b"] ["]
+)
+def test_between_rows_is_what_json_takes_there(ask: Ask, between: bytes) -> None:
+    """Wherever a piece ends."""
+    rows = LONG.split(b"], [")
+    for place in range(1, len(rows)):
+        body = b'{"features": %b}' % between.join([b"], [".join(rows[:place]), b"], [".join(rows[place:])])
+        whole, pieces, _ = ask(PLAIN, body)
+        assert pieces == whole
+
+
 def test_a_body_with_any_byte_changed_is_answered_as_the_whole(ask: Ask) -> None:
     """Left out, doubled, or made another one that means something in JSON."""
     rng = random.Random(7)
@@ -182,6 +203,40 @@ def test_a_body_with_any_byte_changed_is_answered_as_the_whole(ask: Ask) -> None
             changed = body[:at] + rng.choice([b"", other, body[at : at + 1] + other]) + body[at + 1 :]
             whole, pieces, _ = ask(path, changed)
             assert pieces == whole, changed
+
+
+def test_one_row_that_is_long_is_read_in_pieces_too(ask: Ask) -> None:
+    row = ", ".join(["1." + "0" * 70] * 3).encode()
+    whole, pieces, turns = ask(PLAIN, b'{"features": [%b]}' % row)
+    assert whole[0] == 200
+    assert pieces == whole
+    assert turns == 4
+    whole, pieces, _ = ask(PLAIN, b'{"features": [%b, 4]}' % row)
+    assert whole[0] == 422
+    assert pieces == whole
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+def test_a_body_that_comes_compressed_is_read_in_pieces(ask: Ask, encoding: bytes) -> None:
+    body = json.dumps({"features": ROWS}).encode()
+    packed = gzip.compress(body) if encoding == b"gzip" else zlib.compress(body)
+    whole, pieces, turns = ask(PLAIN, packed, {b"content-encoding": encoding})
+    assert whole[0] == 200
+    assert pieces == whole
+    assert turns > 5
+
+
+def test_csv_that_looks_like_json_is_answered_as_csv(ask: Ask) -> None:
+    whole, pieces, _ = ask(MLFLOW, b'"inputs": %b' % LONG, {b"content-type": b"text/csv"})
+    assert whole[0] == 400
+    assert pieces == whole
+
+
+def test_what_a_model_takes_in_no_case_is_not_read_twice(ask: Ask) -> None:
+    """Flat lists are rows of one value for some edges, and never read by themselves there."""
+    assert ask(MLFLOW, b'{"inputs": %b}' % LONG_FLAT)[2] == 1
+    with _asking("INT64") as other:
+        assert other(PLAIN, b'{"features": %b}' % LONG)[2] == 1
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "INT64"])
@@ -194,18 +249,66 @@ def test_a_model_of_other_numbers_gets_its_own(monkeypatch: pytest.MonkeyPatch, 
             assert pieces == whole
 
 
-def test_a_short_array_and_one_under_another_key_are_left_alone() -> None:
-    def found(body: bytes) -> Any:
-        steps = read_numbers(body, arrays_of("data"))
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+def _read_all(body: bytes) -> Any:
+    steps = read_numbers(body, arrays_of("data"))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
+
+def test_of_a_great_many_arrays_only_the_first_are_looked_at() -> None:
+    """Each look takes time, and they are all in one step."""
+    short, long = b'"data": [1],', json.dumps([0.5] * 30_000).encode()
+    assert _read_all(b'{%b"data": %b}' % (short * 100, long)) is not None
+    assert _read_all(b'{%b"data": %b}' % (short * 1_000, long)) is None
+
+
+def test_versions_may_be_replaced_between_two_pieces(ask: Ask) -> None:
+    """A version that is stopped meanwhile is not asked any more: the request goes to the one that took its place."""
+
+    async def go() -> tuple[int, Any]:
+        engine, hooks = await _replica("FP64")
+        successor, its_hooks = await _replica("FP64")
+        exchange = _Kept(engine, PLAIN, b'{"features": %b}' % LONG)
+        pieces = infer_in_pieces(exchange, engine.clock())
+        assert [next(pieces), next(pieces)] == [True, True]
+        await hooks.on_stop()
+        engine.directory = successor.directory
+        assert list(pieces)[-1] is False
+        answer = await asyncio.wait_for(exchange.sent, 10)
+        await its_hooks.on_stop()
+        return answer
+
+    status, body = asyncio.run(go())
+    assert status == 200
+    assert json.loads(body)["prediction"] == pytest.approx([sum(row) for row in ROWS])
+
+
+def test_a_small_body_that_inflates_to_a_large_one_waits_for_its_turn() -> None:
+    async def go() -> list[bool]:
+        engine, hooks = await _replica("FP64")
+        taken: list[Any] = []
+        engine.turns = cast(Any, SimpleNamespace(take=lambda loop, work: taken.append(work)))
+        route = RouteTable().find(PLAIN.encode())
+        assert route is not None
+        protocol = cast(Any, SimpleNamespace(loop=asyncio.get_running_loop()))
+        exchange = HotExchange(engine, route, {b"content-encoding": b"gzip"}, protocol, keep_alive=True)
+        exchange.body = gzip.compress(b'{"features": [%b]}' % b",".join([b"[1,2,3]"] * 100_000))
+        assert len(exchange.body) < LARGE_BYTES_MIN
+        exchange.start()
+        steps = [next(taken[0]) for _ in range(5)]
+        await hooks.on_stop()
+        return steps
+
+    assert asyncio.run(go()) == [True] * 5
+
+
+def test_a_short_array_and_one_under_another_key_are_left_alone() -> None:
     long = json.dumps([0.5] * 30_000).encode()
-    assert found(b'{"data": [1, 2], "other": %b}' % long) is None
-    read = found(b'{"data": %b, "and": {"data": %b}}' % (long, long))
+    assert _read_all(b'{"data": [1, 2], "other": %b}' % long) is None
+    read = _read_all(b'{"data": %b, "and": {"data": %b}}' % (long, long))
     assert read.body.count(b'"') == 10
     texts = [value for value in read.body.split(b'"') if b"-" in value]
     assert [read.take(b'"%b"' % text).tolist() for text in texts] == [[0.5] * 30_000] * 2

@@ -95,7 +95,7 @@ class HotExchange(Exchange):
         """The body is complete and it is this request's turn."""
         if self.refusal is not None:
             self.protocol.refuse_body(self, self.refusal)
-        elif len(self.body) >= LARGE_BYTES_MIN:
+        elif len(self.body) >= LARGE_BYTES_MIN or b"content-encoding" in self.headers:  # which may inflate to anything
             self.engine.turns.take(self.protocol.loop, self._in_turns(self.engine.clock()))
         else:
             infer(self)

@@ -22,7 +22,11 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 class MlflowEdge:
     """MLflow. `exchange.meta` is True for a data frame, which a model of several outputs answers with records."""
 
-    arrays = arrays_of("instances", "inputs")
+    arrays = arrays_of("instances", "inputs", flat=False)
+
+    def takes_numbers(self, destination: Destination) -> bool:
+        """Whether the model takes rows of floats and nothing else."""
+        return destination.takes_floats
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read the one form that the body has, choose a version, fit."""
@@ -36,7 +40,7 @@ class MlflowEdge:
         destination, pinned = choose(service, exchange, None, unit)
         exchange.meta = is_csv or form.startswith("dataframe")
         if numbers is not None:
-            fitted = fit_numbers(numbers, fields[form], destination)
+            fitted, _ = fit_numbers(numbers, fields.get(form), destination)  # CSV has none
         else:
             fitted = fit_csv(body, destination) if is_csv else _fit(form, fields[form], destination)
         call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 PIECE_BYTES = 64 << 10
 """Takes about 0.1 ms to read."""
 LONG_BYTES_MIN = PIECE_BYTES
-ARRAYS_MAX = 16
+ARRAYS_MAX, LOOKED_AT_MAX = 16, 256
+"""Long arrays of a body that are cut out of it, and arrays of any length that are looked at to find them."""
 _SECRET = os.urandom(8).hex()
 """So that no client can write the text that stands for an array."""
-_COMMA = re.compile(rb"\s*,")
+_SPACE = rb"[ \t\n\r]*+"
+"""What JSON takes for it. Never given back, so that a long run of it is looked at once."""
+_COMMA = re.compile(_SPACE + b",")
 
 _numbers = msgspec.json.Decoder(list[float])
 _rows = msgspec.json.Decoder(list[list[float]])
@@ -55,9 +58,10 @@ class Numbers:
         return not self._arrays
 
 
-def arrays_of(*keys: str) -> re.Pattern[bytes]:
-    """Finds the arrays under these keys."""
-    return re.compile(rb'"(?:%b)"\s*:\s*(?=\[\s*(\[?))' % "|".join(keys).encode())
+def arrays_of(*keys: str, flat: bool = True) -> re.Pattern[bytes]:
+    """Finds the arrays under these keys; without `flat` those alone that begin with a list."""
+    opening = rb"(\[?)" if flat else rb"(\[)"
+    return re.compile(rb'"(?:%b)"%b:%b(?=\[%b%b)' % ("|".join(keys).encode(), _SPACE, _SPACE, _SPACE, opening))
 
 
 def read_numbers(body: bytes, arrays: re.Pattern[bytes]) -> Generator[bool, None, Numbers | None]:
@@ -89,8 +93,9 @@ class _Place(NamedTuple):
 
 def _places(body: bytes, arrays: re.Pattern[bytes]) -> list[_Place]:
     places: list[_Place] = []
-    at = 0
-    while len(places) < ARRAYS_MAX and (found := arrays.search(body, at)):
+    at = looked_at = 0
+    while len(places) < ARRAYS_MAX and looked_at < LOOKED_AT_MAX and (found := arrays.search(body, at)):
+        looked_at += 1
         has_rows = bool(found[1])
         closing = b"]]" if has_rows else b"]"
         end = body.find(closing, found.end()) + len(closing)
@@ -146,14 +151,18 @@ def _pieces(body: bytes, place: _Place) -> Iterator[bytes]:
         at = comma.end()
 
 
-def fit_numbers(numbers: Numbers, text: Any, destination: Destination) -> Fitted:
-    """The rows that a decoded value stands for; raises `UnfitInput` where the body is to be read whole instead."""
+def fit_numbers(numbers: Numbers, text: Any, destination: Destination) -> tuple[Fitted, bool]:
+    """The rows that a decoded value stands for; also tells whether it was one un-nested row.
+
+    Raises `UnfitInput` where the body is to be read whole instead.
+    """
     array = numbers.take(_text_of(text))
-    if array is None or not destination.takes_floats or array.ndim != 2 or array.shape[1] != destination.n_features:
+    if array is None or not destination.takes_floats or array.shape[-1] != destination.n_features:
         raise UnfitInput("these are no rows of numbers for this model")
     if not fits_floats(array, destination):
         raise UnfitInput("a number is out of the model's range")
-    return Fitted(len(array), packed=array)
+    rows = np.atleast_2d(array)
+    return Fitted(len(rows), packed=rows), array.ndim == 1
 
 
 def _text_of(field: Any) -> bytes:

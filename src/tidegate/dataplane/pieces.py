@@ -11,11 +11,10 @@ from collections.abc import Generator, Iterator
 from typing import ClassVar, Protocol, runtime_checkable
 
 from tidegate.dataplane.call import Call, Service
-from tidegate.dataplane.infer import Edge, Exchange, admit, fail, service_of, submit
+from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.infer import Edge, Exchange, admit, fail, find_service, service_of, submit
 from tidegate.dataplane.numbers import Numbers, read_numbers
 from tidegate.errors import TidegateError
-
-FLOATS = ("FP32", "FP64")
 
 
 @runtime_checkable
@@ -23,6 +22,9 @@ class ReadsNumbers(Edge, Protocol):
     """A protocol whose large bodies are read a piece at a time, as far as they are numbers (`numbers.py`)."""
 
     arrays: ClassVar[re.Pattern[bytes]]
+
+    def takes_numbers(self, destination: Destination) -> bool:
+        """Whether arrays of numbers can be what this version takes: reading them by themselves is for nothing else."""
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """With `numbers`, of a body whose long arrays were read already: a failure then is one of that way alone."""
@@ -38,30 +40,37 @@ def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
     try:
         service = service_of(exchange)
         admit(exchange, service)
-        call = yield from _decode(exchange, service)
-        submit(exchange, call, arrived_s)
+        numbers = yield from _numbers(exchange, service)
+        # Between two pieces its versions may have been replaced, and those that were stopped answer nothing any more.
+        service = find_service(exchange.engine.directory, exchange.route.name)
+        submit(exchange, _decode(exchange, service, numbers), arrived_s)
     except Exception as error:
         fail(exchange, service, error)
     yield False
 
 
-def _decode(exchange: Exchange, service: Service) -> Generator[bool, None, Call]:
+def _numbers(exchange: Exchange, service: Service) -> Generator[bool, None, Numbers | None]:
     edge = exchange.route.edge
-    if isinstance(edge, ReadsNumbers) and _may_have_numbers(exchange, service):
-        exchange.body = bytes(exchange.body)
-        numbers = yield from read_numbers(exchange.body, edge.arrays)
-        if numbers is not None:
-            with contextlib.suppress(TidegateError):  # the whole body says better what is wrong with it
-                call = edge.decode(exchange, service, numbers)
-                if numbers.all_taken:
-                    return call
+    if not isinstance(edge, ReadsNumbers) or not _is_json(exchange):
+        return None
+    if not any(edge.takes_numbers(one) for one in service.destinations()):
+        return None
+    exchange.body = bytes(exchange.body)
+    return (yield from read_numbers(exchange.body, edge.arrays))
+
+
+def _decode(exchange: Exchange, service: Service, numbers: Numbers | None) -> Call:
+    edge = exchange.route.edge
+    if numbers is not None and isinstance(edge, ReadsNumbers):
+        with contextlib.suppress(TidegateError):  # the whole body says better what is wrong with it
+            call = edge.decode(exchange, service, numbers)
+            if numbers.all_taken:
+                return call
     return edge.decode(exchange, service)
 
 
-def _may_have_numbers(exchange: Exchange, service: Service) -> bool:
-    """Whether the body is JSON alone, of a size that is taken, for a model that takes floats."""
+def _is_json(exchange: Exchange) -> bool:
+    """Whether the body is JSON alone, of a size that is taken."""
     if len(exchange.body) > exchange.engine.limits.json_bytes_max:
         return False
-    if b"inference-header-content-length" in exchange.headers:
-        return False
-    return any(spec.datatype in FLOATS for one in service.destinations() for spec in one.signature.inputs)
+    return b"inference-header-content-length" not in exchange.headers

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 
 from tidegate.dataplane.call import Call, Outputs, Service
+from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
 from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
 from tidegate.dataplane.keys import check_keys
@@ -53,6 +54,10 @@ class PlainEdge:
 
     arrays = arrays_of("features")
 
+    def takes_numbers(self, destination: Destination) -> bool:
+        """Whether the model takes rows of floats and nothing else."""
+        return destination.takes_floats
+
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Try the shapes that need no look at each value first; what fits none of them gets the careful way."""
         check_json(exchange)
@@ -67,8 +72,7 @@ class PlainEdge:
         unit = unit_of(exchange, message.user_id)
         destination, pinned = choose(service, exchange, str(message.model_version), unit)
         if numbers is not None:
-            exchange.meta = False
-            fitted = fit_numbers(numbers, message.features, destination)
+            fitted, exchange.meta = fit_numbers(numbers, message.features, destination)
         elif type(message) is _Row and destination.takes_floats:
             if len(message.features) != destination.n_features:
                 raise _width_error(destination.n_features or 0, message.features)

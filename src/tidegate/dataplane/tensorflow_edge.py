@@ -34,7 +34,11 @@ class TensorflowEdge:
     Any content type is taken, as its own server does: the examples in its documentation send none.
     """
 
-    arrays = arrays_of("instances", "inputs")
+    arrays = arrays_of("instances", "inputs", flat=False)
+
+    def takes_numbers(self, destination: Destination) -> bool:
+        """Whether the model takes rows of floats and nothing else."""
+        return destination.takes_floats
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read `instances` or `inputs`, choose a version, fit."""
@@ -49,7 +53,7 @@ class TensorflowEdge:
         destination = destination.under(value_of(fields.get(SIGNATURE_PARAM)))
         exchange.meta = "predictions" if form == "instances" else "outputs"
         if numbers is not None:
-            fitted = fit_numbers(numbers, fields[form], destination)
+            fitted, _ = fit_numbers(numbers, fields[form], destination)
         else:
             fitted = _fit(form, fields[form], destination, has_base64=b'"b64"' in body)
         return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)

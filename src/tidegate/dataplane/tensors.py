@@ -66,7 +66,7 @@ def array_of(values: Any, dtype: np.dtype[Any]) -> Array:
     """Numbers as an array; raises `OverflowError` for one that the type has no room for (numpy makes it infinite)."""
     if dtype.kind != "f":
         return np.array(values, dtype=dtype)
-    wide = floats_array(values) if type(values) is list else np.array(values, dtype=np.float64)
+    wide = floats_array(values) if type(values) is list else np.asarray(values, dtype=np.float64)
     if dtype.itemsize == 8:
         return wide
     with np.errstate(over="ignore"):

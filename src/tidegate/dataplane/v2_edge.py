@@ -22,6 +22,10 @@ class V2Edge:
 
     arrays = arrays_of("data")
 
+    def takes_numbers(self, destination: Destination) -> bool:
+        """Whether any input may be floats that JSON has a form for."""
+        return any(spec.datatype in ("FP32", "FP64") for spec in destination.signature.inputs)
+
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read the JSON part and the binary tensors, choose a version, fit."""
         message = _read(exchange, numbers)
