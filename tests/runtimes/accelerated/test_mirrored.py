@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from lightgbm import LGBMClassifier
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from xgboost import XGBClassifier
 
 from tidegate.runtimes.accelerated.ensemble import Ensemble
+from tidegate.runtimes.accelerated.from_boosters import booster_ensemble
 from tidegate.runtimes.accelerated.from_trees import _boosted, _forest, _graph, _histogram, _in_float32
 from tidegate.runtimes.accelerated.mirrored import NODES_MIN, mirrored, pays, with_negatives
 
@@ -44,6 +47,8 @@ def ensembles() -> dict[str, tuple[Ensemble, Array]]:
         "regressor": (_forest(regressor, "RandomForestRegressor"), x),
         "histogram": (_histogram(histogram, "HistGradientBoostingRegressor"), x),
         "boosted": (_boosted(boosted, "GradientBoostingClassifier"), np.nan_to_num(x)),
+        "xgboost": (booster_ensemble(trained(XGBClassifier(n_estimators=60, max_depth=6, n_jobs=1))[0]), x),
+        "lightgbm": (booster_ensemble(trained(LGBMClassifier(n_estimators=60, n_jobs=1, verbose=-1))[0]), x),
     }
 
 
@@ -76,7 +81,15 @@ def scores(ensemble: Ensemble, x: Array, *, float32: bool) -> Array:
 
 @pytest.mark.parametrize(
     ("name", "float32"),
-    [("forest", True), ("forest", False), ("regressor", False), ("histogram", False), ("boosted", False)],
+    [
+        ("forest", True),
+        ("forest", False),
+        ("regressor", False),
+        ("histogram", False),
+        ("boosted", False),
+        ("xgboost", True),
+        ("lightgbm", False),
+    ],
 )
 def test_answers_are_the_same_to_the_last_bit(
     known: dict[str, tuple[Ensemble, Array]], name: str, float32: bool

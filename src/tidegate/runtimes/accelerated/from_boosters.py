@@ -104,7 +104,8 @@ def _xgboost_tree(tree: dict[str, Any], column: int, columns: int) -> Tree:
     # x < t is x <= the float32 before t, for every float32 x.
     before = np.nextafter(numbers, np.float32(-np.inf)).astype(np.float64)
     feature = np.where(left < 0, 0, np.array(tree["split_indices"]))
-    plain = Tree(feature, before, left, right, np.array(tree["default_left"]), numbers[:, None].astype(np.float64))
+    values, rows = numbers[:, None].astype(np.float64), _counts([tree.get("sum_hessian")])
+    plain = Tree(feature, before, left, right, np.array(tree["default_left"]), values, rows=rows)
     return aimed(plain, plain.value[:, 0], column, columns)
 
 
@@ -188,15 +189,16 @@ def _lightgbm_tree(fields: dict[str, str], column: int, columns: int) -> Tree:
     pad: Array = np.zeros(len(leaves))
     if not splits:
         zeros = np.zeros(1, dtype=np.int64)
-        return aimed(Tree(zeros, pad, ends, ends, zeros, leaves[:, None]), leaves, column, columns)
+        return aimed(Tree(zeros, pad, ends, ends, zeros, leaves[:, None], rows=pad), leaves, column, columns)
     threshold = _numbers(fields["threshold"], np.float64)
     children = [_numbers(fields[side], np.int64) for side in ("left_child", "right_child")]
     left, right = (np.concatenate((np.where(c < 0, splits - 1 - c, c), ends)) for c in children)
     track = _missing_left(_numbers(fields["decision_type"], np.int64), threshold)
     feature = np.concatenate((_numbers(fields["split_feature"], np.int64), pad.astype(np.int64)))
     values = np.concatenate((np.zeros(splits), leaves))
-    tree = Tree(feature, np.concatenate((threshold, pad)), left, right, np.concatenate((track, pad)), values[:, None])
-    return aimed(tree, values, column, columns)
+    rows = _counts([fields.get(count) and fields[count].split() for count in ("internal_count", "leaf_count")])
+    track, threshold = np.concatenate((track, pad)), np.concatenate((threshold, pad))
+    return aimed(Tree(feature, threshold, left, right, track, values[:, None], rows=rows), values, column, columns)
 
 
 def _missing_left(decisions: Array, threshold: Array) -> Array:
@@ -207,6 +209,13 @@ def _missing_left(decisions: Array, threshold: Array) -> Array:
     if (kind == 1).any():
         raise CannotConvert("it takes 0 for a missing value")
     return np.where(kind == 2, (decisions & _DEFAULT_LEFT) > 0, threshold >= 0)
+
+
+def _counts(parts: list[Any]) -> Array | None:
+    """How many rows came by each node; None where a file does not say so."""
+    if any(part is None for part in parts):
+        return None
+    return np.concatenate([np.array(part, dtype=np.float64) for part in parts])
 
 
 def _numbers(text: str, dtype: Any) -> Array:
