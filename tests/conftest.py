@@ -11,11 +11,11 @@ import pytest
 from support.docker_engine import DockerEngine, engine_or_skip, running_engine
 from support.models import Models, train
 from support.platform import Platform
-from support.services.mlflow import Mlflow
+from support.services.mlflow import Mlflow, PassingMlflow
 from support.services.postgres import Postgres
 from support.services.prometheus import Prometheus
 from support.services.redis import RedisServer
-from support.services.s3 import BUCKET, S3
+from support.services.s3 import BUCKET, PASSED_ON, S3
 from support.wait import free_ports
 
 IN_MEMORY = Path("/dev/shm")
@@ -158,7 +158,17 @@ def s3() -> Iterator[S3]:
 @pytest.fixture(scope="session")
 def mlflow_server(postgres: Postgres, s3: S3) -> Iterator[Mlflow]:
     """An MLflow server on PostgreSQL and S3, which is still starting: `wait` for it."""
-    server = Mlflow(postgres.new_database(), f"s3://{BUCKET}/mlflow", s3.env)
+    server = Mlflow(postgres.new_database(), BUCKET, s3.env)
+    try:
+        yield server.begin()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def passing_mlflow(postgres: Postgres, s3: S3) -> Iterator[PassingMlflow]:
+    """An MLflow server that passes artifacts on to a bucket of its own, which is still starting: `wait` for it."""
+    server = PassingMlflow(postgres.new_database(), PASSED_ON, s3.env)
     try:
         yield server.begin()
     finally:

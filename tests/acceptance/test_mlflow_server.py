@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from support import train_mlflow
-from support.platform import Platform, clean_env
+from support.platform import Platform, clean_env, tidegate
 from support.services.mlflow import Mlflow
 from support.services.s3 import S3
 from support.wait import until
@@ -205,3 +205,40 @@ def test_a_wrong_password_is_said_without_the_password(world: World, monkeypatch
         registry.check()
     assert "a-wrong-one" not in refused.value.message
     assert "MLFLOW_TRACKING_PASSWORD" in refused.value.message
+
+
+def test_the_doctor_says_of_server_and_bucket_what_is_wrong(world: World, tmp_path: Path) -> None:
+    def told(**more: str) -> dict[str, str]:
+        """The lines of both, each after its state."""
+        env = {**world.mlflow.env, **world.s3.env, **more}
+        ran = tidegate("doctor", "--json", "--data-dir", str(tmp_path / "data"), env=env)
+        assert "only-for-tests" not in ran.said
+        lines = {part["part"]: f"{part['state']}: {part['said']}" for part in ran.json["parts"]}
+        assert ran.code == (1 if "wrong:" in " ".join(lines.values()) else 0), ran.said
+        return {part: lines[part] for part in ("mlflow", "s3")}
+
+    well = told()
+    assert well["mlflow"].startswith("ok: MLflow 3.")
+    assert well["mlflow"].endswith("artifacts in s3://models/mlflow/0")
+    assert well["s3"] == f"ok: 127.0.0.1:{world.s3.port} answers and has the bucket 'models'"
+    wrong = told(MLFLOW_TRACKING_PASSWORD="a-wrong-one")["mlflow"]
+    assert wrong.startswith("wrong: MLflow at")
+    assert wrong.endswith("set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN")
+    kept = world.s3.copy()
+    world.s3.refuse_keys(True)
+    assert "refuses the keys (403): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told()["s3"]
+    world.s3.stop()
+    world.s3.start()
+    assert "has no bucket 'models', where MLflow keeps artifacts: make it" in told()["s3"]
+    world.s3.stop()
+    world.mlflow.kill()
+    try:
+        away = told()
+        assert away["mlflow"].endswith("refuses connections: start it, or correct MLFLOW_TRACKING_URI")
+        assert away["s3"].endswith("refuses connections: start it, or correct MLFLOW_S3_ENDPOINT_URL")
+    finally:
+        world.mlflow.begin()
+        world.s3.start().make_bucket()
+        world.s3.put_back(kept)
+        world.mlflow.wait()
+    assert told() == well

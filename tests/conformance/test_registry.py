@@ -1,21 +1,60 @@
-"""What every `Registry` must do; runs on each implementation (embedded MLflow is the one there is)."""
+"""What every `Registry` must do: embedded MLflow, and MLflow servers on PostgreSQL with their artifacts in S3.
+
+One server lets its clients fetch artifacts from S3 themselves, the other (Compose's) passes them on.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from support.control import digest_for
+from support.services.mlflow import Mlflow, PassingMlflow
+from support.services.s3 import S3
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.core.ports import NewRegistryVersion, Registry
 from tidegate.errors import InvalidArgument, UnknownVersion
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # servers are slow to start
+
+
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """One for the module: each test has models of its own."""
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     return MlflowRegistry.embedded(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture(scope="module")
+def server(mlflow_server: Mlflow, s3: S3) -> Iterator[Registry]:
+    with _environment({**mlflow_server.wait().env, **s3.env}):
+        yield MlflowRegistry.remote(mlflow_server.url, s3.url)
+
+
+@pytest.fixture(scope="module")
+def passing_server(passing_mlflow: PassingMlflow) -> Iterator[Registry]:
+    with _environment(passing_mlflow.wait().env):
+        yield MlflowRegistry.remote(passing_mlflow.url)
+
+
+@contextmanager
+def _environment(env: dict[str, str]) -> Iterator[None]:
+    """Where MLflow's client looks for its user, its password and S3's keys, of which nothing else is left."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_ENDPOINT_URL"):
+            patch.delenv(name, raising=False)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module", params=["embedded", "server", "passing_server"])
+def registry(request: pytest.FixtureRequest) -> Registry:
+    """One of each kind for the module: each test has models of its own."""
+    found: Registry = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An MLflow server of a test session: on a database of PostgreSQL, its artifacts in S3, with users and passwords."""
+"""MLflow servers of a test session: on a database of PostgreSQL, their artifacts in S3, with users and passwords."""
 
 from __future__ import annotations
 
@@ -17,20 +17,28 @@ from support.services import missing
 from support.wait import free_ports, until
 
 USER, PASSWORD = "tidegate", "only-for-tests"
+START_IN_COMPOSE = Path(__file__).parents[3] / "deploy" / "mlflow" / "start.py"
 
 
 class Mlflow:
     """One server; its clients talk to S3 themselves. `kill` and `begin` may follow one another; the port stays."""
 
-    def __init__(self, database_url: str, artifact_root: str, s3_env: dict[str, str]) -> None:
-        self._program = programs() / "mlflow"
+    user = USER
+
+    def __init__(self, database_url: str, bucket: str, s3_env: dict[str, str]) -> None:
         self.port = free_ports(1)[0]
         self._folder = Path(tempfile.mkdtemp(prefix="tidegate-mlflow-"))
         self._server: subprocess.Popen[bytes] | None = None
-        driver = database_url.replace("postgresql://", "postgresql+psycopg://")
-        self._argv = ["server", "--app-name", "basic-auth", "--backend-store-uri", driver]
-        self._argv += ["--default-artifact-root", artifact_root, "--no-serve-artifacts"]
-        self._argv += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        own = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "only-for-tests", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        own |= {"DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "0"}
+        self._argv, more = self._command(database_url.replace("postgresql://", "postgresql+psycopg://"), bucket)
+        self._env = clean_env(**s3_env, **own, **more)
+
+    def _command(self, database_url: str, bucket: str) -> tuple[list[str], dict[str, str]]:
+        """What starts it, and the variables that only this takes."""
+        argv = [str(programs() / "mlflow"), "server", "--app-name", "basic-auth", "--backend-store-uri", database_url]
+        argv += ["--default-artifact-root", f"s3://{bucket}/mlflow", "--no-serve-artifacts"]
+        argv += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         users = self._folder / "auth.ini"
         users.write_text(
             "[mlflow]\ndefault_permission = READ\n"
@@ -39,9 +47,7 @@ class Mlflow:
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
             "grant_default_workspace_access = false\n"
         )
-        own = {"MLFLOW_AUTH_CONFIG_PATH": str(users), "MLFLOW_FLASK_SERVER_SECRET_KEY": "only-for-tests"}
-        own |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "0"}
-        self._env = clean_env(**s3_env, **own)
+        return argv, {"MLFLOW_AUTH_CONFIG_PATH": str(users)}
 
     @property
     def url(self) -> str:
@@ -52,7 +58,7 @@ class Mlflow:
         """What its clients need."""
         return {
             "MLFLOW_TRACKING_URI": self.url,
-            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_USERNAME": self.user,
             "MLFLOW_TRACKING_PASSWORD": PASSWORD,
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
@@ -61,7 +67,7 @@ class Mlflow:
         """Start it: `wait` waits until it answers. Its imports alone take seconds, many on a busy machine."""
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
-                [str(self._program), *self._argv],
+                self._argv,
                 env=self._env,
                 cwd=self._folder,
                 stdout=log,
@@ -94,6 +100,18 @@ class Mlflow:
         """End it and remove its folder."""
         self.kill()
         shutil.rmtree(self._folder)
+
+
+class PassingMlflow(Mlflow):
+    """As Compose starts it: it passes artifacts on, so its clients need neither keys nor a way to S3."""
+
+    user = "admin"
+
+    def _command(self, database_url: str, bucket: str) -> tuple[list[str], dict[str, str]]:
+        env = {"BACKEND_STORE_URI": database_url, "ADMIN_PASSWORD": PASSWORD, "ARTIFACTS_BUCKET": bucket}
+        env |= {"MLFLOW_HOST": "127.0.0.1", "MLFLOW_PORT": str(self.port), "MLFLOW_WORKERS": "1"}
+        env |= {"ALLOWED_HOSTS": f"127.0.0.1:{self.port}", "HOME": str(self._folder)}
+        return [str(programs() / "python"), str(START_IN_COMPOSE)], env
 
 
 def programs() -> Path:

@@ -14,6 +14,8 @@ from support.services.mlflow import programs
 from support.wait import free_ports, until
 
 KEY, SECRET, BUCKET = "tidegate-tests", "only-for-tests", "models"
+PASSED_ON = "passed-on"
+"""The bucket of the MLflow server that passes artifacts on; it makes it itself."""
 
 
 class S3:
@@ -49,8 +51,8 @@ class S3:
         except httpx.HTTPError:
             return False
 
-    def make_bucket(self) -> None:
-        self._client().create_bucket(Bucket=BUCKET)
+    def make_bucket(self, bucket: str = BUCKET) -> None:
+        self._client().create_bucket(Bucket=bucket)
 
     def copy(self) -> dict[str, bytes]:
         """Every object, for a server that comes back with its disk."""
