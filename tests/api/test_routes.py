@@ -140,6 +140,16 @@ def test_a_gateway_gets_the_snapshot_as_soon_as_there_is_a_newer_one(container: 
     assert at - published < 0.9  # notified, not found at the next look
 
 
+def test_what_runs_is_looked_at_when_a_gateway_lost_a_replica(container: Container, api: httpx.Client) -> None:
+    container.spec_changed.clear()
+    report = {"gateway": "gateway-0"}
+    assert api.post("/internal/v1/losses", json=report).status_code == 204
+    assert container.spec_changed.is_set()
+    container.spec_changed.clear()
+    assert api.post("/internal/v1/losses", json=report, headers={"Authorization": "Bearer another"}).status_code == 401
+    assert not container.spec_changed.is_set()
+
+
 def test_many_waiting_gateways_leave_the_api_free_and_time_out_empty(container: Container, api: httpx.Client) -> None:
     _publish(container, 3)
     statuses: list[int] = []

@@ -18,7 +18,6 @@ from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.core.ports import NewRegistryVersion, Registry
 from tidegate.errors import InvalidArgument, UnknownVersion
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # servers are slow to start
 
 

@@ -153,7 +153,7 @@ def test_one_of_two_replicas_dies_the_endpoint_is_degraded_and_it_is_replaced() 
     made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, replicas=2), (), both))
     assert made.fleet.endpoint.status == "degraded"
     assert made.fleet.endpoint.routed == {"1": 100}
-    assert decide(made.fleet, now=1001.0).starts == ("1",)
+    assert made.starts == ("1",), "at once: calls wait for it"
 
 
 def test_all_replicas_die_the_routing_stays() -> None:
@@ -180,6 +180,16 @@ def test_crashes_are_counted_within_a_window_and_by_wanted_replicas() -> None:
     assert variant_of(decide(fleet, now=1203.5), "1").quarantined_revision is None
     more = replace(fleet, endpoint=replace(fleet.endpoint, replicas=2))
     assert variant_of(decide(more), "1").quarantined_revision is None
+
+
+@pytest.mark.parametrize(("before", "retry_at"), [(0, 1000.0), (1, 1000.0), (2, 1001.0), (3, 1002.0), (4, 1004.0)])
+def test_each_wanted_replica_may_die_once_before_there_are_pauses(before: int, retry_at: float) -> None:
+    crashed = Variant("1", crashes=(990.0,) * before)
+    both = (replica("1", "ready", READY, name="a"), replica("1", "ready", GONE, name="b"))
+    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, replicas=2), (crashed,), both))
+    assert variant_of(made, "1").retry_at == retry_at
+    assert made.starts == (("1",) if retry_at == 1000.0 else ())
+    assert decide(made.fleet, now=retry_at).starts == ("1",)
 
 
 def test_version_without_traffic_is_kept_then_drained_then_stopped() -> None:

@@ -33,6 +33,19 @@ def test_a_replica_that_comes_back_is_used_again(bed: Bed) -> None:
     until(lambda: gateway.ask([1, 2, 3]).status == 200, timeout_s=5, what="the reconnection")
 
 
+def test_the_control_plane_is_told_of_a_lost_replica_and_not_of_one_that_was_taken_out(bed: Bed) -> None:
+    taken_out, lost, _ = (bed.replica("1") for _ in range(3))
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    bed.replicas.remove(taken_out)
+    bed.publish({"1": 100})
+    stop_hard(taken_out.process)
+    assert [gateway.ask([1, 2, 3]).status for _ in range(20)] == [200] * 20
+    assert bed.publisher.losses == 0
+    stop_hard(lost.process)
+    until(lambda: bed.publisher.losses == 1, what="the hint")
+
+
 def test_a_hung_replica_costs_its_own_batch_a_504_and_no_neighbour_anything(bed: Bed) -> None:
     hung, _ = bed.replica("1"), bed.replica("1")
     gateway = bed.gateway(TIDEGATE_REQUEST_TIMEOUT_S="1")

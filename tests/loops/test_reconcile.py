@@ -169,6 +169,14 @@ def test_deployed_version_is_started_routed_and_published(bench: Bench) -> None:
     assert variant.signature.inputs[0].name == "input"
 
 
+def test_a_replica_that_no_longer_answers_is_looked_at_again_soon(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    assert not bench.loop.step()
+    bench.backend.ready = False
+    assert bench.loop.step()
+
+
 def test_an_unchanged_fleet_writes_no_snapshot(bench: Bench) -> None:
     bench.deploy("churn")
     bench.steps()

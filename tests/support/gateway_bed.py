@@ -33,12 +33,14 @@ class Publisher:
     """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port.
 
     While it is `silent` it does not answer a poll before its time is over.
+    `losses` counts how often it was told of one.
     """
 
     def __init__(self) -> None:
         self.port = free_ports(1)[0]
         self.acknowledged: dict[str, int] = {}
         self.requests = 0
+        self.losses = 0
         self.silent = False
         self._changed = threading.Condition()
         self._revision, self._body = 0, b""
@@ -57,6 +59,13 @@ class Publisher:
 
             def do_GET(self) -> None:
                 publisher.answer(self)
+
+            def do_POST(self) -> None:
+                known = self.headers["Authorization"] == f"Bearer {TOKEN}" and self.path == "/internal/v1/losses"
+                publisher.losses += known
+                self.send_response(204 if known else 401)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def log_message(self, *args: Any) -> None:
                 """Keep quiet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
@@ -51,6 +52,8 @@ class Platform(Protocol):
     def snapshots(self) -> Snapshots: ...
     @property
     def snapshot_changed(self) -> Broadcast: ...
+    @property
+    def spec_changed(self) -> threading.Event: ...
     @property
     def gateway_revisions(self) -> GatewayRevisions: ...
     @property

@@ -87,6 +87,9 @@ def record(
 
     attempts: failed starts in a row; a replica that becomes ready sets them to 0.
     crashes:  deaths of replicas that had been ready, within the window; more replicas may have more of them.
+
+    The first death of each wanted replica is followed by a new one at once: calls may wait for it, and mostly its
+    machine or engine was to blame. Pauses are for those that die again.
     """
     crashes = tuple(at for at in variant.crashes if world.now - at < limits.crash_window_s)
     crashes += tuple(world.now for failure in failures if failure.kind == "crash")
@@ -95,10 +98,10 @@ def record(
     variant = replace(variant, attempts=attempts, crashes=crashes, restarts=variant.restarts + len(failures))
     if not failures:
         return variant
-    delay_s = limits.backoff.delay_s(max(attempts, len(crashes)), world.jitter)
+    wanted = max(fleet.replicas, 1)
+    delay_s = limits.backoff.delay_s(max(attempts, len(crashes) - wanted), world.jitter)
     variant = replace(variant, cause=failures[-1].cause, retry_at=world.now + delay_s)
     starts_max = min(FAILED_STARTS_MAX_BY_CODE.get(f.code or "", limits.failed_starts_max) for f in failures)
-    crashes_max = limits.crashes_max * max(fleet.replicas, 1)
-    if attempts >= starts_max or len(crashes) >= crashes_max:
+    if attempts >= starts_max or len(crashes) >= limits.crashes_max * wanted:
         return replace(variant, quarantined_revision=fleet.revision)
     return variant

@@ -115,6 +115,19 @@ class ControlPlane:
             response.drain_conn()
             response.release_conn()
 
+    def tell_loss(self) -> None:
+        """A replica stopped answering. Raises as `fetch` does."""
+        told = urllib3.request(
+            "POST",
+            f"{self.url}/internal/v1/losses",
+            json={"gateway": self.gateway_id},
+            headers={"Authorization": f"Bearer {self._key()}"},
+            timeout=CONNECT_TIMEOUT_S,
+            retries=False,
+        )
+        if told.status != 204:
+            raise OSError(f"it answered {told.status}")
+
     def _key(self) -> str:
         if self.api_key is not None and not self.token_path.exists():
             return self.api_key

@@ -31,6 +31,8 @@ class LaneParts:
     observer: Observer
     clock: Clock
     cache: AnswerCache | None = None
+    on_loss: Callable[[], None] = lambda: None
+    """Called when a replica that was in use no longer answers."""
 
 
 class Lane:
@@ -46,7 +48,7 @@ class Lane:
         self._parts = parts
         self._on_change = on_change
         self._targets: dict[str, UpstreamTarget] = {}
-        self._hooks = UpstreamHooks(self._came_up, self._went_down)
+        self._hooks = UpstreamHooks(self._came_up, self._was_lost)
         self.batcher = Batcher(parts.loop, parts.limits, parts.observer, mergeable=variant.batchable, clock=parts.clock)
         self.available = False
         self.visitors = 0
@@ -112,6 +114,10 @@ class Lane:
     def _came_up(self, target: UpstreamTarget) -> None:
         self.batcher.add_target(target)
         self._changed()
+
+    def _was_lost(self, target: UpstreamTarget) -> None:
+        self._went_down(target)
+        self._parts.on_loss()
 
     def _went_down(self, target: UpstreamTarget) -> None:
         self.batcher.remove_target(target.id)

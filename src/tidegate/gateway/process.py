@@ -22,6 +22,7 @@ from tidegate.gateway.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.follower import ControlPlane, Follower, SnapshotFile
 from tidegate.gateway.journal import Journal
 from tidegate.gateway.lane import LaneParts
+from tidegate.gateway.losses import Losses
 from tidegate.gateway.observer import GatewayObserver
 from tidegate.gateway.routing import Router
 from tidegate.gateway.segments import Segments
@@ -123,7 +124,10 @@ class Gateway:
         limits = Limits.from_settings(settings)
         self._sharing = Sharing(settings, observer, clock.monotonic, self._hear_revision)
         self._sharing.add_gauges(self._metrics)
-        self.router = Router(LaneParts(self._loop, limits, observer, clock.monotonic, self._sharing.cache))
+        source = ControlPlane(options.control_url, settings.data_dir / "token", options.id, settings.api_key)
+        self._losses = Losses(source.tell_loss)
+        parts = LaneParts(self._loop, limits, observer, clock.monotonic, self._sharing.cache, on_loss=self._losses.tell)
+        self.router = Router(parts)
         self._metrics.add_gauges(self.router.fill_gauges)
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})
         self._access = Access(self._own_hashes, required=key is not None)
@@ -135,7 +139,6 @@ class Gateway:
         self._admin = AdminServer(self._counts.save)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
         self._file = SnapshotFile(kept_dir / f"{options.id}.snapshot.json")
-        source = ControlPlane(options.control_url, settings.data_dir / "token", options.id, settings.api_key)
         self._follower = Follower(source, self._file, self._apply)
 
     def is_ready(self) -> bool:
@@ -163,6 +166,7 @@ class Gateway:
     async def stop(self) -> None:
         """After the last answer: let go of replicas, journal and sockets."""
         self._follower.stop()
+        self._losses.stop()
         self.router.close()
         await self._sharing.stop()
         if self._journal is not None:

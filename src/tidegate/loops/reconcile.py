@@ -210,5 +210,6 @@ def _is_changing(made: Plan) -> bool:
     """Whether to look again soon: what waits for an image or an engine is in no hurry."""
     replicas = made.fleet.replicas
     moving = any(r.state in ("starting", "draining", "stopping") and not r.waits for r in replicas)
+    moving = moving or any(r.state == "ready" and r.seen is not None and not r.seen.ready for r in replicas)
     on_its_way = made.fleet.endpoint.status in ("deploying", "deleting") and not any(r.waits for r in replicas)
     return moving or on_its_way or bool(made.starts or made.gone)

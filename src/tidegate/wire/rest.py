@@ -246,6 +246,15 @@ class RollbackRequest:
 
 
 @dataclass(frozen=True)
+class LossReport:
+    """A gateway's word that a replica stopped answering."""
+
+    __pydantic_config__ = STRICT
+
+    gateway: str
+
+
+@dataclass(frozen=True)
 class ScaleRequest:
     """Replicas per version."""
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -63,7 +64,7 @@ class Mlflow:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
-    def begin(self) -> Mlflow:
+    def begin(self) -> Self:
         """Start it: `wait` waits until it answers. Its imports alone take seconds, many on a busy machine."""
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
@@ -76,7 +77,7 @@ class Mlflow:
             )
         return self
 
-    def wait(self) -> Mlflow:
+    def wait(self) -> Self:
         until(self._answers, 240, what="MLflow")
         return self
 

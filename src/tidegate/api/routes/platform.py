@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from tidegate.clock import monotonic
 from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
 
+log = logging.getLogger(__name__)
 router = APIRouter()
 public = APIRouter()
 """Routes that take no key: the guard's PUBLIC_PATHS."""
@@ -93,6 +95,20 @@ async def snapshot(
     platform.gateway_revisions.record(gateway, after)
     body = await _newer(platform, after, wait_s)
     return Response(status_code=204) if body is None else Response(body, media_type="application/json")
+
+
+@router.post(
+    "/internal/v1/losses",
+    tags=["internal"],
+    status_code=204,
+    response_class=Response,
+    responses=json_answers(400, 413, 415),
+)
+def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
+    """A gateway lost a replica: what runs is looked at now. Nothing of it is believed without a look."""
+    log.info("%s lost a replica", report.gateway[:64])
+    platform.spec_changed.set()
+    return Response(status_code=204)
 
 
 async def _newer(platform: Platform, after: int, wait_s: float) -> str | None:
