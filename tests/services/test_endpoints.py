@@ -129,6 +129,17 @@ def test_scaling_does_not_get_in_the_way_of_a_rollback(platform: Container) -> N
     assert view.variants[0].replicas.desired == 3
 
 
+def test_a_rollback_leaves_settings_alone_and_the_history_says_what_they_were(platform: Container) -> None:
+    endpoints = platform.endpoints
+    endpoints.deploy("churn", DeployRequest("churn", "1", rate_limit_per_s=5.0))
+    endpoints.deploy("churn", DeployRequest("churn", "2", rate_limit_per_s=50.0, cache_ttl_s=60.0))
+    endpoints.deploy("churn", DeployRequest("churn", "2", replicas=3))
+    back = endpoints.rollback("churn", RollbackRequest())
+    assert (back.target, back.rate_limit_per_s, back.cache_ttl_s) == ({"1": 100.0}, 50.0, 60.0)
+    notes = [entry.note for entry in endpoints.history("churn")]
+    assert notes == ["", "", "kept answers 60 s (was unset), rate limit 50/s (was 5/s)", "rate limit 5/s (was unset)"]
+
+
 def test_rollback_to_a_revision_or_to_nothing(platform: Container) -> None:
     _deploy(platform, "1")
     with pytest.raises(Conflict, match="nothing to roll back to"):

@@ -97,7 +97,11 @@ def promote(app: App, endpoint: str, version: str, no_wait: bool, timeout_s: flo
 @click.option("--to", type=int, metavar="REVISION", help="A revision of 'tidegate status ENDPOINT'.")
 @waiting_options
 def rollback(app: App, endpoint: str, to: int | None, no_wait: bool, timeout_s: float) -> None:
-    """Re-apply the traffic from before the current change, starting replicas if it must. Twice is back again."""
+    """Re-apply the newest earlier traffic that differs, starting replicas if it must. Twice is back again.
+
+    Traffic alone: the number of replicas, backend, CPU and memory, rate limit and kept answers stay as they are now.
+    The notes of 'tidegate status ENDPOINT' say what they were; 'tidegate deploy' sets them.
+    """
     client = app.client()
     _finish(app, lambda **waiting: client.rollback(endpoint, to, **waiting), no_wait, timeout_s)
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "predict": ("predict", "predict", "Predict rows through the gateway."),
     "traffic": ("change", "traffic", "Split an endpoint's traffic over versions."),
     "promote": ("change", "promote", "Give one version all of the traffic."),
-    "rollback": ("change", "rollback", "Re-apply the change before the current one."),
+    "rollback": ("change", "rollback", "Re-apply the traffic from before the current one."),
     "scale": ("change", "scale", "Set the replicas of each version."),
     "delete": ("change", "delete", "Remove an endpoint."),
     "status": ("show", "status", "Show the platform, or one endpoint."),

@@ -269,7 +269,7 @@ class Client:
         return self.traffic(endpoint, {str(version): 100.0}, action="promote", **waiting)
 
     def rollback(self, endpoint: str, to: int | None = None, **waiting: Unpack[WaitOptions]) -> Endpoint:
-        """Re-apply the change before the current one, or the one with revision `to`. Raises `Conflict` without one."""
+        """Re-apply the newest earlier traffic that differs, or revision `to`'s; no settings. Raises `Conflict`."""
         return self._change("POST", endpoint, "/rollback", RollbackRequest(to), **waiting)
 
     def scale(self, endpoint: str, replicas: int, **waiting: Unpack[WaitOptions]) -> Endpoint:

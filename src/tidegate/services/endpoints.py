@@ -16,6 +16,7 @@ from tidegate.core.follow import another_version, known
 from tidegate.core.names import check_device, check_name
 from tidegate.core.placement import LOCAL, Asked, Placement, check_asked, placed
 from tidegate.core.ports import Backend, Handle, Registry
+from tidegate.core.serving import Serving, change_of
 from tidegate.core.weights import check_weights
 from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
@@ -156,6 +157,8 @@ class Endpoints:
     def rollback(self, name: str, request: rest.RollbackRequest, actor: str = "") -> rest.Endpoint:
         """Re-apply the newest earlier traffic that differs from the current one, or revision `to`'s.
 
+        Traffic alone: replicas, backend, limits, rate and kept answers stay as they are now.
+
         A second rollback thus undoes the first. Raises `Conflict` when there is nothing to go back to.
         """
         with self.store.transaction() as tx:
@@ -268,16 +271,19 @@ class Endpoints:
 
     def _apply(self, tx: Session, row: EndpointRow, change: _Change) -> rest.Endpoint:
         """Write the change and its history entry; one that changes nothing only retries what is not healthy."""
-        cache_ttl_s = row.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s
-        limit_per_s = row.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s
-        asked = change.asked or asked_of(row)
-        wanted = change.traffic, change.replicas, cache_ttl_s, limit_per_s
-        same = wanted == (row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s) and asked == asked_of(row)
+        before = Serving(asked_of(row), row.cache_ttl_s, row.rate_limit_per_s)
+        after = Serving(
+            change.asked or before.asked,
+            before.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s,
+            before.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s,
+        )
+        same = (change.traffic, change.replicas, after) == (row.traffic, row.replicas, before)
         if not same or row.status in _UNHEALTHY:
-            row.traffic, row.replicas, row.cache_ttl_s, row.rate_limit_per_s = wanted
-            row.backend, row.cpus, row.memory_bytes = asked.backend, asked.cpus, asked.memory_bytes
-            entry = rows.Entry(change.action, self.clock(), change.actor, change.restores, change.note)
-            rows.add_revision(tx, row, entry)
+            row.traffic, row.replicas = change.traffic, change.replicas
+            row.cache_ttl_s, row.rate_limit_per_s = after.cache_ttl_s, after.rate_limit_per_s
+            row.backend, row.cpus, row.memory_bytes = after.asked.backend, after.asked.cpus, after.asked.memory_bytes
+            note = "; ".join(part for part in (change.note, change_of(before, after)) if part)
+            rows.add_revision(tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores, note))
         return self._view(tx, row)
 
 

@@ -238,7 +238,7 @@ class TrafficRequest:
 
 @dataclass(frozen=True)
 class RollbackRequest:
-    """Re-apply the change before the current one, or the one with revision `to`."""
+    """Re-apply the newest earlier traffic that differs from the current one, or that of revision `to`."""
 
     __pydantic_config__ = STRICT
 
