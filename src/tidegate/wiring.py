@@ -201,7 +201,8 @@ def build(
 
     snapshots = Snapshots(store, leadership.me.host)
     broker = dispatcher.view if dispatcher else lambda: None
-    views_of = (leadership.view, engine_view, broker, health.view)
+    push = RedisPush(settings.redis_url, settings.redis_prefix, snapshots.newest) if settings.redis_url else None
+    views_of = (leadership.view, engine_view, broker, health.view, push.view if push else lambda: None)
     report = StatusReport(store, endpoints, str(data_dir), clock(), views, *views_of)
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
@@ -235,7 +236,7 @@ def build(
         snapshot_changed=Broadcast(),
         snapshots=snapshots,
         gateway_revisions=GatewayRevisions(clock),
-        push=RedisPush(settings.redis_url, settings.redis_prefix, snapshots.newest) if settings.redis_url else None,
+        push=push,
     )
     return container
 

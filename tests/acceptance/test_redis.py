@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -65,6 +66,9 @@ def test_a_platform_on_redis(own_platform: Platform, own_redis: RedisServer, mod
     here.done("deploy", "churn", "--endpoint", "strict", "--rate-limit", "1000")  # which gateways hear of by polling
     until(lambda: all(here.predict("strict", row).status_code == 200 for _ in range(10)), what="the new limit")
     until(lambda: control(here, "tidegate_push_connected") == 0, what="the control plane's noticing")
+    told = here.cli("status").out
+    assert f"Redis at 127.0.0.1:{own_redis.port} is away: it does not answer (" in told
+    assert "start it, or correct REDIS_URL" in told
     own_redis.start()
     until(lambda: gateways(here, "tidegate_redis_connected") == 2, what="both gateways on Redis again")
     until(lambda: control(here, "tidegate_push_connected") == 1, what="the control plane on Redis again")
@@ -72,6 +76,27 @@ def test_a_platform_on_redis(own_platform: Platform, own_redis: RedisServer, mod
         lambda: here.predict("churn", row).headers.get("x-tidegate-cache") == "hit", what="an answer from Redis again"
     )
     assert_quiet(here.data_dir)
+
+
+def test_a_password_that_redis_refuses_is_said_and_everything_else_works(
+    own_platform: Platform, redis_server: RedisServer, models: Models
+) -> None:
+    here = own_platform
+    here.env["REDIS_URL"] = f"redis://:hush-wrong@127.0.0.1:{redis_server.port}/0"
+    here.start()
+    redis = until(lambda: _redis_if_away(here), what="the refusal")
+    assert redis["reason"].startswith("it refuses user or password")
+    assert redis["reason"].endswith("correct them in REDIS_URL")
+    here.done("deploy", models.path("logistic.joblib"), "--name", "churn", "--allow-pickle", "--cache-ttl", "60")
+    assert here.predict("churn", models.rows[0].tolist()).status_code == 200
+    said = here.cli("status").out
+    assert "limits are each gateway's own and no answers are kept" in said
+    assert "hush-wrong" not in said + here.log()
+
+
+def _redis_if_away(here: Platform) -> Any:
+    redis = here.done("status")["redis"]
+    return redis if redis["status"] == "unavailable" else None
 
 
 def assert_quiet(data_dir: Path) -> None:

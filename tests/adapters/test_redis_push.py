@@ -58,6 +58,7 @@ def test_each_new_revision_is_told_and_the_newest_alone_after_redis_was_away(
         push.nudge()
         listener.hears(8)
         assert (push.connected, push.failures) == (True, 0)
+        assert push.view().status == "ready"
         away = True  # the database: nothing to tell until it is back
         push.nudge()
         revision, away = 9, False
@@ -68,11 +69,28 @@ def test_each_new_revision_is_told_and_the_newest_alone_after_redis_was_away(
         push.nudge()
         until(lambda: push.failures > 0, what="the failure")
         assert not push.connected
+        assert push.view().status == "unavailable"
         own_redis.start()
         until(lambda: push.connected, what="the connection")
     finally:
         push.close()
     assert not push.connected
+
+
+def test_that_redis_went_away_is_noticed_without_news(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.adapters.redis_push.LOOK_S", 0.1)
+    push = RedisPush(own_redis.url, "mine", lambda: 1)
+    assert push.view().status == "unknown"
+    push.start()
+    try:
+        until(lambda: push.view().status == "ready", what="the first word")
+        own_redis.kill()
+        until(lambda: push.view().status == "unavailable", what="the noticing")
+        assert "start it, or correct REDIS_URL" in push.view().reason
+        own_redis.start()
+        until(lambda: push.view().status == "ready", what="its return")
+    finally:
+        push.close()
 
 
 def test_an_option_that_does_not_exist_is_refused_at_once_and_the_password_is_not_told() -> None:

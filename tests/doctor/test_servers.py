@@ -118,6 +118,20 @@ def test_mlflow_that_does_not_reach_its_artifacts(tmp_path: Path) -> None:
         assert "is its database up?" in refusal(lambda: servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=url)))
 
 
+def test_an_address_that_mlflow_does_not_know_is_no_address(tmp_path: Path) -> None:
+    for known in (
+        "sqlite:////tmp/m.db",
+        "postgresql+psycopg://u@h/m",
+        "file:///tmp/runs",
+        "databricks://team",
+        "/srv/runs",
+    ):
+        assert servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=known))[0] is State.OK
+    for other in ("ftp://mlflow.example", "mlflow.example:5000", "htp://mlflow.example"):
+        said = refusal(lambda: servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=other)))  # noqa: B023
+        assert "give http://host:5000 as MLFLOW_TRACKING_URI" in said
+
+
 def test_prometheus_whose_targets_are_down(tmp_path: Path) -> None:
     series = [{"metric": {"instance": f"gateway:{port}"}, "value": [0, up]} for port, up in ((8000, "1"), (8800, "0"))]
     found = {"status": "success", "data": {"resultType": "vector", "result": series}}

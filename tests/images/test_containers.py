@@ -150,6 +150,22 @@ def test_an_engine_that_dies_costs_no_request_and_what_was_asked_meanwhile_is_do
     here.done("scale", "sums", "--replicas", "2")
 
 
+def test_an_engine_that_dies_in_the_middle_of_a_deployment_costs_no_request_and_the_deployment_goes_on(
+    here: Platform, client: docker.APIClient, engine: DockerEngine
+) -> None:
+    until(lambda: is_well(here) and len(ids(here, client)) == 2, READY_S, "the endpoint")
+    before = ids(here, client)
+    with load(here):
+        here.done("deploy", "sums", "--memory", "220m", "--no-wait")
+        until(lambda: ids(here, client) - before, READY_S, "the first new container")
+        engine.die()
+        until(lambda: here.done("status")["engine"]["status"] == "unavailable", READY_S, "the engine being missed")
+        engine.come_back()
+        until(lambda: is_well(here) and not before & ids(here, client), READY_S, "the end of the old ones")
+    assert memory(here, client) == [220 << 20] * 2, "none started twice"
+    here.done("deploy", "sums", "--memory", "100m", timeout_s=180)
+
+
 def test_an_image_that_does_not_start_leaves_the_old_replicas_serving(
     here: Platform, client: docker.APIClient, engine: DockerEngine
 ) -> None:

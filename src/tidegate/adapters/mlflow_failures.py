@@ -15,6 +15,7 @@ from tidegate.errors import ArtifactsUnavailable, DiskFull, RegistryUnavailable,
 
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+URI = "MLFLOW_TRACKING_URI"
 _CHARS_MAX = 300
 _OF_MLFLOW = ("mlflow.", "sqlalchemy.", "requests.", "urllib3.")
 _OF_STORES = ("botocore.", "boto3.", "s3transfer.", "google.", "azure.")
@@ -95,7 +96,8 @@ def _registry_message(error: Exception, where: str) -> str:
         )
     if code_of(error) == "PERMISSION_DENIED" or "error code 403" in text:
         return f"the model registry does not allow this ({where}): {short(error)}"
-    return f"the model registry does not answer ({where}): {short(error)}"
+    advice = f"; start it, or correct {URI}" if where.startswith("MLflow at") else ""
+    return f"the model registry does not answer ({where}): {short(error)}{advice}"
 
 
 @contextmanager

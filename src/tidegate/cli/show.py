@@ -11,7 +11,7 @@ from tidegate.cli.output import moment, split, table, weight
 from tidegate.cli.performance import seconds, told
 from tidegate.errors import InvalidArgument, UnknownVersion
 from tidegate.version import __version__
-from tidegate.wire.parts import DatabaseView
+from tidegate.wire.parts import DatabaseView, RedisView
 from tidegate.wire.registering import FollowView, RegistryView
 from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
 
@@ -81,6 +81,7 @@ def _platform(now: Status) -> str:
             *_engine(now),
             *_queue(now),
             *_registry(now.registry),
+            *_redis(now.redis),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _endpoint_table(now.endpoints)]),
@@ -123,6 +124,17 @@ def _queue(now: Status) -> list[str]:
     if not queue.idle_workers and now.jobs.get("queued") and not now.jobs.get("running"):
         return [f"jobs wait for a worker, and none is connected to {queue.where}: start one with 'tidegate worker'"]
     return [f"jobs go over {queue.where}: {queue.messages} messages wait, {queue.idle_workers} workers have room"]
+
+
+def _redis(redis: RedisView | None) -> list[str]:
+    if redis is None:
+        return []
+    if redis.status != "unavailable":
+        return [f"{redis.where}: {redis.status}"]
+    return [
+        f"{redis.where} is away: {redis.reason}",
+        "without it limits are each gateway's own and no answers are kept; it is tried again by itself",
+    ]
 
 
 def _registry(registry: RegistryView | None) -> list[str]:

@@ -14,6 +14,8 @@ from tidegate.errors import EngineUnavailable, MissingExtra, PartUnavailable
 from tidegate.settings import inherited_env
 
 MLFLOW = ("http", "https")
+WITHOUT_SERVER = ("file", "sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
+"""What else MLflow opens; a database's scheme may name its driver (`postgresql+psycopg`)."""
 BUCKET_OF_EXPERIMENT = "0"
 """MLflow's first experiment: where the server puts what nobody says otherwise of."""
 
@@ -48,7 +50,12 @@ def mlflow(facts: Facts) -> Verdict:
     if uri is None:
         return State.OFF, "embedded in the data directory (MLFLOW_TRACKING_URI names a server)"
     if urlsplit(uri).scheme not in MLFLOW:
-        return State.OK, f"{urlsplit(uri).scheme or 'a folder'}: opened by MLflow itself, without a server"
+        scheme = urlsplit(uri).scheme
+        if scheme and not scheme.startswith(WITHOUT_SERVER):
+            raise PartUnavailable(
+                f"MLflow knows no address that begins with '{scheme}:': give http://host:5000 as MLFLOW_TRACKING_URI"
+            )
+        return State.OK, f"{scheme or 'a folder'}: opened by MLflow itself, without a server"
     server = _mlflow_server(facts, uri)
     root = _artifact_root(server)
     version = server.get("/version")

@@ -30,6 +30,7 @@ class StatusReport:
     engine: Callable[[], parts.EngineView | None] = lambda: None
     queue: Callable[[], parts.QueueView | None] = lambda: None
     registry: Callable[[], RegistryView | None] = lambda: None
+    redis: Callable[[], parts.RedisView | None] = lambda: None
 
     def get(self) -> rest.Status:
         """A database that is away is told of, not an error: gateways and replicas serve on without it."""
@@ -48,6 +49,7 @@ class StatusReport:
             engine=self.engine(),
             queue=self.queue(),
             registry=self.registry(),
+            redis=self.redis(),
         )
         where = self.store.where
         try:

@@ -44,6 +44,15 @@ class QueueView:
 
 
 @dataclass(frozen=True)
+class RedisView:
+    """Redis, where there is one, and whether it answered this control plane when it was asked last."""
+
+    where: str
+    status: Literal["unknown", "ready", "unavailable"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class EngineView:
     """The container engine that replicas run on, and whether it answers. There is none where none is used."""
 

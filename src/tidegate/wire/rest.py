@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
-from tidegate.wire.parts import DatabaseView, EngineView, LeaderView, QueueView
+from tidegate.wire.parts import DatabaseView, EngineView, LeaderView, QueueView, RedisView
 
 # Also names of this module, which has all shapes for those who ask.
 from tidegate.wire.registering import Follow as Follow  # noqa: PLC0414
@@ -335,6 +335,7 @@ class Status:
     engine: EngineView | None = None
     queue: QueueView | None = None
     registry: RegistryView | None = None
+    redis: RedisView | None = None
 
 
 @dataclass(frozen=True)
