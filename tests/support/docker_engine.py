@@ -65,6 +65,7 @@ class DockerEngine:
         folder = Path(self.host.removeprefix("unix://")).parent
         _RUNNING[self.host].wait(10)
         (folder / "docker.pid").unlink()
+        _forget_containerd(folder / "exec/containerd/containerd.pid")
         _start(folder, self)
 
     def docker(self, *args: str, timeout_s: float = 120.0) -> str:
@@ -260,6 +261,14 @@ def _stop(folder: Path, engine: DockerEngine) -> None:
     _end_containers(folder)
     _unmount(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget_containerd(pid_file: Path) -> None:
+    """It ends with its engine. A new engine would wait for one that nobody has reaped yet, and give up."""
+    with suppress(OSError, ValueError, psutil.NoSuchProcess):
+        old = psutil.Process(int(pid_file.read_text()))
+        until(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE, 10, "the end of containerd")
+        pid_file.unlink()
 
 
 def _end_containers(folder: Path) -> None:
