@@ -157,6 +157,7 @@ class DockerBackend:
             raise  # it may be there or not: the next try finds it by its name
         except api_error() as error:
             self._discard(asked.name)
+            shutil.rmtree(folder, ignore_errors=True)
             raise _refused(error) from error
 
     def _discard(self, name: str) -> None:
@@ -271,6 +272,9 @@ def end_containers(data_dir: Path, address: str, grace_s: float) -> int:
     for handle in left:
         backend.kill(handle)
     backend.observe(left)
+    for folder in make_run_dir(data_dir).iterdir():
+        if folder.is_dir():  # of a replica whose start the engine did not live to see
+            shutil.rmtree(folder, ignore_errors=True)
     return len(running)
 
 
