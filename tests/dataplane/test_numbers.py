@@ -128,6 +128,14 @@ def test_numbers_are_read_in_pieces(ask: Ask, path: str, body: Any, separators: 
     assert turns > 5
 
 
+@pytest.mark.parametrize(("path", "body"), GOOD)
+def test_rows_that_are_written_one_below_the_other_are_read_in_pieces(ask: Ask, path: str, body: Any) -> None:
+    whole, pieces, turns = ask(path, json.dumps(body, indent=2).encode())
+    assert whole[0] == 200
+    assert pieces == whole
+    assert turns > 5
+
+
 @pytest.mark.parametrize("number", ["-0", "-0.0", "1e3", "123456789012345678901", "1e-320", "0.1", "9007199254740993"])
 def test_every_way_to_write_a_number_means_the_same(ask: Ask, number: str) -> None:
     rows = json.dumps(ROWS).replace("0.37", number)

@@ -36,6 +36,7 @@ _SECRET = os.urandom(8).hex()
 _SPACE = rb"[ \t\n\r]*+"
 """What JSON takes for it. Never given back, so that a long run of it is looked at once."""
 _COMMA = re.compile(_SPACE + b",")
+_LAST_OF_ROWS = re.compile(rb"\](?=%b\])" % _SPACE)
 
 _numbers = msgspec.json.Decoder(list[float])
 _rows = msgspec.json.Decoder(list[list[float]])
@@ -84,9 +85,13 @@ def read_numbers(body: bytes, arrays: re.Pattern[bytes]) -> Generator[bool, None
 
 
 class _Place(NamedTuple):
-    """`body[begin:end]` is an array with its brackets, of numbers or of rows of numbers as far as can be seen."""
+    """`body[begin:end]` is an array with its brackets, of numbers or of rows of numbers as far as can be seen.
+
+    What it holds ends at `last`; white space may follow.
+    """
 
     begin: int
+    last: int
     end: int
     has_rows: bool
 
@@ -97,14 +102,21 @@ def _places(body: bytes, arrays: re.Pattern[bytes]) -> list[_Place]:
     while len(places) < ARRAYS_MAX and looked_at < LOOKED_AT_MAX and (found := arrays.search(body, at)):
         looked_at += 1
         has_rows = bool(found[1])
-        closing = b"]]" if has_rows else b"]"
-        end = body.find(closing, found.end()) + len(closing)
-        if end < len(closing):
+        last = _last(body, found.end(), has_rows=has_rows)
+        if last < 0:
             break
-        if end - found.end() >= LONG_BYTES_MIN:
-            places.append(_Place(found.end(), end, has_rows))
-        at = end
+        at = body.index(b"]", last) + 1
+        if at - found.end() >= LONG_BYTES_MIN:
+            places.append(_Place(found.end(), last, at, has_rows))
     return places
+
+
+def _last(body: bytes, begin: int, *, has_rows: bool) -> int:
+    """Where an array's last row or number ends; -1 for nowhere."""
+    if not has_rows:
+        return body.find(b"]", begin)
+    found = _LAST_OF_ROWS.search(body, begin)
+    return found.end() if found else -1
 
 
 def _read(body: bytes, place: _Place) -> Generator[bool, None, Array | None]:
@@ -137,7 +149,7 @@ def _joined(rows: list[list[float]], width: int) -> list[float]:
 
 def _pieces(body: bytes, place: _Place) -> Iterator[bytes]:
     """An array as several: cut at commas, of rows at those between them. What is no array then does not decode."""
-    at, last = place.begin + 1, place.end - 1
+    at, last = place.begin + 1, place.last
     while True:
         cut = body.find(b"]" if place.has_rows else b",", at + PIECE_BYTES, last)
         cut = last if cut < 0 else cut + place.has_rows
