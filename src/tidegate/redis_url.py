@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,9 +20,14 @@ def no_client() -> MissingExtra:
     return MissingExtra("REDIS_URL needs the Redis client: pip install 'tidegate[redis]'")
 
 
-def check_options(client: Any) -> None:
-    """Raise `InvalidArgument` for options of the URL that a client refuses only once it makes a connection."""
+def checked(make: Callable[[], Any]) -> Any:
+    """The client that `make` makes of the URL.
+
+    Raises `InvalidArgument` for options that it refuses, at once or when it would make a connection.
+    """
     try:
+        client = make()
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # nothing was said to a server yet: whatever it is, it is about the URL
         raise InvalidArgument(f"REDIS_URL has an option that cannot be used: {error}", field="REDIS_URL") from None
+    return client

@@ -93,6 +93,12 @@ def test_that_redis_went_away_is_noticed_without_news(own_redis: RedisServer, mo
         push.close()
 
 
+def test_an_option_that_means_nothing_is_refused_at_once_and_the_password_is_not_told() -> None:
+    with pytest.raises(InvalidArgument, match="socket_timeout") as refused:
+        RedisPush("redis://:hush@127.0.0.1:1/0?socket_timeout=soon", "mine", lambda: 1)
+    assert "hush" not in str(refused.value)
+
+
 def test_an_option_that_does_not_exist_is_refused_at_once_and_the_password_is_not_told() -> None:
     with pytest.raises(InvalidArgument, match="no_such_option") as refused:
         RedisPush("redis://:hush@127.0.0.1:1/0?no_such_option=1", "mine", lambda: 1)

@@ -116,6 +116,17 @@ def test_a_wrong_password_is_told_once_and_never_repeated(
     assert "not-it" not in told[0]
 
 
+@pytest.mark.parametrize("option", ["socket_timeout=soon", "db=first"])
+def test_an_option_that_means_nothing_is_refused_at_once(option: str) -> None:
+    with pytest.raises(InvalidArgument, match=option.partition("=")[0]):
+        connect(f"redis://:hush@127.0.0.1:6379?{option}")
+
+
+def test_a_demand_for_certificates_that_means_nothing_is_refused_at_once() -> None:
+    with pytest.raises(InvalidArgument, match="perhaps"):
+        connect("rediss://:hush@127.0.0.1:6379/0?ssl_cert_reqs=perhaps")
+
+
 def test_an_option_that_does_not_exist_is_refused_at_once() -> None:
     with pytest.raises(InvalidArgument, match="no_such_option"):
         connect("redis://:hush@127.0.0.1:6379/0?no_such_option=1")

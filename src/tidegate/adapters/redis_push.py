@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tidegate.errors import StoreUnavailable
-from tidegate.redis_url import check_options, no_client, where
+from tidegate.redis_url import checked, no_client, where
 from tidegate.wire.parts import RedisView
 
 if TYPE_CHECKING:
@@ -121,8 +121,9 @@ def _connect(url: str) -> Redis:
         from redis.retry import Retry
     except ImportError:
         raise no_client() from None
-    client = Redis.from_url(
-        url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S
+    client: Redis = checked(
+        lambda: Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S
+        )
     )
-    check_options(client)
     return client

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tidegate.redis_url import check_options, no_client, where
+from tidegate.redis_url import checked, no_client, where
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -43,14 +43,15 @@ def connect(url: str) -> Redis:
         from redis.backoff import NoBackoff
     except ImportError:
         raise no_client() from None
-    client = Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=PING_TIMEOUT_S,
-        max_connections=CONNECTIONS_MAX,
+    client: Redis = checked(
+        lambda: Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=PING_TIMEOUT_S,
+            max_connections=CONNECTIONS_MAX,
+        )
     )
-    check_options(client)
     return client
 
 
