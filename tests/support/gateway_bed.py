@@ -193,6 +193,7 @@ class Bed:
         """Start a replica and wait until it says that it is ready, as the control plane does before it routes to one.
 
         Its socket is there before: a gateway that is told of it then goes on after a while without that replica.
+        One that takes the place of another may be killed, as that was, before it says anything.
         """
         id = id or f"r-{version}-{len(self.replicas)}"  # noqa: A001
         path = self.run_dir / f"{id}.sock"
@@ -202,7 +203,7 @@ class Bed:
         process = subprocess.Popen(argv, env=clean_env(**env))
         made = Replica(process, Target(id, f"unix:{path}"), version)
         self.replicas.append(made)
-        until(lambda: _ready(path), what=f"replica {id}")
+        until(lambda: _ready(path) or process.poll() is not None, what=f"replica {id}")
         return made
 
     def gateway(self, *options: str, id: str = "gateway-0", port: int = 0, **env: str) -> Gateway:  # noqa: A002
