@@ -11,50 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import pytest
 
+from support.sums import Kept, sums_replica
 from tidegate.dataplane import numbers
-from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.hot_exchange import HotExchange
-from tidegate.dataplane.infer import Engine, Exchange, infer
+from tidegate.dataplane.infer import Engine, infer
 from tidegate.dataplane.numbers import arrays_of, read_numbers
 from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
-from tidegate.server.replica import build_replica
-from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
-from tidegate.wire.signature import Signature, TensorSpec
 
 ROWS = [[round(0.37 * row + column, 3) for column in range(3)] for row in range(40)]
 FLAT = [value for row in ROWS for value in row]
 PLAIN, V2, MLFLOW, TENSORFLOW = "/predict", "/v2/models/sums/infer", "/invocations", "/v1/models/sums:predict"
-
-
-class _Sums:
-    """Answers the sum of each row. Takes float64, or what `datatype` says."""
-
-    def __init__(self, datatype: str = "FP64") -> None:
-        inputs = (TensorSpec("input", datatype, (-1, 3)),)
-        self.signature = Signature("matrix", inputs, (TensorSpec("prediction", "FP64", (-1,)),))
-
-    def predict(self, inputs: Any, wanted: Any) -> Any:
-        return {"prediction": inputs["input"].astype(np.float64).sum(axis=1)}
-
-
-class _Kept(Exchange):
-    """An exchange that keeps its answer."""
-
-    def __init__(self, engine: Engine, path: str, body: bytes, headers: dict[bytes, bytes] | None = None) -> None:
-        route = RouteTable().find(path.encode())
-        assert route is not None
-        super().__init__(engine, route, {b"x-request-id": b"mine", **(headers or {})})
-        self.body = body
-        self.sent: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
-
-    def send(self, status: int, destination: Destination | None, body: bytes) -> None:
-        self.sent.set_result((status, body))
 
 
 Ask = Callable[..., tuple[Any, Any, int]]
@@ -64,7 +34,7 @@ async def _both_ways(
     engine: Engine, path: str, body: bytes, headers: dict[bytes, bytes] | None = None
 ) -> tuple[Any, Any, int]:
     """The answer of the whole body, that of its pieces, and how many turns these took."""
-    whole, pieces = _Kept(engine, path, body, headers), _Kept(engine, path, body, headers)
+    whole, pieces = Kept(engine, path, body, headers), Kept(engine, path, body, headers)
     infer(whole)
     turns = len(list(infer_in_pieces(pieces, engine.clock())))
     return await asyncio.wait_for(whole.sent, 10), await asyncio.wait_for(pieces.sent, 10), turns
@@ -79,13 +49,6 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
         yield one
 
 
-async def _replica(datatype: str) -> tuple[Engine, Any]:
-    model = _Sums(datatype)
-    manifest = Manifest("sums", "1", "d" * 64, ".", "python", model.signature, [1.0, 2.0, 3.0], batchable=True)
-    engine, _, hooks = build_replica(manifest, model, Settings.from_env(), None)
-    return engine, hooks
-
-
 class _asking:  # noqa: N801 (reads as a function)
     def __init__(self, datatype: str) -> None:
         self._datatype = datatype
@@ -94,7 +57,7 @@ class _asking:  # noqa: N801 (reads as a function)
         self._runner = asyncio.Runner()
         self._runner.__enter__()
 
-        self._engine, self._hooks = self._runner.run(_replica(self._datatype))
+        self._engine, self._hooks = self._runner.run(sums_replica(self._datatype))
         return lambda *asked: self._runner.run(_both_ways(self._engine, *asked))
 
     def __exit__(self, *_: object) -> None:
@@ -120,17 +83,12 @@ GOOD: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("path", "body"), GOOD)
-@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n ", "\t: ")])
-def test_numbers_are_read_in_pieces(ask: Ask, path: str, body: Any, separators: tuple[str, str]) -> None:
-    whole, pieces, turns = ask(path, json.dumps(body, separators=separators).encode())
-    assert whole[0] == 200
-    assert pieces == whole
-    assert turns > 5
-
-
-@pytest.mark.parametrize(("path", "body"), GOOD)
-def test_rows_that_are_written_one_below_the_other_are_read_in_pieces(ask: Ask, path: str, body: Any) -> None:
-    whole, pieces, turns = ask(path, json.dumps(body, indent=2).encode())
+@pytest.mark.parametrize(
+    "written",
+    [{"separators": (",", ":")}, {"separators": (", ", ": ")}, {"separators": (" ,\n ", "\t: ")}, {"indent": 2}],
+)
+def test_numbers_are_read_in_pieces(ask: Ask, path: str, body: Any, written: dict[str, Any]) -> None:
+    whole, pieces, turns = ask(path, json.dumps(body, **written).encode())
     assert whole[0] == 200
     assert pieces == whole
     assert turns > 5
@@ -277,9 +235,9 @@ def test_versions_may_be_replaced_between_two_pieces(ask: Ask) -> None:
     """A version that is stopped meanwhile is not asked any more: the request goes to the one that took its place."""
 
     async def go() -> tuple[int, Any]:
-        engine, hooks = await _replica("FP64")
-        successor, its_hooks = await _replica("FP64")
-        exchange = _Kept(engine, PLAIN, b'{"features": %b}' % LONG)
+        engine, hooks = await sums_replica()
+        successor, its_hooks = await sums_replica()
+        exchange = Kept(engine, PLAIN, b'{"features": %b}' % LONG)
         pieces = infer_in_pieces(exchange, engine.clock())
         assert [next(pieces), next(pieces)] == [True, True]
         await hooks.on_stop()
@@ -296,7 +254,7 @@ def test_versions_may_be_replaced_between_two_pieces(ask: Ask) -> None:
 
 def test_a_small_body_that_inflates_to_a_large_one_waits_for_its_turn() -> None:
     async def go() -> list[bool]:
-        engine, hooks = await _replica("FP64")
+        engine, hooks = await sums_replica()
         taken: list[Any] = []
         engine.turns = cast(Any, SimpleNamespace(take=lambda loop, work: taken.append(work)))
         route = RouteTable().find(PLAIN.encode())

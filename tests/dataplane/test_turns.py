@@ -4,19 +4,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 from support.http_bytes import Connection, post
 from support.linear import running_process
-from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange
+from support.sums import Kept, sums_replica
 from tidegate.dataplane.pieces import infer_in_pieces
-from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.turns import LARGE_BYTES_MIN, Turns
-from tidegate.server.replica import build_replica
-from tidegate.settings import Settings
-from tidegate.wire.manifest import Manifest
-from tidegate.wire.signature import Signature, TensorSpec
 
 
 def _noting(done: list[str], *pieces: str, wanted: bool = True) -> Iterator[bool]:
@@ -117,34 +110,14 @@ def _answers(port: int) -> bool:
         return connection.read().status == 200
 
 
-class _Sums:
-    signature = Signature("matrix", (TensorSpec("input", "FP64", (-1, 3)),), (TensorSpec("prediction", "FP64", (-1,)),))
-
-    def predict(self, inputs: Any, wanted: Any) -> Any:
-        return {"prediction": inputs["input"].sum(axis=1)}
-
-
-class _Kept(Exchange):
-    def __init__(self, engine: Engine, body: bytes) -> None:
-        route = RouteTable().find(b"/predict")
-        assert route is not None
-        super().__init__(engine, route, {})
-        self.body = body
-        self.sent: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def send(self, status: int, destination: Destination | None, body: bytes) -> None:
-        self.sent.set_result(status)
-
-
 def test_the_time_that_a_request_waited_for_its_turn_is_part_of_its_deadline() -> None:
     async def go() -> list[int]:
-        manifest = Manifest("sums", "1", "d" * 64, ".", "sklearn", _Sums.signature, [1.0, 2.0, 3.0], batchable=True)
-        engine, _, hooks = build_replica(manifest, _Sums(), Settings.from_env(), None)
+        engine, hooks = await sums_replica()
         statuses = []
         for waited_s in (0.0, engine.limits.timeout_s + 0.1):
-            exchange = _Kept(engine, b'{"features": [1, 2, 3]}')
+            exchange = Kept(engine, "/predict", b'{"features": [1, 2, 3]}')
             assert list(infer_in_pieces(exchange, engine.clock() - waited_s)) == [False]
-            statuses.append(await asyncio.wait_for(exchange.sent, 10))
+            statuses.append((await asyncio.wait_for(exchange.sent, 10))[0])
         assert hooks.on_stop is not None
         await hooks.on_stop()
         return statuses

@@ -220,12 +220,10 @@ class Batcher:
 
     def _still_wanted(self, calls: list[Call], now_s: float) -> list[Call]:
         """Without those that nobody waits for any more: they are not computed."""
-        for call in calls:
-            if call.deadline_s <= now_s or call.done:
-                break
-        else:
+        late = [call for call in calls if call.deadline_s <= now_s or call.done]
+        if not late:
             return calls
-        for call in [call for call in calls if call.deadline_s <= now_s]:
+        for call in late:
             self._fail_calls([call], _too_late(call))  # which does nothing to those that are done
         return [call for call in calls if not call.done]
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import JSON, Engine, Exchange, Route, infer, response_head
+from tidegate.dataplane.infer import Engine, Exchange, Route, infer, response_head
 from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import TidegateError
@@ -37,15 +37,7 @@ class HotExchange(Exchange):
     def __init__(
         self, engine: Engine, route: Route, headers: dict[bytes, bytes], protocol: HotProtocol, *, keep_alive: bool
     ) -> None:
-        # All of it here: another call to a base class for each request is not free.
-        self.engine = engine
-        self.route = route
-        self.headers = headers
-        self.body = self.extra_head = b""
-        self.held_bytes = 0
-        self.request_id = ""
-        self.call = self.meta = None
-        self.content_type = JSON
+        super().__init__(engine, route, headers)
         self.protocol = protocol
         self.keep_alive = keep_alive
         self.current = self.received = self.response_complete = self.disconnected = False
@@ -113,11 +105,9 @@ class HotExchange(Exchange):
         if self.disconnected:
             return
         protocol = self.protocol
-        if protocol.head_source is not protocol.server_state.default_headers:
-            protocol.default_head()  # which keeps it: `date` changes once a second
         close = b"" if self.keep_alive else b"connection: close\r\n"
         head = response_head(self, destination, len(body))
-        protocol.transport.write(b"".join((STATUS_LINES[status], protocol.head, close, head, body)))
+        protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), close, head, body)))
         self.response_complete = True
         if not self.keep_alive and not protocol.discarding:
             protocol.transport.close()

@@ -52,7 +52,7 @@ _LENGTHS_REMEMBERED = 1024
 
 def new_id() -> str:
     """A request id, unique across processes: 12 random digits of this process and a counter."""
-    return "%s%08x" % (_ID_PREFIX, next(_ids))  # noqa: UP031 (faster than an f-string)
+    return f"{_ID_PREFIX}{next(_ids):08x}"
 
 
 class Edge(Protocol):

@@ -122,8 +122,7 @@ class Metrics:
     def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:  # noqa: ARG002 (the port's shape)
         """Count a computed batch and each call in it that is still waited for."""
         identity = batch.destination.identity
-        key = (identity.endpoint, identity.version, identity.variant)
-        series = self._series.get(key) or self._of(*key)
+        series = self._of(identity.endpoint, identity.version, identity.variant)
         series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, batch.rows)] += 1
         series.released[batch.released] = series.released.get(batch.released, 0) + 1
         series.compute_s += now_s - batch.sent_s
@@ -154,15 +153,13 @@ class Metrics:
 
     def answered_at_once(self, key: Key, rows: int, started_s: float, now_s: float) -> None:
         """Count one request that was a batch of its own and waited for nothing."""
-        series = self._series.get(key) or self._of(*key)
+        series = self._of(*key)
         seconds = now_s - started_s
         series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, rows)] += 1
         series.released["idle"] = series.released.get("idle", 0) + 1
         series.compute_s += seconds
-        series.duration_sum_s += seconds
-        series.duration_counts[bisect_left(DURATION_BUCKETS_S, seconds)] += 1
         series.rows += rows
-        series.codes[200] = series.codes.get(200, 0) + 1
+        series.ended(200, seconds)
 
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """Count a call that ended in an error."""

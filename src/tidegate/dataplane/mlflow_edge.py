@@ -10,7 +10,7 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
-from tidegate.dataplane.numbers import Numbers, arrays_of, fit_numbers
+from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.params import fit_params
 from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
@@ -19,14 +19,10 @@ from tidegate.wire.signature import PREDICTION
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-class MlflowEdge:
+class MlflowEdge(TakesRows):
     """MLflow. `exchange.meta` is True for a data frame, which a model of several outputs answers with records."""
 
     arrays = arrays_of("instances", "inputs", flat=False)
-
-    def takes_numbers(self, destination: Destination) -> bool:
-        """Whether the model takes rows of floats and nothing else."""
-        return destination.takes_floats
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read the one form that the body has, choose a version, fit."""

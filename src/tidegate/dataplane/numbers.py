@@ -59,6 +59,14 @@ class Numbers:
         return not self._arrays
 
 
+class TakesRows:
+    """A protocol whose long arrays are a model's rows."""
+
+    def takes_numbers(self, destination: Destination) -> bool:
+        """Whether the model takes rows of floats and nothing else."""
+        return destination.takes_floats
+
+
 def arrays_of(*keys: str, flat: bool = True) -> re.Pattern[bytes]:
     """Finds the arrays under these keys; without `flat` those alone that begin with a list."""
     opening = rb"(\[?)" if flat else rb"(\[)"

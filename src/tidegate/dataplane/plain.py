@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import orjson
@@ -12,13 +12,10 @@ from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
 from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
 from tidegate.dataplane.keys import check_keys
-from tidegate.dataplane.numbers import Numbers, arrays_of, fit_numbers
+from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.ranges import check_floats
 from tidegate.dataplane.tensors import from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput
-
-if TYPE_CHECKING:
-    from tidegate.dataplane.destination import Destination
 
 
 class _Row(msgspec.Struct):
@@ -49,26 +46,17 @@ _anything = msgspec.json.Decoder(_Anything)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class PlainEdge:
+class PlainEdge(TakesRows):
     """Plain JSON. `exchange.meta` is True for one un-nested row, whose confidence is a number and not a list."""
 
     arrays = arrays_of("features")
-
-    def takes_numbers(self, destination: Destination) -> bool:
-        """Whether the model takes rows of floats and nothing else."""
-        return destination.takes_floats
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Try the shapes that need no look at each value first; what fits none of them gets the careful way."""
         check_json(exchange)
         body = exchange.body if numbers is None else numbers.body
-        message: _Row | _Rows | _Anything
-        try:
-            message = _row.decode(body)
-        except _UNREADABLE:
-            message = _decode(body)
-        if body.count(b'"') > 2:  # more than one key
-            check_keys(body)
+        message = _decode(body)
+        check_keys(body)
         unit = unit_of(exchange, message.user_id)
         destination, pinned = choose(service, exchange, str(message.model_version), unit)
         if numbers is not None:
@@ -78,8 +66,7 @@ class PlainEdge:
                 raise _width_error(destination.n_features or 0, message.features)
             exchange.meta = True
             rows = [message.features]
-            if destination.packed_dtype.itemsize < 8:
-                check_floats(rows, destination)
+            check_floats(rows, destination)
             fitted = Fitted(1, rows)
         elif type(message) is _Rows and destination.takes_floats:
             for index, row in enumerate(message.features):
@@ -113,8 +100,11 @@ class PlainEdge:
         return orjson.dumps(answer, default=_plain)
 
 
-def _decode(body: bytes | bytearray) -> _Rows | _Anything:
-    """What is not one row of numbers."""
+def _decode(body: bytes | bytearray) -> _Row | _Rows | _Anything:
+    try:
+        return _row.decode(body)
+    except _UNREADABLE:
+        pass
     try:
         rows = _rows.decode(body)
         if rows.features:

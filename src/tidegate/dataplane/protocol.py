@@ -41,14 +41,14 @@ class HotProtocol(HttpToolsProtocol):
         "_advancing",
         "_bodiless_bytes",
         "_broken",
+        "_head",
+        "_head_source",
         "_turn",
         "_unread_since_s",
         "cycle",
         "discarding",
         "engine",
         "flow",
-        "head",
-        "head_source",
         "hot",
         "idle_since_s",
         "pipeline",
@@ -82,16 +82,16 @@ class HotProtocol(HttpToolsProtocol):
         self._advancing = False
         self._turn: Any = None  # the request that is being answered, or was last
         self._broken: TidegateError | None = None
-        self.head_source: list[tuple[bytes, bytes]] = []
-        self.head = b""
+        self._head_source: list[tuple[bytes, bytes]] = []
+        self._head = b""
 
     def default_head(self) -> bytes:
         """Uvicorn's own headers (`date`), joined once a second."""
         source = self.server_state.default_headers
-        if source is not self.head_source:
-            self.head_source = source
-            self.head = b"".join(b"%b: %b\r\n" % pair for pair in source)
-        return self.head
+        if source is not self._head_source:
+            self._head_source = source
+            self._head = b"".join(b"%b: %b\r\n" % pair for pair in source)
+        return self._head
 
     # -- the connection --------------------------------------------------------------------------------------------
 
@@ -331,9 +331,8 @@ class HotProtocol(HttpToolsProtocol):
     @property
     def between_requests(self) -> bool:
         """Whether all that came is answered, and what comes next is the beginning of a request that may be answered."""
-        turn = self._turn
         return (
-            (turn is None or turn.response_complete)
+            self._is_free()
             and self.receiving_since_s is None
             and self._broken is None
             and not (self.pipeline or self.discarding or self.flow.write_paused or self.transport.is_closing())

@@ -12,7 +12,7 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
-from tidegate.dataplane.numbers import Numbers, arrays_of, fit_numbers
+from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest
 from tidegate.wire.signature import Signature, TensorSpec
@@ -28,17 +28,13 @@ _DTYPES = {
 }
 
 
-class TensorflowEdge:
+class TensorflowEdge(TakesRows):
     """TensorFlow Serving. `exchange.meta` is the name of the answer's field: `predictions` or `outputs`.
 
     Any content type is taken, as its own server does: the examples in its documentation send none.
     """
 
     arrays = arrays_of("instances", "inputs", flat=False)
-
-    def takes_numbers(self, destination: Destination) -> bool:
-        """Whether the model takes rows of floats and nothing else."""
-        return destination.takes_floats
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read `instances` or `inputs`, choose a version, fit."""

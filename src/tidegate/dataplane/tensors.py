@@ -54,6 +54,9 @@ def dtype_of(datatype: str, name: str | None = None) -> np.dtype[Any]:
 
 def datatype_of(array: Array) -> str:
     """The V2 datatype of an array; strings and objects are BYTES."""
+    name = _NAMES.get(array.dtype)  # nearly always: of other byte orders, and of texts, there are more types than one
+    if name is not None:
+        return name
     if array.dtype.kind in "OUS":
         return "BYTES"
     name = _NAMES.get(array.dtype.newbyteorder("<"))
@@ -83,20 +86,23 @@ def rows_array(rows: list[list[Any]], dtype: np.dtype[Any]) -> Array:
     Few rows of floats are packed one value after the other, which takes a third of the time that NumPy takes to find
     out what there is. Whatever is not that NumPy reads, or says what is wrong with it.
     """
-    width = len(rows[0]) if rows else 0
-    if dtype.kind == "f" and 0 < len(rows) <= PACKED_ROWS_MAX:
-        values: list[Any] = []
-        for row in rows:
-            if type(row) is not list or len(row) != width:
-                return np.array(rows, dtype=dtype)
-            values += row
-        matrix = np.empty((len(rows), width), dtype)
-        try:
-            struct.pack_into(f"{len(values)}{dtype.char}", matrix.data, 0, *values)
-        except (struct.error, OverflowError, TypeError):
-            return np.array(rows, dtype=dtype)
-        return matrix
-    return np.array(rows, dtype=dtype)
+    packed = _packed(rows, dtype) if dtype.kind == "f" and 0 < len(rows) <= PACKED_ROWS_MAX else None
+    return np.array(rows, dtype=dtype) if packed is None else packed
+
+
+def _packed(rows: list[list[Any]], dtype: np.dtype[Any]) -> Array | None:
+    width = len(rows[0])
+    values: list[Any] = []
+    for row in rows:
+        if type(row) is not list or len(row) != width:
+            return None
+        values += row
+    matrix = np.empty((len(rows), width), dtype)
+    try:
+        struct.pack_into(f"{len(values)}{dtype.char}", matrix.data, 0, *values)
+    except (struct.error, OverflowError, TypeError):
+        return None
+    return matrix
 
 
 def floats_array(values: list[float]) -> Array:
@@ -120,9 +126,6 @@ def floats_bytes(values: list[float]) -> bytes:
 
 def described(array: Array) -> tuple[str, tuple[int, ...], Any]:
     """Datatype, shape and raw bytes of a tensor; one of BYTES has a list instead."""
-    name = _NAMES.get(array.dtype)
-    if name is not None and name != "BYTES":
-        return name, array.shape, array.tobytes()
     datatype = datatype_of(array)
     return datatype, array.shape, array.ravel().tolist() if datatype == "BYTES" else to_raw(array, datatype)
 

@@ -49,8 +49,8 @@ def mlflow(facts: Facts) -> Verdict:
     uri = facts.settings.mlflow_tracking_uri
     if uri is None:
         return State.OFF, "embedded in the data directory (MLFLOW_TRACKING_URI names a server)"
-    if urlsplit(uri).scheme not in MLFLOW:
-        scheme = urlsplit(uri).scheme
+    scheme = urlsplit(uri).scheme
+    if scheme not in MLFLOW:
         if scheme and not scheme.startswith(WITHOUT_SERVER):
             raise PartUnavailable(
                 f"MLflow knows no address that begins with '{scheme}:': give http://host:5000 as MLFLOW_TRACKING_URI"

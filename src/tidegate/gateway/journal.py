@@ -18,13 +18,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from os import fdatasync
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tidegate.dataplane.tensors import described
 from tidegate.gateway.segments import Closed, Segments, drop
-from tidegate.wire.journal import CACHED, BatchRecord
+from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Batch, Call, Outputs
@@ -53,7 +53,7 @@ class Circuit:
     """Open while the disk is not to be written to. Decides by measured stalls and by failures; does no I/O."""
 
     def __init__(self, wait_s_max: float) -> None:
-        self.wait_s_max = wait_s_max
+        self._wait_s_max = wait_s_max
         self._hold_s = HOLD_FIRST_S
         self._closed_since_s = 0.0
         self._until_s: float | None = None
@@ -72,7 +72,7 @@ class Circuit:
 
     def measured(self, took_s: float, now_s: float) -> bool:
         """Take note of a write's duration; True when it was a stall, which opens the circuit."""
-        if took_s <= self.wait_s_max:
+        if took_s <= self._wait_s_max:
             return False
         if now_s - self._closed_since_s > HEALTHY_S:
             self._hold_s = HOLD_FIRST_S
@@ -140,12 +140,10 @@ class Journal:
             self._failed(error)
             return
         self.counts.written += 1
-        now_s = self._monotonic()
-        if now_s - started_s > self._circuit.wait_s_max or self._circuit.reason is not None:
-            self._worked(started_s, now_s)
+        self._worked(started_s)
 
-    def _worked(self, started_s: float, now_s: float) -> None:
-        """A record is written, but it took too long, or it is the first after a failure."""
+    def _worked(self, started_s: float) -> None:
+        now_s = self._monotonic()
         if self._circuit.measured(now_s - started_s, now_s):
             log.warning("a journal write took %.0f ms: records are dropped for a while", (now_s - started_s) * 1000)
             self._sync_in_thread()
@@ -184,13 +182,11 @@ class Journal:
 
 def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) -> BatchRecord:
     identity = batch.destination.identity
-    variant = identity.variant
-    # A `CapturedRequest` each, as the tuples of its fields: the bytes are the same, and a batch has many.
-    requests: list[Any] = [
-        (
+    requests = [
+        CapturedRequest(
             call.request_id,
             call.unit,
-            variant,
+            identity.variant,
             call.pinned,
             call.started_s + wall_offset_s,
             now_s - call.started_s,

@@ -36,7 +36,7 @@ class Served:
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
         """See `Runtime.predict`."""
-        if not len(next(iter(inputs.values()))):
+        if row_count(inputs) == 0:
             return self._nothing(wanted)
         return self._model.predict(inputs, wanted)
 

@@ -51,7 +51,6 @@ class FastModel:
         self._labels = _labels(form, self._datatypes[PREDICTION])
         self._table = Table(form.table, folder, self._specs) if form.table is not None and whole else None
         self._steps = [(step, read_array(folder, f"step-{index}")) for index, step in enumerate(form.steps)]
-        self._takes_matrix = self._table is None and not self._specs
         self._rounds_only = form.float32 and not self._steps and form.takes_inf == form.takes_overflow
         self._engine: Dense | Trees | Graph = _ENGINES[form.engine](form, folder)
 
@@ -71,7 +70,7 @@ class FastModel:
 
     def _features(self, inputs: Arrays) -> Array:
         """The matrix as the engine takes it; raises `UnfitInput` for what the original refuses."""
-        x = matrix_of(inputs) if self._takes_matrix else self._matrix(inputs)
+        x = self._matrix(inputs)
         if x.ndim != 2 or x.dtype.kind not in "fiub":
             raise refused(f"expected a 2-D array of numbers, got {x.ndim}-D of {x.dtype}")
         if x.shape[1] != self.form.n_features:
@@ -94,7 +93,9 @@ class FastModel:
         return x
 
     def _matrix(self, inputs: Arrays) -> Array:
-        return stacked(inputs, self._specs) if self._table is None else self._table.matrix(inputs)
+        if self._table is not None:
+            return self._table.matrix(inputs)
+        return stacked(inputs, self._specs) if self._specs else matrix_of(inputs)
 
     def _check(self, x: Array, *, takes_inf: bool) -> None:
         if np.isfinite(x).all():
