@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,16 @@ class Ran:
         return self.out + self.err
 
 
-def tidegate(*args: str, timeout_s: float = 90.0, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ran:
+def tidegate(
+    *args: str,
+    timeout_s: float = 90.0,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    command: Sequence[str] = (str(TIDEGATE),),
+) -> Ran:
     """Run the command line to its end, away from whatever platform this machine runs."""
     done = subprocess.run(
-        [str(TIDEGATE), *args],
+        [*command, *args],
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -70,6 +76,7 @@ class Platform:
     host: str = "127.0.0.1"
     gateways: int = 1
     options: tuple[str, ...] = ()
+    command: tuple[str, ...] = (str(TIDEGATE),)
 
     @property
     def gateway_url(self) -> str:
@@ -92,7 +99,9 @@ class Platform:
         port, grpc_port, control_port = map(str, self.ports)
         ports = ["--port", port, "--grpc-port", grpc_port, "--control-port", control_port]
         where = ["--data-dir", str(self.data_dir), "--gateways", str(self.gateways)]
-        return tidegate("up", "--detach", "--host", self.host, *ports, *where, *self.options, env=self.env)
+        return tidegate(
+            "up", "--detach", "--host", self.host, *ports, *where, *self.options, env=self.env, command=self.command
+        )
 
     def start(self) -> Platform:
         """`up`, which must succeed."""
@@ -130,7 +139,8 @@ class Platform:
     def cli(self, *args: str, timeout_s: float = 90.0) -> Ran:
         """A command that talks to this platform."""
         where = ("--data-dir", str(self.data_dir))
-        return tidegate(*args, *where, timeout_s=timeout_s, env={**self.env, "TIDEGATE_URL": self.url})
+        env = {**self.env, "TIDEGATE_URL": self.url}
+        return tidegate(*args, *where, timeout_s=timeout_s, env=env, command=self.command)
 
     def done(self, *args: str, timeout_s: float = 90.0) -> Any:
         """What a command that must succeed printed with --json, decoded."""

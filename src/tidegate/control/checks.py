@@ -83,6 +83,18 @@ class DataDirLock:
         self._file.close()
 
 
+def holder_of(data_dir: Path) -> int | None:
+    """The process that holds the data directory; None when nobody does."""
+    lock = DataDirLock(data_dir)
+    try:
+        lock.acquire()
+    except DataDirInUse as in_use:
+        pid: int | None = in_use.details.get("pid")
+        return pid
+    lock.release()
+    return None
+
+
 @contextmanager
 def one_at_a_time(data_dir: Path) -> Iterator[None]:
     """Held while `up` starts a control plane: a second `up` waits here, and then finds what the first one started."""

@@ -17,6 +17,7 @@ from tidegate.control.observability import write_observability
 from tidegate.control.options import Options
 from tidegate.control.probe import get_json
 from tidegate.control.state import ControlState, read_state
+from tidegate.control.succession import succeed
 from tidegate.errors import DataDirInUse, DataDirUnusable, NotRunning
 from tidegate.settings import Settings
 
@@ -31,7 +32,7 @@ def detach(options: Options, settings: Settings) -> int:
 
 
 def _start_or_find(options: Options, settings: Settings) -> int:
-    if in_use := _in_use(settings.data_dir):
+    if not succeed(options, settings.data_dir) and (in_use := _in_use(settings.data_dir)):
         return _already(options, settings, in_use)
     log_file = control_log(settings.data_dir)
     logged_before = log_file.stat().st_size if log_file.exists() else 0

@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,13 @@ from tidegate.control.detach import control_log, detach
 from tidegate.control.observability import with_prometheus, write_observability
 from tidegate.control.options import Options, parse
 from tidegate.control.state import ControlState, remove_state, write_state
+from tidegate.control.succession import succeed
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.settings import Settings, inherited_env, required_key
 from tidegate.telemetry import configure_logging
+from tidegate.version import __version__
 
 if TYPE_CHECKING:
     from tidegate.control.platform import Platform
@@ -77,6 +80,7 @@ def _foreground(options: Options, settings: Settings) -> int:
     signals = _Signals()
     signals.install()
     with ExitStack() as stack:
+        succeed(options, settings.data_dir)
         lock = DataDirLock(settings.data_dir)
         lock.acquire()
         stack.callback(lock.release)
@@ -110,18 +114,22 @@ def _start(platform: Platform, options: Options, api_socket: socket.socket, sign
     data_dir = platform.container.settings.data_dir
     platform.start(api_socket)
     if not platform.wait_for_answers(ANSWERS_WITHIN_S, signals.stop):
-        gateway_log = data_dir / "logs" / "gateway-0.log"
-        last = " | ".join(read_tail(gateway_log, 3))
+        gateway_log = _newest(data_dir / "logs", "gateway-*.log")
+        last = " | ".join(read_tail(gateway_log, 3)) if gateway_log else "no gateway wrote one"
         raise NotRunning(f"no gateway answered within {ANSWERS_WITHIN_S:g} s; the end of its log {gateway_log}: {last}")
     if signals.stop.is_set():
         return
-    state = ControlState(os.getpid(), options.control_url, options.gateway_url, now())
+    state = ControlState(os.getpid(), options.control_url, options.gateway_url, now(), __version__)
     if not options.quiet:  # a log file is no place for the login URL
         settings = platform.container.settings
         more = write_observability(settings, options) if options.observability else []
         sys.stdout.write(banner(state, platform.container.token, data_dir, "this terminal", more))
         sys.stdout.flush()
     write_state(data_dir, state)
+
+
+def _newest(folder: Path, pattern: str) -> Path | None:
+    return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _stay(platform: Platform, settings: Settings, signals: _Signals) -> None:

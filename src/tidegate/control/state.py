@@ -17,6 +17,8 @@ class ControlState:
     url: str
     gateway_url: str
     started_at: float
+    release: str = ""
+    """Empty for releases that did not write it."""
 
 
 def write_state(data_dir: Path, state: ControlState) -> None:
@@ -30,7 +32,13 @@ def read_state(data_dir: Path) -> ControlState | None:
     """None when there is none, or none that can be read."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         body = json.loads((data_dir / "control.json").read_text())
-        return ControlState(int(body["pid"]), str(body["url"]), str(body["gateway_url"]), float(body["started_at"]))
+        return ControlState(
+            pid=int(body["pid"]),
+            url=str(body["url"]),
+            gateway_url=str(body["gateway_url"]),
+            started_at=float(body["started_at"]),
+            release=str(body.get("release", "")),
+        )
     return None
 
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange, Route, infer, response_head
+from tidegate.dataplane.infer import Engine, Exchange, Route, encode_error, infer, new_id, response_head
 from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import TidegateError
@@ -120,3 +120,13 @@ class HotExchange(Exchange):
             self.call.cancel()
         self.let_go()
         self.body = b""
+
+
+def last_response(error: TidegateError, server_head: bytes) -> bytes:
+    """What a connection is told before it is closed, where no request could be read; with the server's own headers."""
+    body = encode_error(error)
+    head = b"x-request-id: %b\r\nconnection: close\r\n" % new_id().encode()
+    if error.retry_after_s is not None:
+        head += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+    head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return STATUS_LINES[error.http_status] + server_head + head + body

@@ -91,6 +91,8 @@ class Engine:
     access: Access
     clock: Callable[[], float]
     limiter: Limiter | None = None
+    draining: bool = False
+    """The server ends: each connection is closed with its next answer."""
     buffered: Buffered = field(init=False)
     turns: Turns = field(init=False, default_factory=Turns)
 

@@ -18,15 +18,18 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tidegate.dataplane.hot_exchange import STATUS_LINES, HotExchange
-from tidegate.dataplane.infer import Engine, encode_error, new_id, that_matter
+from tidegate.dataplane.hot_exchange import HotExchange, last_response
+from tidegate.dataplane.infer import Engine, that_matter
 from tidegate.dataplane.known_heads import KnownHead
 from tidegate.dataplane.refusals import HEAD_BYTES_MAX, OneTooMany, TooSlow, head_too_large
 from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.upgrades import without_upgrade
 from tidegate.errors import MalformedRequest, TidegateError
 
 LINGER_S = 2.0
 """How long what a client still sends is thrown away after it was told that its request is too large."""
+LAST_REQUEST_S, RECENT_S = 1.0, 5.0
+"""How long a server that ends waits for one more request on a connection, if it answered one there so lately."""
 RETRY_AFTER_S = 1.0
 SURPLUS_MAX = 256
 """Connections past the bound that are told why they are refused; any more are cut off without a word."""
@@ -136,7 +139,7 @@ class HotProtocol(HttpToolsProtocol):
         if self.discarding or self._broken is not None:
             if isinstance(self._broken, OneTooMany) and not self.discarding:
                 self.discarding = True  # the answer is read before the connection is closed, which the timer does
-                self.transport.write(self._broken_response(self._broken))
+                self.transport.write(last_response(self._broken, self.default_head()))
             return
         fresh = self.between_requests
         if fresh and (known := self.routes.heads.find(data)) is not None:
@@ -161,7 +164,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _answer_known(self, known: KnownHead, data: bytes) -> None:
         """A whole request whose head was parsed before goes straight to where the parser would bring it."""
-        exchange = HotExchange(self.engine, known.route, known.headers, self, keep_alive=True)
+        exchange = HotExchange(self.engine, known.route, known.headers, self, keep_alive=not self.engine.draining)
         exchange.current = exchange.received = True
         self.hot = self.cycle = self._turn = exchange
         exchange.body = data[known.body_at :]
@@ -175,12 +178,12 @@ class HotProtocol(HttpToolsProtocol):
 
         The parser takes such a request for one without a body, and would read its body as the next request.
         """
-        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
-        lines += [b"%b: %b" % (name, _not_upgrading(name, value)) for name, value in self.headers if name != b"upgrade"]
+        first = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        head = b"\r\n".join((first, *without_upgrade(self.headers)))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._bodiless_bytes = 0
-        self.data_received(b"\r\n".join((*lines, b"", rest)))
+        self.data_received(head + b"\r\n\r\n" + rest)
 
     def _break(self, error: TidegateError) -> None:
         """Give up reading; say so once the requests before this one are answered."""
@@ -203,16 +206,8 @@ class HotProtocol(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.close()
         if not self.transport.is_closing():
-            self.transport.write(self._broken_response(error))
+            self.transport.write(last_response(error, self.default_head()))
             self.transport.close()
-
-    def _broken_response(self, error: TidegateError) -> bytes:
-        body = encode_error(error)
-        head = b"x-request-id: %b\r\nconnection: close\r\n" % new_id().encode()
-        if error.retry_after_s is not None:
-            head += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
-        head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-        return STATUS_LINES[error.http_status] + self.default_head() + head + body
 
     def pause_writing(self) -> None:
         """The client does not read its answers: read nothing of it either, so that what waits for it is bounded."""
@@ -248,7 +243,8 @@ class HotProtocol(HttpToolsProtocol):
             self._cold()
             return
         previous = self.cycle
-        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        lasts = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        keep_alive = lasts and not self.engine.draining
         exchange = HotExchange(self.engine, route, that_matter(self.headers), self, keep_alive=keep_alive)
         self.hot = exchange
         self.cycle = exchange
@@ -279,6 +275,8 @@ class HotProtocol(HttpToolsProtocol):
         self.headers.extend(headers)
         try:
             super().on_headers_complete()
+            if self.engine.draining:
+                self.cycle.keep_alive = False
         except httptools.HttpParserInvalidURLError:
             self._break(MalformedRequest("the request's path is not one"))
 
@@ -368,6 +366,15 @@ class HotProtocol(HttpToolsProtocol):
         exchange.refuse_unread(error)
         self.loop.call_later(LINGER_S, self.transport.close)
 
+    def shutdown(self) -> None:
+        """The server ends. A client of a kept connection may be sending its next request just now: it is answered."""
+        is_remote = bool(self.transport.get_extra_info("peername"))  # of a Unix socket the client is a gateway
+        used_lately = self._turn is not None and self.engine.clock() - self.idle_since_s < RECENT_S
+        if is_remote and used_lately and self.between_requests:
+            self.loop.call_later(LAST_REQUEST_S, super().shutdown)
+        else:
+            super().shutdown()
+
     def sweep(self, now_s: float) -> None:
         """Close this connection if its client is too slow, or has been silent for too long. Called every second."""
         limits = self.engine.limits
@@ -387,10 +394,3 @@ class HotProtocol(HttpToolsProtocol):
 def _is_cut(cycle: Any) -> bool:
     """Whether a request's body did not arrive whole."""
     return not cycle.received if isinstance(cycle, HotExchange) else cycle.more_body
-
-
-def _not_upgrading(name: bytes, value: bytes) -> bytes:
-    """A header's value, without the wish for another protocol."""
-    if name != b"connection":
-        return value
-    return b",".join(one for one in value.split(b",") if one.strip().lower() not in (b"upgrade", b"http2-settings"))

@@ -20,6 +20,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from tidegate.dataplane.draining import DrainingServer
 from tidegate.dataplane.grpc_server import GrpcServer
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.protocol import SURPLUS_MAX, HotProtocol
@@ -163,7 +164,7 @@ async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: soc
         server_header=False,
         timeout_graceful_shutdown=max(1, round(drain_s)),
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config)
     gc.freeze()  # what the start made stays for good: looking through it again would hold up requests for milliseconds
     grpc = GrpcServer(engine, hooks.is_ready)
     sweeper = asyncio.create_task(_sweep(server, grpc, engine))
@@ -174,6 +175,7 @@ async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: soc
     stop_by_s: list[float] = []
 
     def end(number: int) -> None:
+        engine.draining = True
         stop_by_s.append(engine.clock() + drain_s)
         server.handle_exit(number, None)
         grpc.drain()

@@ -22,6 +22,7 @@ import urllib3
 from tidegate.wire import snapshot as wire
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 
+SNAPSHOT_SUFFIX = ".snapshot.json"
 WAIT_S = 20.0
 CONNECT_TIMEOUT_S = 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 1.5
@@ -57,15 +58,20 @@ class SnapshotFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def load(self) -> Snapshot | None:
-        """The snapshot, or None where there is none that can be read (logged)."""
-        try:
-            return read_snapshot(self._path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, SnapshotRefused) as error:
-            log.warning("the kept snapshot %s is not used: %s", self._path, error)
-            return None
+    def load_newest(self) -> Snapshot | None:
+        """The snapshot that a gateway of this platform kept last; None where none can be read (logged).
+
+        A gateway that takes another one's place has kept none yet, or one from long ago.
+        """
+        kept = self._path.parent.glob(f"*{SNAPSHOT_SUFFIX}")
+        for path in sorted(kept, key=_written_at, reverse=True):
+            try:
+                return read_snapshot(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except (OSError, SnapshotRefused) as error:
+                log.warning("the kept snapshot %s is not used: %s", path, error)
+        return None
 
     def save(self, data: bytes) -> None:
         """Replace the file as a whole; a failure is logged, for routing does not depend on it."""
@@ -248,6 +254,12 @@ class Follower:
         if self._trouble is not None:
             log.info("the control plane answers again")
         self._trouble = None
+
+
+def _written_at(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _backoff_s(failures: int) -> float:

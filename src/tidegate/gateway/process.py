@@ -19,7 +19,7 @@ from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
 from tidegate.gateway.counts import SUFFIX, CountsFile, read_counts
-from tidegate.gateway.follower import ControlPlane, Follower, SnapshotFile
+from tidegate.gateway.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile
 from tidegate.gateway.journal import Journal
 from tidegate.gateway.lane import LaneParts
 from tidegate.gateway.losses import Losses
@@ -138,7 +138,7 @@ class Gateway:
         self._counts = CountsFile(self._counts_path, self._metrics.state)
         self._admin = AdminServer(self._counts.save)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
-        self._file = SnapshotFile(kept_dir / f"{options.id}.snapshot.json")
+        self._file = SnapshotFile(kept_dir / f"{options.id}{SNAPSHOT_SUFFIX}")
         self._follower = Follower(source, self._file, self._apply)
 
     def is_ready(self) -> bool:
@@ -157,7 +157,7 @@ class Gateway:
             self._metrics.resume(before)
         self._counts.start()
         await self._admin.start(self._sockets.admin)
-        kept = self._file.load()
+        kept = self._file.load_newest()
         if kept is not None:
             await self._adopt(kept)
         self._follower.start()

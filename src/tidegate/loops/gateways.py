@@ -1,13 +1,15 @@
 """Keeps the gateway processes running: starts, adopts, replaces and ends them. Run by the control process in a thread.
 
 A gateway outlives the control plane. It is found again by DATA/gateways/<id>.json, and kept when it was started with
-the same arguments, settings and release; else it is replaced.
+the same arguments, settings and release. Else it is replaced: all gateways of a platform share its ports, so the new
+one (with an id of its own) answers before the old one is told to finish, and no connection is refused in between.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -15,8 +17,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +34,8 @@ from tidegate.wire.rest import GatewayView
 log = logging.getLogger(__name__)
 
 MODULE = "tidegate.gateway"
-POLL_S = 0.25
+SHARED = "--reuse-port"
+POLL_S, RETIRE_S = 0.25, 10.0
 HEALTH_EVERY_S, HEALTH_TIMEOUT_S, SILENT_MAX_S = 1.0, 1.0, 30.0
 STEADY_S = 60.0
 """A gateway that ran so long has its failures forgiven."""
@@ -55,8 +58,13 @@ class GatewaySettings:
         """The command line of one gateway."""
         argv = [sys.executable, "-m", MODULE, "--data-dir", str(self.data_dir), "--id", gateway_id]
         argv += ["--host", self.host, "--port", str(self.port), "--grpc-port", str(self.grpc_port)]
-        argv += ["--control-url", self.control_url]
-        return [*argv, "--reuse-port"] if self.count > 1 else argv
+        return [*argv, "--control-url", self.control_url, SHARED]
+
+    def shares_ports(self, argv: Sequence[str]) -> bool:
+        """Whether a gateway that was started so lets another one listen beside it, on the ports of these settings."""
+        wanted = self.argv("")
+        at = wanted.index("--host")
+        return SHARED in argv and wanted[at : at + 6] == list(argv[at : at + 6])
 
     def fingerprint(self, gateway_id: str) -> str:
         """Differs when a running gateway would not be the one that is wanted."""
@@ -86,26 +94,45 @@ class Gateway:
         return self.ref is not None and is_alive(self.ref)
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A gateway that some control plane started, as it wrote down: which process, and how."""
+
+    id: str
+    ref: ProcessRef
+    fingerprint: str
+    argv: list[str] = field(default_factory=list)
+
+
 class GatewaySupervisor:
     """Keeps `count` gateways running; with a count of 0, somebody else does."""
 
     def __init__(self, settings: GatewaySettings, metrics: LoopMetrics, clock: Clock = monotonic) -> None:
+        self.on_retired: Callable[[str], None] = lambda _gateway_id: None
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._folder = settings.data_dir / "gateways"
         self._gateways = [Gateway(f"gateway-{index}") for index in range(settings.count)]
+        self._leaving: list[Recorded] = []
+        self._told_to_leave_at: float | None = None
 
     def adopt(self) -> list[str]:
-        """Take over gateways that are as wanted and end the others, before the first `step`. Returns their ids."""
-        adopted = []
-        for gateway in self._gateways:
-            ref, fingerprint = self._recorded(gateway.id)
-            if ref and is_alive(ref) and fingerprint == self._settings.fingerprint(gateway.id):
-                gateway.ref, gateway.started_at, gateway.answered_at = ref, self._clock(), self._clock()
-                adopted.append(gateway.id)
-        self._end_strangers()
-        return adopted
+        """Take over gateways that are as wanted, before the first `step`. Returns the ids of all that serve meanwhile:
+        these, and those of another release or with other settings, which end once their successors answer.
+        """
+        recorded = [one for one in self._all_recorded() if is_alive(one.ref)]
+        fit = [one for one in recorded if one.fingerprint == self._settings.fingerprint(one.id)]
+        kept = fit[: self._settings.count]
+        leaving = [one for one in recorded if one not in kept and self._settings.shares_ports(one.argv)]
+        serving = [one.id for one in (*kept, *leaving)]
+        self._end_strangers({one.ref.pid for one in (*kept, *leaving)})
+        unused = (name for name in map("gateway-{}".format, itertools.count()) if name not in serving)
+        present = self._clock()
+        self._gateways = [Gateway(one.id, one.ref, started_at=present, answered_at=present) for one in kept]
+        self._gateways += [Gateway(next(unused)) for _ in range(self._settings.count - len(kept))]
+        self._leaving = leaving
+        return serving
 
     def run(self, stop: threading.Event) -> None:
         """Look after them until `stop` is set."""
@@ -124,6 +151,8 @@ class GatewaySupervisor:
                 self._restart(gateway, now)
             elif now - gateway.looked_at >= (HEALTH_EVERY_S if gateway.answers else POLL_S):
                 self._look(gateway, now)
+        if self._leaving and self.ready():
+            self._retire(self._clock())
 
     def views(self, url: str, applied: Mapping[str, int]) -> list[GatewayView]:
         """Each gateway as status shows it; `applied` has the routing snapshot that each took last."""
@@ -155,7 +184,8 @@ class GatewaySupervisor:
         self._end(self._running(), timeout_s, at_once)
         for gateway in self._gateways:
             gateway.alive()
-            self._record_file(gateway.id).unlink(missing_ok=True)
+        for recorded in self._all_recorded():
+            self._record_file(recorded.id).unlink(missing_ok=True)
 
     def _look(self, gateway: Gateway, now: float) -> None:
         gateway.looked_at = now
@@ -198,10 +228,25 @@ class GatewaySupervisor:
         self._metrics.gateway_restarts.labels(gateway.id).inc()
         log.error("%s ended (exit code %s); its log is %s", gateway.id, code, self._log_file(gateway.id))
 
-    def _end_strangers(self) -> None:
-        """Gateways of this data directory that are not adopted: other ports, fewer of them, another release."""
-        pids = {gateway.ref.pid for gateway in self._gateways if gateway.ref}
-        found = [ref for ref in self._running() if ref.pid not in pids]
+    def _retire(self, now: float) -> None:
+        """Their successors answer: let the gateways that are to be replaced finish what they have. Never waits."""
+        if self._told_to_leave_at is None:
+            log.info("%d gateway(s) started in another way have successors, and end", len(self._leaving))
+            self._told_to_leave_at = now
+            for one in self._leaving:
+                send(one.ref, signal.SIGTERM)
+        elif now - self._told_to_leave_at >= RETIRE_S:
+            for one in self._leaving:
+                send(one.ref, signal.SIGKILL)
+        for one in self._leaving:
+            if not is_alive(one.ref):
+                self._record_file(one.id).unlink(missing_ok=True)
+                self.on_retired(one.id)
+        self._leaving = [one for one in self._leaving if is_alive(one.ref)]
+
+    def _end_strangers(self, serving: set[int]) -> None:
+        """Gateways of this data directory beside which no other can listen, or that listen elsewhere."""
+        found = [ref for ref in self._running() if ref.pid not in serving]
         if found:
             log.info("replacing %d gateway(s) that were started in another way", len(found))
             self._end(found, timeout_s=10.0, at_once=threading.Event())
@@ -211,8 +256,7 @@ class GatewaySupervisor:
         found = [found.ref for found in processes_of(self._settings.data_dir) if found.module == MODULE]
         if self._settings.count > 0:
             return found
-        recorded = [self._recorded(file.stem)[0] for file in self._folder.glob("gateway-*.json")]
-        started = {ref.pid for ref in recorded if ref is not None and is_alive(ref)}
+        started = {one.ref.pid for one in self._all_recorded() if is_alive(one.ref)}
         return [ref for ref in found if ref.pid in started]
 
     def _end(self, refs: list[ProcessRef], timeout_s: float, at_once: threading.Event) -> None:
@@ -242,11 +286,11 @@ class GatewaySupervisor:
         fresh.write_text(json.dumps(record))
         os.replace(fresh, file)  # noqa: PTH105 (Path.replace is the same, this one says that it is atomic)
 
-    def _recorded(self, gateway_id: str) -> tuple[ProcessRef | None, str]:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads(self._record_file(gateway_id).read_text())
-            return ProcessRef(int(record["pid"]), float(record["created_at"])), str(record["fingerprint"])
-        return None, ""
+    def _all_recorded(self) -> list[Recorded]:
+        """What any control plane of this platform wrote down of gateways, dead or alive."""
+        files = (file for file in sorted(self._folder.glob("gateway-*.json")) if "." not in file.stem)
+        read = map(_recorded, files)
+        return [one for one in read if one is not None]
 
     def _record_file(self, gateway_id: str) -> Path:
         return self._folder / f"{gateway_id}.json"
@@ -259,3 +303,11 @@ def _status(gateway: Gateway) -> Literal["starting", "ready", "down"]:
     if gateway.answers and gateway.alive():
         return "ready"
     return "starting" if gateway.alive() and not gateway.failures else "down"
+
+
+def _recorded(file: Path) -> Recorded | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        body = json.loads(file.read_text())
+        ref = ProcessRef(int(body["pid"]), float(body["created_at"]))
+        return Recorded(file.stem, ref, str(body["fingerprint"]), [str(part) for part in body["argv"]])
+    return None

@@ -41,6 +41,11 @@ class GatewayRevisions:
             if len(self._seen) > GATEWAYS_MAX:
                 self._seen.pop(next(iter(self._seen)))
 
+    def forget(self, gateway: str) -> None:
+        """It was ended on purpose: nothing waits for it, and nobody misses it."""
+        with self._lock:
+            self._seen.pop(gateway, None)
+
     def applied(self) -> dict[str, GatewaySeen]:
         """A copy of all that is known."""
         with self._lock:

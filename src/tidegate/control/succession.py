@@ -1,0 +1,56 @@
+"""An upgrade: `tidegate up` takes the place of a control plane of an earlier release. Gateways and replicas serve on.
+
+Called by `run` and `detach` before the data directory is taken. Never touches one of the same release or a later one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import sleep
+
+from packaging.version import Version
+
+from tidegate.clock import monotonic
+from tidegate.control.checks import holder_of
+from tidegate.control.options import Options
+from tidegate.control.state import ControlState, read_state
+from tidegate.version import __version__
+
+LEAVE = signal.SIGUSR2
+"""Ends a control plane alone. A release that knows no such signal dies of it, which it survives as any crash."""
+LEAVES_WITHIN_S, POLL_S = 20.0, 0.05
+BEFORE_RELEASES_WERE_WRITTEN = "0"
+
+
+def succeed(options: Options, data_dir: Path) -> bool:
+    """End the control plane of an earlier release that runs on `data_dir` at the same addresses; False if none does.
+
+    One that does not leave in time is killed: whatever it was doing is done again by its successor.
+    """
+    state = read_state(data_dir)
+    if state is None or not _is_to_be_replaced(state, options) or holder_of(data_dir) != state.pid:
+        return False
+    sys.stdout.write(f"upgrading to Tidegate {__version__}: what runs serves on\n")
+    sys.stdout.flush()
+    _end(state.pid, data_dir)
+    return True
+
+
+def _is_to_be_replaced(state: ControlState, options: Options) -> bool:
+    same_place = (state.url, state.gateway_url) == (options.control_url, options.gateway_url)
+    return same_place and Version(state.release or BEFORE_RELEASES_WERE_WRITTEN) < Version(__version__)
+
+
+def _end(pid: int, data_dir: Path) -> None:
+    deadline = monotonic() + LEAVES_WITHIN_S
+    with suppress(ProcessLookupError):
+        os.kill(pid, LEAVE)
+    while holder_of(data_dir) == pid:
+        if monotonic() >= deadline:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        sleep(POLL_S)
