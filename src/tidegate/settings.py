@@ -311,37 +311,6 @@ def _check_room(settings: Settings) -> None:
         )
 
 
-SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "ACCESS_KEY", "CREDENTIAL")
-SECRET_NAMES = frozenset(
-    {
-        "CELERY_BROKER_URL",
-        "CELERY_RESULT_BACKEND",
-        "DATABASE_URL",
-        "DOCKER_AUTH_CONFIG",
-        "GRAFANA_URL",
-        "KUBECONFIG",
-        "KUBECONFIG_PATH",
-        "MLFLOW_REGISTRY_URI",
-        "MLFLOW_S3_ENDPOINT_URL",
-        "MLFLOW_TRACKING_URI",
-        "PGPASSFILE",
-        "PROMETHEUS_URL",
-        "REDIS_URL",
-    }
-)
-"""Addresses that hold passwords, and files of keys."""
-
-
-def inherited_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a process that runs a model's code: this one's, without anything that looks like a secret."""
-    env = os.environ if env is None else env
-    return {
-        name: value
-        for name, value in env.items()
-        if name not in SECRET_NAMES and not any(word in name.upper() for word in SECRET_WORDS)
-    }
-
-
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to `host`."""
     if host == "localhost":

@@ -26,6 +26,7 @@ from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_push import RedisPush
 from tidegate.adapters.wheelhouse import Wheelhouse
+from tidegate.child_env import engine_env, inherited_env, installer_env
 from tidegate.clock import Clock
 from tidegate.core.placement import DOCKER, Asked, Placement, check_asked, check_backend
 from tidegate.core.ports import Backend
@@ -52,7 +53,7 @@ from tidegate.services.registry_health import RegistryHealth
 from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
-from tidegate.settings import Settings, inherited_env
+from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.wire import rest
@@ -180,7 +181,7 @@ def build(
     else:
         job_runner = JobPool(fenced, parts.functions(fenced), uploads, clock, settings.job_workers)
     jobs = Jobs(store, clock, job_runner.nudge)
-    engine = DockerEngine(lambda: address_of(inherited_env()))
+    engine = DockerEngine(lambda: address_of(engine_env()))
     backend = backend or _backends(settings, engine, files_dir, replace(jobs, store=fenced))
     placement = default_placement(settings)
     endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set, placement)
@@ -307,11 +308,10 @@ def build_bench(settings: Settings, store: Store, clock: Clock = clocks.now) -> 
 
 
 def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:
-    env = inherited_env()
     wheels_dir = (settings.wheels_dir or settings.data_dir / "wheels").absolute()
     scratch_root = settings.data_dir / "jobs"
-    wheelhouse = Wheelhouse(wheels_dir, env, settings.wheels_bytes_max)
-    return BuildJob(models, DockerCli(env), wheelhouse, files, scratch_root, settings.image_base, clock)
+    wheelhouse = Wheelhouse(wheels_dir, installer_env(), settings.wheels_bytes_max)
+    return BuildJob(models, DockerCli(engine_env()), wheelhouse, files, scratch_root, settings.image_base, clock)
 
 
 def host_id(data_dir: Path) -> str:

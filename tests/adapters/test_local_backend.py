@@ -16,8 +16,9 @@ from support.wait import until
 from tidegate.adapters import processes
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.processes import bound_log, drop_oldest, names_data_dir, read_tail
+from tidegate.child_env import inherited_env
 from tidegate.core.ports import Handle, ReplicaSpec
-from tidegate.settings import inherited_env, run_dir
+from tidegate.settings import run_dir
 
 
 @pytest.fixture(scope="module")

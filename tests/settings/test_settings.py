@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.child_env import inherited_env
 from tidegate.errors import InvalidArgument
-from tidegate.settings import Settings, inherited_env, run_dir
+from tidegate.settings import Settings, run_dir
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from tidegate import clock
+from tidegate.child_env import inherited_env
 from tidegate.error_codes import by_code
 from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError
-from tidegate.settings import SECRET_NAMES
 
 STDERR_LINES_MAX = 40
 LINE_CHARS_MAX = 2000
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE|DATABASE_URL|DSN|AUTH", re.IGNORECASE)
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _READERS_WAIT_S = 2.0
 
@@ -134,8 +132,8 @@ def run_acceleration(
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment without anything that looks like a secret, and with few threads: the model's code reads it."""
-    kept = {name: value for name, value in env.items() if not _SECRET.search(name) and name not in SECRET_NAMES}
-    return {**kept, **dict.fromkeys(_THREAD_LIMITS, "1"), "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    few_threads = dict.fromkeys(_THREAD_LIMITS, "1")
+    return {**inherited_env(env), **few_threads, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 class _Watch:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY
 
 from tidegate.adapters.processes import bound_log, read_tail
+from tidegate.child_env import inherited_env
 from tidegate.clock import now
 from tidegate.control.banner import banner
 from tidegate.control.checks import DataDirLock, check_port, listening_socket, prepare_data_dir
@@ -28,7 +29,7 @@ from tidegate.control.succession import succeed
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.settings import Settings, inherited_env, required_key
+from tidegate.settings import Settings, required_key
 from tidegate.telemetry import configure_logging
 from tidegate.version import __version__
 
@@ -145,6 +146,8 @@ def _stay(platform: Platform, settings: Settings, signals: _Signals) -> None:
 
 def _gateway_settings(options: Options, settings: Settings) -> GatewaySettings:
     env = inherited_env()
+    if settings.auth != "key":
+        env["TIDEGATE_AUTH"] = settings.auth
     if settings.api_key:
         env["TIDEGATE_API_KEY"] = settings.api_key
     if settings.redis_url:

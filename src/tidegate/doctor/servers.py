@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 import urllib3
 
+from tidegate.child_env import engine_env
 from tidegate.doctor.asking import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Server
 from tidegate.doctor.findings import Facts, State, Verdict
 from tidegate.errors import EngineUnavailable, MissingExtra, PartUnavailable
-from tidegate.settings import inherited_env
 
 MLFLOW = ("http", "https")
 WITHOUT_SERVER = ("file", "sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")
@@ -238,7 +238,7 @@ def docker(facts: Facts) -> Verdict:
     from tidegate.adapters.docker_build import DockerCli
 
     try:
-        return State.OK, f"Docker {DockerCli(inherited_env(facts.env)).check()} answers"
+        return State.OK, f"Docker {DockerCli(engine_env(facts.env)).check()} answers"
     except EngineUnavailable as error:
         if replicas or facts.env.get("DOCKER_HOST"):
             raise

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from tidegate.child_env import installer_env
 from tidegate.environments import links
 from tidegate.environments.requirements import Requirements
 from tidegate.errors import EnvironmentFailed
-from tidegate.settings import inherited_env
 
 MARKER = "tidegate-environment.json"
 """Written last: what has none was cut off."""
@@ -180,7 +180,7 @@ def _run(argv: Sequence[str], wanted: Requirements, lock: int, on_step: OnStep) 
     process = subprocess.Popen(
         list(argv),
         cwd=wanted.folder,
-        env={**inherited_env(), "PYTHONUNBUFFERED": "1"},
+        env={**installer_env(), "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

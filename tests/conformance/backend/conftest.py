@@ -14,9 +14,9 @@ from support.wait import until
 from tidegate.adapters.docker_backend import DockerBackend
 from tidegate.adapters.docker_engine import DockerEngine as Client
 from tidegate.adapters.local_backend import LocalBackend
+from tidegate.child_env import inherited_env
 from tidegate.core.ports import Backend
 from tidegate.errors import ImagePending
-from tidegate.settings import inherited_env
 
 
 @pytest.fixture(scope="session")
