@@ -83,6 +83,6 @@ def platform(work_dir: Path, *, core: int | None = None, grpc_port: int | None =
 
 @contextlib.contextmanager
 def existing(url: str, data_dir: Path | None) -> Iterator[Platform]:
-    """A platform that runs already (its token comes from its data directory, or TIDEGATE_API_KEY)."""
+    """A platform that runs already (its token comes from its data directory, or TIDEGATE_TOKEN)."""
     found = Platform(url, "", data_dir or Path(os.environ.get("TIDEGATE_DATA_DIR", "~/.tidegate")).expanduser())
     yield Platform(url, found.cli("status")["gateway_url"], found.data_dir)

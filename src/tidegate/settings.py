@@ -46,7 +46,24 @@ class Settings:
 
     data_dir: Path = _setting(Path("~/.tidegate"), "TIDEGATE_DATA_DIR", "Where the platform keeps its state.")
     url: str | None = _setting(None, "TIDEGATE_URL", "Control plane the CLI and SDK talk to.")
-    api_key: str | None = _setting(None, "TIDEGATE_API_KEY", "Key clients send as 'Authorization: Bearer KEY'.")
+    api_key: str | None = _setting(
+        None, "TIDEGATE_API_KEY", "Key of predictions, which clients of gateways send as 'Authorization: Bearer KEY'."
+    )
+    token: str | None = _setting(
+        None,
+        "TIDEGATE_TOKEN",
+        "Key of administrators, which CLI and SDK send to the control plane; 'token' in the data directory when unset.",
+    )
+    node_key: str | None = _setting(
+        None,
+        "TIDEGATE_NODE_KEY",
+        "Key that gateways show the control plane; 'node.key' in the data directory when unset.",
+    )
+    metrics_key: str | None = _setting(
+        None,
+        "TIDEGATE_METRICS_KEY",
+        "Key with which Prometheus reads /metrics, and nothing else; 'metrics.key' in the data directory when unset.",
+    )
     auth: str = _setting("key", "TIDEGATE_AUTH", "'none' serves off loopback without a key.")
     allowed_hosts: str = _setting(
         "", "TIDEGATE_ALLOWED_HOSTS", "Further Host names the control plane answers to, by comma."

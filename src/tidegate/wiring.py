@@ -26,6 +26,7 @@ from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_push import RedisPush
 from tidegate.adapters.wheelhouse import Wheelhouse
+from tidegate.api.sessions import LoginCodes
 from tidegate.child_env import engine_env, inherited_env, installer_env
 from tidegate.clock import Clock
 from tidegate.core.placement import DOCKER, Asked, Placement, check_asked, check_backend
@@ -49,6 +50,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
+from tidegate.services.platform_keys import PlatformKeys, platform_keys
 from tidegate.services.registry_health import RegistryHealth
 from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.status import StatusReport
@@ -82,7 +84,8 @@ class Container:
     settings: Settings
     clock: Clock
     host: str
-    token: str
+    keys: PlatformKeys
+    login_codes: LoginCodes
     gateway_url: str
     store: Store
     fenced: Store
@@ -210,7 +213,8 @@ def build(
         settings=settings,
         clock=clock,
         host=host,
-        token=load_token(data_dir),
+        keys=platform_keys(settings),
+        login_codes=LoginCodes(clock),
         gateway_url=gateway_url,
         store=store,
         fenced=fenced,
@@ -320,34 +324,6 @@ def host_id(data_dir: Path) -> str:
     if len(whole) <= HOST_CHARS_MAX:
         return whole
     return f"{whole[: HOST_CHARS_MAX - 17]}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
-
-
-def load_token(data_dir: Path) -> str:
-    """The platform's token: made once, readable by its owner alone. An empty file (a full disk) is no token."""
-    path = data_dir / "token"
-    if token := _kept_token(path):
-        return token
-    path.unlink(missing_ok=True)
-    staged = path.with_name(f".token-{secrets.token_hex(4)}")
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(32))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(staged, path)  # fails when another process was first, whose token then holds
-    except FileExistsError:
-        pass
-    finally:
-        staged.unlink()
-    return path.read_text().strip()
-
-
-def _kept_token(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        return None
 
 
 def _registry(settings: Settings, files_dir: Path) -> MlflowRegistry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,9 +44,14 @@ def test_a_wrong_token(platform: Platform, token: str) -> None:
 def test_the_token_opens_and_a_login_sets_a_cookie(platform: Platform) -> None:
     assert platform.api("GET", "/api/v1/models").status_code == 200
     with httpx.Client(base_url=platform.url) as browser:
-        assert browser.get("/login", params={"token": "wrong"}).status_code in (401, 403)
-        answer = browser.get("/login", params={"token": platform.token})
-        assert answer.status_code in (302, 303, 307)
+        assert browser.get("/login", params={"token": platform.token}).status_code == 401
+        # The platform runs already: the same command prints a link that works once.
+        said = platform.up().out
+        assert platform.token not in said
+        (link,) = re.findall(r"log in +http://[^/]+(/login\S+)", said)
+        answer = browser.get(link)
+        assert answer.status_code == 303
+        assert httpx.get(platform.url + link).status_code == 401, "used up"
         cookie = answer.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite" in cookie
@@ -69,7 +75,8 @@ def test_a_foreign_host_or_origin_is_refused(platform: Platform) -> None:
 
 def test_secrets_are_the_owners_alone(platform: Platform) -> None:
     assert stat.S_IMODE(platform.data_dir.stat().st_mode) == 0o700
-    assert stat.S_IMODE((platform.data_dir / "token").stat().st_mode) == 0o600
+    for name in ("token", "node.key", "metrics.key"):
+        assert stat.S_IMODE((platform.data_dir / name).stat().st_mode) == 0o600
     assert len(platform.token) == 43
     argv = [" ".join(process.cmdline()) for process in platform.processes()]
     assert not any(platform.token in line for line in argv)
@@ -113,6 +120,16 @@ def test_off_loopback_every_route_needs_the_key(open_to_the_world: Platform, mod
     key = {"Authorization": "Bearer correct horse battery staple"}
     answer = here.ask("/predict/guarded", {"features": row}, headers=key)
     assert answer.json()["prediction"] == models.says("small", models.rows[:1])
+    assert httpx.get(f"{here.gateway_url}/v2/models/guarded", headers=key).status_code == 200
+    assert httpx.get(f"{here.url}/api/v1/models", headers=key).status_code == 403, (
+        "it predicts, and administers nothing"
+    )
+    assert httpx.delete(f"{here.url}/api/v1/endpoints/guarded", headers=key).status_code == 403
+    metrics = {"Authorization": f"Bearer {(here.data_dir / 'metrics.key').read_text()}"}
+    assert {httpx.get(url + "/metrics", headers=metrics).status_code for url in (here.url, here.gateway_url)} == {200}
+    for path in ("/v2", "/docs", "/v2/models/guarded"):
+        assert httpx.get(here.gateway_url + path, headers=metrics).status_code == 401, path
+    assert here.ask("/predict/guarded", {"features": row}, headers=metrics).status_code == 401
     wrong = {"Authorization": "Bearer correct horse battery stable"}
     assert here.ask("/predict/guarded", {"features": row}, headers=wrong).status_code in (401, 403)
 

@@ -37,7 +37,7 @@ SERVICES = {
     "prometheus",
     "grafana",
 }
-KEY = "a-key-of-the-test"
+KEY, TOKEN = "a-key-of-the-test", "a-token-of-the-test"
 NEEDED = tuple(re.findall(r"^([A-Z0-9_]+)=$", (HOUSE / ".env.example").read_text(), re.MULTILINE))
 """What .env must have."""
 
@@ -79,7 +79,7 @@ def test_compose_takes_the_file_and_nothing_starts_without_passwords(services: d
 
 def test_every_password_is_asked_for_by_name_wherever_it_stands() -> None:
     text = (HOUSE / "compose.yaml").read_text()
-    assert len(NEEDED) == 9
+    assert len(NEEDED) == 11
     for name in NEEDED:
         assert set(re.findall(rf"\$\{{{name}\b([^}}]*)\}}", text)) == {f":?set {name} in .env"}
     optional = set(re.findall(r"\$\{([A-Z0-9_]+):-", text)) & {"TIDEGATE_BIND", "MIN_REPLICAS", "TIDEGATE_EXTRAS"}
@@ -149,7 +149,7 @@ class Apart:
             "python": sys.executable,
             "/opt/tidegate/keep.sh": str(HOUSE / "deploy" / "keep.sh"),
         }
-        self._env = clean_env(TIDEGATE_API_KEY=KEY, DATABASE_URL=database_url)
+        self._env = clean_env(TIDEGATE_API_KEY=KEY, TIDEGATE_TOKEN=TOKEN, DATABASE_URL=database_url)
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
@@ -170,7 +170,7 @@ class Apart:
 
 def test_control_plane_and_gateway_apart_on_postgresql(apart: Apart, models: Models) -> None:
     platform = apart.platform
-    platform.env = {"TIDEGATE_API_KEY": KEY}
+    platform.env = {"TIDEGATE_API_KEY": KEY, "TIDEGATE_TOKEN": TOKEN}
     control = apart.start("control")
     until(lambda: answers(platform.url + "/health"), timeout_s=60, what="the control plane")
     assert platform.processes("tidegate.gateway") == [], "it starts none of its own"

@@ -1,4 +1,5 @@
 import http.client
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from starlette.routing import BaseRoute, Mount
 
 from tidegate.api.app import create_app
 from tidegate.api.guard import COOKIE, PUBLIC_PATHS, Keys, allowed_hosts
-from tidegate.wiring import Container, load_token
+from tidegate.api.sessions import Sessions
+from tidegate.services.platform_keys import PlatformKeys, load_key
+from tidegate.wiring import Container
 
 
 def _walk(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
@@ -49,15 +52,18 @@ def test_paths_that_do_not_exist_tell_a_stranger_nothing(api: httpx.Client) -> N
 
 
 def test_an_empty_key_is_nobodys() -> None:
-    assert Keys("", None).actor_of("") is None
-    assert Keys("t", None).actor_of("t") == "token"
+    def keys(token: str) -> Keys:
+        return Keys(PlatformKeys(token, "n", "m"), Sessions(token, time.time))
+
+    assert keys("").actor_of("") is None
+    assert keys("t").actor_of("t") == "token"
 
 
 def test_an_empty_token_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "token").touch()
-    token = load_token(tmp_path)
+    token = load_key(tmp_path / "token")
     assert len(token) > 20
-    assert load_token(tmp_path) == token
+    assert load_key(tmp_path / "token") == token
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
 
 
@@ -65,30 +71,56 @@ def test_the_public_routes_are_these_two() -> None:
     assert {"/health", "/login"} == PUBLIC_PATHS
 
 
-def test_the_api_key_works_as_the_token_does_and_others_do_not(api: httpx.Client) -> None:
-    def get(authorization: str) -> int:
-        return api.get("/api/v1/models", headers={"authorization": authorization}).status_code
+def test_each_key_opens_what_it_is_for_and_nothing_else(container: Container, api: httpx.Client) -> None:
+    keys = container.keys
 
-    assert get("Bearer k-of-a-team") == 200
-    assert get("bearer k-of-a-team") == 200
-    assert get("Bearer k-of-a-tea") == 401
-    assert get("Bearer") == 401
-    assert get("Basic k-of-a-team") == 401
+    def reached(authorization: str) -> list[str]:
+        """The paths that answer this; one that asks for a key is left out, one that refuses a good key is marked."""
+        paths = ("/api/v1/models", "/api/docs", "/internal/v1/snapshot?gateway=g", "/metrics")
+        with httpx.Client(base_url=api.base_url, headers={"authorization": authorization}, trust_env=False) as someone:
+            found = {path: someone.get(path) for path in paths}
+        forbidden = [answer.json()["error"] for answer in found.values() if answer.status_code == 403]
+        assert all("TIDEGATE_TOKEN" in said or "TIDEGATE_NODE_KEY" in said for said in forbidden)
+        return [path for path, answer in found.items() if answer.status_code < 400] + ["403"] * len(forbidden)
+
+    everything = ["/api/v1/models", "/api/docs", "/internal/v1/snapshot?gateway=g", "/metrics"]
+    assert reached(f"Bearer {keys.token}") == reached(f"bearer {keys.token}") == everything
+    assert reached("Bearer k-of-a-team") == ["403"] * 4
+    assert reached(f"Bearer {keys.node}") == ["/internal/v1/snapshot?gateway=g", *["403"] * 3]
+    assert reached(f"Bearer {keys.metrics}") == ["/metrics", *["403"] * 3]
+    for nobody in ("Bearer k-of-a-tea", "Bearer", f"Basic {keys.token}"):
+        assert reached(nobody) == []
+
+
+def test_the_prediction_key_changes_nothing(api: httpx.Client) -> None:
+    with httpx.Client(
+        base_url=api.base_url, headers={"authorization": "Bearer k-of-a-team"}, trust_env=False
+    ) as client:
+        answer = client.post("/api/v1/login-codes")
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert client.delete("/api/v1/endpoints/churn").status_code == 403
 
 
 def test_a_key_that_is_no_text_is_only_a_wrong_key(api: httpx.Client) -> None:
     assert api.get("/api/v1/models", headers={b"authorization": b"Bearer \xff\xfe"}).status_code == 401
 
 
-def test_a_browser_logs_in_once_with_the_token(container: Container, api: httpx.Client) -> None:
+def test_a_browser_logs_in_with_a_code_that_works_once(container: Container, api: httpx.Client) -> None:
+    made = api.post("/api/v1/login-codes")
+    assert (made.status_code, made.json()["valid_s"]) == (201, 300)
     with httpx.Client(base_url=api.base_url, trust_env=False) as browser:
-        assert browser.get("/login", params={"token": "wrong"}).status_code == 401
-        answer = browser.get("/login", params={"token": container.token})
+        for wrong in ({"code": "wrong"}, {"code": ""}, {}, {"token": container.keys.token}):
+            answer = browser.get("/login", params=wrong)
+            assert answer.status_code == 401
+            assert "tidegate up" in answer.json()["error"]
+        answer = browser.get("/login", params={"code": made.json()["code"]})
         assert (answer.status_code, answer.headers["location"]) == (303, "/api/docs")
         cookie = answer.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "samesite=strict" in cookie.lower()
-        assert container.token not in cookie
+        assert "max-age=43200" in cookie.lower()
+        assert container.keys.token not in cookie
+        assert httpx.get(f"{api.base_url}/login", params={"code": made.json()["code"]}).status_code == 401, "used up"
         assert browser.get("/api/docs").status_code == 200
         browser.cookies.set(COOKIE, "wrong")
     with httpx.Client(base_url=api.base_url, cookies={COOKIE: "wrong"}, trust_env=False) as browser:
@@ -138,5 +170,5 @@ def test_every_api_route_says_what_it_takes_answers_and_refuses(container: Conta
             if route.path != "/health":
                 error = operation["responses"]["401"]["content"]["application/json"]["schema"]
                 assert error == {"$ref": "#/components/schemas/ErrorBody"}, route.path
-            if method in ("PUT", "POST"):
+            if method in ("PUT", "POST") and route.path != "/api/v1/login-codes":
                 assert operation["requestBody"]["content"], route.path

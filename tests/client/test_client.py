@@ -32,7 +32,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        with Client(url=f"http://127.0.0.1:{listening.getsockname()[1]}", token=container.token) as made:
+        with Client(url=f"http://127.0.0.1:{listening.getsockname()[1]}", token=container.keys.token) as made:
             yield made
     finally:
         server.should_exit = True

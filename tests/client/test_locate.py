@@ -13,7 +13,7 @@ from tidegate.errors import InvalidArgument, NotRunning
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("TIDEGATE_URL", "TIDEGATE_API_KEY", "TIDEGATE_DATA_DIR"):
+    for name in ("TIDEGATE_URL", "TIDEGATE_API_KEY", "TIDEGATE_TOKEN", "TIDEGATE_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
@@ -47,7 +47,9 @@ def test_the_directory_gives_the_token_to_a_url_on_this_machine_only(
     here = platform(tmp_path / "here", 1)
     assert locate(url="http://localhost:1/", data_dir=here).token == "token-1"
     assert locate(url="http://models.example:8800", data_dir=here).token is None
-    monkeypatch.setenv("TIDEGATE_API_KEY", "key")
+    monkeypatch.setenv("TIDEGATE_API_KEY", "predicts")
+    assert locate(url="http://models.example:8800", data_dir=here).token is None, "it is no key of the control plane"
+    monkeypatch.setenv("TIDEGATE_TOKEN", "key")
     assert locate(url="http://models.example:8800", data_dir=here).token == "key"
     assert locate(url="http://models.example:8800", token="mine", data_dir=here).token == "mine"
 

@@ -43,7 +43,12 @@ def test_whatever_is_sent_the_answer_is_as_described(tmp_path: Path) -> None:
             operations = sum(len(methods) for methods in paths.values())
             # The token lets it in; the check `ignored_auth` sends each request without it and with a wrong one.
             argv = [str(Path(sys.executable).with_name("st")), "--config-file", str(CONFIG), "run"]
-            argv += [f"{client.base_url}/api/openapi.json", "-H", f"Authorization: Bearer {container.token}", *OPTIONS]
+            argv += [
+                f"{client.base_url}/api/openapi.json",
+                "-H",
+                f"Authorization: Bearer {container.keys.token}",
+                *OPTIONS,
+            ]
             ran = subprocess.run(
                 argv, check=False, cwd=tmp_path, env=clean_env(), capture_output=True, text=True, timeout=110
             )

@@ -118,7 +118,7 @@ def test_two_at_once_are_one_platform(upped: tuple[Platform, list[Ran]]) -> None
 
 def test_up_says_where_everything_is_and_once_is_enough(upped: tuple[Platform, list[Ran]], running: Platform) -> None:
     (first,) = [said for said in upped[1] if "already running" not in said.out]
-    for part in (running.gateway_url + "/docs", running.url + "/api/docs", "/login?token=", "tidegate down"):
+    for part in (running.gateway_url + "/docs", running.url + "/api/docs", "/login?code=", "tidegate down"):
         assert part in first.out
     state = json.loads((running.data_dir / "control.json").read_text())
     assert state["url"] == running.url

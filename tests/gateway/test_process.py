@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
-from support.gateway_bed import Bed, Gateway, Load, stop_hard
+from support.gateway_bed import TOKEN, Bed, Gateway, Load, stop_hard
 from support.platform import clean_env
 from support.wait import until
 from tidegate.gateway.counts import read_counts
@@ -74,6 +76,34 @@ def test_off_loopback_predictions_need_the_key(bed: Bed) -> None:
     assert gateway.ask([1, 2, 3], headers={"Authorization": "Bearer sesame"}).status == 200
     assert gateway.request("GET", "/metrics").status == 401
     assert gateway.request("GET", "/health").status == 200
+
+
+def test_it_shows_the_control_plane_the_node_key_and_the_token_where_there_is_none(bed: Bed, tmp_path: Path) -> None:
+    bed.gateway(id="gateway-0")
+    bed.publish_endpoints()  # taken with the token, as beside a control plane of a release before
+    (bed.data_dir / "node.key").write_text(TOKEN)
+    (bed.data_dir / "token").write_text("administers, and is no business of gateways")
+    bed.gateway(id="gateway-1")
+    bed.publish_endpoints()
+    (bed.data_dir / "node.key").unlink()
+    bed.gateway(id="gateway-2", TIDEGATE_NODE_KEY=TOKEN)
+    until(lambda: bed.publisher.acknowledged.get("gateway-2") == bed.revision, what="the snapshot")
+
+
+def test_the_key_of_metrics_reads_metrics_and_nothing_else(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway("--host", "0.0.0.0", TIDEGATE_API_KEY="sesame")
+    snapshot = bed.snapshot_of(bed.endpoint({"1": 100}))
+    bed.revision += 1
+    hashes = (hashlib.sha256(b"watcher").hexdigest(),)
+    bed.publisher.publish(replace(snapshot, revision=bed.revision, metrics_key_hashes=hashes))
+    bed.wait_until_in_force()
+    watcher = {"Authorization": "Bearer watcher"}
+    assert gateway.request("GET", "/metrics", headers=watcher).status == 200
+    assert gateway.request("GET", "/v2", headers=watcher).status == 401
+    assert gateway.ask([1, 2, 3], headers=watcher).status == 401
+    assert gateway.request("GET", "/metrics", headers={"Authorization": "Bearer sesame"}).status == 200
+    assert gateway.request("GET", "/metrics").status == 401
 
 
 def test_sigterm_answers_what_is_in_flight_and_ends_with_0(bed: Bed) -> None:

@@ -71,7 +71,7 @@ def served(container: Container) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started, what="the API")
-    headers = {"authorization": f"Bearer {container.token}"}
+    headers = {"authorization": f"Bearer {container.keys.token}"}
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, trust_env=False) as client:
             yield client

@@ -10,8 +10,9 @@ from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.platform import Platform
 from tidegate.api.routes import endpoints, images, jobs, models, platform
+from tidegate.api.sessions import Sessions
 
-_BEARER = HTTPBearer(auto_error=False, description="The token of DATA/token, or TIDEGATE_API_KEY.")
+_BEARER = HTTPBearer(auto_error=False, description="The token of DATA/token, or TIDEGATE_TOKEN.")
 """For the documentation only: the guard has checked the key before any route is reached."""
 
 
@@ -25,7 +26,7 @@ def create_app(container: Platform) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    keys = Keys(container.token, container.settings.api_key)
+    keys = Keys(container.keys, Sessions(container.keys.token, container.clock))
     app.state.platform, app.state.keys = container, keys
     for part in (models, images, endpoints, jobs, platform):
         app.include_router(part.router, dependencies=[Depends(_BEARER)])

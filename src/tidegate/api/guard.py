@@ -5,7 +5,6 @@ Plain ASGI, so that nothing reaches the framework (not even its 404) without a k
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
@@ -15,10 +14,20 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate.api.sessions import Sessions
 from tidegate.errors import Forbidden, MalformedRequest, TidegateError, TooLarge, Unauthenticated, WrongContentType
+from tidegate.services.platform_keys import PlatformKeys
 
 PUBLIC_PATHS = frozenset({"/health", "/login"})
 """Reached without a key. A test walks all other routes and expects 401."""
+
+GATEWAYS_PATHS, METRICS_PATH = "/internal/v1/", "/metrics"
+_GOOD_FOR = {
+    "predict": "TIDEGATE_API_KEY predicts at the gateway, and does nothing else",
+    "node": "this is the gateways' key",
+    "metrics": "this key reads /metrics, and does nothing else",
+}
+_ADMINISTERING = "this takes the platform's token (TIDEGATE_TOKEN, or DATA/token)"
 
 STREAMED_PATHS = frozenset({"/api/v1/uploads"})
 """Bodies that are files: bounded where they are written."""
@@ -30,25 +39,37 @@ _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
 
 
 class Keys:
-    """The token and, if there is one, the API key. Compared in constant time; the cookie is derived from the token."""
+    """The platform's keys, compared in constant time, and the sessions of browsers, which do what the token does."""
 
-    def __init__(self, token: str, api_key: str | None) -> None:
-        self._actors = {"token": token} | ({"key": api_key} if api_key else {})
-        self.cookie = hashlib.sha256(b"tidegate cookie\0" + token.encode()).hexdigest()
+    def __init__(self, keys: PlatformKeys, sessions: Sessions) -> None:
+        named = {"token": keys.token, "node": keys.node, "metrics": keys.metrics, "predict": keys.predict}
+        self._actors = {actor: key for actor, key in named.items() if key}
+        self._predict_is_node = keys.predict_is_node
+        self.sessions = sessions
 
     def actor_of(self, key: str) -> str | None:
-        """Who has this key: "token", "key", or None. An empty one is nobody's, whatever the token is."""
+        """Whose key this is: "token", "node", "metrics", "predict", or None. An empty one is nobody's."""
         if not key:
             return None
         matches = [actor for actor, own in self._actors.items() if hmac.compare_digest(own.encode(), key.encode())]
         return matches[0] if matches else None
+
+    def check(self, actor: str, path: str) -> None:
+        """Raise `Forbidden` where the key is good, and not for this."""
+        gateways_own = path.startswith(GATEWAYS_PATHS)
+        if actor in ("token", "browser") or (actor == "metrics" and path == METRICS_PATH):
+            return
+        if gateways_own and (actor == "node" or (actor == "predict" and self._predict_is_node)):
+            return
+        instead = "gateways show the node key (TIDEGATE_NODE_KEY, or DATA/node.key)" if gateways_own else _ADMINISTERING
+        raise Forbidden(f"{_GOOD_FOR[actor]}: {instead}")
 
     def actor(self, headers: Headers) -> str | None:
         """Who sent the request, by its Authorization header or its cookie."""
         scheme, _space, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.actor_of(key.strip())
-        return "browser" if hmac.compare_digest(self.cookie.encode(), _cookie(headers).encode()) else None
+        return "browser" if self.sessions.holds(_cookie(headers)) else None
 
 
 def allowed_hosts(host: str, further: str) -> frozenset[str]:
@@ -91,9 +112,11 @@ class Guard:
         actor = self._keys.actor(headers)
         if actor is None and path not in PUBLIC_PATHS:
             raise Unauthenticated(
-                "a key is needed: send the token of DATA/token (or TIDEGATE_API_KEY) as 'Authorization: Bearer KEY', "
-                "or open the login URL that 'tidegate up' prints"
+                "a key is needed: send the platform's token (TIDEGATE_TOKEN, or DATA/token) as 'Authorization: Bearer "
+                "TOKEN', or open the login URL that 'tidegate up' prints"
             )
+        if actor is not None and path not in PUBLIC_PATHS:
+            self._keys.check(actor, path)
         return actor or ""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
@@ -16,6 +17,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
+from tidegate.services.platform_keys import PlatformKeys
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
 from tidegate.settings import Settings
@@ -31,7 +33,9 @@ class Platform(Protocol):
     @property
     def host(self) -> str: ...
     @property
-    def token(self) -> str: ...
+    def keys(self) -> PlatformKeys: ...
+    @property
+    def login_codes(self) -> LoginCodes: ...
     @property
     def models(self) -> Models: ...
     @property

@@ -22,6 +22,7 @@ import click
 from tidegate import clock
 from tidegate.cli.app import App, command
 from tidegate.cli.processes import PORT
+from tidegate.client.login import login_url
 from tidegate.errors import DataDirUnusable, MissingExtra, PortInUse, TidegateError
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
@@ -231,13 +232,13 @@ def _expect_traffic(stage: Stage, wanted: dict[str, float]) -> None:
 
 def _farewell(stage: Stage) -> None:
     with App(data_dir=stage.data_dir).client() as client:
-        control, gateway, token = client.location.url, client.gateway_url, client.location.token
+        control, gateway, login = client.location.url, client.gateway_url, login_url(client)
     stage.facts |= {"gateway_url": gateway, "url": control}
     stage.say(
         f"\n{_bold('The platform runs on in the background')}\n"
         f"  gateway   {gateway}/predict/{NAME}, its docs {gateway}/docs\n"
         f"  API       {control}/api/v1/status, its docs {control}/api/docs\n"
-        f"  log in    {control}/login?token={token} (once, in the browser that opens the API's docs)\n"
+        f"  log in    {login} (once, within 5 minutes; leads to the API's docs)\n"
         f"  look      {shlex.join(['tidegate', 'status', '--data-dir', str(stage.data_dir)])}\n"
         f"  stop it   {stage.down_line()}"
     )

@@ -68,8 +68,8 @@ class Client:
 
     Without arguments it talks to the platform on this machine: `TIDEGATE_URL`, else the one that runs on the data
     directory (`data_dir`, `TIDEGATE_DATA_DIR`, `~/.tidegate`), whose token it reads there; elsewhere it sends
-    `TIDEGATE_API_KEY`. `timeout_s` bounds each call, not the waiting for a change. Every method raises a
-    `tidegate.errors.TidegateError`: `NotRunning` when nothing answers, else what the platform says.
+    `TIDEGATE_TOKEN`. The gateway gets `TIDEGATE_API_KEY`. `timeout_s` bounds each call, not the waiting for a change.
+    Every method raises a `TidegateError`: `NotRunning` when nothing answers, else what the platform says.
 
         with Client() as client:
             version = client.register(model, name="churn", validation_data=frame, target="left")

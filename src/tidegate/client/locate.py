@@ -44,14 +44,14 @@ def locate(url: str | None = None, token: str | None = None, data_dir: str | Pat
     if url is not None:
         gateway_url = running.gateway_url if running and running.url.rstrip("/") == url.rstrip("/") else None
         local = is_loopback(check_url(url))
-        token = token or settings.api_key or (read_token(settings.data_dir) if local else None)
+        token = token or settings.token or (read_token(settings.data_dir) if local else None)
         return Location(url.rstrip("/"), token, gateway_url, settings.api_key, settings.data_dir)
     if running is None:
         raise NotRunning(
             f"no platform runs on data directory {settings.data_dir}: start it with 'tidegate up', "
             "or point at another with --data-dir, --url or TIDEGATE_URL"
         )
-    token = token or read_token(settings.data_dir) or settings.api_key
+    token = token or read_token(settings.data_dir) or settings.token
     return Location(running.url.rstrip("/"), token, running.gateway_url, settings.api_key, settings.data_dir)
 
 
@@ -77,7 +77,7 @@ def read_token(data_dir: Path) -> str | None:
         return (data_dir / "token").read_text().strip() or None
     except PermissionError:
         raise Forbidden(
-            f"cannot read {data_dir / 'token'}: run this as the user who started the platform, or set TIDEGATE_API_KEY"
+            f"cannot read {data_dir / 'token'}: run this as the user who started the platform, or set TIDEGATE_TOKEN"
         ) from None
     except OSError:
         return None

@@ -9,14 +9,15 @@ from tidegate.control.state import ControlState
 from tidegate.version import __version__
 
 
-def banner(state: ControlState, token: str, data_dir: Path, log: str, more: Sequence[str] = ()) -> str:
+def banner(state: ControlState, code: str | None, data_dir: Path, log: str, more: Sequence[str] = ()) -> str:
     """The lines a person needs first, and `more` below them."""
+    login = f"{state.url}/login?code={code} (once, within 5 minutes)" if code else "run 'tidegate up --detach' again"
     lines = {
         "gateway": state.gateway_url,
         "its docs": f"{state.gateway_url}/docs",
         "API": state.url,
         "its docs ": f"{state.url}/api/docs",
-        "log in": f"{state.url}/login?token={token}",
+        "log in": login,
         "data": str(data_dir),
         "log": log,
         "stop": f"tidegate down --data-dir {data_dir}",

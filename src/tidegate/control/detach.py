@@ -15,7 +15,7 @@ from tidegate.control.banner import banner
 from tidegate.control.checks import DataDirLock, one_at_a_time
 from tidegate.control.observability import write_observability
 from tidegate.control.options import Options
-from tidegate.control.probe import get_json
+from tidegate.control.probe import ask_json
 from tidegate.control.state import ControlState, read_state
 from tidegate.control.succession import succeed
 from tidegate.errors import DataDirInUse, DataDirUnusable, NotRunning
@@ -118,7 +118,8 @@ def _show(state: ControlState, options: Options, settings: Settings) -> int:
     token = _token(data_dir)
     left = _wait_for_endpoints(state, token)
     more = write_observability(settings, options) if options.observability else []
-    sys.stdout.write(banner(state, token, data_dir, str(control_log(data_dir)), more))
+    made = ask_json(state.url, "/api/v1/login-codes", token, "POST") or {}
+    sys.stdout.write(banner(state, made.get("code"), data_dir, str(control_log(data_dir)), more))
     for endpoint in left:
         sys.stdout.write(f"  note: endpoint {endpoint['name']} is {endpoint['status']}: {endpoint['reason']}\n")
     return 0
@@ -137,7 +138,7 @@ def _wait_for_endpoints(state: ControlState, token: str) -> list[dict[str, Any]]
     """Give endpoints of an earlier run time to come back; returns those that are not ready."""
     deadline = monotonic() + ENDPOINTS_WITHIN_S
     while True:
-        answer = get_json(state.url, "/api/v1/endpoints", token) or {}
+        answer = ask_json(state.url, "/api/v1/endpoints", token) or {}
         endpoints: list[dict[str, Any]] = answer.get("endpoints", [])
         if not any(e["status"] == "deploying" for e in endpoints) or monotonic() >= deadline:
             return [endpoint for endpoint in endpoints if endpoint["status"] != "ready"]

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 from tidegate.control.options import Options
 from tidegate.observability import files
+from tidegate.services.platform_keys import METRICS
 from tidegate.settings import Settings, is_loopback, required_key
 
 FOLDER = "observability"
+METRICS_KEY = f"../{METRICS}"
 PROMETHEUS_URL, GRAFANA_URL = "http://127.0.0.1:9090", "http://127.0.0.1:3000"
 GRAFANA_HOMES = ("/usr/share/grafana", "/opt/homebrew/share/grafana", "/usr/local/share/grafana")
 """Where its packages keep what the server needs beside its configuration."""
@@ -33,19 +35,17 @@ def write_observability(settings: Settings, options: Options) -> list[str]:
     folder = settings.data_dir / FOLDER
     prometheus_url = settings.prometheus_url or PROMETHEUS_URL
     grafana_url = settings.grafana_url or GRAFANA_URL
-    key = settings.api_key if options.clients_url else required_key(options.host, settings)
+    key = settings.api_key if options.clients_url else required_key(options.host, settings)  # whether it is open
     gateway = urlsplit(options.gateway_url)
     targets = files.Targets(
         gateways=[gateway.netloc],
         controls=[urlsplit(options.control_url).netloc],
-        control_key="../token",
-        gateway_key=files.GATEWAY_KEY if key else None,
+        control_key=METRICS_KEY,
+        gateway_key=METRICS_KEY if key else None,
         gateway_scheme=gateway.scheme,
     )
     grafana_port = urlsplit(grafana_url).port or 3000
     found = files.configuration(targets, prometheus_url, str(folder), grafana_port)
-    if key:
-        found[files.GATEWAY_KEY] = key
     _write(folder, found)
     return _told(folder, prometheus_url, grafana_url)
 

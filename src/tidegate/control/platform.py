@@ -21,8 +21,10 @@ from tidegate.loops.engine import Engine
 from tidegate.loops.follow import Around, RegistryWatch
 from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.publish import KeyHashes
 from tidegate.loops.reconcile import Reconciler, Surroundings
 from tidegate.services.leadership import Term
+from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
 from tidegate.wire.rest import GatewayView
 
@@ -75,7 +77,7 @@ class Platform:
             metrics=metrics,
             limits=limits_of(settings),
             starts_max=settings.starts_max,
-            key_hashes=key_hashes(settings.api_key),
+            key_hashes=key_hashes(container.keys),
             host=container.leadership.me.host,
             clock=container.clock,
         )
@@ -169,6 +171,10 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def key_hashes(api_key: str | None) -> tuple[str, ...]:
+def key_hashes(keys: PlatformKeys) -> KeyHashes:
     """What the snapshot says of the keys in force."""
-    return (hashlib.sha256(api_key.encode()).hexdigest(),) if api_key else ()
+
+    def hashed(key: str | None) -> tuple[str, ...]:
+        return (hashlib.sha256(key.encode()).hexdigest(),) if key else ()
+
+    return KeyHashes(hashed(keys.predict), hashed(keys.metrics))

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 PROBE_TIMEOUT_S = 3.0
 
 
-def get_json(url: str, path: str, token: str) -> Any | None:
-    """The decoded answer of `GET path`; None when there is none, or it is no success."""
+def ask_json(url: str, path: str, token: str, method: str = "GET") -> Any | None:
+    """The decoded answer; None when there is none, or it is no success."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=PROBE_TIMEOUT_S)
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        connection.request(method, path, headers={"Authorization": f"Bearer {token}"})
         response = connection.getresponse()
-        return json.loads(response.read()) if response.status == http.client.OK else None
+        return json.loads(response.read()) if response.status in (http.client.OK, http.client.CREATED) else None
     except (OSError, http.client.HTTPException, ValueError):
         return None
     finally:

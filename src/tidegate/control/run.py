@@ -29,6 +29,7 @@ from tidegate.control.succession import succeed
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
+from tidegate.services.platform_keys import check_keys
 from tidegate.settings import Settings, required_key
 from tidegate.telemetry import configure_logging
 from tidegate.version import __version__
@@ -49,6 +50,7 @@ def run(argv: list[str] | None = None) -> int:
         settings = Settings.from_env(data_dir=options.data_dir, backend=options.backend)
         settings = with_prometheus(settings, options)
         required_key(options.host, settings)
+        check_keys(settings)
         prepare_data_dir(settings.data_dir)
         return detach(options, settings) if options.detach else _foreground(options, settings)
     except TidegateError as error:
@@ -124,7 +126,7 @@ def _start(platform: Platform, options: Options, api_socket: socket.socket, sign
     if not options.quiet:  # a log file is no place for the login URL
         settings = platform.container.settings
         more = write_observability(settings, options) if options.observability else []
-        sys.stdout.write(banner(state, platform.container.token, data_dir, "this terminal", more))
+        sys.stdout.write(banner(state, platform.container.login_codes.make(), data_dir, "this terminal", more))
         sys.stdout.flush()
     write_state(data_dir, state)
 

@@ -19,18 +19,20 @@ def key_hash(key: str) -> str:
 class Access:
     """Checks `Authorization: Bearer KEY` against a set of hashes; `required` False lets everybody in (loopback)."""
 
-    __slots__ = ("_hashes", "required")
+    __slots__ = ("_hashes", "_of_metrics", "required")
 
-    def __init__(self, hashes: frozenset[str] = frozenset(), *, required: bool = False) -> None:
-        self._hashes = hashes
+    def __init__(
+        self, hashes: frozenset[str] = frozenset(), of_metrics: frozenset[str] = frozenset(), *, required: bool = False
+    ) -> None:
+        self._hashes, self._of_metrics = hashes, of_metrics
         self.required = required
 
-    def replace_hashes(self, hashes: frozenset[str]) -> None:
+    def replace_hashes(self, hashes: frozenset[str], of_metrics: frozenset[str] = frozenset()) -> None:
         """Take the keys now in force (the gateway learns them from the routing snapshot)."""
-        self._hashes = hashes
+        self._hashes, self._of_metrics = hashes, of_metrics
 
-    def check(self, authorization: bytes | None) -> None:
-        """Raise `Unauthenticated` unless the header carries a key in force."""
+    def check(self, authorization: bytes | None, *, metrics: bool = False) -> None:
+        """Raise `Unauthenticated` unless the header carries a key in force, of metrics alone where `metrics` is so."""
         if not self.required:
             return
         scheme, _, key = (authorization or b"").partition(b" ")
@@ -38,5 +40,6 @@ class Access:
             raise Unauthenticated("a key is needed: send 'Authorization: Bearer KEY'")
         given = hashlib.sha256(key.strip()).hexdigest()
         # Every hash is compared, each in constant time: how long it takes tells nothing.
-        if sum(hmac.compare_digest(given, known) for known in self._hashes) == 0:
+        hashes = self._hashes | self._of_metrics if metrics else self._hashes
+        if sum(hmac.compare_digest(given, known) for known in hashes) == 0:
             raise Unauthenticated("this key is not valid here")

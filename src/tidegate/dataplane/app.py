@@ -108,7 +108,7 @@ class _Guard:
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS and not self._is_prediction(scope):
             headers = dict(scope["headers"])
             try:
-                self._engine.access.check(headers.get(b"authorization"))
+                self._engine.access.check(headers.get(b"authorization"), metrics=scope["path"] == "/metrics")
             except TidegateError as error:
                 await _json(error.body(), error.http_status, {"www-authenticate": "Bearer"})(scope, receive, send)
                 return

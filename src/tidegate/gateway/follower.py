@@ -89,15 +89,16 @@ class SnapshotFile:
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Where snapshots come from. The token is read at each attempt: it may be made anew.
+    """Where snapshots come from, and the key that is shown there: the one given, else the data directory's node key.
 
-    Without that file the API key opens the door: a gateway may run beside a data directory of its own.
+    The file is read at each attempt: it may be made anew. Beside a control plane of a release without node keys, the
+    token's file opens the door.
     """
 
     url: str
-    token_path: Path
+    data_dir: Path
     gateway_id: str
-    api_key: str | None = None
+    node_key: str | None = None
 
     def fetch(self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S) -> bytes | None:
         """The snapshot's bytes, None when there is nothing newer. Raises `OSError` or urllib3's errors."""
@@ -135,9 +136,12 @@ class ControlPlane:
             raise OSError(f"it answered {told.status}")
 
     def _key(self) -> str:
-        if self.api_key is not None and not self.token_path.exists():
-            return self.api_key
-        return self.token_path.read_text().strip()
+        if self.node_key is not None:
+            return self.node_key
+        try:
+            return (self.data_dir / "node.key").read_text().strip()
+        except FileNotFoundError:
+            return (self.data_dir / "token").read_text().strip()
 
 
 class Follower:

@@ -124,7 +124,7 @@ class Gateway:
         limits = Limits.from_settings(settings)
         self._sharing = Sharing(settings, observer, clock.monotonic, self._hear_revision)
         self._sharing.add_gauges(self._metrics)
-        source = ControlPlane(options.control_url, settings.data_dir / "token", options.id, settings.api_key)
+        source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)
         self._losses = Losses(source.tell_loss)
         parts = LaneParts(self._loop, limits, observer, clock.monotonic, self._sharing.cache, on_loss=self._losses.tell)
         self.router = Router(parts)
@@ -181,7 +181,8 @@ class Gateway:
             asyncio.run_coroutine_threadsafe(self._adopt(snapshot), self._loop).result()
 
     async def _adopt(self, snapshot: Snapshot) -> None:
-        self._access.replace_hashes(self._own_hashes | frozenset(snapshot.key_hashes))
+        predict, metrics = frozenset(snapshot.key_hashes), frozenset(snapshot.metrics_key_hashes)
+        self._access.replace_hashes(self._own_hashes | predict, metrics)
         self.engine.limiter = self._sharing.adopt(snapshot)
         await self.router.take(snapshot)
 

@@ -13,6 +13,14 @@ from tidegate.wire.snapshot import Endpoint, Snapshot, encode_snapshot
 
 
 @dataclass(frozen=True)
+class KeyHashes:
+    """Hex SHA-256 of the keys that gateways take: for predictions, and for metrics alone."""
+
+    predict: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Published:
     """The newest snapshot as stored."""
 
@@ -21,20 +29,20 @@ class Published:
 
 
 def publish(
-    store: Store, fleets: list[LoadedFleet], newest: Published, key_hashes: tuple[str, ...], host: str, clock: Clock
+    store: Store, fleets: list[LoadedFleet], newest: Published, hashes: KeyHashes, host: str, clock: Clock
 ) -> bool:
     """True when a snapshot with the next revision was written."""
     endpoints = _endpoints(store, fleets)
-    if newest.body and _encoded(newest.revision, endpoints, key_hashes) == newest.body:
+    if newest.body and _encoded(newest.revision, endpoints, hashes) == newest.body:
         return False
     revision = newest.revision + 1
     with store.transaction() as tx:
-        rows.save_snapshot(tx, revision, _encoded(revision, endpoints, key_hashes), clock(), host)
+        rows.save_snapshot(tx, revision, _encoded(revision, endpoints, hashes), clock(), host)
     return True
 
 
-def _encoded(revision: int, endpoints: tuple[Endpoint, ...], key_hashes: tuple[str, ...]) -> str:
-    return encode_snapshot(Snapshot(revision, endpoints, key_hashes)).decode()
+def _encoded(revision: int, endpoints: tuple[Endpoint, ...], hashes: KeyHashes) -> str:
+    return encode_snapshot(Snapshot(revision, endpoints, hashes.predict, hashes.metrics)).decode()
 
 
 def _endpoints(store: Store, fleets: list[LoadedFleet]) -> tuple[Endpoint, ...]:

@@ -22,7 +22,7 @@ from tidegate.core.reconcile import plan
 from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.publish import Published, publish
+from tidegate.loops.publish import KeyHashes, Published, publish
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
@@ -52,7 +52,7 @@ class Surroundings:
     metrics: LoopMetrics
     limits: Limits = field(default_factory=Limits)
     starts_max: int = 2
-    key_hashes: tuple[str, ...] = ()
+    key_hashes: KeyHashes = field(default_factory=KeyHashes)
     host: str = ""  # of local replicas, and of the sockets in the snapshot
     clock: Clock = now
 

@@ -15,7 +15,7 @@ import yaml
 SCRAPE_EVERY_S = 15
 GATEWAY_JOB, CONTROL_JOB = "tidegate-gateway", "tidegate-control"
 """As the rules name them."""
-PROMETHEUS, RULES, GATEWAY_KEY = "prometheus.yml", "rules/tidegate.yml", "gateway.key"
+PROMETHEUS, RULES = "prometheus.yml", "rules/tidegate.yml"
 GRAFANA, DASHBOARDS = "grafana/grafana.ini", "grafana/dashboards"
 DATASOURCE_UID = "tidegate-prometheus"
 HOME_DASHBOARD = "fleet.json"

@@ -282,6 +282,14 @@ class AliasRequest:
 
 
 @dataclass(frozen=True)
+class LoginCode:
+    """Opens `GET /login?code=CODE` once, within `valid_s` seconds."""
+
+    code: str
+    valid_s: int
+
+
+@dataclass(frozen=True)
 class GatewayView:
     """One gateway process. `revision` is the routing snapshot it last took, None when it does not answer."""
 

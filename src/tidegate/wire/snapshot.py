@@ -51,11 +51,15 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Revision grows by one with each change. `key_hashes` are hex SHA-256 of the API keys in force, never keys."""
+    """Revision grows by one with each change. Hashes are hex SHA-256 of the keys in force, never keys.
+
+    `key_hashes` are those of predictions; `metrics_key_hashes` read metrics alone.
+    """
 
     revision: int
     endpoints: tuple[Endpoint, ...]
     key_hashes: tuple[str, ...] = ()
+    metrics_key_hashes: tuple[str, ...] = ()
     schema: int = SCHEMA
 
 

@@ -14,6 +14,7 @@ from tidegate.api.failures import answers, json_answers
 from tidegate.api.guard import COOKIE, Keys
 from tidegate.api.metrics import CONTENT_TYPE, render
 from tidegate.api.platform import Platform, PlatformOf
+from tidegate.api.sessions import CODE_LIVES_S, SESSION_LIVES_S
 from tidegate.clock import monotonic
 from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
@@ -65,15 +66,30 @@ def metrics(platform: PlatformOf) -> Response:
 
 
 @public.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=json_answers())
-def login(request: Request, token: str) -> Response:
-    """Open in a browser with the token: sets a cookie and leads to the documentation."""
+def login(request: Request, platform: PlatformOf, code: Annotated[str, Query(max_length=128)] = "") -> Response:
+    """Open in a browser with a code, which works once: sets a cookie and leads to the documentation."""
+    if not platform.login_codes.take(code):
+        raise Unauthenticated(
+            "this link is used up, or older than five minutes: 'tidegate up --detach' prints a new one, also for a "
+            "platform that runs"
+        )
     keys: Keys = request.app.state.keys
-    if keys.actor_of(token) is None:
-        raise Unauthenticated("this token is not the platform's: use the login URL that 'tidegate up' prints")
     response = RedirectResponse("/api/docs", status_code=303)
-    secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, keys.cookie, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(
+        COOKIE,
+        keys.sessions.make(),
+        max_age=int(SESSION_LIVES_S),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
     return response
+
+
+@router.post("/api/v1/login-codes", tags=["platform"], status_code=201, responses=answers())
+def make_login_code(platform: PlatformOf) -> rest.LoginCode:
+    """A code for `GET /login`, with which one browser logs in once within five minutes."""
+    return rest.LoginCode(platform.login_codes.make(), int(CODE_LIVES_S))
 
 
 @router.get(

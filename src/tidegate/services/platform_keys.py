@@ -1,0 +1,100 @@
+"""The platform's own keys, each in a file of the data directory that its owner alone can read. Called by wiring.
+
+The file is always the key in force: one that the environment gives is written to it, so that the command line of this
+machine and its gateways find it there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.errors import InvalidArgument
+from tidegate.settings import Settings
+
+TOKEN, NODE, METRICS = "token", "node.key", "metrics.key"
+EARLIER_GATEWAYS = "earlier-gateways"
+"""Lies in data directories made before there was a node key: their gateways elsewhere may show TIDEGATE_API_KEY."""
+
+
+@dataclass(frozen=True)
+class PlatformKeys:
+    """Who may do what: `token` everything, `node` what gateways ask, `metrics` /metrics, `predict` predictions.
+
+    `predict_is_node` holds where gateways of an earlier release may still show the prediction key.
+    """
+
+    token: str
+    node: str
+    metrics: str
+    predict: str | None = None
+    predict_is_node: bool = False
+
+
+def check_keys(settings: Settings) -> None:
+    """Raise `InvalidArgument` where two keys of the environment are the same: each would do what both do."""
+    given = {
+        "TIDEGATE_API_KEY": settings.api_key,
+        "TIDEGATE_TOKEN": settings.token,
+        "TIDEGATE_NODE_KEY": settings.node_key,
+        "TIDEGATE_METRICS_KEY": settings.metrics_key,
+    }
+    names = [name for name, key in given.items() if key]
+    for index, name in enumerate(names):
+        for other in names[index + 1 :]:
+            if given[name] == given[other]:
+                raise InvalidArgument(f"{name} and {other} are the same key: give each its own", field=other)
+
+
+def platform_keys(settings: Settings) -> PlatformKeys:
+    """The keys in force: from the environment, else from their files, else made now."""
+    check_keys(settings)
+    folder = settings.data_dir
+    marker = folder / EARLIER_GATEWAYS
+    if (folder / TOKEN).exists() and not (folder / NODE).exists():
+        os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600))
+    token = load_key(folder / TOKEN, settings.token)
+    node, metrics = load_key(folder / NODE, settings.node_key), load_key(folder / METRICS, settings.metrics_key)
+    return PlatformKeys(token, node, metrics, settings.api_key, marker.exists())
+
+
+def load_key(path: Path, given: str | None = None) -> str:
+    """The key in this file, made once and readable by its owner alone; `given` takes its place.
+
+    An empty file (a full disk) is no key.
+    """
+    kept = _kept(path)
+    if kept and given in (None, kept):
+        path.chmod(0o600)
+        return kept
+    staged = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(given or secrets.token_urlsafe(32))
+            file.flush()
+            os.fsync(file.fileno())
+        if given is not None or kept == "":
+            staged.replace(path)
+        else:
+            _link(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+    return path.read_text().strip()
+
+
+def _link(staged: Path, path: Path) -> None:
+    """Put the new key there, unless another process was first, whose key then holds."""
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        return
+
+
+def _kept(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return None
