@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -125,3 +126,25 @@ def test_source_files_stay_short() -> None:
         if (count := len(path.read_text().splitlines())) > LINES_MAX
     }
     assert long == {}
+
+
+def test_types_are_decoded_through_the_one_lock() -> None:
+    """msgspec lets a thread read a type that another is building (signal 11): `wire/decoding.py` says more."""
+    found = []
+    for path in sorted((HOUSE / "src").rglob("*.py")):
+        module = ast.parse(path.read_text())
+        at_import = {
+            id(part)
+            for statement in module.body
+            if isinstance(statement, ast.Assign | ast.AnnAssign)
+            for part in ast.walk(statement)
+        }
+        for call in (node for node in ast.walk(module) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            raw = name in ("msgspec.json.decode", "msgspec.msgpack.decode") and (
+                len(call.args) > 1 or any(item.arg == "type" for item in call.keywords)
+            )
+            built_late = name in ("msgspec.json.Decoder", "msgspec.msgpack.Decoder") and id(call) not in at_import
+            if raw or built_late or name == "msgspec.convert":
+                found.append(f"{path.relative_to(HOUSE)}:{call.lineno}: {name}")
+    assert [line for line in found if "wire/decoding.py" not in line] == []

@@ -12,6 +12,7 @@ import msgspec
 from tidegate.adapters.artifacts import ManifestFiles
 from tidegate.errors import UnknownImage
 from tidegate.wire import rest
+from tidegate.wire.decoding import decode_json
 
 IMAGE, DOCKERFILE, SBOM = "image.json", "Dockerfile", "sbom.cdx.json"
 
@@ -50,7 +51,7 @@ class ImageFiles:
         """Raises `UnknownImage`."""
         with contextlib.suppress(OSError, msgspec.DecodeError):
             content = (self._manifests.image_dir(model, version) / IMAGE).read_bytes()
-            return msgspec.json.decode(content, type=rest.Image)
+            return decode_json(content, rest.Image)
         raise UnknownImage(
             f"no image of {model}:{version} was built: 'tidegate build {model}:{version}' makes one", model=model
         )

@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, Rea
 
 from tidegate.error_codes import by_code
 from tidegate.errors import DeadlineExceeded, InvalidArgument, NotRunning, TidegateError
+from tidegate.wire.decoding import decode_json
 
 T = TypeVar("T")
 
@@ -101,7 +102,7 @@ class Http:
 def decode(data: bytes, shape: type[T], who: str) -> T:
     """JSON bytes as `shape`; raises `TidegateError` when the server speaks another release's shapes."""
     try:
-        return msgspec.json.decode(data, type=shape)
+        return decode_json(data, shape)
     except msgspec.DecodeError as error:
         raise TidegateError(
             f"the {who}'s answer is not what this client expects ({error}): are client and server of one release?"

@@ -10,6 +10,7 @@ import msgspec
 
 from tidegate.errors import Forbidden, InvalidArgument, NotRunning
 from tidegate.settings import Settings, is_loopback
+from tidegate.wire.decoding import decode_json
 
 
 class ControlFile(msgspec.Struct):
@@ -66,7 +67,7 @@ def check_url(url: str) -> str:
 def read_control_file(data_dir: Path) -> ControlFile | None:
     """The control plane's own note, None where there is none or it cannot be read."""
     try:
-        return msgspec.json.decode((data_dir / "control.json").read_bytes(), type=ControlFile)
+        return decode_json((data_dir / "control.json").read_bytes(), ControlFile)
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate.dataplane.metrics import State
+from tidegate.wire.decoding import msgpack_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ SAVE_EVERY_S = 1.0
 SUFFIX = ".counts"
 
 log = logging.getLogger(__name__)
-_decoder = msgspec.msgpack.Decoder(State)
+_decoder = msgpack_decoder(State)
 
 
 def read_counts(path: Path) -> State | None:

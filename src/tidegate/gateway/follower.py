@@ -20,6 +20,7 @@ import msgspec
 import urllib3
 
 from tidegate.wire import snapshot as wire
+from tidegate.wire.decoding import json_decoder
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 
 SNAPSHOT_SUFFIX = ".snapshot.json"
@@ -41,10 +42,13 @@ class _Envelope(msgspec.Struct):
     schema: int = wire.SCHEMA
 
 
+_envelopes = json_decoder(_Envelope)
+
+
 def read_snapshot(data: bytes) -> Snapshot:
     """Decode a snapshot; raises `SnapshotRefused` that says why."""
     try:
-        schema = msgspec.json.decode(data, type=_Envelope).schema
+        schema = _envelopes.decode(data).schema
         if schema != wire.SCHEMA:
             raise SnapshotRefused(f"its schema is {schema}, and this gateway reads {wire.SCHEMA}")
         return decode_snapshot(data)

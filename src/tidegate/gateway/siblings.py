@@ -14,6 +14,7 @@ import msgspec
 
 from tidegate.dataplane.metrics import State
 from tidegate.gateway.counts import SUFFIX, read_counts
+from tidegate.wire.decoding import msgpack_decoder
 
 if TYPE_CHECKING:
     import socket
@@ -59,7 +60,7 @@ class Siblings:
         self._run_dir = run_dir
         self._counts_dir = counts_dir
         self._own_id = own_id
-        self._decoder = msgspec.msgpack.Decoder(State)
+        self._decoder = msgpack_decoder(State)
 
     async def total(self, own: State) -> State:
         """This process's numbers and its siblings'."""

@@ -28,6 +28,7 @@ from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.images import contents_of
 from tidegate.services.models import Models
 from tidegate.wire import rest
+from tidegate.wire.decoding import convert
 from tidegate.wire.manifest import Manifest
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class BuildJob:
     def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
         """`{"model", "version", "image", "id", "size_bytes", "pushed"}`. Raises what the steps raise."""
         name, number = str(payload["model"]), str(payload["version"])
-        request = msgspec.convert(payload["request"], rest.BuildRequest)
+        request = convert(payload["request"], rest.BuildRequest)
         scratch = fresh_scratch(self.scratch_root, report)
         context = scratch / "context"
         try:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
 from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
@@ -28,6 +26,7 @@ from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.models import Models, NewVersion
 from tidegate.services.uploads import Uploads
 from tidegate.wire import rest
+from tidegate.wire.decoding import convert
 from tidegate.wire.manifest import Manifest
 from tidegate.wire.signature import Signature
 
@@ -65,7 +64,7 @@ class RegisterJob:
     def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
         """`{"model", "version", "created"}`. Raises what the steps raise."""
         name = str(payload["model"])
-        request = msgspec.convert(payload["request"], rest.RegisterRequest)
+        request = convert(payload["request"], rest.RegisterRequest)
         scratch = fresh_scratch(self.scratch_root, report)
         try:
             given = self._bring_in(name, request, scratch, report)
@@ -292,7 +291,7 @@ def _new_version(
         digest=package.digest,
         package_dir=_MANIFEST_PACKAGE.format(digest=package.digest),
         framework=found["framework"],
-        signature=msgspec.convert(found["signature"], Signature),
+        signature=convert(found["signature"], Signature),
         example=found["example"],
         label=request.label,
         batchable=found["batchable"],

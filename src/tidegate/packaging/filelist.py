@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.errors import ArtifactDamaged
+from tidegate.wire.decoding import json_decoder
 
 FILES = "tidegate-files.json"
 """No part of what was handed in: digests leave it out."""
@@ -29,6 +30,9 @@ class _Kept(msgspec.Struct, frozen=True):
 
 class _FileList(msgspec.Struct, frozen=True):
     files: dict[str, _Kept]
+
+
+_lists = json_decoder(_FileList)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def find_fault(folder: Path) -> Fault | None:
     if not folder.is_dir():
         return Fault(folder.name, "a folder", "nothing")
     try:
-        listed = msgspec.json.decode((folder / FILES).read_bytes(), type=_FileList).files
+        listed = _lists.decode((folder / FILES).read_bytes()).files
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:

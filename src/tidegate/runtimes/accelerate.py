@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from tidegate.ending import end
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
@@ -24,6 +22,7 @@ from tidegate.runtimes.loading import load_object
 from tidegate.runtimes.settling import Settled, settle
 from tidegate.runtimes.sklearn_model import SklearnModel
 from tidegate.runtimes.trial import accepted, rows_of
+from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
 
 MADE_UP_ROWS = 64
@@ -51,7 +50,7 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
     on_progress(0.0, "loading the model to accelerate it")
     adopted = adopt(load_object(layout, bool(request.get("allow_pickle"))), layout)
     settled = settle(adopted, layout, validation_of(request), [])
-    signature = msgspec.convert(request["signature"], Signature)
+    signature = convert(request["signature"], Signature)
     if layout.format == "torch_export":
         return _program(settled, signature, Path(request["into"]))
     if not isinstance(settled.model, SklearnModel | BoosterModel):

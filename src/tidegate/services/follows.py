@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-import msgspec
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
@@ -23,6 +22,7 @@ from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow, FollowRow, JobRow
+from tidegate.wire.decoding import convert
 from tidegate.wire.registering import Follow, RegisterRequest
 
 
@@ -103,7 +103,7 @@ class Follows:
         row.job, row.attempts, row.retry_at, row.changed_at = None, 0, None, self.clock()
 
     def _register(self, tx: Session, row: FollowRow, model: str, version: str) -> JobRow:
-        options = msgspec.convert(row.options, Follow)
+        options = convert(row.options, Follow)
         uri = f"models:/{model}/{version}"
         request = RegisterRequest(uri=uri, gate=options.gate, accelerate=options.accelerate, device=options.device)
         return self.jobs.add_registration(tx, model, request)

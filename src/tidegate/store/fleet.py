@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import cast
 
-import msgspec
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
@@ -15,6 +14,7 @@ from tidegate.core.placement import PROCESSES, Asked, Placement, placed
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
+from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
 
 SNAPSHOT_ID = 1
@@ -227,7 +227,7 @@ def load_versions(tx: Session, wanted: set[tuple[str, str]]) -> dict[tuple[str, 
 def _facts(row: VersionRow) -> VersionFacts:
     return VersionFacts(
         digest=row.digest,
-        signature=msgspec.convert(row.signature, Signature),
+        signature=convert(row.signature, Signature),
         example=row.example,
         label=row.label,
         batchable=row.batchable,

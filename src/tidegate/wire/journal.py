@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from tidegate.wire.decoding import msgpack_decoder
+
 MAGIC = b"TGJ1"
 CACHED = "cached"
 """How a batch was released that no replica computed."""
@@ -59,6 +61,9 @@ class BatchRecord(msgspec.Struct, array_like=True):
     cached: bool = False
 
 
+_records = msgpack_decoder(BatchRecord)
+
+
 def frame(payload: bytes) -> bytes:
     """The payload with its length and CRC in front."""
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
@@ -72,7 +77,6 @@ def read_records(stream: BinaryIO, report: Callable[[str], None] = log.warning) 
     """
     if stream.read(len(MAGIC)) != MAGIC:
         raise ValueError("not a capture journal: the first bytes are not TGJ1")
-    decoder = msgspec.msgpack.Decoder(BatchRecord)
     offset = len(MAGIC)
     while head := stream.read(_FRAME.size):
         length, checksum = _FRAME.unpack(head) if len(head) == _FRAME.size else (0, -1)
@@ -81,5 +85,5 @@ def read_records(stream: BinaryIO, report: Callable[[str], None] = log.warning) 
             name = getattr(stream, "name", "a capture journal")
             report(f"{name}: the record at byte {offset} is torn or damaged; it and what follows it are not read")
             return
-        yield decoder.decode(payload)
+        yield _records.decode(payload)
         offset += len(head) + length

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tidegate.wire.decoding import json_decoder
 from tidegate.wire.signature import Signature
 
 Framework = Literal[
@@ -57,9 +58,12 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
         return (manifest_file.parent / self.package_dir).resolve()
 
 
+_manifests = json_decoder(Manifest)
+
+
 def read_manifest(path: Path) -> Manifest:
     """Decode a manifest file; raises `OSError` or `msgspec.DecodeError`."""
-    return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    return _manifests.decode(path.read_bytes())
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

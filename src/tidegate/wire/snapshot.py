@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate.wire.decoding import json_decoder
 from tidegate.wire.signature import Signature
 
 SCHEMA = 1
@@ -63,6 +64,9 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     schema: int = SCHEMA
 
 
+_snapshots = json_decoder(Snapshot)
+
+
 def encode_snapshot(snapshot: Snapshot) -> bytes:
     """JSON bytes."""
     return msgspec.json.encode(snapshot)
@@ -70,4 +74,4 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 
 def decode_snapshot(data: bytes) -> Snapshot:
     """From JSON bytes; raises `msgspec.DecodeError` for anything else."""
-    return msgspec.json.decode(data, type=Snapshot)
+    return _snapshots.decode(data)

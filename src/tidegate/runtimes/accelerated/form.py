@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from tidegate.errors import ModelLoadFailed
+from tidegate.wire.decoding import decode_json
 from tidegate.wire.signature import Scalar
 
 Engine = Literal["dense", "trees", "graph", "named"]
@@ -118,7 +119,7 @@ class Draft:
 def read_form(folder: Path) -> Form:
     """Raises `ModelLoadFailed`: there is no other form to fall back to silently."""
     try:
-        form = msgspec.json.decode((folder / FORM_FILE).read_bytes(), type=Form)
+        form = decode_json((folder / FORM_FILE).read_bytes(), Form)
     except (OSError, msgspec.DecodeError) as error:
         raise ModelLoadFailed(
             f"the accelerated form in {folder} cannot be read: {error}. Register the same file with --no-accelerate "
