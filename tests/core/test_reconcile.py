@@ -88,7 +88,9 @@ def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving_and_says_
 
 def test_a_change_by_a_person_lifts_the_quarantine() -> None:
     failed = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2, retry_at=5000.0)
-    made = decide(Fleet(endpoint({"2": 100}, revision=3), (failed,)))
+    changed = endpoint({"2": 100}, revision=3)
+    assert decide(Fleet(replace(changed, retries={"1": 3, "2": 2}), (failed,))).starts == (), "not of this version"
+    made = decide(Fleet(replace(changed, retries={"2": 3}), (failed,)))
     assert made.starts == ("2",)
     assert variant_of(made, "2").attempts == 0
 

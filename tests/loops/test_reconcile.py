@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from support.control import add_version, container_at
+from support.control import add_version, container_at, digest_for
 from support.wait import until
 from tidegate.core.fleet import Limits
 from tidegate.core.placement import PROCESSES, Placement
@@ -23,10 +23,10 @@ from tidegate.loops.adoption import adopt
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import Reconciler, Surroundings
-from tidegate.store.endpoints import failed_replicas_of, replicas_of
+from tidegate.store.endpoints import Entry, add_revision, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
 from tidegate.store.tables import EndpointRow, LeaseRow, VariantRow
-from tidegate.wire.rest import DeployRequest, ScaleRequest
+from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
 
@@ -326,6 +326,49 @@ def test_one_broken_endpoint_does_not_stop_the_others(bench: Bench) -> None:
     bench.now += 20
     bench.steps()
     assert bench.status("churn") == "ready", "it is tried again"
+
+
+def _refused(bench: Bench) -> None:
+    with bench.container.store.transaction() as tx:
+        row = get_endpoint(tx, "churn")
+        assert row is not None
+        add_revision(tx, row, Entry("refused", bench.now, "@champion", note="version 3: it failed the gate"))
+
+
+def _repaired(bench: Bench, version: str) -> None:
+    bench.container.models.try_again(digest_for(f"churn {version}"), "its copy was damaged")
+
+
+@pytest.mark.parametrize(
+    ("change", "lifted"),
+    [
+        pytest.param(_refused, False, id="an alias that is refused"),
+        pytest.param(lambda bench: _repaired(bench, "1"), False, id="files of another version"),
+        pytest.param(lambda bench: _repaired(bench, "2"), True, id="files of its own"),
+        pytest.param(
+            lambda bench: bench.container.endpoints.set_traffic("churn", TrafficRequest({"1": 80, "2": 20})),
+            True,
+            id="its traffic",
+        ),
+        pytest.param(lambda bench: bench.container.endpoints.scale("churn", ScaleRequest(2)), True, id="its replicas"),
+        pytest.param(lambda bench: bench.deploy("churn", "2"), True, id="its deployment"),
+    ],
+)
+def test_a_version_that_was_given_up_starts_again_only_for_what_concerns_it(
+    bench: Bench, change: Callable[[Bench], None], lifted: bool
+) -> None:
+    bench.deploy("churn", "1")
+    bench.steps()
+    bench.container.endpoints.set_traffic("churn", TrafficRequest({"1": 90, "2": 10}))
+    before = set(bench.backend.running)
+    with bench.container.store.transaction() as tx:
+        tx.add(VariantRow(endpoint="churn", version="2", attempts=5, cause="needs torch", quarantined_revision=2))
+    bench.steps()
+    assert set(bench.backend.running) == before
+    change(bench)
+    bench.steps()
+    second = next(one for one in bench.container.endpoints.get("churn").variants if one.version == "2")
+    assert (second.given_up, second.replicas.ready > 0) == (not lifted, lifted)
 
 
 def test_deleted_endpoint_leaves_nothing(bench: Bench) -> None:

@@ -91,6 +91,7 @@ class Endpoint:
     reason: str = ""
     routed: dict[str, float] = field(default_factory=dict)
     observed_revision: int = 0
+    retries: dict[str, int] = field(default_factory=dict)  # version -> newest revision that asks to start it anew
     forms: dict[str, str] = field(default_factory=dict)  # version -> form it is served in now, "" the original
     cache_ttl_s: float = 0.0  # 0: answers are not kept
     rate_limit_per_s: float = 0.0  # of one client; 0: as the gateways' setting says

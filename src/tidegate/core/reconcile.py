@@ -239,7 +239,7 @@ def _news(before: Fleet, endpoint: Endpoint, variants: dict[str, Variant]) -> It
     for version, variant in variants.items():
         was = known.get(version, Variant(version)).quarantined_revision
         if variant.quarantined_revision is not None and was != variant.quarantined_revision:
-            yield f"{endpoint.name}: version {version} is given up for this revision: {variant.cause}"
+            yield f"{endpoint.name}: version {version} is given up: {variant.cause}"
 
 
 def _weights(routed: dict[str, float]) -> str:

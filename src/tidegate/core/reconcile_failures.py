@@ -73,9 +73,12 @@ def _exit_cause(exit_code: int | None) -> str:
 
 
 def lift_quarantine(variant: Variant, endpoint: Endpoint) -> Variant:
-    """A newer revision of the endpoint (a person's change) clears the record and tries again."""
+    """What concerns this very version (a person's change, its files made whole) clears the record and tries again.
+
+    Other revisions do not: an alias that was refused, another version that is deployed or repaired.
+    """
     quarantined = variant.quarantined_revision
-    if quarantined is None or quarantined >= endpoint.revision:
+    if quarantined is None or quarantined >= endpoint.retries.get(variant.version, 0):
         return variant
     return replace(variant, quarantined_revision=None, attempts=0, crashes=(), retry_at=None)
 

@@ -45,7 +45,7 @@ def _trouble(variant: Variant) -> str:
     if variant.quarantined_revision is not None:
         failures = max(variant.attempts, len(variant.crashes))
         after = f" after {failures} failures" if failures > 1 else ""
-        return f"given up{after} until the endpoint is changed: {variant.cause}"
+        return f"given up{after} until it is deployed again: {variant.cause}"
     if variant.attempts:
         return f"start failed {_times(variant.attempts)}, trying again: {variant.cause}"
     if variant.crashes:

@@ -261,6 +261,7 @@ class Endpoints:
             cache_ttl_s=0.0,
             rate_limit_per_s=0.0,
             revision=0,
+            retries={},
             status="deploying",
             reason="",
             routed={},
@@ -283,7 +284,12 @@ class Endpoints:
             row.cache_ttl_s, row.rate_limit_per_s = after.cache_ttl_s, after.rate_limit_per_s
             row.backend, row.cpus, row.memory_bytes = after.asked.backend, after.asked.cpus, after.asked.memory_bytes
             note = "; ".join(part for part in (change.note, change_of(before, after)) if part)
-            rows.add_revision(tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores, note))
+            # What is given up is tried again where a person names it, or changes how it runs.
+            everywhere = change.action == "scale" or after.asked != before.asked
+            retries = {*change.traffic, *(row.routed if everywhere else ())}
+            rows.add_revision(
+                tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores, note, retries)
+            )
         return self._view(tx, row)
 
 

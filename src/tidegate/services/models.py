@@ -206,7 +206,7 @@ class Models:
             for version in rows.versions_by_digest(tx, digest):
                 for endpoint in rows.endpoints_of_model(tx, version.model):
                     if version.version in endpoint.traffic or version.version in endpoint.routed:
-                        add_revision(tx, endpoint, Entry("repair", self.clock(), why))
+                        add_revision(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
 
     def discard(self, name: str, number: str, digest: str) -> None:
         """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""

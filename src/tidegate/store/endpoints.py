@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -30,18 +31,21 @@ def history_of(tx: Session, endpoint: str) -> list[HistoryRow]:
 
 @dataclass(frozen=True)
 class Entry:
-    """How history calls a change."""
+    """How history calls a change, and the versions that it asks to start anew where they were given up."""
 
     action: str
     at: float
     actor: str = ""
     restores: int | None = None
     note: str = ""
+    retries: Collection[str] = ()
 
 
 def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
     """A new revision of the endpoint's spec as it is in the row, with its entry in the history."""
     row.revision += 1
+    kept = {version: at for version, at in row.retries.items() if version in row.traffic or version in row.routed}
+    row.retries = kept | dict.fromkeys(entry.retries, row.revision)
     tx.flush()
     tx.add(
         HistoryRow(

@@ -73,6 +73,7 @@ def _endpoint(row: EndpointRow, forms: dict[str, str], default: Placement) -> En
         traffic=dict(row.traffic),
         replicas=row.replicas,
         revision=row.revision,
+        retries=dict(row.retries),
         deleted=row.deleted_at is not None,
         status=cast(EndpointStatus, row.status),
         reason=row.reason,

@@ -29,6 +29,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         dict[str, str]: JSON,
         dict[str, float]: JSON,
+        dict[str, int]: JSON,
         list[str]: JSON,
         list[float]: JSON,
         Any: JSON,
@@ -88,6 +89,7 @@ class EndpointRow(Base):
     traffic: Mapped[dict[str, float]]  # version number -> percent; adds up to 100
     replicas: Mapped[int]  # per version
     revision: Mapped[int]  # of the newest history entry
+    retries: Mapped[dict[str, int]] = mapped_column(default=dict, server_default="{}")  # core.fleet.Endpoint.retries
     backend: Mapped[str | None] = mapped_column(String(16))  # local, docker; none: as the platform's settings say
     cpus: Mapped[float | None]  # limits of each replica
     memory_bytes: Mapped[int | None] = mapped_column(SIZE)
@@ -122,7 +124,7 @@ class VariantRow(Base):
     restarts: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[float | None]  # back-off: no start before
     crashes: Mapped[list[float]] = mapped_column(default=list)  # when replicas that had been ready died, of late
-    quarantined_revision: Mapped[int | None]  # gave up at this revision of the endpoint; a newer one tries again
+    quarantined_revision: Mapped[int | None]  # gave up at this revision of the endpoint, until it is retried
 
 
 class ReplicaRow(Base):

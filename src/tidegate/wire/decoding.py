@@ -7,6 +7,7 @@ for the first time while another thread builds it reads NULL, and the process di
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -23,13 +24,13 @@ _building = threading.RLock()
 def json_decoder(shape: type[T]) -> msgspec.json.Decoder[T]:
     """The decoder of JSON as `shape`. Threads may share it."""
     with _building:
-        return cast(msgspec.json.Decoder[T], _json(shape))
+        return cast(msgspec.json.Decoder[T], _json(cast(Hashable, shape)))
 
 
 def msgpack_decoder(shape: type[T]) -> msgspec.msgpack.Decoder[T]:
     """The decoder of msgpack as `shape`. Threads may share it."""
     with _building:
-        return cast(msgspec.msgpack.Decoder[T], _msgpack(shape))
+        return cast(msgspec.msgpack.Decoder[T], _msgpack(cast(Hashable, shape)))
 
 
 def decode_json(data: bytes, shape: type[T]) -> T:
@@ -44,10 +45,10 @@ def convert(value: Any, shape: type[T]) -> T:
 
 
 @lru_cache(SHAPES_MAX)
-def _json(shape: Any) -> Any:
-    return msgspec.json.Decoder(shape)
+def _json(shape: Hashable) -> Any:
+    return msgspec.json.Decoder(cast(Any, shape))
 
 
 @lru_cache(SHAPES_MAX)
-def _msgpack(shape: Any) -> Any:
-    return msgspec.msgpack.Decoder(shape)
+def _msgpack(shape: Hashable) -> Any:
+    return msgspec.msgpack.Decoder(cast(Any, shape))
