@@ -42,6 +42,15 @@ def test_what_is_no_error_body_is_quoted(standin: Any, http: Http) -> None:
         http.get("/models", Model)
 
 
+@pytest.mark.parametrize("status", [503, 504])
+def test_what_a_proxy_says_of_a_platform_that_is_away_is_no_answer_of_the_platform(
+    standin: Any, http: Http, status: int
+) -> None:
+    standin.says("GET /models", b"<h1>upstream</h1>", status=status)
+    with pytest.raises(errors.NotRunning, match=f"answered {status}: <h1>upstream</h1>"):
+        http.get("/models", Model)
+
+
 def test_details_cannot_shadow_the_message(standin: Any, http: Http) -> None:
     standin.says("GET /m", {"error": "real", "code": "in_use", "details": {"message": "no", "a": 1}}, status=409)
     with pytest.raises(errors.InUse, match="real") as caught:

@@ -86,6 +86,29 @@ def test_a_control_plane_that_restarts_is_waited_for() -> None:
     assert wait([ASKED, errors.NotRunning(), errors.NotRunning(), DONE])[0] == DONE
 
 
+@pytest.mark.parametrize(
+    "passing",
+    [
+        errors.StoreUnavailable("the database does not answer", retry_after_s=0.01),
+        errors.Overloaded("too many connections"),
+        errors.DeadlineExceeded("no answer within 30 s"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_a_control_plane_that_cannot_answer_now_is_asked_again(passing: errors.TidegateError) -> None:
+    assert wait([ASKED, passing, passing, DONE])[0] == DONE
+
+
+def test_what_it_says_is_raised_where_there_is_no_time_left() -> None:
+    with pytest.raises(errors.StoreUnavailable, match="the database"):
+        wait([ASKED, errors.StoreUnavailable("the database does not answer")], timeout_s=0.1)
+
+
+def test_an_answer_that_will_not_change_is_raised_at_once() -> None:
+    with pytest.raises(errors.UnknownEndpoint):
+        wait([ASKED, errors.UnknownEndpoint(), DONE])
+
+
 def test_a_control_plane_that_stays_away_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "SILENCE_S_MAX", 0.1)
     with pytest.raises(errors.NotRunning):

@@ -119,6 +119,8 @@ def error_of(answer: urllib3.BaseHTTPResponse, url: str) -> TidegateError:
         message, code, details = str(body["error"]), str(body.get("code", "")), body.get("details") or {}
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         text = " ".join(answer.data[:200].decode("utf-8", "replace").split())
-        return TidegateError(f"{url} answered {answer.status}: {text or 'nothing'}")
+        # A proxy's word that what is behind it cannot be reached.
+        kind = NotRunning if answer.status in (502, 503, 504) else TidegateError
+        return kind(f"{url} answered {answer.status}: {text or 'nothing'}", retry_after_s=retry_after_s)
     kept = {key: value for key, value in details.items() if key not in ("message", "retry_after_s")}
     return by_code(code)(message, retry_after_s=retry_after_s, **kept)

@@ -1,6 +1,7 @@
 """Waiting for the platform: decides from what it reports whether a change is done, has failed or goes on.
 
-Called by `Client`. The control plane may restart meanwhile: silence is "unknown", for a bounded time.
+Called by `Client`. The control plane may restart meanwhile, or its database be away: no answer, or one that says "not
+now", is "unknown", for a bounded time.
 """
 
 from __future__ import annotations
@@ -11,33 +12,45 @@ from typing import TypeVar
 
 from tidegate import clock
 from tidegate.error_codes import by_code
-from tidegate.errors import Conflict, DeadlineExceeded, NotRunning, TidegateError
+from tidegate.error_kinds import Kind
+from tidegate.errors import Conflict, DeadlineExceeded, TidegateError
 from tidegate.wire.rest import Endpoint, Job, VariantView
 
 T = TypeVar("T")
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 0.25
-SILENCE_S_MAX = 30.0
+SILENCE_S_MAX, RETRY_AFTER_S_MAX = 30.0, 2.0
+_NOT_NOW = frozenset({Kind.UNAVAILABLE, Kind.OVERLOADED, Kind.DEADLINE})
+"""What may be over by the next look: the control plane, its database or an engine is away, or there is no room."""
 
 
 def poll(look: Callable[[], T], done: Callable[[T], bool], timeout_s: float) -> tuple[T, bool]:
     """Look until `done` or the time is over; returns the last look and whether it was done.
 
-    A platform that does not answer is asked again for up to `SILENCE_S_MAX`, then `NotRunning` is raised.
+    A platform that does not answer, or says that it cannot now, is asked again for up to `SILENCE_S_MAX` after it first
+    did so and as long as there is time; then what it said is raised.
     """
-    started, pause_s, heard = clock.monotonic(), FIRST_PAUSE_S, clock.monotonic()
+    started, pause_s = clock.monotonic(), FIRST_PAUSE_S
+    silent_since: float | None = None
     while True:
+        asked_for_s = 0.0
         try:
             seen = look()
-            heard = clock.monotonic()
+        except TidegateError as error:
+            if error.kind not in _NOT_NOW:
+                raise
+            present = clock.monotonic()
+            silent_since = present if silent_since is None else silent_since
+            if present - silent_since > SILENCE_S_MAX or present - started > timeout_s:
+                raise
+            asked_for_s = min(error.retry_after_s or 0.0, RETRY_AFTER_S_MAX)
+        else:
+            silent_since = None
             if done(seen):
                 return seen, True
-            if heard - started > timeout_s:
+            if clock.monotonic() - started > timeout_s:
                 return seen, False
-        except NotRunning:
-            if clock.monotonic() - heard > SILENCE_S_MAX:
-                raise
-        time.sleep(pause_s)
+        time.sleep(max(pause_s, asked_for_s))
         pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
 
 

@@ -21,7 +21,9 @@ from tidegate.control.succession import succeed
 from tidegate.errors import DataDirInUse, DataDirUnusable, NotRunning
 from tidegate.settings import Settings
 
-STARTS_WITHIN_S, ENDPOINTS_WITHIN_S = 60.0, 60.0
+STARTS_WITHIN_S = 60.0
+ANOTHER_READY_WITHIN_S, ENDPOINTS_WITHIN_S = 60.0, 600.0
+"""Endpoints that come back are waited for while one more of them is ready within the first, and up to the second."""
 POLL_S = 0.05
 
 
@@ -135,11 +137,28 @@ def _token(data_dir: Path) -> str:
 
 
 def _wait_for_endpoints(state: ControlState, token: str) -> list[dict[str, Any]]:
-    """Give endpoints of an earlier run time to come back; returns those that are not ready."""
-    deadline = monotonic() + ENDPOINTS_WITHIN_S
+    """Give endpoints of an earlier run time to come back; returns those that are not ready.
+
+    No answer says nothing about endpoints: it is asked again. Raises `NotRunning` when none comes in time.
+    """
+    started = progress = monotonic()
+    endpoints: list[dict[str, Any]] | None = None
+    ready = -1
     while True:
-        answer = ask_json(state.url, "/api/v1/endpoints", token) or {}
-        endpoints: list[dict[str, Any]] = answer.get("endpoints", [])
-        if not any(e["status"] == "deploying" for e in endpoints) or monotonic() >= deadline:
-            return [endpoint for endpoint in endpoints if endpoint["status"] != "ready"]
+        answer = ask_json(state.url, "/api/v1/endpoints", token)
+        present = monotonic()
+        if answer is not None:
+            endpoints = answer["endpoints"]
+            if not any(endpoint["status"] == "deploying" for endpoint in endpoints):
+                break
+            there = sum(endpoint["status"] == "ready" for endpoint in endpoints)
+            ready, progress = (there, present) if there > ready else (ready, progress)
+        if present - progress > ANOTHER_READY_WITHIN_S or present - started > ENDPOINTS_WITHIN_S:
+            break
         sleep(POLL_S * 4)
+    if endpoints is None:
+        raise NotRunning(
+            f"the control plane (process {state.pid}) runs, but its API at {state.url} did not list the endpoints "
+            f"within {ANOTHER_READY_WITHIN_S:g} s: look into its log; 'tidegate status' asks again"
+        )
+    return [endpoint for endpoint in endpoints if endpoint["status"] != "ready"]
