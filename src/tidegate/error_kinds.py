@@ -14,6 +14,7 @@ class Kind(StrEnum):
     NOT_FOUND = "not_found"
     METHOD = "method"
     CONFLICT = "conflict"
+    CHANGED = "changed"
     TOO_LARGE = "too_large"
     MEDIA_TYPE = "media_type"
     UNFIT = "unfit"
@@ -30,6 +31,7 @@ HTTP_STATUS: dict[Kind, int] = {
     Kind.NOT_FOUND: 404,
     Kind.METHOD: 405,
     Kind.CONFLICT: 409,
+    Kind.CHANGED: 412,
     Kind.TOO_LARGE: 413,
     Kind.MEDIA_TYPE: 415,
     Kind.UNFIT: 422,
@@ -46,6 +48,7 @@ GRPC_STATUS: dict[Kind, int] = {
     Kind.NOT_FOUND: 5,
     Kind.METHOD: 12,  # UNIMPLEMENTED
     Kind.CONFLICT: 9,  # FAILED_PRECONDITION
+    Kind.CHANGED: 10,  # ABORTED
     Kind.TOO_LARGE: 8,  # RESOURCE_EXHAUSTED
     Kind.MEDIA_TYPE: 12,  # UNIMPLEMENTED: a compression that is not known
     Kind.UNFIT: 3,  # INVALID_ARGUMENT

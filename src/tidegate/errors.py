@@ -175,6 +175,12 @@ class MethodNotAllowed(TidegateError):
     code, kind = "method_not_allowed", Kind.METHOD
 
 
+class ChangedMeanwhile(TidegateError):
+    """Somebody changed it since it was read: look at it again, and change it then."""
+
+    code, kind = "changed_meanwhile", Kind.CHANGED
+
+
 class InUse(TidegateError):
     """It is in use and cannot be removed."""
 
@@ -266,9 +272,6 @@ class ScoreBelowGate(ModelRefused):
     """The score is below the gate's minimum."""
 
     code = "score_below_gate"
-
-
-# -- the machine and the platform ------------------------------------------------------------------------------------
 
 
 class PortInUse(TidegateError):

@@ -60,6 +60,32 @@ def test_an_endpoint_from_deployment_to_deletion(container: Container, api: http
     assert "life" in [endpoint["name"] for endpoint in api.get("/api/v1/endpoints").json()["endpoints"]]
 
 
+def test_a_change_may_name_what_it_was_made_for(container: Container, api: httpx.Client) -> None:
+    path, weights = "/api/v1/endpoints/tagged", {"traffic": {"1": 90, "2": 10}}
+    for number in ("1", "2"):
+        add_version(container, "tagged", number)
+    nothing = api.put(path, json={"model": "tagged"}, headers={"If-Match": "*"})
+    assert (nothing.status_code, nothing.json()["code"]) == (412, "changed_meanwhile")
+    read = api.put(path, json={"model": "tagged", "version": "1"}).headers["etag"]
+    assert api.get(path).headers["etag"] == read
+    changed = api.put(f"{path}/traffic", json=weights, headers={"If-Match": read})
+    assert changed.status_code == 202
+    assert changed.headers["etag"] != read
+    for method, verb, body in (
+        ("PUT", "", {"model": "tagged", "version": "2"}),
+        ("PUT", "/traffic", {"traffic": {"2": 100}}),
+        ("POST", "/rollback", {}),
+        ("POST", "/scale", {"replicas": 3}),
+        ("DELETE", "", None),
+    ):
+        late = api.request(method, path + verb, json=body, headers={"If-Match": read})
+        assert (late.status_code, late.json()["details"]["revision"]) == (412, 2), late.text
+    assert api.get(path).json()["target"] == {"1": 90, "2": 10}
+    now = changed.headers["etag"]
+    assert api.post(f"{path}/scale", json={"replicas": 3}, headers={"If-Match": f"{read}, {now}"}).status_code == 202
+    assert api.post(f"{path}/scale", json={"replicas": 4}, headers={"If-Match": "*"}).status_code == 202
+
+
 def test_an_upload_streams_in_and_a_job_can_name_it(api: httpx.Client) -> None:
     data = b"0123456789" * 300_000
     answer = api.post("/api/v1/uploads", content=(data[at : at + 70_000] for at in range(0, len(data), 70_000)))

@@ -237,3 +237,30 @@ def test_a_deployment_to_an_engine_that_does_not_answer_changes_nothing(platform
     with pytest.raises(EngineUnavailable):
         replace(platform.endpoints, can_start=away).deploy("churn", DeployRequest("churn", "1", backend="docker"))
     assert platform.endpoints.all() == []
+
+
+def test_two_deployments_at_once_keep_both_settings(platform: Container) -> None:
+    """The second one lands between the first one's look at the endpoint and its change."""
+    in_docker = replace(platform.endpoints, placement=Placement("docker"), can_start=lambda _where: None)
+    in_docker.deploy("churn", DeployRequest("churn", "1"))
+
+    def meanwhile(_where: Placement) -> None:
+        in_docker.deploy("churn", DeployRequest("churn", "1", memory_bytes=64 << 20, rate_limit_per_s=5.0))
+
+    view = replace(in_docker, can_start=meanwhile).deploy(
+        "churn", DeployRequest("churn", "2", cpus=2.0, cache_ttl_s=9.0)
+    )
+    assert (view.cpus, view.memory_bytes, view.rate_limit_per_s, view.cache_ttl_s) == (2.0, 64 << 20, 5.0, 9.0)
+    assert view.target == {"2": 100.0}
+
+
+def test_a_deployment_whose_engine_was_changed_meanwhile_is_a_conflict(platform: Container) -> None:
+    _deploy(platform, "1")
+    unchecked = replace(platform.endpoints, can_start=lambda _where: None)
+
+    def meanwhile(_where: Placement) -> None:
+        unchecked.deploy("churn", DeployRequest("churn", "1", backend="docker"))
+
+    with pytest.raises(Conflict, match="moved to 'docker'"):
+        replace(platform.endpoints, can_start=meanwhile).deploy("churn", DeployRequest("churn", "2"))
+    assert platform.endpoints.get("churn").target == {"1": 100.0}

@@ -22,6 +22,8 @@ from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVers
 from tidegate.services import views
 from tidegate.services.jobs import check_gate, check_upload
 from tidegate.services.lookup import endpoint_or_raise, in_registry, version_or_raise
+from tidegate.services.serving import check_replicas, check_serving
+from tidegate.services.tags import check_tag
 from tidegate.store import endpoints as rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
@@ -29,9 +31,6 @@ from tidegate.store.fleet import asked_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, HistoryRow, VersionRow
 from tidegate.wire import rest
 
-REPLICAS_MAX = 100
-CACHE_TTL_S_MAX, RATE_LIMIT_PER_S_MAX = 30 * 86_400, 1e6
-RATE_LIMIT_PER_S_MIN = 1e-4
 LOG_LINES_MAX = 10_000
 _UNHEALTHY = ("failed", "degraded")
 
@@ -84,6 +83,15 @@ class Endpoints:
         with self.store.reading() as tx:
             return self._view(tx, endpoint_or_raise(tx, name))
 
+    def only_if(self, name: str, match: str | None) -> Endpoints:
+        """The same use cases, changing this endpoint only while it has one of these tags (`If-Match`; None: whichever).
+
+        They raise `ChangedMeanwhile` where it has moved on, and where there is none of this name.
+        """
+        if match is None:
+            return self
+        return replace(self, store=self.store.fenced(lambda tx: check_tag(rows.get_endpoint(tx, name), name, match)))
+
     def history(self, name: str) -> list[rest.HistoryEntry]:
         """Changes, newest first. Raises `UnknownEndpoint`."""
         with self.store.reading() as tx:
@@ -98,8 +106,8 @@ class Endpoints:
         run it does not answer.
         """
         check_name(name, "endpoint")
-        replicas = None if request.replicas is None else _check_replicas(request.replicas)
-        _check_serving(request)
+        replicas = None if request.replicas is None else check_replicas(request.replicas)
+        check_serving(request)
         alias = _followed(request)
         named = self._named(request.model, request.version)
         try:
@@ -107,12 +115,15 @@ class Endpoints:
                 version_or_raise(tx, request.model, named.version)
                 before = rows.get_endpoint(tx, name)
                 asked = self._asked(asked_of(before) if before else Asked(), request)
-            self.can_start(placed(asked, self.placement))
+            where = placed(asked, self.placement)
+            self.can_start(where)
             with self.store.transaction() as tx:
                 version = version_or_raise(tx, request.model, named.version)
                 _check_same_version(version, named)
                 row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
                 _check_same_model(row, request.model)
+                asked = self._asked(asked_of(row), request)  # somebody may have set another of its settings meanwhile
+                _check_same_engine(name, where, placed(asked, self.placement))
                 note = f"follows @{alias}" if alias else ""
                 change = _Change(
                     "deploy",
@@ -172,7 +183,7 @@ class Endpoints:
 
     def scale(self, name: str, request: rest.ScaleRequest, actor: str = "") -> rest.Endpoint:
         """Set the replicas per version. Raises `UnknownEndpoint`, `InvalidArgument`."""
-        replicas = _check_replicas(request.replicas)
+        replicas = check_replicas(request.replicas)
         with self.store.transaction() as tx:
             row = _live(tx, name)
             view = self._apply(tx, row, _Change("scale", row.traffic, replicas, actor))
@@ -310,6 +321,14 @@ def _check_same_version(row: VersionRow, named: _Named) -> None:
         raise Conflict(another_version(row.model, row.version), model=row.model, version=row.version)
 
 
+def _check_same_engine(name: str, checked: Placement, now: Placement) -> None:
+    if now.backend != checked.backend:
+        raise Conflict(
+            f"endpoint {name!r} was moved to {now.backend!r} while this change was on its way: send it again",
+            endpoint=name,
+        )
+
+
 def _live(tx: Session, name: str) -> EndpointRow:
     row = endpoint_or_raise(tx, name)
     if row.deleted_at is not None:
@@ -326,27 +345,6 @@ def _check_same_model(row: EndpointRow, model: str) -> None:
             f"or delete {row.name!r} first",
             endpoint=row.name,
             model=row.model,
-        )
-
-
-def _check_replicas(replicas: int) -> int:
-    if not 1 <= replicas <= REPLICAS_MAX:
-        raise InvalidArgument(f"replicas must be from 1 to {REPLICAS_MAX}, not {replicas}", field="replicas")
-    return replicas
-
-
-def _check_serving(request: rest.DeployRequest) -> None:
-    ttl_s, limit_per_s = request.cache_ttl_s, request.rate_limit_per_s
-    if ttl_s is not None and not 0 <= ttl_s <= CACHE_TTL_S_MAX:
-        raise InvalidArgument(
-            f"cache_ttl_s must be from 0 (answers are not kept) to {CACHE_TTL_S_MAX} seconds, not {ttl_s:g}",
-            field="cache_ttl_s",
-        )
-    if limit_per_s and not RATE_LIMIT_PER_S_MIN <= limit_per_s <= RATE_LIMIT_PER_S_MAX:
-        raise InvalidArgument(
-            f"rate_limit_per_s must be 0 (as the gateways' setting says) or from {RATE_LIMIT_PER_S_MIN:g} to "
-            f"{RATE_LIMIT_PER_S_MAX:g} requests a second, not {limit_per_s:g}",
-            field="rate_limit_per_s",
         )
 
 

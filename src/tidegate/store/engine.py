@@ -43,8 +43,18 @@ class Store:
         self._aside = engine if engine.dialect.name == "sqlite" else unlocked
 
     def fenced(self, fence: Fence) -> Store:
-        """The same database, for a writer that may have been replaced: `fence` speaks first in each transaction."""
-        return Store(self._engine, fence)
+        """The same database, for a writer that may come too late: `fence` speaks in each transaction before it writes.
+
+        After the fences that are there already.
+        """
+        before = self._fence
+
+        def both(tx: Session) -> None:
+            if before is not None:
+                before(tx)
+            fence(tx)
+
+        return Store(self._engine, both)
 
     @property
     def file(self) -> Path | None:

@@ -5,21 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
 
 from tidegate.api.failures import answers
 from tidegate.api.platform import Actor, PlatformOf
+from tidegate.services.endpoints import Endpoints
+from tidegate.services.tags import tag_of
 from tidegate.wire import rest
 from tidegate.wire.performance import Performance
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
-_CHANGE = answers(400, 404, 409, 413, 415, 422)
+_CHANGE = answers(400, 404, 409, 412, 413, 415, 422)
 _DEPLOY = {
     "newest": {"value": {"model": "churn"}},
     "two replicas": {"value": {"model": "churn", "version": "2", "replicas": 2}},
 }
 _TRAFFIC = {"ten percent": {"value": {"traffic": {"1": 90, "2": 10}}}}
 _ROLLBACK = {"one back": {"value": {}}, "a revision": {"value": {"to": 3}}}
+
+
+def _changing(
+    platform: PlatformOf,
+    name: str,
+    if_match: Annotated[str | None, Header(description="An ETag: changes the endpoint only while it has it")] = None,
+) -> Endpoints:
+    return platform.endpoints.only_if(name, if_match)
+
+
+Changing = Annotated[Endpoints, Depends(_changing)]
+
+
+def _tagged(response: Response, endpoint: rest.Endpoint) -> rest.Endpoint:
+    response.headers["ETag"] = tag_of(endpoint)
+    return endpoint
 
 
 @dataclass(frozen=True)
@@ -50,54 +68,59 @@ def list_endpoints(platform: PlatformOf) -> EndpointList:
 
 
 @router.get("/{name}", responses=answers(404))
-def get_endpoint(platform: PlatformOf, name: str) -> rest.Endpoint:
-    """One endpoint as it is now."""
-    return platform.endpoints.get(name)
+def get_endpoint(platform: PlatformOf, response: Response, name: str) -> rest.Endpoint:
+    """One endpoint as it is now; its ETag is for `If-Match` of a change."""
+    return _tagged(response, platform.endpoints.get(name))
 
 
 @router.put("/{name}", status_code=202, responses=_CHANGE)
 def deploy(
-    platform: PlatformOf,
+    endpoints: Changing,
+    response: Response,
     actor: Actor,
     name: str,
     request: Annotated[rest.DeployRequest, Body(openapi_examples=_DEPLOY)],
 ) -> rest.Endpoint:
     """Give a version all of the traffic once it is ready; makes the endpoint if it is new."""
-    return platform.endpoints.deploy(name, request, actor)
+    return _tagged(response, endpoints.deploy(name, request, actor))
 
 
-@router.delete("/{name}", status_code=202, responses=answers(404))
-def delete_endpoint(platform: PlatformOf, name: str) -> rest.Endpoint:
+@router.delete("/{name}", status_code=202, responses=answers(404, 412))
+def delete_endpoint(endpoints: Changing, response: Response, name: str) -> rest.Endpoint:
     """Drain an endpoint's replicas, then remove it."""
-    return platform.endpoints.delete(name)
+    return _tagged(response, endpoints.delete(name))
 
 
 @router.put("/{name}/traffic", status_code=202, responses=_CHANGE)
 def set_traffic(
-    platform: PlatformOf,
+    endpoints: Changing,
+    response: Response,
     actor: Actor,
     name: str,
     request: Annotated[rest.TrafficRequest, Body(openapi_examples=_TRAFFIC)],
 ) -> rest.Endpoint:
     """Split the traffic over versions, shifted once all of them are ready."""
-    return platform.endpoints.set_traffic(name, request, actor)
+    return _tagged(response, endpoints.set_traffic(name, request, actor))
 
 
 @router.post("/{name}/rollback", status_code=202, responses=_CHANGE)
 def rollback(
-    platform: PlatformOf,
+    endpoints: Changing,
+    response: Response,
     actor: Actor,
     name: str,
     request: Annotated[rest.RollbackRequest | None, Body(openapi_examples=_ROLLBACK)] = None,
 ) -> rest.Endpoint:
     """Re-apply the traffic before the current one, or that of a revision; a second rollback undoes the first."""
-    return platform.endpoints.rollback(name, request or rest.RollbackRequest(), actor)
+    return _tagged(response, endpoints.rollback(name, request or rest.RollbackRequest(), actor))
 
 
 @router.post("/{name}/scale", status_code=202, responses=_CHANGE)
-def scale(platform: PlatformOf, actor: Actor, name: str, request: rest.ScaleRequest) -> rest.Endpoint:
+def scale(
+    endpoints: Changing, response: Response, actor: Actor, name: str, request: rest.ScaleRequest
+) -> rest.Endpoint:
     """Set the replicas per version."""
-    return platform.endpoints.scale(name, request, actor)
+    return _tagged(response, endpoints.scale(name, request, actor))
 
 
 @router.get("/{name}/history", responses=answers(404))
