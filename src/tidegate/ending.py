@@ -1,13 +1,19 @@
-"""How a process of ours ends once its work is done. Called by modules that are run as processes, never by others."""
+"""How a process of ours is asked to end, and ends. Called by modules that are run as processes, never by others."""
 
 from __future__ import annotations
 
 import atexit
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
+
+_ASKS = (signal.SIGTERM, signal.SIGINT)
 
 
 def end(code: int) -> NoReturn:
@@ -23,3 +29,35 @@ def end(code: int) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+class StopSignals:
+    """`stop` is set by the first SIGTERM or SIGINT, `at_once` by the second; `then` is called after each.
+
+    All of that in a thread. A handler runs in the main thread between any two of its steps, so also while that holds
+    the lock of the very event it waits for: setting the event there would wait for that lock for ever.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.at_once = threading.Event()
+        self.then: Callable[[], None] = lambda: None
+
+    def install(self) -> None:
+        """Take the signals over. Called once, in the main thread."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        threading.Thread(target=self._listen, args=(read,), name="signals", daemon=True).start()
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for signum in _ASKS:
+            signal.signal(signum, _leave_it_to_the_thread)
+
+    def _listen(self, read: int) -> None:
+        while numbers := os.read(read, 64):  # the interpreter writes the number of each signal, before any handler
+            for _ in (number for number in numbers if number in _ASKS):
+                (self.at_once if self.stop.is_set() else self.stop).set()
+                self.then()
+
+
+def _leave_it_to_the_thread(_signum: int, _frame: FrameType | None) -> None:
+    """Python tells of signals that have a handler."""

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
@@ -26,6 +22,7 @@ from tidegate.control.observability import with_prometheus, write_observability
 from tidegate.control.options import Options, parse
 from tidegate.control.state import ControlState, remove_state, write_state
 from tidegate.control.succession import succeed
+from tidegate.ending import StopSignals
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
@@ -62,25 +59,10 @@ def run(argv: list[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-@dataclass(frozen=True)
-class _Signals:
-    """`stop` after the first SIGTERM or SIGINT, `at_once` after the second."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    at_once: threading.Event = field(default_factory=threading.Event)
-
-    def install(self) -> None:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._received)
-
-    def _received(self, _signum: int, _frame: FrameType | None) -> None:
-        (self.at_once if self.stop.is_set() else self.stop).set()
-
-
 def _foreground(options: Options, settings: Settings) -> int:
     """Hold the data directory and the API's port, then run until told to stop."""
     configure_logging("control", settings.log_level)
-    signals = _Signals()
+    signals = StopSignals()
     signals.install()
     with ExitStack() as stack:
         succeed(options, settings.data_dir)
@@ -112,7 +94,7 @@ def _foreground(options: Options, settings: Settings) -> int:
     return 0
 
 
-def _start(platform: Platform, options: Options, api_socket: socket.socket, signals: _Signals) -> None:
+def _start(platform: Platform, options: Options, api_socket: socket.socket, signals: StopSignals) -> None:
     """Until everything answers; then say so, to people and to other processes."""
     data_dir = platform.container.settings.data_dir
     platform.start(api_socket)
@@ -135,7 +117,7 @@ def _newest(folder: Path, pattern: str) -> Path | None:
     return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _stay(platform: Platform, settings: Settings, signals: _Signals) -> None:
+def _stay(platform: Platform, settings: Settings, signals: StopSignals) -> None:
     log.info("running on %s", settings.data_dir)
     try:
         while not signals.stop.wait(LOG_CHECK_S):

@@ -236,6 +236,6 @@ def make_worker(app: Any, parts: Parts, name: str, jobs: int) -> Any:
 
 
 def stop_soon(parts: Parts) -> None:
-    """For a signal handler: Celery's loop ends at its next turn, which is now."""
+    """From any thread: Celery's loop ends at its next turn, which is now."""
     worker_state.should_stop = EX_OK
     parts.loop.wake()

@@ -8,13 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from tidegate import wiring
@@ -22,6 +18,7 @@ from tidegate.adapters.celery_queue import CeleryQueue, make_app
 from tidegate.adapters.processes import kill_children
 from tidegate.control.checks import prepare_data_dir
 from tidegate.core.backoff import Backoff
+from tidegate.ending import StopSignals
 from tidegate.errors import InvalidArgument, PartUnavailable, StoreUnavailable, TidegateError
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
@@ -37,23 +34,6 @@ class Stopped(Exception):
     """Asked to stop before it began."""
 
 
-@dataclass
-class _Signals:
-    """`stop` after the first SIGTERM or SIGINT, `at_once` after the second. `then` is called at the first."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    at_once: threading.Event = field(default_factory=threading.Event)
-    then: Callable[[], None] = lambda: None
-
-    def install(self) -> None:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._received)
-
-    def _received(self, _signum: int, _frame: FrameType | None) -> None:
-        (self.at_once if self.stop.is_set() else self.stop).set()
-        self.then()
-
-
 def run(argv: list[str] | None = None) -> int:
     """Exit code: 0 stopped as asked, 1 failed, 2 wrong use; an error is one line on standard error."""
     given = _parser().parse_args(argv)
@@ -62,7 +42,7 @@ def run(argv: list[str] | None = None) -> int:
         url = _broker_url(settings)
         prepare_data_dir(settings.data_dir)
         configure_logging("worker", settings.log_level)
-        signals = _Signals()
+        signals = StopSignals()
         signals.install()
         return _work(settings, url, signals)
     except Stopped:
@@ -89,7 +69,7 @@ def _broker_url(settings: Settings) -> str:
     return settings.celery_broker_url
 
 
-def _work(settings: Settings, url: str, signals: _Signals) -> int:
+def _work(settings: Settings, url: str, signals: StopSignals) -> int:
     store = open_store(store_url(settings.data_dir, settings.database_url))
     queue = CeleryQueue(url, settings.job_queue)
     _wait(lambda: _check_schema(store), signals)
@@ -127,7 +107,7 @@ def _check_schema(store: Store) -> None:
         raise StoreUnavailable(f"{store.where} has no tables of this release yet: 'tidegate up' makes them")
 
 
-def _wait(ready: Callable[[], object], signals: _Signals) -> None:
+def _wait(ready: Callable[[], object], signals: StopSignals) -> None:
     """Until it does not raise; each reason is told once. Raises `Stopped`."""
     failures, told = 0, ""
     while True:
