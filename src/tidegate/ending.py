@@ -13,6 +13,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+LEAVE = signal.SIGUSR2
+"""Ends a control plane alone: its gateways and replicas serve on, for the one that comes next."""
 _ASKS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -34,6 +36,8 @@ def end(code: int) -> NoReturn:
 class StopSignals:
     """`stop` is set by the first SIGTERM or SIGINT, `at_once` by the second; `then` is called after each.
 
+    `leave` and `stop` are set by `LEAVE`, for a process that is installed with it.
+
     All of that in a thread. A handler runs in the main thread between any two of its steps, so also while that holds
     the lock of the very event it waits for: setting the event there would wait for that lock for ever.
     """
@@ -41,22 +45,31 @@ class StopSignals:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.at_once = threading.Event()
+        self.leave = threading.Event()
         self.then: Callable[[], None] = lambda: None
 
-    def install(self) -> None:
-        """Take the signals over. Called once, in the main thread."""
+    def install(self, *more: signal.Signals) -> None:
+        """Take the signals over, and `more`. Called once, in the main thread."""
         read, write = os.pipe()
         os.set_blocking(write, False)
         threading.Thread(target=self._listen, args=(read,), name="signals", daemon=True).start()
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        for signum in _ASKS:
+        for signum in (*_ASKS, *more):
             signal.signal(signum, _leave_it_to_the_thread)
 
     def _listen(self, read: int) -> None:
         while numbers := os.read(read, 64):  # the interpreter writes the number of each signal, before any handler
-            for _ in (number for number in numbers if number in _ASKS):
-                (self.at_once if self.stop.is_set() else self.stop).set()
-                self.then()
+            for number in numbers:
+                self._hear(number)
+
+    def _hear(self, number: int) -> None:
+        if number in _ASKS:
+            (self.at_once if self.stop.is_set() else self.stop).set()
+            self.then()
+        elif number == LEAVE and not self.stop.is_set():
+            self.leave.set()
+            self.stop.set()
+            self.then()
 
 
 def _leave_it_to_the_thread(_signum: int, _frame: FrameType | None) -> None:

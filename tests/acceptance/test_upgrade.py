@@ -17,7 +17,7 @@ from support.platform import TIDEGATE, Platform
 from support.release_before import release_before
 from support.wait import until
 from tidegate.control.checks import holder_of
-from tidegate.control.succession import LEAVE
+from tidegate.ending import LEAVE
 from tidegate.wire.journal import read_records
 
 pytestmark = pytest.mark.slow
@@ -130,6 +130,7 @@ def test_the_only_gateway_is_replaced_for_other_settings_without_a_refused_reque
     os.kill(here.control_pid, LEAVE)
     until(lambda: holder_of(here.data_dir) is None, what="the end of the control plane")
 
+    assert "left; gateways and replicas serve on" in here.log()
     here.env = {"TIDEGATE_LOG_LEVEL": "warning"}
     here.start()
 

@@ -120,15 +120,26 @@ class Platform:
 
     def stop(self, at_once: threading.Event) -> None:
         """Gateways finish what they have, then replicas, then the API; each within its bound, or `at_once`."""
+        log.info("stopping the gateways")
+        self._end_loops(lambda: self._supervisor.stop_all(GATEWAYS_END_S, at_once))
+        log.info("stopping the replicas")
+        stop_replicas(self.container.backend, REPLICAS_END_S, at_once)
+        self._end_api()
+
+    def leave(self) -> None:
+        """End what is this process alone; gateways and replicas serve on until another control plane adopts them."""
+        self._end_loops()
+        self._end_api()
+
+    def _end_loops(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._ending.set()
         self._leading.end()
         self.container.registry_changed.set()
-        log.info("stopping the gateways")
-        self._supervisor.stop_all(GATEWAYS_END_S, at_once)
+        meanwhile()
         for thread in self._threads[1:]:
             thread.join(API_END_S)
-        log.info("stopping the replicas")
-        stop_replicas(self.container.backend, REPLICAS_END_S, at_once)
+
+    def _end_api(self) -> None:
         self.container.snapshot_changed.close()
         self._api.should_exit = True
         self._threads[0].join(API_END_S)

@@ -22,7 +22,7 @@ from tidegate.control.observability import with_prometheus, write_observability
 from tidegate.control.options import Options, parse
 from tidegate.control.state import ControlState, remove_state, write_state
 from tidegate.control.succession import succeed
-from tidegate.ending import StopSignals
+from tidegate.ending import LEAVE, StopSignals
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
@@ -63,7 +63,7 @@ def _foreground(options: Options, settings: Settings) -> int:
     """Hold the data directory and the API's port, then run until told to stop."""
     configure_logging("control", settings.log_level)
     signals = StopSignals()
-    signals.install()
+    signals.install(LEAVE)
     with ExitStack() as stack:
         succeed(options, settings.data_dir)
         lock = DataDirLock(settings.data_dir)
@@ -89,9 +89,17 @@ def _foreground(options: Options, settings: Settings) -> int:
                 raise
             platform.stop(signals.at_once)
             raise
+        _end(platform, signals)
+    return 0
+
+
+def _end(platform: Platform, signals: StopSignals) -> None:
+    if signals.leave.is_set():
+        platform.leave()
+        log.info("left; gateways and replicas serve on")
+    else:
         platform.stop(signals.at_once)
         log.info("stopped")
-    return 0
 
 
 def _start(platform: Platform, options: Options, api_socket: socket.socket, signals: StopSignals) -> None:

@@ -18,10 +18,9 @@ from tidegate.clock import monotonic
 from tidegate.control.checks import holder_of
 from tidegate.control.options import Options
 from tidegate.control.state import ControlState, read_state
+from tidegate.ending import LEAVE
 from tidegate.version import __version__
 
-LEAVE = signal.SIGUSR2
-"""Ends a control plane alone. A release that knows no such signal dies of it, which it survives as any crash."""
 LEAVES_WITHIN_S, POLL_S = 20.0, 0.05
 BEFORE_RELEASES_WERE_WRITTEN = "0"
 
@@ -48,7 +47,7 @@ def _is_to_be_replaced(state: ControlState, options: Options) -> bool:
 def _end(pid: int, data_dir: Path) -> None:
     deadline = monotonic() + LEAVES_WITHIN_S
     with suppress(ProcessLookupError):
-        os.kill(pid, LEAVE)
+        os.kill(pid, LEAVE)  # a release that does not know this signal dies of it, which a platform survives
     while holder_of(data_dir) == pid:
         if monotonic() >= deadline:
             with suppress(ProcessLookupError):
