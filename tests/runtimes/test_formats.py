@@ -66,6 +66,27 @@ def test_onnx_keeps_its_own_names(forest: Any, tmp_path: Path, zipmap: bool) -> 
         runtime.predict({"X": X[:, :5]}, None)
 
 
+def test_an_onnx_graph_that_answers_one_number_for_all_rows_is_refused_by_name(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])]
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["square"]),
+        helper.make_node("ReduceSum", ["square"], ["loss"], keepdims=0),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("square", TensorProto.FLOAT, ["n", 4]),
+        helper.make_tensor_value_info("loss", TensorProto.FLOAT, []),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, outputs)
+    path = tmp_path / "loss.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    )
+    with pytest.raises(ModelLoadFailed, match=r"output 'loss' is a single value .* one for each row"):
+        open_file(path)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_an_onnx_graph_for_one_row_answers_several(tmp_path: Path) -> None:
     from onnx import TensorProto, helper

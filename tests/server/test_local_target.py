@@ -1,10 +1,12 @@
 """Where a replica computes: on the loop while that is short, on its thread when it is not."""
 
 import asyncio
+import sys
 import threading
 from typing import Any
 
 import numpy as np
+import pytest
 
 from support.wait import until
 from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs
@@ -33,6 +35,7 @@ class Model:
         self.watch, self.seconds = watch, 0.0
         self.threads: list[bool] = []
         self.rows: int | None = None
+        self.exits = self.one_number = False
 
     def predict(self, inputs: Any, wanted: Any) -> Any:
         self.threads.append(threading.current_thread() is threading.main_thread())
@@ -40,7 +43,9 @@ class Model:
         rows = len(inputs["input"]) if self.rows is None else self.rows
         if self.seconds < 0:
             raise ZeroDivisionError("no")
-        return {"prediction": np.zeros(rows)}
+        if self.exits:
+            sys.exit(3)
+        return {"prediction": np.zeros(() if self.one_number else rows)}
 
 
 def batch(model: Any, rows: Any = 1) -> Any:
@@ -109,3 +114,30 @@ def test_an_exception_and_a_wrong_number_of_rows_are_the_models_failure() -> Non
 
     run(body)
     until(lambda: not [t for t in threading.enumerate() if t.name.startswith("model")], what="the worker's end")
+
+
+@pytest.mark.parametrize("steady", [True, False], ids=["on the loop too", "on the thread"])
+@pytest.mark.parametrize("fault", ["exits", "one_number"])
+def test_a_model_that_exits_or_answers_one_number_fails_that_batch_only(fault: str, steady: bool) -> None:
+    said = {"exits": "SystemExit: 3", "one_number": "a single value"}[fault]
+
+    async def body(model: Any, target: Any) -> None:
+        for _ in range(2):  # the second one on the loop, where the model is steady
+            setattr(model, fault, True)
+            failed = await compute(target, batch(model))
+            assert isinstance(failed, ModelFailed)
+            assert said in failed.message
+            setattr(model, fault, False)
+            assert isinstance(await compute(target, batch(model)), Outputs)
+
+    run(body, steady=steady)
+
+
+def test_a_model_that_exits_on_the_short_way_is_asked_again_on_the_ordinary_one() -> None:
+    async def body(model: Any, target: Any) -> None:
+        await compute(target, batch(model))
+        model.exits = True
+        assert target.compute_now({"input": np.zeros((1, 1))}, 1, None) is None
+        assert "SystemExit: 3" in (await compute(target, batch(model))).message
+
+    run(body)

@@ -235,3 +235,24 @@ def test_a_model_whose_code_makes_errors_of_warnings_goes_on_doing_so() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "the model answers something else\n"
+
+
+def test_a_model_that_calls_exit_fails_that_request_and_answers_the_next(tmp_path: Path, port: Any) -> None:
+    folder = tmp_path / "leaves"
+    folder.mkdir()
+    (folder / "model.py").write_text(
+        "import sys\nimport numpy as np\n\n\nclass Model:\n    example = [1.0]\n    batch = True\n\n"
+        "    def predict(self, inputs):\n        if inputs[0][0] == 3:\n            sys.exit(7)\n"
+        "        return inputs[:, 0]\n"
+    )
+    process = start("--model", folder, "--allow-pickle", "--port", port)
+    process.stdout.readline()
+    connection = Connection(port)
+    answered = []
+    for value in (1.0, 3.0, 2.0):
+        connection.send(post("/predict", {"features": [value]}))
+        answered.append(connection.read())
+    connection.close()
+    assert [reply.status for reply in answered] == [200, 500, 200]
+    assert answered[2].json["prediction"] == [2.0]
+    assert stop(process)[0] == 0

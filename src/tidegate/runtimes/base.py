@@ -28,6 +28,10 @@ _NUMPY_OF_V2: dict[str, Any] = {
 }
 
 
+class ModelExited(Exception):
+    """The model's own code called `sys.exit()`."""
+
+
 class Runtime(Protocol):
     """A loaded model. Called by one thread at a time; it never changes what the model answers."""
 
@@ -54,9 +58,14 @@ class Model(Protocol):
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what libraries raise for input they cannot take into `UnfitInput`, with their own words."""
+    """Turn what libraries raise for input they cannot take into `UnfitInput`, with their own words.
+
+    A model that ends the process has failed as one that raises has.
+    """
     try:
         yield
+    except SystemExit as error:
+        raise ModelExited(f"the model's code called exit ({error.code})") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UnfitInput(f"the model refused the input: {error_text(error)}") from error
     except Exception as error:
@@ -84,6 +93,16 @@ def numpy_dtype(datatype: str) -> np.dtype[Any]:
     """The NumPy type of a V2 datatype; `object` for BYTES, whose elements are `str` inside a process."""
     found: np.dtype[Any] = _NUMPY_OF_V2[datatype]
     return found
+
+
+def wrong_rows(answers: Arrays, rows: int) -> str | None:
+    """What is wrong with the number of rows of these answers, by name; None where nothing is."""
+    for name, array in answers.items():
+        if not array.ndim:
+            return f"its output {name!r} is a single value for all rows together, where it has to be one for each row"
+        if len(array) != rows:
+            return f"it answered {len(array)} rows as {name!r}, where it was asked {rows}"
+    return None
 
 
 def output_spec(name: str, array: np.ndarray[Any, Any]) -> TensorSpec:

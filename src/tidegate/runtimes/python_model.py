@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from tidegate.errors import MissingLibrary, UnfitInput
-from tidegate.runtimes.base import Arrays, Task, Wanted, output_spec
+from tidegate.runtimes.base import Arrays, ModelExited, Task, Wanted, output_spec
 from tidegate.runtimes.inputs import frame_of, matrix_of, row_count
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.wire.signature import PREDICTION, InputKind, Scalar, TensorSpec
@@ -49,6 +49,8 @@ class PythonModel:
             result = self.loaded.instance.predict(prepare(given) if callable(prepare) else given)
         except ValueError as error:
             raise UnfitInput(f"the model refused the input: {' '.join(str(error).split())}") from error
+        except SystemExit as error:
+            raise ModelExited(f"the model's code called exit ({error.code})") from error
         answers = self._answers(result, row_count(inputs))
         return {name: array for name, array in answers.items() if wanted is None or name in wanted}
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tidegate.errors import ModelLoadFailed, TidegateError, UnfitInput, ValidationDataUnusable
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.base import Arrays, Model, error_text, output_spec
+from tidegate.runtimes.base import Arrays, Model, error_text, output_spec, wrong_rows
 from tidegate.runtimes.building import build
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count, rows_to_inputs
@@ -118,6 +118,7 @@ def _try_draft(
             try:
                 model = build(adopted, draft.kind, draft.specs, probabilities)
                 answers = model.predict(inputs, None)
+                check_no_single_value(answers)
             except Exception as error:
                 problems.append(error)
                 continue
@@ -129,6 +130,12 @@ def _try_draft(
                 model.settle(answers)
             return Settled(model, draft, inputs, answers, table, target)
     return None
+
+
+def check_no_single_value(answers: Arrays) -> None:
+    """Raise `ModelLoadFailed` for an output without an axis of rows: it has no part that is one request's."""
+    if any(not array.ndim for array in answers.values()):
+        raise ModelLoadFailed(str(wrong_rows(answers, 1)))
 
 
 def _is_odd(answers: Arrays, model: Model) -> bool:

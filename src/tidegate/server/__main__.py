@@ -23,7 +23,7 @@ from tidegate import runtimes
 from tidegate.dataplane.serve import Listen, open_socket, run_server
 from tidegate.ending import end
 from tidegate.errors import InvalidArgument, ModelLoadFailed, NotAModel, TidegateError
-from tidegate.runtimes.base import Runtime
+from tidegate.runtimes.base import Runtime, wrong_rows
 from tidegate.runtimes.inputs import rows_to_inputs
 from tidegate.server.replica import build_replica
 from tidegate.settings import GATEWAY_PORT, Settings, required_key
@@ -183,8 +183,9 @@ def prove(runtime: Runtime, manifest: Manifest) -> None:
         raise ModelLoadFailed(f"the model cannot predict its own example: {error.message}") from None
     except Exception as error:
         raise ModelLoadFailed(f"the model cannot predict its own example: {type(error).__name__}: {error}") from None
-    if not outputs or any(len(array) != 1 for array in outputs.values()):
-        raise ModelLoadFailed("the model did not answer its one example row with one row")
+    wrong = wrong_rows(outputs, 1) if outputs else "it gave no output"
+    if wrong is not None:
+        raise ModelLoadFailed(f"the model did not answer its one example row with one row: {wrong}")
 
 
 def few_warning_filters() -> None:

@@ -12,6 +12,7 @@ import orjson
 
 from tidegate.dataplane.call import Batch, Done, ModelFailed, Outputs, Tensors
 from tidegate.errors import TidegateError
+from tidegate.runtimes.base import wrong_rows
 from tidegate.wire.signature import Signature
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class LocalTarget:
         self._loop = loop
         self._clock = clock
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._worker.submit(int)  # a thread that cannot be started ends the replica's start, and no request later
         self._seconds: dict[int, float] = {}
 
     def send(self, batch: Batch, done: Done) -> None:
@@ -79,7 +81,7 @@ class LocalTarget:
         started_s = self._clock()
         try:
             tensors = self._runtime.predict(inputs, wanted)
-        except Exception:
+        except BaseException:  # a model that exits must not end the loop that answers all others
             logger.debug("a batch of %d rows failed at once", rows, exc_info=True)
             return None
         self._measured(size, self._clock() - started_s)
@@ -102,14 +104,12 @@ class LocalTarget:
             outputs = Outputs(self._predict(batch))
         except TidegateError as error:
             return error
-        except Exception as error:  # the model's own code may raise anything
+        except BaseException as error:  # the model's own code may raise anything, and exit: this batch alone fails
             logger.exception("the model failed")
             return ModelFailed(f"the model failed: {type(error).__name__}: {error}")
         self._measured(batch.rows.bit_length(), self._clock() - started_s)
-        wrong = [name for name, array in outputs.tensors.items() if len(array) != batch.rows]
-        if wrong:
-            return ModelFailed(f"the model answered another number of rows than the {batch.rows} it was asked: {wrong}")
-        return outputs
+        wrong = wrong_rows(outputs.tensors, batch.rows)
+        return outputs if wrong is None else ModelFailed(f"the model answered another number of rows: {wrong}")
 
     def _predict(self, batch: Batch) -> Tensors:
         if batch.params is None:
