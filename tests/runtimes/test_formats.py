@@ -22,6 +22,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from tidegate.errors import MissingLibrary, ModelLoadFailed, NotAModel, PickleNotGranted, UnfitInput
 from tidegate.packaging import read_source, wrap
 from tidegate.runtimes import InspectOptions, inspect_model, load, open_model
+from tidegate.runtimes.base import as_tensor
 from tidegate.runtimes.inputs import rows_to_inputs
 
 X, Y = load_breast_cancer(return_X_y=True)
@@ -85,6 +86,28 @@ def test_an_onnx_graph_that_answers_one_number_for_all_rows_is_refused_by_name(t
     )
     with pytest.raises(ModelLoadFailed, match=r"output 'loss' is a single value .* one for each row"):
         open_file(path)
+
+
+def test_an_onnx_graph_of_text_refuses_bytes_that_are_no_text(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    inputs = [helper.make_tensor_value_info("x", TensorProto.STRING, ["n"])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.STRING, ["n"])]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", inputs, outputs)
+    path = tmp_path / "same.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    )
+    _, runtime = open_file(path)
+    assert runtime.predict({"x": np.array(["é", "abc"], dtype=object)}, None)["y"].tolist() == ["é", "abc"]
+    with pytest.raises(UnfitInput, match="'x' holds bytes that are not UTF-8"):
+        runtime.predict({"x": np.array(["abc", b"\xff\xfe"], dtype=object)}, None)
+
+
+def test_bytes_that_a_model_answers_stay_bytes() -> None:
+    given = np.array([b"abc", b"\xff\xfe", "text", None], dtype=object)
+    assert as_tensor(given).tolist() == ["abc", b"\xff\xfe", "text", ""]
+    assert as_tensor(np.array([b"abc", b"\xff"])).tolist() == ["abc", b"\xff"]
 
 
 @pytest.mark.filterwarnings("ignore")

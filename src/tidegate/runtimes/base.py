@@ -115,9 +115,9 @@ def as_tensor(value: Any) -> np.ndarray[Any, Any]:
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
     array = np.asarray(value)
-    if array.dtype.kind in "UST":
+    if array.dtype.kind in "UT":
         return array.astype(object)
-    if array.dtype.kind == "O":
+    if array.dtype.kind in "OS":
         return _tidy_objects(array)
     return array
 
@@ -129,10 +129,20 @@ def _tidy_objects(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return array.astype(bool)
     if all(isinstance(item, int | float | np.number) and not isinstance(item, bool) for item in flat):
         return np.array(flat.tolist()).reshape(array.shape)
-    texts = [item if isinstance(item, str) else "" if item is None else str(item) for item in flat]
+    texts = [as_text(item) for item in flat]
     tidy = np.empty(len(texts), dtype=object)
     tidy[:] = texts
     return tidy.reshape(array.shape)
+
+
+def as_text(item: Any) -> str | bytes:
+    """An element of a BYTES tensor: bytes that are no UTF-8 stay what they are."""
+    if isinstance(item, bytes):
+        try:
+            return item.decode()
+        except UnicodeDecodeError:
+            return item
+    return item if isinstance(item, str) else "" if item is None else str(item)
 
 
 def scalars(values: Any) -> tuple[Scalar, ...]:

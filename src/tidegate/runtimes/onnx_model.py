@@ -39,6 +39,7 @@ class OnnxModel(GraphModel):
 
     def _run(self, feed: Arrays, wanted: Wanted) -> Arrays:
         names = [name for name in self._outputs if wanted is None or name in wanted]
+        _check_text(feed)
         try:
             values = self._session.run(names, feed)
         except Exception as error:
@@ -56,6 +57,13 @@ class OnnxModel(GraphModel):
             return np.empty((0, len(self._keys)), dtype=np.float32)
         self._keys = self._keys or list(rows[0])
         return np.array([[row[key] for key in self._keys] for row in rows], dtype=np.float32)
+
+
+def _check_text(feed: Arrays) -> None:
+    """ONNX Runtime makes text of whatever it gets: of bytes their Python literal (`b'...'`)."""
+    for name, array in feed.items():
+        if array.dtype.kind == "O" and any(isinstance(item, bytes) for item in array.ravel().tolist()):
+            raise UnfitInput(f"input {name!r} holds bytes that are not UTF-8, and ONNX strings are UTF-8", input=name)
 
 
 def _input_spec(node: Any) -> TensorSpec:
