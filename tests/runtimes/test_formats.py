@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import lightgbm
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +25,8 @@ from tidegate.packaging import read_source, wrap
 from tidegate.runtimes import InspectOptions, inspect_model, load, open_model
 from tidegate.runtimes.base import as_tensor
 from tidegate.runtimes.inputs import rows_to_inputs
+from tidegate.runtimes.tables import Validation
+from tidegate.wire.signature import TensorSpec
 
 X, Y = load_breast_cancer(return_X_y=True)
 FRAME = load_breast_cancer(as_frame=True).data
@@ -160,12 +163,11 @@ def test_an_xgboost_file_of_a_newer_version_is_refused_and_of_an_older_one_is_no
             with pytest.raises(ModelLoadFailed, match=rf"saved with XGBoost {major}\.{here[1]} .*--requirements"):
                 open_file(path)
         else:
-            assert np.array_equal(
-                open_file(path)[1].predict({"input": X}, None)["prediction"], booster.predict(xgboost.DMatrix(X))
-            )
+            found = open_file(path)[1].predict({"input": X}, None)["probabilities"]
+            assert np.array_equal(found[:, 1], booster.predict(xgboost.DMatrix(X)))
 
 
-def test_a_native_xgboost_booster_gives_its_own_scores(tmp_path: Path) -> None:
+def test_a_native_xgboost_booster_of_two_classes_gives_labels_and_its_scores(tmp_path: Path) -> None:
     booster = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(X, Y), num_boost_round=3)
     path = tmp_path / "m.ubj"
     booster.save_model(path)
@@ -173,16 +175,59 @@ def test_a_native_xgboost_booster_gives_its_own_scores(tmp_path: Path) -> None:
     assert manifest.signature.inputs[0].nullable
     rows = X.copy()
     rows[::2, 3] = np.nan
-    assert np.array_equal(runtime.predict({"input": rows}, None)["prediction"], booster.predict(xgboost.DMatrix(rows)))
+    answers = runtime.predict({"input": rows}, None)
+    scores = booster.predict(xgboost.DMatrix(rows))
+    assert np.array_equal(answers["probabilities"][:, 1], scores)
+    assert np.array_equal(answers["prediction"], scores > 0.5)
 
 
-def test_a_lightgbm_file_gives_the_boosters_scores(tmp_path: Path) -> None:
-    booster = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, Y), num_boost_round=3)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_lightgbm_file_predicts_the_labels_that_the_gate_scores(classes: int, tmp_path: Path) -> None:
+    label = (np.arange(len(X)) % classes + Y) % classes
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(X, label)
     path = tmp_path / "m.txt"
-    booster.save_model(path)
+    model.booster_.save_model(path)
     manifest, runtime = open_file(path)
-    assert manifest.framework == "lightgbm"
+    assert (manifest.framework, manifest.signature.classes) == ("lightgbm", tuple(range(classes)))
+    answers = runtime.predict({"input": X}, None)
+    assert np.array_equal(answers["prediction"], model.predict(X))
+    assert np.array_equal(answers["probabilities"], model.predict_proba(X))
+    assert runtime.predict({"input": X[:2]}, frozenset({"prediction"})).keys() == {"prediction"}
+    again = load(manifest, Path(manifest.package_dir)).predict({"input": X}, None)
+    assert np.array_equal(again["prediction"], answers["prediction"])
+    table = pd.DataFrame(X).assign(target=label)
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    gate = inspect_model(
+        Path(manifest.package_dir),
+        InspectOptions(validation=Validation(tmp_path / "rows.csv", "rows.csv", "target", min_score=0.0)),
+    )
+    assert gate.score is not None
+    assert gate.score.value == pytest.approx(np.mean(answers["prediction"] == label))
+    assert gate.notes == []
+
+
+def test_a_booster_registered_with_its_scores_goes_on_with_them(tmp_path: Path) -> None:
+    booster = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, Y), num_boost_round=3)
+    booster.save_model(tmp_path / "m.txt")
+    manifest, _ = open_file(tmp_path / "m.txt")
+    old = msgspec.structs.replace(manifest.signature, outputs=(TensorSpec("prediction", "FP64", (-1,)),), classes=None)
+    runtime = load(msgspec.structs.replace(manifest, signature=old), Path(manifest.package_dir))
     assert np.array_equal(runtime.predict({"input": X}, None)["prediction"], booster.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_mlflow_lightgbm_booster_answers_its_scores_and_the_gate_says_what_it_scored(tmp_path: Path) -> None:
+    import mlflow.lightgbm
+
+    booster = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, Y), num_boost_round=3)
+    mlflow.lightgbm.save_model(booster, tmp_path / "model", pip_requirements=[])
+    _, runtime = open_file(tmp_path / "model")
+    assert np.array_equal(runtime.predict({"input": X}, None)["prediction"], booster.predict(X))
+    pd.DataFrame(X).assign(target=Y).to_csv(tmp_path / "rows.csv", index=False)
+    found = inspect_model(
+        tmp_path / "model", InspectOptions(validation=Validation(tmp_path / "rows.csv", "rows.csv", "target"))
+    )
+    assert "what it predicts are the scores" in found.notes[0]
 
 
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])

@@ -77,6 +77,11 @@ class Layout:
         return FRAMEWORK[self.format]
 
     @property
+    def is_wrapped(self) -> bool:
+        """Whether it was a bare file or folder that Tidegate made a package of, and no MLflow directory before."""
+        return "tidegate" in (self.mlmodel.get("metadata") or {})
+
+    @property
     def code_dirs(self) -> list[Path]:
         """Folders whose modules the model may import, when it was granted to run code."""
         named = self.mlmodel["flavors"].get("python_function", {}).get(CODE)

@@ -16,7 +16,7 @@ from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Subject, accelerate
 from tidegate.runtimes.base import Model, Progress
 from tidegate.runtimes.booster_model import BoosterModel
-from tidegate.runtimes.building import adopt
+from tidegate.runtimes.building import adopt, rebuild
 from tidegate.runtimes.inspect import run, validation_of
 from tidegate.runtimes.loading import load_object
 from tidegate.runtimes.settling import Settled, settle
@@ -59,7 +59,7 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
             "kind": _kind(settled.model),
             "reason": NO_FORMS,
         }
-    model = settled.model
+    model = rebuild(adopted, signature) if isinstance(settled.model, BoosterModel) else settled.model
     original = model.estimator if isinstance(model, SklearnModel) else model.booster
     subject = Subject(original, model, signature, _rows(settled))
     return accelerate(subject, Path(request["into"]), bool(request.get("asked")), on_progress).body()

@@ -1,7 +1,12 @@
-"""Native boosters of XGBoost and LightGBM: what their `predict` returns is the answer."""
+"""Native boosters of XGBoost and LightGBM.
+
+One that tells classes apart answers as their classifiers do, a label and probabilities a row; any other, and one that
+came as an MLflow directory (whose clients know its answers), what its own `predict` returns.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,23 +15,34 @@ from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, refusals
 from tidegate.runtimes.inputs import columns_of, frame_of, matrix_of
 from tidegate.runtimes.loading import THREADS
 from tidegate.runtimes.sklearn_model import lightgbm_category_indices, xgboost_categories
-from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, Scalar, TensorSpec
+from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, PROBABILITIES, Scalar, TensorSpec
+
+_PROBABILITIES = frozenset({"binary:logistic", "multi:softprob", "binary", "multiclass", "multiclassova"})
+"""Objectives whose `predict` returns the probabilities of classes."""
 
 
 class BoosterModel:
-    """A `xgboost.Booster` or a `lightgbm.Booster`."""
+    """A `xgboost.Booster` or a `lightgbm.Booster`.
 
-    def __init__(self, booster: Any, specs: tuple[TensorSpec, ...] | None = None) -> None:
+    `labels`: it may answer with labels and probabilities, where it has them (`has_labels`). The file of a booster does
+    not keep the names of its classes: they are 0, 1, ….
+    """
+
+    def __init__(self, booster: Any, specs: tuple[TensorSpec, ...] | None = None, *, labels: bool = False) -> None:
         self.booster = booster
         self._is_xgboost = type(booster).__module__.startswith("xgboost")
-        self.classes: tuple[Scalar, ...] | None = None
-        self.task: Task = _task(booster, self._is_xgboost)
+        self._objective = _objective(booster, self._is_xgboost)
+        self.task: Task = _task(self._objective)
+        self.has_labels = labels and self._objective in _PROBABILITIES
+        self.classes: tuple[Scalar, ...] | None = (
+            tuple(range(_class_count(booster, self._is_xgboost))) if self.has_labels else None
+        )
         self._specs = specs or ()
         self._categories = _categories(booster, self._is_xgboost)
 
-    def with_specs(self, specs: tuple[TensorSpec, ...]) -> BoosterModel:
+    def with_specs(self, specs: tuple[TensorSpec, ...], *, labels: bool) -> BoosterModel:
         """The same booster with these inputs."""
-        return BoosterModel(self.booster, specs)
+        return BoosterModel(self.booster, specs, labels=labels)
 
     @property
     def names(self) -> list[str] | None:
@@ -46,14 +62,17 @@ class BoosterModel:
         return self._categories
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
-        """`prediction`: the booster's own scores."""
-        if wanted is not None and PREDICTION not in wanted:
+        """`prediction`, a label or the booster's own score, and `probabilities` beside labels."""
+        if wanted is not None and not wanted & {PREDICTION, PROBABILITIES}:
             return {}
         with refusals():
             features = self._features(inputs)
-            if not self._is_xgboost:
-                return {PREDICTION: as_tensor(self.booster.predict(features, num_threads=THREADS))}
-            return {PREDICTION: as_tensor(self.booster.predict(self._matrix(features)))}
+            if self._is_xgboost:
+                scores = as_tensor(self.booster.predict(self._matrix(features)))
+            else:
+                scores = as_tensor(self.booster.predict(features, num_threads=THREADS))
+        answers = _labelled(scores) if self.has_labels else {PREDICTION: scores}
+        return {name: array for name, array in answers.items() if wanted is None or name in wanted}
 
     def _features(self, inputs: Arrays) -> Any:
         if not self._specs or self.names is None:
@@ -79,13 +98,30 @@ def _floats(column: np.ndarray[Any, Any], mark: np.ndarray[Any, Any] | None) -> 
     return floats if mark is None else np.where(mark, np.nan, floats)
 
 
-def _task(booster: Any, is_xgboost: bool) -> Task:
-    if is_xgboost:
-        import json
+def _labelled(scores: np.ndarray[Any, Any]) -> Arrays:
+    """The class of the highest probability, as the libraries' classifiers choose it, and all of them."""
+    probabilities = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores
+    return {PREDICTION: probabilities.argmax(axis=1), PROBABILITIES: probabilities}
 
-        objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
-    else:
-        objective = str(booster.params.get("objective") or _lightgbm_objective(booster))
+
+def _class_count(booster: Any, is_xgboost: bool) -> int:
+    if is_xgboost:
+        return max(int(_xgboost_config(booster)["learner_model_param"]["num_class"]), 2)
+    return max(int(booster.num_model_per_iteration()), 2)
+
+
+def _objective(booster: Any, is_xgboost: bool) -> str:
+    if is_xgboost:
+        return str(_xgboost_config(booster)["objective"]["name"])
+    return str(booster.params.get("objective") or _lightgbm_objective(booster)).split(" ")[0]
+
+
+def _xgboost_config(booster: Any) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(booster.save_config())["learner"]
+    return config
+
+
+def _task(objective: str) -> Task:
     if objective.startswith(("binary", "multi", "cross_entropy")):
         return "classifier"
     return "other" if objective.startswith(("rank", "lambdarank", "survival")) else "regressor"

@@ -15,7 +15,7 @@ from tidegate.runtimes.pyfunc_model import PyfuncModel
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.python_model import PythonModel
 from tidegate.runtimes.sklearn_model import make_sklearn, serve_sklearn
-from tidegate.wire.signature import InputKind, Signature, TensorSpec
+from tidegate.wire.signature import PROBABILITIES, InputKind, Signature, TensorSpec
 
 
 def adopt(loaded: Any, layout: Layout) -> Any:
@@ -29,7 +29,7 @@ def adopt(loaded: Any, layout: Layout) -> Any:
             raise NotAModel("the CatBoost model is not fitted: fit it before you save it")
         return CatBoostModel(loaded)
     if is_booster(loaded):
-        return BoosterModel(loaded)
+        return BoosterModel(loaded, labels=layout.is_wrapped)
     if isinstance(loaded, type) or not callable(getattr(loaded, "predict", None)):
         kind = type(loaded)
         what = (
@@ -65,7 +65,9 @@ def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_prob
     """The model with these inputs."""
     if isinstance(adopted, GraphModel):
         return adopted.with_inputs(specs)
-    if isinstance(adopted, BoosterModel | CatBoostModel):
+    if isinstance(adopted, BoosterModel):
+        return adopted.with_specs(specs, labels=has_probabilities)
+    if isinstance(adopted, CatBoostModel):
         return adopted.with_specs(specs)
     if isinstance(adopted, PythonClass):
         return PythonModel(adopted, kind, specs)
@@ -79,5 +81,7 @@ def rebuild(adopted: Any, signature: Signature) -> Model:
     if isinstance(adopted, PythonClass):
         return PythonModel(adopted, signature.kind, signature.inputs, signature.outputs)
     if isinstance(adopted, GraphModel | BoosterModel | CatBoostModel) or type(adopted).__name__ == "PyFuncModel":
-        return build(adopted, signature.kind, signature.inputs, has_probabilities=False)
+        # A booster that was registered before it answered with labels goes on with its scores.
+        has_probabilities = any(spec.name == PROBABILITIES for spec in signature.outputs)
+        return build(adopted, signature.kind, signature.inputs, has_probabilities)
     return serve_sklearn(adopted, signature)

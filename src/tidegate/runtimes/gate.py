@@ -24,12 +24,16 @@ LOWER_IS_BETTER = frozenset({"log_loss", "rmse", "mae", "mape"})
 
 @dataclass(frozen=True)
 class Score:
-    """What the gate measured; `min_score` is the highest value that passes where lower is better."""
+    """What the gate measured; `min_score` is the highest value that passes where lower is better.
+
+    `from_scores`: it is of labels, and the model's predictions are the scores that they were taken from.
+    """
 
     metric: str
     value: float
     min_score: float
     rows: int
+    from_scores: bool = False
 
     @property
     def higher_is_better(self) -> bool:
@@ -94,7 +98,7 @@ def score(model: Model, inputs: Arrays, target: Any, validation: Validation) -> 
             "(too few rows, or all of one class)"
         )
     min_score = DEFAULT_MIN_SCORE if validation.min_score is None else validation.min_score
-    return Score(metric, value, min_score, len(y_true))
+    return Score(metric, value, min_score, len(y_true), metric in LABELS and _are_scores(predicted, y_true, model))
 
 
 def _measure(metric: str, y_true: Any, predicted: np.ndarray[Any, Any], answers: Arrays, model: Model) -> float:
@@ -162,12 +166,20 @@ def _probabilities(answers: Arrays, model: Model, metric: str) -> np.ndarray[Any
     return found
 
 
+def _are_scores(predicted: np.ndarray[Any, Any], y_true: Any, model: Model) -> bool:
+    """Whether these are no labels themselves."""
+    if predicted.dtype.kind != "f":
+        return False
+    if predicted.ndim == 2 and predicted.shape[1] > 1:
+        return True
+    return np.asarray(y_true).dtype.kind in "iub" and model.classes is None
+
+
 def _labels(predicted: np.ndarray[Any, Any], y_true: Any, model: Model) -> np.ndarray[Any, Any]:
     """Labels, also of models that answer with scores: the class of the highest, or 1 above one half."""
-    if predicted.ndim == 2 and predicted.shape[1] > 1 and predicted.dtype.kind == "f":
-        predicted = np.argmax(predicted, axis=1)
-    elif predicted.dtype.kind == "f" and np.asarray(y_true).dtype.kind in "iub" and model.classes is None:
-        predicted = (predicted.ravel() > 0.5).astype(np.int64)
+    if _are_scores(predicted, y_true, model):
+        columns = predicted.shape[1] if predicted.ndim == 2 else 1
+        predicted = np.argmax(predicted, axis=1) if columns > 1 else (predicted.ravel() > 0.5).astype(np.int64)
     predicted = predicted.ravel() if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
     if predicted.ndim != 1:
         raise InvalidArgument("the model has several outputs, and the gate's metrics are for one", field="metric")

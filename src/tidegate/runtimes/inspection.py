@@ -125,7 +125,7 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     started_s = clock.monotonic()
     settled.model.predict(settled.inputs, None)
     predict_s = clock.monotonic() - started_s
-    gate = _gate(settled, validation, on_progress)
+    gate = _gate(settled, validation, notes, on_progress)
     on_progress(1.0, "inspected")
     return Inspection(
         framework=layout.framework,
@@ -154,7 +154,7 @@ def _others(settled: Settled, layout: Layout, notes: list[str]) -> dict[str, Set
     return found
 
 
-def _gate(settled: Settled, validation: Validation | None, on_progress: Progress) -> Score | None:
+def _gate(settled: Settled, validation: Validation | None, notes: list[str], on_progress: Progress) -> Score | None:
     if validation is None or settled.table is None:
         return None
     on_progress(0.8, f"scoring it on {len(settled.target)} rows")
@@ -163,6 +163,11 @@ def _gate(settled: Settled, validation: Validation | None, on_progress: Progress
     except UnfitInput as error:
         raise ValidationDataUnusable(f"{validation.filename!r} holds rows that do not fit: {error.message}") from error
     measured.check()
+    if measured.from_scores:
+        notes.append(
+            f"{measured.metric} is of the classes that the model's scores stand for (the highest, or 1 above one "
+            "half): what it predicts are the scores"
+        )
     return measured
 
 

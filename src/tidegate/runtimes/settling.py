@@ -11,6 +11,7 @@ import numpy as np
 from tidegate.errors import ModelLoadFailed, TidegateError, UnfitInput, ValidationDataUnusable
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, error_text, output_spec, wrong_rows
+from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.building import build
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count, rows_to_inputs
@@ -114,7 +115,7 @@ def _try_draft(
             return None
         target = frame[validation.target]
     for inputs in _candidates(draft, layout, table):
-        for probabilities in (True, False) if can_give_probabilities(adopted) else (False,):
+        for probabilities in (True, False) if _may_have_probabilities(adopted) else (False,):
             try:
                 model = build(adopted, draft.kind, draft.specs, probabilities)
                 answers = model.predict(inputs, None)
@@ -130,6 +131,10 @@ def _try_draft(
                 model.settle(answers)
             return Settled(model, draft, inputs, answers, table, target)
     return None
+
+
+def _may_have_probabilities(adopted: Any) -> bool:
+    return adopted.has_labels if isinstance(adopted, BoosterModel) else can_give_probabilities(adopted)
 
 
 def check_no_single_value(answers: Arrays) -> None:

@@ -66,6 +66,7 @@ KINDS: dict[str, tuple[Any, Any, Any, str]] = {
         LIGHTGBM,
     ),
     "lightgbm, native": (lightgbm_trained, "binary", CANCER_LABEL, LIGHTGBM),
+    "lightgbm, native values": (lightgbm_trained, "regression", CANCER[:, 0] * 2.0, LIGHTGBM),
 }
 
 
@@ -83,7 +84,7 @@ def subject_of(model: Any, x: Any, y: Any) -> Subject:
         model.fit(x, y)
     specs = (TensorSpec("input", "FP64", (-1, x.shape[1])),)
     adopted: Model = (
-        BoosterModel(model)
+        BoosterModel(model, labels=True)
         if type(model).__name__ == "Booster"
         else make_sklearn(model, "matrix", specs, hasattr(model, "predict_proba"))
     )

@@ -38,15 +38,17 @@ def is_booster(estimator: Any) -> bool:
     return type(estimator).__name__ in KINDS and type(estimator).__module__.partition(".")[0] in LIBRARIES
 
 
-def booster_ensemble(estimator: Any) -> Ensemble:
-    """Raises `CannotConvert`."""
-    return _of_xgboost(estimator) if type(estimator).__module__.startswith("xgboost") else _of_lightgbm(estimator)
+def booster_ensemble(estimator: Any, classes: Any = None) -> Ensemble:
+    """`classes`: those of a native booster that answers with labels. Raises `CannotConvert`."""
+    is_xgboost = type(estimator).__module__.startswith("xgboost")
+    known = None if classes is None else np.asarray(classes)
+    return _of_xgboost(estimator, known) if is_xgboost else _of_lightgbm(estimator, known)
 
 
 # -- XGBoost -----------------------------------------------------------------------------------------------------------
 
 
-def _of_xgboost(estimator: Any) -> Ensemble:
+def _of_xgboost(estimator: Any, classes: Array | None) -> Ensemble:
     is_wrapper = hasattr(estimator, "get_booster")
     booster = estimator.get_booster() if is_wrapper else estimator
     if is_wrapper and not np.isnan(estimator.missing):
@@ -57,7 +59,7 @@ def _of_xgboost(estimator: Any) -> Ensemble:
     columns = max(int(kept["learner_model_param"]["num_class"]), 1)
     if int(kept["learner_model_param"].get("num_target", 1)) > 1:
         raise CannotConvert("it predicts several values a row")
-    classes = np.asarray(estimator.classes_) if is_wrapper and hasattr(estimator, "n_classes_") else None
+    classes = np.asarray(estimator.classes_) if is_wrapper and hasattr(estimator, "n_classes_") else classes
     objective = kept["objective"]["name"]
     head = _xgboost_head(objective, classes is not None)
     model = kept["gradient_booster"]["model"]
@@ -135,13 +137,13 @@ def _with_base(trees: list[Tree], base: Array, columns: int) -> list[Tree]:
 # -- LightGBM ----------------------------------------------------------------------------------------------------------
 
 
-def _of_lightgbm(estimator: Any) -> Ensemble:
+def _of_lightgbm(estimator: Any, classes: Array | None) -> Ensemble:
     booster = getattr(estimator, "booster_", estimator)
     header, *blocks = re.split(r"^Tree=\d+$", booster.model_to_string().partition("\nend of trees")[0], flags=re.M)
     about = _fields(header)
     columns = int(about["num_tree_per_iteration"])
-    is_classifier = hasattr(estimator, "classes_")
-    head = _lightgbm_head(about.get("objective", "none"), is_classifier, columns)
+    classes = np.asarray(estimator.classes_) if hasattr(estimator, "classes_") else classes
+    head = _lightgbm_head(about.get("objective", "none"), classes is not None, columns)
     trees = [_lightgbm_tree(_fields(block), index % columns, columns) for index, block in enumerate(blocks)]
     if not trees:
         raise CannotConvert("it has no trees")
@@ -154,7 +156,7 @@ def _of_lightgbm(estimator: Any) -> Ensemble:
         int(about["max_feature_idx"]) + 1,
         divisor=float(len(trees) // columns) if is_mean else 1.0,
         float32=False,
-        classes=np.asarray(estimator.classes_) if is_classifier else None,
+        classes=classes,
         zero_to=NEARLY_ZERO if bool((np.abs(splits) <= NEARLY_ZERO).any()) else 0.0,
     )
 

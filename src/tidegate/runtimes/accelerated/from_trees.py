@@ -36,11 +36,14 @@ NODES_MAX = 4_000_000
 VOTES_BAND_FLOAT32, VOTES_BAND_FLOAT64, SCORES_BAND = 1e-4, 1e-6, 1e-5
 
 
-def ensemble_of(found: Prepared) -> Ensemble:
-    """Read the ensemble from the estimator's attributes. Raises `CannotConvert`."""
+def ensemble_of(found: Prepared, classes: Any = None) -> Ensemble:
+    """Read the ensemble from the estimator's attributes. Raises `CannotConvert`.
+
+    `classes` are those of a native booster that answers with labels: it has none itself.
+    """
     estimator = found.estimator
     if is_booster(estimator):
-        return booster_ensemble(estimator)
+        return booster_ensemble(estimator, classes)
     kind = type(estimator).__name__
     if not type(estimator).__module__.startswith("sklearn.") or kind not in KINDS:
         raise CannotConvert(f"a {kind} is no tree ensemble that is known here")

@@ -205,7 +205,8 @@ def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensem
         return None, None
     found = found.on_sparse() if subject.is_sparse else found
     if is_booster(found.estimator):
-        ensemble = ensemble_of(found)  # no other form is known of these: what it raises is the reason
+        # No other form is known of these: what it raises is the reason.
+        ensemble = ensemble_of(found, subject.model.classes)
         if subject.is_sparse:
             ensemble.zero_to = 0.0  # LightGBM takes what is nearly 0 for 0 when it reads a dense row, and only then
         return found, ensemble
