@@ -186,8 +186,9 @@ _RULES: dict[str, tuple[Any, Any]] = {
 
 def _wrong_type(spec: TensorSpec, row: int, value: Any) -> UnfitInput:
     shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:37] + "..."
+    hint = " (1 for true, 0 for false)" if type(value) is bool and spec.datatype != "BYTES" else ""
     return UnfitInput(
-        f"{spec.name!r} is {shown} ({type_name(value)}) in row {row}, where {spec.datatype} is expected",
+        f"{spec.name!r} is {shown} ({type_name(value)}) in row {row}, where {spec.datatype} is expected{hint}",
         input=spec.name,
         row=row,
         expected=spec.datatype,

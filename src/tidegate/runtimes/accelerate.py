@@ -16,14 +16,14 @@ from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Subject, accelerate
 from tidegate.runtimes.base import Model, Progress
 from tidegate.runtimes.booster_model import BoosterModel
-from tidegate.runtimes.building import adopt, rebuild
+from tidegate.runtimes.building import adopt
 from tidegate.runtimes.inspect import run, validation_of
 from tidegate.runtimes.loading import load_object
 from tidegate.runtimes.settling import Settled, settle
 from tidegate.runtimes.sklearn_model import SklearnModel
 from tidegate.runtimes.trial import accepted, rows_of
 from tidegate.wire.decoding import convert
-from tidegate.wire.signature import Signature
+from tidegate.wire.signature import PROBABILITIES, Signature
 
 MADE_UP_ROWS = 64
 NO_FORMS = "only scikit-learn's estimators, XGBoost's and LightGBM's models and PyTorch's programs have faster forms"
@@ -59,7 +59,9 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
             "kind": _kind(settled.model),
             "reason": NO_FORMS,
         }
-    model = rebuild(adopted, signature) if isinstance(settled.model, BoosterModel) else settled.model
+    model = settled.model
+    if isinstance(model, BoosterModel):  # with labels or scores, as it was registered
+        model = model.with_specs(signature.inputs, labels=any(spec.name == PROBABILITIES for spec in signature.outputs))
     original = model.estimator if isinstance(model, SklearnModel) else model.booster
     subject = Subject(original, model, signature, _rows(settled))
     return accelerate(subject, Path(request["into"]), bool(request.get("asked")), on_progress).body()

@@ -68,8 +68,20 @@ def _walk_pipeline(pipeline: Any, columns: Sequence[int], hints: list[Hint], dep
 
 def _walk_columns(transformer: Any, columns: Sequence[int], hints: list[Hint], depth: int) -> None:
     places = getattr(transformer, "_transformer_to_input_indices", {})
+    chosen = {name: where for name, _, where in getattr(transformer, "transformers", [])}
     for name, inner, *_ in getattr(transformer, "transformers_", []):
-        _walk(inner, [columns[index] for index in places.get(name, []) if index < len(columns)], hints, depth + 1)
+        seen = [columns[index] for index in places.get(name, []) if index < len(columns)]
+        if _chooses_booleans(chosen.get(name)):
+            for column in seen:
+                hints[column].datatype = "BOOL"
+        _walk(inner, seen, hints, depth + 1)
+
+
+def _chooses_booleans(selector: Any) -> bool:
+    """Whether it is scikit-learn's selector of columns by type, and was told to take booleans only."""
+    wanted = getattr(selector, "dtype_include", None)
+    wanted = wanted if isinstance(wanted, list | tuple | set) else [wanted]
+    return bool(wanted) and all(one in (bool, np.bool_, "bool", "boolean") for one in wanted)
 
 
 def _inner(estimator: Any) -> list[Any]:
@@ -164,6 +176,10 @@ def read_booster(booster: Any, hints: list[Hint]) -> None:
 def _read_xgboost(booster: Any, hints: list[Hint]) -> None:
     names = booster.feature_names or [f"f{index}" for index in range(len(hints))]
     types = booster.feature_types or []
+    for hint, kind in zip(hints, types, strict=False):
+        if kind == "i":  # "indicator": what XGBoost makes of a data frame's booleans
+            hint.datatype = "BOOL"
+            hint.add([False, True])
     for text in booster.get_dump(dump_format="json")[:4]:
         nodes = [json.loads(text)]
         while nodes:
@@ -171,5 +187,6 @@ def _read_xgboost(booster: Any, hints: list[Hint]) -> None:
             nodes += node.get("children", [])
             index = names.index(node["split"]) if node.get("split") in names else None
             is_category = index is not None and index < len(types) and types[index] == "c"
-            if index is not None and not is_category and isinstance(node.get("split_condition"), int | float):
+            is_plain = index is not None and not is_category and hints[index].datatype != "BOOL"
+            if index is not None and is_plain and isinstance(node.get("split_condition"), int | float):
                 hints[index].add([round(float(node["split_condition"]), 4)])

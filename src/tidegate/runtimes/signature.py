@@ -132,12 +132,12 @@ def _columns(names: list[str], hints: list[Hint]) -> Draft:
 def _unnamed(hints: list[Hint]) -> Draft:
     if any(hint.datatype == "BYTES" for hint in hints):
         return _columns([f"x{index}" for index in range(len(hints))], hints)
-    return matrix(len(hints), hints)
+    return matrix(len(hints), hints, "BOOL" if all(hint.datatype == "BOOL" for hint in hints) else "FP64")
 
 
-def matrix(count: int, hints: list[Hint] | None = None) -> Draft:
+def matrix(count: int, hints: list[Hint] | None = None, datatype: str = "FP64") -> Draft:
     """One 2-D tensor of so many numbers a row."""
-    spec = TensorSpec(MATRIX_INPUT, "FP64", (-1, count))
+    spec = TensorSpec(MATRIX_INPUT, datatype, (-1, count))
     return Draft("matrix", (spec,), hints or [Hint() for _ in range(count)])
 
 
@@ -163,9 +163,15 @@ def with_table_types(draft: Draft, frame: Any) -> Draft:
 
 
 def _column_datatype(column: Any) -> str:
-    if column.dtype == np.dtype(bool):
+    if column.dtype in (np.dtype(bool), "boolean") or _is_boolean_with_gaps(column):
         return "BOOL"
     return "FP64" if _is_number(column) or _is_number_with_junk(column) else "BYTES"
+
+
+def _is_boolean_with_gaps(column: Any) -> bool:
+    """What pandas makes of true, false and empty fields: objects."""
+    present = column.dropna() if column.dtype.kind == "O" else ()
+    return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
 
 
 def _is_number_with_junk(column: Any) -> bool:
