@@ -316,6 +316,28 @@ def test_an_mlflow_sklearn_directory_is_read_without_mlflow(tmp_path: Path, fmt:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_an_mlflow_sklearn_directory_answers_with_its_pyfunc_predict_fn(tmp_path: Path) -> None:
+    import mlflow.sklearn
+
+    names = np.array(["no", "yes"])[Y]
+    model = LogisticRegression(max_iter=5000).fit(FRAME, names)
+    folder = tmp_path / "model"
+    mlflow.sklearn.save_model(
+        model, folder, pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle", pip_requirements=[]
+    )
+    manifest, runtime = open_file(folder, allow_pickle=True)
+    for one in (runtime, load(manifest, Path(manifest.package_dir))):
+        answers = one.predict({"packed": X}, None)
+        assert answers.keys() == {"prediction"}
+        assert np.array_equal(answers["prediction"], model.predict_proba(FRAME))
+    FRAME.assign(target=names).to_csv(tmp_path / "rows.csv", index=False)
+    validation = Validation(tmp_path / "rows.csv", "rows.csv", "target")
+    found = inspect_model(folder, InspectOptions(allow_pickle=True, validation=validation))
+    assert found.score is not None
+    assert found.score.value == pytest.approx(np.mean(model.predict(FRAME) == names))
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_an_mlflow_python_function_needs_a_grant_and_is_loaded_by_mlflow(tmp_path: Path) -> None:
     import mlflow.pyfunc
     from mlflow.types import ColSpec, Schema

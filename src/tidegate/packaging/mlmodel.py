@@ -82,6 +82,11 @@ class Layout:
         return "tidegate" in (self.mlmodel.get("metadata") or {})
 
     @property
+    def predict_fn(self) -> str:
+        """The method that MLflow predicts with: what a scikit-learn model was saved with as `pyfunc_predict_fn`."""
+        return str(self.mlmodel["flavors"].get("python_function", {}).get("predict_fn") or "predict")
+
+    @property
     def code_dirs(self) -> list[Path]:
         """Folders whose modules the model may import, when it was granted to run code."""
         named = self.mlmodel["flavors"].get("python_function", {}).get(CODE)

@@ -20,7 +20,7 @@ from tidegate.runtimes.building import adopt
 from tidegate.runtimes.inspect import run, validation_of
 from tidegate.runtimes.loading import load_object
 from tidegate.runtimes.settling import Settled, settle
-from tidegate.runtimes.sklearn_model import SklearnModel
+from tidegate.runtimes.sklearn_model import OtherFunction, SklearnModel
 from tidegate.runtimes.trial import accepted, rows_of
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import PROBABILITIES, Signature
@@ -53,7 +53,7 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
     signature = convert(request["signature"], Signature)
     if layout.format == "torch_export":
         return _program(settled, signature, Path(request["into"]))
-    if not isinstance(settled.model, SklearnModel | BoosterModel):
+    if not isinstance(settled.model, SklearnModel | BoosterModel) or isinstance(adopted, OtherFunction):
         return {
             "kept": None,
             "kind": _kind(settled.model),

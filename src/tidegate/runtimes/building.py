@@ -14,7 +14,7 @@ from tidegate.runtimes.onnx_model import OnnxModel
 from tidegate.runtimes.pyfunc_model import PyfuncModel
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.python_model import PythonModel
-from tidegate.runtimes.sklearn_model import make_sklearn, serve_sklearn
+from tidegate.runtimes.sklearn_model import PREDICT, OtherFunction, make_sklearn, serve_sklearn
 from tidegate.wire.signature import PROBABILITIES, InputKind, Signature, TensorSpec
 
 
@@ -30,6 +30,10 @@ def adopt(loaded: Any, layout: Layout) -> Any:
         return CatBoostModel(loaded)
     if is_booster(loaded):
         return BoosterModel(loaded, labels=layout.is_wrapped)
+    if layout.predict_fn != PREDICT and callable(getattr(loaded, layout.predict_fn, None)):
+        _check_fitted(loaded)
+        # Any other flavour's `predict_fn` is a method of MLflow's own wrapper, which that calls itself.
+        return loaded if layout.format == "pyfunc" else OtherFunction(loaded, layout.predict_fn)
     if isinstance(loaded, type) or not callable(getattr(loaded, "predict", None)):
         kind = type(loaded)
         what = (

@@ -180,6 +180,8 @@ def _labels(predicted: np.ndarray[Any, Any], y_true: Any, model: Model) -> np.nd
     if _are_scores(predicted, y_true, model):
         columns = predicted.shape[1] if predicted.ndim == 2 else 1
         predicted = np.argmax(predicted, axis=1) if columns > 1 else (predicted.ravel() > 0.5).astype(np.int64)
+        if model.classes is not None and len(model.classes) == columns:
+            predicted = np.array(model.classes)[predicted]
     predicted = predicted.ravel() if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
     if predicted.ndim != 1:
         raise InvalidArgument("the model has several outputs, and the gate's metrics are for one", field="metric")

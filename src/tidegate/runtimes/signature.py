@@ -19,7 +19,14 @@ from tidegate.runtimes.declared import declared_of
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.hints import Hint, column_hints, read_booster
 from tidegate.runtimes.python_folder import PythonClass
-from tidegate.runtimes.sklearn_model import TEXT_INPUT, category_columns, feature_names, n_features, wants_text
+from tidegate.runtimes.sklearn_model import (
+    TEXT_INPUT,
+    OtherFunction,
+    category_columns,
+    feature_names,
+    n_features,
+    wants_text,
+)
 from tidegate.wire.signature import MATRIX_INPUT, InputKind, ParamSpec, TensorSpec
 
 FREE_SIDES = (1, 8, 32, 224)
@@ -76,7 +83,7 @@ def _own_drafts(model: Any) -> list[Draft]:
     if isinstance(model, PythonClass):
         declared = declared_of(model)
         return [] if declared is None else [Draft(*declared)]
-    return _sklearn_drafts(model)
+    return _sklearn_drafts(model.estimator if isinstance(model, OtherFunction) else model)
 
 
 def _sklearn_drafts(model: Any) -> list[Draft]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, PROBABILITIES, I
 Form = Literal["matrix", "frame", "array", "texts"]
 
 TEXT_INPUT = "text"
+PREDICT = "predict"
 
 _ARGMAX_OF_PROBABILITIES = frozenset(
     {
@@ -41,10 +43,26 @@ NEAR_TIE = 1e-9
 _TEXT_STEPS = frozenset({"CountVectorizer", "TfidfVectorizer", "HashingVectorizer"})
 
 
-class SklearnModel:
-    """An estimator behind named arrays. `form` is what the estimator is given."""
+@dataclass(frozen=True)
+class OtherFunction:
+    """An estimator whose answers are those of another method than `predict` (MLflow's `pyfunc_predict_fn`)."""
 
-    def __init__(self, estimator: Any, form: Form, specs: tuple[TensorSpec, ...], has_probabilities: bool) -> None:
+    estimator: Any
+    name: str
+
+
+class SklearnModel:
+    """An estimator behind named arrays. `form` is what the estimator is given, `function` the method that answers."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        form: Form,
+        specs: tuple[TensorSpec, ...],
+        has_probabilities: bool,
+        function: str = PREDICT,
+    ) -> None:
+        self.function = function
         self.estimator = estimator
         self.form = form
         self.specs = specs
@@ -70,7 +88,7 @@ class SklearnModel:
         if probabilities is not None and (self._argmax or (self._clear_argmax and no_near_tie(probabilities))):
             classes = last_step(self.estimator).classes_
             return as_tensor(classes.take(np.argmax(probabilities, axis=1), axis=0))
-        return as_tensor(self.estimator.predict(features))
+        return as_tensor(getattr(self.estimator, self.function)(features))
 
     def features(self, inputs: Arrays) -> Any:
         """What the estimator is called with."""
@@ -106,7 +124,10 @@ def make_sklearn(
     estimator: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_probabilities: bool
 ) -> SklearnModel:
     """The estimator, given its input in the form it was trained with."""
-    return SklearnModel(estimator, form_of(estimator, kind), specs, has_probabilities)
+    function = PREDICT
+    if isinstance(estimator, OtherFunction):
+        estimator, function, has_probabilities = estimator.estimator, estimator.name, False
+    return SklearnModel(estimator, form_of(estimator, kind), specs, has_probabilities, function)
 
 
 def serve_sklearn(estimator: Any, signature: Signature) -> SklearnModel:
