@@ -23,7 +23,8 @@ from tidegate.dataplane import metrics, pages
 from tidegate.dataplane.access import PUBLIC_PATHS
 from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, new_id, response_head, that_matter
+from tidegate.dataplane.incidents import new_id
+from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, response_head, that_matter
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.tensorflow_edge import model_metadata, model_status
 from tidegate.errors import (

@@ -1,21 +1,25 @@
 """The batcher: greedy, with no timer on the way. Dispatches at once when a target is idle, gathers while all are busy.
 
 One per destination, on gateway and replica alike. A batch answers every call in it that is not done, whatever happened
-to the others: a cancelled call never disturbs its neighbours. How much goes into a batch is `pace.py`'s, whose turn it
-is `fair.py`'s, and what happens to calls whose target died `ward.py`'s (docs/decisions/0009-batching.md).
+to the others: neither a cancelled call nor an exception in a sink or the observer disturbs its neighbours. How much
+goes into a batch is `pace.py`'s, whose turn it is `fair.py`'s, and what happens to calls whose target died `ward.py`'s
+(docs/decisions/0009-batching.md).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.call import Batch, Limits, ModelFailed, TargetHung, TargetLost
+from tidegate.dataplane.call import Batch, Limits, ModelFailed, TargetHung, TargetLost, TargetUnreached
 from tidegate.dataplane.fair import FairQueue, Room
+from tidegate.dataplane.guarded import Guarded
+from tidegate.dataplane.incidents import internal
 from tidegate.dataplane.pace import SMALL_ROWS, Pace
 from tidegate.dataplane.parts import Part
+from tidegate.dataplane.reruns import Reruns
 from tidegate.dataplane.ward import Ward
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 
@@ -48,12 +52,12 @@ class Batcher:
     ) -> None:
         self._loop = loop
         self._limits = limits
-        self._observer = observer
+        self._observer = Guarded(observer)
         self._clock = clock
         self._mergeable = mergeable
         self._queue = FairQueue(mergeable=mergeable, splits=splits)
         self._pace = Pace(limits.batch_rows_max, limits.batch_latency_s)
-        self._again: deque[Call] = deque()
+        self._reruns = Reruns()
         self._again_next = False
         self._ward = Ward()
         self._targets: dict[str, Target] = {}
@@ -95,7 +99,7 @@ class Batcher:
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return bool(self._queue.rows or self._again or self._ward.calls or self._in_flight)
+        return bool(self._queue.rows or self._in_flight or self._reruns or self._ward.calls)
 
     @property
     def outstanding_calls(self) -> int:
@@ -105,7 +109,7 @@ class Batcher:
     @property
     def queued_rows(self) -> int:
         """Rows that wait, and that somebody waits for."""
-        return self._queue.wanted_rows + sum(call.rows for call in (*self._again, *self._ward.calls) if not call.done)
+        return self._queue.wanted_rows + sum(call.rows for call in self._beside_queue() if not call.done)
 
     @property
     def limit_rows(self) -> int:
@@ -114,7 +118,11 @@ class Batcher:
 
     def _all_calls(self) -> list[Call]:
         computed = [call for batch in self._in_flight for call in batch.calls]
-        return [*self._queue, *self._again, *self._ward.calls, *computed]
+        return [*self._queue, *self._beside_queue(), *computed]
+
+    def _beside_queue(self) -> list[Call]:
+        """Calls that have left the queue once and wait again."""
+        return [*self._reruns.calls(), *self._ward.calls]
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
@@ -181,7 +189,7 @@ class Batcher:
     @property
     def _may_grow(self) -> bool:
         """Whether calls that are yet to come could join what waits."""
-        return self._mergeable and not self._again and 0 < self._queue.rows < self._pace.limit_rows
+        return self._mergeable and not self._reruns and 0 < self._queue.rows < self._pace.limit_rows
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
@@ -195,27 +203,35 @@ class Batcher:
         batch.sent_s = now_s
         batch.hang_s = self._pace.hang_s(batch.rows)
         self._in_flight.add(batch)
-        target.send(batch, self._finished)
+        try:
+            target.send(batch, self._finished)
+        except Exception as error:
+            self._loop.call_soon(self._finished, target, batch, internal(error))
 
     def _next_batch(self, now_s: float) -> Batch | None:
-        """What goes next. Calls that run once more take turns with what waits in the queue."""
-        while self._again or self._queue.rows:
-            if self._again and (self._again_next or not self._queue.rows):
-                calls, released = [self._again.popleft()], "again"
+        """What goes next: first what was under way already. Calls that run once more take turns with the queue's."""
+        reruns = self._reruns
+        while reruns.unreached:
+            batch = reruns.unreached.popleft()
+            if self._still_wanted(batch.calls, now_s):
+                return batch
+        while reruns.again or self._queue.rows:
+            if reruns.again and (self._again_next or not self._queue.rows):
+                calls, released = [reruns.again.popleft()], "again"
             else:
                 pace = self._pace
                 calls, released = self._queue.take(Room(pace.limit_rows, pace.chunk_rows(now_s)))
             self._again_next = not self._again_next
             calls = self._still_wanted(calls, now_s)
-            if calls and (batch := self._made(calls)) is not None:
+            if calls and (made := self._made(calls)) is not None:
                 if released == "rows" and self._pace.limit_rows < self._limits.batch_rows_max:
                     released = "latency"
-                batch.released = released
+                made.released = released
                 for call in calls:
                     if call.rows <= SMALL_ROWS and not isinstance(call, Part):
                         self._pace.saw_small(now_s)
                         break
-                return batch
+                return made
         return None
 
     def _still_wanted(self, calls: list[Call], now_s: float) -> list[Call]:
@@ -232,18 +248,20 @@ class Batcher:
             return Batch(calls[0].destination, calls, sum([call.rows for call in calls]))
         except (ValueError, TypeError, OverflowError) as error:
             self._fail_calls(calls, UnfitInput(f"the rows cannot be put together: {error}"))
-            return None
+        except Exception as error:
+            self._fail_calls(calls, internal(error))
+        return None
 
     def _finished(self, target: Target, batch: Batch, result: Outputs | TidegateError) -> None:
-        self._in_flight.discard(batch)
+        """The batch leaves the set of those in flight last: until then the deadline of its every call is watched."""
         now_s = self._clock()
         self._take_back(target, result)
-        if isinstance(result, TidegateError):
-            self._batch_failed(batch, result, now_s)
-        else:
-            self._pace.measured(batch.rows, now_s - batch.sent_s)
-            self._batch_answered(batch, result, now_s)
-        waiting = self._idle and (self._queue.rows or self._again)
+        try:
+            self._settle(batch, result, now_s)
+        except Exception as error:
+            self._fail_calls(batch.calls, internal(error))
+        self._in_flight.discard(batch)
+        waiting = self._idle and (self._queue.rows or self._reruns)
         if self._dispatch_due:
             return
         if waiting and self._may_grow:
@@ -255,14 +273,26 @@ class Batcher:
         """The target is free for the next batch, unless it is lost or was removed meanwhile."""
         if self._targets.get(target.id) is not target:
             return
-        if isinstance(result, TargetLost):
+        if isinstance(result, TargetLost | TargetUnreached):
             self.remove_target(target.id)
         elif self._ward.target is target:
             self._ward.busy = False
         else:
             self._idle.append(target)
 
+    def _settle(self, batch: Batch, result: Outputs | TidegateError, now_s: float) -> None:
+        if not isinstance(result, TidegateError):
+            self._pace.measured(batch.rows, now_s - batch.sent_s)
+            self._batch_answered(batch, result, now_s)
+        elif isinstance(result, TargetUnreached):
+            self._hand_on(batch)
+        else:
+            self._batch_failed(batch, result, now_s)
+
     def _batch_answered(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
+        strays = [call for call in batch.calls if isinstance(call, Part) and not call.joins(outputs)]
+        if strays:
+            self._fail_calls(strays, _in_other_shapes())
         self._observer.batch_done(batch, outputs, now_s)
         first_row = 0
         for call in batch.calls:
@@ -270,6 +300,15 @@ class Batcher:
             first_row += call.rows
 
     # -- what went wrong -------------------------------------------------------------------------------------------
+
+    def _hand_on(self, batch: Batch) -> None:
+        """Give a batch whose target was gone before it was asked to the next one, as it is: that was no attempt."""
+        if batch.suspect:
+            self._ward.calls.extendleft(batch.calls)
+        elif self._targets:
+            self._reruns.unreached.append(batch)
+        else:
+            self._fail_calls(batch.calls, NoReadyReplica(retry_after_s=RETRY_AFTER_S))
 
     def _batch_failed(self, batch: Batch, error: TidegateError, now_s: float) -> None:
         """The calls of a lost target, and those of a batch the model refused, run once more, each alone."""
@@ -287,7 +326,7 @@ class Batcher:
         if lost:
             self._ward.take_in(again, now_s, wait=not isinstance(error, TargetHung))
         else:
-            self._again.extend(again)
+            self._reruns.again.extend(again)
 
     def _serve_ward(self, now_s: float) -> None:
         """Run what a dead target left behind, one call at a time, on one target."""
@@ -298,6 +337,7 @@ class Batcher:
             calls = self._still_wanted([call], now_s)
             if calls and ward.target is not None and (batch := self._made(calls)) is not None:
                 batch.released = "again"
+                batch.suspect = True
                 self._send(ward.target, batch, now_s)
             else:
                 ward.busy = False
@@ -309,24 +349,27 @@ class Batcher:
 
     def _expire(self) -> None:
         """Answer calls whose deadline passed, waiting or being computed. Runs only while there are calls."""
+        try:
+            self._sweep()
+        finally:
+            self._expiry_due = self.outstanding
+            if self._expiry_due:
+                self._loop.call_later(EXPIRY_TICK_S, self._expire)
+
+    def _sweep(self) -> None:
         now_s = self._clock()
         for call in [call for call in self._all_calls() if call.deadline_s <= now_s and not call.done]:
             self._fail_calls([call], _too_late(call))
         self._queue.purge()
-        self._again = deque(call for call in self._again if not call.done)
+        self._reruns.purge()
         self._ward.purge()
         if self._ward.calls or self._ward.target is not None:
             self._dispatch()
-        self._expiry_due = self.outstanding
-        if self._expiry_due:
-            self._loop.call_later(EXPIRY_TICK_S, self._expire)
 
     def _fail_queue(self, error: TidegateError) -> None:
-        calls = [*self._queue.clear(), *self._again]
-        self._again.clear()
-        self._fail_calls(calls, error)
+        self._fail_calls([*self._queue.clear(), *self._reruns.clear()], error)
 
-    def _fail_calls(self, calls: list[Call], error: TidegateError) -> None:
+    def _fail_calls(self, calls: Sequence[Call], error: TidegateError) -> None:
         now_s = self._clock()
         for call in calls:
             whole = _whole(call)
@@ -339,6 +382,10 @@ class Batcher:
 def _whole(call: Call) -> Call:
     """The request that a call stands for: itself, or what it is a part of."""
     return call.whole if isinstance(call, Part) else call
+
+
+def _in_other_shapes() -> ModelFailed:
+    return ModelFailed("the model answered some rows of this request in another shape than the rest")
 
 
 def _died_twice() -> ModelFailed:

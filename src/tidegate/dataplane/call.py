@@ -6,6 +6,7 @@ computes at a time. Nothing here does I/O; everything runs on the event loop's t
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from tidegate.dataplane.incidents import internal
 from tidegate.dataplane.tensors import rows_array
 from tidegate.error_kinds import Kind
 from tidegate.errors import TidegateError
@@ -21,6 +23,8 @@ from tidegate.wire.signature import PREDICTION
 if TYPE_CHECKING:
     from tidegate.dataplane.destination import Destination
     from tidegate.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 """Arrays by tensor name, row axis first. BYTES tensors are object arrays of `str` (or `bytes` that are no UTF-8)."""
@@ -34,6 +38,12 @@ class TargetLost(TidegateError):
     """The replica went away before it answered."""
 
     code, kind = "target_lost", Kind.UNAVAILABLE
+
+
+class TargetUnreached(TidegateError):
+    """The replica went away before it was asked: it has seen nothing of the batch."""
+
+    code, kind = "target_unreached", Kind.UNAVAILABLE
 
 
 class TargetHung(TargetLost):
@@ -148,16 +158,28 @@ class Call:
         return self.sink.connection if self.unit is None else self.unit
 
     def answer(self, outputs: Outputs, first_row: int) -> None:
-        """Hand the answer over; a call that was cancelled or timed out meanwhile stays as it is."""
+        """Hand the answer over; a call that was cancelled or timed out meanwhile stays as it is.
+
+        Never raises: a sink that cannot take its answer gets a failure instead, and its neighbours in the batch theirs.
+        """
         if not self.done:
             self.done = True
-            self.sink.answer(self, outputs, first_row)
+            try:
+                self.sink.answer(self, outputs, first_row)
+            except Exception as error:
+                self._hand_failure(internal(error))
 
     def fail(self, error: TidegateError) -> None:
-        """Hand the failure over, unless the call is done."""
+        """Hand the failure over, unless the call is done. Never raises."""
         if not self.done:
             self.done = True
+            self._hand_failure(error)
+
+    def _hand_failure(self, error: TidegateError) -> None:
+        try:
             self.sink.fail(self, error)
+        except Exception:
+            logger.exception("request %s could not be told that it failed", self.request_id)
 
     def cancel(self) -> None:
         """Nobody waits for the answer any more: drop it before it is computed, if that is still possible."""
@@ -167,10 +189,22 @@ class Call:
 class Batch:
     """Calls that one target computes together. `inputs` is built once, when the batch is sent.
 
-    After `hang_s` seconds its answer is late enough to ask whether the target still lives.
+    After `hang_s` seconds its answer is late enough to ask whether the target still lives. `suspect`: a replica died of
+    its call or beside it, so it may meet no other than the one set aside for such.
     """
 
-    __slots__ = ("calls", "destination", "hang_s", "inputs", "params", "released", "rows", "sent_s", "wanted")
+    __slots__ = (
+        "calls",
+        "destination",
+        "hang_s",
+        "inputs",
+        "params",
+        "released",
+        "rows",
+        "sent_s",
+        "suspect",
+        "wanted",
+    )
 
     def __init__(self, destination: Destination, calls: list[Call], rows: int) -> None:
         self.destination = destination
@@ -179,6 +213,7 @@ class Batch:
         self.sent_s = 0.0
         self.hang_s = math.inf
         self.released = ""
+        self.suspect = False
         first = calls[0]
         self.params = first.params
         self.wanted = first.wanted if first.wanted is None or len(calls) == 1 else _union(calls)
@@ -221,7 +256,8 @@ class Target(Protocol):
     def send(self, batch: Batch, done: Done) -> None:
         """Compute the batch; call `done` exactly once, on the loop's thread, not before `send` returned.
 
-        A target that died answers `TargetLost`, a model that raised `ModelFailed` or `UnfitInput`.
+        A target that died answers `TargetLost`, one that died before it was asked `TargetUnreached`, a model that
+        raised `ModelFailed` or `UnfitInput`.
         """
 
 

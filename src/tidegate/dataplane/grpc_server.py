@@ -26,7 +26,8 @@ from tidegate.dataplane.grpc_messages import (
 from tidegate.dataplane.http2 import Connection
 from tidegate.dataplane.http2_flow import Request, Stream
 from tidegate.dataplane.http2_frames import Pairs, literal
-from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, internal, new_id, that_matter
+from tidegate.dataplane.incidents import internal, new_id
+from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, that_matter
 from tidegate.dataplane.inflate import inflate_held
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__

@@ -7,7 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange, Route, encode_error, infer, new_id, response_head
+from tidegate.dataplane.incidents import new_id
+from tidegate.dataplane.infer import Engine, Exchange, Route, encode_error, infer, response_head
 from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import TidegateError
@@ -102,7 +103,7 @@ class HotExchange(Exchange):
         """One write: status line, the server's own headers, ours, body."""
         if self.held_bytes:
             self.let_go()
-        if self.disconnected:
+        if self.disconnected or self.response_complete:
             return
         protocol = self.protocol
         close = b"" if self.keep_alive else b"connection: close\r\n"

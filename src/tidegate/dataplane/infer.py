@@ -8,10 +8,7 @@ leave.
 
 from __future__ import annotations
 
-import itertools
 import json
-import logging
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,11 +23,12 @@ from tidegate.dataplane.buffered import Body, Buffered, hold_values
 from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
+from tidegate.dataplane.guarded import Guarded
+from tidegate.dataplane.incidents import internal, new_id
 from tidegate.dataplane.inflate import WINDOWS, inflate_body
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.dataplane.turns import Turns
 from tidegate.errors import (
-    Internal,
     MalformedRequest,
     TidegateError,
     TooLarge,
@@ -39,20 +37,11 @@ from tidegate.errors import (
     WrongContentType,
 )
 
-logger = logging.getLogger(__name__)
-
-_ID_PREFIX = os.urandom(6).hex()
-_ids = itertools.count(1)
 REQUEST_ID_LENGTH_MAX = 128
 COMPRESSED_BYTES_MIN, COMPRESSED_BYTES_MAX = 1024, 8 << 20
 """Answers of other sizes are sent as they are: compressing them gains nothing, or holds up every other request."""
 JSON = b"application/json"
 _LENGTHS_REMEMBERED = 1024
-
-
-def new_id() -> str:
-    """A request id, unique across processes: 12 random digits of this process and a counter."""
-    return f"{_ID_PREFIX}{next(_ids):08x}"
 
 
 class Edge(Protocol):
@@ -97,6 +86,7 @@ class Engine:
     turns: Turns = field(init=False, default_factory=Turns)
 
     def __post_init__(self) -> None:
+        self.observer = Guarded(self.observer)
         self.buffered = Buffered(self.limits)
 
 
@@ -274,13 +264,6 @@ def fail(exchange: Exchange, service: Service | None, failure: Exception) -> Non
     if service is not None:
         exchange.engine.observer.refused(service.name, error)
     exchange.refuse(error)
-
-
-def internal(error: Exception) -> Internal:
-    """What a client is told of a failure of ours; the log has the rest."""
-    incident = new_id()
-    logger.error("internal error %s", incident, exc_info=error)
-    return Internal(f"the server failed; its log has the details under {incident}", id=incident)
 
 
 def find_service(directory: Directory, name: str | None) -> Service:

@@ -52,6 +52,11 @@ class Part(Call):
         """The part's first row in the whole request, and how many rows that has."""
         return self.first_row, self.whole.rows
 
+    def joins(self, outputs: Outputs) -> bool:
+        """Whether these can be put together with the answers of the parts before."""
+        sink = self.sink
+        return self.done or not isinstance(sink, Assembly) or sink.joins(outputs.tensors)
+
     def _cut(self) -> None:
         rows = slice(self.first_row, self.first_row + self.rows)
         if self.whole.packed is not None:
@@ -70,6 +75,13 @@ class Assembly:
         self.taken_rows = 0
         self.missing_rows = whole.rows
         self._pieces: list[tuple[int, Tensors]] = []
+
+    def joins(self, tensors: Tensors) -> bool:
+        """Whether a part's rows can be put behind those that are here: all but the first axis must be alike."""
+        if not self._pieces:
+            return True
+        first = self._pieces[0][1]
+        return all(first[name].shape[1:] == tensors[name].shape[1:] for name in first if name in tensors)
 
     @property
     def connection(self) -> object:

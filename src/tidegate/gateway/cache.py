@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tidegate.dataplane.infer import internal
+from tidegate.dataplane.incidents import internal
 from tidegate.errors import TidegateError
 from tidegate.gateway.cache_codec import read_answer, request_key, write_answer
 
@@ -250,7 +250,10 @@ class Keeper:
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Pass it on first: nobody waits for Redis."""
         self._sink.answer(call, outputs, first_row)
-        self._cache.keep(self._lookup, call, outputs, first_row)
+        try:
+            self._cache.keep(self._lookup, call, outputs, first_row)
+        except Exception:  # it was given: a failure would be its request's second response
+            log.exception("an answer could not be kept")
 
     def fail(self, call: Call, error: TidegateError) -> None:
         """Failures are not kept."""
