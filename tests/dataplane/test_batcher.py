@@ -7,7 +7,7 @@ import pytest
 
 from support.batcher_bench import Bench, HandTarget, run, turn
 from tidegate.dataplane.batcher import LOOKS_MAX
-from tidegate.dataplane.call import Call, ModelFailed, TargetHung, TargetLost
+from tidegate.dataplane.call import Call, ModelFailed, TargetHung, TargetLost, TargetUnreached
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded
 
 
@@ -276,6 +276,84 @@ def test_calls_of_the_only_target_wait_for_it_to_come_back() -> None:
         assert bench.seen.answers["a"] == [10]
         assert not again.sent
         assert not bench.batcher.outstanding
+
+    run(go)
+
+
+def test_a_batch_that_its_target_never_saw_goes_to_the_next_as_it_is_and_counts_as_no_attempt() -> None:
+    async def go() -> None:
+        bench = Bench()
+        second = HandTarget("t2")
+        bench.batcher.add_target(bench.target)
+        calls = [bench.submit("a", 1), bench.submit("b", 2)]
+        await turn()
+        bench.batcher.add_target(second)
+        bench.target.fail(TargetUnreached())
+        await turn()
+        assert [call.request_id for call in second.sent[0][0].calls] == ["a", "b"]
+        assert [call.attempts for call in calls] == [0, 0]
+        second.answer()
+        assert bench.seen.answers == {"a": [10], "b": [20]}
+        assert not bench.batcher.outstanding
+
+    run(go)
+
+
+def test_a_batch_that_its_target_never_saw_is_the_first_to_go_when_another_is_free() -> None:
+    async def go() -> None:
+        bench = Bench()
+        second = HandTarget("t2")
+        bench.batcher.add_target(bench.target)
+        bench.submit("first", 1)
+        await turn()
+        bench.batcher.add_target(second)
+        bench.submit("busy", 2)
+        await turn()
+        bench.submit("waiting", 3)
+        bench.target.fail(TargetUnreached())
+        assert bench.batcher.queued_rows == 2
+        second.answer()
+        await turn()
+        assert [call.request_id for call in second.sent[0][0].calls] == ["first"]
+        second.answer()
+        await turn()
+        second.answer()
+        assert bench.seen.answers == {"first": [10], "busy": [20], "waiting": [30]}
+
+    run(go)
+
+
+def test_without_another_target_a_batch_that_none_saw_is_refused_at_once() -> None:
+    async def go() -> None:
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("a", 1)
+        await turn()
+        bench.target.fail(TargetUnreached())
+        assert isinstance(bench.seen.answers["a"], NoReadyReplica)
+        assert bench.seen.answers["a"].retry_after_s
+        assert not bench.batcher.outstanding
+
+    run(go)
+
+
+def test_a_suspect_that_its_target_never_saw_still_meets_no_other_replica_than_one_set_aside() -> None:
+    async def go() -> None:
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("poison", 1)
+        await turn()
+        bench.target.fail(TargetLost())
+        bench.batcher.add_target(aside := HandTarget("t2"))
+        bench.batcher.add_target(last := HandTarget("t3"))
+        await turn()
+        aside.fail(TargetUnreached())
+        await turn()
+        assert not last.sent  # the last one that lives is not risked while others may come back
+        bench.batcher.add_target(again := HandTarget("t2"))
+        await turn()
+        again.answer()
+        assert bench.seen.answers == {"poison": [10]}
 
     run(go)
 

@@ -11,14 +11,14 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from support.wait import until
 from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Batch, Call, Limits, ModelFailed, Outputs, TargetHung, TargetLost
+from tidegate.dataplane.call import Batch, Call, Limits, ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.errors import NoReadyReplica, Overloaded, TidegateError
 from tidegate.wire.signature import Signature, TensorSpec
 
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (TensorSpec("prediction", "FP64", (-1,)),))
 BATCH_ROWS_MAX, QUEUE_ROWS_MAX, CALL_ROWS_MAX = 24, 100, 70
-FAILURES = (ModelFailed(), TargetLost(), TargetHung())
+FAILURES = (ModelFailed(), TargetLost(), TargetHung(), TargetUnreached())
 
 
 class Asker:
@@ -87,6 +87,7 @@ class Machine(RuleBasedStateMachine):
         self.askers = [Asker(number) for number in range(4)]
         self.submitted: dict[str, Call] = {}
         self.cancelled: set[str] = set()
+        self.unreached: set[str] = set()
         self.value = 0.0
 
     def turn(self) -> None:
@@ -152,8 +153,10 @@ class Machine(RuleBasedStateMachine):
         busy = [target for target in (*self.targets.values(), *self.gone) if target.held]
         if busy:
             target = busy[index % len(busy)]
+            if target.held and isinstance(error, TargetUnreached):
+                self.unreached |= {call.request_id for call in target.held[0].calls}
             target.finish(error)
-            if isinstance(error, TargetLost):
+            if isinstance(error, TargetLost | TargetUnreached):
                 # By identity: one that was removed and is lost may have a successor of the same name.
                 self.targets = {name: one for name, one in self.targets.items() if one is not target}
                 self.gone = [one for one in self.gone if one is not target]
@@ -167,7 +170,7 @@ class Machine(RuleBasedStateMachine):
     def bounds_hold(self) -> None:
         assert self.batcher.limit_rows <= BATCH_ROWS_MAX
         # The bound, and what is left of one call for each replica: those that run once more come on top.
-        again = sum(call.rows for call in self.submitted.values() if call.attempts)
+        again = sum(call.rows for name, call in self.submitted.items() if call.attempts or name in self.unreached)
         assert self.batcher.queued_rows <= QUEUE_ROWS_MAX + 4 * CALL_ROWS_MAX + again
 
     @invariant()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import threading
+from contextlib import ExitStack, closing
 
 from support.gateway_bed import Bed, Load, stop_hard
 from support.wait import until
@@ -31,6 +34,28 @@ def test_a_replica_that_comes_back_is_used_again(bed: Bed) -> None:
     bed.replicas.remove(only)
     bed.replica("1", id="r-one")
     until(lambda: gateway.ask([1, 2, 3]).status == 200, timeout_s=5, what="the reconnection")
+
+
+def test_requests_that_meet_a_death_nobody_noticed_yet_are_refused_and_not_kept_waiting(bed: Bed) -> None:
+    only = bed.replica("1")
+    gateway = bed.gateway(TIDEGATE_REQUEST_TIMEOUT_S="6")
+    bed.publish({"1": 100})
+    body, kind = json.dumps({"features": [1, 2, 3]}), {"Content-Type": "application/json"}
+    with ExitStack() as stack:
+        asking = [
+            stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)))
+            for _ in range(2)
+        ]
+        for one in asking:  # connections that are open already: their requests are read in the turn that sees the death
+            one.request("POST", "/predict/sums", body, kind)
+            assert one.getresponse().read()
+        os.kill(gateway.process.pid, signal.SIGSTOP)
+        stop_hard(only.process)
+        for one in asking:
+            one.request("POST", "/predict/sums", body, kind)
+        os.kill(gateway.process.pid, signal.SIGCONT)
+        replies = [one.getresponse() for one in asking]
+        assert [(reply.status, reply.headers["Retry-After"]) for reply in replies] == [(503, "1")] * 2
 
 
 def test_the_control_plane_is_told_of_a_lost_replica_and_not_of_one_that_was_taken_out(bed: Bed) -> None:

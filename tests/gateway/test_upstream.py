@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from support.gateway_replica import SIGNATURE
 from tidegate import clock
 from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs, TargetLost
+from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs, TargetLost, TargetUnreached
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
@@ -37,15 +38,25 @@ def outputs_of(values: list[float], **more: Any) -> bytes:
 
 
 class Server:
-    """Answers readiness, and hands inference requests to `answers`. `connections` counts them."""
+    """Answers readiness, and hands inference requests to `answers`. `connections` counts them.
+
+    Cleared, `ready` and `reading` keep readiness without an answer, and requests unread.
+    """
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
+        self.ready, self.reading = asyncio.Event(), asyncio.Event()
+        self.ready.set()
+        self.reading.set()
+        self.writers: list[asyncio.StreamWriter] = []
         self.connections = 0
         self.requests: list[bytes] = []
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> str:
+    async def start(self, path: Path | None = None) -> str:
+        if path is not None:
+            self._server = await asyncio.start_unix_server(self._serve, path)
+            return f"unix:{path}"
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return f"tcp:127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
@@ -53,14 +64,24 @@ class Server:
         if self._server is not None:
             self._server.close()
 
+    def die(self) -> None:
+        """As a process that is killed: nobody listens any more, and every connection is closed."""
+        self.close()
+        for writer in self.writers:
+            writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split()[1].decode()
                 if path == "/v2/health/ready":
+                    await self.ready.wait()
                     writer.write(READY)
+                    if not self.reading.is_set():
+                        cast("asyncio.Transport", writer.transport).pause_reading()
                     continue
                 length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-l"))
                 body = await reader.readexactly(length)
@@ -121,10 +142,19 @@ class Tried:
             return await heard
 
 
-def run(answers: Answers, story: Callable[[Tried, Server], Awaitable[None]], *, answer_timeout_s: float = 5.0) -> None:
+def run(
+    answers: Answers,
+    story: Callable[[Tried, Server], Awaitable[None]],
+    *,
+    answer_timeout_s: float = 5.0,
+    path: Path | None = None,
+    reading: bool = True,
+) -> None:
     async def main() -> None:
         server = Server(answers)
-        tried = Tried(await server.start(), answer_timeout_s)
+        if not reading:
+            server.reading.clear()
+        tried = Tried(await server.start(path), answer_timeout_s)
         tried.target.start()
         await tried.until(lambda: tried.target.up)
         try:
@@ -212,6 +242,59 @@ def test_a_replica_that_closes_on_every_batch_is_lost_after_the_second() -> None
         await tried.until(lambda: tried.ups == 2)  # it says that it is ready, so it is tried again later
 
     run(lambda n, path, body: None, story)
+
+
+def nothing_comes(number: int, path: str, body: bytes) -> bytes:
+    raise AssertionError("this server reads no batch")
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_batch_sent_while_its_replica_dies_is_unreached(turns: int, tmp_path: Path) -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        server.die()
+        (tmp_path / "r.sock").unlink()
+        for _ in range(turns):  # so that the batch meets each moment between the death and its discovery
+            await asyncio.sleep(0)
+        if tried.target.up:
+            assert isinstance(await tried.send(a_batch()), TargetUnreached)
+        await tried.until(lambda: tried.downs == 1)
+
+    run(nothing_comes, story, path=tmp_path / "r.sock")
+
+
+def test_a_batch_that_its_replica_did_not_read_is_unreached(tmp_path: Path) -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        sending = asyncio.ensure_future(tried.send(a_batch()))
+        await tried.until(lambda: tried.target._written)
+        await asyncio.sleep(0)
+        server.die()
+        assert isinstance(await sending, TargetUnreached)
+        assert tried.downs == 1
+
+    run(nothing_comes, story, path=tmp_path / "r.sock", reading=False)
+
+
+def test_a_batch_that_its_replica_read_is_lost(tmp_path: Path) -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        sending = asyncio.ensure_future(tried.send(a_batch()))
+        await tried.until(lambda: len(server.requests) == 1)
+        server.die()
+        assert isinstance(await sending, TargetLost)
+
+    run(lambda n, path, body: b"", story, path=tmp_path / "r.sock")
+
+
+def test_a_batch_waits_for_no_replica_that_is_long_in_being_ready_again() -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        server.ready.clear()
+        server.writers[0].transport.abort()
+        await tried.until(lambda: server.connections == 2)
+        assert isinstance(await tried.send(a_batch()), TargetUnreached)
+        server.ready.set()
+        await tried.until(lambda: tried.ups == 2)
+        assert isinstance(await tried.send(a_batch()), Outputs)
+
+    run(lambda n, path, body: outputs_of([6.0, 6.0]), story)
 
 
 def test_what_speaks_no_http_is_lost() -> None:

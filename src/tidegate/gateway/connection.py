@@ -6,6 +6,7 @@ Used by `upstream.py` only. It knows HTTP and nothing of models, batches or retr
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -35,12 +36,17 @@ OnAnswer = Callable[[Answer | None], None]
 
 
 class Connection(asyncio.Protocol):
-    """`closed` is done when the connection is gone; `answers` counts what it has carried."""
+    """`closed` is done when the connection is gone; `answers` counts what it has carried.
+
+    `unread` says of one that is gone that the last request was not read to its end: so it was not computed either.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.closed: asyncio.Future[None] = loop.create_future()
         self.answers = 0
+        self.unread = False
         self._transport: asyncio.Transport | None = None
+        self._unix = False
         self._on_answer: OnAnswer | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._begun = False
@@ -81,6 +87,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        self._unix = sock is not None and sock.family == socket.AF_UNIX
 
     def data_received(self, data: bytes) -> None:
         expected = self._expected
@@ -94,7 +102,9 @@ class Connection(asyncio.Protocol):
             # What speaks no HTTP is as good as gone; the owner's retry and log line are those of a lost connection.
             self.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # the signature is asyncio's
+    def connection_lost(self, exc: Exception | None) -> None:
+        # A broken pipe is met by what writes. A Unix socket is reset where its other end was closed with bytes unread.
+        self.unread = isinstance(exc, BrokenPipeError) or (self._unix and isinstance(exc, ConnectionResetError))
         self._transport = None
         if not self.closed.done():
             self.closed.set_result(None)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.call import Outputs, TargetHung, TargetLost
+from tidegate.dataplane.call import Outputs, TargetHung, TargetLost, TargetUnreached
 from tidegate.dataplane.hop_form import HOST, Forms
+from tidegate.dataplane.incidents import internal
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.connection import Answer, Connection
 from tidegate.gateway.hop import HopRequest, RequestWriter, read_answer
@@ -28,6 +29,8 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
 SHORT_LIVED_S = 1.0
 WATCH_TICK_S = 0.1
 LIFE_SIGN_TIMEOUT_S = 2.0
+REACH_TIMEOUT_S = 0.5
+"""How long a batch may wait for a connection that was closed while idle to be opened again."""
 IDLE_S_MIN = 1.0
 """A connection that closes without an answer was closed for having been idle only if it was idle at least this long."""
 
@@ -93,6 +96,7 @@ class UpstreamTarget:
         self._batch: Batch | None = None
         self._done: Done | None = None
         self._request = NOTHING
+        self._written = False
         self._sent_again = False
         self._idle_since_s = 0.0
         self._ask_life_s = 0.0
@@ -103,20 +107,22 @@ class UpstreamTarget:
     def send(self, batch: Batch, done: Done) -> None:
         """Send a batch; `done` is called once, later, with outputs or an error (see `Target`)."""
         self._batch, self._done = batch, done
+        self._written = False
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
         try:
             self._request = self._writer.request(batch)
-        except TidegateError as error:
-            self._loop.call_soon(self._finish, error)
+        except Exception as error:
+            known = error if isinstance(error, TidegateError) else internal(error)
+            self._loop.call_soon(self._finish, known)
             return
         if not self._watching:
             self._watching = True
             self._loop.call_later(WATCH_TICK_S, self._watch)
         connection = self._connection
         if connection is not None and connection.open:
-            connection.send(self._request.parts, self._answered, self._request.expected)
-        # Else the connection was closed while idle: `_keep_connected` is opening another, and sends the batch then.
+            self._write(connection)
+        # Else it was closed while idle: `_keep_connected` is opening another, and the batch is written then.
 
     # -- for routing -----------------------------------------------------------------------------------------------
 
@@ -197,19 +203,25 @@ class UpstreamTarget:
     def _came_up(self, connection: Connection) -> None:
         self._connection = connection
         if self._batch is not None:
-            connection.send(self._request.parts, self._answered, self._request.expected)
+            self._write(connection)
         if not self.up and not self._retired:
             self.up = True
             log.info("replica %s is connected", self.id)
             self._hooks.on_up(self)
+
+    def _write(self, connection: Connection) -> None:
+        self._written = True
+        connection.send(self._request.parts, self._answered, self._request.expected)
 
     def _went_down(self, why: str) -> None:
         if self.up:
             self.up = False
             log.warning("replica %s is not used: %s", self.id, why)
             self._hooks.on_down(self)
-        if self._batch is not None:
+        if self._batch is not None and self._written:
             self._finish(TargetLost(f"replica {self.id} went away before it answered"))
+        elif self._batch is not None:
+            self._finish(TargetUnreached(f"replica {self.id} went away before it was asked"))
 
     def _stop(self) -> None:
         if self._task is not None:
@@ -227,7 +239,10 @@ class UpstreamTarget:
             return
         if answer is not None:
             self._finish(read_answer(answer, batch, self._request.form))
-        elif self._connection is not None and self._connection.answering:
+            return
+        connection = self._connection
+        self._written = connection is None or not connection.unread
+        if connection is not None and connection.answering:
             self._went_down("it died while it answered")
         elif self._sent_again:
             self._went_down("it closed the connection without an answer")
@@ -252,7 +267,9 @@ class UpstreamTarget:
             return
         self._loop.call_later(WATCH_TICK_S, self._watch)
         now_s = self._clock()
-        if now_s - batch.sent_s >= self._answer_timeout_s and now_s >= max(call.deadline_s for call in batch.calls):
+        if not self._written and now_s - batch.sent_s >= REACH_TIMEOUT_S:
+            self._went_down(f"it was not to be reached within {REACH_TIMEOUT_S:g} s")
+        elif now_s - batch.sent_s >= self._answer_timeout_s and now_s >= max(call.deadline_s for call in batch.calls):
             late = f"no answer within {now_s - batch.sent_s:.1f} s"
             self._give_up(late, DeadlineExceeded(f"replica {self.id} gave {late}"))
         elif now_s >= self._ask_life_s and self._asking is None:
