@@ -9,9 +9,13 @@ import signal
 import threading
 from contextlib import ExitStack, closing
 
+from msgspec.structs import replace
+
 from support.gateway_bed import Bed, Load, stop_hard
+from support.gateway_replica import SIGNATURE
 from support.wait import until
-from tidegate.wire.snapshot import decode_snapshot
+from tidegate.dataplane.access import key_hash
+from tidegate.wire.snapshot import Snapshot, decode_snapshot, encode_snapshot
 
 
 def test_a_replica_killed_under_load_fails_nobody_when_there_is_another(bed: Bed) -> None:
@@ -176,6 +180,49 @@ def test_a_snapshot_that_cannot_be_read_is_refused_and_the_old_one_stays(bed: Be
     bed.revision = 60
     bed.publish({"1": 100})
     assert "answers again" in bed.log()
+
+
+def test_a_snapshot_that_cannot_be_routed_by_changes_nothing_at_all(bed: Bed) -> None:
+    bed.replica("1")
+    bed.replica("2")
+    gateway = bed.gateway("--host", "0.0.0.0", TIDEGATE_API_KEY="own")
+    sums = bed.endpoint({"1": 100})
+    bed.publisher.publish(replace(bed.snapshot_of(sums), revision=1, key_hashes=(key_hash("old"),)))
+
+    def ask(key: str, endpoint: str = "sums") -> int:
+        return gateway.ask([1, 2, 3], endpoint, {"Authorization": f"Bearer {key}"}).status
+
+    until(lambda: ask("old") == 200, what="the first snapshot")
+    later = bed.endpoint({"2": 100}, name="later")
+    odd = replace(SIGNATURE, inputs=(replace(SIGNATURE.inputs[0], datatype="FP8"),))
+    broken = replace(later, name="odd", variants=(replace(later.variants[0], signature=odd),))
+    bed.publisher.publish(Snapshot(2, (replace(sums, variants=()), later, broken), (key_hash("new"),)))
+    until(lambda: "'odd' cannot be routed" in bed.log(), what="the refusal")
+    seen = bed.publisher.requests
+    until(lambda: bed.publisher.requests > seen + 2, what="further attempts")
+    assert (ask("old"), ask("new"), ask("own", "later")) == (200, 401, 404)
+    metrics = gateway.request("GET", "/metrics", headers={"Authorization": "Bearer own"}).body.decode()
+    assert "model_queue_rows" in metrics
+    assert 'endpoint="later"' not in metrics
+    assert bed.log().count("is refused") == 1
+    assert "Traceback" not in bed.log()
+    bed.publisher.publish(Snapshot(3, (later,), (key_hash("new"),)))
+    until(lambda: ask("new", "later") == 200, what="the sound snapshot")
+    assert (ask("old"), ask("new")) == (401, 404)
+
+
+def test_a_gateway_starts_without_a_kept_snapshot_that_cannot_be_routed_by(bed: Bed) -> None:
+    bed.replica("1")
+    kept = bed.data_dir / "gateways" / "gateway-0.snapshot.json"
+    kept.parent.mkdir()
+    sums = bed.endpoint({"1": 100})
+    odd = replace(SIGNATURE, inputs=(replace(SIGNATURE.inputs[0], datatype="FP8"),))
+    broken = replace(sums, variants=(replace(sums.variants[0], signature=odd),))
+    kept.write_bytes(encode_snapshot(Snapshot(7, (broken,))))
+    bed.publisher.publish(Snapshot(8, (sums,)))
+    gateway = bed.gateway()
+    until(lambda: gateway.ask([1, 2, 3]).status == 200, what="the control plane's snapshot")
+    assert "the kept snapshot is not used" in bed.log()
 
 
 def test_a_control_plane_that_went_back_in_time_is_believed(bed: Bed) -> None:

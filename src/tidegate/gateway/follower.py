@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class SnapshotRefused(Exception):
-    """These bytes are no snapshot that this release understands."""
+    """This is no snapshot that this release understands, or can route by."""
 
 
 class _Envelope(msgspec.Struct):
@@ -149,7 +149,10 @@ class ControlPlane:
 
 
 class Follower:
-    """`apply` is called in the follower's thread with each new snapshot, and returns when it is in force."""
+    """`apply` is called in the follower's thread with each new snapshot, and returns when it is in force.
+
+    It raises `SnapshotRefused` for one that it cannot take, and then changes nothing.
+    """
 
     def __init__(self, source: ControlPlane, file: SnapshotFile, apply: Callable[[Snapshot], None]) -> None:
         self._source = source
@@ -235,13 +238,13 @@ class Follower:
             self._recovered()
             return after
         snapshot = read_snapshot(data)
-        self._recovered()
         with self._taken:
             if self._stop.is_set():
                 return after
             if self._takes != takes:  # the other thread took one meanwhile, which may be newer
                 return self._revision
             self._apply(snapshot)
+            self._recovered()
             self._file.save(data)
             self._takes += 1
             self._revision = snapshot.revision

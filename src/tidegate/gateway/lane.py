@@ -70,21 +70,24 @@ class Lane:
             return self.batcher
         return CachedDoor(self, cache, endpoint, variant)
 
-    def connect(self, listed: tuple[Target, ...]) -> list[UpstreamTarget]:
-        """Begin to connect to replicas that are new in the snapshot, and return these. Loses none of the others."""
+    def newcomers(self, listed: tuple[Target, ...]) -> list[UpstreamTarget]:
+        """Replicas that are new in the snapshot, or at another address than before; nothing is connected yet."""
         new = []
         for target in listed:
             known = self._targets.get(target.id)
-            if known is not None and known.address == target.address:
-                continue
-            if known is not None:  # the same replica at another address
-                self._drop(known)
-            where = UpstreamAddress(target.id, target.address, self._model, self._forms)
-            made = UpstreamTarget(where, self._hooks, self._parts.loop, self._parts.limits.timeout_s, self._parts.clock)
-            self._targets[target.id] = made
-            new.append(made)
-            made.start()
+            if known is None or known.address != target.address:
+                where, parts = UpstreamAddress(target.id, target.address, self._model, self._forms), self._parts
+                new.append(UpstreamTarget(where, self._hooks, parts.loop, parts.limits.timeout_s, parts.clock))
         return new
+
+    def connect(self, newcomers: list[UpstreamTarget]) -> None:
+        """Begin to connect to these, each in the place of the one of the same id. Loses none of the others."""
+        for target in newcomers:
+            known = self._targets.get(target.id)
+            if known is not None:
+                self._drop(known)
+            self._targets[target.id] = target
+            target.start()
 
     def keep_only(self, listed: tuple[Target, ...]) -> None:
         """Stop using replicas that the snapshot no longer lists; what they compute is still answered."""

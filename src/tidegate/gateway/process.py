@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
 from tidegate.gateway.counts import SUFFIX, CountsFile, read_counts
-from tidegate.gateway.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile
+from tidegate.gateway.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile, SnapshotRefused
 from tidegate.gateway.journal import Journal
 from tidegate.gateway.lane import LaneParts
 from tidegate.gateway.losses import Losses
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from tidegate.wire.snapshot import Snapshot
 
 KNOCK_TIMEOUT_S = 0.5
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Gateway:
         await self._admin.start(self._sockets.admin)
         kept = self._file.load_newest()
         if kept is not None:
-            await self._adopt(kept)
+            await self._adopt_kept(kept)
         self._follower.start()
         self._sharing.start()
 
@@ -175,16 +178,24 @@ class Gateway:
         self._admin.close()
         self._sockets.close()
 
+    async def _adopt_kept(self, kept: Snapshot) -> None:
+        try:
+            await self._adopt(kept)
+        except SnapshotRefused as error:  # another release may have written it: the control plane's is waited for
+            log.warning("the kept snapshot is not used: %s", error)
+
     def _apply(self, snapshot: Snapshot) -> None:
         """In the follower's thread: adopt on the loop, and wait until it is in force."""
         with contextlib.suppress(concurrent.futures.CancelledError):  # the loop is ending
             asyncio.run_coroutine_threadsafe(self._adopt(snapshot), self._loop).result()
 
     async def _adopt(self, snapshot: Snapshot) -> None:
+        """Take a snapshot whole; one that cannot be taken raises `SnapshotRefused` and changes nothing."""
+        plan = self.router.plan(snapshot)
         predict, metrics = frozenset(snapshot.key_hashes), frozenset(snapshot.metrics_key_hashes)
-        self._access.replace_hashes(self._own_hashes | predict, metrics)
         self.engine.limiter = self._sharing.adopt(snapshot)
-        await self.router.take(snapshot)
+        self._access.replace_hashes(self._own_hashes | predict, metrics)
+        await self.router.take(plan)
 
     def _hear_revision(self, revision: int) -> None:
         self._follower.hear(revision)

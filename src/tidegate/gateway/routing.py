@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidegate.core.assign import Assignment
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.errors import NoReadyReplica, UnknownVersion
+from tidegate.gateway.follower import SnapshotRefused
 from tidegate.gateway.lane import Lane, LaneParts
 from tidegate.gateway.upstream import UpstreamTarget, wait_until_tried
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.call import Service
     from tidegate.dataplane.metrics import State
     from tidegate.wire.signature import Signature
-    from tidegate.wire.snapshot import Endpoint, Snapshot, Variant
+    from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant
 
 CONNECT_WAIT_S = 2.0
 DRAIN_WAIT_S = 2.0
@@ -104,8 +106,19 @@ class EndpointService:
         return sorted(self._all.values(), key=lambda one: -self._weights[one.identity.variant])
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A snapshot put into objects, none of them in use yet: what can go wrong with it has gone wrong before."""
+
+    snapshot: Snapshot
+    lanes: dict[LaneKey, Lane] = field(default_factory=dict)
+    listed: dict[LaneKey, tuple[Target, ...]] = field(default_factory=dict)
+    newcomers: dict[LaneKey, list[UpstreamTarget]] = field(default_factory=dict)
+    services: dict[str, EndpointService] = field(default_factory=dict)
+
+
 class Router:
-    """The gateway's `Directory`. `take` is its only way to change."""
+    """The gateway's `Directory`. `take` is its only way to change: by a snapshot that `plan` found to be sound."""
 
     def __init__(self, parts: LaneParts) -> None:
         self._parts = parts
@@ -122,31 +135,45 @@ class Router:
         """None: on a gateway every path names its endpoint."""
         return
 
-    async def take(self, snapshot: Snapshot) -> None:
-        """Route by this snapshot. Returns when it is in force and what it replaced has (nearly always) finished.
+    def plan(self, snapshot: Snapshot) -> Plan:
+        """Make all that routing by this snapshot takes, and change nothing yet; raises `SnapshotRefused`."""
+        plan = Plan(snapshot)
+        for endpoint in snapshot.endpoints:
+            try:
+                self._plan_endpoint(plan, endpoint)
+            except Exception as error:
+                why = f"endpoint {endpoint.name!r} cannot be routed by it: {type(error).__name__}: {error}"
+                raise SnapshotRefused(why) from error
+        return plan
+
+    def _plan_endpoint(self, plan: Plan, endpoint: Endpoint) -> None:
+        lanes = []
+        for variant in endpoint.variants:
+            key = _lane_key(endpoint, variant)
+            lane = plan.lanes.get(key) or self._lanes.get(key) or Lane(variant, self._parts, self._refresh)
+            plan.lanes[key] = lane
+            plan.listed[key] = variant.targets
+            plan.newcomers[key] = lane.newcomers(variant.targets)
+            lanes.append(lane)
+        plan.services[endpoint.name] = EndpointService(endpoint, lanes)
+
+    async def take(self, plan: Plan) -> None:
+        """Route by this plan, the latest one made. Returns when it is in force and what it replaced has (nearly always)
+        finished.
 
         Only then does the control plane hear that the revision is applied, and may stop the replicas that it left out.
         """
-        wanted = {
-            _lane_key(endpoint, variant): variant for endpoint in snapshot.endpoints for variant in endpoint.variants
-        }
-        new: list[UpstreamTarget] = []
-        for key, variant in wanted.items():
-            if key not in self._lanes:
-                self._lanes[key] = Lane(variant, self._parts, self._refresh)
-            new += self._lanes[key].connect(variant.targets)
-        await wait_until_tried(new, CONNECT_WAIT_S)
-        self._services = {
-            endpoint.name: EndpointService(
-                endpoint, [self._lanes[_lane_key(endpoint, variant)] for variant in endpoint.variants]
-            )
-            for endpoint in snapshot.endpoints
-        }
-        for key, variant in wanted.items():
-            self._lanes[key].keep_only(variant.targets)
-        gone = [self._lanes.pop(key) for key in list(self._lanes) if key not in wanted]
-        self.revision = snapshot.revision
-        log.info("routing by revision %d: %s", snapshot.revision, _summary(snapshot))
+        for key, newcomers in plan.newcomers.items():
+            plan.lanes[key].connect(newcomers)
+        self._lanes |= plan.lanes
+        await wait_until_tried([one for newcomers in plan.newcomers.values() for one in newcomers], CONNECT_WAIT_S)
+        self._services = dict(plan.services)
+        self._refresh()
+        for key, listed in plan.listed.items():
+            self._lanes[key].keep_only(listed)
+        gone = [self._lanes.pop(key) for key in list(self._lanes) if key not in plan.lanes]
+        self.revision = plan.snapshot.revision
+        log.info("routing by revision %d: %s", self.revision, _summary(plan.snapshot))
         await self._drain(gone)
 
     def close(self) -> None:
