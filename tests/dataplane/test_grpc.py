@@ -95,6 +95,13 @@ def test_compressed_requests(ask: Any, algorithm: str) -> None:
     assert result.as_numpy("prediction").tolist() == [6.0]
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+def test_the_metadata_accept_encoding_leaves_the_message_readable(ask: Any, encoding: str) -> None:
+    rows = np.ones((500, 3))
+    result = ask.infer("linear", [tensor("input", rows)], headers={"accept-encoding": encoding})
+    assert result.as_numpy("prediction").tolist() == [3.0] * 500
+
+
 def test_every_datatype_both_ways_in_one_request(echo: Server) -> None:
     given = {f"of_{name.lower()}": values(name) for name in DATATYPES}
     inputs = [tensor(f"of_{name.lower()}", given[f"of_{name.lower()}"], name) for name in DATATYPES]

@@ -43,6 +43,8 @@ _NOT_GRPC = literal(b":status", b"415")
 _OK_TRAILERS = literal(b"grpc-status", b"0")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNIT_MS = {b"H": 3_600_000, b"M": 60_000, b"S": 1000, b"m": 1, b"u": 1e-3, b"n": 1e-6}
+_OF_HTTP = frozenset({b"accept-encoding", b"content-encoding", b"content-type"})
+"""Fields that mean a body of HTTP; a message's compression is agreed on by gRPC's own, so these say nothing here."""
 _OPEN_METHODS = frozenset({"ServerLive", "ServerReady"})
 """Answered without a key, as the health routes of HTTP are."""
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
@@ -68,7 +70,7 @@ def read_head(pairs: Pairs) -> Head:
         return Head(None, [], b"")
     path = fields.get(b":path", b"").decode("latin-1")
     method = path.removeprefix(SERVICE) if path.startswith(SERVICE) else path
-    headers = [(name, value) for name, value in pairs if name not in (b"content-type", b"content-encoding")]
+    headers = [(name, value) for name, value in pairs if name not in _OF_HTTP]
     try:
         timeout_ms = _timeout_ms(fields)
     except MalformedRequest as error:
