@@ -61,7 +61,7 @@ def _measure(name: str, model: ModelFiles, plan: Plan) -> wrk.Figures:
     asked, contender = ASKED[name], CONTENDERS[name]
     server = new_server(contender, model, plan)
     messages = server.folder / "messages.pickle"
-    messages.write_bytes(pickle.dumps([_message(asked, row) for row in model.rows]))
+    messages.write_bytes(pickle.dumps([message_of(asked, row) for row in model.rows]))
     with contender.serving(server):
         _check(asked, server)
         rounds = [_load(server, messages, plan) for _ in range(plan.rounds)]
@@ -75,7 +75,8 @@ def _load(server: Server, messages: Path, plan: Plan) -> wrk.Figures:
     return wrk.Figures(found["requests_per_s"], found["p50_ms"], found["p99_ms"], int(found["failed"]))
 
 
-def _message(asked: Asked, row: Sequence[float]) -> bytes:
+def message_of(asked: Asked, row: Sequence[float]) -> bytes:
+    """A ModelInferRequest of one row."""
     request = service_pb2.ModelInferRequest(model_name=asked.model)
     request.inputs.add(name=asked.input, datatype="FP64", shape=[1, len(row)])
     request.outputs.add(name=asked.output)

@@ -26,6 +26,7 @@ from tidegate.dataplane.grpc_messages import (
 from tidegate.dataplane.http2 import Connection
 from tidegate.dataplane.http2_flow import Request, Stream
 from tidegate.dataplane.http2_frames import Pairs, literal
+from tidegate.dataplane.http2_share import Share
 from tidegate.dataplane.incidents import internal, new_id
 from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, that_matter
 from tidegate.dataplane.inflate import inflate_held
@@ -250,8 +251,9 @@ class GrpcConnection(Connection[Head]):
 
     def __init__(self, server: GrpcServer) -> None:
         engine = server.engine
-        super().__init__(read_head, engine.limits.body_bytes_max + _PREFIX_BYTES, engine.clock)
+        super().__init__(read_head, engine.limits.body_bytes_max + _PREFIX_BYTES, engine.clock, server.share)
         self._server = server
+        self.trusted = not engine.access.required
 
     def open_request(self, stream: Stream, head: Head) -> Request:
         """By its method."""
@@ -281,6 +283,7 @@ class GrpcServer:
     def __init__(self, engine: Engine, is_ready: Callable[[], bool]) -> None:
         self.engine = engine
         self.connections: set[GrpcConnection] = set()
+        self.share = Share()
         self._is_ready = is_ready
         self._listener: asyncio.Server | None = None
         self._simple = {
@@ -304,6 +307,7 @@ class GrpcServer:
 
     def sweep(self, now_s: float) -> None:
         """Let every connection look at its clock."""
+        self.share.sweep()
         limits = self.engine.limits
         for connection in list(self.connections):
             connection.sweep(now_s, limits.receive_timeout_s, limits.idle_timeout_s)

@@ -21,6 +21,7 @@ from tidegate.dataplane.http2_frames import (
     WINDOW_UPDATE,
     Code,
     Fault,
+    StreamFault,
     frame,
 )
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 BUFFERED_BYTES_MAX = 64 << 20
 """Past this, only the oldest request that is still arriving on a connection may send on."""
+PAST_STREAMS_MAX = 1024
 PEER_FRAME_BYTES_MAX = 1 << 20
 """Longest frame we send, whatever the client takes."""
 
@@ -61,11 +63,14 @@ class Stream:
         "credit",
         "ended",
         "id",
+        "length",
         "open",
         "opened_s",
         "pending",
         "request",
         "sent_s",
+        "trailers",
+        "weight",
         "window",
     )
 
@@ -78,19 +83,102 @@ class Stream:
         self.body: bytes | bytearray = b""
         self.open = True
         self.ended = False
-        self.pending: tuple[memoryview, bytes] | None = None
-        self.request: Request
+        self.pending: memoryview | None = None
+        self.trailers: bytes | None = None
+        self.length: int | None = None
+        self.weight = 1
+        self.request: Request = _NOBODY
 
     def respond(self, head: bytes, data: bytes, trailers: bytes) -> None:
         """Send header block, data and trailer block, as fast as the client takes them; nothing once it is gone."""
         if self.open:
-            self.connection.respond(self, head, data, trailers)
+            self.connection.outgoing.respond(self, head, data, trailers)
 
     def respond_head(self, head: bytes) -> None:
         """Send a response that has a header block only."""
         if self.open:
             self.connection.write(frame(HEADERS, END_HEADERS | END_STREAM, self.id, head))
-            self.connection.finish(self)
+            self.connection.finish(self, 0)
+
+    def begin(self, head: bytes) -> None:
+        """Send the header block of a response whose data comes little by little: `push`, then `end`."""
+        if self.open:
+            self.connection.write(frame(HEADERS, END_HEADERS, self.id, head))
+
+    def push(self, data: bytes) -> None:
+        """Send more data, as fast as the client takes it; `pending` is what waits for that."""
+        if self.open:
+            self.connection.outgoing.push(self, data)
+
+    def end(self, trailers: bytes) -> None:
+        """Send the trailer block once the data is out."""
+        if self.open:
+            self.connection.outgoing.end(self, trailers)
+
+
+class _Nobody:
+    """Stands in where a request was answered before it began."""
+
+    def complete(self, body: bytes) -> None:
+        """Not reached: its stream is over."""
+
+    def too_large(self, size_bytes: int) -> None:
+        """Likewise."""
+
+    def grew(self, body: bytes | bytearray) -> None:
+        """Likewise."""
+
+    def too_slow(self) -> None:
+        """Likewise."""
+
+    def abandon(self) -> None:
+        """Likewise."""
+
+
+_NOBODY = _Nobody()
+
+
+class Past:
+    """How the last streams of a connection ended, which says what a frame that still comes for one of them means."""
+
+    _OVER, _CUT, _TAKEN_BACK = range(3)
+
+    def __init__(self) -> None:
+        self._how: dict[int, int] = {}
+
+    def add(self, stream_id: int, *, cut: bool) -> None:
+        """A stream is over; `cut` when we ended it and the client may not know that yet."""
+        self._note(stream_id, self._CUT if cut else self._OVER)
+
+    def taken_back(self, stream_id: int) -> None:
+        """The client reset a stream."""
+        self._note(stream_id, self._TAKEN_BACK)
+
+    def _note(self, stream_id: int, how: int) -> None:
+        self._how[stream_id] = how
+        if len(self._how) > PAST_STREAMS_MAX:
+            del self._how[next(iter(self._how))]
+
+    def check_head(self, stream_id: int, *, ended: bool) -> None:
+        """A header block came for it; raises what that means, nothing where it was under way when we ended it."""
+        if stream_id not in self._how:
+            raise Fault(Code.PROTOCOL_ERROR, "a stream below the last one")
+        self._check(stream_id, ended=ended)
+
+    def check_data(self, stream_id: int, *, ended: bool) -> None:
+        """Likewise for data; of a stream that is long over, only that one is meant."""
+        if stream_id not in self._how:
+            raise StreamFault(Code.STREAM_CLOSED, "data of a stream that is over")
+        self._check(stream_id, ended=ended)
+
+    def _check(self, stream_id: int, *, ended: bool) -> None:
+        how = self._how[stream_id]
+        if how == self._OVER:
+            raise Fault(Code.STREAM_CLOSED, "a stream that was ended goes on")
+        if how == self._TAKEN_BACK:
+            raise StreamFault(Code.STREAM_CLOSED, "a stream that was taken back goes on")
+        if ended:
+            self._how[stream_id] = self._OVER
 
 
 class Incoming:
@@ -163,10 +251,21 @@ class Outgoing:
             self._connection.finish(stream)
             return
         self._connection.write(first)
-        stream.pending = memoryview(data), trailers
+        stream.trailers = trailers
+        self.push(stream, data)
+
+    def push(self, stream: Stream, data: bytes) -> None:
+        """Send data, after what waits already."""
+        stream.pending = memoryview(data if stream.pending is None else bytes(stream.pending) + data)
         stream.sent_s = self._connection.clock()
         self._ready[stream.id] = stream
         self.pump()
+
+    def end(self, stream: Stream, trailers: bytes) -> None:
+        """Send trailers, after what waits already."""
+        stream.trailers = trailers
+        if stream.pending is None:
+            self._send_trailers(stream, trailers)
 
     def pump(self) -> None:
         """Send what waits for the client's leave."""
@@ -175,18 +274,21 @@ class Outgoing:
             if stream.pending is None or stream.window <= 0:
                 del self._ready[stream.id]
             else:
-                self._send_piece(stream, *stream.pending)
+                self._send_piece(stream, stream.pending)
 
-    def _send_piece(self, stream: Stream, data: memoryview, trailers: bytes) -> None:
+    def _send_piece(self, stream: Stream, data: memoryview) -> None:
         size = min(len(data), self._frame_bytes_max, self._window, stream.window)
         self._window -= size
         stream.window -= size
-        stream.pending = data[size:], trailers
+        stream.pending = data[size:] if size < len(data) else None
         stream.sent_s = self._connection.clock()
         self._connection.write(frame(DATA, 0, stream.id, bytes(data[:size])))
-        if size == len(data):
-            self._connection.write(frame(HEADERS, END_HEADERS | END_STREAM, stream.id, trailers))
-            self._connection.finish(stream)
+        if stream.pending is None and stream.trailers is not None:
+            self._send_trailers(stream, stream.trailers)
+
+    def _send_trailers(self, stream: Stream, trailers: bytes) -> None:
+        self._connection.write(frame(HEADERS, END_HEADERS | END_STREAM, stream.id, trailers))
+        self._connection.finish(stream)
 
     def forget(self, stream: Stream) -> None:
         """It is over."""
@@ -198,13 +300,13 @@ class Outgoing:
         if window > WINDOW_BYTES_MAX:
             raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
         for stream in streams:
+            if stream.window + window - self.initial_window > WINDOW_BYTES_MAX:
+                raise Fault(Code.FLOW_CONTROL_ERROR, "a stream's window is too wide")
             self._open(stream, window - self.initial_window)
         self.initial_window = window
 
     def _open(self, stream: Stream, more: int) -> None:
         stream.window += more
-        if stream.window > WINDOW_BYTES_MAX:
-            raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
         if stream.pending is not None and stream.window > 0:
             self._ready[stream.id] = stream
 
@@ -214,14 +316,20 @@ class Outgoing:
             raise Fault(Code.PROTOCOL_ERROR, "frames have no such length")
         self._frame_bytes_max = min(frame_bytes_max, PEER_FRAME_BYTES_MAX)
 
-    def widen(self, more: int, stream: Stream | None) -> None:
-        """The client gives leave for more on a stream, or on the connection (None)."""
+    def widen(self, more: int) -> None:
+        """The client gives leave for more on the connection."""
         if more == 0:
             raise Fault(Code.PROTOCOL_ERROR, "the window is widened by nothing")
-        if stream is not None:
-            self._open(stream, more)
-        else:
-            self._window += more
-            if self._window > WINDOW_BYTES_MAX:
-                raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
+        self._window += more
+        if self._window > WINDOW_BYTES_MAX:
+            raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
+        self.pump()
+
+    def widen_stream(self, more: int, stream: Stream) -> None:
+        """The client gives leave for more on a stream."""
+        if more == 0:
+            raise StreamFault(Code.PROTOCOL_ERROR, "the window is widened by nothing")
+        if stream.window + more > WINDOW_BYTES_MAX:
+            raise StreamFault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
+        self._open(stream, more)
         self.pump()

@@ -1,15 +1,13 @@
-"""HTTP/2's bytes: frames, header blocks (RFC 9113 and RFC 7541), and what a server says first. No connection, no I/O.
+"""HTTP/2's bytes: frames, literal header fields (RFC 9113 and RFC 7541), and what a server says first. No I/O.
 
-Used by `http2.py`.
+Used by the other `http2_*.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
-from typing import Any, Generic, TypeVar
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -22,14 +20,12 @@ STREAMS_MAX = 256
 HEADER_BYTES_MAX = 16384
 STREAM_WINDOW_BYTES = 256 << 10
 CONNECTION_WINDOW_BYTES = 16 << 20
-HEADS_MAX = 256
 PEER_WINDOW_BYTES, PEER_FRAME_BYTES = 65535, 16384
 
 FRAME = Struct(">BHBBI")
 SETTING = Struct(">HI")
 U32 = Struct(">I")
 
-HeadT = TypeVar("HeadT")
 Pairs = list[tuple[bytes, bytes]]
 
 
@@ -49,6 +45,14 @@ class Code(IntEnum):
 
 class Fault(Exception):
     """The client broke the protocol: the connection ends with this code."""
+
+    def __init__(self, code: Code, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class StreamFault(Exception):
+    """The client broke the protocol in one stream: that one is reset with this code, and the others go on."""
 
     def __init__(self, code: Code, why: str) -> None:
         super().__init__(why)
@@ -85,37 +89,6 @@ def greeting() -> bytes:
     payload = b"".join(SETTING.pack(*item) for item in settings.items())
     wider = U32.pack(CONNECTION_WINDOW_BYTES - PEER_WINDOW_BYTES)
     return frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, wider)
-
-
-class HeadReader(Generic[HeadT]):
-    """Reads header blocks with `hpack`, and remembers what blocks of indexed fields alone said.
-
-    A client that repeats itself sends the same few bytes each time, and they mean the same until the table changes.
-    """
-
-    def __init__(self, make: Callable[[Pairs], HeadT]) -> None:
-        import hpack  # only once somebody speaks HTTP/2
-
-        self._make = make
-        self._decode: Callable[..., Any] = hpack.Decoder(max_header_list_size=HEADER_BYTES_MAX).decode
-        self._error = hpack.HPACKError
-        self._known: dict[bytes, HeadT] = {}
-
-    def read(self, block: bytes) -> HeadT:
-        """What `make` makes of the fields; raises `Fault`."""
-        known = self._known.get(block)
-        if known is not None:
-            return known
-        only_indexed = bool(block) and min(block) > 0x80 and max(block) < 0xFF
-        if not only_indexed or len(self._known) >= HEADS_MAX:
-            self._known.clear()
-        try:
-            head = self._make(self._decode(block, raw=True))
-        except self._error as error:
-            raise Fault(Code.COMPRESSION_ERROR, str(error)) from None
-        if only_indexed:
-            self._known[block] = head
-        return head
 
 
 def unpadded(payload: bytes) -> bytes:
