@@ -1,8 +1,9 @@
-"""What sorts of failures there are, and the status that each edge turns them into."""
+"""What sorts of failures there are, the status that each edge turns them into, and what all errors have in common."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any, ClassVar
 
 
 class Kind(StrEnum):
@@ -58,3 +59,36 @@ GRPC_STATUS: dict[Kind, int] = {
     Kind.DEADLINE: 4,  # DEADLINE_EXCEEDED
 }
 """gRPC status code of each kind."""
+
+EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
+
+
+class TidegateError(Exception):
+    """Something that was foreseen went wrong."""
+
+    code: ClassVar[str] = "error"
+    kind: ClassVar[Kind] = Kind.INTERNAL
+    exit_code: ClassVar[int] = EXIT_FAILED
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None, **details: Any) -> None:
+        self.message = message or " ".join((type(self).__doc__ or self.code).split())
+        self.retry_after_s = retry_after_s
+        self.details = details
+        super().__init__(self.message)
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status an edge answers with."""
+        return HTTP_STATUS[self.kind]
+
+    @property
+    def grpc_status(self) -> int:
+        """The status code a gRPC edge answers with."""
+        return GRPC_STATUS[self.kind]
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body every HTTP edge sends: `{"error": message, "code": code, "details"?: {...}}`."""
+        body: dict[str, Any] = {"error": self.message, "code": self.code}
+        if self.details:
+            body["details"] = self.details
+        return body

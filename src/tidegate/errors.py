@@ -5,43 +5,12 @@ An error says what was wrong, where, and what to do. Its docstring is its defaul
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from tidegate.error_kinds import GRPC_STATUS, HTTP_STATUS, Kind
-
-EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
-
-
-class TidegateError(Exception):
-    """Something that was foreseen went wrong."""
-
-    code: ClassVar[str] = "error"
-    kind: ClassVar[Kind] = Kind.INTERNAL
-    exit_code: ClassVar[int] = EXIT_FAILED
-
-    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None, **details: Any) -> None:
-        self.message = message or " ".join((type(self).__doc__ or self.code).split())
-        self.retry_after_s = retry_after_s
-        self.details = details
-        super().__init__(self.message)
-
-    @property
-    def http_status(self) -> int:
-        """The HTTP status an edge answers with."""
-        return HTTP_STATUS[self.kind]
-
-    @property
-    def grpc_status(self) -> int:
-        """The status code a gRPC edge answers with."""
-        return GRPC_STATUS[self.kind]
-
-    def body(self) -> dict[str, Any]:
-        """The JSON body every HTTP edge sends: `{"error": message, "code": code, "details"?: {...}}`."""
-        body: dict[str, Any] = {"error": self.message, "code": self.code}
-        if self.details:
-            body["details"] = self.details
-        return body
-
+# Also names of this module, which has all errors for those who ask.
+from tidegate.error_kinds import EXIT_DONE as EXIT_DONE  # noqa: PLC0414
+from tidegate.error_kinds import EXIT_FAILED as EXIT_FAILED  # noqa: PLC0414
+from tidegate.error_kinds import EXIT_WRONG_USE as EXIT_WRONG_USE  # noqa: PLC0414
+from tidegate.error_kinds import Kind
+from tidegate.error_kinds import TidegateError as TidegateError  # noqa: PLC0414
 
 # -- requests ---------------------------------------------------------------------------------------------------------
 
@@ -191,6 +160,12 @@ class Conflict(TidegateError):
     """It disagrees with what is there."""
 
     code, kind = "conflict", Kind.CONFLICT
+
+
+class SignatureChanged(TidegateError):
+    """Clients of the live version would break: --accept-signature-change gives this one traffic all the same."""
+
+    code, kind = "signature_changed", Kind.CONFLICT
 
 
 # -- models: why a version is refused ---------

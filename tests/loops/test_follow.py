@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.control import add_version, container_at, digest_for
+from support.control import SIGNATURE, add_version, container_at, digest_for
 from tidegate.core.ports import NewRegistryVersion
 from tidegate.errors import (
     Conflict,
@@ -21,8 +21,10 @@ from tidegate.errors import (
     UnknownVersion,
 )
 from tidegate.loops.follow import Around, RegistryWatch
+from tidegate.store.endpoints import get_endpoint
 from tidegate.store.jobs import get_job
 from tidegate.wire.rest import DeployRequest, Endpoint, Follow, Gate, RollbackRequest, TrafficRequest, TrustRequest
+from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container
 
 
@@ -280,3 +282,24 @@ def test_the_loop_ends_when_it_is_told(bed: Bed) -> None:
     bed.container.registry_changed.set()
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_a_version_that_clients_of_the_live_one_cannot_use_is_refused(bed: Bed) -> None:
+    name = bed.model("changes")
+    entry = bed.log(name, f"{name} 4")
+    wider = Signature("matrix", (TensorSpec("input", "FP64", (-1, 3)),), SIGNATURE.outputs)
+    add_version(bed.container, name, entry, digest=digest_for(f"{name} 4"), signature=wider)
+    bed.follow(name)
+    with bed.container.store.transaction() as tx:
+        row = get_endpoint(tx, name)
+        assert row is not None
+        row.routed = {"1": 100.0}
+    bed.move(name, entry)
+    seen = bed.step(name)
+    assert (seen.target, _state(seen)) == ({"1": 100.0}, ("refused", entry))
+    assert seen.follow is not None
+    assert "has shape [-1, 3] and had [-1, 2]" in seen.follow.reason
+    assert "does not follow @champion to version 4" in seen.reason
+    assert _state(bed.step(name)) == ("refused", entry)  # and stays so
+    accepted = DeployRequest(name, "@champion", follow=Follow(), accept_signature_change=True)
+    assert _state(bed.container.endpoints.deploy(name, accepted)) == ("current", entry)

@@ -39,7 +39,14 @@ def digest_for(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def add_version(container: Container, model: str, number: str, label: str | None = None, digest: str = "") -> str:
+def add_version(
+    container: Container,
+    model: str,
+    number: str,
+    label: str | None = None,
+    digest: str = "",
+    signature: Signature = SIGNATURE,
+) -> str:
     """Take a version in as the register job's last step does; its digest."""
     digest = digest or digest_for(f"{model} {number}")
     package = container.settings.data_dir / "jobs" / f"{model}-{number}"
@@ -51,12 +58,12 @@ def add_version(container: Container, model: str, number: str, label: str | None
         digest=digest,
         package_dir=f"../../artifacts/{digest}",
         framework="sklearn",
-        signature=SIGNATURE,
+        signature=signature,
         example=[0.0, 1.0],
         label=label,
     )
     container.models.take_in(
-        NewVersion(manifest, msgspec.to_builtins(SIGNATURE), {"score": 0.9, "metric": "accuracy"}, 20, {}), package
+        NewVersion(manifest, msgspec.to_builtins(signature), {"score": 0.9, "metric": "accuracy"}, 20, {}), package
     )
     return digest
 

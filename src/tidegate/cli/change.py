@@ -24,6 +24,13 @@ def waiting_options(body: F) -> F:
     return click.option("--no-wait", is_flag=True, help="Return at once.")(timeout(body))
 
 
+def accept_option(body: F) -> F:
+    """Give a command --accept-signature-change."""
+    text = "Also a version that does not take, or answer, what the live one does."
+    accept: Callable[[F], F] = click.option("--accept-signature-change", is_flag=True, help=text)
+    return accept(body)
+
+
 def _finish(app: App, change: Callable[..., Endpoint], no_wait: bool, timeout_s: float) -> None:
     with app.progress() as report:
         endpoint = change(wait=not no_wait, timeout_s=timeout_s, on_progress=report)
@@ -44,18 +51,24 @@ def _outcome(endpoint: Endpoint, no_wait: bool) -> str:
 )
 @click.argument("endpoint")
 @click.argument("weights", nargs=-1, metavar="[VERSION=PERCENT]...")
+@accept_option
 @waiting_options
-def traffic(app: App, endpoint: str, weights: tuple[str, ...], no_wait: bool, timeout_s: float) -> None:
+def traffic(app: App, endpoint: str, weights: tuple[str, ...], accept_signature_change: bool, **waiting: Any) -> None:
     """Split traffic over versions, in percent that adds up to 100; without weights, show how it is split.
 
-    Starts any registered version that is named and shifts the traffic when all are ready.
+    Starts any registered version that is named and shifts the traffic when all are ready. A version whose signature
+    would break clients of the one that has most traffic now wants --accept-signature-change, as with 'deploy'.
     """
     wanted = _parse_weights(weights)
     client = app.client()
     if not wanted:
         found = client.endpoint(endpoint)
         return app.emit(found, lambda: _shares(found))
-    return _finish(app, lambda **waiting: client.traffic(endpoint, wanted, **waiting), no_wait, timeout_s)
+
+    def change(**how: Any) -> Endpoint:
+        return client.traffic(endpoint, wanted, accept_signature_change=accept_signature_change, **how)
+
+    return _finish(app, change, **waiting)
 
 
 def _shares(endpoint: Endpoint) -> str:
@@ -85,11 +98,19 @@ def _parse_weights(given: tuple[str, ...]) -> dict[str, float]:
 @command("promote", "tidegate promote churn 2", "tidegate promote churn v1.1.0")
 @click.argument("endpoint")
 @click.argument("version")
+@accept_option
 @waiting_options
-def promote(app: App, endpoint: str, version: str, no_wait: bool, timeout_s: float) -> None:
-    """Give one version all of the traffic once it is ready."""
+def promote(app: App, endpoint: str, version: str, accept_signature_change: bool, **waiting: Any) -> None:
+    """Give one version all of the traffic once it is ready.
+
+    One whose signature would break clients of the live one wants --accept-signature-change, as with 'deploy'.
+    """
     client = app.client()
-    _finish(app, lambda **waiting: client.promote(endpoint, version, **waiting), no_wait, timeout_s)
+
+    def change(**how: Any) -> Endpoint:
+        return client.promote(endpoint, version, accept_signature_change=accept_signature_change, **how)
+
+    _finish(app, change, **waiting)
 
 
 @command("rollback", "tidegate rollback churn", "tidegate rollback churn --to 3")

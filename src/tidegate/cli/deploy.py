@@ -11,6 +11,7 @@ import click
 import orjson
 
 from tidegate.cli.app import App, command
+from tidegate.cli.change import accept_option
 from tidegate.cli.output import split
 from tidegate.cli.register import describe_version, finish_register, register_options, registration_of, start_register
 from tidegate.core.names import MODELS_SCHEME, parse_ref
@@ -54,6 +55,7 @@ FILE_SUFFIXES = frozenset(
 )
 @click.option("--cpus", type=click.FloatRange(min=0), help="Processors of each container, also 0.5; 0: no limit.")
 @click.option("--memory", metavar="SIZE", help="Memory of each container, as 512m or 2g; 0: no limit.")
+@accept_option
 @click.option("--no-wait", is_flag=True, help="Return at once (after registering, with a PATH).")
 @click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for it.")
 def deploy(
@@ -69,6 +71,7 @@ def deploy(
     backend: str | None,
     cpus: float | None,
     memory: str | None,
+    accept_signature_change: bool,
     no_wait: bool,
     timeout_s: float,
     **options: Any,
@@ -82,6 +85,10 @@ def deploy(
     With --follow the endpoint goes on to each version that the alias is moved to, through the same gate; one that lacks
     the grant ('tidegate models trust NAME --pickle') or does not pass is refused, and what was there before stays. A
     deploy without --follow, 'traffic' and 'promote' end that; after a rollback it waits for the alias to be moved.
+
+    A version whose signature would break clients of the live one (a column is gone, new or of another type; an output
+    is gone or another sort of value) is refused with what changed, unless --accept-signature-change is given. Wider
+    types, new outputs and the like need no word, and 'rollback' never asks.
 
     With --backend docker each replica is a container of the version's image, which is built first where there is none
     yet. Another backend or other limits replace the replicas one after the other, without a gap.
@@ -98,7 +105,7 @@ def deploy(
     from tidegate.client.options import DeployOptions
 
     where = DeployOptions(backend=backend, cpus=cpus, memory_bytes=None if memory is None else bytes_of(memory))
-    where["registration"] = registration_of(options)
+    where["registration"], where["accept_signature_change"] = registration_of(options), accept_signature_change
     with app.progress() as report:
         where |= {"wait": not no_wait, "timeout_s": timeout_s, "on_progress": report}
         done = client.deploy(

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack, cast, overload
+from typing import Any, Literal, Self, Unpack, cast, overload
 from urllib.parse import quote
 
 from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
 from tidegate.client.http import Http
 from tidegate.client.images import Images
+from tidegate.client.lists import ListedEndpoints, ListedHistory, ListedJobs, ListedLogs, ListedModels
 from tidegate.client.locate import Location, locate
-from tidegate.client.options import DeployOptions, WaitOptions
+from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions
 from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, register_request, version_of
 from tidegate.client.waiting import job_error, poll, wait_for_endpoint
@@ -41,26 +42,6 @@ API = "/api/v1"
 UPLOAD_TIMEOUT_S = 600.0
 """Longest pause while the control plane stores what was uploaded."""
 JOB_TIMEOUT_S, IMAGE_TIMEOUT_S, CHANGE_TIMEOUT_S = 1800.0, 7200.0, 300.0
-
-
-class _Models(TypedDict):
-    models: list[Model]
-
-
-class _Endpoints(TypedDict):
-    endpoints: list[Endpoint]
-
-
-class _History(TypedDict):
-    history: list[HistoryEntry]
-
-
-class _Logs(TypedDict):
-    logs: list[LogLines]
-
-
-class _Jobs(TypedDict):
-    jobs: list[Job]
 
 
 class Client:
@@ -168,7 +149,7 @@ class Client:
 
     def models(self) -> list[Model]:
         """Every model with its versions, newest first."""
-        return self._control.get(f"{API}/models", _Models)["models"]
+        return self._control.get(f"{API}/models", ListedModels)["models"]
 
     def model(self, name: str) -> Model:
         """One model with its versions. Raises `UnknownModel`."""
@@ -229,8 +210,8 @@ class Client:
         With `cache_ttl_s` gateways keep answers in Redis for so many seconds (0: they do not); `rate_limit_per_s` is
         how many requests each client may send a second (0: as the gateways' setting says). What is not given stays.
 
-        Raises `TidegateError` with the reason when the version does not become ready, `DeadlineExceeded` when it takes
-        longer than `timeout_s` (300).
+        Raises `TidegateError` with the reason when the version does not become ready, `DeadlineExceeded` after
+        `timeout_s` (300), `SignatureChanged` for one that clients of the live one cannot go on to use as they do.
         """
         ref = parse_ref(model)
         name = check_name(endpoint or ref.name, "endpoint")
@@ -240,8 +221,8 @@ class Client:
             self.register(followed_uri(ref), name=ref.name, on_progress=report, **options)
         following = follow_request(ref, options, lambda payload: self._upload(payload, report)) if follow else None
         where = more.get("backend"), more.get("cpus"), more.get("memory_bytes")
-        version = version_of(ref)
-        request = DeployRequest(ref.name, version, replicas, cache_ttl_s, rate_limit_per_s, *where, following)
+        last = following, more.get("accept_signature_change", False)
+        request = DeployRequest(ref.name, version_of(ref), replicas, cache_ttl_s, rate_limit_per_s, *where, *last)
         try:
             return self._change("PUT", name, "", request, **waiting)
         except NotTakenIn as error:
@@ -255,18 +236,19 @@ class Client:
         weights: Mapping[str, float],
         *,
         action: str = "traffic",
-        **waiting: Unpack[WaitOptions],
+        **options: Unpack[ChangeOptions],
     ) -> Endpoint:
         """Split traffic over versions, in percent that adds up to 100; starts any version that is not running.
 
         client.traffic("churn", {"1": 90, "2": 10})
         """
-        request = TrafficRequest({str(version): float(weight) for version, weight in weights.items()}, action)
-        return self._change("PUT", endpoint, "/traffic", request, **waiting)
+        by_version = {str(version): float(weight) for version, weight in weights.items()}
+        request = TrafficRequest(by_version, action, options.get("accept_signature_change", False))
+        return self._change("PUT", endpoint, "/traffic", request, **options)
 
-    def promote(self, endpoint: str, version: str | int, **waiting: Unpack[WaitOptions]) -> Endpoint:
+    def promote(self, endpoint: str, version: str | int, **options: Unpack[ChangeOptions]) -> Endpoint:
         """Give a version all of the traffic once it is ready."""
-        return self.traffic(endpoint, {str(version): 100.0}, action="promote", **waiting)
+        return self.traffic(endpoint, {str(version): 100.0}, action="promote", **options)
 
     def rollback(self, endpoint: str, to: int | None = None, **waiting: Unpack[WaitOptions]) -> Endpoint:
         """Re-apply the newest earlier traffic that differs, or revision `to`'s; no settings. Raises `Conflict`."""
@@ -285,7 +267,7 @@ class Client:
 
     def endpoints(self) -> list[Endpoint]:
         """Every endpoint as it is now."""
-        return self._control.get(f"{API}/endpoints", _Endpoints)["endpoints"]
+        return self._control.get(f"{API}/endpoints", ListedEndpoints)["endpoints"]
 
     def endpoint(self, name: str) -> Endpoint:
         """One endpoint as it is now. Raises `UnknownEndpoint`."""
@@ -293,11 +275,11 @@ class Client:
 
     def history(self, endpoint: str) -> list[HistoryEntry]:
         """The endpoint's changes, newest first."""
-        return self._control.get(f"{API}/endpoints/{_part(endpoint)}/history", _History)["history"]
+        return self._control.get(f"{API}/endpoints/{_part(endpoint)}/history", ListedHistory)["history"]
 
     def logs(self, endpoint: str, lines: int = 100) -> list[LogLines]:
         """The last lines of each of its replicas' logs."""
-        return self._control.get(f"{API}/endpoints/{_part(endpoint)}/logs", _Logs, {"lines": lines})["logs"]
+        return self._control.get(f"{API}/endpoints/{_part(endpoint)}/logs", ListedLogs, {"lines": lines})["logs"]
 
     def performance(self, endpoint: str, since_s: float = 86_400.0) -> Performance:
         """How its versions did over the last `since_s` seconds. Raises `Conflict` where no Prometheus is set."""
@@ -355,7 +337,7 @@ class Client:
     def jobs(self, state: str | None = None, subject: str | None = None, limit: int | None = None) -> list[Job]:
         """Jobs, newest first; `state` is queued, running, succeeded or failed."""
         params = {"state": state, "subject": subject, "limit": limit}
-        return self._control.get(f"{API}/jobs", _Jobs, params)["jobs"]
+        return self._control.get(f"{API}/jobs", ListedJobs, params)["jobs"]
 
     def job(self, job_id: str) -> Job:
         """One job. Raises `UnknownJob`."""
@@ -382,11 +364,11 @@ class Client:
         chunks = with_progress(payload, on_progress)
         return self._uploads.stream(f"{API}/uploads", chunks, payload.size_bytes, Upload)
 
-    def _change(self, method: str, endpoint: str, verb: str, request: Any, **waiting: Unpack[WaitOptions]) -> Endpoint:
+    def _change(self, method: str, endpoint: str, verb: str, request: Any, **how: Unpack[ChangeOptions]) -> Endpoint:
         asked = self._control.send(method, f"{API}/endpoints/{_part(endpoint)}{verb}", request, Endpoint)
-        if not waiting.get("wait", True):
+        if not how.get("wait", True):
             return asked
-        return self.wait_for_endpoint(asked, waiting.get("timeout_s", CHANGE_TIMEOUT_S), waiting.get("on_progress"))
+        return self.wait_for_endpoint(asked, how.get("timeout_s", CHANGE_TIMEOUT_S), how.get("on_progress"))
 
     def _exists(self, endpoint: str) -> bool:
         try:

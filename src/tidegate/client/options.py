@@ -16,7 +16,13 @@ class WaitOptions(TypedDict, total=False):
     on_progress: OnProgress | None
 
 
-class DeployOptions(WaitOptions, total=False):
+class ChangeOptions(WaitOptions, total=False):
+    """With `accept_signature_change`, also a version that clients of the live one cannot go on to use as they do."""
+
+    accept_signature_change: bool
+
+
+class DeployOptions(ChangeOptions, total=False):
     """Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited.
 
     `registration` is how a version is registered that only the registry has yet.

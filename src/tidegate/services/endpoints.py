@@ -24,6 +24,7 @@ from tidegate.services.jobs import check_gate, check_upload
 from tidegate.services.lookup import endpoint_or_raise, in_registry, version_or_raise
 from tidegate.services.serving import check_replicas, check_serving
 from tidegate.services.tags import check_tag
+from tidegate.services.signature_changes import check_signatures
 from tidegate.store import endpoints as rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
@@ -102,8 +103,8 @@ class Endpoints:
         """Give one version all of the traffic once it is ready; makes the endpoint if it is new.
 
         Raises `UnknownModel`, `UnknownVersion`, `NotTakenIn` for a version that only the registry has yet,
-        `InvalidArgument`, `Conflict` when it serves another model, and `EngineUnavailable` when the engine that is to
-        run it does not answer.
+        `InvalidArgument`, `Conflict` when it serves another model, `SignatureChanged` when clients of the live version
+        would break, and `EngineUnavailable` when the engine that is to run it does not answer.
         """
         check_name(name, "endpoint")
         replicas = None if request.replicas is None else check_replicas(request.replicas)
@@ -124,10 +125,12 @@ class Endpoints:
                 _check_same_model(row, request.model)
                 asked = self._asked(asked_of(row), request)  # somebody may have set another of its settings meanwhile
                 _check_same_engine(name, where, placed(asked, self.placement))
-                note = f"follows @{alias}" if alias else ""
+                traffic = {version.version: 100.0}
+                notice = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
+                note = "; ".join(part for part in (f"follows @{alias}" if alias else "", notice) if part)
                 change = _Change(
                     "deploy",
-                    {version.version: 100.0},
+                    traffic,
                     replicas or row.replicas,
                     actor,
                     note=note,
@@ -145,30 +148,34 @@ class Endpoints:
     def roll(self, tx: Session, row: EndpointRow, version: str, alias: str) -> None:
         """Give a version all of the traffic because a followed alias names it; the caller commits and wakes the loop.
 
-        Raises `UnknownVersion`.
+        Raises `UnknownVersion`, and `SignatureChanged`: nobody is there who could accept that.
         """
-        number = version_or_raise(tx, row.model, version).version
-        self._apply(tx, row, _Change("follow", {number: 100.0}, row.replicas, f"@{alias}"))
+        traffic = {version_or_raise(tx, row.model, version).version: 100.0}
+        notice = check_signatures(tx, row, traffic, accepted=False)
+        self._apply(tx, row, _Change("follow", traffic, row.replicas, f"@{alias}", note=notice))
 
     def set_traffic(self, name: str, request: rest.TrafficRequest, actor: str = "") -> rest.Endpoint:
         """Split traffic over versions (numbers or labels), shifted once all are ready. It follows no alias any more.
 
-        Raises `UnknownEndpoint`, `UnknownVersion`, and `InvalidArgument` for weights that do not add up to 100.
+        Raises `UnknownEndpoint`, `UnknownVersion`, `InvalidArgument` for weights that do not add up to 100, and
+        `SignatureChanged` when clients of what is live would break.
         """
         if request.action not in ("traffic", "promote"):
             raise InvalidArgument(f"action {request.action!r} is not 'traffic' or 'promote'", field="action")
         with self.store.transaction() as tx:
             row = _live(tx, name)
             traffic = _by_number(tx, row.model, request.traffic)
+            note = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
             row.follow = None
-            view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, actor))
+            view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, actor, note=note))
         self.changed()
         return view
 
     def rollback(self, name: str, request: rest.RollbackRequest, actor: str = "") -> rest.Endpoint:
         """Re-apply the newest earlier traffic that differs from the current one, or revision `to`'s.
 
-        Traffic alone: replicas, backend, limits, rate and kept answers stay as they are now.
+        Traffic alone: replicas, backend, limits, rate and kept answers stay as they are now. Signatures are not asked
+        about: clients had these versions before.
 
         A second rollback thus undoes the first. Raises `Conflict` when there is nothing to go back to.
         """

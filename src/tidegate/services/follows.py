@@ -13,7 +13,7 @@ from tidegate.core import follow as core
 from tidegate.core.ports import RegistryVersion
 from tidegate.error_codes import by_code
 from tidegate.error_kinds import Kind
-from tidegate.errors import TidegateError, UnknownVersion
+from tidegate.errors import SignatureChanged, TidegateError, UnknownVersion
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.jobs import Jobs
 from tidegate.store import endpoints as endpoint_rows
@@ -82,7 +82,7 @@ class Follows:
     def _roll(self, tx: Session, row: FollowRow, endpoint: EndpointRow, version: str) -> Callable[[], None] | None:
         try:
             self.endpoints.roll(tx, endpoint, version, row.alias)
-        except UnknownVersion as error:  # deleted here a moment ago
+        except (UnknownVersion, SignatureChanged) as error:  # deleted here a moment ago; or clients would break
             self._refuse(tx, row, endpoint, (version, error.code, error.message))
             return None
         self._note(row, version, "current")

@@ -211,6 +211,7 @@ class DeployRequest:
     gateways' setting says), `backend`, where its replicas run (`local` or `docker`), and `cpus` and `memory_bytes`, the
     limits of each container (0: none of its own). What a new endpoint is not told is as the platform's settings say.
     With `follow`, the endpoint goes on to whatever version the alias is moved to; without, it follows no alias.
+    `accept_signature_change`: also a version that does not take, or answer, what clients of the live one rely on.
     """
 
     __pydantic_config__ = STRICT
@@ -224,16 +225,21 @@ class DeployRequest:
     cpus: Number | None = None
     memory_bytes: Whole | None = None
     follow: Follow | None = None
+    accept_signature_change: Flag = False
 
 
 @dataclass(frozen=True)
 class TrafficRequest:
-    """Percent of traffic by version (number or label); adds up to 100."""
+    """Percent of traffic by version (number or label); adds up to 100.
+
+    `accept_signature_change` as in a deployment: for each version that gets more traffic than it has.
+    """
 
     __pydantic_config__ = STRICT
 
     traffic: dict[str, Number]
     action: str = "traffic"
+    accept_signature_change: Flag = False
 
 
 @dataclass(frozen=True)

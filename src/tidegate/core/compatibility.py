@@ -1,0 +1,230 @@
+"""What clients of an endpoint would notice if a version with another signature answered them. Pure.
+
+Called by services before traffic moves. It speaks of what the gateway takes (`dataplane/fit.py`), on every protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tidegate.wire.signature import ParamSpec, Scalar, Signature, TensorSpec
+
+CHANGES_SHOWN_MAX = 10
+CLASSES_SHOWN_MAX = 6
+_FLOAT_BITS = {"FP16": 16, "BF16": 32, "FP32": 32, "FP64": 64}  # BF16 is held as FP32
+_FLOAT_BITS_FOR_INTEGERS = {8: 16, 16: 32, 32: 64, 64: 64}
+_WIDER_PARAMS = {("integer", "long"), ("float", "double"), ("integer", "double")}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """`breaking`: what was taken is refused, or answered in a way that a client cannot read. `told`: all other."""
+
+    breaking: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(self.breaking + other.breaking, self.told + other.told)
+
+
+def compare(before: Signature, after: Signature) -> Changes:
+    """What changes for clients of `before` when `after` takes its place.
+
+    | what                                          | breaks clients when it                                         |
+    | --------------------------------------------- | -------------------------------------------------------------- |
+    | an input                                      | is gone, new, narrower, of another type or shape               |
+    | an input that took missing values             | takes none any more                                            |
+    | columns                                       | stand in another order: rows without names go by their place   |
+    | a matrix without names                        | gets names, unless its columns are as many and wide enough     |
+    | a parameter, a further function               | is gone, or takes another type                                 |
+    | an output                                     | is gone, or another sort of value, or of another shape         |
+    | the first output, where none is `prediction`  | is another one: it is what plain JSON answers                  |
+    | the classes                                   | are others, or in another order: probabilities go by it        |
+
+    Not so, and only told: inputs that are wider or take missing values now, new parameters, functions and outputs,
+    outputs of another width.
+    """
+    return _inputs(before, after) + _params(before, after) + _outputs(before, after) + _functions(before, after)
+
+
+def listed(changes: Sequence[str]) -> str:
+    """The changes in one line, up to a bound."""
+    more = len(changes) - CHANGES_SHOWN_MAX
+    return ", ".join(changes[:CHANGES_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def takes(wanted: str, datatype: str) -> bool:
+    """Whether an input of datatype `wanted` takes every value of `datatype`, as the gateway does: widening alone."""
+    if wanted == datatype:
+        return True
+    want, have = _integer(wanted), _integer(datatype)
+    if wanted in _FLOAT_BITS:
+        needed = _FLOAT_BITS.get(datatype) if have is None else _FLOAT_BITS_FOR_INTEGERS[have[1]]
+        return needed is not None and _FLOAT_BITS[wanted] >= needed
+    if want is None or have is None:
+        return False
+    (signed, bits), (was_signed, were_bits) = want, have
+    return bits >= were_bits if signed == was_signed else signed and bits > were_bits
+
+
+def _integer(datatype: str) -> tuple[bool, int] | None:
+    """Whether it is signed, and its bits."""
+    for prefix, signed in (("UINT", False), ("INT", True)):
+        if datatype.startswith(prefix):
+            return signed, int(datatype.removeprefix(prefix))
+    return None
+
+
+# -- what goes in -----------------------------------------------------------------------------------------------------
+
+
+def _inputs(before: Signature, after: Signature) -> Changes:
+    if before.kind == after.kind:
+        changes = _specs(before, after)
+        return changes if changes.breaking or before.kind != "columns" else changes + _order(before, after)
+    if before.kind == "matrix" and after.kind == "columns":
+        return _named_now(before, after)
+    if before.kind == "matrix" and after.kind == "tensors":
+        return _specs(before, after)
+    return Changes((f"it takes {_kind(after)}, where it took {_kind(before)}",))
+
+
+def _kind(signature: Signature) -> str:
+    if signature.kind == "matrix":
+        return f"rows of {signature.n_features} numbers without names"
+    names = [spec.name for spec in signature.inputs]
+    shown = ", ".join(map(repr, names[:CHANGES_SHOWN_MAX])) + (", …" if len(names) > CHANGES_SHOWN_MAX else "")
+    return f"{'columns' if signature.kind == 'columns' else 'tensors'} {shown}"
+
+
+def _specs(before: Signature, after: Signature) -> Changes:
+    """Inputs by their names."""
+    had, has = ({spec.name: spec for spec in one.inputs} for one in (before, after))
+    word = "column" if after.kind == "columns" else "input"
+    gone = [f"{word} {name!r} is gone" for name in had if name not in has]
+    new = [f"{word} {name!r} is new ({has[name].datatype})" for name in has if name not in had]
+    changes = Changes((*gone, *new))
+    for name in had:
+        if name in has:
+            changes += _spec(f"{word} {name!r}", had[name], has[name])
+    return changes
+
+
+def _spec(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
+    breaking: list[str] = []
+    told: list[str] = []
+    if before.datatype != after.datatype:
+        said = f"{what} is {after.datatype} and was {before.datatype}"
+        (told if takes(after.datatype, before.datatype) else breaking).append(said)
+    if before.shape != after.shape:
+        said = f"{what} has shape {list(after.shape)} and had {list(before.shape)}"
+        (told if _shape_fits(before.shape, after.shape) else breaking).append(said)
+    if before.nullable != after.nullable:
+        said = f"{what} takes {'missing values now' if after.nullable else 'no missing values any more'}"
+        (told if after.nullable else breaking).append(said)
+    return Changes(tuple(breaking), tuple(told))
+
+
+def _shape_fits(before: Sequence[int], after: Sequence[int]) -> bool:
+    return len(before) == len(after) and all(want in (-1, was) for was, want in zip(before, after, strict=True))
+
+
+def _order(before: Signature, after: Signature) -> Changes:
+    if [spec.name for spec in before.inputs] == [spec.name for spec in after.inputs]:
+        return Changes()
+    return Changes((f"the columns stand in another order: {_kind(after).removeprefix('columns ')}",))
+
+
+def _named_now(before: Signature, after: Signature) -> Changes:
+    """Rows without names go on to be taken by place, as long as each column takes the matrix's type."""
+    (matrix,) = before.inputs
+    wide = all(takes(spec.datatype, matrix.datatype) for spec in after.inputs)
+    nulls = not matrix.nullable or all(spec.nullable for spec in after.inputs)
+    said = f"it takes {_kind(after)}, where it took {_kind(before)}"
+    fits = len(after.inputs) == before.n_features and wide and nulls
+    return Changes(told=(said,)) if fits else Changes((said,))
+
+
+def _params(before: Signature, after: Signature) -> Changes:
+    had, has = ({param.name: param for param in one.params} for one in (before, after))
+    gone = tuple(f"parameter {name!r} is gone" for name in had if name not in has)
+    new = tuple(f"parameter {name!r} is new" for name in has if name not in had)
+    other = tuple(
+        f"parameter {name!r} is {_param(has[name])} and was {_param(had[name])}"
+        for name in had
+        if name in has and not _param_fits(had[name], has[name])
+    )
+    return Changes(gone + other, new)
+
+
+def _param(spec: ParamSpec) -> str:
+    return f"a list of {spec.type}" if spec.many else spec.type
+
+
+def _param_fits(before: ParamSpec, after: ParamSpec) -> bool:
+    return before.many == after.many and (before.type == after.type or (before.type, after.type) in _WIDER_PARAMS)
+
+
+def _functions(before: Signature, after: Signature) -> Changes:
+    had, has = ({one.name: one for one in signature.others} for signature in (before, after))
+    gone = tuple(f"function {name!r} is gone" for name in had if name not in has)
+    changes = Changes(gone, tuple(f"function {name!r} is new" for name in has if name not in had))
+    for name in had:
+        if name in has:
+            inner = compare(had[name], has[name])
+            changes += Changes(*(tuple(f"{name}: {said}" for said in part) for part in (inner.breaking, inner.told)))
+    return changes
+
+
+# -- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def _outputs(before: Signature, after: Signature) -> Changes:
+    had, has = ({spec.name: spec for spec in one.outputs} for one in (before, after))
+    gone = tuple(f"output {name!r} is gone" for name in had if name not in has)
+    changes = Changes(gone, tuple(f"output {name!r} is new" for name in has if name not in had))
+    for name in had:
+        if name in has:
+            changes += _output(f"output {name!r}", had[name], has[name])
+    return changes + Changes(tuple(_answered(list(had), list(has)))) + _classes(before.classes, after.classes)
+
+
+def _output(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
+    was, now = _sort(before), _sort(after)
+    if was != now:
+        return Changes((f"{what} is {now} ({after.datatype}) and was {was} ({before.datatype})",))
+    told = () if before.datatype == after.datatype else (f"{what} is {after.datatype} and was {before.datatype}",)
+    if before.shape[1:] == after.shape[1:]:
+        return Changes(told=told)
+    said = f"{what} has shape {list(after.shape)} and had {list(before.shape)}"
+    known = len(before.shape) == len(after.shape) and all(
+        was in (-1, now) or now == -1 for was, now in zip(before.shape, after.shape, strict=True)
+    )
+    return Changes(told=(*told, said)) if known else Changes((said,), told)
+
+
+def _sort(spec: TensorSpec) -> str:
+    """What a client reads it as."""
+    if spec.json:
+        return "JSON"
+    if spec.datatype in _FLOAT_BITS:
+        return "a number"
+    return {"BOOL": "a boolean", "BYTES": "text"}.get(spec.datatype, "a whole number")
+
+
+def _answered(had: list[str], has: list[str]) -> Iterator[str]:
+    """Plain JSON answers `prediction`, or the first output of a model that names its own."""
+    if had and has and "prediction" not in (*had, *has) and had[0] != has[0] and had[0] in has:
+        yield f"the first output, which plain JSON answers, is {has[0]!r} and was {had[0]!r}"
+
+
+def _classes(before: Sequence[Scalar] | None, after: Sequence[Scalar] | None) -> Changes:
+    if before is None or after is None or list(before) == list(after):
+        return Changes()
+    return Changes((f"the classes are {_shown(after)} and were {_shown(before)}",))
+
+
+def _shown(classes: Iterable[Scalar]) -> str:
+    told = [repr(one) for one in classes]
+    return ", ".join(told[:CLASSES_SHOWN_MAX]) + (", …" if len(told) > CLASSES_SHOWN_MAX else "")
