@@ -40,6 +40,7 @@ from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
 from tidegate.jobs.report import JobFunction
 from tidegate.loops.dispatch import Dispatcher
+from tidegate.services.answered import HEARD_S, Answered
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.files_home import files_home, files_of_platform
 from tidegate.services.follows import Follows
@@ -112,6 +113,7 @@ class Container:
     snapshot_changed: Broadcast
     snapshots: Snapshots
     gateway_revisions: GatewayRevisions
+    answered: Answered
     push: RedisPush | None = None
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
@@ -193,7 +195,9 @@ def build(
         if leadership.term is not None:  # a standby's engine is not the one that will be asked
             backend.check(where)
 
-    endpoints = replace(endpoints, can_start=can_start)
+    revisions = GatewayRevisions(clock)
+    answered = Answered(clock, lambda: revisions.heard_since(clock() - HEARD_S))
+    endpoints = replace(endpoints, can_start=can_start, answered=answered.of)
     follows = Follows(fenced, replace(endpoints, store=fenced), replace(jobs, store=fenced), clock)
 
     def engine_view() -> EngineView | None:
@@ -240,7 +244,8 @@ def build(
         spec_changed=spec_changed,
         snapshot_changed=Broadcast(),
         snapshots=snapshots,
-        gateway_revisions=GatewayRevisions(clock),
+        gateway_revisions=revisions,
+        answered=answered,
         push=push,
     )
     return container

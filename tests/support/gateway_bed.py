@@ -33,7 +33,7 @@ class Publisher:
     """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port.
 
     While it is `silent` it does not answer a poll before its time is over.
-    `losses` counts how often it was told of one.
+    `losses` counts how often it was told of one, `answered` has what each gateway reported last, by version.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,7 @@ class Publisher:
         self.acknowledged: dict[str, int] = {}
         self.requests = 0
         self.losses = 0
+        self.answered: dict[str, dict[str, Any]] = {}
         self.silent = False
         self._changed = threading.Condition()
         self._revision, self._body = 0, b""
@@ -61,8 +62,12 @@ class Publisher:
                 publisher.answer(self)
 
             def do_POST(self) -> None:
-                known = self.headers["Authorization"] == f"Bearer {TOKEN}" and self.path == "/internal/v1/losses"
-                publisher.losses += known
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                known = self.headers["Authorization"] == f"Bearer {TOKEN}" and self.path.startswith("/internal/v1/")
+                if known and self.path.endswith("/answered"):
+                    publisher.answered[body["gateway"]] = {one["version"]: one for one in body["versions"]}
+                else:
+                    publisher.losses += known
                 self.send_response(204 if known else 401)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

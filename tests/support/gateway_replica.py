@@ -1,7 +1,7 @@
 """A real replica process for gateway tests: answers `scale` times the sum of 3 features, which tells its version.
 
 A first feature of 111 makes the model sleep for the second feature's seconds; one of 222 makes it raise, and
-one of 333 ends the process.
+one of 333 ends the process. Of a row whose first feature is 444 the answer is NaN.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Scaled:
             raise RuntimeError("222 is too much")
         for row in rows[rows[:, 0] == 111]:
             time.sleep(row[1])
-        total = rows.sum(axis=1) * self._scale
+        total = np.where(rows[:, 0] == 444, np.nan, rows.sum(axis=1) * self._scale)
         outputs = {"prediction": total, "probabilities": np.column_stack([total * 0 + 0.25, total * 0 + 0.75])}
         return {name: array for name, array in outputs.items() if wanted is None or name in wanted}
 

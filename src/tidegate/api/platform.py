@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
+from tidegate.services.answered import Answered
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
@@ -60,6 +61,8 @@ class Platform(Protocol):
     def spec_changed(self) -> threading.Event: ...
     @property
     def gateway_revisions(self) -> GatewayRevisions: ...
+    @property
+    def answered(self) -> Answered: ...
     @property
     def leadership(self) -> Leadership: ...
 

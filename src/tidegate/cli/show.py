@@ -6,6 +6,7 @@ import platform
 
 import click
 
+from tidegate.cli.answered import answered_table, failing
 from tidegate.cli.app import App, command
 from tidegate.cli.output import moment, split, table, weight
 from tidegate.cli.performance import seconds, told
@@ -18,17 +19,30 @@ from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
 
 @command("endpoints", "tidegate endpoints", "tidegate endpoints --json")
 def endpoints(app: App) -> None:
-    """List every endpoint, what it routes and how it is."""
+    """List every endpoint, what it routes and how it is.
+
+    `failing` is the share of requests of the last five minutes that failed in the model, had no answer in time, or were
+    answered with NaN or infinity, as the gateways count; `status ENDPOINT` shows it by version.
+    """
     found = app.client().endpoints()
     app.emit({"endpoints": found}, lambda: _endpoint_table(found))
 
 
 def _endpoint_table(found: list[Endpoint]) -> str:
     rows = [
-        [item.name, item.model, item.status, split(item.traffic), _replicas(item), item.url, item.reason or "-"]
+        [
+            item.name,
+            item.model,
+            item.status,
+            split(item.traffic),
+            _replicas(item),
+            failing(item),
+            item.url,
+            item.reason or "-",
+        ]
         for item in found
     ]
-    headers = ("endpoint", "model", "status", "traffic", "replicas", "url", "reason")
+    headers = ("endpoint", "model", "status", "traffic", "replicas", "failing", "url", "reason")
     return table(headers, rows, "no endpoints: 'tidegate deploy NAME'")
 
 
@@ -183,6 +197,8 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
             *_followed(found.follow),
             "",
             table(headers, variants, "no versions run"),
+            "",
+            *answered_table(found),
             "",
             table(("revision", "at", "change", "traffic", "by", "note"), changes, "no changes yet"),
         ]

@@ -43,6 +43,7 @@ class Series:
     cache_hits: int = 0
     cache_misses: int = 0
     cached_rows: int = 0
+    non_finite: int = 0
 
     def ended(self, code: int, duration_s: float) -> None:
         """Count a request that was answered with this status after so long."""
@@ -59,6 +60,7 @@ class Series:
         self.cache_hits += other.cache_hits
         self.cache_misses += other.cache_misses
         self.cached_rows += other.cached_rows
+        self.non_finite += other.non_finite
         self.duration_counts = [a + b for a, b in zip(self.duration_counts, other.duration_counts, strict=True)]
         self.batch_counts = [a + b for a, b in zip(self.batch_counts, other.batch_counts, strict=True)]
         for code, count in other.codes.items():
@@ -150,6 +152,10 @@ class Metrics:
     def cache_missed(self, call: Call) -> None:
         """Count a call that the prediction cache was asked for in vain."""
         self._of_call(call).cache_misses += 1
+
+    def not_finite(self, call: Call) -> None:
+        """Count a call whose answer has NaN or infinity in it; it is counted as answered besides."""
+        self._of_call(call).non_finite += 1
 
     def answered_at_once(self, key: Key, rows: int, started_s: float, now_s: float) -> None:
         """Count one request that was a batch of its own and waited for nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -160,6 +161,12 @@ def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], na
 def all_finite(array: Array) -> bool:
     """Whether no number of it is NaN or infinite."""
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def finite(array: Array) -> bool:
+    """The same, in a third of the time where all are: then so is the sum of their squares, unless they are huge."""
+    dtype = array.dtype
+    return dtype.kind != "f" or (dtype.itemsize > 2 and math.isfinite(np.vdot(array, array))) or all_finite(array)
 
 
 def from_json_rows(rows: list[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import urllib3
@@ -128,10 +129,17 @@ class ControlPlane:
 
     def tell_loss(self) -> None:
         """A replica stopped answering. Raises as `fetch` does."""
+        self._post("losses", {"gateway": self.gateway_id})
+
+    def tell_answered(self, versions: list[dict[str, Any]]) -> None:
+        """How requests ended, by version. Raises as `fetch` does."""
+        self._post("answered", {"gateway": self.gateway_id, "versions": versions})
+
+    def _post(self, what: str, body: dict[str, Any]) -> None:
         told = urllib3.request(
             "POST",
-            f"{self.url}/internal/v1/losses",
-            json={"gateway": self.gateway_id},
+            f"{self.url}/internal/v1/{what}",
+            json=body,
             headers={"Authorization": f"Bearer {self._key()}"},
             timeout=CONNECT_TIMEOUT_S,
             retries=False,

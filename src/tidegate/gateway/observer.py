@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.call import Batch
+from tidegate.dataplane.tensors import finite
 from tidegate.wire.journal import CACHED
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class GatewayObserver:
         if self._journal is not None:
             self._journal.write(batch, outputs, now_s)
         self._metrics.batch_done(batch, outputs, now_s)
+        for array in outputs.tensors.values():
+            if not finite(array):
+                self._count_non_finite(batch, outputs)
+                break
 
     def cached(self, call: Call, outputs: Outputs, now_s: float) -> None:
         """An answer from the prediction cache is about to be given: record it as a batch of its own, and count."""
@@ -35,6 +40,8 @@ class GatewayObserver:
             batch.released, batch.sent_s = CACHED, now_s
             self._journal.write(batch, outputs, now_s)
         self._metrics.cached(call, now_s)
+        if not all(map(finite, outputs.tensors.values())):
+            self._metrics.not_finite(call)
 
     def missed(self, call: Call) -> None:
         """The prediction cache was asked in vain: count."""
@@ -47,6 +54,15 @@ class GatewayObserver:
     def refused(self, endpoint: str, error: TidegateError) -> None:
         """Count."""
         self._metrics.refused(endpoint, error)
+
+    def _count_non_finite(self, batch: Batch, outputs: Outputs) -> None:
+        """Of the batch's calls those that are answered with such a number."""
+        first = 0
+        for call in batch.calls:
+            rows = slice(first, first + call.rows)
+            first = rows.stop
+            if call.completes and not call.done and not all(finite(array[rows]) for array in outputs.tensors.values()):
+                self._metrics.not_finite(call)
 
     def _fill(self, state: State) -> None:
         if self._journal is None:

@@ -19,6 +19,7 @@ from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
+from tidegate.gateway.answered import AnsweredReports
 from tidegate.gateway.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile, SnapshotRefused
 from tidegate.gateway.journal import Journal
@@ -140,6 +141,7 @@ class Gateway:
         self._counts_path = kept_dir / f"{options.id}{SUFFIX}"
         self._counts = CountsFile(self._counts_path, self._metrics.state)
         self._admin = AdminServer(self._counts.save)
+        self._answered = AnsweredReports(self._counts.save, source.tell_answered)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
         self._file = SnapshotFile(kept_dir / f"{options.id}{SNAPSHOT_SUFFIX}")
         self._follower = Follower(source, self._file, self._apply)
@@ -164,11 +166,13 @@ class Gateway:
         if kept is not None:
             await self._adopt_kept(kept)
         self._follower.start()
+        self._answered.start()
         self._sharing.start()
 
     async def stop(self) -> None:
         """After the last answer: let go of replicas, journal and sockets."""
         self._follower.stop()
+        self._answered.stop()
         self._losses.stop()
         self.router.close()
         await self._sharing.stop()

@@ -31,6 +31,7 @@ from tidegate.store.engine import Store
 from tidegate.store.fleet import asked_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, HistoryRow, VersionRow
 from tidegate.wire import rest
+from tidegate.wire.parts import AnsweredView
 
 LOG_LINES_MAX = 10_000
 _UNHEALTHY = ("failed", "degraded")
@@ -63,7 +64,8 @@ class _Named:
 class Endpoints:
     """The use cases; `changed` wakes the reconcile loop after a commit.
 
-    `placement` is where replicas run that nobody placed; `can_start` raises when nothing could be started there now.
+    `placement` is where replicas run that nobody placed; `can_start` raises when nothing could be started there now;
+    `answered` tells how the requests to a version ended of late.
     """
 
     store: Store
@@ -74,6 +76,7 @@ class Endpoints:
     changed: Callable[[], None]
     placement: Placement = Placement()
     can_start: Callable[[Placement], None] = lambda _where: None
+    answered: Callable[[str, str], AnsweredView | None] = lambda _endpoint, _version: None
 
     def all(self) -> list[rest.Endpoint]:
         with self.store.reading() as tx:
@@ -266,7 +269,9 @@ class Endpoints:
         )
 
     def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
-        return views.endpoint_view(tx, row, self.gateway_url, self.placement)
+        view = views.endpoint_view(tx, row, self.gateway_url, self.placement)
+        variants = [replace(one, answered=self.answered(row.name, one.version)) for one in view.variants]
+        return replace(view, variants=variants)
 
     def _new(self, tx: Session, name: str, model: str) -> EndpointRow:
         row = EndpointRow(

@@ -51,6 +51,10 @@ class GatewayRevisions:
         with self._lock:
             return dict(self._seen)
 
+    def heard_since(self, at: float) -> set[str]:
+        """The gateways that have polled since then."""
+        return {name for name, seen in self.applied().items() if seen.at >= at}
+
 
 class Broadcast:
     """Wakes asynchronous waiters from any thread. `count` grows with each notification."""

@@ -16,6 +16,45 @@ class DatabaseView:
 
 
 @dataclass(frozen=True)
+class AnsweredCounts:
+    """How the requests to one version ended, as one gateway has counted since it was first started.
+
+    `failed`: the model raised, or its answer could not be read (500). `timed_out`: no answer within the deadline (504).
+    `non_finite`: answered, with NaN or infinity in it.
+    """
+
+    endpoint: str
+    version: str
+    requests: int
+    failed: int
+    timed_out: int
+    non_finite: int
+
+
+@dataclass(frozen=True)
+class AnsweredReport:
+    """A gateway's counts by version."""
+
+    gateway: str
+    versions: list[AnsweredCounts]
+
+
+@dataclass(frozen=True)
+class AnsweredView:
+    """How the requests to one version ended over the last `window_s` seconds, told as in `AnsweredCounts`.
+
+    Of so many live gateways (`gateways_silent`) the counts are missing: where that is not 0, there may be more of each.
+    """
+
+    window_s: float
+    requests: int
+    failed: int
+    timed_out: int
+    non_finite: int
+    gateways_silent: int = 0
+
+
+@dataclass(frozen=True)
 class LeaderView:
     """The control plane that leads: its machine and data directory, its API, and the token of its lease.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
-from tidegate.wire.parts import DatabaseView, EngineView, LeaderView, QueueView, RedisView
+from tidegate.wire.parts import AnsweredView, DatabaseView, EngineView, LeaderView, QueueView, RedisView
 
 # Also names of this module, which has all shapes for those who ask.
 from tidegate.wire.registering import Follow as Follow  # noqa: PLC0414
@@ -73,6 +73,7 @@ class VariantView:
     """One version of an endpoint. `weight` is percent of traffic as it is routed now.
 
     `given_up`: it failed too often, and no replica of it is started until the endpoint is changed.
+    `answered`: how its requests ended of late; None where no gateway has told.
     """
 
     version: str
@@ -84,6 +85,7 @@ class VariantView:
     target_weight: float = 0.0
     restarts: int = 0
     given_up: bool = False
+    answered: AnsweredView | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -18,6 +18,7 @@ from tidegate.api.sessions import CODE_LIVES_S, SESSION_LIVES_S
 from tidegate.clock import monotonic
 from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
+from tidegate.wire.parts import AnsweredReport
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -124,6 +125,19 @@ def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     """A gateway lost a replica: what runs is looked at now. Nothing of it is believed without a look."""
     log.info("%s lost a replica", report.gateway[:64])
     platform.spec_changed.set()
+    return Response(status_code=204)
+
+
+@router.post(
+    "/internal/v1/answered",
+    tags=["internal"],
+    status_code=204,
+    response_class=Response,
+    responses=json_answers(400, 413, 415),
+)
+def tell_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
+    """How requests ended, by version, as a gateway has counted since it was first started."""
+    platform.answered.record(replace(report, gateway=report.gateway[:64]))
     return Response(status_code=204)
 
 

@@ -1,0 +1,86 @@
+"""How requests ended of late, by version, from what gateways report. In memory only.
+
+Written by API threads, read by the views of endpoints. No report is unknown, never 0.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidegate.clock import Clock
+from tidegate.wire.parts import AnsweredReport, AnsweredView
+
+WINDOW_S, BUCKET_S = 300.0, 10.0
+HEARD_S = 30.0
+"""A gateway whose last report is older is not heard any more."""
+GATEWAYS_MAX, VERSIONS_MAX = 1000, 4000
+
+Place = tuple[str, str]
+Ended = tuple[int, int, int, int]
+_NOTHING: Ended = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A gateway's last report: its counts, when it came, and since when the gateway has been listened to."""
+
+    counts: dict[Place, Ended]
+    at: float
+    since: float
+
+
+class Answered:
+    """Adds up by how much each gateway's counts grew within the window. `live` names the gateways that route now."""
+
+    def __init__(self, clock: Clock, live: Callable[[], set[str]]) -> None:
+        self._clock, self._live = clock, live
+        self._lock = threading.Lock()
+        self._heard: dict[str, _Heard] = {}
+        self._buckets: dict[int, dict[Place, Counter[int]]] = {}
+
+    def record(self, report: AnsweredReport) -> None:
+        """A gateway's counts. The first ones only say where it stands: nobody knows when those requests were."""
+        counts: dict[Place, Ended] = {
+            (one.endpoint, one.version): (one.requests, one.failed, one.timed_out, one.non_finite)
+            for one in report.versions[:VERSIONS_MAX]
+        }
+        with self._lock:
+            now = self._clock()
+            before = self._heard.pop(report.gateway, None)
+            self._heard[report.gateway] = _Heard(counts, now, before.since if before else now)
+            if len(self._heard) > GATEWAYS_MAX:
+                self._heard.pop(next(iter(self._heard)))
+            self._forget(now)
+            if before is not None:
+                self._add(now, before.counts, counts)
+
+    def of(self, endpoint: str, version: str) -> AnsweredView | None:
+        """Of one version; None while no gateway is heard."""
+        with self._lock:
+            now = self._clock()
+            heard = {name: one for name, one in self._heard.items() if now - one.at <= HEARD_S}
+            if not heard:
+                return None
+            self._forget(now)
+            total: Counter[int] = Counter()
+            for bucket in self._buckets.values():
+                total.update(bucket.get((endpoint, version), {}))
+            window_s = min(WINDOW_S, now - min(one.since for one in heard.values()))
+        silent = len(self._live() - heard.keys())
+        return AnsweredView(round(window_s, 1), total[0], total[1], total[2], total[3], silent)
+
+    def _add(self, now: float, before: dict[Place, Ended], counts: dict[Place, Ended]) -> None:
+        bucket = self._buckets.setdefault(int(now // BUCKET_S), {})
+        for place, ended in counts.items():
+            was = before.get(place, _NOTHING)
+            if ended[0] > was[0]:  # fewer: it was killed, and what it had not yet written down is gone
+                grown = bucket.setdefault(place, Counter())
+                grown.update({index: max(0, ended[index] - old) for index, old in enumerate(was)})
+
+    def _forget(self, now: float) -> None:
+        oldest = int((now - WINDOW_S) // BUCKET_S)
+        for index in [index for index in self._buckets if index < oldest]:
+            del self._buckets[index]
