@@ -44,8 +44,12 @@ command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || 
 
 ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 || install_idle rabbitmq-server
 
+# The browser in which the tests open the pages.
+command -v chromium >/dev/null 2>&1 || install chromium
+
 echo "MLflow and S3: $(sh "$(dirname "$0")/mlflow_for_tests.sh")"
 echo "PostgreSQL: $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
 echo "Redis: $(command -v redis-server || command -v redis-check-rdb)"
 echo "Prometheus: $(command -v prometheus)"
+echo "Chromium: $(command -v chromium)"
 echo "RabbitMQ: $(ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin | tail -n 1)"

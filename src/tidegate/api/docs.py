@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
+from starlette.responses import HTMLResponse, Response
+
+from tidegate import swagger_ui
+from tidegate.errors import UnknownRoute
 
 ASSETS = "/api/docs/assets"
 
 
 def install(app: FastAPI) -> None:
     """Add the page and its assets."""
-    from swagger_ui_bundle import swagger_ui_path
-
-    app.mount(ASSETS, StaticFiles(directory=swagger_ui_path), name="docs-assets")
+    app.add_api_route(f"{ASSETS}/{{name}}", _asset, include_in_schema=False)
     app.add_api_route("/api/docs", _page, include_in_schema=False, response_class=HTMLResponse)
 
 
+def _asset(name: str) -> Response:
+    found = swagger_ui.asset(name)
+    if found is None:
+        raise UnknownRoute(f"there is nothing at {ASSETS}/{name}")
+    content, media_type = found
+    return Response(content, headers=swagger_ui.HEADERS, media_type=media_type)
+
+
 def _page() -> HTMLResponse:
-    return get_swagger_ui_html(
-        openapi_url="/api/openapi.json",
-        title="Tidegate control plane",
-        swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-        swagger_css_url=f"{ASSETS}/swagger-ui.css",
-        swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
-    )
+    page = swagger_ui.page("Tidegate control plane", description="/api/openapi.json", assets=ASSETS)
+    return HTMLResponse(page, headers=swagger_ui.HEADERS)

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tidegate import swagger_ui
 from tidegate.dataplane import metrics, pages
 from tidegate.dataplane.access import PUBLIC_PATHS
 from tidegate.dataplane.call import Service
@@ -173,14 +174,15 @@ class _Cold:
         return _json(model_metadata(service.name, self._destination(service, request)))
 
     async def docs(self, _: Request) -> Response:
-        return Response(pages.swagger_page(self._options.title), media_type="text/html")
+        page = swagger_ui.page(self._options.title, description="/openapi.json", assets="/docs")
+        return Response(page, headers=swagger_ui.HEADERS, media_type="text/html")
 
     async def asset(self, request: Request) -> Response:
-        found = pages.swagger_asset(request.path_params["asset"])
+        found = swagger_ui.asset(request.path_params["asset"])
         if found is None:
             raise UnknownRoute(f"there is nothing at {request.url.path}")
         content, media_type = found
-        return Response(content, media_type=media_type)
+        return Response(content, headers=swagger_ui.HEADERS, media_type=media_type)
 
     async def openapi(self, _: Request) -> Response:
         only = self._engine.directory.only()

@@ -1,10 +1,7 @@
-"""The servers' own pages: OpenAPI with a real example for each endpoint, and Swagger UI from files on this machine."""
+"""The OpenAPI description of gateway and replica, with a real example for each endpoint."""
 
 from __future__ import annotations
 
-import mimetypes
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tidegate.dataplane.call import Service
@@ -12,19 +9,6 @@ from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.v2 import BINARY_ONLY
 from tidegate.version import __version__
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8"><title>{title}</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css"><link rel="icon" href="/docs/favicon-32x32.png">
-</head>
-<body>
-<div id="ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", deepLinking: true, tryItOutEnabled: true}})</script>
-</body>
-</html>
-"""
 _ERRORS = {
     "400": "Malformed",
     "401": "A key is needed",
@@ -37,22 +21,6 @@ _ERRORS = {
     "503": "No ready replica",
     "504": "Deadline passed",
 }
-
-
-def swagger_page(title: str) -> str:
-    """The HTML of Swagger UI; nothing in it is fetched from elsewhere."""
-    return _PAGE.format(title=title)
-
-
-@cache
-def swagger_asset(name: str) -> tuple[bytes, str] | None:
-    """One of Swagger UI's files and its media type; None for any other name."""
-    from swagger_ui_bundle import swagger_ui_path
-
-    folder = Path(swagger_ui_path)
-    if name not in {path.name for path in folder.iterdir()} or name.endswith(".html"):
-        return None
-    return (folder / name).read_bytes(), mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def openapi(title: str, services: list[Service], *, is_replica: bool) -> dict[str, Any]:

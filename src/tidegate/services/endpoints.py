@@ -23,8 +23,8 @@ from tidegate.services import views
 from tidegate.services.jobs import check_gate, check_upload
 from tidegate.services.lookup import endpoint_or_raise, in_registry, version_or_raise
 from tidegate.services.serving import check_replicas, check_serving
-from tidegate.services.tags import check_tag
 from tidegate.services.signature_changes import check_signatures
+from tidegate.services.tags import check_tag
 from tidegate.store import endpoints as rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
