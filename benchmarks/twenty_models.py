@@ -113,9 +113,9 @@ def _memory(running: Platform, name: str) -> dict[str, Any]:
 def _remove(running: Platform, cases: Sequence[zoo.Case]) -> None:
     for case in cases:
         with contextlib.suppress(BenchmarkFailed):
-            running.cli("delete", PREFIX + case.name)
+            running.cli("delete", PREFIX + case.name, "--yes")
         with contextlib.suppress(BenchmarkFailed):
-            running.cli("models", "delete", PREFIX + case.name)
+            running.cli("models", "delete", PREFIX + case.name, "--yes")
 
 
 # -- the load ---------------------------------------------------------------------------------------------------------

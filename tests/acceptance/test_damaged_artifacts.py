@@ -22,9 +22,9 @@ def artifact(platform: Platform, models: Models) -> Iterator[Path]:
     platform.done("deploy", models.path("columns.joblib"), "--name", "kept", "--allow-pickle", "--no-accelerate")
     (version,) = platform.done("models", "show", "kept")["versions"]
     yield platform.data_dir / "artifacts" / version["digest"]
-    platform.done("delete", "kept")
+    platform.done("delete", "kept", "--yes")
     until(lambda: platform.api("GET", "/api/v1/endpoints/kept").status_code == 404, 30, "the end of the endpoint")
-    platform.done("models", "delete", "kept")
+    platform.done("models", "delete", "kept", "--yes")
 
 
 def _again(platform: Platform, models: Models) -> Any:

@@ -72,11 +72,11 @@ def test_versions_share_an_environment_that_a_restart_finds_again(platform: Plat
     assert built(platform) == {key}
     until(lambda: platform.predict("words", [1, 2]).status_code == 200, 60, "the endpoint, by itself")
 
-    platform.done("delete", "words")
+    platform.done("delete", "words", "--yes")
     until(lambda: platform.api("GET", "/api/v1/endpoints/words").status_code == 404, 30, "the end of the endpoint")
-    platform.done("models", "delete", "words:2")
+    platform.done("models", "delete", "words:2", "--yes")
     assert built(platform) == {key}, "the other version has it still"
-    platform.done("models", "delete", "words")
+    platform.done("models", "delete", "words", "--yes")
     assert built(platform) == set()
 
 

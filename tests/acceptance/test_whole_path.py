@@ -177,10 +177,10 @@ def test_status_endpoints_logs_and_jobs_speak_of_it(platform: Platform, churn: s
 
 
 def test_what_is_in_use_cannot_be_removed_and_what_is_not_can(platform: Platform, churn: str) -> None:
-    assert platform.failed("models", "delete", churn)["code"] == "in_use"
+    assert platform.failed("models", "delete", churn, "--yes")["code"] == "in_use"
     assert platform.api("DELETE", f"/api/v1/models/{churn}/versions/2").status_code == 409
-    platform.done("delete", churn)
+    platform.done("delete", churn, "--yes")
     until(lambda: platform.predict(churn, [0.0] * 30).status_code == 404, what="the endpoint gone from the gateway")
     assert platform.api("GET", f"/api/v1/endpoints/{churn}").status_code == 404
-    platform.done("models", "delete", churn)
+    platform.done("models", "delete", churn, "--yes")
     assert platform.api("GET", f"/api/v1/models/{churn}").status_code == 404

@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+from click import unstyle
 
 from tidegate.cli.deploy import curl_line
-from tidegate.cli.output import moment, plain_table, progress, size, split
+from tidegate.cli.output import moment, plain_table, progress, size, split, terminal_table
 from tidegate.cli.predict import split_request
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint
@@ -67,3 +68,26 @@ def test_a_bare_row_or_a_whole_request(document: Any, features: Any, rest: dict[
 def test_a_number_is_no_row() -> None:
     with pytest.raises(InvalidArgument):
         split_request(3)
+
+
+URL = "http://127.0.0.1:8000/predict/churn"
+
+
+def test_a_table_on_a_narrow_terminal_breaks_no_id_and_no_url() -> None:
+    rows = [["churn", URL, "starting 1 replica of version 2, which takes longer than it did"]]
+    said = unstyle(terminal_table(("endpoint", "url", "reason"), rows, 80))
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert URL in lines[2]
+    assert " ".join(line[47:].strip() for line in lines[2:]) == rows[0][2]
+
+
+def test_a_table_that_cannot_fit_becomes_blocks() -> None:
+    digest = "ab" * 32
+    said = unstyle(terminal_table(("id", "url"), [[digest, URL], ["-", ""]], 80))
+    assert said.splitlines() == [f"id   {digest}", f"url  {URL}", "", "id   -", "url  "]
+
+
+def test_a_table_with_room_is_one_line_a_row() -> None:
+    said = unstyle(terminal_table(("id", "n"), [["a b", "1"]], 80))
+    assert said.splitlines() == ["id   n", "───  ─", "a b  1"]

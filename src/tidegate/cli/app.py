@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tidegate.client import Client
     from tidegate.client.files import OnProgress
 
+Body = Callable[..., None]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -49,11 +50,24 @@ class App:
         """A line for the person who watches, on standard error."""
         click.echo(text, err=True)
 
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something is gone. Where nobody can be asked, `--yes` must have been given."""
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"{question} Nobody can be asked here: add --yes", click.get_current_context())
+        click.confirm(question, abort=True, err=True)
+
     def progress(self) -> AbstractContextManager[OnProgress]:
         """A place to report progress to, on standard error: a bar on a terminal, else a line for each new step."""
         from tidegate.cli.output import progress
 
         return progress(bar=sys.stderr.isatty() and not self.json)
+
+
+def yes_option(body: Body) -> Body:
+    """Give a command that removes something --yes, which `App.confirm` takes."""
+    return click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can be asked.")(body)
 
 
 class _WithExamples(click.Command):
@@ -127,9 +141,6 @@ def remember(ctx: click.Context, json_: bool, data_dir: Path | None, url: str | 
     app = replace(above, json=above.json or json_, data_dir=data_dir or above.data_dir, url=url or above.url)
     ctx.obj = app
     return app
-
-
-Body = Callable[..., None]
 
 
 def command(name: str, *examples: str) -> Callable[[Body], click.Command]:

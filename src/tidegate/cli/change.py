@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from tidegate.cli.app import App, command
+from tidegate.cli.app import App, command, yes_option
 from tidegate.cli.output import split, table, weight
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint
@@ -143,11 +142,10 @@ def scale(app: App, endpoint: str, replicas: int, no_wait: bool, timeout_s: floa
 
 @command("delete", "tidegate delete churn", "tidegate delete churn --yes")
 @click.argument("endpoint")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @waiting_options
 def delete(app: App, endpoint: str, yes: bool, no_wait: bool, timeout_s: float) -> None:
     """Remove an endpoint: its replicas finish what they have and end. Its model and versions stay registered."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Remove endpoint {endpoint}?", abort=True, err=True)
+    app.confirm(f"Remove endpoint {endpoint}?", yes=yes)
     app.client().delete(endpoint, wait=not no_wait, timeout_s=timeout_s)
     app.emit({"deleted": endpoint}, lambda: f"endpoint {endpoint} is {'being ' if no_wait else ''}removed")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, remember
+from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, remember, yes_option
 from tidegate.cli.output import moment, size, table
 from tidegate.cli.register import acceleration_lines
 from tidegate.core.names import parse_ref
@@ -23,7 +23,7 @@ def models(ctx: click.Context, json_: bool, data_dir: Path | None, url: str | No
         _list(app)
 
 
-models.examples = ("tidegate models", "tidegate models show churn", "tidegate models delete churn:2 --json")
+models.examples = ("tidegate models", "tidegate models show churn", "tidegate models delete churn:2 --yes --json")
 
 
 def _list(app: App) -> None:
@@ -117,12 +117,15 @@ def alias(app: App, name: str, alias: str, version: str) -> None:
     app.emit(model, lambda: f"{name}@{alias} is version {version}")
 
 
-@command("delete", "tidegate models delete churn:2", "tidegate models delete churn")
+@command("delete", "tidegate models delete churn:2", "tidegate models delete churn --yes")
 @click.argument("model", metavar="NAME[:VERSION]")
-def delete(app: App, model: str) -> None:
+@yes_option
+def delete(app: App, model: str, yes: bool) -> None:
     """Remove a version, or a model with all its versions; refused while an endpoint needs it."""
     ref = parse_ref(model)
     wanted = f"@{ref.alias}" if ref.alias else ref.version
+    what = f"model {ref.name} with all its versions" if wanted is None else f"version {model}"
+    app.confirm(f"Remove {what}, files included?", yes=yes)
     if wanted is None:
         app.client().delete_model(ref.name)
     else:

@@ -1,10 +1,13 @@
-"""Tables, progress and small formatting for people. With rich on a terminal, plain text elsewhere."""
+"""Tables, progress and small formatting for people: folded and drawn on a terminal, plain text elsewhere."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +22,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
     """Rows under headers; `empty` where there are none."""
     if not rows:
         return empty
-    return _rich_table(headers, rows) if sys.stdout.isatty() else plain_table(headers, rows)
+    if not sys.stdout.isatty():
+        return plain_table(headers, rows)
+    return terminal_table(headers, rows, shutil.get_terminal_size().columns)
 
 
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -31,21 +36,53 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def terminal_table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """Columns within a terminal's width. Lines break between words, so that ids and URLs can be copied.
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        made.add_column(header, overflow="fold")
-    for row in rows:
-        made.add_row(*[Text(cell) for cell in row])
-    console = Console()
-    with console.capture() as capture:
-        console.print(made)
-    return capture.get().strip("\n")
+    Where that is not enough, each row becomes a block with a line for each column.
+    """
+    widths = _widths([headers, *rows], width - len(_GAP) * (len(headers) - 1))
+    if widths is None:
+        longest = max(map(len, headers))
+        blocks = [
+            "\n".join(f"{header:<{longest}}{_GAP}{cell}" for header, cell in zip(headers, row, strict=True))
+            for row in rows
+        ]
+        return "\n\n".join(blocks)
+    head = click.style(
+        _GAP.join(header.ljust(length) for header, length in zip(headers, widths, strict=True)), bold=True
+    )
+    return "\n".join([head, _GAP.join("─" * length for length in widths), *(_folded(row, widths) for row in rows)])
+
+
+_GAP = "  "
+
+
+def _widths(lines: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """Of each column, taken from those that can give most; None where some word would have to be broken."""
+    columns = list(zip(*lines, strict=True))
+    needed = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns]
+    widths = [max(map(len, column)) for column in columns]
+    while sum(widths) > width:
+        slack, widest = max(
+            (length - least, index) for index, (length, least) in enumerate(zip(widths, needed, strict=True))
+        )
+        if slack == 0:
+            return None
+        widths[widest] -= 1
+    return widths
+
+
+def _folded(row: Sequence[str], widths: Sequence[int]) -> str:
+    """A row, as many lines high as its longest cell."""
+    cells = [
+        textwrap.wrap(cell, max(length, 1), break_long_words=False, break_on_hyphens=False) or [""]
+        for cell, length in zip(row, widths, strict=True)
+    ]
+    lines = zip_longest(*cells, fillvalue="")
+    return "\n".join(
+        _GAP.join(part.ljust(length) for part, length in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 @contextmanager

@@ -42,7 +42,9 @@ def _endpoint_table(found: list[Endpoint]) -> str:
         ]
         for item in found
     ]
-    headers = ("endpoint", "model", "status", "traffic", "replicas", "failing", "url", "reason")
+    headers = ["endpoint", "model", "status", "traffic", "replicas", "failing", "url", "reason"]
+    if not any(item.reason for item in found):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]  # which leaves the URL the room it needs
     return table(headers, rows, "no endpoints: 'tidegate deploy NAME'")
 
 
