@@ -1,10 +1,12 @@
 """The register job with real models, the real inspection process and the real embedded MLflow."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.errors import DiskFull, RegistryUnavailable
 from tidegate.jobs import acceleration as acceleration_module
 from tidegate.jobs import register as register_module
+from tidegate.packaging import read_source
 from tidegate.services.models import Models as ModelService
 from tidegate.store.models import get_version
 from tidegate.wire.manifest import read_manifest
@@ -27,6 +30,7 @@ from tidegate.wire.rest import AliasRequest, RegisterRequest, TrustRequest
 from tidegate.wiring import Container
 
 pytestmark = pytest.mark.slow
+wrap_module = import_module("tidegate.packaging.wrap")  # the package has a function of that name
 
 
 def _nothing_is_left(container: Container, name: str) -> None:
@@ -94,6 +98,42 @@ def test_the_same_bytes_are_the_same_version_and_take_a_new_label(shared: Contai
     )
     assert refused.error is not None
     assert refused.error["code"] == "score_below_gate"
+
+
+def test_the_same_bytes_under_another_file_name_are_the_same_version(
+    shared: Container, models: Models, tmp_path: Path
+) -> None:
+    path = models.folder / "small.joblib"
+    assert register(shared, "renamed", path, allow_pickle=True).result == {
+        "model": "renamed",
+        "version": "1",
+        "created": True,
+    }
+    other = tmp_path / "final-v2.joblib"
+    shutil.copyfile(path, other)
+    again = register(shared, "renamed", other, allow_pickle=True)
+    assert again.result == {"model": "renamed", "version": "1", "created": False}
+
+
+def test_a_version_that_an_earlier_release_registered_is_found_by_its_digest(
+    shared: Container, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier releases put a file's name into its digest."""
+    path = models.folder / "small.joblib"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(wrap_module, "digest_of", wrap_module.digest_with_name)
+        earlier.setattr(register_module, "digest_of", wrap_module.digest_with_name)
+        assert register(shared, "earlier", path, allow_pickle=True).result == {
+            "model": "earlier",
+            "version": "1",
+            "created": True,
+        }
+    before = shared.models.version("earlier", "1").digest
+    assert before == wrap_module.digest_with_name(read_source(path))
+    again = register(shared, "earlier", path, allow_pickle=True, label="v2")
+    assert again.result == {"model": "earlier", "version": "1", "created": False}
+    assert shared.models.version("earlier", "v2").digest == before
+    assert shared.artifacts.fault(before) is None
 
 
 def test_the_same_bytes_twice_at_the_same_time_are_one_version(shared: Container, models: Models) -> None:

@@ -22,7 +22,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from tidegate.errors import MissingCode, MissingLibrary, NotAModel, PickleNotGranted, TooLarge
-from tidegate.packaging import digest_of, extract_tar, read_source, scan_pickle, wrap
+from tidegate.packaging import digest_of, digest_with_name, extract_tar, read_source, scan_pickle, wrap
 
 ROWS = np.random.default_rng(0).normal(size=(60, 4))
 LABELS = (ROWS[:, 0] > 0).astype(int)
@@ -181,12 +181,15 @@ def test_main_and_local_modules_are_told_apart_from_libraries(tmp_path: Path) ->
 def test_the_digest_is_of_what_was_handed_in(tmp_path: Path) -> None:
     path = save(tmp_path, "skops")
     source = read_source(path)
-    line = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  model.skops\n"
+    line = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  model\n"
     assert digest_of(source) == hashlib.sha256(line.encode()).hexdigest()
     assert wrap(source, tmp_path / "package").digest == digest_of(source)
     handed_in = digest_of(source)
     moved = read_source(path.rename(tmp_path / "upload"), "model.skops")
     assert digest_of(moved) == handed_in
+    assert digest_of(read_source(moved.path, "another name.skops")) == handed_in
+    named = f"{hashlib.sha256(moved.path.read_bytes()).hexdigest()}  model.skops\n"
+    assert digest_with_name(moved) == hashlib.sha256(named.encode()).hexdigest()
     code = tmp_path / "code"
     (code / "__pycache__").mkdir(parents=True)
     (code / "features.py").write_text("A = 1\n")

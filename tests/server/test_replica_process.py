@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from support.grpc_process import client, tensor
 from support.http_bytes import Connection, post
@@ -256,3 +258,39 @@ def test_a_model_that_calls_exit_fails_that_request_and_answers_the_next(tmp_pat
     assert [reply.status for reply in answered] == [200, 500, 200]
     assert answered[2].json["prediction"] == [2.0]
     assert stop(process)[0] == 0
+
+
+FAILING = """
+class Model:
+    example = {"age": 1.0}
+
+    def predict(self, inputs):
+        if inputs["age"].iloc[0] > 100:
+            raise RuntimeError("the row of Ada Lovelace")
+        return [0] * len(inputs)
+"""
+
+
+def test_a_failure_of_the_models_has_an_id_that_the_log_has_and_tells_nothing(port: Any, tmp_path: Path) -> None:
+    (tmp_path / "failing").mkdir()
+    (tmp_path / "failing" / "model.py").write_text(FAILING)
+    process = start("--model", tmp_path / "failing", "--allow-pickle", "--port", port)
+    process.stdout.readline()
+    connection = Connection(port)
+    connection.send(post("/predict", {"features": {"age": 101.0}}))
+    reply = connection.read()
+    connection.close()
+    with client(f"127.0.0.1:{port + 1}") as grpc_client:
+        request = [tensor("age", np.array([101.0]))]
+        with pytest.raises(InferenceServerException) as refused:
+            grpc_client.infer("failing", request)
+    code, _, log = stop(process)
+    assert code == 0
+    assert reply.status == 500
+    assert reply.json["code"] == "model_failed"
+    assert "Ada" not in str(reply.json) + str(refused.value)
+    assert f"id {reply.json['details']['id']}" in log
+    assert reply.json["details"]["id"] in reply.json["error"]
+    (id_of_grpc,) = re.findall(r"under id (\w+)", str(refused.value))
+    assert f"id {id_of_grpc}" in log
+    assert log.count("RuntimeError: the row of Ada Lovelace") == 2

@@ -5,10 +5,21 @@ from tidegate.packaging import (
     PickleScan,
     Source,
     digest_of,
+    digest_with_name,
     extract_tar,
     read_source,
     scan_pickle,
     wrap,
 )
 
-__all__ = ["Package", "PickleScan", "Source", "digest_of", "extract_tar", "read_source", "scan_pickle", "wrap"]
+__all__ = [
+    "Package",
+    "PickleScan",
+    "Source",
+    "digest_of",
+    "digest_with_name",
+    "extract_tar",
+    "read_source",
+    "scan_pickle",
+    "wrap",
+]

@@ -52,7 +52,8 @@ def install(app: FastAPI) -> None:
 async def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TidegateError)  # noqa: S101 - registered for this class alone
     if error.kind is Kind.INTERNAL:
-        _log.error("%s %s: %s", request.method, request.url.path, error)
+        failure_id = error.details.setdefault("id", secrets.token_hex(8))
+        _log.error("%s %s, id %s: %s", request.method, request.url.path, failure_id, error)
     return refusal(error)
 
 

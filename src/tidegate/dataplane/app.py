@@ -24,7 +24,7 @@ from tidegate.dataplane import metrics, pages
 from tidegate.dataplane.access import PUBLIC_PATHS
 from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.incidents import new_id
+from tidegate.dataplane.incidents import identified, internal
 from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, response_head, that_matter
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.tensorflow_edge import model_metadata, model_status
@@ -284,7 +284,7 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 async def _tidegate_error(_: Request, error: Exception) -> Response:
-    known = error if isinstance(error, TidegateError) else Internal()
+    known = identified(error if isinstance(error, TidegateError) else Internal())
     headers = {} if known.retry_after_s is None else {"retry-after": str(max(1, round(known.retry_after_s)))}
     return _json(known.body(), known.http_status, headers)
 
@@ -299,7 +299,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _json(MalformedRequest(str(error.detail)).body(), error.status_code)
 
 
-async def _unexpected(request: Request, _: Exception) -> Response:
-    # Starlette logs the traceback itself, after this answer.
-    incident = new_id()
-    return await _tidegate_error(request, Internal(f"the server failed; the incident is {incident}", id=incident))
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return await _tidegate_error(request, internal(error))

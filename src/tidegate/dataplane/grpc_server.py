@@ -27,7 +27,7 @@ from tidegate.dataplane.http2 import Connection
 from tidegate.dataplane.http2_flow import Request, Stream
 from tidegate.dataplane.http2_frames import Pairs, literal
 from tidegate.dataplane.http2_share import Share
-from tidegate.dataplane.incidents import internal, new_id
+from tidegate.dataplane.incidents import identified, internal, new_id
 from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, that_matter
 from tidegate.dataplane.inflate import inflate_held
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
@@ -220,7 +220,8 @@ class GrpcExchange(Exchange):
     def _send_error(self, error: TidegateError, destination: Destination | None) -> None:
         self.request_id = self.request_id or new_id()
         self.let_go()
-        self.stream.respond_head(_response_fields(destination, self.request_id) + _error_fields(error))
+        fields = _response_fields(destination, self.request_id) + _error_fields(identified(error))
+        self.stream.respond_head(fields)
 
 
 _NOWHERE = Route(EDGE, None)

@@ -1,4 +1,6 @@
-"""Failures of ours: the log has the traceback under an id, and the client is told that id. Called wherever one ends."""
+"""Failures that are not the client's: each is answered with an id that this process's log has too, and never with what
+an exception says, which may hold somebody's data.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import itertools
 import logging
 import os
 
-from tidegate.errors import Internal
+from tidegate.error_kinds import Kind
+from tidegate.errors import Internal, TidegateError
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +22,24 @@ def new_id() -> str:
     return f"{_ID_PREFIX}{next(_ids):08x}"
 
 
-def internal(error: BaseException) -> Internal:
-    """What a client is told of a failure of ours; the log has the rest."""
+def logged(what: str, error: BaseException) -> str:
+    """Write the traceback to the log, under the id that is returned."""
     incident = new_id()
-    logger.error("internal error %s", incident, exc_info=error)
-    return Internal(f"the server failed; its log has the details under {incident}", id=incident)
+    logger.error("%s, id %s", what, incident, exc_info=error)
+    return incident
+
+
+def internal(error: BaseException) -> Internal:
+    """What a client is told of a failure of ours."""
+    incident = logged("internal error", error)
+    return Internal(f"the server failed; its log has the details under id {incident}", id=incident)
+
+
+def identified(error: TidegateError) -> TidegateError:
+    """The failure that is sent: one that answers 500 and has no id yet gets one, and is logged under it."""
+    if error.kind is Kind.INTERNAL and "id" not in error.details:
+        incident = new_id()
+        logger.error("%s, id %s: %s", error.code, incident, error.message)
+        error.details["id"] = incident
+        error.message = f"{error.message} (id {incident})"
+    return error

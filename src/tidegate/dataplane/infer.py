@@ -24,7 +24,7 @@ from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Ou
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.guarded import Guarded
-from tidegate.dataplane.incidents import internal, new_id
+from tidegate.dataplane.incidents import identified, internal, new_id
 from tidegate.dataplane.inflate import WINDOWS, inflate_body
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.dataplane.turns import Turns
@@ -156,6 +156,7 @@ class Exchange(Body):
         self._send_error(error, None)
 
     def _send_error(self, error: TidegateError, destination: Destination | None) -> None:
+        error = identified(error)
         self.content_type = JSON
         self.extra_head = b""
         if error.retry_after_s is not None:

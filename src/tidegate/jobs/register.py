@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
-from tidegate.adapters.package import Package, Source, digest_of, extract_tar, read_source, wrap
+from tidegate.adapters.package import Package, Source, digest_of, digest_with_name, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
@@ -109,9 +109,17 @@ class RegisterJob:
         path, filename, adopted = self._open(name, request, scratch)
         code_dir = self._unpack(request.code_upload, scratch / "code") if request.code_upload else None
         source = read_source(path, filename)
-        digest = digest_of(source, code_dir, request.requirements)
+        digest = self._digest(name, source, code_dir, request.requirements)
         self.models.check_label_free(name, request.label, digest)
         return _Input(source, code_dir, digest, adopted)
+
+    def _digest(self, name: str, source: Source, code_dir: Path | None, requirements: str | None) -> str:
+        """Of these bytes; the one an earlier release gave them, where the model has a version under that."""
+        digest = digest_of(source, code_dir, requirements)
+        earlier = digest_with_name(source, code_dir, requirements)
+        if earlier != digest and self.models.known(name, digest) is None and self.models.known(name, earlier):
+            return earlier
+        return digest
 
     def _open(
         self, name: str, request: rest.RegisterRequest, scratch: Path

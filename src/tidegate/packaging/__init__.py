@@ -6,7 +6,7 @@ Used by the control plane, the replica and the runtimes alike. Never loads a mod
 from tidegate.packaging.archive import extract_tar
 from tidegate.packaging.formats import Format, Source, read_source
 from tidegate.packaging.pickles import PickleScan, scan_pickle
-from tidegate.packaging.wrap import Package, digest_of, wrap
+from tidegate.packaging.wrap import Package, digest_of, digest_with_name, wrap
 
 __all__ = [
     "Format",
@@ -14,6 +14,7 @@ __all__ = [
     "PickleScan",
     "Source",
     "digest_of",
+    "digest_with_name",
     "extract_tar",
     "read_source",
     "scan_pickle",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,9 @@ _REQUIRES = {
 _WITHOUT_FLAVOR = ("joblib", "torchscript", "torch_export", "keras", "savedmodel", "python")
 """MLflow has no flavour for the bare file; the package then is read by us alone."""
 
+FILE_NAME = "model"
+"""What a digest calls a single file, whatever its user calls it: the same bytes are the same version."""
+
 
 @dataclass(frozen=True)
 class Package:
@@ -68,11 +71,20 @@ def libraries_of(loader: str) -> list[str]:
 
 
 def digest_of(source: Source, code_dir: Path | None = None, requirements: str | None = None) -> str:
-    """Hex SHA-256 over the sorted relative paths and contents as they were handed in.
+    """Hex SHA-256 over the sorted relative paths and contents as they were handed in; a single file's name is left out.
 
     It hashes lines of `sha256(content)  path`, as `sha256sum` prints them, so that a person can work it out as well.
     """
-    lines = [f"{_sha256(path)}  {name}\n" for name, path in _handed_in(source, code_dir)]
+    return _digest(_handed_in(source, code_dir, FILE_NAME), requirements)
+
+
+def digest_with_name(source: Source, code_dir: Path | None = None, requirements: str | None = None) -> str:
+    """What earlier releases gave: a single file's name was part of it. A folder's is the same."""
+    return _digest(_handed_in(source, code_dir, source.filename), requirements)
+
+
+def _digest(handed_in: Iterable[tuple[str, Path]], requirements: str | None) -> str:
+    lines = [f"{_sha256(path)}  {name}\n" for name, path in handed_in]
     if requirements is not None:
         lines.append(f"{hashlib.sha256(requirements.encode()).hexdigest()}  {REQUIREMENTS}\n")
     lines.sort(key=lambda line: line[66:])
@@ -122,11 +134,11 @@ def _own_code(source: Source) -> Path | None:
     return folder if source.path.is_dir() and folder.is_dir() else None
 
 
-def _handed_in(source: Source, code_dir: Path | None) -> Iterator[tuple[str, Path]]:
+def _handed_in(source: Source, code_dir: Path | None, file_name: str) -> Iterator[tuple[str, Path]]:
     if source.path.is_dir():
         yield from _files(source.path)
     else:
-        yield source.filename, source.path
+        yield file_name, source.path
     if code_dir is not None:
         yield from ((f"{CODE}/{name}", path) for name, path in _files(code_dir))
 

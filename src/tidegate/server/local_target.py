@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import orjson
 
 from tidegate.dataplane.call import Batch, Done, ModelFailed, Outputs, Tensors
+from tidegate.dataplane.incidents import logged
 from tidegate.errors import TidegateError
 from tidegate.runtimes.base import wrong_rows
 from tidegate.wire.signature import Signature
@@ -105,8 +106,8 @@ class LocalTarget:
         except TidegateError as error:
             return error
         except BaseException as error:  # the model's own code may raise anything, and exit: this batch alone fails
-            logger.exception("the model failed")
-            return ModelFailed(f"the model failed: {type(error).__name__}: {error}")
+            incident = logged("the model failed", error)
+            return ModelFailed(f"the model failed; its replica's log has the details under id {incident}", id=incident)
         self._measured(batch.rows.bit_length(), self._clock() - started_s)
         wrong = wrong_rows(outputs.tensors, batch.rows)
         return outputs if wrong is None else ModelFailed(f"the model answered another number of rows: {wrong}")
