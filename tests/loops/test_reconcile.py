@@ -25,7 +25,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import Reconciler, Surroundings
 from tidegate.store.endpoints import Entry, add_revision, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
-from tidegate.store.tables import EndpointRow, LeaseRow, VariantRow
+from tidegate.store.tables import EndpointRow, LeaseRow, ReplicaRow, VariantRow
 from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
@@ -393,13 +393,46 @@ def test_adoption_keeps_what_runs_and_forgets_what_ended(bench: Bench) -> None:
     bench.backend.running["r-stray"] = "churn"
     with bench.container.store.transaction() as tx:
         tx.query(VariantRow).one().quarantined_revision = 1
-    assert adopt(bench.container.store, bench.backend, lambda: bench.now) == 1
+    assert adopt(bench.container.store, bench.backend, bench.around.host, lambda: bench.now) == 1
     assert ("kill", "r-stray") in bench.backend.done
     bench.steps()
     assert kept in bench.backend.running
     view = bench.container.endpoints.get("churn")
     assert view.status == "ready", "a new control plane tries again what an earlier one gave up"
     assert view.variants[0].restarts == 0
+
+
+def _routed(bench: Bench) -> list[str]:
+    (endpoint,) = bench.snapshot().endpoints
+    return [target.address for variant in endpoint.variants for target in variant.targets]
+
+
+def test_containers_of_another_host_are_neither_routed_to_nor_asked_about(bench: Bench) -> None:
+    """They were ready when their host's control plane was followed by this one, whose own engine is away."""
+    bench.deploy("churn")
+    bench.steps()
+    with bench.container.store.transaction() as tx:
+        mine = tx.query(ReplicaRow).one()
+        theirs = ReplicaRow(
+            id="r-theirs", endpoint="churn", model="churn", version="1", state="ready", backend="docker", created_at=1.0
+        )
+        theirs.handle, theirs.address, theirs.host = {"replica": "r-theirs"}, "unix:/run/theirs.sock", "elsewhere"
+        tx.add(theirs)
+        tx.delete(mine)
+    bench.backend.running.clear()
+    bench.backend.gone_away = "its engine is away"
+    bench.steps()
+    assert _routed(bench) == []
+    assert bench.status("churn") == "deploying"
+    bench.backend.gone_away = None
+
+    def served() -> bool:
+        bench.steps()
+        return bool(_routed(bench))
+
+    until(served, what="a replica of this host")
+    assert _routed(bench) == [f"unix:/{name}.sock" for name in bench.backend.running]
+    assert ("kill", "r-theirs") not in bench.backend.done
 
 
 def test_without_the_database_everything_runs_on_and_the_loop_lives(

@@ -114,16 +114,17 @@ def test_a_control_plane_that_restarts_on_its_data_directory_leads_on(
     assert two[0].step() is None, "only a process that just started takes what is held"
 
 
-def test_a_new_leader_forgets_other_hosts_local_replicas_and_keeps_the_rest(
+def test_a_new_leader_forgets_replicas_that_belong_to_other_hosts_and_keeps_the_rest(
     stores: tuple[Store, Store], two: tuple[Leadership, ...]
 ) -> None:
     with stores[0].transaction() as tx:
         tx.add_all([_replica("a", "local", two[0].me.host), _replica("b", "local", two[1].me.host)])
-        tx.add(_replica("c", "docker", two[0].me.host))
+        tx.add_all([_replica("c", "docker", two[0].me.host), _replica("d", "docker", two[1].me.host)])
+        tx.add(_replica("e", "of no host", two[0].me.host))
     _run_out(stores[0])
     assert two[1].step() is not None
     with stores[0].reading() as tx:
-        assert {row.id for row in tx.query(ReplicaRow)} == {"b", "c"}
+        assert {row.id for row in tx.query(ReplicaRow)} == {"b", "d", "e"}
 
 
 def _replica(replica_id: str, backend: str, host: str) -> ReplicaRow:

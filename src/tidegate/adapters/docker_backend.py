@@ -192,7 +192,8 @@ class DockerBackend:
         if state is not None:
             self._keep_end(handle, replica)
             self._remove(_id(handle))
-        shutil.rmtree(_socket(handle).parent, ignore_errors=True)
+        # Below this platform's own folder, whatever the handle says: another one's replica may serve on in that.
+        shutil.rmtree(make_run_dir(self._data_dir) / replica, ignore_errors=True)
         return self._ends.get(replica) or (None, tuple(read_tail(self._log_file(handle), TAIL_LINES)))
 
     def _keep_end(self, handle: Handle, replica: str) -> None:

@@ -84,7 +84,7 @@ class Leading:
         """What runs on this host goes on, what a former leader left half-done is cleaned up, and one pass is made."""
         container = self._container
         container.snapshots.holding.clear()
-        adopt(container.fenced, container.backend, container.clock)
+        adopt(container.fenced, container.backend, container.leadership.me.host, container.clock)
         container.take_over()
         reconciler = self._reconciler_of(term)
         reconciler.step()

@@ -9,6 +9,8 @@ from tidegate.errors import InvalidArgument
 
 LOCAL, DOCKER = "local", "docker"
 BACKENDS = (LOCAL, DOCKER)
+OF_A_HOST = (LOCAL, DOCKER)
+"""Those whose replicas belong to the host that started them: no other one reaches their processes and sockets."""
 CPUS_MIN, CPUS_MAX = 0.01, 1024.0
 MEMORY_BYTES_MIN, MEMORY_BYTES_MAX = 16 << 20, 1 << 50
 """Below that no Python starts; an engine's own minimum is smaller."""

@@ -20,14 +20,15 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 
 
-def adopt(store: Store, backend: Backend, clock: Clock = now) -> int:
-    """Bring the rows in line with what runs: once, before the loop's first pass. Returns how many replicas run on.
+def adopt(store: Store, backend: Backend, host: str, clock: Clock = now) -> int:
+    """Bring the rows in line with what runs: once, before the loop's first pass. Returns how many replicas run on
+    (on `host`).
 
     A process whose row has no handle (the control plane died between the two) gets it; one without a row is ended.
     What an engine that does not answer runs is unknown, and left as it is: the loop sees to it later.
     """
     with store.reading() as tx:
-        loaded = rows.load_fleets(tx)
+        loaded = rows.load_fleets(tx, host=host)
     handles = {key: handle for one in loaded for key, handle in one.handles.items()}
     waiting = {r.id for one in loaded for r in one.fleet.replicas if r.id not in handles and r.state == "starting"}
     found = _found_again(backend, list(handles.values()), waiting)

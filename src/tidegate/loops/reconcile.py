@@ -101,7 +101,7 @@ class Reconciler:
     def step(self) -> bool:
         """One pass; True while something is still on its way."""
         with self._around.store.reading() as tx:
-            loaded = rows.load_fleets(tx, self._around.placement)
+            loaded = rows.load_fleets(tx, self._around.placement, self._around.host)
             newest = Published(*rows.load_snapshot(tx))
         self._around.engine.revert_stale(loaded)
         observed = self._around.engine.observe(loaded)

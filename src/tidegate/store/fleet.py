@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
-from tidegate.core.placement import PROCESSES, Asked, Placement, placed
+from tidegate.core.placement import OF_A_HOST, PROCESSES, Asked, Placement, placed
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
@@ -31,11 +31,15 @@ class LoadedFleet:
     handles: dict[str, Handle]
 
 
-def load_fleets(tx: Session, default: Placement = PROCESSES) -> list[LoadedFleet]:
-    """Every endpoint with its variants and replicas, by name; `default` is where replicas run that nobody placed."""
+def load_fleets(tx: Session, default: Placement = PROCESSES, host: str = "") -> list[LoadedFleet]:
+    """Every endpoint with its variants and replicas, by name; `default` is where replicas run that nobody placed.
+
+    Replicas that belong to another host than `host` are left out: what is known here of their engine is of this one.
+    """
     endpoints = tx.scalars(select(EndpointRow).order_by(EndpointRow.name)).all()
     variants = tx.scalars(select(VariantRow).order_by(VariantRow.id)).all()
-    replicas = tx.scalars(select(ReplicaRow).order_by(ReplicaRow.created_at, ReplicaRow.id)).all()
+    here = ReplicaRow.backend.not_in(OF_A_HOST) | (ReplicaRow.host == host)
+    replicas = tx.scalars(select(ReplicaRow).where(here).order_by(ReplicaRow.created_at, ReplicaRow.id)).all()
     forms = _forms(tx)
     return [
         _loaded(

@@ -13,13 +13,12 @@ from sqlalchemy import delete, func, literal_column, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from tidegate.core.placement import OF_A_HOST
 from tidegate.store.tables import LeaseRow, ReplicaRow
 
 LEADER = "leader"
 LEASE_S = 6.0
 """How long a leader that is silent leads on: with the others' polling, another leads within ten seconds."""
-LOCAL = "local"
-"""The backend whose replicas belong to their host."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def take(tx: Session, me: Candidate, *, restarted: bool) -> int | None:
     """Lead from now on: the new token; None while another leads. In a writing transaction.
 
     `restarted` says that no other process has `me.host`'s data directory: what it held before is then free. Rows of
-    local replicas of other hosts go; the processes are ended by their own control plane.
+    replicas that belong to other hosts go; those are ended by their own control plane.
     """
     ensure(tx)
     row = tx.get_one(LeaseRow, LEADER, populate_existing=True, with_for_update=True)
@@ -72,7 +71,7 @@ def take(tx: Session, me: Candidate, *, restarted: bool) -> int | None:
         return None
     if row.token == 0:  # written by a release without leases, which had one platform
         tx.execute(update(ReplicaRow).where(ReplicaRow.host == "").values(host=me.host))
-    tx.execute(delete(ReplicaRow).where(ReplicaRow.backend == LOCAL, ReplicaRow.host != me.host))
+    tx.execute(delete(ReplicaRow).where(ReplicaRow.backend.in_(OF_A_HOST), ReplicaRow.host != me.host))
     row.token += 1
     row.holder, row.host, row.url = me.holder, me.host, me.url
     row.acquired_at = row.renewed_at = now
