@@ -25,6 +25,7 @@ from tidegate.adapters.mlflow_failures import (
     registry_failures,
     short,
 )
+from tidegate.adapters.mlflow_sources import Stores, folder_of_experiments
 from tidegate.adapters.undo import Undo, undo_on_failure
 from tidegate.core.ports import NewRegistryVersion, RegistryVersion
 from tidegate.errors import InvalidArgument, UnknownVersion
@@ -169,10 +170,10 @@ class MlflowRegistry:
             if uri.startswith("models:/"):
                 entry = self._of_uri(uri)
                 source = client.get_model_version_download_uri(entry.name, entry.version)
-                self._download(source, into, uri)
+                self._download(client, source, into, uri)
                 return entry
             if uri.startswith("runs:/") and "/" in uri.removeprefix("runs:/").strip("/"):
-                self._download(uri, into, uri)
+                self._download(client, uri, into, uri)
                 return None
         raise InvalidArgument(
             f"uri {uri!r} cannot be read: give models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID/PATH", field="uri"
@@ -340,10 +341,17 @@ class MlflowRegistry:
             )
         return self.get_version(name, version)
 
-    def _download(self, source: str, into: Path, uri: str) -> None:
+    def _download(self, client: MlflowClient, source: str, into: Path, uri: str) -> None:
         """Download a folder's content straight into `into`."""
         from mlflow.artifacts import download_artifacts
 
+        try:
+            root = self._artifact_location or folder_of_experiments(self._artifact_root(client))
+            source = Stores(self._uri, root).check(client, source, uri)
+        except Exception as error:
+            if code_of(error) in (*NOT_THERE, *REFUSED):
+                raise UnknownVersion(f"nothing lies at {uri}: {short(error)}") from error
+            raise
         with tempfile.TemporaryDirectory(dir=into.parent) as scratch, artifact_failures(uri, source):
             got = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=self._uri))
             if not got.is_dir():
