@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -243,6 +244,40 @@ def test_an_archive_cannot_write_outside(tmp_path: Path, info: tarfile.TarInfo, 
         extract_tar(archive, tmp_path / "out" / "deep", bytes_max=1000)
     assert not (tmp_path / "evil").exists()
     assert not (tmp_path / "out" / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        ((member("a/" * 2500 + "x"), b""),),
+        ((member("n" * 300), b""),),
+        ((member("a"), b"1"), (member("a/b"), b"2")),
+        ((member("a/b"), b"1"), (member("a"), b"2")),
+        ((member("."), b"1"),),
+    ],
+    ids=["deep", "long", "a file, then a folder", "a folder, then a file", "its own folder"],
+)
+def test_an_archive_whose_names_no_disk_takes_is_refused(
+    tmp_path: Path, members: tuple[tuple[tarfile.TarInfo, bytes], ...]
+) -> None:
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(tar_of(*members))
+    with pytest.raises(NotAModel, match="cannot be unpacked"):
+        extract_tar(archive, tmp_path / "out", bytes_max=9000)
+
+
+def test_a_disk_that_fills_up_while_unpacking_is_no_fault_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(tar_of((member("a"), b"1")))
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tidegate.packaging.archive.shutil.copyfileobj", full)
+    with pytest.raises(OSError, match="No space"):
+        extract_tar(archive, tmp_path / "out", bytes_max=9000)
 
 
 def test_an_archive_is_bounded_and_must_be_whole(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ The image gets its name last, so that what an older build left under it stays un
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import sys
@@ -22,7 +21,7 @@ from tidegate.adapters.wheelhouse import Pin, Target, Wheelhouse, lay_out
 from tidegate.clock import Clock
 from tidegate.core.images import Contents, check_base, check_tag, default_base, default_tag, dockerfile
 from tidegate.core.sbom import Library, bill_of_materials
-from tidegate.errors import DiskFull, ImageBuildFailed, TidegateError
+from tidegate.errors import ImageBuildFailed, TidegateError
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.images import contents_of
@@ -71,8 +70,6 @@ class BuildJob:
         try:
             context.mkdir(mode=0o700)
             image = self._image(self.models.version(name, number), name, request, context, report)
-        except OSError as error:
-            raise _full_or_same(error) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         kept = ("model", "version", "image", "id", "size_bytes", "pushed")
@@ -183,7 +180,3 @@ def _described(contents: Contents, tag: str, built: Built, now: float, files: tu
         dockerfile=made,
         sbom=sbom,
     )
-
-
-def _full_or_same(error: OSError) -> Exception:
-    return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error

@@ -5,7 +5,6 @@ Models are loaded only by the inspection's subprocess, never here.
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import threading
@@ -18,7 +17,7 @@ from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, r
 from tidegate.adapters.package import Package, Source, digest_of, digest_with_name, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.environments import Environment, environment, requirements_of
-from tidegate.errors import DiskFull, RegistryUnavailable, TidegateError
+from tidegate.errors import RegistryUnavailable, TidegateError
 from tidegate.jobs import mending
 from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.report import JobLost, JobReport
@@ -77,8 +76,6 @@ class RegisterJob:
                 done = self._again(name, request, (given, known), scratch, report)
             self._accelerate(name, request, given.digest, scratch, report)
             return done
-        except OSError as error:
-            raise _full_or_same(error) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -324,7 +321,3 @@ def _new_version(
 def _validation_of(found: dict[str, Any]) -> dict[str, Any]:
     kept = ("metric", "score", "min_score", "higher_is_better", "rows", "notes", "load_s", "predict_s")
     return {key: found[key] for key in kept if found.get(key) is not None}
-
-
-def _full_or_same(error: OSError) -> Exception:
-    return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,10 @@ from tidegate.packaging.keras_files import SAVED_MODEL
 from tidegate.packaging.mlmodel import MLMODEL
 
 MEMBERS_MAX = 100_000
+_OF_THE_ARCHIVE = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ, errno.ELOOP}
+)
+"""What the names in an archive bring about; all other failures are the machine's."""
 
 
 def extract_tar(archive: Path, into: Path, *, bytes_max: int) -> Path:
@@ -24,17 +29,23 @@ def extract_tar(archive: Path, into: Path, *, bytes_max: int) -> Path:
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
-                left_bytes -= member.size
+                left_bytes -= max(member.size, 0)
                 members += 1
                 if left_bytes < 0 or members > MEMBERS_MAX:
                     raise TooLarge(f"the archive holds more than {bytes_max} bytes or {MEMBERS_MAX} files")
                 _extract(tar, member, into)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, IndexError) as error:
         raise NotAModel(f"the archive is no tar file, or was cut off: {error}") from None
+    except OSError as error:
+        if error.errno not in _OF_THE_ARCHIVE:
+            raise
+        raise NotAModel(f"the archive cannot be unpacked: {error.strerror} (a name in it, or one name twice)") from None
     return _root(into)
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, into: Path) -> None:
+    if member.size < 0:
+        raise NotAModel(f"the archive says that {member.name!r} has {member.size} bytes")
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\x00" in member.name:
         raise NotAModel(f"the archive names {member.name!r}, which lies outside its folder")

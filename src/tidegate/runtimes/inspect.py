@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tidegate.ending import end
-from tidegate.errors import Internal, ModelLoadFailed, TidegateError
+from tidegate.errors import DiskFull, Internal, ModelLoadFailed, TidegateError
+from tidegate.full_disk import is_disk_full
 from tidegate.packaging.filelist import check_files
 from tidegate.runtimes.base import Progress, error_text
 from tidegate.runtimes.inspection import InspectOptions, inspect_model
@@ -72,6 +73,8 @@ def _guarded(work: Work, request: dict[str, Any], on_progress: Progress) -> dict
     except MemoryError:
         return {"ok": False, "error": ModelLoadFailed("the machine's memory does not suffice for this model").body()}
     except Exception as error:
+        if is_disk_full(error):
+            return {"ok": False, "error": DiskFull().body()}
         import traceback
 
         traceback.print_exc()
