@@ -3,10 +3,12 @@
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from tidegate.dataplane import fit
 from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.v2 import decode_request
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -34,7 +36,7 @@ def values_of(features: Any, destination: Destination) -> Any:
     return fit.fit_values(features, destination)
 
 
-def tensors_of(tensors: Any, nulls: set[str], destination: Destination) -> Any:
+def tensors_of(tensors: Any, nulls: Any, destination: Destination) -> Any:
     return fit.fit_tensors(tensors, nulls, destination)
 
 
@@ -127,10 +129,10 @@ def column_tensors(**change: Any) -> Any:
 
 
 def test_one_tensor_per_column() -> None:
-    fitted = tensors_of(column_tensors(), set(), to(MIXED))
+    fitted = tensors_of(column_tensors(), {}, to(MIXED))
     assert fitted.rows == 2
     assert fitted.tensors["children__missing"].tolist() == [False, False]
-    masked = tensors_of(column_tensors(children__missing=np.array([True, False])), set(), to(MIXED))
+    masked = tensors_of(column_tensors(children__missing=np.array([True, False])), {}, to(MIXED))
     assert masked.tensors["children__missing"].tolist() == [True, False]
 
 
@@ -147,26 +149,105 @@ def test_one_tensor_per_column() -> None:
 )
 def test_column_tensors_that_do_not_fit(change: Any, says: Any) -> None:
     with pytest.raises(UnfitInput) as caught:
-        tensors_of(column_tensors(**change), set(), to(MIXED))
+        tensors_of(column_tensors(**change), {}, to(MIXED))
     assert says in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["input", "anything"])
 def test_one_2d_tensor_of_any_name_in_column_order(name: Any) -> None:
-    assert tensors_of({name: np.array([[1.0, 2, 3]])}, set(), to(FLOATS)).packed.tolist() == [[1, 2, 3]]
+    assert tensors_of({name: np.array([[1.0, 2, 3]])}, {}, to(FLOATS)).packed.tolist() == [[1, 2, 3]]
     with pytest.raises(UnfitInput, match="4 columns, but the model takes 3"):
-        tensors_of({name: np.ones((1, 4))}, set(), to(FLOATS))
+        tensors_of({name: np.ones((1, 4))}, {}, to(FLOATS))
 
 
 def test_numbers_are_widened_but_never_narrowed() -> None:
     matrix = Signature("matrix", (TensorSpec("input", "FP32", (-1, 2)),), OUT)
-    assert tensors_of({"input": np.ones((1, 2), dtype="<f2")}, set(), to(matrix)).packed.dtype == np.float32
+    assert tensors_of({"input": np.ones((1, 2), dtype="<f2")}, {}, to(matrix)).packed.dtype == np.float32
     with pytest.raises(UnfitInput, match="FP64, but the model takes FP32"):
-        tensors_of({"input": np.ones((1, 2))}, set(), to(matrix))
+        tensors_of({"input": np.ones((1, 2))}, {}, to(matrix))
 
 
 def test_integer_columns_take_whole_floats_of_a_2d_tensor_and_refuse_others() -> None:
     two = Signature("columns", (TensorSpec("n", "INT64", (-1,)), TensorSpec("x", "FP64", (-1,))), OUT)
-    assert tensors_of({"m": np.array([[3.0, 0.5]])}, set(), to(two)).tensors["n"].tolist() == [3]
+    assert tensors_of({"m": np.array([[3.0, 0.5]])}, {}, to(two)).tensors["n"].tolist() == [3]
     with pytest.raises(UnfitInput, match="'n' takes INT64"):
-        tensors_of({"m": np.array([[3.5, 0.5]])}, set(), to(two))
+        tensors_of({"m": np.array([[3.5, 0.5]])}, {}, to(two))
+
+
+NULLABLE = Signature(
+    "columns",
+    (
+        TensorSpec("age", "INT64", (-1,), nullable=True),
+        TensorSpec("income", "FP64", (-1,), nullable=True),
+        TensorSpec("zip", "BYTES", (-1,), nullable=True),
+        TensorSpec("rooms", "INT64", (-1,)),
+    ),
+    OUT,
+)
+
+
+def v2(*inputs: tuple[str, str, list[Any]]) -> Any:
+    """Inputs of one axis as V2's JSON, decoded."""
+    items = [
+        {"name": name, "datatype": datatype, "shape": [len(data)], "data": data} for name, datatype, data in inputs
+    ]
+    return decode_request(orjson.dumps({"inputs": items}), None)
+
+
+def test_nulls_of_v2_are_missing_values_of_every_datatype() -> None:
+    message = v2(
+        ("age", "INT64", [None, 3]),
+        ("income", "FP64", [1.5, None]),
+        ("zip", "BYTES", ["01", None]),
+        ("rooms", "INT64", [2, 3]),
+    )
+    fitted = tensors_of(message.tensors, message.nulls, to(NULLABLE)).tensors
+    assert (fitted["age"].tolist(), fitted["age__missing"].tolist()) == ([0, 3], [True, False])
+    assert np.isnan(fitted["income"]).tolist() == [False, True]
+    assert (fitted["zip"].tolist(), fitted["zip__missing"].tolist()) == (["01", ""], [False, True])
+
+
+def test_v2_and_plain_json_give_the_model_the_same_where_values_are_missing() -> None:
+    record = {"age": None, "income": None, "zip": None, "rooms": 1}
+    plain, _ = values_of(record, to(NULLABLE))
+    message = v2(*((spec.name, spec.datatype, [record[spec.name]]) for spec in NULLABLE.inputs))
+    fitted = tensors_of(message.tensors, message.nulls, to(NULLABLE))
+    assert fitted.tensors.keys() == plain.tensors.keys()
+    for name, array in plain.tensors.items():
+        assert str(fitted.tensors[name]) == str(array), name
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "BOOL", "BYTES", "FP64"])
+def test_a_null_where_the_model_takes_no_missing_values_is_named(datatype: str) -> None:
+    value = {"INT64": 1, "BOOL": True, "BYTES": "a", "FP64": 0.5}[datatype]
+    message = v2(("x", datatype, [value, None]), ("y", datatype, [value, value]))
+    strict = Signature("columns", (TensorSpec("x", datatype, (-1,)), TensorSpec("y", datatype, (-1,))), OUT)
+    with pytest.raises(UnfitInput, match="'x' is null in row 1, and the model takes no missing values"):
+        tensors_of(message.tensors, message.nulls, to(strict))
+
+
+def test_a_null_of_a_table_is_one_of_its_own_column() -> None:
+    table = {"name": "t", "datatype": "FP64", "shape": [2, 2], "data": [[None, 1], [2, 3]]}
+    two = Signature("columns", (NULLABLE.inputs[0], TensorSpec("rooms", "INT64", (-1,))), OUT)
+    message = decode_request(orjson.dumps({"inputs": [table]}), None)
+    fitted = tensors_of(message.tensors, message.nulls, to(two)).tensors
+    assert (fitted["age"].tolist(), fitted["age__missing"].tolist()) == ([0, 2], [True, False])
+    assert fitted["rooms"].tolist() == [1, 3]
+    message = decode_request(orjson.dumps({"inputs": [table | {"data": [[0, 1], [2, None]]}]}), None)
+    with pytest.raises(UnfitInput, match="'rooms' is null in row 1"):
+        tensors_of(message.tensors, message.nulls, to(two))
+
+
+def test_a_clients_own_mask_and_nulls_go_together() -> None:
+    message = v2(("age", "INT64", [None, 3, 4]), ("age__missing", "BOOL", [False, True, False]))
+    one = Signature("columns", NULLABLE.inputs[:1], OUT)
+    fitted = tensors_of(message.tensors, message.nulls, to(one)).tensors
+    assert fitted["age__missing"].tolist() == [True, True, False]
+
+
+def test_the_nulls_of_a_nameless_tensor_follow_its_name() -> None:
+    matrix = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), OUT)
+    item = {"name": "input-0", "datatype": "FP64", "shape": [1, 2], "data": [1, None]}
+    message = decode_request(orjson.dumps({"inputs": [item]}), None)
+    with pytest.raises(UnfitInput, match="'input' is null in row 0"):
+        tensors_of(message.tensors, message.nulls, to(matrix))

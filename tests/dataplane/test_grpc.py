@@ -186,7 +186,9 @@ def test_what_does_not_fit_is_named(ask: Any) -> None:
     code, message = infer(np.ones((1, 4)))
     assert code == "INVALID_ARGUMENT"
     assert "shape [1, 4]" in message
-    assert infer(ROW, name="other")[1].startswith("inputs do not fit the model: missing 'input'")
+    two = [tensor(name, ROW) for name in ("input", "other")]
+    assert refusal(ask.infer, "linear", two)[1].startswith("inputs do not fit the model: unknown 'other'")
+    assert ask.infer("linear", [tensor("input-0", ROW)]).as_numpy("prediction").tolist() == [6.0]
     assert infer(np.array([["x", "y", "z"]], dtype=object), datatype="BYTES")[0] == "INVALID_ARGUMENT"
     code, message = infer(ROW, model="unknown")
     assert code == "NOT_FOUND"

@@ -211,7 +211,36 @@ def test_a_version_is_pinned_by_number_or_label(ask: Any, pin: Any) -> None:
     assert ask("/predict", {**ROW, "model_version": pin}).status == 200
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream"])
+V2_ROW = {"inputs": [{"name": "input", "shape": [1, 3], "datatype": "FP64", "data": [1, 2, 3]}]}
+UNASKED = [
+    ("/predict", ROW),
+    ("/v2/models/linear/infer", V2_ROW),
+    ("/v1/models/linear:predict", {"instances": [[1, 2, 3]]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), UNASKED, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_curl_sends_unasked_is_taken_from_programs_and_not_from_pages(connect: Any, path: Any, body: Any) -> None:
+    """A page of any site may have its visitor's browser send these types, to this machine too, and need not ask."""
+    text = json.dumps(body).encode()
+
+    def status(*headers: str) -> Any:
+        connection = connect()
+        head = "\r\n".join([f"POST {path} HTTP/1.1", "host: t", f"content-length: {len(text)}", *headers])
+        connection.send(head.encode() + b"\r\n\r\n" + text)
+        return connection.read().status
+
+    form = "content-type: application/x-www-form-urlencoded"
+    assert status(form) == 200
+    assert status() == 200
+    assert status(form + "; charset=utf-8") == 200
+    assert status(form, "origin: http://evil.example") == 403
+    assert status("origin: null") == 403
+    assert status("content-type: text/plain", "origin: http://evil.example") == 403
+    assert status("content-type: application/json", "origin: http://evil.example") == 200  # a browser has to ask first
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream"])
 def test_wrong_content_type_is_415(ask: Any, kind: Any) -> None:
     reply = ask("/predict", ROW, f"content-type: {kind}")
     assert reply.status == 415
@@ -341,7 +370,6 @@ def test_v2_zero_rows(ask: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "says"),
     [
-        ({"name": "x"}, 422, "unknown 'x'"),
         ({"shape": [1, 2], "data": [1, 2]}, 422, "shape [1, 2]"),
         ({"shape": [1, 4]}, 422, "4 values, but 3 came"),
         ({"shape": [-1, 3]}, 422, "shape"),
@@ -362,6 +390,17 @@ def test_v2_bad_input(ask: Any, change: Any, status: Any, says: Any) -> None:
     reply = ask("/v2/models/linear/infer", {"inputs": [tensor]})
     assert reply.status == status, reply.body
     assert says in reply.json["error"]
+
+
+@pytest.mark.parametrize("name", ["input-0", "X", "input"])
+def test_the_one_tensor_of_a_nameless_model_may_have_any_name(ask: Any, name: str) -> None:
+    tensor = {"name": name, "shape": [1, 3], "datatype": "FP64", "data": [1, 2, 3]}
+    reply = ask("/v2/models/linear/infer", {"inputs": [tensor]})
+    assert reply.status == 200, reply.body
+    assert reply.json["outputs"][0]["data"] == [6.0]
+    reply = ask("/v2/models/linear/infer", {"inputs": [tensor, tensor | {"name": "x"}]})
+    assert reply.status == 422
+    assert "unknown" in reply.json["error"]
 
 
 def test_v2_metadata_and_docs(connect: Any) -> Any:

@@ -237,13 +237,15 @@ def nested_array(values: list[Any], spec: TensorSpec) -> Array:
 # -- V2: tensors --------------------
 
 
-def fit_tensors(tensors: Tensors, nulls: set[str], destination: Destination) -> Fitted:
-    """Fit V2 inputs. `nulls` names tensors whose JSON had nulls (held as NaN)."""
+def fit_tensors(tensors: Tensors, nulls: Tensors, destination: Destination) -> Fitted:
+    """Fit V2 inputs. `nulls` says of tensors whose JSON had nulls where they are."""
     signature = destination.signature
     if signature.kind == "columns":
         return _fit_column_tensors(tensors, nulls, destination)
+    if len(tensors) == 1 and signature.is_nameless:
+        tensors, nulls = (dict(zip((MATRIX_INPUT,), held.values(), strict=False)) for held in (tensors, nulls))
     _check_tensor_names(tensors, [spec.name for spec in signature.inputs])
-    cast = {spec.name: _fit_tensor(tensors[spec.name], spec, nulls) for spec in signature.inputs}
+    cast = {spec.name: _fit_tensor(tensors[spec.name], spec, nulls.get(spec.name)) for spec in signature.inputs}
     rows = _common_rows(cast)
     if signature.packed_datatype is not None and signature.kind == "matrix":
         return Fitted(rows, packed=cast[MATRIX_INPUT])
@@ -252,37 +254,36 @@ def fit_tensors(tensors: Tensors, nulls: set[str], destination: Destination) -> 
     return Fitted(rows, tensors=cast)
 
 
-def _fit_column_tensors(tensors: Tensors, nulls: set[str], destination: Destination) -> Fitted:
+def _fit_column_tensors(tensors: Tensors, nulls: Tensors, destination: Destination) -> Fitted:
     specs = list(destination.signature.inputs)
     if len(tensors) == 1:
         (name, array), *_ = tensors.items()
         if array.ndim == 2 and not (len(specs) == 1 and specs[0].name == name):
-            return _fit_packed_tensor(name, array, nulls, destination)
+            return _fit_packed_tensor(name, array, nulls.get(name), destination)
     optional = {spec.name + MISSING_SUFFIX for spec in specs if spec.nullable}
     _check_tensor_names(
         {name: array for name, array in tensors.items() if name not in optional}, [s.name for s in specs]
     )
     cast: Tensors = {}
     for spec in specs:
-        array = tensors[spec.name]
-        cast[spec.name] = _fit_tensor(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, spec, nulls)
-        cast |= _missing_mask(tensors, spec, len(array))
+        array, gaps = tensors[spec.name], nulls.get(spec.name)
+        cast[spec.name] = _fit_tensor(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, spec, gaps)
+        cast |= _missing_mask(tensors, spec, len(array), gaps)
     return _packed_if_possible(cast, specs, _common_rows(cast), destination)
 
 
-def _missing_mask(tensors: Tensors, spec: TensorSpec, rows: int) -> Tensors:
+def _missing_mask(tensors: Tensors, spec: TensorSpec, rows: int, gaps: Array | None) -> Tensors:
+    """Which values are missing: as the client's own mask says, and where it sent null."""
     name = spec.name + MISSING_SUFFIX
     if not spec.nullable or spec.datatype.startswith("FP"):
         return {}
-    mask = tensors.get(name)
-    if mask is None:
-        return {name: np.zeros(rows, dtype=bool)}
+    mask = tensors.get(name, np.zeros(rows, dtype=bool))
     if mask.dtype != np.bool_ or mask.shape != (rows,):
         raise UnfitInput(f"input {name!r} must be BOOL of shape [{rows}]", input=name)
-    return {name: mask}
+    return {name: mask if gaps is None else mask | gaps.ravel()}
 
 
-def _fit_packed_tensor(name: str, array: Array, nulls: set[str], destination: Destination) -> Fitted:
+def _fit_packed_tensor(name: str, array: Array, gaps: Array | None, destination: Destination) -> Fitted:
     specs = list(destination.signature.inputs)
     if array.shape[1] != len(specs):
         raise UnfitInput(
@@ -291,18 +292,19 @@ def _fit_packed_tensor(name: str, array: Array, nulls: set[str], destination: De
             expected=len(specs),
             got=array.shape[1],
         )
-    nulls = {spec.name for spec in specs} if name in nulls else set()
     cast: Tensors = {}
     for index, spec in enumerate(specs):
-        cast[spec.name] = _fit_tensor(_whole(array[:, index], spec), spec, nulls)
-        cast |= _missing_mask({}, spec, len(array))
+        missing = gaps[:, index] if gaps is not None and gaps[:, index].any() else None
+        cast[spec.name] = _fit_tensor(_whole(array[:, index], spec, missing), spec, missing)
+        cast |= _missing_mask({}, spec, len(array), missing)
     return _packed_if_possible(cast, specs, len(array), destination)
 
 
-def _whole(column: Array, spec: TensorSpec) -> Array:
+def _whole(column: Array, spec: TensorSpec, missing: Array | None) -> Array:
     """A float column of whole numbers as the integers an integer column takes: lossless, so no silent cast."""
     if column.dtype.kind != "f" or family_of(spec.datatype) != "int":
         return column
+    column = column if missing is None else np.where(missing, 0, column)  # it is NaN there, which is no integer
     want = dtype_of(spec.datatype)
     fits = np.isfinite(column) & (column == np.floor(column)) & (np.abs(column) < EXACT_BELOW)
     fits &= (column >= np.iinfo(want).min) & (column <= np.iinfo(want).max)
@@ -330,9 +332,11 @@ def _check_tensor_names(tensors: Tensors, expected: list[str]) -> None:
     )
 
 
-def _fit_tensor(array: Array, spec: TensorSpec, nulls: set[str]) -> Array:
-    if spec.name in nulls and not spec.nullable:
-        raise UnfitInput(f"input {spec.name!r} has null, and the model takes no missing values", input=spec.name)
+def _fit_tensor(array: Array, spec: TensorSpec, gaps: Array | None) -> Array:
+    if gaps is not None and not spec.nullable:
+        row = int(np.argwhere(gaps)[0][0])
+        said = f"input {spec.name!r} is null in row {row}, and the model takes no missing values"
+        raise UnfitInput(said, input=spec.name, row=row, expected=spec.datatype, got="null")
     check_shape(array, spec)
     want = dtype_of(spec.datatype)
     if array.dtype == want:

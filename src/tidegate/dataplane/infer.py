@@ -21,6 +21,7 @@ import orjson
 from tidegate.dataplane.access import Access
 from tidegate.dataplane.buffered import Body, Buffered, hold_values
 from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
+from tidegate.dataplane.content_type import JSON, kind_of
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.guarded import Guarded
@@ -40,7 +41,6 @@ from tidegate.errors import (
 REQUEST_ID_LENGTH_MAX = 128
 COMPRESSED_BYTES_MIN, COMPRESSED_BYTES_MAX = 1024, 8 << 20
 """Answers of other sizes are sent as they are: compressing them gains nothing, or holds up every other request."""
-JSON = b"application/json"
 _LENGTHS_REMEMBERED = 1024
 
 
@@ -182,6 +182,7 @@ _INTERESTING = frozenset(
         b"content-length",
         b"content-type",
         b"inference-header-content-length",
+        b"origin",
         b"x-request-id",
         b"x-tidegate-key",
         b"x-tidegate-timeout-ms",
@@ -330,9 +331,9 @@ def empty_outputs(call: Call) -> Outputs:
 
 
 def check_json(exchange: Exchange) -> None:
-    """Raise unless the body says it is JSON (or says nothing) and is small enough to be read on the event loop."""
-    given = exchange.headers.get(b"content-type", JSON)
-    if given != JSON and given.partition(b";")[0].strip().lower() != JSON:
+    """Raise unless the body says it is JSON (see `kind_of`) and is small enough to be read on the event loop."""
+    given = exchange.headers.get(b"content-type", b"")
+    if given != JSON and kind_of(exchange.headers) != JSON:
         raise WrongContentType(
             f"content type {given.decode('latin-1')!r} is not taken here: send 'content-type: application/json'"
         )

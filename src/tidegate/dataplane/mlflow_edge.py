@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.dataplane.call import Call, Outputs, Service
+from tidegate.dataplane.content_type import kind_of
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
@@ -64,6 +65,7 @@ class MlflowEdge(TakesRows):
 
 
 def _is_csv(exchange: Exchange) -> bool:
+    kind_of(exchange.headers)  # refuses what a page of another site may send unasked
     given = exchange.headers.get(b"content-type", b"application/json")
     kind, *parameters = [part.strip().lower() for part in given.split(b";")]
     charsets = [

@@ -7,6 +7,7 @@ import binascii
 from typing import Any
 
 from tidegate.dataplane.call import Call, Outputs, Service
+from tidegate.dataplane.content_type import kind_of
 from tidegate.dataplane.destination import SIGNATURE_NAME, SIGNATURE_PARAM, Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
@@ -31,13 +32,14 @@ _DTYPES = {
 class TensorflowEdge(TakesRows):
     """TensorFlow Serving. `exchange.meta` is the name of the answer's field: `predictions` or `outputs`.
 
-    Any content type is taken, as its own server does: the examples in its documentation send none.
+    Any content type is taken, as its own server does: the examples in its documentation send none. But not from a page.
     """
 
     arrays = arrays_of("instances", "inputs", flat=False)
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read `instances` or `inputs`, choose a version, fit."""
+        kind_of(exchange.headers)  # refuses what a page of another site may send unasked
         body = exchange.body if numbers is None else numbers.body
         check_json_size(len(exchange.body), exchange.engine.limits)
         fields = decode_fields(body)

@@ -72,11 +72,11 @@ class _Response(msgspec.Struct):
 
 @dataclass(slots=True)
 class Message:
-    """A decoded request: its JSON part, its tensors, and which of them had nulls (held as NaN)."""
+    """A decoded request: its JSON part, its tensors, and where nulls were in them (held as NaN, 0, "" or False)."""
 
     request: V2Request
     tensors: Tensors
-    nulls: set[str]
+    nulls: Tensors
 
 
 _requests = msgspec.json.Decoder(V2Request)
@@ -88,6 +88,8 @@ _LIST_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "b": msgspec.json.Decoder(list[bool]),
     "O": msgspec.json.Decoder(list[str]),
 }
+_NULL: dict[str, Any] = {"f": float("nan"), "i": 0, "u": 0, "b": False, "O": ""}
+"""What holds the place of a missing value."""
 _LEAF_TYPES: dict[str, tuple[type, ...]] = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,), "O": (str,)}
 
 
@@ -112,7 +114,7 @@ def decode_request(body: bytes, header_length: int | None, numbers: Numbers | No
     if not request.inputs:
         raise UnfitInput("the request has no inputs")
     tensors: Tensors = {}
-    nulls: set[str] = set()
+    nulls: Tensors = {}
     offset = 0
     for item in request.inputs:
         if item.name in tensors:
@@ -156,7 +158,7 @@ def _split(body: bytes, header_length: int | None) -> tuple[bytes | memoryview, 
 
 
 def _tensor(
-    item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nulls: set[str], numbers: Numbers | None = None
+    item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nulls: Tensors, numbers: Numbers | None = None
 ) -> tuple[Array, int]:
     shape = _shape(item)
     size = item.parameters.get("binary_data_size")
@@ -178,7 +180,7 @@ def _shape(item: V2Input | _ResponseTensor) -> tuple[int, ...]:
     return tuple(item.shape)
 
 
-def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: set[str]) -> Array:
+def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: Tensors) -> Array:
     if not item.data:
         raise MalformedRequest(f"input {item.name!r} has no 'data'")
     if item.datatype in BINARY_ONLY:
@@ -217,8 +219,8 @@ def _array(values: list[Any] | Array, dtype: np.dtype[Any], item: V2Input | _Res
         raise UnfitInput(f"input {item.name!r}: {error} ({item.datatype} is expected)", input=item.name) from None
 
 
-def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str, nulls: set[str]) -> list[Any]:
-    """Nested data, and floats with nulls: the slow way, with a message that says where."""
+def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str, nulls: Tensors) -> list[Any]:
+    """Nested data, and data with nulls: the slow way, with a message that says where."""
     try:
         nested = msgspec.json.decode(item.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -233,10 +235,11 @@ def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str,
             input=item.name,
         )
     values = boxed.ravel().tolist()
+    if None in values and len(values) == element_count(shape):
+        nulls[item.name] = np.array([value is None for value in values]).reshape(shape)
     for index, value in enumerate(values):
-        if value is None and kind == "f":
-            nulls.add(item.name)
-            values[index] = float("nan")
+        if value is None:
+            values[index] = _NULL[kind]
         elif type(value) not in _LEAF_TYPES[kind]:
             raise UnfitInput(
                 f"input {item.name!r}: value {index} is {_shown(value)}, where {item.datatype} is expected",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tidegate.dataplane.call import Call, Outputs, Service, Tensors
+from tidegate.dataplane.content_type import JSON, kind_of
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import fit_tensors
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
@@ -13,7 +14,7 @@ from tidegate.dataplane.params import params_of, under_signature
 from tidegate.dataplane.v2 import Message, V2Request, decode_request, encode_response
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 
-_TAKEN = (b"application/json", b"application/octet-stream")
+_TAKEN = (JSON, b"application/octet-stream")
 _DIGITS = re.compile(rb"[0-9]{1,12}")
 
 
@@ -56,8 +57,8 @@ class V2Edge:
 
 
 def _read(exchange: Exchange, numbers: Numbers | None) -> Message:
-    given = exchange.headers.get(b"content-type")
-    if given is not None and given.partition(b";")[0].strip().lower() not in _TAKEN:
+    if kind_of(exchange.headers) not in _TAKEN:
+        given = exchange.headers[b"content-type"]
         raise WrongContentType(
             f"content type {given.decode('latin-1')!r} is not taken here: send application/json, "
             "or application/octet-stream with binary tensors"

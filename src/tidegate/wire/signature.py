@@ -68,6 +68,11 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
         return None
 
     @property
+    def is_nameless(self) -> bool:
+        """Whether the model takes one tensor without a name of its own, which a client may call what it likes."""
+        return len(self.inputs) == 1 and self.inputs[0].name == MATRIX_INPUT and self.kind != "columns"
+
+    @property
     def packed_datatype(self) -> str | None:
         """The one datatype all columns share when a row may travel as one 2-D tensor, else None.
 
