@@ -333,5 +333,5 @@ def decode_response(body: bytes, header_length: int | None) -> Tensors:
     tensors: Tensors = {}
     offset = 0
     for item in response.outputs:
-        tensors[item.name], offset = _tensor(item, binary, offset, set())
+        tensors[item.name], offset = _tensor(item, binary, offset, {})
     return tensors
