@@ -352,6 +352,7 @@ def required_key(host: str, settings: Settings) -> str | None:
 
 SOCKET_PATH_BYTES_MAX = 100
 """Unix socket paths end at 108 bytes on Linux and 104 on macOS."""
+SHORT_PREFIX = "tidegate-"
 SHORT_FOLDER = Path("/tmp")  # noqa: S108 - `make_run_dir` makes sure of the owner of what lies in it
 
 
@@ -365,7 +366,7 @@ def run_dir(data_dir: Path) -> Path:
     if len(os.fsencode(inside / longest_name)) <= SOCKET_PATH_BYTES_MAX:
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    return SHORT_FOLDER / f"tidegate-{os.getuid()}-{digest}"
+    return SHORT_FOLDER / f"{SHORT_PREFIX}{os.getuid()}-{digest}"
 
 
 def make_run_dir(data_dir: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def backend(tmp_path: Path) -> Iterator[LocalBackend]:
     made = LocalBackend(tmp_path / "data", inherited_env({"PATH": "/usr/bin:/bin", "TIDEGATE_API_KEY": "hush"}))
     yield made
     end(made)
+    shutil.rmtree(run_dir(tmp_path / "data"), ignore_errors=True)
 
 
 def end(backend: LocalBackend) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -287,13 +288,14 @@ class Bed:
         )
 
     def close(self) -> None:
-        """Stop everything that was started, by its own pid."""
+        """Stop everything that was started, by its own pid, and leave no sockets behind."""
         self.publisher.stop()
         for process in [*(one.process for one in self.gateways), *(one.process for one in self.replicas)]:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait(10)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
 
 class Load:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import httpx
 import psutil
 
 from support.wait import free_ports
-from tidegate.settings import Settings
+from tidegate.settings import Settings, run_dir
 
 TIDEGATE = Path(sys.executable).with_name("tidegate")
 OWN_SETTINGS = ("TIDEGATE_", "MLFLOW_", "AWS_", *(item.metadata["env"] for item in fields(Settings)))
@@ -114,6 +115,7 @@ class Platform:
         ran = tidegate("down", "--data-dir", str(self.data_dir), env=self.env)
         for process in self.processes():
             process.kill()
+        shutil.rmtree(run_dir(self.data_dir), ignore_errors=True)
         return ran
 
     def processes(self, module: str = "tidegate.") -> list[psutil.Process]:

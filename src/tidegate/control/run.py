@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from tidegate.adapters.processes import bound_log, read_tail
 from tidegate.child_env import inherited_env
 from tidegate.clock import now
+from tidegate.control import socket_folders
 from tidegate.control.banner import banner
 from tidegate.control.checks import DataDirLock, check_port, listening_socket, prepare_data_dir
 from tidegate.control.detach import control_log, detach
@@ -27,7 +28,7 @@ from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.services.platform_keys import check_keys
-from tidegate.settings import Settings, required_key
+from tidegate.settings import Settings, required_key, run_dir
 from tidegate.telemetry import configure_logging
 from tidegate.version import __version__
 
@@ -69,6 +70,7 @@ def _foreground(options: Options, settings: Settings) -> int:
         lock = DataDirLock(settings.data_dir)
         lock.acquire()
         stack.callback(lock.release)
+        socket_folders.sweep(run_dir(settings.data_dir))
         api_socket = listening_socket(options.host, options.control_port, "--control-port")
         stack.callback(api_socket.close)
         metrics = LoopMetrics(REGISTRY)

@@ -1,0 +1,67 @@
+"""Removes the folders of sockets that platforms of this user left behind when they were killed. Called at a start.
+
+Only those in the temporary directory (`settings.run_dir`): others lie in their platform's data directory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from tidegate import settings
+from tidegate.clock import now
+
+log = logging.getLogger(__name__)
+
+UNTOUCHED_S = 3600.0
+"""A platform that is about to start has a folder and no socket in it yet."""
+CONNECT_TIMEOUT_S = 0.5
+FOLDERS_MAX = 10_000
+
+
+def sweep(own: Path) -> int:
+    """Remove what belongs to nobody; `own` and whatever anybody listens in stays. Returns how many folders went."""
+    gone = [folder for folder in _of_this_user() if folder != own and _is_left_behind(folder)]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)
+    if gone:
+        log.info("removed %d folder(s) of sockets that killed platforms had left in %s", len(gone), own.parent)
+    return len(gone)
+
+
+def _of_this_user() -> Iterator[Path]:
+    prefix = f"{settings.SHORT_PREFIX}{os.getuid()}-"
+    with os.scandir(settings.SHORT_FOLDER) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(prefix)]
+    for name in names[:FOLDERS_MAX]:
+        folder = settings.SHORT_FOLDER / name
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            yield folder
+
+
+def _is_left_behind(folder: Path) -> bool:
+    try:
+        inside = [folder, *folder.rglob("*")]
+        if any(now() - path.lstat().st_mtime < UNTOUCHED_S for path in inside):
+            return False
+        return not any(_listens(path) for path in inside if path.is_socket())
+    except OSError:  # somebody works in it right now
+        return False
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:  # busy, or not ours to ask: there is somebody
+            return True
+    return True
