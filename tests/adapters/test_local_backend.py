@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import shutil
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
