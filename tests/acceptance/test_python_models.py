@@ -103,10 +103,12 @@ def scored(platform: Platform, params: Any, *values: float) -> httpx.Response:
 
 
 def test_params_reach_an_mlflow_python_function(platform: Platform, scaled: str) -> None:
-    assert scored(platform, None, 1.0, 2.0).json() == {"predictions": [2.0, 4.0]}
-    assert scored(platform, {}, 1.0).json() == {"predictions": [2.0]}
+    # A series is a table of one column to MLflow's server.
+    assert scored(platform, None, 1.0, 2.0).json() == {"predictions": [{"x": 2.0}, {"x": 4.0}]}
+    assert scored(platform, {}, 1.0).json() == {"predictions": [{"x": 2.0}]}
+    assert platform.predict(scaled, [[1.0], [2.0]]).json()["prediction"] == [2.0, 4.0]
     answer = scored(platform, {"factor": 10, "names": ["a", "b"]}, 1.0)
-    assert answer.json() == {"predictions": [12.0]}
+    assert answer.json() == {"predictions": [{"x": 12.0}]}
     assert "x-tidegate-ignored" not in answer.headers
     request = {
         "parameters": {"factor": 3.0},
@@ -139,4 +141,4 @@ def test_requests_with_different_params_are_never_mixed(platform: Platform, scal
 
     with httpx.Client(timeout=30) as client, ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda factor: ask(client, factor), factors))
-    assert answers == [[factor, factor * 10] for factor in factors]
+    assert answers == [[{"x": factor}, {"x": factor * 10}] for factor in factors]

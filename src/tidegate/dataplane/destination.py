@@ -47,6 +47,7 @@ class Destination:
 
     __slots__ = (
         "batcher",
+        "binary_outputs",
         "example",
         "head",
         "identity",
@@ -59,6 +60,7 @@ class Destination:
         "params",
         "probabilities_name",
         "signature",
+        "table",
         "takes_floats",
     )
 
@@ -74,6 +76,8 @@ class Destination:
         self.takes_floats = datatype in ("FP32", "FP64") and self.n_features is not None
         self.narrow_outputs = frozenset(spec.name for spec in signature.outputs if spec.datatype == "BF16")
         self.json_outputs = frozenset(spec.name for spec in signature.outputs if spec.json)
+        self.binary_outputs = frozenset(spec.name for spec in signature.outputs if spec.holds == "binary")
+        self.table = bool(signature.form) and len(signature.outputs) > 1
         self.head = _response_head(identity)
         self.probabilities_name = _probabilities_name(signature)
         self.params: str | None = None

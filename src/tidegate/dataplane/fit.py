@@ -6,13 +6,16 @@ Nothing is cast silently: what does not fit is `UnfitInput`, naming the input, w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from tidegate.dataplane.columns import Column, columns_of, elements, left_out, mask_of, required, row_count
 from tidegate.dataplane.ranges import EXACT_BELOW, check_exact
 from tidegate.dataplane.tensors import Array, array_of, datatype_of, dtype_of
+from tidegate.dataplane.words import listing, type_name
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature, TensorSpec
 
@@ -60,7 +63,7 @@ def _fit_rows(rows: list[Any], signature: Signature, destination: Destination) -
             )
         if len(row) != width:
             raise wrong_width(index, width, len(row))
-    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    columns: list[Column] = [list(column) for column in zip(*rows, strict=True)]
     return fit_columns(columns, column_specs(signature, width), destination)
 
 
@@ -89,32 +92,35 @@ def _fit_records(records: list[Any], signature: Signature, destination: Destinat
             f"the model was trained without column names: send lists of {destination.n_features} values, not records"
         )
     names = [spec.name for spec in signature.inputs]
+    needed = required(signature.inputs)
     for index, record in enumerate(records):
-        check_names(record, names, f"row {index} of 'features'")
+        check_names(record, names, f"row {index} of 'features'", needed)
     if signature.kind == "tensors":
         return _stack_records(records, signature)
-    return fit_columns([[record[name] for record in records] for name in names], list(signature.inputs), destination)
+    return fit_columns(columns_of(records, signature.inputs), list(signature.inputs), destination)
 
 
-def check_names(record: Any, names: list[str], where: str) -> None:
-    """Raise `UnfitInput` unless the record has these names and no others."""
+def check_names(record: Any, names: list[str], where: str, needed: list[str] | None = None) -> None:
+    """Raise `UnfitInput` unless the record has these names and no others; those that are not `needed` may lack."""
     if not isinstance(record, dict):
         raise UnfitInput(f"{where} is {type_name(record)}, where a record like the first one is expected")
     if record.keys() == set(names):
         return
-    missing = [name for name in names if name not in record]
+    missing = [name for name in (names if needed is None else needed) if name not in record]
     extra = sorted(record.keys() - set(names))
+    if not missing and not extra:
+        return
     wrong = [f"lacks {listing(missing)}"] if missing else []
     wrong += [f"has {listing(extra)}, which the model does not take"] if extra else []
     raise UnfitInput(f"{where} {' and '.join(wrong)}", input=(missing or extra)[0], expected=names, got=sorted(record))
 
 
-def fit_columns(columns: list[list[Any]], specs: list[TensorSpec], destination: Destination) -> Fitted:
-    """Fit one list of values per spec; None is a missing value."""
-    rows = len(columns[0]) if columns else 0
+def fit_columns(columns: Sequence[Column], specs: list[TensorSpec], destination: Destination) -> Fitted:
+    """Fit one list of values per spec; None is a missing value, and in place of a list an optional column left out."""
+    rows = row_count(columns)
     tensors: Tensors = {}
     for values, spec in zip(columns, specs, strict=True):
-        tensors |= _column(values, spec)
+        tensors |= left_out(spec, rows) if values is None else _column(values, spec)
     return _packed_if_possible(tensors, specs, rows, destination)
 
 
@@ -143,10 +149,8 @@ def _column(values: list[Any], spec: TensorSpec) -> Tensors:
             expected=spec.datatype,
             got="null",
         )
-    array = _typed(values, spec)
-    if spec.nullable and not spec.datatype.startswith("FP"):
-        return {spec.name: array, spec.name + MISSING_SUFFIX: np.array(missing, dtype=bool)}
-    return {spec.name: array}
+    array = _typed(elements(values, spec) if spec.json or spec.holds else values, spec)
+    return {spec.name: array, **(mask_of(missing, spec) if spec.has_mask else {})}
 
 
 def _typed(values: list[Any], spec: TensorSpec) -> Array:
@@ -262,10 +266,15 @@ def _fit_column_tensors(tensors: Tensors, nulls: Tensors, destination: Destinati
             return _fit_packed_tensor(name, array, nulls.get(name), destination)
     optional = {spec.name + MISSING_SUFFIX for spec in specs if spec.nullable}
     _check_tensor_names(
-        {name: array for name, array in tensors.items() if name not in optional}, [s.name for s in specs]
+        {name: array for name, array in tensors.items() if name not in optional},
+        [spec.name for spec in specs if not spec.optional or spec.name in tensors],
     )
+    needed = tensors.keys() | required(specs)
     cast: Tensors = {}
     for spec in specs:
+        if spec.name not in needed:
+            cast |= left_out(spec, len(next(iter(tensors.values()))))
+            continue
         array, gaps = tensors[spec.name], nulls.get(spec.name)
         cast[spec.name] = _fit_tensor(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, spec, gaps)
         cast |= _missing_mask(tensors, spec, len(array), gaps)
@@ -275,12 +284,14 @@ def _fit_column_tensors(tensors: Tensors, nulls: Tensors, destination: Destinati
 def _missing_mask(tensors: Tensors, spec: TensorSpec, rows: int, gaps: Array | None) -> Tensors:
     """Which values are missing: as the client's own mask says, and where it sent null."""
     name = spec.name + MISSING_SUFFIX
-    if not spec.nullable or spec.datatype.startswith("FP"):
+    if not spec.has_mask:
         return {}
     mask = tensors.get(name, np.zeros(rows, dtype=bool))
-    if mask.dtype != np.bool_ or mask.shape != (rows,):
+    if mask.shape != (rows,) or (mask.dtype != np.bool_ and not (spec.optional and mask.dtype == np.uint8)):
         raise UnfitInput(f"input {name!r} must be BOOL of shape [{rows}]", input=name)
-    return {name: mask if gaps is None else mask | gaps.ravel()}
+    if gaps is not None:
+        mask = np.where(gaps.ravel(), np.ones(1, dtype=mask.dtype), mask)
+    return {name: mask.astype(np.uint8) if spec.optional else mask}
 
 
 def _fit_packed_tensor(name: str, array: Array, gaps: Array | None, destination: Destination) -> Fitted:
@@ -372,19 +383,3 @@ def _common_rows(tensors: Tensors) -> int:
     if len(set(counts.values())) > 1:
         raise UnfitInput(f"inputs disagree about the number of rows: {counts}", got=counts)
     return next(iter(counts.values()))
-
-
-# -- words --------------------
-
-_TYPE_NAMES = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a record"}
-
-
-def type_name(value: Any) -> str:
-    """What a value is, in a client's words."""
-    return "null" if value is None else _TYPE_NAMES.get(type(value), type(value).__name__)
-
-
-def listing(names: list[str], names_max: int = 6) -> str:
-    """The first names, quoted, and how many more there are."""
-    shown = ", ".join(repr(name) for name in names[:names_max])
-    return shown + (f" and {len(names) - names_max} more" if len(names) > names_max else "")

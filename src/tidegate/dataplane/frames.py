@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidegate.dataplane.columns import Column, columns_of, required
 from tidegate.dataplane.fit import (
     Fitted,
     check_names,
@@ -22,12 +23,11 @@ from tidegate.dataplane.fit import (
     column_specs,
     family_of,
     fit_columns,
-    listing,
     nested_array,
-    type_name,
     wrong_width,
 )
 from tidegate.dataplane.ranges import check_floats
+from tidegate.dataplane.words import listing, type_name
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import TensorSpec
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.destination import Destination
     from tidegate.dataplane.tensors import Array
 
-Columns = list[list[Any]]
+Columns = Sequence[Column]
 
 MISSING_TEXTS = frozenset({"", "NA", "N/A", "null", "NULL", "None"})
 """What a CSV file says for a missing number or boolean; a missing text is an empty field."""
@@ -51,18 +51,20 @@ def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) 
     if not columns:
         names = [spec.name for spec in destination.signature.inputs]
         raise UnfitInput(f"the table has no columns, but the model takes {listing(names)}", expected=names, got=[])
-    if not columns[0]:
+    if columns[0] == []:
         raise UnfitInput("the table is empty: send at least one row", expected="1 or more rows", got=0)
     signature = destination.signature
     if destination.n_features is not None and signature.kind != "columns":
         specs = _specs_by_place(columns, destination)
-        return fit_columns([_with_nulls(*pair) for pair in zip(columns, specs, strict=True)], specs, destination)
+        filled = [values and _with_nulls(values, spec) for values, spec in zip(columns, specs, strict=True)]
+        return fit_columns(filled, specs, destination)
     specs = list(signature.inputs)
     ordered = _in_order(names, columns, specs)
     if signature.kind == "columns":
-        return fit_columns([_with_nulls(*pair) for pair in zip(ordered, specs, strict=True)], specs, destination)
-    tensors = {spec.name: _tensor(values, spec) for values, spec in zip(ordered, specs, strict=True)}
-    return Fitted(len(columns[0]), tensors=tensors)
+        filled = [values and _with_nulls(values, spec) for values, spec in zip(ordered, specs, strict=True)]
+        return fit_columns(filled, specs, destination)
+    tensors = {spec.name: _tensor(values, spec) for values, spec in zip(ordered, specs, strict=True) if values}
+    return Fitted(len(columns[0] or ()), tensors=tensors)
 
 
 def _specs_by_place(columns: Columns, destination: Destination) -> list[TensorSpec]:
@@ -72,20 +74,23 @@ def _specs_by_place(columns: Columns, destination: Destination) -> list[TensorSp
     return column_specs(destination.signature, width)
 
 
-def _in_order(names: Sequence[Any], columns: Columns, specs: list[TensorSpec]) -> Columns:
-    """The columns as the model has them. Columns that are only numbered (a frame without names) go by place."""
+def _in_order(names: Sequence[Any], columns: Columns, specs: list[TensorSpec]) -> list[Column]:
+    """The columns as the model has them. Columns that are only numbered (a frame without names) go by place.
+
+    An optional one that the table does not have is None.
+    """
     wanted = [spec.name for spec in specs]
     given = [str(name) for name in names]
     if given == wanted:
-        return columns
+        return list(columns)
     if len(set(given)) < len(given):
         twice = next(name for place, name in enumerate(given) if name in given[:place])
         raise MalformedRequest(f"the table's columns hold {twice!r} twice")
     if given == [str(place) for place in range(len(wanted))]:
-        return columns
+        return list(columns)
     found = dict(zip(given, columns, strict=True))
-    check_names(found, wanted, "the table")
-    return [found[name] for name in wanted]
+    check_names(found, wanted, "the table", required(specs))
+    return [found.get(name) for name in wanted]
 
 
 def _with_nulls(values: list[Any], spec: TensorSpec) -> list[Any]:
@@ -115,11 +120,14 @@ def fit_instances(rows: Any, destination: Destination, what: str = "instances") 
         raise UnfitInput(f"{what!r} is empty: send at least one row", input=what, expected="1 or more rows", got=0)
     signature = destination.signature
     specs = list(signature.inputs)
+    if signature.items:
+        return fit_columns([rows], specs, destination)
     if isinstance(rows[0], dict):
-        names = [spec.name for spec in specs]
+        names, needed = [spec.name for spec in specs], required(specs)
         for index, row in enumerate(rows):
-            check_names(row, names, f"row {index} of {what!r}")
-        return _fit_named({name: [row[name] for row in rows] for name in names}, destination)
+            check_names(row, names, f"row {index} of {what!r}", needed)
+        found = dict(zip(names, columns_of(rows, specs), strict=True))
+        return _fit_named({name: values for name, values in found.items() if values is not None}, destination)
     if signature.kind == "columns" or destination.n_features is not None:
         return _fit_lists(rows, destination, what)
     if len(specs) > 1:
@@ -153,7 +161,8 @@ def fit_inputs(inputs: Any, destination: Destination) -> Fitted:
     """Fit values by input name, each with all rows; of a model with one input, its values may stand alone."""
     if not isinstance(inputs, dict):
         return fit_instances(inputs, destination, "inputs")
-    check_names(inputs, [spec.name for spec in destination.signature.inputs], "'inputs'")
+    specs = destination.signature.inputs
+    check_names(inputs, [spec.name for spec in specs], "'inputs'", required(specs))
     for name, values in inputs.items():
         if not isinstance(values, list):
             raise UnfitInput(f"input {name!r} is {type_name(values)}, where a list is expected", input=name)
@@ -182,15 +191,15 @@ def fit_csv(body: bytes | bytearray, destination: Destination) -> Fitted:
     """Fit CSV with a header line. Each field is read as the type its column has, and never by how it looks."""
     names, rows = _read_csv(body)
     signature = destination.signature
-    columns: Columns = [[row[index] for row in rows] for index in range(len(names))]
+    columns: list[list[str]] = [[row[index] for row in rows] for index in range(len(names))]
     if signature.kind != "columns" and destination.n_features is not None:
         _check_header(names)
         specs = _specs_by_place(columns, destination)
-        names, ordered = [spec.name for spec in specs], columns
+        names, ordered = [spec.name for spec in specs], list[Column](columns)
     else:
         specs = list(signature.inputs)
         names, ordered = [spec.name for spec in specs], _in_order(names, columns, specs)
-    typed = [[_field(text, spec) for text in column] for column, spec in zip(ordered, specs, strict=True)]
+    typed = [column and [_field(text, spec) for text in column] for column, spec in zip(ordered, specs, strict=True)]
     return fit_frame(names, typed, destination)
 
 

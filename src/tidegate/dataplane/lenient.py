@@ -5,6 +5,7 @@ Used by those two edges. What holds no such literal never leaves the fast librar
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from typing import Any
@@ -85,4 +86,5 @@ def encode(answer: dict[str, Any], *, finite: bool) -> bytes:
 
 
 def _bytes(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    """Bytes that are no text as MLflow's server writes them: base64 in lines."""
+    return base64.encodebytes(value).decode("ascii") if isinstance(value, bytes) else str(value)

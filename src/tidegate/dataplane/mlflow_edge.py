@@ -51,14 +51,17 @@ class MlflowEdge(TakesRows):
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """What the original model's `predict` returns; numbers that are not finite are literals."""
         end = first_row + call.rows
-        names = [PREDICTION] if PREDICTION in outputs.tensors else list(outputs.tensors)
+        table = call.destination.signature.form
+        names = [PREDICTION] if PREDICTION in outputs.tensors and not table else list(outputs.tensors)
         lists = {name: outputs.as_list(name)[first_row:end] for name in names}
         for name in call.destination.json_outputs & lists.keys():
             lists[name] = from_json_rows(lists[name])
+        for name in call.destination.binary_outputs & lists.keys():
+            lists[name] = [value.encode() if isinstance(value, str) else value for value in lists[name]]
         predictions: Any = lists
-        if PREDICTION in lists:
+        if names == [PREDICTION] and not table:
             predictions = lists[PREDICTION]
-        elif exchange.meta:
+        elif table == "records" or (exchange.meta and not table):
             predictions = [dict(zip(names, values, strict=True)) for values in zip(*lists.values(), strict=True)]
         finite = all(all_finite(outputs.tensors[name][first_row:end]) for name in names)
         return encode({"predictions": predictions}, finite=finite)
@@ -103,7 +106,7 @@ def _fit(form: str, field: Any, destination: Destination) -> Fitted:
         return fit_instances(value, destination)
     if form == "inputs":
         return fit_inputs(value, destination)
-    names, rows = _split(value) if form == "dataframe_split" else _records(value)
+    names, rows = _split(value) if form == "dataframe_split" else _records(value, destination)
     if not rows:
         raise UnfitInput(f"{form!r} has no rows: send at least one", input=form, expected="1 or more rows", got=0)
     return fit_frame(names, [list(column) for column in zip(*rows, strict=True)], destination)
@@ -125,12 +128,15 @@ def _split(frame: Any) -> tuple[list[Any], list[list[Any]]]:
     return names, rows
 
 
-def _records(records: Any) -> tuple[list[Any], list[list[Any]]]:
+def _records(records: Any, destination: Destination) -> tuple[list[Any], list[list[Any]]]:
     """`[{...}, ...]`, as `DataFrame.to_json(orient="records")` writes it."""
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise MalformedRequest("'dataframe_records' is no list of records")
     names = list(records[0]) if records else []
+    optional = {spec.name for spec in destination.signature.inputs if spec.optional}
+    if optional:
+        names += [name for name in dict.fromkeys(key for record in records for key in record) if name not in names]
     for index, record in enumerate(records):
-        if record.keys() != records[0].keys():
+        if record.keys() != records[0].keys() and not optional >= record.keys() ^ names:
             raise UnfitInput(f"row {index} of 'dataframe_records' has other columns than row 0", row=index)
-    return names, [[record[name] for name in names] for record in records]
+    return names, [[record.get(name) for name in names] for record in records]

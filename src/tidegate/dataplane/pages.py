@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.v2 import BINARY_ONLY
 from tidegate.version import __version__
+from tidegate.wire.signature import TensorSpec
 
 _ERRORS = {
     "400": "Malformed",
@@ -66,7 +69,7 @@ def _infer(service: Service, destination: Destination) -> dict[str, Any]:
 
 
 def _invocations(service: Service, destination: Destination) -> dict[str, Any]:
-    body = _content("MLflow scoring request", "InvocationsRequest", {"instances": [destination.example]})
+    body = _content("MLflow scoring request", "InvocationsRequest", {"instances": [_instance(destination)]})
     if destination.n_features is not None:
         names = [spec.name for spec in destination.signature.inputs]
         example = _csv_example(names, destination.example)
@@ -85,7 +88,7 @@ def _csv_example(names: list[str], example: Any) -> str:
 
 def _tensorflow(service: Service, destination: Destination) -> dict[str, Any]:
     base = f"/v1/models/{service.name}"
-    body = _content("TensorFlow Serving request", "TensorflowRequest", {"instances": [destination.example]})
+    body = _content("TensorFlow Serving request", "TensorflowRequest", {"instances": [_instance(destination)]})
     responses = {"200": _ok("TensorflowResponse")} | _errors()
     summary = f"Predict with {service.name} (TensorFlow Serving)"
     status = {"200": _ok("TensorflowStatus")}
@@ -106,12 +109,28 @@ def v2_example(destination: Destination) -> list[dict[str, Any]]:
     signature, example = destination.signature, destination.example
     if signature.kind == "columns":
         values = [example[spec.name] for spec in signature.inputs] if isinstance(example, dict) else list(example)
-        pairs = zip(signature.inputs, values, strict=True)
-        return [{"name": s.name, "shape": [1], "datatype": s.datatype, "data": [value]} for s, value in pairs]
+        pairs = [(spec, _v2_value(spec, value)) for spec, value in zip(signature.inputs, values, strict=True)]
+        return [
+            {"name": spec.name, "shape": [1], "datatype": spec.datatype, "data": [value]}
+            for spec, value in pairs
+            if value is not None or not spec.optional
+        ]
     if isinstance(example, dict):
         return [_one_row(spec.name, spec.datatype, spec.shape, example[spec.name]) for spec in signature.inputs]
     spec = signature.inputs[0]
     return [_one_row(spec.name, spec.datatype, spec.shape, example)]
+
+
+def _instance(destination: Destination) -> Any:
+    """The example row as an item of a list of rows."""
+    example = destination.example
+    if destination.signature.items and isinstance(example, dict):
+        return example[destination.signature.inputs[0].name]
+    return example
+
+
+def _v2_value(spec: TensorSpec, value: Any) -> Any:
+    return value if value is None or not spec.json else orjson.dumps(value).decode()
 
 
 def _one_row(name: str, datatype: str, shape: tuple[int, ...], value: Any) -> dict[str, Any]:

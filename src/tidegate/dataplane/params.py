@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from tidegate.dataplane.destination import SIGNATURE_PARAM, Destination
-from tidegate.dataplane.fit import listing, type_name
+from tidegate.dataplane.words import listing, type_name
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import ParamSpec, Signature
 

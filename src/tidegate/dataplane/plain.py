@@ -82,7 +82,7 @@ class PlainEdge(TakesRows):
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """Rows `first_row` onwards; numbers that are not finite become null."""
-        if exchange.meta:
+        if exchange.meta and not call.destination.table:
             texts = outputs.texts if outputs.texts is not None else _write_texts(outputs, call.destination)
             if texts:
                 return b"".join((texts[first_row], orjson.dumps(exchange.request_id), b"}"))
@@ -91,6 +91,8 @@ class PlainEdge(TakesRows):
         predictions = outputs.as_list(name)[first_row:end]
         if name in call.destination.json_outputs:
             predictions = from_json_rows(predictions)
+        if call.destination.table:
+            predictions = rows_by_name(outputs, call.destination.json_outputs, first_row, end)
         answer: dict[str, Any] = {"prediction": predictions}
         confidences = outputs.confidences(call.destination.probabilities_name)
         if confidences is not None:
@@ -98,6 +100,14 @@ class PlainEdge(TakesRows):
         answer["model_version"] = call.destination.identity.version
         answer["id"] = exchange.request_id
         return orjson.dumps(answer, default=_plain)
+
+
+def rows_by_name(outputs: Outputs, json_outputs: frozenset[str], first_row: int, end: int) -> list[dict[str, Any]]:
+    """Some rows of all outputs, as records."""
+    lists = {name: outputs.as_list(name)[first_row:end] for name in outputs.tensors}
+    for name in json_outputs & lists.keys():
+        lists[name] = from_json_rows(lists[name])
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
 def _decode(body: bytes | bytearray) -> _Row | _Rows | _Anything:

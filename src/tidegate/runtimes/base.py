@@ -117,7 +117,10 @@ def as_tensor(value: Any) -> np.ndarray[Any, Any]:
     array = np.asarray(value)
     if array.dtype.kind in "UT":
         return array.astype(object)
-    if array.dtype.kind in "OS":
+    if array.dtype.kind == "M":
+        times = array.astype("datetime64[us]").astype(object)
+        return _tidy_objects(times)
+    if array.dtype.kind in "OSm":
         return _tidy_objects(array)
     return array
 
@@ -142,6 +145,8 @@ def as_text(item: Any) -> str | bytes:
             return item.decode()
         except UnicodeDecodeError:
             return item
+    if hasattr(item, "isoformat"):
+        return str(item.isoformat())
     return item if isinstance(item, str) else "" if item is None else str(item)
 
 

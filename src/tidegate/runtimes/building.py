@@ -84,7 +84,9 @@ def rebuild(adopted: Any, signature: Signature) -> Model:
     """The model as an earlier inspection settled it."""
     if isinstance(adopted, PythonClass):
         return PythonModel(adopted, signature.kind, signature.inputs, signature.outputs)
-    if isinstance(adopted, GraphModel | BoosterModel | CatBoostModel) or type(adopted).__name__ == "PyFuncModel":
+    if type(adopted).__name__ == "PyFuncModel":
+        return PyfuncModel(adopted, signature.kind, signature.inputs, signature.outputs, signature.form)
+    if isinstance(adopted, GraphModel | BoosterModel | CatBoostModel):
         # A booster that was registered before it answered with labels goes on with its scores.
         has_probabilities = any(spec.name == PROBABILITIES for spec in signature.outputs)
         return build(adopted, signature.kind, signature.inputs, has_probabilities)

@@ -25,10 +25,14 @@ _PER_ROW = ("_fit_X", "support_vectors_", "cluster_centers_", "theta_", "means_"
 
 @dataclass
 class Hint:
-    """One column: its V2 datatype where the model shows that it is no plain number, and values it would take."""
+    """One column: its V2 datatype where the model shows that it is no plain number, and values it would take.
+
+    `exact`: the values are in the form that a request has, whatever the datatype.
+    """
 
     datatype: str | None = None
     values: list[Any] = field(default_factory=list)
+    exact: bool = False
 
     def add(self, values: Any) -> None:
         """Remember some more values, without the missing ones."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from tidegate.errors import UnfitInput
 from tidegate.runtimes.base import Arrays, numpy_dtype
-from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature, TensorSpec
+from tidegate.runtimes.cells import element_of, is_special, series_of
+from tidegate.wire.signature import LEFT_OUT, MATRIX_INPUT, MISSING_SUFFIX, Signature, TensorSpec
 
 
 def row_count(inputs: Arrays) -> int:
@@ -63,7 +64,7 @@ def frame_of(inputs: Arrays, specs: Sequence[TensorSpec], categories: Mapping[st
     """A pandas data frame with the columns' own types; `categories` are the columns to make categorical.
 
     Integers with missing values become floats with NaN, as pandas made of them in training, unless that would round
-    them: then they become its nullable integers.
+    them: then they become its nullable integers. An optional column that is left out in all rows is not there.
     """
     import pandas as pd
 
@@ -75,11 +76,14 @@ def frame_of(inputs: Arrays, specs: Sequence[TensorSpec], categories: Mapping[st
     series = {}
     for spec, column in zip(specs, columns_of(inputs, specs), strict=True):
         missing = inputs.get(spec.name + MISSING_SUFFIX)
-        values = _series(column, None if missing is None or not missing.any() else missing.astype(bool).ravel())
+        if spec.optional and missing is not None and (missing == LEFT_OUT).all():
+            continue
+        gone = None if missing is None or not missing.any() else missing.astype(bool).ravel()
+        values = series_of(column, gone, spec) if is_special(spec) else _series(column, gone)
         if categories and spec.name in categories:
             values = pd.Series(pd.Categorical(values, categories=categories[spec.name]))
         series[spec.name] = values
-    return pd.DataFrame(series)
+    return pd.DataFrame(series, index=range(row_count(inputs)))
 
 
 def _series(column: np.ndarray[Any, Any], missing: np.ndarray[Any, Any] | None) -> Any:
@@ -142,7 +146,7 @@ def column_inputs(values: Sequence[Any], spec: TensorSpec) -> Arrays:
     array = np.empty(len(values), dtype=dtype)
     filler: Any = np.nan if dtype.kind == "f" else "" if dtype.kind == "O" else 0
     for index, value in enumerate(values):
-        array[index] = filler if missing[index] else value
+        array[index] = filler if missing[index] else element_of(value, spec)
     if missing.any() and dtype.kind != "f":
         return {spec.name: array, spec.name + MISSING_SUFFIX: missing}
     return {spec.name: array}

@@ -21,8 +21,8 @@ from tidegate.runtimes.building import adopt
 from tidegate.runtimes.gate import Score, check_request, score
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.loading import check_sklearn_versions, load_object
+from tidegate.runtimes.mlflow_schema import mlflow_params
 from tidegate.runtimes.settling import Settled, settle
-from tidegate.runtimes.signature import mlflow_params
 from tidegate.runtimes.tables import Validation
 from tidegate.wire.signature import Signature
 

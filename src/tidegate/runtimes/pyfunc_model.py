@@ -1,35 +1,100 @@
-"""Any other MLflow flavour, through `mlflow.pyfunc`: a data frame or an array in, whatever it predicts out."""
+"""Any other MLflow flavour, through `mlflow.pyfunc`: a data frame, an array or a list in, whatever it predicts out."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from tidegate.errors import UnfitInput
-from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, error_text, refusals
-from tidegate.runtimes.inputs import frame_of, matrix_of
-from tidegate.wire.signature import PREDICTION, InputKind, Scalar, TensorSpec
+import numpy as np
 
-_REFUSALS = re.compile("schema|invalid param", re.IGNORECASE)
+from tidegate.errors import UnfitInput
+from tidegate.runtimes.answers import WrongAnswer, bytes_of, floats_of, json_of, rows_of, tensor_of
+from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, error_text, output_spec, refusals
+from tidegate.runtimes.cells import cell_of
+from tidegate.runtimes.inputs import frame_of, matrix_of, row_count
+from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, PREDICTION, Form, InputKind, Scalar, TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+_REFUSALS = re.compile("schema|invalid param|type hint", re.IGNORECASE)
 
 
 class PyfuncModel:
-    """A loaded `mlflow.pyfunc.PyFuncModel`."""
+    """A loaded `mlflow.pyfunc.PyFuncModel`.
 
-    def __init__(self, model: Any, kind: InputKind, specs: tuple[TensorSpec, ...]) -> None:
+    `outputs` and `form` are those that registration saw (`settle` notes them): from then on the kind of answers stays.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        kind: InputKind,
+        specs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...] = (),
+        form: Form = "",
+    ) -> None:
         self._model = model
         self._kind = kind
         self._specs = specs
+        self._outputs = {spec.name: spec for spec in outputs}
+        self.form: Form = form
+        self._hinted = _has_type_hint(model)
+        self._unnamed = _has_no_names(model)
         self.task: Task = "other"
         self.classes: tuple[Scalar, ...] | None = None
 
     def predict(self, inputs: Arrays, wanted: Wanted, params: dict[str, Any] | None = None) -> Arrays:
-        """`prediction`: what the model's `predict` returns. Params that are not given have the model's defaults."""
-        if wanted is not None and PREDICTION not in wanted:
-            return {}
+        """What the model's `predict` returns: `prediction`, or the columns of a table, or a dictionary's items.
+
+        Params that are not given have the model's defaults.
+        """
+        parts = [
+            (rows, self._answers(self._called(part, params), row_count(part))) for rows, part in self._alike(inputs)
+        ]
+        answers = parts[0][1] if len(parts) == 1 else _joined(parts)
+        return {name: array for name, array in answers.items() if wanted is None or name in wanted}
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """How its answers look."""
+        return tuple(self._outputs.values())
+
+    def settle(self, answers: Arrays) -> None:
+        """Answers look like these first ones from now on."""
+        self._outputs = {name: self._outputs.get(name) or output_spec(name, array) for name, array in answers.items()}
+
+    def widen(self, inputs: Arrays) -> None:
+        """Take outputs that some of these rows show to be of no one shape or type for JSON. Fails as `predict` does."""
+        named, _ = _named(self._called(inputs, None))
+        for name, value in named.items():
+            spec = self._outputs.get(name)
+            if spec is None or spec.json or spec.holds:
+                continue
+            array = _tensor_of(rows_of(value, row_count(inputs)))
+            if array is None or output_spec(name, array).shape != spec.shape:
+                self._outputs[name] = TensorSpec(name, "BYTES", (-1,), json=True)
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    def _alike(self, inputs: Arrays) -> list[tuple[Array, Arrays]]:
+        """The rows by which optional columns they have: a column that was left out is not there for the model."""
+        masks = [inputs.get(spec.name + MISSING_SUFFIX) for spec in self._specs if spec.optional]
+        rows = np.arange(row_count(inputs))
+        known = [mask for mask in masks if mask is not None]
+        if not known or not len(rows):
+            return [(rows, inputs)]
+        lacks = np.stack(known, axis=1) == LEFT_OUT
+        kinds = np.unique(lacks, axis=0)
+        if len(kinds) == 1:
+            return [(rows, inputs)]
+        parts = [np.flatnonzero((lacks == kind).all(axis=1)) for kind in kinds]
+        return [(part, {name: array[part] for name, array in inputs.items()}) for part in parts]
+
+    def _called(self, inputs: Arrays, params: dict[str, Any] | None) -> Any:
         with refusals():
             try:
-                return {PREDICTION: as_tensor(self._model.predict(self._features(inputs), params=params))}
+                return self._model.predict(self._features(inputs), params=params)
             except Exception as error:
                 # MLflow raises this for input and params that do not fit the signature it enforces.
                 if type(error).__name__ == "MlflowException" and _REFUSALS.search(str(error)):
@@ -38,7 +103,89 @@ class PyfuncModel:
 
     def _features(self, inputs: Arrays) -> Any:
         if self._kind == "columns":
-            return frame_of(inputs, self._specs)
+            if self._hinted:
+                spec = self._specs[0]
+                return [cell_of(element, spec) for element in inputs[spec.name].tolist()]
+            frame = frame_of(inputs, self._specs)
+            if self._unnamed:
+                frame.columns = range(len(frame.columns))
+            return frame
         if self._kind == "tensors" and len(self._specs) > 1:
             return inputs
         return matrix_of(inputs)
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    def _answers(self, result: Any, rows: int) -> Arrays:
+        named, form = _named(result)
+        if not self._outputs:
+            self.form = form
+        elif not self.form and form:  # registered when a table was answered as its values
+            return {PREDICTION: as_tensor(result)}
+        elif self.form != form:
+            raise WrongAnswer(f"'predict' returned a {type(result).__name__}, which it did not at registration")
+        if not named:
+            raise WrongAnswer("'predict' returned nothing: return one item for each row")
+        return {name: self._tensor(name, rows_of(value, rows)) for name, value in named.items()}
+
+    def _tensor(self, name: str, items: Any) -> Array:
+        spec = self._outputs.get(name)
+        if spec is not None and spec.json:
+            return json_of(items)
+        if spec is not None and spec.datatype.startswith("FP") and (floats := floats_of(items)) is not None:
+            return floats
+        array = _tensor_of(items)
+        if array is not None:
+            return array
+        found = bytes_of(items)
+        if spec is None:
+            made = json_of(items) if found is None else found
+            self._outputs[name] = TensorSpec(
+                name, "BYTES", (-1,), json=found is None, holds="" if found is None else "binary"
+            )
+            return made
+        if spec.datatype != "BYTES":
+            raise WrongAnswer(
+                f"'predict' returned other rows than at registration, which were {spec.datatype}: {str(items)[:80]}"
+            )
+        return as_tensor(items) if found is None else found
+
+
+def _tensor_of(items: Any) -> Array | None:
+    return tensor_of(as_tensor(items) if _are_times(items) else items)
+
+
+def _named(result: Any) -> tuple[dict[str, Any], Form]:
+    """The parts of an answer by name, and the form that they have together."""
+    if hasattr(result, "to_frame") and hasattr(result, "to_numpy"):  # a series, which MLflow answers as a table
+        result = result.to_frame(0 if result.name is None else result.name)
+    if hasattr(result, "to_dict") and hasattr(result, "columns"):
+        return {str(name): result[name] for name in result.columns}, "records"
+    if isinstance(result, Mapping):
+        return {str(name): value for name, value in result.items()}, "columns"
+    return {PREDICTION: result}, ""
+
+
+def _are_times(items: Any) -> bool:
+    first = items[0] if len(items) else None
+    return isinstance(first, np.datetime64) or hasattr(first, "isoformat")
+
+
+def _joined(parts: list[tuple[Array, Arrays]]) -> Arrays:
+    """Answers to some rows each as the answers to all; raises `WrongAnswer` where they are of different kinds."""
+    first = parts[0][1]
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    looks = {name: (array.dtype, array.shape[1:]) for name, array in first.items()}
+    if any({name: (array.dtype, array.shape[1:]) for name, array in one.items()} != looks for _, one in parts):
+        raise WrongAnswer("'predict' answers differently where optional columns are left out")
+    return {name: np.concatenate([answers[name] for _, answers in parts])[order] for name in first}
+
+
+def _has_type_hint(model: Any) -> bool:
+    asked = getattr(model.metadata, "_is_signature_from_type_hint", None)  # there is no public way to ask
+    return bool(asked is not None and asked())
+
+
+def _has_no_names(model: Any) -> bool:
+    schema = model.metadata.get_input_schema()
+    return schema is not None and not schema.has_input_names()

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 
 from tidegate.errors import MissingLibrary, UnfitInput
+from tidegate.runtimes.answers import WrongAnswer, floats_of, json_of, rows_of, tensor_of
 from tidegate.runtimes.base import Arrays, ModelExited, Task, Wanted, output_spec
 from tidegate.runtimes.inputs import frame_of, matrix_of, row_count
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.wire.signature import PREDICTION, InputKind, Scalar, TensorSpec
 
 Array = np.ndarray[Any, Any]
-
-_JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-
-
-class WrongAnswer(Exception):
-    """`predict` returned something that is no answer."""
 
 
 class PythonModel:
@@ -91,85 +85,18 @@ class PythonModel:
         return answers
 
     def _tensor(self, name: str, value: Any, rows: int) -> Array:
-        items = _rows_of(value, rows)
+        items = rows_of(value, rows)
         spec = self._outputs.get(name)
         if spec is None:
-            array = _as_tensor(items)
+            array = tensor_of(items)
             if array is None:
                 self._json.add(name)
-            return _as_json(items) if array is None else array
+            return json_of(items) if array is None else array
         if spec.json:
-            return _as_json(items)
-        array = _as_tensor(items) if not spec.datatype.startswith("FP") else _as_floats(items)
+            return json_of(items)
+        array = tensor_of(items) if not spec.datatype.startswith("FP") else floats_of(items)
         if array is None or (array.dtype.kind == "O") != (spec.datatype == "BYTES"):
             raise WrongAnswer(
                 f"'predict' returned other rows than at registration, which were {spec.datatype}: {str(items)[:80]}"
             )
         return array
-
-
-def _rows_of(value: Any, rows: int) -> Any:
-    """An array, or a list of one item for each row; raises `WrongAnswer` for anything else."""
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        value = value.to_dict("records")
-    elif hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu().numpy()
-    elif hasattr(value, "to_numpy"):
-        value = value.to_numpy()
-    is_array = isinstance(value, np.ndarray) and value.ndim > 0 and value.dtype.kind in "biufUO"
-    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    if not is_array and not is_list:
-        what = "None" if value is None else f"a {type(value).__name__}"
-        raise WrongAnswer(f"'predict' returned {what}: return a list or an array of one item for each row")
-    if len(value) != rows:
-        raise WrongAnswer(f"'predict' returned {len(value)} items for {rows} rows: return one item for each row")
-    return value if is_array else list(value)
-
-
-def _as_tensor(items: Any) -> Array | None:
-    """Numbers, booleans or text of one kind and shape; None for anything else, which travels as JSON."""
-    if isinstance(items, np.ndarray) and items.dtype.kind in "biuf":
-        return items
-    listed = items.tolist() if isinstance(items, np.ndarray) else items
-    try:
-        array = np.array(listed)
-    except ValueError:  # ragged
-        return None
-    if array.dtype.kind in "biuf":
-        return array if len(_kinds(listed)) == 1 else None
-    return array.astype(object) if array.dtype.kind == "U" and _kinds(listed) == {"text"} else None
-
-
-def _as_floats(items: Any) -> Array | None:
-    """Numbers; None among them is a missing one."""
-    try:
-        array = np.array(items, dtype=None if isinstance(items, np.ndarray) and items.dtype.kind == "f" else np.float64)
-    except (ValueError, TypeError):
-        return None
-    return array
-
-
-def _kinds(item: Any) -> set[str]:
-    """What nested lists hold: so that [1, "a"] is not taken for text, nor [True, 2] for numbers."""
-    if isinstance(item, list | tuple | np.ndarray):
-        return set().union(*(_kinds(one) for one in item)) if len(item) else set()
-    if isinstance(item, bool | np.bool_):
-        return {"bool"}
-    return {"text"} if isinstance(item, str) else {"number"} if isinstance(item, int | float | np.number) else {"other"}
-
-
-def _as_json(items: Any) -> Array:
-    """One JSON text a row."""
-    rows = np.empty(len(items), dtype=object)
-    for index, item in enumerate(items):
-        try:
-            rows[index] = orjson.dumps(item, option=_JSON, default=_plain).decode()
-        except TypeError as error:
-            raise WrongAnswer(f"row {index} that 'predict' returned is no JSON: {error}") from None
-    return rows
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"it holds a {type(value).__name__}")

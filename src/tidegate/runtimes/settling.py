@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, error_text, output_spec, wrong_rows
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.building import build
+from tidegate.runtimes.drafts import Draft
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count, rows_to_inputs
+from tidegate.runtimes.pyfunc_model import PyfuncModel
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.python_model import PythonModel
-from tidegate.runtimes.signature import Draft, drafts_of, drafts_of_table, with_table_types
+from tidegate.runtimes.signature import drafts_of, drafts_of_table, with_table_types
 from tidegate.runtimes.sklearn_model import can_give_probabilities
 from tidegate.runtimes.tables import Validation, features_of, frame_inputs, read_table
 from tidegate.runtimes.trial import (
@@ -57,6 +60,9 @@ class Settled:
         specs = nullable_specs(self.model, self.draft, self.inputs)
         if isinstance(self.model, PythonModel):
             return Signature(self.draft.kind, specs, self.model.outputs)
+        if isinstance(self.model, PyfuncModel):
+            form = self.model.form
+            return Signature(self.draft.kind, specs, self.model.outputs, items=self.draft.items, form=form)
         outputs = tuple(output_spec(name, array) for name, array in self.answers.items())
         has_scores = isinstance(self.model, GraphModel) or PROBABILITIES in self.answers
         return Signature(self.draft.kind, specs, outputs, self.model.classes if has_scores else None)
@@ -127,10 +133,20 @@ def _try_draft(
                 continue
             if isinstance(model, GraphModel):
                 model.learn_classes(answers)
-            if isinstance(model, PythonModel):
+            if isinstance(model, PythonModel | PyfuncModel):
                 model.settle(answers)
-            return Settled(model, draft, inputs, answers, table, target)
+            settled = Settled(model, draft, inputs, answers, table, target)
+            if isinstance(model, PyfuncModel):
+                _widen(model, settled.trial_rows())
+            return settled
     return None
+
+
+def _widen(model: PyfuncModel, rows: Arrays) -> None:
+    """Show a model further rows, together and alone: what the first one answers may look like a tensor and be none."""
+    for some in (range(row_count(rows)), *([row] for row in range(row_count(rows)))):
+        with suppress(Exception):  # it takes one row a call, or refuses some of these: what is known stays
+            model.widen(rows_of(rows, some))
 
 
 def _may_have_probabilities(adopted: Any) -> bool:
@@ -157,7 +173,10 @@ def _candidates(draft: Draft, layout: Layout, table: Arrays | None) -> Iterator[
         rows = row_count(table)
         yield from (rows_of(table, [row]) for row in range(min(rows, 3)))
         return
-    for row in (*draft.rows[:3], *mlflow_example(layout)[:3], *guessed_rows(draft, 4)):
+    given = mlflow_example(layout)[:3]
+    if draft.items:
+        given = [{draft.specs[0].name: value} for value in given]
+    for row in (*draft.rows[:3], *given, *guessed_rows(draft, 4)):
         try:
             yield _inputs_of([row], draft)
         except (KeyError, ValueError, TypeError, IndexError):

@@ -5,19 +5,20 @@ An inspection tries the drafts in order and keeps the first that the model answe
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.base import v2_datatype
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.catboost_model import CatBoostModel
 from tidegate.runtimes.declared import declared_of
+from tidegate.runtimes.drafts import Draft, matrix
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.hints import Hint, column_hints, read_booster
+from tidegate.runtimes.mlflow_schema import mlflow_draft
 from tidegate.runtimes.python_folder import PythonClass
 from tidegate.runtimes.sklearn_model import (
     TEXT_INPUT,
@@ -27,40 +28,9 @@ from tidegate.runtimes.sklearn_model import (
     n_features,
     wants_text,
 )
-from tidegate.wire.signature import MATRIX_INPUT, InputKind, ParamSpec, TensorSpec
+from tidegate.wire.signature import TensorSpec
 
 FREE_SIDES = (1, 8, 32, 224)
-
-_OF_MLFLOW = {
-    "boolean": "BOOL",
-    "integer": "INT32",
-    "long": "INT64",
-    "float": "FP32",
-    "double": "FP64",
-    "string": "BYTES",
-    "binary": "BYTES",
-    "datetime": "BYTES",
-}
-
-
-@dataclass(frozen=True)
-class Draft:
-    """Inputs a model may take, and values that it may have seen in them (per column, or per feature of a matrix).
-
-    `rows` are whole rows that the model's author gave as examples. `free_side` is how long a row made for a trial is
-    along axes of any length (a sentence, a picture).
-    """
-
-    kind: InputKind
-    specs: tuple[TensorSpec, ...]
-    hints: list[Hint] = field(default_factory=list)
-    rows: list[Any] = field(default_factory=list)
-    free_side: int = 1
-
-    @property
-    def text_columns(self) -> set[str]:
-        """Columns whose values are text, also where a file shows digits."""
-        return {spec.name for spec in self.specs if spec.datatype == "BYTES"}
 
 
 def drafts_of(model: Any, layout: Layout) -> list[Draft]:
@@ -70,7 +40,7 @@ def drafts_of(model: Any, layout: Layout) -> list[Draft]:
     if declared is None or isinstance(model, GraphModel):
         return own
     hints = own[0].hints if own and len(own[0].hints) == len(declared.specs) else declared.hints
-    return [Draft(declared.kind, declared.specs, hints), *own]
+    return [replace(declared, hints=hints), *own]
 
 
 def _own_drafts(model: Any) -> list[Draft]:
@@ -142,12 +112,6 @@ def _unnamed(hints: list[Hint]) -> Draft:
     return matrix(len(hints), hints, "BOOL" if all(hint.datatype == "BOOL" for hint in hints) else "FP64")
 
 
-def matrix(count: int, hints: list[Hint] | None = None, datatype: str = "FP64") -> Draft:
-    """One 2-D tensor of so many numbers a row."""
-    spec = TensorSpec(MATRIX_INPUT, datatype, (-1, count))
-    return Draft("matrix", (spec,), hints or [Hint() for _ in range(count)])
-
-
 def drafts_of_table(frame: Any, target: str) -> list[Draft]:
     """For a model that knows nothing of its columns: the validation data's, as a data frame and as a matrix."""
     features = frame.drop(columns=[target])
@@ -165,8 +129,8 @@ def with_table_types(draft: Draft, frame: Any) -> Draft:
         datatype = spec.datatype
         if hint.datatype is None and datatype == "FP64" and spec.name in frame.columns:
             datatype = _column_datatype(frame[spec.name])
-        specs.append(TensorSpec(spec.name, datatype, spec.shape, spec.nullable))
-    return Draft(draft.kind, tuple(specs), draft.hints)
+        specs.append(structs.replace(spec, datatype=datatype))
+    return replace(draft, specs=tuple(specs))
 
 
 def _column_datatype(column: Any) -> str:
@@ -194,49 +158,3 @@ def _is_number(column: Any) -> bool:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     return bool(is_numeric_dtype(column.dtype)) and not bool(is_bool_dtype(column.dtype))
-
-
-def mlflow_draft(layout: Layout) -> Draft | None:
-    """The inputs of the signature in `MLmodel`; None when it has none, or types that are no tensors."""
-    text = (layout.mlmodel.get("signature") or {}).get("inputs")
-    try:
-        inputs = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    if not isinstance(inputs, list) or not inputs or not all(isinstance(item, dict) for item in inputs):
-        return None
-    if all(item.get("type") == "tensor" for item in inputs):
-        return _mlflow_tensors(inputs)
-    if not all(item.get("type") in _OF_MLFLOW for item in inputs):
-        return None
-    if not all(item.get("name") for item in inputs):
-        numeric = all(_OF_MLFLOW[item["type"]] != "BYTES" for item in inputs)
-        return matrix(len(inputs)) if numeric else None
-    specs = tuple(TensorSpec(item["name"], _OF_MLFLOW[item["type"]], (-1,)) for item in inputs)
-    return Draft("columns", specs, [Hint() for _ in specs])
-
-
-def mlflow_params(layout: Layout) -> tuple[ParamSpec, ...]:
-    """The params of the signature in `MLmodel`. Only MLflow's own loader passes them on."""
-    text = (layout.mlmodel.get("signature") or {}).get("params") if layout.format == "pyfunc" else None
-    try:
-        params = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return ()
-    found = [item for item in params or [] if isinstance(item, dict) and item.get("name")]
-    return tuple(
-        ParamSpec(str(item["name"]), str(item.get("type") or item.get("dtype")), item.get("shape") is not None)
-        for item in found
-    )
-
-
-def _mlflow_tensors(inputs: list[dict[str, Any]]) -> Draft:
-    specs = []
-    for item in inputs:
-        spec = item.get("tensor-spec") or {}
-        shape = (-1, *spec.get("shape", [-1])[1:])
-        dtype = np.dtype(object) if spec.get("dtype") in ("object", "str") else np.dtype(spec.get("dtype", "float64"))
-        specs.append(TensorSpec(item.get("name") or MATRIX_INPUT, v2_datatype(dtype), shape))
-    if len(specs) == 1 and len(specs[0].shape) == 2 and specs[0].datatype != "BYTES":
-        return Draft("matrix", (TensorSpec(MATRIX_INPUT, specs[0].datatype, specs[0].shape),))
-    return Draft("tensors", tuple(specs))

@@ -11,8 +11,8 @@ import numpy as np
 
 from tidegate.errors import ValidationDataUnusable
 from tidegate.runtimes.base import Arrays, error_text, numpy_dtype
+from tidegate.runtimes.drafts import Draft
 from tidegate.runtimes.inputs import column_inputs
-from tidegate.runtimes.signature import Draft
 
 SHOWN_MAX = 30
 """Most column names listed in a message."""

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from tidegate import clock
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, numpy_dtype
+from tidegate.runtimes.cells import plain_of
+from tidegate.runtimes.drafts import Draft
 from tidegate.runtimes.hints import Hint
 from tidegate.runtimes.inputs import is_missing, row_count
-from tidegate.runtimes.signature import Draft
 from tidegate.wire.signature import MISSING_SUFFIX, TensorSpec
 
 TRIAL_ROWS = 12
@@ -47,7 +49,7 @@ def guessed_rows(draft: Draft, count: int) -> list[Any]:
 def _guess(hint: Hint, datatype: str, index: int, rng: np.random.Generator) -> Any:
     if hint.values:
         value = hint.values[(index * 7 + index // 3) % len(hint.values) if index else 0]
-        return value if datatype != "BYTES" or isinstance(value, str) else str(value)
+        return value if hint.exact or datatype != "BYTES" or isinstance(value, str) else str(value)
     if datatype == "BYTES":
         return " ".join(_WORDS[index % 8 : index % 8 + 4])
     if datatype == "BOOL":
@@ -116,7 +118,7 @@ def _json_value(inputs: Arrays, spec: TensorSpec) -> Any:
     mark = inputs.get(spec.name + MISSING_SUFFIX)
     value = inputs[spec.name][0]
     value = value.item() if isinstance(value, np.generic) else value
-    return None if (mark is not None and mark[0]) or is_missing(value) else value
+    return None if (mark is not None and mark[0]) or is_missing(value) else plain_of(value, spec)
 
 
 def rows_of(inputs: Arrays, rows: Sequence[int]) -> Arrays:
@@ -130,7 +132,7 @@ def rows_of(inputs: Arrays, rows: Sequence[int]) -> Arrays:
 
 def nullable_specs(model: Model, draft: Draft, inputs: Arrays) -> tuple[TensorSpec, ...]:
     """The draft's inputs, each marked with whether the model really answers when a value of it is missing."""
-    if draft.kind == "tensors":
+    if draft.kind == "tensors" or draft.items:
         return draft.specs
     one = rows_of(inputs, [0])
     if draft.kind == "matrix":
@@ -148,7 +150,7 @@ def nullable_specs(model: Model, draft: Draft, inputs: Arrays) -> tuple[TensorSp
 
 
 def _marked(spec: TensorSpec, nullable: bool) -> TensorSpec:
-    return TensorSpec(spec.name, spec.datatype, spec.shape, nullable)
+    return structs.replace(spec, nullable=nullable or spec.optional)
 
 
 def _diagonal(row: np.ndarray[Any, Any]) -> Arrays:

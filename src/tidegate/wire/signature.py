@@ -11,16 +11,21 @@ import msgspec
 
 InputKind = Literal["matrix", "columns", "tensors"]
 Scalar = str | int | float | bool
+Holds = Literal["", "binary", "datetime"]
+Form = Literal["", "records", "columns"]
 
 MATRIX_INPUT = "input"
 PREDICTION, PROBABILITIES = "prediction", "probabilities"
 MISSING_SUFFIX = "__missing"
+LEFT_OUT = 2
+"""In the mask of an optional column: the request has no such column."""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One input or output. `shape` includes the row axis first; -1 means any length.
 
-    `json`: an output whose rows are no tensor; each is one BYTES element that holds JSON.
+    `json`: an input or output whose rows are no tensor; each is one BYTES element that holds JSON. `holds`: what else
+    BYTES stand for, bytes (base64 in JSON) or a time (text of ISO 8601). `optional`: a column that may be left out.
     """
 
     name: str
@@ -28,6 +33,16 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     shape: tuple[int, ...]
     nullable: bool = False
     json: bool = False
+    holds: Holds = ""
+    optional: bool = False
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a tensor beside it says which values are missing: its own datatype has no NaN, or cannot say enough.
+
+        BOOL; of an optional column UINT8, with 1 for a missing value and `LEFT_OUT` for a column that was left out.
+        """
+        return self.nullable and (self.optional or not self.datatype.startswith("FP"))
 
 
 class ParamSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,7 +62,9 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     - `tensors`: named tensors of any rank, as the model itself names them (ONNX, SavedModel).
     `classes` are a classifier's labels in the order of the `probabilities` columns. `params` are what a request may set
     beside its rows (MLflow Python functions); one left out has the model's own default. `others` are further functions
-    of the same model (a SavedModel's signatures), each called by its `name`.
+    of the same model (a SavedModel's signatures), each called by its `name`. `items`: the one column has no name, and a
+    row is its value as it stands (MLflow's type hints). `form`: the outputs are the columns of a table, answered in
+    rows where a protocol has a form for it, or the items of a dictionary.
     """
 
     kind: InputKind
@@ -57,6 +74,8 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     params: tuple[ParamSpec, ...] = ()
     name: str = ""
     others: tuple[Signature, ...] = ()
+    items: bool = False
+    form: Form = ""
 
     @property
     def n_features(self) -> int | None:
@@ -86,7 +105,7 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
         if len(types) != 1:
             return None
         datatype = types.pop()
-        if datatype in ("BYTES", "BOOL"):
+        if datatype in ("BYTES", "BOOL") or self.items or any(spec.optional for spec in self.inputs):
             return None
         if any(spec.nullable for spec in self.inputs) and not datatype.startswith("FP"):
             return None

@@ -1,0 +1,93 @@
+"""Columns that are more than numbers and text: JSON, bytes, times, and columns that a request may leave out.
+
+Used by `fit.py` and `frames.py`. MLflow's signatures have such columns. Pure functions.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from tidegate.dataplane.tensors import dtype_of
+from tidegate.errors import UnfitInput
+from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, TensorSpec
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.call import Tensors
+
+Column = list[Any] | None
+"""One value a row; None for a column that was left out."""
+
+
+def required(specs: Sequence[TensorSpec]) -> list[str]:
+    """The columns that a request must have."""
+    return [spec.name for spec in specs if not spec.optional]
+
+
+def columns_of(records: Sequence[Mapping[str, Any]], specs: Sequence[TensorSpec]) -> list[Column]:
+    """Records, whose names were checked, by column. An optional one that only some have is missing in the others."""
+    return [
+        [record.get(spec.name) for record in records]
+        if not spec.optional or any(spec.name in record for record in records)
+        else None
+        for spec in specs
+    ]
+
+
+def row_count(columns: Sequence[Column]) -> int:
+    """Rows of a table; raises `UnfitInput` where it has no column to tell them by."""
+    if not columns:
+        return 0
+    for column in columns:
+        if column is not None:
+            return len(column)
+    raise UnfitInput("the table has none of the model's columns: send at least one of them")
+
+
+def left_out(spec: TensorSpec, rows: int) -> Tensors:
+    """The tensors of an optional column that a request does not have."""
+    dtype = dtype_of(spec.datatype)
+    filler: Any = "" if dtype.kind == "O" else np.nan if dtype.kind == "f" else 0
+    mask = np.full(rows, LEFT_OUT, dtype=np.uint8)
+    return {spec.name: np.full(rows, filler, dtype=dtype), spec.name + MISSING_SUFFIX: mask}
+
+
+def mask_of(missing: Sequence[bool], spec: TensorSpec) -> Tensors:
+    """The mask beside a column."""
+    return {spec.name + MISSING_SUFFIX: np.array(missing, dtype=np.uint8 if spec.optional else np.bool_)}
+
+
+def elements(values: list[Any], spec: TensorSpec) -> list[Any]:
+    """The BYTES elements of values as JSON has them; None stays None.
+
+    Raises `UnfitInput` for text that is no base64 in a column of bytes.
+    """
+    if spec.json:
+        return [None if value is None else orjson.dumps(value, default=_text).decode() for value in values]
+    if spec.holds == "binary":
+        return [_bytes(value, row, spec) for row, value in enumerate(values)]
+    return values
+
+
+def _bytes(value: Any, row: int, spec: TensorSpec) -> Any:
+    if type(value) is not str:
+        return value
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise UnfitInput(
+            f"{spec.name!r} is no base64 in row {row}, which a column of bytes takes",
+            input=spec.name,
+            row=row,
+            expected="base64",
+        ) from None
+
+
+def _text(value: Any) -> str:
+    """TensorFlow's `{"b64": ...}` inside of JSON."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

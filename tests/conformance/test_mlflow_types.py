@@ -1,0 +1,249 @@
+"""MLflow's column types and answers: a replica answers `/invocations` as MLflow's own scoring server does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime as dt
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pydantic
+import pytest
+
+from tidegate.runtimes import load, open_model
+from tidegate.server.replica import build_replica
+from tidegate.settings import Settings
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+Case = tuple[Any, Any, list[dict[str, Any]]]
+BYTES = base64.b64encode(b"\xff\x00abc").decode()
+ABC = base64.b64encode(b"abc").decode()
+
+
+def described(frame: pd.DataFrame) -> list[str]:
+    """What the model saw, cell by cell, with the types."""
+    rows = frame.to_dict("records")
+    return [str([(str(name), type(value).__name__, str(value)) for name, value in row.items()]) for row in rows]
+
+
+class Pet(pydantic.BaseModel):
+    name: str
+    legs: int | None = None
+
+
+def model(function: Callable[[Any], Any]) -> Any:
+    import mlflow.pyfunc
+
+    class Model(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined] # MLflow exports it untyped
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return function(model_input)
+
+    return Model()
+
+
+def hinted(hint: Any, function: Callable[[Any], Any]) -> Any:
+    import mlflow.pyfunc
+
+    def predict(self: Any, model_input: Any) -> Any:
+        return function(model_input)
+
+    predict.__annotations__["model_input"] = hint
+    # MLflow reads the hint when the class is made.
+    return type("Hinted", (mlflow.pyfunc.PythonModel,), {"predict": predict})()
+
+
+def schema(*columns: Any) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    return ModelSignature(Schema(list(columns)))
+
+
+def cases() -> dict[str, Case]:
+    from mlflow.types.schema import AnyType, Array, ColSpec, Map, Object, Property
+
+    numbers = schema(ColSpec("double", "a"), ColSpec("double", "b"))
+    pair = {"dataframe_records": [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]}
+    day = ["2024-01-02T03:04:05", "2024-02-03"]
+    animal = Object([Property("x", "long"), Property("y", Array("string"), required=False)])
+    objects = [{"x": 1, "y": ["p", "q"]}, {"x": 2}]
+    some = schema(ColSpec("double", "a"), ColSpec("string", "b", required=False))
+    return {
+        "frame": (model(lambda x: x * 2), numbers, [pair, {"inputs": {"a": [1.0], "b": [2.0]}}]),
+        "mixed frame": (
+            model(lambda x: x.assign(t="é", n=range(len(x)), ok=True, gone=float("nan"), both=[{"p": 1}] * len(x))),
+            numbers,
+            [pair],
+        ),
+        "named series": (model(lambda x: x["a"]), numbers, [pair]),
+        "series": (model(lambda x: pd.Series([1] * len(x))), numbers, [pair]),
+        "list of dicts": (model(lambda x: [{"a": value, "at": None} for value in x["a"]]), numbers, [pair]),
+        "ragged lists": (model(lambda x: [[1] * (row + 1) for row in range(len(x))]), numbers, [pair]),
+        "dict of lists": (model(lambda x: {"p": x["a"].tolist(), "q": ["t"] * len(x)}), numbers, [pair]),
+        "texts and nothing": (model(lambda x: [None if v > 0 else "low" for v in x["a"]]), numbers, [pair]),
+        "datetimes": (model(lambda x: [dt.datetime(2024, 1, 2, 3, tzinfo=dt.UTC)] * len(x)), numbers, [pair]),
+        "timestamps": (model(lambda x: pd.DataFrame({"at": pd.to_datetime(day[:1] * len(x))})), numbers, [pair]),
+        "bytes": (model(lambda x: [b"\xff\x00"] * len(x)), numbers, [pair]),
+        "datetime column": (
+            model(described),
+            schema(ColSpec("datetime", "at")),
+            [
+                {"dataframe_records": [{"at": day[0]}]},
+                {"dataframe_split": {"columns": ["at"], "data": [["2024-02-03"], ["2024-05-06"]]}},
+            ],
+        ),
+        "binary column": (
+            model(described),
+            schema(ColSpec("binary", "b")),
+            [{"dataframe_records": [{"b": BYTES}, {"b": ABC}]}],
+        ),
+        "array column": (
+            model(lambda x: [sum(value) for value in x["a"]]),
+            schema(ColSpec(Array("long"), "a")),
+            [{"dataframe_records": [{"a": [1, 2]}, {"a": []}, {"a": [7]}]}],
+        ),
+        "nested arrays": (
+            model(lambda x: [[list(one) for one in value] for value in x["a"]]),
+            schema(ColSpec(Array(Array("string")), "a")),
+            [{"dataframe_records": [{"a": [["x"], ["y", "z"]]}]}],
+        ),
+        "object column": (
+            model(lambda x: x["o"].tolist()),
+            schema(ColSpec(animal, "o")),
+            [{"dataframe_records": [{"o": one} for one in objects]}],
+        ),
+        "map column": (
+            model(described),
+            schema(ColSpec(Map("string"), "m")),
+            [{"dataframe_records": [{"m": {"k": "v"}}, {"m": {"x": "y", "z": "é"}}]}],
+        ),
+        "any column": (
+            model(lambda x: [type(value).__name__ for value in x["z"]]),
+            schema(ColSpec(AnyType(), "z")),  # type: ignore[no-untyped-call]
+            [{"dataframe_records": [{"z": {"k": [1, None]}}, {"z": "text"}]}],
+        ),
+        "unnamed text": (
+            model(described),
+            schema(ColSpec("string")),
+            [{"inputs": ["a", "b"]}, {"dataframe_split": {"data": [["a"], ["b"]]}}, {"instances": ["c"]}],
+        ),
+        "unnamed columns": (
+            model(described),
+            schema(ColSpec("string"), ColSpec("long")),
+            [{"dataframe_split": {"data": [["a", 1], ["b", 2]]}}],
+        ),
+        "unnamed integers": (
+            model(described),
+            schema(ColSpec("long"), ColSpec("long")),
+            [{"dataframe_split": {"data": [[1, 2], [3, 4]]}}],
+        ),
+        "optional column": (
+            model(described),
+            some,
+            [
+                {"dataframe_records": [{"a": 1.0}]},
+                {"dataframe_records": [{"a": 1.0, "b": "t"}]},
+                {"dataframe_split": {"columns": ["a"], "data": [[1.0], [2.0]]}},
+            ],
+        ),
+        "optional number": (
+            model(described),
+            schema(ColSpec("double", "a"), ColSpec("double", "b", required=False)),
+            [{"dataframe_records": [{"a": 1.0}]}, {"inputs": {"a": [1.0, 2.0], "b": [3.0, 4.0]}}],
+        ),
+        "list[str]": (hinted(list[str], lambda x: [one.upper() for one in x]), None, [{"inputs": ["a", "é"]}]),
+        "list[int]": (hinted(list[int], lambda x: [one + 1 for one in x]), None, [{"inputs": [1, 2]}]),
+        "list[list[str]]": (hinted(list[list[str]], lambda x: x), None, [{"inputs": [["a", "b"], []]}]),
+        "list[dict[str, str]]": (hinted(list[dict[str, str]], lambda x: x), None, [{"inputs": [{"k": "v"}]}]),
+        "pydantic": (
+            hinted(list[Pet], lambda x: [one.name * (one.legs or 1) for one in x]),
+            None,
+            [{"inputs": [{"name": "cat", "legs": 2}, {"name": "fish"}]}],
+        ),
+        "pydantic answers": (hinted(list[Pet], lambda x: x), None, [{"inputs": [{"name": "cat"}]}]),
+    }
+
+
+NAMES = (
+    "frame", "mixed frame", "named series", "series", "list of dicts", "ragged lists", "dict of lists",
+    "texts and nothing", "datetimes", "timestamps", "bytes", "datetime column", "binary column", "array column",
+    "nested arrays", "object column", "map column", "any column", "unnamed text", "unnamed columns",
+    "unnamed integers", "optional column", "optional number", "list[str]", "list[int]", "list[list[str]]",
+    "list[dict[str, str]]", "pydantic", "pydantic answers",
+)  # fmt: skip
+
+
+def mlflow_says(folder: Path, request: dict[str, Any]) -> Any:
+    import mlflow.pyfunc
+    from mlflow.pyfunc.scoring_server import invocations
+
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    ask: Any = invocations
+    answer = ask(json.dumps(request), "application/json", loaded, loaded.metadata.get_input_schema())
+    assert answer.status == 200, answer
+    return json.loads(answer.response)
+
+
+async def replica_says(opened: Any, requests: list[dict[str, Any]]) -> list[Any]:
+    manifest, runtime = opened
+    _, app, hooks = build_replica(manifest, runtime, Settings(), None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://replica") as client:
+        answers = [await client.post("/invocations", json=request) for request in requests]
+        # A batch of several clients' requests answers each as alone.
+        merged = await asyncio.gather(*(client.post("/invocations", json=request) for request in requests * 3))
+    assert hooks.on_stop is not None
+    await hooks.on_stop()
+    assert [one.text for one in merged] == [one.text for one in answers * 3]
+    return [one.json() for one in answers]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_replica_answers_as_mlflows_own_server(name: str, tmp_path: Path) -> None:
+    import mlflow.pyfunc
+
+    python_model, signature, requests = cases()[name]
+    folder = tmp_path / "model"
+    mlflow.pyfunc.save_model(folder, python_model=python_model, signature=signature, pip_requirements=[])
+    expected = [mlflow_says(folder, request) for request in requests]
+    opened = open_model(folder, "m", into=tmp_path / "package", allow_pickle=True)
+    again = (opened[0], load(opened[0], tmp_path / "package"))
+    for one in (opened, again):
+        found = asyncio.run(replica_says(one, requests))
+        assert json.dumps(found) == json.dumps(expected)  # NaN is not equal to itself
+
+
+def test_every_case_is_asked() -> None:
+    assert tuple(cases()) == NAMES
+
+
+@pytest.mark.parametrize("name", ["optional column", "binary column", "object column", "pydantic", "frame"])
+def test_the_documentations_own_examples_are_answered_on_every_protocol(name: str, tmp_path: Path) -> None:
+    import mlflow.pyfunc
+
+    python_model, signature, _ = cases()[name]
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=python_model, signature=signature, pip_requirements=[])
+    manifest, runtime = open_model(tmp_path / "model", "m", into=tmp_path / "package", allow_pickle=True)
+
+    async def ask() -> list[tuple[str, int, str]]:
+        _, app, hooks = build_replica(manifest, runtime, Settings(), None)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://replica") as client:
+            paths = (await client.get("/openapi.json")).json()["paths"]
+            asked = []
+            for path, operations in paths.items():
+                content = operations.get("post", {}).get("requestBody", {}).get("content", {})
+                if (body := content.get("application/json", {}).get("example")) is not None:
+                    answer = await client.post(path, json=body)
+                    asked.append((path, answer.status_code, answer.text))
+        assert hooks.on_stop is not None
+        await hooks.on_stop()
+        return asked
+
+    asked = asyncio.run(ask())
+    assert len(asked) >= 4
+    assert [one for one in asked if one[1] != 200] == []
