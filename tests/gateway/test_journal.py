@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import subprocess
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Batch, Call, Outputs
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.dataplane.parts import Assembly
-from tidegate.gateway.journal import Circuit, Journal
+from tidegate.gateway.journal import Circuit, Journal, JournalCounts
 from tidegate.gateway.segments import Segments
 from tidegate.wire.journal import BatchRecord, read_records
 
@@ -148,6 +150,51 @@ def test_the_oldest_are_dropped_past_the_bound_and_every_record_of_them_is_count
     assert folder.ids() == [f"new-{number}" for number in range(1500)][-len(folder.ids()) :]
 
 
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has reached its limit of processes."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_without_a_thread_to_be_had_the_bound_holds_and_nothing_is_raised(folder: Folder) -> None:
+    total = 1 << 20
+    journal = folder.open(total)
+    for number in range(1500):
+        journal.write(*batch_of(f"new-{number}", rows=64), 101.0)
+    assert journal.counts.written == 1500
+    assert len(folder.records()) + journal.counts.dropped["rotated"] == 1500
+    assert sum(path.stat().st_size for path in folder.files()) <= total
+
+
+class Interrupted(dict[str, int]):
+    """Lets another thread run between the reading of a count and its writing."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = super().get(key, default)
+        time.sleep(0)
+        return found
+
+
+def test_records_dropped_by_two_threads_are_all_counted() -> None:
+    counts = JournalCounts(_dropped=Interrupted())
+
+    def drop_many() -> None:
+        for _ in range(1000):
+            counts.drop("rotated")
+
+    threads = [threading.Thread(target=drop_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts.dropped == {"rotated": 4000}
+
+
 def test_other_writers_files_are_left_alone(folder: Folder) -> None:
     other = folder.open(1 << 20, writer="gateway-1")
     other.write(*batch_of("theirs"), 101.0)
@@ -262,6 +309,24 @@ def test_a_stalled_disk_is_waited_for_once(folder: Folder, writev: list[Writev])
         return "after" in folder.ids()
 
     until(written_again, what="a record after the stall")
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_stalled_disk_that_no_thread_can_sync_is_written_to_again(folder: Folder, writev: list[Writev]) -> None:
+    real = writev[0]
+
+    def slow(fd: int, parts: Any) -> int:
+        folder.now_s += 2 * WAIT_S_MAX
+        return real(fd, parts)
+
+    journal = folder.open()
+    writev.append(slow)
+    journal.write(*batch_of("slow"), folder.now_s)
+    writev.pop()
+    journal.write(*batch_of("lost"), folder.now_s)
+    folder.now_s += 60.0
+    journal.write(*batch_of("after"), folder.now_s)
+    assert folder.ids() == ["slow", "after"]
 
 
 def test_a_disk_that_goes_on_stalling_is_tried_ever_more_rarely() -> None:

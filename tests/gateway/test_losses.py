@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from support.wait import until
 from tidegate.gateway.losses import Losses
 
@@ -42,3 +44,18 @@ def test_losses_during_a_hint_are_one_more_hint() -> None:
     losses.stop()
     until(lambda: not any(thread.name == "losses" for thread in threading.enumerate()), what="the end of the thread")
     assert not sent.acquire(blocking=False)
+
+
+def test_a_loss_that_no_thread_can_tell_is_no_failure_and_the_next_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = threading.Semaphore(0)
+    losses = Losses(sent.release)
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refused)
+        losses.tell()
+    losses.tell()
+    assert sent.acquire(timeout=10)
+    losses.stop()

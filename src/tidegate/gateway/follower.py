@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import urllib3
 
+from tidegate.gateway.threads import start_thread
 from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
@@ -191,8 +192,7 @@ class Follower:
             self._newest = revision
             self._news.notify()
         if self._hearing is None and not self._stop.is_set():
-            self._hearing = threading.Thread(target=self._run_at_hints, name="snapshot hints", daemon=True)
-            self._hearing.start()
+            self._hearing = start_thread(self._run_at_hints, "snapshot hints")
 
     def _run_at_hints(self) -> None:
         done = 0

@@ -17,6 +17,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from os import fdatasync
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ import msgspec
 
 from tidegate.dataplane.tensors import described
 from tidegate.gateway.segments import Closed, Segments, drop
+from tidegate.gateway.threads import start_thread
 from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 
 if TYPE_CHECKING:
@@ -40,13 +42,25 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class JournalCounts:
-    """Records written, and dropped by reason: `rotated`, `stalled`, `disk_full`, `too_large`, `unfit`."""
+    """Records written, and dropped by reason: `rotated`, `stalled`, `disk_full`, `too_large`, `unfit`.
+
+    The loop counts, and a thread that drops segments: under a lock, for neither may lose the other's.
+    """
 
     written: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
+    _dropped: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def drop(self, reason: str, count: int = 1) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + count
+        """Count dropped records; from any thread."""
+        with self._lock:
+            self._dropped[reason] = self._dropped.get(reason, 0) + count
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many were dropped for each reason, as of now."""
+        with self._lock:
+            return self._dropped.copy()
 
 
 class Circuit:
@@ -162,14 +176,15 @@ class Journal:
             for segment in surplus:
                 self.counts.drop("rotated", drop(segment))
 
-        if surplus:
-            threading.Thread(target=work, name="journal rotation", daemon=True).start()
+        if surplus and start_thread(work, "journal rotation") is None:
+            work()  # a few milliseconds of everybody's time, for what would else stay on the disk past its bound
 
     def _sync_in_thread(self) -> None:
         fd = self._segments.fd
         if fd is not None:
             self._circuit.syncing = True
-            threading.Thread(target=self._sync, args=(fd,), name="journal sync", daemon=True).start()
+            if start_thread(partial(self._sync, fd), "journal sync") is None:
+                self._circuit.syncing = False  # then the hold alone says when the disk is written to again
 
     def _sync(self, fd: int) -> None:
         try:

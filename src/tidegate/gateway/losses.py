@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import urllib3
 
+from tidegate.gateway.threads import start_thread
+
 PAUSE_S = 0.1
 """At most one hint in so long: replicas often die together."""
 
@@ -29,8 +31,7 @@ class Losses:
         """A replica was lost. Returns at once; called from one thread only."""
         self._lost.set()
         if self._thread is None and not self._stop.is_set():
-            self._thread = threading.Thread(target=self._run, name="losses", daemon=True)
-            self._thread.start()
+            self._thread = start_thread(self._run, "losses")  # where there is none now the next loss tries again
 
     def stop(self) -> None:
         """Tell nothing more."""

@@ -67,8 +67,8 @@ class GatewayObserver:
     def _fill(self, state: State) -> None:
         if self._journal is None:
             return
-        counts = self._journal.counts
-        state.counters["tidegate_journal_records_written"] = counts.written
-        state.counters["tidegate_journal_records_dropped"] = sum(counts.dropped.values())
-        for reason, count in counts.dropped.items():
+        written, dropped = self._journal.counts.written, self._journal.counts.dropped
+        state.counters["tidegate_journal_records_written"] = written
+        state.counters["tidegate_journal_records_dropped"] = sum(dropped.values())
+        for reason, count in dropped.items():
             state.counters[f"tidegate_journal_records_dropped_{reason}"] = count
