@@ -139,6 +139,35 @@ def test_what_is_in_flight_on_a_version_that_goes_is_answered(bed: Bed) -> None:
     assert slow == [200]
 
 
+def test_units_whose_version_has_no_replica_are_shared_by_weight_and_stay_where_they_went(bed: Bed) -> None:
+    bed.replica("2")
+    bed.replica("3")
+    gateway = bed.gateway()
+    bed.publish({"1": 90, "2": 5, "3": 5})  # version 1 is routed and has no replica
+
+    def answered() -> list[str]:
+        keys = [f"user-{number}" for number in range(200)]
+        return [gateway.ask([1, 2, 3], headers={"X-Tidegate-Key": key}).json["model_version"] for key in keys]
+
+    first = answered()
+    assert 65 <= first.count("2") <= 135  # 100 expected; five standard deviations
+    assert set(first) == {"2", "3"}
+    assert answered() == first
+
+
+def test_units_whose_own_version_is_up_stay_there_while_another_is_down(bed: Bed) -> None:
+    bed.replica("2")
+    bed.replica("3")
+    gateway = bed.gateway()
+    bed.publish({"1": 20, "2": 40, "3": 40})
+    own = Assignment({"1": 20, "2": 40, "3": 40})
+    for number in range(60):
+        key = f"user-{number}"
+        version = own.variant("salt", key)
+        if version != "1":
+            assert gateway.ask([1, 2, 3], headers={"X-Tidegate-Key": key}).json["model_version"] == version
+
+
 def test_another_version_answers_while_a_units_own_has_no_replica(bed: Bed) -> None:
     bed.replica("1")
     gateway = bed.gateway()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CONNECT_WAIT_S = 2.0
 DRAIN_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0
+FALL_OVER_SALT = "\x1ffall-over"
 
 LaneKey = tuple[str, str, str, str, str, bool, "Signature"]
 
@@ -58,6 +59,10 @@ class EndpointService:
         self._weighted = [self._all[name] for name in self._assignment.names]
         alone = len(self._weighted) == 1 and self._available[0]
         self._single = self._weighted[0] if alone else None
+        self._others: Assignment | None = None
+        if not all(self._available) and any(self._available):
+            up = [name for name, available in zip(self._assignment.names, self._available, strict=True) if available]
+            self._others = Assignment({name: self._weights[name] for name in up})
 
     def choose(self, request_id: str, unit: str | None) -> Destination:
         """The version for a unit (without one: for this request), by weights. Raises `NoReadyReplica`."""
@@ -66,20 +71,19 @@ class EndpointService:
         if not self._weighted:
             raise self._none_ready()
         index = self._assignment.index(self._salt, unit or request_id)
-        return self._weighted[index] if self._available[index] else self._fall_over(index)
+        return self._weighted[index] if self._available[index] else self._fall_over(unit or request_id)
 
-    def _fall_over(self, index: int) -> Destination:
+    def _fall_over(self, unit: str) -> Destination:
         """Another weighted version for a unit whose own has no replica just now: an answer beats a 503.
 
-        Nothing is remembered: the next request asks for the unit's own version again. The capture record names the
-        version that answered, so whoever analyses an experiment sees that it is not the one that salt and unit give.
+        Those that have one share such units by their weights, under a salt of its own: the first hash has chosen these
+        units already, so it would send all of them the same way. Nothing is remembered: the next request asks for the
+        unit's own version again. The capture record names the version that answered, so whoever analyses an experiment
+        sees that it is not the one that salt and unit give.
         """
-        count = len(self._weighted)
-        for step in range(1, count):
-            other = (index + step) % count
-            if self._available[other]:
-                return self._weighted[other]
-        raise self._none_ready()
+        if self._others is None:
+            raise self._none_ready()
+        return self._all[self._others.variant(self._salt + FALL_OVER_SALT, unit)]
 
     def _none_ready(self) -> NoReadyReplica:
         reason = self._reason or "no replica is connected"
