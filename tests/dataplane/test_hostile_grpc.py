@@ -76,6 +76,10 @@ def open_raw(server: Server, settings: bytes = b"") -> socket.socket:
     return made
 
 
+def asks(stream_id: int, head: bytes) -> bytes:
+    return frame(HEADERS, END_HEADERS, stream_id, head) + frame(DATA, END_STREAM, stream_id, message(b""))
+
+
 def asked(stream_id: int) -> bytes:
     return frame(HEADERS, END_HEADERS, stream_id, HEAD) + frame(DATA, END_STREAM, stream_id, ASK)
 
@@ -127,14 +131,13 @@ def test_neighbours_of_a_flood_are_answered(server: Server, name: str) -> None:
 def test_a_client_that_asks_and_does_not_read_is_not_read(server: Server) -> None:
     before = memory_bytes(server)
     widest = 2**31 - 1
-    long = HEAD.replace(literal(b":path", METHOD.encode()), literal(b":path", METHOD.encode() + b"x" * 2000))
+    live = METHOD.replace("ModelInfer", "ServerLive").encode()
+    alive = HEAD.replace(literal(b":path", METHOD.encode()), literal(b":path", live))
     with open_raw(server, SETTING.pack(INITIAL_WINDOW, widest)) as greedy:
         greedy.sendall(frame(WINDOW_UPDATE, 0, 0, U32.pack(widest - 65535)))
         greedy.settimeout(1)
         ids = count(1, 2)
-        piece = iter(
-            lambda: b"".join(frame(HEADERS, END_HEADERS | END_STREAM, next(ids), long) for _ in range(500)), b""
-        )
+        piece = iter(lambda: b"".join(asks(next(ids), alive) for _ in range(500)), b"")
         with pytest.raises(TimeoutError):
             any(map(greedy.sendall, piece))
         neighbour_is_answered(server)

@@ -1,21 +1,28 @@
-"""`inference.GRPCInferenceService` over HTTP/2: the six calls, their metadata and status codes. Started by `serve.py`.
+"""`inference.GRPCInferenceService` over HTTP/2, and the health and reflection services. Started by `serve.py`.
 
-ModelInfer goes the way of every prediction (`infer`); the other five are answered at once.
+ModelInfer goes the way of every prediction (`infer`); the others are answered at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from urllib.parse import quote
 
 from tidegate.dataplane.app import EXTENSIONS, destination_of, metadata
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.grpc_edge import EDGE, route_of
+from tidegate.dataplane.grpc_heads import (
+    NOT_GRPC,
+    OK_TRAILERS,
+    PREFIX_BYTES,
+    Head,
+    error_fields,
+    framed,
+    read_head,
+    response_fields,
+)
+from tidegate.dataplane.grpc_health import CHECK, WATCH, Health
 from tidegate.dataplane.grpc_messages import (
     read_infer_request,
     read_name_and_version,
@@ -23,9 +30,10 @@ from tidegate.dataplane.grpc_messages import (
     write_model_metadata,
     write_server_metadata,
 )
+from tidegate.dataplane.grpc_reflection import REFLECTIONS, SERVICES, Reflection
 from tidegate.dataplane.http2 import Connection
-from tidegate.dataplane.http2_flow import Request, Stream
-from tidegate.dataplane.http2_frames import Pairs, literal
+from tidegate.dataplane.http2_flow import NOBODY, Request, Stream
+from tidegate.dataplane.http2_frames import HEADER_BYTES_MAX
 from tidegate.dataplane.http2_share import Share
 from tidegate.dataplane.incidents import identified, internal, new_id
 from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, that_matter
@@ -33,101 +41,16 @@ from tidegate.dataplane.inflate import inflate_held
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__
 
-SERVICE = "/inference.GRPCInferenceService/"
-MESSAGE_BYTES_MAX = 2048
-"""Of an error's text: clients bound the size of trailers."""
-
-_PREFIX_BYTES = 5
-_STATUS_200 = b"\x88"
-_CONTENT_TYPE = literal(b"content-type", b"application/grpc")
-_NOT_GRPC = literal(b":status", b"415")
-_OK_TRAILERS = literal(b"grpc-status", b"0")
-_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
-_UNIT_MS = {b"H": 3_600_000, b"M": 60_000, b"S": 1000, b"m": 1, b"u": 1e-3, b"n": 1e-6}
-_OF_HTTP = frozenset({b"accept-encoding", b"content-encoding", b"content-type"})
-"""Fields that mean a body of HTTP; a message's compression is agreed on by gRPC's own, so these say nothing here."""
-_OPEN_METHODS = frozenset({"ServerLive", "ServerReady"})
+_OPEN_METHODS = frozenset({"ServerLive", "ServerReady", CHECK, WATCH})
 """Answered without a key, as the health routes of HTTP are."""
-_PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
-
-
-# -- what a header block says --------------------
-
-
-@dataclass(slots=True, frozen=True)
-class Head:
-    """A request's header block: the method (None: no gRPC), the fields as HTTP names them, and how it is compressed."""
-
-    method: str | None
-    headers: Pairs
-    encoding: bytes
-    wrong: str = ""
-
-
-def read_head(pairs: Pairs) -> Head:
-    """From the fields; the client's deadline becomes `x-tidegate-timeout-ms`, the shorter one where both are given."""
-    fields = dict(pairs)
-    if not fields.get(b"content-type", b"").startswith(b"application/grpc") or fields.get(b":method") != b"POST":
-        return Head(None, [], b"")
-    path = fields.get(b":path", b"").decode("latin-1")
-    method = path.removeprefix(SERVICE) if path.startswith(SERVICE) else path
-    headers = [(name, value) for name, value in pairs if name not in _OF_HTTP]
-    try:
-        timeout_ms = _timeout_ms(fields)
-    except MalformedRequest as error:
-        return Head(method, headers, b"", error.message)
-    if timeout_ms is not None:
-        headers = [(name, value) for name, value in headers if name != b"x-tidegate-timeout-ms"]
-        headers.append((b"x-tidegate-timeout-ms", b"%d" % timeout_ms))
-    return Head(method, headers, fields.get(b"grpc-encoding", b"identity"))
-
-
-def _timeout_ms(fields: dict[bytes, bytes]) -> int | None:
-    given = fields.get(b"grpc-timeout")
-    if given is None:
-        return None
-    match = _TIMEOUT.fullmatch(given)
-    if match is None:
-        raise MalformedRequest(f"grpc-timeout is {given.decode('latin-1')!r}: up to 8 digits and a unit are expected")
-    timeout_ms = max(1, round(int(match[1]) * _UNIT_MS[match[2]]))
-    own = fields.get(b"x-tidegate-timeout-ms", b"")
-    # float takes any number of digits, int does not
-    return int(float(own)) if own.isdigit() and 0 < float(own) < timeout_ms else timeout_ms
-
-
-# -- what an answer says --------------------
-
-
-@lru_cache(maxsize=1024)
-def _who(head: bytes) -> bytes:
-    """The HTTP head of a destination as header fields, without its last, the request id's."""
-    pairs = [line.split(b": ", 1) for line in head.split(b"\r\n")]
-    return b"".join(literal(name, value) for name, value in pairs[:-1])
-
-
-def _response_fields(destination: Destination | None, request_id: str) -> bytes:
-    who = _who(destination.head) if destination is not None else b""
-    return b"".join((_STATUS_200, _CONTENT_TYPE, who, literal(b"x-request-id", request_id.encode("latin-1"))))
-
-
-def _error_fields(error: TidegateError) -> bytes:
-    message = quote(error.message[:MESSAGE_BYTES_MAX], safe=_PRINTABLE).encode()[: 2 * MESSAGE_BYTES_MAX]
-    fields = literal(b"grpc-status", b"%d" % error.grpc_status) + literal(b"grpc-message", message)
-    fields += literal(b"x-tidegate-code", error.code.encode())
-    if error.retry_after_s is not None:
-        fields += literal(b"grpc-retry-pushback-ms", b"%d" % max(1, round(error.retry_after_s * 1000)))
-    return fields
-
-
-def _framed(message: bytes) -> bytes:
-    return b"".join((b"\x00", len(message).to_bytes(4, "big"), message))
+_TOO_LONG = TooLarge(f"the call's metadata is longer than the {HEADER_BYTES_MAX} bytes this server takes")
 
 
 def _message(exchange: GrpcExchange, body: bytes) -> bytes:
     """The one message of a unary call's body."""
-    if len(body) < _PREFIX_BYTES or int.from_bytes(body[1:_PREFIX_BYTES], "big") != len(body) - _PREFIX_BYTES:
+    if len(body) < PREFIX_BYTES or int.from_bytes(body[1:PREFIX_BYTES], "big") != len(body) - PREFIX_BYTES:
         raise MalformedRequest("the call needs one whole message")
-    message = body[_PREFIX_BYTES:]
+    message = body[PREFIX_BYTES:]
     if body[0] == 0:
         return message
     encoding = exchange.head.encoding
@@ -140,29 +63,20 @@ def _message(exchange: GrpcExchange, body: bytes) -> bytes:
 
 
 class GrpcExchange(Exchange):
-    """One call: the sink of a prediction, or one of the five others, which `simple` answers."""
+    """One call: the sink of a prediction, or one of the others with one answer, which `simple` gives."""
 
     __slots__ = ("head", "simple", "stream")
 
-    def __init__(self, engine: Engine, stream: Stream, head: Head, simple: Callable[[bytes], bytes] | None) -> None:
+    def __init__(self, engine: Engine, stream: Stream, head: Head) -> None:
         super().__init__(engine, _NOWHERE, that_matter(head.headers))
         self.stream = stream
         self.head = head
-        self.simple = simple
+        self.simple: Callable[[bytes], bytes] | None = None
 
     @property
     def connection(self) -> object:
         """The HTTP/2 connection that carries the stream."""
         return self.stream.connection
-
-    def check_key(self) -> None:
-        """Refuse who may not ask before a byte of the message came."""
-        access = self.engine.access
-        if access.required and self.head.method not in _OPEN_METHODS:
-            try:
-                access.check(self.headers.get(b"authorization"))
-            except TidegateError as error:
-                self.refuse(error)
 
     def complete(self, body: bytes) -> None:
         """All of the request arrived: answer it, or take it to the batcher."""
@@ -195,8 +109,8 @@ class GrpcExchange(Exchange):
     def grew(self, body: bytes | bytearray) -> None:
         """Refuse what there is no room for; the first bytes of a message say how much it will be."""
         try:
-            if not self.held_bytes and len(body) >= _PREFIX_BYTES:
-                self.announce(int.from_bytes(body[1:_PREFIX_BYTES], "big"))
+            if not self.held_bytes and len(body) >= PREFIX_BYTES:
+                self.announce(int.from_bytes(body[1:PREFIX_BYTES], "big"))
             self.hold(len(body))
         except TidegateError as error:
             self.refuse(error)
@@ -215,36 +129,16 @@ class GrpcExchange(Exchange):
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:  # noqa: ARG002 (errors go below)
         """An answer: header fields, one message, status 0."""
         self.let_go()
-        self.stream.respond(_response_fields(destination, self.request_id), _framed(body), _OK_TRAILERS)
+        self.stream.respond(response_fields(destination, self.request_id), framed(body), OK_TRAILERS)
 
     def _send_error(self, error: TidegateError, destination: Destination | None) -> None:
         self.request_id = self.request_id or new_id()
         self.let_go()
-        fields = _response_fields(destination, self.request_id) + _error_fields(identified(error))
-        self.stream.respond_head(fields)
+        self.stream.respond_head(response_fields(destination, self.request_id) + error_fields(identified(error)))
 
 
 _NOWHERE = Route(EDGE, None)
 """Stands in until the message was read, which names the model."""
-
-
-class _NotGrpc:
-    """A request that is no gRPC was answered at once; nothing of it is taken."""
-
-    def complete(self, body: bytes) -> None:
-        """Not reached: its stream is over."""
-
-    def too_large(self, size_bytes: int) -> None:
-        """Likewise."""
-
-    def grew(self, body: bytes | bytearray) -> None:
-        """Likewise."""
-
-    def too_slow(self) -> None:
-        """Likewise."""
-
-    def abandon(self) -> None:
-        """Likewise."""
 
 
 class GrpcConnection(Connection[Head]):
@@ -252,18 +146,35 @@ class GrpcConnection(Connection[Head]):
 
     def __init__(self, server: GrpcServer) -> None:
         engine = server.engine
-        super().__init__(read_head, engine.limits.body_bytes_max + _PREFIX_BYTES, engine.clock, server.share)
+        super().__init__(read_head, engine.limits.body_bytes_max + PREFIX_BYTES, engine.clock, server.share)
         self._server = server
         self.trusted = not engine.access.required
 
     def open_request(self, stream: Stream, head: Head) -> Request:
-        """By its method."""
+        """By its method. Who may not ask, and what there is not, is refused before a byte of the message came."""
         if head.method is None:
-            stream.respond_head(_NOT_GRPC)
-            return _NotGrpc()
-        exchange = GrpcExchange(self._server.engine, stream, head, self._server.simple(head.method))
-        exchange.check_key()
+            stream.respond_head(NOT_GRPC)
+            return NOBODY
+        exchange = GrpcExchange(self._server.engine, stream, head)
+        try:
+            self._check_key(head.method, exchange.headers)
+            streaming = self._server.streaming.get(head.method)
+            if streaming is not None:
+                return streaming(stream, head)
+            exchange.simple = self._server.simple(head.method)
+        except TidegateError as error:
+            exchange.refuse(error)
         return exchange
+
+    def _check_key(self, method: str, headers: dict[bytes, bytes]) -> None:
+        access = self._server.engine.access
+        if access.required and method not in _OPEN_METHODS:
+            access.check(headers.get(b"authorization"))
+            self.trusted = True
+
+    def refuse_long_head(self, stream: Stream) -> None:
+        """As a call's failure, which its client shows."""
+        stream.respond_head(response_fields(None, new_id()) + error_fields(_TOO_LONG))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Be known to the sweeper."""
@@ -287,7 +198,13 @@ class GrpcServer:
         self.share = Share()
         self._is_ready = is_ready
         self._listener: asyncio.Server | None = None
+        self._health = Health(is_ready, SERVICES)
+        self.streaming: dict[str, Callable[[Stream, Head], Request]] = {
+            WATCH: self._health.watch,
+            **{f"/{name}/ServerReflectionInfo": Reflection for name in REFLECTIONS},
+        }
         self._simple = {
+            CHECK: self._health.check,
             "ServerLive": lambda _: write_flag(True),
             "ServerReady": lambda _: write_flag(self._is_ready()),
             "ModelReady": self._model_ready,
@@ -296,10 +213,16 @@ class GrpcServer:
         }
 
     def simple(self, method: str) -> Callable[[bytes], bytes] | None:
-        """What answers a method; None for ModelInfer."""
+        """What answers a method; None for ModelInfer. Raises for one that there is not."""
         if method == "ModelInfer":
             return None
-        return self._simple.get(method) or _unknown(method)
+        found = self._simple.get(method)
+        if found is None:
+            raise MethodNotAllowed(
+                f"this server has no method {method!r}; it has those of inference.GRPCInferenceService "
+                "for liveness, readiness, metadata and ModelInfer, grpc.health.v1.Health and reflection"
+            )
+        return found
 
     async def start(self, sock: socket.socket, backlog: int) -> None:
         """Serve on a bound socket."""
@@ -312,11 +235,13 @@ class GrpcServer:
         limits = self.engine.limits
         for connection in list(self.connections):
             connection.sweep(now_s, limits.receive_timeout_s, limits.idle_timeout_s)
+        self._health.sweep()
 
     def drain(self) -> None:
         """Take no further request; what is here is still answered."""
         if self._listener is not None:
             self._listener.close()
+        self._health.drain()
         for connection in list(self.connections):
             connection.drain()
 
@@ -340,13 +265,3 @@ class GrpcServer:
 
 
 _STOP_POLL_S = 0.02
-
-
-def _unknown(method: str) -> Callable[[bytes], bytes]:
-    def refuse(_: bytes) -> bytes:
-        raise MethodNotAllowed(
-            f"this server has no method {method!r}; it has those of inference.GRPCInferenceService "
-            "for liveness, readiness, metadata and ModelInfer"
-        )
-
-    return refuse

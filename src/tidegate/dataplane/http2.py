@@ -97,23 +97,26 @@ class Connection(Wire, Generic[HeadT]):
 
     def on_block(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         """A request's fields, or its trailers. Decoded in any case: the table must follow the client's."""
-        weight = self._heads.weight(block)
-        self.reader.used += weight
-        if not self.trusted:
-            self.waste(weight)
-        read = self._heads.read(block)
+        read = self._heads.known(block) or self._decoded(block)
         try:
-            if stream_id in self.streams:
-                self._end_with_trailers(self.streams[stream_id], read, ended=ended)
-            elif not stream_id & 1:
+            if not stream_id & 1:
                 raise Fault(Code.PROTOCOL_ERROR, "clients open odd streams")
-            elif stream_id > self.last_id:
+            if stream_id > self.last_id:
                 self._open(stream_id, read, ended=ended)
+            elif stream_id in self.streams:
+                self._end_with_trailers(self.streams[stream_id], read, ended=ended)
             else:
                 self.waste(read.weight)
                 self._past.check_head(stream_id, ended=ended)
         except StreamFault as fault:
             self._break(stream_id, fault.code)
+
+    def _decoded(self, block: bytes) -> Block[HeadT]:
+        weight = self._heads.weight(block)
+        self.reader.used += weight
+        if not self.trusted:
+            self.waste(weight)
+        return self._heads.read(block)
 
     def _open(self, stream_id: int, read: Block[HeadT], *, ended: bool) -> None:
         self.last_id = stream_id

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BUFFERED_BYTES_MAX = 64 << 20
 """Past this, only the oldest request that is still arriving on a connection may send on."""
-PAST_STREAMS_MAX = 1024
+PAST_STREAMS_MAX = 512
 PEER_FRAME_BYTES_MAX = 1 << 20
 """Longest frame we send, whatever the client takes."""
 
@@ -87,7 +87,7 @@ class Stream:
         self.trailers: bytes | None = None
         self.length: int | None = None
         self.weight = 1
-        self.request: Request = _NOBODY
+        self.request: Request = NOBODY
 
     def respond(self, head: bytes, data: bytes, trailers: bytes) -> None:
         """Send header block, data and trailer block, as fast as the client takes them; nothing once it is gone."""
@@ -135,50 +135,58 @@ class _Nobody:
         """Likewise."""
 
 
-_NOBODY = _Nobody()
+NOBODY = _Nobody()
+"""Of a stream that was answered by its header fields alone."""
 
 
 class Past:
-    """How the last streams of a connection ended, which says what a frame that still comes for one of them means."""
+    """How the last streams of a connection ended, which says what a frame that still comes for one of them means.
+
+    Two generations: what the older one holds is forgotten when the newer one is full.
+    """
 
     _OVER, _CUT, _TAKEN_BACK = range(3)
 
     def __init__(self) -> None:
         self._how: dict[int, int] = {}
+        self._before: dict[int, int] = {}
 
     def add(self, stream_id: int, *, cut: bool) -> None:
         """A stream is over; `cut` when we ended it and the client may not know that yet."""
-        self._note(stream_id, self._CUT if cut else self._OVER)
+        self._how[stream_id] = self._CUT if cut else self._OVER
+        if len(self._how) > PAST_STREAMS_MAX:
+            self._before, self._how = self._how, {}
 
     def taken_back(self, stream_id: int) -> None:
         """The client reset a stream."""
-        self._note(stream_id, self._TAKEN_BACK)
+        self.add(stream_id, cut=False)
+        self._how[stream_id] = self._TAKEN_BACK
 
-    def _note(self, stream_id: int, how: int) -> None:
-        self._how[stream_id] = how
-        if len(self._how) > PAST_STREAMS_MAX:
-            del self._how[next(iter(self._how))]
+    def _find(self, stream_id: int) -> int | None:
+        how = self._how.get(stream_id)
+        return how if how is not None else self._before.get(stream_id)
 
     def check_head(self, stream_id: int, *, ended: bool) -> None:
         """A header block came for it; raises what that means, nothing where it was under way when we ended it."""
-        if stream_id not in self._how:
+        how = self._find(stream_id)
+        if how is None:
             raise Fault(Code.PROTOCOL_ERROR, "a stream below the last one")
-        self._check(stream_id, ended=ended)
+        self._check(stream_id, how, ended=ended)
 
     def check_data(self, stream_id: int, *, ended: bool) -> None:
         """Likewise for data; of a stream that is long over, only that one is meant."""
-        if stream_id not in self._how:
+        how = self._find(stream_id)
+        if how is None:
             raise StreamFault(Code.STREAM_CLOSED, "data of a stream that is over")
-        self._check(stream_id, ended=ended)
+        self._check(stream_id, how, ended=ended)
 
-    def _check(self, stream_id: int, *, ended: bool) -> None:
-        how = self._how[stream_id]
+    def _check(self, stream_id: int, how: int, *, ended: bool) -> None:
         if how == self._OVER:
             raise Fault(Code.STREAM_CLOSED, "a stream that was ended goes on")
         if how == self._TAKEN_BACK:
             raise StreamFault(Code.STREAM_CLOSED, "a stream that was taken back goes on")
         if ended:
-            self._how[stream_id] = self._OVER
+            self.add(stream_id, cut=False)
 
 
 class Incoming:

@@ -56,16 +56,15 @@ class HeadReader(Generic[HeadT]):
         self._oversized = hpack.OversizedHeaderListError
         self._error = hpack.HPACKError
         self._known: dict[bytes, Block[HeadT]] = {}
+        self.known = self._known.get
+        """What a block said before, None where it is not known or may mean something else by now."""
 
     def weight(self, block: bytes) -> int:
-        """What reading it would cost."""
-        return 1 if block in self._known else 2 + len(block) // 16
+        """What reading one that is not known would cost."""
+        return 2 + len(block) // 16
 
     def read(self, block: bytes) -> Block[HeadT]:
-        """What the fields say; raises `Fault` where the connection cannot go on after it."""
-        known = self._known.get(block)
-        if known is not None:
-            return known
+        """What the fields of a block that is not known say; raises `Fault` where the connection cannot go on."""
         only_indexed = bool(block) and min(block) > 0x80 and max(block) < 0xFF
         if not only_indexed or len(self._known) >= HEADS_MAX:
             self._known.clear()
@@ -75,7 +74,7 @@ class HeadReader(Generic[HeadT]):
             raise Fault(Code.ENHANCE_YOUR_CALM, str(error)) from None
         except self._error as error:
             raise Fault(Code.COMPRESSION_ERROR, str(error)) from None
-        made = self._judge(pairs, 2 + len(block) // 16)
+        made = self._judge(pairs, self.weight(block))
         if only_indexed:
             self._known[block] = self._judge(pairs, 1)
         return made

@@ -29,6 +29,8 @@ CONTINUATIONS_MAX = 16
 BLOCK_BYTES_MAX = 64 << 10
 """Of a header block that is still decoded: its stream may be refused and the connection go on."""
 PRIORITY_BYTES = 5
+FRAME_HEAD_BYTES = FRAME.size
+_unpack = FRAME.unpack_from
 
 
 class Frames(Protocol):
@@ -49,6 +51,7 @@ class Reader:
         self._data = b""
         self._offset = 0
         self._settled = False
+        self._plain = False  # after the first settings, and not inside a header block
         self._headers_of: tuple[int, int] | None = None
         self._block: list[bytes] = []
         self._stopped = False
@@ -58,8 +61,10 @@ class Reader:
 
     def add(self, data: bytes) -> None:
         """Keep what came, after what is left."""
-        self._data = self._data[self._offset :] + data if self._offset < len(self._data) else data
-        self._offset = 0
+        if self._data:
+            data = self._data[self._offset :] + data
+            self._offset = 0
+        self._data = data
 
     def stop(self) -> None:
         """The connection is over: handle no further frame."""
@@ -70,35 +75,41 @@ class Reader:
     def work(self, units_max: int) -> bool:
         """Handle the whole frames that are here, until that was so much work; whether some may be left (`unread`)."""
         self.used = 0
-        if not self.greeted:
-            self._greet()
-        data, offset = self._data, self._offset
-        self.unread = False
-        while self.greeted and not self._stopped and len(data) - offset >= FRAME.size:
+        if not self.greeted and not self._greet():
+            return False
+        data, offset, frames = self._data, self._offset, self._frames
+        size = len(data)
+        while size - offset >= FRAME_HEAD_BYTES:
             if self.used >= units_max:
-                self.unread = True
+                self._offset, self.unread = offset, True
                 return True
-            high, low, kind, flags, stream_id = FRAME.unpack_from(data, offset)
-            length = high << 16 | low
-            if length > FRAME_BYTES_MAX:
+            high, low, kind, flags, stream_id = _unpack(data, offset)
+            start = offset + FRAME_HEAD_BYTES
+            end = start + (high << 16 | low)
+            if end - start > FRAME_BYTES_MAX:
                 raise Fault(Code.FRAME_SIZE_ERROR, "the frame is too long")
-            end = offset + FRAME.size + length
-            if end > len(data):
+            if end > size:
                 break
             self.used += 1
-            payload = data[offset + FRAME.size : end]
-            self._offset = offset = end
-            self._handle(kind, flags, stream_id & WINDOW_BYTES_MAX, payload)
-        if offset and not self._stopped:  # an idle connection keeps nothing of what was read
-            self._data, self._offset = data[offset:], 0
+            offset = end
+            if not self._plain or kind == CONTINUATION:
+                self._handle(kind, flags, stream_id & WINDOW_BYTES_MAX, data[start:end])
+            elif kind != HEADERS:
+                frames.on_frame(kind, flags, stream_id & WINDOW_BYTES_MAX, data[start:end])
+            else:
+                self._begin_block(flags, stream_id & WINDOW_BYTES_MAX, data[start:end])
+            if self._stopped:
+                return False
+        self._data, self._offset, self.unread = data[offset:], 0, False  # nothing is kept of what was read
         return False
 
-    def _greet(self) -> None:
+    def _greet(self) -> bool:
         data = self._data
         if data[: len(PREFACE)] != PREFACE[: len(data)]:
             raise Fault(Code.PROTOCOL_ERROR, "this is no HTTP/2")
         if len(data) >= len(PREFACE):
             self.greeted, self._offset = True, len(PREFACE)
+        return self.greeted
 
     def _handle(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._headers_of is not None and kind != CONTINUATION:
@@ -106,7 +117,7 @@ class Reader:
         if not self._settled:
             if kind != SETTINGS or flags & ACK:
                 raise Fault(Code.PROTOCOL_ERROR, "the first frame must be settings")
-            self._settled = True
+            self._settled = self._plain = True
         if kind == HEADERS:
             self._begin_block(flags, stream_id, payload)
         elif kind == CONTINUATION:
@@ -126,7 +137,7 @@ class Reader:
         if flags & END_HEADERS:
             self._frames.on_block(stream_id, payload, ended=bool(flags & END_STREAM))
         else:
-            self._headers_of, self._block = (stream_id, flags), [payload]
+            self._headers_of, self._block, self._plain = (stream_id, flags), [payload], False
 
     def _continue_block(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._headers_of is None or self._headers_of[0] != stream_id:
@@ -136,5 +147,5 @@ class Reader:
             raise Fault(Code.ENHANCE_YOUR_CALM, "the header block is too long")
         if flags & END_HEADERS:
             (_, first_flags), self._headers_of = self._headers_of, None
-            block, self._block = b"".join(self._block), []
+            block, self._block, self._plain = b"".join(self._block), [], True
             self._frames.on_block(stream_id, block, ended=bool(first_flags & END_STREAM))

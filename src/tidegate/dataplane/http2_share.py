@@ -29,28 +29,24 @@ def _in_this_loop(callback: Callable[[], None]) -> None:
 
 
 class Share:
-    """One for each server. `call_soon` has the loop call something in its next turn."""
+    """One for each server. `call_soon` has the loop call something in its next turn; `turn_units` is how much may be
+    done at once in this one.
+    """
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object] = _in_this_loop) -> None:
         self._call_soon = call_soon
         self._waiting: deque[Work] = deque()
-        self._left = TURN_UNITS_MAX
+        self.turn_units = TURN_UNITS_MAX
         self._scheduled = False
         self._wasted = 0
         self._wasted_by: dict[str | None, int] = {}
 
     # -- turns -----------------------------------------------------------------------------------------------------
 
-    @property
-    def turn_units(self) -> int:
-        """How much may be done at once, in this turn of the loop."""
-        return max(SMALL_UNITS_MAX, self._left)
-
     def spend(self, units: int) -> None:
-        """So much was done at once."""
-        if units > SMALL_UNITS_MAX:
-            self._left -= units
-            self._schedule()
+        """So much was done at once. Not called for up to `SMALL_UNITS_MAX`."""
+        self.turn_units = max(SMALL_UNITS_MAX, self.turn_units - units)
+        self._schedule()
 
     def wait(self, work: Work) -> None:
         """Do the rest later, with all others that wait: one in each turn, each in its order."""
@@ -64,18 +60,18 @@ class Share:
 
     def _next(self) -> None:
         self._scheduled = False
-        self._left = TURN_UNITS_MAX
+        self.turn_units = TURN_UNITS_MAX
         if not self._waiting:
             return
         work = self._waiting.popleft()
         try:
             units = work(TURN_UNITS_MAX)
-            self._left -= units
+            self.turn_units = max(SMALL_UNITS_MAX, TURN_UNITS_MAX - units)
             if units:
                 self._waiting.append(work)
                 os.sched_yield()  # the loop does not sleep now, and others wait for replicas on the same core
         finally:
-            if self._waiting:
+            if self._waiting or self.turn_units < TURN_UNITS_MAX:
                 self._schedule()
 
     # -- budgets ---------------------------------------------------------------------------------------------------

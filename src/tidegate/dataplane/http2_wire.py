@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tidegate.dataplane.http2_frames import GOAWAY, U32, Code, Fault, frame, greeting
 from tidegate.dataplane.http2_reader import Reader
-from tidegate.dataplane.http2_share import Share
+from tidegate.dataplane.http2_share import SMALL_UNITS_MAX, Share
 
 
 class Wire(asyncio.Protocol):
@@ -89,10 +89,16 @@ class Wire(asyncio.Protocol):
             return
         self.reader.add(data)
         if not self._waits:
-            more = self._work(self._share.turn_units)
-            self._share.spend(self.reader.used)
-            if more:
-                self._wait()
+            share, reader = self._share, self.reader
+            try:
+                more = reader.work(share.turn_units)
+            except Fault as fault:
+                self._fail(fault.code)
+            else:
+                if reader.used > SMALL_UNITS_MAX:
+                    share.spend(reader.used)
+                if more:
+                    self._wait()
 
     def _wait(self) -> None:
         self._waits = True
@@ -101,8 +107,11 @@ class Wire(asyncio.Protocol):
 
     def _turn(self, units_max: int) -> int:
         """Its turn: the work it was, 0 once nothing is left or the client does not read what it gets."""
-        if self.writable and self._work(units_max):
-            return self.reader.used
+        try:
+            if self.writable and self.reader.work(units_max):
+                return self.reader.used
+        except Fault as fault:
+            self._fail(fault.code)
         self._waits = False
         self._read_on()
         return 0
@@ -115,13 +124,6 @@ class Wire(asyncio.Protocol):
             self._wait()
         else:
             self.transport.resume_reading()
-
-    def _work(self, units_max: int) -> bool:
-        try:
-            return self.reader.work(units_max)
-        except Fault as fault:
-            self._fail(fault.code)
-            return False
 
     def _fail(self, code: Code) -> None:
         self.write(frame(GOAWAY, 0, 0, U32.pack(self.last_id) + U32.pack(code)))
