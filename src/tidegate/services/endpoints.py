@@ -125,9 +125,9 @@ class Endpoints:
                 version = version_or_raise(tx, request.model, named.version)
                 _check_same_version(version, named)
                 row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
-                _check_same_model(row, request.model)
                 asked = self._asked(asked_of(row), request)  # somebody may have set another of its settings meanwhile
                 _check_same_engine(name, where, placed(asked, self.placement))
+                _check_same_model(row, request.model)
                 traffic = {version.version: 100.0}
                 notice = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
                 note = "; ".join(part for part in (f"follows @{alias}" if alias else "", notice) if part)
