@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.api.sessions import Sessions
 from tidegate.errors import Forbidden, MalformedRequest, TidegateError, TooLarge, Unauthenticated, WrongContentType
+from tidegate.request_head import head_fault
 from tidegate.services.platform_keys import PlatformKeys
 
 PUBLIC_PATHS = frozenset({"/health", "/login"})
@@ -79,6 +80,10 @@ def allowed_hosts(host: str, further: str) -> frozenset[str]:
     return frozenset({*_LOOPBACK_NAMES, *bound, *(name for name in named if name)})
 
 
+class _Unreadable(MalformedRequest):
+    """Nothing after this head can be trusted to be a request: the connection ends with the answer."""
+
+
 class Guard:
     """The middleware. `scope["tidegate.actor"]` tells routes who is calling."""
 
@@ -91,6 +96,8 @@ class Guard:
             return
         headers = Headers(scope=scope)
         try:
+            if (fault := head_fault(scope["http_version"], scope["headers"])) is not None:
+                raise _Unreadable(fault)
             self._check_origin(headers)
             scope["tidegate.actor"] = self._check_key(scope["path"], headers)
             bounded = receive if scope["path"] in STREAMED_PATHS else await _whole_body(scope, headers, receive)
@@ -123,6 +130,8 @@ class Guard:
 def refusal(error: TidegateError) -> JSONResponse:
     """The response for an expected error."""
     headers = {"retry-after": str(int(error.retry_after_s))} if error.retry_after_s is not None else {}
+    if isinstance(error, _Unreadable):
+        headers["connection"] = "close"
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(error.body(), error.http_status, headers)

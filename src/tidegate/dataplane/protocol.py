@@ -25,6 +25,7 @@ from tidegate.dataplane.refusals import HEAD_BYTES_MAX, OneTooMany, TooSlow, hea
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.upgrades import without_upgrade
 from tidegate.errors import MalformedRequest, TidegateError
+from tidegate.request_head import head_fault
 
 LINGER_S = 2.0
 """How long what a client still sends is thrown away after it was told that its request is too large."""
@@ -237,6 +238,9 @@ class HotProtocol(HttpToolsProtocol):
         parser = self.parser
         unusual = self._bodiless_bytes > HEAD_BYTES_MAX or parser.should_upgrade() or self._broken is not None
         if unusual and not self._may_be_answered():
+            return
+        if (fault := head_fault(parser.get_http_version(), self.headers)) is not None:
+            self._break(MalformedRequest(fault))
             return
         route = self.routes.find(self.url) if parser.get_method() == b"POST" else None
         if route is None or self.expect_100_continue:
