@@ -74,14 +74,15 @@ class GraphModel(ABC):
 def with_any_rows(specs: tuple[TensorSpec, ...]) -> tuple[tuple[TensorSpec, ...], bool]:
     """A program's inputs for any number of rows, and whether it was made for one row a call, by their first axes.
 
-    Raises `ModelLoadFailed` for a fixed number of more rows than one.
+    Raises `ModelLoadFailed` for a fixed number of more rows than one: of a batch, or of the layers of a state.
     """
     for spec in specs:
         if spec.shape[0] > 1:
             raise ModelLoadFailed(
-                f"the model was exported for exactly {spec.shape[0]} rows a call (input {spec.name!r}): export it for "
-                "any number of rows (torch.export: dynamic_shapes={...: {0: torch.export.Dim('rows')}}; TensorFlow: "
-                "None)",
+                f"the model was exported for exactly {spec.shape[0]} rows a call (input {spec.name!r} has shape "
+                f"{list(spec.shape)}, and the first axis of every input is taken for the rows): export it for any "
+                "number of rows (torch.export: dynamic_shapes={...: {0: torch.export.Dim('rows')}}; TensorFlow: None; "
+                "ONNX: dynamic_axes={...: {0: 'rows'}}), and a recurrent state with its rows first",
                 input=spec.name,
             )
     freed = tuple(TensorSpec(spec.name, spec.datatype, (-1, *spec.shape[1:])) for spec in specs)

@@ -24,6 +24,7 @@ from tidegate.runtimes.loading import check_sklearn_versions, load_object
 from tidegate.runtimes.mlflow_schema import mlflow_params
 from tidegate.runtimes.settling import Settled, settle
 from tidegate.runtimes.tables import Validation
+from tidegate.runtimes.trial import check_row_axis
 from tidegate.wire.signature import Signature
 
 _LIBRARIES = (
@@ -113,6 +114,8 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     on_progress(0.4, "finding out what it takes")
     notes: list[str] = []
     settled = settle(adopted, layout, validation, notes)
+    if isinstance(settled.model, GraphModel):
+        check_row_axis(settled.model, settled.inputs)
     others = _others(settled, layout, notes)
     signature = msgspec.structs.replace(
         settled.signature(),
@@ -148,7 +151,9 @@ def _others(settled: Settled, layout: Layout, notes: list[str]) -> dict[str, Set
     if isinstance(settled.model, GraphModel):
         for name, model in settled.model.others.items():
             try:
-                found[name] = settle(model, layout, None, [])
+                other = settle(model, layout, None, [])
+                check_row_axis(model, other.inputs)
+                found[name] = other
             except ModelLoadFailed as error:
                 notes.append(f"its signature {name!r} is not served: {error.message}")
     return found

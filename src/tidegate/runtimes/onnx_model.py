@@ -8,7 +8,7 @@ import numpy as np
 
 from tidegate.errors import ModelLoadFailed, UnfitInput
 from tidegate.runtimes.base import Arrays, Wanted, as_tensor, error_text
-from tidegate.runtimes.graph_model import GraphModel
+from tidegate.runtimes.graph_model import GraphModel, with_any_rows
 from tidegate.wire.signature import TensorSpec
 
 _DATATYPES = {
@@ -31,8 +31,9 @@ class OnnxModel(GraphModel):
         self._maps = {node.name for node in session.get_outputs() if node.type.startswith("seq(map(")}
         self._keys: list[Any] = []
         nodes = session.get_inputs()
-        one_row = any(node.shape and node.shape[0] == 1 for node in nodes)
-        super().__init__(tuple(_input_spec(node) for node in nodes), one_row=one_row)
+        specs, one_row = with_any_rows(tuple(_input_spec(node) for node in nodes))
+        # A scalar beside other inputs is one for the whole call: each row has its own, and a call of its own.
+        super().__init__(specs, one_row=one_row or (len(nodes) > 1 and not all(node.shape for node in nodes)))
 
     def _keys_of_scores(self) -> list[Any]:
         return self._keys
@@ -71,4 +72,4 @@ def _input_spec(node: Any) -> TensorSpec:
     if datatype is None:
         raise ModelLoadFailed(f"the ONNX input {node.name!r} is a {node.type}, which cannot be sent as a tensor")
     sides = [side if isinstance(side, int) and side >= 0 else -1 for side in node.shape]
-    return TensorSpec(node.name, datatype, (-1, *sides[1:]), nullable=False)
+    return TensorSpec(node.name, datatype, tuple(sides) or (-1,), nullable=False)

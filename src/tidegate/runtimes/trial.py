@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import structs
 
 from tidegate import clock
+from tidegate.errors import ModelLoadFailed
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, numpy_dtype
 from tidegate.runtimes.cells import plain_of
@@ -205,6 +206,27 @@ def accepted(model: Model, inputs: Arrays) -> list[int]:
             continue
         good.append(row)
     return good
+
+
+def check_row_axis(model: Model, inputs: Arrays) -> None:
+    """Raise `ModelLoadFailed` where a row, or the row twice, is answered with another number of rows.
+
+    Then the first axis is none of rows (a mean over it, the steps of a recurrent model): no request could be answered.
+    """
+    for count in (1, 2):
+        try:
+            answers = model.predict(rows_of(inputs, [0] * count), None)
+        except Exception:
+            return  # one row a request is what it takes
+        for name, array in answers.items():
+            if array.ndim == 0 or len(array) != count:
+                rows, shape = ("1 row", "2 rows")[count - 1], list(array.shape)
+                raise ModelLoadFailed(
+                    f"the model answers {rows} with {name!r} of shape {shape}: the first axis of "
+                    "every input and output has to be the rows, and this one's is another (the steps of a sequence, "
+                    "the layers of a state, a mean over all rows): export it with its rows first",
+                    output=name,
+                )
 
 
 def is_batchable(model: Model, inputs: Arrays) -> bool:
