@@ -49,7 +49,7 @@ class Server:
         self.ready.set()
         self.reading.set()
         self.writers: list[asyncio.StreamWriter] = []
-        self.connections = 0
+        self.connections = self.ended = 0
         self.requests: list[bytes] = []
         self._server: asyncio.Server | None = None
 
@@ -93,6 +93,7 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.ended += 1
             writer.close()
 
 
@@ -334,6 +335,21 @@ def test_retiring_answers_what_is_in_flight() -> None:
         assert isinstance(await sending, Outputs)
 
     run(lambda n, path, body: outputs_of([6.0, 6.0]), story)
+
+
+def test_a_target_retired_while_it_asks_for_readiness_leaves_no_connection_behind() -> None:
+    async def main() -> None:
+        server = Server(nothing_comes)
+        server.ready.clear()
+        tried = Tried(await server.start(), 1.0)
+        tried.target.start()
+        await tried.until(lambda: server.connections == 1)
+        tried.target.retire()
+        server.ready.set()
+        await tried.until(lambda: server.ended == 1)
+        server.close()
+
+    asyncio.run(main())
 
 
 def test_an_unreachable_replica_is_tried_and_is_not_offered() -> None:

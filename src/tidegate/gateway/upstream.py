@@ -164,19 +164,20 @@ class UpstreamTarget:
     async def _open(self) -> Connection | str:
         """A connection to a replica that says it is ready, or why there is none."""
         connection: Connection | None = None
-        why = "it is not ready"
+        ready = False
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 connection = await self._connect()
-                if await self._is_ready(connection):
-                    return connection
+                ready = await self._is_ready(connection)
+                return connection if ready else "it is not ready"
         except TimeoutError:
-            why = f"it did not answer within {CONNECT_TIMEOUT_S:g} s"
+            ready = False
+            return f"it did not answer within {CONNECT_TIMEOUT_S:g} s"
         except (OSError, ValueError) as error:  # ValueError: an address without a port
-            why = f"it cannot be reached ({error})"
-        if connection is not None:
-            connection.close()
-        return why
+            return f"it cannot be reached ({error})"
+        finally:
+            if connection is not None and not ready:  # also where this target is retired meanwhile
+                connection.close()
 
     async def _connect(self) -> Connection:
         def make() -> Connection:
