@@ -37,12 +37,16 @@ from tidegate.wire.manifest import read_manifest
 class Sums:
     def __init__(self, signature):
         self.signature = signature
+        self.failures = 0
     def predict(self, inputs, wanted):
         rows = inputs["input"]
         if (rows == 13).any():
             raise UnfitInput("13 is refused")
         if (rows == 14).any():
             raise RuntimeError("14 is too much")
+        if (rows == 17).any():
+            self.failures += 1
+            raise RuntimeError(f"17 for the {self.failures}. time")
         if (rows == 15).any():
             rows *= 2  # its own array: it may
         if (rows == 16).any():
@@ -110,10 +114,10 @@ def took_the_short_way(reply: Reply) -> bool:
     return "x-request-id" not in reply.headers
 
 
-def counted(connection: Connection) -> float:
+def counted(connection: Connection, code: int = 200) -> float:
     connection.send(b"GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n")
     lines = connection.read().body.decode().splitlines()
-    return float(next(line for line in lines if line.startswith('model_requests_total{code="200"')).split()[-1])
+    return float(next(line for line in lines if line.startswith(f'model_requests_total{{code="{code}"')).split()[-1])
 
 
 def test_both_ways_answer_alike_and_are_counted_alike(connection: UnixConnection, form: HopForm) -> None:
@@ -152,6 +156,20 @@ def test_what_the_model_refuses_is_refused_as_ever(
     assert said in refused.json["error"]
     connection.send(ask(connection, form, [[1, 2, 4]]))
     assert sums_of(connection.read()) == [7]
+
+
+def test_a_batch_that_fails_is_computed_once_and_counted(connection: UnixConnection, form: HopForm) -> None:
+    for _ in range(3):
+        connection.send(ask(connection, form, [[1, 2, 3]]))
+        assert sums_of(connection.read()) == [6]
+    before = counted(connection, 500)
+    for number in (1, 2):
+        connection.send(ask(connection, form, [[1, 2, 17]]))
+        failed = connection.read()
+        assert took_the_short_way(failed)
+        assert (failed.status, failed.json["code"]) == (500, "model_failed")
+        assert f"17 for the {number}. time" in failed.json["error"]
+    assert counted(connection, 500) == before + 2
 
 
 def test_requests_in_pieces_and_pipelined_ones_are_answered_in_order(connection: UnixConnection, form: HopForm) -> None:

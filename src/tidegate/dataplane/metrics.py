@@ -5,6 +5,7 @@ A gateway's numbers are `state()`, which merges exactly with those of its siblin
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CODES_AT_ZERO = (200, 429, 500, 503, 504)
 """Told from a version's first request on: a counter that begins with the first error has no rate until the second."""
 
+SERIES_KEPT_S = 3600.0
+"""After a version was last routed to: long enough for every scraper to have seen its last counts."""
+
 Key = tuple[str, str, str]
+Place = tuple[str, str]
 
 
 @dataclass
@@ -104,10 +109,36 @@ class State:
             self.counters[name] = self.counters.get(name, 0.0) + value
 
 
+class Routed:
+    """Which (endpoint, version) are routed to, and which were a while ago: what is counted of others is forgotten."""
+
+    def __init__(self) -> None:
+        self._now: set[Place] = set()
+        self._left_s: dict[Place, float] = {}
+        self._since_s: float | None = None
+
+    def replace(self, places: set[Place], now_s: float) -> None:
+        """These are routed to from now on."""
+        left_s = self._left_s | dict.fromkeys(self._now, now_s)
+        self._left_s = {
+            place: at_s for place, at_s in left_s.items() if place not in places and now_s - at_s <= SERIES_KEPT_S
+        }
+        self._now = places
+        if self._since_s is None:
+            self._since_s = now_s
+
+    def remembers(self, place: Place, now_s: float) -> bool:
+        """Whether to go on telling of it. Yes while it is not known yet what was routed to a while ago."""
+        if place in self._now or self._since_s is None or now_s - self._since_s <= SERIES_KEPT_S:
+            return True
+        return now_s - self._left_s.get(place, -math.inf) <= SERIES_KEPT_S
+
+
 class Metrics:
     """The `Observer` that counts. `gauges` is asked at each scrape for what is only known at that moment."""
 
     def __init__(self) -> None:
+        self._routed = Routed()
         self._series: dict[Key, Series] = {}
         self._gauges: list[Callable[[State], None]] = []
         self._counters_before: dict[str, float] = {}
@@ -116,6 +147,15 @@ class Metrics:
         """Go on from what an earlier process of the same name had counted."""
         self._series = before.series
         self._counters_before = before.counters
+
+    def route(self, places: set[Place], now_s: float) -> None:
+        """Versions routed to from now on (an endpoint's own counts have the version ""); forget those long gone."""
+        self._routed.replace(places, now_s)
+        self._series = self.remembered(self._series, now_s)
+
+    def remembered(self, series: dict[Key, Series], now_s: float) -> dict[Key, Series]:
+        """Without those of versions that have not been routed to for `SERIES_KEPT_S`."""
+        return {key: one for key, one in series.items() if self._routed.remembers(key[:2], now_s)}
 
     def add_gauges(self, fill: Callable[[State], None]) -> None:
         """Let `fill` write current values into each `state()`."""
@@ -166,6 +206,10 @@ class Metrics:
         series.compute_s += seconds
         series.rows += rows
         series.ended(200, seconds)
+
+    def failed_at_once(self, key: Key, error: TidegateError, started_s: float, now_s: float) -> None:
+        """Count one request that waited for nothing and failed."""
+        self._of(*key).ended(error.http_status, now_s - started_s)
 
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """Count a call that ended in an error."""

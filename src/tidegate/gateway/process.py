@@ -200,12 +200,15 @@ class Gateway:
         self.engine.limiter = self._sharing.adopt(snapshot)
         self._access.replace_hashes(self._own_hashes | predict, metrics)
         await self.router.take(plan)
+        self._metrics.route(plan.places(), clock.monotonic())
 
     def _hear_revision(self, revision: int) -> None:
         self._follower.hear(revision)
 
     async def _render_metrics(self) -> bytes:
         total: State = await self._siblings.total(await self._counts.save())
+        # Gateways that are gone forget nothing of what they kept.
+        total.series = self._metrics.remembered(total.series, clock.monotonic())
         return render(total)
 
 

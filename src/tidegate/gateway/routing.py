@@ -120,6 +120,12 @@ class Plan:
     newcomers: dict[LaneKey, list[UpstreamTarget]] = field(default_factory=dict)
     services: dict[str, EndpointService] = field(default_factory=dict)
 
+    def places(self) -> set[tuple[str, str]]:
+        """Endpoints with their versions, and with none: what counts are kept of."""
+        endpoints = self.snapshot.endpoints
+        versions = {(endpoint.name, variant.version) for endpoint in endpoints for variant in endpoint.variants}
+        return versions | {(endpoint.name, "") for endpoint in endpoints}
+
 
 class Router:
     """The gateway's `Directory`. `take` is its only way to change: by a snapshot that `plan` found to be sound."""

@@ -71,20 +71,16 @@ class LocalTarget:
         future = self._worker.submit(self._compute, batch)
         future.add_done_callback(lambda done_future: self._hand_back(done_future, batch, done))
 
-    def compute_now(self, inputs: Tensors, rows: int, wanted: frozenset[str] | None) -> Tensors | None:
-        """The outputs at once; None where a batch of this size may take long, or where it failed.
-
-        A failure is not reported: the caller takes the ordinary way, where it happens again and is.
-        """
+    def compute_now(self, inputs: Tensors, rows: int, wanted: frozenset[str] | None) -> Tensors | TidegateError | None:
+        """The outputs at once, or why there are none; None where a batch of this size may take long."""
         size = rows.bit_length()
         if not self._steady or self._seconds.get(size, INLINE_S_MAX) >= INLINE_S_MAX:
             return None
         started_s = self._clock()
         try:
             tensors = self._runtime.predict(inputs, wanted)
-        except BaseException:  # a model that exits must not end the loop that answers all others
-            logger.debug("a batch of %d rows failed at once", rows, exc_info=True)
-            return None
+        except BaseException as error:  # a model that exits must not end the loop that answers all others
+            return _failure_of(error)
         self._measured(size, self._clock() - started_s)
         return tensors
 
@@ -103,11 +99,8 @@ class LocalTarget:
         started_s = self._clock()
         try:
             outputs = Outputs(self._predict(batch))
-        except TidegateError as error:
-            return error
-        except BaseException as error:  # the model's own code may raise anything, and exit: this batch alone fails
-            incident = logged("the model failed", error)
-            return ModelFailed(f"the model failed; its replica's log has the details under id {incident}", id=incident)
+        except BaseException as error:
+            return _failure_of(error)
         self._measured(batch.rows.bit_length(), self._clock() - started_s)
         wrong = wrong_rows(outputs.tensors, batch.rows)
         return outputs if wrong is None else ModelFailed(f"the model answered another number of rows: {wrong}")
@@ -122,3 +115,11 @@ class LocalTarget:
     def _measured(self, size: int, seconds: float) -> None:
         known = self._seconds.get(size)
         self._seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)
+
+
+def _failure_of(error: BaseException) -> TidegateError:
+    """What the caller is told of it: the model's own code may raise anything, and exit. Its batch alone fails."""
+    if isinstance(error, TidegateError):
+        return error
+    incident = logged("the model failed", error)
+    return ModelFailed(f"the model failed; its replica's log has the details under id {incident}", id=incident)

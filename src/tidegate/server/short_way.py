@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidegate.dataplane.hot_exchange import STATUS_LINES
+from tidegate.dataplane.infer import encode_error
 from tidegate.dataplane.protocol import HotProtocol
+from tidegate.errors import TidegateError
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -46,12 +49,22 @@ class ShortWay:
         outputs = self.target.compute_now({form.input_name: form.tensor(request, rows)}, rows, form.wanted)
         if outputs is None:
             return None
+        if isinstance(outputs, TidegateError):
+            self.metrics.failed_at_once(self.series, outputs, started_s, self.clock())
+            return _refusal(outputs)
         answer = form.answer(outputs, rows)
         if answer is None:
             self.forms = tuple(one for one in self.forms if one is not form)
         else:
             self.metrics.answered_at_once(self.series, rows, started_s, self.clock())
         return answer
+
+
+def _refusal(error: TidegateError) -> bytes:
+    """A whole answer: what failed is not computed once more to be refused the ordinary way."""
+    body = encode_error(error)
+    head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return b"".join((STATUS_LINES[error.http_status], head, body))
 
 
 class HopProtocol(HotProtocol):
