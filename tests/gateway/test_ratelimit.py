@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from tidegate.errors import RateLimited
-from tidegate.gateway.ratelimit import CLIENTS_MAX, Limits, LimitSync, client_of
+from tidegate.gateway.ratelimit import CLIENTS_MAX, Bucket, Limits, LimitSync, client_of
 from tidegate.wire.snapshot import Endpoint, Snapshot
 
 KEY = {b"authorization": b"Bearer sesame"}
@@ -24,7 +25,7 @@ class Time:
 
 
 def limits(time: Time, own_per_s: float = 0.0, default_per_s: float = 0.0, burst_s: float = 1.0) -> Limits:
-    made = Limits(default_per_s, burst_s, time)
+    made = Limits(default_per_s, burst_s, time, shared=True)
     made.adopt(Snapshot(1, (Endpoint("churn", "salt", (), rate_limit_per_s=own_per_s), Endpoint("other", "s", ()))))
     return made
 
@@ -178,3 +179,17 @@ def test_what_was_taken_without_redis_is_nobodys_debt_afterwards() -> None:
     assert admitted(limit, 50) == 5
     asyncio.run(sync.step())
     assert shared.told == [5.0]
+
+
+def test_without_redis_clients_that_stay_away_are_forgotten() -> None:
+    time = Time()
+    limit = Limits(10.0, 1.0, time)
+    limit.adopt(Snapshot(1, (Endpoint("churn", "salt", ()),)))
+    for round_of in range(3):
+        for number in range(500):
+            limit.check("churn", {b"authorization": b"Bearer %d-%d" % (round_of, number)})
+        time.now_s += 1000
+    limit.check("churn", KEY)
+    limit.check("churn", KEY)
+    alive = [one for one in gc.get_objects() if isinstance(one, Bucket) and one.limit in limit._limits.values()]
+    assert len(alive) <= 501

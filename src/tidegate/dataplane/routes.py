@@ -12,7 +12,7 @@ from tidegate.dataplane.plain import PlainEdge
 from tidegate.dataplane.tensorflow_edge import TensorflowEdge
 from tidegate.dataplane.v2_edge import V2Edge
 
-_CACHED_MAX = 4096
+_GENERATION_MAX = 2048
 _CACHED_URL_BYTES_MAX = 512
 
 PLAIN, V2, MLFLOW, TENSORFLOW = PlainEdge(), V2Edge(), MlflowEdge(), TensorflowEdge()
@@ -28,24 +28,33 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Edge], ...] = (
 
 
 class RouteTable:
-    """Finds the route of a raw URL; remembers those it has seen, up to a bound. `heads`: whole heads of requests."""
+    """Finds the route of a raw URL; remembers those seen lately, in two generations. `heads`: whole heads of requests.
+
+    So URLs that are each asked for once (a query of its own, names of nothing) push out none that is in use.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Route] = {}
+        self._young: dict[bytes, Route] = {}
+        self._old: dict[bytes, Route] = {}
         self.heads = KnownHeads()
 
     def find(self, url: bytes) -> Route | None:
         """The route of a prediction path, None for any other."""
-        route = self._known.get(url)
-        return route if route is not None else self._parse(url)
+        route = self._young.get(url)
+        return route if route is not None else self._remembered_or_parsed(url)
+
+    def _remembered_or_parsed(self, url: bytes) -> Route | None:
+        route = self._old.get(url) or self._parse(url)
+        if route is not None and len(url) <= _CACHED_URL_BYTES_MAX:
+            if len(self._young) >= _GENERATION_MAX:
+                self._old, self._young = self._young, {}
+            self._young[url] = route
+        return route
 
     def _parse(self, url: bytes) -> Route | None:
         path = unquote(url.partition(b"?")[0].decode("latin-1"))
         for pattern, edge in _PATTERNS:
             match = pattern.fullmatch(path)
             if match is not None:
-                route = Route(edge, match["name"], match.groupdict().get("version"))
-                if len(self._known) < _CACHED_MAX and len(url) <= _CACHED_URL_BYTES_MAX:
-                    self._known[url] = route
-                return route
+                return Route(edge, match["name"], match.groupdict().get("version"))
         return None

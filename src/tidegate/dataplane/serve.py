@@ -25,6 +25,7 @@ from tidegate.dataplane.grpc_server import GrpcServer
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.protocol import SURPLUS_MAX, HotProtocol
 from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.ticking import every
 from tidegate.errors import InvalidArgument, PortInUse
 
 BACKLOG = 2048
@@ -194,10 +195,21 @@ async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: soc
 
 async def _sweep(server: uvicorn.Server, grpc: GrpcServer, engine: Engine) -> None:
     """Once a second, let every connection look at its clock."""
-    while True:
-        await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def sweep() -> None:
         now_s = engine.clock()
         for connection in list(server.server_state.connections):
             if isinstance(connection, HotProtocol):
-                connection.sweep(now_s)
+                _sweep_one(connection, now_s)
         grpc.sweep(now_s)
+
+    await every(SWEEP_EVERY_S, sweep, "the sweep of connections")
+
+
+def _sweep_one(connection: HotProtocol, now_s: float) -> None:
+    """One that cannot even be swept is cut: it would never be timed out, and the others are to be looked at too."""
+    try:
+        connection.sweep(now_s)
+    except Exception:
+        log.exception("a connection could not be swept, and is cut")
+        connection.transport.abort()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate.dataplane.metrics import State
+from tidegate.dataplane.ticking import every
 from tidegate.wire.decoding import msgpack_decoder
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class CountsFile:
 
     def start(self) -> None:
         """Save every second from now on."""
-        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        tick = every(SAVE_EVERY_S, self._tick, "keeping the counts")
+        self._ticking = asyncio.get_running_loop().create_task(tick)
 
     async def stop(self) -> None:
         """Save once more, and no further."""
@@ -70,9 +72,7 @@ class CountsFile:
             return told
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(SAVE_EVERY_S)
-            await self.save()
+        await self.save()
 
     def _write(self, data: bytes) -> None:
         partial = self._path.with_suffix(".counts-partial")

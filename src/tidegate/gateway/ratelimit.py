@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from tidegate.dataplane.ticking import every
 from tidegate.errors import RateLimited
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ end
 return levels
 """
 """Fills each bucket by Redis's clock, takes what a gateway gave away, says what is left. A full one is forgotten."""
-
-log = logging.getLogger(__name__)
 
 
 class Bucket:
@@ -130,9 +128,13 @@ def client_of(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 class Limits:
-    """The limits of all endpoints, as snapshots and the settings say; `active` when any endpoint has one."""
+    """The limits of all endpoints, as snapshots and the settings say; `active` when any endpoint has one.
 
-    def __init__(self, rate_per_s: float, burst_s: float, clock: Callable[[], float]) -> None:
+    `shared`: a `LimitSync` takes what is in `taken_from` away. Nobody else does, so without one nothing is put there.
+    """
+
+    def __init__(self, rate_per_s: float, burst_s: float, clock: Callable[[], float], *, shared: bool = False) -> None:
+        self._shared = shared
         self._rate_per_s = rate_per_s
         self._burst_s = burst_s
         self._clock = clock
@@ -173,7 +175,8 @@ class Limits:
                 retry_after_s=math.ceil(wait_s),
                 limit_per_s=limit.rate_per_s,
             )
-        self.taken_from[bucket] = None
+        if self._shared:
+            self.taken_from[bucket] = None
 
     def fill_gauges(self, state: State) -> None:
         """Tell the metrics."""
@@ -191,20 +194,13 @@ class LimitSync:
 
     def start(self) -> None:
         """From now on."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="rate limits")
+        shared = every(SYNC_S, self.step, "sharing the rate limits")
+        self._task = asyncio.get_running_loop().create_task(shared, name="rate limits")
 
     def stop(self) -> None:
         """No further."""
         if self._task is not None:
             self._task.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(SYNC_S)
-            try:
-                await self.step()
-            except Exception:
-                log.exception("the limits could not be shared; they are this gateway's own until they can")
 
     async def step(self) -> None:
         """One exchange for each bucket that was taken from. Without Redis what was taken stays between us."""

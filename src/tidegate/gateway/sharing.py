@@ -26,7 +26,8 @@ class Sharing:
     def __init__(
         self, settings: Settings, observer: GatewayObserver, clock: Clock, on_revision: Callable[[int], None]
     ) -> None:
-        self.limits = Limits(settings.rate_limit_per_s, settings.rate_burst_s, clock)
+        shared = bool(settings.redis_url)
+        self.limits = Limits(settings.rate_limit_per_s, settings.rate_burst_s, clock, shared=shared)
         self.cache: AnswerCache | None = None
         self._link: RedisLink | None = None
         self._sync: LimitSync | None = None
