@@ -239,6 +239,17 @@ def test_deadlines_of_any_length(server: Server) -> None:
         assert dict(client.fields[3])["grpc-status"] == "0"
 
 
+def test_metadata_that_is_too_long_fails_its_call_alone(server: Server) -> None:
+    with Strict(server) as client:
+        client.ask(1, more=[("x", "a" * 9000), ("y", "b" * 9000)])
+        client.ask(3)
+        client.read_until_over(1)
+        client.read_until_over(3)
+        assert dict(client.fields[1])["grpc-status"] == "8"
+        assert "16384 bytes" in dict(client.fields[1])["grpc-message"]
+        assert client.prediction(3) == [6.0]
+
+
 # -- a strict client --------------------
 
 

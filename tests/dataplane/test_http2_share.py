@@ -43,6 +43,7 @@ FLOODS: dict[str, tuple[bytes, list[bytes]]] = {
     "priorities": (b"", [frame(PRIORITY, 0, 1, bytes(5))] * CLIENT_UNITS_MAX),
     "unknown frames": (b"", [frame(77, 0, 0)] * CLIENT_UNITS_MAX),
     "empty data": (opened(1), [frame(DATA, 0, 1)] * CLIENT_UNITS_MAX),
+    "data, byte by byte": (opened(1), [frame(DATA, 0, 1, b"x")] * CLIENT_UNITS_MAX),
     "small windows": (opened(1), [frame(WINDOW_UPDATE, 0, 1, U32.pack(2))] * CLIENT_UNITS_MAX),
     "small windows of the connection": (b"", [frame(WINDOW_UPDATE, 0, 0, U32.pack(2))] * CLIENT_UNITS_MAX),
     "rapid reset": (b"", many(opened(1) + frame(RST_STREAM, 0, 1, CANCEL))),

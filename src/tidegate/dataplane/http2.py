@@ -43,6 +43,8 @@ SETTINGS_MAX = 64
 PING_BYTES, GOAWAY_BYTES_MIN = 8, 8
 WINDOW_STEP_BYTES_MIN = 1024
 """Leave for less than this at a time brings next to nothing."""
+DATA_BYTES_MIN = 64
+"""Fewer at a time bring next to nothing either; the last of a request may be few."""
 RESET_UNITS = 2
 """What it costs to end a stream, beside what it cost to open it."""
 ANSWERED_UNITS = 2
@@ -152,7 +154,7 @@ class Connection(Wire, Generic[HeadT]):
         if flags & PADDED:
             payload = unpadded(payload)
         ended = bool(flags & END_STREAM)
-        if not payload and not ended:
+        if len(payload) < DATA_BYTES_MIN and not ended:
             self.waste(1)
         stream = self._stream(stream_id)
         if stream is None:
