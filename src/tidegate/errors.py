@@ -339,6 +339,12 @@ class DiskFull(TidegateError):
     code, kind = "disk_full", Kind.UNAVAILABLE
 
 
+class OutOfResources(TidegateError):
+    """The machine has no file descriptors, memory or processes left: it goes on by itself once there is room."""
+
+    code, kind = "out_of_resources", Kind.UNAVAILABLE
+
+
 class EngineUnavailable(TidegateError):
     """No container engine answers."""
 

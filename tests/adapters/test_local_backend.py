@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.descriptors import none_left
 from support.models import Models
 from support.replicas import packaged
 from support.wait import until
@@ -18,7 +20,8 @@ from tidegate.adapters import processes
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.processes import bound_log, drop_oldest, names_data_dir, read_tail
 from tidegate.child_env import inherited_env
-from tidegate.core.ports import Handle, ReplicaSpec
+from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.errors import OutOfResources
 from tidegate.settings import run_dir
 
 
@@ -39,7 +42,13 @@ def end(backend: LocalBackend) -> None:
     left = backend.orphans([])
     for handle in left:
         backend.kill(handle)
-    until(lambda: not any(seen.alive for seen in backend.observe(left)), what="the replicas' end")
+    until(lambda: not any(seen is None or seen.alive for seen in backend.observe(left)), what="the replicas' end")
+
+
+def _seen(backend: LocalBackend, handle: Handle) -> Observation:
+    (seen,) = backend.observe([handle])
+    assert seen is not None
+    return seen
 
 
 def started(backend: LocalBackend, manifest: Path, name: str = "r-1") -> Handle:
@@ -55,14 +64,14 @@ def environment_of(handle: Handle) -> dict[str, str]:
 
 def test_socket_is_private_and_goes_with_its_replica(backend: LocalBackend, manifest: Path, tmp_path: Path) -> None:
     handle = started(backend, manifest)
-    until(lambda: backend.observe([handle])[0].ready, what="the replica being ready")
+    until(lambda: _seen(backend, handle).ready, what="the replica being ready")
     path = Path(str(handle.data["socket"]))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert path.parent == run_dir(tmp_path / "data")
-    assert backend.observe([handle])[0].address == f"unix:{path}"
+    assert _seen(backend, handle).address == f"unix:{path}"
     backend.kill(handle)
-    until(lambda: not backend.observe([handle])[0].alive, what="the replica's end")
+    until(lambda: not _seen(backend, handle).alive, what="the replica's end")
     assert not path.exists()
 
 
@@ -90,14 +99,14 @@ def test_threads_may_be_set_by_the_operator(tmp_path: Path, manifest: Path) -> N
 def test_a_signal_is_told_as_the_exit_code(backend: LocalBackend, manifest: Path) -> None:
     handle = started(backend, manifest)
     psutil.Process(int(handle.data["pid"])).send_signal(signal.SIGKILL)
-    until(lambda: not backend.observe([handle])[0].alive, what="the replica's end")
-    assert backend.observe([handle])[0].exit_code == -signal.SIGKILL
+    until(lambda: not _seen(backend, handle).alive, what="the replica's end")
+    assert _seen(backend, handle).exit_code == -signal.SIGKILL
 
 
 def test_another_backend_finds_the_replica_again(backend: LocalBackend, manifest: Path, tmp_path: Path) -> None:
     handle = started(backend, manifest)
     second = LocalBackend(tmp_path / "data", {})
-    until(lambda: second.observe([handle])[0].ready, what="the replica being ready")
+    until(lambda: _seen(second, handle).ready, what="the replica being ready")
     assert second.orphans([]) == [handle]
 
 
@@ -105,8 +114,8 @@ def test_a_reused_pid_is_not_the_replica(backend: LocalBackend, manifest: Path) 
     handle = started(backend, manifest)
     other = Handle("local", {**handle.data, "replica": "r-2", "created_at": float(handle.data["created_at"]) - 1000})
     backend.kill(other)
-    assert not backend.observe([other])[0].alive
-    assert backend.observe([handle])[0].alive
+    assert not _seen(backend, other).alive
+    assert _seen(backend, handle).alive
 
 
 def test_replicas_of_another_data_directory_are_left_alone(
@@ -118,11 +127,11 @@ def test_replicas_of_another_data_directory_are_left_alone(
 
 def test_hung_replica_is_seen_within_a_bounded_time(backend: LocalBackend, manifest: Path) -> None:
     handle = started(backend, manifest)
-    until(lambda: backend.observe([handle])[0].ready, what="the replica being ready")
+    until(lambda: _seen(backend, handle).ready, what="the replica being ready")
     process = psutil.Process(int(handle.data["pid"]))
     process.suspend()
     try:
-        seen = backend.observe([handle])[0]
+        seen = _seen(backend, handle)
     finally:
         process.resume()
     assert (seen.alive, seen.ready) == (True, False)
@@ -161,3 +170,32 @@ def test_arguments_name_their_data_directory(tmp_path: Path) -> None:
     assert names_data_dir(["python", "-m", "tidegate.runtimes.inspect", f"{data}/jobs/1/request.json"], data)
     assert not names_data_dir(["python", "-m", "tidegate.server", "--data-dir", str(tmp_path / "data2")], data)
     assert not names_data_dir(["python", "-m", "tidegate.server", str(data)], data)
+
+
+def test_without_descriptors_a_replica_is_unknown_and_one_that_was_to_start_is_no_failure(
+    backend: LocalBackend, manifest: Path
+) -> None:
+    handle = started(backend, manifest)
+    until(lambda: _seen(backend, handle).ready, what="the replica being ready")
+    with none_left():
+        assert backend.observe([handle]) == [None]
+        with pytest.raises(OutOfResources, match="no file descriptor left"):
+            started(backend, manifest, "r-2")
+    assert _seen(backend, handle).ready
+    assert [found.data["replica"] for found in backend.orphans([])] == ["r-1"]
+    until(lambda: _seen(backend, started(backend, manifest, "r-2")).alive, what="the other one")
+
+
+def test_a_process_that_could_not_be_looked_up_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started_pids = []
+
+    def none_left_by_now(pid: int) -> float:
+        started_pids.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(processes, "_created_at", none_left_by_now)
+    with pytest.raises(OSError, match="Too many open files"):
+        processes.spawn(["sleep", "60"], tmp_path / "log")
+    assert not psutil.pid_exists(started_pids[0])

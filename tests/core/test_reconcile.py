@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Limits, Plan, Replica, ReplicaState, Variant, World
 from tidegate.core.ports import Observation
 from tidegate.core.reconcile import next_routed, plan
+from tidegate.core.reconcile_failures import ERROR_PREFIX
 
 LIMITS = Limits()
 RUNS, READY, GONE = Observation(True, False, "unix:/x"), Observation(True, True, "unix:/x"), Observation(False, False)
@@ -317,3 +319,23 @@ def test_a_replica_whose_form_is_unknown_is_left_alone_and_one_still_loading_the
     made = decide(serving("trees", (formed("late", "starting", "", at=999),)))
     assert made.starts == ("1",)
     assert made.fleet.replicas[0].state == "stopping"
+
+
+@pytest.mark.parametrize("code", ["out_of_resources", "disk_full", "store_unavailable"])
+@pytest.mark.parametrize("state", ["starting", "ready"])
+def test_what_the_platform_lacked_is_told_and_tried_again_and_never_held_against_a_version(
+    code: str, state: ReplicaState
+) -> None:
+    tail = (ERROR_PREFIX + json.dumps({"error": "no file descriptor left", "code": code}),)
+    fleet = Fleet(
+        endpoint({"1": 100}), (Variant("1"),), (replica("1", state, Observation(False, False, log_tail=tail)),)
+    )
+    for _ in range(20):
+        made = decide(fleet)
+        variant = variant_of(made, "1")
+        assert (variant.attempts, variant.crashes, variant.restarts) == (0, (), 0)
+        assert variant.quarantined_revision is None
+        assert variant.cause == "no file descriptor left"
+        assert variant.retry_at is not None
+        assert decide(made.fleet, now=variant.retry_at).starts == ("1",)
+        fleet = replace(made.fleet, replicas=fleet.replicas)

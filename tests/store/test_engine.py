@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from support.control import NewDatabase
+from support.descriptors import none_left
 from tidegate.errors import DataDirUnusable, InvalidArgument, StoreUnavailable
 from tidegate.store import models
 from tidegate.store.engine import Store, open_store, store_url
@@ -133,3 +134,14 @@ def test_words_with_a_nul_and_sizes_past_32_bits_are_kept(store: Store) -> None:
     assert upload is not None
     assert model.description.startswith("before")
     assert upload.size_bytes == 8 << 30
+
+
+def test_without_descriptors_the_database_is_away_and_nobodys_fault(tmp_path: Path) -> None:
+    store = open_store(store_url(tmp_path, None))
+    store.migrate()
+    store.close()
+    with none_left(), pytest.raises(StoreUnavailable, match="no file descriptor left"), store.reading() as tx:
+        models.count_models(tx)
+    with store.transaction() as tx:
+        tx.add(_model("churn"))
+    store.close()

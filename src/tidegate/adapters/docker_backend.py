@@ -29,7 +29,8 @@ from tidegate.clock import monotonic
 from tidegate.core.images import labels_of
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
-from tidegate.errors import DiskFull, EngineUnavailable, ModelCrashed, TidegateError
+from tidegate.errors import DiskFull, EngineUnavailable, ModelCrashed, OutOfResources, TidegateError
+from tidegate.exhaustion import exhausted
 from tidegate.settings import make_run_dir
 from tidegate.wire.manifest import Manifest, read_manifest
 
@@ -145,6 +146,8 @@ class DockerBackend:
             folder.mkdir(exist_ok=True)
             folder.chmod(0o777)
         except OSError as error:
+            if (here := exhausted(error)) is not None:
+                raise here from error
             raise ModelCrashed(f"the folder {folder} for the replica's socket: {error}") from error
         return folder
 
@@ -178,7 +181,10 @@ class DockerBackend:
 
     def _observe_blindly(self, handle: Handle) -> Observation | None:
         """While the engine is away: what answers on its socket is there, of the rest nothing is known."""
-        return Observation(True, True, self._address(handle)) if self._answers(handle) else None
+        try:
+            return Observation(True, True, self._address(handle)) if self._answers(handle) else None
+        except OutOfResources:  # this process cannot even ask
+            return None
 
     def _answers(self, handle: Handle) -> bool:
         return get_status(_socket(handle), READY_PATH, HEALTH_TIMEOUT_S) == 200

@@ -20,6 +20,7 @@ from tidegate import clock
 from tidegate.child_env import inherited_env
 from tidegate.error_codes import by_code
 from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError
+from tidegate.exhaustion import exhausted
 
 STDERR_LINES_MAX = 40
 LINE_CHARS_MAX = 2000
@@ -97,7 +98,10 @@ def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
     request_file.write_text(json.dumps({**job.request, "timeout_s": timeout_s}, default=str), encoding="utf-8")
     result_file.unlink(missing_ok=True)
     watch = _Watch(on_progress)
-    process = _start(job, request_file, result_file)
+    try:
+        process = _start(job, request_file, result_file)
+    except OSError as error:
+        raise exhausted(error, spawning=True) or error from error
     try:
         exit_code = watch.until_end(process, timeout_s)
     finally:
@@ -204,7 +208,9 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 def _result(result_file: Path, exit_code: int, watch: _Watch) -> dict[str, Any]:
     try:
         result = json.loads(result_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError) as failure:
+        if (here := exhausted(failure)) is not None:
+            raise here from failure
         raise _crash(exit_code, watch) from None
     if result.get("ok"):
         return dict(result)

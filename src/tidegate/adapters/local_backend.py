@@ -5,6 +5,7 @@ Replicas outlive the control plane; the next one finds them again by pid and cre
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,12 @@ from tidegate.adapters.unix_probe import get_status
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.environments import Environments
-from tidegate.errors import EnvironmentFailed, ModelCrashed
+from tidegate.errors import EnvironmentFailed, ModelCrashed, OutOfResources, TidegateError
+from tidegate.exhaustion import exhausted
 from tidegate.settings import make_run_dir
 from tidegate.wire.manifest import read_manifest
+
+log = logging.getLogger(__name__)
 
 MODULE = "tidegate.server"
 READY_PATH = "/v2/health/ready"
@@ -61,14 +65,22 @@ class LocalBackend:
         return None
 
     def start(self, spec: ReplicaSpec) -> Handle:
+        """Raises `OutOfResources`, `DiskFull` for a fault of the machine; else `ModelCrashed`."""
+        try:
+            return self._start(spec)
+        except (OSError, RuntimeError, TidegateError) as error:
+            if (here := exhausted(error, spawning=True)) is not None:
+                raise here from error
+            if isinstance(error, OSError):
+                raise ModelCrashed(f"replica {spec.id} could not be started: {error}") from error
+            raise
+
+    def _start(self, spec: ReplicaSpec) -> Handle:
         socket_path = make_run_dir(self._data_dir) / f"{spec.id}.sock"
         argv = [self._python(spec.manifest), "-m", MODULE, "--manifest", str(spec.manifest), "--uds", str(socket_path)]
         argv += ["--data-dir", str(self._data_dir), "--id", spec.id, "--lease-token", str(spec.token)]
-        try:
-            drop_oldest(self._log_dir.glob("*.log"), LOGS_KEPT)
-            child, ref = spawn(argv, self._log_file(spec.id), self._env)
-        except OSError as error:
-            raise ModelCrashed(f"replica {spec.id} could not be started: {error}") from error
+        drop_oldest(self._log_dir.glob("*.log"), LOGS_KEPT)
+        child, ref = spawn(argv, self._log_file(spec.id), self._env)
         running = {replica: known for replica, known in self._children.items() if known.returncode is None}
         self._children = running | {spec.id: child}
         return self._handle(spec.id, ref, socket_path, spec.token)
@@ -77,15 +89,17 @@ class LocalBackend:
         """Of the version's own environment, where it has one. Raises `ModelCrashed` when that is gone."""
         try:
             key = read_manifest(manifest_file).environment
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError) as error:
+            if exhausted(error) is not None:
+                raise
             key = None  # the replica reads it too, and says in its own words what is wrong with it
         try:
             return str(self._environments.of_version(key))
         except EnvironmentFailed as error:
             raise ModelCrashed(error.message) from error
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation]:
-        return list(self._pool.map(self._observe_one, handles))
+    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+        return list(self._pool.map(self._seen, handles))
 
     def stop(self, handle: Handle) -> None:
         send(_ref(handle), signal.SIGTERM)
@@ -108,6 +122,16 @@ class LocalBackend:
             for found in processes_of(self._data_dir)
             if found.module == MODULE and option(found.argv, "--uds") and found.ref.pid not in pids
         ]
+
+    def _seen(self, handle: Handle) -> Observation | None:
+        """None: this process had nothing left to look with. That its replica is silent is not said by that."""
+        try:
+            return self._observe_one(handle)
+        except (OSError, OutOfResources) as error:
+            if (here := exhausted(error)) is None:
+                raise
+            log.debug("replica %s could not be looked at: %s", handle.data["replica"], here)
+            return None
 
     def _observe_one(self, handle: Handle) -> Observation:
         ref, socket_path = _ref(handle), Path(str(handle.data["socket"]))

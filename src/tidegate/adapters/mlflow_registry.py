@@ -1,4 +1,4 @@
-"""The registry on MLflow: its client, embedded on SQLite or talking to a server. The only file that imports mlflow.
+"""The registry on MLflow: its client, embedded on SQLite or talking to a server. `mlflow_import` imports it.
 
 The import takes seconds, so it happens on first use, or early in the background through `warm`.
 """
@@ -25,6 +25,7 @@ from tidegate.adapters.mlflow_failures import (
     registry_failures,
     short,
 )
+from tidegate.adapters.mlflow_import import import_first, mlflow_client
 from tidegate.adapters.mlflow_sources import Stores, folder_of_experiments
 from tidegate.adapters.undo import Undo, undo_on_failure
 from tidegate.core.ports import NewRegistryVersion, RegistryVersion
@@ -84,6 +85,7 @@ class MlflowRegistry:
 
     def warm(self) -> threading.Thread:
         """Import and connect in the background, so that the first use is quick; a failure shows at that use."""
+        import_first()
         thread = threading.Thread(target=self._warm, name="mlflow-warm", daemon=True)
         thread.start()
         return thread
@@ -233,9 +235,7 @@ class MlflowRegistry:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of MLflow's own dependencies, at import: nothing a user can act on
-            from mlflow import MlflowClient
-
-            client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+            client = mlflow_client()(tracking_uri=self._uri, registry_uri=self._uri)
             if self._artifact_location is not None:
                 self._experiment(client)  # makes the database, which takes a while
         return client

@@ -51,11 +51,16 @@ def spawn(
         child = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
         )
-    return child, ProcessRef(child.pid, _created_at(child.pid) or 0.0)
+    try:
+        return child, ProcessRef(child.pid, _created_at(child.pid) or 0.0)
+    except OSError:  # no descriptor left to look it up with: nobody would find this process again
+        child.kill()
+        child.wait()
+        raise
 
 
 def is_alive(ref: ProcessRef) -> bool:
-    """Whether this very process runs; a zombie does not."""
+    """Whether this very process runs; a zombie does not. Raises `OSError` where that cannot be found out now."""
     try:
         process = psutil.Process(ref.pid)
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,10 +1,15 @@
-"""Bounded questions over a Unix socket. Called by the local backend and the gateway supervisor; never raises."""
+"""Bounded questions over a Unix socket. Called by the backends and the gateway supervisor.
+
+No answer is one too. They raise `OutOfResources` where this process could not even ask, which says nothing of others.
+"""
 
 from __future__ import annotations
 
 import http.client
 import socket
 from pathlib import Path
+
+from tidegate.exhaustion import exhausted
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -26,7 +31,9 @@ def get_status(socket_path: Path, path: str, timeout_s: float) -> int | None:
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException) as error:
+        if (here := exhausted(error)) is not None:
+            raise here from error
         return None
     finally:
         connection.close()
@@ -39,5 +46,7 @@ def speaks(socket_path: Path, timeout_s: float) -> bool:
             connection.settimeout(timeout_s)
             connection.connect(str(socket_path))
             return bool(connection.recv(1))
-    except OSError:
+    except OSError as error:
+        if (here := exhausted(error)) is not None:
+            raise here from error
         return False

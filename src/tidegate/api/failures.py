@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate.api.guard import refusal
 from tidegate.error_kinds import Kind
 from tidegate.errors import (
-    DiskFull,
     Internal,
     InvalidArgument,
     MalformedRequest,
@@ -25,7 +24,7 @@ from tidegate.errors import (
     TidegateError,
     UnknownRoute,
 )
-from tidegate.full_disk import is_disk_full
+from tidegate.exhaustion import exhausted
 from tidegate.wire import rest
 
 _log = logging.getLogger(__name__)
@@ -116,9 +115,9 @@ class Unforeseen:
 
 
 def _unexpected(scope: Scope, error: Exception) -> JSONResponse:
-    if is_disk_full(error):
+    if (here := exhausted(error)) is not None:
         _log.error("%s %s failed: %s", scope["method"], scope["path"], error)
-        return refusal(DiskFull())
+        return refusal(here)
     failure_id = secrets.token_hex(8)
     _log.error("%s %s failed, id %s", scope["method"], scope["path"], failure_id, exc_info=error)
     return refusal(Internal(f"the server failed; its log has the details under id {failure_id}", id=failure_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import resource
 import socket
 import threading
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import uvicorn
 from tidegate import wiring
 from tidegate.api.app import create_app
 from tidegate.clock import monotonic
+from tidegate.control.bounded_http import BACKLOG, Waiting
+from tidegate.control.descriptors import connections_max
 from tidegate.control.leading import Leading
 from tidegate.control.options import Options
 from tidegate.core.fleet import Limits
@@ -56,8 +59,17 @@ class Platform:
         if container.push is not None:
             metrics.watch(container.push)
         self._leading = Leading(container, self._reconciler, self._ending)
+        waiting = Waiting(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
         self._api = uvicorn.Server(
-            uvicorn.Config(create_app(container), log_config=None, access_log=False, timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                create_app(container),
+                http=waiting.protocol(),
+                ws="none",
+                backlog=BACKLOG,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=2,
+            )
         )
 
     def _reconciler(self, term: Term) -> Reconciler:

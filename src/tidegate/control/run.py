@@ -18,6 +18,7 @@ from tidegate.clock import now
 from tidegate.control import socket_folders
 from tidegate.control.banner import banner
 from tidegate.control.checks import DataDirLock, check_port, listening_socket, prepare_data_dir
+from tidegate.control.descriptors import raise_limit
 from tidegate.control.detach import control_log, detach
 from tidegate.control.observability import with_prometheus, write_observability
 from tidegate.control.options import Options, parse
@@ -63,6 +64,7 @@ def run(argv: list[str] | None = None) -> int:
 def _foreground(options: Options, settings: Settings) -> int:
     """Hold the data directory and the API's port, then run until told to stop."""
     configure_logging("control", settings.log_level)
+    raise_limit()
     signals = StopSignals()
     signals.install(LEAVE)
     with ExitStack() as stack:

@@ -29,6 +29,12 @@ FAILED_STARTS_MAX_BY_CODE = {
 """Failures that another try will not mend; a load may also fail for want of memory, so it gets a second one."""
 
 
+OF_THE_PLATFORM = frozenset({"out_of_resources", "disk_full", "store_unavailable", "files_busy", "engine_unavailable"})
+"""Failures of what a replica stands on: told, tried again after a pause, and never held against a version."""
+PLATFORM_PAUSE_OF = 3
+"""The pause after one is as long as after so many failures of the version itself."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """One replica that failed: at its start, or after it had been ready (`crash`)."""
@@ -92,14 +98,20 @@ def record(
     crashes:  deaths of replicas that had been ready, within the window; more replicas may have more of them.
 
     The first death of each wanted replica is followed by a new one at once: calls may wait for it, and mostly its
-    machine or engine was to blame. Pauses are for those that die again.
+    machine or engine was to blame. Pauses are for those that die again. What the platform itself lacked (descriptors,
+    memory, disk) counts as neither.
     """
+    others = [failure for failure in failures if failure.code in OF_THE_PLATFORM]
+    failures = [failure for failure in failures if failure.code not in OF_THE_PLATFORM]
     crashes = tuple(at for at in variant.crashes if world.now - at < limits.crash_window_s)
     crashes += tuple(world.now for failure in failures if failure.kind == "crash")
     attempts = 0 if became_ready else variant.attempts
     attempts += sum(failure.kind == "start" for failure in failures)
     variant = replace(variant, attempts=attempts, crashes=crashes, restarts=variant.restarts + len(failures))
     if not failures:
+        if others:
+            retry_at = world.now + limits.backoff.delay_s(PLATFORM_PAUSE_OF, world.jitter)
+            return replace(variant, cause=others[-1].cause, retry_at=retry_at)
         return variant
     wanted = max(fleet.replicas, 1)
     delay_s = limits.backoff.delay_s(max(attempts, len(crashes) - wanted), world.jitter)

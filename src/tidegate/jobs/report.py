@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
-from tidegate.errors import DiskFull, Internal, JobAbandoned, NotLeader, StoreUnavailable, TidegateError
-from tidegate.full_disk import is_disk_full
+from tidegate.errors import Internal, JobAbandoned, NotLeader, StoreUnavailable, TidegateError
+from tidegate.exhaustion import exhausted
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
@@ -136,8 +136,8 @@ def carry_out(job: JobRow, function: JobFunction, report: JobReport) -> Outcome:
 def _expected(error: Exception, job: JobRow) -> TidegateError:
     if isinstance(error, TidegateError):
         return error
-    if is_disk_full(error):
-        return DiskFull()
+    if (here := exhausted(error)) is not None:
+        return here
     failure_id = secrets.token_hex(8)
     _log.error("job %s (%s %s) failed, id %s", job.id, job.kind, job.subject, failure_id, exc_info=error)
     return Internal(f"the job failed; the log of what ran it has the details under id {failure_id}", id=failure_id)

@@ -12,7 +12,15 @@ from tidegate.clock import Clock, monotonic
 from tidegate.core.fleet import Action, Fleet, Replica
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
 from tidegate.core.reconcile_failures import ERROR_PREFIX
-from tidegate.errors import DiskFull, EngineUnavailable, ImagePending, NotLeader, StoreUnavailable, TidegateError
+from tidegate.errors import (
+    DiskFull,
+    EngineUnavailable,
+    ImagePending,
+    NotLeader,
+    OutOfResources,
+    StoreUnavailable,
+    TidegateError,
+)
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
@@ -22,7 +30,7 @@ log = logging.getLogger(__name__)
 REVERT_EVERY_S = 10.0
 WAITS_S = 1.0
 """A start that was not possible yet is tried again after so long."""
-NOT_YET = (EngineUnavailable, ImagePending, DiskFull)
+NOT_YET = (EngineUnavailable, ImagePending, DiskFull, OutOfResources)
 GONE = Observation(alive=False, ready=False)
 
 

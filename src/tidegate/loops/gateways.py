@@ -26,6 +26,8 @@ from tidegate.adapters.processes import ProcessRef, bound_log, is_alive, process
 from tidegate.adapters.unix_probe import speaks
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
+from tidegate.errors import OutOfResources
+from tidegate.exhaustion import exhausted
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.settings import run_dir
 from tidegate.version import __version__
@@ -86,6 +88,7 @@ class Gateway:
     looked_at: float = 0.0
     failures: int = 0
     retry_at: float = 0.0
+    unseen: bool = False
 
     def alive(self) -> bool:
         """Whether its process runs; of a child that ended, the exit code is read by this."""
@@ -147,10 +150,13 @@ class GatewaySupervisor:
         """One look at each gateway."""
         for gateway in self._gateways:
             now = self._clock()
-            if not gateway.alive():
-                self._restart(gateway, now)
-            elif now - gateway.looked_at >= (HEALTH_EVERY_S if gateway.answers else POLL_S):
-                self._look(gateway, now)
+            try:
+                if not gateway.alive():
+                    self._restart(gateway, now)
+                elif now - gateway.looked_at >= (HEALTH_EVERY_S if gateway.answers else POLL_S):
+                    self._look(gateway, now)
+            except (OSError, OutOfResources) as error:
+                self._could_not_look(gateway, now, error)
         if self._leaving and self.ready():
             self._retire(self._clock())
 
@@ -193,6 +199,7 @@ class GatewaySupervisor:
         was = gateway.answers
         socket_path = run_dir(self._settings.data_dir) / f"{gateway.id}.sock"
         gateway.answers = speaks(socket_path, HEALTH_TIMEOUT_S)
+        gateway.unseen = False
         if gateway.answers:
             gateway.answered_at = now
             if now - gateway.started_at >= STEADY_S:
@@ -203,6 +210,15 @@ class GatewaySupervisor:
             log.error("%s has not answered for %.0f s and is ended", gateway.id, SILENT_MAX_S)
             send(gateway.ref, signal.SIGKILL)
 
+    def _could_not_look(self, gateway: Gateway, now: float, error: Exception) -> None:
+        """This process had nothing left to look with, which says nothing of the gateway: it is left alone."""
+        here = exhausted(error)
+        if here is None:
+            raise error
+        if not gateway.unseen:
+            log.error("%s cannot be looked at and is left alone: %s", gateway.id, here)
+        gateway.unseen, gateway.looked_at, gateway.answered_at = True, now, now
+
     def _restart(self, gateway: Gateway, now: float) -> None:
         if gateway.ref is not None:
             self._note_end(gateway, now)
@@ -212,8 +228,8 @@ class GatewaySupervisor:
         try:
             gateway.child, gateway.ref = spawn(argv, self._log_file(gateway.id), self._settings.env)
         except OSError as error:
-            gateway.failures += 1
-            gateway.retry_at = now + BACKOFF.delay_s(gateway.failures, 0.0)
+            gateway.failures += exhausted(error, spawning=True) is None
+            gateway.retry_at = now + BACKOFF.delay_s(max(gateway.failures, 1), 0.0)
             log.error("%s could not be started: %s", gateway.id, error)
             return
         gateway.started_at = gateway.answered_at = now

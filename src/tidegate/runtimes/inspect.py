@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tidegate.ending import end
-from tidegate.errors import DiskFull, Internal, ModelLoadFailed, TidegateError
-from tidegate.full_disk import is_disk_full
+from tidegate.errors import Internal, ModelLoadFailed, TidegateError
+from tidegate.exhaustion import exhausted
 from tidegate.packaging.filelist import check_files
 from tidegate.runtimes.base import Progress, error_text
 from tidegate.runtimes.inspection import InspectOptions, inspect_model
@@ -67,14 +67,14 @@ def _guarded(work: Work, request: dict[str, Any], on_progress: Progress) -> dict
     try:
         return {"ok": True, **work(request, on_progress)}
     except TidegateError as error:
-        return {"ok": False, "error": error.body()}
+        return {"ok": False, "error": (exhausted(error) or error).body()}
     except SystemExit as error:
         return {"ok": False, "error": ModelLoadFailed(f"the model's code ended the process (exit {error.code})").body()}
     except MemoryError:
         return {"ok": False, "error": ModelLoadFailed("the machine's memory does not suffice for this model").body()}
     except Exception as error:
-        if is_disk_full(error):
-            return {"ok": False, "error": DiskFull().body()}
+        if (here := exhausted(error)) is not None:
+            return {"ok": False, "error": here.body()}
         import traceback
 
         traceback.print_exc()

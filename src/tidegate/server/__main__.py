@@ -23,6 +23,7 @@ from tidegate import runtimes
 from tidegate.dataplane.serve import Listen, open_socket, run_server
 from tidegate.ending import end
 from tidegate.errors import InvalidArgument, ModelLoadFailed, NotAModel, TidegateError
+from tidegate.exhaustion import exhausted
 from tidegate.runtimes.base import Runtime, wrong_rows
 from tidegate.runtimes.inputs import rows_to_inputs
 from tidegate.server.replica import build_replica
@@ -48,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
             stack.callback(options.uds.unlink, missing_ok=True)
         try:
             _check(options, stack) if options.check else _serve(options, settings, stack)
-        except TidegateError as error:
+        except TidegateError as failure:
+            error = exhausted(failure) or failure
             on_platform = options.uds is not None
             line = ERROR_LINE + json.dumps(error.body(), default=str) if on_platform else f"error: {error.message}"
             print(line, file=sys.stderr, flush=True)  # noqa: T201 (read by the platform, or by a person)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from tidegate.errors import DataDirUnusable, DiskFull, InvalidArgument, StoreUnavailable, TidegateError
+from tidegate.exhaustion import no_descriptor_left
 from tidegate.store import postgres
 from tidegate.store.migrate import Schema, migrate, schema_of
 
@@ -178,6 +179,8 @@ def _mapped(error: Any) -> TidegateError | None:
     text = str(error)
     if "full" in text and "disk" in text:
         return DiskFull()
+    if "unable to open" in text and no_descriptor_left():
+        return StoreUnavailable(f"the database cannot be opened ({text}): this process has no file descriptor left")
     if "readonly" in text or "unable to open" in text:
         return DataDirUnusable(f"the database cannot be written ({text}): check the data directory's owner and mode")
     if isinstance(error, sqlite3.DatabaseError) and "not a database" in text:

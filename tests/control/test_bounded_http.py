@@ -1,0 +1,172 @@
+"""What a client without a key may take of the control plane's API: a connection for a while, and no more."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from support.wait import free_ports, until
+from tidegate.control import bounded_http
+from tidegate.control.bounded_http import HEAD_BYTES_MAX, Waiting
+from tidegate.control.descriptors import CONNECTIONS_MAX, CONNECTIONS_MIN, RESERVED, connections_max
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+Connect = Callable[[], socket.socket]
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the body's length; `/refused` before any of it came."""
+    if scope["path"] == "/refused":
+        response: Response = PlainTextResponse("no", 401)
+    else:
+        response = PlainTextResponse(str(len(await Request(scope, receive).body())))
+    await response(scope, receive, send)
+
+
+@contextmanager
+def _server(connections: int) -> Iterator[Connect]:
+    (port,) = free_ports(1)
+    config = uvicorn.Config(
+        _app, port=port, lifespan="off", http=Waiting(connections).protocol(), log_config=None, timeout_keep_alive=60
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started, what="the server")
+    with ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+
+        yield connect
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "HEAD_WITHIN_S", 0.5)
+    monkeypatch.setattr(bounded_http, "BODY_PAUSE_S", 0.5)
+
+
+def _is_cut(one: socket.socket) -> bool:
+    """Whether the server ends the connection by itself, within the socket's timeout."""
+    try:
+        while one.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def _refused(one: socket.socket) -> bytes:
+    """What is said to a connection that has asked nothing yet."""
+    one.settimeout(0.5)
+    try:
+        return one.recv(1 << 16)
+    except OSError:
+        return b""
+
+
+def _asked(one: socket.socket, request: bytes = GET) -> bytes:
+    one.sendall(request)
+    return one.recv(1 << 16)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HT",
+        GET[:-2] + b"x-more: 1\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf",
+        b"POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf",
+        GET,
+        GET + b"GET / HT",
+    ],
+)
+def test_a_client_that_does_not_go_on_is_cut(sent: bytes) -> None:
+    with _server(10) as connect:
+        one = connect()
+        one.sendall(sent)
+        assert _is_cut(one)
+
+
+def test_a_head_that_drips_is_cut_and_a_body_that_drips_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "HEAD_WITHIN_S", 0.5)
+    with _server(10) as connect:
+        slow, steady = connect(), connect()
+        steady.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+        cut, sent = threading.Event(), 0
+
+        def wait() -> None:
+            _is_cut(slow)
+            cut.set()
+
+        threading.Thread(target=wait, daemon=True).start()
+        while not cut.wait(0.05):
+            steady.sendall(b"y")
+            sent += 1
+            assert sent < 1000
+            with suppress(OSError):
+                slow.sendall(b"G")
+        steady.sendall(b"y" * (1000 - sent))
+        assert steady.recv(1 << 16).endswith(b"1000")
+
+
+def test_a_head_without_an_end_is_refused() -> None:
+    with _server(10) as connect:
+        one = connect()
+        one.sendall(GET[:-2] + b"x: " + b"a" * HEAD_BYTES_MAX)
+        assert b" 413 " in one.recv(1 << 16)
+        assert _is_cut(one)
+
+
+def test_where_all_places_are_taken_the_one_that_owes_a_head_longest_gives_way() -> None:
+    with _server(3) as connect:
+        silent = connect()
+        kept = connect()
+        assert _asked(kept).endswith(b"0")
+        connect().sendall(b"GET")
+        fresh = connect()
+        assert _is_cut(silent)
+        assert _asked(fresh).endswith(b"0")
+        assert _asked(kept).endswith(b"0")
+
+
+def test_where_all_are_being_answered_the_new_one_is_told() -> None:
+    with _server(2) as connect:
+        held = [connect(), connect()]
+        for one in held:
+            one.sendall(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\na")
+            assert b" 100 " in one.recv(1 << 16)
+        answer = until(lambda: _refused(connect()), what="a refusal")
+        assert b" 503 " in answer
+        assert b"out_of_resources" in answer
+        for one in held:
+            one.sendall(b"b")
+            assert one.recv(1 << 16).endswith(b"2")
+
+
+@pytest.mark.parametrize(
+    ("limit", "connections"),
+    [
+        (64, CONNECTIONS_MIN),
+        (RESERVED + 100, 100),
+        (1024, CONNECTIONS_MAX),
+        (4096, CONNECTIONS_MAX),
+        (resource.RLIM_INFINITY, CONNECTIONS_MAX),
+    ],
+)
+def test_clients_leave_room_for_the_platforms_own_work(limit: int, connections: int) -> None:
+    assert connections_max(limit) == connections
