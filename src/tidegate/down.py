@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -89,6 +90,7 @@ def _remove_sockets(data_dir: Path) -> None:
     with contextlib.suppress(OSError):
         for socket in folder.glob("*.sock"):
             socket.unlink(missing_ok=True)
+        shutil.rmtree(folder / "local", ignore_errors=True)
         if folder.parent != data_dir:
             folder.rmdir()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tidegate import clock
+from tidegate.adapters.confinement import Needs, confined, take_back
 from tidegate.child_env import inherited_env
 from tidegate.error_codes import by_code
 from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError
@@ -76,8 +77,11 @@ def run_inspection(
     Returns the result document (see `tidegate.runtimes.inspection`). Raises the error that the inspection reported,
     `ModelTimedOut` at the deadline, or `ModelCrashed` when the process died. `scratch_dir` is the caller's to remove.
     """
-    python = str(request.python or sys.executable)
-    job = _Job("tidegate.runtimes.inspect", asdict(request), timeout_s, scratch_dir, python)
+    python, environments = str(request.python or sys.executable), ()
+    if request.python is not None:
+        environments = (request.python.parents[2],)
+    read = _read(request.package_dir, request.validation)
+    job = _Job("tidegate.runtimes.inspect", asdict(request), timeout_s, scratch_dir, read, python, environments)
     return _run(job, on_progress or _silent)
 
 
@@ -89,7 +93,9 @@ class _Job:
     request: dict[str, Any]
     timeout_s: float
     scratch_dir: Path
+    read: tuple[Path, ...] = ()
     python: str = sys.executable
+    environments: tuple[Path, ...] = ()
 
 
 def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
@@ -125,13 +131,20 @@ def run_acceleration(
 
     Whatever goes wrong is in the record, as the reason to serve the original: this never raises for it.
     """
-    job = _Job("tidegate.runtimes.accelerate", asdict(request), timeout_s, scratch_dir)
+    read = _read(request.package_dir, request.validation)
+    job = _Job("tidegate.runtimes.accelerate", asdict(request), timeout_s, scratch_dir, read)
     try:
         record = _run(job, on_progress or _silent)
     except TidegateError as error:
         shutil.rmtree(request.into, ignore_errors=True)
         return {"kept": None, "state": "failed", "reason": f"trying ended early: {error.message}"}
+    finally:
+        take_back(request.into)
     return {**{key: value for key, value in record.items() if key != "ok"}, "state": "done"}
+
+
+def _read(package_dir: Path, validation: ValidationRequest | None) -> tuple[Path, ...]:
+    return (package_dir,) if validation is None else (package_dir, validation.path)
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -186,11 +199,13 @@ class _Watch:
 
 def _start(job: _Job, request_file: Path, result_file: Path) -> subprocess.Popen[bytes]:
     # -P: the folder it starts in is no place to import from.
-    argv = [job.python, "-P", "-m", job.module, str(request_file), str(result_file)]
+    plain = [job.python, "-P", "-m", job.module, str(request_file), str(result_file)]
+    needs = Needs(job.scratch_dir.name, (*job.read, request_file), (job.scratch_dir,), job.environments)
+    argv, env = confined(plain, clean_environment(os.environ), needs)
     return subprocess.Popen(
         argv,
         cwd=job.scratch_dir,
-        env=clean_environment(os.environ),
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

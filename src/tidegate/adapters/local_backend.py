@@ -6,6 +6,9 @@ Replicas outlive the control plane; the next one finds them again by pid and cre
 from __future__ import annotations
 
 import logging
+import os
+import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidegate.adapters.confinement import Needs, confined
 from tidegate.adapters.processes import (
     ProcessRef,
     bound_log,
@@ -32,15 +36,18 @@ from tidegate.environments import Environments
 from tidegate.errors import EnvironmentFailed, ModelCrashed, OutOfResources, TidegateError
 from tidegate.exhaustion import exhausted
 from tidegate.settings import make_run_dir
-from tidegate.wire.manifest import read_manifest
+from tidegate.wire.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)
 
 MODULE = "tidegate.server"
 READY_PATH = "/v2/health/ready"
 HEALTH_TIMEOUT_S = 1.0
+BEGINS_WITHIN_S = 5.0
 HEALTH_THREADS = 16
 LOGS_KEPT = 200
+_SOCKETS, _SOCKET = "local", "s"
+"""Below the folder of sockets: a folder for each replica, which may write there alone. Short, for paths are bounded."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Many replicas share the cores: each may be told otherwise by the platform's own environment."""
 
@@ -52,7 +59,8 @@ class LocalBackend:
 
     def __init__(self, data_dir: Path, env: Mapping[str, str], environments_dir: Path | None = None) -> None:
         self._data_dir = data_dir
-        self._environments = Environments(environments_dir or data_dir / "environments")
+        self._environments_dir = environments_dir or data_dir / "environments"
+        self._environments = Environments(self._environments_dir)
         self._log_dir = data_dir / "logs" / "replicas"
         self._env = {**ONE_THREAD, **env, "PYTHONUNBUFFERED": "1"}
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # by replica id; those found again are not children
@@ -76,23 +84,47 @@ class LocalBackend:
             raise
 
     def _start(self, spec: ReplicaSpec) -> Handle:
-        socket_path = make_run_dir(self._data_dir) / f"{spec.id}.sock"
+        folder = make_run_dir(self._data_dir) / _SOCKETS / spec.id
+        socket_path = folder / _SOCKET
         argv = [self._python(spec.manifest), "-m", MODULE, "--manifest", str(spec.manifest), "--uds", str(socket_path)]
         argv += ["--data-dir", str(self._data_dir), "--id", spec.id, "--lease-token", str(spec.token)]
         drop_oldest(self._log_dir.glob("*.log"), LOGS_KEPT)
-        child, ref = spawn(argv, self._log_file(spec.id), self._env)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        child, ref = self._spawn(spec, argv, folder)
         running = {replica: known for replica, known in self._children.items() if known.returncode is None}
         self._children = running | {spec.id: child}
         return self._handle(spec.id, ref, socket_path, spec.token)
 
+    def _spawn(
+        self, spec: ReplicaSpec, argv: Sequence[str], folder: Path
+    ) -> tuple[subprocess.Popen[bytes], ProcessRef]:
+        """Returns once the replica itself has begun: whoever looks for it by its arguments finds it from then on."""
+        waits, begun = os.pipe()
+        try:
+            try:
+                launched, env = confined(argv, self._env, self._needs(spec, folder), begun)
+                started = spawn(launched, self._log_file(spec.id), env, (begun,) if launched != argv else ())
+            finally:
+                os.close(begun)
+            select.select([waits], [], [], BEGINS_WITHIN_S)
+            return started
+        finally:
+            os.close(waits)
+
+    def _needs(self, spec: ReplicaSpec, folder: Path) -> Needs:
+        """Its manifest, the package or the faster form, its own environment; and a folder of its own for its socket."""
+        manifest = _readable(spec.manifest)
+        if manifest is None:
+            return Needs(spec.id, (spec.manifest,), (folder,))
+        package = manifest.package_path(spec.manifest)
+        forms = tuple(package.parent.glob(f"{package.name}.*"))
+        shared = (self._environments_dir,) if manifest.environment else ()
+        return Needs(spec.id, (spec.manifest, package, *forms), (folder,), shared)
+
     def _python(self, manifest_file: Path) -> str:
         """Of the version's own environment, where it has one. Raises `ModelCrashed` when that is gone."""
-        try:
-            key = read_manifest(manifest_file).environment
-        except (OSError, msgspec.DecodeError) as error:
-            if exhausted(error) is not None:
-                raise
-            key = None  # the replica reads it too, and says in its own words what is wrong with it
+        manifest = _readable(manifest_file)
+        key = None if manifest is None else manifest.environment
         try:
             return str(self._environments.of_version(key))
         except EnvironmentFailed as error:
@@ -142,6 +174,8 @@ class LocalBackend:
             bound_log(self._log_file(str(handle.data["replica"])))
             return Observation(True, get_status(socket_path, READY_PATH, HEALTH_TIMEOUT_S) == 200, address)
         socket_path.unlink(missing_ok=True)
+        if socket_path.name == _SOCKET:
+            shutil.rmtree(socket_path.parent, ignore_errors=True)
         exit_code = child.returncode if child else None
         return Observation(False, False, address, exit_code, tuple(self.logs(handle, 20)))
 
@@ -159,6 +193,16 @@ class LocalBackend:
                 "token": token,
             },
         )
+
+
+def _readable(manifest_file: Path) -> Manifest | None:
+    """None where it cannot be read: the replica reads it too, and says in its own words what is wrong with it."""
+    try:
+        return read_manifest(manifest_file)
+    except (OSError, msgspec.DecodeError) as error:
+        if exhausted(error) is not None:
+            raise
+        return None
 
 
 def _ref(handle: Handle) -> ProcessRef:

@@ -238,6 +238,7 @@ class MlflowRegistry:
             client = mlflow_client()(tracking_uri=self._uri, registry_uri=self._uri)
             if self._artifact_location is not None:
                 self._experiment(client)  # makes the database, which takes a while
+                Path(self._uri.removeprefix("sqlite:///")).chmod(0o600)
         return client
 
     def _experiment(self, client: MlflowClient) -> str:

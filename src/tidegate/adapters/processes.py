@@ -40,7 +40,7 @@ class Found:
 
 
 def spawn(
-    argv: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None
+    argv: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
 ) -> tuple[subprocess.Popen[bytes], ProcessRef]:
     """Start it in a new session, so that it outlives this process; output goes to the end of `log_file`.
 
@@ -49,7 +49,13 @@ def spawn(
     log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log_file.open("ab") as log:
         child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=env,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
         )
     try:
         return child, ProcessRef(child.pid, _created_at(child.pid) or 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -25,6 +26,7 @@ def prepare_data_dir(data_dir: Path) -> None:
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         data_dir.chmod(0o700)
+        close_to_others(data_dir)
         probe = data_dir / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
@@ -33,6 +35,14 @@ def prepare_data_dir(data_dir: Path) -> None:
             f"data directory {data_dir} cannot be written to ({error.strerror}): "
             "make it writable, or choose another with --data-dir"
         ) from error
+
+
+def close_to_others(data_dir: Path) -> None:
+    """Make its files their owner's alone, whoever made them (SQLite, MLflow, an earlier release)."""
+    for path in data_dir.iterdir():
+        with contextlib.suppress(OSError):
+            if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
 
 
 class DataDirLock:

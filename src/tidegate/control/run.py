@@ -17,7 +17,7 @@ from tidegate.child_env import inherited_env
 from tidegate.clock import now
 from tidegate.control import socket_folders
 from tidegate.control.banner import banner
-from tidegate.control.checks import DataDirLock, check_port, listening_socket, prepare_data_dir
+from tidegate.control.checks import DataDirLock, check_port, close_to_others, listening_socket, prepare_data_dir
 from tidegate.control.descriptors import raise_limit
 from tidegate.control.detach import control_log, detach
 from tidegate.control.observability import with_prometheus, write_observability
@@ -28,6 +28,7 @@ from tidegate.ending import LEAVE, StopSignals
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
+from tidegate.private_memory import keep_memory_private
 from tidegate.services.platform_keys import check_keys
 from tidegate.settings import Settings, required_key, run_dir
 from tidegate.telemetry import configure_logging
@@ -63,6 +64,7 @@ def run(argv: list[str] | None = None) -> int:
 
 def _foreground(options: Options, settings: Settings) -> int:
     """Hold the data directory and the API's port, then run until told to stop."""
+    keep_memory_private()
     configure_logging("control", settings.log_level)
     raise_limit()
     signals = StopSignals()
@@ -123,6 +125,7 @@ def _start(platform: Platform, options: Options, api_socket: socket.socket, sign
         sys.stdout.write(banner(state, platform.container.login_codes.make(), data_dir, "this terminal", more))
         sys.stdout.flush()
     write_state(data_dir, state)
+    close_to_others(data_dir)
 
 
 def _newest(folder: Path, pattern: str) -> Path | None:
@@ -134,6 +137,7 @@ def _stay(platform: Platform, settings: Settings, signals: StopSignals) -> None:
     try:
         while not signals.stop.wait(LOG_CHECK_S):
             bound_log(control_log(settings.data_dir))
+            close_to_others(settings.data_dir)
             if platform.ended_by_itself():
                 raise Internal("the API's server ended by itself")
     finally:

@@ -24,6 +24,7 @@ class ControlState:
 def write_state(data_dir: Path, state: ControlState) -> None:
     """Replace the file in one step."""
     fresh = data_dir / "control.json.new"
+    fresh.touch(mode=0o600)
     fresh.write_text(json.dumps(asdict(state)) + "\n")
     os.replace(fresh, data_dir / "control.json")  # noqa: PTH105 (says that it is atomic)
 

@@ -180,6 +180,7 @@ def _run(argv: Sequence[str], wanted: Requirements, lock: int, on_step: OnStep) 
     process = subprocess.Popen(
         list(argv),
         cwd=wanted.folder,
+        umask=0o022,  # replicas of another user run on it
         env={**installer_env(), "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ from tidegate.ending import end
 from tidegate.errors import TidegateError
 from tidegate.gateway.process import GatewayOptions, build_gateway, open_sockets
 from tidegate.gateway.redis_link import connect
+from tidegate.private_memory import keep_memory_private
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings, required_key
 from tidegate.telemetry import configure_logging
 
@@ -22,6 +23,7 @@ from tidegate.telemetry import configure_logging
 def main(argv: list[str] | None = None) -> int:
     """Serve until a signal ends it; 1 when it cannot (port in use), 2 for wrong use."""
     given = _parse(argv)
+    keep_memory_private()
     grpc_port = given.port + 1 if given.grpc_port is None else given.grpc_port
     options = GatewayOptions(given.id, given.host, given.port, grpc_port, given.control_url, given.reuse_port)
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tidegate.adapters import confinement
 from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
 from tidegate.adapters.package import Package, Source, digest_of, digest_with_name, extract_tar, read_source, wrap
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
@@ -163,6 +164,8 @@ class RegisterJob:
         report: JobReport,
     ) -> dict[str, Any]:
         package, own = made
+        if package.needs_pickle_grant and confinement.way() is None:
+            report.progress(0.2, f"note: {confinement.UNCONFINED}")
         report.progress(0.2, f"loading the model ({package.framework}) in a process of its own")
         python = own.python if own else None
         found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report, python)

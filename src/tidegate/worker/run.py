@@ -20,6 +20,7 @@ from tidegate.control.checks import prepare_data_dir
 from tidegate.core.backoff import Backoff
 from tidegate.ending import StopSignals
 from tidegate.errors import InvalidArgument, PartUnavailable, StoreUnavailable, TidegateError
+from tidegate.private_memory import keep_memory_private
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.telemetry import configure_logging
@@ -41,6 +42,7 @@ def run(argv: list[str] | None = None) -> int:
         settings = Settings.from_env(data_dir=given.data_dir, job_workers=given.jobs)
         url = _broker_url(settings)
         prepare_data_dir(settings.data_dir)
+        keep_memory_private()
         configure_logging("worker", settings.log_level)
         signals = StopSignals()
         signals.install()

@@ -1,0 +1,133 @@
+"""Whether and how processes that run a model's code are kept from the platform's own files. Called when one is started.
+
+As root, each runs under a user of its own; else, where the kernel has user namespaces for everybody, it keeps its user
+and does not see closed folders, the data directory among them. Where neither works it is as any process of this user.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tidegate
+
+_log = logging.getLogger(__name__)
+
+SCRIPT = Path(tidegate.__file__).with_name("confine.py")
+UID_FIRST, UIDS = 62_000, 2_000
+"""Users without name or home, one a replica or job. Two may be given the same: then they could meet, and no more."""
+PROBE_TIMEOUT_S = 20.0
+UNCONFINED = (
+    "models that were granted to run code run as this platform's own user here: a grant is access to the platform "
+    "(neither root nor user namespaces)"
+)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a process is given: paths to read, and folders of its own to write, the first of which is its home.
+
+    `shared` is read too, and is large: only its own mode is looked at, and those of the folders in it.
+    """
+
+    name: str
+    read: tuple[Path, ...]
+    write: tuple[Path, ...]
+    shared: tuple[Path, ...] = ()
+
+
+@functools.cache
+def way() -> str | None:
+    """`user`, `namespace`, or None where a process cannot be confined on this machine; tried once, for real."""
+    wanted = "user" if os.getuid() == 0 else "namespace"
+    argv = _argv([sys.executable, "-P", "-c", "import msgspec, tidegate"], Needs("probe", (), ()), wanted)
+    try:
+        tried = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False, cwd="/"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _log.warning("%s: %s", UNCONFINED, error)
+        return None
+    if tried.returncode == 0:
+        return wanted
+    _log.warning("%s: %s", UNCONFINED, tried.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+    return None
+
+
+def confined(
+    argv: Sequence[str], env: Mapping[str, str], needs: Needs, begun: int | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The command line and environment that run this confined, or as they are where that is not possible.
+
+    `begun` is a descriptor that the process inherits, and that is closed once the program itself has begun. What is to
+    be read is made readable, and what is to be written is given away, where it is another user's.
+    """
+    how = way()
+    if how is None:
+        return list(argv), dict(env)
+    if how == "user":
+        for path in needs.read:
+            _make_readable(path)
+        for path in needs.shared:
+            _open_folders(path)
+        for path in needs.write:
+            os.chown(path, _uid(needs.name), _uid(needs.name))
+    home = str(needs.write[0])
+    return _argv(argv, needs, how, begun), {**env, "HOME": home, "USER": "model", "LOGNAME": "model", "TMPDIR": "/tmp"}  # noqa: S108
+
+
+def take_back(folder: Path) -> None:
+    """Own what a confined process wrote, before it is kept. Links are left as they are."""
+    if way() != "user":
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 0, 0, follow_symlinks=False)
+
+
+def _argv(argv: Sequence[str], needs: Needs, how: str, begun: int | None = None) -> list[str]:
+    read = (*needs.shared, *needs.read)
+    data = [os.path.realpath(path) for path in (*read, *needs.write)]
+    plan = {
+        "uid": _uid(needs.name) if how == "user" else None,
+        "read": [*_of_python(data), *(str(path) for path in read)],
+        "write": [str(path) for path in needs.write],
+        "begun": begun,
+    }
+    return [sys.executable, "-I", "-S", str(SCRIPT), json.dumps(plan), *argv]
+
+
+def _of_python(data: Iterable[str]) -> list[str]:
+    """The interpreter and what it imports from; a folder around the platform's data is none of it."""
+    named = [sys.prefix, sys.base_prefix, str(SCRIPT.parent), *sys.path]
+    found = {path for name in named if name for path in (str(Path(name).absolute()), os.path.realpath(name))}
+    found = {path for path in found if os.path.isdir(path) and path != "/"}  # noqa: PTH112
+    return sorted(path for path in found if not any(one.startswith(path + os.sep) for one in data))
+
+
+def _uid(name: str) -> int:
+    return UID_FIRST + zlib.crc32(name.encode()) % UIDS
+
+
+def _open_folders(path: Path) -> None:
+    for one in (path, *path.iterdir()):
+        if one.is_dir() and not one.is_symlink() and one.stat().st_mode & 0o055 != 0o055:
+            one.chmod(one.stat().st_mode | 0o055)
+
+
+def _make_readable(path: Path) -> None:
+    """For everybody who gets there: the folder around it is closed to all but this platform's user."""
+    for one in (path, *(path.rglob("*") if path.is_dir() else ())):
+        if one.is_symlink():
+            continue
+        mode = one.stat().st_mode
+        wanted = mode | (0o555 if one.is_dir() else 0o444)
+        if mode != wanted:
+            one.chmod(wanted)
