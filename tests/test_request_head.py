@@ -12,6 +12,8 @@ from support.control import container_at, served
 from support.gateway_bed import Bed
 from tidegate.request_head import head_fault
 
+Address = str | tuple[str, int]
+
 WRONG = {
     "two hosts": ["host: t", "host: elsewhere"],
     "twice the same host": ["host: t", "Host: t"],
@@ -23,7 +25,7 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Address]]:
     """Addresses of a gateway, one of its replicas and a control plane."""
     bed = Bed(tmp_path_factory.mktemp("bed") / "data")
     try:
@@ -33,13 +35,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, obje
         container = container_at(tmp_path_factory.mktemp("api") / "data")
         with served(container) as api:
             replica = bed.replicas[0].target.address.removeprefix("unix:")
-            yield {"gateway": ("127.0.0.1", gateway.port), "replica": replica, "api": ("127.0.0.1", api.base_url.port)}
+            yield {
+                "gateway": ("127.0.0.1", gateway.port),
+                "replica": replica,
+                "api": ("127.0.0.1", api.base_url.port or 0),
+            }
         container.close()
     finally:
         bed.close()
 
 
-def answer_to(address: object, line: str, headers: list[str]) -> bytes:
+def answer_to(address: Address, line: str, headers: list[str]) -> bytes:
     """Of the whole connection: a second request follows, which must not be answered."""
     head = "\r\n".join([line, *headers, "", ""])
     body = "0\r\n\r\n" if "transfer-encoding" in head else ""
@@ -57,7 +63,7 @@ def answer_to(address: object, line: str, headers: list[str]) -> bytes:
 @pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("line", ["GET /health HTTP/1.1", "POST /predict/sums HTTP/1.1"])
 def test_a_head_that_can_be_read_in_two_ways_is_400(
-    servers: dict[str, object], server: str, line: str, headers: list[str]
+    servers: dict[str, Address], server: str, line: str, headers: list[str]
 ) -> None:
     said = answer_to(servers[server], line, headers)
     assert said.startswith(b"HTTP/1.1 400 "), said[:200]
@@ -65,7 +71,7 @@ def test_a_head_that_can_be_read_in_two_ways_is_400(
 
 
 @pytest.mark.parametrize("server", ["gateway", "replica", "api"])
-def test_http_2_in_a_request_line_is_400(servers: dict[str, object], server: str) -> None:
+def test_http_2_in_a_request_line_is_400(servers: dict[str, Address], server: str) -> None:
     assert answer_to(servers[server], "GET /health HTTP/2.0", ["host: t"]).startswith(b"HTTP/1.1 400 ")
 
 

@@ -62,10 +62,10 @@ def _hide(libc: Any, needed: list[tuple[str, bool]]) -> None:
     for folder in sorted({folder for folder in closed.values() if folder}):
         _mount(libc, "tmpfs", folder, _NOSUID | _NODEV, b"size=1m,mode=0755")
     for path, read_only in sorted(needed):  # a folder before what lies in it
-        folder = closed[path]
-        if folder is None and not read_only:
+        above = closed[path]
+        if above is None and not read_only:
             continue
-        if folder is not None and not _same(path, held[path]):
+        if above is not None and not _same(path, held[path]):
             _make_place(path, is_folder=stat.S_ISDIR(os.fstat(held[path]).st_mode))
         _mount(libc, f"/proc/self/fd/{held[path]}", path, _BIND | _REC)
         if read_only:

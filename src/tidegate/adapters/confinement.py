@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +86,9 @@ def confined(
 
 def take_back(folder: Path) -> None:
     """Own what a confined process wrote, before it is kept. Links are left as they are."""
-    if way() != "user":
-        return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, 0, 0, follow_symlinks=False)
+    if way() == "user" and folder.is_dir():
+        for path in _tree(folder):
+            os.chown(path, 0, 0, follow_symlinks=False)
 
 
 def _argv(argv: Sequence[str], needs: Needs, how: str, begun: int | None = None) -> list[str]:
@@ -124,10 +123,16 @@ def _open_folders(path: Path) -> None:
 
 def _make_readable(path: Path) -> None:
     """For everybody who gets there: the folder around it is closed to all but this platform's user."""
-    for one in (path, *(path.rglob("*") if path.is_dir() else ())):
-        if one.is_symlink():
-            continue
-        mode = one.stat().st_mode
-        wanted = mode | (0o555 if one.is_dir() else 0o444)
-        if mode != wanted:
-            one.chmod(wanted)
+    for one in _tree(path):
+        if not one.is_symlink():
+            mode = one.stat().st_mode
+            wanted = mode | (0o555 if one.is_dir() else 0o444)
+            if mode != wanted:
+                one.chmod(wanted)
+
+
+def _tree(path: Path) -> Iterator[Path]:
+    """The path and all below it. Follows no link."""
+    yield path
+    for folder, folders, files in os.walk(path):
+        yield from (Path(folder, name) for name in (*folders, *files))

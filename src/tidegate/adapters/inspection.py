@@ -77,9 +77,8 @@ def run_inspection(
     Returns the result document (see `tidegate.runtimes.inspection`). Raises the error that the inspection reported,
     `ModelTimedOut` at the deadline, or `ModelCrashed` when the process died. `scratch_dir` is the caller's to remove.
     """
-    python, environments = str(request.python or sys.executable), ()
-    if request.python is not None:
-        environments = (request.python.parents[2],)
+    python = str(request.python or sys.executable)
+    environments = () if request.python is None else (request.python.parents[2],)
     read = _read(request.package_dir, request.validation)
     job = _Job("tidegate.runtimes.inspect", asdict(request), timeout_s, scratch_dir, read, python, environments)
     return _run(job, on_progress or _silent)

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 MODULE = "tidegate.server"
 READY_PATH = "/v2/health/ready"
 HEALTH_TIMEOUT_S = 1.0
-BEGINS_WITHIN_S = 5.0
+BEGINS_WITHIN_MS = 5000
 HEALTH_THREADS = 16
 LOGS_KEPT = 200
 _SOCKETS, _SOCKET = "local", "s"
@@ -106,7 +106,9 @@ class LocalBackend:
                 started = spawn(launched, self._log_file(spec.id), env, (begun,) if launched != argv else ())
             finally:
                 os.close(begun)
-            select.select([waits], [], [], BEGINS_WITHIN_S)
+            poller = select.poll()
+            poller.register(waits)
+            poller.poll(BEGINS_WITHIN_MS)
             return started
         finally:
             os.close(waits)
@@ -117,9 +119,11 @@ class LocalBackend:
         if manifest is None:
             return Needs(spec.id, (spec.manifest,), (folder,))
         package = manifest.package_path(spec.manifest)
-        forms = tuple(package.parent.glob(f"{package.name}.*"))
+        named = Path(os.path.normpath(spec.manifest.parent / manifest.package_dir))  # the replica's way, past no link
+        found = [one for one in (package, named) if one.exists()]
+        forms = [form for one in found for form in one.parent.glob(f"{one.name}.*")]
         shared = (self._environments_dir,) if manifest.environment else ()
-        return Needs(spec.id, (spec.manifest, package, *forms), (folder,), shared)
+        return Needs(spec.id, (spec.manifest, *found, *forms), (folder,), shared)
 
     def _python(self, manifest_file: Path) -> str:
         """Of the version's own environment, where it has one. Raises `ModelCrashed` when that is gone."""

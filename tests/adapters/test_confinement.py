@@ -1,0 +1,109 @@
+"""What a confined process sees of the folders around its own, in each of the two ways."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidegate.adapters import confinement
+from tidegate.adapters.confinement import Needs, _argv, confined, take_back
+
+LOOK = """
+import json, os, sys
+from pathlib import Path
+
+import tidegate.errors
+
+home, model = Path(sys.argv[1]), Path(sys.argv[2])
+
+
+def attempt(act):
+    try:
+        return act()
+    except OSError as error:
+        return type(error).__name__
+
+
+print(json.dumps({
+    "uid": os.getuid(),
+    "listed": sorted(os.listdir(home)),
+    "model": attempt((model / "weights").read_text),
+    "changed": attempt(lambda: (model / "weights").write_text("mine")),
+    "token": attempt((home / "token").read_text),
+    "other": attempt((home / "jobs" / "other" / "rows.csv").read_text),
+    "parent": attempt(lambda: len(Path(f"/proc/{os.getppid()}/environ").read_bytes())),
+    "left": attempt(lambda: (home / "jobs" / "mine" / "result").write_text("done")),
+}))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A data directory, closed as they are, with the files of a model that were copied closed."""
+    made = tmp_path / "data"
+    for folder in ("artifacts/m", "jobs/mine", "jobs/other"):
+        (made / folder).mkdir(parents=True)
+    for name in ("token", "artifacts/m/weights", "jobs/other/rows.csv"):
+        (made / name).write_text("secret" if name == "token" else "numbers")
+        (made / name).chmod(0o600)
+    made.chmod(0o700)
+    return made
+
+
+def look(argv: list[str], env: dict[str, str], home: Path) -> dict[str, Any]:
+    ran = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    assert (home / "jobs" / "mine" / "result").read_text() == "done"
+    return found
+
+
+def needs(home: Path) -> Needs:
+    return Needs("mine", (home / "artifacts" / "m",), (home / "jobs" / "mine",))
+
+
+def program(home: Path) -> list[str]:
+    return [sys.executable, "-P", "-c", LOOK, str(home), str(home / "artifacts" / "m")]
+
+
+def test_as_this_machine_allows(home: Path) -> None:
+    found = look(*confined(program(home), os.environ, needs(home)), home)
+    assert found["listed"] == ["artifacts", "jobs"]
+    assert found["model"] == "numbers"
+    assert found["changed"] in ("OSError", "PermissionError")
+    assert (found["token"], found["other"]) == ("FileNotFoundError", "FileNotFoundError")
+    if confinement.way() == "user":
+        assert found["uid"] >= confinement.UID_FIRST
+        assert found["parent"] == "PermissionError"
+        assert (home / "jobs" / "mine").stat().st_uid == found["uid"]
+        take_back(home / "jobs" / "mine")
+        assert {path.stat().st_uid for path in (home / "jobs").rglob("*")} == {0}
+
+
+def test_in_a_user_namespace_closed_folders_are_hidden_too(home: Path) -> None:
+    found = look(_argv(program(home), needs(home), "namespace"), dict(os.environ), home)
+    assert found["uid"] == os.getuid()
+    assert found["listed"] == ["artifacts", "jobs"]
+    assert (found["model"], found["changed"]) == ("numbers", "OSError")
+    assert (found["token"], found["other"]) == ("FileNotFoundError", "FileNotFoundError")
+
+
+def test_where_neither_works_the_command_stays_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "way", lambda: None)
+    argv, env = confined(program(home), {"PATH": "/bin"}, needs(home))
+    assert (argv, env) == (program(home), {"PATH": "/bin"})
+    take_back(home / "nothing")
+
+
+def test_a_link_in_what_is_read_opens_nothing_else(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("closed")
+    (tmp_path / "elsewhere").chmod(0o600)
+    (home / "artifacts" / "m" / "link").symlink_to(tmp_path / "elsewhere")
+    confined(program(home), os.environ, needs(home))
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o600
