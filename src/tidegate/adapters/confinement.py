@@ -74,7 +74,7 @@ def confined(
     if how is None:
         return list(argv), dict(env)
     if how == "user":
-        for path in needs.read:
+        for path in filter(Path.exists, needs.read):  # what is missing, the program itself tells best
             _make_readable(path)
         for path in needs.shared:
             _open_folders(path)
