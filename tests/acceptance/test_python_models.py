@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -53,6 +54,29 @@ signature = ModelSignature(
     params=ParamSchema([ParamSpec("factor", "double", 2.0), ParamSpec("names", "string", [], shape=(-1,))]),
 )
 mlflow.pyfunc.save_model(sys.argv[1], python_model=Scaled(), signature=signature, pip_requirements=[])
+"""
+
+TYPED = """
+import sys
+
+import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import Array
+
+
+class Typed(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        seen = [
+            {"raw": len(row["raw"]), "tags": list(row["tags"]), "year": row["at"].year, "note": row.get("note", "-")}
+            for row in model_input.to_dict("records")
+        ]
+        return model_input.assign(seen=seen)[["at", "raw", "seen"]]
+
+
+columns = [ColSpec("binary", "raw"), ColSpec(Array("string"), "tags"), ColSpec("datetime", "at")]
+signature = ModelSignature(Schema([*columns, ColSpec("string", "note", required=False)]))
+mlflow.pyfunc.save_model(sys.argv[1], python_model=Typed(), signature=signature, pip_requirements=[])
 """
 
 
@@ -142,3 +166,36 @@ def test_requests_with_different_params_are_never_mixed(platform: Platform, scal
     with httpx.Client(timeout=30) as client, ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda factor: ask(client, factor), factors))
     assert answers == [[{"x": factor}, {"x": factor * 10}] for factor in factors]
+
+
+def test_columns_of_other_types_reach_an_mlflow_python_function_through_the_gateway(
+    platform: Platform, tmp_path: Path
+) -> None:
+    subprocess.run([sys.executable, "-c", TYPED, str(tmp_path / "m")], check=True, timeout=60, capture_output=True)
+    platform.done("deploy", str(tmp_path / "m"), "--name", "typed", "--allow-pickle")
+    day = "2024-02-03T04:05:06"
+
+    def ask(raw: str, tags: list[str], **note: str) -> list[Any]:
+        record = {"raw": raw, "tags": tags, "at": day, **note}
+        answer = platform.ask("/endpoints/typed/invocations", {"dataframe_records": [record]})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["predictions"])
+
+    def seen(size: int, tags: list[str], note: str) -> dict[str, Any]:
+        return {"raw": size, "tags": tags, "year": 2024, "note": note}
+
+    with ThreadPoolExecutor(8) as pool:  # so that some share a batch
+        notes: list[dict[str, str]] = [{}, {"note": "n"}]
+        several = list(pool.map(lambda number: ask("/wBhYmM=", ["a"] * number, **notes[number % 2]), range(24)))
+    for number, (row,) in enumerate(several):
+        assert row == {"at": day, "raw": "/wBhYmM=\n", "seen": seen(5, ["a"] * number, "n" if number % 2 else "-")}
+    inputs = [
+        {"name": "raw", "shape": [1], "datatype": "BYTES", "data": ["abc"]},
+        {"name": "tags", "shape": [1], "datatype": "BYTES", "data": ['["x", "y"]']},
+        {"name": "at", "shape": [1], "datatype": "BYTES", "data": [day]},
+    ]
+    outputs = platform.ask("/v2/models/typed/infer", {"inputs": inputs}).json()["outputs"]
+    assert [output["name"] for output in outputs] == ["at", "raw", "seen"]
+    assert outputs[1]["data"] == ["abc"]
+    refused = platform.ask("/endpoints/typed/invocations", {"dataframe_records": [{"raw": "?", "tags": [], "at": day}]})
+    assert (refused.status_code, "'raw' is no base64" in refused.json()["error"]) == (422, True)

@@ -17,6 +17,7 @@ import skops.io
 import xgboost
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_breast_cancer
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -105,6 +106,17 @@ def test_an_onnx_graph_of_text_refuses_bytes_that_are_no_text(tmp_path: Path) ->
     assert runtime.predict({"x": np.array(["é", "abc"], dtype=object)}, None)["y"].tolist() == ["é", "abc"]
     with pytest.raises(UnfitInput, match="'x' holds bytes that are not UTF-8"):
         runtime.predict({"x": np.array(["abc", b"\xff\xfe"], dtype=object)}, None)
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "D"])
+def test_a_model_that_answers_times_answers_text(tmp_path: Path, unit: str) -> None:
+    days = np.array(["2024-01-02", "2024-03-04"], dtype=f"datetime64[{unit}]")
+    joblib.dump(DummyClassifier(strategy="most_frequent").fit(X, days[(Y == 0).astype(int)]), tmp_path / "m.joblib")
+    manifest, runtime = open_file(tmp_path / "m.joblib", allow_pickle=True)
+    said = "2024-01-02T00:00:00"
+    assert runtime.predict({"input": X[:2]}, None)["prediction"].tolist() == [said, said]
+    assert said in (manifest.signature.classes or ())
+    assert next(spec.datatype for spec in manifest.signature.outputs) == "BYTES"
 
 
 def test_bytes_that_a_model_answers_stay_bytes() -> None:

@@ -59,7 +59,9 @@ class MlflowEdge(TakesRows):
         for name in call.destination.binary_outputs & lists.keys():
             lists[name] = [value.encode() if isinstance(value, str) else value for value in lists[name]]
         predictions: Any = lists
-        if names == [PREDICTION] and not table:
+        if table == "series":  # pandas' own name for a column without one
+            predictions = [{"0": value} for value in lists[names[0]]]
+        elif names == [PREDICTION] and not table:
             predictions = lists[PREDICTION]
         elif table == "records" or (exchange.meta and not table):
             predictions = [dict(zip(names, values, strict=True)) for values in zip(*lists.values(), strict=True)]

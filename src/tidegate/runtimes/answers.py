@@ -40,6 +40,8 @@ def tensor_of(items: Any) -> Array | None:
     """Numbers, booleans or text of one kind and shape; None for anything else, which travels as JSON."""
     if isinstance(items, np.ndarray) and items.dtype.kind in "biuf":
         return items
+    if isinstance(items, np.ndarray) and items.dtype.kind in "Mm":
+        return None  # a list of nanoseconds are whole numbers
     listed = items.tolist() if isinstance(items, np.ndarray) else items
     try:
         array = np.array(listed)

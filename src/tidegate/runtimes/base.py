@@ -151,5 +151,5 @@ def as_text(item: Any) -> str | bytes:
 
 
 def scalars(values: Any) -> tuple[Scalar, ...]:
-    """Class labels as plain Python values."""
-    return tuple(np.asarray(values).tolist())
+    """Class labels as plain Python values; times as the text that answers have."""
+    return tuple(as_tensor(values).tolist())

@@ -158,7 +158,9 @@ def _tensor_of(items: Any) -> Array | None:
 def _named(result: Any) -> tuple[dict[str, Any], Form]:
     """The parts of an answer by name, and the form that they have together."""
     if hasattr(result, "to_frame") and hasattr(result, "to_numpy"):  # a series, which MLflow answers as a table
-        result = result.to_frame(0 if result.name is None else result.name)
+        if result.name is None:
+            return {PREDICTION: result}, "series"
+        result = result.to_frame()
     if hasattr(result, "to_dict") and hasattr(result, "columns"):
         return {str(name): result[name] for name in result.columns}, "records"
     if isinstance(result, Mapping):

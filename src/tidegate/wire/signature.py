@@ -12,7 +12,7 @@ import msgspec
 InputKind = Literal["matrix", "columns", "tensors"]
 Scalar = str | int | float | bool
 Holds = Literal["", "binary", "datetime"]
-Form = Literal["", "records", "columns"]
+Form = Literal["", "records", "columns", "series"]
 
 MATRIX_INPUT = "input"
 PREDICTION, PROBABILITIES = "prediction", "probabilities"
@@ -64,7 +64,7 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     beside its rows (MLflow Python functions); one left out has the model's own default. `others` are further functions
     of the same model (a SavedModel's signatures), each called by its `name`. `items`: the one column has no name, and a
     row is its value as it stands (MLflow's type hints). `form`: the outputs are the columns of a table, answered in
-    rows where a protocol has a form for it, or the items of a dictionary.
+    rows where a protocol has a form for it, the items of a dictionary, or a series without a name.
     """
 
     kind: InputKind
