@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
+import numpy as np
 import pandas as pd
 import pydantic
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from tidegate.runtimes import load, open_model
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
+from tidegate.wire.signature import TensorSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -247,3 +250,15 @@ def test_the_documentations_own_examples_are_answered_on_every_protocol(name: st
     asked = asyncio.run(ask())
     assert len(asked) >= 4
     assert [one for one in asked if one[1] != 200] == []
+
+
+def test_a_version_registered_when_a_table_was_its_values_goes_on_with_them(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+
+    python_model, signature, _ = cases()["frame"]
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=python_model, signature=signature, pip_requirements=[])
+    manifest, _ = open_model(tmp_path / "model", "m", into=tmp_path / "package", allow_pickle=True)
+    old = msgspec.structs.replace(manifest.signature, outputs=(TensorSpec("prediction", "FP64", (-1, 2)),), form="")
+    runtime = load(msgspec.structs.replace(manifest, signature=old), tmp_path / "package")
+    rows = {"input": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    assert runtime.predict(rows, None)["prediction"].tolist() == [[2.0, 4.0], [6.0, 8.0]]
