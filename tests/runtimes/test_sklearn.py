@@ -238,7 +238,7 @@ class Centred:
 
 
 def test_a_model_whose_rows_depend_on_one_another_is_not_batchable() -> None:
-    from tidegate.runtimes.signature import matrix
+    from tidegate.runtimes.drafts import matrix
     from tidegate.runtimes.sklearn_model import make_sklearn
     from tidegate.runtimes.trial import is_batchable
 
