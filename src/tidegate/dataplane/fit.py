@@ -273,7 +273,7 @@ def _fit_column_tensors(tensors: Tensors, nulls: Tensors, destination: Destinati
     cast: Tensors = {}
     for spec in specs:
         if spec.name not in needed:
-            cast |= left_out(spec, len(next(iter(tensors.values()))))
+            cast |= left_out(spec, next(iter(tensors.values())).size)  # a column; what is none is refused below
             continue
         array, gaps = tensors[spec.name], nulls.get(spec.name)
         cast[spec.name] = _fit_tensor(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, spec, gaps)
