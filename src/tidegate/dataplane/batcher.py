@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.call import Batch, Limits, ModelFailed, TargetHung, TargetLost, TargetUnreached
@@ -30,6 +30,7 @@ EXPIRY_TICK_S = 0.02
 ATTEMPTS_MAX = 2
 LOOKS_MAX = 4
 RETRY_AFTER_S = 1.0
+_GONE = (TargetLost, TargetUnreached)
 
 
 class Batcher:
@@ -189,7 +190,9 @@ class Batcher:
     @property
     def _may_grow(self) -> bool:
         """Whether calls that are yet to come could join what waits."""
-        return self._mergeable and not self._reruns and 0 < self._queue.rows < self._pace.limit_rows
+        reruns = self._reruns
+        alone = reruns.again or reruns.unreached
+        return self._mergeable and not alone and 0 < self._queue.rows < self._pace.limit_rows
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
@@ -257,7 +260,11 @@ class Batcher:
         now_s = self._clock()
         self._take_back(target, result)
         try:
-            self._settle(batch, result, now_s)
+            if isinstance(result, TidegateError):
+                self._batch_failed(batch, result, now_s)
+            else:
+                self._pace.measured(batch.rows, now_s - batch.sent_s)
+                self._batch_answered(batch, result, now_s)
         except Exception as error:
             self._fail_calls(batch.calls, internal(error))
         self._in_flight.discard(batch)
@@ -273,26 +280,17 @@ class Batcher:
         """The target is free for the next batch, unless it is lost or was removed meanwhile."""
         if self._targets.get(target.id) is not target:
             return
-        if isinstance(result, TargetLost | TargetUnreached):
+        if isinstance(result, _GONE):
             self.remove_target(target.id)
         elif self._ward.target is target:
             self._ward.busy = False
         else:
             self._idle.append(target)
 
-    def _settle(self, batch: Batch, result: Outputs | TidegateError, now_s: float) -> None:
-        if not isinstance(result, TidegateError):
-            self._pace.measured(batch.rows, now_s - batch.sent_s)
-            self._batch_answered(batch, result, now_s)
-        elif isinstance(result, TargetUnreached):
-            self._hand_on(batch)
-        else:
-            self._batch_failed(batch, result, now_s)
-
     def _batch_answered(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
-        strays = [call for call in batch.calls if isinstance(call, Part) and not call.joins(outputs)]
-        if strays:
-            self._fail_calls(strays, _in_other_shapes())
+        for call in batch.calls:
+            if type(call) is Part and not call.joins(outputs):
+                self._fail_calls([call], _in_other_shapes())
         self._observer.batch_done(batch, outputs, now_s)
         first_row = 0
         for call in batch.calls:
@@ -312,6 +310,9 @@ class Batcher:
 
     def _batch_failed(self, batch: Batch, error: TidegateError, now_s: float) -> None:
         """The calls of a lost target, and those of a batch the model refused, run once more, each alone."""
+        if isinstance(error, TargetUnreached):
+            self._hand_on(batch)
+            return
         lost = isinstance(error, TargetLost)
         shared = len(batch.calls) > 1 and isinstance(error, ModelFailed | UnfitInput)
         again: list[Call] = []
@@ -369,7 +370,7 @@ class Batcher:
     def _fail_queue(self, error: TidegateError) -> None:
         self._fail_calls([*self._queue.clear(), *self._reruns.clear()], error)
 
-    def _fail_calls(self, calls: Sequence[Call], error: TidegateError) -> None:
+    def _fail_calls(self, calls: list[Call], error: TidegateError) -> None:
         now_s = self._clock()
         for call in calls:
             whole = _whole(call)
