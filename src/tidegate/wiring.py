@@ -184,7 +184,7 @@ def build(
         queue = CeleryQueue(settings.celery_broker_url, settings.job_queue)
         job_runner = dispatcher = Dispatcher(fenced, queue, lambda: forget_old(fenced, uploads))
     else:
-        job_runner = JobPool(fenced, parts.functions(fenced), uploads, clock, settings.job_workers)
+        job_runner = JobPool(fenced, parts.functions(fenced), uploads, settings.job_workers)
     jobs = Jobs(store, clock, job_runner.nudge)
     engine = DockerEngine(lambda: address_of(engine_env()))
     backend = backend or _backends(settings, engine, files_dir, replace(jobs, store=fenced))
@@ -313,7 +313,7 @@ def build_bench(settings: Settings, store: Store, clock: Clock = clocks.now) -> 
     """What a worker needs to run jobs, on a store of this release's schema. Raises `DataDirUnusable`."""
     files_dir = files_of_platform(store, settings.files_dir, settings.data_dir)
     parts = _parts(settings, store, files_dir, clock)
-    return Bench(store, parts.functions, parts.uploads, clock, settings.data_dir / "jobs", settings.job_lease_s)
+    return Bench(store, parts.functions, parts.uploads, settings.data_dir / "jobs", settings.job_lease_s)
 
 
 def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:

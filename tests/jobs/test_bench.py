@@ -52,7 +52,7 @@ def own(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
 
 def _bench(container: Container, doing: Doing, lease_s: float = 60.0) -> Bench:
     scratch = container.settings.data_dir / "jobs"
-    return Bench(container.store, doing.on, container.uploads, container.clock, scratch, lease_s)
+    return Bench(container.store, doing.on, container.uploads, scratch, lease_s)
 
 
 def _queue(container: Container, job_id: str, **fields: Any) -> None:

@@ -12,6 +12,7 @@ from tidegate.errors import NotAModel
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobReport, Outcome
 from tidegate.store import jobs as rows
+from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wire.rest import Job
 from tidegate.wiring import Container
@@ -32,7 +33,7 @@ class Doing:
 
 
 def _pool(container: Container, function: Doing, workers: int = 2) -> JobPool:
-    return JobPool(container.store, {"register": function}, container.uploads, container.clock, workers)
+    return JobPool(container.store, {"register": function}, container.uploads, workers)
 
 
 def _queue(container: Container, job_id: str, **fields: Any) -> None:
@@ -56,7 +57,7 @@ def test_a_pool_whose_control_plane_was_replaced_writes_nothing_and_undoes_nothi
         return {"answer": 42}
 
     replaced, doing = threading.Event(), Doing(work)
-    pool = JobPool(own.fenced, {"register": doing}, own.uploads, own.clock, 1)
+    pool = JobPool(own.fenced, {"register": doing}, own.uploads, 1)
     _queue(own, "a")
     pool.take_over()
     pool.start()
@@ -92,6 +93,22 @@ def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
     assert (job.state, job.progress, job.result, job.error) == ("succeeded", 1.0, {"answer": 42}, None)
     assert job.log == ["half-way", "done"]
     pool.stop(5)
+
+
+def test_a_jobs_times_are_all_of_the_databases_clock(own: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.jobs.report.database_time", lambda tx: database_time(tx) + 1000.0)
+    monkeypatch.setattr("tidegate.jobs.pool.database_time", lambda tx: database_time(tx) + 1000.0)
+    with own.store.transaction() as tx:
+        before = database_time(tx)
+    pool = _pool(own, Doing(lambda report: {}))
+    _queue(own, "a")
+    pool.take_over()
+    pool.start()
+    job = _ended(own, "a")
+    pool.stop(20)
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert before + 1000.0 <= job.started_at <= job.finished_at
 
 
 def test_a_foreseen_failure_is_told_and_what_was_half_made_is_undone(own: Container) -> None:
@@ -167,7 +184,7 @@ def test_a_worker_whose_job_was_taken_over_writes_nothing(own: Container) -> Non
         rows.claim(tx, "slow", 0.0, 1.0)
     with own.store.transaction() as tx:
         rows.claim(tx, "new", 2.0, 1e9)
-    slow = JobReport(own.store, own.clock, Claim("a", "slow"))
+    slow = JobReport(own.store, Claim("a", "slow"))
     writes: list[Callable[[], None]] = [
         lambda: slow.progress(0.9, "late"),
         lambda: slow.end(Outcome(result={})),

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tidegate.clock import Clock
 from tidegate.errors import InvalidArgument, StoreUnavailable, TidegateError
 from tidegate.jobs.report import Claim, JobFunction, JobLost, JobReport, Outcome, carry_out
 from tidegate.jobs.scratch import sweep_scratch
@@ -52,11 +51,10 @@ class Bench:
         store: Store,
         functions: Callable[[Store], Mapping[str, JobFunction]],
         uploads: Uploads,
-        clock: Clock,
         scratch_root: Path,
         lease_s: float,
     ) -> None:
-        self._store, self._functions, self._uploads, self._clock = store, functions, uploads, clock
+        self._store, self._functions, self._uploads = store, functions, uploads
         self._scratch_root, self._lease_s = scratch_root, lease_s
         self._name = f"{os.uname().nodename[:32]}-{os.getpid()}"
         self._stopping = threading.Event()
@@ -118,9 +116,7 @@ class Bench:
             )
         if job is None:
             return None
-        return Claimed(
-            job, JobReport(self._store, self._clock, Claim(job_id, holder, job.attempts, self._lease_s, True))
-        )
+        return Claimed(job, JobReport(self._store, Claim(job_id, holder, job.attempts, self._lease_s, True)))
 
     def _carry_out(self, claimed: Claimed) -> Outcome:
         job, report = claimed.job, claimed.report

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 
-from tidegate.clock import Clock, monotonic
+from tidegate.clock import monotonic
 from tidegate.errors import NotLeader, StoreUnavailable, TidegateError
 from tidegate.jobs.report import LEASE_S, Claim, JobFunction, JobLost, JobReport, carry_out
 from tidegate.services.jobs import forget_old
@@ -31,10 +31,8 @@ POLL_S = 1.0
 class JobPool:
     """N threads and a housekeeper. `nudge` after queueing; `stop` waits no longer than it is told."""
 
-    def __init__(
-        self, store: Store, functions: Mapping[str, JobFunction], uploads: Uploads, clock: Clock, workers: int
-    ) -> None:
-        self._store, self._functions, self._uploads, self._clock = store, functions, uploads, clock
+    def __init__(self, store: Store, functions: Mapping[str, JobFunction], uploads: Uploads, workers: int) -> None:
+        self._store, self._functions, self._uploads = store, functions, uploads
         self._workers_wanted = workers
         self._process = f"{os.uname().nodename[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._wake = threading.Condition()
@@ -109,7 +107,7 @@ class JobPool:
         return True
 
     def _see_through(self, job: JobRow, worker: str) -> None:
-        report = JobReport(self._store, self._clock, Claim(job.id, worker, job.attempts))
+        report = JobReport(self._store, Claim(job.id, worker, job.attempts))
         self._running[job.id] = report
         try:
             report.end(carry_out(job, self._functions[job.kind], report))

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from tidegate.clock import Clock
 from tidegate.errors import Internal, JobAbandoned, NotLeader, StoreUnavailable, TidegateError
 from tidegate.exhaustion import exhausted
 from tidegate.store import jobs as rows
@@ -53,8 +52,8 @@ class Outcome:
 class JobReport:
     """How a running job tells of itself; every call writes the row, or raises `JobLost`."""
 
-    def __init__(self, store: Store, clock: Clock, claim: Claim) -> None:
-        self._store, self._clock, self._claim = store, clock, claim
+    def __init__(self, store: Store, claim: Claim) -> None:
+        self._store, self._claim = store, claim
         self.job_id = claim.job_id
         self.scratch = f"{claim.job_id}-{claim.attempt}"
 
@@ -90,7 +89,7 @@ class JobReport:
             job.result, job.error = outcome.result, None if error is None else error.body()
             job.progress = 1.0 if error is None else job.progress
             job.log = [*job.log, job.message][-LOG_LINES_MAX:]
-            job.finished_at, job.lease_until = self._clock(), None
+            job.finished_at, job.lease_until = database_time(tx), None  # the clock that its start was taken from
             if self._claim.letter and isinstance(error, JobAbandoned):
                 job.dead_letter = "due"
 
