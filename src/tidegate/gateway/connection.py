@@ -6,7 +6,6 @@ Used by `upstream.py` only. It knows HTTP and nothing of models, batches or retr
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -41,12 +40,12 @@ class Connection(asyncio.Protocol):
     `unread` says of one that is gone that the last request was not read to its end: so it was not computed either.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, unix: bool = False) -> None:
         self.closed: asyncio.Future[None] = loop.create_future()
         self.answers = 0
         self.unread = False
         self._transport: asyncio.Transport | None = None
-        self._unix = False
+        self._unix = unix
         self._on_answer: OnAnswer | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._begun = False
@@ -87,8 +86,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        sock = transport.get_extra_info("socket")
-        self._unix = sock is not None and sock.family == socket.AF_UNIX
 
     def data_received(self, data: bytes) -> None:
         expected = self._expected

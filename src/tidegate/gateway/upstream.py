@@ -180,10 +180,12 @@ class UpstreamTarget:
                 connection.close()
 
     async def _connect(self) -> Connection:
-        def make() -> Connection:
-            return Connection(self._loop)
+        unix = self.address.startswith("unix:")
 
-        if self.address.startswith("unix:"):
+        def make() -> Connection:
+            return Connection(self._loop, unix=unix)
+
+        if unix:
             _, connection = await self._loop.create_unix_connection(make, self.address[5:])
         else:
             host, _, port = self.address[4:].rpartition(":")
