@@ -155,21 +155,23 @@ class GrpcConnection(Connection[Head]):
         if head.method is None:
             stream.respond_head(NOT_GRPC)
             return NOBODY
-        exchange = GrpcExchange(self._server.engine, stream, head)
+        server = self._server
+        exchange = GrpcExchange(server.engine, stream, head)
         try:
-            self._check_key(head.method, exchange.headers)
-            streaming = self._server.streaming.get(head.method)
-            if streaming is not None:
-                return streaming(stream, head)
-            exchange.simple = self._server.simple(head.method)
+            if server.engine.access.required:
+                self._check_key(head.method, exchange.headers)
+            if head.method != "ModelInfer":
+                streaming = server.streaming.get(head.method)
+                if streaming is not None:
+                    return streaming(stream, head)
+                exchange.simple = server.simple(head.method)
         except TidegateError as error:
             exchange.refuse(error)
         return exchange
 
     def _check_key(self, method: str, headers: dict[bytes, bytes]) -> None:
-        access = self._server.engine.access
-        if access.required and method not in _OPEN_METHODS:
-            access.check(headers.get(b"authorization"))
+        if method not in _OPEN_METHODS:
+            self._server.engine.access.check(headers.get(b"authorization"))
             self.trusted = True
 
     def refuse_long_head(self, stream: Stream) -> None:
@@ -212,10 +214,8 @@ class GrpcServer:
             "ModelMetadata": self._model_metadata,
         }
 
-    def simple(self, method: str) -> Callable[[bytes], bytes] | None:
-        """What answers a method; None for ModelInfer. Raises for one that there is not."""
-        if method == "ModelInfer":
-            return None
+    def simple(self, method: str) -> Callable[[bytes], bytes]:
+        """What answers a method other than ModelInfer; raises for one that there is not."""
         found = self._simple.get(method)
         if found is None:
             raise MethodNotAllowed(

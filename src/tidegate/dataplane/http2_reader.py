@@ -30,6 +30,7 @@ BLOCK_BYTES_MAX = 64 << 10
 """Of a header block that is still decoded: its stream may be refused and the connection go on."""
 PRIORITY_BYTES = 5
 FRAME_HEAD_BYTES = FRAME.size
+_NOT_BARE = PADDED | PRIORITIZED
 _unpack = FRAME.unpack_from
 
 
@@ -96,6 +97,9 @@ class Reader:
                 self._handle(kind, flags, stream_id & WINDOW_BYTES_MAX, data[start:end])
             elif kind != HEADERS:
                 frames.on_frame(kind, flags, stream_id & WINDOW_BYTES_MAX, data[start:end])
+            elif stream_id and not flags & _NOT_BARE and flags & END_HEADERS:
+                ended = bool(flags & END_STREAM)
+                frames.on_block(stream_id & WINDOW_BYTES_MAX, data[start:end], ended=ended)
             else:
                 self._begin_block(flags, stream_id & WINDOW_BYTES_MAX, data[start:end])
             if self._stopped:
