@@ -29,6 +29,24 @@ def _answers(*specs: TensorSpec, classes: tuple[Any, ...] | None = None) -> Sign
     return Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), specs, classes=classes)
 
 
+class Optional(TensorSpec, frozen=True):
+    """A column that a request may leave out."""
+
+    optional: bool = True
+
+
+class Datetime(TensorSpec, frozen=True):
+    """A column of text that holds a time."""
+
+    holds: Any = "datetime"
+
+
+class Records(Signature, frozen=True):
+    """Outputs that are the columns of a table."""
+
+    form: Any = "records"
+
+
 OUT = TensorSpec("prediction", "FP64", (-1,))
 AGE, PLAN, SPEND = _column("age", "INT64"), _column("plan", "BYTES"), _column("spend")
 BASE = _columns(AGE, PLAN, SPEND)
@@ -67,6 +85,26 @@ CLASSES = (0, 1)
             [],
         ),
         (BASE, _columns(PLAN, AGE, SPEND), ["the columns stand in another order: 'plan', 'age', 'spend'"], []),
+        (
+            BASE,
+            _columns(AGE, Optional("region", "BYTES", (-1,)), PLAN, SPEND),
+            [],
+            ["column 'region' is new (BYTES), and may be left out"],
+        ),
+        (BASE, _columns(AGE, Optional("plan", "BYTES", (-1,)), SPEND), [], ["column 'plan' may be left out now"]),
+        (
+            _columns(AGE, Optional("plan", "BYTES", (-1,)), SPEND),
+            BASE,
+            ["column 'plan' may not be left out any more"],
+            [],
+        ),
+        (_columns(AGE, Optional("plan", "BYTES", (-1,))), _columns(AGE), ["column 'plan' is gone"], []),
+        (
+            BASE,
+            _columns(AGE, Datetime("plan", "BYTES", (-1,)), SPEND),
+            ["column 'plan' is BYTES (datetime) and was BYTES"],
+            [],
+        ),
         # rows without names
         (_matrix(4), _matrix(4), [], []),
         (_matrix(4, "FP32"), _matrix(4, "FP64"), [], ["input 'input' is FP64 and was FP32"]),
@@ -170,6 +208,12 @@ CLASSES = (0, 1)
             [],
         ),
         (_answers(OUT), _answers(OUT, classes=CLASSES), [], []),
+        (
+            _answers(OUT),
+            Records("matrix", _answers(OUT).inputs, (OUT,)),
+            ["outputs are answered in another way (form is 'records' and was '')"],
+            [],
+        ),
         # parameters and further functions
         (
             _columns(AGE, params=(ParamSpec("top", "integer"),)),

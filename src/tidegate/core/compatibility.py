@@ -33,7 +33,8 @@ def compare(before: Signature, after: Signature) -> Changes:
 
     | what                                          | breaks clients when it                                         |
     | --------------------------------------------- | -------------------------------------------------------------- |
-    | an input                                      | is gone, new, narrower, of another type or shape               |
+    | an input                                      | is gone, new and not optional, narrower, of another type/shape |
+    | an optional column                            | is not optional any more                                       |
     | an input that took missing values             | takes none any more                                            |
     | columns                                       | stand in another order: rows without names go by their place   |
     | a matrix without names                        | gets names, unless its columns are as many and wide enough     |
@@ -42,10 +43,11 @@ def compare(before: Signature, after: Signature) -> Changes:
     | the first output, where none is `prediction`  | is another one: it is what plain JSON answers                  |
     | the classes                                   | are others, or in another order: probabilities go by it        |
 
-    Not so, and only told: inputs that are wider or take missing values now, new parameters, functions and outputs,
-    outputs of another width.
+    Not so, and only told: inputs that are wider, take missing values or may be left out now, new optional columns,
+    parameters, functions and outputs, outputs of another width.
     """
-    return _inputs(before, after) + _params(before, after) + _outputs(before, after) + _functions(before, after)
+    parts = (_inputs, _params, _outputs, _ways, _functions)
+    return sum((part(before, after) for part in parts), Changes())
 
 
 def listed(changes: Sequence[str]) -> str:
@@ -103,8 +105,10 @@ def _specs(before: Signature, after: Signature) -> Changes:
     had, has = ({spec.name: spec for spec in one.inputs} for one in (before, after))
     word = "column" if after.kind == "columns" else "input"
     gone = [f"{word} {name!r} is gone" for name in had if name not in has]
-    new = [f"{word} {name!r} is new ({has[name].datatype})" for name in has if name not in had]
-    changes = Changes((*gone, *new))
+    added = [has[name] for name in has if name not in had]
+    new = [f"{word} {spec.name!r} is new ({spec.datatype})" for spec in added if not _optional(spec)]
+    told = [f"{word} {spec.name!r} is new ({spec.datatype}), and may be left out" for spec in added if _optional(spec)]
+    changes = Changes((*gone, *new), tuple(told))
     for name in had:
         if name in has:
             changes += _spec(f"{word} {name!r}", had[name], has[name])
@@ -114,16 +118,34 @@ def _specs(before: Signature, after: Signature) -> Changes:
 def _spec(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
     breaking: list[str] = []
     told: list[str] = []
-    if before.datatype != after.datatype:
-        said = f"{what} is {after.datatype} and was {before.datatype}"
-        (told if takes(after.datatype, before.datatype) else breaking).append(said)
+    if _type(before) != _type(after):
+        said = f"{what} is {_type(after)} and was {_type(before)}"
+        wider = _held(before) == _held(after) and takes(after.datatype, before.datatype)
+        (told if wider else breaking).append(said)
     if before.shape != after.shape:
         said = f"{what} has shape {list(after.shape)} and had {list(before.shape)}"
         (told if _shape_fits(before.shape, after.shape) else breaking).append(said)
     if before.nullable != after.nullable:
         said = f"{what} takes {'missing values now' if after.nullable else 'no missing values any more'}"
         (told if after.nullable else breaking).append(said)
+    if _optional(before) != _optional(after):
+        said = f"{what} may {'be left out now' if _optional(after) else 'not be left out any more'}"
+        (told if _optional(after) else breaking).append(said)
     return Changes(tuple(breaking), tuple(told))
+
+
+def _optional(spec: TensorSpec) -> bool:
+    """Whether a request may have no such column."""
+    return bool(getattr(spec, "optional", False))
+
+
+def _held(spec: TensorSpec) -> str:
+    """What BYTES stand for beside text: JSON, bytes, times."""
+    return "JSON" if spec.json else str(getattr(spec, "holds", ""))
+
+
+def _type(spec: TensorSpec) -> str:
+    return f"{spec.datatype} ({_held(spec)})" if _held(spec) else spec.datatype
 
 
 def _shape_fits(before: Sequence[int], after: Sequence[int]) -> bool:
@@ -131,7 +153,8 @@ def _shape_fits(before: Sequence[int], after: Sequence[int]) -> bool:
 
 
 def _order(before: Signature, after: Signature) -> Changes:
-    if [spec.name for spec in before.inputs] == [spec.name for spec in after.inputs]:
+    known = {spec.name for spec in before.inputs}
+    if [spec.name for spec in before.inputs] == [spec.name for spec in after.inputs if spec.name in known]:
         return Changes()
     return Changes((f"the columns stand in another order: {_kind(after).removeprefix('columns ')}",))
 
@@ -164,6 +187,16 @@ def _param(spec: ParamSpec) -> str:
 
 def _param_fits(before: ParamSpec, after: ParamSpec) -> bool:
     return before.many == after.many and (before.type == after.type or (before.type, after.type) in _WIDER_PARAMS)
+
+
+def _ways(before: Signature, after: Signature) -> Changes:
+    """How rows are given and answered, where MLflow's models have ways of their own."""
+    said = []
+    for name, words in (("items", "rows are given"), ("form", "outputs are answered")):
+        was, now = getattr(before, name, ""), getattr(after, name, "")
+        if was != now:
+            said.append(f"{words} in another way ({name} is {now!r} and was {was!r})")
+    return Changes(tuple(said))
 
 
 def _functions(before: Signature, after: Signature) -> Changes:
@@ -206,8 +239,8 @@ def _output(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
 
 def _sort(spec: TensorSpec) -> str:
     """What a client reads it as."""
-    if spec.json:
-        return "JSON"
+    if _held(spec):
+        return _held(spec)
     if spec.datatype in _FLOAT_BITS:
         return "a number"
     return {"BOOL": "a boolean", "BYTES": "text"}.get(spec.datatype, "a whole number")
