@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tidegate.wire.exact import STRICT, Whole
+
 
 @dataclass(frozen=True)
 class DatabaseView:
@@ -23,17 +25,21 @@ class AnsweredCounts:
     `non_finite`: answered, with NaN or infinity in it.
     """
 
+    __pydantic_config__ = STRICT
+
     endpoint: str
     version: str
-    requests: int
-    failed: int
-    timed_out: int
-    non_finite: int
+    requests: Whole
+    failed: Whole
+    timed_out: Whole
+    non_finite: Whole
 
 
 @dataclass(frozen=True)
 class AnsweredReport:
     """A gateway's counts by version."""
+
+    __pydantic_config__ = STRICT
 
     gateway: str
     versions: list[AnsweredCounts]
