@@ -51,9 +51,10 @@ def test_a_control_plane_that_is_away_is_told_when_it_is_back(bed: Bed) -> None:
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i8", "O"])
 @pytest.mark.parametrize("value", [0.5, 6e4, 3e38, 1e308, np.nan, np.inf, -np.inf])
-def test_finite_is_the_same_as_looking_at_each(dtype: str, value: float) -> None:
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_finite_is_the_same_as_looking_at_each(dtype: str, value: float, rows: int) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        array = np.ones((3, 4)).astype(dtype)
+        array = np.ones((rows, 4)).astype(dtype)
         array[1, 2] = value if dtype != "i8" else 7
     assert finite(array) == all_finite(array)
     assert finite(array[1:2]) == all_finite(array[1:2])

@@ -31,6 +31,8 @@ DATATYPES = (*_DTYPES, "BF16")
 _LENGTH = struct.Struct("<I")
 RANK_MAX = 16
 PACKED_ROWS_MAX = 256
+SUMMED_MAX = 32
+"""So few numbers are looked at faster as Python's own."""
 STRINGS_MAX = 1 << 20
 """Elements of a raw BYTES tensor: reading so many holds up the event loop for about half a second."""
 EMPTY_LENGTH_MAX = 1 << 16
@@ -164,9 +166,14 @@ def all_finite(array: Array) -> bool:
 
 
 def finite(array: Array) -> bool:
-    """The same, in a third of the time where all are: then so is the sum of their squares, unless they are huge."""
+    """The same, in a tenth of the time where all are: then so is their sum, or that of their squares, unless huge."""
     dtype = array.dtype
-    return dtype.kind != "f" or (dtype.itemsize > 2 and math.isfinite(np.vdot(array, array))) or all_finite(array)
+    if dtype.kind != "f":
+        return True
+    flat = array.ravel()
+    if flat.size <= SUMMED_MAX:
+        return math.isfinite(sum(flat.tolist())) or all_finite(array)
+    return (dtype.itemsize > 2 and math.isfinite(np.vdot(flat, flat))) or all_finite(array)
 
 
 def from_json_rows(rows: list[Any]) -> list[Any]:
