@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidegate.adapters.confinement import make_readable
 from tidegate.errors import Conflict, DiskFull
 from tidegate.packaging.filelist import Fault, find_fault, is_listed, write_list
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
@@ -68,6 +69,7 @@ class DirectoryArtifacts:
         with _disk_full(staged):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.move(folder, staged)
+            make_readable(staged)
             write_list(staged)
             _sync_tree(staged)
             replaced = self._out_of_sight(final)

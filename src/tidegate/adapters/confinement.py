@@ -6,6 +6,7 @@ and does not see closed folders, the data directory among them. Where neither wo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -35,13 +36,15 @@ UNCONFINED = (
 class Needs:
     """What a process is given: paths to read, and folders of its own to write, the first of which is its home.
 
-    `shared` is read too, and is large: only its own mode is looked at, and those of the folders in it.
+    `shared` folders are read too, as they come to be while the process runs; what others have there cannot be listed.
+    What is needed of them is `within`.
     """
 
     name: str
     read: tuple[Path, ...]
     write: tuple[Path, ...]
     shared: tuple[Path, ...] = ()
+    within: tuple[Path, ...] = ()
 
 
 @functools.cache
@@ -74,10 +77,10 @@ def confined(
     if how is None:
         return list(argv), dict(env)
     if how == "user":
-        for path in filter(Path.exists, needs.read):  # what is missing, the program itself tells best
-            _make_readable(path)
+        for path in filter(Path.exists, (*needs.read, *needs.within)):  # what is missing, the program itself tells best
+            make_readable(path)
         for path in needs.shared:
-            _open_folders(path)
+            _allow(path, 0o011)
         for path in needs.write:
             os.chown(path, _uid(needs.name), _uid(needs.name))
     home = str(needs.write[0])
@@ -115,20 +118,19 @@ def _uid(name: str) -> int:
     return UID_FIRST + zlib.crc32(name.encode()) % UIDS
 
 
-def _open_folders(path: Path) -> None:
-    for one in (path, *path.iterdir()):
-        if one.is_dir() and not one.is_symlink() and one.stat().st_mode & 0o055 != 0o055:
-            one.chmod(one.stat().st_mode | 0o055)
-
-
-def _make_readable(path: Path) -> None:
+def make_readable(path: Path) -> None:
     """For everybody who gets there: the folder around it is closed to all but this platform's user."""
     for one in _tree(path):
         if not one.is_symlink():
-            mode = one.stat().st_mode
-            wanted = mode | (0o555 if one.is_dir() else 0o444)
-            if mode != wanted:
-                one.chmod(wanted)
+            _allow(one, 0o555 if one.is_dir() else 0o444)
+
+
+def _allow(path: Path, bits: int) -> None:
+    """Where that is refused (a shared file system), the process that cannot read it says so."""
+    mode = path.stat().st_mode
+    if mode | bits != mode:
+        with contextlib.suppress(PermissionError):
+            path.chmod(mode | bits)
 
 
 def _tree(path: Path) -> Iterator[Path]:

@@ -122,8 +122,11 @@ class LocalBackend:
         named = Path(os.path.normpath(spec.manifest.parent / manifest.package_dir))  # the replica's way, past no link
         found = [one for one in (package, named) if one.exists()]
         forms = [form for one in found for form in one.parent.glob(f"{one.name}.*")]
-        shared = (self._environments_dir,) if manifest.environment else ()
-        return Needs(spec.id, (spec.manifest, *found, *forms), (folder,), shared)
+        # The folder of all packages rather than its own: one that is mended meanwhile takes the other's place.
+        shared = tuple(dict.fromkeys(one.parent for one in (package, named) if one.parent.is_dir()))
+        if manifest.environment:
+            shared = (*shared, self._environments_dir)
+        return Needs(spec.id, (spec.manifest,), (folder,), shared, (*found, *forms))
 
     def _python(self, manifest_file: Path) -> str:
         """Of the version's own environment, where it has one. Raises `ModelCrashed` when that is gone."""
