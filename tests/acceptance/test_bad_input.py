@@ -142,6 +142,17 @@ def test_names_that_are_no_dns_labels(platform: Platform, models: Models, name: 
     assert answer.json()["error"]
 
 
+def test_a_refused_job_says_why_once(platform: Platform, models: Models) -> None:
+    ran = platform.cli("register", models.path("forest.joblib"), "--name", "refused-once")
+    assert ran.code == 1
+    assert ran.said.count("is refused") == 1
+    assert ran.err.splitlines()[-1].startswith("error: 'forest.joblib' is refused")
+    (job,) = [job for job in platform.done("jobs")["jobs"] if job["subject"] == "refused-once"]
+    shown = platform.cli("jobs", job["id"])
+    assert shown.out.count("is refused") == 1
+    assert "reading what came in" in shown.out
+
+
 UNKNOWN = [
     (("deploy", "nothing"), "unknown_model"),
     (("deploy", "steady:99"), "unknown_version"),

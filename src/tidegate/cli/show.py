@@ -308,7 +308,8 @@ def _job(job: Job) -> str:
     lines.append(
         f"  created {moment(job.created_at)}, started {moment(job.started_at)}, ended {moment(job.finished_at)}"
     )
-    lines += [f"  {line}" for line in job.log]
+    said = job.log[:-1] if job.log[-1:] == [_message(job)] else job.log  # a job's log ends with how it ended
+    lines += [f"  {line}" for line in said]
     return "\n".join(lines)
 
 

@@ -347,7 +347,7 @@ class Client:
         """Wait for a job to end and return it; raises the error it ended with, `DeadlineExceeded` after `timeout_s`."""
 
         def done(job: Job) -> bool:
-            if on_progress:
+            if on_progress and job.state != "failed":  # why it failed is what is raised
                 on_progress(job.message or job.state, job.progress)
             return job.state in ("succeeded", "failed")
 
