@@ -72,6 +72,13 @@ def test_pages_name_only_commands_that_there_are(page: Path) -> None:
             assert [word for word in named if word not in (*targets, "&&", "export")] == [], line
 
 
+def test_messages_name_only_commands_that_there_are() -> None:
+    for path in (HOUSE / "src").rglob("*.py"):
+        text = re.sub(r'"\s*\n\s*f?"', "", path.read_text())  # messages of several lines
+        for line in re.findall(r"'(tidegate [a-z][^'\\]*)'", text):
+            check_command(re.sub(r"\{[^}]*\}", "X", line))
+
+
 def code_lines(text: str) -> list[str]:
     """Shell lines of a page: in blocks, continued lines joined, and in backticks."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
@@ -92,8 +99,8 @@ def check_command(line: str) -> None:
             assert word.partition("=")[0] in {*options, "--help"}, f"{line!r}: there is no option {word!r}"
         elif isinstance(command, click.Group) and not before.startswith("-"):
             found = command.get_command(click.Context(command), word)
-            assert found or command is not root, f"{line!r}: there is no command {word!r}"
-            command = found or command
+            assert found, f"{line!r}: there is no command {word!r}"
+            command = found
             options |= {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
         before = word
 
