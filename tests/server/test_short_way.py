@@ -143,7 +143,9 @@ def test_both_ways_answer_alike_and_are_counted_alike(connection: UnixConnection
     assert counted(connection) == before + 2
 
 
-@pytest.mark.parametrize(("value", "status", "said"), [(13, 422, "13 is refused"), (14, 500, "14 is too much")])
+@pytest.mark.parametrize(
+    ("value", "status", "said"), [(13, 422, "13 is refused"), (14, 500, "the model failed; its replica's log")]
+)
 def test_what_the_model_refuses_is_refused_as_ever(
     connection: UnixConnection, form: HopForm, value: int, status: int, said: str
 ) -> None:
