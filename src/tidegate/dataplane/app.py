@@ -25,7 +25,8 @@ from tidegate.dataplane.access import PUBLIC_PATHS
 from tidegate.dataplane.call import Service
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.incidents import identified, internal
-from tidegate.dataplane.infer import Engine, Exchange, find_service, infer, response_head, that_matter
+from tidegate.dataplane.infer import Engine, Exchange, find_service, response_head, that_matter
+from tidegate.dataplane.pieces import start
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.tensorflow_edge import model_metadata, model_status
 from tidegate.errors import (
@@ -249,7 +250,7 @@ async def _receive(exchange: AwaitedExchange, request: Request) -> None:
             MalformedRequest("the client went away before all of its request came")
         )  # nobody reads it
     else:
-        infer(exchange)
+        start(exchange, asyncio.get_running_loop(), lambda: not exchange.response.done())
 
 
 def _split_header(line: bytes) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidegate.dataplane.stepwise import each
 from tidegate.errors import BuffersFull, TooLarge
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FREE_BYTES_MAX = 64 << 10
 RETRY_AFTER_S = 1.0
+ROWS_A_STEP = 256
 ELEMENT_BYTES = 64
 """About what a Python object takes, which is what texts are held as."""
 
@@ -128,14 +130,21 @@ def hold_values(exchange: Body, call: Call) -> None:
     Lists become an array at once, for they take several times as much. A request that is the only one is always taken:
     there would never be more room for it.
     """
-    if isinstance(call.packed, list):
-        with contextlib.suppress(ValueError, TypeError, OverflowError):  # the batcher says what is wrong with them
-            call.packed = np.array(call.packed, dtype=call.destination.packed_dtype)
+    pack_rows(call)
     exchange.body = b""  # what of it the values are views of stays
     buffered, more_bytes = exchange.engine.buffered, _value_bytes(call) - exchange.held_bytes
     is_only_one = buffered.held_bytes == exchange.held_bytes
     if more_bytes > 0 and not (is_only_one and more_bytes > buffered.room_bytes):
         exchange.hold(exchange.held_bytes + more_bytes)
+
+
+def pack_rows(call: Call) -> None:
+    """Make an array of a call's rows where they are lists."""
+    rows, dtype = call.packed, call.destination.packed_dtype
+    if isinstance(rows, list):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):  # the batcher says what is wrong with them
+            parts = [np.array(rows[at : at + ROWS_A_STEP], dtype) for at in each(range(0, len(rows), ROWS_A_STEP))]
+            call.packed = np.concatenate(parts)
 
 
 def _value_bytes(call: Call) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from tidegate.dataplane.stepwise import each
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, TensorSpec
@@ -32,8 +33,8 @@ def required(specs: Sequence[TensorSpec]) -> list[str]:
 def columns_of(records: Sequence[Mapping[str, Any]], specs: Sequence[TensorSpec]) -> list[Column]:
     """Records, whose names were checked, by column. An optional one that only some have is missing in the others."""
     return [
-        [record.get(spec.name) for record in records]
-        if not spec.optional or any(spec.name in record for record in records)
+        [record.get(spec.name) for record in each(records)]
+        if not spec.optional or any(spec.name in record for record in each(records))
         else None
         for spec in specs
     ]

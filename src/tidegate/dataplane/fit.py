@@ -5,6 +5,7 @@ Nothing is cast silently: what does not fit is `UnfitInput`, naming the input, w
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from tidegate.dataplane.columns import Column, columns_of, elements, left_out, mask_of, required, row_count
 from tidegate.dataplane.ranges import EXACT_BELOW, check_exact
+from tidegate.dataplane.stepwise import each, pause, turned
 from tidegate.dataplane.tensors import Array, array_of, datatype_of, dtype_of
 from tidegate.dataplane.words import listing, type_name
 from tidegate.errors import UnfitInput
@@ -22,6 +24,9 @@ from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature, Ten
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Tensors
     from tidegate.dataplane.destination import Destination
+
+NAMES_SHOWN, NAMES_MAX = 6, 128
+"""Names that an error's message lists, and those that its details do: a client may send any number."""
 
 
 class Fitted(msgspec.Struct, gc=False):
@@ -56,14 +61,14 @@ def fit_values(features: Any, destination: Destination) -> tuple[Fitted, bool]:
 
 def _fit_rows(rows: list[Any], signature: Signature, destination: Destination) -> Fitted:
     width = destination.n_features or 0
-    for index, row in enumerate(rows):
+    for index, row in enumerate(each(rows)):
         if not isinstance(row, list):
             raise UnfitInput(
                 f"row {index} of 'features' is {type_name(row)}, where a list of {width} values is expected"
             )
         if len(row) != width:
             raise wrong_width(index, width, len(row))
-    columns: list[Column] = [list(column) for column in zip(*rows, strict=True)]
+    columns: list[Column] = list(turned(rows))
     return fit_columns(columns, column_specs(signature, width), destination)
 
 
@@ -93,7 +98,7 @@ def _fit_records(records: list[Any], signature: Signature, destination: Destinat
         )
     names = [spec.name for spec in signature.inputs]
     needed = required(signature.inputs)
-    for index, record in enumerate(records):
+    for index, record in enumerate(each(records)):
         check_names(record, names, f"row {index} of 'features'", needed)
     if signature.kind == "tensors":
         return _stack_records(records, signature)
@@ -107,12 +112,18 @@ def check_names(record: Any, names: list[str], where: str, needed: list[str] | N
     if record.keys() == set(names):
         return
     missing = [name for name in (names if needed is None else needed) if name not in record]
-    extra = sorted(record.keys() - set(names))
+    unknown = record.keys() - set(names)
+    extra = sorted(itertools.islice(unknown, NAMES_MAX))
     if not missing and not extra:
         return
     wrong = [f"lacks {listing(missing)}"] if missing else []
-    wrong += [f"has {listing(extra)}, which the model does not take"] if extra else []
-    raise UnfitInput(f"{where} {' and '.join(wrong)}", input=(missing or extra)[0], expected=names, got=sorted(record))
+    wrong += [f"has {listing(extra, len(unknown))}, which the model does not take"] if extra else []
+    raise UnfitInput(
+        f"{where} {' and '.join(wrong)}",
+        input=(missing or extra)[0],
+        expected=names,
+        got=sorted(itertools.islice(record, NAMES_MAX)),
+    )
 
 
 def fit_columns(columns: Sequence[Column], specs: list[TensorSpec], destination: Destination) -> Fitted:
@@ -139,7 +150,7 @@ def _packed_if_possible(tensors: Tensors, specs: list[TensorSpec], rows: int, de
 
 def _column(values: list[Any], spec: TensorSpec) -> Tensors:
     """One column's array, and beside it which values are missing where the datatype has no NaN to say so."""
-    missing = [value is None for value in values]
+    missing = [value is None for value in each(values)]
     has_missing = any(missing)
     if has_missing and not spec.nullable:
         raise UnfitInput(
@@ -155,8 +166,8 @@ def _column(values: list[Any], spec: TensorSpec) -> Tensors:
 
 def _typed(values: list[Any], spec: TensorSpec) -> Array:
     filler, check = _RULES[family_of(spec.datatype)]
-    clean = [filler if value is None else value for value in values]
-    for row, value in enumerate(clean):
+    clean = [filler if value is None else value for value in each(values)]
+    for row, value in enumerate(each(clean)):
         if not check(value):
             raise _wrong_type(spec, row, value)
     try:
@@ -217,7 +228,7 @@ def _fit_nested(features: list[Any], signature: Signature) -> tuple[Fitted, bool
 def _stack_records(records: list[dict[str, Any]], signature: Signature) -> Fitted:
     tensors = {}
     for spec in signature.inputs:
-        tensors[spec.name] = nested_array([record[spec.name] for record in records], spec)
+        tensors[spec.name] = nested_array([record[spec.name] for record in each(records)], spec)
         check_shape(tensors[spec.name], spec)
     return Fitted(len(records), tensors=tensors)
 
@@ -229,7 +240,8 @@ def nested_array(values: list[Any], spec: TensorSpec) -> Array:
     except ValueError:
         raise UnfitInput(f"{spec.name!r} is nested unevenly: its lists differ in length", input=spec.name) from None
     _, check = _RULES[family_of(spec.datatype)]
-    for row, value in enumerate(boxed.ravel().tolist()):
+    pause()
+    for row, value in enumerate(each(boxed.ravel().tolist())):
         if not check(value):
             raise _wrong_type(spec, row, value)
     try:
@@ -333,13 +345,14 @@ def _check_tensor_names(tensors: Tensors, expected: list[str]) -> None:
     if tensors.keys() == set(expected):
         return
     missing = [name for name in expected if name not in tensors]
-    extra = [name for name in tensors if name not in expected]
+    known = set(expected)
+    extra = [name for name in each(tensors) if name not in known]
     wrong = ([f"missing {listing(missing)}"] if missing else []) + ([f"unknown {listing(extra)}"] if extra else [])
     raise UnfitInput(
         f"inputs do not fit the model: {', '.join(wrong)}; it takes {listing(expected)}",
         input=(missing or extra)[0],
         expected=expected,
-        got=list(tensors),
+        got=list(tensors)[:NAMES_MAX],
     )
 
 

@@ -10,6 +10,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from tidegate.dataplane.fit import (
     wrong_width,
 )
 from tidegate.dataplane.ranges import check_floats
+from tidegate.dataplane.stepwise import each, turned
 from tidegate.dataplane.words import listing, type_name
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import TensorSpec
@@ -80,11 +82,11 @@ def _in_order(names: Sequence[Any], columns: Columns, specs: list[TensorSpec]) -
     An optional one that the table does not have is None.
     """
     wanted = [spec.name for spec in specs]
-    given = [str(name) for name in names]
+    given = [str(name) for name in each(names)]
     if given == wanted:
         return list(columns)
     if len(set(given)) < len(given):
-        twice = next(name for place, name in enumerate(given) if name in given[:place])
+        twice = next(name for name, times in each(Counter(given).items()) if times > 1)
         raise MalformedRequest(f"the table's columns hold {twice!r} twice")
     if given == [str(place) for place in range(len(wanted))]:
         return list(columns)
@@ -97,7 +99,7 @@ def _with_nulls(values: list[Any], spec: TensorSpec) -> list[Any]:
     """NaN says 'missing' in columns whose own type has none: data frames use it so, also among text."""
     if family_of(spec.datatype) == "float":
         return values
-    return [None if type(value) is float and math.isnan(value) else value for value in values]
+    return [None if type(value) is float and math.isnan(value) else value for value in each(values)]
 
 
 def _tensor(values: list[Any], spec: TensorSpec) -> Array:
@@ -124,7 +126,7 @@ def fit_instances(rows: Any, destination: Destination, what: str = "instances") 
         return fit_columns([rows], specs, destination)
     if isinstance(rows[0], dict):
         names, needed = [spec.name for spec in specs], required(specs)
-        for index, row in enumerate(rows):
+        for index, row in enumerate(each(rows)):
             check_names(row, names, f"row {index} of {what!r}", needed)
         found = dict(zip(names, columns_of(rows, specs), strict=True))
         return _fit_named({name: values for name, values in found.items() if values is not None}, destination)
@@ -139,18 +141,18 @@ def _fit_lists(rows: list[Any], destination: Destination, what: str) -> Fitted:
     width = destination.n_features or 0
     if width == 1 and not any(isinstance(row, list) for row in rows):
         rows = [[row] for row in rows]
-    for index, row in enumerate(rows):
+    for index, row in enumerate(each(rows)):
         if not isinstance(row, list):
             raise UnfitInput(f"row {index} of {what!r} is {type_name(row)}, where a list of {width} values is expected")
         if len(row) != width:
             raise wrong_width(index, width, len(row), what)
-    return fit_frame(range(width), [list(column) for column in zip(*rows, strict=True)], destination)
+    return fit_frame(range(width), turned(rows), destination)
 
 
 def fit_float_rows(rows: list[list[float]], destination: Destination, what: str) -> Fitted:
     """Rows that are known to be lists of numbers, for a model that takes just that (`destination.takes_floats`)."""
     width = destination.n_features or 0
-    for index, row in enumerate(rows):
+    for index, row in enumerate(each(rows)):
         if len(row) != width:
             raise wrong_width(index, width, len(row), what)
     check_floats(rows, destination)
@@ -163,7 +165,7 @@ def fit_inputs(inputs: Any, destination: Destination) -> Fitted:
         return fit_instances(inputs, destination, "inputs")
     specs = destination.signature.inputs
     check_names(inputs, [spec.name for spec in specs], "'inputs'", required(specs))
-    for name, values in inputs.items():
+    for name, values in each(inputs.items()):
         if not isinstance(values, list):
             raise UnfitInput(f"input {name!r} is {type_name(values)}, where a list is expected", input=name)
     return _fit_named(inputs, destination)
@@ -191,7 +193,7 @@ def fit_csv(body: bytes | bytearray, destination: Destination) -> Fitted:
     """Fit CSV with a header line. Each field is read as the type its column has, and never by how it looks."""
     names, rows = _read_csv(body)
     signature = destination.signature
-    columns: list[list[str]] = [[row[index] for row in rows] for index in range(len(names))]
+    columns: list[list[str]] = [[row[index] for row in each(rows)] for index in each(range(len(names)))]
     if signature.kind != "columns" and destination.n_features is not None:
         _check_header(names)
         specs = _specs_by_place(columns, destination)
@@ -199,14 +201,16 @@ def fit_csv(body: bytes | bytearray, destination: Destination) -> Fitted:
     else:
         specs = list(signature.inputs)
         names, ordered = [spec.name for spec in specs], _in_order(names, columns, specs)
-    typed = [column and [_field(text, spec) for text in column] for column, spec in zip(ordered, specs, strict=True)]
+    typed = [
+        column and [_field(text, spec) for text in each(column)] for column, spec in zip(ordered, specs, strict=True)
+    ]
     return fit_frame(names, typed, destination)
 
 
 def _read_csv(body: bytes | bytearray) -> tuple[list[str], list[list[str]]]:
     try:
         text = body.decode("utf-8-sig")
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+        lines = [line for line in each(csv.reader(io.StringIO(text, newline=""), strict=True)) if line]
     except UnicodeDecodeError as error:
         raise MalformedRequest(f"the CSV is not UTF-8: {error.reason} at byte {error.start}") from None
     except csv.Error as error:
@@ -214,7 +218,7 @@ def _read_csv(body: bytes | bytearray) -> tuple[list[str], list[list[str]]]:
     if not lines:
         raise MalformedRequest("the CSV is empty: send a line with the columns' names, and the rows below it")
     names, *rows = lines
-    for index, row in enumerate(rows):
+    for index, row in enumerate(each(rows)):
         if len(row) != len(names):
             raise MalformedRequest(f"row {index} of the CSV has {len(row)} fields, but its header has {len(names)}")
     return names, rows
@@ -223,7 +227,7 @@ def _read_csv(body: bytes | bytearray) -> tuple[list[str], list[list[str]]]:
 def _check_header(names: list[str]) -> None:
     """A model without names takes any header, but a first row of values must not get lost as one."""
     numbered = names == [str(place) for place in range(len(names))]
-    if not numbered and all(_NUMBER.fullmatch(name.strip()) for name in names):
+    if not numbered and all(_NUMBER.fullmatch(name.strip()) for name in each(names)):
         raise UnfitInput(
             "the first line of the CSV holds values: send a line with the columns' names above them (any will do)",
             expected="a header line",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from tidegate.dataplane.amounts import check_outputs
 from tidegate.dataplane.call import Call, Outputs, Service, Tensors
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import fit_tensors
@@ -20,6 +21,7 @@ from tidegate.dataplane.grpc_messages import (
 )
 from tidegate.dataplane.infer import Exchange, Route, choose, new_call, unit_of
 from tidegate.dataplane.params import params_of, under_signature
+from tidegate.dataplane.stepwise import each
 from tidegate.dataplane.tensors import Array, datatype_of, from_raw, to_raw
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
@@ -46,7 +48,7 @@ class GrpcEdge:
         identity = call.destination.identity
         heads: list[bytes] = []
         raw: list[bytes] = []
-        for name in request.outputs or outputs.tensors:
+        for name in dict.fromkeys(request.outputs) or outputs.tensors:
             array = outputs.tensors[name][first_row : first_row + call.rows]
             datatype = _datatype(name, array, call.destination)
             heads.append(write_tensor_head(name, datatype, array.shape))
@@ -71,7 +73,7 @@ def _tensors(request: InferRequest, exchange: Exchange) -> Tensors:
             f"the request has {len(request.inputs)} inputs, but {len(request.raw)} raw_input_contents"
         )
     tensors: Tensors = {}
-    for index, (head, contents) in enumerate(zip(request.inputs, request.contents, strict=True)):
+    for index, (head, contents) in enumerate(each(list(zip(request.inputs, request.contents, strict=True)))):
         if head.name in tensors:
             raise MalformedRequest(f"input {head.name!r} is given twice")
         check_shape(head)
@@ -108,6 +110,7 @@ def _datatype(name: str, array: Array, destination: Destination) -> str:
 
 def _wanted(names: list[str], destination: Destination) -> frozenset[str]:
     known = [spec.name for spec in destination.signature.outputs]
+    check_outputs(len(names), len(known))
     for name in names:
         if name not in known:
             raise UnfitInput(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.dataplane import protobuf
+from tidegate.dataplane.stepwise import each
 from tidegate.dataplane.tensors import RANK_MAX, Array, check_lengths, dtype_of, element_count
 from tidegate.errors import MalformedRequest, UnfitInput
 
@@ -18,7 +19,6 @@ FIELDS_MAX = 1 << 17
 """Fields in one request, all in all (its tensors' values are one field each)."""
 CACHED_BYTES_MAX = 256
 NAME_BYTES_MAX = 1024
-VARINT_BYTES_MAX = 10
 
 _VARINTS, _FLOATS, _DOUBLES, _BLOBS = range(4)
 _CONTENTS: dict[str, tuple[int, int]] = {
@@ -71,7 +71,7 @@ def read_infer_request(data: bytes) -> InferRequest:
     request = InferRequest()
     found = protobuf.fields(data, FIELDS_MAX)
     left = FIELDS_MAX - len(found)
-    for number, wire_type, value in found:
+    for number, wire_type, value in each(found):
         if wire_type != protobuf.BYTES or isinstance(value, int):
             continue  # every field that is known is a message, text or bytes
         if number == 7:
@@ -111,7 +111,7 @@ def _parse_input(value: Blob, fields_max: int) -> tuple[TensorHead, Blob | None,
     shape: list[int] = []
     contents: list[Blob] = []
     found = protobuf.fields(value, fields_max)
-    for number, wire_type, item in found:
+    for number, wire_type, item in each(found):
         if number == 3:
             shape += map(protobuf.signed, [item] if isinstance(item, int) else _packed_shape(item))
         elif isinstance(item, int) or wire_type != protobuf.BYTES:
@@ -128,7 +128,7 @@ def _parse_input(value: Blob, fields_max: int) -> tuple[TensorHead, Blob | None,
 
 
 def _packed_shape(value: Blob) -> list[int]:
-    if len(value) > RANK_MAX * VARINT_BYTES_MAX:
+    if len(value) > RANK_MAX * protobuf.VARINT_BYTES_MAX:
         raise MalformedRequest(f"an input's shape has more than {RANK_MAX} lengths")
     lengths: list[int] = protobuf.packed_varints(value).tolist()
     return lengths
@@ -213,7 +213,7 @@ def typed_array(head: TensorHead, contents: Blob | None) -> Array:
     if kind == _VARINTS:
         _check_size(head, contents)
     parts: list[tuple[int, protobuf.Value]] = []
-    for number, wire_type, value in protobuf.fields(contents or b"", FIELDS_MAX):
+    for number, wire_type, value in each(protobuf.fields(contents or b"", FIELDS_MAX)):
         if number != wanted:
             shown = _CONTENTS_NAMES[number] if number < len(_CONTENTS_NAMES) else f"field {number}"
             raise UnfitInput(
@@ -238,7 +238,7 @@ def typed_array(head: TensorHead, contents: Blob | None) -> Array:
 def _check_size(head: TensorHead, contents: Blob | None) -> None:
     """Refuse far more numbers than the shape has before they are read, which takes eight bytes and more for each."""
     size, count = len(contents or b""), element_count(head.shape)
-    if size > 2 * VARINT_BYTES_MAX * count + CACHED_BYTES_MAX:
+    if size > 2 * protobuf.VARINT_BYTES_MAX * count + CACHED_BYTES_MAX:
         raise UnfitInput(
             f"input {head.name!r}: shape {list(head.shape)} is {count} values, but {size} bytes of them came",
             input=head.name,
@@ -247,7 +247,7 @@ def _check_size(head: TensorHead, contents: Blob | None) -> None:
 
 
 def _numbers(parts: list[tuple[int, protobuf.Value]], kind: int, head: TensorHead, dtype: np.dtype[Any]) -> Array:
-    arrays = [_some_numbers(wire_type, value, kind, head) for wire_type, value in parts]
+    arrays = [_some_numbers(wire_type, value, kind, head) for wire_type, value in each(parts)]
     values = arrays[0] if len(arrays) == 1 else np.concatenate(arrays) if arrays else np.empty(0, dtype)
     if dtype.kind in "iu" and dtype.itemsize < 8:
         bounds = np.iinfo(dtype)
@@ -274,7 +274,7 @@ def _some_numbers(wire_type: int, value: protobuf.Value, kind: int, head: Tensor
 
 def _blobs(parts: list[tuple[int, protobuf.Value]]) -> Array:
     array = np.empty(len(parts), dtype=object)
-    for index, (wire_type, value) in enumerate(parts):
+    for index, (wire_type, value) in enumerate(each(parts)):
         if isinstance(value, int) or wire_type != protobuf.BYTES:
             raise MalformedRequest("bytes_contents are no bytes")
         item = bytes(value)

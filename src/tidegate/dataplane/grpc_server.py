@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tidegate.dataplane.app import EXTENSIONS, destination_of, metadata
 from tidegate.dataplane.destination import Destination
@@ -35,9 +35,12 @@ from tidegate.dataplane.http2 import Connection
 from tidegate.dataplane.http2_flow import NOBODY, Request, Stream
 from tidegate.dataplane.http2_frames import HEADER_BYTES_MAX
 from tidegate.dataplane.http2_share import Share
-from tidegate.dataplane.incidents import identified, internal, new_id
-from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, that_matter
+from tidegate.dataplane.incidents import identified, new_id
+from tidegate.dataplane.infer import Engine, Exchange, Route, as_error, find_service, infer, that_matter
 from tidegate.dataplane.inflate import inflate_held
+from tidegate.dataplane.pieces import infer_in_pieces, while_wanted
+from tidegate.dataplane.stepwise import in_steps
+from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__
 
@@ -65,13 +68,14 @@ def _message(exchange: GrpcExchange, body: bytes) -> bytes:
 class GrpcExchange(Exchange):
     """One call: the sink of a prediction, or one of the others with one answer, which `simple` gives."""
 
-    __slots__ = ("head", "simple", "stream")
+    __slots__ = ("head", "is_over", "simple", "stream")
 
     def __init__(self, engine: Engine, stream: Stream, head: Head) -> None:
         super().__init__(engine, _NOWHERE, that_matter(head.headers))
         self.stream = stream
         self.head = head
         self.simple: Callable[[bytes], bytes] | None = None
+        self.is_over = False
 
     @property
     def connection(self) -> object:
@@ -80,22 +84,45 @@ class GrpcExchange(Exchange):
 
     def complete(self, body: bytes) -> None:
         """All of the request arrived: answer it, or take it to the batcher."""
+        if len(body) >= LARGE_BYTES_MIN or body[:1] == b"\1":  # compressed: it may inflate to anything
+            pieces = self._in_pieces(body, self.engine.clock())
+            self.engine.turns.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: not self.is_over))
+            return
         try:
-            if self.head.wrong:
-                raise MalformedRequest(self.head.wrong)
-            message = _message(self, body)
-            if self.simple is not None:
-                self.request_id = new_id()
-                self.send(200, None, self.simple(message))
-                return
-            self.meta = read_infer_request(message)
-            self.route = route_of(self.meta.model_name, self.meta.model_version)
-        except TidegateError as error:
-            self.refuse(error)
+            answer = self._read(body)
         except Exception as error:
-            self.refuse(internal(error))
+            self.refuse(as_error(error))
         else:
-            infer(self)
+            if answer is None:
+                infer(self)
+            else:
+                self._answer_simple(answer)
+
+    def _in_pieces(self, body: bytes, arrived_s: float) -> Iterator[bool]:
+        try:
+            answer = yield from in_steps(lambda: self._read(body))
+        except Exception as error:
+            self.refuse(as_error(error))
+        else:
+            if answer is None:
+                yield from infer_in_pieces(self, arrived_s)
+            else:
+                self._answer_simple(answer)
+
+    def _read(self, body: bytes) -> bytes | None:
+        """The answer to a simple call; None for a prediction, whose message is `meta` then."""
+        if self.head.wrong:
+            raise MalformedRequest(self.head.wrong)
+        message = _message(self, body)
+        if self.simple is not None:
+            return self.simple(message)
+        self.meta = read_infer_request(message)
+        self.route = route_of(self.meta.model_name, self.meta.model_version)
+        return None
+
+    def _answer_simple(self, answer: bytes) -> None:
+        self.request_id = new_id()
+        self.send(200, None, answer)
 
     def too_large(self, size_bytes: int) -> None:
         """Refuse while it is still arriving."""
@@ -122,6 +149,7 @@ class GrpcExchange(Exchange):
 
     def abandon(self) -> None:
         """Nobody waits any more; what shares a batch with it goes on."""
+        self.is_over = True
         if self.call is not None:
             self.call.cancel()
         self.let_go()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.incidents import new_id
 from tidegate.dataplane.infer import Engine, Exchange, Route, encode_error, infer, response_head
-from tidegate.dataplane.pieces import infer_in_pieces
+from tidegate.dataplane.pieces import start
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import TidegateError
 
@@ -88,16 +87,10 @@ class HotExchange(Exchange):
         """The body is complete and it is this request's turn."""
         if self.refusal is not None:
             self.protocol.refuse_body(self, self.refusal)
-        elif len(self.body) >= LARGE_BYTES_MIN or b"content-encoding" in self.headers:  # which may inflate to anything
-            self.engine.turns.take(self.protocol.loop, self._in_turns(self.engine.clock()))
+        elif len(self.body) >= LARGE_BYTES_MIN or b"content-encoding" in self.headers:
+            start(self, self.protocol.loop, lambda: not self.disconnected)
         else:
             infer(self)
-
-    def _in_turns(self, arrived_s: float) -> Iterator[bool]:
-        """A large request, piece by piece, for as long as its client is there."""
-        pieces = infer_in_pieces(self, arrived_s)
-        while not self.disconnected and (more := next(pieces, None)) is not None:
-            yield more
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:
         """One write: status line, the server's own headers, ours, body."""

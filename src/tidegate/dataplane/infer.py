@@ -9,7 +9,6 @@ leave.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +18,7 @@ import numpy as np
 import orjson
 
 from tidegate.dataplane.access import Access
+from tidegate.dataplane.amounts import check_room
 from tidegate.dataplane.buffered import Body, Buffered, hold_values
 from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
 from tidegate.dataplane.content_type import JSON, kind_of
@@ -26,7 +26,8 @@ from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.guarded import Guarded
 from tidegate.dataplane.incidents import identified, internal, new_id
-from tidegate.dataplane.inflate import WINDOWS, inflate_body
+from tidegate.dataplane.inflate import deflate_answer, inflate_body
+from tidegate.dataplane.stepwise import OutOfMemory
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.dataplane.turns import Turns
 from tidegate.errors import (
@@ -39,8 +40,8 @@ from tidegate.errors import (
 )
 
 REQUEST_ID_LENGTH_MAX = 128
-COMPRESSED_BYTES_MIN, COMPRESSED_BYTES_MAX = 1024, 8 << 20
-"""Answers of other sizes are sent as they are: compressing them gains nothing, or holds up every other request."""
+ROWS_FREE_MAX, ANSWER_VALUE_BYTES = 64, 300
+"""Answers of more rows are written only where there is room for them: about so many bytes for each number."""
 _LENGTHS_REMEMBERED = 1024
 
 
@@ -138,12 +139,15 @@ class Exchange(Body):
         """Encode and send the call's rows of the outputs."""
         self.call = None  # each knows the other: both would lie about until the garbage collector came by
         try:
+            if call.rows > ROWS_FREE_MAX:
+                values = sum(array.size for array in outputs.tensors.values())
+                check_room(ANSWER_VALUE_BYTES * values)
             body = self.route.edge.encode(self, call, outputs, first_row)
         except Exception as error:
-            self.refuse(internal(error))
+            self.refuse(as_error(error))
         else:
             if b"accept-encoding" in self.headers:
-                body = _deflate(self, body)
+                body = deflate_answer(self, body)
             self.send(200, call.destination, body)
 
     def fail(self, call: Call, error: TidegateError) -> None:
@@ -214,7 +218,9 @@ def infer(exchange: Exchange) -> None:
     started_s = exchange.engine.clock()
     try:
         service = service_of(exchange)
-        admit(exchange, service)
+        count_request(exchange, service)
+        if b"content-encoding" in exchange.headers:
+            inflate_body(exchange)
         submit(exchange, exchange.route.edge.decode(exchange, service), started_s)
     except Exception as error:
         fail(exchange, service, error)
@@ -229,13 +235,11 @@ def service_of(exchange: Exchange) -> Service:
     return find_service(engine.directory, exchange.route.name)
 
 
-def admit(exchange: Exchange, service: Service) -> None:
-    """Count the request against its client's limit, and take the encoding off its body; raises `TidegateError`."""
+def count_request(exchange: Exchange, service: Service) -> None:
+    """Count the request against its client's limit; raises `RateLimited`."""
     limiter = exchange.engine.limiter
     if limiter is not None:
         limiter.check(service.name, exchange.headers)
-    if b"content-encoding" in exchange.headers:
-        inflate_body(exchange)
 
 
 def submit(exchange: Exchange, call: Call, started_s: float) -> None:
@@ -257,15 +261,21 @@ def submit(exchange: Exchange, call: Call, started_s: float) -> None:
 
 def fail(exchange: Exchange, service: Service | None, failure: Exception) -> None:
     """Answer with what went wrong on the way to the batcher."""
-    if isinstance(failure, RecursionError):
-        error: TidegateError = MalformedRequest("the JSON is nested too deep")
-    else:
-        error = failure if isinstance(failure, TidegateError) else internal(failure)
+    error = as_error(failure)
     if not exchange.request_id:
         exchange.request_id = new_id()
     if service is not None:
         exchange.engine.observer.refused(service.name, error)
     exchange.refuse(error)
+
+
+def as_error(failure: BaseException) -> TidegateError:
+    """What a client is told of whatever went wrong; failures of ours are logged."""
+    if isinstance(failure, TidegateError):
+        return failure
+    if isinstance(failure, RecursionError):
+        return MalformedRequest("the JSON is nested too deep")
+    return OutOfMemory(retry_after_s=1.0) if isinstance(failure, MemoryError) else internal(failure)
 
 
 def find_service(directory: Directory, name: str | None) -> Service:
@@ -362,18 +372,3 @@ def _asked_s(given: bytes) -> float:
     if not given.isdigit() or not given.strip(b"0"):
         raise MalformedRequest("X-Tidegate-Timeout-Ms must be a whole number of milliseconds above 0")
     return float(given) / 1000  # float takes any number of digits, int does not
-
-
-def _deflate(exchange: Exchange, body: bytes) -> bytes:
-    """Compress an answer for a client that accepts one encoding and no other.
-
-    Most HTTP libraries say 'gzip, deflate' unasked, and between machines of one network the compressing would cost more
-    than the sending; one encoding alone is somebody's wish.
-    """
-    encoding = exchange.headers[b"accept-encoding"].strip().lower()
-    window = WINDOWS.get(encoding, 0)
-    if not window or not COMPRESSED_BYTES_MIN <= len(body) <= COMPRESSED_BYTES_MAX:
-        return body
-    exchange.extra_head += b"content-encoding: %b\r\n" % encoding
-    deflater = zlib.compressobj(1, zlib.DEFLATED, window)
-    return deflater.compress(body) + deflater.flush()

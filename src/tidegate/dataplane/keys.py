@@ -5,15 +5,19 @@ Called by the edges for bodies that a decoder has read already, so it may take t
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from tidegate.dataplane.stepwise import ITEMS_A_STEP, each, pause
 from tidegate.errors import MalformedRequest
 
 SHORT_BYTES_MAX = 512
 _REMEMBERED_MAX = 1024
+PIECES_BYTES = 16 << 10
 _COLON = re.compile(rb"\s*:")
 
 
@@ -26,16 +30,27 @@ def check_keys(body: bytes | bytearray) -> None:
         json.loads(body, object_pairs_hook=_unique, parse_int=len)  # int() refuses very long ones
         return
     # Every other piece is a string's content; what stands between says whether it is a key, and of which object.
-    pieces = bytes(body).split(b'"')
     objects: list[set[bytes]] = []
-    for index in range(0, len(pieces) - 1, 2):
-        piece = pieces[index]
+    text = b""
+    for index, piece in enumerate(_pieces(bytes(body))):
+        if index % 2:
+            text = piece
+            continue
+        if index and _COLON.match(piece):
+            if text in objects[-1]:
+                raise _twice(text.decode())
+            objects[-1].add(text)
         _follow(piece, objects)
-        if _COLON.match(pieces[index + 2]):
-            key = pieces[index + 1]
-            if key in objects[-1]:
-                raise _twice(key.decode())
-            objects[-1].add(key)
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    """What stands between quotation marks."""
+    at = 0
+    while (cut := body.find(b'"', at + PIECES_BYTES)) >= 0:
+        yield from body[at:cut].split(b'"')
+        at = cut + 1
+        pause()
+    yield from body[at:].split(b'"')
 
 
 def _check_text(body: bytes | bytearray) -> None:
@@ -57,7 +72,11 @@ def check_short(body: bytes) -> None:
 def _follow(piece: bytes, objects: list[set[bytes]]) -> None:
     """Enter and leave objects as the braces say; found by `find`, which passes over long runs of numbers fastest."""
     opened, closed = piece.find(b"{"), piece.find(b"}")
-    while opened >= 0 or closed >= 0:
+    for number in itertools.count(1):
+        if opened < 0 and closed < 0:
+            break
+        if not number % ITEMS_A_STEP:
+            pause()
         if opened >= 0 and (closed < 0 or opened < closed):
             objects.append(set())
             opened = piece.find(b"{", opened + 1)
@@ -68,7 +87,7 @@ def _follow(piece: bytes, objects: list[set[bytes]]) -> None:
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
     keys: set[str] = set()
-    for key, _ in pairs:
+    for key, _ in each(pairs):
         if key in keys:
             raise _twice(key)
         keys.add(key)

@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from tidegate.dataplane.keys import check_keys
+from tidegate.dataplane.stepwise import pause
 from tidegate.errors import MalformedRequest
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -52,6 +53,7 @@ def _with_literals(body: bytes | bytearray) -> dict[str, Any]:
 
 def _finite(text: str) -> float:
     """A number that is written out has to fit: 1e400 is no way to say Infinity."""
+    pause()
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text} is out of range")

@@ -13,6 +13,7 @@ from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.params import fit_params
+from tidegate.dataplane.stepwise import each, turned
 from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 from tidegate.wire.signature import PREDICTION
@@ -111,7 +112,7 @@ def _fit(form: str, field: Any, destination: Destination) -> Fitted:
     names, rows = _split(value) if form == "dataframe_split" else _records(value, destination)
     if not rows:
         raise UnfitInput(f"{form!r} has no rows: send at least one", input=form, expected="1 or more rows", got=0)
-    return fit_frame(names, [list(column) for column in zip(*rows, strict=True)], destination)
+    return fit_frame(names, turned(rows), destination)
 
 
 def _split(frame: Any) -> tuple[list[Any], list[list[Any]]]:
@@ -124,7 +125,7 @@ def _split(frame: Any) -> tuple[list[Any], list[list[Any]]]:
         names = list(range(len(rows[0]))) if rows and isinstance(rows[0], list) else []
     if not isinstance(names, list):
         raise MalformedRequest("'columns' of 'dataframe_split' is no list of names")
-    for index, row in enumerate(rows):
+    for index, row in enumerate(each(rows)):
         if not isinstance(row, list) or len(row) != len(names):
             raise MalformedRequest(f"row {index} of 'dataframe_split' is no list of {len(names)} values")
     return names, rows
@@ -132,13 +133,14 @@ def _split(frame: Any) -> tuple[list[Any], list[list[Any]]]:
 
 def _records(records: Any, destination: Destination) -> tuple[list[Any], list[list[Any]]]:
     """`[{...}, ...]`, as `DataFrame.to_json(orient="records")` writes it."""
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in each(records)):
         raise MalformedRequest("'dataframe_records' is no list of records")
     names = list(records[0]) if records else []
     optional = {spec.name for spec in destination.signature.inputs if spec.optional}
     if optional:
-        names += [name for name in dict.fromkeys(key for record in records for key in record) if name not in names]
-    for index, record in enumerate(records):
+        found = dict.fromkeys(names) | dict.fromkeys(key for record in each(records) for key in record)
+        names = list(found)
+    for index, record in enumerate(each(records)):
         if record.keys() != records[0].keys() and not optional >= record.keys() ^ names:
             raise UnfitInput(f"row {index} of 'dataframe_records' has other columns than row 0", row=index)
-    return names, [[record.get(name) for name in names] for record in records]
+    return names, [[record.get(name) for name in each(names)] for record in each(records)]

@@ -53,6 +53,10 @@ class Numbers:
         """The array that this JSON stands for: flat, or 2-D for a list of lists; None where it is no such text."""
         return self._arrays.pop(text, None)
 
+    def fresh(self) -> Numbers:
+        """The same, with every array still to be taken."""
+        return Numbers(self.body, dict(self._arrays))
+
     @property
     def all_taken(self) -> bool:
         """Whether every array was where an edge looked for it."""

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from tidegate.dataplane.destination import SIGNATURE_PARAM, Destination
+from tidegate.dataplane.stepwise import each
 from tidegate.dataplane.words import listing, type_name
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import ParamSpec, Signature
@@ -80,7 +81,7 @@ def _check(value: Any, spec: ParamSpec) -> None:
         return _check_one(value, spec, spec.name)
     if not isinstance(value, list):
         raise _unfit(value, spec, spec.name, "a list")
-    for index, item in enumerate(value):
+    for index, item in enumerate(each(value)):
         _check_one(item, spec, f"{spec.name}[{index}]")
     return None
 

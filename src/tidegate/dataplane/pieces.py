@@ -1,20 +1,33 @@
-"""A large request's way to the batcher: its long arrays of numbers are read a piece at a time (`numbers.py`).
+"""A large request's way to the batcher and back, a piece at a time, each in a turn of the event loop (`turns.py`).
 
-Used by the hot path, which gives each piece a turn of the event loop (`turns.py`).
+Its long arrays of numbers are read by themselves (`numbers.py`). Whatever else it holds is bounded (`amounts.py`), and
+read by the edge as it reads any request, in steps (`stepwise.py`). Used by every server that takes predictions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
+from tidegate.dataplane.amounts import check_amount, check_rows
+from tidegate.dataplane.buffered import pack_rows
 from tidegate.dataplane.call import Call, Service
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Edge, Exchange, admit, fail, find_service, service_of, submit
+from tidegate.dataplane.infer import Edge, Exchange, count_request, fail, find_service, infer, service_of, submit
+from tidegate.dataplane.inflate import inflate_body
 from tidegate.dataplane.numbers import Numbers, read_numbers
-from tidegate.errors import TidegateError
+from tidegate.dataplane.stepwise import in_steps
+from tidegate.dataplane.turns import LARGE_BYTES_MIN
+from tidegate.errors import NoReadyReplica, TidegateError
+
+DECODES_MAX = 4
+"""How often a request is read whose version was stopped meanwhile."""
+AT_ONCE_BYTES_MAX = 1 << 20
+"""Of a body that is tensors but for a short text."""
 
 
 @runtime_checkable
@@ -30,6 +43,29 @@ class ReadsNumbers(Edge, Protocol):
         """With `numbers`, of a body whose long arrays were read already: a failure then is one of that way alone."""
 
 
+@runtime_checkable
+class HasTensors(Edge, Protocol):
+    """A protocol whose bodies may be binary tensors behind a text."""
+
+    def head_of(self, exchange: Exchange) -> bytes | bytearray | None:
+        """The JSON in front of binary tensors; None for a body that is JSON alone."""
+
+
+def start(exchange: Exchange, loop: asyncio.AbstractEventLoop, is_wanted: Callable[[], bool]) -> None:
+    """Take a request whose body is complete to the batcher: at once, or in turns where reading it may take long."""
+    if len(exchange.body) >= LARGE_BYTES_MIN or b"content-encoding" in exchange.headers:  # which may inflate
+        pieces = infer_in_pieces(exchange, exchange.engine.clock())
+        exchange.engine.turns.take(loop, while_wanted(pieces, is_wanted))
+    else:
+        infer(exchange)
+
+
+def while_wanted(pieces: Iterator[bool], is_wanted: Callable[[], bool]) -> Iterator[bool]:
+    """Large work, piece by piece, for as long as its client is there."""
+    while is_wanted() and (more := next(pieces, None)) is not None:
+        yield more
+
+
 def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
     """As `infer`, for a large body: long arrays of numbers are read before the rest, with a pause after each piece.
 
@@ -39,11 +75,13 @@ def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
     service: Service | None = None
     try:
         service = service_of(exchange)
-        admit(exchange, service)
+        count_request(exchange, service)
+        if b"content-encoding" in exchange.headers:
+            yield from in_steps(lambda: inflate_body(exchange))
         numbers = yield from _numbers(exchange, service)
-        # Between two pieces its versions may have been replaced, and those that were stopped answer nothing any more.
-        service = find_service(exchange.engine.directory, exchange.route.name)
-        submit(exchange, _decode(exchange, service, numbers), arrived_s)
+        call = yield from _read(exchange, numbers)
+        check_rows(call.rows)
+        submit(exchange, call, arrived_s)
     except Exception as error:
         fail(exchange, service, error)
     yield False
@@ -59,14 +97,58 @@ def _numbers(exchange: Exchange, service: Service) -> Generator[bool, None, Numb
     return (yield from read_numbers(exchange.body, edge.arrays))
 
 
-def _decode(exchange: Exchange, service: Service, numbers: Numbers | None) -> Call:
-    edge = exchange.route.edge
-    if numbers is not None and isinstance(edge, ReadsNumbers):
-        with contextlib.suppress(TidegateError):  # the whole body says better what is wrong with it
-            call = edge.decode(exchange, service, numbers)
-            if numbers.all_taken:
+def _read(exchange: Exchange, numbers: Numbers | None) -> Generator[bool, None, Call]:
+    """The call; of a version that is still there. Between two steps versions may be replaced."""
+    for _ in range(DECODES_MAX):
+        service = _service(exchange)
+        if numbers is not None and len(numbers.body) < LARGE_BYTES_MIN:
+            call = _decode_numbers(exchange, service, numbers)
+            if call is not None:
                 return call
-    return edge.decode(exchange, service)
+            numbers = None
+        if numbers is None and _is_quick(exchange):
+            return exchange.route.edge.decode(exchange, service)
+        call = yield from in_steps(partial(_decode, exchange, service, numbers))
+        if any(one.batcher is call.destination.batcher for one in _service(exchange).destinations()):
+            return call
+    raise NoReadyReplica(retry_after_s=1.0)
+
+
+def _service(exchange: Exchange) -> Service:
+    return find_service(exchange.engine.directory, exchange.route.name)
+
+
+def _decode(exchange: Exchange, service: Service, numbers: Numbers | None) -> Call:
+    """What is done in steps."""
+    call = None if numbers is None else _decode_numbers(exchange, service, numbers)
+    if call is None:
+        edge = exchange.route.edge
+        head = edge.head_of(exchange) if isinstance(edge, HasTensors) else None
+        check_amount(exchange.body if head is None else head)
+        call = edge.decode(exchange, service)
+    pack_rows(call)
+    return call
+
+
+def _decode_numbers(exchange: Exchange, service: Service, numbers: Numbers) -> Call | None:
+    """None where numbers stand where the edge does not look: the whole body says better what is wrong with it."""
+    edge, numbers = exchange.route.edge, numbers.fresh()
+    with contextlib.suppress(TidegateError):
+        if isinstance(edge, ReadsNumbers):
+            call = edge.decode(exchange, service, numbers)
+            return call if numbers.all_taken else None
+    return None
+
+
+def _is_quick(exchange: Exchange) -> bool:
+    """Whether the body is short, or is tensors, of which nothing is read one by one, behind a short text."""
+    edge = exchange.route.edge
+    head = edge.head_of(exchange) if isinstance(edge, HasTensors) else None
+    if 0 < len(exchange.body) < LARGE_BYTES_MIN:
+        return True
+    if head is None or len(exchange.body) > AT_ONCE_BYTES_MAX:
+        return False
+    return len(head) < LARGE_BYTES_MIN and b"BYTES" not in head
 
 
 def _is_json(exchange: Exchange) -> bool:

@@ -14,6 +14,7 @@ from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, uni
 from tidegate.dataplane.keys import check_keys
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.ranges import check_floats
+from tidegate.dataplane.stepwise import each, pause
 from tidegate.dataplane.tensors import from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput
 
@@ -69,7 +70,7 @@ class PlainEdge(TakesRows):
             check_floats(rows, destination)
             fitted = Fitted(1, rows)
         elif type(message) is _Rows and destination.takes_floats:
-            for index, row in enumerate(message.features):
+            for index, row in enumerate(each(message.features)):
                 if len(row) != destination.n_features:
                     raise wrong_width(index, destination.n_features or 0, len(row))
             exchange.meta = False
@@ -115,12 +116,14 @@ def _decode(body: bytes | bytearray) -> _Row | _Rows | _Anything:
         return _row.decode(body)
     except _UNREADABLE:
         pass
+    pause()
     try:
         rows = _rows.decode(body)
         if rows.features:
             return rows
     except _UNREADABLE:
         pass
+    pause()
     try:
         return _anything.decode(body)
     except RecursionError:

@@ -5,14 +5,18 @@ Used by `grpc_messages.py`. Written by hand because the six messages are small a
 
 from __future__ import annotations
 
+import itertools
 import struct
 from typing import Any
 
 import numpy as np
 
+from tidegate.dataplane.stepwise import ITEMS_A_STEP, each, pause
 from tidegate.errors import MalformedRequest
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+VARINT_BYTES_MAX = 10
+VARINTS_BYTES = 64 << 10
 SMALL_BYTES_MAX = 4096
 """Longer fields are views into the message, not copies."""
 
@@ -45,6 +49,8 @@ def fields(data: bytes | memoryview, count_max: int) -> list[tuple[int, int, Val
             position = end
         if len(found) > count_max:
             raise MalformedRequest(f"the message has more than {count_max} fields")
+        if not len(found) % ITEMS_A_STEP:
+            pause()
     return found
 
 
@@ -76,14 +82,27 @@ def signed(value: int) -> int:
 
 
 def packed_varints(data: bytes | memoryview) -> np.ndarray[Any, Any]:
-    """Packed varints as uint64, all at once."""
+    """Packed varints as uint64, many at once."""
     raw = np.frombuffer(data, dtype=np.uint8)
+    if len(raw) <= VARINTS_BYTES:
+        return _some_varints(raw)
+    cuts = [0]
+    for at in each(range(VARINTS_BYTES, len(raw), VARINTS_BYTES)):
+        # Behind the next byte that ends a number; without one the piece does not read, and it is no number anyhow.
+        ends = np.flatnonzero(raw[at : at + VARINT_BYTES_MAX] < 0x80)
+        cuts.append(at + int(ends[0]) + 1 if len(ends) else at)
+    pieces = each([raw[begin:end] for begin, end in itertools.pairwise([*cuts, len(raw)])])
+    return np.concatenate([_some_varints(piece) for piece in pieces])
+
+
+def _some_varints(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    pause()
     if not len(raw) or raw.max() < 0x80:
         return raw.astype(np.uint64)
     ends = np.flatnonzero(raw < 0x80)
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
     lengths = ends - starts + 1
-    if not len(ends) or ends[-1] != len(raw) - 1 or lengths.max() > 10:
+    if not len(ends) or ends[-1] != len(raw) - 1 or lengths.max() > VARINT_BYTES_MAX:
         raise MalformedRequest("packed numbers end early")
     values = np.zeros(len(ends), dtype=np.uint64)
     for index in range(int(lengths.max())):

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from tidegate.dataplane.hot_exchange import HotExchange, last_response
 from tidegate.dataplane.infer import Engine, that_matter
 from tidegate.dataplane.known_heads import KnownHead
-from tidegate.dataplane.refusals import HEAD_BYTES_MAX, OneTooMany, TooSlow, head_too_large
+from tidegate.dataplane.refusals import HEAD_BYTES_MAX, OneTooMany, TooSlow, head_too_large, unparsed
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.upgrades import without_upgrade
 from tidegate.errors import MalformedRequest, TidegateError
@@ -156,7 +156,7 @@ class HotProtocol(HttpToolsProtocol):
             if self._broken is None:
                 self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._break(MalformedRequest(f"this is no HTTP request: {error}"))
+            self._break(unparsed(error))
         if self._bodiless_bytes > HEAD_BYTES_MAX and not self.discarding:
             self._break(head_too_large())
         exchange = self.hot

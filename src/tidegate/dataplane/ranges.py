@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tidegate.dataplane.stepwise import each
 from tidegate.dataplane.tensors import Array, datatype_of
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import TensorSpec
@@ -26,7 +27,7 @@ def check_floats(rows: list[list[float]], destination: Destination) -> None:
     """Raise `UnfitInput` for a finite number that the model's FP32 would make infinite."""
     if destination.packed_dtype.itemsize == 8:
         return
-    for index, row in enumerate(rows):
+    for index, row in enumerate(each(rows)):
         if row and (max(row) >= FP32_BELOW or min(row) <= -FP32_BELOW):
             place = next(place for place, value in enumerate(row) if abs(value) >= FP32_BELOW)
             signature = destination.signature

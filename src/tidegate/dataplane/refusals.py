@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from tidegate.errors import MalformedRequest, Overloaded, TooLarge
+import httptools
+
+from tidegate.dataplane.infer import as_error
+from tidegate.errors import MalformedRequest, Overloaded, TidegateError, TooLarge
 
 HEAD_BYTES_MAX = 64 << 10
 """Of a request's line and headers, of a chunk's extensions, of trailers: of whatever is not body."""
@@ -30,3 +33,11 @@ class TooSlow(MalformedRequest):
 def head_too_large() -> TooLarge:
     """There is more before the body than this server reads."""
     return TooLarge(f"the request's line and headers are larger than the {HEAD_BYTES_MAX} bytes this server takes")
+
+
+def unparsed(error: httptools.HttpParserError) -> TidegateError:
+    """Why the parser gave up; what one of its callbacks raised is a failure of ours, and no fault of the request."""
+    raised = error.__context__
+    if isinstance(error, httptools.HttpParserCallbackError) and isinstance(raised, Exception):
+        return as_error(raised)
+    return MalformedRequest(f"this is no HTTP request: {error}")

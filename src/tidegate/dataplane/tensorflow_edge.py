@@ -14,6 +14,7 @@ from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
+from tidegate.dataplane.stepwise import each
 from tidegate.dataplane.tensors import all_finite, from_json_rows
 from tidegate.errors import MalformedRequest
 from tidegate.wire.signature import Signature, TensorSpec
@@ -84,11 +85,11 @@ def _fit(form: str, field: Any, destination: Destination, *, has_base64: bool) -
 def _unpacked(value: Any) -> Any:
     """Values with `{"b64": ...}` in them as the text (or bytes that are no text) that it stands for."""
     if isinstance(value, list):
-        return [_unpacked(item) for item in value]
+        return [_unpacked(item) for item in each(value)]
     if not isinstance(value, dict):
         return value
     if value.keys() != {"b64"}:
-        return {name: _unpacked(item) for name, item in value.items()}
+        return {name: _unpacked(item) for name, item in each(value.items())}
     try:
         data = base64.b64decode(value["b64"], validate=True)
     except (binascii.Error, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from tidegate.dataplane.stepwise import each
 from tidegate.errors import TooLarge, UnfitInput
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -237,7 +238,7 @@ def _elements(data: bytes, count: int) -> list[Any] | None:
     unpack, offset = _LENGTH.unpack_from, 0
     add = items.append
     try:
-        for _ in range(count):
+        for _ in each(range(count)):
             begin = offset + 4
             offset = begin + unpack(data, offset)[0]
             add(source[begin:offset])
@@ -250,9 +251,9 @@ def _elements(data: bytes, count: int) -> list[Any] | None:
 
 def _texts(items: list[bytes]) -> list[str | bytes]:
     try:
-        return [item.decode() for item in items]
+        return [item.decode() for item in each(items)]
     except UnicodeDecodeError:
-        return [_text(item) for item in items]
+        return [_text(item) for item in each(items)]
 
 
 def _text(item: bytes) -> str | bytes:

@@ -16,6 +16,7 @@ from tidegate.dataplane.call import Tensors
 from tidegate.dataplane.keys import SHORT_BYTES_MAX, check_keys, check_short
 from tidegate.dataplane.numbers import Numbers
 from tidegate.dataplane.params import PARAMETER
+from tidegate.dataplane.stepwise import each, pause
 from tidegate.dataplane.tensors import (
     Array,
     array_of,
@@ -32,7 +33,7 @@ BINARY_ONLY = ("FP16", "BF16")
 """Datatypes that JSON has no form for."""
 
 
-class V2Input(msgspec.Struct):
+class V2Input(msgspec.Struct, gc=False):
     """One input tensor; its data stands here, or in the binary part when `binary_data_size` says so."""
 
     name: str
@@ -42,7 +43,7 @@ class V2Input(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw()
 
 
-class V2Output(msgspec.Struct):
+class V2Output(msgspec.Struct, gc=False):
     """One requested output."""
 
     name: str
@@ -116,7 +117,7 @@ def decode_request(body: bytes, header_length: int | None, numbers: Numbers | No
     tensors: Tensors = {}
     nulls: Tensors = {}
     offset = 0
-    for item in request.inputs:
+    for item in each(request.inputs):
         if item.name in tensors:
             raise MalformedRequest(f"input {item.name!r} is given twice")
         tensors[item.name], offset = _tensor(item, binary, offset, nulls, numbers)
@@ -186,6 +187,7 @@ def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: T
     if item.datatype in BINARY_ONLY:
         raise UnfitInput(f"input {item.name!r}: {item.datatype} comes as binary data only", input=item.name)
     dtype = dtype_of(item.datatype, item.name)
+    pause()
     try:
         values = _LIST_DECODERS[dtype.kind].decode(item.data)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -225,6 +227,7 @@ def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str,
         nested = msgspec.json.decode(item.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"input {item.name!r}: 'data' is no JSON: {error}") from None
+    pause()
     try:
         boxed = np.array(nested, dtype=object)
     except ValueError:
@@ -235,9 +238,10 @@ def _flatten(item: V2Input | _ResponseTensor, shape: tuple[int, ...], kind: str,
             input=item.name,
         )
     values = boxed.ravel().tolist()
+    pause()
     if None in values and len(values) == element_count(shape):
-        nulls[item.name] = np.array([value is None for value in values]).reshape(shape)
-    for index, value in enumerate(values):
+        nulls[item.name] = np.array([value is None for value in each(values)]).reshape(shape)
+    for index, value in enumerate(each(values)):
         if value is None:
             values[index] = _NULL[kind]
         elif type(value) not in _LEAF_TYPES[kind]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tidegate.dataplane.amounts import check_outputs
 from tidegate.dataplane.call import Call, Outputs, Service, Tensors
 from tidegate.dataplane.content_type import JSON, kind_of
 from tidegate.dataplane.destination import Destination
@@ -26,6 +27,11 @@ class V2Edge:
     def takes_numbers(self, destination: Destination) -> bool:
         """Whether any input may be floats that JSON has a form for."""
         return any(spec.datatype in ("FP32", "FP64") for spec in destination.signature.inputs)
+
+    def head_of(self, exchange: Exchange) -> bytes | bytearray | None:
+        """The JSON in front of binary tensors; None for a body that is JSON alone, or says nonsense about it."""
+        length = exchange.headers.get(b"inference-header-content-length", b"")
+        return exchange.body[: int(length)] if _DIGITS.fullmatch(length) else None
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read the JSON part and the binary tensors, choose a version, fit."""
@@ -83,6 +89,7 @@ def _wanted(request: V2Request, destination: Destination) -> frozenset[str] | No
     if not request.outputs:
         return None
     known = [spec.name for spec in destination.signature.outputs]
+    check_outputs(len(request.outputs), len(known))
     for output in request.outputs:
         if output.name not in known:
             raise UnfitInput(

@@ -1,0 +1,154 @@
+"""No request holds the loop for long, whatever its body is and however large it is.
+
+Two halves. What is Python has pauses: between two of them it runs a number of lines that does not grow with the body.
+What a library does in one call cannot pause: of the largest bodies that are taken it takes little of the CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from lib.bodies import EXAMPLES, KINDS, SIGNATURES, Kind, Zeros
+from support.sums import Kept
+from tidegate.dataplane import amounts, buffered, keys, numbers, protobuf, stepwise
+from tidegate.dataplane.infer import Engine
+from tidegate.dataplane.pieces import infer_in_pieces
+from tidegate.server.replica import build_replica
+from tidegate.settings import Settings
+from tidegate.wire.manifest import Manifest
+
+BODY_BYTES_MAX = 8 << 20
+ITEMS = 16
+LINES_MAX = 100 * ITEMS
+CPU_S_MAX = 0.1
+
+
+class Lines:
+    """Counts the lines of Python that run on a thread between two pauses."""
+
+    def __init__(self) -> None:
+        self.most = self._since = 0
+        self.where = ""
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "line":
+            self._since += 1
+            if self._since > self.most:
+                self.most, self.where = self._since, f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return self
+
+    def pause(self) -> None:
+        self._since = 0
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
+    """Of what runs in steps, whose every pause ends one; pieces of all sorts are small."""
+    found, run, pause = Lines(), stepwise._Steps.run, stepwise._Steps.pause
+
+    def traced(steps: Any) -> None:
+        sys.settrace(found)
+        try:
+            run(steps)
+        finally:
+            sys.settrace(None)
+
+    def paused(steps: Any) -> None:
+        pause(steps)
+        found.pause()
+
+    monkeypatch.setattr(stepwise, "STEP_S", 0.0)
+    monkeypatch.setattr(stepwise._Steps, "run", traced)
+    monkeypatch.setattr(stepwise._Steps, "pause", paused)
+    for module in (stepwise, keys, protobuf):
+        monkeypatch.setattr(module, "ITEMS_A_STEP", ITEMS)
+    monkeypatch.setattr(keys, "PIECES_BYTES", 16 * ITEMS)
+    monkeypatch.setattr(buffered, "ROWS_A_STEP", ITEMS)
+    monkeypatch.setattr(numbers, "LONG_BYTES_MIN", 1 << 30)  # these have tests of their own
+    return found
+
+
+def _engine(name: str) -> Engine:
+    model = Zeros(name)
+    manifest = Manifest("m", "1", "d" * 64, ".", "python", SIGNATURES[name], EXAMPLES.get(name), batchable=True)
+    return build_replica(manifest, model, Settings.from_env(), None)[0]
+
+
+def _exchange(kind: Kind, size: int) -> Kept:
+    return Kept(_engine(kind.model), kind.path, kind.made(size), dict(kind.headers))
+
+
+def _in_loop(work: Callable[[], Any]) -> Any:
+    async def go() -> Any:
+        return work()
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("size", [2_000, 50_000])
+def test_between_two_pauses_there_is_little_to_do(lines: Lines, kind: Kind, size: int) -> None:
+    def go() -> int:
+        exchange = _exchange(kind, size)
+        return len(list(infer_in_pieces(exchange, exchange.engine.clock())))
+
+    assert _in_loop(go) > 2
+    assert 0 < lines.most < LINES_MAX, f"{lines.most} lines without a pause up to {lines.where}"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_the_largest_bodies_that_are_taken_take_the_loop_a_moment(kind: Kind) -> None:
+    """CPU time, of which others on the machine take none; up to three tries, for they do share its caches."""
+
+    def go() -> bool:
+        size = BODY_BYTES_MAX
+        while _longest_step_s(kind, size)[0] == 413:
+            size = size * 4 // 5
+        return any(_longest_step_s(kind, size)[1] < CPU_S_MAX for _ in range(3))
+
+    with _frozen():
+        assert _in_loop(go)
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """What the tests hold is out of the collector's sight, as a server's start is."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _longest_step_s(kind: Kind, size: int) -> tuple[int, float]:
+    exchange = _exchange(kind, size)
+    steps = infer_in_pieces(exchange, exchange.engine.clock())
+    longest_s, more = 0.0, True
+    while more:
+        started_s = time.process_time()
+        more = next(steps)
+        longest_s = max(longest_s, time.process_time() - started_s)
+    status = exchange.sent.result()[0] if exchange.sent.done() else 200
+    return status, longest_s
+
+
+def test_a_body_of_too_much_is_refused_with_what_there_is_and_what_to_do() -> None:
+    def go() -> Any:
+        exchange = _exchange(KINDS[0], BODY_BYTES_MAX)
+        assert list(infer_in_pieces(exchange, exchange.engine.clock()))[-1] is False
+        return exchange.sent.result()
+
+    status, body = _in_loop(go)
+    assert status == 413
+    assert str(amounts.VALUES_MAX).encode() in body
+    assert b"send fewer rows" in body
