@@ -17,11 +17,15 @@ from typing import Any
 
 import pytest
 
-from lib.bodies import EXAMPLES, KINDS, SIGNATURES, Kind, Zeros
+from lib.bodies import EXAMPLES, KINDS, PLAIN, SIGNATURES, Kind, Zeros
 from support.sums import Kept
 from tidegate.dataplane import amounts, buffered, keys, numbers, protobuf, stepwise
+from tidegate.dataplane.grpc_edge import EDGE
+from tidegate.dataplane.grpc_messages import read_infer_request
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.pieces import infer_in_pieces
+from tidegate.dataplane.stepwise import in_steps
+from tidegate.errors import MalformedRequest, TidegateError
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
@@ -140,6 +144,57 @@ def _longest_step_s(kind: Kind, size: int) -> tuple[int, float]:
         longest_s = max(longest_s, time.process_time() - started_s)
     status = exchange.sent.result()[0] if exchange.sent.done() else 200
     return status, longest_s
+
+
+def _inputs(count: int) -> bytes:
+    head = protobuf.text(2, "FP64") + protobuf.packed(3, [1, 3]) + protobuf.blob(5, protobuf.packed(1, [1, 2, 3]))
+    return b"".join(protobuf.blob(5, protobuf.text(1, str(number)) + head) for number in range(count))
+
+
+def _texts(count: int) -> bytes:
+    head = protobuf.text(1, "input") + protobuf.text(2, "BYTES") + protobuf.packed(3, [count])
+    return protobuf.blob(5, head + protobuf.blob(5, protobuf.text(8, "x") * count))
+
+
+def _unpacked(count: int) -> bytes:
+    head = protobuf.text(1, "input") + protobuf.text(2, "INT64") + protobuf.packed(3, [count])
+    return protobuf.blob(5, head + protobuf.blob(5, protobuf.number(3, 7) * count))
+
+
+@pytest.mark.parametrize("made", [_inputs, _texts, _unpacked])
+@pytest.mark.parametrize("count", [300, 3000])
+def test_between_two_pauses_in_a_message_of_grpc_there_is_little_to_do(
+    lines: Lines, made: Callable[[int], bytes], count: int
+) -> None:
+    message = made(count)
+
+    def go() -> None:
+        exchange = Kept(_engine("matrix"), PLAIN, b"")
+        service = exchange.engine.directory.only()
+        assert service is not None
+
+        def read() -> None:
+            exchange.meta = read_infer_request(message)
+            EDGE.decode(exchange, service)
+
+        with pytest.raises(TidegateError):
+            for _ in in_steps(read):
+                pass
+
+    _in_loop(go)
+    assert 0 < lines.most < LINES_MAX, f"{lines.most} lines without a pause up to {lines.where}"
+
+
+def test_packed_numbers_are_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers_of = [1 << shift for shift in range(64)] * 7
+    data = b"".join(protobuf.number(1, number)[1:] for number in numbers_of)
+    whole = protobuf.packed_varints(data).tolist()
+    assert whole == numbers_of
+    for size in range(1, 40):
+        monkeypatch.setattr(protobuf, "VARINTS_BYTES", size)
+        assert protobuf.packed_varints(data).tolist() == whole
+        with pytest.raises(MalformedRequest):
+            protobuf.packed_varints(data + b"\x80")
 
 
 def test_a_body_of_too_much_is_refused_with_what_there_is_and_what_to_do() -> None:

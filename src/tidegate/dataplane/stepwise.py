@@ -140,6 +140,8 @@ def in_steps(work: Callable[[], T]) -> Generator[bool, None, T]:
 
 def each(values: Iterable[T]) -> Iterator[T]:
     """The values one by one, with a pause after every so many, and one before the first: lists may lie in lists."""
+    if _current is None:
+        return iter(values)
     pause()
     return iter(values) if isinstance(values, list | range) and len(values) <= ITEMS_A_STEP else _each(iter(values))
 
