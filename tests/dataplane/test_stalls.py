@@ -99,7 +99,7 @@ def _in_loop(work: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("size", [2_000, 50_000])
+@pytest.mark.parametrize("size", [70_000, 200_000])
 def test_between_two_pauses_there_is_little_to_do(lines: Lines, kind: Kind, size: int) -> None:
     def go() -> int:
         exchange = _exchange(kind, size)
