@@ -46,7 +46,9 @@ class Sums:
             raise RuntimeError("14 is too much")
         if (rows == 17).any():
             self.failures += 1
-            raise RuntimeError(f"17 for the {self.failures}. time")
+            raise RuntimeError("17 is counted")
+        if (rows == 18).any():
+            return {"prediction": rows[:, 0] * 0 + self.failures}
         if (rows == 15).any():
             rows *= 2  # its own array: it may
         if (rows == 16).any():
@@ -165,13 +167,14 @@ def test_a_batch_that_fails_is_computed_once_and_counted(connection: UnixConnect
         connection.send(ask(connection, form, [[1, 2, 3]]))
         assert sums_of(connection.read()) == [6]
     before = counted(connection, 500)
-    for number in (1, 2):
+    for _ in range(2):
         connection.send(ask(connection, form, [[1, 2, 17]]))
         failed = connection.read()
         assert took_the_short_way(failed)
         assert (failed.status, failed.json["code"]) == (500, "model_failed")
-        assert f"17 for the {number}. time" in failed.json["error"]
     assert counted(connection, 500) == before + 2
+    connection.send(ask(connection, form, [[18, 0, 0]]))
+    assert sums_of(connection.read()) == [2], "computations that failed"
 
 
 def test_requests_in_pieces_and_pipelined_ones_are_answered_in_order(connection: UnixConnection, form: HopForm) -> None:
