@@ -1,3 +1,7 @@
+"""A truth table of what clients notice of another signature."""
+
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -27,24 +31,6 @@ def _tensors(*specs: TensorSpec) -> Signature:
 
 def _answers(*specs: TensorSpec, classes: tuple[Any, ...] | None = None) -> Signature:
     return Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), specs, classes=classes)
-
-
-class Optional(TensorSpec, frozen=True):
-    """A column that a request may leave out."""
-
-    optional: bool = True
-
-
-class Datetime(TensorSpec, frozen=True):
-    """A column of text that holds a time."""
-
-    holds: Any = "datetime"
-
-
-class Records(Signature, frozen=True):
-    """Outputs that are the columns of a table."""
-
-    form: Any = "records"
 
 
 OUT = TensorSpec("prediction", "FP64", (-1,))
@@ -87,21 +73,26 @@ CLASSES = (0, 1)
         (BASE, _columns(PLAN, AGE, SPEND), ["the columns stand in another order: 'plan', 'age', 'spend'"], []),
         (
             BASE,
-            _columns(AGE, Optional("region", "BYTES", (-1,)), PLAN, SPEND),
+            _columns(AGE, _column("region", "BYTES", optional=True), PLAN, SPEND),
             [],
             ["column 'region' is new (BYTES), and may be left out"],
         ),
-        (BASE, _columns(AGE, Optional("plan", "BYTES", (-1,)), SPEND), [], ["column 'plan' may be left out now"]),
         (
-            _columns(AGE, Optional("plan", "BYTES", (-1,)), SPEND),
+            BASE,
+            _columns(AGE, _column("plan", "BYTES", optional=True), SPEND),
+            [],
+            ["column 'plan' may be left out now"],
+        ),
+        (
+            _columns(AGE, _column("plan", "BYTES", optional=True), SPEND),
             BASE,
             ["column 'plan' may not be left out any more"],
             [],
         ),
-        (_columns(AGE, Optional("plan", "BYTES", (-1,))), _columns(AGE), ["column 'plan' is gone"], []),
+        (_columns(AGE, _column("plan", "BYTES", optional=True)), _columns(AGE), ["column 'plan' is gone"], []),
         (
             BASE,
-            _columns(AGE, Datetime("plan", "BYTES", (-1,)), SPEND),
+            _columns(AGE, _column("plan", "BYTES", holds="datetime"), SPEND),
             ["column 'plan' is BYTES (datetime) and was BYTES"],
             [],
         ),
@@ -210,8 +201,8 @@ CLASSES = (0, 1)
         (_answers(OUT), _answers(OUT, classes=CLASSES), [], []),
         (
             _answers(OUT),
-            Records("matrix", _answers(OUT).inputs, (OUT,)),
-            ["outputs are answered in another way (form is 'records' and was '')"],
+            replace(_answers(OUT), form="records"),
+            ["outputs are answered as records and were as tensors"],
             [],
         ),
         # parameters and further functions

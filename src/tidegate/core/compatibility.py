@@ -106,8 +106,8 @@ def _specs(before: Signature, after: Signature) -> Changes:
     word = "column" if after.kind == "columns" else "input"
     gone = [f"{word} {name!r} is gone" for name in had if name not in has]
     added = [has[name] for name in has if name not in had]
-    new = [f"{word} {spec.name!r} is new ({spec.datatype})" for spec in added if not _optional(spec)]
-    told = [f"{word} {spec.name!r} is new ({spec.datatype}), and may be left out" for spec in added if _optional(spec)]
+    new = [f"{word} {spec.name!r} is new ({spec.datatype})" for spec in added if not spec.optional]
+    told = [f"{word} {spec.name!r} is new ({spec.datatype}), and may be left out" for spec in added if spec.optional]
     changes = Changes((*gone, *new), tuple(told))
     for name in had:
         if name in has:
@@ -128,20 +128,15 @@ def _spec(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
     if before.nullable != after.nullable:
         said = f"{what} takes {'missing values now' if after.nullable else 'no missing values any more'}"
         (told if after.nullable else breaking).append(said)
-    if _optional(before) != _optional(after):
-        said = f"{what} may {'be left out now' if _optional(after) else 'not be left out any more'}"
-        (told if _optional(after) else breaking).append(said)
+    if before.optional != after.optional:
+        said = f"{what} may {'be left out now' if after.optional else 'not be left out any more'}"
+        (told if after.optional else breaking).append(said)
     return Changes(tuple(breaking), tuple(told))
-
-
-def _optional(spec: TensorSpec) -> bool:
-    """Whether a request may have no such column."""
-    return bool(getattr(spec, "optional", False))
 
 
 def _held(spec: TensorSpec) -> str:
     """What BYTES stand for beside text: JSON, bytes, times."""
-    return "JSON" if spec.json else str(getattr(spec, "holds", ""))
+    return "JSON" if spec.json else spec.holds
 
 
 def _type(spec: TensorSpec) -> str:
@@ -191,12 +186,9 @@ def _param_fits(before: ParamSpec, after: ParamSpec) -> bool:
 
 def _ways(before: Signature, after: Signature) -> Changes:
     """How rows are given and answered, where MLflow's models have ways of their own."""
-    said = []
-    for name, words in (("items", "rows are given"), ("form", "outputs are answered")):
-        was, now = getattr(before, name, ""), getattr(after, name, "")
-        if was != now:
-            said.append(f"{words} in another way ({name} is {now!r} and was {was!r})")
-    return Changes(tuple(said))
+    rows = ("rows are given in another way",) if before.items != after.items else ()
+    was, now = (one.form or "tensors" for one in (before, after))
+    return Changes((*rows, f"outputs are answered as {now} and were as {was}") if was != now else rows)
 
 
 def _functions(before: Signature, after: Signature) -> Changes:
