@@ -35,10 +35,10 @@ def check_rows(rows: int) -> None:
 
 
 def check_room(size_bytes: int) -> None:
-    """Raise `MemoryError` where there is no room for so much: some libraries do not survive an allocation that fails.
+    """Raise `MemoryError` where there is no room for so much.
 
-    orjson and msgspec end the process then (signal 11), so it is found out before they are called with much. Takes no
-    memory: what is not written to is not there.
+    orjson ends the process (signal 11) when an allocation of its fails, so it is found out before it is called with
+    much. Takes no memory: pages that nobody writes to are not there. A check before, not a reservation.
     """
     np.empty(size_bytes, np.uint8)
 
