@@ -101,7 +101,9 @@ def test_a_granted_model_gets_at_nothing_of_the_platform(platform: Platform, hos
     files = hostile["files"]
     assert isinstance(files, dict)
     assert set(files.values()) <= {"PermissionError", "FileNotFoundError"}, files
-    assert hostile["listed"] == ["artifacts", "run", "versions"], "only what it needs is there"
+    listed = hostile["listed"]  # sockets lie elsewhere where the data directory's path is long
+    assert isinstance(listed, list)
+    assert {*listed, "run"} == {"artifacts", "run", "versions"}, "only what it needs is there"
     for name in ("environ", "parent", "root", "memory"):
         assert hostile[name] in ("PermissionError", "FileNotFoundError"), name
     assert hostile["api"] == 401

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.met_by_models import met_at
 from support.models import Models
 from support.platform import Platform
 from support.wait import until
@@ -61,7 +62,7 @@ class Load:
 
 def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving(platform: Platform, models: Models) -> None:
     """It passed the gate, and cannot be loaded when it is deployed."""
-    expired = models.folder / "licence-expired"
+    expired = met_at(models.folder / "licence-expired")
     small = ("register", models.path("small.joblib"), "--name", "licensed", "--allow-pickle")
     licensed = ("register", models.path("licensed.joblib"), "--name", "licensed", "--allow-pickle")
     row = models.rows[0].tolist()
@@ -70,7 +71,7 @@ def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving(platform:
     platform.done("deploy", "licensed:1")
     expired.touch()
     try:
-        error = platform.failed("deploy", "licensed:2", timeout_s=150)
+        error = platform.failed("deploy", "licensed:2", "--accept-signature-change", timeout_s=150)
         assert "licence has expired" in error["error"], error
         endpoint = platform.endpoint("licensed")
         assert endpoint["traffic"].get("1") == 100
@@ -81,7 +82,7 @@ def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving(platform:
         assert platform.predict("licensed", row).json()["model_version"] == "1"
     finally:
         expired.unlink()
-    platform.done("deploy", "licensed:2")
+    platform.done("deploy", "licensed:2", "--accept-signature-change")
     until(lambda: platform.predict("licensed", [5.1, 3.5, 1.4, 0.2]).status_code == 200, what="the second version")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.met_by_models import met_at
 from support.models import Models
 from support.platform import Platform
 from support.wait import until
@@ -39,7 +40,7 @@ joblib.dump(Model(max_iter=1000).fit(*sklearn.datasets.load_iris(return_X_y=True
 @pytest.fixture
 def dying(tmp_path: Path) -> tuple[Path, Path, Path]:
     """A real model that ends its process while it loads once the flag is there: model file, code folder, flag."""
-    code, model, flag = tmp_path / "code", tmp_path / "dying.joblib", tmp_path / "flag"
+    code, model, flag = tmp_path / "code", tmp_path / "dying.joblib", met_at(tmp_path / "flag")
     code.mkdir()
     (code / "dying_model.py").write_text(DIES_WHEN_TOLD.format(flag=str(flag)))
     subprocess.run([sys.executable, "-c", TRAIN.format(path=str(model))], cwd=code, check=True, timeout=60)

@@ -19,6 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from support.met_by_models import met_at
+
 NAMES = ("logistic", "forest", "small", "poor", "columns", "table")
 SEEN, FRESH = slice(0, 400), slice(400, None)
 
@@ -102,7 +104,7 @@ def _bad(folder: Path) -> None:
     # Pickles of a class whose library is not installed: a known one, and one that nobody knows.
     (folder / "no-library.pkl").write_bytes(b"clifelines.fitters\nCoxPHFitter\n)\x81.")
     (folder / "no-module.pkl").write_bytes(b"cboosted_trees_of_nowhere.sklearn\nClassifier\n)\x81.")
-    licence = f"pathlib.Path({str(folder / 'licence-expired')!r})"
+    licence = f"pathlib.Path({str(met_at(folder / 'licence-expired'))!r})"
     on_load = {
         "crashing": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
         "hanging": "import time; time.sleep(3600)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from support.met_by_models import met_at
 from support.platform import TIDEGATE, Platform, clean_env
 from support.registering import upload
 from support.wait import until
@@ -51,19 +53,31 @@ class SlowModel:
         """Make it."""
         model = cls(folder)
         folder.mkdir(parents=True)
-        code = MODEL.format(begun=str(folder.with_suffix(".begun")), go=str(folder.with_suffix(".go")))
-        (folder / "model.py").write_text(code)
+        (folder / "model.py").write_text(MODEL.format(begun=str(model.begun), go=str(model.go)))
+        model.begun.touch()
+        model.begun.chmod(0o666)  # a confined model is another user
+        for met in (model.begun, model.go):
+            atexit.register(met.unlink, missing_ok=True)
         return model
+
+    @property
+    def begun(self) -> Path:
+        """Where it writes that it began to load."""
+        return met_at(self.folder.with_suffix(".begun"))
+
+    @property
+    def go(self) -> Path:
+        """What it waits for."""
+        return met_at(self.folder.with_suffix(".go"))
 
     @property
     def loads(self) -> int:
         """How often it began to load."""
-        begun = self.folder.with_suffix(".begun")
-        return len(begun.read_text().splitlines()) if begun.exists() else 0
+        return len(self.begun.read_text().splitlines())
 
     def let_go(self) -> None:
         """Let it load to the end, now and from now on."""
-        self.folder.with_suffix(".go").touch()
+        self.go.touch()
 
 
 @dataclass
