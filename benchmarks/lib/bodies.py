@@ -25,6 +25,8 @@ SIGNATURES = {
         (TensorSpec("a", "FP64", (-1,)), TensorSpec("b", "BYTES", (-1,)), TensorSpec("c", "INT64", (-1,))),
         OUT,
     ),
+    "json": Signature("columns", (TensorSpec("a", "BYTES", (-1,), json=True),), OUT),
+    "binary": Signature("columns", (TensorSpec("a", "BYTES", (-1,), holds="binary"),), OUT),
     "texts": Signature("tensors", (TensorSpec("x", "BYTES", (-1,)),), OUT),
     "images": Signature("tensors", (TensorSpec("x", "FP32", (-1, -1, -1)),), OUT),
 }
@@ -71,6 +73,17 @@ def _numbered(begin: str, item: str, end: str) -> Callable[[int], bytes]:
     return made
 
 
+def _behind_numbers(size: int) -> bytes:
+    """A long array of numbers, which is read by itself, and what is to be read beside it."""
+    numbers = "1.5," * (3 * 4000)
+    begin = (
+        '{"inputs":[{"name":"input","shape":[4000,3],"datatype":"FP64","data":['
+        + numbers[:-1]
+        + ']}],"parameters":{"a":['
+    )
+    return (begin + "[]," * max(1, (size - len(begin)) // 3) + "[]]}}").encode()
+
+
 def _packed(made: Callable[[int], bytes]) -> Callable[[int], bytes]:
     return lambda size: gzip.compress(made(size), 1)
 
@@ -93,9 +106,18 @@ _TENSOR = '{"name":"%d","shape":[1],"datatype":"FP64","data":[1]}'
 _ONE = json.dumps({"name": "input", "shape": [1, 3], "datatype": "FP64", "data": [1, 2, 3]})
 _TEXTS = '{"inputs":[{"name":"a","shape":[9],"datatype":"BYTES","data":['
 _SPLIT = '{"dataframe_split":{"columns":["a","b","c"],"data":['
+_SPLIT_ONE = '{"dataframe_split":{"columns":["a"],"data":['
 _RECORD = '{"a":1,"b":"x","c":2}'
 
 KINDS = [
+    Kind(
+        "JSON in a column",
+        "json",
+        MLFLOW,
+        _filled('{"dataframe_split":{"columns":["a"],"data":[', '[{"b":1}]', ",", "]}}"),
+    ),
+    Kind("base64", "binary", MLFLOW, _filled('{"dataframe_split":{"columns":["a"],"data":[', '["eA=="]', ",", "]}}")),
+    Kind("V2, lists beside numbers", "matrix", V2, _behind_numbers),
     Kind("CSV, rows", "table", MLFLOW, _filled("a,b,c\n", "1,x,2", "\n", "\n"), _CSV),
     Kind("CSV, one column", "text", MLFLOW, _filled("a\n", "x", "\n", "\n"), _CSV),
     Kind("CSV, header", "table", MLFLOW, _numbered("", "%d", "\n1\n"), _CSV),

@@ -9,6 +9,7 @@ import pytest
 
 from support.batcher_bench import Bench, run, turn
 from tidegate.dataplane.call import Call, ModelFailed, Outputs
+from tidegate.dataplane.incidents import OutOfMemory
 from tidegate.errors import DeadlineExceeded, Internal
 
 
@@ -140,7 +141,7 @@ def test_rows_that_cannot_be_put_together_for_any_reason_fail_their_batch(monkey
             broken.setattr("tidegate.dataplane.call.rows_array", no_memory)
             bench.submit("a", 1)
             await turn()
-        assert isinstance(bench.seen.answers["a"], Internal)
+        assert isinstance(bench.seen.answers["a"], OutOfMemory)
         assert not bench.batcher.outstanding
 
     run(go)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack
 
-from tidegate.dataplane.draining import _turn_away
+from tidegate.dataplane.draining import turn_away
 from tidegate.dataplane.serve import Listen, open_socket
 
 CLIENTS = 16
@@ -14,7 +14,7 @@ CLIENTS = 16
 def test_a_socket_that_turns_connections_away_keeps_those_it_has(free_port: int) -> None:
     leaving = open_socket(Listen(port=free_port, reuse_port=True))
     with leaving, socket.create_connection(("127.0.0.1", free_port)) as before:
-        assert _turn_away(leaving)
+        assert turn_away(leaving)
         staying = open_socket(Listen(port=free_port, reuse_port=True))
         before.sendall(b"hello")
         accepted, _ = leaving.accept()

@@ -251,3 +251,17 @@ def test_the_nulls_of_a_nameless_tensor_follow_its_name() -> None:
     message = decode_request(orjson.dumps({"inputs": [item]}), None)
     with pytest.raises(UnfitInput, match="'input' is null in row 0"):
         tensors_of(message.tensors, message.nulls, to(matrix))
+
+
+def test_a_null_that_has_no_row_is_refused_for_its_shape() -> None:
+    matrix = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), OUT)
+    message = decode_request(b'{"inputs":[{"name":"input","datatype":"FP64","shape":[],"data":[null]}]}', None)
+    with pytest.raises(UnfitInput, match="shape"):
+        tensors_of(message.tensors, message.nulls, to(matrix))
+
+
+@pytest.mark.parametrize("value", [{"n": 1 << 70}, "\ud800", {"b": b"\xff"}], ids=["70 bits", "half", "bytes"])
+def test_json_that_cannot_be_passed_on_is_refused_with_its_row(value: Any) -> None:
+    column = Signature("columns", (TensorSpec("a", "BYTES", (-1,), json=True),), OUT)
+    with pytest.raises(UnfitInput, match="'a' in row 1 holds what cannot be passed on"):
+        values_of([[1], [value]], to(column))

@@ -33,7 +33,7 @@ def test_each_turn_of_the_loop_does_one_piece_and_what_came_meanwhile_goes_in_be
         await asyncio.sleep(0)
         return done
 
-    assert asyncio.run(go()) == ["a1", "small", "a2", "small", "b", "small", "c", "small", "small", "d"]
+    assert asyncio.run(go()) == ["a1", "small", "b", "small", "c", "small", "a2", "small", "small", "d"]
 
 
 def test_work_that_raises_keeps_nobody_else_from_his_turn() -> None:

@@ -26,7 +26,7 @@ from tidegate.packaging.mlmodel import REQUIREMENTS, Layout, read_layout
 from tidegate.packaging.wrap import libraries_of
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
 
-PROGRAM = ("dataplane", "environments", "packaging", "runtimes", "server", "wire")
+PROGRAM = ("dataplane", "environments", "packaging", "runtimes", "server", "swagger_ui", "wire")
 """The packages of Tidegate that a replica is made of; of single modules it has those that all layers share."""
 MODULES = (
     "__init__.py",
@@ -34,6 +34,8 @@ MODULES = (
     "ending.py",
     "error_kinds.py",
     "errors.py",
+    "exhaustion.py",
+    "request_head.py",
     "settings.py",
     "telemetry.py",
     "version.py",

@@ -66,13 +66,22 @@ def mask_of(missing: Sequence[bool], spec: TensorSpec) -> Tensors:
 def elements(values: list[Any], spec: TensorSpec) -> list[Any]:
     """The BYTES elements of values as JSON has them; None stays None.
 
-    Raises `UnfitInput` for text that is no base64 in a column of bytes.
+    Raises `UnfitInput` for text that is no base64 in a column of bytes, and for JSON that cannot be passed on as it is.
     """
     if spec.json:
-        return [None if value is None else orjson.dumps(value, default=_text).decode() for value in values]
+        return [None if value is None else _json(value, row, spec) for row, value in enumerate(each(values))]
     if spec.holds == "binary":
-        return [_bytes(value, row, spec) for row, value in enumerate(values)]
+        return [_bytes(value, row, spec) for row, value in enumerate(each(values))]
     return values
+
+
+def _json(value: Any, row: int, spec: TensorSpec) -> str:
+    try:
+        return orjson.dumps(value, default=_text).decode()
+    except TypeError as error:  # an integer above 64 bits, half a character, nested too deep, bytes that are no text
+        raise UnfitInput(
+            f"{spec.name!r} in row {row} holds what cannot be passed on: {error}", input=spec.name, row=row
+        ) from None
 
 
 def _bytes(value: Any, row: int, spec: TensorSpec) -> Any:
@@ -90,5 +99,5 @@ def _bytes(value: Any, row: int, spec: TensorSpec) -> Any:
 
 
 def _text(value: Any) -> str:
-    """TensorFlow's `{"b64": ...}` inside of JSON."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    """TensorFlow's `{"b64": ...}` inside of JSON. Raises `ValueError` for bytes that are no text."""
+    return value.decode() if isinstance(value, bytes) else str(value)

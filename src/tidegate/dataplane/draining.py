@@ -35,8 +35,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept what was begun, then end as uvicorn does."""
-        shared = [listener for listener in sockets or [] if _is_shared(listener)]
-        filtered = [listener for listener in shared if _turn_away(listener)]
+        filtered = [listener for listener in sockets or [] if turn_away(listener)]
         if filtered:
             await asyncio.sleep(SETTLE_S)
         await super().shutdown(sockets)
@@ -48,9 +47,9 @@ def _is_shared(listener: socket.socket) -> bool:
     return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
-def _turn_away(listener: socket.socket) -> bool:
-    """Have the kernel drop every new SYN for this socket; False where there is no such filter."""
-    if not sys.platform.startswith("linux"):
+def turn_away(listener: socket.socket) -> bool:
+    """Have the kernel drop every new SYN for this socket; False where nobody shares its port, or there is no filter."""
+    if not sys.platform.startswith("linux") or not _is_shared(listener):
         return False
     program = b"".join(struct.pack("HBBI", *instruction) for instruction in NO_NEW_CONNECTION)
     kept = ctypes.create_string_buffer(program, len(program))

@@ -357,11 +357,11 @@ def _check_tensor_names(tensors: Tensors, expected: list[str]) -> None:
 
 
 def _fit_tensor(array: Array, spec: TensorSpec, gaps: Array | None) -> Array:
+    check_shape(array, spec)
     if gaps is not None and not spec.nullable:
         row = int(np.argwhere(gaps)[0][0])
         said = f"input {spec.name!r} is null in row {row}, and the model takes no missing values"
         raise UnfitInput(said, input=spec.name, row=row, expected=spec.datatype, got="null")
-    check_shape(array, spec)
     want = dtype_of(spec.datatype)
     if array.dtype == want:
         return array

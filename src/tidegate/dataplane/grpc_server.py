@@ -6,6 +6,7 @@ ModelInfer goes the way of every prediction (`infer`); the others are answered a
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 
@@ -47,6 +48,8 @@ from tidegate.version import __version__
 _OPEN_METHODS = frozenset({"ServerLive", "ServerReady", CHECK, WATCH})
 """Answered without a key, as the health routes of HTTP are."""
 _TOO_LONG = TooLarge(f"the call's metadata is longer than the {HEADER_BYTES_MAX} bytes this server takes")
+
+log = logging.getLogger(__name__)
 
 
 def _message(exchange: GrpcExchange, body: bytes) -> bytes:
@@ -262,7 +265,11 @@ class GrpcServer:
         self.share.sweep()
         limits = self.engine.limits
         for connection in list(self.connections):
-            connection.sweep(now_s, limits.receive_timeout_s, limits.idle_timeout_s)
+            try:
+                connection.sweep(now_s, limits.receive_timeout_s, limits.idle_timeout_s)
+            except Exception:
+                log.exception("a connection could not be swept, and is cut")
+                connection.transport.abort()
         self._health.sweep()
 
     def drain(self) -> None:

@@ -6,11 +6,14 @@ The base of `http2.py`'s connection, which says what frames mean. Everything run
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from tidegate.dataplane.http2_frames import GOAWAY, U32, Code, Fault, frame, greeting
 from tidegate.dataplane.http2_reader import Reader
 from tidegate.dataplane.http2_share import SMALL_UNITS_MAX, Share
+
+log = logging.getLogger(__name__)
 
 
 class Wire(asyncio.Protocol):
@@ -112,6 +115,9 @@ class Wire(asyncio.Protocol):
                 return self.reader.used
         except Fault as fault:
             self._fail(fault.code)
+        except Exception:
+            log.exception("a connection's frames could not be worked off, and it is cut")
+            self.transport.abort()
         self._waits = False
         self._read_on()
         return 0

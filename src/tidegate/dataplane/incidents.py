@@ -29,8 +29,16 @@ def logged(what: str, error: BaseException) -> str:
     return incident
 
 
-def internal(error: BaseException) -> Internal:
-    """What a client is told of a failure of ours."""
+class OutOfMemory(TidegateError):
+    """The server has no memory left for this request: try again later."""
+
+    code, kind = "out_of_memory", Kind.UNAVAILABLE
+
+
+def internal(error: BaseException) -> TidegateError:
+    """What a client is told of a failure of ours: that there is no memory, or an id of what the log has of it."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory(retry_after_s=1.0)
     incident = logged("internal error", error)
     return Internal(f"the server failed; its log has the details under id {incident}", id=incident)
 

@@ -27,7 +27,6 @@ from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.guarded import Guarded
 from tidegate.dataplane.incidents import identified, internal, new_id
 from tidegate.dataplane.inflate import deflate_answer, inflate_body
-from tidegate.dataplane.stepwise import OutOfMemory
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.dataplane.turns import Turns
 from tidegate.errors import (
@@ -275,7 +274,7 @@ def as_error(failure: BaseException) -> TidegateError:
         return failure
     if isinstance(failure, RecursionError):
         return MalformedRequest("the JSON is nested too deep")
-    return OutOfMemory(retry_after_s=1.0) if isinstance(failure, MemoryError) else internal(failure)
+    return internal(failure)
 
 
 def find_service(directory: Directory, name: str | None) -> Service:

@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from tidegate.dataplane.draining import DrainingServer
+from tidegate.dataplane.draining import SETTLE_S, DrainingServer, turn_away
 from tidegate.dataplane.grpc_server import GrpcServer
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.protocol import SURPLUS_MAX, HotProtocol
@@ -179,11 +179,15 @@ async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: soc
         engine.draining = True
         stop_by_s.append(engine.clock() + drain_s)
         server.handle_exit(number, None)
-        grpc.drain()
+        if grpc_sock is not None and turn_away(grpc_sock):
+            loop.call_later(SETTLE_S, grpc.drain)
+        else:
+            grpc.drain()
 
+    loop = asyncio.get_running_loop()
     # Not `server.serve()`: it raises the signal again once it is done, which would end the process before `on_stop`.
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end, number)
+        loop.add_signal_handler(number, end, number)
     try:
         await server._serve([sock])
         await grpc.stop(0.0 if server.force_exit or not stop_by_s else stop_by_s[0])

@@ -15,19 +15,12 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from tidegate import clock
-from tidegate.error_kinds import Kind
-from tidegate.errors import TidegateError
+from tidegate.dataplane.incidents import OutOfMemory
 
 T = TypeVar("T")
 STEP_S = 0.001
 ITEMS_A_STEP = 1024
 """Values that are worked through before the clock is looked at: at most about 2 ms."""
-
-
-class OutOfMemory(TidegateError):
-    """The server has no memory left for this request: try again later."""
-
-    code, kind = "out_of_memory", Kind.UNAVAILABLE
 
 
 class _Abandoned(BaseException):
