@@ -18,6 +18,13 @@ SECRETS = {
     "STRIPE_KEY": "x",
     "SLACK_WEBHOOK_URL": "x",
     "aws_secret_access_key": "x",
+    "AZURE_STORAGE_CONNECTION_STRING": "x",
+    "GITHUB_PAT": "x",
+    "SIGNINGKEY": "x",
+    "SERVICE_JWT": "x",
+    "SLACK_HOOK": "x",
+    "INDEX": "https://hush@index.example/simple",
+    "STORE": "AccountName=a;AccountKey=hush",
     "MONGO": "mongodb://user:hush@db.example/rows",
 }
 PLAIN = {

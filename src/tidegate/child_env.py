@@ -25,11 +25,11 @@ SECRET_NAMES = frozenset(
 )
 """Addresses that hold passwords, and files of keys."""
 _SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|DATABASE_URL|DSN|AUTH|WEBHOOK"
-    r"|_(KEY|PASS|PWD)(_|$)",
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|DATABASE_URL|DSN|AUTH|HOOK"
+    r"|CONNECTION_STRING|(^|_)(PAT|JWT)(_|$)|_(KEY|PASS|PWD)(_|$)|[A-Z]KEY$",
     re.IGNORECASE,
 )
-_PASSWORD_IN_URL = re.compile(r"://[^/?#\s@]*:[^/?#\s@]+@")
+_SECRET_VALUE = re.compile(r"://[^/?#\s@]+@|\b(PWD|PASSWORD|ACCOUNTKEY|SHAREDACCESSKEY)=", re.IGNORECASE)
 _INSTALLERS_OWN = re.compile(
     r"(PIP|UV)_((EXTRA_|DEFAULT_)?INDEX(_URL)?|FIND_LINKS|PROXY)$|(ALL|HTTPS?)_PROXY$", re.IGNORECASE
 )
@@ -38,7 +38,7 @@ _INSTALLERS_OWN = re.compile(
 def inherited_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a process that runs a model's code: this one's, without anything that looks like a secret.
 
-    What a name gives away counts, and so does a URL with a password as the value.
+    What a name gives away counts, and so does a URL with a user or a password as the value.
     """
     env = os.environ if env is None else env
     return {name: value for name, value in env.items() if not _is_secret(name, value)}
@@ -57,4 +57,4 @@ def engine_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return name in SECRET_NAMES or bool(_SECRET_NAME.search(name)) or bool(_PASSWORD_IN_URL.search(value))
+    return name in SECRET_NAMES or bool(_SECRET_NAME.search(name)) or bool(_SECRET_VALUE.search(value))

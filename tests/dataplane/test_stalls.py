@@ -55,8 +55,13 @@ class Lines:
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
-    """Of what runs in steps, whose every pause ends one; pieces of all sorts are small."""
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """Of what runs in steps, whose every pause ends one; pieces of all sorts are small.
+
+    Without the collector, which would run other tests' finalizers here.
+    """
+    gc.collect()
+    gc.disable()
     found, run, pause = Lines(), stepwise._Steps.run, stepwise._Steps.pause
 
     def traced(steps: Any) -> None:
@@ -78,7 +83,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     monkeypatch.setattr(keys, "PIECES_BYTES", 16 * ITEMS)
     monkeypatch.setattr(buffered, "ROWS_A_STEP", ITEMS)
     monkeypatch.setattr(numbers, "LONG_BYTES_MIN", 1 << 30)  # these have tests of their own
-    return found
+    yield found
+    gc.enable()
 
 
 def _engine(name: str) -> Engine:

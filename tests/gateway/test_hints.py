@@ -20,7 +20,7 @@ class Followed:
         (folder / "token").write_text(TOKEN)
         self.publisher = Publisher()
         self.taken: list[int] = []
-        source = ControlPlane(self.publisher.url, folder / "token", "gateway-0")
+        source = ControlPlane(self.publisher.url, folder, "gateway-0")
         file = SnapshotFile(folder / "snapshot.json")
         self.follower = Follower(source, file, lambda snapshot: self.taken.append(snapshot.revision))
         self.publisher.publish(Snapshot(1, ()))

@@ -52,3 +52,24 @@ def test_an_empty_file_is_no_key(tmp_path: Path) -> None:
 def test_the_same_key_twice_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="TIDEGATE_API_KEY and TIDEGATE_TOKEN are the same key"):
         check_keys(Settings.from_env({"TIDEGATE_API_KEY": "k", "TIDEGATE_TOKEN": "k"}))
+
+
+def test_a_key_that_is_already_another_ones_is_refused_also_where_that_lies_in_a_file(tmp_path: Path) -> None:
+    token = platform_keys(Settings.from_env({}, data_dir=tmp_path)).token
+    with pytest.raises(InvalidArgument, match="TIDEGATE_API_KEY and DATA/token are the same key"):
+        platform_keys(Settings.from_env({"TIDEGATE_API_KEY": token}, data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("key", [" ", "a b", "k\n"])
+def test_a_blank_key_is_refused(key: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="TIDEGATE_TOKEN is blank or holds white space"):
+        platform_keys(Settings.from_env({"TIDEGATE_TOKEN": key}, data_dir=tmp_path))
+    assert not (tmp_path / "token").exists()
+
+
+def test_a_node_key_that_was_removed_is_made_anew_and_lets_nobody_else_in(tmp_path: Path) -> None:
+    before = platform_keys(Settings.from_env({"TIDEGATE_API_KEY": "p"}, data_dir=tmp_path))
+    (tmp_path / "node.key").unlink()
+    made = platform_keys(Settings.from_env({"TIDEGATE_API_KEY": "p"}, data_dir=tmp_path))
+    assert made.node != before.node
+    assert not made.predict_is_node

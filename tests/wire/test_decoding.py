@@ -15,7 +15,7 @@ from tidegate.wire.signature import Signature
 # first thread waits until the second one has decoded the same type, or has had time to.
 HELD = """
 import sys, threading
-from tidegate.client.client import _Models
+from tidegate.client.lists import ListedModels
 from tidegate.client.http import decode
 from tidegate.wire import decoding
 from tidegate.wire.rest import Status
@@ -60,7 +60,7 @@ SIGNATURE = {"kind": "matrix", "inputs": [{"name": "x", "datatype": "FP64", "sha
     "case",
     [
         pytest.param(f"Status, lambda: decode({STATUS!r}, Status, 'control plane')", id="a dataclass of the client"),
-        pytest.param(f"_Models, lambda: decode({MODEL!r}, _Models, 'control plane')", id="a list of the client"),
+        pytest.param(f"ListedModels, lambda: decode({MODEL!r}, ListedModels, 'x')", id="a list of the client"),
         pytest.param(f"Signature, lambda: decoding.convert({SIGNATURE!r}, Signature)", id="a row of the store"),
     ],
 )

@@ -5,6 +5,7 @@ Only those in the temporary directory (`settings.run_dir`): others lie in their 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -36,11 +37,15 @@ def sweep(own: Path) -> int:
 
 def _of_this_user() -> Iterator[Path]:
     prefix = f"{settings.SHORT_PREFIX}{os.getuid()}-"
-    with os.scandir(settings.SHORT_FOLDER) as entries:
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(settings.SHORT_FOLDER) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     for name in names[:FOLDERS_MAX]:
         folder = settings.SHORT_FOLDER / name
-        found = folder.lstat()
+        try:
+            found = folder.lstat()
+        except OSError:  # another platform that starts was quicker
+            continue
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
             yield folder
 

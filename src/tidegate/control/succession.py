@@ -5,23 +5,24 @@ Called by `run` and `detach` before the data directory is taken. Never touches o
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from time import sleep
 
 from packaging.version import Version
 
+from tidegate.adapters.processes import ProcessRef, processes_of, send
 from tidegate.clock import monotonic
 from tidegate.control.checks import holder_of
 from tidegate.control.options import Options
 from tidegate.control.state import ControlState, read_state
 from tidegate.ending import LEAVE
+from tidegate.errors import DataDirInUse
 from tidegate.version import __version__
 
-LEAVES_WITHIN_S, POLL_S = 20.0, 0.05
+CONTROL = "tidegate.control"
+LEAVES_WITHIN_S, KILLED_WITHIN_S, POLL_S = 20.0, 5.0, 0.05
 BEFORE_RELEASES_WERE_WRITTEN = "0"
 
 
@@ -33,9 +34,12 @@ def succeed(options: Options, data_dir: Path) -> bool:
     state = read_state(data_dir)
     if state is None or not _is_to_be_replaced(state, options) or holder_of(data_dir) != state.pid:
         return False
+    running = _process(state.pid, data_dir)
+    if running is None:  # it runs on another machine, or in another container: its number is somebody else's here
+        return False
     sys.stdout.write(f"upgrading to Tidegate {__version__}: what runs serves on\n")
     sys.stdout.flush()
-    _end(state.pid, data_dir)
+    _end(running, data_dir)
     return True
 
 
@@ -44,12 +48,23 @@ def _is_to_be_replaced(state: ControlState, options: Options) -> bool:
     return same_place and Version(state.release or BEFORE_RELEASES_WERE_WRITTEN) < Version(__version__)
 
 
-def _end(pid: int, data_dir: Path) -> None:
+def _process(pid: int, data_dir: Path) -> ProcessRef | None:
+    """The control plane of this data directory with that number, if there is such a process on this machine."""
+    found = (one for one in processes_of(data_dir) if one.module == CONTROL)
+    return next((one.ref for one in found if one.ref.pid == pid), None)
+
+
+def _end(running: ProcessRef, data_dir: Path) -> None:
+    """Raises `DataDirInUse` when it cannot be ended."""
+    send(running, LEAVE)  # a release that does not know this signal dies of it, which a platform survives
     deadline = monotonic() + LEAVES_WITHIN_S
-    with suppress(ProcessLookupError):
-        os.kill(pid, LEAVE)  # a release that does not know this signal dies of it, which a platform survives
-    while holder_of(data_dir) == pid:
+    while holder_of(data_dir) == running.pid:
+        if monotonic() >= deadline + KILLED_WITHIN_S:
+            raise DataDirInUse(
+                f"the control plane of an earlier release (process {running.pid}) does not end: stop it with "
+                f"'tidegate down --data-dir {data_dir}'",
+                pid=running.pid,
+            )
         if monotonic() >= deadline:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            send(running, signal.SIGKILL)
         sleep(POLL_S)

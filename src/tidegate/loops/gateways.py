@@ -1,7 +1,7 @@
 """Keeps the gateway processes running: starts, adopts, replaces and ends them. Run by the control process in a thread.
 
 A gateway outlives the control plane. It is found again by DATA/gateways/<id>.json, and kept when it was started with
-the same arguments, settings and release. Else it is replaced: all gateways of a platform share its ports, so the new
+the same arguments, settings and program. Else it is replaced: all gateways of a platform share its ports, so the new
 one (with an id of its own) answers before the old one is told to finish, and no connection is refused in between.
 """
 
@@ -24,6 +24,7 @@ from typing import Literal
 
 from tidegate.adapters.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
 from tidegate.adapters.unix_probe import speaks
+from tidegate.build_id import build_id
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.errors import OutOfResources
@@ -71,7 +72,7 @@ class GatewaySettings:
     def fingerprint(self, gateway_id: str) -> str:
         """Differs when a running gateway would not be the one that is wanted."""
         own = {name: value for name, value in self.env.items() if name.startswith("TIDEGATE_") or name == "REDIS_URL"}
-        told = json.dumps([__version__, self.argv(gateway_id), sorted(own.items())])
+        told = json.dumps([__version__, build_id(), self.argv(gateway_id), sorted(own.items())])
         return hashlib.sha256(told.encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     settings = Settings.from_env(data_dir=options.data_dir)
     configure_logging("replica", settings.log_level)
-    signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
+        signal.signal(signal.SIGTERM, partial(_leave, stack))
         if options.uds is not None:
             stack.callback(options.uds.unlink, missing_ok=True)
         try:
@@ -60,9 +61,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _leave(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the shape of a handler)
-    """End cleanly until the loop takes the signal over: as a container's first process it would not hear it at all."""
-    raise SystemExit(0)
+def _leave(stack: ExitStack, signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the shape of a handler)
+    """End cleanly until the loop takes the signal over: as a container's first process it would not hear it at all.
+
+    At once: an exception might come up in a model's code, or where Python only prints it, and this process would go on.
+    """
+    stack.close()
+    end(0)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

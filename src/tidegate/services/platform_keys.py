@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,17 +35,28 @@ class PlatformKeys:
 
 
 def check_keys(settings: Settings) -> None:
-    """Raise `InvalidArgument` where two keys of the environment are the same: each would do what both do."""
+    """Raise `InvalidArgument` where a key of the environment is blank, or two are the same: each would do both."""
     given = {
-        "TIDEGATE_API_KEY": settings.api_key,
         "TIDEGATE_TOKEN": settings.token,
         "TIDEGATE_NODE_KEY": settings.node_key,
         "TIDEGATE_METRICS_KEY": settings.metrics_key,
     }
-    names = [name for name, key in given.items() if key]
+    named = _predict(settings) | {name: key for name, key in given.items() if key}
+    for name, key in named.items():
+        if key != "".join(key.split()):
+            raise InvalidArgument(f"{name} is blank or holds white space: no key does", field=name)
+    _check_apart(named)
+
+
+def _predict(settings: Settings) -> dict[str, str]:
+    return {"TIDEGATE_API_KEY": settings.api_key} if settings.api_key else {}
+
+
+def _check_apart(keys: Mapping[str, str]) -> None:
+    names = list(keys)
     for index, name in enumerate(names):
         for other in names[index + 1 :]:
-            if given[name] == given[other]:
+            if keys[name] == keys[other]:
                 raise InvalidArgument(f"{name} and {other} are the same key: give each its own", field=other)
 
 
@@ -53,10 +65,11 @@ def platform_keys(settings: Settings) -> PlatformKeys:
     check_keys(settings)
     folder = settings.data_dir
     marker = folder / EARLIER_GATEWAYS
-    if (folder / TOKEN).exists() and not (folder / NODE).exists():
+    if (folder / TOKEN).exists() and not ((folder / NODE).exists() or (folder / METRICS).exists()):
         os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600))
     token = load_key(folder / TOKEN, settings.token)
     node, metrics = load_key(folder / NODE, settings.node_key), load_key(folder / METRICS, settings.metrics_key)
+    _check_apart(_predict(settings) | {f"DATA/{TOKEN}": token, f"DATA/{NODE}": node, f"DATA/{METRICS}": metrics})
     return PlatformKeys(token, node, metrics, settings.api_key, marker.exists())
 
 
