@@ -215,12 +215,12 @@ def test_code_is_in_an_image_where_it_was_granted(
 def test_an_image_that_does_not_start_is_not_kept(
     builder: Platform, client: docker.DockerClient, tmp_path: Path
 ) -> None:
-    """Its model wants to be root, as it was at the gate."""
-    folder = python_model(tmp_path / "rooted", "assert os.getuid() == 0, 'it takes root'")
+    """Its model refuses the image's user, whom it did not meet at the gate."""
+    folder = python_model(tmp_path / "rooted", "assert os.getuid() != 10001, 'it takes no image'")
     builder.done("register", folder, "--name", "rooted", "--allow-pickle")
     failed = builder.failed("build", "rooted", timeout_s=300)
     assert failed["code"] == "image_build_failed"
-    assert "it takes root" in failed["error"]
+    assert "it takes no image" in failed["error"]
     assert not [tag for image in client.images.list() for tag in image.tags if "rooted" in tag]
     labelled = client.images.list(all=True, filters={"label": "io.tidegate.model=rooted"})
     assert labelled == []

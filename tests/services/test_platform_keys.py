@@ -60,9 +60,9 @@ def test_a_key_that_is_already_another_ones_is_refused_also_where_that_lies_in_a
         platform_keys(Settings.from_env({"TIDEGATE_API_KEY": token}, data_dir=tmp_path))
 
 
-@pytest.mark.parametrize("key", [" ", "a b", "k\n"])
+@pytest.mark.parametrize("key", [" ", " b", "k\n"])
 def test_a_blank_key_is_refused(key: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="TIDEGATE_TOKEN is blank or holds white space"):
+    with pytest.raises(InvalidArgument, match="TIDEGATE_TOKEN is blank, or begins or ends"):
         platform_keys(Settings.from_env({"TIDEGATE_TOKEN": key}, data_dir=tmp_path))
     assert not (tmp_path / "token").exists()
 

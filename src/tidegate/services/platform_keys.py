@@ -43,8 +43,8 @@ def check_keys(settings: Settings) -> None:
     }
     named = _predict(settings) | {name: key for name, key in given.items() if key}
     for name, key in named.items():
-        if key != "".join(key.split()):
-            raise InvalidArgument(f"{name} is blank or holds white space: no key does", field=name)
+        if not key.strip() or key != key.strip():
+            raise InvalidArgument(f"{name} is blank, or begins or ends with white space: no key does", field=name)
     _check_apart(named)
 
 
