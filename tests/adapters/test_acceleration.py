@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 import xgboost
 from sklearn.datasets import load_breast_cancer
 
+from tidegate import runtimes
 from tidegate.adapters import inspection
 from tidegate.adapters.inspection import AccelerationRequest, InspectionRequest, run_acceleration, run_inspection
 from tidegate.adapters.package import read_source, wrap
@@ -107,3 +111,50 @@ def test_a_booster_s_own_file_gets_a_form_for_its_named_columns(save: Any, form:
     assert list(expected) == list(got)
     for name, array in expected.items():
         np.testing.assert_allclose(got[name], array, atol=1e-6)
+
+
+class Hostile:
+    """Runs this code when it is loaded, in the folder that the process may write."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return exec, (self.code,)
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"), [("dense-float64", "neither a folder nor a plain file"), ("../x", "a form that there is none of")]
+)
+def test_a_model_that_writes_the_record_itself_has_nothing_else_taken_over(
+    kept: str, told: str, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if os.getuid() == 0:
+        os.chown(elsewhere, 1234, 1234)
+    before = elsewhere.stat()
+    code = f"""
+import json, os
+os.symlink({str(elsewhere)!r}, "form")
+with open("result.json", "w") as file:
+    json.dump({{"ok": True, "kept": {kept!r}}}, file)
+os._exit(0)
+"""
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(Hostile(code)))
+    package = wrap(read_source(tmp_path / "m.pkl"), tmp_path / "package", allow_pickle=True)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    request = AccelerationRequest(package.dir, scratch / "form", {"inputs": [], "outputs": []}, True, True)
+    record = run_acceleration(request, timeout_s=60, scratch_dir=scratch)
+    assert (record["kept"], record["state"]) == (None, "failed")
+    assert told in record["reason"]
+    after = elsewhere.stat()
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
+
+
+def test_every_form_there_is_can_be_kept() -> None:
+    source = Path(runtimes.__file__).parent / "accelerated"
+    made = "".join(path.read_text() for path in source.glob("*.py"))
+    names = set(re.findall(r'"((?:trees|dense|skl2onnx|torch)-(?:float\d+|onnx))"', made))
+    assert names == set(inspection.FORMS)

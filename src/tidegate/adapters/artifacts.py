@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate.adapters.confinement import make_readable
+from tidegate.adapters.confinement import make_readable, take_back
 from tidegate.errors import Conflict, DiskFull
 from tidegate.packaging.filelist import Fault, find_fault, is_listed, write_list
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
@@ -55,12 +55,16 @@ class DirectoryArtifacts:
         return _words(find_fault(self._root / folder))
 
     def put_form(self, digest: str, form: str, form_dir: Path) -> str:
-        """Move an accelerated form in beside its package; the one that is there wins. Returns its folder's name."""
+        """Move an accelerated form in beside its package; the one that is there wins. Returns its folder's name.
+
+        Raises `ModelLoadFailed` where it is a link or holds more than plain files and folders.
+        """
         name = f"{self.path(digest).name}.{form}"
-        self._move_in(name, form_dir)
+        take_back(form_dir)
+        self._move_in(name, form_dir, left_behind=True)
         return name
 
-    def _move_in(self, name: str, folder: Path, *, replaces: bool = False) -> Path:
+    def _move_in(self, name: str, folder: Path, *, replaces: bool = False, left_behind: bool = False) -> Path:
         final = self._root / name
         if final.is_dir() and not replaces:
             shutil.rmtree(folder)
@@ -69,6 +73,8 @@ class DirectoryArtifacts:
         with _disk_full(staged):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.move(folder, staged)
+            if left_behind:
+                take_back(staged)  # again, where its maker cannot come: it may have been another one until now
             make_readable(staged)
             write_list(staged)
             _sync_tree(staged)

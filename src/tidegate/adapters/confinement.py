@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tidegate
+from tidegate.adapters.left_behind import own_tree
 
 _log = logging.getLogger(__name__)
 
@@ -88,10 +89,8 @@ def confined(
 
 
 def take_back(folder: Path) -> None:
-    """Own what a confined process wrote, before it is kept. Links are left as they are."""
-    if way() == "user" and folder.is_dir():
-        for path in _tree(folder):
-            os.chown(path, 0, 0, follow_symlinks=False)
+    """Own what a confined process wrote, before it is kept. Raises `ModelLoadFailed`, see `left_behind.own_tree`."""
+    own_tree(folder, give=way() == "user")
 
 
 def _argv(argv: Sequence[str], needs: Needs, how: str, begun: int | None = None) -> list[str]:
@@ -134,7 +133,8 @@ def _allow(path: Path, bits: int) -> None:
 
 
 def _tree(path: Path) -> Iterator[Path]:
-    """The path and all below it. Follows no link."""
+    """The path and all below it. Follows no link, the path itself included."""
     yield path
-    for folder, folders, files in os.walk(path):
-        yield from (Path(folder, name) for name in (*folders, *files))
+    if not path.is_symlink():
+        for folder, folders, files in os.walk(path):
+            yield from (Path(folder, name) for name in (*folders, *files))

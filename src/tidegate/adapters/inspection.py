@@ -26,6 +26,8 @@ from tidegate.exhaustion import exhausted
 STDERR_LINES_MAX = 40
 LINE_CHARS_MAX = 2000
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+FORMS = ("trees-float32", "trees-float64", "dense-float64", "skl2onnx-float32", "skl2onnx-float64", "torch-onnx")
+"""What `tidegate.runtimes.accelerated` makes: the process that says which one is kept has run the model's code."""
 _READERS_WAIT_S = 2.0
 
 Progress = Callable[[float, str], None]
@@ -134,11 +136,13 @@ def run_acceleration(
     job = _Job("tidegate.runtimes.accelerate", asdict(request), timeout_s, scratch_dir, read)
     try:
         record = _run(job, on_progress or _silent)
-    except TidegateError as error:
-        shutil.rmtree(request.into, ignore_errors=True)
-        return {"kept": None, "state": "failed", "reason": f"trying ended early: {error.message}"}
-    finally:
+        if record.setdefault("kept", None) not in (None, *FORMS):
+            raise ModelLoadFailed("the model's code named a form that there is none of")
         take_back(request.into)
+    except (TidegateError, OSError) as error:
+        shutil.rmtree(request.into, ignore_errors=True)
+        why = error.message if isinstance(error, TidegateError) else str(error)
+        return {"kept": None, "state": "failed", "reason": f"trying ended early: {why}"}
     return {**{key: value for key, value in record.items() if key != "ok"}, "state": "done"}
 
 
