@@ -168,6 +168,26 @@ def test_a_model_that_hangs_ends_at_the_deadline_with_its_children(package: Pack
     assert marker not in listed
 
 
+@pytest.mark.parametrize(
+    "leave",
+    [
+        "os.mkfifo('result.json')",
+        "os.symlink('/dev/zero', 'result.json')",
+        "os.mkdir('result.json')",
+        "os.truncate(os.open('result.json', os.O_CREAT | os.O_RDWR), 1 << 34)",
+        "open('result.json', 'w').write('[' * 200_000)",
+        "open('result.json', 'w').write('[]')",
+        "open('result.json', 'w').write('{\"ok\": false, \"error\": {}}')",
+    ],
+    ids=["pipe", "device", "folder", "huge", "nested", "list", "no error"],
+)
+def test_whatever_a_model_leaves_as_its_result_ends_in_a_refusal(package: Packager, leave: str) -> None:
+    hostile = package(pickle.dumps(Calling(exec, f"import os; {leave}; os._exit(3)")))
+    for _ in range(2):  # nor does it stand in the way of the next process in that folder
+        with pytest.raises(ModelCrashed, match="exit code 3"):
+            inspect(hostile)
+
+
 def test_what_raises_on_load_is_told_without_a_traceback(package: Packager) -> None:
     with pytest.raises(ModelLoadFailed, match="ValueError: invalid literal") as caught:
         inspect(package(pickle.dumps(Calling(int, "seven"))))

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from tidegate import clock
 from tidegate.adapters.confinement import Needs, confined, take_back
+from tidegate.adapters.left_behind import read_left
 from tidegate.child_env import inherited_env
 from tidegate.error_codes import by_code
 from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError
@@ -102,8 +103,12 @@ class _Job:
 def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
     timeout_s, scratch_dir = job.timeout_s, job.scratch_dir
     request_file, result_file = scratch_dir / "request.json", scratch_dir / "result.json"
-    request_file.write_text(json.dumps({**job.request, "timeout_s": timeout_s}, default=str), encoding="utf-8")
-    result_file.unlink(missing_ok=True)
+    for file in (request_file, result_file):  # of an earlier process, which may have left anything
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        file.unlink(missing_ok=True)
+    with request_file.open("x", encoding="utf-8") as request:
+        json.dump({**job.request, "timeout_s": timeout_s}, request, default=str)
     watch = _Watch(on_progress)
     try:
         process = _start(job, request_file, result_file)
@@ -225,15 +230,16 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 def _result(result_file: Path, exit_code: int, watch: _Watch) -> dict[str, Any]:
     try:
-        result = json.loads(result_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as failure:
+        result = json.loads(read_left(result_file))
+        if result.get("ok"):
+            return dict(result)
+        error = result["error"]
+        told = by_code(error["code"])(str(error["error"]), **error.get("details", {}))
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as failure:
         if (here := exhausted(failure)) is not None:
             raise here from failure
         raise _crash(exit_code, watch) from None
-    if result.get("ok"):
-        return dict(result)
-    error = result["error"]
-    raise by_code(error["code"])(error["error"], **error.get("details", {}))
+    raise told
 
 
 def _crash(exit_code: int, watch: _Watch) -> ModelLoadFailed:
