@@ -8,6 +8,7 @@ them is put back at its place: the model's files to read, a folder of its own to
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import stat
@@ -15,7 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-EXIT_NOT_CONFINED = 71
+EXIT_NOT_CONFINED, EXIT_NOT_NOW = 71, 75
+_PASSING = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EUSERS, errno.EINTR, errno.EIO}
+_NAMESPACES = ("max_user_namespaces", "max_mnt_namespaces")
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _NEWNS, _NEWUSER = 0x00020000, 0x10000000
 _NO_NEW_PRIVS = 38
@@ -33,7 +36,15 @@ def main(argv: list[str]) -> int:
         os.execv(program[0], program)  # noqa: S606 - what the platform asked for
     except OSError as error:
         print(f"this process could not be confined: {error}", file=sys.stderr)  # noqa: T201 (its log)
-        return EXIT_NOT_CONFINED
+        return EXIT_NOT_NOW if error.errno in _PASSING and not _forbidden() else EXIT_NOT_CONFINED
+
+
+def _forbidden() -> bool:
+    """Whether there are to be no namespaces at all: the kernel says that as it says that there are too many now."""
+    try:
+        return "0" in [Path("/proc/sys/user", name).read_text().strip() for name in _NAMESPACES]
+    except OSError:
+        return False
 
 
 def confine(plan: dict[str, Any]) -> None:

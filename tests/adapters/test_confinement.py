@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from tidegate import confine
 from tidegate.adapters import confinement
 from tidegate.adapters.confinement import Needs, _argv, confined, take_back
+from tidegate.errors import OutOfResources
 
 LOOK = """
 import json, os, sys
@@ -99,6 +102,63 @@ def test_where_neither_works_the_command_stays_as_it_is(home: Path, monkeypatch:
     argv, env = confined(program(home), {"PATH": "/bin"}, needs(home))
     assert (argv, env) == (program(home), {"PATH": "/bin"})
     take_back(home / "nothing")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+        subprocess.TimeoutExpired("python", 20.0),
+        subprocess.CompletedProcess([], confine.EXIT_NOT_NOW, b"", b"unshare: No space left on device"),
+        subprocess.CompletedProcess([], -9, b"", b""),
+        subprocess.CompletedProcess([], 1, b"", b"MemoryError"),
+    ],
+    ids=["descriptors", "processes", "time", "namespaces", "killed", "memory"],
+)
+def test_what_passes_is_no_answer_and_is_tried_again(fault: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "_found", [])
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", lambda *_args, **_options: _give(fault))
+        with pytest.raises(OutOfResources):
+            confined(program(home), os.environ, needs(home))
+    assert confinement.way() is not None
+
+
+def test_the_kernel_s_refusal_is_an_answer_and_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "_found", [])
+    refused = subprocess.CompletedProcess([], confine.EXIT_NOT_CONFINED, b"", b"unshare: Operation not permitted")
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", lambda *_args, **_options: refused)
+        assert confinement.way() is None
+    assert confinement.way() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "limit", "code"),
+    [
+        (errno.EPERM, "100", confine.EXIT_NOT_CONFINED),
+        (errno.ENOSYS, "100", confine.EXIT_NOT_CONFINED),
+        (errno.ENOMEM, "100", confine.EXIT_NOT_NOW),
+        (errno.ENOSPC, "100", confine.EXIT_NOT_NOW),
+        (errno.ENOSPC, "0", confine.EXIT_NOT_CONFINED),
+    ],
+)
+def test_the_script_tells_what_passes_from_what_the_kernel_does_not_do(
+    number: int, limit: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_plan: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(confine, "confine", fail)
+    monkeypatch.setattr(Path, "read_text", lambda _path: f"{limit}\n")
+    assert confine.main([json.dumps({"begun": None}), "/bin/true"]) == code
+
+
+def _give(fault: Any) -> Any:
+    if isinstance(fault, BaseException):
+        raise fault
+    return fault
 
 
 def test_a_link_in_what_is_read_opens_nothing_else(home: Path, tmp_path: Path) -> None:

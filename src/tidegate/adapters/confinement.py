@@ -7,7 +7,7 @@ and does not see closed folders, the data directory among them. Where neither wo
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import json
 import logging
 import os
@@ -20,6 +20,9 @@ from pathlib import Path
 
 import tidegate
 from tidegate.adapters.left_behind import own_tree
+from tidegate.confine import EXIT_NOT_CONFINED
+from tidegate.errors import OutOfResources
+from tidegate.exhaustion import exhausted
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +30,11 @@ SCRIPT = Path(tidegate.__file__).with_name("confine.py")
 UID_FIRST, UIDS = 62_000, 2_000
 """Users without name or home, one a replica or job. Two may be given the same: then they could meet, and no more."""
 PROBE_TIMEOUT_S = 20.0
+_PASSING = (
+    "MemoryError",
+    *(os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)),
+)
+"""What Python ends with 1 for, beside what makes it useless to a confined process."""
 UNCONFINED = (
     "models that were granted to run code run as this platform's own user here: a grant is access to the platform "
     "(neither root nor user namespaces)"
@@ -48,9 +56,22 @@ class Needs:
     within: tuple[Path, ...] = ()
 
 
-@functools.cache
+_found: list[str | None] = []
+"""The answer of `way`, once there is one; empty until then."""
+
+
 def way() -> str | None:
-    """`user`, `namespace`, or None where a process cannot be confined on this machine; tried once, for real."""
+    """`user`, `namespace`, or None where a process cannot be confined on this machine; tried for real.
+
+    What was found stands while this process lives. Raises `OutOfResources` where it could not be tried now: that says
+    nothing of the kernel, and no model runs before it is known.
+    """
+    if not _found:
+        _found.append(_try_way())
+    return _found[0]
+
+
+def _try_way() -> str | None:
     wanted = "user" if os.getuid() == 0 else "namespace"
     argv = _argv([sys.executable, "-P", "-c", "import msgspec, tidegate"], Needs("probe", (), ()), wanted)
     try:
@@ -58,12 +79,18 @@ def way() -> str | None:
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False, cwd="/"
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        _log.warning("%s: %s", UNCONFINED, error)
-        return None
+        raise exhausted(error, spawning=True) or _not_now(str(error)) from error
     if tried.returncode == 0:
         return wanted
-    _log.warning("%s: %s", UNCONFINED, tried.stderr.decode(errors="replace").strip().rpartition("\n")[2])
-    return None
+    said = tried.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    if tried.returncode in (EXIT_NOT_CONFINED, 1) and not any(word in said for word in _PASSING):
+        _log.warning("%s: %s", UNCONFINED, said)
+        return None
+    raise _not_now(said or f"it ended with {tried.returncode}")
+
+
+def _not_now(why: str) -> OutOfResources:
+    return OutOfResources(f"how to confine a model's process could not be tried now, and is tried again: {why}")
 
 
 def confined(
