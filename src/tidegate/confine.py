@@ -26,7 +26,7 @@ _NO_NEW_PRIVS = 38
 
 def main(argv: list[str]) -> int:
     """`PLAN PROGRAM ARG...`; the plan is JSON: `uid` (None: a user namespace), `read` and `write`, lists of
-    paths; `begun`, a descriptor to close then.
+    paths; `hide`, folders to be hidden in any case; `begun`, a descriptor to close then.
     """
     plan, program = json.loads(argv[0]), argv[1:]
     try:
@@ -58,7 +58,9 @@ def confine(plan: dict[str, Any]) -> None:
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
     _mount(libc, "none", "/", _REC | _PRIVATE)
     needed = [(path, True) for path in plan["read"]] + [(path, False) for path in plan["write"]]
-    _hide(libc, [(path, read_only) for path, read_only in needed if os.path.lexists(path)])
+    home = os.getcwd()  # noqa: PTH109
+    _hide(libc, [(path, read_only) for path, read_only in needed if os.path.lexists(path)], plan["hide"])
+    _go_back(home)
     _call(libc, "prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
     if plan["uid"] is not None:
         os.setgroups([])
@@ -66,33 +68,50 @@ def confine(plan: dict[str, Any]) -> None:
         os.setresuid(plan["uid"], plan["uid"], plan["uid"])
 
 
-def _hide(libc: Any, needed: list[tuple[str, bool]]) -> None:
-    """Put an empty folder over each closed one above what is needed, and what is needed back into it."""
-    closed = {path: _closed_above(path) for path, _ in needed}
+def _hide(libc: Any, needed: list[tuple[str, bool]], hide: list[str]) -> None:
+    """Put an empty folder over each to be hidden and each closed one above what is needed, and that back into it."""
+    hidden = {os.path.realpath(path) for path in hide if os.path.isdir(path)}  # noqa: PTH112
+    hidden -= {"/", *(os.path.realpath(path) for path, _ in needed)}
+    covered = {path: _cover(path, hidden) for path, _ in needed}
     held = {path: os.open(path, os.O_PATH) for path, _ in needed}  # reachable also once it is covered
-    for folder in sorted({folder for folder in closed.values() if folder}):
+    covers = _uppermost(hidden | {folder for folder in covered.values() if folder})
+    for folder in covers:
         _mount(libc, "tmpfs", folder, _NOSUID | _NODEV, b"size=1m,mode=0755")
     for path, read_only in sorted(needed):  # a folder before what lies in it
-        above = closed[path]
-        if above is None and not read_only:
+        if covered[path] is None and not read_only:
             continue
-        if above is not None and not _same(path, held[path]):
+        if covered[path] is not None and not _same(path, held[path]):
             _make_place(path, is_folder=stat.S_ISDIR(os.fstat(held[path]).st_mode))
         _mount(libc, f"/proc/self/fd/{held[path]}", path, _BIND | _REC)
         if read_only:
             _remount_read_only(libc, path, _BIND)
-    for folder in {folder for folder in closed.values() if folder}:
+    for folder in covers:
         _remount_read_only(libc, folder, 0)
     for descriptor in held.values():
         os.close(descriptor)
 
 
-def _closed_above(path: str) -> str | None:
-    """The uppermost folder above this path that others may not enter."""
-    for folder in reversed(Path(path).parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            return str(folder)
+def _cover(path: str, hidden: set[str]) -> str | None:
+    """The uppermost folder above this path, or above where its links lead, that is to be hidden or others may not
+    enter.
+    """
+    for folder in (*reversed(Path(path).parents), *reversed(Path(os.path.realpath(path)).parents)):
+        real = os.path.realpath(folder)
+        if real in hidden or not folder.stat().st_mode & stat.S_IXOTH:
+            return real
     return None
+
+
+def _uppermost(folders: set[str]) -> list[str]:
+    return sorted(one for one in folders if not folders.intersection(map(str, Path(one).parents)))
+
+
+def _go_back(home: str) -> None:
+    """To where it was, by name: the folder it is in still has the uncovered ones above it."""
+    try:
+        os.chdir(home)
+    except OSError:  # that is hidden now
+        os.chdir("/")
 
 
 def _same(path: str, descriptor: int) -> bool:

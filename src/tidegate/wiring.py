@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tidegate import clock as clocks
-from tidegate.adapters import docker_backend
+from tidegate.adapters import confinement, docker_backend
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.backends import Backends
 from tidegate.adapters.celery_queue import CeleryQueue
@@ -56,7 +56,7 @@ from tidegate.services.registry_health import RegistryHealth
 from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
-from tidegate.settings import Settings
+from tidegate.settings import Settings, run_dir
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.wire import rest
@@ -296,6 +296,7 @@ class _Parts:
 
 
 def _parts(settings: Settings, store: Store, files_dir: Path, clock: Clock) -> _Parts:
+    confinement.hide(settings.data_dir.absolute(), files_dir, run_dir(settings.data_dir))
     registry = _registry(settings, files_dir)
     artifacts = DirectoryArtifacts(files_dir / "artifacts")
     files_lock = FileLock(files_dir / "files.lock", FILES_WAIT_S, "the folder of the versions' files")

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,18 @@ print(json.dumps({
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A data directory, closed as they are, with the files of a model that were copied closed."""
-    made = tmp_path / "data"
+    return _home(tmp_path / "data")
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everybody may enter, as those above it; pytest's own are closed."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def _home(made: Path) -> Path:
     for folder in ("artifacts/m", "jobs/mine", "jobs/other"):
         (made / folder).mkdir(parents=True)
     for name in ("token", "artifacts/m/weights", "jobs/other/rows.csv"):
@@ -102,6 +115,44 @@ def test_where_neither_works_the_command_stays_as_it_is(home: Path, monkeypatch:
     argv, env = confined(program(home), {"PATH": "/bin"}, needs(home))
     assert (argv, env) == (program(home), {"PATH": "/bin"})
     take_back(home / "nothing")
+
+
+PEEK = """
+import json, os, sys
+print(json.dumps({
+    "listed": {folder: sorted(os.listdir(folder)) for folder in sys.argv[1:]},
+    "beside": os.path.exists("../other/rows.csv"),
+    "here": os.path.samefile(".", os.getcwd()),
+}))
+"""
+
+
+@pytest.mark.parametrize("how", ["user", "namespace"])
+def test_the_platform_s_own_folders_are_hidden_whatever_their_modes(
+    how: str, public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "user" and os.getuid() != 0:
+        how = "namespace"
+    home, files, run, link = _home(public / "data"), public / "files", public / "run", public / "link"
+    for folder in (files, run):
+        folder.mkdir()
+        (folder / "there").write_text("to see")
+    home.chmod(0o755)
+    link.symlink_to(home)
+    monkeypatch.setattr(confinement, "_hidden", [home, files, run, run / "inner", public / "nothing"])
+    for way_there in (home, link):
+        argv = [sys.executable, "-P", "-c", PEEK, str(home), str(files), str(run)]
+        planned = Needs("mine", (way_there / "artifacts" / "m",), (way_there / "jobs" / "mine",))
+        for place in ("artifacts/m", "jobs/mine"):
+            ran = subprocess.run(
+                _argv(argv, planned, how), capture_output=True, text=True, timeout=60, check=False, cwd=home / place
+            )
+            assert ran.returncode == 0, ran.stderr
+            assert json.loads(ran.stdout) == {
+                "listed": {str(home): ["artifacts", "jobs"], str(files): [], str(run): []},
+                "beside": False,
+                "here": True,
+            }
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,14 @@ class Needs:
     within: tuple[Path, ...] = ()
 
 
+_hidden: list[Path] = []
+
+
+def hide(*folders: Path) -> None:
+    """The platform's own folders, which no confined process sees, whatever their modes; replaces earlier ones."""
+    _hidden[:] = folders
+
+
 _found: list[str | None] = []
 """The answer of `way`, once there is one; empty until then."""
 
@@ -127,6 +135,7 @@ def _argv(argv: Sequence[str], needs: Needs, how: str, begun: int | None = None)
         "uid": _uid(needs.name) if how == "user" else None,
         "read": [*_of_python(data), *(str(path) for path in read)],
         "write": [str(path) for path in needs.write],
+        "hide": [str(path) for path in _hidden],
         "begun": begun,
     }
     return [sys.executable, "-I", "-S", str(SCRIPT), json.dumps(plan), *argv]
