@@ -1,6 +1,8 @@
 import http.client
+import socket
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -8,6 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
+from support.control import served
 from tidegate.api.app import create_app
 from tidegate.api.guard import COOKIE, PUBLIC_PATHS, Keys, allowed_hosts
 from tidegate.api.sessions import Sessions
@@ -69,6 +72,37 @@ def test_an_empty_token_file_is_replaced(tmp_path: Path) -> None:
 
 def test_the_public_routes_are_these_two() -> None:
     assert {"/health", "/login"} == PUBLIC_PATHS
+
+
+@pytest.mark.parametrize("announces", ["content-length: 1000000", "transfer-encoding: chunked"])
+@pytest.mark.parametrize("path", sorted(PUBLIC_PATHS))
+def test_public_paths_wait_for_no_body(api: httpx.Client, path: str, announces: str) -> None:
+    with socket.create_connection((str(api.base_url.host), api.base_url.port), timeout=20) as stranger:
+        stranger.sendall(f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{announces}\r\n\r\n".encode())
+        answer = stranger.recv(1 << 16)
+    assert b" 413 " in answer.partition(b"\r\n")[0]
+    assert api.post(path).status_code == 405
+
+
+def test_a_connection_that_has_shown_a_key_outlives_a_crowd_that_has_none(container: Container) -> None:
+    head = "POST /api/v1/login-codes HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
+    key = f"authorization: Bearer {container.keys.token}\r\n"
+    body = "content-length: 2\r\ncontent-type: application/json\r\n\r\n"
+    with served(container, connections_max=3) as client, ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            address = (str(client.base_url.host), client.base_url.port)
+            return stack.enter_context(socket.create_connection(address, timeout=20))
+
+        holder = connect()
+        holder.sendall((head + key + body).encode())
+        assert b" 100 " in holder.recv(1 << 16)
+        for one in [connect() for _ in range(12)]:
+            with suppress(ConnectionError):
+                one.sendall(b"POST /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")
+        assert client.get("/api/v1/status").status_code == 200
+        holder.sendall(b"{}")
+        assert b" 201 " in holder.recv(1 << 16).partition(b"\r\n")[0]
 
 
 def test_each_key_opens_what_it_is_for_and_nothing_else(container: Container, api: httpx.Client) -> None:

@@ -15,20 +15,27 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from support.wait import free_ports, until
+from tidegate.api.guard import ACTOR
 from tidegate.control import bounded_http
 from tidegate.control.bounded_http import HEAD_BYTES_MAX, Waiting
 from tidegate.control.descriptors import CONNECTIONS_MAX, CONNECTIONS_MIN, RESERVED, connections_max
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n"
+KEY = b"authorization: k\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\ny\r\n"
 Connect = Callable[[], socket.socket]
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body's length; `/refused` before any of it came."""
+    """Answers with the body's length; `/refused` before any of it came. Every key is good."""
+    headers = dict(scope["headers"])
+    scope[ACTOR] = headers.get(b"authorization", b"").decode()
     if scope["path"] == "/refused":
         response: Response = PlainTextResponse("no", 401)
     else:
-        response = PlainTextResponse(str(len(await Request(scope, receive).body())))
+        body = await Request(scope, receive).body()
+        response = PlainTextResponse(str(len(body)), headers={"x-headers": str(len(scope["headers"]))})
     await response(scope, receive, send)
 
 
@@ -144,18 +151,107 @@ def test_where_all_places_are_taken_the_one_that_owes_a_head_longest_gives_way()
         assert _asked(kept).endswith(b"0")
 
 
+def _held(connect: Connect, head: bytes) -> socket.socket:
+    """A connection in the middle of a body that the application waits for."""
+    one = connect()
+    one.sendall(head + b"a")
+    assert b" 100 " in one.recv(1 << 16)
+    return one
+
+
 def test_where_all_are_being_answered_the_new_one_is_told() -> None:
     with _server(2) as connect:
-        held = [connect(), connect()]
-        for one in held:
-            one.sendall(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\na")
-            assert b" 100 " in one.recv(1 << 16)
+        held = [_held(connect, POST + KEY), _held(connect, POST + KEY)]
         answer = until(lambda: _refused(connect()), what="a refusal")
         assert b" 503 " in answer
         assert b"out_of_resources" in answer
         for one in held:
             one.sendall(b"b")
             assert one.recv(1 << 16).endswith(b"2")
+
+
+def test_who_has_shown_no_key_gives_way_first_whatever_it_does() -> None:
+    with _server(3) as connect:
+        idle = connect()
+        assert _asked(idle, GET[:-2] + KEY).endswith(b"0")
+        keyless, keyed = _held(connect, POST + b"\r\n"), _held(connect, POST + KEY)
+        fresh = connect()
+        assert _is_cut(keyless)
+        assert _asked(fresh, GET[:-2] + KEY).endswith(b"0")
+        assert _asked(idle).endswith(b"0")
+        keyed.sendall(b"b")
+        assert keyed.recv(1 << 16).endswith(b"2")
+
+
+def test_a_crowd_without_a_key_keeps_nobody_out() -> None:
+    with _server(8) as connect:
+        crowd = [_held(connect, POST + b"\r\n") for _ in range(8)]
+        for one in crowd:
+            assert _asked(connect(), GET[:-2] + KEY).endswith(b"0")
+            assert _is_cut(one)
+
+
+def test_a_body_that_drips_comes_to_an_end_and_one_that_flows_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "BODY_WITHIN_S", 0.5)
+    monkeypatch.setattr(bounded_http, "BODY_BYTES_PER_S_MIN", 100)
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n"
+    with _server(10) as connect:
+        drips, flows = connect(), connect()
+        drips.sendall(head)
+        flows.sendall(head)
+        cut, sent = threading.Event(), 0
+
+        def wait() -> None:
+            _is_cut(drips)
+            cut.set()
+
+        threading.Thread(target=wait, daemon=True).start()
+        while not cut.wait(0.05):
+            flows.sendall(b"y" * 100)
+            sent += 100
+            assert sent < 100_000
+            with suppress(OSError):
+                drips.sendall(b"y")
+        flows.sendall(b"y" * (100_000 - sent))
+        assert flows.recv(1 << 16).endswith(b"100000")
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        CHUNKED + b"0\r\n" + b"x: a\r\n" * (HEAD_BYTES_MAX // 2),
+        CHUNKED + b"0\r\nx: " + b"a" * (HEAD_BYTES_MAX * 4),
+        CHUNKED + b"1;" + b"a" * (HEAD_BYTES_MAX * 4),
+    ],
+    ids=["trailers", "a trailer", "a chunk's extension"],
+)
+def test_what_follows_a_body_has_the_bound_of_a_head(endless: bytes) -> None:
+    with _server(10) as connect:
+        one = connect()
+        with suppress(ConnectionError):
+            one.sendall(endless)
+            assert b" 413 " in one.recv(1 << 16)
+        assert _is_cut(one)
+
+
+def test_what_is_said_to_a_large_head_is_not_taken_for_the_answer_before() -> None:
+    with _server(10) as connect:
+        one = _held(connect, POST + KEY)
+        one.sendall(b"b" + GET + GET[:-2] + b"x: " + b"a" * (HEAD_BYTES_MAX * 4))
+        said = b""
+        with suppress(ConnectionError):
+            while piece := one.recv(1 << 16):
+                said += piece
+        assert not said.startswith(b"HTTP/1.1 413")
+
+
+def test_trailers_are_no_headers() -> None:
+    with _server(10) as connect:
+        one = connect()
+        answer = _asked(one, CHUNKED + b"0\r\nauthorization: k\r\n\r\n")
+        assert b"x-headers: 2\r\n" in answer
+        assert answer.endswith(b"1")
+        assert _asked(one).endswith(b"0")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import uvicorn
 
 from support.wait import free_ports, until
 from tidegate.api.app import create_app
+from tidegate.control.bounded_http import Waiting
 from tidegate.services.models import NewVersion
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
@@ -69,11 +70,12 @@ def add_version(
 
 
 @contextmanager
-def served(container: Container) -> Iterator[httpx.Client]:
+def served(container: Container, connections_max: int = 512) -> Iterator[httpx.Client]:
     """The API on a free port, and a client that has the token."""
     (port,) = free_ports(1)
+    http, app = Waiting(connections_max).protocol(), create_app(container)
     server = uvicorn.Server(
-        uvicorn.Config(create_app(container), port=port, log_config=None, timeout_graceful_shutdown=1)
+        uvicorn.Config(app, port=port, http=http, ws="none", log_config=None, timeout_graceful_shutdown=1)
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

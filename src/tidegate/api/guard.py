@@ -20,7 +20,10 @@ from tidegate.request_head import head_fault
 from tidegate.services.platform_keys import PlatformKeys
 
 PUBLIC_PATHS = frozenset({"/health", "/login"})
-"""Reached without a key. A test walks all other routes and expects 401."""
+"""Reached without a key, and without a body. A test walks all other routes and expects 401."""
+
+ACTOR = "tidegate.actor"
+"""The scope's entry that says whose key was shown; nobody's is empty. The server's bounds go by it too."""
 
 GATEWAYS_PATHS, METRICS_PATH = "/internal/v1/", "/metrics"
 _GOOD_FOR = {
@@ -85,7 +88,7 @@ class _Unreadable(MalformedRequest):
 
 
 class Guard:
-    """The middleware. `scope["tidegate.actor"]` tells routes who is calling."""
+    """The middleware. `scope[ACTOR]` tells routes who is calling."""
 
     def __init__(self, app: ASGIApp, keys: Keys, hosts: Iterable[str]) -> None:
         self._app, self._keys, self._hosts = app, keys, frozenset(hosts)
@@ -99,7 +102,7 @@ class Guard:
             if (fault := head_fault(scope["http_version"], scope["headers"])) is not None:
                 raise _Unreadable(fault)
             self._check_origin(headers)
-            scope["tidegate.actor"] = self._check_key(scope["path"], headers)
+            scope[ACTOR] = self._check_key(scope["path"], headers)
             bounded = receive if scope["path"] in STREAMED_PATHS else await _whole_body(scope, headers, receive)
         except TidegateError as error:
             await refusal(error)(scope, receive, send)
@@ -141,6 +144,8 @@ async def _whole_body(scope: Scope, headers: Headers, receive: Receive) -> Recei
     """Read the body here, up to the bound, and replay it; without a body, the untouched `receive`."""
     if scope["method"] in ("GET", "HEAD", "OPTIONS"):
         return receive
+    if scope["path"] in PUBLIC_PATHS and (_announced_bytes(headers) or "transfer-encoding" in headers):
+        raise TooLarge(f"{scope['path']} takes no body")  # read for nobody: who has no key must not be waited for
     if _announced_bytes(headers) > BODY_BYTES_MAX:
         raise TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
     body = bytearray()

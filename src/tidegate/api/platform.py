@@ -7,6 +7,7 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from tidegate.api.guard import ACTOR
 from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
 from tidegate.services.answered import Answered
@@ -73,7 +74,7 @@ def _platform(request: Request) -> Platform:
 
 
 def _actor(request: Request) -> str:
-    actor: str = request.scope["tidegate.actor"]
+    actor: str = request.scope[ACTOR]
     return actor
 
 
