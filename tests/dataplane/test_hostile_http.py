@@ -126,12 +126,15 @@ def test_other_ways_to_write_the_target(connection: Connection, target: str) -> 
     assert connection.read().json["prediction"] == [9]
 
 
-def test_trailers_are_read_over(connection: Connection) -> None:
+@pytest.mark.parametrize("more", [(), ("expect: 100-continue",)])
+def test_trailers_are_read_over(connection: Connection, more: tuple[str, ...]) -> None:
     trailed = CHUNKED.replace(b"0\r\n\r\n", b"0\r\nx-request-id: trailer\r\n\r\n")
     connection.send(
-        head("/predict", "transfer-encoding: chunked") + trailed + post("/predict", {"features": [9, 0, 0]})
+        head("/predict", "transfer-encoding: chunked", *more) + trailed + post("/predict", {"features": [9, 0, 0]})
     )
     first = connection.read()
+    if more and first.status == 100:
+        first = connection.read()
     assert (first.json["prediction"], first.json["id"] == "trailer") == ([6.5], False)
     assert connection.read().json["prediction"] == [9]
 
@@ -224,6 +227,10 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
     "a target": (b"POST /", b"a" * 100_000),
     "trailers": (
         head("/predict", "transfer-encoding: chunked") + b"1\r\n{\r\n0\r\n",
+        b"x: %b\r\n" % (b"a" * 1000) * 100,
+    ),
+    "trailers of a request off the short cut": (
+        head("/predict", "expect: 100-continue", "transfer-encoding: chunked") + b"1\r\n{\r\n0\r\n",
         b"x: %b\r\n" % (b"a" * 1000) * 100,
     ),
     "a chunk's extensions": (head("/predict", "transfer-encoding: chunked") + b"1;", b"a" * 100_000),

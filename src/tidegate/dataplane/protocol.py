@@ -276,7 +276,7 @@ class HotProtocol(HttpToolsProtocol):
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
+        self.scope["headers"], self.headers = headers, []  # where trailers go, and nobody looks
         try:
             super().on_headers_complete()
             if self.engine.draining:
