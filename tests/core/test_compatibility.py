@@ -188,8 +188,50 @@ CLASSES = (0, 1)
         (
             _answers(replace(OUT, name="a"), replace(OUT, name="b")),
             _answers(replace(OUT, name="b"), replace(OUT, name="a")),
-            ["the first output, which plain JSON answers, is 'b' and was 'a'"],
+            ["the output that plain JSON answers is 'b' and was 'a'"],
             [],
+        ),
+        (
+            _answers(replace(OUT, name="o")),
+            _answers(OUT, replace(OUT, name="o")),
+            ["the output that plain JSON answers is 'prediction' and was 'o'"],
+            ["output 'prediction' is new"],
+        ),
+        (
+            _answers(replace(OUT, name="o")),
+            _answers(replace(OUT, name="o"), OUT),
+            ["the output that plain JSON answers is 'prediction' and was 'o'"],
+            ["output 'prediction' is new"],
+        ),
+        (
+            _answers(replace(OUT, name="a")),
+            _answers(replace(OUT, name="b"), replace(OUT, name="a")),
+            ["the output that plain JSON answers is 'b' and was 'a'"],
+            ["output 'b' is new"],
+        ),
+        (
+            _answers(replace(OUT, name="o"), OUT),
+            _answers(OUT, replace(OUT, name="o")),
+            [],
+            [],
+        ),
+        (
+            replace(_answers(replace(OUT, name="o")), form="records"),
+            replace(_answers(replace(OUT, name="o"), OUT), form="records"),
+            ["the output that plain JSON answers is all, by their names, and was 'o'"],
+            ["output 'prediction' is new"],
+        ),
+        (
+            replace(_answers(replace(OUT, name="o"), replace(OUT, name="a")), form="records"),
+            replace(_answers(replace(OUT, name="o"), replace(OUT, name="a"), OUT), form="records"),
+            [],
+            ["output 'prediction' is new"],
+        ),
+        (
+            _answers(OUT),
+            _answers(replace(OUT, name="o"), OUT),
+            [],
+            ["output 'o' is new"],
         ),
         (_answers(OUT, classes=CLASSES), _answers(OUT, classes=CLASSES), [], []),
         (

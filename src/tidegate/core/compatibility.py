@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tidegate.wire.signature import ParamSpec, Scalar, Signature, TensorSpec
+from tidegate.wire.signature import PREDICTION, ParamSpec, Scalar, Signature, TensorSpec
 
 CHANGES_SHOWN_MAX = 10
 CLASSES_SHOWN_MAX = 6
@@ -40,7 +40,7 @@ def compare(before: Signature, after: Signature) -> Changes:
     | a matrix without names                        | gets names, unless its columns are as many and wide enough     |
     | a parameter, a further function               | is gone, or takes another type                                 |
     | an output                                     | is gone, or another sort of value, or of another shape         |
-    | the first output, where none is `prediction`  | is another one: it is what plain JSON answers                  |
+    | the output plain JSON answers                 | is another one: `prediction`, else the first                   |
     | the classes                                   | are others, or in another order: probabilities go by it        |
 
     Not so, and only told: inputs that are wider, take missing values or may be left out now, new optional columns,
@@ -212,7 +212,7 @@ def _outputs(before: Signature, after: Signature) -> Changes:
     for name in had:
         if name in has:
             changes += _output(f"output {name!r}", had[name], has[name])
-    return changes + Changes(tuple(_answered(list(had), list(has)))) + _classes(before.classes, after.classes)
+    return changes + Changes(tuple(_answered(before, after))) + _classes(before.classes, after.classes)
 
 
 def _output(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
@@ -238,10 +238,18 @@ def _sort(spec: TensorSpec) -> str:
     return {"BOOL": "a boolean", "BYTES": "text"}.get(spec.datatype, "a whole number")
 
 
-def _answered(had: list[str], has: list[str]) -> Iterator[str]:
-    """Plain JSON answers `prediction`, or the first output of a model that names its own."""
-    if had and has and "prediction" not in (*had, *has) and had[0] != has[0] and had[0] in has:
-        yield f"the first output, which plain JSON answers, is {has[0]!r} and was {had[0]!r}"
+def _answered(before: Signature, after: Signature) -> Iterator[str]:
+    """Plain JSON answers `prediction`, or the first output of a model that has none; of a table all, by their names."""
+    was, now = _plain(before), _plain(after)
+    if was != now and any(spec.name == was for spec in after.outputs):  # one that is gone is told already
+        yield f"the output that plain JSON answers is {repr(now) if now else 'all, by their names,'} and was {was!r}"
+
+
+def _plain(signature: Signature) -> str:
+    names = [spec.name for spec in signature.outputs]
+    if not names or (signature.form and len(names) > 1):
+        return ""
+    return PREDICTION if PREDICTION in names else names[0]
 
 
 def _classes(before: Sequence[Scalar] | None, after: Sequence[Scalar] | None) -> Changes:
