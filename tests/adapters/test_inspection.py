@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tidegate.adapters import confinement
 from tidegate.adapters.inspection import (
     InspectionRequest,
     ValidationRequest,
@@ -164,6 +165,17 @@ def test_a_model_that_hangs_ends_at_the_deadline_with_its_children(package: Pack
     with pytest.raises(ModelTimedOut, match=r"within 6 s.*loading the model"):
         inspect(package(pickle.dumps(hanging)), timeout_s=6)
     assert time.monotonic() - started < 20
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    assert marker not in listed
+
+
+def test_a_child_in_a_session_of_its_own_ends_too(package: Packager) -> None:
+    if confinement.way() != "user":
+        return  # the platform's own user: what it started cannot be told from the platform
+    marker = f"import time; time.sleep(998.{os.getpid()})"
+    child = f"import os, subprocess; subprocess.Popen({[sys.executable, '-c', marker]!r}, start_new_session=True)"
+    with pytest.raises(ModelCrashed, match="exit code 3"):
+        inspect(package(pickle.dumps(Calling(exec, f"{child}; os._exit(3)"))))
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
     assert marker not in listed
 

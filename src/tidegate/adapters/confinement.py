@@ -13,12 +13,12 @@ import logging
 import os
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tidegate
+from tidegate.adapters import job_users
 from tidegate.adapters.left_behind import own_tree
 from tidegate.confine import EXIT_NOT_CONFINED
 from tidegate.errors import OutOfResources
@@ -27,8 +27,8 @@ from tidegate.exhaustion import exhausted
 _log = logging.getLogger(__name__)
 
 SCRIPT = Path(tidegate.__file__).with_name("confine.py")
-UID_FIRST, UIDS = 62_000, 2_000
-"""Users without name or home, one a replica or job. Two may be given the same: then they could meet, and no more."""
+UID_FIRST = job_users.JOBS_FIRST
+"""The first of the users without name or home, one a replica or job."""
 PROBE_TIMEOUT_S = 20.0
 _PASSING = (
     "MemoryError",
@@ -46,7 +46,7 @@ class Needs:
     """What a process is given: paths to read, and folders of its own to write, the first of which is its home.
 
     `shared` folders are read too, as they come to be while the process runs; what others have there cannot be listed.
-    What is needed of them is `within`.
+    What is needed of them is `within`. `uid`: the user to be as root, where it is not a replica's.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Needs:
     write: tuple[Path, ...]
     shared: tuple[Path, ...] = ()
     within: tuple[Path, ...] = ()
+    uid: int | None = None
 
 
 _hidden: list[Path] = []
@@ -118,9 +119,19 @@ def confined(
         for path in needs.shared:
             _allow(path, 0o011)
         for path in needs.write:
-            os.chown(path, _uid(needs.name), _uid(needs.name))
+            os.chown(path, _uid(needs), _uid(needs))
     home = str(needs.write[0])
     return _argv(argv, needs, how, begun), {**env, "HOME": home, "USER": "model", "LOGNAME": "model", "TMPDIR": "/tmp"}  # noqa: S108
+
+
+@contextlib.contextmanager
+def user_of_job(name: str) -> Iterator[int | None]:
+    """The `uid` of a job's process, see `job_users.of_job`; None where it is not to be another user."""
+    if way() != "user":
+        yield None
+        return
+    with job_users.of_job(name) as uid:
+        yield uid
 
 
 def take_back(folder: Path) -> None:
@@ -132,7 +143,7 @@ def _argv(argv: Sequence[str], needs: Needs, how: str, begun: int | None = None)
     read = (*needs.shared, *needs.read)
     data = [os.path.realpath(path) for path in (*read, *needs.write)]
     plan = {
-        "uid": _uid(needs.name) if how == "user" else None,
+        "uid": _uid(needs) if how == "user" else None,
         "read": [*_of_python(data), *(str(path) for path in read)],
         "write": [str(path) for path in needs.write],
         "hide": [str(path) for path in _hidden],
@@ -149,8 +160,8 @@ def _of_python(data: Iterable[str]) -> list[str]:
     return sorted(path for path in found if not any(one.startswith(path + os.sep) for one in data))
 
 
-def _uid(name: str) -> int:
-    return UID_FIRST + zlib.crc32(name.encode()) % UIDS
+def _uid(needs: Needs) -> int:
+    return job_users.of_replica(needs.name) if needs.uid is None else needs.uid
 
 
 def make_readable(path: Path) -> None:

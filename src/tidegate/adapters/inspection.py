@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tidegate import clock
-from tidegate.adapters.confinement import Needs, confined, take_back
+from tidegate.adapters.confinement import Needs, confined, take_back, user_of_job
 from tidegate.adapters.left_behind import read_left
 from tidegate.child_env import inherited_env
 from tidegate.error_codes import by_code
@@ -110,14 +110,15 @@ def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
     with request_file.open("x", encoding="utf-8") as request:
         json.dump({**job.request, "timeout_s": timeout_s}, request, default=str)
     watch = _Watch(on_progress)
-    try:
-        process = _start(job, request_file, result_file)
-    except OSError as error:
-        raise exhausted(error, spawning=True) or error from error
-    try:
-        exit_code = watch.until_end(process, timeout_s)
-    finally:
-        _kill_group(process)
+    with user_of_job(scratch_dir.name) as uid:
+        try:
+            process = _start(job, request_file, result_file, uid)
+        except OSError as error:
+            raise exhausted(error, spawning=True) or error from error
+        try:
+            exit_code = watch.until_end(process, timeout_s)
+        finally:
+            _kill_group(process)
     watch.join()
     if exit_code is None:
         raise ModelTimedOut(
@@ -205,10 +206,10 @@ class _Watch:
                 self._lines.append(line.decode(errors="replace").rstrip())
 
 
-def _start(job: _Job, request_file: Path, result_file: Path) -> subprocess.Popen[bytes]:
+def _start(job: _Job, request_file: Path, result_file: Path, uid: int | None) -> subprocess.Popen[bytes]:
     # -P: the folder it starts in is no place to import from.
     plain = [job.python, "-P", "-m", job.module, str(request_file), str(result_file)]
-    needs = Needs(job.scratch_dir.name, (*job.read, request_file), (job.scratch_dir,), job.environments)
+    needs = Needs(job.scratch_dir.name, (*job.read, request_file), (job.scratch_dir,), job.environments, uid=uid)
     argv, env = confined(plain, clean_environment(os.environ), needs)
     return subprocess.Popen(
         argv,
