@@ -2,7 +2,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
-from support.control import served
+from support.control import container_at, served
 from tidegate.api.app import create_app
 from tidegate.api.guard import COOKIE, PUBLIC_PATHS, Keys, allowed_hosts
 from tidegate.api.sessions import Sessions
@@ -84,11 +84,12 @@ def test_public_paths_wait_for_no_body(api: httpx.Client, path: str, announces: 
     assert api.post(path).status_code == 405
 
 
-def test_a_connection_that_has_shown_a_key_outlives_a_crowd_that_has_none(container: Container) -> None:
+def test_a_connection_that_has_shown_a_key_outlives_a_crowd_that_has_none(tmp_path: Path) -> None:
+    container = container_at(tmp_path / "data")
     head = "POST /api/v1/login-codes HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
     key = f"authorization: Bearer {container.keys.token}\r\n"
     body = "content-length: 2\r\ncontent-type: application/json\r\n\r\n"
-    with served(container, connections_max=3) as client, ExitStack() as stack:
+    with closing(container), served(container, connections_max=3) as client, ExitStack() as stack:
 
         def connect() -> socket.socket:
             address = (str(client.base_url.host), client.base_url.port)
