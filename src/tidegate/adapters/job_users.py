@@ -12,8 +12,9 @@ import sys
 import zlib
 from collections.abc import Iterator
 
-JOBS_FIRST, JOBS = 62_000, 1_000
-REPLICAS_FIRST, REPLICAS = 63_000, 1_000
+JOBS_FIRST, JOBS = 70_000, 1_000
+REPLICAS_FIRST, REPLICAS = 71_000, 1_000
+"""Above the users that systemd gives to services for a while (61184 to 65519), below those of containers (100000)."""
 _TRIES, _ROUNDS, _TIMEOUT_S = 64, 20, 20.0
 _END_ALL = f"""
 import os, sys
