@@ -320,9 +320,12 @@ def tried(path: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, Any], P
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     found = run_inspection(InspectionRequest(package.dir), timeout_s=100, scratch_dir=scratch)
-    request = AccelerationRequest(package.dir, tmp_path / "form", found["signature"], **options)
+    request = AccelerationRequest(package.dir, scratch / "form", found["signature"], **options)
     record = run_acceleration(request, timeout_s=170, scratch_dir=scratch)
-    return record, tmp_path / "form", msgspec.convert(found["signature"], Signature)
+    form = tmp_path / "form"
+    if record["kept"]:
+        (scratch / "form").rename(form)  # as the store of artifacts does
+    return record, form, msgspec.convert(found["signature"], Signature)
 
 
 @pytest.mark.timeout(300)
