@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.platform import Platform
-from tidegate.adapters import confinement
+from tidegate.adapters import confinement, job_users
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +114,7 @@ def test_a_granted_model_gets_at_nothing_of_the_platform(platform: Platform, hos
 def test_it_runs_as_a_user_of_its_own_where_the_platform_is_root(hostile: dict[str, object]) -> None:
     if confinement.way() == "user":
         assert isinstance(hostile["uid"], int)
-        assert hostile["uid"] >= confinement.UID_FIRST
+        assert hostile["uid"] >= job_users.JOBS_FIRST
         assert hostile["kill"] == "PermissionError"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tidegate import confine
-from tidegate.adapters import confinement
+from tidegate.adapters import confinement, job_users
 from tidegate.adapters.confinement import Needs, _argv, confined, take_back
 from tidegate.errors import OutOfResources
 
@@ -95,7 +95,7 @@ def test_as_this_machine_allows(home: Path) -> None:
     assert found["changed"] in ("OSError", "PermissionError")
     assert (found["token"], found["other"]) == ("FileNotFoundError", "FileNotFoundError")
     if confinement.way() == "user":
-        assert found["uid"] >= confinement.UID_FIRST
+        assert found["uid"] >= job_users.JOBS_FIRST
         assert found["parent"] == "PermissionError"
         assert (home / "jobs" / "mine").stat().st_uid == found["uid"]
         take_back(home / "jobs" / "mine")

@@ -27,8 +27,6 @@ from tidegate.exhaustion import exhausted
 _log = logging.getLogger(__name__)
 
 SCRIPT = Path(tidegate.__file__).with_name("confine.py")
-UID_FIRST = job_users.JOBS_FIRST
-"""The first of the users without name or home, one a replica or job."""
 PROBE_TIMEOUT_S = 20.0
 _PASSING = (
     "MemoryError",

@@ -93,16 +93,22 @@ class DataDirLock:
         self._file.close()
 
 
-def holder_of(data_dir: Path) -> int | None:
-    """The process that holds the data directory; None when nobody does."""
+def in_use(data_dir: Path) -> DataDirInUse | None:
+    """Who holds the data directory, as the error that taking it would raise; None when nobody does."""
     lock = DataDirLock(data_dir)
     try:
         lock.acquire()
-    except DataDirInUse as in_use:
-        pid: int | None = in_use.details.get("pid")
-        return pid
+    except DataDirInUse as error:
+        return error
     lock.release()
     return None
+
+
+def holder_of(data_dir: Path) -> int | None:
+    """The process that holds the data directory; None when nobody does."""
+    held = in_use(data_dir)
+    pid: int | None = None if held is None else held.details.get("pid")
+    return pid
 
 
 @contextmanager

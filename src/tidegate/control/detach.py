@@ -12,7 +12,7 @@ from typing import Any
 from tidegate.adapters.processes import read_tail, spawn
 from tidegate.clock import monotonic
 from tidegate.control.banner import banner
-from tidegate.control.checks import DataDirLock, one_at_a_time
+from tidegate.control.checks import in_use, one_at_a_time
 from tidegate.control.observability import write_observability
 from tidegate.control.options import Options
 from tidegate.control.probe import ask_json
@@ -34,30 +34,19 @@ def detach(options: Options, settings: Settings) -> int:
 
 
 def _start_or_find(options: Options, settings: Settings) -> int:
-    if not succeed(options, settings.data_dir) and (in_use := _in_use(settings.data_dir)):
-        return _already(options, settings, in_use)
+    if not succeed(options, settings.data_dir) and (held := in_use(settings.data_dir)):
+        return _already(options, settings, held)
     log_file = control_log(settings.data_dir)
     logged_before = log_file.stat().st_size if log_file.exists() else 0
     argv = [sys.executable, "-m", "tidegate.control", *options.argv(settings.data_dir), "--quiet"]
     child, _ = spawn(argv, log_file)
     state = _wait_for_state(child, settings.data_dir)
     if state is None:
-        in_use = _in_use(settings.data_dir)
-        if child.poll() is not None and in_use:  # an 'up --foreground' was a moment quicker
-            return _already(options, settings, in_use)
+        held = in_use(settings.data_dir)
+        if child.poll() is not None and held:  # an 'up --foreground' was a moment quicker
+            return _already(options, settings, held)
         raise NotRunning(_error_in(log_file, logged_before, child.poll()))
     return _show(state, options, settings)
-
-
-def _in_use(data_dir: Path) -> DataDirInUse | None:
-    """Who holds the data directory, if anybody does."""
-    lock = DataDirLock(data_dir)
-    try:
-        lock.acquire()
-    except DataDirInUse as in_use:
-        return in_use
-    lock.release()
-    return None
 
 
 def control_log(data_dir: Path) -> Path:
@@ -65,16 +54,16 @@ def control_log(data_dir: Path) -> Path:
     return data_dir / "logs" / "control.log"
 
 
-def _already(options: Options, settings: Settings, in_use: DataDirInUse) -> int:
+def _already(options: Options, settings: Settings, held: DataDirInUse) -> int:
     """Another one holds the data directory: fine when it is (or becomes, within a moment) what was asked for."""
     deadline = monotonic() + STARTS_WITHIN_S
-    holder = in_use.details.get("pid")
+    holder = held.details.get("pid")
     state = _state_of(settings.data_dir, holder)
     while state is None and monotonic() < deadline and _runs(holder):
         sleep(POLL_S)
         state = _state_of(settings.data_dir, holder)
     if state is None or (state.url, state.gateway_url) != (options.control_url, options.gateway_url):
-        raise in_use
+        raise held
     sys.stdout.write("already running: ")
     return _show(state, options, settings)
 

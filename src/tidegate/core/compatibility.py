@@ -5,7 +5,7 @@ Called by services before traffic moves. It speaks of what the gateway takes (`d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tidegate.wire.signature import PREDICTION, ParamSpec, Scalar, Signature, TensorSpec
@@ -164,16 +164,20 @@ def _named_now(before: Signature, after: Signature) -> Changes:
     return Changes(told=(said,)) if fits else Changes((said,))
 
 
+def _gone_and_new(word: str, had: Collection[str], has: Collection[str]) -> Changes:
+    """Of what clients may use or leave alone, by name: to lose one breaks them, a new one does not."""
+    gone = tuple(f"{word} {name!r} is gone" for name in had if name not in has)
+    return Changes(gone, tuple(f"{word} {name!r} is new" for name in has if name not in had))
+
+
 def _params(before: Signature, after: Signature) -> Changes:
     had, has = ({param.name: param for param in one.params} for one in (before, after))
-    gone = tuple(f"parameter {name!r} is gone" for name in had if name not in has)
-    new = tuple(f"parameter {name!r} is new" for name in has if name not in had)
     other = tuple(
         f"parameter {name!r} is {_param(has[name])} and was {_param(had[name])}"
         for name in had
         if name in has and not _param_fits(had[name], has[name])
     )
-    return Changes(gone + other, new)
+    return _gone_and_new("parameter", had, has) + Changes(other)
 
 
 def _param(spec: ParamSpec) -> str:
@@ -193,8 +197,7 @@ def _ways(before: Signature, after: Signature) -> Changes:
 
 def _functions(before: Signature, after: Signature) -> Changes:
     had, has = ({one.name: one for one in signature.others} for signature in (before, after))
-    gone = tuple(f"function {name!r} is gone" for name in had if name not in has)
-    changes = Changes(gone, tuple(f"function {name!r} is new" for name in has if name not in had))
+    changes = _gone_and_new("function", had, has)
     for name in had:
         if name in has:
             inner = compare(had[name], has[name])
@@ -207,8 +210,7 @@ def _functions(before: Signature, after: Signature) -> Changes:
 
 def _outputs(before: Signature, after: Signature) -> Changes:
     had, has = ({spec.name: spec for spec in one.outputs} for one in (before, after))
-    gone = tuple(f"output {name!r} is gone" for name in had if name not in has)
-    changes = Changes(gone, tuple(f"output {name!r} is new" for name in has if name not in had))
+    changes = _gone_and_new("output", had, has)
     for name in had:
         if name in has:
             changes += _output(f"output {name!r}", had[name], has[name])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.call import Tensors
     from tidegate.dataplane.destination import Destination
 
-NAMES_SHOWN, NAMES_MAX = 6, 128
+NAMES_MAX = 128
 """Names that an error's message lists, and those that its details do: a client may send any number."""
 
 

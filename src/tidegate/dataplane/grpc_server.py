@@ -6,7 +6,6 @@ ModelInfer goes the way of every prediction (`infer`); the others are answered a
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable, Iterator
 
@@ -41,6 +40,7 @@ from tidegate.dataplane.infer import Engine, Exchange, Route, as_error, find_ser
 from tidegate.dataplane.inflate import inflate_held
 from tidegate.dataplane.pieces import infer_in_pieces, while_wanted
 from tidegate.dataplane.stepwise import in_steps
+from tidegate.dataplane.ticking import sweep_or_cut
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__
@@ -48,8 +48,6 @@ from tidegate.version import __version__
 _OPEN_METHODS = frozenset({"ServerLive", "ServerReady", CHECK, WATCH})
 """Answered without a key, as the health routes of HTTP are."""
 _TOO_LONG = TooLarge(f"the call's metadata is longer than the {HEADER_BYTES_MAX} bytes this server takes")
-
-log = logging.getLogger(__name__)
 
 
 def _message(exchange: GrpcExchange, body: bytes) -> bytes:
@@ -265,11 +263,8 @@ class GrpcServer:
         self.share.sweep()
         limits = self.engine.limits
         for connection in list(self.connections):
-            try:
-                connection.sweep(now_s, limits.receive_timeout_s, limits.idle_timeout_s)
-            except Exception:
-                log.exception("a connection could not be swept, and is cut")
-                connection.transport.abort()
+            times_s = (now_s, limits.receive_timeout_s, limits.idle_timeout_s)
+            sweep_or_cut(connection.transport, connection.sweep, *times_s)
         self._health.sweep()
 
     def drain(self) -> None:

@@ -37,7 +37,6 @@ class Block(Generic[HeadT]):
     head: HeadT | None
     wrong: str
     wrong_trailer: str
-    too_long: bool
     length: int | None
     weight: int
 
@@ -82,14 +81,14 @@ class HeadReader(Generic[HeadT]):
     def _judge(self, pairs: Pairs, weight: int) -> Block[HeadT]:
         size = sum(len(name) + len(value) + FIELD_BYTES for name, value in pairs)
         if size > HEADER_BYTES_MAX:
-            return Block(None, "", "the fields are too long", True, None, weight + size // 1024)
+            return Block(None, "", "the fields are too long", None, weight + size // 1024)
         wrong_field = _wrong_field(pairs)
         wrong = wrong_field or _wrong_request(pairs)
         wrong_trailer = wrong_field or ("a pseudo-header field" if any(name[:1] == b":" for name, _ in pairs) else "")
         if wrong:
-            return Block(None, wrong, wrong_trailer, False, None, weight)
+            return Block(None, wrong, wrong_trailer, None, weight)
         length = next((int(value) for name, value in pairs if name == b"content-length"), None)
-        return Block(self._make(pairs), "", wrong_trailer, False, length, weight)
+        return Block(self._make(pairs), "", wrong_trailer, length, weight)
 
 
 # -- rules for fields ----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tidegate.dataplane.grpc_server import GrpcServer
 from tidegate.dataplane.infer import Engine
 from tidegate.dataplane.protocol import SURPLUS_MAX, HotProtocol
 from tidegate.dataplane.routes import RouteTable
-from tidegate.dataplane.ticking import every
+from tidegate.dataplane.ticking import every, sweep_or_cut
 from tidegate.errors import InvalidArgument, PortInUse
 
 BACKLOG = 2048
@@ -204,16 +204,7 @@ async def _sweep(server: uvicorn.Server, grpc: GrpcServer, engine: Engine) -> No
         now_s = engine.clock()
         for connection in list(server.server_state.connections):
             if isinstance(connection, HotProtocol):
-                _sweep_one(connection, now_s)
+                sweep_or_cut(connection.transport, connection.sweep, now_s)
         grpc.sweep(now_s)
 
     await every(SWEEP_EVERY_S, sweep, "the sweep of connections")
-
-
-def _sweep_one(connection: HotProtocol, now_s: float) -> None:
-    """One that cannot even be swept is cut: it would never be timed out, and the others are to be looked at too."""
-    try:
-        connection.sweep(now_s)
-    except Exception:
-        log.exception("a connection could not be swept, and is cut")
-        connection.transport.abort()

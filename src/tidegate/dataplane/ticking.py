@@ -17,3 +17,15 @@ async def every(pause_s: float, step: Callable[[], Awaitable[None]], what: str) 
             await step()
         except Exception:
             log.exception("%s failed this time", what)
+
+
+def sweep_or_cut(transport: asyncio.Transport, sweep: Callable[..., None], *times_s: float) -> None:
+    """Let a connection look at the time. One that cannot even be swept is cut: it would never be timed out.
+
+    Never raises: the others are to be looked at too.
+    """
+    try:
+        sweep(*times_s)
+    except Exception:
+        log.exception("a connection could not be swept, and is cut")
+        transport.abort()
