@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,7 +118,9 @@ class Worker:
 
     def kill(self) -> None:
         """As the kernel would, when memory is short. What it started is left to itself, but ends here."""
-        children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        children: list[psutil.Process] = []
+        with suppress(psutil.Error):  # it, or one of them, may end while it is looked at
+            children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait(30)
         for child in children:
