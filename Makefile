@@ -7,9 +7,10 @@ ARGS   ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 STAMPS := $(VENV)/.stamps
+IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev services test test-busy test-frameworks lint format types contracts docs docs-generate dashboards bench clean
+.PHONY: help install demo dev services test test-long test-busy test-frameworks lint format types contracts docs docs-generate dashboards bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,13 +29,16 @@ services: ## Install the servers that the tests use (Debian or Ubuntu, as root);
 	@sh scripts/services.sh
 
 test: $(STAMPS)/dev ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/frameworks $(ARGS)
+	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -m "not long" $(ARGS)
+
+test-long: $(STAMPS)/dev ## Run the tests that `make test` leaves out: repeated faults, and MLflow's own servers
+	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -m long $(ARGS)
 
 test-busy: $(STAMPS)/dev ## Run the tests three times beside processes that keep the machine busy (an hour and more)
-	@sh scripts/test_busy.sh $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/frameworks -o timeout=600 $(ARGS)
+	@sh scripts/test_busy.sh $(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -o timeout=600 $(ARGS)
 
 test-frameworks: $(STAMPS)/frameworks ## Run the tests with PyTorch, TensorFlow and CatBoost, which are large
-	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/frameworks $(ARGS)
+	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest $(IN_TWO) tests/frameworks $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style
 	@$(BIN)/ruff check .

@@ -25,7 +25,7 @@ from support.wait import until
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.errors import RegistryUnavailable
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 
 CALM_S = 120.0
 

@@ -49,7 +49,10 @@ def _environment(env: dict[str, str]) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["embedded", "server", "passing_server"])
+SERVERS = [pytest.param(name, marks=pytest.mark.long) for name in ("server", "passing_server")]
+
+
+@pytest.fixture(scope="module", params=["embedded", *SERVERS])
 def registry(request: pytest.FixtureRequest) -> Registry:
     """One of each kind for the module: each test has models of its own."""
     found: Registry = request.getfixturevalue(request.param)

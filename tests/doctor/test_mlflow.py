@@ -10,7 +10,7 @@ from support.platform import tidegate
 from support.services.mlflow import PassingMlflow
 from support.services.s3 import PASSED_ON, S3
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # the server is slow to start
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]  # the server is slow to start
 
 
 def test_the_bucket_behind_a_server_is_looked_at_through_it(

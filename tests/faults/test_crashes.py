@@ -17,7 +17,7 @@ from support.models import Models
 from support.platform import Platform
 from support.wait import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 DIES_WHEN_TOLD = """
 import os, pathlib, sys

@@ -14,7 +14,7 @@ from support.platform import Platform
 from support.services.postgres import Postgres
 from support.wait import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture

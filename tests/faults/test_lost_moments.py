@@ -16,7 +16,7 @@ from support.models import Models
 from support.platform import Platform
 from support.wait import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def kill_control(here: Platform) -> None:

@@ -17,7 +17,7 @@ from support.platform import Platform
 from support.services.postgres import Postgres
 from support.wait import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 WITHIN_S = 10.0
 """What is promised from the last sign of a leader to its successor, by the database's clock."""

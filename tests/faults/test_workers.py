@@ -27,7 +27,7 @@ from tidegate.errors import PartUnavailable
 from tidegate.settings import Settings
 from tidegate.wire.rest import BuildRequest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 QUEUE = "tidegate.jobs"
 LEASE_S = "4"
