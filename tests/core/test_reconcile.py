@@ -88,6 +88,17 @@ def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving_and_says_
     assert made.starts == ()
 
 
+def test_a_version_given_up_with_one_of_its_replicas_is_not_said_to_be_on_its_way() -> None:
+    given_up = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2)
+    half, old = replica("2", "ready", READY), replica("1", "ready", READY)
+    made = decide(Fleet(endpoint({"2": 100}, {"1": 100}, replicas=2, revision=2), (given_up,), (old, half)))
+    assert (made.fleet.endpoint.status, variant_of(made, "2").status) == ("degraded", "degraded")
+    assert "1 of 2 replicas ready: given up after 5 failures" in made.fleet.endpoint.reason
+    # Where nothing serves, one replica each is enough: what is awaited is the other version's.
+    both = endpoint({"2": 50, "3": 50}, replicas=2, revision=2)
+    assert decide(Fleet(both, (given_up,), (half,))).fleet.endpoint.status == "deploying"
+
+
 def test_a_change_by_a_person_lifts_the_quarantine() -> None:
     failed = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2, retry_at=5000.0)
     changed = endpoint({"2": 100}, revision=3)

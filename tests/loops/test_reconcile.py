@@ -371,6 +371,33 @@ def test_a_version_that_was_given_up_starts_again_only_for_what_concerns_it(
     assert (second.given_up, second.replicas.ready > 0) == (not lifted, lifted)
 
 
+def test_a_version_given_up_halfway_is_told_and_the_same_deployment_starts_the_rest(bench: Bench) -> None:
+    bench.deploy("churn", "1", replicas=2)
+    bench.steps()
+    first = set(bench.backend.running)
+    bench.backend.ready, bench.backend.steady = False, set(first)
+    bench.deploy("churn", "2", replicas=2)
+    bench.steps(2)
+    there, lost = sorted(set(bench.backend.running) - first)
+    bench.backend.steady.add(there)
+    bench.steps(1)
+    bench.backend.refuses = "churn"
+    del bench.backend.running[lost]
+    for _ in range(6):
+        bench.now += 100
+        bench.steps()
+    view = bench.container.endpoints.get("churn")
+    assert (view.status, view.traffic, view.target) == ("degraded", {"1": 100.0}, {"2": 100.0})
+    assert "1 of 2 replicas ready: given up" in view.reason
+    assert "no process could be started" in view.reason
+    assert "version 1 serves on" in view.reason
+    bench.backend.refuses, bench.backend.ready = None, True
+    bench.deploy("churn", "2", replicas=2)
+    bench.steps()
+    view = bench.container.endpoints.get("churn")
+    assert (view.status, view.traffic) == ("ready", {"2": 100.0})
+
+
 def test_deleted_endpoint_leaves_nothing(bench: Bench) -> None:
     bench.deploy("churn")
     bench.steps()

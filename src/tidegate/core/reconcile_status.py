@@ -60,14 +60,15 @@ def _times(count: int) -> str:
 def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dict[str, int]) -> Endpoint:
     """Status and reason of the endpoint, whose `routed` is decided already.
 
-    "serving" are the routed versions with a ready replica; "given up" is a version of the target in quarantine without
-    a ready replica; "troubled" is a version of the target that misses replicas after failures.
+    "serving" are the routed versions with a ready replica; "given up" is a version of the target that misses replicas
+    and is in quarantine, "failed" one without a ready replica; "troubled" is one that misses replicas after failures.
 
     routed = target | serving | of the target            | status
     ----------------|---------|--------------------------|----------------------------------------------
-    no              | none    | one is given up          | failed
+    no              | none    | one is failed            | failed
     no              | some    | one is given up          | degraded: the old versions serve on
-    no              | any     | none is given up         | deploying
+    no              | none    | none is failed           | deploying (one replica each is enough to begin with)
+    no              | some    | none is given up         | deploying
     yes             | all     | every replica is there   | ready
     yes             | all     | some missing, clean      | deploying (scaling up)
     yes             | all     | some missing, troubled   | degraded
@@ -78,11 +79,14 @@ def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dic
     target = endpoint.target
     statuses = {version: variants[version].status for version in target}
     serving = [version for version in endpoint.routed if ready.get(version, 0) > 0]
-    given_up = [version for version, status in statuses.items() if status == "failed"]
+    failed = [version for version, status in statuses.items() if status == "failed"]
     troubled = [version for version in target if statuses[version] != "ready" and _trouble(variants[version])]
+    given_up = [version for version in troubled if variants[version].quarantined_revision is not None]
     status: EndpointStatus
-    if endpoint.routed != target:
-        status = ("degraded" if serving else "failed") if given_up else "deploying"
+    if endpoint.routed != target and serving:
+        status = "degraded" if given_up else "deploying"
+    elif endpoint.routed != target:
+        status = "failed" if failed else "deploying"
     elif all(state == "ready" for state in statuses.values()):
         status = "ready"
     elif troubled:
