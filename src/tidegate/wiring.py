@@ -51,7 +51,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
-from tidegate.services.platform_keys import PlatformKeys, platform_keys
+from tidegate.services.platform_keys import PlatformKeys, check_kept_keys, platform_keys
 from tidegate.services.registry_health import RegistryHealth
 from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.status import StatusReport
@@ -249,6 +249,21 @@ def build(
         push=push,
     )
     return container
+
+
+def check(settings: Settings) -> None:
+    """Raise what `build` would raise with these settings and this database, and change nothing."""
+    check_kept_keys(settings)
+    default_placement(settings)
+    if settings.celery_broker_url:
+        CeleryQueue(settings.celery_broker_url, settings.job_queue)
+    if settings.redis_url:
+        RedisPush(settings.redis_url, settings.redis_prefix, lambda: 0).close()
+    store = open_store(store_url(settings.data_dir, settings.database_url))
+    try:
+        store.rehearse_migration()
+    finally:
+        store.close()
 
 
 def default_placement(settings: Settings) -> Placement:

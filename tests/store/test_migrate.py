@@ -49,6 +49,15 @@ def test_constraints_have_names_that_differ() -> None:
     assert len(named) == len(set(named))
 
 
+def test_a_rehearsed_migration_changes_nothing(store: Store) -> None:
+    store.rehearse_migration()
+    assert store.schema().found is None
+    with _engine(store).begin() as connection:
+        migrate.upgrade(connection, REVISIONS[-3])
+    store.rehearse_migration()
+    assert store.schema().found == REVISIONS[-3]
+
+
 def test_migrating_again_changes_nothing(store: Store) -> None:
     store.migrate()
     with store.transaction() as tx:

@@ -34,7 +34,7 @@ def detach(options: Options, settings: Settings) -> int:
 
 
 def _start_or_find(options: Options, settings: Settings) -> int:
-    if not succeed(options, settings.data_dir) and (held := in_use(settings.data_dir)):
+    if not succeed(options, settings) and (held := in_use(settings.data_dir)):
         return _already(options, settings, held)
     log_file = control_log(settings.data_dir)
     logged_before = log_file.stat().st_size if log_file.exists() else 0

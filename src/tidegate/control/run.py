@@ -70,7 +70,7 @@ def _foreground(options: Options, settings: Settings) -> int:
     signals = StopSignals()
     signals.install(LEAVE)
     with ExitStack() as stack:
-        succeed(options, settings.data_dir)
+        succeed(options, settings)
         lock = DataDirLock(settings.data_dir)
         lock.acquire()
         stack.callback(lock.release)

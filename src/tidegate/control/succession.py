@@ -1,6 +1,7 @@
 """An upgrade: `tidegate up` takes the place of a control plane of an earlier release. Gateways and replicas serve on.
 
-Called by `run` and `detach` before the data directory is taken. Never touches one of the same release or a later one.
+Called by `run` and `detach` before the data directory is taken. Never touches one of the same release or a later one,
+and none before everything is looked at that could keep its successor from starting.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from time import sleep
 
 from packaging.version import Version
 
-from tidegate.adapters.processes import ProcessRef, processes_of, send
+from tidegate.adapters.processes import ProcessRef, option, processes_of, send
 from tidegate.clock import monotonic
-from tidegate.control.checks import holder_of
+from tidegate.control.checks import check_port, holder_of
 from tidegate.control.options import Options
 from tidegate.control.state import ControlState, read_state
 from tidegate.ending import LEAVE
-from tidegate.errors import DataDirInUse
+from tidegate.errors import DataDirInUse, TidegateError
+from tidegate.loops.gateways import MODULE
+from tidegate.settings import Settings
 from tidegate.version import __version__
 
 CONTROL = "tidegate.control"
@@ -26,21 +29,43 @@ LEAVES_WITHIN_S, KILLED_WITHIN_S, POLL_S = 20.0, 5.0, 0.05
 BEFORE_RELEASES_WERE_WRITTEN = "0"
 
 
-def succeed(options: Options, data_dir: Path) -> bool:
-    """End the control plane of an earlier release that runs on `data_dir` at the same addresses; False if none does.
+def succeed(options: Options, settings: Settings) -> bool:
+    """End the control plane of an earlier release that runs on the data directory at the same addresses; False if none.
 
-    One that does not leave in time is killed: whatever it was doing is done again by its successor.
+    One that does not leave in time is killed: whatever it was doing is done again by its successor. Raises what would
+    keep this one from starting, and leaves the earlier one as it is.
     """
+    data_dir = settings.data_dir
     state = read_state(data_dir)
     if state is None or not _is_to_be_replaced(state, options) or holder_of(data_dir) != state.pid:
         return False
     running = _process(state.pid, data_dir)
     if running is None:  # it runs on another machine, or in another container: its number is somebody else's here
         return False
+    try:
+        _check(options, settings)
+    except TidegateError:
+        sys.stderr.write("nothing was changed: the control plane of the earlier release runs on\n")
+        raise
     sys.stdout.write(f"upgrading to Tidegate {__version__}: what runs serves on\n")
     sys.stdout.flush()
     _end(running, data_dir)
     return True
+
+
+def _check(options: Options, settings: Settings) -> None:
+    """That this installation is whole, and its settings, database and ports are ones to start with."""
+    from tidegate.control import platform  # noqa: F401 - a second of imports, which the process needs anyway
+    from tidegate.wiring import check
+
+    check(settings)
+    check_port(options.host, 0, "--host")
+    gateways = [one.argv for one in processes_of(settings.data_dir) if one.module == MODULE]
+    wanted = {"--port": options.port, "--grpc-port": options.grpc_port} if options.gateways else {}
+    for name, port in wanted.items():
+        # The API's own port is the earlier one's, and gateways share theirs with their successors.
+        if str(port) not in [option(argv, name) for argv in gateways]:
+            check_port(options.host, port, name)
 
 
 def _is_to_be_replaced(state: ControlState, options: Options) -> bool:

@@ -60,6 +60,15 @@ def _check_apart(keys: Mapping[str, str]) -> None:
                 raise InvalidArgument(f"{name} and {other} are the same key: give each its own", field=other)
 
 
+def check_kept_keys(settings: Settings) -> None:
+    """As `check_keys`, and against the keys in the files, where the environment gives none. Changes nothing."""
+    check_keys(settings)
+    folder = settings.data_dir
+    given = {TOKEN: settings.token, NODE: settings.node_key, METRICS: settings.metrics_key}
+    found = {f"DATA/{name}": key or _kept(folder / name) for name, key in given.items()}
+    _check_apart(_predict(settings) | {name: key for name, key in found.items() if key})
+
+
 def platform_keys(settings: Settings) -> PlatformKeys:
     """The keys in force: from the environment, else from their files, else made now."""
     check_keys(settings)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from tidegate.errors import DataDirUnusable, DiskFull, InvalidArgument, StoreUnavailable, TidegateError
 from tidegate.exhaustion import no_descriptor_left
 from tidegate.store import postgres
-from tidegate.store.migrate import Schema, migrate, schema_of
+from tidegate.store.migrate import Schema, migrate, rehearse, schema_of
 
 BUSY_TIMEOUT_S = 15.0
 """How long a writer waits for another process's transaction (a `tidegate down`, a backup) before it gives up."""
@@ -102,6 +102,15 @@ class Store:
         """Bring the schema to this release's. Raises `StoreUnavailable` for one that a newer release wrote."""
         with self._mapped_errors():
             migrate(self._engine)
+
+    def rehearse_migration(self) -> None:
+        """Try `migrate` and take it back. Raises `StoreUnavailable` also for what the migrations would fail on."""
+        try:
+            with self._mapped_errors():
+                rehearse(self._engine)
+        except SQLAlchemyError as error:
+            why = str(getattr(error, "orig", error)).partition("\n")[0]
+            raise StoreUnavailable(f"{self.where} cannot be brought to this release's schema: {why}") from error
 
     def schema(self) -> Schema:
         """Which schema the database has, and which this release wants. Changes nothing. Raises `StoreUnavailable`."""
