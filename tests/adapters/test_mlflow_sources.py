@@ -120,6 +120,27 @@ def test_stores_of_a_server_that_keeps_artifacts_in_s3(place: str, allowed: bool
             stores.check(NOBODY, place, "models:/m/1")
 
 
+@pytest.mark.parametrize(
+    ("place", "allowed"),
+    [
+        ("s3://shared/mlflow/prod/7/abc/artifacts/model", True),
+        ("s3://shared/backups/model", False),
+        ("s3://shared/mlflow/production/7", False),
+        ("s3://shared/mlflow/prod/../../backups/model", False),
+        ("s3://shared/mlflow/prod/%2e%2e/staging/model", False),
+        ("s3://shared/mlflow", False),
+        ("s3://shared", False),
+    ],
+)
+def test_of_a_bucket_that_others_use_too_only_the_folder_of_the_experiments_is_read(place: str, allowed: bool) -> None:
+    stores = Stores("http://mlflow:5000", folder_of_experiments("s3://shared/mlflow/prod/0"))
+    if allowed:
+        assert stores.check(NOBODY, place, "models:/m/1") == place
+    else:
+        with pytest.raises(InvalidArgument, match="not in the registry's own store"):
+            stores.check(NOBODY, place, "models:/m/1")
+
+
 def test_stores_of_a_server_that_keeps_artifacts_in_a_shared_folder(tmp_path: Path) -> None:
     (tmp_path / "mlruns" / "7").mkdir(parents=True)
     stores = Stores("http://mlflow:5000", folder_of_experiments(f"{tmp_path}/mlruns/0"))

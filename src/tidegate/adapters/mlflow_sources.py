@@ -24,7 +24,7 @@ _LOCAL = ("", "file")
 
 @dataclass(frozen=True)
 class Stores:
-    """`root` is the folder or bucket of all experiments' files; None: unknown."""
+    """`root` is the folder, of a disk or a bucket, of all experiments' files; None: unknown."""
 
     tracking_uri: str
     root: str | None
@@ -48,7 +48,7 @@ class Stores:
             own = urlsplit(self.tracking_uri)
             through_server = parts.scheme == "mlflow-artifacts" and parts.netloc in ("", own.netloc)
             return through_server or _origin(parts) == _origin(own)
-        return self.root is not None and _origin(parts) == _origin(urlsplit(self.root))
+        return self.root is not None and _lies_in(parts, urlsplit(self.root))
 
     def _holds_path(self, path: Path) -> bool:
         """Whether the folder, and every link in it, stays in the folder of the registry's experiments."""
@@ -95,6 +95,13 @@ def _with_links(path: Path) -> list[Path]:
     for folder, folders, files in os.walk(path):
         found += [child for name in (*folders, *files) if (child := Path(folder, name)).is_symlink()]
     return found
+
+
+def _lies_in(place: SplitResult, root: SplitResult) -> bool:
+    """Whether it is the bucket's folder of all experiments, or below it: the rest of a bucket may be anybody's."""
+    steps, to_root = (unquote(parts.path).strip("/").split("/") for parts in (place, root))
+    below = to_root == [""] or steps[: len(to_root)] == to_root
+    return _origin(place) == _origin(root) and below and not {".", ".."} & set(steps)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str]:
