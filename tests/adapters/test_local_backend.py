@@ -75,6 +75,35 @@ def test_socket_is_private_and_goes_with_its_replica(backend: LocalBackend, mani
     assert not path.parent.exists()
 
 
+@pytest.mark.parametrize("place", ["{victim}", "{sockets}/link", "{sockets}/local/.."])
+def test_nothing_is_removed_for_a_process_that_only_claims_to_be_a_replica(
+    backend: LocalBackend, tmp_path: Path, place: str
+) -> None:
+    """Its arguments, which any process chooses for itself, are all that is known of one without a row."""
+    sockets, victim = run_dir(tmp_path / "data"), tmp_path / "victim"
+    for folder in (victim, sockets / "local" / "r-9"):
+        folder.mkdir(parents=True)
+        (folder / "s").write_text("kept")
+    (sockets / "link").symlink_to(victim)
+    claimed = place.format(victim=victim, sockets=sockets)
+    gone = {"replica": "r-1", "pid": 2**22 + 1, "created_at": 0.0, "socket": f"{claimed}/s", "token": 0}
+    assert not _seen(backend, Handle("local", gone)).alive
+    assert (victim / "s").read_text() == "kept"
+    assert (sockets / "local" / "r-9" / "s").exists()
+
+
+def test_a_link_in_the_place_of_a_replica_s_socket_is_not_followed(backend: LocalBackend, manifest: Path) -> None:
+    handle = started(backend, manifest)
+    path = Path(str(handle.data["socket"]))
+    until(lambda: _seen(backend, handle).ready, what="the replica being ready")
+    path.rename(path.with_name("moved"))
+    path.symlink_to(path.with_name("moved"))
+    assert not _seen(backend, handle).ready
+    path.unlink()
+    path.with_name("moved").rename(path)
+    assert _seen(backend, handle).ready
+
+
 def test_replica_gets_one_thread_and_no_secret(backend: LocalBackend, manifest: Path) -> None:
     env = environment_of(started(backend, manifest))
     assert env["OMP_NUM_THREADS"] == env["OPENBLAS_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "1"

@@ -364,3 +364,19 @@ def test_an_unreachable_replica_is_tried_and_is_not_offered() -> None:
         await asyncio.sleep(0)
 
     asyncio.run(main())
+
+
+def test_a_link_in_the_place_of_a_replica_s_socket_is_not_followed(tmp_path: Path) -> None:
+    async def main() -> None:
+        server = Server(nothing_comes)
+        await server.start(tmp_path / "other.sock")
+        (tmp_path / "r.sock").symlink_to(tmp_path / "other.sock")
+        tried = Tried(f"unix:{tmp_path / 'r.sock'}", 1.0)
+        tried.target.start()
+        async with asyncio.timeout(5):
+            await tried.target.tried.wait()
+        assert (server.connections, tried.target.up) == (0, False)
+        tried.target.retire()
+        server.close()
+
+    asyncio.run(main())

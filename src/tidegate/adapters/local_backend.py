@@ -5,6 +5,7 @@ Replicas outlive the control plane; the next one finds them again by pid and cre
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -35,7 +36,7 @@ from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.environments import Environments
 from tidegate.errors import EnvironmentFailed, ModelCrashed, OutOfResources, TidegateError
 from tidegate.exhaustion import exhausted
-from tidegate.settings import make_run_dir
+from tidegate.settings import make_run_dir, run_dir
 from tidegate.wire.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)
@@ -180,11 +181,20 @@ class LocalBackend:
         if is_alive(ref) if child is None else child.poll() is None:
             bound_log(self._log_file(str(handle.data["replica"])))
             return Observation(True, get_status(socket_path, READY_PATH, HEALTH_TIMEOUT_S) == 200, address)
-        socket_path.unlink(missing_ok=True)
-        if socket_path.name == _SOCKET:
-            shutil.rmtree(socket_path.parent, ignore_errors=True)
+        self._remove_socket(socket_path)
         exit_code = child.returncode if child else None
         return Observation(False, False, address, exit_code, tuple(self.logs(handle, 20)))
+
+    def _remove_socket(self, socket_path: Path) -> None:
+        """With the folder it had for itself, of this platform alone: a model may start what claims to be a replica and
+        to have its socket wherever it likes.
+        """
+        folder, sockets = socket_path.parent, run_dir(self._data_dir)
+        if folder.name != ".." and _is_same(folder.parent, sockets / _SOCKETS):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif _is_same(folder, sockets):  # as releases before had it
+            with contextlib.suppress(OSError):
+                socket_path.unlink()
 
     def _log_file(self, replica_id: str) -> Path:
         return self._log_dir / f"{replica_id}.log"
@@ -200,6 +210,10 @@ class LocalBackend:
                 "token": token,
             },
         )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _readable(manifest_file: Path) -> Manifest | None:

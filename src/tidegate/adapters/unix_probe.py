@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 from tidegate.exhaustion import exhausted
+from tidegate.unix_sockets import past_no_link
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -22,7 +23,8 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._socket_path))
+        with past_no_link(self._socket_path) as address:
+            self.sock.connect(address)
 
 
 def get_status(socket_path: Path, path: str, timeout_s: float) -> int | None:
@@ -44,7 +46,8 @@ def speaks(socket_path: Path, timeout_s: float) -> bool:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
-            connection.connect(str(socket_path))
+            with past_no_link(socket_path) as address:
+                connection.connect(address)
             return bool(connection.recv(1))
     except OSError as error:
         if (here := exhausted(error)) is not None:

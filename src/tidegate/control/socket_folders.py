@@ -9,19 +9,18 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from tidegate import settings
 from tidegate.clock import now
+from tidegate.unix_sockets import listens
 
 log = logging.getLogger(__name__)
 
 UNTOUCHED_S = 3600.0
 """A platform that is about to start has a folder and no socket in it yet."""
-CONNECT_TIMEOUT_S = 0.5
 FOLDERS_MAX = 10_000
 
 
@@ -55,18 +54,6 @@ def _is_left_behind(folder: Path) -> bool:
         inside = [folder, *folder.rglob("*")]
         if any(now() - path.lstat().st_mtime < UNTOUCHED_S for path in inside):
             return False
-        return not any(_listens(path) for path in inside if path.is_socket())
+        return not any(listens(path) for path in inside if stat.S_ISSOCK(path.lstat().st_mode))
     except OSError:  # somebody works in it right now
         return False
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(CONNECT_TIMEOUT_S)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:  # busy, or not ours to ask: there is somebody
-            return True
-    return True

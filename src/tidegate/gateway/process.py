@@ -31,14 +31,13 @@ from tidegate.gateway.segments import Segments
 from tidegate.gateway.sharing import Sharing
 from tidegate.gateway.siblings import AdminServer, Siblings
 from tidegate.settings import make_run_dir
+from tidegate.unix_sockets import listens, listens_on
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tidegate.settings import Settings
     from tidegate.wire.snapshot import Snapshot
-
-KNOCK_TIMEOUT_S = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -103,17 +102,11 @@ def _open_public(options: GatewayOptions) -> tuple[socket.socket, socket.socket]
 
 def _refuse_strangers(host: str, port: int, option: str, admin_path: Path) -> None:
     """With SO_REUSEPORT the kernel lets two platforms share a port, and each would get half of the other's requests."""
-    if not _listens(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)):
+    if not listens_on(host, port):
         return
     siblings = [path for path in admin_path.parent.glob("gateway-*.sock") if path != admin_path]
-    if not any(_listens(socket.AF_UNIX, str(path)) for path in siblings):
+    if not any(map(listens, siblings)):
         raise PortInUse(f"port {port} on {host} is in use by another platform: choose another with {option}", port=port)
-
-
-def _listens(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.settimeout(KNOCK_TIMEOUT_S)
-        return probe.connect_ex(address) == 0
 
 
 class Gateway:

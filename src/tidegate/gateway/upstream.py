@@ -19,6 +19,7 @@ from tidegate.dataplane.incidents import internal
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.connection import Answer, Connection
 from tidegate.gateway.hop import HopRequest, RequestWriter, read_answer
+from tidegate.unix_sockets import past_no_link
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -186,7 +187,8 @@ class UpstreamTarget:
             return Connection(self._loop, unix=unix)
 
         if unix:
-            _, connection = await self._loop.create_unix_connection(make, self.address[5:])
+            with past_no_link(self.address[5:]) as address:
+                _, connection = await self._loop.create_unix_connection(make, address)
         else:
             host, _, port = self.address[4:].rpartition(":")
             _, connection = await self._loop.create_connection(make, host.strip("[]"), int(port))
