@@ -1,4 +1,4 @@
-"""Reaches the Unix socket that lies at a path, and no other: whoever owns its folder, a replica say, may put links there.
+"""Reaches the Unix socket that lies at a path, and no other: whoever owns the folder around it may put a link there.
 
 Called by whoever connects to a socket of a replica or a gateway.
 """

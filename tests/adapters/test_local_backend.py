@@ -86,7 +86,13 @@ def test_nothing_is_removed_for_a_process_that_only_claims_to_be_a_replica(
         (folder / "s").write_text("kept")
     (sockets / "link").symlink_to(victim)
     claimed = place.format(victim=victim, sockets=sockets)
-    gone = {"replica": "r-1", "pid": 2**22 + 1, "created_at": 0.0, "socket": f"{claimed}/s", "token": 0}
+    gone: dict[str, str | int | float] = {
+        "replica": "r-1",
+        "pid": 2**22 + 1,
+        "created_at": 0.0,
+        "socket": f"{claimed}/s",
+        "token": 0,
+    }
     assert not _seen(backend, Handle("local", gone)).alive
     assert (victim / "s").read_text() == "kept"
     assert (sockets / "local" / "r-9" / "s").exists()

@@ -73,8 +73,14 @@ CLASSES = (0, 1)
         (BASE, _columns(PLAN, AGE, SPEND), ["the columns stand in another order: 'plan', 'age', 'spend'"], []),
         (
             BASE,
-            _columns(AGE, _column("region", "BYTES", optional=True), PLAN, SPEND),
+            _columns(AGE, PLAN, SPEND, _column("region", "BYTES", optional=True)),
             [],
+            ["column 'region' is new (BYTES), and may be left out"],
+        ),
+        (
+            BASE,
+            _columns(AGE, _column("region", "BYTES", optional=True), PLAN, SPEND),
+            ["the new column 'region' stands before others: rows without names go by their place"],
             ["column 'region' is new (BYTES), and may be left out"],
         ),
         (

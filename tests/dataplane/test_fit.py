@@ -6,11 +6,11 @@ import numpy as np
 import orjson
 import pytest
 
-from tidegate.dataplane import fit
+from tidegate.dataplane import fit, frames
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.dataplane.v2 import decode_request
 from tidegate.errors import UnfitInput
-from tidegate.wire.signature import Signature, TensorSpec
+from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, Signature, TensorSpec
 
 OUT = (TensorSpec("prediction", "FP64", (-1,)),)
 MIXED = Signature(
@@ -265,3 +265,42 @@ def test_json_that_cannot_be_passed_on_is_refused_with_its_row(value: Any) -> No
     column = Signature("columns", (TensorSpec("a", "BYTES", (-1,), json=True),), OUT)
     with pytest.raises(UnfitInput, match="'a' in row 1 holds what cannot be passed on"):
         values_of([[1], [value]], to(column))
+
+
+GROWN = Signature("columns", (*FLOATS.inputs, TensorSpec("d", "FP64", (-1,), nullable=True, optional=True)), OUT)
+
+
+def _columns_of(fitted: Any) -> Any:
+    return {name: array.tolist() for name, array in fitted.tensors.items() if name in "abc"}
+
+
+def test_rows_of_before_the_model_had_another_optional_column_are_taken_as_they_were() -> None:
+    fitted, single = values_of([1.0, 2.0, 3.0], to(GROWN))
+    assert single
+    assert _columns_of(fitted) == {"a": [1.0], "b": [2.0], "c": [3.0]}
+    assert fitted.tensors["d" + MISSING_SUFFIX].tolist() == [LEFT_OUT]
+    fitted, _ = values_of([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, None]], to(GROWN))
+    assert fitted.tensors["d" + MISSING_SUFFIX].tolist() == [0, 1]
+    table: Any = frames.fit_frame(range(3), [[1.0], [2.0], [3.0]], to(GROWN))
+    listed: Any = frames.fit_instances([[1.0, 2.0, 3.0]], to(GROWN))
+    packed: Any = tensors_of({"x": np.array([[1.0, 2.0, 3.0]])}, {}, to(GROWN))
+    for other in (table, listed, packed):
+        assert _columns_of(other) == {"a": [1.0], "b": [2.0], "c": [3.0]}
+        assert other.tensors["d" + MISSING_SUFFIX].tolist() == [LEFT_OUT]
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 2.0]], [[1.0] * 5], [[1.0] * 3, [1.0] * 4], [[1.0] * 4, [1.0] * 3]])
+def test_rows_of_other_widths_are_refused(rows: Any) -> None:
+    with pytest.raises(UnfitInput, match="values, but the model takes"):
+        values_of(rows, to(GROWN))
+    with pytest.raises(UnfitInput, match="values, but the model takes"):
+        frames.fit_instances(rows, to(GROWN))
+    middle = Signature("columns", (GROWN.inputs[3], *FLOATS.inputs), OUT)
+    with pytest.raises(UnfitInput, match="but the model takes 4"):
+        values_of([1.0, 2.0, 3.0], to(middle))
+
+
+@pytest.mark.parametrize("width", [2, 5])
+def test_a_tensor_of_all_columns_has_those_that_the_model_needs_and_no_more(width: int) -> None:
+    with pytest.raises(UnfitInput):
+        tensors_of({"x": np.ones((1, width))}, {}, to(GROWN))

@@ -37,14 +37,15 @@ def compare(before: Signature, after: Signature) -> Changes:
     | an optional column                            | is not optional any more                                       |
     | an input that took missing values             | takes none any more                                            |
     | columns                                       | stand in another order: rows without names go by their place   |
+    | a new optional column                         | does not stand at the end, for the same reason                 |
     | a matrix without names                        | gets names, unless its columns are as many and wide enough     |
     | a parameter, a further function               | is gone, or takes another type                                 |
     | an output                                     | is gone, or another sort of value, or of another shape         |
     | the output plain JSON answers                 | is another one: `prediction`, else the first                   |
     | the classes                                   | are others, or in another order: probabilities go by it        |
 
-    Not so, and only told: inputs that are wider, take missing values or may be left out now, new optional columns,
-    parameters, functions and outputs, outputs of another width.
+    Not so, and only told: inputs that are wider, take missing values or may be left out now, new optional columns
+    at the end, parameters, functions and outputs, outputs of another width.
     """
     parts = (_inputs, _params, _outputs, _ways, _functions)
     return sum((part(before, after) for part in parts), Changes())
@@ -149,6 +150,9 @@ def _shape_fits(before: Sequence[int], after: Sequence[int]) -> bool:
 
 def _order(before: Signature, after: Signature) -> Changes:
     known = {spec.name for spec in before.inputs}
+    if names := [repr(spec.name) for spec in after.inputs[: len(known)] if spec.name not in known]:
+        said = f"the new column {names[0]} stands" if len(names) == 1 else f"the new columns {listed(names)} stand"
+        return Changes((f"{said} before others: rows without names go by their place",))
     if [spec.name for spec in before.inputs] == [spec.name for spec in after.inputs if spec.name in known]:
         return Changes()
     return Changes((f"the columns stand in another order: {_kind(after).removeprefix('columns ')}",))

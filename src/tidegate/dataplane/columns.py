@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import orjson
 from tidegate.dataplane.stepwise import each
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.errors import UnfitInput
-from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, TensorSpec
+from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Tensors
@@ -38,6 +38,54 @@ def columns_of(records: Sequence[Mapping[str, Any]], specs: Sequence[TensorSpec]
         else None
         for spec in specs
     ]
+
+
+def width_of(rows: Sequence[Any], signature: Signature) -> int:
+    """Values in each of these rows without names: one for each input, or fewer where the others may be left out.
+
+    Columns go by their place, so only optional ones at the end may, and the first row says for all whether they are.
+    """
+    width = signature.n_features or 0
+    least = _least_width(signature)
+    first = len(rows[0]) if isinstance(rows[0], list) else width
+    return first if least <= first < width else width
+
+
+def wrong_width(row: int, expected: int, got: int, what: str = "features") -> UnfitInput:
+    """The error for a row with too few or too many values."""
+    return UnfitInput(
+        f"row {row} of {what!r} has {got} values, but the model takes {expected}",
+        input=what,
+        row=row,
+        expected=expected,
+        got=got,
+    )
+
+
+def filled_up(columns: Iterable[Column], signature: Signature) -> list[Column]:
+    """Columns in the model's order, with those at its end that were left out."""
+    given = list(columns)
+    return given + [None] * (len(signature.inputs) - len(given)) if signature.kind == "columns" else given
+
+
+def are_first(places: Sequence[str], signature: Signature) -> bool:
+    """Whether a table's columns are numbered, and all that the model needs, those at its end aside that it does not."""
+    fits = _least_width(signature) <= len(places) <= len(signature.inputs)
+    return fits and list(places) == [str(place) for place in range(len(places))]
+
+
+def _least_width(signature: Signature) -> int:
+    if signature.kind != "columns":
+        return signature.n_features or 0
+    needed = [place for place, spec in enumerate(signature.inputs, 1) if not spec.optional]
+    return max(needed, default=1)
+
+
+def apart(tensors: Tensors, specs: Sequence[TensorSpec]) -> Tensors:
+    """The one 2-D tensor of a request by column, as far as it goes; more than it has keep their number for a name."""
+    (array,) = tensors.values()
+    names = [spec.name for spec in specs] + [str(place) for place in range(len(specs), array.shape[1])]
+    return {name: array[:, place] for place, name in enumerate(names[: array.shape[1]])}
 
 
 def row_count(columns: Sequence[Column]) -> int:

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tidegate.dataplane.columns import Column, columns_of, elements, left_out, mask_of, required, row_count
+from tidegate.dataplane.columns import (
+    Column,
+    apart,
+    columns_of,
+    elements,
+    filled_up,
+    left_out,
+    mask_of,
+    required,
+    row_count,
+    width_of,
+    wrong_width,
+)
 from tidegate.dataplane.ranges import EXACT_BELOW, check_exact
 from tidegate.dataplane.stepwise import each, pause, turned
 from tidegate.dataplane.tensors import Array, array_of, datatype_of, dtype_of
@@ -60,7 +72,7 @@ def fit_values(features: Any, destination: Destination) -> tuple[Fitted, bool]:
 
 
 def _fit_rows(rows: list[Any], signature: Signature, destination: Destination) -> Fitted:
-    width = destination.n_features or 0
+    width = width_of(rows, signature)
     for index, row in enumerate(each(rows)):
         if not isinstance(row, list):
             raise UnfitInput(
@@ -68,19 +80,7 @@ def _fit_rows(rows: list[Any], signature: Signature, destination: Destination) -
             )
         if len(row) != width:
             raise wrong_width(index, width, len(row))
-    columns: list[Column] = list(turned(rows))
-    return fit_columns(columns, column_specs(signature, width), destination)
-
-
-def wrong_width(row: int, expected: int, got: int, what: str = "features") -> UnfitInput:
-    """The error for a row with too few or too many values."""
-    return UnfitInput(
-        f"row {row} of {what!r} has {got} values, but the model takes {expected}",
-        input=what,
-        row=row,
-        expected=expected,
-        got=got,
-    )
+    return fit_columns(filled_up(turned(rows), signature), column_specs(signature, width), destination)
 
 
 def column_specs(signature: Signature, width: int) -> list[TensorSpec]:
@@ -275,6 +275,8 @@ def _fit_column_tensors(tensors: Tensors, nulls: Tensors, destination: Destinati
     if len(tensors) == 1:
         (name, array), *_ = tensors.items()
         if array.ndim == 2 and not (len(specs) == 1 and specs[0].name == name):
+            if any(spec.optional for spec in specs):
+                return _fit_column_tensors(apart(tensors, specs), apart(nulls, specs) if nulls else {}, destination)
             return _fit_packed_tensor(name, array, nulls.get(name), destination)
     optional = {spec.name + MISSING_SUFFIX for spec in specs if spec.nullable}
     _check_tensor_names(

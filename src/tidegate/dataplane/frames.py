@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidegate.dataplane.columns import Column, columns_of, required
+from tidegate.dataplane.columns import Column, are_first, columns_of, filled_up, required, width_of, wrong_width
 from tidegate.dataplane.fit import (
     Fitted,
     check_names,
@@ -25,13 +25,12 @@ from tidegate.dataplane.fit import (
     family_of,
     fit_columns,
     nested_array,
-    wrong_width,
 )
 from tidegate.dataplane.ranges import check_floats
 from tidegate.dataplane.stepwise import each, turned
 from tidegate.dataplane.words import listing, type_name
 from tidegate.errors import MalformedRequest, UnfitInput
-from tidegate.wire.signature import TensorSpec
+from tidegate.wire.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from tidegate.dataplane.call import Tensors
@@ -61,7 +60,7 @@ def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) 
         filled = [values and _with_nulls(values, spec) for values, spec in zip(columns, specs, strict=True)]
         return fit_columns(filled, specs, destination)
     specs = list(signature.inputs)
-    ordered = _in_order(names, columns, specs)
+    ordered = _in_order(names, columns, signature)
     if signature.kind == "columns":
         filled = [values and _with_nulls(values, spec) for values, spec in zip(ordered, specs, strict=True)]
         return fit_columns(filled, specs, destination)
@@ -76,12 +75,12 @@ def _specs_by_place(columns: Columns, destination: Destination) -> list[TensorSp
     return column_specs(destination.signature, width)
 
 
-def _in_order(names: Sequence[Any], columns: Columns, specs: list[TensorSpec]) -> list[Column]:
+def _in_order(names: Sequence[Any], columns: Columns, signature: Signature) -> list[Column]:
     """The columns as the model has them. Columns that are only numbered (a frame without names) go by place.
 
     An optional one that the table does not have is None.
     """
-    wanted = [spec.name for spec in specs]
+    wanted = [spec.name for spec in signature.inputs]
     given = [str(name) for name in each(names)]
     if given == wanted:
         return list(columns)
@@ -90,8 +89,10 @@ def _in_order(names: Sequence[Any], columns: Columns, specs: list[TensorSpec]) -
         raise MalformedRequest(f"the table's columns hold {twice!r} twice")
     if given == [str(place) for place in range(len(wanted))]:
         return list(columns)
+    if signature.kind == "columns" and are_first(given, signature):
+        return filled_up(columns, signature)
     found = dict(zip(given, columns, strict=True))
-    check_names(found, wanted, "the table", required(specs))
+    check_names(found, wanted, "the table", required(signature.inputs))
     return [found.get(name) for name in wanted]
 
 
@@ -138,7 +139,7 @@ def fit_instances(rows: Any, destination: Destination, what: str = "instances") 
 
 
 def _fit_lists(rows: list[Any], destination: Destination, what: str) -> Fitted:
-    width = destination.n_features or 0
+    width = width_of(rows, destination.signature)
     if width == 1 and not any(isinstance(row, list) for row in rows):
         rows = [[row] for row in rows]
     for index, row in enumerate(each(rows)):
@@ -200,7 +201,7 @@ def fit_csv(body: bytes | bytearray, destination: Destination) -> Fitted:
         names, ordered = [spec.name for spec in specs], list[Column](columns)
     else:
         specs = list(signature.inputs)
-        names, ordered = [spec.name for spec in specs], _in_order(names, columns, specs)
+        names, ordered = [spec.name for spec in specs], _in_order(names, columns, destination.signature)
     typed = [
         column and [_field(text, spec) for text in each(column)] for column, spec in zip(ordered, specs, strict=True)
     ]

@@ -8,8 +8,9 @@ import msgspec
 import orjson
 
 from tidegate.dataplane.call import Call, Outputs, Service
+from tidegate.dataplane.columns import wrong_width
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.fit import Fitted, fit_values, wrong_width
+from tidegate.dataplane.fit import Fitted, fit_values
 from tidegate.dataplane.infer import Exchange, check_json, choose, new_call, unit_of
 from tidegate.dataplane.keys import check_keys
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
