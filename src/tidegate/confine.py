@@ -1,5 +1,7 @@
 """Run as a script: becomes another user, or goes into a user namespace, sees what it needs alone, and execs a program.
 
+Where there may be no namespaces at all, it becomes another user, and what it sees is for the modes of files to say.
+
 Started by `adapters.confinement` before a model's code: the process keeps its number. Only the standard library, so
 that it costs little. Folders that others may not enter are hidden behind an empty one, and what the program needs of
 them is put back at its place: the model's files to read, a folder of its own to write.
@@ -25,8 +27,8 @@ _NO_NEW_PRIVS = 38
 
 
 def main(argv: list[str]) -> int:
-    """`PLAN PROGRAM ARG...`; the plan is JSON: `uid` (None: a user namespace), `read` and `write`, lists of
-    paths; `hide`, folders to be hidden in any case; `begun`, a descriptor to close then.
+    """`PLAN PROGRAM ARG...`; the plan is JSON: `uid` (None: a user namespace), `groups`, `read` and `write`, lists of
+    paths; `hide`, folders to be hidden in any case; `begun`, a descriptor to close then; `mounts`: hide anything.
     """
     plan, program = json.loads(argv[0]), argv[1:]
     try:
@@ -50,6 +52,18 @@ def _forbidden() -> bool:
 def confine(plan: dict[str, Any]) -> None:
     """Raises `OSError` where the kernel does not allow it."""
     libc = ctypes.CDLL(None, use_errno=True)
+    if plan["mounts"]:
+        _see_needed(libc, plan)
+    _call(libc, "prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
+    if plan["uid"] is not None:
+        os.setgroups(plan["groups"])
+        os.setresgid(plan["uid"], plan["uid"], plan["uid"])
+        os.setresuid(plan["uid"], plan["uid"], plan["uid"])
+        if not os.access(".", os.R_OK | os.X_OK):
+            os.chdir("/")
+
+
+def _see_needed(libc: Any, plan: dict[str, Any]) -> None:
     uid, gid = os.getuid(), os.getgid()
     _call(libc, "unshare", _NEWNS | (0 if plan["uid"] is not None else _NEWUSER))
     if plan["uid"] is None:
@@ -61,11 +75,6 @@ def confine(plan: dict[str, Any]) -> None:
     home = os.getcwd()  # noqa: PTH109
     _hide(libc, [(path, read_only) for path, read_only in needed if os.path.lexists(path)], plan["hide"])
     _go_back(home)
-    _call(libc, "prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
-    if plan["uid"] is not None:
-        os.setgroups([])
-        os.setresgid(plan["uid"], plan["uid"], plan["uid"])
-        os.setresuid(plan["uid"], plan["uid"], plan["uid"])
 
 
 def _hide(libc: Any, needed: list[tuple[str, bool]], hide: list[str]) -> None:

@@ -379,7 +379,7 @@ def make_run_dir(data_dir: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.lstat()
     inside = folder.parent == data_dir
-    if not inside and not (stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077):
+    if not inside and not (stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o067):
         raise DataDirUnusable(
             f"the folder for sockets, {folder}, is not this user's alone: remove it, or choose a data directory with a "
             "shorter path"

@@ -118,8 +118,9 @@ class Container:
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
     def start(self) -> None:
-        """Start what runs jobs from `take_over` on, and import MLflow in the background."""
+        """Start what runs jobs from `take_over` on; import MLflow, and see how to confine models, in the background."""
         self.registry.warm()
+        threading.Thread(target=confinement.find_out, name="confinement", daemon=True).start()
         self.job_runner.start()
         if self.push is not None:
             self.push.start()
@@ -211,7 +212,7 @@ def build(
     broker = dispatcher.view if dispatcher else lambda: None
     push = RedisPush(settings.redis_url, settings.redis_prefix, snapshots.newest) if settings.redis_url else None
     views_of = (leadership.view, engine_view, broker, health.view, push.view if push else lambda: None)
-    report = StatusReport(store, endpoints, str(data_dir), clock(), views, *views_of)
+    report = StatusReport(store, endpoints, str(data_dir), clock(), views, *views_of, confinement.said_so_far)
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
         settings=settings,

@@ -16,7 +16,9 @@ import pytest
 
 from tidegate import confine
 from tidegate.adapters import confinement, job_users
-from tidegate.adapters.confinement import Needs, _argv, confined, take_back
+from tidegate.adapters.confinement import Needs, Way, _argv, confined, take_back
+from tidegate.adapters.passage import closed_above
+from tidegate.control.checks import prepare_data_dir
 from tidegate.errors import OutOfResources
 
 LOOK = """
@@ -117,6 +119,67 @@ def test_where_neither_works_the_command_stays_as_it_is(home: Path, monkeypatch:
     take_back(home / "nothing")
 
 
+WITHOUT_MOUNTS = """
+import os, subprocess, sys
+from pathlib import Path
+
+from tidegate.adapters import confinement
+from tidegate.adapters.confinement import Needs, confined
+from tidegate.adapters.passage import closed_above
+
+home = Path(sys.argv[1])
+confinement.hide(home)
+interpreter = [Path(sys.prefix, "lib"), Path(sys.base_prefix, "lib"), confinement.SCRIPT]
+expected = "user_alone" if closed_above(interpreter) is None else None
+assert confinement.way() == expected, (confinement.way(), expected)
+confinement._found[:] = ["user_alone"]  # what follows needs no Python
+needs = Needs("mine", (home / "artifacts" / "m",), (home / "jobs" / "mine",), (home / "environments",))
+argv, env = confined(["/bin/sh", "-c", sys.argv[2], "sh", str(home)], os.environ, needs)
+print(subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True).stdout)
+confinement.take_back(home / "jobs" / "mine")
+"""
+TRIED = """
+id -u
+for file in artifacts/m/weights environments/e/python token journal/seg jobs/other/rows.csv; do
+  cat "$1/$file" 2>/dev/null || printf refused; echo
+done
+ls "$1" "$1/jobs" "$1/environments" 2>/dev/null | tr -d '\\n'; echo
+cat "/proc/$PPID/environ" 2>/dev/null | wc -c
+echo mine 2>/dev/null >"$1/artifacts/m/weights"; echo done >"$1/jobs/mine/result"
+"""
+
+
+def test_where_root_may_not_mount_a_user_of_its_own_is_kept_out_by_modes(public: Path) -> None:
+    if os.getuid() != 0:
+        return  # nobody else may become another user
+    home = _home(public / "data")
+    for name in ("journal/seg", "environments/e/python"):
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_text("open" if name.startswith("env") else "secret")
+        (home / name).chmod(0o644)
+    dropped = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    argv = [*dropped, sys.executable, "-P", "-c", WITHOUT_MOUNTS, str(home), TRIED]
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, cwd="/")
+    assert ran.returncode == 0, ran.stderr
+    uid, weights, shared, token, journal, other, listed, parent, *_ = ran.stdout.split("\n")
+    assert job_users.REPLICAS_FIRST <= int(uid) < job_users.REPLICAS_FIRST + job_users.REPLICAS
+    assert (weights, shared) == ("numbers", "open")
+    assert (token, journal, other) == ("refused", "refused", "refused")
+    assert (listed, parent) == ("", "0")
+    assert (home / "artifacts/m/weights").read_text() == "numbers"
+    assert (home / "jobs/mine/result").read_text() == "done\n"
+    assert (home / "jobs/mine/result").stat().st_uid == 0, "taken back"
+    prepare_data_dir(home)
+    assert home.stat().st_mode & 0o777 == 0o710, "those that run go on when the control plane starts anew"
+
+
+def test_a_data_directory_in_a_closed_folder_is_not_opened(public: Path) -> None:
+    (public / "closed").mkdir(mode=0o700)
+    (public / "closed" / "data").mkdir(mode=0o700)
+    assert closed_above([public / "closed" / "data"]) == public / "closed"
+    assert closed_above([public / "closed", public / "closed" / "data"]) is None
+
+
 PEEK = """
 import json, os, sys
 print(json.dumps({
@@ -129,7 +192,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("how", ["user", "namespace"])
 def test_the_platform_s_own_folders_are_hidden_whatever_their_modes(
-    how: str, public: Path, monkeypatch: pytest.MonkeyPatch
+    how: Way, public: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if how == "user" and os.getuid() != 0:
         how = "namespace"

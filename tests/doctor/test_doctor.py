@@ -61,7 +61,7 @@ def test_a_platform_that_runs_and_one_whose_control_plane_died(own_platform: Pla
     ran = own_platform.cli("doctor", "--json")
     assert ran.code == 0, ran.said
     found = states(ran)
-    assert {found[part] for part in ("control plane", "gateway", "database", "data directory")} == {"ok"}
+    assert {found[part] for part in ("control plane", "gateway", "database", "data directory", "models")} == {"ok"}
     control = psutil.Process(own_platform.control_pid)
     control.send_signal(signal.SIGKILL)
     until(lambda: not control.is_running(), what="the control plane's end")

@@ -1,7 +1,9 @@
 """Whether and how processes that run a model's code are kept from the platform's own files. Called when one is started.
 
-As root, each runs under a user of its own; else, where the kernel has user namespaces for everybody, it keeps its user
-and does not see closed folders, the data directory among them. Where neither works it is as any process of this user.
+As root, each runs under a user of its own, and sees of closed folders what it needs; where root may not mount (a
+container without CAP_SYS_ADMIN), modes alone keep it out of them. Else, where the kernel has user namespaces for
+everybody, it keeps its user and does not see closed folders, the data directory among them. Where neither works it is
+as any process of this user.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tidegate
 from tidegate.adapters import job_users
 from tidegate.adapters.left_behind import own_tree
+from tidegate.adapters.passage import closed_above, let_through
 from tidegate.confine import EXIT_NOT_CONFINED
 from tidegate.errors import OutOfResources
 from tidegate.exhaustion import exhausted
@@ -35,8 +39,17 @@ _PASSING = (
 """What Python ends with 1 for, beside what makes it useless to a confined process."""
 UNCONFINED = (
     "models that were granted to run code run as this platform's own user here: a grant is access to the platform "
-    "(neither root nor user namespaces)"
+    "(neither root with a data directory that others could be let into, nor user namespaces)"
 )
+Way = Literal["user", "user_alone", "namespace"]
+OWN_USER: tuple[Way, ...] = ("user", "user_alone")
+"""The ways in which each process has a user of its own, from the stricter one."""
+_SAID = {
+    "user": "models' processes run under users of their own, and see their own files alone of the platform's",
+    "user_alone": "models' processes run under users of their own, which modes keep out of the platform's files "
+    "(this root may not mount: without CAP_SYS_ADMIN they see whatever files are open to everybody)",
+    "namespace": "models' processes keep the platform's user, in a namespace without the platform's files",
+}
 
 
 @dataclass(frozen=True)
@@ -63,12 +76,12 @@ def hide(*folders: Path) -> None:
     _hidden[:] = folders
 
 
-_found: list[str | None] = []
+_found: list[Way | None] = []
 """The answer of `way`, once there is one; empty until then."""
 
 
-def way() -> str | None:
-    """`user`, `namespace`, or None where a process cannot be confined on this machine; tried for real.
+def way() -> Way | None:
+    """How a process is confined on this machine, or None where it cannot be; tried for real.
 
     What was found stands while this process lives. Raises `OutOfResources` where it could not be tried now: that says
     nothing of the kernel, and no model runs before it is known.
@@ -78,8 +91,35 @@ def way() -> str | None:
     return _found[0]
 
 
-def _try_way() -> str | None:
-    wanted = "user" if os.getuid() == 0 else "namespace"
+def said() -> str:
+    """The way that is in force, in words. Raises `OutOfResources`, see `way`."""
+    how = way()
+    return UNCONFINED if how is None else _SAID[how]
+
+
+def find_out() -> None:
+    """Have the answer before it is needed. One that cannot be had now is found when it is."""
+    with contextlib.suppress(OutOfResources):
+        way()
+
+
+def said_so_far() -> str | None:
+    """As `said`; None as long as it has not been found out."""
+    return said() if _found else None
+
+
+def _try_way() -> Way | None:
+    ways: tuple[Way, ...] = OWN_USER if os.getuid() == 0 else ("namespace",)
+    for wanted in ways:
+        if wanted == "user_alone" and (closed := closed_above(_hidden)):
+            _log.warning("no user of its own for a model's process: others may not enter %s, around the data", closed)
+        elif _works(wanted):
+            return wanted
+    _log.warning("%s", UNCONFINED)
+    return None
+
+
+def _works(wanted: Way) -> bool:
     argv = _argv([sys.executable, "-P", "-c", "import msgspec, tidegate"], Needs("probe", (), ()), wanted)
     try:
         tried = subprocess.run(
@@ -88,11 +128,11 @@ def _try_way() -> str | None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise exhausted(error, spawning=True) or _not_now(str(error)) from error
     if tried.returncode == 0:
-        return wanted
+        return True
     said = tried.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     if tried.returncode in (EXIT_NOT_CONFINED, 1) and not any(word in said for word in _PASSING):
-        _log.warning("%s: %s", UNCONFINED, said)
-        return None
+        _log.info("no confinement by %s: %s", wanted, said)
+        return False
     raise _not_now(said or f"it ended with {tried.returncode}")
 
 
@@ -111,13 +151,17 @@ def confined(
     how = way()
     if how is None:
         return list(argv), dict(env)
-    if how == "user":
+    if how in OWN_USER:
         for path in filter(Path.exists, (*needs.read, *needs.within)):  # what is missing, the program itself tells best
             make_readable(path)
-        for path in needs.shared:
-            _allow(path, 0o011)
+        if how == "user_alone":
+            let_through((*needs.read, *needs.within, *needs.write), needs.shared, _hidden, job_users.MODELS_GROUP)
+        else:
+            for path in needs.shared:
+                _allow(path, 0o011)
         for path in needs.write:
             os.chown(path, _uid(needs), _uid(needs))
+            path.chmod(0o700)
     home = str(needs.write[0])
     return _argv(argv, needs, how, begun), {**env, "HOME": home, "USER": "model", "LOGNAME": "model", "TMPDIR": "/tmp"}  # noqa: S108
 
@@ -125,7 +169,7 @@ def confined(
 @contextlib.contextmanager
 def user_of_job(name: str) -> Iterator[int | None]:
     """The `uid` of a job's process, see `job_users.of_job`; None where it is not to be another user."""
-    if way() != "user":
+    if way() not in OWN_USER:
         yield None
         return
     with job_users.of_job(name) as uid:
@@ -134,14 +178,16 @@ def user_of_job(name: str) -> Iterator[int | None]:
 
 def take_back(folder: Path) -> None:
     """Own what a confined process wrote, before it is kept. Raises `ModelLoadFailed`, see `left_behind.own_tree`."""
-    own_tree(folder, give=way() == "user")
+    own_tree(folder, give=way() in OWN_USER)
 
 
-def _argv(argv: Sequence[str], needs: Needs, how: str, begun: int | None = None) -> list[str]:
+def _argv(argv: Sequence[str], needs: Needs, how: Way, begun: int | None = None) -> list[str]:
     read = (*needs.shared, *needs.read)
     data = [os.path.realpath(path) for path in (*read, *needs.write)]
     plan = {
-        "uid": _uid(needs) if how == "user" else None,
+        "uid": _uid(needs) if how in OWN_USER else None,
+        "groups": [job_users.MODELS_GROUP] if how == "user_alone" else [],
+        "mounts": how != "user_alone",
         "read": [*_of_python(data), *(str(path) for path in read)],
         "write": [str(path) for path in needs.write],
         "hide": [str(path) for path in _hidden],

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 JOBS_FIRST, JOBS = 70_000, 1_000
 REPLICAS_FIRST, REPLICAS = 71_000, 1_000
 """Above the users that systemd gives to services for a while (61184 to 65519), below those of containers (100000)."""
+MODELS_GROUP = 72_000
+"""May pass through the platform's folders to what such a user needs, where that cannot be shown in another way."""
 _TRIES, _ROUNDS, _TIMEOUT_S = 64, 20, 20.0
 _END_ALL = f"""
 import os, sys

@@ -98,6 +98,7 @@ def _platform(now: Status) -> str:
             *_queue(now),
             *_registry(now.registry),
             *_redis(now.redis),
+            *([now.confinement] if now.confinement else []),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _endpoint_table(now.endpoints)]),

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 
+from tidegate.adapters.job_users import MODELS_GROUP
 from tidegate.clock import monotonic
 from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
 
@@ -25,7 +26,9 @@ def prepare_data_dir(data_dir: Path) -> None:
         raise DataDirUnusable(f"{data_dir} is a file, not a directory: choose another with --data-dir")
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        data_dir.chmod(0o700)
+        found = data_dir.stat()
+        passes = found.st_gid == MODELS_GROUP  # models that run need to, until they are let through again
+        data_dir.chmod(0o700 | (found.st_mode & 0o010 if passes else 0))
         close_to_others(data_dir)
         probe = data_dir / f".probe-{os.getpid()}"
         probe.touch()

@@ -26,6 +26,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("libraries", machine.libraries),
     ("open files", machine.open_files),
     ("data directory", machine.data_directory),
+    ("models", machine.models),
     ("database", servers.database),
     ("mlflow", servers.mlflow),
     ("s3", servers.s3),

@@ -11,6 +11,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
+from tidegate.adapters import confinement
 from tidegate.doctor.findings import Facts, State, Verdict
 from tidegate.environments.installed import find_here
 from tidegate.settings import Settings, make_run_dir, run_dir
@@ -56,6 +57,14 @@ def libraries(_facts: Facts) -> Verdict:
     whole = ", ".join(extra for extra in extras if extra not in missing) or "none"
     lacking = ", ".join(f"{extra} (without {missing[extra]})" for extra in extras if extra in missing) or "none"
     return State.OK, f"extras installed: {whole}; not installed: {lacking}"
+
+
+def models(facts: Facts) -> Verdict:
+    """How processes that run a model's code would be confined, by whoever runs this."""
+    data_dir = facts.settings.data_dir.absolute()
+    confinement.hide(data_dir, facts.settings.files_home, run_dir(data_dir))
+    strict = confinement.way() in ("user", "namespace")
+    return State.OK if strict else State.NOTE, confinement.said()
 
 
 def _libraries(own: metadata.Distribution) -> tuple[dict[str, str], set[str]]:

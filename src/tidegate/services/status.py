@@ -31,6 +31,7 @@ class StatusReport:
     queue: Callable[[], parts.QueueView | None] = lambda: None
     registry: Callable[[], RegistryView | None] = lambda: None
     redis: Callable[[], parts.RedisView | None] = lambda: None
+    confinement: Callable[[], str | None] = lambda: None
 
     def get(self) -> rest.Status:
         """A database that is away is told of, not an error: gateways and replicas serve on without it."""
@@ -50,6 +51,7 @@ class StatusReport:
             queue=self.queue(),
             registry=self.registry(),
             redis=self.redis(),
+            confinement=self.confinement(),
         )
         where = self.store.where
         try:

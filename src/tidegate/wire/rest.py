@@ -352,6 +352,8 @@ class Status:
     queue: QueueView | None = None
     registry: RegistryView | None = None
     redis: RedisView | None = None
+    confinement: str | None = None
+    """How models' processes are kept from the platform's files on its machine, in words; None: not known yet."""
 
 
 @dataclass(frozen=True)
