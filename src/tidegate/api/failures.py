@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from tidegate.errors import (
     UnknownRoute,
 )
 from tidegate.exhaustion import exhausted
+from tidegate.telemetry import log_failure, new_failure_id
 from tidegate.wire import rest
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def install(app: FastAPI) -> None:
 async def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TidegateError)  # noqa: S101 - registered for this class alone
     if error.kind is Kind.INTERNAL:
-        failure_id = error.details.setdefault("id", secrets.token_hex(8))
+        failure_id = error.details.setdefault("id", new_failure_id())
         _log.error("%s %s, id %s: %s", request.method, request.url.path, failure_id, error)
     return refusal(error)
 
@@ -118,8 +118,7 @@ def _unexpected(scope: Scope, error: Exception) -> JSONResponse:
     if (here := exhausted(error)) is not None:
         _log.error("%s %s failed: %s", scope["method"], scope["path"], error)
         return refusal(here)
-    failure_id = secrets.token_hex(8)
-    _log.error("%s %s failed, id %s", scope["method"], scope["path"], failure_id, exc_info=error)
+    failure_id = log_failure(_log, f"{scope['method']} {scope['path']}", error)
     return refusal(Internal(f"the server failed; its log has the details under id {failure_id}", id=failure_id))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow
+from tidegate.telemetry import log_failure
 
 _log = logging.getLogger(__name__)
 
@@ -137,6 +137,5 @@ def _expected(error: Exception, job: JobRow) -> TidegateError:
         return error
     if (here := exhausted(error)) is not None:
         return here
-    failure_id = secrets.token_hex(8)
-    _log.error("job %s (%s %s) failed, id %s", job.id, job.kind, job.subject, failure_id, exc_info=error)
+    failure_id = log_failure(_log, f"job {job.id} ({job.kind} {job.subject})", error)
     return Internal(f"the job failed; the log of what ran it has the details under id {failure_id}", id=failure_id)
