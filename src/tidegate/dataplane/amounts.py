@@ -19,18 +19,43 @@ QUOTES_MAX = 1 << 19
 
 OUTPUTS_MAX = 1024
 ROWS_MAX = 1 << 20
-"""An answer of so many numbers takes 40 ms to write."""
+ANSWER_VALUES_MAX = 1 << 22
+"""Of an answer in JSON: about 80 MB, of which each copy takes 50 ms."""
+ANSWER_BYTES_MAX = 128 << 20
+"""Of an answer's binary tensors, of which each copy takes 80 ms."""
 _VALUE_BYTES, _OBJECT_BYTES, _QUOTE_BYTES = 40, 160, 40
 """About what a comma, a list or record, and a text's quotation mark stand for, once they are read."""
 
 
 def check_rows(rows: int) -> None:
-    """Raise `TooLarge` for more rows than one answer has: it is written in one go."""
+    """Raise `TooLarge` for more rows than one request has, on every protocol."""
     if rows > ROWS_MAX:
         raise TooLarge(
             f"the request has {rows} rows, and this server takes {ROWS_MAX}: send fewer a request",
             expected=ROWS_MAX,
             got=rows,
+        )
+
+
+def check_answer(values: int) -> None:
+    """Raise `TooLarge` for an answer of more values than are written as JSON."""
+    if values > ANSWER_VALUES_MAX:
+        raise TooLarge(
+            f"the answer has {values} values, and this server writes {ANSWER_VALUES_MAX} as JSON: "
+            "send fewer rows a request, or ask for binary tensors (/v2)",
+            expected=ANSWER_VALUES_MAX,
+            got=values,
+        )
+
+
+def check_answer_bytes(size_bytes: int) -> None:
+    """Raise `TooLarge` for more bytes of tensors than one answer has."""
+    if size_bytes > ANSWER_BYTES_MAX:
+        raise TooLarge(
+            f"the answer's tensors have {size_bytes} bytes, and this server sends {ANSWER_BYTES_MAX}: "
+            "send fewer rows a request",
+            expected=ANSWER_BYTES_MAX,
+            got=size_bytes,
         )
 
 

@@ -226,6 +226,11 @@ class AwaitedExchange(Exchange):
         super().__init__(engine, route, headers)
         self.response: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a coroutine waits."""
+        return not self.response.done()
+
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:
         """Resolve the future with status, headers and body."""
         if not self.response.done():
@@ -250,7 +255,7 @@ async def _receive(exchange: AwaitedExchange, request: Request) -> None:
             MalformedRequest("the client went away before all of its request came")
         )  # nobody reads it
     else:
-        start(exchange, asyncio.get_running_loop(), lambda: not exchange.response.done())
+        start(exchange, asyncio.get_running_loop())
 
 
 def _split_header(line: bytes) -> tuple[bytes, bytes]:

@@ -30,6 +30,9 @@ Tensors = dict[str, np.ndarray[Any, Any]]
 """Arrays by tensor name, row axis first. BYTES tensors are object arrays of `str` (or `bytes` that are no UTF-8)."""
 
 
+AT_ONCE_VALUES_MAX = 1 << 14
+"""Answers of so many values are written in one go, which takes up to 15 ms (rows of records, NaN among them)."""
+
 _CONFIDENCE = "\0confidence"
 """Under this name, which no tensor has, the highest probabilities are kept beside the tensors' lists."""
 
@@ -61,10 +64,15 @@ class ModelFailed(TidegateError):
 class Outputs:
     """A batch's answer: tensors by name, row axis first; lists that many encoders need are made once, on demand."""
 
-    __slots__ = ("_lists", "tensors", "texts")
+    __slots__ = ("_lists", "is_long", "tensors", "texts", "values")
 
     def __init__(self, tensors: Tensors) -> None:
         self.tensors = tensors
+        self.values = 0
+        for array in tensors.values():
+            self.values += array.size
+        self.is_long = self.values > AT_ONCE_VALUES_MAX
+        """Whether its answers may be long: then none of them uses lists of the whole batch."""
         self.texts: list[bytes] | None = None
         """What an edge has written for each row; see `plain.py`."""
         self._lists: dict[str, list[Any]] = {}
@@ -85,11 +93,15 @@ class Outputs:
         """The highest class probability of each row, from the tensor `name`; None where there is none."""
         found = self._lists.get(_CONFIDENCE)
         if found is None:
-            probabilities = None if name is None else self.tensors.get(name)
-            if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] == 0:
+            if name is None or not self.has_rows_of_numbers(name):
                 return None
-            found = self._lists[_CONFIDENCE] = np.maximum.reduce(probabilities, axis=1).tolist()
+            found = self._lists[_CONFIDENCE] = np.maximum.reduce(self.tensors[name], axis=1).tolist()
         return found
+
+    def has_rows_of_numbers(self, name: str) -> bool:
+        """Whether there is such a tensor, with some numbers in each row."""
+        found = self.tensors.get(name)
+        return found is not None and found.ndim == 2 and found.shape[1] > 0
 
 
 class Sink(Protocol):

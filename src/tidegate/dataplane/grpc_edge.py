@@ -21,7 +21,7 @@ from tidegate.dataplane.grpc_messages import (
 )
 from tidegate.dataplane.infer import Exchange, Route, choose, new_call, unit_of
 from tidegate.dataplane.params import params_of, under_signature
-from tidegate.dataplane.stepwise import each
+from tidegate.dataplane.stepwise import each, pause
 from tidegate.dataplane.tensors import Array, datatype_of, from_raw, to_raw
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
@@ -53,6 +53,7 @@ class GrpcEdge:
             datatype = _datatype(name, array, call.destination)
             heads.append(write_tensor_head(name, datatype, array.shape))
             raw.append(to_raw(array, datatype))
+            pause()
         return write_infer_response(write_model(identity.endpoint, identity.version), request.id, heads, raw)
 
 

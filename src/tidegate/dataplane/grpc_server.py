@@ -35,13 +35,13 @@ from tidegate.dataplane.http2 import Connection
 from tidegate.dataplane.http2_flow import NOBODY, Request, Stream
 from tidegate.dataplane.http2_frames import HEADER_BYTES_MAX
 from tidegate.dataplane.http2_share import Share
-from tidegate.dataplane.incidents import identified, new_id
-from tidegate.dataplane.infer import Engine, Exchange, Route, as_error, find_service, infer, that_matter
+from tidegate.dataplane.incidents import as_error, identified, new_id
+from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, that_matter
 from tidegate.dataplane.inflate import inflate_held
-from tidegate.dataplane.pieces import infer_in_pieces, while_wanted
+from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.stepwise import in_steps
 from tidegate.dataplane.ticking import sweep_or_cut
-from tidegate.dataplane.turns import LARGE_BYTES_MIN
+from tidegate.dataplane.turns import LARGE_BYTES_MIN, while_wanted
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__
 
@@ -83,11 +83,16 @@ class GrpcExchange(Exchange):
         """The HTTP/2 connection that carries the stream."""
         return self.stream.connection
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the call goes on."""
+        return not self.is_over
+
     def complete(self, body: bytes) -> None:
         """All of the request arrived: answer it, or take it to the batcher."""
         if len(body) >= LARGE_BYTES_MIN or body[:1] == b"\1":  # compressed: it may inflate to anything
             pieces = self._in_pieces(body, self.engine.clock())
-            self.engine.turns.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: not self.is_over))
+            self.engine.turns.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: self.is_wanted))
             return
         try:
             answer = self._read(body)

@@ -48,6 +48,11 @@ class HotExchange(Exchange):
         """The connection's protocol."""
         return self.protocol
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the client is there."""
+        return not self.disconnected
+
     def ask_for_key(self) -> None:
         """Refuse a request without a key in force before its body comes."""
         try:
@@ -88,7 +93,7 @@ class HotExchange(Exchange):
         if self.refusal is not None:
             self.protocol.refuse_body(self, self.refusal)
         elif len(self.body) >= LARGE_BYTES_MIN or b"content-encoding" in self.headers:
-            start(self, self.protocol.loop, lambda: not self.disconnected)
+            start(self, self.protocol.loop)
         else:
             infer(self)
 
@@ -101,7 +106,11 @@ class HotExchange(Exchange):
         protocol = self.protocol
         close = b"" if self.keep_alive else b"connection: close\r\n"
         head = response_head(self, destination, len(body))
-        protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), close, head, body)))
+        if len(body) < LARGE_BYTES_MIN:
+            protocol.transport.write(b"".join((STATUS_LINES[status], protocol.default_head(), close, head, body)))
+        else:  # without a copy of it
+            head = b"".join((STATUS_LINES[status], protocol.default_head(), close, head))
+            protocol.transport.writelines((head, body))
         self.response_complete = True
         if not self.keep_alive and not protocol.discarding:
             protocol.transport.close()

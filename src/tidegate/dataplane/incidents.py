@@ -9,7 +9,7 @@ import logging
 import os
 
 from tidegate.error_kinds import Kind
-from tidegate.errors import Internal, TidegateError
+from tidegate.errors import Internal, MalformedRequest, TidegateError
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,15 @@ def internal(error: BaseException) -> TidegateError:
         return OutOfMemory(retry_after_s=1.0)
     incident = logged("internal error", error)
     return Internal(f"the server failed; its log has the details under id {incident}", id=incident)
+
+
+def as_error(failure: BaseException) -> TidegateError:
+    """What a client is told of whatever went wrong; failures of ours are logged."""
+    if isinstance(failure, TidegateError):
+        return failure
+    if isinstance(failure, RecursionError):
+        return MalformedRequest("the JSON is nested too deep")
+    return internal(failure)
 
 
 def identified(error: TidegateError) -> TidegateError:

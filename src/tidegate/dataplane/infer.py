@@ -25,8 +25,9 @@ from tidegate.dataplane.content_type import JSON, kind_of
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.guarded import Guarded
-from tidegate.dataplane.incidents import identified, internal, new_id
+from tidegate.dataplane.incidents import as_error, identified, new_id
 from tidegate.dataplane.inflate import deflate_answer, inflate_body
+from tidegate.dataplane.long_answers import answer_in_turns
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.dataplane.turns import Turns
 from tidegate.errors import (
@@ -118,6 +119,11 @@ class Exchange(Body):
         raise TypeError(f"an Exchange needs a way out: {status}, {destination}, {len(body)} bytes have none")
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits for the response."""
+        return True
+
+    @property
     def connection(self) -> object:
         """Who asks: the same object for all requests of a connection; without any, each request is a client."""
         return self
@@ -137,17 +143,22 @@ class Exchange(Body):
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Encode and send the call's rows of the outputs."""
         self.call = None  # each knows the other: both would lie about until the garbage collector came by
+        if outputs.is_long:
+            answer_in_turns(self, call, outputs, first_row)
+            return
         try:
             if call.rows > ROWS_FREE_MAX:
-                values = sum(array.size for array in outputs.tensors.values())
-                check_room(ANSWER_VALUE_BYTES * values)
-            body = self.route.edge.encode(self, call, outputs, first_row)
+                check_room(ANSWER_VALUE_BYTES * outputs.values)
+            body = self.encoded(call, outputs, first_row)
         except Exception as error:
             self.refuse(as_error(error))
         else:
-            if b"accept-encoding" in self.headers:
-                body = deflate_answer(self, body)
             self.send(200, call.destination, body)
+
+    def encoded(self, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """The answer's body, compressed where the client asks for it."""
+        body = self.route.edge.encode(self, call, outputs, first_row)
+        return deflate_answer(self, body) if b"accept-encoding" in self.headers else body
 
     def fail(self, call: Call, error: TidegateError) -> None:
         """Send the failure of a call that was submitted."""
@@ -266,15 +277,6 @@ def fail(exchange: Exchange, service: Service | None, failure: Exception) -> Non
     if service is not None:
         exchange.engine.observer.refused(service.name, error)
     exchange.refuse(error)
-
-
-def as_error(failure: BaseException) -> TidegateError:
-    """What a client is told of whatever went wrong; failures of ours are logged."""
-    if isinstance(failure, TidegateError):
-        return failure
-    if isinstance(failure, RecursionError):
-        return MalformedRequest("the JSON is nested too deep")
-    return internal(failure)
 
 
 def find_service(directory: Directory, name: str | None) -> Service:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1 << 20
 """Of what goes in and of what comes out: about 3 ms."""
+DEFLATED_BYTES = 256 << 10
+"""Of an answer: about 5 ms."""
 COMPRESSED_BYTES_MIN, COMPRESSED_BYTES_MAX = 1024, 4 << 20
 """Answers of other sizes are sent as they are: compressing them gains nothing, or holds up every other request."""
 WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15, b"identity": 0}
@@ -120,4 +122,8 @@ def deflate_answer(exchange: Exchange, body: bytes) -> bytes:
         return body
     exchange.extra_head += b"content-encoding: %b\r\n" % encoding
     deflater = zlib.compressobj(1, zlib.DEFLATED, window)
-    return deflater.compress(body) + deflater.flush()
+    parts: list[bytes] = []
+    for at in range(0, len(body), DEFLATED_BYTES):
+        parts.append(deflater.compress(body[at : at + DEFLATED_BYTES]))
+        pause()
+    return b"".join((*parts, deflater.flush()))

@@ -8,14 +8,20 @@ from __future__ import annotations
 import base64
 import json
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
 
 from tidegate.dataplane.keys import check_keys
 from tidegate.dataplane.stepwise import pause
+from tidegate.dataplane.tensors import all_finite
+from tidegate.dataplane.written import Change, Rows, document
 from tidegate.errors import MalformedRequest
+
+if TYPE_CHECKING:
+    from tidegate.dataplane.call import Outputs
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _float_rows = msgspec.json.Decoder(list[list[float]])
@@ -80,11 +86,24 @@ def float_rows_of(field: Any) -> list[list[float]] | None:
         return None
 
 
-def encode(answer: dict[str, Any], *, finite: bool) -> bytes:
-    """JSON; with `finite` False numbers that are not are written as literals."""
-    if finite:
-        return orjson.dumps(answer, default=_bytes)
-    return json.dumps(answer, default=_bytes, ensure_ascii=False, separators=(",", ":")).encode()
+def lenient_rows(outputs: Outputs, first: int, end: int, change: Change, names: Sequence[str] | None = None) -> Rows:
+    """Rows of these outputs (of all, else), whose numbers are written as literals where they are not finite."""
+    arrays = [outputs.tensors[name] for name in (outputs.tensors if names is None else names)]
+    finite = all(all_finite(array[first:end]) for array in arrays)
+    return Rows(outputs, first, end, change, _dumps if finite else _dumps_literals)
+
+
+def encode(answer: dict[str, Any], rows: Rows) -> bytes:
+    """An answer of these rows."""
+    return document(answer, _dumps) if rows.outputs.is_long else rows.dumps(answer)
+
+
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, default=_bytes)
+
+
+def _dumps_literals(value: Any) -> bytes:
+    return json.dumps(value, default=_bytes, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _bytes(value: Any) -> str:

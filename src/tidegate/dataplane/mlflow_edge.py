@@ -10,11 +10,11 @@ from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
-from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
+from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.params import fit_params
 from tidegate.dataplane.stepwise import each, turned
-from tidegate.dataplane.tensors import all_finite, from_json_rows
+from tidegate.dataplane.tensors import from_json_rows
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 from tidegate.wire.signature import PREDICTION
 
@@ -51,23 +51,33 @@ class MlflowEdge(TakesRows):
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """What the original model's `predict` returns; numbers that are not finite are literals."""
-        end = first_row + call.rows
         table = call.destination.signature.form
         names = [PREDICTION] if PREDICTION in outputs.tensors and not table else list(outputs.tensors)
-        lists = {name: outputs.as_list(name)[first_row:end] for name in names}
-        for name in call.destination.json_outputs & lists.keys():
-            lists[name] = from_json_rows(lists[name])
-        for name in call.destination.binary_outputs & lists.keys():
-            lists[name] = [value.encode() if isinstance(value, str) else value for value in lists[name]]
-        predictions: Any = lists
-        if table == "series":  # pandas' own name for a column without one
-            predictions = [{"0": value} for value in lists[names[0]]]
-        elif names == [PREDICTION] and not table:
-            predictions = lists[PREDICTION]
-        elif table == "records" or (exchange.meta and not table):
-            predictions = [dict(zip(names, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-        finite = all(all_finite(outputs.tensors[name][first_row:end]) for name in names)
-        return encode({"predictions": predictions}, finite=finite)
+        destination = call.destination
+
+        def change(name: str, values: list[Any]) -> list[Any]:
+            return _changed(name, values, destination)
+
+        rows = lenient_rows(outputs, first_row, first_row + call.rows, change, names)
+        predictions: Any
+        if table == "series":
+            predictions = rows.records(names[:1], ["0"])  # pandas' own name for a column without one
+        elif table == "records" or (exchange.meta and not table and names != [PREDICTION]):
+            predictions = rows.records(names)
+        else:
+            predictions = rows.columns(names)
+            if names == [PREDICTION] and not table:
+                predictions = predictions[names[0]]
+        return encode({"predictions": predictions}, rows)
+
+
+def _changed(name: str, values: list[Any], destination: Destination) -> list[Any]:
+    """Values that came as JSON, and bytes that came as text, as what they are."""
+    if name in destination.json_outputs:
+        values = from_json_rows(values)
+    if name in destination.binary_outputs:
+        values = [value.encode() if isinstance(value, str) else value for value in values]
+    return values
 
 
 def _is_csv(exchange: Exchange) -> bool:

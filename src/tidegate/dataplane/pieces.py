@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -21,7 +21,7 @@ from tidegate.dataplane.infer import Edge, Exchange, count_request, fail, find_s
 from tidegate.dataplane.inflate import inflate_body
 from tidegate.dataplane.numbers import Numbers, read_numbers
 from tidegate.dataplane.stepwise import in_steps
-from tidegate.dataplane.turns import LARGE_BYTES_MIN
+from tidegate.dataplane.turns import LARGE_BYTES_MIN, while_wanted
 from tidegate.errors import NoReadyReplica, TidegateError
 
 DECODES_MAX = 4
@@ -51,19 +51,13 @@ class HasTensors(Edge, Protocol):
         """The JSON in front of binary tensors; None for a body that is JSON alone."""
 
 
-def start(exchange: Exchange, loop: asyncio.AbstractEventLoop, is_wanted: Callable[[], bool]) -> None:
+def start(exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
     """Take a request whose body is complete to the batcher: at once, or in turns where reading it may take long."""
     if len(exchange.body) >= LARGE_BYTES_MIN or b"content-encoding" in exchange.headers:  # which may inflate
         pieces = infer_in_pieces(exchange, exchange.engine.clock())
-        exchange.engine.turns.take(loop, while_wanted(pieces, is_wanted))
+        exchange.engine.turns.take(loop, while_wanted(pieces, lambda: exchange.is_wanted))
     else:
         infer(exchange)
-
-
-def while_wanted(pieces: Iterator[bool], is_wanted: Callable[[], bool]) -> Iterator[bool]:
-    """Large work, piece by piece, for as long as its client is there."""
-    while is_wanted() and (more := next(pieces, None)) is not None:
-        yield more
 
 
 def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
@@ -80,8 +74,7 @@ def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
             yield from in_steps(lambda: inflate_body(exchange))
         numbers = yield from _numbers(exchange, service)
         call = yield from _read(exchange, numbers)
-        if _is_json(exchange):  # who sends tensors is answered in tensors, which are written at once
-            check_rows(call.rows)
+        check_rows(call.rows)
         submit(exchange, call, arrived_s)
     except Exception as error:
         fail(exchange, service, error)

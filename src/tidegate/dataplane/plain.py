@@ -16,7 +16,8 @@ from tidegate.dataplane.keys import check_keys
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.ranges import check_floats
 from tidegate.dataplane.stepwise import each, pause
-from tidegate.dataplane.tensors import from_json_rows
+from tidegate.dataplane.tensors import base64_of, from_json_rows
+from tidegate.dataplane.written import Rows, document
 from tidegate.errors import MalformedRequest, UnfitInput
 
 
@@ -88,28 +89,33 @@ class PlainEdge(TakesRows):
             texts = outputs.texts if outputs.texts is not None else _write_texts(outputs, call.destination)
             if texts:
                 return b"".join((texts[first_row], orjson.dumps(exchange.request_id), b"}"))
-        end = first_row + call.rows
-        name = outputs.prediction_name
-        predictions = outputs.as_list(name)[first_row:end]
-        if name in call.destination.json_outputs:
-            predictions = from_json_rows(predictions)
+        packed = call.destination.json_outputs
+
+        def change(name: str, values: list[Any]) -> list[Any]:
+            return from_json_rows(values) if name in packed else values
+
+        rows = Rows(outputs, first_row, first_row + call.rows, change, _dumps)
         if call.destination.table:
-            predictions = rows_by_name(outputs, call.destination.json_outputs, first_row, end)
-        answer: dict[str, Any] = {"prediction": predictions}
-        confidences = outputs.confidences(call.destination.probabilities_name)
+            answer: dict[str, Any] = {"prediction": rows.records(list(outputs.tensors))}
+        else:
+            name = outputs.prediction_name
+            answer = {"prediction": rows.columns([name])[name]}
+        confidences = _confidences(rows, call.destination, one=exchange.meta)
         if confidences is not None:
-            answer["confidence"] = confidences[first_row] if exchange.meta else confidences[first_row:end]
+            answer["confidence"] = confidences
         answer["model_version"] = call.destination.identity.version
         answer["id"] = exchange.request_id
-        return orjson.dumps(answer, default=_plain)
+        return document(answer, _dumps) if outputs.is_long else _dumps(answer)
 
 
-def rows_by_name(outputs: Outputs, json_outputs: frozenset[str], first_row: int, end: int) -> list[dict[str, Any]]:
-    """Some rows of all outputs, as records."""
-    lists = {name: outputs.as_list(name)[first_row:end] for name in outputs.tensors}
-    for name in json_outputs & lists.keys():
-        lists[name] = from_json_rows(lists[name])
-    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+def _confidences(rows: Rows, destination: Destination, *, one: bool) -> Any:
+    outputs, name = rows.outputs, destination.probabilities_name
+    if outputs.is_long and not one and name is not None and outputs.has_rows_of_numbers(name):
+        return rows.highest(name)
+    confidences = outputs.confidences(name)
+    if confidences is None:
+        return None
+    return confidences[rows.first] if one else confidences[rows.first : rows.end]
 
 
 def _decode(body: bytes | bytearray) -> _Row | _Rows | _Anything:
@@ -161,6 +167,10 @@ def _width_error(expected: int, features: list[float]) -> UnfitInput:
     return wrong_width(0, expected, len(features))
 
 
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, default=_plain)
+
+
 def _plain(value: Any) -> Any:
-    """JSON for what it has no type for: bytes as text."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    """JSON for what it has no type for: bytes that are no text as TensorFlow's API has them."""
+    return base64_of(value) if isinstance(value, bytes) else str(value)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import httptools
 
-from tidegate.dataplane.infer import as_error
+from tidegate.dataplane.incidents import as_error
 from tidegate.errors import MalformedRequest, Overloaded, TidegateError, TooLarge
 
 HEAD_BYTES_MAX = 64 << 10

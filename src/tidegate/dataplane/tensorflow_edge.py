@@ -12,10 +12,10 @@ from tidegate.dataplane.destination import SIGNATURE_NAME, SIGNATURE_PARAM, Dest
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
-from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, value_of
+from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.stepwise import each
-from tidegate.dataplane.tensors import all_finite, from_json_rows
+from tidegate.dataplane.tensors import base64_of, from_json_rows
 from tidegate.errors import MalformedRequest
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -59,18 +59,20 @@ class TensorflowEdge(TakesRows):
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """One output alone, several as objects by name: one a row, or one for all rows."""
-        end = first_row + call.rows
         names = list(outputs.tensors)
-        lists = {name: _texts(outputs.as_list(name)[first_row:end], name) for name in names}
-        for name in call.destination.json_outputs & lists.keys():
-            lists[name] = from_json_rows(outputs.as_list(name)[first_row:end])
-        finite = all(all_finite(outputs.tensors[name][first_row:end]) for name in names)
-        answer: Any = lists
-        if len(names) == 1:
-            answer = lists[names[0]]
-        elif exchange.meta == "predictions":
-            answer = [dict(zip(names, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-        return encode({exchange.meta: answer}, finite=finite)
+        packed = call.destination.json_outputs
+
+        def change(name: str, values: list[Any]) -> list[Any]:
+            return from_json_rows(values) if name in packed else _texts(values, name)
+
+        rows = lenient_rows(outputs, first_row, first_row + call.rows, change)
+        answer: Any
+        if len(names) > 1 and exchange.meta == "predictions":
+            answer = rows.records(names)
+        else:
+            answer = rows.columns(names)
+            answer = answer if len(names) > 1 else answer[names[0]]
+        return encode({exchange.meta: answer}, rows)
 
 
 def _fit(form: str, field: Any, destination: Destination, *, has_base64: bool) -> Fitted:
@@ -118,7 +120,7 @@ def _text(value: Any, *, packed: bool) -> Any:
     if isinstance(value, str) and not packed:
         return value
     data = value.encode() if isinstance(value, str) else value
-    return {"b64": base64.b64encode(data).decode("ascii")}
+    return base64_of(data)
 
 
 # -- what is said of a model --------------------

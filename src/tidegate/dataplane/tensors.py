@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tidegate.dataplane.stepwise import each
+from tidegate.dataplane.stepwise import each, pause
 from tidegate.errors import TooLarge, UnfitInput
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -36,6 +37,7 @@ SUMMED_MAX = 32
 """So few numbers are looked at faster as Python's own."""
 STRINGS_MAX = 1 << 20
 """Elements of a raw BYTES tensor: reading so many holds up the event loop for about half a second."""
+STRINGS_A_STEP = 2048
 EMPTY_LENGTH_MAX = 1 << 16
 """A tensor with values is bounded by its bytes; one without is bounded by this."""
 
@@ -137,10 +139,19 @@ def described(array: Array) -> tuple[str, tuple[int, ...], Any]:
 def to_raw(array: Array, datatype: str) -> bytes:
     """Little-endian row-major bytes; BYTES elements are a 4-byte length and the bytes."""
     if datatype == "BYTES":
-        return b"".join(_LENGTH.pack(len(item)) + item for item in map(_as_bytes, array.ravel().tolist()))
+        return _raw_strings(array.ravel())
     if datatype == "BF16":
         return (np.ascontiguousarray(array, dtype="<f4").view("<u4") >> 16).astype("<u2").tobytes()
     return array.astype(dtype_of(datatype), copy=False).tobytes()
+
+
+def _raw_strings(flat: Array) -> bytes:
+    parts: list[bytes] = []
+    for at in range(0, flat.size, STRINGS_A_STEP):
+        items = map(_as_bytes, flat[at : at + STRINGS_A_STEP].tolist())
+        parts.append(b"".join([_LENGTH.pack(len(item)) + item for item in items]))
+        pause()
+    return b"".join(parts)
 
 
 def from_raw(data: memoryview | bytes, datatype: str, shape: tuple[int, ...], name: str) -> Array:
@@ -175,6 +186,11 @@ def finite(array: Array) -> bool:
     if flat.size <= SUMMED_MAX:
         return math.isfinite(sum(flat.tolist())) or all_finite(array)
     return (dtype.itemsize > 2 and math.isfinite(np.vdot(flat, flat))) or all_finite(array)
+
+
+def base64_of(value: bytes) -> dict[str, str]:
+    """Bytes that are no text, as the JSON of TensorFlow's API has them."""
+    return {"b64": base64.b64encode(value).decode("ascii")}
 
 
 def from_json_rows(rows: list[Any]) -> list[Any]:

@@ -9,10 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 LARGE_BYTES_MIN = 32 << 10
 AT_A_TIME_MAX = 8
+
+
+def while_wanted(pieces: Iterator[bool], is_wanted: Callable[[], bool]) -> Iterator[bool]:
+    """Large work, piece by piece, for as long as its client is there."""
+    while is_wanted() and (more := next(pieces, None)) is not None:
+        yield more
 
 
 class Turns:

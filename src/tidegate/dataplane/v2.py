@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from tidegate.dataplane.amounts import check_answer
 from tidegate.dataplane.call import Tensors
 from tidegate.dataplane.keys import SHORT_BYTES_MAX, check_keys, check_short
 from tidegate.dataplane.numbers import Numbers
@@ -27,6 +28,7 @@ from tidegate.dataplane.tensors import (
     from_raw,
     to_raw,
 )
+from tidegate.dataplane.written import VALUES_A_STEP, Long, document, pieces_of
 from tidegate.errors import MalformedRequest, UnfitInput
 
 BINARY_ONLY = ("FP16", "BF16")
@@ -279,6 +281,7 @@ def encode_response(
     """
     outputs: list[dict[str, Any]] = []
     raw: list[bytes] = []
+    values = 0
     for name, array in tensors.items():
         datatype = "BF16" if name in narrow else datatype_of(array)
         output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
@@ -286,17 +289,35 @@ def encode_response(
             raw.append(to_raw(array, datatype))
             output["parameters"] = {"binary_data_size": len(raw[-1])}
         else:
-            output["data"] = _json_values(array, datatype)
+            values += array.size
+            check_answer(values)
+            output["data"] = _json_data(name, array, datatype)
         outputs.append(output)
-    body = orjson.dumps({**head, "outputs": outputs})
+        pause()
+    answer = {**head, "outputs": outputs}
+    body = document(answer) if values > VALUES_A_STEP else orjson.dumps(answer)
     return (b"".join([body, *raw]), len(body)) if raw else (body, None)
 
 
-def _json_values(array: Array, datatype: str) -> list[Any]:
-    values: list[Any] = array.ravel().tolist()
-    if datatype == "BYTES":
-        return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values]
-    return values
+def _json_data(name: str, array: Array, datatype: str) -> Any:
+    """An output's values in a row: a list, or its JSON."""
+
+    def texts(values: list[Any]) -> list[Any]:
+        return _texts(name, values) if datatype == "BYTES" else values
+
+    flat = array.ravel()
+    return Long(pieces_of(flat, change=texts)) if flat.size > VALUES_A_STEP else texts(flat.tolist())
+
+
+def _texts(name: str, values: list[Any]) -> list[str]:
+    try:
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    except UnicodeDecodeError:
+        raise UnfitInput(
+            f"output {name!r} holds bytes that are no UTF-8, and V2's JSON has no form for them: "
+            "ask for it with 'binary_data' true",
+            output=name,
+        ) from None
 
 
 # -- the hop from gateway to replica --------------------
