@@ -8,6 +8,7 @@ import pytest
 
 from tidegate.dataplane import fit, frames
 from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.frames import fit_csv
 from tidegate.dataplane.v2 import decode_request
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, Signature, TensorSpec
@@ -304,3 +305,25 @@ def test_rows_of_other_widths_are_refused(rows: Any) -> None:
 def test_a_tensor_of_all_columns_has_those_that_the_model_needs_and_no_more(width: int) -> None:
     with pytest.raises(UnfitInput):
         tensors_of({"x": np.ones((1, width))}, {}, to(GROWN))
+
+
+OPTIONAL = Signature(
+    "columns",
+    (TensorSpec("o", "INT64", (-1,), nullable=True, optional=True), TensorSpec("a", "FP64", (-1,))),
+    OUT,
+)
+
+
+def test_a_mask_without_its_column_is_refused() -> None:
+    tensors = {"a": np.ones(2), "o__missing": np.array([True, False])}
+    with pytest.raises(UnfitInput, match=r"'o__missing' says which values of 'o' are missing, and 'o' did not come"):
+        tensors_of(tensors, {}, to(OPTIONAL))
+    del tensors["o__missing"]
+    assert tensors_of(tensors, {}, to(OPTIONAL)).rows == 2
+
+
+@pytest.mark.parametrize("header", [b"a\n", b"o,a\n"])
+def test_csv_of_a_header_alone_has_no_rows(header: bytes) -> None:
+    with pytest.raises(UnfitInput, match="send at least one row"):
+        fit_csv(header, to(OPTIONAL))
+    assert fit_csv(b"a\n1.5\n", to(OPTIONAL)).rows == 1

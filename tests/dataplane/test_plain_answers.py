@@ -106,3 +106,11 @@ def test_what_is_no_row_of_floats_is_left_to_numpy() -> None:
     with pytest.raises(OverflowError):
         rows_array([[10**400]], floats)
     assert struct.unpack("<2d", rows_array([[1.0], [2.0]], floats).tobytes()) == (1.0, 2.0)
+
+
+def test_bytes_that_are_no_text_are_base64() -> None:
+    where = destination(TensorSpec("prediction", "BYTES", (-1,)))
+    values = np.empty(3, dtype=object)
+    values[:] = [b"\xff\x00", "ä", b"text"]
+    answers = [json.loads(body(where, Outputs({"prediction": values}), row, "x"))["prediction"] for row in range(3)]
+    assert answers == [[{"b64": "/wA="}], ["ä"], ["text"]]

@@ -128,3 +128,14 @@ def test_lists_that_numpy_refuses_are_refused_as_it_does(values: Any) -> None:
     with pytest.raises((ValueError, TypeError, OverflowError)) as numpys:
         np.array(values, dtype=np.float64)
     assert type(ours.value) is type(numpys.value)
+
+
+@pytest.mark.parametrize("many", [1, 20_000])
+def test_bytes_that_are_no_text_have_no_json_and_go_as_they_are(many: int) -> None:
+    array = np.empty(many, dtype=object)
+    array[:] = [b"\xff\x00"] * many
+    with pytest.raises(UnfitInput, match=r"output 't' holds bytes that are no UTF-8.*'binary_data' true"):
+        encode_response({}, V2Request([]), {"t": array})
+    body, length = encode_response({}, V2Request([], parameters={"binary_data_output": True}), {"t": array})
+    assert length is not None
+    assert body[length:] == b"\2\0\0\0\xff\x00" * many

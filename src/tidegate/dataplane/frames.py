@@ -52,7 +52,7 @@ def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) 
     if not columns:
         names = [spec.name for spec in destination.signature.inputs]
         raise UnfitInput(f"the table has no columns, but the model takes {listing(names)}", expected=names, got=[])
-    if columns[0] == []:
+    if any(values == [] for values in each(columns)):
         raise UnfitInput("the table is empty: send at least one row", expected="1 or more rows", got=0)
     signature = destination.signature
     if destination.n_features is not None and signature.kind != "columns":

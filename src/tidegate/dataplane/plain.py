@@ -173,4 +173,9 @@ def _dumps(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     """JSON for what it has no type for: bytes that are no text as TensorFlow's API has them."""
-    return base64_of(value) if isinstance(value, bytes) else str(value)
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64_of(value)
