@@ -7,7 +7,7 @@ import pytest
 
 from support.batcher_bench import Bench, HandTarget, run, turn
 from tidegate.dataplane.batcher import LOOKS_MAX
-from tidegate.dataplane.call import Call, ModelFailed, TargetHung, TargetLost, TargetUnreached
+from tidegate.dataplane.call import Call, ModelFailed, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded
 
 
@@ -294,6 +294,51 @@ def test_a_batch_that_its_target_never_saw_goes_to_the_next_as_it_is_and_counts_
         assert [call.attempts for call in calls] == [0, 0]
         second.answer()
         assert bench.seen.answers == {"a": [10], "b": [20]}
+        assert not bench.batcher.outstanding
+
+    run(go)
+
+
+def test_a_batch_that_kills_who_reads_it_meets_two_targets_and_no_more() -> None:
+    async def go() -> None:
+        bench = Bench()
+        others = [HandTarget(f"t{number}") for number in range(2, 6)]
+        bench.batcher.add_target(bench.target)
+        calls = [bench.submit("a", 1), bench.submit("b", 2)]
+        await turn()
+        for other in others:
+            bench.batcher.add_target(other)
+        bench.target.fail(TargetUnread())
+        await turn()
+        (second,) = [other for other in others if other.sent]
+        assert [call.request_id for call in second.sent[0][0].calls] == ["a", "b"]
+        assert [call.attempts for call in calls] == [1, 1]
+        second.fail(TargetUnread())
+        await turn()
+        assert all(isinstance(bench.seen.answers[name], ModelFailed) for name in "ab")
+        assert not any(other.sent for other in others)
+        assert not bench.batcher.outstanding
+
+    run(go)
+
+
+def test_a_suspect_that_kills_who_reads_it_is_given_up() -> None:
+    async def go() -> None:
+        bench = Bench()
+        bench.batcher.add_target(bench.target)
+        bench.submit("poison", 1)
+        await turn()
+        bench.target.fail(TargetLost())
+        for number in (2, 3):
+            bench.batcher.add_target(HandTarget(f"t{number}"))
+        bench.batcher.add_target(last := HandTarget("t4"))
+        await turn()
+        aside = bench.batcher._ward.target
+        assert isinstance(aside, HandTarget)
+        aside.fail(TargetUnread())
+        await turn()
+        assert isinstance(bench.seen.answers["poison"], ModelFailed)
+        assert not last.sent
         assert not bench.batcher.outstanding
 
     run(go)

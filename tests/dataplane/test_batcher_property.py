@@ -11,14 +11,24 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from support.wait import until
 from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Batch, Call, Limits, ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached
+from tidegate.dataplane.call import (
+    Batch,
+    Call,
+    Limits,
+    ModelFailed,
+    Outputs,
+    TargetHung,
+    TargetLost,
+    TargetUnreached,
+    TargetUnread,
+)
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.errors import NoReadyReplica, Overloaded, TidegateError
 from tidegate.wire.signature import Signature, TensorSpec
 
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (TensorSpec("prediction", "FP64", (-1,)),))
 BATCH_ROWS_MAX, QUEUE_ROWS_MAX, CALL_ROWS_MAX = 24, 100, 70
-FAILURES = (ModelFailed(), TargetLost(), TargetHung(), TargetUnreached())
+FAILURES = (ModelFailed(), TargetLost(), TargetHung(), TargetUnreached(), TargetUnread())
 
 
 class Asker:

@@ -14,7 +14,7 @@ import pytest
 from support.gateway_replica import SIGNATURE
 from tidegate import clock
 from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs, TargetLost, TargetUnreached
+from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.destination import Destination, Identity
 from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
@@ -269,8 +269,25 @@ def test_a_batch_that_its_replica_did_not_read_is_unreached(tmp_path: Path) -> N
         await tried.until(lambda: tried.target._written)
         await asyncio.sleep(0)
         server.die()
-        assert isinstance(await sending, TargetUnreached)
+        assert isinstance(await sending, TargetUnread)
         assert tried.downs == 1
+
+    run(nothing_comes, story, path=tmp_path / "r.sock", reading=False)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(2, TargetUnreached), (10_000, TargetUnread)])
+def test_a_broken_pipe_says_that_nothing_came_of_what_is_written_at_once(
+    rows: int, expected: type[TargetUnreached], tmp_path: Path
+) -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        sending = asyncio.ensure_future(tried.send(a_batch(rows)))
+        await tried.until(lambda: tried.target._written)
+        server.close()
+        connection = tried.target._connection
+        assert connection is not None
+        connection.connection_lost(BrokenPipeError())
+        (tmp_path / "r.sock").unlink()
+        assert type(await sending) is expected
 
     run(nothing_comes, story, path=tmp_path / "r.sock", reading=False)
 

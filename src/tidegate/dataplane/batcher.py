@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.call import Batch, Limits, ModelFailed, TargetHung, TargetLost, TargetUnreached
+from tidegate.dataplane.call import Batch, Limits, ModelFailed, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.fair import FairQueue, Room
 from tidegate.dataplane.guarded import Guarded
 from tidegate.dataplane.incidents import internal
@@ -300,7 +300,7 @@ class Batcher:
     # -- what went wrong -------------------------------------------------------------------------------------------
 
     def _hand_on(self, batch: Batch) -> None:
-        """Give a batch whose target was gone before it was asked to the next one, as it is: that was no attempt."""
+        """Give a batch whose target was gone before it had read it to the next one, as it is."""
         if batch.suspect:
             self._ward.calls.extendleft(batch.calls)
         elif self._targets:
@@ -310,10 +310,11 @@ class Batcher:
 
     def _batch_failed(self, batch: Batch, error: TidegateError, now_s: float) -> None:
         """The calls of a lost target, and those of a batch the model refused, run once more, each alone."""
-        if isinstance(error, TargetUnreached):
+        unread = isinstance(error, TargetUnread)
+        if isinstance(error, TargetUnreached) and not (unread and batch.had_last_attempt(ATTEMPTS_MAX)):
             self._hand_on(batch)
             return
-        lost = isinstance(error, TargetLost)
+        lost = isinstance(error, _GONE)
         shared = len(batch.calls) > 1 and isinstance(error, ModelFailed | UnfitInput)
         again: list[Call] = []
         for call in batch.calls:
@@ -323,7 +324,7 @@ class Batcher:
             if call.attempts < ATTEMPTS_MAX and (lost or shared):
                 again.append(call)
             else:
-                self._fail_calls([call], _died_twice() if lost else error)
+                self._fail_calls([call], _died_twice(unread=unread) if lost else error)
         if lost:
             self._ward.take_in(again, now_s, wait=not isinstance(error, TargetHung))
         else:
@@ -389,8 +390,9 @@ def _in_other_shapes() -> ModelFailed:
     return ModelFailed("the model answered some rows of this request in another shape than the rest")
 
 
-def _died_twice() -> ModelFailed:
-    return ModelFailed("the replica died while it computed this request, and again when it ran it alone")
+def _died_twice(*, unread: bool) -> ModelFailed:
+    had, again = ("had", "another one while it read it") if unread else ("computed", "again when it ran it alone")
+    return ModelFailed(f"the replica died while it {had} this request, and {again}")
 
 
 def _too_late(call: Call) -> DeadlineExceeded:

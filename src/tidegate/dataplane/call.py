@@ -49,6 +49,12 @@ class TargetUnreached(TidegateError):
     code, kind = "target_unreached", Kind.UNAVAILABLE
 
 
+class TargetUnread(TargetUnreached):
+    """The replica went away before it had read all of the batch: it computed none of it, but may have died of it."""
+
+    code = "target_unread"
+
+
 class TargetHung(TargetLost):
     """The replica does not answer any more, not even whether it is ready."""
 
@@ -235,6 +241,14 @@ class Batch:
         else:
             self.inputs = _merge(calls)
 
+    def had_last_attempt(self, attempts_max: int) -> bool:
+        """Whether this was the last attempt of one of its calls; if not, it is counted as one of each."""
+        if max(call.attempts for call in self.calls) + 1 >= attempts_max:
+            return True
+        for call in self.calls:
+            call.attempts += 1
+        return False
+
 
 def _union(calls: list[Call]) -> frozenset[str] | None:
     wanted = [call.wanted for call in calls if call.wanted is not None]
@@ -268,7 +282,8 @@ class Target(Protocol):
     def send(self, batch: Batch, done: Done) -> None:
         """Compute the batch; call `done` exactly once, on the loop's thread, not before `send` returned.
 
-        A target that died answers `TargetLost`, one that died before it was asked `TargetUnreached`, a model that
+        A target that died answers `TargetLost`, one that died before it was asked `TargetUnreached`,
+        one that died before it had read what it was sent `TargetUnread`, a model that
         raised `ModelFailed` or `UnfitInput`.
         """
 

@@ -111,6 +111,18 @@ def mask_of(missing: Sequence[bool], spec: TensorSpec) -> Tensors:
     return {spec.name + MISSING_SUFFIX: np.array(missing, dtype=np.uint8 if spec.optional else np.bool_)}
 
 
+def check_masks(tensors: Tensors, specs: Sequence[TensorSpec]) -> None:
+    """Raise `UnfitInput` for a mask that comes without the column whose missing values it tells."""
+    for spec in specs:
+        mask = spec.name + MISSING_SUFFIX
+        if mask in tensors and spec.name not in tensors:
+            raise UnfitInput(
+                f"input {mask!r} says which values of {spec.name!r} are missing, and {spec.name!r} did not come: "
+                "send both, or neither",
+                input=spec.name,
+            )
+
+
 def elements(values: list[Any], spec: TensorSpec) -> list[Any]:
     """The BYTES elements of values as JSON has them; None stays None.
 

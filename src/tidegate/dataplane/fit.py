@@ -16,6 +16,7 @@ import numpy as np
 from tidegate.dataplane.columns import (
     Column,
     apart,
+    check_masks,
     columns_of,
     elements,
     filled_up,
@@ -283,7 +284,7 @@ def _fit_column_tensors(tensors: Tensors, nulls: Tensors, destination: Destinati
         {name: array for name, array in tensors.items() if name not in optional},
         [spec.name for spec in specs if not spec.optional or spec.name in tensors],
     )
-    _check_masks(tensors, specs)
+    check_masks(tensors, specs)
     needed = tensors.keys() | required(specs)
     cast: Tensors = {}
     for spec in specs:
@@ -294,18 +295,6 @@ def _fit_column_tensors(tensors: Tensors, nulls: Tensors, destination: Destinati
         cast[spec.name] = _fit_tensor(array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array, spec, gaps)
         cast |= _missing_mask(tensors, spec, len(array), gaps)
     return _packed_if_possible(cast, specs, _common_rows(cast), destination)
-
-
-def _check_masks(tensors: Tensors, specs: list[TensorSpec]) -> None:
-    """A mask says which values of a column are missing: without the column it says nothing."""
-    for spec in specs:
-        mask = spec.name + MISSING_SUFFIX
-        if mask in tensors and spec.name not in tensors:
-            raise UnfitInput(
-                f"input {mask!r} says which values of {spec.name!r} are missing, and {spec.name!r} did not come: "
-                "send both, or neither",
-                input=spec.name,
-            )
 
 
 def _missing_mask(tensors: Tensors, spec: TensorSpec, rows: int, gaps: Array | None) -> Tensors:

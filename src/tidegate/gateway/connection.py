@@ -38,12 +38,13 @@ class Connection(asyncio.Protocol):
     """`closed` is done when the connection is gone; `answers` counts what it has carried.
 
     `unread` says of one that is gone that the last request was not read to its end: so it was not computed either.
+    `reset` says that some of it had come there by then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, unix: bool = False) -> None:
         self.closed: asyncio.Future[None] = loop.create_future()
         self.answers = 0
-        self.unread = False
+        self.unread = self.reset = False
         self._transport: asyncio.Transport | None = None
         self._unix = unix
         self._on_answer: OnAnswer | None = None
@@ -101,7 +102,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         # A broken pipe is met by what writes. A Unix socket is reset where its other end was closed with bytes unread.
-        self.unread = isinstance(exc, BrokenPipeError) or (self._unix and isinstance(exc, ConnectionResetError))
+        self.reset = self._unix and isinstance(exc, ConnectionResetError)
+        self.unread = self.reset or isinstance(exc, BrokenPipeError)
         self._transport = None
         if not self.closed.done():
             self.closed.set_result(None)

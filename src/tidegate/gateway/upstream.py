@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.call import Outputs, TargetHung, TargetLost, TargetUnreached
+from tidegate.dataplane.call import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.hop_form import HOST, Forms
 from tidegate.dataplane.incidents import internal
 from tidegate.errors import DeadlineExceeded, TidegateError
@@ -32,6 +32,8 @@ WATCH_TICK_S = 0.1
 LIFE_SIGN_TIMEOUT_S = 2.0
 REACH_TIMEOUT_S = 0.5
 """How long a batch may wait for a connection that was closed while idle to be opened again."""
+ONE_WRITE_BYTES = 64 << 10
+"""A request of so many bytes is written at once or not at all: a broken pipe then says that none of it was."""
 IDLE_S_MIN = 1.0
 """A connection that closes without an answer was closed for having been idle only if it was idle at least this long."""
 
@@ -97,7 +99,7 @@ class UpstreamTarget:
         self._batch: Batch | None = None
         self._done: Done | None = None
         self._request = NOTHING
-        self._written = False
+        self._written = self._in_part = False
         self._sent_again = False
         self._idle_since_s = 0.0
         self._ask_life_s = 0.0
@@ -108,7 +110,7 @@ class UpstreamTarget:
     def send(self, batch: Batch, done: Done) -> None:
         """Send a batch; `done` is called once, later, with outputs or an error (see `Target`)."""
         self._batch, self._done = batch, done
-        self._written = False
+        self._written = self._in_part = False
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
         try:
@@ -226,7 +228,8 @@ class UpstreamTarget:
         if self._batch is not None and self._written:
             self._finish(TargetLost(f"replica {self.id} went away before it answered"))
         elif self._batch is not None:
-            self._finish(TargetUnreached(f"replica {self.id} went away before it was asked"))
+            kind = TargetUnread if self._in_part else TargetUnreached
+            self._finish(kind(f"replica {self.id} went away before it had read the request"))
 
     def _stop(self) -> None:
         if self._task is not None:
@@ -247,6 +250,8 @@ class UpstreamTarget:
             return
         connection = self._connection
         self._written = connection is None or not connection.unread
+        if connection is not None and connection.unread:
+            self._in_part |= connection.reset or sum(map(len, self._request.parts)) > ONE_WRITE_BYTES
         if connection is not None and connection.answering:
             self._went_down("it died while it answered")
         elif self._sent_again:
