@@ -32,7 +32,10 @@ class Identity:
 
 
 class Door(Protocol):
-    """Where a version's calls are handed in: its batcher, or what stands in front of that."""
+    """Where a version's calls are handed in: its batcher, or what stands in front of that.
+
+    Two are equal where calls end up in the same batcher: each snapshot may make doors of its own.
+    """
 
     @property
     def target_ids(self) -> set[str]:

@@ -95,6 +95,7 @@ def _read(exchange: Exchange, numbers: Numbers | None) -> Generator[bool, None, 
     """The call; of a version that is still there. Between two steps versions may be replaced."""
     for _ in range(DECODES_MAX):
         service = _service(exchange)
+        exchange.extra_head = b""  # what was said of the version that was stopped
         if numbers is not None and len(numbers.body) < LARGE_BYTES_MIN:
             call = _decode_numbers(exchange, service, numbers)
             if call is not None:
@@ -103,7 +104,7 @@ def _read(exchange: Exchange, numbers: Numbers | None) -> Generator[bool, None, 
         if numbers is None and _is_quick(exchange):
             return exchange.route.edge.decode(exchange, service)
         call = yield from in_steps(partial(_decode, exchange, service, numbers))
-        if any(one.batcher is call.destination.batcher for one in _service(exchange).destinations()):
+        if any(one.batcher == call.destination.batcher for one in _service(exchange).destinations()):
             return call
     raise NoReadyReplica(retry_after_s=1.0)
 

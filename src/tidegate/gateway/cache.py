@@ -210,6 +210,12 @@ class CachedDoor:
         self._scope = "\0".join((endpoint.salt, variant.model, variant.version, variant.digest)).encode()
         self._kept: Destination | None = None
 
+    def __eq__(self, other: object) -> bool:
+        return self.lane.batcher is (other.lane.batcher if isinstance(other, CachedDoor) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.lane.batcher)
+
     @property
     def target_ids(self) -> set[str]:
         """Replicas that may get batches."""
