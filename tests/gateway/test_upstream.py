@@ -13,9 +13,11 @@ import pytest
 
 from support.gateway_replica import SIGNATURE
 from tidegate import clock
+from tidegate.dataplane import stepwise
 from tidegate.dataplane.batcher import Batcher
 from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.tensors import STRINGS_MAX, to_raw
 from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
@@ -397,3 +399,52 @@ def test_a_link_in_the_place_of_a_replica_s_socket_is_not_followed(tmp_path: Pat
         server.close()
 
     asyncio.run(main())
+
+
+def test_many_texts_are_written_and_read_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else the loop has to do is done in between, and the texts come as they are."""
+    monkeypatch.setattr(stepwise, "STEP_S", 0.0)
+    texts = np.empty(40_000, dtype=object)
+    texts[:] = [f"text {number}" for number in range(40_000)]
+    turns = 0
+
+    async def story(tried: Tried, server: Server) -> None:
+        batch = a_batch()
+        batch.inputs = {"x": texts}
+        batch.rows = len(texts)
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += tried.target._batch is not None and not tried.target._written
+
+        beside = asyncio.ensure_future(others())
+        result = await tried.send(batch)
+        beside.cancel()
+        assert isinstance(result, Outputs)
+        assert result.tensors["prediction"].tolist() == texts.tolist()
+        assert to_raw(texts, "BYTES") in server.requests[0]
+
+    def answers(number: int, path: str, body: bytes) -> bytes:
+        raw = to_raw(texts, "BYTES")
+        tensor = {"name": "prediction", "shape": [len(texts)], "datatype": "BYTES"}
+        header = json.dumps({"outputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}]}).encode()
+        return answer(200, header + raw, f"Inference-Header-Content-Length: {len(header)}")
+
+    run(answers, story)
+    assert turns > 3
+
+
+def test_an_answer_of_more_texts_than_are_read_is_a_failure_of_the_model() -> None:
+    count = STRINGS_MAX + 1
+    tensor = {"name": "prediction", "shape": [count], "datatype": "BYTES", "parameters": {"binary_data_size": 4}}
+    header = json.dumps({"outputs": [tensor]}).encode()
+    body = answer(200, header + bytes(4), f"Inference-Header-Content-Length: {len(header)}")
+
+    async def story(tried: Tried, server: Server) -> None:
+        result = await tried.send(a_batch())
+        assert isinstance(result, ModelFailed)
+        assert str(count) in result.message
+
+    run(lambda n, path, sent: body, story)

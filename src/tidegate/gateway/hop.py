@@ -38,6 +38,12 @@ _ERRORS: dict[int, type[TidegateError]] = {
 }
 
 
+TEXTS_AT_ONCE_MAX = 4096
+"""Elements of BYTES tensors: about 2 ms."""
+LENGTH_BYTES = 4
+"""In front of each of them."""
+
+
 class HopError(msgspec.Struct):
     """What an error's body says; foreign V2 servers send only `error`."""
 
@@ -93,6 +99,17 @@ def _in_form(form: HopForm, batch: Batch) -> HopRequest | None:
     return HopRequest([form.request_head(rows), tensor.tobytes()], form.expected(rows), form)
 
 
+def is_long(batch: Batch) -> bool:
+    """Whether a batch has so many texts that writing them takes a while: numbers are written at once."""
+    return any(array.dtype.kind == "O" and array.size > TEXTS_AT_ONCE_MAX for array in batch.inputs.values())
+
+
+def is_long_answer(answer: Answer) -> bool:
+    """The same of what came for it."""
+    length = answer.header_length or 0
+    return len(answer.body) - length > LENGTH_BYTES * TEXTS_AT_ONCE_MAX and b'"BYTES"' in answer.body[:length]
+
+
 def read_answer(answer: Answer, batch: Batch, form: HopForm | None) -> Outputs | TidegateError:
     """Outputs with a row for each of the batch's rows, or why there are none."""
     if answer.expected and form is not None:
@@ -101,7 +118,7 @@ def read_answer(answer: Answer, batch: Batch, form: HopForm | None) -> Outputs |
         return _error_of(answer)
     try:
         tensors = decode_response(answer.body, answer.header_length)
-    except (MalformedRequest, UnfitInput) as error:
+    except (MalformedRequest, UnfitInput, TooLarge) as error:
         return ModelFailed(f"the replica's answer cannot be read: {error.message}")
     for name, array in tensors.items():
         if array.ndim == 0 or len(array) != batch.rows:

@@ -9,16 +9,18 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.call import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.hop_form import HOST, Forms
-from tidegate.dataplane.incidents import internal
+from tidegate.dataplane.incidents import as_error
+from tidegate.dataplane.stepwise import in_steps
+from tidegate.dataplane.turns import Turns
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.connection import Answer, Connection
-from tidegate.gateway.hop import HopRequest, RequestWriter, read_answer
+from tidegate.gateway.hop import HopRequest, RequestWriter, is_long, is_long_answer, read_answer
 from tidegate.unix_sockets import past_no_link
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class UpstreamTarget:
         self._idle_since_s = 0.0
         self._ask_life_s = 0.0
         self._asking: asyncio.Task[None] | None = None
+        self._turns = Turns()
 
     # -- for the batcher -------------------------------------------------------------------------------------------
 
@@ -113,19 +116,18 @@ class UpstreamTarget:
         self._written = self._in_part = False
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
-        try:
-            self._request = self._writer.request(batch)
-        except Exception as error:
-            known = error if isinstance(error, TidegateError) else internal(error)
-            self._loop.call_soon(self._finish, known)
-            return
+        if is_long(batch):
+            self._turns.take(self._loop, self._write_in_steps(batch))
+        else:
+            try:
+                self._request = self._writer.request(batch)
+            except Exception as error:
+                self._loop.call_soon(self._finish, as_error(error))
+                return
         if not self._watching:
             self._watching = True
             self._loop.call_later(WATCH_TICK_S, self._watch)
-        connection = self._connection
-        if connection is not None and connection.open:
-            self._write(connection)
-        # Else it was closed while idle: `_keep_connected` is opening another, and the batch is written then.
+        self._write_if_open()
 
     # -- for routing -----------------------------------------------------------------------------------------------
 
@@ -210,15 +212,32 @@ class UpstreamTarget:
     def _came_up(self, connection: Connection) -> None:
         self._connection = connection
         if self._batch is not None:
-            self._write(connection)
+            self._write_if_open()
         if not self.up and not self._retired:
             self.up = True
             log.info("replica %s is connected", self.id)
             self._hooks.on_up(self)
 
-    def _write(self, connection: Connection) -> None:
-        self._written = True
-        connection.send(self._request.parts, self._answered, self._request.expected)
+    def _write_in_steps(self, batch: Batch) -> Iterator[bool]:
+        try:
+            request = yield from in_steps(lambda: self._writer.request(batch))
+        except Exception as error:
+            if self._batch is batch:
+                self._finish(as_error(error))
+        else:
+            if self._batch is batch:  # else it was given up meanwhile
+                self._request = request
+                self._write_if_open()
+        yield False
+
+    def _write_if_open(self) -> None:
+        """Write the request, if it is put together. Where the connection was closed while idle it is written later:
+        `_keep_connected` is opening another.
+        """
+        connection = self._connection
+        if connection is not None and connection.open and self._request is not NOTHING:
+            self._written = True
+            connection.send(self._request.parts, self._answered, self._request.expected)
 
     def _went_down(self, why: str) -> None:
         if self.up:
@@ -246,7 +265,11 @@ class UpstreamTarget:
         if batch is None:  # it was given up a moment before
             return
         if answer is not None:
-            self._finish(read_answer(answer, batch, self._request.form))
+            form, self._request = self._request.form, NOTHING
+            if form is None and is_long_answer(answer):
+                self._turns.take(self._loop, self._read_in_steps(answer, batch))
+            else:
+                self._finish(read_answer(answer, batch, form))
             return
         connection = self._connection
         self._written = connection is None or not connection.unread
@@ -258,6 +281,12 @@ class UpstreamTarget:
             self._went_down("it closed the connection without an answer")
         else:
             self._sent_again = True
+
+    def _read_in_steps(self, answer: Answer, batch: Batch) -> Iterator[bool]:
+        result = yield from in_steps(lambda: read_answer(answer, batch, None))
+        if self._batch is batch:
+            self._finish(result)
+        yield False
 
     def _finish(self, result: Outputs | TidegateError) -> None:
         batch, done = self._batch, self._done
@@ -277,7 +306,7 @@ class UpstreamTarget:
             return
         self._loop.call_later(WATCH_TICK_S, self._watch)
         now_s = self._clock()
-        if not self._written and now_s - batch.sent_s >= REACH_TIMEOUT_S:
+        if not self._written and self._request is not NOTHING and now_s - batch.sent_s >= REACH_TIMEOUT_S:
             self._went_down(f"it was not to be reached within {REACH_TIMEOUT_S:g} s")
         elif now_s - batch.sent_s >= self._answer_timeout_s and now_s >= max(call.deadline_s for call in batch.calls):
             late = f"no answer within {now_s - batch.sent_s:.1f} s"
