@@ -62,6 +62,15 @@ def test_every_form_keeps_strings_whole_numbers_and_missing_values(table: int, b
     assert predictions(table, body) == SAID
 
 
+def test_an_object_without_a_list_is_one_row_and_a_value_beside_lists_holds_for_every_row(table: int) -> None:
+    first = {"city": "007", "rooms": 3, "price": 1.5, "new": True}
+    assert predictions(table, {"inputs": first}) == SAID[:1]
+    assert predictions(table, {"instances": first}) == SAID[:1]
+    columns = {name: [value] * 3 for name, value in first.items()} | {"city": "007", "rooms": 3}
+    assert predictions(table, {"instances": columns}) == SAID[:1] * 3
+    assert score(table, {"inputs": columns | {"price": [1.5]}}).status == 422
+
+
 def test_csv_reads_each_field_as_its_column_says(table: int) -> None:
     text = f'new,city,rooms,price\nTrue,007,3,1.5\nfalse,,,\nTRUE,NA,{BIG},-.5e0\ntrue," a, ""b""\n",3.0,nan\n'
     assert predictions(table, text, "text/csv; charset=utf-8") == [*SAID, "' a, \"b\"\\n' 3 - True"]
@@ -144,7 +153,7 @@ def test_nan_is_a_missing_value_in_columns_that_have_no_nan_themselves(table: in
         ({"dataframe_records": [RECORDS[0] | {"price": "1.5"}]}, 422, "'price' is '1.5'"),
         ({"dataframe_records": [RECORDS[0] | {"new": 1}]}, 422, "'new' is 1"),
         ({"inputs": {"city": ["a"], "rooms": [1, 2], "price": [1], "new": [True]}}, 422, "number of rows"),
-        ({"inputs": {"city": "a", "rooms": 1, "price": 1, "new": True}}, 422, "'city'"),
+        ({"inputs": {"city": "a", "rooms": 1, "price": 1, "new": "x"}}, 422, "'new'"),
         ({"instances": "a"}, 422, "'instances'"),
         ({"instances": []}, 422, "'instances'"),
         ({"dataframe_records": RECORDS, "params": [1]}, 400, "'params'"),

@@ -64,7 +64,7 @@ def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) 
     if signature.kind == "columns":
         filled = [values and _with_nulls(values, spec) for values, spec in zip(ordered, specs, strict=True)]
         return fit_columns(filled, specs, destination)
-    tensors = {spec.name: _tensor(values, spec) for values, spec in zip(ordered, specs, strict=True) if values}
+    tensors = {spec.name: _cells(values, spec) for values, spec in zip(ordered, specs, strict=True) if values}
     return Fitted(len(columns[0] or ()), tensors=tensors)
 
 
@@ -78,11 +78,11 @@ def _specs_by_place(columns: Columns, destination: Destination) -> list[TensorSp
 def _in_order(names: Sequence[Any], columns: Columns, signature: Signature) -> list[Column]:
     """The columns as the model has them. Columns that are only numbered (a frame without names) go by place.
 
-    An optional one that the table does not have is None.
+    So does the one column of a model that has no name for it. An optional one that the table does not have is None.
     """
     wanted = [spec.name for spec in signature.inputs]
     given = [str(name) for name in each(names)]
-    if given == wanted:
+    if given == wanted or (signature.items and len(columns) == 1):
         return list(columns)
     if len(set(given)) < len(given):
         twice = next(name for name, times in each(Counter(given).items()) if times > 1)
@@ -108,6 +108,18 @@ def _tensor(values: list[Any], spec: TensorSpec) -> Array:
     array = nested_array(values, spec)
     if array.ndim == 1 and len(spec.shape) == 2 and spec.shape[1] in (1, -1):
         array = array[:, np.newaxis]
+    check_shape(array, spec)
+    return array
+
+
+def _cells(values: list[Any], spec: TensorSpec) -> Array:
+    """The same for a data frame, which has no axes of its own: a tensor of more than one a row comes as a flat list."""
+    sides = spec.shape[1:]
+    if len(sides) < 2 or -1 in sides:
+        return _tensor(values, spec)
+    array = nested_array(values, spec)
+    if array.ndim == 2 and array.shape[1] == math.prod(sides):
+        array = array.reshape(-1, *sides)
     check_shape(array, spec)
     return array
 
@@ -160,16 +172,33 @@ def fit_float_rows(rows: list[list[float]], destination: Destination, what: str)
     return Fitted(len(rows), packed=rows)
 
 
-def fit_inputs(inputs: Any, destination: Destination) -> Fitted:
+def fit_inputs(inputs: Any, destination: Destination, what: str = "inputs") -> Fitted:
     """Fit values by input name, each with all rows; of a model with one input, its values may stand alone."""
     if not isinstance(inputs, dict):
-        return fit_instances(inputs, destination, "inputs")
+        return fit_instances(inputs, destination, what)
     specs = destination.signature.inputs
-    check_names(inputs, [spec.name for spec in specs], "'inputs'", required(specs))
+    check_names(inputs, [spec.name for spec in specs], repr(what), required(specs))
+    if destination.signature.kind == "columns":
+        inputs = _by_rows(inputs, has_lists=any(spec.json and spec.name in inputs for spec in specs))
     for name, values in each(inputs.items()):
         if not isinstance(values, list):
             raise UnfitInput(f"input {name!r} is {type_name(values)}, where a list is expected", input=name)
     return _fit_named(inputs, destination)
+
+
+def _by_rows(record: dict[str, Any], *, has_lists: bool) -> dict[str, Any]:
+    """Values by column as a list of one a row each.
+
+    As MLflow reads them: without a list they are one row, and a value beside lists holds for every row. `has_lists`: a
+    value of a column may be a list itself. Then they are one row unless all are lists of one length.
+    """
+    counts = {len(values) for values in record.values() if isinstance(values, list)}
+    alone = [name for name, values in record.items() if not isinstance(values, list)]
+    if not counts or (has_lists and (alone or len(counts) > 1)):
+        return {name: [value] for name, value in record.items()}
+    if len(counts) > 1:
+        return record
+    return record | {name: [record[name]] * max(counts) for name in alone}
 
 
 def _fit_named(values: dict[str, list[Any]], destination: Destination) -> Fitted:
@@ -201,7 +230,7 @@ def fit_csv(body: bytes | bytearray, destination: Destination) -> Fitted:
         names, ordered = [spec.name for spec in specs], list[Column](columns)
     else:
         specs = list(signature.inputs)
-        names, ordered = [spec.name for spec in specs], _in_order(names, columns, destination.signature)
+        names, ordered = [spec.name for spec in specs], _in_order(names, columns, signature)
     typed = [
         column and [_field(text, spec) for text in each(column)] for column, spec in zip(ordered, specs, strict=True)
     ]

@@ -8,7 +8,7 @@ from tidegate.dataplane.call import Call, Outputs, Service
 from tidegate.dataplane.content_type import kind_of
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
-from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_instances
+from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
@@ -115,10 +115,8 @@ def _fit(form: str, field: Any, destination: Destination) -> Fitted:
         if rows:
             return fit_float_rows(rows, destination, form)
     value = value_of(field)
-    if form == "instances":
-        return fit_instances(value, destination)
-    if form == "inputs":
-        return fit_inputs(value, destination)
+    if form in ("instances", "inputs"):  # TensorFlow's form has rows, and MLflow's server takes columns there as well
+        return fit_inputs(value, destination, form)
     names, rows = _split(value) if form == "dataframe_split" else _records(value, destination)
     if not rows:
         raise UnfitInput(f"{form!r} has no rows: send at least one", input=form, expected="1 or more rows", got=0)
