@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tidegate.dataplane.tensors import STRINGS_MAX, datatype_of, dtype_of, floats_array, from_raw, to_raw
-from tidegate.dataplane.v2 import V2Request, decode_request, decode_response, encode_request, encode_response
+from tidegate.dataplane.v2 import MISSING, V2Request, decode_request, decode_response, encode_request, encode_response
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
 NUMBERS = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
@@ -30,9 +30,9 @@ def test_numbers_cross_the_hop_unchanged(datatype: Any, data: Any) -> None:
         np.testing.assert_array_equal(message.tensors[name], array)
 
 
-@settings(max_examples=50, deadline=None)
-@given(items=st.lists(st.text() | st.binary(), max_size=5))
-def test_texts_and_bytes_cross_the_hop(items: Any) -> None:
+@settings(max_examples=25, deadline=None)
+@given(items=st.lists(st.text() | st.binary() | st.none(), max_size=5))
+def test_texts_bytes_and_missing_ones_cross_the_hop(items: Any) -> None:
     array = np.empty(len(items), dtype=object)
     array[:] = items
     body, length = encode_response({}, V2Request([], parameters={"binary_data_output": True}), {"t": array})
@@ -40,6 +40,18 @@ def test_texts_and_bytes_cross_the_hop(items: Any) -> None:
     assert [item.encode() if isinstance(item, str) else item for item in got] == [
         item.encode() if isinstance(item, str) else item for item in items
     ]
+
+
+@pytest.mark.parametrize("places", [[2], [-1], [True], "0", {"0": 1}])
+def test_missing_texts_that_are_nowhere_are_refused(places: Any) -> None:
+    output = {"name": "t", "shape": [2], "datatype": "BYTES", "data": ["a", "b"], "parameters": {MISSING: places}}
+    with pytest.raises(MalformedRequest, match=MISSING):
+        decode_response(json.dumps({"outputs": [output]}).encode(), None)
+
+
+def test_a_foreign_servers_null_is_a_missing_text() -> None:
+    output = {"name": "t", "shape": [2], "datatype": "BYTES", "data": ["a", None]}
+    assert decode_response(json.dumps({"outputs": [output]}).encode(), None)["t"].tolist() == ["a", None]
 
 
 def test_bf16_is_held_as_fp32() -> None:

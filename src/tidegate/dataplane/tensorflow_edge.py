@@ -108,7 +108,7 @@ def _texts(values: list[Any], name: str) -> list[Any]:
 
 
 def _has_text(values: list[Any]) -> bool:
-    first = values[0] if values else None
+    first = next((value for value in values if value is not None), None)
     while isinstance(first, list):
         first = first[0] if first else None
     return isinstance(first, str | bytes)
@@ -117,7 +117,7 @@ def _has_text(values: list[Any]) -> bool:
 def _text(value: Any, *, packed: bool) -> Any:
     if isinstance(value, list):
         return [_text(item, packed=packed) for item in value]
-    if isinstance(value, str) and not packed:
+    if value is None or (isinstance(value, str) and not packed):
         return value
     data = value.encode() if isinstance(value, str) else value
     return base64_of(data)

@@ -221,6 +221,8 @@ def element_count(shape: tuple[int, ...]) -> int:
 
 
 def _as_bytes(item: Any) -> bytes:
+    if item is None:  # a missing text has no form of its own
+        return b""
     return item if isinstance(item, bytes) else str(item).encode()
 
 

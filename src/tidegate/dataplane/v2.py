@@ -91,6 +91,8 @@ _LIST_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "b": msgspec.json.Decoder(list[bool]),
     "O": msgspec.json.Decoder(list[str]),
 }
+MISSING = "tidegate_missing"
+"""The parameter of a binary BYTES output that says which of its elements are missing, by their place."""
 _NULL: dict[str, Any] = {"f": float("nan"), "i": 0, "u": 0, "b": False, "O": ""}
 """What holds the place of a missing value."""
 _LEAF_TYPES: dict[str, tuple[type, ...]] = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,), "O": (str,)}
@@ -287,7 +289,7 @@ def encode_response(
         output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
         if datatype in BINARY_ONLY or wants_binary(request, name):
             raw.append(to_raw(array, datatype))
-            output["parameters"] = {"binary_data_size": len(raw[-1])}
+            output["parameters"] = {"binary_data_size": len(raw[-1]), **_missing(array, datatype)}
         else:
             values += array.size
             check_answer(values)
@@ -309,15 +311,24 @@ def _json_data(name: str, array: Array, datatype: str) -> Any:
     return Long(pieces_of(flat, change=texts)) if flat.size > VALUES_A_STEP else texts(flat.tolist())
 
 
-def _texts(name: str, values: list[Any]) -> list[str]:
+def _texts(name: str, values: list[Any]) -> list[str | None]:
     try:
-        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+        return [_text(value) for value in values]
     except UnicodeDecodeError:
         raise UnfitInput(
             f"output {name!r} holds bytes that are no UTF-8, and V2's JSON has no form for them: "
             "ask for it with 'binary_data' true",
             output=name,
         ) from None
+
+
+def _text(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
+
+
+def _missing(array: Array, datatype: str) -> dict[str, list[int]]:
+    values = array.ravel().tolist() if datatype == "BYTES" else []
+    return {MISSING: [place for place, value in each(enumerate(values)) if value is None]} if None in values else {}
 
 
 # -- the hop from gateway to replica --------------------
@@ -349,7 +360,10 @@ def encode_request(
 
 
 def decode_response(body: bytes, header_length: int | None) -> Tensors:
-    """The output tensors of an answer; raises `MalformedRequest` or `UnfitInput` when they cannot be read."""
+    """The output tensors of an answer, with None for a missing text.
+
+    Raises `MalformedRequest` or `UnfitInput` when they cannot be read.
+    """
     header, binary = _split(body, header_length)
     try:
         response = _responses.decode(header)
@@ -357,6 +371,21 @@ def decode_response(body: bytes, header_length: int | None) -> Tensors:
         raise MalformedRequest(f"the replica's answer is no V2 response: {error}") from None
     tensors: Tensors = {}
     offset = 0
+    nulls: Tensors = {}
     for item in response.outputs:
-        tensors[item.name], offset = _tensor(item, binary, offset, {})
+        array, offset = _tensor(item, binary, offset, nulls)
+        places = item.parameters.get(MISSING, [])
+        if array.dtype.kind == "O" and (places or item.name in nulls):
+            array = _with_missing(array, nulls.get(item.name), places)
+        tensors[item.name] = array
     return tensors
+
+
+def _with_missing(array: Array, nulls: Array | None, places: Any) -> Array:
+    if not isinstance(places, list) or not all(type(one) is int and 0 <= one < array.size for one in places):
+        raise MalformedRequest(f"{MISSING!r} of an output is no list of places in it")
+    flat = array.ravel().copy()
+    flat[places] = None
+    if nulls is not None:
+        flat[nulls.ravel()] = None
+    return flat.reshape(array.shape)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from tidegate.runtimes.inputs import is_missing
+
 Array = np.ndarray[Any, Any]
 
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -66,8 +68,30 @@ def bytes_of(items: Any) -> Array | None:
     listed = items.tolist() if isinstance(items, np.ndarray) else items
     if not listed or not all(isinstance(item, bytes) for item in listed):
         return None
-    array = np.empty(len(listed), dtype=object)
-    array[:] = listed
+    return _objects(listed)
+
+
+def texts_of(items: Any) -> Array | None:
+    """Texts, bytes or times (as ISO 8601), one a row, with None for a missing one; None where there is anything else.
+
+    Nothing but missing values are texts too.
+    """
+    listed = items.tolist() if isinstance(items, np.ndarray) and items.dtype.kind != "M" else items
+    texts = [None if is_missing(item) else _text(item) for item in listed]
+    return _objects(texts) if all(text is None or isinstance(text, str | bytes) for text in texts) else None
+
+
+def _text(item: Any) -> Any:
+    """A time as text of ISO 8601, with nanoseconds where it has some; anything else as it is."""
+    if isinstance(item, np.datetime64):
+        short = item.astype("datetime64[us]")
+        return short.astype(object).isoformat() if short == item else str(item)
+    return item.isoformat() if hasattr(item, "isoformat") else item
+
+
+def _objects(items: list[Any]) -> Array:
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
     return array
 
 

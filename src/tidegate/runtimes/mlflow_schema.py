@@ -75,7 +75,7 @@ def _spec(name: str, item: dict[str, Any], *, hinted: bool) -> TensorSpec:
         name,
         _DATATYPES.get(kind, "BYTES"),
         (-1,),
-        nullable=optional,
+        nullable=optional or (hinted and kind == "any"),
         json=kind in _JSON,
         holds="" if hinted else _HOLDS.get(kind, ""),
         optional=optional,
@@ -101,6 +101,8 @@ def _value(item: dict[str, Any], number: int) -> Any:
             for name, about in properties.items()
             if about.get("required", True) or number % 2 == 0
         }
+    if kind == "any":
+        return (f"text {number}", number, {"key": f"text {number}"}, [f"text {number}"])[number % 4]
     if kind == "map":
         return {f"key{place}": _value(item.get("values") or {}, number + place) for place in range(1 + number % 2)}
     simple = {

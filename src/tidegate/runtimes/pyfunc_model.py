@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.answers import WrongAnswer, bytes_of, floats_of, json_of, rows_of, tensor_of
-from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, error_text, output_spec, refusals
+from tidegate.runtimes.answers import WrongAnswer, bytes_of, floats_of, json_of, rows_of, tensor_of, texts_of
+from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, error_text, numpy_dtype, output_spec, refusals
 from tidegate.runtimes.cells import cell_of
 from tidegate.runtimes.inputs import frame_of, matrix_of, row_count
 from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, PREDICTION, Form, InputKind, Scalar, TensorSpec
@@ -41,18 +41,22 @@ class PyfuncModel:
         self.form: Form = form
         self._hinted = _has_type_hint(model)
         self._unnamed = _has_no_names(model)
+        self._texts = _text_tensors(model)
         self.task: Task = "other"
         self.classes: tuple[Scalar, ...] | None = None
 
     def predict(self, inputs: Arrays, wanted: Wanted, params: dict[str, Any] | None = None) -> Arrays:
         """What the model's `predict` returns: `prediction`, or the columns of a table, or a dictionary's items.
 
-        Params that are not given have the model's defaults.
+        Params that are not given have the model's defaults. Raises `UnfitInput` where it answers these rows without an
+        output that is wanted (a column that it passes on and that they do not have).
         """
         parts = [
             (rows, self._answers(self._called(part, params), row_count(part))) for rows, part in self._alike(inputs)
         ]
         answers = parts[0][1] if len(parts) == 1 else _joined(parts)
+        if lacking := sorted((wanted or frozenset()) - answers.keys()):
+            raise UnfitInput(f"the model answers these rows without {', '.join(map(repr, lacking))}", output=lacking[0])
         return {name: array for name, array in answers.items() if wanted is None or name in wanted}
 
     @property
@@ -72,7 +76,7 @@ class PyfuncModel:
             if spec is None or spec.json or spec.holds:
                 continue
             array = _tensor_of(rows_of(value, row_count(inputs)))
-            if array is None or output_spec(name, array).shape != spec.shape:
+            if array is None or not _alike_in_kind(array, spec):
                 self._outputs[name] = TensorSpec(name, "BYTES", (-1,), json=True)
 
     # -- in ------------------------------------------------------------------------------------------------------------
@@ -104,14 +108,15 @@ class PyfuncModel:
     def _features(self, inputs: Arrays) -> Any:
         if self._kind == "columns":
             if self._hinted:
-                spec = self._specs[0]
-                return [cell_of(element, spec) for element in inputs[spec.name].tolist()]
+                return _items(inputs, self._specs[0])
             frame = frame_of(inputs, self._specs)
+            for name, column in _booleans_with_gaps(inputs, self._specs).items():
+                frame[name] = column
             if self._unnamed:
                 frame.columns = range(len(frame.columns))
             return frame
         if self._kind == "tensors" and len(self._specs) > 1:
-            return inputs
+            return {name: array.astype(np.str_) if name in self._texts else array for name, array in inputs.items()}
         return matrix_of(inputs)
 
     # -- out -----------------------------------------------------------------------------------------------------------
@@ -134,6 +139,8 @@ class PyfuncModel:
             return json_of(items)
         if spec is not None and spec.datatype.startswith("FP") and (floats := floats_of(items)) is not None:
             return floats
+        if spec is not None and spec.datatype == "BYTES" and (texts := texts_of(items)) is not None:
+            return texts
         array = _tensor_of(items)
         if array is not None:
             return array
@@ -152,7 +159,33 @@ class PyfuncModel:
 
 
 def _tensor_of(items: Any) -> Array | None:
-    return tensor_of(as_tensor(items) if _are_times(items) else items)
+    return texts_of(items) if _are_times(items) else tensor_of(items)
+
+
+def _alike_in_kind(array: Array, spec: TensorSpec) -> bool:
+    """Whether an answer could be the output's: one shape, and both numbers, booleans or text."""
+    found, known = (
+        dtype.kind if dtype.kind in "Ob" else "number" for dtype in (array.dtype, numpy_dtype(spec.datatype))
+    )
+    return output_spec("", array).shape == spec.shape and found == known
+
+
+def _items(inputs: Arrays, spec: TensorSpec) -> list[Any]:
+    """A list of one value a row, for a model with a type hint."""
+    elements = inputs[spec.name].tolist()
+    gone = inputs.get(spec.name + MISSING_SUFFIX, np.zeros(len(elements), dtype=bool)).tolist()
+    return [None if absent else cell_of(element, spec) for element, absent in zip(elements, gone, strict=True)]
+
+
+def _booleans_with_gaps(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """Columns of booleans of which some are missing: MLflow takes None among them, and no floats."""
+    found = {}
+    for spec in specs:
+        gone = inputs.get(spec.name + MISSING_SUFFIX)
+        if spec.datatype == "BOOL" and gone is not None and gone.any() and not (gone == LEFT_OUT).all():
+            found[spec.name] = inputs[spec.name].astype(object)
+            found[spec.name][gone.astype(bool)] = None
+    return found
 
 
 def _named(result: Any) -> tuple[dict[str, Any], Form]:
@@ -174,12 +207,18 @@ def _are_times(items: Any) -> bool:
 
 
 def _joined(parts: list[tuple[Array, Arrays]]) -> Arrays:
-    """Answers to some rows each as the answers to all; raises `WrongAnswer` where they are of different kinds."""
+    """Answers to some rows each as the answers to all.
+
+    Raises `UnfitInput` where they are of different kinds, as where a column is passed on.
+    """
     first = parts[0][1]
     order = np.argsort(np.concatenate([rows for rows, _ in parts]))
     looks = {name: (array.dtype, array.shape[1:]) for name, array in first.items()}
     if any({name: (array.dtype, array.shape[1:]) for name, array in one.items()} != looks for _, one in parts):
-        raise WrongAnswer("'predict' answers differently where optional columns are left out")
+        raise UnfitInput(
+            "the model answers differently where optional columns are left out: send rows that have them, and rows "
+            "that do not, in requests of their own"
+        )
     return {name: np.concatenate([answers[name] for _, answers in parts])[order] for name in first}
 
 
@@ -191,3 +230,11 @@ def _has_type_hint(model: Any) -> bool:
 def _has_no_names(model: Any) -> bool:
     schema = model.metadata.get_input_schema()
     return schema is not None and not schema.has_input_names()
+
+
+def _text_tensors(model: Any) -> frozenset[str]:
+    """The tensors that MLflow takes only in NumPy's own type for text."""
+    schema = model.metadata.get_input_schema()
+    if schema is None or not schema.is_tensor_spec():
+        return frozenset()
+    return frozenset(one.name for one in schema.inputs if one.type.kind == "U")

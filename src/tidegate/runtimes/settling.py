@@ -31,6 +31,7 @@ from tidegate.runtimes.trial import (
     mlflow_example,
     nullable_specs,
     rows_of,
+    with_gaps,
 )
 from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature
 
@@ -138,12 +139,15 @@ def _try_draft(
             settled = Settled(model, draft, inputs, answers, table, target)
             if isinstance(model, PyfuncModel):
                 _widen(model, settled.trial_rows())
+                _widen(model, with_gaps(rows_of(inputs, [0]), draft.specs))
             return settled
     return None
 
 
 def _widen(model: PyfuncModel, rows: Arrays) -> None:
     """Show a model further rows, together and alone: what the first one answers may look like a tensor and be none."""
+    if not rows:
+        return
     for some in (range(row_count(rows)), *([row] for row in range(row_count(rows)))):
         with suppress(Exception):  # it takes one row a call, or refuses some of these: what is known stays
             model.widen(rows_of(rows, some))

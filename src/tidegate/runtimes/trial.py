@@ -170,6 +170,13 @@ def _each_missing(one: Arrays, specs: Sequence[TensorSpec]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def with_gaps(one: Arrays, specs: Sequence[TensorSpec]) -> Arrays:
+    """A row as often as there are optional columns (up to a bound), each time with another one missing."""
+    optional = [spec for spec in specs if spec.optional][:_DIAGONAL_MAX]
+    parts = [_without(one, [spec], specs) for spec in optional]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
 def _without(one: Arrays, missing: Sequence[TensorSpec], specs: Sequence[TensorSpec]) -> Arrays:
     inputs: Arrays = {}
     for spec in specs:
