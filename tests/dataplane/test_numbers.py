@@ -11,16 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from support.sums import Kept, sums_replica
-from tidegate.dataplane import numbers
+from tidegate.dataplane import numbers, pieces
+from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.fit import Fitted
+from tidegate.dataplane.frames import fit_numbers_frame
 from tidegate.dataplane.hot_exchange import HotExchange
 from tidegate.dataplane.infer import Engine, infer
 from tidegate.dataplane.numbers import arrays_of, read_numbers
 from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.turns import LARGE_BYTES_MIN
+from tidegate.errors import MalformedRequest, UnfitInput
+from tidegate.wire.signature import Signature, TensorSpec
 
 ROWS = [[round(0.37 * row + column, 3) for column in range(3)] for row in range(40)]
 FLAT = [value for row in ROWS for value in row]
@@ -77,6 +83,8 @@ GOOD: list[tuple[str, Any]] = [
     (V2, _v2(ROWS)),
     (MLFLOW, {"instances": ROWS}),
     (MLFLOW, {"inputs": ROWS}),
+    (MLFLOW, {"dataframe_split": {"columns": ["a", "b", "c"], "data": ROWS}}),
+    (MLFLOW, {"dataframe_split": {"index": list(range(40)), "data": ROWS}}),
     (TENSORFLOW, {"instances": ROWS}),
     (TENSORFLOW, {"signature_name": "serving_default", "inputs": ROWS}),
 ]
@@ -279,3 +287,71 @@ def test_a_short_array_and_one_under_another_key_are_left_alone() -> None:
     texts = [value for value in read.body.split(b'"') if b"-" in value]
     assert [read.take(b'"%b"' % text).tolist() for text in texts] == [[0.5] * 30_000] * 2
     assert read.all_taken
+
+
+WHOLE = [[row - 20, 2**53 - 1 - row, -row] for row in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("written", "in_pieces"),
+    [
+        (WHOLE, True),
+        ([value for row in WHOLE for value in row], True),
+        ([[2**53 + 1, 0, 0], *WHOLE[1:]], False),  # no float64 holds it
+        ([[1.0, 0, 0], *WHOLE[1:]], False),
+        ([[1e3, 0, 0], *WHOLE[1:]], False),
+    ],
+)
+def test_whole_numbers_of_an_integer_tensor(monkeypatch: pytest.MonkeyPatch, written: Any, in_pieces: bool) -> None:
+    monkeypatch.setattr(numbers, "PIECE_BYTES", 60)
+    monkeypatch.setattr(numbers, "LONG_BYTES_MIN", 50)
+    taken: list[Any] = []
+    decode = pieces._decode_numbers
+
+    def noted(*given: Any) -> Any:
+        taken.append(decode(*given))
+        return taken[-1]
+
+    monkeypatch.setattr(pieces, "_decode_numbers", noted)
+    tensor = {"name": "input", "shape": [40, 3], "datatype": "INT64", "data": written}
+    with _asking("INT64") as ask:
+        whole, in_parts, _ = ask(V2, json.dumps({"inputs": [tensor]}).encode())
+    assert in_parts == whole
+    assert [call is not None for call in taken] == [in_pieces]
+    assert (whole[0] == 200) == all(type(value) is int for value in np.ravel(np.array(written, object)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"dataframe_split":{"columns":["a","b","c"],"data":[%b]}}' % b",".join([b"[0.5,2,3]"] * 260_000),
+        b'{"inputs":[{"name":"input","shape":[260000,3],"datatype":"INT64","data":[%b]}]}'
+        % b",".join([b"7,8,9"] * 260_000),
+    ],
+)
+def test_long_arrays_of_numbers_are_no_amount_that_is_refused(body: bytes) -> None:
+    """As many numbers as two megabytes hold: more than is read of what is no long array."""
+
+    async def go() -> int:
+        is_split = b"split" in body
+        engine, hooks = await sums_replica("FP64" if is_split else "INT64")
+        exchange = Kept(engine, MLFLOW if is_split else V2, body)
+        assert len(list(infer_in_pieces(exchange, engine.clock()))) > 2
+        status, _ = await asyncio.wait_for(exchange.sent, 30)
+        await hooks.on_stop()
+        return int(status)
+
+    assert asyncio.run(go()) == 200
+
+
+def test_a_frame_of_numbers_goes_by_the_names_of_its_columns() -> None:
+    inputs = tuple(TensorSpec(name, "FP64", (-1,)) for name in "abc")
+    where = Destination(Identity("e", "m", "1", "1"), Signature("columns", inputs, ()), None, cast(Any, None))
+    found = Fitted(2, packed=np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])), False
+    for names, row in ((["c", "a", "b"], [2, 3, 1]), (["a", "b", "c"], [1, 2, 3]), ([0, 1, 2], [1, 2, 3])):
+        packed = fit_numbers_frame(names, found, where).packed
+        assert packed is not None
+        assert list(packed[0]) == row
+    for wrong in (["a", "b"], ["a", "b", "d"], ["a", "a", "b"], "abc"):
+        with pytest.raises((UnfitInput, MalformedRequest)):
+            fit_numbers_frame(wrong, found, where)

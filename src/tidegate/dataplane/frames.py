@@ -68,6 +68,25 @@ def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) 
     return Fitted(len(columns[0] or ()), tensors=tensors)
 
 
+def fit_numbers_frame(names: Any, found: tuple[Fitted, bool], destination: Destination) -> Fitted:
+    """Rows of numbers that were read by themselves, with their columns as the model has them.
+
+    Raises `UnfitInput` where the body is to be read whole instead.
+    """
+    fitted, is_one_row = found
+    rows, width = fitted.packed, destination.n_features or 0
+    if is_one_row or isinstance(rows, list) or rows is None or not (names is None or isinstance(names, list)):
+        raise UnfitInput("these are no rows of a data frame")
+    names = list(range(width)) if names is None else names
+    if len(names) != width:
+        raise UnfitInput("there is not a name for each column")
+    if destination.signature.kind != "columns":
+        return fitted
+    places: list[Any] = [[place] for place in range(width)]
+    order = [place[0] for place in _in_order(names, places, list(destination.signature.inputs)) if place]
+    return fitted if order == list(range(width)) else Fitted(fitted.rows, packed=rows[:, order])
+
+
 def _specs_by_place(columns: Columns, destination: Destination) -> list[TensorSpec]:
     width = destination.n_features or 0
     if len(columns) != width:

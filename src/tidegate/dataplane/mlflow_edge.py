@@ -8,7 +8,7 @@ from tidegate.dataplane.call import Call, Outputs, Service
 from tidegate.dataplane.content_type import kind_of
 from tidegate.dataplane.destination import Destination
 from tidegate.dataplane.fit import Fitted
-from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs
+from tidegate.dataplane.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_numbers_frame
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
 from tidegate.dataplane.numbers import Numbers, TakesRows, arrays_of, fit_numbers
@@ -24,7 +24,7 @@ FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 class MlflowEdge(TakesRows):
     """MLflow. `exchange.meta` is True for a data frame, which a model of several outputs answers with records."""
 
-    arrays = arrays_of("instances", "inputs", flat=False)
+    arrays = arrays_of("instances", "inputs", "data", flat=False)
 
     def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
         """Read the one form that the body has, choose a version, fit."""
@@ -38,7 +38,7 @@ class MlflowEdge(TakesRows):
         destination, pinned = choose(service, exchange, None, unit)
         exchange.meta = is_csv or form.startswith("dataframe")
         if numbers is not None:
-            fitted, _ = fit_numbers(numbers, fields.get(form), destination)  # CSV has none
+            fitted = _fit_numbers(form, fields.get(form), numbers, destination)  # CSV has none
         else:
             fitted = fit_csv(body, destination) if is_csv else _fit(form, fields[form], destination)
         call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
@@ -107,6 +107,15 @@ def _params(fields: dict[str, Any]) -> dict[str, Any]:
     if params is not None and not isinstance(params, dict):
         raise MalformedRequest("'params' is no object of names and values")
     return params or {}
+
+
+def _fit_numbers(form: str, field: Any, numbers: Numbers, destination: Destination) -> Fitted:
+    if form != "dataframe_split":
+        return fit_numbers(numbers, field, destination)[0]
+    frame = value_of(field)
+    if not isinstance(frame, dict):
+        raise UnfitInput("this is no data frame")
+    return fit_numbers_frame(frame.get("columns"), fit_numbers(numbers, frame.get("data"), destination), destination)
 
 
 def _fit(form: str, field: Any, destination: Destination) -> Fitted:

@@ -48,6 +48,7 @@ class Numbers:
 
     body: bytes
     _arrays: dict[bytes, Array] = field(default_factory=dict)
+    _whole: frozenset[bytes] = frozenset()
 
     def take(self, text: bytes) -> Array | None:
         """The array that this JSON stands for: flat, or 2-D for a list of lists; None where it is no such text."""
@@ -55,7 +56,11 @@ class Numbers:
 
     def fresh(self) -> Numbers:
         """The same, with every array still to be taken."""
-        return Numbers(self.body, dict(self._arrays))
+        return Numbers(self.body, dict(self._arrays), self._whole)
+
+    def is_whole(self, text: bytes) -> bool:
+        """Whether the array that this JSON stands for was written as whole numbers alone."""
+        return text in self._whole
 
     @property
     def all_taken(self) -> bool:
@@ -83,6 +88,7 @@ def read_numbers(body: bytes, arrays: re.Pattern[bytes]) -> Generator[bool, None
     if not places:
         return None
     found: dict[bytes, Array] = {}
+    whole: set[bytes] = set()
     parts: list[bytes] = []
     at = 0
     for number, place in enumerate(places):
@@ -91,9 +97,11 @@ def read_numbers(body: bytes, arrays: re.Pattern[bytes]) -> Generator[bool, None
             return None
         text = b'"%b-%d"' % (_SECRET.encode(), number)
         found[text] = array
+        if all(body.find(mark, place.begin, place.end) < 0 for mark in (b".", b"e", b"E")):
+            whole.add(text)
         parts += [body[at : place.begin], text]
         at = place.end
-    return Numbers(b"".join((*parts, body[at:])), found)
+    return Numbers(b"".join((*parts, body[at:])), found, frozenset(whole))
 
 
 class _Place(NamedTuple):

@@ -33,6 +33,8 @@ from tidegate.errors import MalformedRequest, UnfitInput
 
 BINARY_ONLY = ("FP16", "BF16")
 """Datatypes that JSON has no form for."""
+EXACT_MAX = (1 << 53) - 1
+"""Up to here each integer is a float64 of its own."""
 
 
 class V2Input(msgspec.Struct, gc=False):
@@ -169,7 +171,7 @@ def _tensor(
     size = item.parameters.get("binary_data_size")
     if size is None:
         if numbers is not None and (array := numbers.take(bytes(item.data))) is not None:
-            return _from_numbers(item, shape, array), offset
+            return _from_numbers(item, shape, array, whole=numbers.is_whole(bytes(item.data))), offset
         return _from_json(item, shape, nulls), offset
     if type(size) is not int or size < 0 or offset + size > len(binary):
         raise MalformedRequest(
@@ -206,12 +208,22 @@ def _from_json(item: V2Input | _ResponseTensor, shape: tuple[int, ...], nulls: T
     return _array(values, dtype, item).reshape(shape)
 
 
-def _from_numbers(item: V2Input | _ResponseTensor, shape: tuple[int, ...], array: Array) -> Array:
+def _from_numbers(item: V2Input | _ResponseTensor, shape: tuple[int, ...], array: Array, *, whole: bool) -> Array:
     """The tensor that these float64 are. Its refusals are read by nobody: the request is then read whole."""
     dtype = dtype_of(item.datatype, item.name)
-    if dtype.kind != "f" or item.datatype in BINARY_ONLY or array.shape not in (shape, (element_count(shape),)):
+    fits = whole and _are_in_range(array, dtype) if dtype.kind in "iu" else dtype.kind == "f"
+    if not fits or item.datatype in BINARY_ONLY or array.shape not in (shape, (element_count(shape),)):
         raise UnfitInput(f"input {item.name!r} is not {item.datatype} of shape {list(shape)}", input=item.name)
+    if dtype.kind != "f":
+        return array.astype(dtype).reshape(shape)
     return _array(array, dtype, item).reshape(shape)
+
+
+def _are_in_range(array: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether these float64 are integers of that type, and none has lost a digit."""
+    bounds = np.iinfo(dtype)
+    least, most = max(bounds.min, -EXACT_MAX), min(bounds.max, EXACT_MAX)
+    return bool(least <= array.min(initial=0) and array.max(initial=0) <= most)
 
 
 def _array(values: list[Any] | Array, dtype: np.dtype[Any], item: V2Input | _ResponseTensor) -> Array:

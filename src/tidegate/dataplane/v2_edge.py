@@ -16,6 +16,7 @@ from tidegate.dataplane.v2 import Message, V2Request, decode_request, encode_res
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 
 _TAKEN = (JSON, b"application/octet-stream")
+_NUMBERS = frozenset({"FP32", "FP64"} | {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)})
 _DIGITS = re.compile(rb"[0-9]{1,12}")
 
 
@@ -25,8 +26,8 @@ class V2Edge:
     arrays = arrays_of("data")
 
     def takes_numbers(self, destination: Destination) -> bool:
-        """Whether any input may be floats that JSON has a form for."""
-        return any(spec.datatype in ("FP32", "FP64") for spec in destination.signature.inputs)
+        """Whether any input may be numbers that JSON has a form for."""
+        return any(spec.datatype in _NUMBERS for spec in destination.signature.inputs)
 
     def head_of(self, exchange: Exchange) -> bytes | bytearray | None:
         """The JSON in front of binary tensors; None for a body that is JSON alone, or says nonsense about it."""
