@@ -157,3 +157,16 @@ def test_predict_asks_the_gateway(standin: Any, client: Client) -> None:
     (asked,) = standin.asked
     assert asked.body == b'{"features":[1.0,2.0],"model_version":"2"}'
     assert asked.headers["x-tidegate-key"] == "user-7"
+
+
+def test_a_change_worked_out_from_what_was_read_undoes_nobody_elses(client: Client, churn: str) -> None:
+    read = client.deploy(churn, endpoint="read-first", wait=False)
+    changed = client.scale("read-first", 2, wait=False, only_if=read)
+    with pytest.raises(errors.ChangedMeanwhile):
+        client.traffic("read-first", {"1": 100}, wait=False, only_if=read)
+    with pytest.raises(errors.ChangedMeanwhile):
+        client.deploy(churn, endpoint="read-first", replicas=5, wait=False, only_if=read)
+    with pytest.raises(errors.ChangedMeanwhile):
+        client.delete("read-first", wait=False, only_if=read)
+    assert client.endpoint("read-first").revision == changed.revision
+    client.delete("read-first", wait=False, only_if=changed)

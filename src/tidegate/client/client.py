@@ -14,7 +14,7 @@ from tidegate.client.http import Http
 from tidegate.client.images import Images
 from tidegate.client.lists import ListedEndpoints, ListedHistory, ListedJobs, ListedLogs, ListedModels
 from tidegate.client.locate import Location, locate
-from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions
+from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions, as_read
 from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, register_request, version_of
 from tidegate.client.waiting import job_error, poll, wait_for_endpoint
@@ -241,6 +241,11 @@ class Client:
         """Split traffic over versions, in percent that adds up to 100; starts any version that is not running.
 
         client.traffic("churn", {"1": 90, "2": 10})
+
+        Weights worked out from what was read name it, so that nobody else's change is undone:
+
+            now = client.endpoint("churn")
+            client.traffic("churn", shifted(now.target), only_if=now)
         """
         by_version = {str(version): float(weight) for version, weight in weights.items()}
         request = TrafficRequest(by_version, action, options.get("accept_signature_change", False))
@@ -260,7 +265,7 @@ class Client:
 
     def delete(self, endpoint: str, **waiting: Unpack[WaitOptions]) -> None:
         """Remove an endpoint: its replicas finish what they have. Its model and versions stay."""
-        self._control.raw("DELETE", f"{API}/endpoints/{_part(endpoint)}", b"")
+        self._control.raw("DELETE", f"{API}/endpoints/{_part(endpoint)}", b"", as_read(waiting))
         timeout_s = waiting.get("timeout_s", CHANGE_TIMEOUT_S)
         if waiting.get("wait", True) and not poll(lambda: self._exists(endpoint), lambda is_: not is_, timeout_s)[1]:
             raise DeadlineExceeded(f"endpoint {endpoint!r} is still being removed after {timeout_s:g} s")
@@ -365,7 +370,8 @@ class Client:
         return self._uploads.stream(f"{API}/uploads", chunks, payload.size_bytes, Upload)
 
     def _change(self, method: str, endpoint: str, verb: str, request: Any, **how: Unpack[ChangeOptions]) -> Endpoint:
-        asked = self._control.send(method, f"{API}/endpoints/{_part(endpoint)}{verb}", request, Endpoint)
+        path = f"{API}/endpoints/{_part(endpoint)}{verb}"
+        asked = self._control.send(method, path, request, Endpoint, as_read(how))
         if not how.get("wait", True):
             return asked
         return self.wait_for_endpoint(asked, how.get("timeout_s", CHANGE_TIMEOUT_S), how.get("on_progress"))

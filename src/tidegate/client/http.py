@@ -57,9 +57,10 @@ class Http:
         given = {name: str(value) for name, value in (params or {}).items() if value is not None}
         return decode(self._send("GET", path, fields=given or None).data, shape, self.who)
 
-    def send(self, method: str, path: str, body: Any, shape: type[T]) -> T:
+    def send(self, method: str, path: str, body: Any, shape: type[T], headers: Mapping[str, str] | None = None) -> T:
         """POST, PUT or DELETE with a JSON body, decoded into `shape`; sent once."""
-        return decode(self.raw(method, path, orjson.dumps(msgspec.to_builtins(body))).data, shape, self.who)
+        sent = orjson.dumps(msgspec.to_builtins(body))
+        return decode(self.raw(method, path, sent, headers).data, shape, self.who)
 
     def raw(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None

@@ -6,14 +6,26 @@ from typing import TypedDict
 
 from tidegate.client.files import OnProgress
 from tidegate.client.registration import RegisterOptions
+from tidegate.wire.rest import Endpoint
+from tidegate.wire.tags import tag_of
 
 
 class WaitOptions(TypedDict, total=False):
-    """How a change is awaited: not at all (`wait=False`), or up to `timeout_s`, calling `on_progress` meanwhile."""
+    """How a change is awaited: not at all (`wait=False`), or up to `timeout_s`, calling `on_progress` meanwhile.
+
+    With `only_if`, the endpoint as it was read, nothing is changed where somebody else did since: `ChangedMeanwhile`.
+    """
 
     wait: bool
     timeout_s: float
     on_progress: OnProgress | None
+    only_if: Endpoint | None
+
+
+def as_read(how: WaitOptions) -> dict[str, str]:
+    """The header that says so."""
+    endpoint = how.get("only_if")
+    return {} if endpoint is None else {"If-Match": tag_of(endpoint)}
 
 
 class ChangeOptions(WaitOptions, total=False):

@@ -5,25 +5,10 @@ A tag stands for the spec, not for the status: it changes with each revision, an
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from tidegate.errors import ChangedMeanwhile
+from tidegate.wire.tags import Tagged, tag_of
 
 ANY = "*"
-
-
-class Tagged(Protocol):
-    """An endpoint, as a row or as the API shows it."""
-
-    @property
-    def created_at(self) -> float: ...
-    @property
-    def revision(self) -> int: ...
-
-
-def tag_of(endpoint: Tagged) -> str:
-    """As it stands in a header, with its quotes."""
-    return f'"{endpoint.created_at * 1000:.0f}-{endpoint.revision}"'
 
 
 def check_tag(endpoint: Tagged | None, name: str, match: str) -> None:

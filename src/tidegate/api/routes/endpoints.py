@@ -10,9 +10,9 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from tidegate.api.failures import answers
 from tidegate.api.platform import Actor, PlatformOf
 from tidegate.services.endpoints import Endpoints
-from tidegate.services.tags import tag_of
 from tidegate.wire import rest
 from tidegate.wire.performance import Performance
+from tidegate.wire.tags import tag_of
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
 _CHANGE = answers(400, 404, 409, 412, 413, 415, 422)
