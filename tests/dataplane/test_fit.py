@@ -8,6 +8,7 @@ import pytest
 
 from tidegate.dataplane import fit, frames
 from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.fit_tensors import fit_tensors
 from tidegate.dataplane.frames import fit_csv
 from tidegate.dataplane.v2 import decode_request
 from tidegate.errors import UnfitInput
@@ -38,7 +39,7 @@ def values_of(features: Any, destination: Destination) -> Any:
 
 
 def tensors_of(tensors: Any, nulls: Any, destination: Destination) -> Any:
-    return fit.fit_tensors(tensors, nulls, destination)
+    return fit_tensors(tensors, nulls, destination)
 
 
 def to(signature: Any) -> Any:

@@ -83,7 +83,7 @@ def fit_numbers_frame(names: Any, found: tuple[Fitted, bool], destination: Desti
     if destination.signature.kind != "columns":
         return fitted
     places: list[Any] = [[place] for place in range(width)]
-    order = [place[0] for place in _in_order(names, places, list(destination.signature.inputs)) if place]
+    order = [place[0] for place in _in_order(names, places, destination.signature) if place]
     return fitted if order == list(range(width)) else Fitted(fitted.rows, packed=rows[:, order])
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from tidegate.dataplane.amounts import check_outputs
 from tidegate.dataplane.call import Call, Outputs, Service, Tensors
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.fit import fit_tensors
+from tidegate.dataplane.fit_tensors import fit_tensors
 from tidegate.dataplane.grpc_messages import (
     InferRequest,
     check_shape,

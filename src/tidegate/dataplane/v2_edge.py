@@ -8,11 +8,12 @@ from tidegate.dataplane.amounts import check_outputs
 from tidegate.dataplane.call import Call, Outputs, Service, Tensors
 from tidegate.dataplane.content_type import JSON, kind_of
 from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.fit import fit_tensors
+from tidegate.dataplane.fit_tensors import fit_tensors
 from tidegate.dataplane.infer import Exchange, check_json_size, choose, new_call, unit_of
 from tidegate.dataplane.numbers import Numbers, arrays_of
 from tidegate.dataplane.params import params_of, under_signature
-from tidegate.dataplane.v2 import Message, V2Request, decode_request, encode_response
+from tidegate.dataplane.v2 import Message, V2Request, decode_request
+from tidegate.dataplane.v2_answers import encode_response
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 
 _TAKEN = (JSON, b"application/octet-stream")
