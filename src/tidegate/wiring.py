@@ -8,8 +8,11 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
+
+from prometheus_client import CollectorRegistry
 
 from tidegate import clock as clocks
 from tidegate.adapters import confinement, docker_backend
@@ -33,13 +36,17 @@ from tidegate.core.placement import DOCKER, Asked, Placement, check_asked, check
 from tidegate.core.ports import Backend
 from tidegate.environments import Environments
 from tidegate.errors import TidegateError
+from tidegate.jobs import pool as pools
 from tidegate.jobs.acceleration import Acceleration
 from tidegate.jobs.bench import Bench
 from tidegate.jobs.build import BuildJob
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
 from tidegate.jobs.report import JobFunction
+from tidegate.loops import dispatch
 from tidegate.loops.dispatch import Dispatcher
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.runner import Loop, Runner
 from tidegate.services.answered import HEARD_S, Answered
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.files_home import files_home, files_of_platform
@@ -63,6 +70,7 @@ from tidegate.wire import rest
 from tidegate.wire.parts import EngineView
 
 STOP_TIMEOUT_S = 5.0
+KEEP_HOUSE_EVERY_S = 60.0
 HOST_CHARS_MAX = 255
 FILES_WAIT_S, INTAKE_WAIT_S = 300.0, 600.0
 """How long to wait for others who move or remove versions' files, or who number a version."""
@@ -71,11 +79,8 @@ FILES_WAIT_S, INTAKE_WAIT_S = 300.0, 600.0
 class JobRunner(Protocol):
     """What the control plane does about jobs: runs them in its own pool, or tells workers over a broker."""
 
-    def start(self) -> None: ...
     def take_over(self) -> None: ...
-    def pause(self) -> None: ...
-    def nudge(self) -> None: ...
-    def stop(self, timeout_s: float) -> None: ...
+    def notify(self) -> None: ...
 
 
 @dataclass
@@ -114,22 +119,23 @@ class Container:
     snapshots: Snapshots
     gateway_revisions: GatewayRevisions
     answered: Answered
+    loops: tuple[Loop, ...] = ()
     push: RedisPush | None = None
+    runner: Runner | None = None
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
-    def start(self) -> None:
-        """Start what runs jobs from `take_over` on; import MLflow, and see how to confine models, in the background."""
+    def start(self, metrics: LoopMetrics | None = None) -> None:
+        """Start the loops, which run jobs from `take_over` on; import MLflow, and see how to confine models, beside."""
         self.registry.warm()
         threading.Thread(target=confinement.find_out, name="confinement", daemon=True).start()
-        self.job_runner.start()
-        if self.push is not None:
-            self.push.start()
+        self.runner = Runner(self.loops, metrics or LoopMetrics(CollectorRegistry()), self.leadership.leads)
+        self.runner.start()
 
     def snapshot_written(self) -> None:
         """Tell the gateways that wait here, and through Redis those of every control plane."""
         self.snapshot_changed.notify()
         if self.push is not None:
-            self.push.nudge()
+            self.push.notify()
 
     def take_over(self) -> None:
         """At the start of a term: clean up after a crash, of this control plane or of the leader before it, run jobs.
@@ -144,13 +150,14 @@ class Container:
                 self.files_lock.release()
         self.models.environments.refresh()
         self.job_runner.take_over()
+        self.leadership.taken_over()
+        self.job_runner.notify()
 
     def close(self) -> None:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
         self.snapshot_changed.close()
-        if self.push is not None:
-            self.push.close()
-        self.job_runner.stop(STOP_TIMEOUT_S)
+        if self.runner is not None:
+            self.runner.stop(STOP_TIMEOUT_S)
         self.leadership.end()
         self.store.close()
 
@@ -183,10 +190,12 @@ def build(
     dispatcher = None
     if settings.celery_broker_url:
         queue = CeleryQueue(settings.celery_broker_url, settings.job_queue)
-        job_runner = dispatcher = Dispatcher(fenced, queue, lambda: forget_old(fenced, uploads))
+        job_runner = dispatcher = Dispatcher(fenced, queue, leadership.leads)
+        job_loops = [_dispatch_loop(dispatcher)]
     else:
-        job_runner = JobPool(fenced, parts.functions(fenced), uploads, settings.job_workers)
-    jobs = Jobs(store, clock, job_runner.nudge)
+        job_runner = pool = JobPool(fenced, parts.functions(fenced), uploads, settings.job_workers)
+        job_loops = pool_loops(pool)
+    jobs = Jobs(store, clock, job_runner.notify)
     engine = DockerEngine(lambda: address_of(engine_env()))
     backend = backend or _backends(settings, engine, files_dir, replace(jobs, store=fenced))
     placement = default_placement(settings)
@@ -211,6 +220,7 @@ def build(
     snapshots = Snapshots(store, leadership.me.host)
     broker = dispatcher.view if dispatcher else lambda: None
     push = RedisPush(settings.redis_url, settings.redis_prefix, snapshots.newest) if settings.redis_url else None
+    hints = [Loop("snapshot hints", push.step, push.wake, close=push.close)] if push else []
     views_of = (leadership.view, engine_view, broker, health.view, push.view if push else lambda: None)
     report = StatusReport(store, endpoints, str(data_dir), clock(), views, *views_of, confinement.said_so_far)
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
@@ -247,6 +257,7 @@ def build(
         snapshots=snapshots,
         gateway_revisions=revisions,
         answered=answered,
+        loops=(*job_loops, _housekeeping(fenced, uploads), *hints),
         push=push,
     )
     return container
@@ -265,6 +276,27 @@ def check(settings: Settings) -> None:
         store.rehearse_migration()
     finally:
         store.close()
+
+
+def _dispatch_loop(dispatcher: Dispatcher) -> Loop:
+    return Loop("dispatch", dispatcher.step, dispatcher.wake, backoff=dispatch.BACKOFF, close=dispatcher.close)
+
+
+def pool_loops(pool: JobPool) -> list[Loop]:
+    """One for each job that may run at a time, and one that keeps the jobs' leases."""
+    workers = [
+        Loop(f"job-{number}", partial(pool.work, number), wake, leader_only=True, backoff=pools.TROUBLE)
+        for number, wake in enumerate(pool.wakes)
+    ]
+    return [*workers, Loop("leases of jobs", pool.keep_leases)]
+
+
+def _housekeeping(store: Store, uploads: Uploads) -> Loop:
+    def step() -> float:
+        forget_old(store, uploads)
+        return KEEP_HOUSE_EVERY_S
+
+    return Loop("housekeeping", step, leader_only=True)
 
 
 def default_placement(settings: Settings) -> Placement:

@@ -3,11 +3,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from support.services.redis import RedisServer
 from support.wait import until
 from tidegate.adapters.redis_push import RedisPush
 from tidegate.errors import InvalidArgument, StoreUnavailable
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.runner import Loop, Runner
 
 
 class Listener:
@@ -31,6 +34,13 @@ class Listener:
         self._client.close()
 
 
+def run(push: RedisPush) -> Runner:
+    """Its loop, running."""
+    runner = Runner([Loop("snapshot hints", push.step, push.wake, close=push.close)], LoopMetrics(CollectorRegistry()))
+    runner.start()
+    return runner
+
+
 @pytest.fixture
 def listener(own_redis: RedisServer) -> Iterator[Listener]:
     made = Listener(own_redis)
@@ -51,29 +61,29 @@ def test_each_new_revision_is_told_and_the_newest_alone_after_redis_was_away(
 
     push = RedisPush(own_redis.url, "mine", newest)
     assert not push.connected
-    push.start()
+    runner = run(push)
     try:
         listener.hears(7)
         revision = 8
-        push.nudge()
+        push.notify()
         listener.hears(8)
         assert (push.connected, push.failures) == (True, 0)
         assert push.view().status == "ready"
         away = True  # the database: nothing to tell until it is back
-        push.nudge()
+        push.notify()
         revision, away = 9, False
         listener.hears(9)
         listener.close()
         own_redis.kill()
         revision = 10
-        push.nudge()
+        push.notify()
         until(lambda: push.failures > 0, what="the failure")
         assert not push.connected
         assert push.view().status == "unavailable"
         own_redis.start()
         until(lambda: push.connected, what="the connection")
     finally:
-        push.close()
+        runner.stop(20)
     assert not push.connected
 
 
@@ -81,7 +91,7 @@ def test_that_redis_went_away_is_noticed_without_news(own_redis: RedisServer, mo
     monkeypatch.setattr("tidegate.adapters.redis_push.LOOK_S", 0.1)
     push = RedisPush(own_redis.url, "mine", lambda: 1)
     assert push.view().status == "unknown"
-    push.start()
+    runner = run(push)
     try:
         until(lambda: push.view().status == "ready", what="the first word")
         own_redis.kill()
@@ -90,7 +100,7 @@ def test_that_redis_went_away_is_noticed_without_news(own_redis: RedisServer, mo
         own_redis.start()
         until(lambda: push.view().status == "ready", what="its return")
     finally:
-        push.close()
+        runner.stop(20)
 
 
 def test_an_option_that_means_nothing_is_refused_at_once_and_the_password_is_not_told() -> None:
@@ -110,9 +120,9 @@ def test_it_ends_soon_also_when_redis_hangs(own_redis: RedisServer) -> None:
     push = RedisPush(own_redis.url, "mine", lambda: 1)
     own_redis.pause()
     try:
-        push.start()
+        runner = run(push)
         until(lambda: push.failures > 0, what="the first attempt's end")
-        push.close()
+        runner.stop(20)
     finally:
         own_redis.resume()
     with own_redis.client() as client:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
 from support.control import NewDatabase, container_at
@@ -15,6 +16,8 @@ from support.wait import until
 from tidegate.errors import NotAModel, StoreUnavailable
 from tidegate.jobs.bench import Bench, Claimed, Stopping
 from tidegate.jobs.report import ATTEMPTS_MAX, JobFunction, JobReport
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.runner import Loop, Runner
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import JobRow, ModelRow
@@ -91,7 +94,8 @@ def test_a_job_is_claimed_by_one_and_ends_once(own: Container) -> None:
 def test_a_lease_lasts_while_the_job_does_and_ends_with_its_worker(own: Container) -> None:
     release = threading.Event()
     bench, other = (_bench(own, Doing(lambda report, store: {"ok": release.wait(20)}), LEASE_S) for _ in range(2))
-    bench.start()
+    runner = Runner([Loop("leases", bench.keep_leases)], LoopMetrics(CollectorRegistry()))
+    runner.start()
     _queue(own, "a")
     claimed = _claimed(bench, "a")
     running = threading.Thread(target=bench.run, args=(claimed,))
@@ -107,6 +111,7 @@ def test_a_lease_lasts_while_the_job_does_and_ends_with_its_worker(own: Containe
     again = until(lambda: other.claim("b"), what="the end of the lease")
     assert again is not None
     assert again.job.attempts == 2
+    runner.stop(20)
     bench.clear()
 
 

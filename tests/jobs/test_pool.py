@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
 from support.control import container_at
@@ -11,11 +12,13 @@ from support.wait import until
 from tidegate.errors import NotAModel
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobReport, Outcome
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.runner import Runner
 from tidegate.store import jobs as rows
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wire.rest import Job
-from tidegate.wiring import Container
+from tidegate.wiring import Container, pool_loops
 
 
 class Doing:
@@ -34,6 +37,13 @@ class Doing:
 
 def _pool(container: Container, function: Doing, workers: int = 2) -> JobPool:
     return JobPool(container.store, {"register": function}, container.uploads, workers)
+
+
+def run(pool: JobPool) -> Runner:
+    """Its loops, running."""
+    runner = Runner(pool_loops(pool), LoopMetrics(CollectorRegistry()))
+    runner.start()
+    return runner
 
 
 def _queue(container: Container, job_id: str, **fields: Any) -> None:
@@ -60,14 +70,14 @@ def test_a_pool_whose_control_plane_was_replaced_writes_nothing_and_undoes_nothi
     pool = JobPool(own.fenced, {"register": doing}, own.uploads, 1)
     _queue(own, "a")
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     assert told.wait(20)
     before = own.jobs.get("a")
     with own.store.transaction() as tx:
         tx.execute(update(LeaseRow).values(token=LeaseRow.token + 1, holder="another"))
     replaced.set()
     until(lambda: own.leadership.term is None, what="the refusal")
-    pool.stop(20)
+    runner.stop(20)
     assert own.jobs.get("a") == before
     assert doing.undone == []
 
@@ -84,7 +94,7 @@ def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
     pool = _pool(own, Doing(work))
     _queue(own, "a")
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     until(lambda: own.jobs.get("a").progress == 0.5, what="the progress")
     job = own.jobs.get("a")
     assert (job.state, job.message, job.attempts) == ("running", "half-way", 1)
@@ -92,7 +102,7 @@ def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
     job = _ended(own, "a")
     assert (job.state, job.progress, job.result, job.error) == ("succeeded", 1.0, {"answer": 42}, None)
     assert job.log == ["half-way", "done"]
-    pool.stop(5)
+    runner.stop(5)
 
 
 def test_a_jobs_times_are_all_of_the_databases_clock(own: Container, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,9 +113,9 @@ def test_a_jobs_times_are_all_of_the_databases_clock(own: Container, monkeypatch
     pool = _pool(own, Doing(lambda report: {}))
     _queue(own, "a")
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     job = _ended(own, "a")
-    pool.stop(20)
+    runner.stop(20)
     assert job.started_at is not None
     assert job.finished_at is not None
     assert before + 1000.0 <= job.started_at <= job.finished_at
@@ -119,12 +129,12 @@ def test_a_foreseen_failure_is_told_and_what_was_half_made_is_undone(own: Contai
     pool = _pool(own, function)
     _queue(own, "a")
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     job = _ended(own, "a")
     assert job.state == "failed"
     assert job.error == {"error": "it is a poem", "code": "not_a_model", "details": {"line": 1}}
     assert function.undone == ["a"]
-    pool.stop(5)
+    runner.stop(5)
 
 
 def test_an_unforeseen_failure_has_an_id_that_the_log_explains(
@@ -136,16 +146,16 @@ def test_an_unforeseen_failure_has_an_id_that_the_log_explains(
     pool = _pool(own, Doing(work))
     _queue(own, "a")
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     error = _ended(own, "a").error
     assert error is not None
     assert error["code"] == "internal"
     assert "secret" not in str(error)
     assert error["details"]["id"] in caplog.text
-    pool.stop(5)
+    runner.stop(5)
 
 
-def test_a_nudge_starts_a_job_at_once_and_workers_work_side_by_side(own: Container) -> None:
+def test_notifying_starts_a_job_at_once_and_workers_work_side_by_side(own: Container) -> None:
     together = threading.Barrier(3)
 
     def work(report: JobReport) -> dict[str, Any]:
@@ -154,13 +164,13 @@ def test_a_nudge_starts_a_job_at_once_and_workers_work_side_by_side(own: Contain
 
     pool = _pool(own, Doing(work), workers=2)
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     _queue(own, "a")
     _queue(own, "b")
-    pool.nudge()
+    pool.notify()
     together.wait(20)  # only passes when both jobs run at the same time
     assert {_ended(own, job_id).state for job_id in ("a", "b")} == {"succeeded"}
-    pool.stop(5)
+    runner.stop(5)
 
 
 def test_jobs_of_a_dead_process_run_again_until_they_were_tried_often_enough(own: Container) -> None:
@@ -169,13 +179,13 @@ def test_jobs_of_a_dead_process_run_again_until_they_were_tried_often_enough(own
     _queue(own, "killer", state="running", claimed_by="dead", attempts=ATTEMPTS_MAX, lease_until=9e12)
     pool = _pool(own, function)
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     assert (_ended(own, "cut-off").state, _ended(own, "cut-off").attempts) == ("succeeded", 2)
     killer = _ended(own, "killer")
     assert killer.state == "failed"
     assert "died 3 times" in killer.message
     assert function.undone == ["killer"]
-    pool.stop(5)
+    runner.stop(5)
 
 
 def test_a_worker_whose_job_was_taken_over_writes_nothing(own: Container) -> None:
@@ -200,18 +210,17 @@ def test_a_database_that_is_away_for_a_while_loses_no_job(
     own: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("tidegate.store.engine.BUSY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("tidegate.jobs.pool.POLL_S", 0.05)
     hasty = container_at(own.settings.data_dir)
     pool = _pool(hasty, Doing(lambda report: {}))
     pool.take_over()
-    pool.start()
+    runner = run(pool)
     _queue(own, "a", state="paused")
     blocker = sqlite3.connect(own.settings.data_dir / "tidegate.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     blocker.execute("UPDATE jobs SET state = 'queued'")
-    until(lambda: "waits for the database" in caplog.text, what="a worker that meets the lock")
+    until(lambda: "trying again" in caplog.text, what="a worker that meets the lock")
     blocker.execute("COMMIT")
     assert _ended(own, "a").state == "succeeded"
-    pool.stop(5)
+    runner.stop(5)
     blocker.close()
     hasty.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,6 @@ class Bed:
             follows=container.follows,
             health=container.registry_health,
             leads=lambda: container.leadership.term is not None,
-            registry_changed=container.registry_changed,
             poll_s=0.1,
         )
         self._watch = RegistryWatch(around)
@@ -64,7 +62,7 @@ class Bed:
 
     def step(self, name: str) -> Endpoint:
         """One look at the registry, and what came of it."""
-        self._watch._look_at = 0.0
+        self._watch.look_again()
         self._watch.step()
         return self.container.endpoints.get(name)
 
@@ -272,16 +270,6 @@ def test_the_data_that_versions_are_scored_on_is_kept_as_long_as_they_are(bed: B
     bed.container.uploads.release(job)
     bed.container.uploads.sweep()
     assert bed.container.uploads.path(upload).read_bytes() == b"x,y\n1,2\n"
-
-
-def test_the_loop_ends_when_it_is_told(bed: Bed) -> None:
-    ending = threading.Event()
-    thread = threading.Thread(target=bed._watch.run, args=(ending,))
-    thread.start()
-    ending.set()
-    bed.container.registry_changed.set()
-    thread.join(20)
-    assert not thread.is_alive()
 
 
 def test_a_version_that_clients_of_the_live_one_cannot_use_is_refused(bed: Bed) -> None:

@@ -18,11 +18,11 @@ from support.wait import until
 from tidegate.core.fleet import Limits
 from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
-from tidegate.errors import EngineUnavailable, ModelCrashed, StoreUnavailable
+from tidegate.errors import EngineUnavailable, ModelCrashed, NotLeader, StoreUnavailable
 from tidegate.loops.adoption import adopt
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import Reconciler, Surroundings
+from tidegate.loops.reconcile import CALM_S, CHANGING_S, Reconciler, Surroundings
 from tidegate.store.endpoints import Entry, add_revision, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
 from tidegate.store.tables import EndpointRow, LeaseRow, ReplicaRow, VariantRow
@@ -114,7 +114,6 @@ class Bench:
             store=store,
             engine=Engine(self.backend, store, self.container.manifests.path, lambda: self.now, token=2),
             placement=PROCESSES,
-            spec_changed=self.container.spec_changed,
             snapshot_written=self.count,
             applied_revision=lambda: self.applied,
             metrics=LoopMetrics(self.registry),
@@ -172,9 +171,9 @@ def test_deployed_version_is_started_routed_and_published(bench: Bench) -> None:
 def test_a_replica_that_no_longer_answers_is_looked_at_again_soon(bench: Bench) -> None:
     bench.deploy("churn")
     bench.steps()
-    assert not bench.loop.step()
+    assert bench.loop.step() == CALM_S
     bench.backend.ready = False
-    assert bench.loop.step()
+    assert bench.loop.step() == CHANGING_S
 
 
 def test_an_unchanged_fleet_writes_no_snapshot(bench: Bench) -> None:
@@ -480,19 +479,15 @@ def test_without_the_database_everything_runs_on_and_the_loop_lives(
 
     monkeypatch.setattr(bench.container.store, "reading", sometimes)
     gone.set()
-    stop = threading.Event()
-    thread = threading.Thread(target=bench.loop.run, args=(stop.is_set,))
-    thread.start()
-    try:
-        until(lambda: bench.failures("all") >= 2, what="two failed passes")
-        assert bench.backend.running == running
-        gone.clear()
-        bench.deploy("churn", "2")
-        until(lambda: bench.status("churn") == "ready", what="the loop going on by itself")
-    finally:
-        stop.set()
-        bench.container.spec_changed.set()
-        thread.join(10)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            bench.loop.step()
+    assert bench.failures("all") == 2
+    assert bench.backend.running == running
+    gone.clear()
+    bench.deploy("churn", "2")
+    bench.steps()
+    assert bench.status("churn") == "ready"
     assert [action for action, _ in bench.backend.done if action == "kill"] == []
 
 
@@ -508,7 +503,7 @@ def test_what_a_former_leader_started_too_late_is_ended(bench: Bench) -> None:
     assert set(bench.backend.running) == {own}
 
 
-def test_a_loop_whose_control_plane_was_replaced_changes_nothing_and_ends(bench: Bench) -> None:
+def test_a_loop_whose_control_plane_was_replaced_changes_nothing(bench: Bench) -> None:
     bench.deploy("churn")
     bench.steps()
     bench.loop = Reconciler(replace(bench.around, store=bench.container.fenced))
@@ -516,7 +511,8 @@ def test_a_loop_whose_control_plane_was_replaced_changes_nothing_and_ends(bench:
     with bench.container.store.transaction() as tx:
         tx.execute(update(LeaseRow).values(token=LeaseRow.token + 1, holder="another"))
     done, status = list(bench.backend.done), bench.status("churn")
-    bench.loop.run(lambda: False)  # returns by itself
+    with pytest.raises(NotLeader):
+        bench.loop.step()
     assert bench.backend.done == done
     assert bench.status("churn") == status
     assert bench.failures("all") == bench.failures("churn") == 0

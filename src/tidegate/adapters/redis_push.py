@@ -29,25 +29,24 @@ log = logging.getLogger(__name__)
 
 
 class RedisPush:
-    """Publishes revisions in a thread of its own. `newest` says which revision is in force."""
+    """Publishes revisions, one step at a time. `newest` says which revision is in force."""
 
     def __init__(self, url: str, prefix: str, newest: Callable[[], int]) -> None:
         self._client = _connect(url)
         self._where = where(url)
         self._channel = f"{prefix}:snapshots"
         self._newest = newest
-        self._due = threading.Event()
-        self._stop = threading.Event()
+        self.wake = threading.Event()
+        self._news = True  # whether Redis is there is found out at once
         self._failing = False
         self._reason = ""
         self._seen = False
-        self._thread = threading.Thread(target=self._run, name="snapshot hints", daemon=True)
         self.failures = 0
 
     @property
     def connected(self) -> bool:
         """Whether the last word reached Redis."""
-        return self._thread.is_alive() and not self._failing
+        return self._seen and not self._failing
 
     def view(self) -> RedisView:
         """Whether Redis answered when it was asked last."""
@@ -55,32 +54,23 @@ class RedisPush:
             return RedisView(self._where, "unavailable", self._reason)
         return RedisView(self._where, "ready" if self._seen else "unknown")
 
-    def start(self) -> None:
-        """Begin; whether Redis is there is found out at once."""
-        self._due.set()
-        self._thread.start()
-
-    def nudge(self) -> None:
+    def notify(self) -> None:
         """There is a new snapshot. Returns at once; from any thread."""
-        self._due.set()
+        self._news = True
+        self.wake.set()
 
     def close(self) -> None:
-        """Tell no more; a word under way is bounded by its timeout."""
-        self._stop.set()
-        self._due.set()
-        if self._thread.is_alive():
-            self._thread.join(2 * TIMEOUT_S)
+        """Tell no more."""
+        self._seen = False
         self._client.close()
 
-    def _run(self) -> None:
-        while True:
-            news = self._due.wait(LOOK_S)
-            self._due.clear()
-            if self._stop.is_set():
-                return
-            if not self._told(news=news):
-                self._due.set()
-                self._stop.wait(AGAIN_S)
+    def step(self) -> float:
+        """Tell what is due, or look whether Redis is there; how long until the next step."""
+        news, self._news = self._news, False
+        if self._told(news=news):
+            return LOOK_S
+        self._news = True
+        return AGAIN_S
 
     def _told(self, *, news: bool) -> bool:
         from redis.exceptions import RedisError

@@ -1,21 +1,20 @@
-"""Leads or stands by, as the lease says, and does what begins and ends with a term. Two threads of the process."""
+"""Leads or stands by, as the lease says, and does what begins and ends with a term. Two loops of the process."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
-from tidegate.errors import NotLeader, StoreUnavailable, TidegateError
+from tidegate.core.backoff import Backoff
 from tidegate.loops.adoption import adopt
 from tidegate.loops.reconcile import Reconciler
 from tidegate.loops.standby import Standby
 from tidegate.services.leadership import STEP_S, Term
 from tidegate.wiring import Container
 
-log = logging.getLogger(__name__)
-
 IDLE_S = 0.5
+LEASE_TROUBLE = Backoff(first_s=STEP_S, longest_s=STEP_S)
+"""A lease that is not renewed runs out soon: the next attempt is never put off."""
 
 
 class Leading:
@@ -38,58 +37,44 @@ class Leading:
         self._begun: tuple[Term, Reconciler] | None = None
 
     def begin(self) -> None:
-        """At the platform's start. Raises `StoreUnavailable`."""
+        """At the platform's start: as leader take over what runs and make one pass. Raises `StoreUnavailable`."""
         self._standby.begin()
         term = self._container.leadership.step()
         if term is not None:
-            self._begun = term, self._take_over(term)
+            self._take_over(term).step()
 
-    def elect(self) -> None:
-        """Renew or try to take the lease, until it is given back: also while the platform stops and still writes."""
-        while not self._container.leadership.ended.wait(STEP_S):
-            try:
-                self._container.leadership.step()
-            except TidegateError as error:
-                log.debug("the lease could not be looked after: %s", error)
-            except Exception:
-                log.exception("the lease could not be looked after")
+    def elect(self) -> float:
+        """A step of the lease's loop: renew or try to take it, also while the platform stops and still writes."""
+        leadership = self._container.leadership
+        if not leadership.ended.is_set():
+            before = leadership.term
+            if leadership.step() is not before:
+                self._container.spec_changed.set()
+        return STEP_S
 
-    def run(self) -> None:
-        """Term after term, and what lies between them, until `ending`."""
-        while not self._ending.is_set():
-            try:
-                self._run_once()
-            except (StoreUnavailable, NotLeader) as error:
-                log.warning("waiting: %s", error)
-                self._ending.wait(IDLE_S)
-            except Exception:
-                log.exception("could not go on; trying again")
-                self._ending.wait(IDLE_S)
-
-    def _run_once(self) -> None:
+    def step(self) -> float:
+        """A step of the reconcile loop, which stands by between terms."""
         term = self._container.leadership.term
+        if self._begun is not None and self._begun[0] is not term:
+            self.step_down()
         if term is None:
             self._standby.step(self._ending)
-            self._ending.wait(IDLE_S)
-            return
+            return IDLE_S
+        reconciler = self._begun[1] if self._begun is not None else self._take_over(term)
+        return reconciler.step()
+
+    def step_down(self) -> None:
+        """The term is over, or the platform stops: no more jobs are taken, and what runs here is of a former term."""
         begun, self._begun = self._begun, None
-        reconciler = begun[1] if begun and begun[0] is term else self._take_over(term)
-        try:
-            reconciler.run(lambda: term.over.is_set() or self._ending.is_set())
-        finally:
-            self._container.job_runner.pause()
+        if begun is not None:
+            begun[0].taken_over.clear()
             self._standby.begin()
 
     def _take_over(self, term: Term) -> Reconciler:
-        """What runs on this host goes on, what a former leader left half-done is cleaned up, and one pass is made."""
+        """What runs on this host goes on, and what a former leader left half-done is cleaned up."""
         container = self._container
         container.snapshots.holding.clear()
         adopt(container.fenced, container.backend, container.leadership.me.host, container.clock)
         container.take_over()
-        reconciler = self._reconciler_of(term)
-        reconciler.step()
-        return reconciler
-
-    def end(self) -> None:
-        """The platform stops: wake the loop."""
-        self._container.spec_changed.set()
+        self._begun = term, self._reconciler_of(term)
+        return self._begun[1]

@@ -16,9 +16,10 @@ from tidegate.api.app import create_app
 from tidegate.clock import monotonic
 from tidegate.control.bounded_http import BACKLOG, Waiting
 from tidegate.control.descriptors import connections_max
-from tidegate.control.leading import Leading
+from tidegate.control.leading import LEASE_TROUBLE, Leading
 from tidegate.control.options import Options
 from tidegate.core.fleet import Limits
+from tidegate.loops import gateways
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.engine import Engine
 from tidegate.loops.follow import Around, RegistryWatch
@@ -26,6 +27,7 @@ from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes
 from tidegate.loops.reconcile import Reconciler, Surroundings
+from tidegate.loops.runner import Loop, Runner
 from tidegate.services.leadership import Term
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
@@ -33,7 +35,7 @@ from tidegate.wire.rest import GatewayView
 
 log = logging.getLogger(__name__)
 
-GATEWAYS_END_S, REPLICAS_END_S, API_END_S = 10.0, 10.0, 3.0
+GATEWAYS_END_S, REPLICAS_END_S, LOOPS_END_S, API_END_S = 10.0, 10.0, 6.0, 3.0
 GATEWAY_SEEN_S = 30.0
 """A gateway that polled so lately is taken to be routing, also one that this control plane did not start."""
 GATEWAY_FORGOTTEN_S = 3600.0
@@ -48,7 +50,6 @@ class Platform:
     ) -> None:
         self._supervisor = supervisor
         self._ending = threading.Event()
-        self._threads: list[threading.Thread] = []
         container = wiring.build(
             settings, gateway_url=options.gateway_url, control_url=options.public_url, host=options.host
         )
@@ -71,6 +72,12 @@ class Platform:
                 timeout_graceful_shutdown=2,
             )
         )
+        self._api_thread = threading.Thread(target=self._serve_api, name="api", daemon=True)
+        leads = container.leadership.leads
+        self._loops = Runner(self._loops_that_act(), metrics, leads)
+        # Not waited for at the end: a registry that hangs holds its client for a minute, and the lease is kept as long
+        # as this process may still write.
+        self._others = Runner((self._registry_loop(), self._lease_loop()), metrics, leads)
 
     def _reconciler(self, term: Term) -> Reconciler:
         """For this term alone, with nothing in mind from an earlier one."""
@@ -83,7 +90,6 @@ class Platform:
             store=store,
             engine=Engine(backend, store, path, container.clock, term.token),
             placement=container.placement,
-            spec_changed=container.spec_changed,
             snapshot_written=container.snapshot_written,
             applied_revision=self._applied_by_all,
             metrics=metrics,
@@ -94,29 +100,40 @@ class Platform:
             clock=container.clock,
         )
 
-    def _around_registry(self) -> Around:
+    def _loops_that_act(self) -> tuple[Loop, ...]:
+        leading, supervisor = self._leading, self._supervisor
+        return (
+            Loop("reconcile", leading.step, self.container.spec_changed, close=leading.step_down),
+            Loop("gateways", supervisor.step, backoff=gateways.TROUBLE),
+        )
+
+    def _lease_loop(self) -> Loop:
+        return Loop("lease", self._leading.elect, backoff=LEASE_TROUBLE)
+
+    def _registry_loop(self) -> Loop:
         container = self.container
-        return Around(
+        around = Around(
             registry=container.registry,
             follows=container.follows,
             health=container.registry_health,
             leads=lambda: container.leadership.term is not None,
-            registry_changed=container.registry_changed,
             poll_s=self._settings.registry_poll_s,
             clock=container.clock,
         )
+        watch = RegistryWatch(around)
+        return Loop("registry", watch.step, container.registry_changed, on_wake=watch.look_again)
 
     def start(self, api_socket: socket.socket) -> None:
-        """Lead or stand by; as leader take over what runs and make one pass. Then listen, and go on in threads."""
+        """Lead or stand by; as leader take over what runs and make one pass. Then listen, and start the loops."""
         self._leading.begin()
-        self._spawn("api", lambda: self._api.run(sockets=[api_socket]))
-        self._spawn("reconcile", self._leading.run)
-        self._spawn("gateways", lambda: self._supervisor.run(self._ending))
-        watch = RegistryWatch(self._around_registry())
-        # Not waited for at the end: a registry that hangs holds its client for a minute.
-        threading.Thread(target=lambda: watch.run(self._ending), name="registry", daemon=True).start()
-        threading.Thread(target=self._leading.elect, name="lease", daemon=True).start()
-        self.container.start()
+        self._listener = api_socket
+        self._api_thread.start()
+        self._loops.start()
+        self._others.start()
+        self.container.start(self._metrics)
+
+    def _serve_api(self) -> None:
+        self._api.run(sockets=[self._listener])
 
     def wait_for_answers(self, timeout_s: float, stop: threading.Event) -> bool:
         """True once the API and every gateway answer (or `stop` is set); after the time, whether any gateway does."""
@@ -128,7 +145,7 @@ class Platform:
 
     def ended_by_itself(self) -> bool:
         """Whether the API's server is gone, so that nothing could ever ask this process to do anything."""
-        return not self._threads[0].is_alive()
+        return not self._api_thread.is_alive()
 
     def stop(self, at_once: threading.Event) -> None:
         """Gateways finish what they have, then replicas, then the API; each within its bound, or `at_once`."""
@@ -145,22 +162,17 @@ class Platform:
 
     def _end_loops(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._ending.set()
-        self._leading.end()
-        self.container.registry_changed.set()
+        self._loops.end()
         meanwhile()
-        for thread in self._threads[1:]:
-            thread.join(API_END_S)
+        self._loops.stop(LOOPS_END_S)
 
     def _end_api(self) -> None:
         self.container.snapshot_changed.close()
         self._api.should_exit = True
-        self._threads[0].join(API_END_S)
+        if self._api_thread.ident is not None:
+            self._api_thread.join(API_END_S)
         self.container.close()
-
-    def _spawn(self, name: str, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        self._others.end()
 
     def _gateway_views(self, url: str) -> list[GatewayView]:
         """Its own gateways, and those that others started: of these it knows when they last asked for a snapshot."""

@@ -61,11 +61,10 @@ class Bench:
         self._running: dict[JobReport, JobRow] = {}
 
     def start(self) -> None:
-        """Remove what killed workers left, and keep leases from now on."""
+        """Remove what killed workers left."""
         with self._store.reading() as tx:
             unfinished = {job.id for job in rows.unfinished(tx)}
         sweep_scratch(self._scratch_root, unfinished)
-        threading.Thread(target=self._keep_leases, name="leases", daemon=True).start()
 
     def claim(self, job_id: str) -> Claimed | None:
         """The job, claimed; None when it needs no worker: it ended, another holds it, or there is none.
@@ -142,12 +141,13 @@ class Bench:
                 if self._stopping.wait(RETRY_S):
                     raise Stopping from error
 
-    def _keep_leases(self) -> None:
-        while not self._stopping.wait(self._lease_s / BEATS_PER_LEASE):
-            for report in list(self._running):
-                try:
-                    report.beat()
-                except JobLost:
-                    _log.debug("job %s ended meanwhile, or is another's", report.job_id)
-                except TidegateError as error:
-                    _log.warning("the lease of job %s could not be extended: %s", report.job_id, error)
+    def keep_leases(self) -> float:
+        """Extend the leases of running jobs; how long until it is to be done again."""
+        for report in list(self._running):
+            try:
+                report.beat()
+            except JobLost:
+                _log.debug("job %s ended meanwhile, or is another's", report.job_id)
+            except TidegateError as error:
+                _log.warning("the lease of job %s could not be extended: %s", report.job_id, error)
+        return self._lease_s / BEATS_PER_LEASE

@@ -1,13 +1,12 @@
 """The loop that looks at the registry: whether it answers, and where the aliases are that endpoints follow.
 
-Run by the control process in one thread. A standby looks too, and changes nothing. What is done about an alias is
+Run by the control process. A standby looks too, and changes nothing. What is done about an alias is
 decided by `core.follow.decide`.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,13 +25,12 @@ BUSY_S = 0.5
 
 @dataclass(frozen=True)
 class Around:
-    """All that the loop works with; setting `registry_changed` has it look now."""
+    """All that the loop works with."""
 
     registry: Registry
     follows: Follows
     health: RegistryHealth
     leads: Callable[[], bool]
-    registry_changed: threading.Event
     poll_s: float
     clock: Clock = now
 
@@ -53,20 +51,9 @@ class RegistryWatch:
         self._look = _Look()
         self._look_at = 0.0
 
-    def run(self, ending: threading.Event) -> None:
-        """Step after step until `ending`, which is noticed within `poll_s` and the bounds of the registry's client."""
-        changed = self._around.registry_changed
-        while not ending.is_set():
-            wait_s = self._around.poll_s
-            try:
-                wait_s = self.step()
-            except TidegateError as error:
-                log.warning("no alias is followed now: %s", error)
-            except Exception:
-                log.exception("no alias could be followed; trying again in %.1f s", wait_s)
-            if changed.wait(wait_s):
-                changed.clear()
-                self._look_at = 0.0
+    def look_again(self) -> None:
+        """Something changed: the next step looks, whatever the last one saw."""
+        self._look_at = 0.0
 
     def step(self) -> float:
         """Look, where it is time to, and act; how long until the next step."""

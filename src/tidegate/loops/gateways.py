@@ -1,4 +1,4 @@
-"""Keeps the gateway processes running: starts, adopts, replaces and ends them. Run by the control process in a thread.
+"""Keeps the gateway processes running: starts, adopts, replaces and ends them. Run by the control process.
 
 A gateway outlives the control plane. It is found again by DATA/gateways/<id>.json, and kept when it was started with
 the same arguments, settings and program. Else it is replaced: all gateways of a platform share its ports, so the new
@@ -43,6 +43,7 @@ HEALTH_EVERY_S, HEALTH_TIMEOUT_S, SILENT_MAX_S = 1.0, 1.0, 30.0
 STEADY_S = 60.0
 """A gateway that ran so long has its failures forgiven."""
 BACKOFF = Backoff(first_s=0.5, longest_s=30.0)
+TROUBLE = Backoff(first_s=POLL_S, longest_s=5.0)
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,8 @@ class GatewaySupervisor:
         self._leaving = leaving
         return serving
 
-    def run(self, stop: threading.Event) -> None:
-        """Look after them until `stop` is set."""
-        while not stop.is_set():
-            try:
-                self.step()
-            except Exception:
-                log.exception("looking after the gateways failed; they run on")
-            stop.wait(POLL_S)
-
-    def step(self) -> None:
-        """One look at each gateway."""
+    def step(self) -> float:
+        """One look at each gateway; how long until the next."""
         for gateway in self._gateways:
             now = self._clock()
             try:
@@ -160,6 +152,7 @@ class GatewaySupervisor:
                 self._could_not_look(gateway, now, error)
         if self._leaving and self.ready():
             self._retire(self._clock())
+        return POLL_S
 
     def views(self, url: str, applied: Mapping[str, int]) -> list[GatewayView]:
         """Each gateway as status shows it; `applied` has the routing snapshot that each took last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 
@@ -29,6 +29,10 @@ class LoopMetrics:
         )
         self.failed_passes = Counter(
             "tidegate_reconcile_failures", "Passes of the reconcile loop that failed.", ["scope"], registry=registry
+        )
+        self.loop_failures = Counter("tidegate_loop_failures", "Steps that failed.", ["loop"], registry=registry)
+        self.loop_succeeded_at = Gauge(
+            "tidegate_loop_last_success_timestamp_seconds", "When a step succeeded last.", ["loop"], registry=registry
         )
         self.gateway_restarts = Counter(
             "tidegate_gateway_restarts", "Gateway processes that ended by themselves.", ["gateway"], registry=registry

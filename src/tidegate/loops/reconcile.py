@@ -1,4 +1,4 @@
-"""The reconcile loop: observe once, plan once, write once, act. Run by the control process in one thread.
+"""The reconcile loop: observe once, plan once, write once, act. Run by the control process (`control.leading`).
 
 It is the only writer of status, replicas and routing snapshots. It never decides: `core.reconcile.plan` does. Replica
 rows are committed before their processes start, so that none is ever lost.
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec
 from uuid import uuid4
 
 from tidegate.clock import Clock, now
-from tidegate.core.backoff import Backoff
 from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
 from tidegate.core.placement import Placement
 from tidegate.core.reconcile import plan
-from tidegate.errors import NotLeader, StoreUnavailable
+from tidegate.errors import NotLeader
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes, Published, publish
+from tidegate.loops.runner import TROUBLE
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
@@ -31,7 +30,6 @@ P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 CALM_S, CHANGING_S = 1.0, 0.2
-TROUBLE = Backoff(first_s=0.5, longest_s=10.0)
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,13 @@ class Surroundings:
     """All that the loop works with.
 
     `placement` is where replicas run of endpoints that do not say.
-    `spec_changed` wakes it; `snapshot_written` is called after each new snapshot; `applied_revision` is the oldest
-    snapshot that a live gateway still routes by, None where that is not known.
+    `snapshot_written` is called after each new snapshot; `applied_revision` is the oldest snapshot that a live gateway
+    still routes by, None where that is not known.
     """
 
     store: Store
     engine: Engine
     placement: Placement
-    spec_changed: threading.Event
     snapshot_written: Callable[[], None]
     applied_revision: Callable[[], int | None]
     metrics: LoopMetrics
@@ -78,28 +75,18 @@ class Reconciler:
         self._retry_at: dict[str, float] = {}  # ... while the others go on
         self._room = 0  # for replicas that had to wait before they could start
 
-    def run(self, over: Callable[[], bool]) -> None:
-        """Pass after pass until `over`; setting `spec_changed` has it looked at now."""
-        failures = 0
-        while not over():
-            try:
-                wait_s = CHANGING_S if self.step() else CALM_S
-                failures = 0
-            except NotLeader:
-                return  # its lease was taken over: the fence has ended the term
-            except Exception as error:
-                # The database is gone, or worse: what runs goes on running, and nothing is changed without the store.
-                failures += 1
-                wait_s = TROUBLE.delay_s(failures, 0.0)
-                self._around.metrics.failed_passes.labels("all").inc()
-                # Of a database that is away the message says it all; a traceback every few seconds would bury it.
-                trace = None if isinstance(error, StoreUnavailable) else error
-                log.error("nothing is changed, trying again in %.1f s: %s", wait_s, error, exc_info=trace)
-            self._around.spec_changed.wait(wait_s)
-            self._around.spec_changed.clear()
+    def step(self) -> float:
+        """One pass; how long until the next. Without the store nothing is changed, and what runs goes on running."""
+        try:
+            return CHANGING_S if self._pass() else CALM_S
+        except NotLeader:
+            raise
+        except Exception:
+            self._around.metrics.failed_passes.labels("all").inc()
+            raise
 
-    def step(self) -> bool:
-        """One pass; True while something is still on its way."""
+    def _pass(self) -> bool:
+        """True while something is still on its way."""
         with self._around.store.reading() as tx:
             loaded = rows.load_fleets(tx, self._around.placement, self._around.host)
             newest = Published(*rows.load_snapshot(tx))

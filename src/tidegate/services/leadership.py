@@ -27,6 +27,7 @@ class Term:
     """One time of leading, from a taking of the lease to its loss."""
 
     token: int
+    taken_over: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -46,6 +47,16 @@ class Leadership:
         """The term under way, while this control plane leads as far as it knows."""
         term = self._term
         return term if term is not None and not term.over.is_set() else None
+
+    def leads(self) -> bool:
+        """Whether loops of the leader alone may act: it leads, and has taken over what it found."""
+        term = self.term
+        return term is not None and term.taken_over.is_set()
+
+    def taken_over(self) -> None:
+        """What the term found is taken over."""
+        if term := self.term:
+            term.taken_over.set()
 
     def step(self) -> Term | None:
         """Renew the lease, or take it where nobody holds it. Raises `StoreUnavailable`, and leads on then.

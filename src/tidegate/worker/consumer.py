@@ -1,7 +1,7 @@
 """Celery's part of a worker: takes one message at a time, while there is a thread free for its job, and acknowledges it
 once the job is claimed. All that Celery calls is here; what a job is, `jobs.bench` knows.
 
-Celery's loop runs in the main thread and alone touches the connection. Threads ask it for what they need (`Loop.soon`).
+Celery's loop runs in the main thread and alone touches the connection. Threads ask it for what they need (`Hub.soon`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.05
 
 
-class Loop:
+class Hub:
     """The way into Celery's loop from other threads, which would else see a call up to a second later."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Loop:
 class Slots:
     """How many jobs may run at a time. While all do, no message is taken, so that other workers have it."""
 
-    def __init__(self, limit: int, loop: Loop) -> None:
+    def __init__(self, limit: int, loop: Hub) -> None:
         self._limit, self._loop = limit, loop
         self._lock = threading.Lock()
         self._taken = 0
@@ -112,7 +112,7 @@ class Parts:
     """What Celery's objects need of ours: they find it at the application, as `tidegate`."""
 
     bench: Bench
-    loop: Loop
+    loop: Hub
     slots: Slots
     stop_s: float
     at_once: threading.Event

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from prometheus_client import REGISTRY
+
 from tidegate import wiring
 from tidegate.adapters.celery_queue import CeleryQueue, make_app
 from tidegate.adapters.processes import kill_children
@@ -20,6 +22,8 @@ from tidegate.control.checks import prepare_data_dir
 from tidegate.core.backoff import Backoff
 from tidegate.ending import StopSignals
 from tidegate.errors import InvalidArgument, PartUnavailable, StoreUnavailable, TidegateError
+from tidegate.loops.metrics import LoopMetrics
+from tidegate.loops.runner import Loop, Runner
 from tidegate.private_memory import keep_memory_private
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
@@ -79,9 +83,10 @@ def _work(settings: Settings, url: str, signals: StopSignals) -> int:
     queue.close()
     bench = wiring.build_bench(settings, store)
     bench.start()
-    from tidegate.worker.consumer import Loop, Parts, Slots, make_worker, stop_soon  # Celery: a second of imports
+    Runner([Loop("leases of jobs", bench.keep_leases)], LoopMetrics(REGISTRY)).start()
+    from tidegate.worker.consumer import Hub, Parts, Slots, make_worker, stop_soon  # Celery: a second of imports
 
-    loop = Loop()
+    loop = Hub()
     parts = Parts(bench, loop, Slots(settings.job_workers, loop), settings.worker_stop_s, signals.at_once)
     name = f"{settings.job_queue}-{os.getpid()}@{os.uname().nodename}"
     worker = make_worker(make_app(url, settings.job_queue), parts, name, settings.job_workers)
