@@ -77,11 +77,11 @@ def test_data_dir_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "control.json.new").mkdir()
+    (tmp_path / "control.json").mkdir()
     port, _, control_port = free_ports(3)
     done = control("--data-dir", str(tmp_path), "--port", str(port), "--control-port", str(control_port))
     assert done.returncode == 1
-    assert "control.json.new" in error_line(done)
+    assert "control.json" in error_line(done)
 
 
 def test_a_missing_library_of_the_platform_says_what_to_install(tmp_path: Path) -> None:

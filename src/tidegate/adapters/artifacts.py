@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.adapters.confinement import make_readable, take_back
+from tidegate.atomic import write_whole
 from tidegate.errors import Conflict, DiskFull
 from tidegate.packaging.filelist import Fault, find_fault, is_listed, write_list
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
@@ -120,12 +121,9 @@ class ManifestFiles:
     def write(self, manifest: Manifest) -> Path:
         """Write or replace. Raises `DiskFull`."""
         path = self.path(manifest.name, manifest.version)
-        staged = path.with_name(f"{_TEMPORARY}{path.name}")
-        with _disk_full(staged):
+        with _disk_full():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            staged.write_bytes(encode_manifest(manifest))
-            _sync(staged)
-            staged.replace(path)
+            write_whole(path, encode_manifest(manifest))
         return path
 
     def set_label(self, name: str, version: str, label: str | None) -> None:
@@ -171,15 +169,13 @@ def _words(fault: Fault | None) -> str | None:
 
 
 @contextmanager
-def _disk_full(staged: Path) -> Iterator[None]:
+def _disk_full(staged: Path | None = None) -> Iterator[None]:
     """On any failure nothing staged stays; a full disk is `DiskFull`."""
     try:
         yield
     except BaseException as error:
-        if staged.is_dir():
+        if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
-        else:
-            staged.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _FULL:
             raise DiskFull from error
         raise

@@ -30,6 +30,7 @@ PROGRAM = ("dataplane", "environments", "packaging", "runtimes", "server", "swag
 """The packages of Tidegate that a replica is made of; of single modules it has those that all layers share."""
 MODULES = (
     "__init__.py",
+    "atomic.py",
     "clock.py",
     "ending.py",
     "error_kinds.py",

@@ -4,13 +4,13 @@ them. Starts neither.
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tidegate.atomic import write_whole
 from tidegate.control.options import Options
 from tidegate.observability import files
 from tidegate.services.platform_keys import METRICS
@@ -57,11 +57,7 @@ def _write(folder: Path, found: dict[str, str]) -> None:
     for name, text in found.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_name(f".{path.name}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        fresh.replace(path)
+        write_whole(path, text.encode(), mode=0o600)
 
 
 def _told(folder: Path, prometheus_url: str, grafana_url: str) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tidegate.atomic import write_whole
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,7 @@ class ControlState:
 
 def write_state(data_dir: Path, state: ControlState) -> None:
     """Replace the file in one step."""
-    fresh = data_dir / "control.json.new"
-    fresh.touch(mode=0o600)
-    fresh.write_text(json.dumps(asdict(state)) + "\n")
-    os.replace(fresh, data_dir / "control.json")  # noqa: PTH105 (says that it is atomic)
+    write_whole(data_dir / "control.json", f"{json.dumps(asdict(state))}\n".encode(), mode=0o600)
 
 
 def read_state(data_dir: Path) -> ControlState | None:

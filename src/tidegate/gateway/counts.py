@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tidegate.atomic import write_whole
 from tidegate.dataplane.metrics import State
 from tidegate.dataplane.ticking import every
 from tidegate.wire.decoding import msgpack_decoder
@@ -75,15 +76,13 @@ class CountsFile:
         await self.save()
 
     def _write(self, data: bytes) -> None:
-        partial = self._path.with_suffix(".counts-partial")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial.write_bytes(data)
-            partial.replace(self._path)
+            write_whole(self._path, data, durable=False)
         except OSError as error:
             if not self._failing:
                 log.warning(
-                    "the counts cannot be kept in %s: they start again if this gateway dies: %s", partial, error
+                    "the counts cannot be kept in %s: they start again if this gateway dies: %s", self._path, error
                 )
             self._failing = True
         else:

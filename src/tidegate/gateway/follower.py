@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import random
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 import msgspec
 import urllib3
 
+from tidegate.atomic import write_whole
 from tidegate.gateway.threads import start_thread
 from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
@@ -81,14 +81,9 @@ class SnapshotFile:
 
     def save(self, data: bytes) -> None:
         """Replace the file as a whole; a failure is logged, for routing does not depend on it."""
-        partial = self._path.with_suffix(".partial")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with partial.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(self._path)
+            write_whole(self._path, data)
         except OSError as error:
             log.warning("the snapshot could not be kept in %s: %s", self._path, error)
 

@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Literal
 
 from tidegate.adapters.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
 from tidegate.adapters.unix_probe import speaks
+from tidegate.atomic import write_whole
 from tidegate.build_id import build_id
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
@@ -291,10 +291,7 @@ class GatewaySupervisor:
             "argv": self._settings.argv(gateway.id),
             "fingerprint": self._settings.fingerprint(gateway.id),
         }
-        file = self._record_file(gateway.id)
-        fresh = file.with_suffix(".json.new")
-        fresh.write_text(json.dumps(record))
-        os.replace(fresh, file)  # noqa: PTH105 (Path.replace is the same, this one says that it is atomic)
+        write_whole(self._record_file(gateway.id), json.dumps(record).encode())
 
     def _all_recorded(self) -> list[Recorded]:
         """What any control plane of this platform wrote down of gateways, dead or alive."""

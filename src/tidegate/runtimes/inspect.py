@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from tidegate.atomic import write_whole
 from tidegate.ending import end
 from tidegate.errors import Internal, ModelLoadFailed, TidegateError
 from tidegate.exhaustion import exhausted
@@ -96,9 +97,7 @@ def validation_of(request: dict[str, Any]) -> Validation | None:
 
 def _write(path: Path, result: dict[str, Any]) -> None:
     """Whole or not at all: a process that dies while it writes leaves no result."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(result), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(result).encode(), durable=False)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidegate.atomic import write_whole
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
 
@@ -91,28 +92,9 @@ def load_key(path: Path, given: str | None = None) -> str:
     if kept and given in (None, kept):
         path.chmod(0o600)
         return kept
-    staged = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(given or secrets.token_urlsafe(32))
-            file.flush()
-            os.fsync(file.fileno())
-        if given is not None or kept == "":
-            staged.replace(path)
-        else:
-            _link(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+    key = given or secrets.token_urlsafe(32)
+    write_whole(path, key.encode(), mode=0o600, first_wins=given is None and kept is None)
     return path.read_text().strip()
-
-
-def _link(staged: Path, path: Path) -> None:
-    """Put the new key there, unless another process was first, whose key then holds."""
-    try:
-        os.link(staged, path)
-    except FileExistsError:
-        return
 
 
 def _kept(path: Path) -> str | None:

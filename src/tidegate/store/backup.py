@@ -7,7 +7,6 @@ releases (an older schema is upgraded on the way in). It holds no artifacts and 
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import orjson
 from sqlalchemy import Connection, Integer, MetaData, Table, func, inspect, select, text
 from sqlalchemy.orm import Session
 
+from tidegate.atomic import replacing
 from tidegate.errors import Conflict, InvalidArgument, StoreUnavailable
 from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
@@ -69,19 +69,11 @@ def backup(store: Store, path: Path, now: float) -> Copied:
 
 @contextmanager
 def _staged(path: Path) -> Iterator[gzip.GzipFile]:
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as raw:
-            with gzip.GzipFile(fileobj=raw, mode="wb", filename="") as file:
-                yield file
-            raw.flush()
-            os.fsync(raw.fileno())
-        staged.rename(path)
+        with replacing(path, mode=0o600) as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="") as file:
+            yield file
     except OSError as error:
         raise InvalidArgument(f"the backup {path} cannot be written: {error.strerror or error}") from error
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _write_rows(connection: Connection, table: Table, file: gzip.GzipFile) -> int:
