@@ -36,6 +36,7 @@ MODULES = (
     "error_kinds.py",
     "errors.py",
     "exhaustion.py",
+    "file_lock.py",
     "request_head.py",
     "settings.py",
     "telemetry.py",

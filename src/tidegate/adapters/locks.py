@@ -5,16 +5,13 @@ Guards the versions' files and the numbering of versions, which control planes a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from pathlib import Path
-from time import sleep
 
 from tidegate.clock import monotonic
 from tidegate.errors import FilesBusy
-
-POLL_S = 0.02
+from tidegate.file_lock import open_lock, take
 
 
 class FileLock:
@@ -42,8 +39,8 @@ class FileLock:
             return False
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if self._locked(descriptor, deadline):
+            descriptor = open_lock(self._path)
+            if take(descriptor, max(0.0, deadline - monotonic())):
                 self._descriptor = descriptor
                 return True
             os.close(descriptor)
@@ -57,14 +54,3 @@ class FileLock:
         """Let go."""
         os.close(self._descriptor)
         self._here.release()
-
-    def _locked(self, descriptor: int, deadline: float) -> bool:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if monotonic() >= deadline:
-                    return False
-                sleep(POLL_S)
-            else:
-                return True

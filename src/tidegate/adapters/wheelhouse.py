@@ -5,7 +5,6 @@ Each wheel is fetched (or built) once, whatever version asks for it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -23,6 +22,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from tidegate.adapters.commands import OnLine, is_full, run
 from tidegate.errors import DiskFull, ImageBuildFailed, WheelMissing
+from tidegate.file_lock import take
 
 COLLECT_TIMEOUT_S = 1800.0
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -147,7 +147,7 @@ class Wheelhouse:
         folder = Path(tempfile.mkdtemp(prefix=_PART, dir=self._root))
         lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            take(lock, None)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -159,8 +159,8 @@ class Wheelhouse:
             with suppress(OSError):
                 lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
+                    if take(lock):
+                        shutil.rmtree(folder, ignore_errors=True)
                 finally:
                     os.close(lock)
 

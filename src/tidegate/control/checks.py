@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import sleep
 
 from tidegate.adapters.job_users import MODELS_GROUP
-from tidegate.clock import monotonic
 from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
+from tidegate.file_lock import take
 
 LISTEN_BACKLOG = 512
 PROBED_FOR_S = 0.5
-POLL_S = 0.02
 
 
 def prepare_data_dir(data_dir: Path) -> None:
@@ -61,11 +58,7 @@ class DataDirLock:
         Tries for half a second: an `up` that only looks whether the directory is free holds it for a moment, and
         whoever took it just now needs one to write down its process id.
         """
-        deadline = monotonic() + PROBED_FOR_S
-        while not self._taken():
-            if monotonic() < deadline:
-                sleep(POLL_S)
-                continue
+        if not take(self._file.fileno(), PROBED_FOR_S):
             holder = self.holder()
             self._file.close()
             raise DataDirInUse(
@@ -76,13 +69,6 @@ class DataDirLock:
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()
-
-    def _taken(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
     def holder(self) -> int | None:
         """Process id of the holder, as it wrote it down."""
@@ -118,7 +104,7 @@ def holder_of(data_dir: Path) -> int | None:
 def one_at_a_time(data_dir: Path) -> Iterator[None]:
     """Held while `up` starts a control plane: a second `up` waits here, and then finds what the first one started."""
     with (data_dir / "up.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take(lock.fileno(), None)
         yield
 
 

@@ -5,7 +5,6 @@ A lock file per key orders builders, users and removal, over processes too; the 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from tidegate.child_env import installer_env
 from tidegate.environments import links
 from tidegate.environments.requirements import Requirements
 from tidegate.errors import EnvironmentFailed
+from tidegate.file_lock import let_go, open_lock, take
 
 MARKER = "tidegate-environment.json"
 """Written last: what has none was cut off."""
@@ -79,7 +79,7 @@ class Environments:
         """
         key = wanted.key()
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._root / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = open_lock(self._root / f"{key}.lock")
         try:
             self._hold(key, wanted, lock, on_step)
             yield Environment(key, self.python(key), lock)
@@ -89,11 +89,11 @@ class Environments:
     def _hold(self, key: str, wanted: Requirements, lock: int, on_step: OnStep) -> None:
         """End with the lock shared and the environment there. Between one lock and the other it may go: look again."""
         while True:
-            _wait_lock(lock, fcntl.LOCK_SH, on_step)
+            _wait_lock(lock, on_step, shared=True)
             if self.has(key):
                 return
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            _wait_lock(lock, fcntl.LOCK_EX, on_step)
+            let_go(lock)
+            _wait_lock(lock, on_step, shared=False)
             if not self.has(key):
                 links.refresh(self._root)
                 self._build(key, wanted, lock, on_step)
@@ -124,9 +124,9 @@ class Environments:
                 self._remove(marker.parent)
 
     def _remove(self, folder: Path) -> None:
-        lock = os.open(folder.with_name(f"{folder.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = open_lock(folder.with_name(f"{folder.name}.lock"))
         try:
-            if _try_lock(lock, fcntl.LOCK_EX):
+            if take(lock):
                 (folder / MARKER).unlink(missing_ok=True)
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
@@ -138,18 +138,10 @@ class Environments:
             links.refresh(self._root)
 
 
-def _try_lock(lock: int, kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _wait_lock(lock: int, kind: int, on_step: OnStep) -> None:
-    if not _try_lock(lock, kind):
+def _wait_lock(lock: int, on_step: OnStep, *, shared: bool) -> None:
+    if not take(lock, shared=shared):
         on_step("waiting for another job that builds the same environment")
-        fcntl.flock(lock, kind)
+        take(lock, None, shared=shared)
 
 
 def _steps(aside: Path, wanted: Requirements) -> Iterator[tuple[str, list[str]]]:
