@@ -20,12 +20,12 @@ from typing import Any
 
 import msgspec
 
-from tidegate.adapters.commands import is_full
 from tidegate.adapters.docker_container import DATA_DIR, REPLICA, SOCKET, TOKEN, Container, container_of
 from tidegate.adapters.docker_engine import DockerEngine, api_error
 from tidegate.adapters.processes import drop_oldest, read_tail
 from tidegate.adapters.unix_probe import get_status
 from tidegate.clock import monotonic
+from tidegate.commands import is_full
 from tidegate.core.images import labels_of
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.commands import OnLine, Ran, is_full, output, run
 from tidegate.adapters.docker_engine import address_of, unavailable
+from tidegate.commands import OnLine, Ran, is_full, output, run
 from tidegate.core.images import registry_of
 from tidegate.errors import DiskFull, EngineUnavailable, ImageBuildFailed, ImagePushFailed
 

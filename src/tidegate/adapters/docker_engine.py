@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
-from tidegate.adapters.commands import output
 from tidegate.clock import Clock, monotonic
+from tidegate.commands import output
 from tidegate.core.backoff import Backoff
 from tidegate.errors import EngineUnavailable, MissingExtra, TidegateError
 

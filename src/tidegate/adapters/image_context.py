@@ -32,6 +32,7 @@ MODULES = (
     "__init__.py",
     "atomic.py",
     "clock.py",
+    "commands.py",
     "ending.py",
     "error_kinds.py",
     "errors.py",

@@ -20,7 +20,7 @@ from pathlib import Path
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from tidegate.adapters.commands import OnLine, is_full, run
+from tidegate.commands import OnLine, is_full, run
 from tidegate.errors import DiskFull, ImageBuildFailed, WheelMissing
 from tidegate.file_lock import take
 
