@@ -7,12 +7,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Timer
 
 LINES_KEPT = 40
 _LINE_CHARS_MAX = 400
 
 OnLine = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a program starts with beside its arguments and environment; `keep_open` are descriptors that it inherits."""
+
+    cwd: Path | None = None
+    umask: int = -1
+    keep_open: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,21 @@ class Ran:
         return " | ".join(self.lines[-count:]) or "it said nothing"
 
 
-def run(argv: Sequence[str], env: Mapping[str, str], timeout_s: float, on_line: OnLine | None = None) -> Ran:
+def run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    timeout_s: float,
+    on_line: OnLine | None = None,
+    start: Start = Start(),
+) -> Ran:
     """Standard output and error as one. Raises `FileNotFoundError` when there is no such program."""
     kept: deque[str] = deque(maxlen=LINES_KEPT)
     process = subprocess.Popen(
         list(argv),
+        cwd=start.cwd,
+        umask=start.umask,
         env=dict(env),
+        pass_fds=start.keep_open,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

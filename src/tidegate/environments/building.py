@@ -9,10 +9,8 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tidegate.child_env import installer_env
+from tidegate.commands import Ran, Start, run
 from tidegate.environments import links
 from tidegate.environments.requirements import Requirements
 from tidegate.errors import EnvironmentFailed
@@ -168,50 +167,17 @@ def _steps(aside: Path, wanted: Requirements) -> Iterator[tuple[str, list[str]]]
 
 def _run(argv: Sequence[str], wanted: Requirements, lock: int, on_step: OnStep) -> None:
     """Run one step and tell what it says. It inherits the lock: if this process dies, the next builder waits."""
-    last: deque[str] = deque(maxlen=LINES_TOLD)
-    process = subprocess.Popen(
-        list(argv),
-        cwd=wanted.folder,
-        umask=0o022,  # replicas of another user run on it
-        env={**installer_env(), "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        pass_fds=(lock,),
-        start_new_session=True,
-    )
-    with process, _deadline(process):
-        assert process.stdout is not None  # noqa: S101 - for the type checker
-        for line in process.stdout:
-            if line.strip():
-                last.append(line.rstrip()[:400])
-                on_step(line.strip()[:_STEP_CHARS_MAX])
-    if process.returncode != 0:
-        raise _failed(wanted, process.returncode, list(last))
+    env = {**installer_env(), "PYTHONUNBUFFERED": "1"}
+    start = Start(wanted.folder, umask=0o022, keep_open=(lock,))  # the umask: replicas of another user run on it
+    ran = run(argv, env, BUILD_S_MAX, lambda line: on_step(line[:_STEP_CHARS_MAX]), start)
+    if ran.code != 0:
+        raise _failed(wanted, ran)
 
 
-@contextmanager
-def _deadline(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill it when it takes too long, or when the block is left in another way than by its end."""
-    from threading import Timer
-
-    timer = Timer(BUILD_S_MAX, process.kill)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        timer.cancel()
-
-
-def _failed(wanted: Requirements, code: int, last: list[str]) -> EnvironmentFailed:
+def _failed(wanted: Requirements, ran: Ran) -> EnvironmentFailed:
     asked = ", ".join(wanted.lines)
-    how = f"took longer than {BUILD_S_MAX:g} s" if code == -9 else f"ended with code {code}"
+    how = f"took longer than {BUILD_S_MAX:g} s" if ran.timed_out else f"ended with code {ran.code}"
+    last = list(ran.lines[-LINES_TOLD:])
     return EnvironmentFailed(
         f"the environment for its requirements ({asked[:300]}) could not be built: the installer {how}, and its last "
         f"lines were: {' | '.join(last[-4:]) or 'none'}",
