@@ -8,7 +8,6 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -42,7 +41,7 @@ from tidegate.jobs.bench import Bench
 from tidegate.jobs.build import BuildJob
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
-from tidegate.jobs.report import JobFunction
+from tidegate.jobs.report import LEASE_S, JobFunction
 from tidegate.loops import dispatch
 from tidegate.loops.dispatch import Dispatcher
 from tidegate.loops.metrics import LoopMetrics
@@ -121,6 +120,7 @@ class Container:
     answered: Answered
     loops: tuple[Loop, ...] = ()
     push: RedisPush | None = None
+    bench: Bench | None = None
     runner: Runner | None = None
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
 
@@ -156,6 +156,8 @@ class Container:
     def close(self) -> None:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
         self.snapshot_changed.close()
+        if self.bench is not None:
+            self.bench.end()
         if self.runner is not None:
             self.runner.stop(STOP_TIMEOUT_S)
         self.leadership.end()
@@ -187,13 +189,14 @@ def build(
     health = RegistryHealth(registry.where)
     uploads = replace(parts.uploads, store=fenced)
     job_runner: JobRunner
-    dispatcher = None
+    dispatcher = bench = None
     if settings.celery_broker_url:
         queue = CeleryQueue(settings.celery_broker_url, settings.job_queue)
         job_runner = dispatcher = Dispatcher(fenced, queue, leadership.leads)
         job_loops = [_dispatch_loop(dispatcher)]
     else:
-        job_runner = pool = JobPool(fenced, parts.functions(fenced), uploads, settings.job_workers)
+        bench = Bench(fenced, parts.functions, uploads, LEASE_S, letters=False)
+        job_runner = pool = JobPool(fenced, bench, settings.job_workers)
         job_loops = pool_loops(pool)
     jobs = Jobs(store, clock, job_runner.notify)
     engine = DockerEngine(lambda: address_of(engine_env()))
@@ -259,6 +262,7 @@ def build(
         answered=answered,
         loops=(*job_loops, _housekeeping(fenced, uploads), *hints),
         push=push,
+        bench=bench,
     )
     return container
 
@@ -285,10 +289,10 @@ def _dispatch_loop(dispatcher: Dispatcher) -> Loop:
 def pool_loops(pool: JobPool) -> list[Loop]:
     """One for each job that may run at a time, and one that keeps the jobs' leases."""
     workers = [
-        Loop(f"job-{number}", partial(pool.work, number), wake, leader_only=True, backoff=pools.TROUBLE)
+        Loop(f"job-{number}", pool.work, wake, leader_only=True, backoff=pools.TROUBLE)
         for number, wake in enumerate(pool.wakes)
     ]
-    return [*workers, Loop("leases of jobs", pool.keep_leases)]
+    return [*workers, Loop("leases of jobs", pool.bench.keep_leases)]
 
 
 def _housekeeping(store: Store, uploads: Uploads) -> Loop:
@@ -362,7 +366,9 @@ def build_bench(settings: Settings, store: Store, clock: Clock = clocks.now) -> 
     """What a worker needs to run jobs, on a store of this release's schema. Raises `DataDirUnusable`."""
     files_dir = files_of_platform(store, settings.files_dir, settings.data_dir)
     parts = _parts(settings, store, files_dir, clock)
-    return Bench(store, parts.functions, parts.uploads, settings.data_dir / "jobs", settings.job_lease_s)
+    bench = Bench(store, parts.functions, parts.uploads, settings.job_lease_s, letters=True)
+    bench.sweep(settings.data_dir / "jobs")
+    return bench
 
 
 def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:

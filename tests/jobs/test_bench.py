@@ -54,8 +54,7 @@ def own(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
 
 
 def _bench(container: Container, doing: Doing, lease_s: float = 60.0) -> Bench:
-    scratch = container.settings.data_dir / "jobs"
-    return Bench(container.store, doing.on, container.uploads, scratch, lease_s)
+    return Bench(container.store, doing.on, container.uploads, lease_s, letters=True)
 
 
 def _queue(container: Container, job_id: str, **fields: Any) -> None:
@@ -210,6 +209,5 @@ def test_scratch_of_jobs_that_ended_is_removed_when_a_worker_starts(own: Contain
     _queue(own, "runs", state="running", claimed_by="another", lease_until=9e12)
     _queue(own, "ended", state="failed")
     bench = _bench(own, Doing(lambda report, store: {}))
-    bench.start()
-    bench.clear()
+    bench.sweep(scratch)
     assert [path.name for path in scratch.iterdir()] == ["runs-1"]

@@ -10,11 +10,13 @@ from sqlalchemy import update
 from support.control import container_at
 from support.wait import until
 from tidegate.errors import NotAModel
+from tidegate.jobs.bench import Bench
 from tidegate.jobs.pool import JobPool
-from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobReport, Outcome
+from tidegate.jobs.report import ATTEMPTS_MAX, LEASE_S, Claim, JobLost, JobReport, Outcome
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Runner
 from tidegate.store import jobs as rows
+from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wire.rest import Job
@@ -36,7 +38,12 @@ class Doing:
 
 
 def _pool(container: Container, function: Doing, workers: int = 2) -> JobPool:
-    return JobPool(container.store, {"register": function}, container.uploads, workers)
+    return pool_on(container.store, container, function, workers)
+
+
+def pool_on(store: Store, container: Container, function: Doing, workers: int = 1) -> JobPool:
+    bench = Bench(store, lambda _store: {"register": function}, container.uploads, LEASE_S, letters=False)
+    return JobPool(store, bench, workers)
 
 
 def run(pool: JobPool) -> Runner:
@@ -67,7 +74,7 @@ def test_a_pool_whose_control_plane_was_replaced_writes_nothing_and_undoes_nothi
         return {"answer": 42}
 
     replaced, doing = threading.Event(), Doing(work)
-    pool = JobPool(own.fenced, {"register": doing}, own.uploads, 1)
+    pool = pool_on(own.fenced, own, doing)
     _queue(own, "a")
     pool.take_over()
     runner = run(pool)
@@ -107,7 +114,7 @@ def test_a_job_tells_its_progress_log_and_result(own: Container) -> None:
 
 def test_a_jobs_times_are_all_of_the_databases_clock(own: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidegate.jobs.report.database_time", lambda tx: database_time(tx) + 1000.0)
-    monkeypatch.setattr("tidegate.jobs.pool.database_time", lambda tx: database_time(tx) + 1000.0)
+    monkeypatch.setattr("tidegate.jobs.bench.database_time", lambda tx: database_time(tx) + 1000.0)
     with own.store.transaction() as tx:
         before = database_time(tx)
     pool = _pool(own, Doing(lambda report: {}))

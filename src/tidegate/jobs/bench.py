@@ -1,4 +1,4 @@
-"""A worker's bench: claims the jobs that messages name, runs them, keeps their leases. Knows nothing of messages.
+"""Where jobs are run, in the control plane and on workers: claims them, sees them through, keeps their leases.
 
 Every change that a job makes goes through a store that first looks whether the claim still holds: of a worker that was
 paused past its lease, and whose job another runs by then, nothing is written any more.
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Stopping(Exception):
-    """The worker stops, and could not say what it wanted to say."""
+    """This process stops, and could not say what it wanted to say."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +44,38 @@ class Claimed:
 
 
 class Bench:
-    """For any number of threads, each with one job at a time. Call `start` first and `clear` last."""
+    """For any number of threads, each with one job at a time.
+
+    `letters`: jobs that are given up are told to a broker's dead-letter queue.
+    """
 
     def __init__(
         self,
         store: Store,
         functions: Callable[[Store], Mapping[str, JobFunction]],
         uploads: Uploads,
-        scratch_root: Path,
         lease_s: float,
+        *,
+        letters: bool,
     ) -> None:
         self._store, self._functions, self._uploads = store, functions, uploads
-        self._scratch_root, self._lease_s = scratch_root, lease_s
+        self._lease_s, self._letters = lease_s, letters
         self._name = f"{os.uname().nodename[:32]}-{os.getpid()}"
         self._stopping = threading.Event()
         self._running: dict[JobReport, JobRow] = {}
 
-    def start(self) -> None:
+    def sweep(self, scratch_root: Path) -> None:
         """Remove what killed workers left."""
         with self._store.reading() as tx:
             unfinished = {job.id for job in rows.unfinished(tx)}
-        sweep_scratch(self._scratch_root, unfinished)
+        sweep_scratch(scratch_root, unfinished)
 
     def claim(self, job_id: str) -> Claimed | None:
         """The job, claimed; None when it needs no worker: it ended, another holds it, or there is none.
 
         Waits for a database that is away, and raises `Stopping` when the worker is stopped meanwhile.
         """
-        return self._insist(lambda: self._claim(job_id))
+        return self._insist(lambda: self.try_claim(job_id))
 
     def run(self, claimed: Claimed) -> Outcome | None:
         """Run it to its end, and write that down; None when it was given back, or another has it by now."""
@@ -94,9 +98,13 @@ class Bench:
         self._release(job)
         return outcome
 
+    def end(self) -> None:
+        """Wait for the database no longer: what cannot be said now is left to whoever runs the job again."""
+        self._stopping.set()
+
     def clear(self) -> None:
         """Give back what still runs: others may have it at once, and nothing of it is written here any more."""
-        self._stopping.set()
+        self.end()
         for report, job in list(self._running.items()):
             try:
                 report.give_back()
@@ -104,18 +112,23 @@ class Bench:
             except TidegateError as error:
                 _log.warning("job %s waits for its lease to end: %s", job.id, error)
 
-    def _claim(self, job_id: str) -> Claimed | None:
+    def try_claim(self, job_id: str | None = None) -> Claimed | None:
+        """This job, or the oldest that waits, as `claim`. Raises `StoreUnavailable`."""
         holder = f"{self._name}-{secrets.token_hex(6)}"
         with self._store.transaction() as tx:
-            job = rows.claim_one(tx, job_id, holder, database_time(tx), self._lease_s)
-            known = job or rows.get_job(tx, job_id)
-        if known is None:
+            present = database_time(tx)
+            if job_id is None:
+                job = known = rows.claim(tx, holder, present, self._lease_s)
+            else:
+                job = rows.claim_one(tx, job_id, holder, present, self._lease_s)
+                known = job or rows.get_job(tx, job_id)
+        if known is None and job_id is not None:
             _log.warning(
                 "a message names job %s, which the database does not have: do two platforms share a queue?", job_id
             )
         if job is None:
             return None
-        return Claimed(job, JobReport(self._store, Claim(job_id, holder, job.attempts, self._lease_s, True)))
+        return Claimed(job, JobReport(self._store, Claim(job.id, holder, job.attempts, self._lease_s, self._letters)))
 
     def _carry_out(self, claimed: Claimed) -> Outcome:
         job, report = claimed.job, claimed.report

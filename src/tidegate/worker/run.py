@@ -82,7 +82,6 @@ def _work(settings: Settings, url: str, signals: StopSignals) -> int:
     _wait(queue.look, signals)
     queue.close()
     bench = wiring.build_bench(settings, store)
-    bench.start()
     Runner([Loop("leases of jobs", bench.keep_leases)], LoopMetrics(REGISTRY)).start()
     from tidegate.worker.consumer import Hub, Parts, Slots, make_worker, stop_soon  # Celery: a second of imports
 
