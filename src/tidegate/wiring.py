@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +41,8 @@ from tidegate.jobs.bench import Bench
 from tidegate.jobs.build import BuildJob
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.register import RegisterJob
-from tidegate.jobs.report import LEASE_S, JobFunction
+from tidegate.jobs.report import LEASE_S
+from tidegate.jobs.spec import JobSpec, Schedule
 from tidegate.loops import dispatch
 from tidegate.loops.dispatch import Dispatcher
 from tidegate.loops.metrics import LoopMetrics
@@ -195,10 +196,11 @@ def build(
         job_runner = dispatcher = Dispatcher(fenced, queue, leadership.leads)
         job_loops = [_dispatch_loop(dispatcher)]
     else:
-        bench = Bench(fenced, parts.functions, uploads, LEASE_S, letters=False)
+        bench = Bench(fenced, parts.specs(), uploads, LEASE_S, letters=False)
         job_runner = pool = JobPool(fenced, bench, settings.job_workers)
         job_loops = pool_loops(pool)
     jobs = Jobs(store, clock, job_runner.notify)
+    schedule = Loop("schedule", Schedule(fenced, parts.specs(), job_runner.notify).step, leader_only=True)
     engine = DockerEngine(lambda: address_of(engine_env()))
     backend = backend or _backends(settings, engine, files_dir, replace(jobs, store=fenced))
     placement = default_placement(settings)
@@ -260,7 +262,7 @@ def build(
         snapshots=snapshots,
         gateway_revisions=revisions,
         answered=answered,
-        loops=(*job_loops, _housekeeping(fenced, uploads), *hints),
+        loops=(*job_loops, schedule, _housekeeping(fenced, uploads), *hints),
         push=push,
         bench=bench,
     )
@@ -337,14 +339,16 @@ class _Parts:
     register: RegisterJob
     build: BuildJob
 
-    def functions(self, store: Store) -> Mapping[str, JobFunction]:
-        """The functions of jobs, whose changes are made through this (fenced) store."""
+    def specs(self) -> tuple[JobSpec, ...]:
+        """Every kind of job there is."""
+        return JobSpec("register", self._register_on), JobSpec("build", self._build_on)
+
+    def _register_on(self, store: Store) -> RegisterJob:
         models = replace(self.models, store=store)
-        faster = replace(self.register.acceleration, models=models)
-        return {
-            "register": replace(self.register, models=models, acceleration=faster),
-            "build": replace(self.build, models=models),
-        }
+        return replace(self.register, models=models, acceleration=replace(self.register.acceleration, models=models))
+
+    def _build_on(self, store: Store) -> BuildJob:
+        return replace(self.build, models=replace(self.models, store=store))
 
 
 def _parts(settings: Settings, store: Store, files_dir: Path, clock: Clock) -> _Parts:
@@ -366,7 +370,7 @@ def build_bench(settings: Settings, store: Store, clock: Clock = clocks.now) -> 
     """What a worker needs to run jobs, on a store of this release's schema. Raises `DataDirUnusable`."""
     files_dir = files_of_platform(store, settings.files_dir, settings.data_dir)
     parts = _parts(settings, store, files_dir, clock)
-    bench = Bench(store, parts.functions, parts.uploads, settings.job_lease_s, letters=True)
+    bench = Bench(store, parts.specs(), parts.uploads, settings.job_lease_s, letters=True)
     bench.sweep(settings.data_dir / "jobs")
     return bench
 

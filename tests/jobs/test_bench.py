@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from support.control import NewDatabase, container_at
 from support.wait import until
 from tidegate.errors import NotAModel, StoreUnavailable
 from tidegate.jobs.bench import Bench, Claimed, Stopping
-from tidegate.jobs.report import ATTEMPTS_MAX, JobFunction, JobReport
+from tidegate.jobs.report import ATTEMPTS_MAX, JobReport
+from tidegate.jobs.spec import JobSpec
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
 from tidegate.store import jobs as rows
@@ -34,9 +35,9 @@ class Doing:
         self.store: Store | None = None
         self.undone: list[str] = []
 
-    def on(self, store: Store) -> Mapping[str, JobFunction]:
+    def on(self, store: Store) -> Doing:
         self.store = store
-        return {"register": self}
+        return self
 
     def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
         assert self.store is not None
@@ -54,7 +55,7 @@ def own(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
 
 
 def _bench(container: Container, doing: Doing, lease_s: float = 60.0) -> Bench:
-    return Bench(container.store, doing.on, container.uploads, lease_s, letters=True)
+    return Bench(container.store, [JobSpec("register", doing.on)], container.uploads, lease_s, letters=True)
 
 
 def _queue(container: Container, job_id: str, **fields: Any) -> None:

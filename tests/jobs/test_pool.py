@@ -13,6 +13,7 @@ from tidegate.errors import NotAModel
 from tidegate.jobs.bench import Bench
 from tidegate.jobs.pool import JobPool
 from tidegate.jobs.report import ATTEMPTS_MAX, LEASE_S, Claim, JobLost, JobReport, Outcome
+from tidegate.jobs.spec import JobSpec
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Runner
 from tidegate.store import jobs as rows
@@ -42,7 +43,7 @@ def _pool(container: Container, function: Doing, workers: int = 2) -> JobPool:
 
 
 def pool_on(store: Store, container: Container, function: Doing, workers: int = 1) -> JobPool:
-    bench = Bench(store, lambda _store: {"register": function}, container.uploads, LEASE_S, letters=False)
+    bench = Bench(store, [JobSpec("register", lambda _store: function)], container.uploads, LEASE_S, letters=False)
     return JobPool(store, bench, workers)
 
 

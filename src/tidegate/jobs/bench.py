@@ -10,14 +10,15 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from tidegate.errors import InvalidArgument, StoreUnavailable, TidegateError
-from tidegate.jobs.report import Claim, JobFunction, JobLost, JobReport, Outcome, carry_out
+from tidegate.jobs.report import Claim, JobLost, JobReport, Outcome, carry_out
 from tidegate.jobs.scratch import sweep_scratch
+from tidegate.jobs.spec import JobSpec
 from tidegate.services.uploads import Uploads
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
@@ -52,13 +53,14 @@ class Bench:
     def __init__(
         self,
         store: Store,
-        functions: Callable[[Store], Mapping[str, JobFunction]],
+        specs: Iterable[JobSpec],
         uploads: Uploads,
         lease_s: float,
         *,
         letters: bool,
     ) -> None:
-        self._store, self._functions, self._uploads = store, functions, uploads
+        self._store, self._uploads = store, uploads
+        self._specs = {spec.kind: spec for spec in specs}
         self._lease_s, self._letters = lease_s, letters
         self._name = f"{os.uname().nodename[:32]}-{os.getpid()}"
         self._stopping = threading.Event()
@@ -132,11 +134,11 @@ class Bench:
 
     def _carry_out(self, claimed: Claimed) -> Outcome:
         job, report = claimed.job, claimed.report
-        function = self._functions(self._store.fenced(report.fence)).get(job.kind)
-        if function is None:
+        spec = self._specs.get(job.kind)
+        if spec is None:
             why = f"the worker's release has no jobs of kind {job.kind!r}: start one of the control plane's release"
             return Outcome(error=InvalidArgument(why))
-        return carry_out(job, function, report)
+        return carry_out(job, spec.function(self._store.fenced(report.fence)), report)
 
     def _release(self, job: JobRow) -> None:
         try:

@@ -15,6 +15,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from tidegate.store.tables import JobRow
 
 UNFINISHED = ("queued", "running")
+LOOK_AGAIN_S = 5.0
+"""How soon to look whether a job has ended, before another of its kind may be queued."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,15 @@ def held(tx: Session, job_id: str, worker: str) -> JobRow | None:
     """The job if `worker` still holds it: a worker whose lease was taken over writes nothing."""
     query = select(JobRow).where(JobRow.id == job_id, JobRow.claimed_by == worker, JobRow.state == "running")
     return tx.scalar(query.with_for_update())
+
+
+def due_in(tx: Session, kind: str, period_s: float, now: float) -> float:
+    """Seconds until another job of this kind may be queued, which is so once a period, and not while one is left."""
+    of_kind = select(JobRow).where(JobRow.kind == kind)
+    if tx.scalar(of_kind.where(JobRow.state.in_(UNFINISHED)).limit(1)) is not None:
+        return min(period_s, LOOK_AGAIN_S)
+    newest = tx.scalar(select(func.max(JobRow.created_at)).where(JobRow.kind == kind))
+    return 0.0 if newest is None else max(0.0, newest + period_s - now)
 
 
 def prune(tx: Session, keep: int) -> None:
