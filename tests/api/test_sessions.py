@@ -1,5 +1,7 @@
 """Codes work once and soon end; sessions end too."""
 
+import re
+
 from tidegate.api.sessions import CODE_LIVES_S, CODES_MAX, SESSION_LIVES_S, LoginCodes, Sessions
 
 
@@ -38,20 +40,29 @@ def test_a_session_ends_and_cannot_be_made_longer() -> None:
     clock = Hand()
     sessions = Sessions("a token", clock)
     cookie = sessions.make()
-    assert sessions.holds(cookie)
-    assert Sessions("a token", clock).holds(cookie), "after a restart too"
-    assert not Sessions("another", clock).holds(cookie)
-    end, _, signature = cookie.partition(".")
+    name = sessions.name_of(cookie)
+    assert re.fullmatch("browser-[0-9a-f]{8}", name or "")
+    assert Sessions("a token", clock).name_of(cookie) == name, "after a restart too"
+    assert Sessions("another", clock).name_of(cookie) is None
+    end, own, signature = cookie.split(".")
     for forged in (
         "",
         ".",
+        "..",
         cookie + "0",
-        f"{int(end) + 1}.{signature}",
-        f"1{end}.{signature}",
+        f"{int(end) + 1}.{own}.{signature}",
+        f"1{end}.{own}.{signature}",
+        f"{end}.00000000.{signature}",
+        f"{end}.{signature}",
         "nan.",
         "x.y",
         "\u00fc.",
     ):
-        assert not sessions.holds(forged), forged
+        assert sessions.name_of(forged) is None, forged
     clock.at += SESSION_LIVES_S
-    assert not sessions.holds(cookie)
+    assert sessions.name_of(cookie) is None
+
+
+def test_two_sessions_of_one_moment_are_told_apart() -> None:
+    sessions = Sessions("a token", Hand())
+    assert len({sessions.name_of(sessions.make()) for _ in range(5)}) == 5

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from support.wait import free_ports, until
-from tidegate.api.guard import ACTOR
+from tidegate.api.guard import PRINCIPAL
 from tidegate.control import bounded_http
 from tidegate.control.bounded_http import HEAD_BYTES_MAX, Waiting
 from tidegate.control.descriptors import CONNECTIONS_MAX, CONNECTIONS_MIN, RESERVED, connections_max
@@ -30,7 +30,7 @@ Connect = Callable[[], socket.socket]
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with the body's length; `/refused` before any of it came. Every key is good."""
     headers = dict(scope["headers"])
-    scope[ACTOR] = headers.get(b"authorization", b"").decode()
+    scope[PRINCIPAL] = headers.get(b"authorization", b"").decode()
     if scope["path"] == "/refused":
         response: Response = PlainTextResponse("no", 401)
     else:

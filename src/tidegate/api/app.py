@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI
-from fastapi.security import HTTPBearer
+from fastapi import FastAPI
 
 import tidegate
 from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
+from tidegate.api.permissions import Needed
 from tidegate.api.platform import Platform
 from tidegate.api.routes import endpoints, images, jobs, models, platform
 from tidegate.api.sessions import Sessions
 
-_BEARER = HTTPBearer(auto_error=False, description="The token of DATA/token, or TIDEGATE_TOKEN.")
-"""For the documentation only: the guard has checked the key before any route is reached."""
-
 
 def create_app(container: Platform) -> FastAPI:
-    """The application on a started container; holds no state but what the container has."""
+    """The application on a started container; holds no state but what the container has.
+
+    Raises `Undeclared` for a route that does not say which permission it needs.
+    """
     app = FastAPI(
         title="Tidegate",
         version=tidegate.__version__,
@@ -28,12 +28,12 @@ def create_app(container: Platform) -> FastAPI:
     )
     keys = Keys(container.keys, Sessions(container.keys.token, container.clock))
     app.state.platform, app.state.keys = container, keys
-    for part in (models, images, endpoints, jobs, platform):
-        app.include_router(part.router, dependencies=[Depends(_BEARER)])
-    app.include_router(platform.public)
-    routers = (models.router, images.router, endpoints.router, jobs.router, platform.router, platform.public)
+    routers = (models.router, images.router, endpoints.router, jobs.router, platform.router)
+    for router in routers:
+        app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
     docs.install(app)
     failures.install(app)
-    app.add_middleware(Guard, keys=keys, hosts=allowed_hosts(container.host, container.settings.allowed_hosts))
+    hosts = allowed_hosts(container.host, container.settings.allowed_hosts)
+    app.add_middleware(Guard, keys=keys, hosts=hosts, needs=Needed(app.routes).of)
     return app

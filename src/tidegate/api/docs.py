@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, Response
 
 from tidegate import swagger_ui
+from tidegate.api.permissions import needs
+from tidegate.core.access import Permission
 from tidegate.errors import UnknownRoute
 
 ASSETS = "/api/docs/assets"
@@ -13,8 +15,9 @@ ASSETS = "/api/docs/assets"
 
 def install(app: FastAPI) -> None:
     """Add the page and its assets."""
-    app.add_api_route(f"{ASSETS}/{{name}}", _asset, include_in_schema=False)
-    app.add_api_route("/api/docs", _page, include_in_schema=False, response_class=HTMLResponse)
+    read = [needs(Permission.READ)]
+    app.add_api_route(f"{ASSETS}/{{name}}", _asset, include_in_schema=False, dependencies=read)
+    app.add_api_route("/api/docs", _page, include_in_schema=False, response_class=HTMLResponse, dependencies=read)
 
 
 def _asset(name: str) -> Response:

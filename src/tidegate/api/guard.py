@@ -1,79 +1,90 @@
-"""Stands before every route: Host and Origin, then the key, then the body's size and type. Denies by default.
+"""Stands before every route: Host and Origin, then who asks and whether they may, then the body's size and type.
 
-Plain ASGI, so that nothing reaches the framework (not even its 404) without a key.
+Plain ASGI, so that nothing reaches the framework (not even its 404) without a key. Denies by default.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate.api.refusals import RefusalLog
 from tidegate.api.sessions import Sessions
+from tidegate.core.access import EVERYTHING, Permission, Principal
 from tidegate.errors import Forbidden, MalformedRequest, TidegateError, TooLarge, Unauthenticated, WrongContentType
 from tidegate.request_head import head_fault
 from tidegate.services.platform_keys import PlatformKeys
 
-PUBLIC_PATHS = frozenset({"/health", "/login"})
-"""Reached without a key, and without a body. A test walks all other routes and expects 401."""
+PRINCIPAL = "tidegate.principal"
+"""The scope's entry that says who asks (`Principal`); None where no key was shown. The server's bounds go by it too."""
 
-ACTOR = "tidegate.actor"
-"""The scope's entry that says whose key was shown; nobody's is empty. The server's bounds go by it too."""
-
-GATEWAYS_PATHS, METRICS_PATH = "/internal/v1/", "/metrics"
 _GOOD_FOR = {
     "predict": "TIDEGATE_API_KEY predicts at the gateway, and does nothing else",
     "node": "this is the gateways' key",
     "metrics": "this key reads /metrics, and does nothing else",
 }
 _ADMINISTERING = "this takes the platform's token (TIDEGATE_TOKEN, or DATA/token)"
+_GATEWAYS = "gateways show the node key (TIDEGATE_NODE_KEY, or DATA/node.key)"
 
 STREAMED_PATHS = frozenset({"/api/v1/uploads"})
 """Bodies that are files: bounded where they are written."""
 
 BODY_BYTES_MAX = 1 << 20
+REQUEST_ID = "x-request-id"
+_REQUEST_ID_TAKEN = re.compile(r"[!-~]{1,128}")
 COOKIE = "tidegate_session"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
+
+
+Needs = Callable[[Scope], Permission | None]
+"""Which permission a request needs; None for an open path."""
 
 
 class Keys:
     """The platform's keys, compared in constant time, and the sessions of browsers, which do what the token does."""
 
     def __init__(self, keys: PlatformKeys, sessions: Sessions) -> None:
-        named = {"token": keys.token, "node": keys.node, "metrics": keys.metrics, "predict": keys.predict}
-        self._actors = {actor: key for actor, key in named.items() if key}
-        self._predict_is_node = keys.predict_is_node
+        predicting = {Permission.PREDICT, *([Permission.NODE] if keys.predict_is_node else [])}
+        named = [
+            (keys.token, Principal("token", "token", EVERYTHING)),
+            (keys.node, Principal("node", "node", frozenset({Permission.NODE}))),
+            (keys.metrics, Principal("metrics", "metrics", frozenset({Permission.METRICS}))),
+            (keys.predict, Principal("predict", "predict", frozenset(predicting))),
+        ]
+        self._principals = [(key.encode(), principal) for key, principal in named if key]
         self.sessions = sessions
 
-    def actor_of(self, key: str) -> str | None:
-        """Whose key this is: "token", "node", "metrics", "predict", or None. An empty one is nobody's."""
-        if not key:
-            return None
-        matches = [actor for actor, own in self._actors.items() if hmac.compare_digest(own.encode(), key.encode())]
+    def principal_of(self, key: str) -> Principal | None:
+        """Whose key this is. An empty one is nobody's."""
+        matches = [whose for own, whose in self._principals if hmac.compare_digest(own, key.encode())]
         return matches[0] if matches else None
 
-    def check(self, actor: str, path: str) -> None:
-        """Raise `Forbidden` where the key is good, and not for this."""
-        gateways_own = path.startswith(GATEWAYS_PATHS)
-        if actor in ("token", "browser") or (actor == "metrics" and path == METRICS_PATH):
-            return
-        if gateways_own and (actor == "node" or (actor == "predict" and self._predict_is_node)):
-            return
-        instead = "gateways show the node key (TIDEGATE_NODE_KEY, or DATA/node.key)" if gateways_own else _ADMINISTERING
-        raise Forbidden(f"{_GOOD_FOR[actor]}: {instead}")
-
-    def actor(self, headers: Headers) -> str | None:
+    def principal(self, headers: Headers) -> Principal | None:
         """Who sent the request, by its Authorization header or its cookie."""
         scheme, _space, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self.actor_of(key.strip())
-        return "browser" if self.sessions.holds(_cookie(headers)) else None
+            return self.principal_of(key.strip())
+        session = self.sessions.name_of(_cookie(headers))
+        return None if session is None else Principal("session", session, EVERYTHING)
+
+
+def check_permission(principal: Principal, permission: Permission) -> None:
+    """Raise `Forbidden` where the key is good, and not for this."""
+    if principal.may(permission):
+        return
+    held = ", ".join(sorted(principal.permissions)) or "nothing"
+    good_for = _GOOD_FOR.get(principal.kind, f"{principal.name} may {held}, and this needs {permission}")
+    raise Forbidden(f"{good_for}: {_GATEWAYS if permission is Permission.NODE else _ADMINISTERING}")
 
 
 def allowed_hosts(host: str, further: str) -> frozenset[str]:
@@ -88,26 +99,45 @@ class _Unreadable(MalformedRequest):
 
 
 class Guard:
-    """The middleware. `scope[ACTOR]` tells routes who is calling."""
+    """The middleware. `scope[PRINCIPAL]` tells routes who asks; every answer has the request's id."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, hosts: Iterable[str]) -> None:
-        self._app, self._keys, self._hosts = app, keys, frozenset(hosts)
+    def __init__(self, app: ASGIApp, keys: Keys, hosts: Iterable[str], needs: Needs) -> None:
+        self._app, self._keys, self._hosts, self._needs = app, keys, frozenset(hosts), needs
+        self._refusals = RefusalLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        answer = _with_id(send, request_id)
         try:
-            if (fault := head_fault(scope["http_version"], scope["headers"])) is not None:
-                raise _Unreadable(fault)
-            self._check_origin(headers)
-            scope[ACTOR] = self._check_key(scope["path"], headers)
-            bounded = receive if scope["path"] in STREAMED_PATHS else await _whole_body(scope, headers, receive)
+            bounded = await self._passed(scope, headers, receive, request_id)
         except TidegateError as error:
-            await refusal(error)(scope, receive, send)
+            if isinstance(error, Forbidden):
+                self._refusals.note(scope, scope.get(PRINCIPAL), request_id, error)
+            await refusal(error)(scope, receive, answer)
             return
-        await self._app(scope, bounded, send)
+        await self._app(scope, bounded, answer)
+
+    async def _passed(self, scope: Scope, headers: Headers, receive: Receive, request_id: str) -> Receive:
+        """Every check of one request, in order; what the application then receives."""
+        if (fault := head_fault(scope["http_version"], scope["headers"])) is not None:
+            raise _Unreadable(fault)
+        self._check_origin(headers)
+        found = self._keys.principal(headers)
+        scope[PRINCIPAL] = principal = None if found is None else replace(found, request_id=request_id)
+        needed = self._needs(scope)
+        if needed is None:
+            return _without_body(scope, headers, receive)
+        if principal is None:
+            raise Unauthenticated(
+                "a key is needed: send the platform's token (TIDEGATE_TOKEN, or DATA/token) as 'Authorization: Bearer "
+                "TOKEN', or open the login URL that 'tidegate up' prints"
+            )
+        check_permission(principal, needed)
+        return receive if scope["path"] in STREAMED_PATHS else await _whole_body(scope, headers, receive)
 
     def _check_origin(self, headers: Headers) -> None:
         """A page of another site (or one that rebinds its name to this address) cannot use a visitor's browser."""
@@ -117,17 +147,6 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise Forbidden(f"origin {origin!r} is another site: only this server's own pages may call it")
-
-    def _check_key(self, path: str, headers: Headers) -> str:
-        actor = self._keys.actor(headers)
-        if actor is None and path not in PUBLIC_PATHS:
-            raise Unauthenticated(
-                "a key is needed: send the platform's token (TIDEGATE_TOKEN, or DATA/token) as 'Authorization: Bearer "
-                "TOKEN', or open the login URL that 'tidegate up' prints"
-            )
-        if actor is not None and path not in PUBLIC_PATHS:
-            self._keys.check(actor, path)
-        return actor or ""
 
 
 def refusal(error: TidegateError) -> JSONResponse:
@@ -140,12 +159,18 @@ def refusal(error: TidegateError) -> JSONResponse:
     return JSONResponse(error.body(), error.http_status, headers)
 
 
+def _without_body(scope: Scope, headers: Headers, receive: Receive) -> Receive:
+    """Of an open path nothing is read: who has no key must not be waited for."""
+    reads = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+    if reads and (_announced_bytes(headers) or "transfer-encoding" in headers):
+        raise TooLarge(f"{scope['path']} takes no body")
+    return receive
+
+
 async def _whole_body(scope: Scope, headers: Headers, receive: Receive) -> Receive:
     """Read the body here, up to the bound, and replay it; without a body, the untouched `receive`."""
     if scope["method"] in ("GET", "HEAD", "OPTIONS"):
         return receive
-    if scope["path"] in PUBLIC_PATHS and (_announced_bytes(headers) or "transfer-encoding" in headers):
-        raise TooLarge(f"{scope['path']} takes no body")  # read for nobody: who has no key must not be waited for
     if _announced_bytes(headers) > BODY_BYTES_MAX:
         raise TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
     body = bytearray()
@@ -161,6 +186,21 @@ async def _whole_body(scope: Scope, headers: Headers, receive: Receive) -> Recei
     if body:
         _check_json(headers)
     return _replay(bytes(body), receive)
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's own, where it can stand in a log; else a new one."""
+    given = headers.get(REQUEST_ID, "")
+    return given if _REQUEST_ID_TAKEN.fullmatch(given) else secrets.token_hex(16)
+
+
+def _with_id(send: Send, request_id: str) -> Send:
+    async def named(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)[REQUEST_ID] = request_id
+        await send(message)
+
+    return named
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

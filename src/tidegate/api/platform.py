@@ -7,9 +7,10 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from tidegate.api.guard import ACTOR
+from tidegate.api.guard import PRINCIPAL
 from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
+from tidegate.core.access import Principal
 from tidegate.services.answered import Answered
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
@@ -73,9 +74,9 @@ def _platform(request: Request) -> Platform:
     return platform
 
 
-def _actor(request: Request) -> str:
-    actor: str = request.scope[ACTOR]
-    return actor
+def _who(request: Request) -> Principal:
+    who: Principal = request.scope[PRINCIPAL]
+    return who
 
 
 def _leader_only(request: Request) -> None:
@@ -83,6 +84,7 @@ def _leader_only(request: Request) -> None:
 
 
 PlatformOf = Annotated[Platform, Depends(_platform)]
-Actor = Annotated[str, Depends(_actor)]
+Who = Annotated[Principal, Depends(_who)]
+"""Who asks, on a route that is not open."""
 LeaderOnly = Depends(_leader_only)
 """Of routes that change files: those are the leader's. What only changes rows is right from any control plane."""

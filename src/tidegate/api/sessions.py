@@ -1,7 +1,7 @@
 """How a browser gets in: a code that works once and soon ends, and a session that ends after a day's work.
 
-Codes are kept in memory alone. A session is its end, signed with a key derived from the token: it survives a restart,
-and a new token ends it.
+Codes are kept in memory alone. A session is its end and a random name, signed with a key derived from the token: it
+survives a restart, and a new token ends it.
 """
 
 from __future__ import annotations
@@ -50,18 +50,20 @@ class Sessions:
         self._clock = clock
 
     def make(self) -> str:
-        """The cookie's value for a session that begins now."""
-        end = str(int(self._clock() + SESSION_LIVES_S))
-        return f"{end}.{self._signature(end)}"
+        """The cookie's value for a session that begins now, under a name of its own."""
+        session = f"{int(self._clock() + SESSION_LIVES_S)}.{secrets.token_hex(4)}"
+        return f"{session}.{self._signature(session)}"
 
-    def holds(self, cookie: str) -> bool:
-        """Whether the cookie is one of ours whose session has not ended."""
-        end, _, signature = cookie.partition(".")
-        ours = hmac.compare_digest(self._signature(end).encode(), signature.encode())
-        return ours and self._clock() < float(end)
+    def name_of(self, cookie: str) -> str | None:
+        """The session that the cookie is of, such as `browser-1f2e3d4c`; None unless it is ours and has not ended."""
+        session, _, signature = cookie.rpartition(".")
+        if not hmac.compare_digest(self._signature(session).encode(), signature.encode()):
+            return None
+        end, _, name = session.partition(".")
+        return f"browser-{name}" if self._clock() < float(end) else None
 
-    def _signature(self, end: str) -> str:
-        return hmac.new(self._key, end.encode(), hashlib.sha256).hexdigest()
+    def _signature(self, session: str) -> str:
+        return hmac.new(self._key, session.encode(), hashlib.sha256).hexdigest()
 
 
 def _hashed(code: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tidegate.api.guard import ACTOR
+from tidegate.api.guard import PRINCIPAL
 from tidegate.errors import OutOfResources, TidegateError, TooLarge
 
 HEAD_WITHIN_S = 10.0
@@ -87,7 +87,7 @@ class BoundedHttp(HttpToolsProtocol):
     def has_key(self) -> bool:
         """Whether the guard has found a key good in any request of this connection."""
         if not self._has_key and self.cycle is not None:
-            self._has_key = bool(self.cycle.scope.get(ACTOR))
+            self._has_key = bool(self.cycle.scope.get(PRINCIPAL))
         return self._has_key
 
     def data_received(self, data: bytes) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 
 from tidegate.api.failures import answers
-from tidegate.api.platform import Actor, PlatformOf
+from tidegate.api.permissions import needs
+from tidegate.api.platform import PlatformOf, Who
+from tidegate.core.access import Permission
 from tidegate.services.endpoints import Endpoints
 from tidegate.wire import rest
 from tidegate.wire.performance import Performance
@@ -61,75 +63,73 @@ class Logs:
     logs: list[rest.LogLines]
 
 
-@router.get("", responses=answers())
+@router.get("", responses=answers(), dependencies=[needs(Permission.READ)])
 def list_endpoints(platform: PlatformOf) -> EndpointList:
     """All endpoints."""
     return EndpointList(platform.endpoints.all())
 
 
-@router.get("/{name}", responses=answers(404))
+@router.get("/{name}", responses=answers(404), dependencies=[needs(Permission.READ)])
 def get_endpoint(platform: PlatformOf, response: Response, name: str) -> rest.Endpoint:
     """One endpoint as it is now; its ETag is for `If-Match` of a change."""
     return _tagged(response, platform.endpoints.get(name))
 
 
-@router.put("/{name}", status_code=202, responses=_CHANGE)
+@router.put("/{name}", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
 def deploy(
     endpoints: Changing,
     response: Response,
-    actor: Actor,
+    who: Who,
     name: str,
     request: Annotated[rest.DeployRequest, Body(openapi_examples=_DEPLOY)],
 ) -> rest.Endpoint:
     """Give a version all of the traffic once it is ready; makes the endpoint if it is new."""
-    return _tagged(response, endpoints.deploy(name, request, actor))
+    return _tagged(response, endpoints.deploy(name, request, who.name))
 
 
-@router.delete("/{name}", status_code=202, responses=answers(404, 412))
+@router.delete("/{name}", status_code=202, responses=answers(404, 412), dependencies=[needs(Permission.DEPLOY)])
 def delete_endpoint(endpoints: Changing, response: Response, name: str) -> rest.Endpoint:
     """Drain an endpoint's replicas, then remove it."""
     return _tagged(response, endpoints.delete(name))
 
 
-@router.put("/{name}/traffic", status_code=202, responses=_CHANGE)
+@router.put("/{name}/traffic", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
 def set_traffic(
     endpoints: Changing,
     response: Response,
-    actor: Actor,
+    who: Who,
     name: str,
     request: Annotated[rest.TrafficRequest, Body(openapi_examples=_TRAFFIC)],
 ) -> rest.Endpoint:
     """Split the traffic over versions, shifted once all of them are ready."""
-    return _tagged(response, endpoints.set_traffic(name, request, actor))
+    return _tagged(response, endpoints.set_traffic(name, request, who.name))
 
 
-@router.post("/{name}/rollback", status_code=202, responses=_CHANGE)
+@router.post("/{name}/rollback", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
 def rollback(
     endpoints: Changing,
     response: Response,
-    actor: Actor,
+    who: Who,
     name: str,
     request: Annotated[rest.RollbackRequest | None, Body(openapi_examples=_ROLLBACK)] = None,
 ) -> rest.Endpoint:
     """Re-apply the traffic before the current one, or that of a revision; a second rollback undoes the first."""
-    return _tagged(response, endpoints.rollback(name, request or rest.RollbackRequest(), actor))
+    return _tagged(response, endpoints.rollback(name, request or rest.RollbackRequest(), who.name))
 
 
-@router.post("/{name}/scale", status_code=202, responses=_CHANGE)
-def scale(
-    endpoints: Changing, response: Response, actor: Actor, name: str, request: rest.ScaleRequest
-) -> rest.Endpoint:
+@router.post("/{name}/scale", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
+def scale(endpoints: Changing, response: Response, who: Who, name: str, request: rest.ScaleRequest) -> rest.Endpoint:
     """Set the replicas per version."""
-    return _tagged(response, endpoints.scale(name, request, actor))
+    return _tagged(response, endpoints.scale(name, request, who.name))
 
 
-@router.get("/{name}/history", responses=answers(404))
+@router.get("/{name}/history", responses=answers(404), dependencies=[needs(Permission.READ)])
 def get_history(platform: PlatformOf, name: str) -> History:
     """Changes of an endpoint, newest first."""
     return History(platform.endpoints.history(name))
 
 
-@router.get("/{name}/performance", responses=answers(404, 409, 422, 503))
+@router.get("/{name}/performance", responses=answers(404, 409, 422, 503), dependencies=[needs(Permission.READ)])
 def get_performance(
     platform: PlatformOf, name: str, since_s: Annotated[float, Query(allow_inf_nan=False)] = 86_400.0
 ) -> Performance:
@@ -137,7 +137,7 @@ def get_performance(
     return platform.performance.of(name, since_s)
 
 
-@router.get("/{name}/logs", responses=answers(404, 422))
+@router.get("/{name}/logs", responses=answers(404, 422), dependencies=[needs(Permission.READ)])
 def get_logs(platform: PlatformOf, name: str, lines: int = 100) -> Logs:
     """The last lines of each replica's log."""
     return Logs(platform.endpoints.logs(name, lines))

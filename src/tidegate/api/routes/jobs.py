@@ -12,7 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from tidegate.api.failures import answers
+from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf
+from tidegate.core.access import Permission
 from tidegate.errors import DeadlineExceeded, MalformedRequest, WrongContentType
 from tidegate.services.uploads import UploadSink
 from tidegate.wire import rest
@@ -35,7 +37,7 @@ class JobList:
     jobs: list[rest.Job]
 
 
-@router.get("/jobs", tags=["jobs"], responses=answers(422))
+@router.get("/jobs", tags=["jobs"], responses=answers(422), dependencies=[needs(Permission.READ)])
 def list_jobs(
     platform: PlatformOf,
     state: rest.JobState | None = None,
@@ -46,7 +48,7 @@ def list_jobs(
     return JobList(platform.jobs.find(state, subject, limit))
 
 
-@router.get("/jobs/{job_id}", tags=["jobs"], responses=answers(404))
+@router.get("/jobs/{job_id}", tags=["jobs"], responses=answers(404), dependencies=[needs(Permission.READ)])
 def get_job(platform: PlatformOf, job_id: str) -> rest.Job:
     """One job with its log, and its result or error once it has ended."""
     return platform.jobs.get(job_id)
@@ -58,7 +60,7 @@ def get_job(platform: PlatformOf, job_id: str) -> rest.Job:
     tags=["uploads"],
     responses=answers(400, 413, 415, 422, 504),
     openapi_extra=_BINARY,
-    dependencies=[LeaderOnly],
+    dependencies=[needs(Permission.DEPLOY), LeaderOnly],
 )
 async def upload(platform: PlatformOf, request: Request) -> rest.Upload:
     """Stream a file in as the request's body; a later request names its id within an hour."""

@@ -8,7 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from tidegate.api.failures import answers
+from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf
+from tidegate.core.access import Permission
 from tidegate.wire import rest
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
@@ -40,19 +42,21 @@ class ModelList:
     models: list[rest.Model]
 
 
-@router.get("", responses=answers())
+@router.get("", responses=answers(), dependencies=[needs(Permission.READ)])
 def list_models(platform: PlatformOf) -> ModelList:
     """All models with their versions, newest first."""
     return ModelList(platform.models.all())
 
 
-@router.get("/{name}", responses=answers(404))
+@router.get("/{name}", responses=answers(404), dependencies=[needs(Permission.READ)])
 def get_model(platform: PlatformOf, name: str) -> rest.Model:
     """One model with its versions, newest first."""
     return platform.models.get(name)
 
 
-@router.delete("/{name}", status_code=204, responses=answers(404, 409), dependencies=[LeaderOnly])
+@router.delete(
+    "/{name}", status_code=204, responses=answers(404, 409), dependencies=[needs(Permission.DEPLOY), LeaderOnly]
+)
 def delete_model(platform: PlatformOf, name: str) -> None:
     """Remove a model and all its versions, here and in the registry; 409 while an endpoint serves it."""
     platform.models.delete(name)
@@ -62,7 +66,7 @@ def delete_model(platform: PlatformOf, name: str) -> None:
     "/{name}/versions",
     status_code=202,
     responses=answers(400, 404, 409, 413, 415, 422),
-    dependencies=[LeaderOnly],
+    dependencies=[needs(Permission.DEPLOY), LeaderOnly],
 )
 def register_version(
     platform: PlatformOf, name: str, request: Annotated[rest.RegisterRequest, Body(openapi_examples=_REGISTER)]
@@ -71,27 +75,32 @@ def register_version(
     return platform.jobs.register(name, request)
 
 
-@router.get("/{name}/versions/{version}", responses=answers(404, 422))
+@router.get("/{name}/versions/{version}", responses=answers(404, 422), dependencies=[needs(Permission.READ)])
 def get_version(platform: PlatformOf, name: str, version: str) -> rest.Version:
     """One version by its number, its label, `latest` or `@alias`."""
     return platform.models.version(name, version)
 
 
 @router.delete(
-    "/{name}/versions/{version}", status_code=204, responses=answers(404, 409, 422), dependencies=[LeaderOnly]
+    "/{name}/versions/{version}",
+    status_code=204,
+    responses=answers(404, 409, 422),
+    dependencies=[needs(Permission.DEPLOY), LeaderOnly],
 )
 def delete_version(platform: PlatformOf, name: str, version: str) -> None:
     """Remove a version, here and in the registry; 409 while an endpoint uses it."""
     platform.models.delete_version(name, version)
 
 
-@router.put("/{name}/trust", responses=answers(400, 413, 415, 422))
+@router.put("/{name}/trust", responses=answers(400, 413, 415, 422), dependencies=[needs(Permission.ADMINISTER)])
 def set_trust(platform: PlatformOf, name: str, request: rest.TrustRequest) -> rest.Model:
     """Let later versions of this name load pickles without a grant of their own, or stop doing so."""
     return platform.models.trust(name, request)
 
 
-@router.put("/{name}/aliases/{alias}", responses=answers(400, 404, 413, 415, 422))
+@router.put(
+    "/{name}/aliases/{alias}", responses=answers(400, 404, 413, 415, 422), dependencies=[needs(Permission.DEPLOY)]
+)
 def set_alias(platform: PlatformOf, name: str, alias: str, request: rest.AliasRequest) -> rest.Model:
     """Point an alias of the registry at a version."""
     return platform.models.set_alias(name, alias, request)

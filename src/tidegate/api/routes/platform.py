@@ -13,17 +13,17 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from tidegate.api.failures import answers, json_answers
 from tidegate.api.guard import COOKIE, Keys
 from tidegate.api.metrics import CONTENT_TYPE, render
+from tidegate.api.permissions import OPEN, needs
 from tidegate.api.platform import Platform, PlatformOf
 from tidegate.api.sessions import CODE_LIVES_S, SESSION_LIVES_S
 from tidegate.clock import monotonic
+from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
 from tidegate.wire.parts import AnsweredReport
 
 log = logging.getLogger(__name__)
 router = APIRouter()
-public = APIRouter()
-"""Routes that take no key: the guard's PUBLIC_PATHS."""
 _SNAPSHOT: dict[str, Any] = {
     "description": "A newer snapshot",
     "content": {
@@ -48,25 +48,38 @@ class Health:
     status: Literal["healthy"] = "healthy"
 
 
-@public.get("/health", tags=["platform"], responses=answers())
+@router.get("/health", tags=["platform"], responses=answers(), dependencies=[OPEN])
 def health() -> Health:
     """Whether the control plane answers. Open to everyone."""
     return Health()
 
 
-@router.get("/api/v1/status", tags=["platform"], responses=answers())
+@router.get("/api/v1/status", tags=["platform"], responses=answers(), dependencies=[needs(Permission.READ)])
 def get_status(platform: PlatformOf) -> rest.Status:
     """The platform at a glance."""
     return platform.status.get()
 
 
-@router.get("/metrics", tags=["platform"], response_class=PlainTextResponse, responses=json_answers())
+@router.get(
+    "/metrics",
+    tags=["platform"],
+    response_class=PlainTextResponse,
+    responses=json_answers(),
+    dependencies=[needs(Permission.METRICS)],
+)
 def metrics(platform: PlatformOf) -> Response:
     """Replicas, traffic, jobs and leadership for Prometheus."""
     return Response(render(platform.measures.get()), media_type=CONTENT_TYPE)
 
 
-@public.get("/login", tags=["platform"], status_code=303, response_class=RedirectResponse, responses=json_answers())
+@router.get(
+    "/login",
+    tags=["platform"],
+    status_code=303,
+    response_class=RedirectResponse,
+    responses=json_answers(),
+    dependencies=[OPEN],
+)
 def login(request: Request, platform: PlatformOf, code: Annotated[str, Query(max_length=128)] = "") -> Response:
     """Open in a browser with a code, which works once: sets a cookie and leads to the documentation."""
     if not platform.login_codes.take(code):
@@ -87,7 +100,13 @@ def login(request: Request, platform: PlatformOf, code: Annotated[str, Query(max
     return response
 
 
-@router.post("/api/v1/login-codes", tags=["platform"], status_code=201, responses=answers())
+@router.post(
+    "/api/v1/login-codes",
+    tags=["platform"],
+    status_code=201,
+    responses=answers(),
+    dependencies=[needs(Permission.ADMINISTER)],
+)
 def make_login_code(platform: PlatformOf) -> rest.LoginCode:
     """A code for `GET /login`, with which one browser logs in once within five minutes."""
     return rest.LoginCode(platform.login_codes.make(), int(CODE_LIVES_S))
@@ -98,6 +117,7 @@ def make_login_code(platform: PlatformOf) -> rest.LoginCode:
     tags=["internal"],
     response_class=Response,
     responses=json_answers() | {200: _SNAPSHOT, 204: {"description": "Nothing newer"}},
+    dependencies=[needs(Permission.NODE)],
 )
 async def snapshot(
     platform: PlatformOf,
@@ -120,6 +140,7 @@ async def snapshot(
     status_code=204,
     response_class=Response,
     responses=json_answers(400, 413, 415),
+    dependencies=[needs(Permission.NODE)],
 )
 def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     """A gateway lost a replica: what runs is looked at now. Nothing of it is believed without a look."""
@@ -134,6 +155,7 @@ def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     status_code=204,
     response_class=Response,
     responses=json_answers(400, 413, 415),
+    dependencies=[needs(Permission.NODE)],
 )
 def tell_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
     """How requests ended, by version, as a gateway has counted since it was first started."""

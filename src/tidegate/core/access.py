@@ -1,0 +1,55 @@
+"""Who asks, and what they may do: permissions, and the principals that hold them.
+
+The API's guard makes principals of keys, and use cases are told of them. A role is a set of permissions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Permission(StrEnum):
+    """What a route can ask for. The set is closed: a route that needs another one adds it here."""
+
+    READ = "read"
+    """See models, endpoints, jobs, logs and the status."""
+    DEPLOY = "deploy"
+    """Register and remove models, deploy, shift traffic, scale, build images."""
+    ADMINISTER = "administer"
+    """Decide what is trusted: pickles of a model's name, and browsers that log in."""
+    AUDIT = "audit"
+    """Read who changed what."""
+    PREDICT = "predict"
+    """Ask gateways for predictions. No route of the control plane takes it."""
+    NODE = "node"
+    """Fetch routing snapshots and report, as gateways do."""
+    METRICS = "metrics"
+    """Read /metrics."""
+
+
+EVERYTHING = frozenset(Permission)
+
+Kind = Literal["token", "session", "predict", "node", "metrics", "platform", "unknown"]
+"""What a principal is known by: the platform's token, a browser's session, one of its other keys. `platform` is a loop
+or another part of the platform itself, `unknown` whoever asked before that was kept."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks. `request_id` is of the request that it made; empty for what no request began."""
+
+    kind: Kind
+    name: str
+    permissions: frozenset[Permission] = frozenset()
+    request_id: str = ""
+
+    def may(self, permission: Permission) -> bool:
+        """Whether it holds this permission."""
+        return permission in self.permissions
+
+
+def part_of_platform(name: str) -> Principal:
+    """A part of the platform that changes something by itself. It passes no guard, so it needs no permission."""
+    return Principal("platform", name)
