@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from tidegate.errors import DataDirUnusable, InvalidArgument, KeyRequired
 
 GATEWAY_PORT, CONTROL_PORT = 8000, 8800
+AUDIT_ROWS_MAX = 100_000
 
 
 def _setting(default: Any, env: str, doc: str, allowed: tuple[float, float] | None = None) -> Any:
@@ -232,6 +233,9 @@ class Settings:
         "TIDEGATE_WHEELS_BYTES_MAX",
         "Wheels kept for images, in bytes; the least used go.",
         (0, 1 << 50),
+    )
+    audit_rows_max: int = _setting(
+        AUDIT_ROWS_MAX, "TIDEGATE_AUDIT_ROWS_MAX", "Changes that the audit keeps; the oldest go.", (1000, 100_000_000)
     )
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
 

@@ -48,6 +48,7 @@ from tidegate.loops.dispatch import Dispatcher
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.answered import HEARD_S, Answered
+from tidegate.services.audit import Audit
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.files_home import files_home, files_of_platform
 from tidegate.services.follows import Follows
@@ -119,6 +120,7 @@ class Container:
     snapshots: Snapshots
     gateway_revisions: GatewayRevisions
     answered: Answered
+    audit: Audit
     loops: tuple[Loop, ...] = ()
     push: RedisPush | None = None
     bench: Bench | None = None
@@ -262,7 +264,8 @@ def build(
         snapshots=snapshots,
         gateway_revisions=revisions,
         answered=answered,
-        loops=(*job_loops, schedule, _housekeeping(fenced, uploads), *hints),
+        loops=(*job_loops, schedule, _housekeeping(fenced, uploads, settings.audit_rows_max), *hints),
+        audit=Audit(store, clock),
         push=push,
         bench=bench,
     )
@@ -297,9 +300,9 @@ def pool_loops(pool: JobPool) -> list[Loop]:
     return [*workers, Loop("leases of jobs", pool.bench.keep_leases)]
 
 
-def _housekeeping(store: Store, uploads: Uploads) -> Loop:
+def _housekeeping(store: Store, uploads: Uploads, audit_rows_max: int) -> Loop:
     def step() -> float:
-        forget_old(store, uploads)
+        forget_old(store, uploads, audit_rows_max)
         return KEEP_HOUSE_EVERY_S
 
     return Loop("housekeeping", step, leader_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.control import add_version, container_at, served
+from support.control import ME, add_version, container_at, served
 from support.platform import clean_env
 from tidegate.wire.rest import DeployRequest
 
@@ -35,7 +35,7 @@ def test_whatever_is_sent_the_answer_is_as_described(tmp_path: Path) -> None:
     container = container_at(tmp_path / "data")
     add_version(container, "churn", "1", "v1")
     add_version(container, "churn", "2")
-    container.endpoints.deploy("churn", DeployRequest("churn", "1"))
+    container.endpoints.deploy("churn", DeployRequest("churn", "1"), ME)
     try:
         with served(container) as client:
             assert client.get("/api/v1/models").status_code == 200  # MLflow is imported now, once, and not timed

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.control import container_at
+from support.control import ME, container_at
 from support.platform import Platform, clean_env
 from support.services.postgres import Postgres
 from support.services.rabbitmq import RabbitMQ
@@ -223,7 +223,7 @@ def test_refusals_say_what_to_do_and_lost_messages_are_sent_again(bed: Bed, tmp_
     own.take_over()
     own.start()
     try:
-        own.jobs.build("churn", "1", BuildRequest())
+        own.jobs.build("churn", "1", BuildRequest(), ME)
         until(lambda: queue.look().messages == 1, what="a message")
         with make_app(bed.broker.url, other).connection_for_read() as connection:
             lost = connection.default_channel.basic_get(other, no_ack=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.control import add_version, container_at, served
+from support.control import ME, add_version, container_at, served
 from support.registering import finished
 from tidegate.wire.rest import BuildRequest
 
@@ -22,7 +22,7 @@ def test_a_build_without_an_engine_says_which_address_was_asked(
         container.take_over()
         container.start()
         add_version(container, "churn", "1")
-        job = finished(container, container.images.build("churn", "latest", BuildRequest()).id)
+        job = finished(container, container.images.build("churn", "latest", BuildRequest(), ME).id)
     finally:
         container.close()
     assert (job.kind, job.subject, job.state) == ("build", "churn", "failed")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.control import ME
 from support.models import Models
 from support.registering import gate, register
 from tidegate.packaging.filelist import FILES
@@ -31,7 +32,7 @@ def test_a_package_is_put_back_and_endpoints_try_again(shared: Container, models
     assert register(shared, name, path, allow_pickle=True, accelerate=False).state == "succeeded"
     package = _package(shared, name)
     whole = {file.name: file.read_bytes() for file in package.iterdir()}
-    shared.endpoints.deploy(name, DeployRequest(name, "1"), "test")
+    shared.endpoints.deploy(name, DeployRequest(name, "1"), ME)
     match how:
         case "flipped":
             _flip(package / "model.joblib")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.control import container_at
+from support.control import ME, container_at
 from support.models import Models
 from support.registering import finished, gate, queue, register, upload
 from support.wait import until
@@ -190,7 +190,7 @@ def test_a_label_of_another_version_is_refused_before_the_model_is_loaded(shared
 
 
 def test_a_trusted_name_needs_no_grant_of_its_own_and_the_grant_is_recorded(shared: Container, models: Models) -> None:
-    shared.models.trust("trusted", TrustRequest(pickle=True))
+    shared.models.trust("trusted", TrustRequest(pickle=True), ME)
     job = register(shared, "trusted", models.folder / "logistic.joblib")
     assert job.state == "succeeded", job.error
     assert shared.models.version("trusted", "1").pickle_granted
@@ -200,16 +200,17 @@ def test_a_version_of_the_registry_is_adopted_under_its_number(
     shared: Container, models: Models, tmp_path: Path
 ) -> None:
     register(shared, "adopt", models.folder / "logistic.joblib", allow_pickle=True)
-    shared.models.set_alias("adopt", "champion", AliasRequest("1"))
+    shared.models.set_alias("adopt", "champion", AliasRequest("1"), ME)
     assert shared.models.version("adopt", "@champion").aliases == ["champion"]
     other = finished(
-        shared, shared.jobs.register("adopt-copy", RegisterRequest(uri="models:/adopt@champion", allow_pickle=True)).id
+        shared,
+        shared.jobs.register("adopt-copy", RegisterRequest(uri="models:/adopt@champion", allow_pickle=True), ME).id,
     )
     assert other.result == {"model": "adopt-copy", "version": "1", "created": True}, other.error
     with shared.store.transaction() as tx:  # as if Tidegate had never seen it
         tx.delete(get_version(tx, "adopt", "1"))
     adopted = finished(
-        shared, shared.jobs.register("adopt", RegisterRequest(uri="models:/adopt/1", allow_pickle=True)).id
+        shared, shared.jobs.register("adopt", RegisterRequest(uri="models:/adopt/1", allow_pickle=True), ME).id
     )
     assert adopted.result == {"model": "adopt", "version": "1", "created": True}, adopted.error
     assert len(shared.registry.versions("adopt")) == 1
@@ -222,12 +223,12 @@ def test_a_folder_comes_as_a_tar(shared: Container, models: Models, tmp_path: Pa
     with tarfile.open(archive, "w:") as tar:
         tar.add(package, "model")
     request = RegisterRequest(upload=upload(shared, archive), filename="model", archive=True, allow_pickle=True)
-    job = finished(shared, shared.jobs.register("unpacked", request).id)
+    job = finished(shared, shared.jobs.register("unpacked", request, ME).id)
     assert job.state == "succeeded", job.error
 
 
 def test_what_the_registry_does_not_have_is_said(shared: Container) -> None:
-    job = finished(shared, shared.jobs.register("missing", RegisterRequest(uri="models:/missing/3")).id)
+    job = finished(shared, shared.jobs.register("missing", RegisterRequest(uri="models:/missing/3"), ME).id)
     assert job.error is not None
     assert job.error["code"] == "unknown_version"
     _nothing_is_left(shared, "missing")
@@ -367,7 +368,7 @@ def test_a_version_deleted_while_faster_forms_are_tried_stays_deleted(
 
     def deleting(*args: Any, **options: Any) -> Any:
         record = original(*args, **options)
-        shared.models.delete_version("fleeting", "1")
+        shared.models.delete_version("fleeting", "1", ME)
         return record
 
     monkeypatch.setattr(acceleration_module, "run_acceleration", deleting)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.control import SIGNATURE, add_version, container_at, digest_for
+from support.control import ME, SIGNATURE, add_version, container_at, digest_for
 from tidegate.core.ports import NewRegistryVersion
 from tidegate.errors import (
     Conflict,
@@ -55,7 +55,7 @@ class Bed:
         return self.container.registry.create_version(new).version
 
     def follow(self, name: str, version: str | None = "@champion", **options: Any) -> Endpoint:
-        return self.container.endpoints.deploy(name, DeployRequest(name, version, follow=Follow(**options)), "me")
+        return self.container.endpoints.deploy(name, DeployRequest(name, version, follow=Follow(**options)), ME)
 
     def move(self, name: str, version: str) -> None:
         self.container.registry.set_alias(name, "champion", version)
@@ -116,7 +116,7 @@ def test_a_rollback_holds_until_the_alias_is_moved_again(bed: Bed) -> None:
     bed.follow(name)
     bed.move(name, "2")
     bed.step(name)
-    bed.container.endpoints.rollback(name, RollbackRequest())
+    bed.container.endpoints.rollback(name, RollbackRequest(), ME)
     seen = bed.step(name)
     assert (seen.target, _state(seen)) == ({"1": 100.0}, ("held", "2"))
     bed.move(name, "1")
@@ -129,13 +129,13 @@ def test_other_changes_of_a_person_end_the_following(bed: Bed) -> None:
     name = bed.model("ended")
     endpoints = bed.container.endpoints
     bed.follow(name)
-    assert endpoints.set_traffic(name, TrafficRequest({"1": 50, "2": 50})).follow is None
+    assert endpoints.set_traffic(name, TrafficRequest({"1": 50, "2": 50}), ME).follow is None
     bed.follow(name)
-    assert endpoints.deploy(name, DeployRequest(name, "@champion")).follow is None
+    assert endpoints.deploy(name, DeployRequest(name, "@champion"), ME).follow is None
     bed.move(name, "2")
     assert bed.step(name).target == {"1": 100.0}
     bed.follow(name)
-    endpoints.delete(name)
+    endpoints.delete(name, ME)
     bed.move(name, "1")
     assert bed.step(name).target == {"2": 100.0}, "nothing is done to an endpoint that is being deleted"
 
@@ -165,7 +165,7 @@ def test_a_refusal_is_told_once_leaves_what_runs_and_ends_with_the_trust(bed: Be
     assert _actions(bed, name) == ["refused", "deploy"]
     assert bed.container.endpoints.history(name)[0].note == "version 3: it is a pickle"
     bed.container.registry_changed.clear()
-    bed.container.models.trust(name, TrustRequest(pickle=True))
+    bed.container.models.trust(name, TrustRequest(pickle=True), ME)
     assert bed.container.registry_changed.is_set()
     assert _state(bed.step(name)) == ("taking_in", "3")
 
@@ -215,7 +215,7 @@ def test_a_person_who_is_quicker_wins(bed: Bed) -> None:
     name = bed.model("quick")
     bed.follow(name)
     (stale,) = [following for following in bed.container.follows.all() if following.endpoint == name]
-    bed.container.endpoints.deploy(name, DeployRequest(name, "2"))
+    bed.container.endpoints.deploy(name, DeployRequest(name, "2"), ME)
     from tidegate.core.follow import Roll
 
     assert not bed.container.follows.apply(stale, Roll("1"))
@@ -244,12 +244,12 @@ def test_what_cannot_be_followed_or_is_not_here_is_said(bed: Bed) -> None:
     with pytest.raises(UnknownUpload):
         bed.follow(name, gate=Gate(validation_upload="0" * 32, target="y"))
     with pytest.raises(NotTakenIn, match="tidegate register models:/wrong/3") as there:
-        bed.container.endpoints.deploy(name, DeployRequest(name, "3"))
+        bed.container.endpoints.deploy(name, DeployRequest(name, "3"), ME)
     assert there.value.details == {"model": name, "version": "3"}
     with pytest.raises(NotTakenIn):
         bed.container.models.version(name, "3")
     with pytest.raises(UnknownVersion, match="there are 2, 1"):
-        bed.container.endpoints.deploy(name, DeployRequest(name, "9"))
+        bed.container.endpoints.deploy(name, DeployRequest(name, "9"), ME)
     assert [one.name for one in bed.container.endpoints.all() if one.name == name] == []
 
 
@@ -290,4 +290,4 @@ def test_a_version_that_clients_of_the_live_one_cannot_use_is_refused(bed: Bed) 
     assert "does not follow @champion to version 4" in seen.reason
     assert _state(bed.step(name)) == ("refused", entry)  # and stays so
     accepted = DeployRequest(name, "@champion", follow=Follow(), accept_signature_change=True)
-    assert _state(bed.container.endpoints.deploy(name, accepted)) == ("current", entry)
+    assert _state(bed.container.endpoints.deploy(name, accepted, ME)) == ("current", entry)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from support.control import add_version, container_at, digest_for
+from support.control import ME, add_version, container_at, digest_for
 from support.wait import until
 from tidegate.core.fleet import Limits
 from tidegate.core.placement import PROCESSES, Placement
@@ -129,7 +129,7 @@ class Bench:
         self.written += 1
 
     def deploy(self, model: str, version: str = "1", replicas: int = 1) -> None:
-        self.container.endpoints.deploy(model, DeployRequest(model, version, replicas), "test")
+        self.container.endpoints.deploy(model, DeployRequest(model, version, replicas), ME)
 
     def steps(self, count: int = 3) -> None:
         for _ in range(count):
@@ -227,7 +227,7 @@ def test_what_an_engine_that_is_away_runs_stays_and_what_it_should_run_waits(
     bench.steps()
     (serving,) = bench.backend.running
     bench.backend.gone_away = "no engine answers: start it"
-    bench.container.endpoints.scale("churn", ScaleRequest(3))
+    bench.container.endpoints.scale("churn", ScaleRequest(3), ME)
     bench.deploy("fraud")
     for _ in range(20):
         bench.now += 60
@@ -264,7 +264,7 @@ def test_other_limits_replace_the_replicas_once_the_new_ones_are_ready(bench: Be
     (old,) = bench.backend.running
     bench.backend.ready = False
     request = DeployRequest("churn", "1", backend="docker", memory_bytes=64 << 20)
-    replace(bench.container.endpoints, can_start=lambda _where: None).deploy("churn", request, "test")
+    replace(bench.container.endpoints, can_start=lambda _where: None).deploy("churn", request, ME)
     bench.backend.steady = {old}
     bench.steps(5)
     assert len(bench.backend.running) == 2
@@ -307,7 +307,7 @@ def test_replicas_that_failed_are_remembered_a_few_of_each_kind_until_the_endpoi
     assert logs[0].replica == crashed
     (last,) = logs[-1].lines
     assert "no process could be started" in last, "its end is kept where the engine has no log of it"
-    bench.container.endpoints.delete("churn")
+    bench.container.endpoints.delete("churn", ME)
     bench.steps()
     with bench.container.store.reading() as tx:
         assert failed_replicas_of(tx, "churn") == []
@@ -335,7 +335,7 @@ def _refused(bench: Bench) -> None:
 
 
 def _repaired(bench: Bench, version: str) -> None:
-    bench.container.models.try_again(digest_for(f"churn {version}"), "its copy was damaged")
+    bench.container.models.try_again(digest_for(f"churn {version}"), "its copy was damaged", ME)
 
 
 @pytest.mark.parametrize(
@@ -345,11 +345,13 @@ def _repaired(bench: Bench, version: str) -> None:
         pytest.param(lambda bench: _repaired(bench, "1"), False, id="files of another version"),
         pytest.param(lambda bench: _repaired(bench, "2"), True, id="files of its own"),
         pytest.param(
-            lambda bench: bench.container.endpoints.set_traffic("churn", TrafficRequest({"1": 80, "2": 20})),
+            lambda bench: bench.container.endpoints.set_traffic("churn", TrafficRequest({"1": 80, "2": 20}), ME),
             True,
             id="its traffic",
         ),
-        pytest.param(lambda bench: bench.container.endpoints.scale("churn", ScaleRequest(2)), True, id="its replicas"),
+        pytest.param(
+            lambda bench: bench.container.endpoints.scale("churn", ScaleRequest(2), ME), True, id="its replicas"
+        ),
         pytest.param(lambda bench: bench.deploy("churn", "2"), True, id="its deployment"),
     ],
 )
@@ -358,7 +360,7 @@ def test_a_version_that_was_given_up_starts_again_only_for_what_concerns_it(
 ) -> None:
     bench.deploy("churn", "1")
     bench.steps()
-    bench.container.endpoints.set_traffic("churn", TrafficRequest({"1": 90, "2": 10}))
+    bench.container.endpoints.set_traffic("churn", TrafficRequest({"1": 90, "2": 10}), ME)
     before = set(bench.backend.running)
     with bench.container.store.transaction() as tx:
         tx.add(VariantRow(endpoint="churn", version="2", attempts=5, cause="needs torch", quarantined_revision=2))
@@ -400,7 +402,7 @@ def test_a_version_given_up_halfway_is_told_and_the_same_deployment_starts_the_r
 def test_deleted_endpoint_leaves_nothing(bench: Bench) -> None:
     bench.deploy("churn")
     bench.steps()
-    bench.container.endpoints.delete("churn")
+    bench.container.endpoints.delete("churn", ME)
     bench.steps(1)
     assert bench.snapshot().endpoints == ()
     bench.now += 5

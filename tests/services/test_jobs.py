@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.control import NewDatabase, container_at
+from support.control import ME, NewDatabase, container_at
 from tidegate.errors import InvalidArgument, UnknownJob, UnknownUpload
 from tidegate.wire.rest import Gate, RegisterRequest
 from tidegate.wiring import Container
@@ -23,7 +23,7 @@ def upload(platform: Container) -> str:
 
 
 def test_a_queued_job_can_be_seen(platform: Container, upload: str) -> None:
-    job = platform.jobs.register("churn", RegisterRequest(upload=upload, filename="model.onnx"))
+    job = platform.jobs.register("churn", RegisterRequest(upload=upload, filename="model.onnx"), ME)
     assert (job.state, job.kind, job.subject) == ("queued", "register", "churn")
     assert platform.jobs.get(job.id) == job
     assert platform.jobs.find("queued", "churn", 10) == [job]
@@ -62,12 +62,12 @@ def test_a_request_that_cannot_work_is_refused_before_it_is_queued(
 ) -> None:
     before = platform.jobs.find(None, None, 100)
     with pytest.raises(InvalidArgument, match=told):
-        platform.jobs.register("churn", request_)
+        platform.jobs.register("churn", request_, ME)
     assert platform.jobs.find(None, None, 100) == before
 
 
 def test_an_unknown_upload_is_refused_at_once(platform: Container, upload: str) -> None:
     with pytest.raises(UnknownUpload, match="upload the file again"):
-        platform.jobs.register("churn", RegisterRequest(upload="nope", filename="m.onnx"))
+        platform.jobs.register("churn", RegisterRequest(upload="nope", filename="m.onnx"), ME)
     with pytest.raises(UnknownUpload):
-        platform.jobs.register("churn", RegisterRequest(upload=upload, filename="m.onnx", code_upload="nope"))
+        platform.jobs.register("churn", RegisterRequest(upload=upload, filename="m.onnx", code_upload="nope"), ME)

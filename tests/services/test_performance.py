@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.control import add_version, container_at
+from support.control import ME, add_version, container_at
 from tidegate.cli.performance import seconds, told
 from tidegate.core.performance import Curve
 from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable, UnknownEndpoint
@@ -54,7 +54,7 @@ class Scrapes:
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     container = container_at(tmp_path_factory.mktemp("performance") / "data")
     add_version(container, "churn", "1")
-    container.endpoints.deploy("churn", DeployRequest("churn"))
+    container.endpoints.deploy("churn", DeployRequest("churn"), ME)
     yield container
     container.close()
 

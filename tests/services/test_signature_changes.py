@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from support.control import SIGNATURE, add_version, container_at
+from support.control import ME, SIGNATURE, add_version, container_at
 from tidegate.errors import SignatureChanged
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.rest import DeployRequest, Endpoint, RollbackRequest, TrafficRequest
@@ -28,13 +28,13 @@ def platform(tmp_path: Path) -> Iterator[Container]:
 
 
 def _deploy(platform: Container, version: str, *, accept: bool = False) -> Endpoint:
-    return platform.endpoints.deploy("churn", DeployRequest("churn", version, accept_signature_change=accept))
+    return platform.endpoints.deploy("churn", DeployRequest("churn", version, accept_signature_change=accept), ME)
 
 
 def _split(
     platform: Container, traffic: dict[str, float], action: str = "traffic", *, accept: bool = False
 ) -> Endpoint:
-    return platform.endpoints.set_traffic("churn", TrafficRequest(traffic, action, accept))
+    return platform.endpoints.set_traffic("churn", TrafficRequest(traffic, action, accept), ME)
 
 
 def _now_live(platform: Container, routed: dict[str, float]) -> None:
@@ -85,9 +85,9 @@ def test_versions_that_clients_use_alike_are_not_asked_about(platform: Container
 def test_a_rollback_never_asks(platform: Container) -> None:
     _deploy(platform, "3", accept=True)
     _now_live(platform, {"3": 100.0})
-    assert platform.endpoints.rollback("churn", RollbackRequest()).target == {"1": 100.0}
+    assert platform.endpoints.rollback("churn", RollbackRequest(), ME).target == {"1": 100.0}
     _now_live(platform, {"1": 100.0})
-    assert platform.endpoints.rollback("churn", RollbackRequest()).target == {"3": 100.0}
+    assert platform.endpoints.rollback("churn", RollbackRequest(), ME).target == {"3": 100.0}
 
 
 def test_where_nothing_is_live_yet_nobody_is_asked(platform: Container) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.control import NewDatabase, container_at
+from support.control import ME, NewDatabase, container_at
 from tidegate.errors import DiskFull, InvalidArgument, TooLarge, UnknownUpload
 from tidegate.services.uploads import UPLOAD_KEPT_S, Uploads
 from tidegate.store.jobs import get_job
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_nothing(platform: Container) -> None:
 def test_expired_uploads_go_but_for_those_a_job_waits_for(platform: Container, uploads: Uploads, now: Now) -> None:
     idle, wanted, data = (_hand_in(uploads, text) for text in (b"idle", b"wanted", b"data"))
     gate = Gate(validation_upload=data.id, target="y")
-    job = platform.jobs.register("churn", RegisterRequest(upload=wanted.id, filename="m.onnx", gate=gate))
+    job = platform.jobs.register("churn", RegisterRequest(upload=wanted.id, filename="m.onnx", gate=gate), ME)
     now.at += UPLOAD_KEPT_S + 1
     uploads.sweep()
     with pytest.raises(UnknownUpload, match="expired"):

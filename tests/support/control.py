@@ -15,6 +15,7 @@ import uvicorn
 from support.wait import free_ports, until
 from tidegate.api.app import create_app
 from tidegate.control.bounded_http import Waiting
+from tidegate.core.access import EVERYTHING, Principal
 from tidegate.services.models import NewVersion
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
@@ -23,6 +24,9 @@ from tidegate.wiring import Container, build
 
 NewDatabase = Callable[[], str | None]
 """What the fixture `new_database` gives."""
+
+ME = Principal("token", "me", EVERYTHING, "a-request")
+"""Who asks, in tests."""
 
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (TensorSpec("prediction", "INT64", (-1,)),))
 
@@ -64,7 +68,7 @@ def add_version(
         label=label,
     )
     container.models.take_in(
-        NewVersion(manifest, msgspec.to_builtins(signature), {"score": 0.9, "metric": "accuracy"}, 20, {}), package
+        NewVersion(manifest, msgspec.to_builtins(signature), {"score": 0.9, "metric": "accuracy"}, 20, {}), package, ME
     )
     return digest
 

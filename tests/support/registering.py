@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from support.control import ME
 from support.wait import until
 from tidegate.wire.rest import Gate, Job, RegisterRequest
 from tidegate.wiring import Container
@@ -25,7 +26,7 @@ def queue(container: Container, name: str, path: Path, **fields: Any) -> str:
     if validation is not None:
         gate = replace(request.gate, validation_upload=upload(container, validation), validation_filename="v.csv")
         request = replace(request, gate=gate)
-    return container.jobs.register(name, request).id
+    return container.jobs.register(name, request, ME).id
 
 
 def finished(container: Container, job_id: str, timeout_s: float = 60) -> Job:

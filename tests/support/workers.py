@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from support.control import ME
 from support.met_by_models import met_at
 from support.platform import TIDEGATE, Platform, clean_env
 from support.registering import upload
@@ -186,4 +187,4 @@ def queue_in(container: Container, model: SlowModel) -> str:
         allow_pickle=True,
         accelerate=False,
     )
-    return container.jobs.register(model.folder.name, request).id
+    return container.jobs.register(model.folder.name, request, ME).id

@@ -24,8 +24,11 @@ from tidegate.errors import Forbidden, MalformedRequest, TidegateError, TooLarge
 from tidegate.request_head import head_fault
 from tidegate.services.platform_keys import PlatformKeys
 
-PRINCIPAL = "tidegate.principal"
-"""The scope's entry that says who asks (`Principal`); None where no key was shown. The server's bounds go by it too."""
+PRINCIPAL, REQUEST_ID = "tidegate.principal", "tidegate.request_id"
+"""The scope's entries that say who asks (`Principal`; None where no key was shown) and the request's id.
+
+The server's bounds go by the first too.
+"""
 
 _GOOD_FOR = {
     "predict": "TIDEGATE_API_KEY predicts at the gateway, and does nothing else",
@@ -39,7 +42,7 @@ STREAMED_PATHS = frozenset({"/api/v1/uploads"})
 """Bodies that are files: bounded where they are written."""
 
 BODY_BYTES_MAX = 1 << 20
-REQUEST_ID = "x-request-id"
+REQUEST_ID_HEADER = "x-request-id"
 _REQUEST_ID_TAKEN = re.compile(r"[!-~]{1,128}")
 COOKIE = "tidegate_session"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -110,7 +113,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = _request_id(headers)
+        scope[REQUEST_ID] = request_id = _request_id(headers)
         answer = _with_id(send, request_id)
         try:
             bounded = await self._passed(scope, headers, receive, request_id)
@@ -190,14 +193,14 @@ async def _whole_body(scope: Scope, headers: Headers, receive: Receive) -> Recei
 
 def _request_id(headers: Headers) -> str:
     """The client's own, where it can stand in a log; else a new one."""
-    given = headers.get(REQUEST_ID, "")
+    given = headers.get(REQUEST_ID_HEADER, "")
     return given if _REQUEST_ID_TAKEN.fullmatch(given) else secrets.token_hex(16)
 
 
 def _with_id(send: Send, request_id: str) -> Send:
     async def named(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
         await send(message)
 
     return named

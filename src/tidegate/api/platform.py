@@ -12,6 +12,7 @@ from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.services.answered import Answered
+from tidegate.services.audit import Audit
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
@@ -65,6 +66,8 @@ class Platform(Protocol):
     def gateway_revisions(self) -> GatewayRevisions: ...
     @property
     def answered(self) -> Answered: ...
+    @property
+    def audit(self) -> Audit: ...
     @property
     def leadership(self) -> Leadership: ...
 

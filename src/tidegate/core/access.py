@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+
+from tidegate.wire.audit import PrincipalKind
 
 
 class Permission(StrEnum):
@@ -31,16 +32,12 @@ class Permission(StrEnum):
 
 EVERYTHING = frozenset(Permission)
 
-Kind = Literal["token", "session", "predict", "node", "metrics", "platform", "unknown"]
-"""What a principal is known by: the platform's token, a browser's session, one of its other keys. `platform` is a loop
-or another part of the platform itself, `unknown` whoever asked before that was kept."""
-
 
 @dataclass(frozen=True)
 class Principal:
     """Who asks. `request_id` is of the request that it made; empty for what no request began."""
 
-    kind: Kind
+    kind: PrincipalKind
     name: str
     permissions: frozenset[Permission] = frozenset()
     request_id: str = ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.inspection import AccelerationRequest, Progress, ValidationRequest, run_acceleration
+from tidegate.core.access import Principal, part_of_platform
 from tidegate.errors import TidegateError, UnknownVersion
 from tidegate.services.models import Models
 from tidegate.wire import rest
@@ -37,7 +38,7 @@ OWN_ENVIRONMENT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Work:
-    """What to accelerate, for which job, and where it may write."""
+    """What to accelerate, for which job that `who` asked for, and where it may write."""
 
     name: str
     digest: str
@@ -45,7 +46,8 @@ class Work:
     scratch: Path
     asked: bool
     validation: ValidationRequest | None
-    device: str | None = None
+    device: str | None
+    who: Principal
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,17 @@ class Acceleration:
             except UnknownVersion:
                 _log.info("a version of %s was deleted while faster forms of it were tried", work.name)
 
-    def switch_off(self, name: str, digest: str) -> None:
+    def switch_off(self, name: str, digest: str, who: Principal) -> None:
         """Serve the original from now on."""
-        self.models.set_acceleration(name, digest, SWITCHED_OFF)
+        self.models.set_acceleration(name, digest, SWITCHED_OFF, who)
 
     def give_up(self, name: str, digest: str, job_id: str) -> None:
         """The job will not run again: its version stays as it is, and is no longer waited for."""
         known = self.models.known(name, digest)
         if known is not None and made_by(known, job_id):
             reason = "the job that tried faster forms was given up: register the same file again to try once more"
-            self.models.set_acceleration(name, digest, {"kept": None, "state": "failed", "reason": reason})
+            record = {"kept": None, "state": "failed", "reason": reason}
+            self.models.set_acceleration(name, digest, record, part_of_platform("jobs"))
 
     def _try(self, work: Work, known: rest.Version, on_progress: Progress) -> None:
         into = work.scratch / "form"
@@ -102,12 +105,12 @@ class Acceleration:
         try:
             # A folder of its own for each try: replicas may still read an earlier one.
             form = (f"{record['kept']}.{work.job_id}", into) if record["kept"] else None
-            self.models.set_acceleration(work.name, work.digest, record, form)
+            self.models.set_acceleration(work.name, work.digest, record, work.who, form)
         except UnknownVersion:
             raise
         except (TidegateError, OSError) as error:
             failed = {**record, "kept": None, "state": "failed", "reason": f"the form could not be kept: {error}"}
-            self.models.set_acceleration(work.name, work.digest, failed)
+            self.models.set_acceleration(work.name, work.digest, failed, work.who)
 
     @contextmanager
     def _alone(self, work: Work) -> Iterator[None]:

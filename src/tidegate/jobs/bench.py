@@ -130,7 +130,8 @@ class Bench:
             )
         if job is None:
             return None
-        return Claimed(job, JobReport(self._store, Claim(job.id, holder, job.attempts, self._lease_s, self._letters)))
+        claim = Claim(job.id, holder, job.attempts, self._lease_s, self._letters, rows.asked_by(job))
+        return Claimed(job, JobReport(self._store, claim))
 
     def _carry_out(self, claimed: Claimed) -> Outcome:
         job, report = claimed.job, claimed.report

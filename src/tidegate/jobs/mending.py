@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidegate.core.access import Principal
 from tidegate.environments import environment, requirements_of
 from tidegate.errors import Conflict
 from tidegate.packaging import Source, wrap
@@ -25,7 +26,7 @@ FORM_LOST = "its files were damaged; the original is served until a form is made
 
 @dataclass(frozen=True)
 class Again:
-    """A version that is known, and the same bytes handed in once more. `scratch` is a folder not yet there."""
+    """A known version, and the same bytes handed in once more by `who`. `scratch` is a folder not yet there."""
 
     name: str
     known: rest.Version
@@ -33,6 +34,7 @@ class Again:
     code_dir: Path | None
     requirements: str | None
     scratch: Path
+    who: Principal
 
     @property
     def title(self) -> str:
@@ -64,7 +66,7 @@ def mended(models: Models, again: Again, tell: Callable[[str], None]) -> Iterato
         put_back = _mend_package(models, again, tell)
         remade = _mend_form(models, again, manifest, tell)
         if built or put_back or remade:
-            models.try_again(again.known.digest, f"{again.title} was registered again")
+            models.try_again(again.known.digest, f"{again.title} was registered again", again.who)
         yield python
 
 
@@ -111,5 +113,5 @@ def _mend_form(models: Models, again: Again, manifest: Manifest, tell: Callable[
     tell(f"the faster form of {again.title} is made anew: {fault}")
     _log.warning("the faster form of %s is made anew: %s", again.title, fault)
     record = {"kept": None, "state": "failed", "reason": FORM_LOST}
-    models.set_acceleration(again.name, again.known.digest, record)
+    models.set_acceleration(again.name, again.known.digest, record, again.who)
     return True

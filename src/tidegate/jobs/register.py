@@ -16,6 +16,7 @@ from typing import Any
 from tidegate.adapters import confinement
 from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
 from tidegate.adapters.package import Package, Source, digest_of, digest_with_name, extract_tar, read_source, wrap
+from tidegate.core.access import Principal
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import RegistryUnavailable, TidegateError
@@ -174,7 +175,7 @@ class RegisterJob:
             known = self.models.known(name, given.digest)
             if known is not None:  # another job was first with the same bytes
                 mending.check_device(self.models, name, known.version, request.device)
-                return self._amended(name, known.version, request, found)
+                return self._amended(name, known.version, request, found, report.who)
             report.progress(0.7, "adding the version to the registry")
             entry = self._number(name, request, given, package, report.job_id)
             report.progress(0.75, "keeping the version")
@@ -182,7 +183,7 @@ class RegisterJob:
             if request.accelerate is False:
                 record = SWITCHED_OFF
             new = _new_version(name, request, entry, package, {**found, "acceleration": record})
-            self.models.take_in(new, package.dir)
+            self.models.take_in(new, package.dir, report.who)
         return {"model": name, "version": entry.version, "created": True}
 
     def _inspect(
@@ -211,13 +212,14 @@ class RegisterJob:
             return
         if request.accelerate is False:
             if known.acceleration.get("kept"):
-                self.acceleration.switch_off(name, digest)
+                self.acceleration.switch_off(name, digest, report.who)
             return
         asked = bool(request.accelerate)
         if not wanted(known, asked=asked):
             return
         report.progress(0.8, f"version {known.version} is registered and can be deployed; trying faster forms")
-        work = Work(name, digest, report.job_id, scratch, asked, self._validation(request.gate), request.device)
+        validation = self._validation(request.gate)
+        work = Work(name, digest, report.job_id, scratch, asked, validation, request.device, report.who)
         self.acceleration.run(work, lambda done, message: _tell(report, 0.8 + 0.19 * done, message))
 
     def _validation(self, gate: rest.Gate) -> ValidationRequest | None:
@@ -259,17 +261,19 @@ class RegisterJob:
         """These bytes are registered: mend what is broken of them, check a gate that is given, apply label and tags."""
         given, known = what
         mending.check_device(self.models, name, known.version, request.device)
-        again = mending.Again(name, known, given.source, given.code_dir, request.requirements, scratch / "package")
+        again = mending.Again(
+            name, known, given.source, given.code_dir, request.requirements, scratch / "package", report.who
+        )
         found = None
         with mending.mended(self.models, again, lambda step: _tell(report, 0.1, step)) as python:
             if request.gate.validation_upload is not None:
                 report.progress(0.2, f"version {known.version} has these bytes: scoring it")
                 package_dir = self.models.artifacts.path(known.digest)
                 found = self._inspect(request, package_dir, known.pickle_granted, scratch, report, python)
-        return self._amended(name, known.version, request, found)
+        return self._amended(name, known.version, request, found, report.who)
 
     def _amended(
-        self, name: str, version: str, request: rest.RegisterRequest, found: dict[str, Any] | None
+        self, name: str, version: str, request: rest.RegisterRequest, found: dict[str, Any] | None, who: Principal
     ) -> dict[str, Any]:
         # The registry first: if it does not answer, nothing is changed here, and the same request does it all again.
         tags = request.tags | ({"tidegate.label": request.label} if request.label else {})
@@ -278,7 +282,7 @@ class RegisterJob:
             tags["tidegate.run_id"] = request.run_id
         if tags:
             self.registry.set_tags(name, version, tags)
-        self.models.amend(name, version, request, None if found is None else _validation_of(found))
+        self.models.amend(name, version, request, None if found is None else _validation_of(found), who)
         return {"model": name, "version": version, "created": False}
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
+from tidegate.core.access import Principal
 from tidegate.errors import Internal, JobAbandoned, NotLeader, StoreUnavailable, TidegateError
 from tidegate.exhaustion import exhausted
 from tidegate.store import jobs as rows
@@ -29,7 +30,8 @@ class JobLost(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """One taking of a job. `holder` is in its row for as long as the claim is good; `letter`: tell a broker of its end.
+    """One taking of a job. `holder` is in its row for as long as the claim is good; `letter`: tell a broker of its end;
+    `who` asked for it.
 
     `attempt` tells this claim's scratch folder from those of workers that were taken over and may not know it yet.
     """
@@ -39,6 +41,7 @@ class Claim:
     attempt: int = 1
     lease_s: float = LEASE_S
     letter: bool = False
+    who: Principal = Principal("unknown", "")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class JobReport:
 
     def __init__(self, store: Store, claim: Claim) -> None:
         self._store, self._claim = store, claim
-        self.job_id = claim.job_id
+        self.job_id, self.who = claim.job_id, claim.who
         self.scratch = f"{claim.job_id}-{claim.attempt}"
 
     def progress(self, done: float, message: str) -> None:

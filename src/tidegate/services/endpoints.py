@@ -12,16 +12,17 @@ from dataclasses import asdict, dataclass, replace
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
+from tidegate.core.access import Principal, part_of_platform
 from tidegate.core.follow import another_version, known
 from tidegate.core.names import check_device, check_name
 from tidegate.core.placement import LOCAL, Asked, Placement, check_asked, placed
 from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.serving import Serving, change_of
-from tidegate.core.weights import check_weights
 from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
+from tidegate.services.audit import endpoint_audited
 from tidegate.services.jobs import check_gate, check_upload
-from tidegate.services.lookup import endpoint_or_raise, in_registry, version_or_raise
+from tidegate.services.lookup import by_number, endpoint_or_raise, in_registry, version_or_raise
 from tidegate.services.serving import check_replicas, check_serving
 from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
@@ -102,7 +103,7 @@ class Endpoints:
             endpoint_or_raise(tx, name)
             return [views.history_view(row) for row in rows.history_of(tx, name)]
 
-    def deploy(self, name: str, request: rest.DeployRequest, actor: str = "") -> rest.Endpoint:
+    def deploy(self, name: str, request: rest.DeployRequest, who: Principal) -> rest.Endpoint:
         """Give one version all of the traffic once it is ready; makes the endpoint if it is new.
 
         Raises `UnknownModel`, `UnknownVersion`, `NotTakenIn` for a version that only the registry has yet,
@@ -121,7 +122,7 @@ class Endpoints:
                 asked = self._asked(asked_of(before) if before else Asked(), request)
             where = placed(asked, self.placement)
             self.can_start(where)
-            with self.store.transaction() as tx:
+            with self.store.transaction() as tx, endpoint_audited(tx, name, "deploy", who, self.clock):
                 version = version_or_raise(tx, request.model, named.version)
                 _check_same_version(version, named)
                 row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
@@ -135,7 +136,7 @@ class Endpoints:
                     "deploy",
                     traffic,
                     replicas or row.replicas,
-                    actor,
+                    who.name,
                     note=note,
                     cache_ttl_s=request.cache_ttl_s,
                     rate_limit_per_s=request.rate_limit_per_s,
@@ -155,9 +156,11 @@ class Endpoints:
         """
         traffic = {version_or_raise(tx, row.model, version).version: 100.0}
         notice = check_signatures(tx, row, traffic, accepted=False)
-        self._apply(tx, row, _Change("follow", traffic, row.replicas, f"@{alias}", note=notice))
+        who = part_of_platform(f"@{alias}")
+        with endpoint_audited(tx, row.name, "follow", who, self.clock):
+            self._apply(tx, row, _Change("follow", traffic, row.replicas, who.name, note=notice))
 
-    def set_traffic(self, name: str, request: rest.TrafficRequest, actor: str = "") -> rest.Endpoint:
+    def set_traffic(self, name: str, request: rest.TrafficRequest, who: Principal) -> rest.Endpoint:
         """Split traffic over versions (numbers or labels), shifted once all are ready. It follows no alias any more.
 
         Raises `UnknownEndpoint`, `UnknownVersion`, `InvalidArgument` for weights that do not add up to 100, and
@@ -165,16 +168,16 @@ class Endpoints:
         """
         if request.action not in ("traffic", "promote"):
             raise InvalidArgument(f"action {request.action!r} is not 'traffic' or 'promote'", field="action")
-        with self.store.transaction() as tx:
+        with self.store.transaction() as tx, endpoint_audited(tx, name, request.action, who, self.clock):
             row = _live(tx, name)
-            traffic = _by_number(tx, row.model, request.traffic)
+            traffic = by_number(tx, row.model, request.traffic)
             note = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
             row.follow = None
-            view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, actor, note=note))
+            view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, who.name, note=note))
         self.changed()
         return view
 
-    def rollback(self, name: str, request: rest.RollbackRequest, actor: str = "") -> rest.Endpoint:
+    def rollback(self, name: str, request: rest.RollbackRequest, who: Principal) -> rest.Endpoint:
         """Re-apply the newest earlier traffic that differs from the current one, or revision `to`'s.
 
         Traffic alone: replicas, backend, limits, rate and kept answers stay as they are now. Signatures are not asked
@@ -182,27 +185,27 @@ class Endpoints:
 
         A second rollback thus undoes the first. Raises `Conflict` when there is nothing to go back to.
         """
-        with self.store.transaction() as tx:
+        with self.store.transaction() as tx, endpoint_audited(tx, name, "rollback", who, self.clock):
             row = _live(tx, name)
             entry = _entry_to_restore(row, rows.history_of(tx, name), request.to)
             _check_not_deleted(tx, row, entry)
-            change = _Change("rollback", entry.traffic, row.replicas, actor, restores=entry.revision)
+            change = _Change("rollback", entry.traffic, row.replicas, who.name, restores=entry.revision)
             view = self._apply(tx, row, change)
         self.changed()
         return view
 
-    def scale(self, name: str, request: rest.ScaleRequest, actor: str = "") -> rest.Endpoint:
+    def scale(self, name: str, request: rest.ScaleRequest, who: Principal) -> rest.Endpoint:
         """Set the replicas per version. Raises `UnknownEndpoint`, `InvalidArgument`."""
         replicas = check_replicas(request.replicas)
-        with self.store.transaction() as tx:
+        with self.store.transaction() as tx, endpoint_audited(tx, name, "scale", who, self.clock):
             row = _live(tx, name)
-            view = self._apply(tx, row, _Change("scale", row.traffic, replicas, actor))
+            view = self._apply(tx, row, _Change("scale", row.traffic, replicas, who.name))
         self.changed()
         return view
 
-    def delete(self, name: str) -> rest.Endpoint:
+    def delete(self, name: str, who: Principal) -> rest.Endpoint:
         """Mark it for deletion: the loop drains its replicas, then removes it. Raises `UnknownEndpoint`."""
-        with self.store.transaction() as tx:
+        with self.store.transaction() as tx, endpoint_audited(tx, name, "delete", who, self.clock):
             row = endpoint_or_raise(tx, name)
             row.deleted_at = row.deleted_at or self.clock()
             view = self._view(tx, row)
@@ -358,18 +361,6 @@ def _check_same_model(row: EndpointRow, model: str) -> None:
             endpoint=row.name,
             model=row.model,
         )
-
-
-def _by_number(tx: Session, model: str, weights: dict[str, float]) -> dict[str, float]:
-    """Weights keyed by version number, without the zeros. Every version named must exist."""
-    check_weights(weights)
-    traffic: dict[str, float] = {}
-    for reference, weight in weights.items():
-        number = version_or_raise(tx, model, reference).version
-        if number in traffic:
-            raise InvalidArgument(f"version {number} is named twice (also as {reference!r})", field="traffic")
-        traffic[number] = weight
-    return {number: weight for number, weight in traffic.items() if weight > 0}
 
 
 def _entry_to_restore(row: EndpointRow, history: list[HistoryRow], to: int | None) -> HistoryRow:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core import follow as core
+from tidegate.core.access import part_of_platform
 from tidegate.core.ports import RegistryVersion
 from tidegate.error_codes import by_code
 from tidegate.error_kinds import Kind
@@ -106,7 +107,7 @@ class Follows:
         options = convert(row.options, Follow)
         uri = f"models:/{model}/{version}"
         request = RegisterRequest(uri=uri, gate=options.gate, accelerate=options.accelerate, device=options.device)
-        return self.jobs.add_registration(tx, model, request)
+        return self.jobs.add_registration(tx, model, request, part_of_platform(f"@{row.alias}"))
 
 
 def _following(row: FollowRow, endpoint: EndpointRow) -> core.Following:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from tidegate.adapters.image_files import ImageFiles
+from tidegate.core.access import Principal
 from tidegate.core.images import Contents, check_base, check_tag, default_base, dockerfile
 from tidegate.errors import InvalidArgument
 from tidegate.services.jobs import Jobs
@@ -24,7 +25,7 @@ class Images:
     files: ImageFiles
     default_base: str | None
 
-    def build(self, name: str, reference: str, request: rest.BuildRequest) -> rest.Job:
+    def build(self, name: str, reference: str, request: rest.BuildRequest, who: Principal) -> rest.Job:
         """Queue an image. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`, `Conflict`."""
         if request.tag is not None:
             check_tag(request.tag)
@@ -34,7 +35,7 @@ class Images:
             )
         if request.base is not None:
             check_base(request.base)
-        return self.jobs.build(name, self.models.version(name, reference).version, request)
+        return self.jobs.build(name, self.models.version(name, reference).version, request, who)
 
     def get(self, name: str, reference: str) -> rest.Image:
         """What was built last of a version. Raises `UnknownModel`, `UnknownVersion`, `UnknownImage`."""

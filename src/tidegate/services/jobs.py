@@ -13,10 +13,12 @@ from pathlib import PurePosixPath
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
+from tidegate.core.access import Principal
 from tidegate.errors import Conflict, InvalidArgument, UnknownJob, UnknownUpload
 from tidegate.services import views
 from tidegate.services.models import checked_request
 from tidegate.services.uploads import Uploads, uploads_of
+from tidegate.store import audit
 from tidegate.store import jobs as rows
 from tidegate.store import uploads as upload_rows
 from tidegate.store.engine import Store
@@ -40,35 +42,35 @@ class Jobs:
     clock: Clock
     queued: Callable[[], None]
 
-    def register(self, model: str, request: rest.RegisterRequest) -> rest.Job:
+    def register(self, model: str, request: rest.RegisterRequest, who: Principal) -> rest.Job:
         """Queue the registration of a version. Raises `InvalidArgument`, `UnknownUpload`."""
         request = checked_request(model, request)
         _check_source(request)
         check_gate(request.gate)
         _check_tags(request)
         with self.store.transaction() as tx:
-            job = self.add_registration(tx, model, request)
+            job = self.add_registration(tx, model, request, who)
         self.queued()
         return views.job_view(job)
 
-    def add_registration(self, tx: Session, model: str, request: rest.RegisterRequest) -> JobRow:
+    def add_registration(self, tx: Session, model: str, request: rest.RegisterRequest, who: Principal) -> JobRow:
         """The job of a request that was checked, in the transaction that needs it; call `queued` after its commit.
 
         Raises `UnknownUpload`, and `Conflict` when too many jobs wait.
         """
-        job = self._new("register", model, {"model": model, "request": asdict(request)})
+        job = self._new("register", model, {"model": model, "request": asdict(request)}, who)
         for upload in uploads_of(job):
             check_upload(tx, upload)
-        _check_room(tx)
-        tx.add(job)
+        given = {name: getattr(request, name) for name in ("uri", "filename", "label", "allow_pickle")}
+        self._queue(tx, job, who, audit.Change("register", "model", model, _asked(job, given)))
         return job
 
-    def build(self, model: str, version: str, request: rest.BuildRequest) -> rest.Job:
+    def build(self, model: str, version: str, request: rest.BuildRequest, who: Principal) -> rest.Job:
         """Queue an image of a version that exists. Raises `Conflict` when too many jobs wait."""
-        job = self._new("build", model, {"model": model, "version": version, "request": asdict(request)})
+        job = self._new("build", model, {"model": model, "version": version, "request": asdict(request)}, who)
+        change = audit.Change("build", "version", f"{model}:{version}", _asked(job, asdict(request)))
         with self.store.transaction() as tx:
-            _check_room(tx)
-            tx.add(job)
+            self._queue(tx, job, who, change)
         self.queued()
         return views.job_view(job)
 
@@ -95,7 +97,12 @@ class Jobs:
         with self.store.reading() as tx:
             return [views.job_view(row) for row in rows.jobs(tx, state, subject, rows_max)]
 
-    def _new(self, kind: str, subject: str, payload: dict[str, object]) -> JobRow:
+    def _queue(self, tx: Session, job: JobRow, who: Principal, change: audit.Change) -> None:
+        _check_room(tx)
+        tx.add(job)
+        audit.record(tx, who, self.clock(), change)
+
+    def _new(self, kind: str, subject: str, payload: dict[str, object], who: Principal) -> JobRow:
         return JobRow(
             id=secrets.token_hex(8),
             kind=kind,
@@ -107,14 +114,23 @@ class Jobs:
             log=[],
             attempts=0,
             created_at=self.clock(),
+            asked_by_kind=who.kind,
+            asked_by=who.name,
+            request_id=who.request_id,
         )
 
 
-def forget_old(store: Store, uploads: Uploads) -> None:
-    """Remove uploads that expired and jobs that ended long ago; the leader does it now and then."""
+def _asked(job: JobRow, given: dict[str, object]) -> dict[str, tuple[None, object]]:
+    """The job and what was asked of it, for the audit: what is not given, or off, is left out."""
+    return {name: (None, value) for name, value in ({"job": job.id} | given).items() if value}
+
+
+def forget_old(store: Store, uploads: Uploads, audit_rows_max: int) -> None:
+    """Remove expired uploads, jobs that ended long ago and old rows of the audit; the leader does it now and then."""
     uploads.sweep()
     with store.transaction() as tx:
         rows.prune(tx, JOBS_KEPT)
+        audit.prune(tx, audit_rows_max)
 
 
 def _check_room(tx: Session) -> None:

@@ -7,7 +7,9 @@ import re
 from sqlalchemy.orm import Session
 
 from tidegate.core.ports import Registry
+from tidegate.core.weights import check_weights
 from tidegate.errors import (
+    InvalidArgument,
     NotTakenIn,
     RegistryUnavailable,
     TidegateError,
@@ -57,6 +59,18 @@ def version_or_raise(tx: Session, model: str, reference: str | None) -> VersionR
         known = [f"{row.version} ({row.label})" if row.label else row.version for row in versions]
         raise UnknownVersion(f"model {model!r} has {wanted}: {_there_are(known)}", model=model, version=reference)
     return found
+
+
+def by_number(tx: Session, model: str, weights: dict[str, float]) -> dict[str, float]:
+    """Weights keyed by version number, without the zeros. Every version named must exist."""
+    check_weights(weights)
+    traffic: dict[str, float] = {}
+    for reference, weight in weights.items():
+        number = version_or_raise(tx, model, reference).version
+        if number in traffic:
+            raise InvalidArgument(f"version {number} is named twice (also as {reference!r})", field="traffic")
+        traffic[number] = weight
+    return {number: weight for number, weight in traffic.items() if weight > 0}
 
 
 def in_registry(registry: Registry, model: str, reference: str | None, error: TidegateError) -> TidegateError:

@@ -18,12 +18,15 @@ from sqlalchemy.orm import Session, make_transient
 
 from tidegate.adapters.artifacts import ManifestFiles
 from tidegate.clock import Clock
+from tidegate.core.access import Principal
 from tidegate.core.names import check_device, check_label, check_name
 from tidegate.core.ports import ArtifactStore, Registry
 from tidegate.environments import Environments
 from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownModel, UnknownVersion
 from tidegate.services import views
+from tidegate.services.audit import endpoint_audited, outside_audited, version_audited, version_change, version_facts
 from tidegate.services.lookup import in_registry, model_or_raise, version_or_raise
+from tidegate.store import audit
 from tidegate.store import models as rows
 from tidegate.store.endpoints import Entry, add_revision
 from tidegate.store.engine import Store
@@ -83,22 +86,36 @@ class Models:
         row = self._find(name, reference)
         return views.version_view(row, self._aliases([name]).get(name, {}).get(row.version, ()))
 
-    def trust(self, name: str, request: rest.TrustRequest) -> rest.Model:
+    def trust(self, name: str, request: rest.TrustRequest, who: Principal) -> rest.Model:
         """Grant (or withdraw) pickles for versions of this name to come; a name may be trusted before it is used."""
         check_name(name, "model")
         with self.store.transaction() as tx:
-            self._model_row(tx, name).pickle_trusted = request.pickle
+            row = self._model_row(tx, name)
+            if row.pickle_trusted != request.pickle:
+                self._record(
+                    tx, who, audit.Change("trust", "model", name, {"pickle": (not request.pickle, request.pickle)})
+                )
+            row.pickle_trusted = request.pickle
         self.changed()
         return self.get(name)
 
-    def set_alias(self, name: str, alias: str, request: rest.AliasRequest) -> rest.Model:
-        """Point an alias at a version. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`."""
+    def set_alias(self, name: str, alias: str, request: rest.AliasRequest, who: Principal) -> rest.Model:
+        """Point an alias at a version. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`.
+
+        The registry is in no transaction of ours: what is audited first is that it was asked, then what came of it.
+        """
         row = self._find(name, request.version)
-        self.registry.set_alias(name, alias, row.version)
+        named = [number for number, aliases in self._aliases([name]).get(name, {}).items() if alias in aliases]
+        change = audit.Change("alias", "model", name, {f"@{alias}": (next(iter(named), None), row.version)})
+        with outside_audited(self.store, change, who, self.clock):
+            self.registry.set_alias(name, alias, row.version)
         self.changed()
         return self.get(name)
 
-    def delete_version(self, name: str, reference: str) -> None:
+    def _record(self, tx: Session, who: Principal, change: audit.Change) -> None:
+        audit.record(tx, who, self.clock(), change)
+
+    def delete_version(self, name: str, reference: str, who: Principal) -> None:
         """Remove one version here and from the registry. Raises `InUse` while an endpoint uses it."""
         number = self._find(name, reference).version
         with self.files:
@@ -108,12 +125,14 @@ class Models:
                     return
                 _check_unused(tx, name, number)
                 tx.delete(row)
+                change = version_change("delete", row, before=version_facts(row))
+                self._record(tx, who, change)
             # After the row: an endpoint can no longer take the version, so the registry loses none that is in use.
-            with self._put_back([row]):
+            with self._put_back([row], who, change):
                 self.registry.delete_version(name, number)
             self._remove_files([row])
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, who: Principal) -> None:
         """Remove a model with all its versions. Raises `UnknownModel`, and `InUse` while an endpoint serves it."""
         with self.files:
             with self.store.transaction() as tx:
@@ -124,12 +143,15 @@ class Models:
                     tx.delete(version)
                 tx.flush()
                 tx.delete(model)
-            with self._put_back([model, *versions]):
+                held = {"versions": ([version.version for version in versions], None)}
+                change = audit.Change("delete", "model", name, held)
+                self._record(tx, who, change)
+            with self._put_back([model, *versions], who, change):
                 self.registry.delete_model(name)
             self._remove_files(versions)
 
     @contextmanager
-    def _put_back(self, removed: list[Any]) -> Iterator[None]:
+    def _put_back(self, removed: list[Any], who: Principal, change: audit.Change) -> Iterator[None]:
         """Write rows that were deleted again when what follows fails: the caller can then delete once more."""
         try:
             yield
@@ -139,6 +161,7 @@ class Models:
                     make_transient(row)
                     tx.add(row)
                     tx.flush()
+                self._record(tx, who, replace(change, outcome="failed", note="put back"))
             raise
 
     def known(self, name: str, digest: str) -> rest.Version | None:
@@ -158,7 +181,7 @@ class Models:
         with self.store.reading() as tx:
             _check_label_free(tx, name, label, digest)
 
-    def take_in(self, new: NewVersion, package_dir: Path) -> None:
+    def take_in(self, new: NewVersion, package_dir: Path, who: Principal) -> None:
         """Keep a version's package, manifest and row; the folder is moved. Then it can be deployed.
 
         Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`, and leaves
@@ -170,13 +193,13 @@ class Models:
             try:
                 self.artifacts.put(manifest.digest, package_dir)
                 self.manifests.write(manifest)
-                self._add_row(new)
+                self._add_row(new, who)
             except BaseException:
                 self._discard(manifest.name, manifest.version, manifest.digest)
                 raise
 
     def set_acceleration(
-        self, name: str, digest: str, record: dict[str, Any], form: tuple[str, Path] | None = None
+        self, name: str, digest: str, record: dict[str, Any], who: Principal, form: tuple[str, Path] | None = None
     ) -> None:
         """What came of trying faster forms. `form`, its unique name and its folder (moved), is served from now on.
 
@@ -192,7 +215,9 @@ class Models:
                 served = Accelerated(str(record["kept"]), self.artifacts.put_form(digest, *form))
             self.manifests.set_accelerated(name, number, served)
             with self.store.transaction() as tx:
-                _by_digest(tx, name, digest).acceleration = record
+                row = _by_digest(tx, name, digest)
+                with version_audited(tx, row, "accelerate", who, self.clock):
+                    row.acceleration = record
 
     def put_back(self, digest: str, package_dir: Path) -> None:
         """Keep a package again whose stored copy is damaged or gone; the folder is moved. Raises `DiskFull`."""
@@ -200,20 +225,28 @@ class Models:
             self.store.check()
             self.artifacts.put(digest, package_dir)
 
-    def try_again(self, digest: str, why: str) -> None:
+    def try_again(self, digest: str, why: str, who: Principal) -> None:
         """Have the endpoints of versions of these bytes start what they gave up: their files are whole again."""
         with self.store.transaction() as tx:
             for version in rows.versions_by_digest(tx, digest):
                 for endpoint in rows.endpoints_of_model(tx, version.model):
                     if version.version in endpoint.traffic or version.version in endpoint.routed:
-                        add_revision(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
+                        with endpoint_audited(tx, endpoint.name, "repair", who, self.clock):
+                            add_revision(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
 
     def discard(self, name: str, number: str, digest: str) -> None:
         """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""
         with self.files:
             self._discard(name, number, digest)
 
-    def amend(self, name: str, number: str, request: rest.RegisterRequest, validation: dict[str, Any] | None) -> None:
+    def amend(
+        self,
+        name: str,
+        number: str,
+        request: rest.RegisterRequest,
+        validation: dict[str, Any] | None,
+        who: Principal,
+    ) -> None:
         """Label, tags, description, source run and validation of a version that was registered again.
 
         Raises `Conflict` and `DiskFull`, and changes no row then.
@@ -221,11 +254,12 @@ class Models:
         with self.store.transaction() as tx:
             row = version_or_raise(tx, name, number)
             _check_label_free(tx, name, request.label, row.digest)
-            row.label = request.label or row.label
-            row.tags = row.tags | request.tags
-            row.description = request.description or row.description
-            row.run_id = request.run_id or row.run_id
-            row.validation = row.validation if validation is None else validation
+            with version_audited(tx, row, "amend", who, self.clock):
+                row.label = request.label or row.label
+                row.tags = row.tags | request.tags
+                row.description = request.description or row.description
+                row.run_id = request.run_id or row.run_id
+                row.validation = row.validation if validation is None else validation
             tx.flush()
             self.manifests.set_label(name, number, row.label)
 
@@ -246,14 +280,16 @@ class Models:
             tx.add(row)
         return row
 
-    def _add_row(self, new: NewVersion) -> None:
+    def _add_row(self, new: NewVersion, who: Principal) -> None:
         manifest = new.manifest
         with self.store.transaction() as tx:
             _check_label_free(tx, manifest.name, manifest.label, manifest.digest)
             model = self._model_row(tx, manifest.name)
             model.description = model.description or new.description
             tx.flush()
-            tx.add(_version_row(new, self.clock()))
+            row = _version_row(new, self.clock())
+            tx.add(row)
+            self._record(tx, who, version_change("take_in", row, after=version_facts(row)))
 
     def _discard(self, name: str, number: str, digest: str) -> None:
         with self.store.reading() as tx:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from tidegate.clock import Clock, monotonic
+from tidegate.core.access import part_of_platform
 from tidegate.core.ports import ReplicaSpec
 from tidegate.error_codes import by_code
 from tidegate.errors import ImagePending, TidegateError, UnknownJob
@@ -47,7 +48,7 @@ class ReplicaImages:
             pass
         self._pause(spec)
         job = self.jobs.building(spec.model, spec.version) or self.jobs.build(
-            spec.model, spec.version, rest.BuildRequest()
+            spec.model, spec.version, rest.BuildRequest(), part_of_platform("replicas")
         )
         self._asked[spec.id] = job.id
         while len(self._asked) > ASKED_MAX:

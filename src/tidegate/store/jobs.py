@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import cast
 
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
+from tidegate.core.access import Principal
 from tidegate.store.tables import JobRow
+from tidegate.wire.audit import PrincipalKind
 
 UNFINISHED = ("queued", "running")
 LOOK_AGAIN_S = 5.0
@@ -31,6 +34,11 @@ class Figures:
 def get_job(tx: Session, job_id: str) -> JobRow | None:
     """The job with this id."""
     return tx.get(JobRow, job_id)
+
+
+def asked_by(job: JobRow) -> Principal:
+    """Who asked for a job, in whose name it makes its changes. Permissions were checked when it was queued."""
+    return Principal(cast(PrincipalKind, job.asked_by_kind), job.asked_by, request_id=job.request_id)
 
 
 def jobs(tx: Session, state: str | None, subject: str | None, rows_max: int) -> list[JobRow]:

@@ -237,6 +237,10 @@ class JobRow(Base):
     # with a broker (written by loops/dispatch; a claim clears the first, and a job that is given up sets the other)
     nudged_at: Mapped[float | None]  # the broker took a message for it then, by the database's clock
     dead_letter: Mapped[str | None] = mapped_column(String(8))  # due, sent
+    # who asked for it (core.access.Principal): what it changes is audited in that name
+    asked_by_kind: Mapped[str] = mapped_column(String(16), default="unknown", server_default="unknown")
+    asked_by: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    request_id: Mapped[str] = mapped_column(String(128), default="", server_default="")
 
 
 class UploadRow(Base):
@@ -278,3 +282,22 @@ class LeaseRow(Base):
     expires_at: Mapped[float]
     files_dir: Mapped[str]  # where the versions' files lie; "" not known yet
     files_id: Mapped[str] = mapped_column(String(32))  # and what the file `files.id` there says
+
+
+class AuditRow(Base):
+    """Who changed what (written by services, in the change's transaction). It refers to no table: it outlives them."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_subject", "subject_kind", "subject", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    who_kind: Mapped[str] = mapped_column(String(16))  # core.access.Kind
+    who: Mapped[str] = mapped_column(String(255))
+    request_id: Mapped[str] = mapped_column(String(128))  # "": no request began it
+    action: Mapped[str] = mapped_column(String(32))
+    subject_kind: Mapped[str] = mapped_column(String(16))  # endpoint, model, version, session
+    subject: Mapped[str] = mapped_column(String(255))
+    changes: Mapped[dict[str, Any]]  # name -> [before, after]
+    note: Mapped[str]
+    outcome: Mapped[str] = mapped_column(String(16))  # done, started, failed

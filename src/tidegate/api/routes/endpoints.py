@@ -84,13 +84,13 @@ def deploy(
     request: Annotated[rest.DeployRequest, Body(openapi_examples=_DEPLOY)],
 ) -> rest.Endpoint:
     """Give a version all of the traffic once it is ready; makes the endpoint if it is new."""
-    return _tagged(response, endpoints.deploy(name, request, who.name))
+    return _tagged(response, endpoints.deploy(name, request, who))
 
 
 @router.delete("/{name}", status_code=202, responses=answers(404, 412), dependencies=[needs(Permission.DEPLOY)])
-def delete_endpoint(endpoints: Changing, response: Response, name: str) -> rest.Endpoint:
+def delete_endpoint(endpoints: Changing, response: Response, who: Who, name: str) -> rest.Endpoint:
     """Drain an endpoint's replicas, then remove it."""
-    return _tagged(response, endpoints.delete(name))
+    return _tagged(response, endpoints.delete(name, who))
 
 
 @router.put("/{name}/traffic", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
@@ -102,7 +102,7 @@ def set_traffic(
     request: Annotated[rest.TrafficRequest, Body(openapi_examples=_TRAFFIC)],
 ) -> rest.Endpoint:
     """Split the traffic over versions, shifted once all of them are ready."""
-    return _tagged(response, endpoints.set_traffic(name, request, who.name))
+    return _tagged(response, endpoints.set_traffic(name, request, who))
 
 
 @router.post("/{name}/rollback", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
@@ -114,13 +114,13 @@ def rollback(
     request: Annotated[rest.RollbackRequest | None, Body(openapi_examples=_ROLLBACK)] = None,
 ) -> rest.Endpoint:
     """Re-apply the traffic before the current one, or that of a revision; a second rollback undoes the first."""
-    return _tagged(response, endpoints.rollback(name, request or rest.RollbackRequest(), who.name))
+    return _tagged(response, endpoints.rollback(name, request or rest.RollbackRequest(), who))
 
 
 @router.post("/{name}/scale", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
 def scale(endpoints: Changing, response: Response, who: Who, name: str, request: rest.ScaleRequest) -> rest.Endpoint:
     """Set the replicas per version."""
-    return _tagged(response, endpoints.scale(name, request, who.name))
+    return _tagged(response, endpoints.scale(name, request, who))
 
 
 @router.get("/{name}/history", responses=answers(404), dependencies=[needs(Permission.READ)])

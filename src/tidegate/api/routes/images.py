@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
-from tidegate.api.platform import LeaderOnly, PlatformOf
+from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.wire import rest
 
@@ -19,9 +19,11 @@ router = APIRouter(prefix="/api/v1/models/{name}/versions/{version}/image", tags
     responses=answers(400, 404, 409, 413, 415, 422),
     dependencies=[needs(Permission.DEPLOY), LeaderOnly],
 )
-def build_image(platform: PlatformOf, name: str, version: str, request: rest.BuildRequest | None = None) -> rest.Job:
+def build_image(
+    platform: PlatformOf, who: Who, name: str, version: str, request: rest.BuildRequest | None = None
+) -> rest.Job:
     """Queue an image of a version; the job's result has `image`, `id`, `size_bytes` and `pushed`."""
-    return platform.images.build(name, version, request or rest.BuildRequest())
+    return platform.images.build(name, version, request or rest.BuildRequest(), who)
 
 
 @router.get("", responses=answers(404, 422), dependencies=[needs(Permission.READ)])

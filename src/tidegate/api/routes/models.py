@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body
 
 from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
-from tidegate.api.platform import LeaderOnly, PlatformOf
+from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.wire import rest
 
@@ -57,9 +57,9 @@ def get_model(platform: PlatformOf, name: str) -> rest.Model:
 @router.delete(
     "/{name}", status_code=204, responses=answers(404, 409), dependencies=[needs(Permission.DEPLOY), LeaderOnly]
 )
-def delete_model(platform: PlatformOf, name: str) -> None:
+def delete_model(platform: PlatformOf, who: Who, name: str) -> None:
     """Remove a model and all its versions, here and in the registry; 409 while an endpoint serves it."""
-    platform.models.delete(name)
+    platform.models.delete(name, who)
 
 
 @router.post(
@@ -69,10 +69,13 @@ def delete_model(platform: PlatformOf, name: str) -> None:
     dependencies=[needs(Permission.DEPLOY), LeaderOnly],
 )
 def register_version(
-    platform: PlatformOf, name: str, request: Annotated[rest.RegisterRequest, Body(openapi_examples=_REGISTER)]
+    platform: PlatformOf,
+    who: Who,
+    name: str,
+    request: Annotated[rest.RegisterRequest, Body(openapi_examples=_REGISTER)],
 ) -> rest.Job:
     """Queue the registration of a version; the job's result is `{"model", "version", "created"}`."""
-    return platform.jobs.register(name, request)
+    return platform.jobs.register(name, request, who)
 
 
 @router.get("/{name}/versions/{version}", responses=answers(404, 422), dependencies=[needs(Permission.READ)])
@@ -87,20 +90,20 @@ def get_version(platform: PlatformOf, name: str, version: str) -> rest.Version:
     responses=answers(404, 409, 422),
     dependencies=[needs(Permission.DEPLOY), LeaderOnly],
 )
-def delete_version(platform: PlatformOf, name: str, version: str) -> None:
+def delete_version(platform: PlatformOf, who: Who, name: str, version: str) -> None:
     """Remove a version, here and in the registry; 409 while an endpoint uses it."""
-    platform.models.delete_version(name, version)
+    platform.models.delete_version(name, version, who)
 
 
 @router.put("/{name}/trust", responses=answers(400, 413, 415, 422), dependencies=[needs(Permission.ADMINISTER)])
-def set_trust(platform: PlatformOf, name: str, request: rest.TrustRequest) -> rest.Model:
+def set_trust(platform: PlatformOf, who: Who, name: str, request: rest.TrustRequest) -> rest.Model:
     """Let later versions of this name load pickles without a grant of their own, or stop doing so."""
-    return platform.models.trust(name, request)
+    return platform.models.trust(name, request, who)
 
 
 @router.put(
     "/{name}/aliases/{alias}", responses=answers(400, 404, 413, 415, 422), dependencies=[needs(Permission.DEPLOY)]
 )
-def set_alias(platform: PlatformOf, name: str, alias: str, request: rest.AliasRequest) -> rest.Model:
+def set_alias(platform: PlatformOf, who: Who, name: str, alias: str, request: rest.AliasRequest) -> rest.Model:
     """Point an alias of the registry at a version."""
-    return platform.models.set_alias(name, alias, request)
+    return platform.models.set_alias(name, alias, request, who)

@@ -11,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from tidegate.api.failures import answers, json_answers
-from tidegate.api.guard import COOKIE, Keys
+from tidegate.api.guard import COOKIE, REQUEST_ID
 from tidegate.api.metrics import CONTENT_TYPE, render
 from tidegate.api.permissions import OPEN, needs
-from tidegate.api.platform import Platform, PlatformOf
-from tidegate.api.sessions import CODE_LIVES_S, SESSION_LIVES_S
+from tidegate.api.platform import Platform, PlatformOf, Who
+from tidegate.api.sessions import CODE_LIVES_S, SESSION_LIVES_S, Sessions
 from tidegate.clock import monotonic
 from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
@@ -87,11 +87,13 @@ def login(request: Request, platform: PlatformOf, code: Annotated[str, Query(max
             "this link is used up, or older than five minutes: 'tidegate up --detach' prints a new one, also for a "
             "platform that runs"
         )
-    keys: Keys = request.app.state.keys
+    sessions: Sessions = request.app.state.keys.sessions
+    cookie = sessions.make()
+    platform.audit.login(str(sessions.name_of(cookie)), request.scope[REQUEST_ID])
     response = RedirectResponse("/api/docs", status_code=303)
     response.set_cookie(
         COOKIE,
-        keys.sessions.make(),
+        cookie,
         max_age=int(SESSION_LIVES_S),
         httponly=True,
         samesite="strict",
@@ -107,8 +109,9 @@ def login(request: Request, platform: PlatformOf, code: Annotated[str, Query(max
     responses=answers(),
     dependencies=[needs(Permission.ADMINISTER)],
 )
-def make_login_code(platform: PlatformOf) -> rest.LoginCode:
+def make_login_code(platform: PlatformOf, who: Who) -> rest.LoginCode:
     """A code for `GET /login`, with which one browser logs in once within five minutes."""
+    platform.audit.login_code(who)
     return rest.LoginCode(platform.login_codes.make(), int(CODE_LIVES_S))
 
 
