@@ -58,6 +58,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "POST /api/v1/endpoints/{name}/scale",
     },
     Permission.ADMINISTER: {"PUT /api/v1/models/{name}/trust", "POST /api/v1/login-codes"},
+    Permission.AUDIT: {"GET /api/v1/audit"},
     Permission.METRICS: {"GET /metrics"},
     Permission.NODE: {"GET /internal/v1/snapshot", "POST /internal/v1/losses", "POST /internal/v1/answered"},
 }

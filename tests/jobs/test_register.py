@@ -74,6 +74,11 @@ def test_a_model_that_passes_the_gate_is_registered(shared: Container, models: M
     assert entry.tags["tidegate.digest"] == version.digest
     assert (entry.tags["tidegate.label"], entry.tags["team"], entry.description) == ("v1.0.0", "risk", "the first")
     assert "loading the model" in " ".join(job.log)
+    told = [one for one in shared.audit.page(100).entries if one.subject.name in ("passes", "passes:1")]
+    taken_in, asked = [one for one in told if one.action != "accelerate"]
+    assert (asked.action, asked.changes["job"], job.asked_by) == ("register", [None, job.id], "me")
+    assert (taken_in.action, taken_in.changes["label"]) == ("take_in", [None, "v1.0.0"])
+    assert {(one.who.name, one.request_id) for one in told} == {("me", "a-request")}, "the job acts in that name"
 
 
 def test_the_same_bytes_are_the_same_version_and_take_a_new_label(shared: Container, models: Models) -> None:

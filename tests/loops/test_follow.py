@@ -108,6 +108,10 @@ def test_an_endpoint_goes_on_to_the_version_that_the_alias_is_moved_to(bed: Bed)
     assert _actions(bed, name) == ["follow", "deploy"]
     newest, first = bed.container.endpoints.history(name)
     assert (newest.actor, first.note) == ("@champion", "follows @champion")
+    rolled, asked = bed.container.audit.page(10, endpoint=name).entries
+    assert (rolled.who.kind, rolled.who.name, rolled.action) == ("platform", "@champion", "follow")
+    assert rolled.changes["traffic"] == [{"1": 100.0}, {"2": 100.0}]
+    assert (asked.who.name, asked.changes["follows"][1]["alias"]) == ("me", "champion")
     assert bed.container.registry_health.view().status == "ready"
 
 
@@ -168,6 +172,7 @@ def test_a_refusal_is_told_once_leaves_what_runs_and_ends_with_the_trust(bed: Be
     bed.container.models.trust(name, TrustRequest(pickle=True), ME)
     assert bed.container.registry_changed.is_set()
     assert _state(bed.step(name)) == ("taking_in", "3")
+    assert bed.container.jobs.find("queued", name, 1)[0].asked_by == "@champion"
 
 
 def test_what_may_pass_is_tried_again_by_itself(bed: Bed) -> None:

@@ -13,9 +13,12 @@ from sqlalchemy.sql.schema import Column
 from sqlalchemy.types import TypeEngine
 
 from support.control import NewDatabase
+from tidegate.core.access import Principal
 from tidegate.errors import StoreUnavailable
 from tidegate.store import migrate
+from tidegate.store.audit import Wanted, entries
 from tidegate.store.engine import Store, open_store, store_url
+from tidegate.store.jobs import asked_by, jobs
 from tidegate.store.tables import Base, ModelRow
 
 REVISIONS = [one.revision for one in ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions()][::-1]
@@ -91,6 +94,17 @@ def test_rows_of_every_earlier_schema_come_through(store: Store, revision: str) 
             (now,) = connection.execute(_tables(connection)[table].select()).mappings()
             kept = row.keys() & now.keys()  # a later schema may do without a column
             assert {name: now[name] for name in kept} == {name: row[name] for name in kept}
+
+
+def test_of_jobs_of_an_earlier_schema_nobody_knows_who_asked(store: Store) -> None:
+    with _engine(store).begin() as connection:
+        migrate.upgrade(connection, "2026_11_28_retries")
+        _fill(connection)
+    store.migrate()
+    with store.reading() as tx:
+        (job,) = jobs(tx, None, None, 10)
+        assert asked_by(job) == Principal("unknown", "")
+        assert entries(tx, Wanted(10)) == []
 
 
 def _tables(connection: Connection) -> dict[str, Table]:

@@ -34,6 +34,7 @@ COMMANDS = {
     "status": ("show", "status", "Show the platform, or one endpoint."),
     "logs": ("show", "logs", "Show the last lines of an endpoint's replicas."),
     "jobs": ("show", "jobs", "List jobs, or show one."),
+    "audit": ("audit", "audit", "Show who changed what."),
     "doctor": ("doctor", "doctor", "Check every configured part, and say what to do."),
     "db": ("db", "db", "Upgrade, check, back up and restore the database."),
     "version": ("show", "version", "Show the version of Tidegate."),

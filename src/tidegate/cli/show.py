@@ -306,8 +306,9 @@ def _message(job: Job) -> str:
 
 def _job(job: Job) -> str:
     lines = [f"job {job.id}: {job.kind} {job.subject} {job.state}, {job.progress:.0%}", f"  {_message(job)}"]
+    asked = f" by {job.asked_by}" if job.asked_by else ""
     lines.append(
-        f"  created {moment(job.created_at)}, started {moment(job.started_at)}, ended {moment(job.finished_at)}"
+        f"  created {moment(job.created_at)}{asked}, started {moment(job.started_at)}, ended {moment(job.finished_at)}"
     )
     said = job.log[:-1] if job.log[-1:] == [_message(job)] else job.log  # a job's log ends with how it ended
     lines += [f"  {line}" for line in said]

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack, cast, overload
 from urllib.parse import quote
 
+from tidegate.client.audit import read_audit
 from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
 from tidegate.client.http import Http
 from tidegate.client.images import Images
@@ -20,6 +21,7 @@ from tidegate.client.registration import RegisterOptions, follow_request, follow
 from tidegate.client.waiting import job_error, poll, wait_for_endpoint
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import DeadlineExceeded, NotTakenIn, UnknownEndpoint
+from tidegate.wire.audit import AuditEntry
 from tidegate.wire.performance import Performance
 from tidegate.wire.rest import (
     AliasRequest,
@@ -347,6 +349,10 @@ class Client:
     def job(self, job_id: str) -> Job:
         """One job. Raises `UnknownJob`."""
         return self._control.get(f"{API}/jobs/{_part(job_id)}", Job)
+
+    def audit(self, since_s: float | None = None, endpoint: str | None = None, limit: int = 1000) -> list[AuditEntry]:
+        """Who changed what, newest first: of the last `since_s` seconds, and of one endpoint, where given."""
+        return read_audit(self._control, since_s, endpoint, limit)
 
     def wait_for_job(self, job_id: str, timeout_s: float = JOB_TIMEOUT_S, on_progress: OnProgress | None = None) -> Job:
         """Wait for a job to end and return it; raises the error it ended with, `DeadlineExceeded` after `timeout_s`."""

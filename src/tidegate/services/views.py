@@ -200,4 +200,5 @@ def job_view(row: JobRow) -> rest.Job:
         finished_at=row.finished_at,
         attempts=row.attempts,
         log=row.log,
+        asked_by=row.asked_by or "",
     )

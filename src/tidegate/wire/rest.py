@@ -132,7 +132,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of heavy work. `progress` goes from 0 to 1; `result` and `error` are there once it has ended."""
+    """A piece of heavy work. `progress` goes from 0 to 1; `result` and `error` are there once it has ended.
+
+    `asked_by` is who asked for it, as the audit names them; empty where that was not kept yet.
+    """
 
     id: str
     kind: JobKind
@@ -147,6 +150,7 @@ class Job:
     finished_at: float | None = None
     attempts: int = 0
     log: list[str] = field(default_factory=list)
+    asked_by: str = ""
 
 
 @dataclass(frozen=True)
