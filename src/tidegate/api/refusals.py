@@ -13,7 +13,7 @@ from tidegate.errors import Forbidden
 _log = logging.getLogger(__name__)
 
 LINES_A_MINUTE_MAX = 60
-PATH_CHARS_MAX = 200
+PATH_CHARS_MAX, REASON_CHARS_MAX = 200, 300
 
 
 class RefusalLog:
@@ -34,5 +34,5 @@ class RefusalLog:
             return
         self._lines += 1
         who = "nobody" if principal is None else f"{principal.kind} {principal.name}"
-        path = scope["path"][:PATH_CHARS_MAX]
-        _log.warning("refused %s: %s %r, request %s: %s", who, scope["method"], path, request_id, error)
+        path, reason = scope["path"][:PATH_CHARS_MAX], str(error)[:REASON_CHARS_MAX]  # it may repeat a header
+        _log.warning("refused %s: %s %r, request %s: %s", who, scope["method"], path, request_id, reason)

@@ -73,9 +73,10 @@ def version_change(
 
 def version_facts(row: VersionRow) -> dict[str, Any]:
     """What the audit tells of a version."""
-    kept = ("digest", "label", "tags", "description", "run_id", "validation")
+    kept = ("digest", "label", "tags", "description", "run_id", "pickle_granted")
     facts = {name: getattr(row, name) or None for name in kept}
-    return facts | {"pickle_granted": row.pickle_granted or None, "form": row.acceleration.get("kept")}
+    gate = {name: row.validation.get(name) for name in ("metric", "score", "min_score")}
+    return facts | gate | {"form": row.acceleration.get("kept")}
 
 
 @contextmanager
