@@ -184,6 +184,12 @@ class Settings:
         5.0, "TIDEGATE_DRAIN_S", "How long a replica may finish what it has when it is stopped, in seconds.", (0, 3_600)
     )
     starts_max: int = _setting(2, "TIDEGATE_STARTS_MAX", "Replicas that may be loading at the same time.", (1, 1_000))
+    load_samples_max: int = _setting(
+        100_000,
+        "TIDEGATE_LOAD_SAMPLES_MAX",
+        "Samples of load kept, one a second for each gateway and busy version, over five minutes; the oldest go first.",
+        (1, 100_000_000),
+    )
     job_workers: int = _setting(
         2, "TIDEGATE_JOB_WORKERS", "Jobs that the control plane, or one worker, runs at the same time.", (1, 1_000)
     )

@@ -22,6 +22,7 @@ from tidegate.adapters.docker_backend import DockerBackend
 from tidegate.adapters.docker_build import DockerCli
 from tidegate.adapters.docker_engine import DockerEngine, address_of
 from tidegate.adapters.image_files import ImageFiles
+from tidegate.adapters.leader_link import LeaderLink
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.locks import FileLock
 from tidegate.adapters.mlflow_registry import MlflowRegistry
@@ -56,6 +57,7 @@ from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs, forget_old
 from tidegate.services.leadership import Leadership
+from tidegate.services.load import GONE_S, Load, LoadIntake
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
@@ -121,11 +123,18 @@ class Container:
     gateway_revisions: GatewayRevisions
     answered: Answered
     audit: Audit
+    load: LoadIntake
+    leader_link: LeaderLink
     loops: tuple[Loop, ...] = ()
     push: RedisPush | None = None
     bench: Bench | None = None
     runner: Runner | None = None
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
+
+    def forget_gateway(self, gateway: str) -> None:
+        """It was ended on purpose: nothing waits for it, and nobody misses it."""
+        self.gateway_revisions.forget(gateway)
+        self.load.load.forget(gateway)
 
     def start(self, metrics: LoopMetrics | None = None) -> None:
         """Start the loops, which run jobs from `take_over` on; import MLflow, and see how to confine models, beside."""
@@ -159,6 +168,7 @@ class Container:
     def close(self) -> None:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
         self.snapshot_changed.close()
+        self.leader_link.close()
         if self.bench is not None:
             self.bench.end()
         if self.runner is not None:
@@ -214,7 +224,11 @@ def build(
 
     revisions = GatewayRevisions(clock)
     answered = Answered(clock, lambda: revisions.heard_since(clock() - HEARD_S))
-    endpoints = replace(endpoints, can_start=can_start, answered=answered.of)
+    keys = platform_keys(settings)
+    leader_link = LeaderLink(keys.node)
+    kept = Load(clocks.monotonic, lambda: revisions.heard_since(clock() - GONE_S), settings.load_samples_max)
+    load = LoadIntake(kept, leadership, leader_link.pass_on)
+    endpoints = replace(endpoints, can_start=can_start, answered=answered.of, load=load.view)
     follows = Follows(fenced, replace(endpoints, store=fenced), replace(jobs, store=fenced), clock)
 
     def engine_view() -> EngineView | None:
@@ -235,7 +249,7 @@ def build(
         settings=settings,
         clock=clock,
         host=host,
-        keys=platform_keys(settings),
+        keys=keys,
         login_codes=LoginCodes(clock),
         gateway_url=gateway_url,
         store=store,
@@ -266,6 +280,8 @@ def build(
         answered=answered,
         loops=(*job_loops, schedule, _housekeeping(fenced, uploads, settings.audit_rows_max), *hints),
         audit=Audit(store, clock),
+        load=load,
+        leader_link=leader_link,
         push=push,
         bench=bench,
     )

@@ -58,6 +58,8 @@ class Counting:
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         self.failed += 1
 
+    def abandoned(self, call: Call, now_s: float) -> None: ...
+
     def refused(self, endpoint: str, error: TidegateError) -> None: ...
 
 

@@ -57,6 +57,9 @@ class Seen:
     def call_failed(self, call: Any, error: Any, now_s: Any) -> None:
         pass
 
+    def abandoned(self, call: Any, now_s: Any) -> None:
+        pass
+
     def refused(self, endpoint: Any, error: Any) -> None:
         pass
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,7 +35,8 @@ class Publisher:
     """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port.
 
     While it is `silent` it does not answer a poll before its time is over.
-    `losses` counts how often it was told of one, `answered` has what each gateway reported last, by version.
+    `losses` counts how often it was told of one, `answered` has what each gateway reported last, by version, and `load`
+    the newest reports of it.
     """
 
     def __init__(self) -> None:
@@ -43,6 +45,7 @@ class Publisher:
         self.requests = 0
         self.losses = 0
         self.answered: dict[str, dict[str, Any]] = {}
+        self.load: deque[dict[str, Any]] = deque(maxlen=1000)
         self.silent = False
         self._changed = threading.Condition()
         self._revision, self._body = 0, b""
@@ -67,6 +70,8 @@ class Publisher:
                 known = self.headers["Authorization"] == f"Bearer {TOKEN}" and self.path.startswith("/internal/v1/")
                 if known and self.path.endswith("/answered"):
                     publisher.answered[body["gateway"]] = {one["version"]: one for one in body["versions"]}
+                elif known and self.path.endswith("/load"):
+                    publisher.load.append(body)
                 else:
                     publisher.losses += known
                 self.send_response(204 if known else 401)

@@ -18,6 +18,7 @@ from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs
 from tidegate.services.leadership import Leadership
+from tidegate.services.load import LoadIntake
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
@@ -68,6 +69,8 @@ class Platform(Protocol):
     def answered(self) -> Answered: ...
     @property
     def audit(self) -> Audit: ...
+    @property
+    def load(self) -> LoadIntake: ...
     @property
     def leadership(self) -> Leadership: ...
 

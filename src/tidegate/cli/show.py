@@ -8,6 +8,7 @@ import click
 
 from tidegate.cli.answered import answered_table, failing
 from tidegate.cli.app import App, command
+from tidegate.cli.load import load_table, p95, rate
 from tidegate.cli.output import moment, split, table, weight
 from tidegate.cli.performance import seconds, told
 from tidegate.errors import InvalidArgument, UnknownVersion
@@ -22,7 +23,8 @@ def endpoints(app: App) -> None:
     """List every endpoint, what it routes and how it is.
 
     `failing` is the share of requests of the last five minutes that failed in the model, had no answer in time, or were
-    answered with NaN or infinity, as the gateways count; `status ENDPOINT` shows it by version.
+    answered with NaN or infinity, as the gateways count. `req/s` and `p95` are of the last minute: requests a second,
+    and the time that 95 % of them stayed within. `status ENDPOINT` shows all of it by version.
     """
     found = app.client().endpoints()
     app.emit({"endpoints": found}, lambda: _endpoint_table(found))
@@ -36,13 +38,15 @@ def _endpoint_table(found: list[Endpoint]) -> str:
             item.status,
             split(item.traffic),
             _replicas(item),
+            rate(item.load),
+            p95(item.load),
             failing(item),
             item.url,
             item.reason or "-",
         ]
         for item in found
     ]
-    headers = ["endpoint", "model", "status", "traffic", "replicas", "failing", "url", "reason"]
+    headers = ["endpoint", "model", "status", "traffic", "replicas", "req/s", "p95", "failing", "url", "reason"]
     if not any(item.reason for item in found):
         headers, rows = headers[:-1], [row[:-1] for row in rows]  # which leaves the URL the room it needs
     return table(headers, rows, "no endpoints: 'tidegate deploy NAME'")
@@ -200,6 +204,8 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
             *_followed(found.follow),
             "",
             table(headers, variants, "no versions run"),
+            "",
+            *load_table(found),
             "",
             *answered_table(found),
             "",

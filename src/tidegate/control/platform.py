@@ -54,7 +54,7 @@ class Platform:
             settings, gateway_url=options.gateway_url, control_url=options.public_url, host=options.host
         )
         self.container = container
-        supervisor.on_retired = container.gateway_revisions.forget
+        supervisor.on_retired = container.forget_gateway
         container.gateway_views = lambda: self._gateway_views(options.gateway_url)
         self._settings, self._metrics = settings, metrics
         if container.push is not None:

@@ -199,8 +199,7 @@ class _Cold:
             await _receive(exchange, request)
             status, head, body = await exchange.response
         except asyncio.CancelledError:
-            if exchange.call is not None:
-                exchange.call.cancel()
+            self._engine.abandon(exchange.call)
             raise
         finally:
             exchange.let_go()

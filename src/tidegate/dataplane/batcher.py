@@ -103,9 +103,9 @@ class Batcher:
         return bool(self._queue.rows or self._in_flight or self._reruns or self._ward.calls)
 
     @property
-    def outstanding_calls(self) -> int:
-        """Calls that wait or are being computed."""
-        return len({id(_whole(call)) for call in self._all_calls()})
+    def outstanding_calls(self) -> set[Call]:
+        """Calls that wait or are being computed; a large one that is cut into parts is one."""
+        return {_whole(call) for call in self._all_calls()}
 
     @property
     def queued_rows(self) -> int:

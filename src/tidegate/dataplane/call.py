@@ -297,6 +297,9 @@ class Observer(Protocol):
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """A call that had a destination ended without an answer."""
 
+    def abandoned(self, call: Call, now_s: float) -> None:
+        """The client of a call that had a destination went away before it was answered."""
+
     def refused(self, endpoint: str, error: TidegateError) -> None:
         """A request to a known endpoint was refused before it became a call."""
 

@@ -156,8 +156,7 @@ class GrpcExchange(Exchange):
     def abandon(self) -> None:
         """Nobody waits any more; what shares a batch with it goes on."""
         self.is_over = True
-        if self.call is not None:
-            self.call.cancel()
+        self.engine.abandon(self.call)
         self.let_go()
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:  # noqa: ARG002 (errors go below)

@@ -32,6 +32,13 @@ class Guarded:
         except Exception:
             log.exception("a failed request could not be counted")
 
+    def abandoned(self, call: Call, now_s: float) -> None:
+        """Pass it on."""
+        try:
+            self._observer.abandoned(call, now_s)
+        except Exception:
+            log.exception("an abandoned request could not be counted")
+
     def refused(self, endpoint: str, error: TidegateError) -> None:
         """Pass it on."""
         try:

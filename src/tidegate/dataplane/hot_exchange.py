@@ -119,8 +119,7 @@ class HotExchange(Exchange):
     def abandon(self) -> None:
         """The client went away."""
         self.disconnected = True
-        if self.call is not None:
-            self.call.cancel()
+        self.engine.abandon(self.call)
         self.let_go()
         self.body = b""
 

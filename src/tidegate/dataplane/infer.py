@@ -90,6 +90,12 @@ class Engine:
         self.observer = Guarded(self.observer)
         self.buffered = Buffered(self.limits)
 
+    def abandon(self, call: Call | None) -> None:
+        """The client went away: nobody waits for this call any more. What shares a batch with it goes on."""
+        if call is not None and not call.done:
+            call.cancel()
+            self.observer.abandoned(call, self.clock())
+
 
 class Exchange(Body):
     """One prediction request and its response: the sink of its call.
@@ -274,6 +280,8 @@ def fail(exchange: Exchange, service: Service | None, failure: Exception) -> Non
     error = as_error(failure)
     if not exchange.request_id:
         exchange.request_id = new_id()
+    if exchange.call is not None:
+        exchange.call.cancel()  # no version took it: it was never in progress
     if service is not None:
         exchange.engine.observer.refused(service.name, error)
     exchange.refuse(error)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,8 @@ from prometheus_client.exposition import generate_latest
 
 from tidegate.dataplane.call import Batch, Call, Outputs
 from tidegate.errors import TidegateError
+from tidegate.wire.load import DURATION_BUCKETS_S
 
-DURATION_BUCKETS_S = (
-    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
-)  # fmt: skip
 BATCH_BUCKETS_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CODES_AT_ZERO = (200, 429, 500, 503, 504)
@@ -49,6 +47,8 @@ class Series:
     cache_misses: int = 0
     cached_rows: int = 0
     non_finite: int = 0
+    abandoned_s: float = 0.0
+    """How long requests were in progress whose clients went away; those are counted nowhere else."""
 
     def ended(self, code: int, duration_s: float) -> None:
         """Count a request that was answered with this status after so long."""
@@ -66,6 +66,7 @@ class Series:
         self.cache_misses += other.cache_misses
         self.cached_rows += other.cached_rows
         self.non_finite += other.non_finite
+        self.abandoned_s += other.abandoned_s
         self.duration_counts = [a + b for a, b in zip(self.duration_counts, other.duration_counts, strict=True)]
         self.batch_counts = [a + b for a, b in zip(self.batch_counts, other.batch_counts, strict=True)]
         for code, count in other.codes.items():
@@ -215,10 +216,18 @@ class Metrics:
         """Count a call that ended in an error."""
         self._of_call(call).ended(error.http_status, now_s - call.started_s)
 
+    def abandoned(self, call: Call, now_s: float) -> None:
+        """Count the time of a call whose client went away."""
+        self._of_call(call).abandoned_s += now_s - call.started_s
+
     def refused(self, endpoint: str, error: TidegateError) -> None:
         """Count a request that never became a call."""
         series = self._of(endpoint, "", "")
         series.codes[error.http_status] = series.codes.get(error.http_status, 0) + 1
+
+    def series(self) -> Mapping[Key, Series]:
+        """The series that go on counting, without the gauges, which cost more."""
+        return self._series
 
     def state(self) -> State:
         """The numbers of this process now."""

@@ -129,7 +129,7 @@ class AnswerCache:
     def _settle(self, lookup: Lookup, written: bytes | None, *, asked: bool) -> None:
         """Each call is settled once, whatever becomes of the others."""
         call, door = lookup.call, lookup.door
-        door.lane.visitors -= 1
+        door.lane.visitors.discard(call)
         if call.done:
             return
         try:
@@ -227,7 +227,7 @@ class CachedDoor:
         if key is None:
             self.lane.batcher.submit(call)
         else:
-            self.lane.visitors += 1
+            self.lane.visitors.add(call)
             self._cache.look_up(Lookup(call, key, self))
 
     def as_kept(self, destination: Destination) -> Destination:

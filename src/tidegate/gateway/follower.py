@@ -131,6 +131,10 @@ class ControlPlane:
         """How requests ended, by version. Raises as `fetch` does."""
         self._post("answered", {"gateway": self.gateway_id, "versions": versions})
 
+    def tell_load(self, span_s: float, versions: list[dict[str, Any]]) -> None:
+        """What there was to do, by version. Raises as `fetch` does."""
+        self._post("load", {"gateway": self.gateway_id, "span_s": span_s, "versions": versions})
+
     def _post(self, what: str, body: dict[str, Any]) -> None:
         told = urllib3.request(
             "POST",

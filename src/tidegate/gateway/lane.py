@@ -15,6 +15,7 @@ from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTa
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
+    from tidegate.dataplane.call import Call
     from tidegate.dataplane.destination import Door
     from tidegate.gateway.cache import AnswerCache
     from tidegate.wire.snapshot import Endpoint, Target, Variant
@@ -51,17 +52,17 @@ class Lane:
         self._hooks = UpstreamHooks(self._came_up, self._was_lost)
         self.batcher = Batcher(parts.loop, parts.limits, parts.observer, mergeable=variant.batchable, clock=parts.clock)
         self.available = False
-        self.visitors = 0
+        self.visitors: set[Call] = set()
 
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return self.visitors > 0 or self.batcher.outstanding
+        return bool(self.visitors) or self.batcher.outstanding
 
     @property
-    def calls(self) -> int:
-        """How many wait or are being computed."""
-        return self.visitors + self.batcher.outstanding_calls
+    def calls(self) -> set[Call]:
+        """Those that wait or are being computed."""
+        return self.visitors | self.batcher.outstanding_calls
 
     def door(self, endpoint: Endpoint, variant: Variant) -> Door:
         """Where the calls of this version come in, as this snapshot has it."""

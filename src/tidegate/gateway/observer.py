@@ -51,6 +51,10 @@ class GatewayObserver:
         """Count."""
         self._metrics.call_failed(call, error, now_s)
 
+    def abandoned(self, call: Call, now_s: float) -> None:
+        """Count."""
+        self._metrics.abandoned(call, now_s)
+
     def refused(self, endpoint: str, error: TidegateError) -> None:
         """Count."""
         self._metrics.refused(endpoint, error)

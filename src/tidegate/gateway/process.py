@@ -16,7 +16,7 @@ from tidegate.dataplane.access import Access, key_hash
 from tidegate.dataplane.app import AppOptions, build_app
 from tidegate.dataplane.call import Limits
 from tidegate.dataplane.infer import Engine
-from tidegate.dataplane.metrics import Metrics, State, render
+from tidegate.dataplane.metrics import Metrics, Place, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
 from tidegate.gateway.answered import AnsweredReports
@@ -24,6 +24,7 @@ from tidegate.gateway.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile, SnapshotRefused
 from tidegate.gateway.journal import Journal
 from tidegate.gateway.lane import LaneParts
+from tidegate.gateway.load import LoadReports, Totals, totals
 from tidegate.gateway.losses import Losses
 from tidegate.gateway.observer import GatewayObserver
 from tidegate.gateway.routing import Router
@@ -135,6 +136,7 @@ class Gateway:
         self._counts = CountsFile(self._counts_path, self._metrics.state)
         self._admin = AdminServer(self._counts.save)
         self._answered = AnsweredReports(self._counts.save, source.tell_answered)
+        self._load = LoadReports(self._load_totals, source.tell_load, clock.monotonic)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
         self._file = SnapshotFile(kept_dir / f"{options.id}{SNAPSHOT_SUFFIX}")
         self._follower = Follower(source, self._file, self._apply)
@@ -160,12 +162,14 @@ class Gateway:
             await self._adopt_kept(kept)
         self._follower.start()
         self._answered.start()
+        self._load.start()
         self._sharing.start()
 
     async def stop(self) -> None:
         """After the last answer: let go of replicas, journal and sockets."""
         self._follower.stop()
         self._answered.stop()
+        self._load.stop()
         self._losses.stop()
         self.router.close()
         await self._sharing.stop()
@@ -194,6 +198,9 @@ class Gateway:
         self._access.replace_hashes(self._own_hashes | predict, metrics)
         await self.router.take(plan)
         self._metrics.route(plan.places(), clock.monotonic())
+
+    def _load_totals(self, now_s: float) -> dict[Place, Totals]:
+        return totals(self._metrics.series(), self.router.in_progress_s(now_s))
 
     def _hear_revision(self, revision: int) -> None:
         self._follower.hear(revision)

@@ -134,7 +134,7 @@ class Router:
         self._parts = parts
         self._lanes: dict[LaneKey, Lane] = {}
         self._services: dict[str, Service] = {}
-        self._draining: set[asyncio.Task[None]] = set()
+        self._draining: dict[asyncio.Task[None], tuple[LaneKey, Lane]] = {}
         self.revision: int | None = None
 
     def services(self) -> Mapping[str, Service]:
@@ -181,7 +181,7 @@ class Router:
         self._refresh()
         for key, listed in plan.listed.items():
             self._lanes[key].keep_only(listed)
-        gone = [self._lanes.pop(key) for key in list(self._lanes) if key not in plan.lanes]
+        gone = {key: self._lanes.pop(key) for key in list(self._lanes) if key not in plan.lanes}
         self.revision = plan.snapshot.revision
         log.info("routing by revision %d: %s", self.revision, _summary(plan.snapshot))
         await self._drain(gone)
@@ -204,13 +204,22 @@ class Router:
             waiting_max = self._parts.limits.queue_rows_max
             state.queue_rows_limit[place] = state.queue_rows_limit.get(place, 0) + waiting_max
             state.batch_rows_limit[place] = max(state.batch_rows_limit.get(place, 0), lane.batcher.limit_rows)
-            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + lane.calls
+            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + len(lane.calls)
 
-    async def _drain(self, lanes: list[Lane]) -> None:
-        tasks = {self._parts.loop.create_task(lane.drain()) for lane in lanes}
+    def in_progress_s(self, now_s: float) -> dict[tuple[str, str], float]:
+        """For how long the calls in progress have been so, added up, by endpoint and version."""
+        found: dict[tuple[str, str], float] = {}
+        for key, lane in [*self._lanes.items(), *self._draining.values()]:
+            waited = [now_s - call.started_s for call in lane.calls if not call.done]
+            if waited:
+                found[key[0], key[2]] = found.get((key[0], key[2]), 0.0) + sum(waited)
+        return found
+
+    async def _drain(self, lanes: dict[LaneKey, Lane]) -> None:
+        tasks = {self._parts.loop.create_task(lane.drain()): (key, lane) for key, lane in lanes.items()}
         self._draining |= tasks
         for task in tasks:
-            task.add_done_callback(self._draining.discard)
+            task.add_done_callback(self._draining.pop)
         if tasks:
             await asyncio.wait(tasks, timeout=DRAIN_WAIT_S)
 

@@ -92,7 +92,7 @@ def build_replica(
         state.queue_rows_limit[(identity.endpoint, identity.version)] = limits.queue_rows_max
         state.queue_rows[(identity.endpoint, identity.version)] = batcher.queued_rows
         state.batch_rows_limit[(identity.endpoint, identity.version)] = batcher.limit_rows
-        state.in_progress[identity.endpoint] = batcher.outstanding_calls
+        state.in_progress[identity.endpoint] = len(batcher.outstanding_calls)
 
     observer.add_gauges(gauges)
     access = Access(frozenset() if key is None else frozenset({key_hash(key)}), required=key is not None)

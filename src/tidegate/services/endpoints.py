@@ -32,7 +32,6 @@ from tidegate.store.engine import Store
 from tidegate.store.fleet import asked_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, HistoryRow, VersionRow
 from tidegate.wire import rest
-from tidegate.wire.parts import AnsweredView
 
 LOG_LINES_MAX = 10_000
 _UNHEALTHY = ("failed", "degraded")
@@ -66,7 +65,7 @@ class Endpoints:
     """The use cases; `changed` wakes the reconcile loop after a commit.
 
     `placement` is where replicas run that nobody placed; `can_start` raises when nothing could be started there now;
-    `answered` tells how the requests to a version ended of late.
+    `answered` tells how the requests to a version ended of late, `load` how busy versions are.
     """
 
     store: Store
@@ -77,7 +76,8 @@ class Endpoints:
     changed: Callable[[], None]
     placement: Placement = Placement()
     can_start: Callable[[Placement], None] = lambda _where: None
-    answered: Callable[[str, str], AnsweredView | None] = lambda _endpoint, _version: None
+    answered: views.AnsweredOf = lambda _endpoint, _version: None
+    load: views.LoadOf = lambda _endpoint, _versions: None
 
     def all(self) -> list[rest.Endpoint]:
         with self.store.reading() as tx:
@@ -273,8 +273,7 @@ class Endpoints:
 
     def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
         view = views.endpoint_view(tx, row, self.gateway_url, self.placement)
-        variants = [replace(one, answered=self.answered(row.name, one.version)) for one in view.variants]
-        return replace(view, variants=variants)
+        return views.with_traffic(view, self.answered, self.load)
 
     def _new(self, tx: Session, name: str, model: str) -> EndpointRow:
         row = EndpointRow(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, cast
 
 from sqlalchemy.orm import Session
@@ -24,7 +25,12 @@ from tidegate.store.tables import (
     VersionRow,
 )
 from tidegate.wire import rest
+from tidegate.wire.load import LoadView
+from tidegate.wire.parts import AnsweredView
 from tidegate.wire.registering import FollowState
+
+AnsweredOf = Callable[[str, str], AnsweredView | None]
+LoadOf = Callable[[str, Sequence[str]], LoadView | None]
 
 
 def version_view(row: VersionRow, aliases: Sequence[str] = ()) -> rest.Version:
@@ -87,6 +93,15 @@ def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str, default: Plac
         memory_bytes=placement.memory_bytes,
         follow=None if row.follow is None else _follow_view(row.follow, row.traffic),
     )
+
+
+def with_traffic(view: rest.Endpoint, answered: AnsweredOf, load: LoadOf) -> rest.Endpoint:
+    """The same with what gateways tell of its requests: of each version, and of the endpoint as a whole."""
+    name = view.name
+    variants = [
+        replace(one, answered=answered(name, one.version), load=load(name, [one.version])) for one in view.variants
+    ]
+    return replace(view, variants=variants, load=load(name, ["", *(one.version for one in variants)]))
 
 
 def _follow_view(row: FollowRow, traffic: dict[str, float]) -> rest.FollowView:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
+from tidegate.wire.load import LoadView
 from tidegate.wire.parts import AnsweredView, DatabaseView, EngineView, LeaderView, QueueView, RedisView
 
 # Also names of this module, which has all shapes for those who ask.
@@ -73,7 +74,7 @@ class VariantView:
     """One version of an endpoint. `weight` is percent of traffic as it is routed now.
 
     `given_up`: it failed too often, and no replica of it is started until the endpoint is changed.
-    `answered`: how its requests ended of late; None where no gateway has told.
+    `answered`: how its requests ended of late, `load`: how busy it is; None where no gateway has told.
     """
 
     version: str
@@ -86,6 +87,7 @@ class VariantView:
     restarts: int = 0
     given_up: bool = False
     answered: AnsweredView | None = None
+    load: LoadView | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Endpoint:
     Answers are kept for `cache_ttl_s` (0: not at all); a client may send `rate_limit_per_s` requests a second (0: as
     the gateways' setting says).
     `backend` is where its replicas run; `cpus` and `memory_bytes` are the limits of each, None where there is none.
+    `load` is how busy it is, with what was refused before a version was chosen; None where no gateway has told.
     """
 
     name: str
@@ -114,6 +117,7 @@ class Endpoint:
     cpus: float | None = None
     memory_bytes: int | None = None
     follow: FollowView | None = None
+    load: LoadView | None = None
 
 
 @dataclass(frozen=True)

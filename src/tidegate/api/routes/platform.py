@@ -20,6 +20,7 @@ from tidegate.clock import monotonic
 from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
+from tidegate.wire.load import LoadReport
 from tidegate.wire.parts import AnsweredReport
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,19 @@ def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
 def tell_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
     """How requests ended, by version, as a gateway has counted since it was first started."""
     platform.answered.record(replace(report, gateway=report.gateway[:64]))
+    return Response(status_code=204)
+
+
+@router.post(
+    "/internal/v1/load",
+    tags=["internal"],
+    status_code=204,
+    response_class=Response,
+    responses=json_answers(400, 413, 415),
+)
+def tell_load(platform: PlatformOf, report: LoadReport) -> Response:
+    """How much there was to do, by version, since a gateway's last report. The leader is told, whoever is asked."""
+    platform.load.take(replace(report, gateway=report.gateway[:64]))
     return Response(status_code=204)
 
 

@@ -1,0 +1,53 @@
+"""How busy endpoints and versions are, as the verbs that look print it."""
+
+from __future__ import annotations
+
+from tidegate.cli.output import table
+from tidegate.wire.load import LoadView
+from tidegate.wire.rest import Endpoint
+
+NO_DATA = "no data yet"
+
+
+def rate(load: LoadView | None) -> str:
+    """Requests a second, over all versions."""
+    return NO_DATA if load is None else _at_least(load, f"{load.requests_per_s:.3g}")
+
+
+def p95(load: LoadView | None) -> str:
+    """The time that 95 % of the requests stayed within."""
+    return NO_DATA if load is None else _seconds(load.p95_s)
+
+
+def load_table(endpoint: Endpoint) -> list[str]:
+    """A row for each version, and one for all where there are several or some were refused before one was chosen."""
+    rows = [[one.version, *_figures(one.load)] for one in endpoint.variants]
+    if not rows:
+        return []
+    whole = endpoint.load
+    if whole is None:
+        return ["load: no data yet (gateways tell it each second)"]
+    if len(rows) > 1 or _figures(whole) != rows[0][1:]:
+        rows.append(["all", *_figures(whole)])
+    silent = whole.gateways_silent
+    more = f" ({silent} of the gateways silent: there may be more)" if silent else ""
+    headers = ("version", "in progress", "req/s", "errors/s", "p50", "p95")
+    return [f"load of the last {whole.window_s:.0f} s{more}", table(headers, rows, "")]
+
+
+def _figures(load: LoadView | None) -> list[str]:
+    if load is None:
+        return [NO_DATA] * 5
+    amounts = (load.concurrency, load.requests_per_s, load.errors_per_s)
+    return [*(_at_least(load, f"{amount:.3g}") for amount in amounts), _seconds(load.p50_s), _seconds(load.p95_s)]
+
+
+def _at_least(load: LoadView, told: str) -> str:
+    return f"{told} or more" if load.gateways_silent else told
+
+
+def _seconds(value: float | None) -> str:
+    """A dash where no request ended."""
+    if value is None:
+        return "-"
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"

@@ -1,0 +1,224 @@
+"""How busy versions are, from what gateways report each second. In memory only: a restart begins anew.
+
+Written by API threads, read by the views of endpoints and by the autoscaler. A gateway that fell silent is told as
+such: what it has to do is unknown, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from tidegate.clock import Clock
+from tidegate.core import load
+from tidegate.errors import InvalidArgument
+from tidegate.services.leadership import Leadership
+from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, LoadView, VersionLoad
+
+KEPT_S = 300.0
+"""The longest window that anybody looks at."""
+VIEW_S, AGAIN_S = 60.0, 0.5
+"""What people are shown the load of, and for how long that is good while nothing new is told."""
+HEARD_S = 3.0
+"""A gateway that has told nothing for so long is silent."""
+GONE_S = 30.0
+"""One that neither told nor asked for anything for so long is gone, and its load with it."""
+GATEWAYS_MAX, VERSIONS_MAX = 1000, 2000
+SPAN_S_MAX = 60.0
+_BUCKETS = len(DURATION_BUCKETS_S) + 1
+
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Busy:
+    """Of one version in one report. `durations` is sparse: each bucket that is not empty, and its count after it."""
+
+    in_progress_s: float
+    requests: int
+    errors: int
+    durations: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One report: when it came, about how many seconds, and what of each version that was not idle."""
+
+    at: float
+    span_s: float
+    busy: dict[Place, _Busy]
+
+
+_NONE: tuple[_Told | None, float, list[dict[Place, _Busy]], float] = (None, 0.0, [], 0.0)
+
+
+@dataclass
+class _Total:
+    """Means over a window, summed over gateways, and counts."""
+
+    concurrency: float = 0.0
+    requests_per_s: float = 0.0
+    errors_per_s: float = 0.0
+    durations: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+
+
+class Load:
+    """`live` names the gateways that route now; `samples_max` bounds versions x seconds x gateways: the oldest go.
+
+    The clock is monotonic: setting the machine's time changes nothing.
+    """
+
+    def __init__(self, clock: Clock, live: Callable[[], set[str]], samples_max: int) -> None:
+        self._clock, self._live, self._samples_max = clock, live, samples_max
+        self._lock = threading.Lock()
+        self._told: dict[str, deque[_Told]] = {}
+        self._recent: dict[str, tuple[_Told | None, float, list[dict[Place, _Busy]], float]] = {}
+        self._samples = 0
+
+    def record(self, report: LoadReport) -> None:
+        """A gateway's last second. Raises `InvalidArgument` for numbers that cannot be, and keeps nothing then."""
+        _check(report)
+        busy = {(one.endpoint, one.version): _kept(one) for one in report.versions[:VERSIONS_MAX]}
+        source = f"{report.host}/{report.gateway}" if report.host else report.gateway
+        with self._lock:
+            now = self._clock()
+            if source not in self._told and len(self._told) >= GATEWAYS_MAX:
+                self._drop(min(self._told, key=lambda name: self._told[name][-1].at))
+            self._told.setdefault(source, deque()).append(_Told(now, report.span_s, busy))
+            self._samples += len(busy)
+            self._forget(now)
+
+    def forget(self, gateway: str) -> None:
+        """It was ended on purpose: nobody misses it, and what it did has gone to others."""
+        with self._lock:
+            self._drop(gateway)
+
+    def of(self, endpoint: str, versions: Iterable[str]) -> LoadView | None:
+        """Of these versions together (`""`: requests refused before one was chosen); None while no gateway is heard."""
+        places = [(endpoint, version) for version in versions]
+        live = self._live()
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            silent = self._silent(now, live)
+            heard = self._told.keys() - silent
+            if not heard:
+                return None
+            total, window_s = _Total(), VIEW_S
+            for name in heard:
+                recent, covered_s = self._recently(name, now)
+                window_s = min(window_s, covered_s)
+                _add(total, (busy[place] for busy in recent for place in places if place in busy), covered_s)
+        return LoadView(
+            round(window_s, 1),
+            total.concurrency,
+            total.requests_per_s,
+            total.errors_per_s,
+            load.quantile_s(total.durations, 0.5),
+            load.quantile_s(total.durations, 0.95),
+            len(silent),
+        )
+
+    def concurrency(self, endpoint: str, version: str, window_s: float) -> load.Series:
+        """Requests in progress by gateway, over the last `window_s`, for the autoscaler."""
+        return self._series((endpoint, version), window_s, lambda busy: busy.in_progress_s)
+
+    def requests(self, endpoint: str, version: str, window_s: float) -> load.Series:
+        """Requests ended by gateway, over the last `window_s`, for the autoscaler."""
+        return self._series((endpoint, version), window_s, lambda busy: busy.requests)
+
+    def _series(self, place: Place, window_s: float, amount: Callable[[_Busy], float]) -> load.Series:
+        live = self._live()
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            points = {
+                name: tuple(_points((one for one in told if one.at > now - window_s), place, amount))
+                for name, told in self._told.items()
+            }
+            return load.Series(points, frozenset(self._silent(now, live)))
+
+    def _recently(self, name: str, now: float) -> tuple[list[dict[Place, _Busy]], float]:
+        """What a gateway told within `VIEW_S`, and of how many seconds; kept for whoever lists many endpoints."""
+        newest, since, recent, covered_s = self._recent.get(name, _NONE)
+        told = self._told[name]
+        if newest is not told[-1] or now - since > VIEW_S + AGAIN_S:
+            within = [one for one in told if one.at > now - VIEW_S]
+            recent, covered_s = [one.busy for one in within if one.busy], sum(one.span_s for one in within)
+            self._recent[name] = (told[-1], now - VIEW_S, recent, covered_s)
+        return recent, covered_s
+
+    def _silent(self, now: float, live: set[str]) -> set[str]:
+        heard = {name for name, told in self._told.items() if now - told[-1].at <= HEARD_S}
+        return (live | self._told.keys()) - heard
+
+    def _forget(self, now: float) -> None:
+        for name, told in list(self._told.items()):
+            if now - told[-1].at > GONE_S:
+                self._drop(name)
+            while told and told[0].at <= now - KEPT_S:
+                self._samples -= len(told.popleft().busy)
+        while self._samples > self._samples_max and len(longest := max(self._told.values(), key=len)) > 1:
+            self._samples -= len(longest.popleft().busy)
+
+    def _drop(self, name: str) -> None:
+        self._samples -= sum(len(one.busy) for one in self._told.pop(name, ()))
+        self._recent.pop(name, None)
+
+
+@dataclass(frozen=True)
+class LoadIntake:
+    """Takes what gateways report to this control plane, and passes it on to the leader where another one leads.
+
+    It is kept here too, so that a new leader knows the load of its own gateways at once. `pass_on` returns at once.
+    """
+
+    load: Load
+    leadership: Leadership
+    pass_on: Callable[[str, LoadReport], None]
+
+    def take(self, report: LoadReport) -> None:
+        """Raises `InvalidArgument`. What was passed on once is not passed on again: leaders may have just changed."""
+        self.load.record(report)
+        leader = self.leadership.view()
+        if not report.host and leader is not None and leader.alive and not leader.here:
+            self.pass_on(leader.url, replace(report, host=self.leadership.me.host))
+
+    def view(self, endpoint: str, versions: Sequence[str]) -> LoadView | None:
+        """What is known of these versions: only the leader hears all gateways."""
+        return self.load.of(endpoint, versions) if self.leadership.term is not None else None
+
+
+def _check(report: LoadReport) -> None:
+    if not 0 < report.span_s <= SPAN_S_MAX:  # NaN is in no range
+        raise InvalidArgument(f"span_s must be above 0 and up to {SPAN_S_MAX:g}", field="span_s")
+    for one in report.versions:
+        counts = (one.requests, one.errors, *one.durations)
+        if not (math.isfinite(one.in_progress_s) and one.in_progress_s >= 0 and min(counts) >= 0):
+            raise InvalidArgument("no number of a load report is negative, infinite or NaN", field="versions")
+        if len(one.durations) != _BUCKETS:
+            raise InvalidArgument(f"durations has a count for each of {_BUCKETS} buckets", field="durations")
+
+
+def _kept(one: VersionLoad) -> _Busy:
+    sparse = [number for bucket in enumerate(one.durations) if bucket[1] for number in bucket]
+    return _Busy(one.in_progress_s, one.requests, one.errors, tuple(sparse))
+
+
+def _points(told: Iterable[_Told], place: Place, amount: Callable[[_Busy], float]) -> Iterator[load.Point]:
+    for one in told:
+        busy = one.busy.get(place)
+        yield load.Point(one.at, one.span_s, 0.0 if busy is None else amount(busy))
+
+
+def _add(total: _Total, found: Iterable[_Busy], covered_s: float) -> None:
+    """Add one gateway's means over the time that it told of."""
+    for busy in found:
+        total.concurrency += busy.in_progress_s / covered_s
+        total.requests_per_s += busy.requests / covered_s
+        total.errors_per_s += busy.errors / covered_s
+        for bucket, count in zip(busy.durations[::2], busy.durations[1::2], strict=True):
+            total.durations[bucket] += count
