@@ -1,0 +1,325 @@
+"""How many replicas of a version there should be: one decision, from what was asked for, what was seen, and the time.
+
+Called by the loop that applies it, and by simulations. It keeps nothing: what it has to know of earlier decisions goes
+in and comes out as a `Memory`. Delays are seconds on the clock, however often it is asked.
+
+| desired is | load                          | decision                                            | rule      |
+| ---------- | ----------------------------- | --------------------------------------------------- | --------- |
+| 0          | a request waits               | what it needs, at least 1                           | `wake`    |
+| 0          | none, or unknown              | 0                                                   | `asleep`  |
+| any        | unknown                       | as it is                                            | `unknown` |
+| any        | known in part, needs <= desired | as it is: what is unknown may need the rest       | `unknown` |
+| any        | needs more                    | what it needs (in part known: at least)             | `stable`  |
+| any        | panic                         | the panic window's need, never less than is desired | `panic`   |
+| any        | needs less, known too shortly | as it is                                            | `hold`    |
+| any        | needs less                    | the most that was needed within the window          | `down`    |
+| any        | no request for `idle_s`, min 0 | 0                                                  | `idle`    |
+
+Then the limits: no faster than the rates (`rate`), and between the bounds (`min`, `max`), which also hold where nothing
+is known, for they are what somebody asked for.
+
+The window before shrinking is the longest of `down_s`, the stable window and a cold start, and load must have been
+known all through it: so no restart, no gap, no jump of the clock and no empty memory ever makes a fleet smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tidegate.core.load import Point, Series, mean
+from tidegate.core.scaling import Scaling
+
+Rule = Literal["wake", "asleep", "unknown", "stable", "panic", "hold", "down", "idle", "rate", "min", "max"]
+Mark = tuple[float, int]
+"""A number of replicas, and since when, or when."""
+
+_ROUNDING = 1e-9
+_UNITS = {"concurrency": "requests in progress", "rps": "requests a second", "cpu": "% of CPU"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is so now. `load` is the metric of the target, `requests` those in progress, which tell whether it is idle.
+
+    `cold_start_s` is how long a replica of this version took to become ready, as measured; None while none has.
+    """
+
+    desired: int
+    ready: int
+    load: Series
+    requests: Series
+    cold_start_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one decision leaves to the next; an empty one is that of a control plane which has just started.
+
+    Load has been known without a gap since `known_since`, the last time at `known_at`. `needs` are the highest needs of
+    late, falling; `in_force` what was desired of late, oldest first.
+    """
+
+    known_since: float | None = None
+    known_at: float | None = None
+    busy_at: float | None = None
+    panic_at: float | None = None
+    needs: tuple[Mark, ...] = ()
+    in_force: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`next_at` is when the answer may change although the load does not; None where only load changes it.
+
+    `stable` and `panic` are the load over these windows, None where it is not known; `need` is what it asks for.
+    """
+
+    desired: int
+    rule: Rule
+    reason: str
+    memory: Memory
+    next_at: float | None = None
+    stable: float | None = None
+    panic: float | None = None
+    need: int | None = None
+
+
+@dataclass(frozen=True)
+class _Load:
+    """The load as far as it is known; `whole` says whether every source tells it.
+
+    `need` is the number of replicas that it takes, `recent` the number that the panic window alone does.
+    """
+
+    stable: float
+    panic: float
+    whole: bool
+    need: int = 0
+    recent: int = 0
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A decision on its way: what the rules want, before the limits."""
+
+    want: int
+    rule: Rule
+    reason: str
+    next_at: float | None = None
+
+
+def decide(spec: Scaling, facts: Facts, memory: Memory, now: float) -> Decision:
+    """How many replicas there should be from `now` on, and why. Asking more often never changes it sooner."""
+    load = _known(spec, facts, now)
+    memory = _remembered(spec, facts, memory, now)
+    if load is not None and load.whole:
+        memory = _seen(spec, memory, now)
+    if _panics(spec, facts, load):
+        memory = replace(memory, panic_at=now)
+    if load is not None:
+        load = replace(load, need=_need(spec, load, memory), recent=_replicas(spec, load.panic))
+        memory = replace(memory, needs=_with_need(memory.needs, (now, load.need), _window_s(spec, facts)))
+    step = _bounded(spec, _wanted(spec, facts, memory, now, load))
+    step = _bounded(spec, _paced(spec, facts, memory, step))  # what is out of bounds gets back whatever the rates
+    memory = replace(memory, in_force=_with_mark(memory.in_force, (now, step.want)))
+    decision = Decision(step.want, step.rule, step.reason, memory, step.next_at)
+    return decision if load is None else replace(decision, stable=load.stable, panic=load.panic, need=load.need)
+
+
+# -- what is known -----------------------------------------------------------------------------------------------------
+
+
+def _known(spec: Scaling, facts: Facts, now: float) -> _Load | None:
+    """None unless those who tell have told most of the panic window: less is noise, or old."""
+    heard = _heard(facts.load)
+    panic, stable = mean(heard, now - spec.panic_s, now), mean(heard, now - spec.stable_s, now)
+    if panic is None or stable is None or panic.covered_s < spec.panic_s / 2:
+        return None
+    return _Load(stable.value, panic.value, whole=not facts.load.silent)
+
+
+def _heard(series: Series) -> Series:
+    return Series({name: points for name, points in series.points.items() if name not in series.silent})
+
+
+def _remembered(spec: Scaling, facts: Facts, memory: Memory, now: float) -> Memory:
+    """Without what is too old to matter. What lies ahead of a clock that went back counts from now on."""
+    in_force = _with_mark(_not_after(memory.in_force, now), (now, facts.desired))
+    older = [mark for mark in in_force if mark[0] <= now - _rate_s(spec, facts)]
+    panic_at = None if memory.panic_at is None else min(memory.panic_at, now)
+    if panic_at is not None and now - panic_at >= _panic_s(spec, facts):
+        panic_at = None
+    busy_at = _busy_at(spec, facts, memory, now)
+    in_force = in_force[max(0, len(older) - 1) :]
+    return replace(memory, in_force=in_force, panic_at=panic_at, busy_at=busy_at, needs=_not_after(memory.needs, now))
+
+
+def _busy_at(spec: Scaling, facts: Facts, memory: Memory, now: float) -> float | None:
+    """When a request was last in progress. While that is not known of all gateways: now, for there may be one."""
+    recent = mean(_heard(facts.requests), now - spec.panic_s, now)
+    if facts.requests.silent or recent is None or recent.covered_s < spec.panic_s / 2:
+        return now
+    ends = [point.at for point in _busy_points(facts.requests, now - spec.stable_s, now)]
+    before = [] if memory.busy_at is None else [min(memory.busy_at, now)]
+    return max([*ends, *before], default=None)
+
+
+def _busy_points(series: Series, since: float, until: float) -> list[Point]:
+    return [
+        point
+        for points in series.points.values()
+        for point in points
+        if since < point.at <= until and point.amount_s > 0
+    ]
+
+
+def _seen(spec: Scaling, memory: Memory, now: float) -> Memory:
+    """Load is known: still, or again since now."""
+    at = memory.known_at
+    unbroken = at is not None and 0 <= now - at <= spec.panic_s
+    return replace(memory, known_at=now, known_since=memory.known_since if unbroken else now)
+
+
+# -- what it needs -----------------------------------------------------------------------------------------------------
+
+
+def _panics(spec: Scaling, facts: Facts, load: _Load | None) -> bool:
+    return load is not None and _replicas(spec, load.panic) >= spec.panic_threshold * max(1, facts.ready)
+
+
+def _need(spec: Scaling, load: _Load, memory: Memory) -> int:
+    steady = _replicas(spec, load.stable)
+    return steady if memory.panic_at is None else max(steady, _replicas(spec, load.panic))
+
+
+def _replicas(spec: Scaling, load: float) -> int:
+    """A load just above a whole number of targets, as sums of floats are, is none more."""
+    return math.ceil(load / spec.target - _ROUNDING)
+
+
+def _window_s(spec: Scaling, facts: Facts) -> float:
+    """How far back the most that was needed counts: also a peak that replicas are only now becoming ready for."""
+    return max(spec.down_s, spec.stable_s, facts.cold_start_s or 0.0)
+
+
+def _rate_s(spec: Scaling, facts: Facts) -> float:
+    """The time of a step: as long as it takes to see what came of the one before, or more would be started for it."""
+    return max(spec.rate_s, (facts.cold_start_s or 0.0) + spec.panic_s)
+
+
+def _panic_s(spec: Scaling, facts: Facts) -> float:
+    """How long a panic lasts after its last reason: until what was started for it has been ready for a while."""
+    return spec.stable_s + (facts.cold_start_s or 0.0)
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------------
+
+
+def _wanted(spec: Scaling, facts: Facts, memory: Memory, now: float, load: _Load | None) -> _Step:
+    """The rows of the table, from the top."""
+    desired = facts.desired
+    if desired == 0 and spec.min_replicas == 0:
+        return _from_zero(spec, facts, now, load)
+    if _sleeps(spec, memory, now):
+        return _Step(0, "idle", f"no request for {spec.idle_s:g} s")
+    if load is None:
+        return _Step(desired, "unknown", f"the load is not known{_who(facts)}: {_count(desired)} kept")
+    return _followed(spec, facts, memory, now, load)
+
+
+def _followed(spec: Scaling, facts: Facts, memory: Memory, now: float, load: _Load) -> _Step:
+    """The rows of a load that is known, at least in part."""
+    desired = facts.desired
+    # The longer window still holds the queue of a time with too few replicas when those started for it have made short
+    # work of it: what is needed no more by now is not started.
+    more = min(load.need, load.recent)
+    told = f"{load.panic:.3g} {_UNITS[spec.metric]} of late, {load.stable:.3g} over {spec.stable_s:g} s"
+    if memory.panic_at is not None:
+        until = memory.panic_at + _panic_s(spec, facts)
+        return _Step(max(desired, more), "panic", f"a rush: {told} need {load.need}", until)
+    if more > desired or (load.need >= desired and load.whole):
+        return _Step(max(desired, more), "stable", f"{told} need {load.need}")
+    if load.whole:
+        return _down(spec, facts, memory, now, f"{told} need {load.need}")
+    return _Step(desired, "unknown", f"the load is known in part{_who(facts)}: {told} need at least {load.need}")
+
+
+def _from_zero(spec: Scaling, facts: Facts, now: float, load: _Load | None) -> _Step:
+    if _busy_points(facts.requests, now - spec.panic_s, now):
+        return _Step(max(1, 0 if load is None else load.need), "wake", "a request waits")
+    return _Step(0, "asleep", "no request waits")
+
+
+def _sleeps(spec: Scaling, memory: Memory, now: float) -> bool:
+    if spec.min_replicas > 0 or spec.idle_s is None or memory.known_since is None or memory.known_at != now:
+        return False
+    return now - max(memory.known_since, memory.busy_at or memory.known_since) >= spec.idle_s
+
+
+def _down(spec: Scaling, facts: Facts, memory: Memory, now: float, told: str) -> _Step:
+    window_s = _window_s(spec, facts)
+    since = now if memory.known_since is None else memory.known_since
+    if now - since < window_s:
+        why = f"{told}, known for {now - since:.0f} s of the {window_s:g} s before shrinking"
+        return _Step(facts.desired, "hold", why, since + window_s)
+    at, most = memory.needs[0]
+    if most >= facts.desired:
+        return _Step(facts.desired, "hold", f"{told}, but {most} within {window_s:g} s", at + window_s)
+    return _Step(most, "down", f"{told}, the most within {window_s:g} s is {most}", at + window_s)
+
+
+def _paced(spec: Scaling, facts: Facts, memory: Memory, step: _Step) -> _Step:
+    """No faster than the rates allow, from what was in force during `rate_s`; sleeping and waking have no rate."""
+    desired, marks = facts.desired, memory.in_force
+    if step.want == desired or step.rule in ("idle", "wake"):
+        return step
+    low, high = min(mark[1] for mark in marks), max(mark[1] for mark in marks)
+    if step.want > desired:
+        most = max(math.ceil(max(1, low) * spec.up_factor), low + spec.up_step, desired)
+        paced = min(step.want, most)
+    else:
+        paced = max(step.want, min(desired, math.ceil(high / spec.down_factor)))
+    if paced == step.want:
+        return step
+    until = (marks[1][0] if len(marks) > 1 else marks[0][0]) + _rate_s(spec, facts)
+    return _Step(paced, "rate", f"{step.reason}; {paced} for now: no faster in {_rate_s(spec, facts):g} s", until)
+
+
+def _bounded(spec: Scaling, step: _Step) -> _Step:
+    low = 0 if step.rule in ("idle", "asleep") else max(1, spec.min_replicas)
+    if step.want > spec.max_replicas:
+        return replace(
+            step, want=spec.max_replicas, rule="max", reason=f"{step.reason}; the maximum is {spec.max_replicas}"
+        )
+    if step.want < low:
+        return replace(step, want=low, rule="min", reason=f"{step.reason}; the minimum is {low}")
+    return step
+
+
+# -- marks -------------------------------------------------------------------------------------------------------------
+
+
+def _with_need(needs: tuple[Mark, ...], new: Mark, window_s: float) -> tuple[Mark, ...]:
+    """The maxima of the window: what is not above a newer need will never be the highest."""
+    recent = [mark for mark in needs if mark[0] > new[0] - window_s and mark[1] > new[1]]
+    return (*recent, new)
+
+
+def _with_mark(marks: tuple[Mark, ...], new: Mark) -> tuple[Mark, ...]:
+    return marks if marks and marks[-1][1] == new[1] else (*marks, new)
+
+
+def _not_after(marks: tuple[Mark, ...], now: float) -> tuple[Mark, ...]:
+    return tuple((min(at, now), count) for at, count in marks)
+
+
+def _count(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"
+
+
+def _who(facts: Facts) -> str:
+    names = sorted(facts.load.silent)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" ({', '.join(names[:3])}{more} silent)" if names else ""

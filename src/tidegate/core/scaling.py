@@ -1,0 +1,121 @@
+"""What people ask of the autoscaler for one version: bounds, a target, and how fast to follow it, with its checks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from tidegate.errors import InvalidArgument
+
+Metric = Literal["concurrency", "rps", "cpu"]
+METRICS: tuple[str, ...] = get_args(Metric)
+LATER = {"latency_p95": "scaling by latency is not supported yet"}
+REPLICAS_LIMIT = 100
+"""Of a version, whatever its maximum: the platform's limit where its setting says nothing else."""
+WINDOW_S_MAX = 300.0
+"""Samples are kept for so long."""
+DELAY_S_MAX = 86_400.0
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """`target` is what one replica should have: requests in progress, requests a second, or percent of its CPU.
+
+    Load is looked at over `stable_s`, and over `panic_s` when that asks for `panic_threshold` times what is ready.
+    A fleet shrinks to the most that it needed within `down_s`. Within `rate_s`, or a cold start and `panic_s` if those
+    are longer, it grows to `up_factor` times what it was, or by `up_step`, whichever is more, and shrinks to one
+    `down_factor`-th. With no request for `idle_s` it sleeps (None: never).
+    """
+
+    min_replicas: int
+    max_replicas: int
+    metric: Metric
+    target: float
+    idle_s: float | None = None
+    stable_s: float = 60.0
+    panic_s: float = 6.0
+    panic_threshold: float = 2.0
+    down_s: float = 300.0
+    rate_s: float = 10.0
+    up_factor: float = 2.0
+    up_step: int = 4
+    down_factor: float = 2.0
+
+
+def target_of(text: str) -> tuple[Metric, float]:
+    """What `--target METRIC=NUMBER` says. Raises `InvalidArgument`."""
+    name, given, number = text.partition("=")
+    _check_metric(name)
+    try:
+        target = float(number)
+    except ValueError:
+        what = f"--target {text!r} has no number" if given else f"--target {text!r} has no '='"
+        raise InvalidArgument(f"{what}: write it as {name}=5", field="target") from None
+    _check_target(name, target)
+    return cast(Metric, name), target
+
+
+def check_scaling(spec: Scaling, replicas_limit: int = REPLICAS_LIMIT) -> None:
+    """Raises `InvalidArgument` that names the field, what it is, and what it may be."""
+    _check_metric(spec.metric)
+    _check_target(spec.metric, spec.target)
+    _check_bounds(spec, replicas_limit)
+    _check_idle(spec)
+    _check_range("panic_s", spec.panic_s, 1.0, WINDOW_S_MAX)
+    _check_range("stable_s", spec.stable_s, spec.panic_s, WINDOW_S_MAX)
+    _check_range("panic_threshold", spec.panic_threshold, 1.0, 1000.0)
+    _check_range("down_s", spec.down_s, 0.0, DELAY_S_MAX)
+    _check_range("rate_s", spec.rate_s, 1.0, DELAY_S_MAX)
+    _check_range("up_factor", spec.up_factor, 1.0, 1000.0)
+    _check_range("up_step", spec.up_step, 1, 1000)
+    _check_range("down_factor", spec.down_factor, 1.01, 1000.0)
+
+
+def _check_metric(name: str) -> None:
+    if name in LATER:
+        raise InvalidArgument(f"{LATER[name]}: choose one of {', '.join(METRICS)}", field="metric")
+    if name not in METRICS:
+        raise InvalidArgument(f"there is no metric {name!r}: choose one of {', '.join(METRICS)}", field="metric")
+
+
+def _check_target(metric: str, target: float) -> None:
+    if not (math.isfinite(target) and target > 0):
+        raise InvalidArgument(f"the target of {metric} must be a number above 0, and is {target:g}", field="target")
+    if metric == "cpu" and target > 100:
+        raise InvalidArgument(
+            f"the target of cpu is in percent, from above 0 to 100, and is {target:g}", field="target"
+        )
+
+
+def _check_bounds(spec: Scaling, replicas_limit: int) -> None:
+    low, high = spec.min_replicas, spec.max_replicas
+    if low < 0:
+        raise InvalidArgument(f"the minimum of replicas is {low}: it must be 0 or more", field="min")
+    if not 1 <= high <= replicas_limit:
+        raise InvalidArgument(
+            f"the maximum of replicas is {high}: it must be from 1 to {replicas_limit}, this platform's limit",
+            field="max",
+        )
+    if low > high:
+        raise InvalidArgument(
+            f"the minimum of replicas, {low}, is above the maximum, {high}: lower the one or raise the other",
+            field="min",
+        )
+
+
+def _check_idle(spec: Scaling) -> None:
+    if spec.idle_s is None:
+        if spec.min_replicas == 0:
+            raise InvalidArgument(
+                "a minimum of 0 needs --idle: after how long without a request to sleep", field="idle"
+            )
+        return
+    _check_range("idle", spec.idle_s, 1.0, DELAY_S_MAX)
+    if spec.min_replicas > 0:
+        raise InvalidArgument(f"--idle needs a minimum of 0, and it is {spec.min_replicas}", field="idle")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # NaN is in no range
+        raise InvalidArgument(f"{name} must be from {low:g} to {high:g}, and is {value:g}", field=name)
