@@ -27,6 +27,10 @@ def test_answers_that_are_no_numbers_are_counted_by_version_and_shown(platform: 
     assert known(0) == (0, 0, 0, 0)
     assert platform.predict("steep", [2.0]).json()["prediction"] == [2e300]
     assert platform.predict("steep", [1e10]).json()["prediction"] == [None]
+    busy = until(lambda: (now := platform.done("status", "steep")["load"]) and now["p95_s"] and now, what="the load")
+    assert busy["requests_per_s"] > 0
+    assert (busy["errors_per_s"], busy["gateways_silent"]) == (0, 0)
+    assert "load of the last" in platform.cli("status", "steep").out
     assert known(2) == (0, 0, 1, 0)
     assert "1 (50.0%)" in platform.cli("status", "steep").out
     assert "50.0%" in platform.cli("endpoints").out
