@@ -189,7 +189,10 @@ def test_what_gateways_had_to_do_is_shown_by_version(container: Container, api: 
     assert shown["variants"][0]["load"].items() >= load.items()
     assert shown["load"].items() >= load.items()
     assert 0.025 < shown["load"]["p95_s"] <= 0.05
+    assert api.post("/internal/v1/load", json=report | {"host": "another"}).status_code == 204  # by way of a standby
+    assert api.get("/api/v1/endpoints/busy").json()["load"]["requests_per_s"] == 4.0
     container.load.load.forget("gateway-0")
+    container.load.load.forget("another/gateway-0")
 
 
 @pytest.mark.parametrize(
