@@ -162,6 +162,12 @@ class Conflict(TidegateError):
     code, kind = "conflict", Kind.CONFLICT
 
 
+class AutomationRunning(Conflict):
+    """An automation sets the traffic: --end-automation ends it and makes the change."""
+
+    code = "automation_running"
+
+
 class SignatureChanged(TidegateError):
     """Clients of the live version would break: --accept-signature-change gives this one traffic all the same."""
 

@@ -60,7 +60,12 @@ ROUTES: dict[Permission | None, set[str]] = {
     Permission.ADMINISTER: {"PUT /api/v1/models/{name}/trust", "POST /api/v1/login-codes"},
     Permission.AUDIT: {"GET /api/v1/audit"},
     Permission.METRICS: {"GET /metrics"},
-    Permission.NODE: {"GET /internal/v1/snapshot", "POST /internal/v1/losses", "POST /internal/v1/answered"},
+    Permission.NODE: {
+        "GET /internal/v1/snapshot",
+        "POST /internal/v1/answered",
+        "POST /internal/v1/load",
+        "POST /internal/v1/losses",
+    },
 }
 """Each route beside what it needs, as people decided: a new one is put where it belongs, by hand."""
 

@@ -21,10 +21,10 @@ def endpoint(
     routed: dict[str, float] | None = None,
     *,
     replicas: int = 1,
-    revision: int = 1,
+    generation: int = 1,
     status: EndpointStatus = "deploying",
 ) -> Endpoint:
-    return Endpoint("churn", "churn", traffic, replicas, revision, status=status, routed=routed or {})
+    return Endpoint("churn", "churn", traffic, replicas, generation, status=status, routed=routed or {})
 
 
 def replica(
@@ -46,7 +46,7 @@ def test_new_endpoint_starts_its_replicas_and_routes_nothing() -> None:
     assert made.starts == ("1", "1")
     assert made.fleet.endpoint.routed == {}
     assert made.fleet.endpoint.status == "deploying"
-    assert made.fleet.endpoint.observed_revision == 1
+    assert made.fleet.endpoint.observed_generation == 1
 
 
 def test_starts_stay_within_the_room_there_is() -> None:
@@ -78,8 +78,8 @@ def test_old_version_serves_until_every_replica_of_the_new_one_is_ready() -> Non
 
 
 def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving_and_says_why() -> None:
-    failed = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2)
-    fleet = Fleet(endpoint({"2": 100}, {"1": 100}, revision=2), (failed,), (replica("1", "ready", READY),))
+    failed = Variant("2", attempts=5, cause="needs torch", quarantined_generation=2)
+    fleet = Fleet(endpoint({"2": 100}, {"1": 100}, generation=2), (failed,), (replica("1", "ready", READY),))
     made = decide(fleet)
     assert made.fleet.endpoint.routed == {"1": 100}
     assert made.fleet.endpoint.status == "degraded"
@@ -89,19 +89,19 @@ def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving_and_says_
 
 
 def test_a_version_given_up_with_one_of_its_replicas_is_not_said_to_be_on_its_way() -> None:
-    given_up = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2)
+    given_up = Variant("2", attempts=5, cause="needs torch", quarantined_generation=2)
     half, old = replica("2", "ready", READY), replica("1", "ready", READY)
-    made = decide(Fleet(endpoint({"2": 100}, {"1": 100}, replicas=2, revision=2), (given_up,), (old, half)))
+    made = decide(Fleet(endpoint({"2": 100}, {"1": 100}, replicas=2, generation=2), (given_up,), (old, half)))
     assert (made.fleet.endpoint.status, variant_of(made, "2").status) == ("degraded", "degraded")
     assert "1 of 2 replicas ready: given up after 5 failures" in made.fleet.endpoint.reason
     # Where nothing serves, one replica each is enough: what is awaited is the other version's.
-    both = endpoint({"2": 50, "3": 50}, replicas=2, revision=2)
+    both = endpoint({"2": 50, "3": 50}, replicas=2, generation=2)
     assert decide(Fleet(both, (given_up,), (half,))).fleet.endpoint.status == "deploying"
 
 
 def test_a_change_by_a_person_lifts_the_quarantine() -> None:
-    failed = Variant("2", attempts=5, cause="needs torch", quarantined_revision=2, retry_at=5000.0)
-    changed = endpoint({"2": 100}, revision=3)
+    failed = Variant("2", attempts=5, cause="needs torch", quarantined_generation=2, retry_at=5000.0)
+    changed = endpoint({"2": 100}, generation=3)
     assert decide(Fleet(replace(changed, retries={"1": 3, "2": 2}), (failed,))).starts == (), "not of this version"
     made = decide(Fleet(replace(changed, retries={"2": 3}), (failed,)))
     assert made.starts == ("2",)
@@ -124,7 +124,7 @@ def test_failed_start_waits_before_the_next_and_is_told() -> None:
 def test_five_failed_starts_in_a_row_are_the_last() -> None:
     fleet = Fleet(endpoint({"1": 100}), (Variant("1", attempts=4),), (replica("1", "starting", GONE),))
     made = decide(fleet)
-    assert variant_of(made, "1").quarantined_revision == 1
+    assert variant_of(made, "1").quarantined_generation == 1
     assert variant_of(made, "1").status == "failed"
     assert made.fleet.endpoint.status == "failed"
     assert decide(made.fleet, now=99_999.0).starts == ()
@@ -138,7 +138,7 @@ def test_a_failure_that_will_not_mend_is_not_tried_again(code: str, last: bool) 
     line = f'tidegate-error: {{"code": "{code}", "error": "it needs the library torch"}}'
     dead = Observation(False, False, exit_code=1, log_tail=("Traceback", line))
     made = decide(Fleet(endpoint({"1": 100}), (), (replica("1", "starting", dead),)))
-    assert (variant_of(made, "1").quarantined_revision is not None) is last
+    assert (variant_of(made, "1").quarantined_generation is not None) is last
     assert variant_of(made, "1").cause == "it needs the library torch"
 
 
@@ -191,10 +191,10 @@ def test_crashes_are_counted_within_a_window_and_by_wanted_replicas() -> None:
     recent = tuple(900.0 + i for i in range(4))
     dies = (replica("1", "ready", GONE),)
     fleet = Fleet(endpoint({"1": 100}, {"1": 100}), (Variant("1", crashes=recent),), dies)
-    assert variant_of(decide(fleet), "1").quarantined_revision == 1
-    assert variant_of(decide(fleet, now=1203.5), "1").quarantined_revision is None
+    assert variant_of(decide(fleet), "1").quarantined_generation == 1
+    assert variant_of(decide(fleet, now=1203.5), "1").quarantined_generation is None
     more = replace(fleet, endpoint=replace(fleet.endpoint, replicas=2))
-    assert variant_of(decide(more), "1").quarantined_revision is None
+    assert variant_of(decide(more), "1").quarantined_generation is None
 
 
 @pytest.mark.parametrize(("before", "retry_at"), [(0, 1000.0), (1, 1000.0), (2, 1001.0), (3, 1002.0), (4, 1004.0)])
@@ -251,7 +251,7 @@ def test_scale_up_is_deploying_until_all_are_there() -> None:
 
 def test_abandoned_deployment_stops_loading_at_once() -> None:
     replicas = (replica("1", "ready", READY), replica("2", "starting", RUNS, at=999))
-    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, revision=3), (), replicas))
+    made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, generation=3), (), replicas))
     assert [(a.kind, a.replica) for a in made.actions] == [("stop", "r-2")]
 
 
@@ -279,12 +279,13 @@ def test_running_it_again_on_its_own_result_changes_nothing() -> None:
 
 
 def test_routing_moves_to_a_target_with_one_replica_each_when_nothing_serves() -> None:
-    assert next_routed(endpoint({"2": 100}, {"1": 100}, replicas=3), {"1": 0, "2": 1}) == {"2": 100}
-    assert next_routed(endpoint({"2": 100}, {"1": 100}, replicas=3), {"1": 1, "2": 2}) == {"1": 100}
-    assert next_routed(endpoint({"1": 90, "2": 10}, {"1": 50, "2": 50}, replicas=3), {"1": 1, "2": 1}) == {
-        "1": 90,
-        "2": 10,
-    }
+    def routed(before: Endpoint, ready: dict[str, int]) -> dict[str, float]:
+        return next_routed(before, ready).routed
+
+    assert routed(endpoint({"2": 100}, {"1": 100}, replicas=3), {"1": 0, "2": 1}) == {"2": 100}
+    assert routed(endpoint({"2": 100}, {"1": 100}, replicas=3), {"1": 1, "2": 2}) == {"1": 100}
+    even = endpoint({"1": 90, "2": 10}, {"1": 50, "2": 50}, replicas=3)
+    assert routed(even, {"1": 1, "2": 1}) == {"1": 90, "2": 10}
 
 
 def formed(name: str, state: ReplicaState, form: str | None, at: float = 0.0) -> Replica:
@@ -345,7 +346,7 @@ def test_what_the_platform_lacked_is_told_and_tried_again_and_never_held_against
         made = decide(fleet)
         variant = variant_of(made, "1")
         assert (variant.attempts, variant.crashes, variant.restarts) == (0, (), 0)
-        assert variant.quarantined_revision is None
+        assert variant.quarantined_generation is None
         assert variant.cause == "no file descriptor left"
         assert variant.retry_at is not None
         assert decide(made.fleet, now=variant.retry_at).starts == ("1",)

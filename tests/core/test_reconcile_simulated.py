@@ -114,7 +114,7 @@ class Simulation:
 
     def change(self, **spec: object) -> None:
         endpoint = self.fleet.endpoint
-        self.fleet = replace(self.fleet, endpoint=replace(endpoint, revision=endpoint.revision + 1, **spec))  # type: ignore[arg-type]
+        self.fleet = replace(self.fleet, endpoint=replace(endpoint, generation=endpoint.generation + 1, **spec))  # type: ignore[arg-type]
 
     def apply(self, event: tuple[str, object]) -> None:
         match event:
@@ -155,7 +155,7 @@ def test_it_converges_whatever_happened(history: list[tuple[str, object]]) -> No
     endpoint = simulation.fleet.endpoint
     assert endpoint.status == "ready", endpoint.reason
     assert endpoint.routed == endpoint.target
-    assert endpoint.observed_revision == endpoint.revision
+    assert endpoint.observed_generation == endpoint.generation
     running = [r.version for r in simulation.fleet.replicas]
     assert sorted(running) == sorted(v for v in endpoint.target for _ in range(endpoint.replicas))
     assert all(r.form == endpoint.forms.get(r.version, r.form) for r in simulation.fleet.replicas)

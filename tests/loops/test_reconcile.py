@@ -23,8 +23,9 @@ from tidegate.loops.adoption import adopt
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import CALM_S, CHANGING_S, Reconciler, Surroundings
-from tidegate.store.endpoints import Entry, add_revision, failed_replicas_of, get_endpoint, replicas_of
+from tidegate.store.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
+from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow, LeaseRow, ReplicaRow, VariantRow
 from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
@@ -331,7 +332,7 @@ def _refused(bench: Bench) -> None:
     with bench.container.store.transaction() as tx:
         row = get_endpoint(tx, "churn")
         assert row is not None
-        add_revision(tx, row, Entry("refused", bench.now, "@champion", note="version 3: it failed the gate"))
+        add_note(tx, row, Entry("refused", bench.now, "@champion", note="version 3: it failed the gate"))
 
 
 def _repaired(bench: Bench, version: str) -> None:
@@ -363,7 +364,7 @@ def test_a_version_that_was_given_up_starts_again_only_for_what_concerns_it(
     bench.container.endpoints.set_traffic("churn", TrafficRequest({"1": 90, "2": 10}), ME)
     before = set(bench.backend.running)
     with bench.container.store.transaction() as tx:
-        tx.add(VariantRow(endpoint="churn", version="2", attempts=5, cause="needs torch", quarantined_revision=2))
+        tx.add(VariantRow(endpoint="churn", version="2", attempts=5, cause="needs torch", quarantined_generation=2))
     bench.steps()
     assert set(bench.backend.running) == before
     change(bench)
@@ -420,7 +421,7 @@ def test_adoption_keeps_what_runs_and_forgets_what_ended(bench: Bench) -> None:
     del bench.backend.running[ended]
     bench.backend.running["r-stray"] = "churn"
     with bench.container.store.transaction() as tx:
-        tx.query(VariantRow).one().quarantined_revision = 1
+        tx.query(VariantRow).one().quarantined_generation = 1
     assert adopt(bench.container.store, bench.backend, bench.around.host, lambda: bench.now) == 1
     assert ("kill", "r-stray") in bench.backend.done
     bench.steps()

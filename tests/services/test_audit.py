@@ -60,7 +60,10 @@ def test_what_people_do_with_an_endpoint_is_told_with_before_and_after(platform:
     endpoints.rollback("churn", RollbackRequest(), ME)
     assert _newest(platform).changes["traffic"] == [{"1": 90, "2": 10}, {"1": 100.0}]
     endpoints.delete("churn", ME)
-    assert (_newest(platform).action, _newest(platform).changes) == ("delete", {"deleting": [None, True]})
+    assert (_newest(platform).action, _newest(platform).changes) == (
+        "delete",
+        {"revision": [4, 5], "deleting": [None, True]},
+    )
     actions = [entry.action for entry in platform.audit.page(10, endpoint="churn").entries]
     assert actions == ["delete", "rollback", "scale", "traffic", "deploy"]
 

@@ -166,7 +166,7 @@ def test_a_change_that_changes_nothing_is_no_entry_unless_it_retries_a_failure(p
     with platform.store.transaction() as tx:
         row = get_endpoint(tx, "churn")
         assert row is not None
-        row.status, row.reason, row.observed_revision = "failed", "no replica became ready", 1
+        row.status, row.reason, row.observed_generation = "failed", "no replica became ready", 1
     assert platform.endpoints.get("churn").status == "failed"
     _deploy(platform, "1")
     view = platform.endpoints.get("churn")

@@ -16,7 +16,7 @@ from tidegate.store import models
 from tidegate.store.backup import REVISIONS_AHEAD, backup, restore
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.fleet import load_snapshot, save_snapshot
-from tidegate.store.tables import HistoryRow, ModelRow, VersionRow
+from tidegate.store.tables import ModelRow, VariantRow, VersionRow
 
 
 @pytest.fixture
@@ -175,4 +175,4 @@ def test_constraints_hold_after_a_restore(new_store: Callable[[], Store], tmp_pa
     backup(store, tmp_path / "backup.gz", 5.0)
     restore(store, tmp_path / "backup.gz", force=True)
     with pytest.raises(IntegrityError), store.transaction() as tx:
-        tx.add(HistoryRow(endpoint="nowhere", revision=1, at=1.0, action="deploy", traffic={}, replicas=1))
+        tx.add(VariantRow(endpoint="nowhere", version="1"))

@@ -12,7 +12,7 @@ from support.descriptors import none_left
 from tidegate.errors import DataDirUnusable, InvalidArgument, StoreUnavailable
 from tidegate.store import models
 from tidegate.store.engine import Store, open_store, store_url
-from tidegate.store.tables import HistoryRow, ModelRow, UploadRow
+from tidegate.store.tables import ModelRow, UploadRow, VariantRow
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_what_is_written_while_reading_is_not_kept(store: Store) -> None:
 
 def test_foreign_keys_hold(store: Store) -> None:
     with pytest.raises(IntegrityError), store.transaction() as tx:
-        tx.add(HistoryRow(endpoint="nowhere", revision=1, at=1.0, action="deploy", traffic={}, replicas=1))
+        tx.add(VariantRow(endpoint="nowhere", version="1"))
 
 
 def test_a_database_held_by_another_process_is_said_to_be(tmp_path: Path) -> None:

@@ -68,15 +68,19 @@ class _Once:
         )
         by_variant = [*by_version, "variant"]
         routed = GaugeMetricFamily("tidegate_traffic_percent", "Traffic as it is routed.", labels=by_variant)
-        target = GaugeMetricFamily("tidegate_traffic_target_percent", "Traffic as asked for.", labels=by_variant)
+        target = GaugeMetricFamily(
+            "tidegate_traffic_target_percent", "Traffic as it shall be routed.", labels=by_variant
+        )
         for endpoint in self._status.endpoints:
-            for variant in endpoint.variants:
+            for variant in {one.version: one for one in endpoint.variants}.values():
                 place = [endpoint.name, variant.version]
                 ready.add_metric(place, variant.replicas.ready)
                 desired.add_metric(place, variant.replicas.desired)
                 restarts.add_metric(place, variant.restarts)
-                routed.add_metric([*place, variant.version], variant.weight)
-                target.add_metric([*place, variant.version], variant.target_weight)
+            for variant in endpoint.variants:
+                place = [endpoint.name, variant.version, variant.name]
+                routed.add_metric(place, variant.weight)
+                target.add_metric(place, variant.target_weight)
         yield from (ready, desired, restarts, routed, target)
 
     def _endpoints(self) -> Metric:

@@ -9,20 +9,27 @@ from tidegate.wire.rest import Endpoint, VariantView
 UNKNOWN = "unknown"
 
 
+def by_version(endpoint: Endpoint) -> list[VariantView]:
+    """One variant of each version: those of one version share replicas and counts."""
+    return list({one.version: one for one in reversed(endpoint.variants)}.values())[::-1]
+
+
 def failing(endpoint: Endpoint) -> str:
     """The share of an endpoint's requests that came to grief, over all versions; "unknown" where nobody has told."""
-    known = [one.answered for one in endpoint.variants if one.answered is not None]
-    if not known or len(known) < len(endpoint.variants):
+    versions = by_version(endpoint)
+    known = [one.answered for one in versions if one.answered is not None]
+    if not known or len(known) < len(versions):
         return UNKNOWN
     return _share(sum(map(_bad, known)), sum(one.requests for one in known), silent=_silent(known))
 
 
 def answered_table(endpoint: Endpoint) -> list[str]:
     """A row for each version: how many requests, and of them failed, timed out, answered with NaN or infinity."""
-    known = [one.answered for one in endpoint.variants if one.answered is not None]
-    if not endpoint.variants:
+    versions = by_version(endpoint)
+    known = [one.answered for one in versions if one.answered is not None]
+    if not versions:
         return []
-    rows = [[one.version, *_counts(one)] for one in endpoint.variants]
+    rows = [[one.version, *_counts(one)] for one in versions]
     span = f"of the last {max(one.window_s for one in known):.0f} s" if known else "of late"
     more = " (a gateway is silent: there may be more)" if _silent(known) else ""
     return [f"requests {span}{more}", table(("version", "requests", "failed", "timed out", "NaN"), rows, "")]

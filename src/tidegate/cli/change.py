@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from tidegate.cli.app import App, command, yes_option
-from tidegate.cli.output import split, table, weight
+from tidegate.cli.output import named, split, table, weight
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint
 
@@ -28,6 +28,13 @@ def accept_option(body: F) -> F:
     text = "Also a version that does not take, or answer, what the live one does."
     accept: Callable[[F], F] = click.option("--accept-signature-change", is_flag=True, help=text)
     return accept(body)
+
+
+def end_option(body: F) -> F:
+    """Give a command --end-automation."""
+    text = "Also while an experiment, canary or bandit sets the traffic, which ends."
+    end: Callable[[F], F] = click.option("--end-automation", is_flag=True, help=text)
+    return end(body)
 
 
 def _finish(app: App, change: Callable[..., Endpoint], no_wait: bool, timeout_s: float) -> None:
@@ -51,8 +58,9 @@ def _outcome(endpoint: Endpoint, no_wait: bool) -> str:
 @click.argument("endpoint")
 @click.argument("weights", nargs=-1, metavar="[VERSION=PERCENT]...")
 @accept_option
+@end_option
 @waiting_options
-def traffic(app: App, endpoint: str, weights: tuple[str, ...], accept_signature_change: bool, **waiting: Any) -> None:
+def traffic(app: App, endpoint: str, weights: tuple[str, ...], **options: Any) -> None:
     """Split traffic over versions, in percent that adds up to 100; without weights, show how it is split.
 
     Starts any registered version that is named and shifts the traffic when all are ready. A version whose signature
@@ -65,14 +73,21 @@ def traffic(app: App, endpoint: str, weights: tuple[str, ...], accept_signature_
         return app.emit(found, lambda: _shares(found))
 
     def change(**how: Any) -> Endpoint:
-        return client.traffic(endpoint, wanted, accept_signature_change=accept_signature_change, **how)
+        return client.traffic(endpoint, wanted, **accepted, **how)
 
+    waiting, accepted = _parted(options)
     return _finish(app, change, **waiting)
+
+
+def _parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How to wait, and what the change may do."""
+    waiting = {name: options[name] for name in ("no_wait", "timeout_s")}
+    return waiting, {name: value for name, value in options.items() if name not in waiting}
 
 
 def _shares(endpoint: Endpoint) -> str:
     rows = [
-        [variant.version, variant.label or "-", weight(variant.weight), variant.status, variant.reason or "-"]
+        [named(variant), variant.label or "-", weight(variant.weight), variant.status, variant.reason or "-"]
         for variant in endpoint.variants
     ]
     return table(("version", "label", "traffic", "status", "reason"), rows, f"{endpoint.name} has no versions yet")
@@ -98,8 +113,9 @@ def _parse_weights(given: tuple[str, ...]) -> dict[str, float]:
 @click.argument("endpoint")
 @click.argument("version")
 @accept_option
+@end_option
 @waiting_options
-def promote(app: App, endpoint: str, version: str, accept_signature_change: bool, **waiting: Any) -> None:
+def promote(app: App, endpoint: str, version: str, **options: Any) -> None:
     """Give one version all of the traffic once it is ready.
 
     One whose signature would break clients of the live one wants --accept-signature-change, as with 'deploy'.
@@ -107,8 +123,9 @@ def promote(app: App, endpoint: str, version: str, accept_signature_change: bool
     client = app.client()
 
     def change(**how: Any) -> Endpoint:
-        return client.promote(endpoint, version, accept_signature_change=accept_signature_change, **how)
+        return client.promote(endpoint, version, **accepted, **how)
 
+    waiting, accepted = _parted(options)
     _finish(app, change, **waiting)
 
 
@@ -117,8 +134,9 @@ def promote(app: App, endpoint: str, version: str, accept_signature_change: bool
 @click.option("--to", type=int, metavar="REVISION", help="A revision of 'tidegate status ENDPOINT'.")
 @waiting_options
 def rollback(app: App, endpoint: str, to: int | None, no_wait: bool, timeout_s: float) -> None:
-    """Re-apply the newest earlier traffic that differs, starting replicas if it must. Twice is back again.
+    """Re-apply people's newest earlier traffic that differs, starting replicas if it must. Twice is back again.
 
+    While an experiment, canary or bandit sets the traffic, that ends, and what was stable is restored.
     Traffic alone: the number of replicas, backend, CPU and memory, rate limit and kept answers stay as they are now.
     The notes of 'tidegate status ENDPOINT' say what they were; 'tidegate deploy' sets them.
     """
@@ -131,7 +149,7 @@ def rollback(app: App, endpoint: str, to: int | None, no_wait: bool, timeout_s: 
 @click.option("--replicas", type=click.IntRange(min=1), required=True, help="Replicas of each version.")
 @waiting_options
 def scale(app: App, endpoint: str, replicas: int, no_wait: bool, timeout_s: float) -> None:
-    """Set how many replicas each version of the endpoint has."""
+    """Set how many replicas each version of the endpoint has, whatever an autoscaler had decided."""
     client = app.client()
 
     def change(**waiting: Any) -> Endpoint:
@@ -145,7 +163,7 @@ def scale(app: App, endpoint: str, replicas: int, no_wait: bool, timeout_s: floa
 @yes_option
 @waiting_options
 def delete(app: App, endpoint: str, yes: bool, no_wait: bool, timeout_s: float) -> None:
-    """Remove an endpoint: its replicas finish what they have and end. Its model and versions stay registered."""
+    """Remove an endpoint: its replicas finish what they have and end. Its model, versions and history stay."""
     app.confirm(f"Remove endpoint {endpoint}?", yes=yes)
     app.client().delete(endpoint, wait=not no_wait, timeout_s=timeout_s)
     app.emit({"deleted": endpoint}, lambda: f"endpoint {endpoint} is {'being ' if no_wait else ''}removed")

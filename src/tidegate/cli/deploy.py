@@ -11,7 +11,7 @@ import click
 import orjson
 
 from tidegate.cli.app import App, command
-from tidegate.cli.change import accept_option
+from tidegate.cli.change import accept_option, end_option
 from tidegate.cli.output import split
 from tidegate.cli.register import describe_version, finish_register, register_options, registration_of, start_register
 from tidegate.core.names import MODELS_SCHEME, parse_ref
@@ -56,6 +56,7 @@ FILE_SUFFIXES = frozenset(
 @click.option("--cpus", type=click.FloatRange(min=0), help="Processors of each container, also 0.5; 0: no limit.")
 @click.option("--memory", metavar="SIZE", help="Memory of each container, as 512m or 2g; 0: no limit.")
 @accept_option
+@end_option
 @click.option("--no-wait", is_flag=True, help="Return at once (after registering, with a PATH).")
 @click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="Seconds to wait for it.")
 def deploy(
@@ -72,6 +73,7 @@ def deploy(
     cpus: float | None,
     memory: str | None,
     accept_signature_change: bool,
+    end_automation: bool,
     no_wait: bool,
     timeout_s: float,
     **options: Any,
@@ -106,6 +108,7 @@ def deploy(
 
     where = DeployOptions(backend=backend, cpus=cpus, memory_bytes=None if memory is None else bytes_of(memory))
     where["registration"], where["accept_signature_change"] = registration_of(options), accept_signature_change
+    where["end_automation"] = end_automation
     with app.progress() as report:
         where |= {"wait": not no_wait, "timeout_s": timeout_s, "on_progress": report}
         done = client.deploy(

@@ -32,6 +32,7 @@ COMMANDS = {
     "scale": ("change", "scale", "Set the replicas of each version."),
     "delete": ("change", "delete", "Remove an endpoint."),
     "status": ("show", "status", "Show the platform, or one endpoint."),
+    "history": ("show", "history", "Show the changes of an endpoint, also of one that is gone."),
     "logs": ("show", "logs", "Show the last lines of an endpoint's replicas."),
     "jobs": ("show", "jobs", "List jobs, or show one."),
     "audit": ("audit", "audit", "Show who changed what."),

@@ -16,6 +16,7 @@ from tidegate import clock
 
 if TYPE_CHECKING:
     from tidegate.client.files import OnProgress
+    from tidegate.wire.rest import VariantView
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> str:
@@ -119,6 +120,11 @@ def weight(percent: float) -> str:
 def split(traffic: dict[str, float]) -> str:
     """`1=90 2=10`, as the traffic command takes it; `-` where nothing is routed."""
     return " ".join(f"{version}={percent:g}" for version, percent in traffic.items()) or "-"
+
+
+def named(variant: VariantView) -> str:
+    """`2`, and where an experiment names it `2 (treatment)`."""
+    return variant.version if variant.name in ("", variant.version) else f"{variant.version} ({variant.name})"
 
 
 def moment(at_s: float | None) -> str:

@@ -6,16 +6,19 @@ import platform
 
 import click
 
-from tidegate.cli.answered import answered_table, failing
+from tidegate.cli.answered import answered_table, by_version, failing
 from tidegate.cli.app import App, command
 from tidegate.cli.load import load_table, p95, rate
-from tidegate.cli.output import moment, split, table, weight
+from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.cli.performance import seconds, told
 from tidegate.errors import InvalidArgument, UnknownVersion
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView, RedisView
 from tidegate.wire.registering import FollowView, RegistryView
 from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
+
+CHANGES_SHOWN = 20
+"""Of an endpoint's history, in its status."""
 
 
 @command("endpoints", "tidegate endpoints", "tidegate endpoints --json")
@@ -53,8 +56,8 @@ def _endpoint_table(found: list[Endpoint]) -> str:
 
 
 def _replicas(endpoint: Endpoint) -> str:
-    ready = sum(variant.replicas.ready for variant in endpoint.variants)
-    return f"{ready}/{sum(variant.replicas.desired for variant in endpoint.variants)}"
+    counts = [variant.replicas for variant in by_version(endpoint)]
+    return f"{sum(count.ready for count in counts)}/{sum(count.desired for count in counts)}"
 
 
 @command(
@@ -82,7 +85,7 @@ def status(app: App, endpoint: str | None, since: str | None) -> None:
         now = client.status()
         return app.emit(now, lambda: _platform(now))
     found = client.endpoint(endpoint)
-    return app.emit(found, lambda: _endpoint(found, client.history(endpoint)))
+    return app.emit(found, lambda: _endpoint(found, client.history(endpoint, CHANGES_SHOWN)))
 
 
 def _platform(now: Status) -> str:
@@ -181,7 +184,7 @@ def _away(database: DatabaseView) -> str:
 def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
     variants = [
         [
-            variant.version,
+            named(variant),
             variant.label or "-",
             weight(variant.weight),
             weight(variant.target_weight),
@@ -192,16 +195,13 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
         ]
         for variant in found.variants
     ]
-    changes = [
-        [str(entry.revision), moment(entry.at), _action(entry), split(entry.traffic), entry.actor or "-", entry.note]
-        for entry in history
-    ]
     headers = ("version", "label", "traffic", "wanted", "status", "ready", "restarts", "reason")
     return "\n".join(
         [
             f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
             f"model {found.model}, {found.url}{_place(found)}{_serving(found)}",
             *_followed(found.follow),
+            *_automated(found),
             "",
             table(headers, variants, "no versions run"),
             "",
@@ -209,9 +209,33 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
             "",
             *answered_table(found),
             "",
-            table(("revision", "at", "change", "traffic", "by", "note"), changes, "no changes yet"),
+            _changes(history),
+            *([f"older ones: 'tidegate history {found.name}'"] if len(history) == CHANGES_SHOWN else []),
         ]
     )
+
+
+def _changes(history: list[HistoryEntry]) -> str:
+    rows = [
+        [_revision(entry), moment(entry.at), _action(entry), split(entry.traffic), entry.actor or "-", entry.note]
+        for entry in history
+    ]
+    return table(("revision", "at", "change", "traffic", "by", "note"), rows, "no changes yet")
+
+
+def _revision(entry: HistoryEntry) -> str:
+    """An automation's change has none of its own: nobody can roll back to it."""
+    return "auto" if entry.automated else str(entry.revision)
+
+
+def _automated(found: Endpoint) -> list[str]:
+    """What sets the weights in place of people."""
+    if (now := found.automation) is None:
+        return []
+    return [
+        f"{now.kind} {now.name} sets the traffic since revision {now.revision}; "
+        f"asked for was {split(found.asked)}, and a rollback restores {split(now.stable)}"
+    ]
 
 
 def _serving(found: Endpoint) -> str:
@@ -248,6 +272,26 @@ def _followed(follow: FollowView | None) -> list[str]:
 
 def _action(entry: HistoryEntry) -> str:
     return entry.action if entry.restores is None else f"{entry.action} to {entry.restores}"
+
+
+@command("history", "tidegate history churn", "tidegate history churn --limit 20 --before 117")
+@click.argument("endpoint")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many changes.")
+@click.option("--before", type=int, metavar="ID", help="Only changes older than this one: the next page.")
+@click.option("--every", is_flag=True, help="Of all endpoints that had this name, one after the other.")
+def history(app: App, endpoint: str, limit: int, before: int | None, every: bool) -> None:
+    """Show the changes of an endpoint, newest first: people's with their revision, and those of automations.
+
+    The newest 500 of either are kept, also when the endpoint is deleted. A name that was used again means the endpoint
+    that has it now, or had it last.
+    """
+    found = app.client().history(endpoint, limit, before, every=every)
+    app.emit({"history": found}, lambda: _page(endpoint, found, limit))
+
+
+def _page(endpoint: str, found: list[HistoryEntry], limit: int) -> str:
+    more = [f"older ones: tidegate history {endpoint} --before {found[-1].id}"] if len(found) == limit else []
+    return "\n".join([_changes(found), *more])
 
 
 @command("logs", "tidegate logs churn", "tidegate logs churn --version 2 --lines 20")

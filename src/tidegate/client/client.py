@@ -223,7 +223,7 @@ class Client:
             self.register(followed_uri(ref), name=ref.name, on_progress=report, **options)
         following = follow_request(ref, options, lambda payload: self._upload(payload, report)) if follow else None
         where = more.get("backend"), more.get("cpus"), more.get("memory_bytes")
-        last = following, more.get("accept_signature_change", False)
+        last = following, more.get("accept_signature_change", False), more.get("end_automation", False)
         request = DeployRequest(ref.name, version_of(ref), replicas, cache_ttl_s, rate_limit_per_s, *where, *last)
         try:
             return self._change("PUT", name, "", request, **waiting)
@@ -250,7 +250,8 @@ class Client:
             client.traffic("churn", shifted(now.target), only_if=now)
         """
         by_version = {str(version): float(weight) for version, weight in weights.items()}
-        request = TrafficRequest(by_version, action, options.get("accept_signature_change", False))
+        accepts, ends = options.get("accept_signature_change", False), options.get("end_automation", False)
+        request = TrafficRequest(by_version, action, accepts, ends)
         return self._change("PUT", endpoint, "/traffic", request, **options)
 
     def promote(self, endpoint: str, version: str | int, **options: Unpack[ChangeOptions]) -> Endpoint:
@@ -258,11 +259,14 @@ class Client:
         return self.traffic(endpoint, {str(version): 100.0}, action="promote", **options)
 
     def rollback(self, endpoint: str, to: int | None = None, **waiting: Unpack[WaitOptions]) -> Endpoint:
-        """Re-apply the newest earlier traffic that differs, or revision `to`'s; no settings. Raises `Conflict`."""
+        """Re-apply people's newest earlier traffic that differs, or revision `to`'s; no settings. Raises `Conflict`.
+
+        An experiment, canary or bandit that runs ends, and what was stable is restored.
+        """
         return self._change("POST", endpoint, "/rollback", RollbackRequest(to), **waiting)
 
     def scale(self, endpoint: str, replicas: int, **waiting: Unpack[WaitOptions]) -> Endpoint:
-        """Run so many replicas of each version of the endpoint."""
+        """Run so many replicas of each version of the endpoint, whatever an autoscaler had decided."""
         return self._change("POST", endpoint, "/scale", ScaleRequest(replicas), **waiting)
 
     def delete(self, endpoint: str, **waiting: Unpack[WaitOptions]) -> None:
@@ -280,9 +284,15 @@ class Client:
         """One endpoint as it is now. Raises `UnknownEndpoint`."""
         return self._control.get(f"{API}/endpoints/{_part(name)}", Endpoint)
 
-    def history(self, endpoint: str) -> list[HistoryEntry]:
-        """The endpoint's changes, newest first."""
-        return self._control.get(f"{API}/endpoints/{_part(endpoint)}/history", ListedHistory)["history"]
+    def history(
+        self, endpoint: str, limit: int = 100, before: int | None = None, *, every: bool = False
+    ) -> list[HistoryEntry]:
+        """Up to `limit` (at most 1000) of the endpoint's changes, newest first; it outlives the endpoint.
+
+        `before` is the `id` of the last entry of the page before; `every`: of all endpoints that had this name.
+        """
+        asked = {"limit": limit, "before": before, "every": str(every).lower()}
+        return self._control.get(f"{API}/endpoints/{_part(endpoint)}/history", ListedHistory, asked)["history"]
 
     def logs(self, endpoint: str, lines: int = 100) -> list[LogLines]:
         """The last lines of each of its replicas' logs."""

@@ -29,9 +29,12 @@ def as_read(how: WaitOptions) -> dict[str, str]:
 
 
 class ChangeOptions(WaitOptions, total=False):
-    """With `accept_signature_change`, also a version that clients of the live one cannot go on to use as they do."""
+    """With `accept_signature_change`, also a version that clients of the live one cannot go on to use as they do; with
+    `end_automation`, also while an experiment, canary or bandit sets the weights, which ends.
+    """
 
     accept_signature_change: bool
+    end_automation: bool
 
 
 class DeployOptions(ChangeOptions, total=False):

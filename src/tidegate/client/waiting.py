@@ -64,8 +64,9 @@ def job_error(job: Job) -> TidegateError:
 
 
 def wanted_variants(endpoint: Endpoint) -> list[VariantView]:
-    """The variants that the target gives traffic."""
-    return [variant for variant in endpoint.variants if endpoint.target.get(variant.version, 0) > 0]
+    """A variant of each version that the target gives traffic; those of one version share their replicas."""
+    wanted = {variant.version: variant for variant in endpoint.variants if endpoint.target.get(variant.version, 0) > 0}
+    return list(wanted.values())
 
 
 def reached(endpoint: Endpoint) -> bool:
@@ -74,7 +75,7 @@ def reached(endpoint: Endpoint) -> bool:
     return (
         endpoint.status in ("ready", "degraded")
         and _weights(endpoint.traffic) == _weights(endpoint.target)
-        and len(wanted) == len(_weights(endpoint.target))
+        and {variant.version for variant in wanted} == _weights(endpoint.target).keys()
         and all(variant.replicas.ready >= variant.replicas.desired for variant in wanted)
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegate.core.backoff import Backoff
+from tidegate.core.effective import Split
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Observation
 
@@ -74,28 +75,43 @@ class Variant:
     crashes: tuple[float, ...] = ()
     restarts: int = 0
     retry_at: float | None = None
-    quarantined_revision: int | None = None
+    quarantined_generation: int | None = None
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Spec (traffic, replicas, revision, deleted, cache, limit) and status (the rest) of an endpoint."""
+    """What is in effect (traffic by version, replicas, deleted, cache, limit) and status (the rest) of an endpoint.
+
+    `split` and `routed_split` are there while an automation sets, and gateways have, the weights of named variants.
+    """
 
     name: str
     model: str
     traffic: dict[str, float]
-    replicas: int
-    revision: int
+    replicas: int  # per version, but for those in `counts`
+    generation: int
     deleted: bool = False
     status: EndpointStatus = "deploying"
     reason: str = ""
     routed: dict[str, float] = field(default_factory=dict)
-    observed_revision: int = 0
-    retries: dict[str, int] = field(default_factory=dict)  # version -> newest revision that asks to start it anew
+    observed_generation: int = 0
+    retries: dict[str, int] = field(default_factory=dict)  # version -> newest generation that asks to start it anew
     forms: dict[str, str] = field(default_factory=dict)  # version -> form it is served in now, "" the original
     cache_ttl_s: float = 0.0  # 0: answers are not kept
     rate_limit_per_s: float = 0.0  # of one client; 0: as the gateways' setting says
     placement: Placement = Placement()  # of the replicas that shall run
+    counts: dict[str, int] = field(default_factory=dict)  # version -> replicas, where the autoscaler decided
+    split: Split | None = None
+    routed_split: Split | None = None
+
+    def wanted(self, version: str) -> int:
+        """Replicas that a version with traffic shall have."""
+        return self.counts.get(version, self.replicas)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether gateways have what shall be routed."""
+        return (self.routed, self.routed_split) == (self.target, self.split)
 
     @property
     def target(self) -> dict[str, float]:

@@ -58,17 +58,20 @@ class JobSeen:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was observed: the alias's target, or why it is not known; the job, None when it is gone; and the trust."""
+    """What was observed: the alias's target, or why it is not known; the job, None when it is gone; the trust; and what
+    keeps the endpoint from rolling to any version, if something does.
+    """
 
     target: Target | None
     problem: str = ""
     job: JobSeen | None = None
     trusted: bool = False
+    held: str = ""
 
 
 @dataclass(frozen=True)
 class Stay:
-    """Nothing is done; `trouble` says why the alias could not be read."""
+    """Nothing is done; `trouble` says why the alias could not be read, or is not followed for now."""
 
     trouble: str = ""
 
@@ -121,7 +124,14 @@ def decide(following: Following, seen: Seen, now: float) -> Step:
     | names the same | waits, and its time has come | as if it were another |
     | names the same | was refused for what is mended now (trust, another's number) | as if it were another |
     | names the same | anything else | stay |
+
+    Nothing is taken in and nothing rolled to while something holds the endpoint.
     """
+    step = _step(following, seen, now)
+    return Stay(seen.held) if seen.held and isinstance(step, TakeIn | Roll) else step
+
+
+def _step(following: Following, seen: Seen, now: float) -> Step:
     if seen.target is None:
         return Stay(seen.problem)
     if seen.target.version != following.version:

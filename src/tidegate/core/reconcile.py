@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from tidegate.core.effective import shares_of
 from tidegate.core.fleet import Action, Endpoint, Failed, Fleet, Limits, Plan, Replica, Variant, World
 from tidegate.core.reconcile_failures import Failure, lift_quarantine, record
 from tidegate.core.reconcile_replicas import Verdict, drain, judge, stop
@@ -42,9 +43,8 @@ def plan(fleet: Fleet, world: World, limits: Limits) -> Plan:
     if fleet.endpoint.deleted:
         return _remove(fleet.endpoint, judged, world)
     endpoint = replace(
-        fleet.endpoint,
-        routed=next_routed(fleet.endpoint, judged.ready()),
-        observed_revision=fleet.endpoint.revision,
+        next_routed(fleet.endpoint, judged.ready()),
+        observed_generation=fleet.endpoint.generation,
     )
     variants, stopped = _place(endpoint, judged, world, limits)
     starts = _starts(endpoint, variants, stopped.replicas, world)
@@ -61,8 +61,8 @@ def plan(fleet: Fleet, world: World, limits: Limits) -> Plan:
     )
 
 
-def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> dict[str, float]:
-    """The weights gateways shall use: the target once it can be served, else what they use now.
+def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
+    """With the weights gateways shall use: the target once it can be served, else what they use now.
 
     version of the target                  | counts as there when
     ---------------------------------------|--------------------------------------------------------------
@@ -77,10 +77,12 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> dict[str, float]:
     serving = any(ready.get(version, 0) > 0 for version in endpoint.routed)
 
     def there(version: str) -> bool:
-        enough = endpoint.replicas if serving and version not in endpoint.routed else 1
+        enough = endpoint.wanted(version) if serving and version not in endpoint.routed else 1
         return ready.get(version, 0) >= max(enough, 1)
 
-    return target if target and all(map(there, target)) else endpoint.routed
+    if target and all(map(there, target)):
+        return replace(endpoint, routed=target, routed_split=endpoint.split)
+    return endpoint
 
 
 def _judge_all(fleet: Fleet, world: World, limits: Limits) -> _Judged:
@@ -135,7 +137,7 @@ def _place(endpoint: Endpoint, judged: _Judged, world: World, limits: Limits) ->
         kept = idle_since is None or world.now - idle_since < limits.keep_previous_s
         mine = judged.of(version)
         verdicts = _trim(
-            mine, _keep(mine, endpoint, endpoint.replicas if kept else 0, idle=idle_since is not None), world
+            mine, _keep(mine, endpoint, endpoint.wanted(version) if kept else 0, idle=idle_since is not None), world
         )
         replicas += [verdict.replica for verdict in verdicts if verdict.replica]
         actions += [verdict.action for verdict in verdicts if verdict.action]
@@ -177,11 +179,11 @@ def _starts(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Rep
     starts: list[str] = []
     for version in endpoint.routed | endpoint.target:
         variant = variants[version]
-        if variant.quarantined_revision is not None or world.now < (variant.retry_at or 0.0):
+        if variant.quarantined_generation is not None or world.now < (variant.retry_at or 0.0):
             continue
         mine = [replica for replica in replicas if replica.version == version and replica.live]
         live = [replica for replica in mine if not _outdated(replica, endpoint)]
-        missing = endpoint.replicas - len(live)
+        missing = endpoint.wanted(version) - len(live)
         if variant.attempts:  # on probation: one at a time, so that each failure is one try
             missing = min(missing, 0 if any(r.state == "starting" for r in live) else 1)
         starts += [version] * missing
@@ -195,7 +197,7 @@ def _named(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Repl
     for version, variant in variants.items():
         mine = [replica for replica in replicas if replica.version == version]
         if version in active or mine:
-            wanted = endpoint.replicas if version in active else 0
+            wanted = endpoint.wanted(version) if version in active else 0
             # Those that run where they no longer should serve on, but are not what was asked for.
             counted = [replica for replica in mine if not wanted or replica.placement == endpoint.placement]
             waits_for = next((replica.waits for replica in counted if replica.waits), "")
@@ -216,9 +218,10 @@ def _remove(endpoint: Endpoint, judged: _Judged, world: World) -> Plan:
     gone = replace(
         endpoint,
         routed={},
+        routed_split=None,
         status="deleting",
         reason="waiting for its replicas to end",
-        observed_revision=endpoint.revision,
+        observed_generation=endpoint.generation,
     )
     return Plan(
         fleet=Fleet(gone, variants, replicas),
@@ -231,16 +234,17 @@ def _remove(endpoint: Endpoint, judged: _Judged, world: World) -> Plan:
 
 def _news(before: Fleet, endpoint: Endpoint, variants: dict[str, Variant]) -> Iterable[str]:
     old = before.endpoint
-    if endpoint.routed != old.routed:
-        yield f"{endpoint.name}: traffic is now {_weights(endpoint.routed)}, it was {_weights(old.routed)}"
+    if (endpoint.routed, endpoint.routed_split) != (old.routed, old.routed_split):
+        yield f"{endpoint.name}: traffic is now {_weights(endpoint)}, it was {_weights(old)}"
     if endpoint.status != old.status:
         yield f"{endpoint.name}: {endpoint.status}{': ' if endpoint.reason else ''}{endpoint.reason}"
     known = {variant.version: variant for variant in before.variants}
     for version, variant in variants.items():
-        was = known.get(version, Variant(version)).quarantined_revision
-        if variant.quarantined_revision is not None and was != variant.quarantined_revision:
+        was = known.get(version, Variant(version)).quarantined_generation
+        if variant.quarantined_generation is not None and was != variant.quarantined_generation:
             yield f"{endpoint.name}: version {version} is given up: {variant.cause}"
 
 
-def _weights(routed: dict[str, float]) -> str:
-    return " ".join(f"{version}={weight:g}" for version, weight in routed.items()) or "nothing"
+def _weights(endpoint: Endpoint) -> str:
+    shares = shares_of(endpoint.routed, endpoint.routed_split)
+    return " ".join(f"{share.variant}={share.weight:g}" for share in shares) or "nothing"

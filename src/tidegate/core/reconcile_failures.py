@@ -81,12 +81,12 @@ def _exit_cause(exit_code: int | None) -> str:
 def lift_quarantine(variant: Variant, endpoint: Endpoint) -> Variant:
     """What concerns this very version (a person's change, its files made whole) clears the record and tries again.
 
-    Other revisions do not: an alias that was refused, another version that is deployed or repaired.
+    Other changes do not: an alias that was refused, another version that is deployed or repaired.
     """
-    quarantined = variant.quarantined_revision
+    quarantined = variant.quarantined_generation
     if quarantined is None or quarantined >= endpoint.retries.get(variant.version, 0):
         return variant
-    return replace(variant, quarantined_revision=None, attempts=0, crashes=(), retry_at=None)
+    return replace(variant, quarantined_generation=None, attempts=0, crashes=(), retry_at=None)
 
 
 def record(
@@ -113,10 +113,10 @@ def record(
             retry_at = world.now + limits.backoff.delay_s(PLATFORM_PAUSE_OF, world.jitter)
             return replace(variant, cause=others[-1].cause, retry_at=retry_at)
         return variant
-    wanted = max(fleet.replicas, 1)
+    wanted = max(fleet.wanted(variant.version), 1)
     delay_s = limits.backoff.delay_s(max(attempts, len(crashes) - wanted), world.jitter)
     variant = replace(variant, cause=failures[-1].cause, retry_at=world.now + delay_s)
     starts_max = min(FAILED_STARTS_MAX_BY_CODE.get(f.code or "", limits.failed_starts_max) for f in failures)
     if attempts >= starts_max or len(crashes) >= limits.crashes_max * wanted:
-        return replace(variant, quarantined_revision=fleet.revision)
+        return replace(variant, quarantined_generation=fleet.generation)
     return variant

@@ -34,7 +34,7 @@ def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits
     elif ready > 0:
         why = f"{count}: {waits_for or trouble}" if waits_for or trouble else count
         status, reason = "degraded" if trouble else "starting", why
-    elif variant.quarantined_revision is not None:
+    elif variant.quarantined_generation is not None:
         status, reason = "failed", trouble
     else:
         status, reason = "starting", waits_for or trouble or "loading"
@@ -42,7 +42,7 @@ def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits
 
 
 def _trouble(variant: Variant) -> str:
-    if variant.quarantined_revision is not None:
+    if variant.quarantined_generation is not None:
         failures = max(variant.attempts, len(variant.crashes))
         after = f" after {failures} failures" if failures > 1 else ""
         return f"given up{after} until it is deployed again: {variant.cause}"
@@ -58,12 +58,12 @@ def _times(count: int) -> str:
 
 
 def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dict[str, int]) -> Endpoint:
-    """Status and reason of the endpoint, whose `routed` is decided already.
+    """Status and reason of the endpoint, once it is decided what is routed: whether the target has arrived.
 
     "serving" are the routed versions with a ready replica; "given up" is a version of the target that misses replicas
     and is in quarantine, "failed" one without a ready replica; "troubled" is one that misses replicas after failures.
 
-    routed = target | serving | of the target            | status
+    arrived         | serving | of the target            | status
     ----------------|---------|--------------------------|----------------------------------------------
     no              | none    | one is failed            | failed
     no              | some    | one is given up          | degraded: the old versions serve on
@@ -81,11 +81,11 @@ def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dic
     serving = [version for version in endpoint.routed if ready.get(version, 0) > 0]
     failed = [version for version, status in statuses.items() if status == "failed"]
     troubled = [version for version in target if statuses[version] != "ready" and _trouble(variants[version])]
-    given_up = [version for version in troubled if variants[version].quarantined_revision is not None]
+    given_up = [version for version in troubled if variants[version].quarantined_generation is not None]
     status: EndpointStatus
-    if endpoint.routed != target and serving:
+    if not endpoint.arrived and serving:
         status = "degraded" if given_up else "deploying"
-    elif endpoint.routed != target:
+    elif not endpoint.arrived:
         status = "failed" if failed else "deploying"
     elif all(state == "ready" for state in statuses.values()):
         status = "ready"
@@ -102,7 +102,7 @@ def _reason(endpoint: Endpoint, variants: dict[str, Variant], serving: list[str]
         for version in endpoint.target
         if variants[version].status != "ready"
     ]
-    if endpoint.routed != endpoint.target and serving:
+    if not endpoint.arrived and serving:
         parts.append(f"{_versions(serving)} on until then")
     return "; ".join(parts)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.core.effective import Share, shares_of
 from tidegate.core.fleet import Fleet, Replica
 from tidegate.wire import snapshot as wire
 from tidegate.wire.signature import Signature
@@ -23,14 +24,16 @@ class VersionFacts:
 
 
 def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts]) -> wire.Endpoint:
-    """The endpoint as gateways shall see it: every version that has traffic, and those that only pinned calls reach.
+    """The endpoint as gateways shall see it: every variant that has traffic, and versions that only pinned calls reach.
+
+    `salt` is the endpoint's own; units are assigned by that of the experiment, while there is one.
 
     A routed version without a ready replica stays in, without targets: gateways answer 503 for its share.
     """
     endpoint = fleet.endpoint
-    shown = [version for version in _in_order(fleet) if version in versions]
-    variants = tuple(_variant(fleet, version, versions[version]) for version in shown)
-    dead = [v.version for v in variants if v.weight > 0 and not v.targets]
+    shown = [share for share in _in_order(fleet) if share.version in versions]
+    variants = tuple(_variant(fleet, share, versions[share.version]) for share in shown)
+    dead = list(dict.fromkeys(v.version for v in variants if v.weight > 0 and not v.targets))
     return wire.Endpoint(
         name=endpoint.name,
         salt=salt,
@@ -38,20 +41,23 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts]) -> wire
         reason=f"no replica of version {', '.join(dead)} is ready" if dead else "" if variants else "it is starting",
         cache_ttl_s=endpoint.cache_ttl_s,
         rate_limit_per_s=endpoint.rate_limit_per_s,
+        assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
     )
 
 
-def _in_order(fleet: Fleet) -> list[str]:
+def _in_order(fleet: Fleet) -> list[Share]:
+    routed = shares_of(fleet.endpoint.routed, fleet.endpoint.routed_split)
     serving = {r.version for r in fleet.replicas if r.state in ("ready", "unready")}
-    return sorted(serving | set(fleet.endpoint.routed), key=lambda version: (len(version), version))
+    others = [Share(version, version, 0.0) for version in serving - {share.version for share in routed}]
+    return sorted([*routed, *others], key=lambda share: (len(share.version), share.version, share.variant))
 
 
-def _variant(fleet: Fleet, version: str, facts: VersionFacts) -> wire.Variant:
-    targets = targets_of([replica for replica in fleet.replicas if replica.version == version])
+def _variant(fleet: Fleet, share: Share, facts: VersionFacts) -> wire.Variant:
+    targets = targets_of([replica for replica in fleet.replicas if replica.version == share.version])
     return wire.Variant(
-        name=version,
-        version=version,
-        weight=fleet.endpoint.routed.get(version, 0.0),
+        name=share.variant,
+        version=share.version,
+        weight=share.weight,
         model=fleet.endpoint.model,
         digest=facts.digest,
         signature=facts.signature,

@@ -40,7 +40,7 @@ class EndpointService:
 
     def __init__(self, endpoint: Endpoint, lanes: list[Lane]) -> None:
         self.name = endpoint.name
-        self._salt = endpoint.salt
+        self._salt = endpoint.assignment_salt or endpoint.salt
         self._reason = endpoint.reason
         self._lanes = {variant.name: lane for variant, lane in zip(endpoint.variants, lanes, strict=True)}
         self._all = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
@@ -21,16 +22,18 @@ from tidegate.core.serving import Serving, change_of
 from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
 from tidegate.services.audit import endpoint_audited
+from tidegate.services.intent import HISTORY_PAGE, check_page, check_versions_there, ended_by, to_restore, uid_of
 from tidegate.services.jobs import check_gate, check_upload
 from tidegate.services.lookup import by_number, endpoint_or_raise, in_registry, version_or_raise
 from tidegate.services.serving import check_replicas, check_serving
 from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
 from tidegate.store import endpoints as rows
-from tidegate.store import models as model_rows
+from tidegate.store import history as history_rows
+from tidegate.store.automation import effective_of
 from tidegate.store.engine import Store
 from tidegate.store.fleet import asked_of
-from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, HistoryRow, VersionRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, VersionRow
 from tidegate.wire import rest
 
 LOG_LINES_MAX = 10_000
@@ -50,6 +53,11 @@ class _Change:
     rate_limit_per_s: float | None = None
     asked: Asked | None = None  # where it shall run; None: as it is
     note: str = ""
+    fixes_replicas: bool = False  # their number is people's word, and ends what an autoscaler decided
+
+    @property
+    def sets_traffic(self) -> bool:
+        return self.action != "scale"
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,17 @@ class Endpoints:
             return self
         return replace(self, store=self.store.fenced(lambda tx: check_tag(rows.get_endpoint(tx, name), name, match)))
 
-    def history(self, name: str) -> list[rest.HistoryEntry]:
-        """Changes, newest first. Raises `UnknownEndpoint`."""
+    def history(
+        self, name: str, limit: int = HISTORY_PAGE, before: int | None = None, *, every: bool = False
+    ) -> list[rest.HistoryEntry]:
+        """Up to `limit` changes, newest first, older than entry `before`; of all that had the name with `every`.
+
+        Raises `UnknownEndpoint` where none is remembered, `InvalidArgument`.
+        """
+        check_page(limit)
         with self.store.reading() as tx:
-            endpoint_or_raise(tx, name)
-            return [views.history_view(row) for row in rows.history_of(tx, name)]
+            uid = None if every else uid_of(tx, name)
+            return [views.history_view(row) for row in history_rows.page(tx, name, uid, limit, before)]
 
     def deploy(self, name: str, request: rest.DeployRequest, who: Principal) -> rest.Endpoint:
         """Give one version all of the traffic once it is ready; makes the endpoint if it is new.
@@ -130,8 +144,9 @@ class Endpoints:
                 _check_same_engine(name, where, placed(asked, self.placement))
                 _check_same_model(row, request.model)
                 traffic = {version.version: 100.0}
+                ended = ended_by(row, end=request.end_automation)
                 notice = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
-                note = "; ".join(part for part in (f"follows @{alias}" if alias else "", notice) if part)
+                note = "; ".join(part for part in (ended, f"follows @{alias}" if alias else "", notice) if part)
                 change = _Change(
                     "deploy",
                     traffic,
@@ -141,6 +156,7 @@ class Endpoints:
                     cache_ttl_s=request.cache_ttl_s,
                     rate_limit_per_s=request.rate_limit_per_s,
                     asked=asked,
+                    fixes_replicas=replicas is not None,
                 )
                 row.follow = self._follow(tx, row, alias, request.follow, version.version)
                 view = self._apply(tx, row, change)
@@ -152,8 +168,9 @@ class Endpoints:
     def roll(self, tx: Session, row: EndpointRow, version: str, alias: str) -> None:
         """Give a version all of the traffic because a followed alias names it; the caller commits and wakes the loop.
 
-        Raises `UnknownVersion`, and `SignatureChanged`: nobody is there who could accept that.
+        Raises `UnknownVersion`, `AutomationRunning`, and `SignatureChanged`: nobody is there who could accept that.
         """
+        ended_by(row, end=False)
         traffic = {version_or_raise(tx, row.model, version).version: 100.0}
         notice = check_signatures(tx, row, traffic, accepted=False)
         who = part_of_platform(f"@{alias}")
@@ -164,21 +181,25 @@ class Endpoints:
         """Split traffic over versions (numbers or labels), shifted once all are ready. It follows no alias any more.
 
         Raises `UnknownEndpoint`, `UnknownVersion`, `InvalidArgument` for weights that do not add up to 100, and
-        `SignatureChanged` when clients of what is live would break.
+        `SignatureChanged` when clients of what is live would break, and `AutomationRunning` unless it may be ended.
         """
         if request.action not in ("traffic", "promote"):
             raise InvalidArgument(f"action {request.action!r} is not 'traffic' or 'promote'", field="action")
         with self.store.transaction() as tx, endpoint_audited(tx, name, request.action, who, self.clock):
             row = _live(tx, name)
             traffic = by_number(tx, row.model, request.traffic)
-            note = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
+            ended = ended_by(row, end=request.end_automation)
+            changes = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
+            note = "; ".join(part for part in (ended, changes) if part)
             row.follow = None
             view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, who.name, note=note))
         self.changed()
         return view
 
     def rollback(self, name: str, request: rest.RollbackRequest, who: Principal) -> rest.Endpoint:
-        """Re-apply the newest earlier traffic that differs from the current one, or revision `to`'s.
+        """Re-apply the newest earlier traffic of people that differs from the current one, or revision `to`'s.
+
+        While an automation sets the weights, it is ended, and what was stable is restored.
 
         Traffic alone: replicas, backend, limits, rate and kept answers stay as they are now. Signatures are not asked
         about: clients had these versions before.
@@ -187,27 +208,34 @@ class Endpoints:
         """
         with self.store.transaction() as tx, endpoint_audited(tx, name, "rollback", who, self.clock):
             row = _live(tx, name)
-            entry = _entry_to_restore(row, rows.history_of(tx, name), request.to)
-            _check_not_deleted(tx, row, entry)
-            change = _Change("rollback", entry.traffic, row.replicas, who.name, restores=entry.revision)
+            ended = ended_by(row, end=True)
+            back = to_restore(row, history_rows.intended(tx, row), request.to)
+            check_versions_there(tx, row, back)
+            change = _Change("rollback", back.traffic, row.replicas, who.name, restores=back.revision, note=ended)
             view = self._apply(tx, row, change)
         self.changed()
         return view
 
     def scale(self, name: str, request: rest.ScaleRequest, who: Principal) -> rest.Endpoint:
-        """Set the replicas per version. Raises `UnknownEndpoint`, `InvalidArgument`."""
+        """Set the replicas per version, whatever an autoscaler decided. Raises `UnknownEndpoint`, `InvalidArgument`."""
         replicas = check_replicas(request.replicas)
         with self.store.transaction() as tx, endpoint_audited(tx, name, "scale", who, self.clock):
             row = _live(tx, name)
-            view = self._apply(tx, row, _Change("scale", row.traffic, replicas, who.name))
+            view = self._apply(tx, row, _Change("scale", row.traffic, replicas, who.name, fixes_replicas=True))
         self.changed()
         return view
 
     def delete(self, name: str, who: Principal) -> rest.Endpoint:
-        """Mark it for deletion: the loop drains its replicas, then removes it. Raises `UnknownEndpoint`."""
+        """Mark it for deletion: the loop drains its replicas, then removes it; its history stays.
+
+        Raises `UnknownEndpoint`.
+        """
         with self.store.transaction() as tx, endpoint_audited(tx, name, "delete", who, self.clock):
             row = endpoint_or_raise(tx, name)
-            row.deleted_at = row.deleted_at or self.clock()
+            if row.deleted_at is None:
+                row.deleted_at = self.clock()
+                rows.add_revision(tx, row, history_rows.Entry("delete", row.deleted_at, who.name))
+                history_rows.forget_gone(tx)
             view = self._view(tx, row)
         self.changed()
         return view
@@ -279,6 +307,7 @@ class Endpoints:
         row = EndpointRow(
             name=name,
             model=model,
+            uid=uuid4().hex,
             salt=secrets.token_hex(16),
             created_at=self.clock(),
             traffic={},
@@ -286,11 +315,17 @@ class Endpoints:
             cache_ttl_s=0.0,
             rate_limit_per_s=0.0,
             revision=0,
+            traffic_revision=0,
+            replicas_revision=0,
+            generation=0,
             retries={},
             status="deploying",
             reason="",
             routed={},
-            observed_revision=0,
+            routed_split={},
+            observed_generation=0,
+            automated_weights=None,
+            automated_replicas=[],
         )
         tx.add(row)
         return row
@@ -303,8 +338,10 @@ class Endpoints:
             before.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s,
             before.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s,
         )
+        now = effective_of(row)
         same = (change.traffic, change.replicas, after) == (row.traffic, row.replicas, before)
-        if not same or row.status in _UNHEALTHY:
+        ends = (change.sets_traffic and now.weights is not None) or (change.fixes_replicas and bool(now.counts))
+        if not same or ends or row.status in _UNHEALTHY:
             row.traffic, row.replicas = change.traffic, change.replicas
             row.cache_ttl_s, row.rate_limit_per_s = after.cache_ttl_s, after.rate_limit_per_s
             row.backend, row.cpus, row.memory_bytes = after.asked.backend, after.asked.cpus, after.asked.memory_bytes
@@ -312,8 +349,12 @@ class Endpoints:
             # What is given up is tried again where a person names it, or changes how it runs.
             everywhere = change.action == "scale" or after.asked != before.asked
             retries = {*change.traffic, *(row.routed if everywhere else ())}
+            if change.sets_traffic:
+                row.traffic_revision = row.revision + 1
+            if change.fixes_replicas:
+                row.replicas_revision = row.revision + 1
             rows.add_revision(
-                tx, row, rows.Entry(change.action, self.clock(), change.actor, change.restores, note, retries)
+                tx, row, history_rows.Entry(change.action, self.clock(), change.actor, change.restores, note, retries)
             )
         return self._view(tx, row)
 
@@ -359,30 +400,4 @@ def _check_same_model(row: EndpointRow, model: str) -> None:
             f"or delete {row.name!r} first",
             endpoint=row.name,
             model=row.model,
-        )
-
-
-def _entry_to_restore(row: EndpointRow, history: list[HistoryRow], to: int | None) -> HistoryRow:
-    if to is None:
-        found = next((entry for entry in history if entry.traffic != row.traffic), None)
-        if found is None:
-            raise Conflict(
-                f"endpoint {row.name!r} has nothing to roll back to: its traffic never changed", endpoint=row.name
-            )
-        return found
-    found = next((entry for entry in history if entry.revision == to), None)
-    if found is None:
-        raise Conflict(
-            f"endpoint {row.name!r} has no revision {to}: it has 1 to {row.revision}", endpoint=row.name, to=to
-        )
-    return found
-
-
-def _check_not_deleted(tx: Session, row: EndpointRow, entry: HistoryRow) -> None:
-    gone = [number for number in entry.traffic if model_rows.get_version(tx, row.model, number) is None]
-    if gone:
-        raise Conflict(
-            f"revision {entry.revision} of endpoint {row.name!r} used version {', '.join(gone)} of {row.model!r}, "
-            "which has been deleted: name another revision with `to`, or set the traffic",
-            endpoint=row.name,
         )

@@ -21,7 +21,9 @@ from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import follows as rows
 from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
+from tidegate.store.automation import effective_of
 from tidegate.store.engine import Store
+from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow, FollowRow, JobRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.registering import Follow, RegisterRequest
@@ -47,8 +49,10 @@ class Follows:
             job = None if following.job is None else job_rows.get_job(tx, following.job)
             model = model_rows.get_model(tx, following.model)
             target = None if entry is None else _target(tx, entry)
+            endpoint = endpoint_rows.get_endpoint(tx, following.endpoint)
+            held = "" if endpoint is None else _held(endpoint)
         trusted = model is not None and model.pickle_trusted
-        return core.Seen(target, problem, None if job is None else _job_seen(job), trusted)
+        return core.Seen(target, problem, None if job is None else _job_seen(job), trusted, held)
 
     def apply(self, following: core.Following, step: core.Step) -> bool:
         """Do what was decided; False when there was nothing to do, or somebody was first."""
@@ -96,8 +100,8 @@ class Follows:
         row.code = code
         if not again:
             note = f"version {version}: {reason}"
-            entry = endpoint_rows.Entry("refused", self.clock(), f"@{row.alias}", note=note)
-            endpoint_rows.add_revision(tx, endpoint, entry)
+            entry = Entry("refused", self.clock(), f"@{row.alias}", note=note)
+            endpoint_rows.add_note(tx, endpoint, entry)
 
     def _note(self, row: FollowRow, version: str, state: core.FollowState, reason: str = "") -> None:
         row.version, row.state, row.reason, row.code = version, state, reason, ""
@@ -124,6 +128,11 @@ def _following(row: FollowRow, endpoint: EndpointRow) -> core.Following:
         retry_at=row.retry_at,
         trouble=row.trouble,
     )
+
+
+def _held(endpoint: EndpointRow) -> str:
+    running = effective_of(endpoint).weights
+    return "" if running is None else f"{running.kind} {running.name!r} sets the traffic until it ends"
 
 
 def _target(tx: Session, entry: RegistryVersion) -> core.Target:

@@ -65,9 +65,9 @@ class Measures:
 def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[Score]:
     found = []
     for endpoint in endpoints:
-        for variant in endpoint.variants:
-            validation = validations.get((endpoint.model, variant.version), {})
+        for version in dict.fromkeys(variant.version for variant in endpoint.variants):
+            validation = validations.get((endpoint.model, version), {})
             score = validation.get("score")
             if isinstance(score, int | float):
-                found.append(Score(endpoint.name, variant.version, str(validation.get("metric")), float(score)))
+                found.append(Score(endpoint.name, version, str(validation.get("metric")), float(score)))
     return found

@@ -28,8 +28,10 @@ from tidegate.services.audit import endpoint_audited, outside_audited, version_a
 from tidegate.services.lookup import in_registry, model_or_raise, version_or_raise
 from tidegate.store import audit
 from tidegate.store import models as rows
-from tidegate.store.endpoints import Entry, add_revision
+from tidegate.store.automation import versions_used
+from tidegate.store.endpoints import add_repair
 from tidegate.store.engine import Store
+from tidegate.store.history import Entry
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
 from tidegate.wire.manifest import Accelerated, Manifest
@@ -230,9 +232,9 @@ class Models:
         with self.store.transaction() as tx:
             for version in rows.versions_by_digest(tx, digest):
                 for endpoint in rows.endpoints_of_model(tx, version.model):
-                    if version.version in endpoint.traffic or version.version in endpoint.routed:
+                    if version.version in versions_used(endpoint):
                         with endpoint_audited(tx, endpoint.name, "repair", who, self.clock):
-                            add_revision(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
+                            add_repair(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
 
     def discard(self, name: str, number: str, digest: str) -> None:
         """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""
@@ -354,7 +356,7 @@ def _by_digest(tx: Session, name: str, digest: str) -> VersionRow:
 def _check_unused(tx: Session, model: str, number: str) -> None:
     users = rows.replica_endpoints(tx, model, number)
     for endpoint in rows.endpoints_of_model(tx, model):
-        if number in endpoint.traffic or number in endpoint.routed:
+        if number in versions_used(endpoint):
             users.add(endpoint.name)
     if users:
         named = ", ".join(sorted(users))

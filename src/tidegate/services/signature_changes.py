@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.compatibility import Changes, compare, listed
 from tidegate.errors import SignatureChanged
+from tidegate.store.automation import effective_of
 from tidegate.store.fleet import load_versions
 from tidegate.store.tables import EndpointRow
 
@@ -21,7 +22,8 @@ def check_signatures(tx: Session, row: EndpointRow, traffic: dict[str, float], *
     """
     live = max(row.routed.values(), default=0.0)
     now = [version for version, weight in row.routed.items() if weight == live]
-    given = {version: max(row.routed.get(version, 0.0), row.traffic.get(version, 0.0)) for version in traffic}
+    had = (row.routed, row.traffic, effective_of(row).traffic)
+    given = {version: max(weights.get(version, 0.0) for weights in had) for version in traffic}
     growing = [version for version, weight in traffic.items() if weight > given[version]]
     facts = load_versions(tx, {(row.model, version) for version in (*now, *growing)})
     signatures = {version: one.signature for (_, version), one in facts.items()}

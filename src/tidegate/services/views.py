@@ -9,10 +9,12 @@ from typing import Literal, cast
 
 from sqlalchemy.orm import Session
 
+from tidegate.core.effective import AutomatedWeights, Effective, Share, shares_of
 from tidegate.core.placement import Placement, placed
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
-from tidegate.store.fleet import asked_of, placement_of
+from tidegate.store.automation import effective_of
+from tidegate.store.fleet import asked_of, placement_of, routed_split_of
 from tidegate.store.tables import (
     EndpointRow,
     FailedReplicaRow,
@@ -26,7 +28,7 @@ from tidegate.store.tables import (
 )
 from tidegate.wire import rest
 from tidegate.wire.load import LoadView
-from tidegate.wire.parts import AnsweredView
+from tidegate.wire.parts import AnsweredView, AutomationView
 from tidegate.wire.registering import FollowState
 
 AnsweredOf = Callable[[str, str], AnsweredView | None]
@@ -73,15 +75,20 @@ def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str, default: Plac
     placement = placed(asked_of(row), default)
     versions = {version.version: version for version in model_rows.versions_of(tx, row.model)}
     status, reason = _status(row)
-    main = max(row.traffic, key=row.traffic.__getitem__, default=None)
+    now = effective_of(row)
+    main = max(now.traffic, key=now.traffic.__getitem__, default=None)
     return rest.Endpoint(
         name=row.name,
         url=f"{gateway_url}/predict/{row.name}",
         status=status,
         reason=reason,
         traffic=row.routed,
-        variants=_variants(tx, row, versions, placement),
-        target=row.traffic,
+        variants=_variants(tx, row, now, versions, placement),
+        target=now.traffic,
+        asked=row.traffic,
+        automation=None if now.weights is None else _automation_view(now.weights),
+        generation=row.generation,
+        observed_generation=row.observed_generation,
         model=row.model,
         revision=row.revision,
         example=versions[main].example if main in versions else None,
@@ -102,6 +109,10 @@ def with_traffic(view: rest.Endpoint, answered: AnsweredOf, load: LoadOf) -> res
         replace(one, answered=answered(name, one.version), load=load(name, [one.version])) for one in view.variants
     ]
     return replace(view, variants=variants, load=load(name, ["", *(one.version for one in variants)]))
+
+
+def _automation_view(weights: AutomatedWeights) -> AutomationView:
+    return AutomationView(weights.kind, weights.name, weights.revision, dict(weights.stable))
 
 
 def _follow_view(row: FollowRow, traffic: dict[str, float]) -> rest.FollowView:
@@ -130,42 +141,54 @@ def _why_behind(row: EndpointRow) -> str:
 def _status(row: EndpointRow) -> tuple[rest.EndpointStatus, str]:
     if row.deleted_at is not None:
         return "deleting", row.reason
-    # The status row speaks of the revision the loop saw last; a newer spec is being deployed, whatever that says.
-    if row.observed_revision < row.revision:
+    # The status row speaks of the generation the loop saw last; a newer one is being deployed, whatever that says.
+    if row.observed_generation < row.generation:
         return "deploying", _why_behind(row)
     return cast(rest.EndpointStatus, row.status), row.reason or _why_behind(row)
 
 
 def _variants(
-    tx: Session, row: EndpointRow, versions: dict[str, VersionRow], placement: Placement
+    tx: Session, row: EndpointRow, now: Effective, versions: dict[str, VersionRow], placement: Placement
 ) -> list[rest.VariantView]:
+    """Those that are routed, those that shall be, and versions that still have a status row, each under its number."""
     known = {variant.version: variant for variant in endpoint_rows.variants_of(tx, row.name)}
     # Those that run where they no longer should serve until others do, and are not what was asked for.
     replicas = [one for one in endpoint_rows.replicas_of(tx, row.name) if placement_of(one) == placement]
-    numbers = {*row.traffic, *row.routed, *known}
-    views = [_variant(row, number, known.get(number), versions.get(number), replicas) for number in numbers]
-    return sorted(views, key=lambda view: (-view.weight, -view.target_weight, -int(view.version)))
+    routed = {_place(one): one.weight for one in shares_of(row.routed, routed_split_of(row))}
+    target = {_place(one): one.weight for one in shares_of(now.traffic, now.split)}
+    shown = routed | target
+    others = known.keys() - {version for _, version in shown}
+    views = [
+        replace(
+            _of_version(row, version, known.get(version), now.wanted(version), replicas),
+            name=name,
+            weight=routed.get((name, version), 0.0),
+            target_weight=target.get((name, version), 0.0),
+            label=versions[version].label if version in versions else None,
+        )
+        for name, version in [*shown, *((version, version) for version in others)]
+    ]
+    return sorted(views, key=lambda view: (-view.weight, -view.target_weight, -int(view.version), view.name))
 
 
-def _variant(
-    row: EndpointRow,
-    number: str,
-    variant: VariantRow | None,
-    version: VersionRow | None,
-    replicas: Sequence[ReplicaRow],
+def _place(share: Share) -> tuple[str, str]:
+    return share.variant, share.version
+
+
+def _of_version(
+    row: EndpointRow, number: str, variant: VariantRow | None, wanted: int, replicas: Sequence[ReplicaRow]
 ) -> rest.VariantView:
+    """What all variants of a version share."""
     ready = sum(replica.version == number and replica.state == "ready" for replica in replicas)
-    wanted = variant is None or variant.status != "stopping"
+    runs = row.deleted_at is None and (variant is None or variant.status != "stopping")
     return rest.VariantView(
         version=number,
-        weight=row.routed.get(number, 0.0),
+        weight=0.0,
         status=cast(rest.VariantStatus, variant.status) if variant else "starting",
         reason=variant.reason if variant else "",
-        replicas=rest.ReplicaCount(desired=row.replicas if wanted and row.deleted_at is None else 0, ready=ready),
-        label=version.label if version else None,
-        target_weight=row.traffic.get(number, 0.0),
+        replicas=rest.ReplicaCount(desired=wanted if runs else 0, ready=ready),
         restarts=variant.restarts if variant else 0,
-        given_up=variant is not None and variant.quarantined_revision is not None,
+        given_up=variant is not None and variant.quarantined_generation is not None,
     )
 
 
@@ -180,6 +203,10 @@ def history_view(row: HistoryRow) -> rest.HistoryEntry:
         restores=row.restores,
         replicas=row.replicas,
         note=row.note,
+        id=row.id,
+        endpoint_id=row.endpoint_uid,
+        generation=row.generation,
+        automated=row.automated,
     )
 
 

@@ -1,16 +1,14 @@
-"""Queries on endpoints' specs and history, written by services; status belongs to `store.fleet`."""
+"""Queries on endpoints' specs, written by services with an entry in the history; status belongs to `store.fleet`."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tidegate.store.tables import EndpointRow, FailedReplicaRow, HistoryRow, ReplicaRow, VariantRow
-
-ACTOR_CHARS_MAX = 64
+from tidegate.store import history
+from tidegate.store.automation import versions_used
+from tidegate.store.history import Entry
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, VariantRow
 
 
 def get_endpoint(tx: Session, name: str) -> EndpointRow | None:
@@ -23,44 +21,32 @@ def endpoints(tx: Session) -> list[EndpointRow]:
     return list(tx.scalars(select(EndpointRow).order_by(EndpointRow.name)))
 
 
-def history_of(tx: Session, endpoint: str) -> list[HistoryRow]:
-    """An endpoint's changes, newest first."""
-    query = select(HistoryRow).where(HistoryRow.endpoint == endpoint).order_by(HistoryRow.revision.desc())
-    return list(tx.scalars(query))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """How history calls a change, and the versions that it asks to start anew where they were given up."""
-
-    action: str
-    at: float
-    actor: str = ""
-    restores: int | None = None
-    note: str = ""
-    retries: Collection[str] = ()
-
-
 def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
-    """A new revision of the endpoint's spec as it is in the row, with its entry in the history."""
+    """A new revision of the endpoint's spec, as people made it in the row, with its entry in the history."""
     row.revision += 1
-    kept = {version: at for version, at in row.retries.items() if version in row.traffic or version in row.routed}
-    row.retries = kept | dict.fromkeys(entry.retries, row.revision)
+    _act(row, entry)
     tx.flush()
-    tx.add(
-        HistoryRow(
-            endpoint=row.name,
-            revision=row.revision,
-            at=entry.at,
-            action=entry.action,
-            actor=entry.actor[:ACTOR_CHARS_MAX],
-            traffic=row.traffic,
-            replicas=row.replicas,
-            restores=entry.restores,
-            note=entry.note,
-        )
-    )
+    history.add(tx, row, entry, automated=False)
+
+
+def add_repair(tx: Session, row: EndpointRow, entry: Entry) -> None:
+    """Have the loop start again what it gave up, without anybody having asked for anything else."""
+    _act(row, entry)
     tx.flush()
+    history.add(tx, row, entry, automated=True)
+
+
+def add_note(tx: Session, row: EndpointRow, entry: Entry) -> None:
+    """An entry in the history of what was not done: nothing changes."""
+    history.add(tx, row, entry, automated=True)
+
+
+def _act(row: EndpointRow, entry: Entry) -> None:
+    """Have the loop look at it."""
+    row.generation += 1
+    used = versions_used(row)
+    kept = {version: at for version, at in row.retries.items() if version in used}
+    row.retries = kept | dict.fromkeys(entry.retries, row.generation)
 
 
 def variants_of(tx: Session, endpoint: str) -> list[VariantRow]:

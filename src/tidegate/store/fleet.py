@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import cast
 
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
+from tidegate.core.effective import Split
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
 from tidegate.core.placement import OF_A_HOST, PROCESSES, Asked, Placement, placed
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
+from tidegate.store.automation import effective_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
@@ -70,23 +72,32 @@ def _loaded(
 
 
 def _endpoint(row: EndpointRow, forms: dict[str, str], default: Placement) -> Endpoint:
+    now = effective_of(row)
     return Endpoint(
         name=row.name,
         model=row.model,
         forms=forms,
-        traffic=dict(row.traffic),
-        replicas=row.replicas,
-        revision=row.revision,
+        traffic=now.traffic,
+        split=now.split,
+        replicas=now.replicas,
+        counts=now.counts,
+        generation=row.generation,
         retries=dict(row.retries),
         deleted=row.deleted_at is not None,
         status=cast(EndpointStatus, row.status),
         reason=row.reason,
         routed=dict(row.routed),
-        observed_revision=row.observed_revision,
+        routed_split=routed_split_of(row),
+        observed_generation=row.observed_generation,
         cache_ttl_s=row.cache_ttl_s,
         rate_limit_per_s=row.rate_limit_per_s,
         placement=placed(asked_of(row), default),
     )
+
+
+def routed_split_of(row: EndpointRow) -> Split | None:
+    """The named variants that gateways have; None where each version is one."""
+    return convert(row.routed_split, Split) if row.routed_split else None
 
 
 def asked_of(row: EndpointRow) -> Asked:
@@ -105,7 +116,7 @@ def _variant(row: VariantRow) -> Variant:
         crashes=tuple(row.crashes),
         restarts=row.restarts,
         retry_at=row.retry_at,
-        quarantined_revision=row.quarantined_revision,
+        quarantined_generation=row.quarantined_generation,
     )
 
 
@@ -145,7 +156,8 @@ def save_plan(tx: Session, plan: Plan, host: str = "") -> None:
         tx.delete(row)
         return
     row.status, row.reason = endpoint.status, endpoint.reason
-    row.routed, row.observed_revision = endpoint.routed, endpoint.observed_revision
+    row.routed, row.observed_generation = endpoint.routed, endpoint.observed_generation
+    row.routed_split = asdict(endpoint.routed_split) if endpoint.routed_split else {}
     _save_variants(tx, endpoint.name, plan.fleet.variants)
     for replica in plan.fleet.replicas:
         _save_replica(tx, endpoint, replica, host)
@@ -183,7 +195,7 @@ def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) ->
         row.status, row.reason, row.cause = variant.status, variant.reason, variant.cause
         row.idle_since, row.retry_at = variant.idle_since, variant.retry_at
         row.attempts, row.crashes, row.restarts = variant.attempts, list(variant.crashes), variant.restarts
-        row.quarantined_revision = variant.quarantined_revision
+        row.quarantined_generation = variant.quarantined_generation
     for unwanted in rows.values():
         tx.delete(unwanted)
 
@@ -220,7 +232,7 @@ def forget_replicas(tx: Session, replica_ids: list[str]) -> None:
 def lift_quarantines(tx: Session) -> None:
     """Clear every variant's record of failures: the machine may have changed since."""
     for row in tx.scalars(select(VariantRow)):
-        row.attempts, row.crashes, row.retry_at, row.quarantined_revision = 0, [], None, None
+        row.attempts, row.crashes, row.retry_at, row.quarantined_generation = 0, [], None, None
 
 
 def load_versions(tx: Session, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], VersionFacts]:

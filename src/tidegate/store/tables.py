@@ -77,19 +77,28 @@ class VersionRow(Base):
 
 
 class EndpointRow(Base):
-    """The spec of an endpoint (written by services) and its status (written by loops/reconcile)."""
+    """The spec of an endpoint (written by services) and its status (written by loops/reconcile).
+
+    What automations set stands beside the spec, in rows of theirs: `core.effective` says what is in effect.
+    """
 
     __tablename__ = "endpoints"
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     model: Mapped[str] = mapped_column(ForeignKey("models.name"), index=True)
-    salt: Mapped[str] = mapped_column(String(32))
+    # tells it from others that had, or will have, its name
+    uid: Mapped[str] = mapped_column(String(32), unique=True, index=True, server_default="")
+    salt: Mapped[str] = mapped_column(String(32))  # of weights that people set; an experiment has its own
     created_at: Mapped[float]
     # spec
     traffic: Mapped[dict[str, float]]  # version number -> percent; adds up to 100
     replicas: Mapped[int]  # per version
-    revision: Mapped[int]  # of the newest history entry
-    retries: Mapped[dict[str, int]] = mapped_column(default=dict, server_default="{}")  # core.fleet.Endpoint.retries
+    revision: Mapped[int]  # of what people asked for: raised by their changes alone
+    traffic_revision: Mapped[int] = mapped_column(default=0, server_default="0")  # that set the traffic last
+    replicas_revision: Mapped[int] = mapped_column(default=0, server_default="0")  # that fixed their number last
+    # raised by every change that the reconcile loop has to act on, people's or an automation's
+    generation: Mapped[int] = mapped_column(default=0, server_default="0")
+    retries: Mapped[dict[str, int]] = mapped_column(default=dict, server_default="{}")  # by generation
     backend: Mapped[str | None] = mapped_column(String(16))  # local, docker; none: as the platform's settings say
     cpus: Mapped[float | None]  # limits of each replica
     memory_bytes: Mapped[int | None] = mapped_column(SIZE)
@@ -100,15 +109,19 @@ class EndpointRow(Base):
     status: Mapped[str] = mapped_column(String(16), default="deploying")
     reason: Mapped[str] = mapped_column(default="")
     routed: Mapped[dict[str, float]]  # version number -> percent, as gateways have it
-    observed_revision: Mapped[int] = mapped_column(default=0)
+    routed_split: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # core.effective.Split
+    observed_generation: Mapped[int] = mapped_column(default=0)
 
-    history: Mapped[list[HistoryRow]] = relationship(order_by="HistoryRow.revision", cascade="all, delete-orphan")
+    automated_weights: Mapped[AutomatedWeightsRow | None] = relationship(cascade="all, delete-orphan", lazy="selectin")
+    automated_replicas: Mapped[list[AutomatedReplicasRow]] = relationship(
+        cascade="all, delete-orphan", lazy="selectin", order_by="AutomatedReplicasRow.version"
+    )
     variants: Mapped[list[VariantRow]] = relationship(cascade="all, delete-orphan")
     follow: Mapped[FollowRow | None] = relationship(cascade="all, delete-orphan")
 
 
 class VariantRow(Base):
-    """Status of one version of an endpoint (written by loops/reconcile alone). Weights are in the endpoint's spec."""
+    """Status of one version of an endpoint (written by loops/reconcile alone), whatever variants it stands behind."""
 
     __tablename__ = "variants"
     __table_args__ = (UniqueConstraint("endpoint", "version"),)
@@ -124,7 +137,7 @@ class VariantRow(Base):
     restarts: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[float | None]  # back-off: no start before
     crashes: Mapped[list[float]] = mapped_column(default=list)  # when replicas that had been ready died, of late
-    quarantined_revision: Mapped[int | None]  # gave up at this revision of the endpoint, until it is retried
+    quarantined_generation: Mapped[int | None]  # gave up at this generation of the endpoint, until it is retried
 
 
 class ReplicaRow(Base):
@@ -172,23 +185,51 @@ class FailedReplicaRow(Base):
 
 
 class HistoryRow(Base):
-    """One change of an endpoint's spec."""
+    """One change of an endpoint, by people or an automation. It outlives the endpoint (`store.history` bounds it)."""
 
     __tablename__ = "history"
-    __table_args__ = (UniqueConstraint("endpoint", "revision"),)
+    __table_args__ = (Index("ix_history_uid_automated", "endpoint_uid", "automated", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), index=True)
-    revision: Mapped[int]
+    endpoint: Mapped[str] = mapped_column(String(63), index=True)
+    endpoint_uid: Mapped[str] = mapped_column(String(32))
+    revision: Mapped[int]  # of people's spec then
+    generation: Mapped[int]
+    automated: Mapped[bool]  # no change of people's spec: a rollback never goes back to it
     at: Mapped[float]
-    action: Mapped[str] = mapped_column(
-        String(16)
-    )  # deploy, traffic, promote, rollback, scale, repair, follow, refused
+    # deploy, traffic, promote, rollback, scale, delete, follow; automated: repair, refused, and what loops call theirs
+    action: Mapped[str] = mapped_column(String(16))
     actor: Mapped[str] = mapped_column(String(64), default="")
     traffic: Mapped[dict[str, float]]
     replicas: Mapped[int]
     restores: Mapped[int | None]
     note: Mapped[str] = mapped_column(default="", server_default="")  # why it came to this, where that is a question
+
+
+class AutomatedWeightsRow(Base):
+    """Weights of an endpoint's variants while an automation sets them (written by loops/experiment alone)."""
+
+    __tablename__ = "automated_weights"
+
+    endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # core.effective.AutomationKind
+    name: Mapped[str] = mapped_column(String(63))
+    revision: Mapped[int]  # of people's spec when it began
+    salt: Mapped[str] = mapped_column(String(64))
+    shares: Mapped[Any] = mapped_column(JSON)  # core.effective.Share, each
+    stable: Mapped[dict[str, float]]  # version number -> percent: what a rollback returns to
+
+
+class AutomatedReplicasRow(Base):
+    """How many replicas a version shall have, while a loop decides that (written by loops/autoscale alone)."""
+
+    __tablename__ = "automated_replicas"
+
+    endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), primary_key=True)
+    version: Mapped[str] = mapped_column(String(20), primary_key=True)
+    replicas: Mapped[int]
+    revision: Mapped[int]  # of people's spec when it was decided
+    reason: Mapped[str] = mapped_column(default="", server_default="")
 
 
 class FollowRow(Base):

@@ -18,6 +18,19 @@ class DatabaseView:
 
 
 @dataclass(frozen=True)
+class AutomationView:
+    """What sets an endpoint's weights in place of people, since people's `revision`; a rollback restores `stable`.
+
+    `stable` is percent by version. `kind` is experiment, canary or bandit.
+    """
+
+    kind: str
+    name: str
+    revision: int
+    stable: dict[str, float]
+
+
+@dataclass(frozen=True)
 class AnsweredCounts:
     """How the requests to one version ended, as one gateway has counted since it was first started.
 

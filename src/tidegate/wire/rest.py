@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
 from tidegate.wire.load import LoadView
-from tidegate.wire.parts import AnsweredView, DatabaseView, EngineView, LeaderView, QueueView, RedisView
+from tidegate.wire.parts import AnsweredView, AutomationView, DatabaseView, EngineView, LeaderView, QueueView, RedisView
 
 # Also names of this module, which has all shapes for those who ask.
 from tidegate.wire.registering import Follow as Follow  # noqa: PLC0414
@@ -71,7 +71,8 @@ class ReplicaCount:
 
 @dataclass(frozen=True)
 class VariantView:
-    """One version of an endpoint. `weight` is percent of traffic as it is routed now.
+    """One variant of an endpoint: a version, named as such unless an experiment names it. Two variants may be of one
+    version; then both have the same replicas. `weight` is percent of traffic as it is routed now.
 
     `given_up`: it failed too often, and no replica of it is started until the endpoint is changed.
     `answered`: how its requests ended of late, `load`: how busy it is; None where no gateway has told.
@@ -88,11 +89,16 @@ class VariantView:
     given_up: bool = False
     answered: AnsweredView | None = None
     load: LoadView | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint as it is now: `traffic` is what gateways route, `target` what was asked for last.
+    """An endpoint as it is now: `traffic` is what gateways route, by version, and `target` what they shall route.
+
+    `asked` is what people asked for last, and is the target but while `automation` sets the weights. `revision` counts
+    people's changes, `generation` also those that automations made, and `observed_generation` is the one that the
+    control plane has acted on.
 
     Answers are kept for `cache_ttl_s` (0: not at all); a client may send `rate_limit_per_s` requests a second (0: as
     the gateways' setting says).
@@ -118,11 +124,19 @@ class Endpoint:
     memory_bytes: int | None = None
     follow: FollowView | None = None
     load: LoadView | None = None
+    asked: dict[str, float] = field(default_factory=dict)
+    automation: AutomationView | None = None
+    generation: int = 0
+    observed_generation: int = 0
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One change of an endpoint. `restores` is the revision a rollback re-applied, `note` why it came to this."""
+    """One change of an endpoint. `restores` is the revision a rollback re-applied, `note` why it came to this.
+
+    Entry `id` is where the next page begins. `endpoint_id` tells endpoints apart that had one name, one after the
+    other. An `automated` entry leaves the revision, which is people's; `traffic` is by version.
+    """
 
     revision: int
     at: float
@@ -132,6 +146,10 @@ class HistoryEntry:
     restores: int | None = None
     replicas: int = 0
     note: str = ""
+    id: int = 0
+    endpoint_id: str = ""
+    generation: int = 0
+    automated: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,6 +240,7 @@ class DeployRequest:
     limits of each container (0: none of its own). What a new endpoint is not told is as the platform's settings say.
     With `follow`, the endpoint goes on to whatever version the alias is moved to; without, it follows no alias.
     `accept_signature_change`: also a version that does not take, or answer, what clients of the live one rely on.
+    `end_automation`: also while an experiment, canary or bandit sets the weights, which ends.
     """
 
     __pydantic_config__ = STRICT
@@ -236,13 +255,15 @@ class DeployRequest:
     memory_bytes: Whole | None = None
     follow: Follow | None = None
     accept_signature_change: Flag = False
+    end_automation: Flag = False
 
 
 @dataclass(frozen=True)
 class TrafficRequest:
     """Percent of traffic by version (number or label); adds up to 100.
 
-    `accept_signature_change` as in a deployment: for each version that gets more traffic than it has.
+    `accept_signature_change` as in a deployment: for each version that gets more traffic than it has. `end_automation`
+    as there.
     """
 
     __pydantic_config__ = STRICT
@@ -250,11 +271,15 @@ class TrafficRequest:
     traffic: dict[str, Number]
     action: str = "traffic"
     accept_signature_change: Flag = False
+    end_automation: Flag = False
 
 
 @dataclass(frozen=True)
 class RollbackRequest:
-    """Re-apply the newest earlier traffic that differs from the current one, or that of revision `to`."""
+    """Re-apply the newest earlier traffic of people that differs from the current one, or that of revision `to`.
+
+    An automation that sets the weights ends, and what was stable is restored.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -272,7 +297,7 @@ class LossReport:
 
 @dataclass(frozen=True)
 class ScaleRequest:
-    """Replicas per version."""
+    """Replicas per version: as many as this, and no autoscaler's number, from now on."""
 
     __pydantic_config__ = STRICT
 

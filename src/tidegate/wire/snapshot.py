@@ -23,7 +23,10 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One running version of an endpoint. `weight` is percent of unpinned traffic, 0 to 100 (0: only pinned calls)."""
+    """One variant of an endpoint: a running version by the name it has there, which is its number but in experiments.
+
+    `weight` is percent of unpinned traffic, 0 to 100 (0: only pinned calls).
+    """
 
     name: str
     version: str
@@ -40,6 +43,7 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """One address that clients call. The weights of its variants add up to 100 when any is ready.
 
+    Units are assigned by `assignment_salt`, or where it is empty by `salt`, which is the endpoint's for good.
     `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
     """
 
@@ -49,6 +53,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     cache_ttl_s: float = 0.0
     rate_limit_per_s: float = 0.0
+    assignment_salt: str = ""
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

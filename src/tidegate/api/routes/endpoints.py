@@ -12,6 +12,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.services.endpoints import Endpoints
+from tidegate.services.intent import HISTORY_PAGE
 from tidegate.wire import rest
 from tidegate.wire.performance import Performance
 from tidegate.wire.tags import tag_of
@@ -51,9 +52,10 @@ class EndpointList:
 
 @dataclass(frozen=True)
 class History:
-    """An endpoint's changes, newest first."""
+    """An endpoint's changes, newest first. Where there may be more, `next` is the `before` of the next page."""
 
     history: list[rest.HistoryEntry]
+    next: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def deploy(
 
 @router.delete("/{name}", status_code=202, responses=answers(404, 412), dependencies=[needs(Permission.DEPLOY)])
 def delete_endpoint(endpoints: Changing, response: Response, who: Who, name: str) -> rest.Endpoint:
-    """Drain an endpoint's replicas, then remove it."""
+    """Drain an endpoint's replicas, then remove it; its history stays."""
     return _tagged(response, endpoints.delete(name, who))
 
 
@@ -113,7 +115,10 @@ def rollback(
     name: str,
     request: Annotated[rest.RollbackRequest | None, Body(openapi_examples=_ROLLBACK)] = None,
 ) -> rest.Endpoint:
-    """Re-apply the traffic before the current one, or that of a revision; a second rollback undoes the first."""
+    """Re-apply people's traffic before the current one, or that of a revision; a second rollback undoes the first.
+
+    An experiment, canary or bandit that runs ends, and what was stable is restored.
+    """
     return _tagged(response, endpoints.rollback(name, request or rest.RollbackRequest(), who))
 
 
@@ -123,10 +128,16 @@ def scale(endpoints: Changing, response: Response, who: Who, name: str, request:
     return _tagged(response, endpoints.scale(name, request, who))
 
 
-@router.get("/{name}/history", responses=answers(404), dependencies=[needs(Permission.READ)])
-def get_history(platform: PlatformOf, name: str) -> History:
-    """Changes of an endpoint, newest first."""
-    return History(platform.endpoints.history(name))
+@router.get("/{name}/history", responses=answers(404, 422), dependencies=[needs(Permission.READ)])
+def get_history(
+    platform: PlatformOf, name: str, limit: int = HISTORY_PAGE, before: int | None = None, every: bool = False
+) -> History:
+    """Changes of an endpoint, newest first, older than entry `before`. It outlives the endpoint.
+
+    A name that was used again means the endpoint that has it now, or had it last; `every`: all that had it.
+    """
+    found = platform.endpoints.history(name, limit, before, every=every)
+    return History(found, found[-1].id if len(found) == limit else None)
 
 
 @router.get("/{name}/performance", responses=answers(404, 409, 422, 503), dependencies=[needs(Permission.READ)])

@@ -173,6 +173,7 @@ def tell_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
     status_code=204,
     response_class=Response,
     responses=json_answers(400, 413, 415),
+    dependencies=[needs(Permission.NODE)],
 )
 def tell_load(platform: PlatformOf, report: LoadReport) -> Response:
     """How much there was to do, by version, since a gateway's last report. The leader is told, whoever is asked."""

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_29_principal"
-down_revision = "2026_11_28_retries"
+down_revision = "2026_11_29_intent"
 
 
 def upgrade() -> None:

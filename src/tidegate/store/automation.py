@@ -1,0 +1,142 @@
+"""Rows of automations, each the business of one loop: weights (and what is stable) of loops/experiment, replicas by
+version of loops/autoscale. People's spec stays as it is; `core.effective` says what is in effect of both.
+
+Called in transactions of the leader's fenced store. `seen` is the endpoint that the loop decided on: where it is gone,
+is another one by now, or people have had their say since, nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from sqlalchemy.orm import Session
+
+from tidegate.core.effective import (
+    Automated,
+    AutomatedReplicas,
+    AutomatedWeights,
+    AutomationKind,
+    Effective,
+    Share,
+    Spec,
+    Split,
+    check_split,
+    effective,
+)
+from tidegate.store import history
+from tidegate.store.history import Entry
+from tidegate.store.tables import AutomatedReplicasRow, AutomatedWeightsRow, EndpointRow
+from tidegate.wire.decoding import convert
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An endpoint as a loop saw it: which one of its name, and at which revision of people's spec."""
+
+    endpoint: str
+    uid: str
+    revision: int
+
+
+def seen_of(row: EndpointRow) -> Seen:
+    """What a loop has to remember of an endpoint that it decides on."""
+    return Seen(row.name, row.uid, row.revision)
+
+
+def effective_of(row: EndpointRow) -> Effective:
+    """What is in effect of an endpoint's spec and of what automations set."""
+    return effective(_spec(row), automated_of(row))
+
+
+def versions_used(row: EndpointRow) -> set[str]:
+    """Versions that an endpoint routes, is to route, or would go back to."""
+    now = effective_of(row)
+    stable = () if now.weights is None else now.weights.stable
+    return {*row.traffic, *row.routed, *now.traffic, *stable}
+
+
+def _spec(row: EndpointRow) -> Spec:
+    return Spec(row.traffic, row.replicas, row.traffic_revision, row.replicas_revision)
+
+
+def automated_of(row: EndpointRow) -> Automated:
+    """What automations wrote last, whether or not it is still in effect."""
+    counts = {one.version: AutomatedReplicas(one.replicas, one.revision, one.reason) for one in row.automated_replicas}
+    return Automated(None if row.automated_weights is None else _weights(row.automated_weights), counts)
+
+
+def _weights(row: AutomatedWeightsRow) -> AutomatedWeights:
+    split = Split(row.salt, convert(row.shares, tuple[Share, ...]))
+    return AutomatedWeights(cast(AutomationKind, row.kind), row.name, row.revision, split, dict(row.stable))
+
+
+def set_weights(tx: Session, seen: Seen, weights: AutomatedWeights, entry: Entry) -> bool:
+    """Begin an automation of weights, or take its next step. True when it is written, False when it comes too late.
+
+    `weights.revision` is the one at which it began and stays with it. Raises `InvalidArgument` for weights that make no
+    sense.
+    """
+    check_split(weights.split)
+    row = _still(tx, seen)
+    if row is None or weights.revision < row.traffic_revision:
+        return False
+    if automated_of(row).weights != weights:
+        mine = row.automated_weights or AutomatedWeightsRow(endpoint=row.name)
+        mine.kind, mine.name, mine.revision = weights.kind, weights.name, weights.revision
+        mine.salt, mine.stable = weights.split.salt, dict(weights.stable)
+        mine.shares = [asdict(share) for share in weights.split.shares]
+        row.automated_weights = mine
+        _changed(tx, row, entry)
+    return True
+
+
+def end_weights(tx: Session, seen: Seen, entry: Entry) -> bool:
+    """End an automation of weights: people's own are in effect again. False where people have ended it before."""
+    row = _still(tx, seen)
+    if row is None or row.automated_weights is None:
+        return False
+    was_in_effect = effective_of(row).weights is not None
+    row.automated_weights = None
+    if was_in_effect:
+        _changed(tx, row, entry)
+    return was_in_effect
+
+
+def set_replicas(tx: Session, seen: Seen, counts: Mapping[str, AutomatedReplicas], entry: Entry) -> bool:
+    """Set the number of replicas of these versions, and of no other. True when it is written, False when too late.
+
+    Nothing is counted as a change that leaves the numbers as they are: a reason may be said anew at every look.
+    """
+    row = _still(tx, seen)
+    if row is None or any(one.revision < row.replicas_revision for one in counts.values()):
+        return False
+    before = effective_of(row).counts
+    known = {one.version: one for one in row.automated_replicas}
+    row.automated_replicas = [
+        _count(known.get(version) or AutomatedReplicasRow(endpoint=row.name, version=version), one)
+        for version, one in counts.items()
+    ]
+    tx.flush()
+    if effective_of(row).counts != before:
+        _changed(tx, row, entry)
+    return True
+
+
+def _count(row: AutomatedReplicasRow, one: AutomatedReplicas) -> AutomatedReplicasRow:
+    row.replicas, row.revision, row.reason = one.replicas, one.revision, one.reason
+    return row
+
+
+def _still(tx: Session, seen: Seen) -> EndpointRow | None:
+    """The endpoint that was seen, unless it is gone, or going."""
+    row = tx.get(EndpointRow, seen.endpoint)
+    return row if row is not None and row.uid == seen.uid and row.deleted_at is None else None
+
+
+def _changed(tx: Session, row: EndpointRow, entry: Entry) -> None:
+    """Have the reconcile loop look at it, and history tell of it; people's revision stays."""
+    row.generation += 1
+    tx.flush()
+    history.add(tx, row, entry, automated=True, traffic=effective_of(row).traffic)
