@@ -10,7 +10,11 @@ import pytest
 from support.control import add_version
 from support.wait import until
 from tidegate.api.routes import jobs as job_routes
+from tidegate.core.effective import AutomatedWeights, Share, Split
+from tidegate.store import automation
 from tidegate.store.fleet import save_snapshot
+from tidegate.store.history import Entry
+from tidegate.store.tables import EndpointRow
 from tidegate.wire.snapshot import Snapshot, encode_snapshot
 from tidegate.wiring import Container
 
@@ -84,6 +88,43 @@ def test_a_change_may_name_what_it_was_made_for(container: Container, api: httpx
     now = changed.headers["etag"]
     assert api.post(f"{path}/scale", json={"replicas": 3}, headers={"If-Match": f"{read}, {now}"}).status_code == 202
     assert api.post(f"{path}/scale", json={"replicas": 4}, headers={"If-Match": "*"}).status_code == 202
+
+
+def test_history_is_paged_and_outlives_its_endpoint(container: Container, api: httpx.Client) -> None:
+    path = "/api/v1/endpoints/paged"
+    add_version(container, "paged", "1")
+    assert api.put(path, json={"model": "paged"}).status_code == 202
+    for replicas in (2, 3):
+        assert api.post(f"{path}/scale", json={"replicas": replicas}).status_code == 202
+    assert api.delete(path).status_code == 202
+    with container.store.transaction() as tx:  # as the loop does once the replicas are gone
+        tx.delete(tx.get_one(EndpointRow, "paged"))
+    assert api.get(path).status_code == 404
+    first = api.get(f"{path}/history", params={"limit": 3}).json()
+    last = api.get(f"{path}/history", params={"limit": 3, "before": first["next"]}).json()
+    actions = [entry["action"] for entry in (*first["history"], *last["history"])]
+    assert (actions, last["next"]) == (["delete", "scale", "scale", "deploy"], None)
+    assert api.get(f"{path}/history", params={"limit": 0}).status_code == 422
+    assert api.get("/api/v1/endpoints/never/history").status_code == 404
+
+
+def test_a_change_of_traffic_during_an_experiment_says_that_it_ends_it(container: Container, api: httpx.Client) -> None:
+    path = "/api/v1/endpoints/tried"
+    for number in ("1", "2"):
+        add_version(container, "tried", number)
+    read = api.put(path, json={"model": "tried", "version": "1"}).headers["etag"]
+    with container.fenced.transaction() as tx:
+        row = tx.get_one(EndpointRow, "tried")
+        shares = (Share("control", "1", 50.0), Share("treatment", "2", 50.0))
+        weights = AutomatedWeights("experiment", "blue", row.revision, Split("salt", shares), {"1": 100.0})
+        assert automation.set_weights(tx, automation.seen_of(row), weights, Entry("experiment", 1.0))
+    shown = api.get(path)
+    assert shown.headers["etag"] == read
+    assert shown.json()["automation"] == {"kind": "experiment", "name": "blue", "revision": 1, "stable": {"1": 100}}
+    refused = api.put(f"{path}/traffic", json={"traffic": {"2": 100}})
+    assert (refused.status_code, refused.json()["code"]) == (409, "automation_running")
+    ended = api.put(f"{path}/traffic", json={"traffic": {"2": 100}, "end_automation": True}, headers={"If-Match": read})
+    assert (ended.status_code, ended.json()["automation"], ended.json()["target"]) == (202, None, {"2": 100})
 
 
 def test_an_upload_streams_in_and_a_job_can_name_it(api: httpx.Client) -> None:

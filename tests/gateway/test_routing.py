@@ -4,6 +4,7 @@ import json
 import threading
 
 import pytest
+from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, Load
 from support.wait import until
@@ -89,6 +90,25 @@ def test_health_counts_running_versions(shared: Shared) -> None:
 
 def test_docs_show_the_endpoint(shared: Shared) -> None:
     assert "/predict/sums" in shared[1].request("GET", "/openapi.json").json["paths"]
+
+
+def test_an_experiment_s_variants_share_a_version_and_stick_by_its_salt(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    plain = bed.endpoint({"1": 100})
+    half = [replace(plain.variants[0], name=name, weight=50.0) for name in ("control", "treatment")]
+    bed.publish_endpoints(replace(plain, variants=tuple(half), assignment_salt="of the experiment"))
+    assignment = Assignment({"control": 50, "treatment": 50})
+    seen = set()
+    for number in range(20):
+        reply = gateway.ask([1, 2, 3], headers={"X-Tidegate-Key": f"user-{number}"})
+        variant, version = reply.headers["x-tidegate-variant"], reply.headers["x-tidegate-version"]
+        assert (variant, version) == (assignment.variant("of the experiment", f"user-{number}"), "1")
+        seen.add(variant)
+    assert seen == {"control", "treatment"}
+    assert gateway.request("GET", "/v2/models/sums").json["versions"] == ["1"]
+    assert gateway.request("GET", "/health").json["models_loaded"] == 1
+    assert gateway.ask([1, 2, 3], model_version="1").status == 200
 
 
 def test_an_endpoint_without_replicas_is_503_with_the_reason(bed: Bed) -> None:

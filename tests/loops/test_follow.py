@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.control import ME, SIGNATURE, add_version, container_at, digest_for
+from tidegate.core.effective import AutomatedWeights, Share, Split
 from tidegate.core.ports import NewRegistryVersion
 from tidegate.errors import (
     Conflict,
@@ -20,7 +21,9 @@ from tidegate.errors import (
     UnknownVersion,
 )
 from tidegate.loops.follow import Around, RegistryWatch
+from tidegate.store import automation
 from tidegate.store.endpoints import get_endpoint
+from tidegate.store.history import Entry
 from tidegate.store.jobs import get_job
 from tidegate.wire.rest import DeployRequest, Endpoint, Follow, Gate, RollbackRequest, TrafficRequest, TrustRequest
 from tidegate.wire.signature import Signature, TensorSpec
@@ -296,3 +299,24 @@ def test_a_version_that_clients_of_the_live_one_cannot_use_is_refused(bed: Bed) 
     assert _state(bed.step(name)) == ("refused", entry)  # and stays so
     accepted = DeployRequest(name, "@champion", follow=Follow(), accept_signature_change=True)
     assert _state(bed.container.endpoints.deploy(name, accepted, ME)) == ("current", entry)
+
+
+def test_an_alias_that_moves_during_an_experiment_is_waited_with(bed: Bed) -> None:
+    name = bed.model("waits")
+    bed.follow(name)
+    shares = (Share("control", "1", 50.0), Share("treatment", "2", 50.0))
+    with bed.container.fenced.transaction() as tx:
+        row = get_endpoint(tx, name)
+        assert row is not None
+        seen = automation.seen_of(row)
+        weights = AutomatedWeights("experiment", "blue", row.revision, Split("salt", shares), {"1": 100.0})
+        assert automation.set_weights(tx, seen, weights, Entry("experiment", 1.0))
+    bed.move(name, "2")
+    held = bed.step(name)
+    assert (held.target, _state(held)) == ({"1": 50.0, "2": 50.0}, ("current", "1"))
+    assert held.follow is not None
+    assert held.follow.trouble == "experiment 'blue' sets the traffic until it ends"
+    assert _actions(bed, name) == ["experiment", "deploy"]
+    with bed.container.fenced.transaction() as tx:
+        assert automation.end_weights(tx, seen, Entry("stop", 2.0))
+    assert (bed.step(name).target, _state(bed.step(name))) == ({"2": 100.0}, ("current", "2"))

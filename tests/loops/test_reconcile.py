@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from support.control import ME, add_version, container_at, digest_for
 from support.wait import until
+from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
 from tidegate.core.fleet import Limits
 from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
@@ -23,11 +24,12 @@ from tidegate.loops.adoption import adopt
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import CALM_S, CHANGING_S, Reconciler, Surroundings
+from tidegate.store import automation
 from tidegate.store.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
 from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow, LeaseRow, ReplicaRow, VariantRow
-from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest
+from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
 
@@ -520,3 +522,99 @@ def test_a_loop_whose_control_plane_was_replaced_changes_nothing(bench: Bench) -
     assert bench.status("churn") == status
     assert bench.failures("all") == bench.failures("churn") == 0
     assert bench.container.leadership.term is None
+
+
+def _automated(bench: Bench, *shares: Share, salt: str = "exp") -> None:
+    """As loops/experiment writes: through the leader's fence, beside the spec."""
+    with bench.container.fenced.transaction() as tx:
+        row = get_endpoint(tx, "churn")
+        assert row is not None
+        weights = AutomatedWeights("experiment", "blue", row.revision, Split(salt, shares), {"1": 100.0})
+        assert automation.set_weights(tx, automation.seen_of(row), weights, Entry("experiment", bench.now))
+
+
+def test_an_automation_s_weights_are_routed_once_its_versions_are_ready_and_survive_a_restart(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    (plain,) = bench.snapshot().endpoints
+    _automated(bench, Share("control", "1", 90.0), Share("treatment", "2", 10.0))
+    bench.backend.ready = False
+    bench.backend.steady = set(bench.backend.running)
+    bench.steps()
+    assert bench.snapshot().endpoints == (plain,), "nothing is shifted before version 2 is there"
+    assert bench.status("churn") == "deploying"
+    bench.backend.ready = True
+    bench.loop = Reconciler(bench.surroundings_of_next_term())
+    bench.steps()
+    (endpoint,) = bench.snapshot().endpoints
+    assert [(one.name, one.version, one.weight) for one in endpoint.variants] == [
+        ("control", "1", 90.0),
+        ("treatment", "2", 10.0),
+    ]
+    assert (endpoint.salt, endpoint.assignment_salt) == (plain.salt, "exp")
+    view = bench.container.endpoints.get("churn")
+    assert (view.status, view.traffic, view.revision) == ("ready", {"1": 90.0, "2": 10.0}, 1)
+    assert view.observed_generation == view.generation == 2
+    assert [(one.name, one.weight, one.replicas.ready) for one in view.variants] == [
+        ("control", 90.0, 1),
+        ("treatment", 10.0, 1),
+    ]
+
+
+def test_two_variants_of_one_version_need_no_more_replicas_and_a_rollback_ends_them(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    running = dict(bench.backend.running)
+    _automated(bench, Share("a", "1", 50.0), Share("b", "1", 50.0))
+    bench.steps()
+    assert bench.backend.running == running
+    assert [one.name for one in bench.snapshot().endpoints[0].variants] == ["a", "b"]
+    bench.container.endpoints.rollback("churn", RollbackRequest(), ME)
+    bench.steps()
+    (endpoint,) = bench.snapshot().endpoints
+    assert ([one.name for one in endpoint.variants], endpoint.assignment_salt) == (["1"], "")
+
+
+def test_the_number_an_autoscaler_decided_is_started_and_ended_until_people_fix_one(bench: Bench) -> None:
+    def scaled(count: int) -> None:
+        with bench.container.fenced.transaction() as tx:
+            row = get_endpoint(tx, "churn")
+            assert row is not None
+            decided = {"1": AutomatedReplicas(count, row.revision, "load")}
+            entry = Entry("autoscale", bench.now, "autoscaler")
+            assert automation.set_replicas(tx, automation.seen_of(row), decided, entry)
+
+    bench.deploy("churn", replicas=2)
+    bench.steps()
+    scaled(4)
+    bench.steps()
+    assert len(bench.backend.running) == 4
+    assert bench.status("churn") == "ready"
+    scaled(1)
+    bench.now += 10
+    bench.steps(5)
+    bench.now += 10  # past the time to drain
+    bench.steps()
+    assert len(bench.backend.running) == 1
+    bench.container.endpoints.scale("churn", ScaleRequest(2), ME)
+    bench.steps()
+    assert len(bench.backend.running) == 2
+
+
+def test_a_deleted_endpoint_takes_its_automations_along_and_leaves_its_history(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    _automated(bench, Share("a", "1", 50.0), Share("b", "1", 50.0))
+    bench.steps()
+    bench.container.endpoints.delete("churn", ME)
+    bench.steps()
+    bench.now += 10
+    bench.steps()
+    with bench.container.store.reading() as tx:
+        assert get_endpoint(tx, "churn") is None
+    actions = [one.action for one in bench.container.endpoints.history("churn")]
+    assert actions == ["delete", "experiment", "deploy"]
+    bench.deploy("churn", "2")
+    bench.steps()
+    view = bench.container.endpoints.get("churn")
+    assert (view.status, view.traffic, view.automation) == ("ready", {"2": 100.0}, None)

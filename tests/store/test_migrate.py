@@ -15,8 +15,9 @@ from sqlalchemy.types import TypeEngine
 from support.control import NewDatabase
 from tidegate.core.access import Principal
 from tidegate.errors import StoreUnavailable
-from tidegate.store import migrate
+from tidegate.store import history, migrate
 from tidegate.store.audit import Wanted, entries
+from tidegate.store.endpoints import endpoints, variants_of
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.jobs import asked_by, jobs
 from tidegate.store.tables import Base, ModelRow
@@ -105,6 +106,35 @@ def test_of_jobs_of_an_earlier_schema_nobody_knows_who_asked(store: Store) -> No
         (job,) = jobs(tx, None, None, 10)
         assert asked_by(job) == Principal("unknown", "")
         assert entries(tx, Wanted(10)) == []
+
+
+def test_a_history_of_before_automations_is_peoples_but_for_repairs_and_refusals(store: Store) -> None:
+    with _engine(store).begin() as connection:
+        migrate.upgrade(connection, "2026_11_28_retries")
+        tables = _tables(connection)
+        connection.execute(tables["models"].insert(), _row(tables["models"], name="churn"))
+        for name in ("eu", "us"):
+            made = _row(tables["endpoints"], name=name, model="churn", revision=4, observed_revision=3)
+            connection.execute(tables["endpoints"].insert(), made | {"traffic": {"2": 100}, "retries": {"2": 4}})
+            for number, action in enumerate(["deploy", "refused", "repair", "traffic"], start=1):
+                entry = _row(tables["history"], endpoint=name, revision=number, action=action)
+                del entry["id"]
+                connection.execute(tables["history"].insert(), entry)
+        variant = _row(tables["variants"], endpoint="eu", version="2", quarantined_revision=3)
+        connection.execute(tables["variants"].insert(), variant)
+    store.migrate()
+    with store.reading() as tx:
+        eu, us = endpoints(tx)
+        assert (eu.revision, eu.generation, eu.observed_generation, eu.retries) == (4, 4, 3, {"2": 4})
+        assert (len(eu.uid), eu.uid != us.uid, eu.salt) == (32, True, "name")
+        assert [one.quarantined_generation for one in variants_of(tx, "eu")] == [3]
+        kept = history.page(tx, "eu", eu.uid, 10)
+        assert [(one.generation, one.automated) for one in kept] == [(4, False), (3, True), (2, True), (1, False)]
+        assert [one.revision for one in history.intended(tx, us)] == [4, 1]
+
+
+def _row(table: Table, **values: Any) -> dict[str, Any]:
+    return {column.name: _value(column) for column in table.columns} | values
 
 
 def _tables(connection: Connection) -> dict[str, Table]:

@@ -131,7 +131,7 @@ class _Cold:
         self._routes = RouteTable()
 
     async def health(self, _: Request) -> Response:
-        loaded = sum(len(service.destinations()) for service in self._engine.directory.services().values())
+        loaded = sum(len(_by_version(service)) for service in self._engine.directory.services().values())
         return _json({"status": "healthy", "models_loaded": loaded})
 
     async def ping(self, _: Request) -> Response:
@@ -168,7 +168,7 @@ class _Cold:
             raise HTTPException(405, headers={"Allow": "POST"})
         service = self._service(request)
         version = request.path_params.get("version")
-        return _json(model_status(service.destinations() if version is None else [service.pinned(version)]))
+        return _json(model_status(_by_version(service) if version is None else [service.pinned(version)]))
 
     async def v1_metadata(self, request: Request) -> Response:
         service = self._service(request)
@@ -272,12 +272,20 @@ def destination_of(service: Service, version: str | None) -> Destination:
     return destinations[0]
 
 
+def _by_version(service: Service) -> list[Destination]:
+    """A variant of each running version, the one with the most traffic first: in an experiment a version may be two."""
+    found: dict[str, Destination] = {}
+    for one in service.destinations():
+        found.setdefault(one.identity.version, one)
+    return list(found.values())
+
+
 def metadata(service: Service, destination: Destination) -> dict[str, Any]:
     """A V2 model's metadata."""
     signature = destination.signature
     return {
         "name": service.name,
-        "versions": [one.identity.version for one in service.destinations()],
+        "versions": [one.identity.version for one in _by_version(service)],
         "platform": "tidegate",
         "inputs": [{"name": s.name, "datatype": s.datatype, "shape": list(s.shape)} for s in signature.inputs],
         "outputs": [{"name": s.name, "datatype": s.datatype, "shape": list(s.shape)} for s in signature.outputs],

@@ -316,7 +316,7 @@ class Service(Protocol):
         """The running version with this number or label; raises `UnknownVersion` that lists those that run."""
 
     def destinations(self) -> list[Destination]:
-        """All running versions, the one with the most traffic first."""
+        """All variants of running versions, the one with the most traffic first."""
 
 
 class Directory(Protocol):

@@ -98,7 +98,7 @@ class EndpointService:
                 return destination
         if version in self._all:
             return self._all[version]
-        running = [_shown(destination.identity) for destination in self._all.values()]
+        running = list(dict.fromkeys(_shown(destination.identity) for destination in self._all.values()))
         raise UnknownVersion(
             f"version {version!r} of endpoint {self.name!r} is not running; "
             + (f"running: {', '.join(running)}" if running else "none is"),
@@ -106,7 +106,7 @@ class EndpointService:
         )
 
     def destinations(self) -> list[Destination]:
-        """All running versions, the one with the most traffic first."""
+        """All variants of running versions, the one with the most traffic first."""
         return sorted(self._all.values(), key=lambda one: -self._weights[one.identity.variant])
 
 
