@@ -126,3 +126,15 @@ def test_the_error_of_a_job_is_the_error_itself() -> None:
     assert isinstance(error, errors.ScoreBelowGate)
     assert (error.message, error.details) == ("accuracy 0.61 is below 0.8", {"score": 0.61})
     assert "scoring" in job_error(Job("j", "register", "failed", 0.4, "scoring", "churn")).message
+
+
+def test_what_an_automation_does_meanwhile_supersedes_nothing() -> None:
+    """A change of the number of replicas is awaited while a canary takes its steps."""
+    arms = [replace(OLD, name="control"), replace(OLD, name="again"), replace(NEW, name="treatment")]
+    asked = replace(ASKED, asked={"1": 100.0}, target={"1": 90.0, "2": 10.0})
+    step = {"1": 50.0, "2": 50.0}
+    done = replace(asked, status="ready", target=step, traffic=step, variants=arms)
+    assert wait_for_endpoint(looks(done), asked, 5.0) == done
+    assert waiting.describe(done)[0].count("version 1") == 1, "two variants of one version share its replicas"
+    with pytest.raises(errors.Conflict, match="another target"):
+        wait_for_endpoint(looks(replace(done, asked={"2": 100.0})), asked, 5.0)

@@ -139,7 +139,12 @@ def wait_for_endpoint(
 
 
 def _superseded(asked: Endpoint, seen: Endpoint) -> bool:
-    return _weights(seen.target) != _weights(asked.target)
+    return _intended(seen) != _intended(asked)
+
+
+def _intended(endpoint: Endpoint) -> dict[str, float]:
+    """What people asked for: an automation that moves the target supersedes nothing."""
+    return _weights(endpoint.asked or endpoint.target)
 
 
 def _weights(traffic: dict[str, float]) -> dict[str, float]:

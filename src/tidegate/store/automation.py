@@ -7,7 +7,7 @@ is another one by now, or people have had their say since, nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -55,6 +55,14 @@ def versions_used(row: EndpointRow) -> set[str]:
     now = effective_of(row)
     stable = () if now.weights is None else now.weights.stable
     return {*row.traffic, *row.routed, *now.traffic, *stable}
+
+
+def raise_generation(row: EndpointRow, retries: Collection[str]) -> None:
+    """Have the reconcile loop look at the endpoint, and start these versions again where it gave them up."""
+    row.generation += 1
+    used = versions_used(row)
+    kept = {version: at for version, at in row.retries.items() if version in used}
+    row.retries = kept | dict.fromkeys(retries, row.generation)
 
 
 def _spec(row: EndpointRow) -> Spec:
@@ -137,6 +145,6 @@ def _still(tx: Session, seen: Seen) -> EndpointRow | None:
 
 def _changed(tx: Session, row: EndpointRow, entry: Entry) -> None:
     """Have the reconcile loop look at it, and history tell of it; people's revision stays."""
-    row.generation += 1
+    raise_generation(row, entry.retries)
     tx.flush()
     history.add(tx, row, entry, automated=True, traffic=effective_of(row).traffic)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tidegate.store import history
-from tidegate.store.automation import versions_used
+from tidegate.store.automation import raise_generation
 from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, VariantRow
 
@@ -24,14 +24,14 @@ def endpoints(tx: Session) -> list[EndpointRow]:
 def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
     """A new revision of the endpoint's spec, as people made it in the row, with its entry in the history."""
     row.revision += 1
-    _act(row, entry)
+    raise_generation(row, entry.retries)
     tx.flush()
     history.add(tx, row, entry, automated=False)
 
 
 def add_repair(tx: Session, row: EndpointRow, entry: Entry) -> None:
     """Have the loop start again what it gave up, without anybody having asked for anything else."""
-    _act(row, entry)
+    raise_generation(row, entry.retries)
     tx.flush()
     history.add(tx, row, entry, automated=True)
 
@@ -39,14 +39,6 @@ def add_repair(tx: Session, row: EndpointRow, entry: Entry) -> None:
 def add_note(tx: Session, row: EndpointRow, entry: Entry) -> None:
     """An entry in the history of what was not done: nothing changes."""
     history.add(tx, row, entry, automated=True)
-
-
-def _act(row: EndpointRow, entry: Entry) -> None:
-    """Have the loop look at it."""
-    row.generation += 1
-    used = versions_used(row)
-    kept = {version: at for version, at in row.retries.items() if version in used}
-    row.retries = kept | dict.fromkeys(entry.retries, row.generation)
 
 
 def variants_of(tx: Session, endpoint: str) -> list[VariantRow]:
