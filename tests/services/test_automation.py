@@ -215,6 +215,12 @@ def test_the_autoscalers_numbers_hold_until_people_fix_one(platform: Container) 
     assert {one.version: one.replicas.desired for one in deployed.variants}["1"] == 2
 
 
+def test_a_version_with_traffic_keeps_a_replica(platform: Container) -> None:
+    with pytest.raises(InvalidArgument, match="at least one replica"):
+        _autoscale(platform, _seen(platform), v1=0)
+    assert _get(platform).generation == 1
+
+
 def test_scaling_during_an_experiment_leaves_the_experiment(platform: Container) -> None:
     _begin(platform)
     now = platform.endpoints.scale("churn", ScaleRequest(5), ME)

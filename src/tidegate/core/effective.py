@@ -147,6 +147,13 @@ def check_split(split: Split) -> None:
     check_weights({share.variant: share.weight for share in split.shares})
 
 
+def check_counts(counts: Mapping[str, AutomatedReplicas]) -> None:
+    """Raises `InvalidArgument` for a version with less than one replica: an endpoint does not sleep yet."""
+    for version, one in counts.items():
+        if one.replicas < 1:
+            raise InvalidArgument(f"version {version} needs at least one replica, not {one.replicas}", field="replicas")
+
+
 def _twice(names: Iterable[str]) -> str | None:
     seen: set[str] = set()
     return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]

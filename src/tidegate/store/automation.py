@@ -22,6 +22,7 @@ from tidegate.core.effective import (
     Share,
     Spec,
     Split,
+    check_counts,
     check_split,
     effective,
 )
@@ -116,7 +117,9 @@ def set_replicas(tx: Session, seen: Seen, counts: Mapping[str, AutomatedReplicas
     """Set the number of replicas of these versions, and of no other. True when it is written, False when too late.
 
     Nothing is counted as a change that leaves the numbers as they are: a reason may be said anew at every look.
+    Raises `InvalidArgument` for less than one replica.
     """
+    check_counts(counts)
     row = _still(tx, seen)
     if row is None or any(one.revision < row.replicas_revision for one in counts.values()):
         return False
