@@ -55,7 +55,7 @@ def test_what_people_do_with_an_endpoint_is_told_with_before_and_after(platform:
     assert made.changes["rate_limit_per_s"] == [None, 5.0]
     endpoints.set_traffic("churn", TrafficRequest({"1": 90, "2": 10}), ME)
     assert _newest(platform).changes == {"revision": [1, 2], "traffic": [{"1": 100.0}, {"1": 90, "2": 10}]}
-    endpoints.scale("churn", ScaleRequest(3), replace(ME, name="another"), ME)
+    endpoints.scale("churn", ScaleRequest(3), replace(ME, name="another"))
     assert (_newest(platform).who.name, _newest(platform).changes["replicas"]) == ("another", [1, 3])
     endpoints.rollback("churn", RollbackRequest(), ME)
     assert _newest(platform).changes["traffic"] == [{"1": 90, "2": 10}, {"1": 100.0}]
@@ -164,7 +164,7 @@ def test_a_job_carries_who_asked_for_it(platform: Container) -> None:
     request = RegisterRequest(upload="u", filename="m.onnx", allow_pickle=True)
     jobs = [
         platform.jobs.register("churn", request, ME),
-        platform.images.build("churn", "1", BuildRequest(), Principal("session", "browser-1f2e3d4c"), ME),
+        platform.images.build("churn", "1", BuildRequest(), Principal("session", "browser-1f2e3d4c")),
     ]
     assert [job.asked_by for job in jobs] == ["me", "browser-1f2e3d4c"]
     with platform.store.reading() as tx:

@@ -33,7 +33,7 @@ def platform(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
     container = container_at(tmp_path / "data", database_url=new_database())
     for number in ("1", "2", "3"):
         add_version(container, "churn", number)
-    container.endpoints.deploy("churn", DeployRequest("churn", "1", replicas=2), _person("ann"), ME)
+    container.endpoints.deploy("churn", DeployRequest("churn", "1", replicas=2), _person("ann"))
     yield container
     container.close()
 
@@ -173,7 +173,7 @@ def test_a_rollback_ends_an_automation_and_restores_what_was_stable(platform: Co
     for percent in (25.0, 50.0):
         with _loops(platform).transaction() as tx:
             assert automation.set_weights(tx, seen, _experiment(seen, percent), _entry("step"))
-    back = platform.endpoints.rollback("churn", RollbackRequest(), _person("ann"), ME)
+    back = platform.endpoints.rollback("churn", RollbackRequest(), _person("ann"))
     assert (back.target, back.automation) == (STABLE, None)
     newest = platform.endpoints.history("churn")[0]
     assert (newest.action, newest.restores, newest.note) == ("rollback", 3, "ends experiment blue")
@@ -184,7 +184,7 @@ def test_a_rollback_ends_an_automation_and_restores_what_was_stable(platform: Co
 def test_a_rollback_goes_back_to_a_promotion(platform: Container) -> None:
     _begin(platform, 50.0)
     promotion = TrafficRequest({"2": 100}, "promote", end_automation=True)
-    platform.endpoints.set_traffic("churn", promotion, _person("experiment blue"), ME)
+    platform.endpoints.set_traffic("churn", promotion, _person("experiment blue"))
     platform.endpoints.set_traffic("churn", TrafficRequest({"3": 100}), ME)
     assert platform.endpoints.rollback("churn", RollbackRequest(), ME).target == {"2": 100.0}
 
@@ -245,7 +245,7 @@ def test_a_version_in_an_experiment_is_in_use(platform: Container) -> None:
 
 def _remove(platform: Container) -> None:
     """As the loop does once the replicas are gone."""
-    platform.endpoints.delete("churn", _person("bob"), ME)
+    platform.endpoints.delete("churn", _person("bob"))
     with platform.store.transaction() as tx:
         tx.delete(tx.get_one(EndpointRow, "churn"))
 
@@ -259,7 +259,7 @@ def test_history_outlives_its_endpoint_and_is_not_the_next_ones(platform: Contai
         ("experiment", "experiment blue"),
         ("deploy", "ann"),
     ]
-    platform.endpoints.deploy("churn", DeployRequest("churn", "2"), _person("eve"), ME)
+    platform.endpoints.deploy("churn", DeployRequest("churn", "2"), _person("eve"))
     assert [one.actor for one in platform.endpoints.history("churn")] == ["eve"]
     with pytest.raises(Conflict, match="nothing to roll back to"):
         platform.endpoints.rollback("churn", RollbackRequest(), ME)
