@@ -67,6 +67,9 @@ class Publisher:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if publisher._server is None:  # stopped: connections that were open before are served no more
+                    self.close_connection = True
+                    return
                 known = self.headers["Authorization"] == f"Bearer {TOKEN}" and self.path.startswith("/internal/v1/")
                 if known and self.path.endswith("/answered"):
                     publisher.answered[body["gateway"]] = {one["version"]: one for one in body["versions"]}
