@@ -127,11 +127,9 @@ def test_a_change_of_traffic_ends_an_automation_only_when_it_says_so(platform: C
 
     def change(*, end: bool) -> Endpoint:
         if action == "deploy":
-            return platform.endpoints.deploy(
-                "churn", DeployRequest("churn", "1", end_automation=end), _person("ann"), ME
-            )
+            return platform.endpoints.deploy("churn", DeployRequest("churn", "1", end_automation=end), _person("ann"))
         return platform.endpoints.set_traffic(
-            "churn", TrafficRequest(STABLE, action, end_automation=end), _person("ann"), ME
+            "churn", TrafficRequest(STABLE, action, end_automation=end), _person("ann")
         )
 
     with pytest.raises(AutomationRunning, match=r"experiment 'blue' sets the traffic.*--end-automation") as refused:
