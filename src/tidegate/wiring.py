@@ -19,31 +19,25 @@ from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.backends import Backends
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.docker_backend import DockerBackend
-from tidegate.adapters.docker_build import DockerCli
 from tidegate.adapters.docker_engine import DockerEngine, address_of
-from tidegate.adapters.image_files import ImageFiles
 from tidegate.adapters.leader_link import LeaderLink
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.locks import FileLock
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_push import RedisPush
-from tidegate.adapters.wheelhouse import Wheelhouse
 from tidegate.api.sessions import LoginCodes
-from tidegate.child_env import engine_env, inherited_env, installer_env
+from tidegate.child_env import engine_env, inherited_env
 from tidegate.clock import Clock
 from tidegate.core.placement import DOCKER, Asked, Placement, check_asked, check_backend
 from tidegate.core.ports import Backend
-from tidegate.environments import Environments
 from tidegate.errors import TidegateError
+from tidegate.job_wiring import job_parts
 from tidegate.jobs import pool as pools
-from tidegate.jobs.acceleration import Acceleration
 from tidegate.jobs.bench import Bench
-from tidegate.jobs.build import BuildJob
 from tidegate.jobs.pool import JobPool
-from tidegate.jobs.register import RegisterJob
 from tidegate.jobs.report import LEASE_S
-from tidegate.jobs.spec import JobSpec, Schedule
+from tidegate.jobs.spec import Schedule
 from tidegate.loops import dispatch
 from tidegate.loops.dispatch import Dispatcher
 from tidegate.loops.metrics import LoopMetrics
@@ -51,7 +45,7 @@ from tidegate.loops.runner import Loop, Runner
 from tidegate.services.answered import HEARD_S, Answered
 from tidegate.services.audit import Audit
 from tidegate.services.endpoints import Endpoints
-from tidegate.services.files_home import files_home, files_of_platform
+from tidegate.services.files_home import files_home
 from tidegate.services.follows import Follows
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
@@ -66,7 +60,7 @@ from tidegate.services.registry_health import RegistryHealth
 from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
-from tidegate.settings import Settings, run_dir
+from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.wire import rest
@@ -75,8 +69,6 @@ from tidegate.wire.parts import EngineView
 STOP_TIMEOUT_S = 5.0
 KEEP_HOUSE_EVERY_S = 60.0
 HOST_CHARS_MAX = 255
-FILES_WAIT_S, INTAKE_WAIT_S = 300.0, 600.0
-"""How long to wait for others who move or remove versions' files, or who number a version."""
 
 
 class JobRunner(Protocol):
@@ -196,7 +188,7 @@ def build(
     leadership = Leadership(store, Candidate(secrets.token_hex(8), host_id(data_dir), control_url))
     fenced = store.fenced(leadership.fence)
     files_dir = files_home(store, settings.files_home)
-    parts = _parts(settings, store, files_dir, clock)
+    parts = job_parts(settings, store, files_dir, clock)
     spec_changed, registry_changed = threading.Event(), threading.Event()
     models, registry = replace(parts.models, changed=registry_changed.set), parts.registry
     health = RegistryHealth(registry.where)
@@ -346,70 +338,9 @@ def _engine_view(engine: DockerEngine) -> EngineView:
     return EngineView(engine.address, "ready", version)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What control planes and workers have in common: models, their files, and the functions of jobs on them."""
-
-    registry: MlflowRegistry
-    artifacts: DirectoryArtifacts
-    files_lock: FileLock
-    models: Models
-    uploads: Uploads
-    register: RegisterJob
-    build: BuildJob
-
-    def specs(self) -> tuple[JobSpec, ...]:
-        """Every kind of job there is."""
-        return JobSpec("register", self._register_on), JobSpec("build", self._build_on)
-
-    def _register_on(self, store: Store) -> RegisterJob:
-        models = replace(self.models, store=store)
-        return replace(self.register, models=models, acceleration=replace(self.register.acceleration, models=models))
-
-    def _build_on(self, store: Store) -> BuildJob:
-        return replace(self.build, models=replace(self.models, store=store))
-
-
-def _parts(settings: Settings, store: Store, files_dir: Path, clock: Clock) -> _Parts:
-    confinement.hide(settings.data_dir.absolute(), files_dir, run_dir(settings.data_dir))
-    registry = _registry(settings, files_dir)
-    artifacts = DirectoryArtifacts(files_dir / "artifacts")
-    files_lock = FileLock(files_dir / "files.lock", FILES_WAIT_S, "the folder of the versions' files")
-    intake = FileLock(files_dir / "intake.lock", INTAKE_WAIT_S, "the numbering of new versions")
-    manifests, environments = ManifestFiles(files_dir / "versions"), Environments(files_dir / "environments")
-    models = Models(store, registry, artifacts, manifests, clock, environments, files_lock)
-    uploads = Uploads(store, files_dir / "uploads", settings.upload_bytes_max, clock)
-    scratch_root, bytes_max = settings.data_dir / "jobs", settings.upload_bytes_max
-    register = RegisterJob(models, registry, uploads, scratch_root, bytes_max, Acceleration(models), intake)
-    build = _build_job(settings, models, ImageFiles(manifests), clock)
-    return _Parts(registry, artifacts, files_lock, models, uploads, register, build)
-
-
-def build_bench(settings: Settings, store: Store, clock: Clock = clocks.now) -> Bench:
-    """What a worker needs to run jobs, on a store of this release's schema. Raises `DataDirUnusable`."""
-    files_dir = files_of_platform(store, settings.files_dir, settings.data_dir)
-    parts = _parts(settings, store, files_dir, clock)
-    bench = Bench(store, parts.specs(), parts.uploads, settings.job_lease_s, letters=True)
-    bench.sweep(settings.data_dir / "jobs")
-    return bench
-
-
-def _build_job(settings: Settings, models: Models, files: ImageFiles, clock: Clock) -> BuildJob:
-    wheels_dir = (settings.wheels_dir or settings.data_dir / "wheels").absolute()
-    scratch_root = settings.data_dir / "jobs"
-    wheelhouse = Wheelhouse(wheels_dir, installer_env(), settings.wheels_bytes_max)
-    return BuildJob(models, DockerCli(engine_env()), wheelhouse, files, scratch_root, settings.image_base, clock)
-
-
 def host_id(data_dir: Path) -> str:
     """This machine and data directory, in words; unique as far as machines have names of their own."""
     whole = f"{os.uname().nodename}:{os.path.realpath(data_dir)}"
     if len(whole) <= HOST_CHARS_MAX:
         return whole
     return f"{whole[: HOST_CHARS_MAX - 17]}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
-
-
-def _registry(settings: Settings, files_dir: Path) -> MlflowRegistry:
-    if settings.mlflow_tracking_uri:
-        return MlflowRegistry.remote(settings.mlflow_tracking_uri, settings.mlflow_s3_endpoint_url)
-    return MlflowRegistry.embedded(files_dir)

@@ -18,7 +18,7 @@ from tidegate.client.locate import Location, locate
 from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions, as_read
 from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, register_request, version_of
-from tidegate.client.waiting import job_error, poll, wait_for_endpoint
+from tidegate.client.waiting import poll, wait_for_endpoint, wait_for_job
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import DeadlineExceeded, NotTakenIn, UnknownEndpoint
 from tidegate.wire.audit import AuditEntry
@@ -366,18 +366,7 @@ class Client:
 
     def wait_for_job(self, job_id: str, timeout_s: float = JOB_TIMEOUT_S, on_progress: OnProgress | None = None) -> Job:
         """Wait for a job to end and return it; raises the error it ended with, `DeadlineExceeded` after `timeout_s`."""
-
-        def done(job: Job) -> bool:
-            if on_progress and job.state != "failed":  # why it failed is what is raised
-                on_progress(job.message or job.state, job.progress)
-            return job.state in ("succeeded", "failed")
-
-        job, ended = poll(lambda: self.job(job_id), done, timeout_s)
-        if not ended:
-            raise DeadlineExceeded(f"job {job_id} is still {job.state} after {timeout_s:g} s: 'tidegate jobs {job_id}'")
-        if job.state == "failed":
-            raise job_error(job)
-        return job
+        return wait_for_job(lambda: self.job(job_id), timeout_s, on_progress)
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 

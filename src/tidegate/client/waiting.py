@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tidegate import clock
+from tidegate.client.files import OnProgress
 from tidegate.error_codes import by_code
 from tidegate.error_kinds import Kind
 from tidegate.errors import Conflict, DeadlineExceeded, TidegateError
@@ -149,3 +150,19 @@ def _intended(endpoint: Endpoint) -> dict[str, float]:
 
 def _weights(traffic: dict[str, float]) -> dict[str, float]:
     return {version: weight for version, weight in traffic.items() if weight > 0}
+
+
+def wait_for_job(look: Callable[[], Job], timeout_s: float, on_progress: OnProgress | None = None) -> Job:
+    """The job once it ended; raises the error it ended with, `DeadlineExceeded` after `timeout_s`."""
+
+    def done(job: Job) -> bool:
+        if on_progress and job.state != "failed":  # why it failed is what is raised
+            on_progress(job.message or job.state, job.progress)
+        return job.state in ("succeeded", "failed")
+
+    job, ended = poll(look, done, timeout_s)
+    if not ended:
+        raise DeadlineExceeded(f"job {job.id} is still {job.state} after {timeout_s:g} s: 'tidegate jobs {job.id}'")
+    if job.state == "failed":
+        raise job_error(job)
+    return job

@@ -24,7 +24,14 @@ from tidegate.services import views
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.intent import HISTORY_PAGE, check_page, check_versions_there, ended_by, to_restore, uid_of
 from tidegate.services.jobs import check_gate, check_upload
-from tidegate.services.lookup import by_number, endpoint_or_raise, in_registry, version_or_raise
+from tidegate.services.lookup import (
+    by_number,
+    check_same_model,
+    endpoint_or_raise,
+    in_registry,
+    live_or_raise,
+    version_or_raise,
+)
 from tidegate.services.serving import check_replicas, check_serving
 from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
@@ -142,7 +149,7 @@ class Endpoints:
                 row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
                 asked = self._asked(asked_of(row), request)  # somebody may have set another of its settings meanwhile
                 _check_same_engine(name, where, placed(asked, self.placement))
-                _check_same_model(row, request.model)
+                check_same_model(row, request.model)
                 traffic = {version.version: 100.0}
                 ended = ended_by(row, end=request.end_automation)
                 notice = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
@@ -186,7 +193,7 @@ class Endpoints:
         if request.action not in ("traffic", "promote"):
             raise InvalidArgument(f"action {request.action!r} is not 'traffic' or 'promote'", field="action")
         with self.store.transaction() as tx, endpoint_audited(tx, name, request.action, who, self.clock):
-            row = _live(tx, name)
+            row = live_or_raise(tx, name)
             traffic = by_number(tx, row.model, request.traffic)
             ended = ended_by(row, end=request.end_automation)
             changes = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
@@ -207,7 +214,7 @@ class Endpoints:
         A second rollback thus undoes the first. Raises `Conflict` when there is nothing to go back to.
         """
         with self.store.transaction() as tx, endpoint_audited(tx, name, "rollback", who, self.clock):
-            row = _live(tx, name)
+            row = live_or_raise(tx, name)
             ended = ended_by(row, end=True)
             back = to_restore(row, history_rows.intended(tx, row), request.to)
             check_versions_there(tx, row, back)
@@ -220,7 +227,7 @@ class Endpoints:
         """Set the replicas per version, whatever an autoscaler decided. Raises `UnknownEndpoint`, `InvalidArgument`."""
         replicas = check_replicas(request.replicas)
         with self.store.transaction() as tx, endpoint_audited(tx, name, "scale", who, self.clock):
-            row = _live(tx, name)
+            row = live_or_raise(tx, name)
             view = self._apply(tx, row, _Change("scale", row.traffic, replicas, who.name, fixes_replicas=True))
         self.changed()
         return view
@@ -381,23 +388,4 @@ def _check_same_engine(name: str, checked: Placement, now: Placement) -> None:
         raise Conflict(
             f"endpoint {name!r} was moved to {now.backend!r} while this change was on its way: send it again",
             endpoint=name,
-        )
-
-
-def _live(tx: Session, name: str) -> EndpointRow:
-    row = endpoint_or_raise(tx, name)
-    if row.deleted_at is not None:
-        raise Conflict(f"endpoint {name!r} is being deleted: wait until it is gone", endpoint=name)
-    return row
-
-
-def _check_same_model(row: EndpointRow, model: str) -> None:
-    if row.deleted_at is not None:
-        raise Conflict(f"endpoint {row.name!r} is being deleted: wait until it is gone", endpoint=row.name)
-    if row.model != model:
-        raise Conflict(
-            f"endpoint {row.name!r} serves model {row.model!r}: deploy {model!r} under another endpoint name, "
-            f"or delete {row.name!r} first",
-            endpoint=row.name,
-            model=row.model,
         )

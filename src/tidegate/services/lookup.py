@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.ports import Registry
 from tidegate.core.weights import check_weights
 from tidegate.errors import (
+    Conflict,
     InvalidArgument,
     NotTakenIn,
     RegistryUnavailable,
@@ -109,3 +110,24 @@ def _there_are(names: list[str]) -> str:
         return "there is none"
     shown = ", ".join(names[:NAMES_SHOWN_MAX])
     return f"there are {shown}" + (", …" if len(names) > NAMES_SHOWN_MAX else "")
+
+
+def live_or_raise(tx: Session, name: str) -> EndpointRow:
+    """The row of an endpoint that is not being deleted. Raises `UnknownEndpoint`, `Conflict`."""
+    row = endpoint_or_raise(tx, name)
+    if row.deleted_at is not None:
+        raise Conflict(f"endpoint {name!r} is being deleted: wait until it is gone", endpoint=name)
+    return row
+
+
+def check_same_model(row: EndpointRow, model: str) -> None:
+    """Raise `Conflict` where the endpoint serves another model, or is being deleted."""
+    if row.deleted_at is not None:
+        raise Conflict(f"endpoint {row.name!r} is being deleted: wait until it is gone", endpoint=row.name)
+    if row.model != model:
+        raise Conflict(
+            f"endpoint {row.name!r} serves model {row.model!r}: deploy {model!r} under another endpoint name, "
+            f"or delete {row.name!r} first",
+            endpoint=row.name,
+            model=row.model,
+        )

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from prometheus_client import REGISTRY
 
-from tidegate import wiring
+from tidegate import job_wiring
 from tidegate.adapters.celery_queue import CeleryQueue, make_app
 from tidegate.adapters.processes import kill_children
 from tidegate.control.checks import prepare_data_dir
@@ -81,7 +81,7 @@ def _work(settings: Settings, url: str, signals: StopSignals) -> int:
     _wait(lambda: _check_schema(store), signals)
     _wait(queue.look, signals)
     queue.close()
-    bench = wiring.build_bench(settings, store)
+    bench = job_wiring.build_bench(settings, store)
     Runner([Loop("leases of jobs", bench.keep_leases)], LoopMetrics(REGISTRY)).start()
     from tidegate.worker.consumer import Hub, Parts, Slots, make_worker, stop_soon  # Celery: a second of imports
 
