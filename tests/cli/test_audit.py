@@ -56,5 +56,5 @@ def test_a_client_reads_page_after_page(tmp_path: Path, monkeypatch: pytest.Monk
         for number in range(10):
             container.models.trust("fraud", TrustRequest(pickle=number % 2 == 0), ME)
         with Client(url=str(api.base_url), token=container.keys.token) as client:
-            assert len(client.audit()) == 10
-            assert [entry.id for entry in client.audit(limit=7)] == [10, 9, 8, 7, 6, 5, 4]
+            assert len(client.platform.audit()) == 10
+            assert [entry.id for entry in client.platform.audit(limit=7)] == [10, 9, 8, 7, 6, 5, 4]

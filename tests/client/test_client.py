@@ -1,14 +1,20 @@
-"""The client against the real API of a control plane (no loops run: endpoints stay where services leave them)."""
+"""The client against the real API of a control plane, over HTTP and in process (no loops run: endpoints stay where
+services leave them).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import skops.io
 import uvicorn
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
@@ -18,27 +24,59 @@ from sklearn.preprocessing import StandardScaler
 from support.control import container_at
 from tidegate import Client, errors
 from tidegate.api.app import create_app
-from tidegate.client.models import save_model
+from tidegate.client.in_process import Caller, InProcess
+from tidegate.client.saving import save_model
+from tidegate.wiring import Container
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    data_dir = tmp_path_factory.mktemp("data")
-    container = container_at(data_dir)
-    container.take_over()
-    container.start()
+@dataclass(frozen=True)
+class Reached:
+    """A control plane, and how to make clients of it over the transport that is tested."""
+
+    container: Container
+    of: Callable[..., Client]
+
+
+@contextmanager
+def _over_http(container: Container) -> Iterator[Reached]:
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(container), log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        with Client(url=f"http://127.0.0.1:{listening.getsockname()[1]}", token=container.keys.token) as made:
-            yield made
+        yield Reached(container, lambda token, **more: Client(url=url, token=token, **more))
     finally:
         server.should_exit = True
         thread.join()
         listening.close()
+
+
+@contextmanager
+def _in_process(container: Container) -> Iterator[Reached]:
+    api = InProcess(create_app(container))
+    try:
+        yield Reached(container, lambda token, **more: Client.in_process(api, Caller(f"Bearer {token}"), **more))
+    finally:
+        api.close()
+
+
+@pytest.fixture(scope="module", params=[_over_http, _in_process], ids=["HTTP", "in process"])
+def reached(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
+    container = container_at(tmp_path_factory.mktemp("data"))
+    container.take_over()
+    container.start()
+    try:
+        with request.param(container) as made:
+            yield made
+    finally:
         container.close()
+
+
+@pytest.fixture(scope="module")
+def client(reached: Reached) -> Iterator[Client]:
+    with reached.of(reached.container.keys.token) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -55,40 +93,45 @@ def pipeline(frame: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def churn(client: Client, frame: Any, pipeline: Any) -> str:
+def saved(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(pipeline, tmp_path_factory.mktemp("model"), allow_pickle=False)
+
+
+@pytest.fixture(scope="module")
+def churn(client: Client, frame: Any, saved: Path) -> str:
     """A registered model with a version."""
     said: list[str] = []
     version = client.register(
-        pipeline,
+        saved,
         name="churn",
         validation_data=frame,
         target="benign",
         label="v1.0.0",
         tags={"team": "risk"},
+        accelerate=False,
         on_progress=lambda message, _: said.append(message),
     )
     assert (version.version, version.label, version.tags["team"]) == ("1", "v1.0.0", "risk")
     truth = frame["benign"].tolist()
-    assert version.score == pytest.approx(pipeline.score(frame.drop(columns="benign"), truth))
+    assert version.score == pytest.approx(skops.io.load(saved).score(frame.drop(columns="benign"), truth))
     assert said[0] == "uploading model.skops"
     return "churn"
 
 
-def test_the_same_file_again_is_the_same_version(client: Client, pipeline: Any, tmp_path: Path) -> None:
-    path = save_model(pipeline, tmp_path, allow_pickle=False)
-    assert client.register(path, name="twice").version == "1"
-    job = client.register(path, name="twice", wait=False)
-    assert client.wait_for_job(job.id).result == {"model": "twice", "version": "1", "created": False}
-    assert [version.version for version in client.model("twice").versions] == ["1"]
+def test_the_same_model_again_is_the_same_version(client: Client, churn: str, pipeline: Any, saved: Path) -> None:
+    job = client.register(saved, name=churn, wait=False)
+    assert client.jobs.wait(job.id).result == {"model": churn, "version": "1", "created": False}
+    assert client.register(pipeline, name="objects", accelerate=False).framework == "skops"
+    assert [version.version for version in client.models.get(churn).versions] == ["1"]
 
 
 def test_models_versions_and_aliases(client: Client, churn: str) -> None:
-    assert churn in [model.name for model in client.models()]
-    client.set_alias(churn, "champion", 1)
-    assert client.version(churn, "@champion") == client.version(churn, "v1.0.0")
-    assert client.version(churn, 1).aliases == ["champion"]
+    assert churn in [model.name for model in client.models.list()]
+    client.models.set_alias(churn, "champion", 1)
+    assert client.models.version(churn, "@champion") == client.models.version(churn, "v1.0.0")
+    assert client.models.version(churn, 1).aliases == ["champion"]
     with pytest.raises(errors.UnknownVersion):
-        client.version(churn, 9)
+        client.models.version(churn, 9)
 
 
 def test_a_version_below_the_gate_raises_the_gates_error(client: Client, frame: Any) -> None:
@@ -96,7 +139,7 @@ def test_a_version_below_the_gate_raises_the_gates_error(client: Client, frame: 
     with pytest.raises(errors.ScoreBelowGate, match=r"0\.99"):
         client.register(poor, name="poor", validation_data=frame, target="benign", min_score=0.99)
     with pytest.raises(errors.UnknownModel):
-        client.model("poor")
+        client.models.get("poor")
 
 
 def test_a_pickle_needs_a_grant_and_trust_is_one(client: Client, pipeline: Any, tmp_path: Path) -> None:
@@ -105,68 +148,76 @@ def test_a_pickle_needs_a_grant_and_trust_is_one(client: Client, pipeline: Any, 
     joblib.dump(pipeline, tmp_path / "model.joblib")
     with pytest.raises(errors.PickleNotGranted):
         client.register(tmp_path / "model.joblib", name="pickled")
-    assert client.trust("pickled", pickle=True).pickle_trusted
-    assert client.register(tmp_path / "model.joblib", name="pickled").pickle_granted
-    client.delete_version("pickled", 1)
-    client.delete_model("pickled")
+    assert client.models.trust("pickled", pickle=True).pickle_trusted
+    assert client.register(tmp_path / "model.joblib", name="pickled", accelerate=False).pickle_granted
+    client.models.delete_version("pickled", 1)
+    client.models.delete("pickled")
     with pytest.raises(errors.UnknownModel):
-        client.model("pickled")
+        client.models.get("pickled")
 
 
 def test_changes_of_an_endpoint(client: Client, churn: str) -> None:
     asked = client.deploy(f"{churn}:v1.0.0", endpoint="eu", wait=False)
     assert (asked.name, asked.target, asked.status) == ("eu", {"1": 100}, "deploying")
     with pytest.raises(errors.DeadlineExceeded, match="'eu'"):
-        client.wait_for_endpoint(asked, timeout_s=0.1)
-    assert client.scale("eu", 2, wait=False).name == "eu"
+        client.endpoints.wait_for(asked, timeout_s=0.1)
+    assert client.endpoints.scale("eu", 2, wait=False).name == "eu"
     with pytest.raises(errors.Conflict):
         client.rollback("eu", wait=False)
     with pytest.raises(errors.InvalidArgument, match="100"):
         client.traffic("eu", {"1": 90}, wait=False)
-    assert [entry.action for entry in client.history("eu")] == ["scale", "deploy"]
-    assert client.logs("eu") == []
-    assert "eu" in [endpoint.name for endpoint in client.endpoints()]
-    client.delete("eu", wait=False)
-    assert client.endpoint("eu").status == "deleting"
+    assert [entry.action for entry in client.endpoints.history("eu")] == ["scale", "deploy"]
+    assert client.endpoints.logs("eu") == []
+    assert "eu" in [endpoint.name for endpoint in client.endpoints.list()]
+    client.endpoints.delete("eu", wait=False)
+    assert client.endpoints.get("eu").status == "deleting"
 
 
 def test_jobs_and_status(client: Client, churn: str) -> None:
-    jobs = client.jobs(state="succeeded", subject=churn, limit=1)
+    jobs = client.jobs.list(state="succeeded", subject=churn, limit=1)
     assert [job.subject for job in jobs] == [churn]
-    assert client.job(jobs[0].id) == jobs[0]
+    assert client.jobs.get(jobs[0].id) == jobs[0]
     with pytest.raises(errors.UnknownJob):
-        client.job("nothing")
-    status = client.status()
+        client.jobs.get("nothing")
+    status = client.platform.status()
     assert status.models
     assert status.database is not None
     assert status.database.status == "ready"
-    assert client.gateway_url == status.gateway_url
+    assert client.gateway.url == status.gateway_url
 
 
-def test_without_the_token_the_door_is_shut(client: Client) -> None:
-    with Client(url=client.location.url, token="wrong") as stranger, pytest.raises(errors.Unauthenticated):
-        stranger.models()
+def test_without_the_token_the_door_is_shut(reached: Reached) -> None:
+    with reached.of("wrong") as stranger, pytest.raises(errors.Unauthenticated):
+        stranger.models.list()
 
 
-def test_predict_asks_the_gateway(standin: Any, client: Client) -> None:
+def test_what_is_uploaded_can_be_named_later(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"a,b\n" * 1_000_000)  # more than one chunk
+    upload = client.models.upload(tmp_path / "rows.csv")
+    assert upload.size_bytes == 4_000_000
+    assert upload.sha256 == hashlib.sha256(b"a,b\n" * 1_000_000).hexdigest()
+
+
+def test_predict_asks_the_gateway(standin: Any, reached: Reached) -> None:
     answer = {"prediction": [1], "confidence": 0.97, "model_version": "2", "id": "r-1"}
     standin.says("POST /predict/churn", answer, X_Tidegate_Version="2")
-    with Client(url=client.location.url, gateway_url=standin.url) as caller:
+    with reached.of("wrong", gateway_url=standin.url) as caller:
         found = caller.predict("churn", [1.0, 2.0], version=2, key="user-7")
     assert (found.prediction, found.confidence, found.model_version, found.id) == ([1], 0.97, "2", "r-1")
     (asked,) = standin.asked
     assert asked.body == b'{"features":[1.0,2.0],"model_version":"2"}'
     assert asked.headers["x-tidegate-key"] == "user-7"
+    assert "authorization" not in asked.headers
 
 
 def test_a_change_worked_out_from_what_was_read_undoes_nobody_elses(client: Client, churn: str) -> None:
     read = client.deploy(churn, endpoint="read-first", wait=False)
-    changed = client.scale("read-first", 2, wait=False, only_if=read)
+    changed = client.endpoints.scale("read-first", 2, wait=False, only_if=read)
     with pytest.raises(errors.ChangedMeanwhile):
         client.traffic("read-first", {"1": 100}, wait=False, only_if=read)
     with pytest.raises(errors.ChangedMeanwhile):
         client.deploy(churn, endpoint="read-first", replicas=5, wait=False, only_if=read)
     with pytest.raises(errors.ChangedMeanwhile):
-        client.delete("read-first", wait=False, only_if=read)
-    assert client.endpoint("read-first").revision == changed.revision
-    client.delete("read-first", wait=False, only_if=changed)
+        client.endpoints.delete("read-first", wait=False, only_if=read)
+    assert client.endpoints.get("read-first").revision == changed.revision
+    client.endpoints.delete("read-first", wait=False, only_if=changed)

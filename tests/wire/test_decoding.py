@@ -16,7 +16,7 @@ from tidegate.wire.signature import Signature
 HELD = """
 import sys, threading
 from tidegate.client.lists import ListedModels
-from tidegate.client.http import decode
+from tidegate.client.api import decode
 from tidegate.wire import decoding
 from tidegate.wire.rest import Status
 from tidegate.wire.signature import Signature

@@ -29,7 +29,7 @@ def audit(app: App, since: str | None, endpoint: str | None, limit: int) -> None
     Kept apart from what it is about: a change is told also when its endpoint or model is gone. --json has the values
     whole, and the id of the request that began each change.
     """
-    found = app.client().audit(None if since is None else seconds(since), endpoint, limit)
+    found = app.client().platform.audit(None if since is None else seconds(since), endpoint, limit)
     app.emit({"entries": found}, lambda: _table(found))
     if len(found) == limit:
         app.note(f"there may be more than these {limit}: --limit shows them")

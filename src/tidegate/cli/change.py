@@ -69,11 +69,11 @@ def traffic(app: App, endpoint: str, weights: tuple[str, ...], **options: Any) -
     wanted = _parse_weights(weights)
     client = app.client()
     if not wanted:
-        found = client.endpoint(endpoint)
+        found = client.endpoints.get(endpoint)
         return app.emit(found, lambda: _shares(found))
 
     def change(**how: Any) -> Endpoint:
-        return client.traffic(endpoint, wanted, **accepted, **how)
+        return client.endpoints.traffic(endpoint, wanted, **accepted, **how)
 
     waiting, accepted = _parted(options)
     return _finish(app, change, **waiting)
@@ -123,7 +123,7 @@ def promote(app: App, endpoint: str, version: str, **options: Any) -> None:
     client = app.client()
 
     def change(**how: Any) -> Endpoint:
-        return client.promote(endpoint, version, **accepted, **how)
+        return client.endpoints.promote(endpoint, version, **accepted, **how)
 
     waiting, accepted = _parted(options)
     _finish(app, change, **waiting)
@@ -141,7 +141,7 @@ def rollback(app: App, endpoint: str, to: int | None, no_wait: bool, timeout_s: 
     The notes of 'tidegate status ENDPOINT' say what they were; 'tidegate deploy' sets them.
     """
     client = app.client()
-    _finish(app, lambda **waiting: client.rollback(endpoint, to, **waiting), no_wait, timeout_s)
+    _finish(app, lambda **waiting: client.endpoints.rollback(endpoint, to, **waiting), no_wait, timeout_s)
 
 
 @command("scale", "tidegate scale churn --replicas 3")
@@ -153,7 +153,7 @@ def scale(app: App, endpoint: str, replicas: int, no_wait: bool, timeout_s: floa
     client = app.client()
 
     def change(**waiting: Any) -> Endpoint:
-        return client.scale(endpoint, replicas, **waiting)
+        return client.endpoints.scale(endpoint, replicas, **waiting)
 
     _finish(app, change, no_wait, timeout_s)
 
@@ -165,5 +165,5 @@ def scale(app: App, endpoint: str, replicas: int, no_wait: bool, timeout_s: floa
 def delete(app: App, endpoint: str, yes: bool, no_wait: bool, timeout_s: float) -> None:
     """Remove an endpoint: its replicas finish what they have and end. Its model, versions and history stay."""
     app.confirm(f"Remove endpoint {endpoint}?", yes=yes)
-    app.client().delete(endpoint, wait=not no_wait, timeout_s=timeout_s)
+    app.client().endpoints.delete(endpoint, wait=not no_wait, timeout_s=timeout_s)
     app.emit({"deleted": endpoint}, lambda: f"endpoint {endpoint} is {'being ' if no_wait else ''}removed")

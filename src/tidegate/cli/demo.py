@@ -196,7 +196,7 @@ def _register(stage: Stage, files: DemoFiles, model: str, label: str) -> str:
         "--allow-pickle", *gate,
     )  # fmt: skip
     with App(data_dir=stage.data_dir).client() as client:
-        return client.version(NAME, label).version
+        return client.models.version(NAME, label).version
 
 
 def _canary(stage: Stage, files: DemoFiles, first: str, second: str) -> None:
@@ -225,14 +225,14 @@ def _ask_again(stage: Stage, files: DemoFiles, version: str) -> None:
 
 def _expect_traffic(stage: Stage, wanted: dict[str, float]) -> None:
     with App(data_dir=stage.data_dir).client() as client:
-        routed = {version: share for version, share in client.endpoint(NAME).traffic.items() if share > 0}
+        routed = {version: share for version, share in client.endpoints.get(NAME).traffic.items() if share > 0}
     if routed != wanted:
         raise TidegateError(f"the endpoint should route {wanted}, but routes {routed}")
 
 
 def _farewell(stage: Stage) -> None:
     with App(data_dir=stage.data_dir).client() as client:
-        control, gateway, login = client.location.url, client.gateway_url, login_url(client)
+        control, gateway, login = client.location.url, client.gateway.url, login_url(client)
     stage.facts |= {"gateway_url": gateway, "url": control}
     stage.say(
         f"\n{_bold('The platform runs on in the background')}\n"

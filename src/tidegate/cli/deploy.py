@@ -111,7 +111,7 @@ def deploy(
     where["end_automation"] = end_automation
     with app.progress() as report:
         where |= {"wait": not no_wait, "timeout_s": timeout_s, "on_progress": report}
-        done = client.deploy(
+        done = client.endpoints.deploy(
             model,
             endpoint=endpoint,
             replicas=replicas,
@@ -120,7 +120,7 @@ def deploy(
             follow=follow,
             **where,
         )
-    line = curl_line(client.gateway_url, done, with_key=client.location.api_key is not None)
+    line = curl_line(client.gateway.url, done, with_key=client.location.api_key is not None)
     if app.json:
         app.note(line)
     app.emit(done, lambda: f"{_outcome(done, no_wait)}\n\n{line}")
@@ -155,7 +155,7 @@ def _may_be_new(client: Client, model: str) -> bool:
     if wanted is None:
         return False
     try:
-        client.version(ref.name, wanted)
+        client.models.version(ref.name, wanted)
     except (UnknownModel, UnknownVersion):
         return True
     return False

@@ -27,7 +27,7 @@ models.examples = ("tidegate models", "tidegate models show churn", "tidegate mo
 
 
 def _list(app: App) -> None:
-    found = app.client().models()
+    found = app.client().models.list()
     app.emit({"models": found}, lambda: table(HEADERS, _rows(found), "no models: 'tidegate register PATH --name NAME'"))
 
 
@@ -65,9 +65,9 @@ def show(app: App, model: str) -> None:
     ref = parse_ref(model)
     wanted = f"@{ref.alias}" if ref.alias else ref.version
     if wanted is None:
-        found = app.client().model(ref.name)
+        found = app.client().models.get(ref.name)
         return app.emit(found, lambda: _describe_model(found))
-    version = app.client().version(ref.name, wanted)
+    version = app.client().models.version(ref.name, wanted)
     return app.emit(version, lambda: _describe(ref.name, version))
 
 
@@ -102,7 +102,7 @@ def trust(app: App, name: str, pickle: bool | None) -> None:
     """Grant (or withdraw) for all versions to come that loading them runs code from their files."""
     if pickle is None:
         raise InvalidArgument("say what to trust: --pickle, or --no-pickle to withdraw it", field="pickle")
-    model = app.client().trust(name, pickle=pickle)
+    model = app.client().models.trust(name, pickle=pickle)
     granted = "may load pickles" if model.pickle_trusted else "may not load pickles without --allow-pickle"
     app.emit(model, lambda: f"new versions of {name} {granted}")
 
@@ -113,7 +113,7 @@ def trust(app: App, name: str, pickle: bool | None) -> None:
 @click.argument("version")
 def alias(app: App, name: str, alias: str, version: str) -> None:
     """Point an alias of the registry at a version."""
-    model = app.client().set_alias(name, alias, version)
+    model = app.client().models.set_alias(name, alias, version)
     app.emit(model, lambda: f"{name}@{alias} is version {version}")
 
 
@@ -127,9 +127,9 @@ def delete(app: App, model: str, yes: bool) -> None:
     what = f"model {ref.name} with all its versions" if wanted is None else f"version {model}"
     app.confirm(f"Remove {what}, files included?", yes=yes)
     if wanted is None:
-        app.client().delete_model(ref.name)
+        app.client().models.delete(ref.name)
     else:
-        app.client().delete_version(ref.name, wanted)
+        app.client().models.delete_version(ref.name, wanted)
     app.emit({"deleted": model}, lambda: f"deleted {model}")
 
 

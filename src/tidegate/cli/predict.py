@@ -61,7 +61,7 @@ def predict(
 
     features, in_body = split_request(parse_json(str(data), "--data"))
     version, unit = version_ or in_body.get("model_version"), key or in_body.get("user_id")
-    answer = app.client().predict(endpoint, features, version, unit)
+    answer = app.client().gateway.predict(endpoint, features, version, unit)
     import orjson
 
     return app.emit(answer.raw, lambda: orjson.dumps(answer.raw).decode())
@@ -82,8 +82,8 @@ def requests_of(
     """Send the file's rows, so many a request; `choice` is (version, key)."""
     from tidegate.cli.rows import batched, read_rows
 
-    for batch in batched(read_rows(file, client.metadata(endpoint)), rows_per_request):
-        yield client.predict(endpoint, batch, *choice)
+    for batch in batched(read_rows(file, client.gateway.metadata(endpoint)), rows_per_request):
+        yield client.gateway.predict(endpoint, batch, *choice)
 
 
 def _print_all(app: App, file: Path, requests: Iterator[Prediction]) -> None:

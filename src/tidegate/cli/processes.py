@@ -81,7 +81,7 @@ def up(
     if not app.json:
         become("tidegate.control", [*arguments, "--detach"])
     run_quietly("tidegate.control", [*arguments, "--detach"])
-    app.emit(App(data_dir=settings.data_dir).client().status(), str)
+    app.emit(App(data_dir=settings.data_dir).client().platform.status(), str)
 
 
 @command("down", "tidegate down", "tidegate down --data-dir ./state")
@@ -201,7 +201,7 @@ def _python(manifest_file: Path, files_dir: Path) -> str:
 def _number_of(app: App, name: str, version: str | None) -> str:
     try:
         client = app.client()
-        return client.version(name, version).version if version else client.model(name).versions[0].version
+        return client.models.version(name, version).version if version else client.models.get(name).versions[0].version
     except NotRunning:
         raise NotRunning(
             f"which version {version or 'the newest'} of {name!r} is, only the platform knows, and it does not run: "

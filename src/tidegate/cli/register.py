@@ -66,15 +66,15 @@ def start_register(app: App, model: str, name: str, **options: Any) -> Job:
     """Upload and hand in; the job goes on by itself."""
     options["tags"] = _tags(options["tags"])
     with app.progress() as report:
-        return app.client().register(model, name=name, wait=False, on_progress=report, **options)
+        return app.client().models.register(model, name=name, wait=False, on_progress=report, **options)
 
 
 def finish_register(app: App, job: Job) -> tuple[Version, bool]:
     """Wait for the job, with progress; returns the version and whether it is new."""
     client = app.client()
     with app.progress() as report:
-        ended = client.wait_for_job(job.id, on_progress=report)
-    return client.registered(ended), bool((ended.result or {}).get("created", True))
+        ended = client.jobs.wait(job.id, on_progress=report)
+    return client.models.registered(ended), bool((ended.result or {}).get("created", True))
 
 
 @command(

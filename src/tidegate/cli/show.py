@@ -29,7 +29,7 @@ def endpoints(app: App) -> None:
     answered with NaN or infinity, as the gateways count. `req/s` and `p95` are of the last minute: requests a second,
     and the time that 95 % of them stayed within. `status ENDPOINT` shows all of it by version.
     """
-    found = app.client().endpoints()
+    found = app.client().endpoints.list()
     app.emit({"endpoints": found}, lambda: _endpoint_table(found))
 
 
@@ -79,13 +79,13 @@ def status(app: App, endpoint: str | None, since: str | None) -> None:
     if since is not None:
         if endpoint is None:
             raise InvalidArgument("--since goes with an endpoint: tidegate status ENDPOINT --since 24h", field="since")
-        performance = client.performance(endpoint, seconds(since))
+        performance = client.endpoints.performance(endpoint, seconds(since))
         return app.emit(performance, lambda: told(performance))
     if endpoint is None:
-        now = client.status()
+        now = client.platform.status()
         return app.emit(now, lambda: _platform(now))
-    found = client.endpoint(endpoint)
-    return app.emit(found, lambda: _endpoint(found, client.history(endpoint, CHANGES_SHOWN)))
+    found = client.endpoints.get(endpoint)
+    return app.emit(found, lambda: _endpoint(found, client.endpoints.history(endpoint, CHANGES_SHOWN)))
 
 
 def _platform(now: Status) -> str:
@@ -285,7 +285,7 @@ def history(app: App, endpoint: str, limit: int, before: int | None, every: bool
     The newest 500 of either are kept, also when the endpoint is deleted. A name that was used again means the endpoint
     that has it now, or had it last.
     """
-    found = app.client().history(endpoint, limit, before, every=every)
+    found = app.client().endpoints.history(endpoint, limit, before, every=every)
     app.emit({"history": found}, lambda: _page(endpoint, found, limit))
 
 
@@ -303,7 +303,7 @@ def logs(app: App, endpoint: str, lines: int, version_: str | None) -> None:
 
     Those of replicas that crashed or did not start come first, with when and how they ended.
     """
-    found = app.client().logs(endpoint, lines)
+    found = app.client().endpoints.logs(endpoint, lines)
     if version_ is not None:
         known = sorted({log.version for log in found})
         found = [log for log in found if log.version == version_]
@@ -339,9 +339,9 @@ def _how(log: LogLines) -> str:
 def jobs(app: App, job_id: str | None, state: str | None, limit: int | None) -> None:
     """List jobs, newest first, or show one with its log."""
     if job_id is not None:
-        job = app.client().job(job_id)
+        job = app.client().jobs.get(job_id)
         return app.emit(job, lambda: _job(job))
-    found = app.client().jobs(state=state, limit=limit)
+    found = app.client().jobs.list(state=state, limit=limit)
     rows = [
         [job.id, job.kind, job.subject, job.state, f"{job.progress:.0%}", moment(job.created_at), _message(job)]
         for job in found

@@ -1,21 +1,21 @@
-"""The audit, read page after page. Called by `Client`."""
+"""The audit, read page after page. Called by `Platform`."""
 
 from __future__ import annotations
 
-from tidegate.client.http import Http
+from tidegate.client.api import Api
 from tidegate.wire.audit import AuditEntry, AuditPage
 
 PATH = "/api/v1/audit"
 PAGE = 1000
 
 
-def read_audit(http: Http, since_s: float | None, endpoint: str | None, limit: int) -> list[AuditEntry]:
+def read_audit(api: Api, since_s: float | None, endpoint: str | None, limit: int) -> list[AuditEntry]:
     """Up to `limit` entries, newest first."""
     found: list[AuditEntry] = []
     before: int | None = None
     while len(found) < limit:
         wanted = {"since_s": since_s, "endpoint": endpoint, "before": before, "limit": min(PAGE, limit - len(found))}
-        page = http.get(PATH, AuditPage, wanted)
+        page = api.get(PATH, AuditPage, wanted)
         found += page.entries
         before = page.next
         if before is None:

@@ -1,26 +1,26 @@
-"""The client's verbs for container images; `Client` has them."""
+"""`client.images`: builds container images of versions, and looks at them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, overload
-from urllib.parse import quote
 
+from tidegate.client.api import Api
 from tidegate.client.files import OnProgress
-from tidegate.client.http import Http
+from tidegate.client.jobs import Jobs
+from tidegate.client.paths import API, part
 from tidegate.core.names import parse_ref
 from tidegate.wire.rest import BuildRequest, Dockerfile, Image, Job
 
-WaitForJob = Callable[[str, OnProgress | None], Job]
+TIMEOUT_S = 7200.0
 
 
 @dataclass(frozen=True)
 class Images:
     """`client.images`. A `model` is `churn` (its newest version), `churn:3`, `churn:v1.0.0` or `churn@champion`."""
 
-    control: Http
-    wait_for_job: WaitForJob
+    api: Api
+    jobs: Jobs
 
     @overload
     def build(
@@ -56,8 +56,8 @@ class Images:
 
         Raises `EngineUnavailable`, `WheelMissing`, `ImageBuildFailed`, `ImagePushFailed`.
         """
-        job = self.control.send("POST", _path(model), request or BuildRequest(), Job)
-        return self.built(self.wait_for_job(job.id, on_progress)) if wait else job
+        job = self.api.send("POST", _path(model), request or BuildRequest(), Job)
+        return self.built(self.jobs.wait(job.id, TIMEOUT_S, on_progress)) if wait else job
 
     def built(self, job: Job) -> Image:
         """The image that a finished build job made."""
@@ -66,14 +66,14 @@ class Images:
 
     def get(self, model: str) -> Image:
         """The image that was built last of a version. Raises `UnknownImage`."""
-        return self.control.get(_path(model), Image)
+        return self.api.get(_path(model), Image)
 
     def dockerfile(self, model: str, base: str | None = None) -> Dockerfile:
         """What an image of a version would be built with; nothing is built."""
-        return self.control.get(f"{_path(model)}/dockerfile", Dockerfile, {"base": base})
+        return self.api.get(f"{_path(model)}/dockerfile", Dockerfile, {"base": base})
 
 
 def _path(model: str) -> str:
     ref = parse_ref(model)
     version = f"@{ref.alias}" if ref.alias else ref.version or "latest"
-    return f"/api/v1/models/{ref.name}/versions/{quote(version, safe='@')}/image"
+    return f"{API}/models/{ref.name}/versions/{part(version)}/image"

@@ -29,7 +29,7 @@ class Location:
     token: str | None
     gateway_url: str | None
     api_key: str | None
-    data_dir: Path
+    data_dir: Path | None
 
 
 def locate(url: str | None = None, token: str | None = None, data_dir: str | Path | None = None) -> Location:

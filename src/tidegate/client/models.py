@@ -1,80 +1,123 @@
-"""A Python model object as a file, in the safest format that holds it. Called by registration; imports a framework
-only when the object in hand is that framework's.
-"""
+"""`client.models`: registers models, and looks at, trusts, aliases and deletes them and their versions."""
 
 from __future__ import annotations
 
-import pickle
-from importlib.util import find_spec
+import builtins
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
-from tidegate.errors import InvalidArgument, PickleNotGranted
+from tidegate.client.api import Api
+from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
+from tidegate.client.jobs import Jobs
+from tidegate.client.lists import ListedModels
+from tidegate.client.paths import API, part
+from tidegate.client.registration import RegisterOptions, register_request
+from tidegate.wire.rest import AliasRequest, Job, Model, TrustRequest, Upload, Version
 
-
-def save_model(model: Any, folder: Path, allow_pickle: bool) -> Path:
-    """Write `model` into `folder` and return the file.
-
-    ONNX models, XGBoost and LightGBM boosters are saved in their own formats, scikit-learn models with skops when it
-    trusts every type in them. Anything else would have to be pickled: raises `PickleNotGranted` unless `allow_pickle`.
-    """
-    kind = type(model)
-    family = kind.__module__.partition(".")[0]
-    if kind.__name__ == "ModelProto" and hasattr(model, "SerializeToString"):
-        return _written(folder / "model.onnx", model.SerializeToString())
-    if family == "xgboost" and kind.__name__ == "Booster":
-        model.save_model(folder / "model.ubj")
-        return folder / "model.ubj"
-    if family == "lightgbm" and kind.__name__ == "Booster":
-        model.save_model(folder / "model.txt")
-        return folder / "model.txt"
-    if not callable(getattr(model, "predict", None)):
-        raise InvalidArgument(
-            f"a {kind.__module__}.{kind.__qualname__} has no predict method: give a fitted model, the path of a model "
-            "file, or a models:/ or runs:/ URI",
-            field="model",
-        )
-    return _save_estimator(model, folder, allow_pickle)
+UPLOAD_TIMEOUT_S = 600.0
+"""Longest pause while the control plane stores what was uploaded."""
 
 
-def _save_estimator(model: Any, folder: Path, allow_pickle: bool) -> Path:
-    why_not = _save_skops(model, folder / "model.skops")
-    if why_not is None:
-        return folder / "model.skops"
-    if not allow_pickle:
-        raise PickleNotGranted(
-            f"a {type(model).__name__} can only be saved by pickling it ({why_not}), and loading a pickle runs code "
-            "from it: pass allow_pickle=True if that is fine"
-        )
-    return _pickled(model, folder)
+@dataclass(frozen=True)
+class Models:
+    """Models and their versions."""
+
+    api: Api
+    jobs: Jobs
+
+    def upload(self, path: str | PathLike[str], on_progress: OnProgress | None = None) -> Upload:
+        """Upload a file, or a directory as a tar; name the id in a later request within the hour."""
+        return self.upload_payload(payload_of(Path(path)), on_progress)
+
+    def upload_payload(self, payload: Payload, on_progress: OnProgress | None = None) -> Upload:
+        """Upload what `files` made of a file or a directory."""
+        chunks = with_progress(payload, on_progress)
+        return self.api.stream(f"{API}/uploads", chunks, payload.size_bytes, Upload, UPLOAD_TIMEOUT_S)
+
+    @overload
+    def register(
+        self,
+        model: Any,
+        *,
+        name: str,
+        wait: Literal[True] = True,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RegisterOptions],
+    ) -> Version: ...
+
+    @overload
+    def register(
+        self,
+        model: Any,
+        *,
+        name: str,
+        wait: Literal[False],
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RegisterOptions],
+    ) -> Job: ...
+
+    def register(
+        self,
+        model: Any,
+        *,
+        name: str,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[RegisterOptions],
+    ) -> Version | Job:
+        """Take a model in as a version of `name`, once it has passed the validation gate.
+
+        `model` is the path of a model file or of an MLflow model directory, an MLflow URI (`models:/churn/3`,
+        `runs:/ID/model`), or a fitted model object. Returns the version, or with `wait=False` the job. The same bytes
+        under the same name are the same version. `options` are those of `RegisterOptions`.
+
+            client.register("churn.onnx", name="churn", label="v1.0.0", tags={"team": "retention"})
+            client.register(pipeline, name="churn", validation_data=frame, target="left", min_score=0.9)
+
+        Raises `ModelRefused` (or a finer error: `ScoreBelowGate`, `PickleNotGranted`, `MissingLibrary`, …) when the
+        version is not taken in, `InvalidArgument` when an argument is wrong.
+        """
+        request = register_request(model, name, options, lambda payload: self.upload_payload(payload, on_progress))
+        job = self.api.send("POST", f"{_path(name)}/versions", request, Job)
+        if not wait:
+            return job
+        return self.registered(self.jobs.wait(job.id, on_progress=on_progress))
+
+    def registered(self, job: Job) -> Version:
+        """The version that a finished register job took in (or found to be there already)."""
+        result = job.result or {}
+        return self.version(str(result["model"]), str(result["version"]))
+
+    def list(self) -> builtins.list[Model]:
+        """Every model with its versions, newest first."""
+        return self.api.get(f"{API}/models", ListedModels)["models"]
+
+    def get(self, name: str) -> Model:
+        """One model with its versions. Raises `UnknownModel`."""
+        return self.api.get(_path(name), Model)
+
+    def version(self, name: str, version: str | int) -> Version:
+        """One version by number, label (`v1.0.0`) or alias (`@champion`). Raises `UnknownVersion`."""
+        return self.api.get(f"{_path(name)}/versions/{part(version)}", Version)
+
+    def delete(self, name: str) -> None:
+        """Remove a model and all its versions. Raises `InUse` while an endpoint needs one of them."""
+        self.api.raw("DELETE", _path(name), b"")
+
+    def delete_version(self, name: str, version: str | int) -> None:
+        """Remove one version. Raises `InUse` while an endpoint needs it."""
+        self.api.raw("DELETE", f"{_path(name)}/versions/{part(version)}", b"")
+
+    def trust(self, name: str, *, pickle: bool) -> Model:
+        """Grant (or withdraw) that versions of this model may be loaded by running code from their files."""
+        return self.api.send("PUT", f"{_path(name)}/trust", TrustRequest(pickle), Model)
+
+    def set_alias(self, name: str, alias: str, version: str | int) -> Model:
+        """Point an alias of the registry at a version: `client.models.set_alias("churn", "champion", 3)`."""
+        return self.api.send("PUT", f"{_path(name)}/aliases/{part(alias)}", AliasRequest(str(version)), Model)
 
 
-def _save_skops(model: Any, path: Path) -> str | None:
-    """None when saved; otherwise why skops cannot hold the model."""
-    if find_spec("skops") is None:
-        return "skops is not installed"
-    import skops.io
-
-    try:
-        skops.io.dump(model, path)
-        untrusted = skops.io.get_untrusted_types(file=path)
-    except Exception as error:  # noqa: BLE001, RUF100 - skops raises whatever a type's own state raises
-        return f"skops cannot save it: {error}"
-    return f"skops does not trust {', '.join(sorted(untrusted)[:5])}" if untrusted else None
-
-
-def _pickled(model: Any, folder: Path) -> Path:
-    try:
-        if find_spec("joblib") is None:
-            return _written(folder / "model.pkl", pickle.dumps(model))
-        import joblib
-
-        joblib.dump(model, folder / "model.joblib")
-    except Exception as error:  # noqa: BLE001, RUF100 - pickling runs the object's own code
-        raise InvalidArgument(f"a {type(model).__name__} cannot be pickled: {error}", field="model") from None
-    return folder / "model.joblib"
-
-
-def _written(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    return path
+def _path(name: str) -> str:
+    return f"{API}/models/{part(name)}"

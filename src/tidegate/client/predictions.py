@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import urllib3
 
-from tidegate.client.http import decode
+from tidegate.client.api import decode
+from tidegate.client.transport import Answer
 from tidegate.errors import InvalidArgument
 
 
@@ -65,7 +65,7 @@ def key_header(key: str | None) -> dict[str, str]:
     return {"X-Tidegate-Key": key.encode().decode("latin-1")}
 
 
-def decode_answer(answer: urllib3.BaseHTTPResponse) -> Prediction:
+def decode_answer(answer: Answer) -> Prediction:
     """The answer's body, typed."""
     raw = decode(answer.data, dict[str, Any], "gateway")
     version = str(answer.headers.get("X-Tidegate-Version") or raw.get("model_version", ""))

@@ -1,4 +1,4 @@
-"""From what a user has in hand to a RegisterRequest: checks it, uploads its files. Called by `Client.register`."""
+"""From what a user has in hand to a RegisterRequest: checks it, uploads its files. Called by `Models.register`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from tidegate.client.files import Payload, code_payload, model_payload, payload_of
-from tidegate.client.models import save_model
+from tidegate.client.saving import save_model
 from tidegate.core.names import ModelRef, check_device, check_label, check_name
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Follow, Gate, RegisterRequest, Upload
@@ -23,7 +23,7 @@ StrPath = str | PathLike[str]
 
 
 class RegisterOptions(TypedDict, total=False):
-    """What `Client.register` takes beside the model and its name; all of it optional.
+    """What `Models.register` takes beside the model and its name; all of it optional.
 
     - `validation_data`: a CSV or Parquet file, or a data frame, scored before the version is taken in;
     - `target`: its column with the truth; `metric`: accuracy for classifiers and r2 for regressors when not given;

@@ -72,4 +72,4 @@ def _alone(facts: Facts) -> Verdict:
 
 def _status(facts: Facts) -> Status:
     with Client(data_dir=facts.settings.data_dir, url=facts.settings.url, timeout_s=ANSWERS_WITHIN_S) as client:
-        return client.status()
+        return client.platform.status()

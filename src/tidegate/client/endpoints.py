@@ -1,0 +1,180 @@
+"""`client.endpoints`: deploys versions, shifts their traffic, looks at endpoints and waits for them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Unpack, cast
+
+from tidegate.client.api import Api
+from tidegate.client.files import OnProgress
+from tidegate.client.lists import ListedEndpoints, ListedHistory, ListedLogs
+from tidegate.client.models import Models
+from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions, as_read
+from tidegate.client.paths import API, part
+from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, version_of
+from tidegate.client.waiting import poll, wait_for_endpoint
+from tidegate.core.names import check_name, parse_ref
+from tidegate.errors import DeadlineExceeded, NotTakenIn, UnknownEndpoint
+from tidegate.wire.performance import Performance
+from tidegate.wire.rest import (
+    DeployRequest,
+    Endpoint,
+    HistoryEntry,
+    LogLines,
+    RollbackRequest,
+    ScaleRequest,
+    TrafficRequest,
+)
+
+CHANGE_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Endpoints: what clients call, and the versions behind it."""
+
+    api: Api
+    models: Models
+
+    def deploy(
+        self,
+        model: str,
+        *,
+        endpoint: str | None = None,
+        replicas: int | None = None,
+        cache_ttl_s: float | None = None,
+        rate_limit_per_s: float | None = None,
+        follow: bool = False,
+        **more: Unpack[DeployOptions],
+    ) -> Endpoint:
+        """Give a version all of an endpoint's traffic once it is ready.
+
+        `model` is `churn` (its newest version), `churn:3`, `churn:v1.0.0` or `churn@champion`; the endpoint is named
+        like the model unless told. Until the version is ready, what was routed before still is. A version that only the
+        registry has yet is registered first, with the options in `registration`.
+
+        With `follow` and an alias, the endpoint goes on to each version that the alias is moved to, through the same
+        gate: data, metric and score, `accelerate` and `device` of `registration` hold for all of them.
+
+            client.deploy("churn:2", replicas=2)
+            client.deploy("churn", backend="docker", cpus=2, memory_bytes=1 << 30)
+            client.deploy("churn@champion", follow=True)
+
+        With `cache_ttl_s` gateways keep answers in Redis for so many seconds (0: they do not); `rate_limit_per_s` is
+        how many requests each client may send a second (0: as the gateways' setting says). What is not given stays.
+
+        Raises `TidegateError` with the reason when the version does not become ready, `DeadlineExceeded` after
+        `timeout_s` (300), `SignatureChanged` for one that clients of the live one cannot go on to use as they do.
+        """
+        ref = parse_ref(model)
+        name = check_name(endpoint or ref.name, "endpoint")
+        options, report = more.get("registration") or RegisterOptions(), more.get("on_progress")
+        waiting = cast(WaitOptions, {key: value for key, value in more.items() if key in WaitOptions.__annotations__})
+        if follow and options:  # also one that is here already, which may not have passed this gate
+            self.models.register(followed_uri(ref), name=ref.name, on_progress=report, **options)
+        upload = self.models.upload_payload
+        following = follow_request(ref, options, lambda payload: upload(payload, report)) if follow else None
+        where = more.get("backend"), more.get("cpus"), more.get("memory_bytes")
+        last = following, more.get("accept_signature_change", False), more.get("end_automation", False)
+        request = DeployRequest(ref.name, version_of(ref), replicas, cache_ttl_s, rate_limit_per_s, *where, *last)
+        try:
+            return self._change("PUT", name, "", request, **waiting)
+        except NotTakenIn as error:
+            uri = f"models:/{ref.name}/{error.details['version']}"
+            self.models.register(uri, name=ref.name, on_progress=report, **options)
+        return self._change("PUT", name, "", request, **waiting)
+
+    def traffic(
+        self,
+        endpoint: str,
+        weights: Mapping[str, float],
+        *,
+        action: str = "traffic",
+        **options: Unpack[ChangeOptions],
+    ) -> Endpoint:
+        """Split traffic over versions, in percent that adds up to 100; starts any version that is not running.
+
+        client.traffic("churn", {"1": 90, "2": 10})
+
+        Weights worked out from what was read name it, so that nobody else's change is undone:
+
+            now = client.endpoints.get("churn")
+            client.traffic("churn", shifted(now.target), only_if=now)
+        """
+        by_version = {str(version): float(weight) for version, weight in weights.items()}
+        accepts, ends = options.get("accept_signature_change", False), options.get("end_automation", False)
+        request = TrafficRequest(by_version, action, accepts, ends)
+        return self._change("PUT", endpoint, "/traffic", request, **options)
+
+    def promote(self, endpoint: str, version: str | int, **options: Unpack[ChangeOptions]) -> Endpoint:
+        """Give a version all of the traffic once it is ready."""
+        return self.traffic(endpoint, {str(version): 100.0}, action="promote", **options)
+
+    def rollback(self, endpoint: str, to: int | None = None, **waiting: Unpack[WaitOptions]) -> Endpoint:
+        """Re-apply people's newest earlier traffic that differs, or revision `to`'s; no settings. Raises `Conflict`.
+
+        An experiment, canary or bandit that runs ends, and what was stable is restored.
+        """
+        return self._change("POST", endpoint, "/rollback", RollbackRequest(to), **waiting)
+
+    def scale(self, endpoint: str, replicas: int, **waiting: Unpack[WaitOptions]) -> Endpoint:
+        """Run so many replicas of each version of the endpoint, whatever an autoscaler had decided."""
+        return self._change("POST", endpoint, "/scale", ScaleRequest(replicas), **waiting)
+
+    def delete(self, endpoint: str, **waiting: Unpack[WaitOptions]) -> None:
+        """Remove an endpoint: its replicas finish what they have. Its model and versions stay."""
+        self.api.raw("DELETE", _path(endpoint), b"", as_read(waiting))
+        timeout_s = waiting.get("timeout_s", CHANGE_TIMEOUT_S)
+        if waiting.get("wait", True) and not poll(lambda: self._exists(endpoint), lambda is_: not is_, timeout_s)[1]:
+            raise DeadlineExceeded(f"endpoint {endpoint!r} is still being removed after {timeout_s:g} s")
+
+    def list(self) -> builtins.list[Endpoint]:
+        """Every endpoint as it is now."""
+        return self.api.get(f"{API}/endpoints", ListedEndpoints)["endpoints"]
+
+    def get(self, name: str) -> Endpoint:
+        """One endpoint as it is now. Raises `UnknownEndpoint`."""
+        return self.api.get(_path(name), Endpoint)
+
+    def history(
+        self, endpoint: str, limit: int = 100, before: int | None = None, *, every: bool = False
+    ) -> builtins.list[HistoryEntry]:
+        """Up to `limit` (at most 1000) of the endpoint's changes, newest first; it outlives the endpoint.
+
+        `before` is the `id` of the last entry of the page before; `every`: of all endpoints that had this name.
+        """
+        asked = {"limit": limit, "before": before, "every": str(every).lower()}
+        return self.api.get(f"{_path(endpoint)}/history", ListedHistory, asked)["history"]
+
+    def logs(self, endpoint: str, lines: int = 100) -> builtins.list[LogLines]:
+        """The last lines of each of its replicas' logs."""
+        return self.api.get(f"{_path(endpoint)}/logs", ListedLogs, {"lines": lines})["logs"]
+
+    def performance(self, endpoint: str, since_s: float = 86_400.0) -> Performance:
+        """How its versions did over the last `since_s` seconds. Raises `Conflict` where no Prometheus is set."""
+        return self.api.get(f"{_path(endpoint)}/performance", Performance, {"since_s": since_s})
+
+    def wait_for(
+        self, asked: Endpoint, timeout_s: float = CHANGE_TIMEOUT_S, on_progress: OnProgress | None = None
+    ) -> Endpoint:
+        """Wait until what `asked` (the answer to a change) says is routed; raises as `deploy` does."""
+        return wait_for_endpoint(lambda: self.get(asked.name), asked, timeout_s, on_progress)
+
+    def _change(self, method: str, endpoint: str, verb: str, request: Any, **how: Unpack[ChangeOptions]) -> Endpoint:
+        asked = self.api.send(method, f"{_path(endpoint)}{verb}", request, Endpoint, as_read(how))
+        if not how.get("wait", True):
+            return asked
+        return self.wait_for(asked, how.get("timeout_s", CHANGE_TIMEOUT_S), how.get("on_progress"))
+
+    def _exists(self, endpoint: str) -> bool:
+        try:
+            self.get(endpoint)
+        except UnknownEndpoint:
+            return False
+        return True
+
+
+def _path(endpoint: str) -> str:
+    return f"{API}/endpoints/{part(endpoint)}"
