@@ -29,17 +29,16 @@ from tidegate.dataplane.infer import Engine, Exchange, find_service, response_he
 from tidegate.dataplane.pieces import start
 from tidegate.dataplane.routes import RouteTable
 from tidegate.dataplane.tensorflow_edge import model_metadata, model_status
+from tidegate.dataplane.v2_metadata import EXTENSIONS, by_version, destination_of, metadata
 from tidegate.errors import (
     Internal,
     MalformedRequest,
     MethodNotAllowed,
-    NoReadyReplica,
     TidegateError,
     UnknownRoute,
 )
 from tidegate.version import __version__
 
-EXTENSIONS = ["binary_tensor_data", "tidegate_missing"]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -131,7 +130,7 @@ class _Cold:
         self._routes = RouteTable()
 
     async def health(self, _: Request) -> Response:
-        loaded = sum(len(_by_version(service)) for service in self._engine.directory.services().values())
+        loaded = sum(len(by_version(service)) for service in self._engine.directory.services().values())
         return _json({"status": "healthy", "models_loaded": loaded})
 
     async def ping(self, _: Request) -> Response:
@@ -168,7 +167,7 @@ class _Cold:
             raise HTTPException(405, headers={"Allow": "POST"})
         service = self._service(request)
         version = request.path_params.get("version")
-        return _json(model_status(_by_version(service) if version is None else [service.pinned(version)]))
+        return _json(model_status(by_version(service) if version is None else [service.pinned(version)]))
 
     async def v1_metadata(self, request: Request) -> Response:
         service = self._service(request)
@@ -260,36 +259,6 @@ async def _receive(exchange: AwaitedExchange, request: Request) -> None:
 def _split_header(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b": ")
     return name, value
-
-
-def destination_of(service: Service, version: str | None) -> Destination:
-    """The version asked about, else the one with the most traffic; raises `UnknownVersion` or `NoReadyReplica`."""
-    if version is not None:
-        return service.pinned(version)
-    destinations = service.destinations()
-    if not destinations:
-        raise NoReadyReplica(f"no version of {service.name!r} is running", retry_after_s=1.0)
-    return destinations[0]
-
-
-def _by_version(service: Service) -> list[Destination]:
-    """A variant of each running version, the one with the most traffic first: in an experiment a version may be two."""
-    found: dict[str, Destination] = {}
-    for one in service.destinations():
-        found.setdefault(one.identity.version, one)
-    return list(found.values())
-
-
-def metadata(service: Service, destination: Destination) -> dict[str, Any]:
-    """A V2 model's metadata."""
-    signature = destination.signature
-    return {
-        "name": service.name,
-        "versions": [one.identity.version for one in _by_version(service)],
-        "platform": "tidegate",
-        "inputs": [{"name": s.name, "datatype": s.datatype, "shape": list(s.shape)} for s in signature.inputs],
-        "outputs": [{"name": s.name, "datatype": s.datatype, "shape": list(s.shape)} for s in signature.outputs],
-    }
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -9,8 +9,8 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 
-from tidegate.dataplane.app import EXTENSIONS, destination_of, metadata
 from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.encodings import inflate_held
 from tidegate.dataplane.grpc_edge import EDGE, route_of
 from tidegate.dataplane.grpc_heads import (
     NOT_GRPC,
@@ -37,11 +37,11 @@ from tidegate.dataplane.http2_frames import HEADER_BYTES_MAX
 from tidegate.dataplane.http2_share import Share
 from tidegate.dataplane.incidents import as_error, identified, new_id
 from tidegate.dataplane.infer import Engine, Exchange, Route, find_service, infer, that_matter
-from tidegate.dataplane.inflate import inflate_held
 from tidegate.dataplane.pieces import infer_in_pieces
 from tidegate.dataplane.stepwise import in_steps
 from tidegate.dataplane.ticking import sweep_or_cut
 from tidegate.dataplane.turns import LARGE_BYTES_MIN, while_wanted
+from tidegate.dataplane.v2_metadata import EXTENSIONS, destination_of, metadata
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
 from tidegate.version import __version__
 

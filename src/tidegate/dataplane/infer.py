@@ -23,10 +23,10 @@ from tidegate.dataplane.buffered import Body, Buffered, hold_values
 from tidegate.dataplane.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
 from tidegate.dataplane.content_type import JSON, kind_of
 from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.encodings import deflate_answer, inflate_body
 from tidegate.dataplane.fit import Fitted
 from tidegate.dataplane.guarded import Guarded
 from tidegate.dataplane.incidents import as_error, identified, new_id
-from tidegate.dataplane.inflate import deflate_answer, inflate_body
 from tidegate.dataplane.long_answers import answer_in_turns
 from tidegate.dataplane.tensors import dtype_of
 from tidegate.dataplane.turns import Turns

@@ -17,8 +17,8 @@ from tidegate.dataplane.amounts import check_amount, check_rows
 from tidegate.dataplane.buffered import pack_rows
 from tidegate.dataplane.call import Call, Service
 from tidegate.dataplane.destination import Destination
+from tidegate.dataplane.encodings import inflate_body
 from tidegate.dataplane.infer import Edge, Exchange, count_request, fail, find_service, infer, service_of, submit
-from tidegate.dataplane.inflate import inflate_body
 from tidegate.dataplane.numbers import Numbers, read_numbers
 from tidegate.dataplane.stepwise import in_steps
 from tidegate.dataplane.turns import LARGE_BYTES_MIN, while_wanted
