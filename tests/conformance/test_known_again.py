@@ -21,7 +21,7 @@ from support.gateway_bed import Bed
 from support.http_bytes import Connection, Reply, post
 from support.linear import running_server
 from support.wait import until
-from tidegate.dataplane.access import key_hash
+from tidegate.dataplane.pipeline.access import key_hash
 
 ROW = json.dumps({"features": [1, 2, 3.5]}).encode()
 ID = "x-request-id: mine"

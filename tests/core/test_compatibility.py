@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tidegate.core.compatibility import CHANGES_SHOWN_MAX, compare, listed, takes
-from tidegate.dataplane.tensors import DATATYPES, dtype_of
+from tidegate.dataplane.base.tensors import DATATYPES, dtype_of
 from tidegate.wire.signature import ParamSpec, Signature, TensorSpec
 
 

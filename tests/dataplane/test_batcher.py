@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from support.batcher_bench import Bench, HandTarget, run, turn
-from tidegate.dataplane.batcher import LOOKS_MAX
-from tidegate.dataplane.call import Call, ModelFailed, TargetHung, TargetLost, TargetUnreached, TargetUnread
+from tidegate.dataplane.batching.batcher import LOOKS_MAX
+from tidegate.dataplane.calls.call import Call, ModelFailed, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded
 
 

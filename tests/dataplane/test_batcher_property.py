@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from support.wait import until
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import (
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.calls.call import (
     Batch,
     Call,
     Limits,
@@ -22,7 +22,7 @@ from tidegate.dataplane.call import (
     TargetUnreached,
     TargetUnread,
 )
-from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.calls.destination import Destination, Identity
 from tidegate.errors import NoReadyReplica, Overloaded, TidegateError
 from tidegate.wire.signature import Signature, TensorSpec
 

@@ -19,7 +19,7 @@ import pytest
 from support.grpc_process import LINEAR, Server, refusal, request, serving, stub
 from support.http_bytes import Connection, Reply, post
 from support.wait import until
-from tidegate.dataplane.http2_frames import (
+from tidegate.dataplane.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.dataplane.call import Call, Outputs
-from tidegate.dataplane.fair import FairQueue, Room
+from tidegate.dataplane.batching.fair import FairQueue, Room
+from tidegate.dataplane.calls.call import Call, Outputs
 
 
 class Asker:

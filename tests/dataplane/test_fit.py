@@ -6,11 +6,11 @@ import numpy as np
 import orjson
 import pytest
 
-from tidegate.dataplane import fit, frames
-from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.fit_tensors import fit_tensors
-from tidegate.dataplane.frames import fit_csv
-from tidegate.dataplane.v2 import decode_request
+from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.codec import fit, frames
+from tidegate.dataplane.codec.fit_tensors import fit_tensors
+from tidegate.dataplane.codec.frames import fit_csv
+from tidegate.dataplane.codec.v2 import decode_request
 from tidegate.errors import UnfitInput
 from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, Signature, TensorSpec
 

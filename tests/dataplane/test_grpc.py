@@ -142,7 +142,7 @@ def typed_request() -> Any:
 
 
 def test_typed_contents_are_read(echo: Server) -> None:
-    from tidegate.dataplane.grpc_messages import read_infer_request, typed_array
+    from tidegate.dataplane.grpc.messages import read_infer_request, typed_array
 
     read = read_infer_request(typed_request().SerializeToString())
     for head, contents in zip(read.inputs, read.contents, strict=True):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
-from tidegate.dataplane import protobuf
-from tidegate.dataplane.grpc_messages import (
+from tidegate.dataplane.grpc import protobuf
+from tidegate.dataplane.grpc.messages import (
     TensorHead,
     read_infer_request,
     read_name_and_version,

@@ -19,9 +19,9 @@ from tritonclient.grpc import service_pb2
 
 from support.grpc_process import LINEAR, Server, refusal, request, serving
 from support.wait import until
-from tidegate.dataplane.grpc_health import WATCHES_MAX
-from tidegate.dataplane.grpc_streams import REQUESTS_MAX, UNSENT_BYTES_MAX
-from tidegate.dataplane.http2_frames import (
+from tidegate.dataplane.grpc.health import WATCHES_MAX
+from tidegate.dataplane.grpc.streams import REQUESTS_MAX, UNSENT_BYTES_MAX
+from tidegate.dataplane.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,

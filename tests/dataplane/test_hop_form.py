@@ -4,8 +4,8 @@ import httptools
 import numpy as np
 import pytest
 
-from tidegate.dataplane.hop_form import HopForm, forms_of
-from tidegate.dataplane.v2 import decode_request, decode_response
+from tidegate.dataplane.codec.hop_form import HopForm, forms_of
+from tidegate.dataplane.codec.v2 import decode_request, decode_response
 from tidegate.wire.signature import Signature, TensorSpec
 
 FOREST = Signature(

@@ -22,8 +22,8 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from support.grpc_process import LINEAR, Server, refusal, request, serving, stub
-from tidegate.dataplane import protobuf
-from tidegate.dataplane.http2_frames import (
+from tidegate.dataplane.grpc import protobuf
+from tidegate.dataplane.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,

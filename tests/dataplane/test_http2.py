@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.http2_pipe import BODY_BYTES_MAX, HEAD, Client
-from tidegate.dataplane import http2_frames, http2_reader, http2_share
-from tidegate.dataplane.http2_frames import (
+from tidegate.dataplane.http2 import frames as http2_frames
+from tidegate.dataplane.http2 import reader as http2_reader
+from tidegate.dataplane.http2 import share as http2_share
+from tidegate.dataplane.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -30,7 +32,7 @@ from tidegate.dataplane.http2_frames import (
     Code,
     frame,
 )
-from tidegate.dataplane.http2_heads import HeadReader
+from tidegate.dataplane.http2.heads import HeadReader
 
 
 def test_an_answer_is_one_write_of_three_frames() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from support.http2_pipe import HEAD, Client, Turns
-from tidegate.dataplane.http2_frames import (
+from tidegate.dataplane.http2.frames import (
     ACK,
     DATA,
     END_HEADERS,
@@ -20,7 +20,7 @@ from tidegate.dataplane.http2_frames import (
     frame,
     literal,
 )
-from tidegate.dataplane.http2_share import CLIENT_UNITS_MAX, CONNECTION_UNITS, PROCESS_UNITS_MAX, TURN_UNITS_MAX
+from tidegate.dataplane.http2.share import CLIENT_UNITS_MAX, CONNECTION_UNITS, PROCESS_UNITS_MAX, TURN_UNITS_MAX
 
 PINGS = frame(PING, 0, 0, bytes(8))
 CANCEL = U32.pack(8)

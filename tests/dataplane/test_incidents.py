@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from tidegate.dataplane.call import ModelFailed
-from tidegate.dataplane.incidents import identified, internal
+from tidegate.dataplane.base.incidents import identified, internal
+from tidegate.dataplane.calls.call import ModelFailed
 from tidegate.errors import UnfitInput
 
 

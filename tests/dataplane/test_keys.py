@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.dataplane.keys import check_keys
+from tidegate.dataplane.codec.keys import check_keys
 from tidegate.errors import MalformedRequest
 
 

@@ -1,7 +1,7 @@
 """Heads that are known by their bytes: what they must be equal in, and what they never stand for."""
 
-from tidegate.dataplane.known_heads import GENERATION_MAX, KnownHeads
-from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.http.known_heads import GENERATION_MAX, KnownHeads
+from tidegate.dataplane.http.routes import RouteTable
 
 
 def _request(body: bytes, extra: bytes = b"") -> bytes:

@@ -14,14 +14,16 @@ import pytest
 
 from lib.bodies import MLFLOW, PLAIN, TENSORFLOW, V2
 from support.sums import Kept
-from tidegate.dataplane import amounts, call, written
-from tidegate.dataplane.call import Call, Outputs
-from tidegate.dataplane.grpc_edge import EDGE
-from tidegate.dataplane.grpc_messages import InferRequest, TensorHead
-from tidegate.dataplane.infer import Route
-from tidegate.dataplane.pieces import infer_in_pieces
-from tidegate.dataplane.tensors import Array
-from tidegate.dataplane.v2 import V2Request
+from tidegate.dataplane.base import amounts
+from tidegate.dataplane.base.tensors import Array
+from tidegate.dataplane.calls import call
+from tidegate.dataplane.calls.call import Call, Outputs
+from tidegate.dataplane.codec import written
+from tidegate.dataplane.codec.v2 import V2Request
+from tidegate.dataplane.grpc.infer import EDGE
+from tidegate.dataplane.grpc.messages import InferRequest, TensorHead
+from tidegate.dataplane.pipeline.infer import Route
+from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest

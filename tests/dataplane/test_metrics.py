@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tidegate.dataplane.metrics import SERIES_KEPT_S, Metrics, State, render
+from tidegate.dataplane.pipeline.metrics import SERIES_KEPT_S, Metrics, State, render
 from tidegate.errors import Overloaded
 
 

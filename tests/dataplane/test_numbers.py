@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 
 from support.sums import Kept, sums_replica
-from tidegate.dataplane import numbers, pieces
-from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.fit import Fitted
-from tidegate.dataplane.frames import fit_numbers_frame
-from tidegate.dataplane.hot_exchange import HotExchange
-from tidegate.dataplane.infer import Engine, infer
-from tidegate.dataplane.numbers import arrays_of, read_numbers
-from tidegate.dataplane.pieces import infer_in_pieces
-from tidegate.dataplane.routes import RouteTable
-from tidegate.dataplane.turns import LARGE_BYTES_MIN
+from tidegate.dataplane.base.turns import LARGE_BYTES_MIN
+from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.codec import numbers
+from tidegate.dataplane.codec.fit import Fitted
+from tidegate.dataplane.codec.frames import fit_numbers_frame
+from tidegate.dataplane.codec.numbers import arrays_of, read_numbers
+from tidegate.dataplane.http.hot_exchange import HotExchange
+from tidegate.dataplane.http.routes import RouteTable
+from tidegate.dataplane.pipeline.infer import Engine, infer
+from tidegate.dataplane.protocols import pieces
+from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import Signature, TensorSpec
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tidegate.dataplane.pace import SMALL_REMEMBERED_S, Pace
+from tidegate.dataplane.batching.pace import SMALL_REMEMBERED_S, Pace
 
 Takes = Callable[[int], float]
 

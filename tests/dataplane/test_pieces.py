@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from support.sums import Kept, Sums, sums_replica
-from tidegate.dataplane import mlflow_edge, stepwise
-from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.pieces import infer_in_pieces
+from tidegate.dataplane.base import stepwise
+from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.protocols import mlflow as mlflow_edge
+from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.gateway.cache import CachedDoor
 from tidegate.wire.signature import ParamSpec
 from tidegate.wire.snapshot import Endpoint, Variant

@@ -9,11 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Call, Outputs
-from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.plain import PlainEdge
-from tidegate.dataplane.tensors import Array, rows_array
+from tidegate.dataplane.base.tensors import Array, rows_array
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.calls.call import Call, Outputs
+from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.protocols.plain import PlainEdge
 from tidegate.wire.signature import Signature, TensorSpec
 
 WIDTH = 2

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from support.http2_pipe import HEAD, Client
-from tidegate.dataplane import http2_flow
-from tidegate.dataplane.http2_frames import (
+from tidegate.dataplane.http2 import flow as http2_flow
+from tidegate.dataplane.http2.frames import (
     ACK,
     CONNECTION_WINDOW_BYTES,
     CONTINUATION,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.http.routes import RouteTable
 
 
 def test_urls_asked_for_once_do_not_push_out_one_that_is_in_use() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tidegate.dataplane import serve
-from tidegate.dataplane.protocol import HotProtocol
+from tidegate.dataplane.http.protocol import HotProtocol
 
 ASK = """
 import json, resource, sys

@@ -19,12 +19,15 @@ import pytest
 
 from lib.bodies import EXAMPLES, KINDS, PLAIN, SIGNATURES, Kind, Zeros
 from support.sums import Kept
-from tidegate.dataplane import amounts, buffered, keys, numbers, protobuf, stepwise
-from tidegate.dataplane.grpc_edge import EDGE
-from tidegate.dataplane.grpc_messages import read_infer_request
-from tidegate.dataplane.infer import Engine
-from tidegate.dataplane.pieces import infer_in_pieces
-from tidegate.dataplane.stepwise import in_steps
+from tidegate.dataplane.base import amounts, stepwise
+from tidegate.dataplane.base.stepwise import in_steps
+from tidegate.dataplane.codec import keys, numbers
+from tidegate.dataplane.grpc import protobuf
+from tidegate.dataplane.grpc.infer import EDGE
+from tidegate.dataplane.grpc.messages import read_infer_request
+from tidegate.dataplane.pipeline import buffered
+from tidegate.dataplane.pipeline.infer import Engine
+from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.errors import MalformedRequest, TidegateError
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings

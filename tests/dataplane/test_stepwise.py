@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.dataplane import stepwise
-from tidegate.dataplane.stepwise import each, in_steps, pause, turned
+from tidegate.dataplane.base import stepwise
+from tidegate.dataplane.base.stepwise import each, in_steps, pause, turned
 
 
 @pytest.fixture(autouse=True)

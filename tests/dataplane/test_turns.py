@@ -8,8 +8,8 @@ from contextlib import closing
 from support.http_bytes import Connection, post
 from support.linear import running_process
 from support.sums import Kept, sums_replica
-from tidegate.dataplane.pieces import infer_in_pieces
-from tidegate.dataplane.turns import LARGE_BYTES_MIN, Turns
+from tidegate.dataplane.base.turns import LARGE_BYTES_MIN, Turns
+from tidegate.dataplane.protocols.pieces import infer_in_pieces
 
 
 def _noting(done: list[str], *pieces: str, wanted: bool = True) -> Iterator[bool]:

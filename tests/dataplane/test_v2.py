@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tidegate.dataplane.tensors import STRINGS_MAX, datatype_of, dtype_of, floats_array, from_raw, to_raw
-from tidegate.dataplane.v2 import MISSING, V2Request, decode_request, decode_response, encode_request
-from tidegate.dataplane.v2_answers import encode_response
+from tidegate.dataplane.base.tensors import STRINGS_MAX, datatype_of, dtype_of, floats_array, from_raw, to_raw
+from tidegate.dataplane.codec.v2 import MISSING, V2Request, decode_request, decode_response, encode_request
+from tidegate.dataplane.codec.v2_answers import encode_response
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
 NUMBERS = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]

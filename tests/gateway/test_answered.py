@@ -10,7 +10,7 @@ import pytest
 
 from support.gateway_bed import Bed, Gateway
 from support.wait import until
-from tidegate.dataplane.tensors import all_finite, finite
+from tidegate.dataplane.base.tensors import all_finite, finite
 
 
 def _ask(gateway: Gateway, *features: Any) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from support.gateway_replica import SIGNATURE
-from tidegate.dataplane.call import Call, Outputs
-from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Call, Outputs
+from tidegate.dataplane.calls.destination import Destination, Identity
 from tidegate.errors import NoReadyReplica, TidegateError
 from tidegate.gateway.cache import LOOKUP_KEYS_MAX, WAITING_MAX, AnswerCache, CachedDoor
 from tidegate.wire.snapshot import Endpoint, Variant

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from support.gateway_bed import Bed, Load, stop_hard
 from support.gateway_replica import SIGNATURE
 from support.wait import until
-from tidegate.dataplane.access import key_hash
+from tidegate.dataplane.pipeline.access import key_hash
 from tidegate.wire.snapshot import Snapshot, decode_snapshot, encode_snapshot
 
 

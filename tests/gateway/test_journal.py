@@ -17,10 +17,10 @@ import pytest
 from support.gateway_bed import Bed, Load, stop_hard
 from support.gateway_replica import SIGNATURE
 from support.wait import until
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Batch, Call, Outputs
-from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.parts import Assembly
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.batching.parts import Assembly
+from tidegate.dataplane.calls.call import Batch, Call, Outputs
+from tidegate.dataplane.calls.destination import Destination, Identity
 from tidegate.gateway.journal import Circuit, Journal, JournalCounts
 from tidegate.gateway.segments import Segments
 from tidegate.wire.journal import BatchRecord, read_records

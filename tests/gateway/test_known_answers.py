@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from support.gateway_replica import SIGNATURE
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Batch, Call, Outputs, Sink
-from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.hop_form import HOST, ROWS_MAX, Forms, forms_of
-from tidegate.dataplane.v2 import decode_request, decode_response
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.calls.call import Batch, Call, Outputs, Sink
+from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.codec.hop_form import HOST, ROWS_MAX, Forms, forms_of
+from tidegate.dataplane.codec.v2 import decode_request, decode_response
 from tidegate.errors import TidegateError
 from tidegate.gateway.connection import Answer, Connection, Expected
 from tidegate.gateway.hop import RequestWriter, read_answer

@@ -13,8 +13,8 @@ import pytest
 from support.batcher_bench import Bench, run, turn
 from support.gateway_bed import Bed, Gateway
 from support.wait import until
-from tidegate.dataplane.guarded import Guarded
-from tidegate.dataplane.metrics import Metrics
+from tidegate.dataplane.calls.guarded import Guarded
+from tidegate.dataplane.pipeline.metrics import Metrics
 from tidegate.errors import Overloaded
 from tidegate.gateway.load import growth, totals
 

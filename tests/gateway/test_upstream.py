@@ -13,11 +13,11 @@ import pytest
 
 from support.gateway_replica import SIGNATURE
 from tidegate import clock
-from tidegate.dataplane import stepwise
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
-from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.tensors import STRINGS_MAX, to_raw
+from tidegate.dataplane.base import stepwise
+from tidegate.dataplane.base.tensors import STRINGS_MAX, to_raw
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.calls.call import Batch, Call, ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
+from tidegate.dataplane.calls.destination import Destination, Identity
 from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
 

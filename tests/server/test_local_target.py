@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from support.wait import until
-from tidegate.dataplane.call import Batch, Call, ModelFailed, Outputs
-from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Batch, Call, ModelFailed, Outputs
+from tidegate.dataplane.calls.destination import Destination, Identity
 from tidegate.server.local_target import LocalTarget
 from tidegate.wire.signature import Signature, TensorSpec
 

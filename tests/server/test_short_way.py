@@ -16,8 +16,8 @@ import pytest
 
 from support.http_bytes import Connection, Reply
 from support.wait import until
-from tidegate.dataplane.hop_form import HopForm, forms_of
-from tidegate.dataplane.v2 import decode_response
+from tidegate.dataplane.codec.hop_form import HopForm, forms_of
+from tidegate.dataplane.codec.v2 import decode_response
 from tidegate.wire.manifest import Manifest, encode_manifest
 from tidegate.wire.signature import Signature, TensorSpec
 

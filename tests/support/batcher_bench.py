@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Call, Limits, Outputs
-from tidegate.dataplane.destination import Destination, Identity
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.calls.call import Call, Limits, Outputs
+from tidegate.dataplane.calls.destination import Destination, Identity
 from tidegate.wire.signature import Signature, TensorSpec
 
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (TensorSpec("prediction", "FP64", (-1,)),))

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from tidegate.dataplane.http2 import Connection
-from tidegate.dataplane.http2_flow import Request, Stream
-from tidegate.dataplane.http2_frames import (
+from tidegate.dataplane.http2.connection import Connection
+from tidegate.dataplane.http2.flow import Request, Stream
+from tidegate.dataplane.http2.frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -20,7 +20,7 @@ from tidegate.dataplane.http2_frames import (
     frame,
     literal,
 )
-from tidegate.dataplane.http2_share import Share
+from tidegate.dataplane.http2.share import Share
 
 BODY_BYTES_MAX = 1 << 20
 HEAD = literal(b":method", b"POST") + literal(b":scheme", b"http") + literal(b":path", b"/echo")

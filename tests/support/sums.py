@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.dataplane.destination import Destination
-from tidegate.dataplane.infer import Engine, Exchange
-from tidegate.dataplane.routes import RouteTable
+from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.http.routes import RouteTable
+from tidegate.dataplane.pipeline.infer import Engine, Exchange
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest

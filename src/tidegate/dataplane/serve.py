@@ -20,12 +20,12 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from tidegate.dataplane.base.ticking import every, sweep_or_cut
 from tidegate.dataplane.draining import SETTLE_S, DrainingServer, turn_away
-from tidegate.dataplane.grpc_server import GrpcServer
-from tidegate.dataplane.infer import Engine
-from tidegate.dataplane.protocol import SURPLUS_MAX, HotProtocol
-from tidegate.dataplane.routes import RouteTable
-from tidegate.dataplane.ticking import every, sweep_or_cut
+from tidegate.dataplane.grpc.server import GrpcServer
+from tidegate.dataplane.http.protocol import SURPLUS_MAX, HotProtocol
+from tidegate.dataplane.http.routes import RouteTable
+from tidegate.dataplane.pipeline.infer import Engine
 from tidegate.errors import InvalidArgument, PortInUse
 
 BACKLOG = 2048

@@ -12,7 +12,7 @@ from typing import Any
 
 import urllib3
 
-from tidegate.dataplane.metrics import Key, Series, State
+from tidegate.dataplane.pipeline.metrics import Key, Series, State
 
 REPORT_EVERY_S, RETRY_S = 5.0, 1.0
 VERSIONS_MAX = 2000

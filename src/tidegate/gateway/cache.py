@@ -16,16 +16,16 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tidegate.dataplane.incidents import internal
+from tidegate.dataplane.base.incidents import internal
 from tidegate.errors import TidegateError
 from tidegate.gateway.cache_codec import read_answer, request_key, write_answer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from tidegate.dataplane.call import Call, Outputs, Sink
-    from tidegate.dataplane.destination import Destination
-    from tidegate.dataplane.metrics import State
+    from tidegate.dataplane.calls.call import Call, Outputs, Sink
+    from tidegate.dataplane.calls.destination import Destination
+    from tidegate.dataplane.pipeline.metrics import State
     from tidegate.gateway.lane import Lane
     from tidegate.gateway.redis_link import RedisLink
     from tidegate.wire.snapshot import Endpoint, Variant

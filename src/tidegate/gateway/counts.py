@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate.atomic import write_whole
-from tidegate.dataplane.metrics import State
-from tidegate.dataplane.ticking import every
+from tidegate.dataplane.base.ticking import every
+from tidegate.dataplane.pipeline.metrics import State
 from tidegate.wire.decoding import msgpack_decoder
 
 if TYPE_CHECKING:

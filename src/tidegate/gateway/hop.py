@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tidegate.dataplane.call import ModelFailed, Outputs
-from tidegate.dataplane.hop_form import HOST, ROWS_MAX, Forms, HopForm
-from tidegate.dataplane.v2 import decode_response, encode_request
+from tidegate.dataplane.calls.call import ModelFailed, Outputs
+from tidegate.dataplane.codec.hop_form import HOST, ROWS_MAX, Forms, HopForm
+from tidegate.dataplane.codec.v2 import decode_response, encode_request
 from tidegate.errors import (
     DeadlineExceeded,
     Internal,
@@ -24,7 +24,7 @@ from tidegate.errors import (
 )
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.call import Batch
+    from tidegate.dataplane.calls.call import Batch
     from tidegate.gateway.connection import Answer, Expected
 
 _ERRORS: dict[int, type[TidegateError]] = {

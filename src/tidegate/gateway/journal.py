@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidegate.dataplane.tensors import described
+from tidegate.dataplane.base.tensors import described
 from tidegate.gateway.segments import Closed, Segments, drop
 from tidegate.gateway.threads import start_thread
 from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.call import Batch, Call, Outputs
+    from tidegate.dataplane.calls.call import Batch, Call, Outputs
 
 RETRY_FULL_S = 1.0
 HOLD_FIRST_S, HOLD_MAX_S = 1.0, 60.0

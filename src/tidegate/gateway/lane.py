@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Limits, Observer
-from tidegate.dataplane.hop_form import forms_of
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.calls.call import Limits, Observer
+from tidegate.dataplane.codec.hop_form import forms_of
 from tidegate.gateway.cache import CachedDoor
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
-    from tidegate.dataplane.call import Call
-    from tidegate.dataplane.destination import Door
+    from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.destination import Door
     from tidegate.gateway.cache import AnswerCache
     from tidegate.wire.snapshot import Endpoint, Target, Variant
 

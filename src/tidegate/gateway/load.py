@@ -15,7 +15,7 @@ from typing import Any
 import urllib3
 
 from tidegate.clock import Clock
-from tidegate.dataplane.metrics import Key, Place, Series
+from tidegate.dataplane.pipeline.metrics import Key, Place, Series
 from tidegate.wire.load import DURATION_BUCKETS_S
 
 REPORT_EVERY_S = 1.0

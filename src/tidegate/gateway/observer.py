@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.call import Batch
-from tidegate.dataplane.tensors import finite
+from tidegate.dataplane.base.tensors import finite
+from tidegate.dataplane.calls.call import Batch
 from tidegate.wire.journal import CACHED
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.call import Call, Outputs
-    from tidegate.dataplane.metrics import Metrics, State
+    from tidegate.dataplane.calls.call import Call, Outputs
+    from tidegate.dataplane.pipeline.metrics import Metrics, State
     from tidegate.errors import TidegateError
     from tidegate.gateway.journal import Journal
 

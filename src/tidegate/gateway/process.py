@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate import clock
-from tidegate.dataplane.access import Access, key_hash
-from tidegate.dataplane.app import AppOptions, build_app
-from tidegate.dataplane.call import Limits
-from tidegate.dataplane.infer import Engine
-from tidegate.dataplane.metrics import Metrics, Place, State, render
+from tidegate.dataplane.calls.call import Limits
+from tidegate.dataplane.http.app import AppOptions, build_app
+from tidegate.dataplane.pipeline.access import Access, key_hash
+from tidegate.dataplane.pipeline.infer import Engine
+from tidegate.dataplane.pipeline.metrics import Metrics, Place, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
 from tidegate.gateway.answered import AnsweredReports

@@ -15,13 +15,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.ticking import every
+from tidegate.dataplane.base.ticking import every
 from tidegate.errors import RateLimited
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from tidegate.dataplane.metrics import State
+    from tidegate.dataplane.pipeline.metrics import State
     from tidegate.gateway.redis_link import RedisLink
     from tidegate.wire.snapshot import Snapshot
 

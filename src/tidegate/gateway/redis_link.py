@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
     from tidegate.clock import Clock
-    from tidegate.dataplane.metrics import State
+    from tidegate.dataplane.pipeline.metrics import State
 
 T = TypeVar("T")
 

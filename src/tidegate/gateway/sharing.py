@@ -14,7 +14,7 @@ from tidegate.gateway.redis_link import RedisLink
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
-    from tidegate.dataplane.metrics import Metrics
+    from tidegate.dataplane.pipeline.metrics import Metrics
     from tidegate.gateway.observer import GatewayObserver
     from tidegate.settings import Settings
     from tidegate.wire.snapshot import Snapshot

@@ -10,8 +10,8 @@ from typing import Any, Protocol, cast
 
 import orjson
 
-from tidegate.dataplane.call import Batch, Done, ModelFailed, Outputs, Tensors
-from tidegate.dataplane.incidents import logged
+from tidegate.dataplane.base.incidents import logged
+from tidegate.dataplane.calls.call import Batch, Done, ModelFailed, Outputs, Tensors
 from tidegate.errors import TidegateError
 from tidegate.runtimes.base import wrong_rows
 from tidegate.wire.signature import Signature

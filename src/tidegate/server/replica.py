@@ -10,14 +10,14 @@ from dataclasses import replace
 from starlette.types import ASGIApp
 
 from tidegate import clock
-from tidegate.dataplane.access import Access, key_hash
-from tidegate.dataplane.app import AppOptions, build_app
-from tidegate.dataplane.batcher import Batcher
-from tidegate.dataplane.call import Limits, Service
-from tidegate.dataplane.destination import Destination, Identity
-from tidegate.dataplane.hop_form import forms_of
-from tidegate.dataplane.infer import Engine
-from tidegate.dataplane.metrics import Metrics, State, render
+from tidegate.dataplane.batching.batcher import Batcher
+from tidegate.dataplane.calls.call import Limits, Service
+from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.codec.hop_form import forms_of
+from tidegate.dataplane.http.app import AppOptions, build_app
+from tidegate.dataplane.pipeline.access import Access, key_hash
+from tidegate.dataplane.pipeline.infer import Engine
+from tidegate.dataplane.pipeline.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks
 from tidegate.errors import UnknownVersion
 from tidegate.server.local_target import LocalTarget, Predicts

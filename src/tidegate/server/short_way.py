@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidegate.dataplane.hot_exchange import STATUS_LINES
-from tidegate.dataplane.infer import encode_error
-from tidegate.dataplane.protocol import HotProtocol
+from tidegate.dataplane.http.hot_exchange import STATUS_LINES
+from tidegate.dataplane.http.protocol import HotProtocol
+from tidegate.dataplane.pipeline.infer import encode_error
 from tidegate.errors import TidegateError
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
-    from tidegate.dataplane.batcher import Batcher
-    from tidegate.dataplane.hop_form import HopForm
-    from tidegate.dataplane.metrics import Key, Metrics
+    from tidegate.dataplane.batching.batcher import Batcher
+    from tidegate.dataplane.codec.hop_form import HopForm
+    from tidegate.dataplane.pipeline.metrics import Key, Metrics
     from tidegate.server.local_target import LocalTarget
 
 
