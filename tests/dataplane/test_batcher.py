@@ -7,7 +7,8 @@ import pytest
 
 from support.batcher_bench import Bench, HandTarget, run, turn
 from tidegate.dataplane.batching.batcher import LOOKS_MAX
-from tidegate.dataplane.calls.call import Call, ModelFailed, TargetHung, TargetLost, TargetUnreached, TargetUnread
+from tidegate.dataplane.calls.call import Call
+from tidegate.dataplane.calls.outputs import ModelFailed, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded
 
 

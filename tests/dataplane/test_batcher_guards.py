@@ -9,7 +9,8 @@ import pytest
 
 from support.batcher_bench import Bench, run, turn
 from tidegate.dataplane.base.incidents import OutOfMemory
-from tidegate.dataplane.calls.call import Call, ModelFailed, Outputs
+from tidegate.dataplane.calls.call import Call
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs
 from tidegate.errors import DeadlineExceeded, Internal
 
 
@@ -138,7 +139,7 @@ def test_rows_that_cannot_be_put_together_for_any_reason_fail_their_batch(monkey
             raise MemoryError
 
         with monkeypatch.context() as broken:
-            broken.setattr("tidegate.dataplane.calls.call.rows_array", no_memory)
+            broken.setattr("tidegate.dataplane.calls.batch.rows_array", no_memory)
             bench.submit("a", 1)
             await turn()
         assert isinstance(bench.seen.answers["a"], OutOfMemory)

@@ -11,18 +11,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from support.wait import until
 from tidegate.dataplane.batching.batcher import Batcher
-from tidegate.dataplane.calls.call import (
-    Batch,
-    Call,
-    Limits,
-    ModelFailed,
-    Outputs,
-    TargetHung,
-    TargetLost,
-    TargetUnreached,
-    TargetUnread,
-)
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import NoReadyReplica, Overloaded, TidegateError
 from tidegate.wire.signature import Signature, TensorSpec
 

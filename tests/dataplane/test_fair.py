@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tidegate.dataplane.batching.fair import FairQueue, Room
-from tidegate.dataplane.calls.call import Call, Outputs
+from tidegate.dataplane.calls.call import Call
+from tidegate.dataplane.calls.outputs import Outputs
 
 
 class Asker:

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pytest
 
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.dataplane.codec import fit, frames
 from tidegate.dataplane.codec.fit_tensors import fit_tensors
 from tidegate.dataplane.codec.frames import fit_csv

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from tidegate.dataplane.base.incidents import identified, internal
-from tidegate.dataplane.calls.call import ModelFailed
+from tidegate.dataplane.calls.outputs import ModelFailed
 from tidegate.errors import UnfitInput
 
 

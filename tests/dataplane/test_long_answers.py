@@ -16,8 +16,9 @@ from lib.bodies import MLFLOW, PLAIN, TENSORFLOW, V2
 from support.sums import Kept
 from tidegate.dataplane.base import amounts
 from tidegate.dataplane.base.tensors import Array
-from tidegate.dataplane.calls import call
-from tidegate.dataplane.calls.call import Call, Outputs
+from tidegate.dataplane.calls import outputs
+from tidegate.dataplane.calls.call import Call
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec import written
 from tidegate.dataplane.codec.v2 import V2Request
 from tidegate.dataplane.grpc.infer import EDGE
@@ -176,7 +177,7 @@ def test_what_is_written_in_steps_is_what_is_written_at_once(
         return found
 
     at_once = written_once()
-    monkeypatch.setattr(call, "AT_ONCE_VALUES_MAX", -1)
+    monkeypatch.setattr(outputs, "AT_ONCE_VALUES_MAX", -1)
     monkeypatch.setattr(written, "VALUES_A_STEP", 7)
     monkeypatch.setattr(written, "OBJECTS_A_STEP", 7)
     assert Outputs(tensors).is_long

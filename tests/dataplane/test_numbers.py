@@ -16,7 +16,7 @@ import pytest
 
 from support.sums import Kept, sums_replica
 from tidegate.dataplane.base.turns import LARGE_BYTES_MIN
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.dataplane.codec import numbers
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.codec.frames import fit_numbers_frame

@@ -11,7 +11,7 @@ import pytest
 
 from support.sums import Kept, Sums, sums_replica
 from tidegate.dataplane.base import stepwise
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.protocols import mlflow as mlflow_edge
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.gateway.cache import CachedDoor

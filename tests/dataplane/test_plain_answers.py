@@ -11,8 +11,8 @@ import pytest
 
 from tidegate.dataplane.base.tensors import Array, rows_array
 from tidegate.dataplane.batching.batcher import Batcher
-from tidegate.dataplane.calls.call import Call, Outputs
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.protocols.plain import PlainEdge
 from tidegate.wire.signature import Signature, TensorSpec
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from support.gateway_replica import SIGNATURE
-from tidegate.dataplane.calls.call import Call, Outputs
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import NoReadyReplica, TidegateError
 from tidegate.gateway.cache import LOOKUP_KEYS_MAX, WAITING_MAX, AnswerCache, CachedDoor
 from tidegate.wire.snapshot import Endpoint, Variant
@@ -110,7 +110,7 @@ class Scene:
         self.cache = AnswerCache(self.link, self.counts, lambda: 1000.0)  # type: ignore[arg-type]  # stand-ins
         self.lane = SimpleNamespace(batcher=self.batcher, visitors=set())
         endpoint = Endpoint("sums", "salt", (VARIANT,), cache_ttl_s=60.0)
-        door = CachedDoor(self.lane, self.cache, endpoint, VARIANT)  # type: ignore[arg-type]  # a stand-in
+        door = CachedDoor(self.lane, self.cache, endpoint, VARIANT)
         self.destination = Destination(Identity("sums", "sums", "1", "1"), SIGNATURE, [1, 2, 3], door)
 
     def call(self, *row: float) -> tuple[Call, Sink]:

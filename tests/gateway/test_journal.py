@@ -19,8 +19,9 @@ from support.gateway_replica import SIGNATURE
 from support.wait import until
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.batching.parts import Assembly
-from tidegate.dataplane.calls.call import Batch, Call, Outputs
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.gateway.journal import Circuit, Journal, JournalCounts
 from tidegate.gateway.segments import Segments
 from tidegate.wire.journal import BatchRecord, read_records

@@ -11,8 +11,9 @@ import pytest
 
 from support.gateway_replica import SIGNATURE
 from tidegate.dataplane.batching.batcher import Batcher
-from tidegate.dataplane.calls.call import Batch, Call, Outputs, Sink
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.call import Call, Destination, Identity, Sink
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.hop_form import HOST, ROWS_MAX, Forms, forms_of
 from tidegate.dataplane.codec.v2 import decode_request, decode_response
 from tidegate.errors import TidegateError

@@ -16,8 +16,9 @@ from tidegate import clock
 from tidegate.dataplane.base import stepwise
 from tidegate.dataplane.base.tensors import STRINGS_MAX, to_raw
 from tidegate.dataplane.batching.batcher import Batcher
-from tidegate.dataplane.calls.call import Batch, Call, ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
 

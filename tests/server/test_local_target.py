@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from support.wait import until
-from tidegate.dataplane.calls.call import Batch, Call, ModelFailed, Outputs
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs
 from tidegate.server.local_target import LocalTarget
 from tidegate.wire.signature import Signature, TensorSpec
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tidegate.dataplane.batching.batcher import Batcher
-from tidegate.dataplane.calls.call import Call, Limits, Outputs
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.wire.signature import Signature, TensorSpec
 
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 1)),), (TensorSpec("prediction", "FP64", (-1,)),))

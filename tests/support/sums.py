@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.http.routes import RouteTable
 from tidegate.dataplane.pipeline.infer import Engine, Exchange
 from tidegate.server.replica import build_replica

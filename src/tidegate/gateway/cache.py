@@ -23,10 +23,10 @@ from tidegate.gateway.cache_codec import read_answer, request_key, write_answer
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from tidegate.dataplane.calls.call import Call, Outputs, Sink
-    from tidegate.dataplane.calls.destination import Destination
+    from tidegate.dataplane.batching.batcher import Batcher
+    from tidegate.dataplane.calls.call import Call, Destination, Sink
+    from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import State
-    from tidegate.gateway.lane import Lane
     from tidegate.gateway.redis_link import RedisLink
     from tidegate.wire.snapshot import Endpoint, Variant
 
@@ -199,10 +199,17 @@ async def _set_all(client: Redis, entries: list[Entry]) -> int:
     return len(entries)
 
 
+class Visited(Protocol):
+    """A version's batcher, and the calls that the cache looks up before the batcher gets them."""
+
+    batcher: Batcher
+    visitors: set[Call]
+
+
 class CachedDoor:
     """The `Door` of one version of an endpoint whose answers are kept."""
 
-    def __init__(self, lane: Lane, cache: AnswerCache, endpoint: Endpoint, variant: Variant) -> None:
+    def __init__(self, lane: Visited, cache: AnswerCache, endpoint: Endpoint, variant: Variant) -> None:
         self.lane = lane
         self.ttl_ms = max(1, round(endpoint.cache_ttl_s * 1000))
         self._cache = cache

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tidegate.dataplane.calls.call import Outputs
+from tidegate.dataplane.calls.outputs import Outputs
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Call, Tensors
+    from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.outputs import Tensors
 
 INPUT_BYTES_MAX = 64 << 10
 """Hashing more would hold up every other request, and it hardly ever comes twice."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tidegate.dataplane.calls.call import ModelFailed, Outputs
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs
 from tidegate.dataplane.codec.hop_form import HOST, ROWS_MAX, Forms, HopForm
 from tidegate.dataplane.codec.v2 import decode_response, encode_request
 from tidegate.errors import (
@@ -24,7 +24,7 @@ from tidegate.errors import (
 )
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Batch
+    from tidegate.dataplane.calls.batch import Batch
     from tidegate.gateway.connection import Answer, Expected
 
 _ERRORS: dict[int, type[TidegateError]] = {

@@ -29,7 +29,9 @@ from tidegate.gateway.threads import start_thread
 from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Batch, Call, Outputs
+    from tidegate.dataplane.calls.batch import Batch
+    from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.outputs import Outputs
 
 RETRY_FULL_S = 1.0
 HOLD_FIRST_S, HOLD_MAX_S = 1.0, 60.0

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.batching.batcher import Batcher
-from tidegate.dataplane.calls.call import Limits, Observer
+from tidegate.dataplane.calls.batch import Observer
+from tidegate.dataplane.calls.limits import Limits
 from tidegate.dataplane.codec.hop_form import forms_of
 from tidegate.gateway.cache import CachedDoor
 from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
-    from tidegate.dataplane.calls.call import Call
-    from tidegate.dataplane.calls.destination import Door
+    from tidegate.dataplane.calls.call import Call, Door
     from tidegate.gateway.cache import AnswerCache
     from tidegate.wire.snapshot import Endpoint, Target, Variant
 

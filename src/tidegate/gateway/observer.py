@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.base.tensors import finite
-from tidegate.dataplane.calls.call import Batch
+from tidegate.dataplane.calls.batch import Batch
 from tidegate.wire.journal import CACHED
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Call, Outputs
+    from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import Metrics, State
     from tidegate.errors import TidegateError
     from tidegate.gateway.journal import Journal

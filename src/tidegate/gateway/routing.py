@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidegate.core.assign import Assignment
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.errors import NoReadyReplica, UnknownVersion
 from tidegate.gateway.follower import SnapshotRefused
 from tidegate.gateway.lane import Lane, LaneParts
 from tidegate.gateway.upstream import UpstreamTarget, wait_until_tried
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Service
+    from tidegate.dataplane.calls.directory import Service
     from tidegate.dataplane.pipeline.metrics import State
     from tidegate.wire.signature import Signature
     from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tidegate.dataplane.base.incidents import as_error
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.base.turns import Turns
-from tidegate.dataplane.calls.call import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
+from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.codec.hop_form import HOST, Forms
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.connection import Answer, Connection
@@ -25,7 +25,7 @@ from tidegate.unix_sockets import past_no_link
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
-    from tidegate.dataplane.calls.call import Batch, Done
+    from tidegate.dataplane.calls.batch import Batch, Done
 
 CONNECT_TIMEOUT_S = 5.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0

@@ -16,6 +16,8 @@ Wanted = frozenset[str] | None
 Task = Literal["classifier", "regressor", "other"]
 Progress = Callable[[float, str], None]
 
+THREADS = 1
+"""Threads a model may use for one call: replicas, not threads inside one, use the machine's cores."""
 ERROR_TEXT_MAX = 600
 
 _V2_OF_KIND = {"b": "BOOL", "i": "INT", "u": "UINT", "f": "FP", "U": "BYTES", "S": "BYTES", "O": "BYTES", "T": "BYTES"}

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, refusals
+from tidegate.runtimes.base import THREADS, Arrays, Task, Wanted, as_tensor, refusals
 from tidegate.runtimes.inputs import columns_of, frame_of, matrix_of
-from tidegate.runtimes.loading import THREADS
 from tidegate.runtimes.sklearn_model import lightgbm_category_indices, xgboost_categories
 from tidegate.wire.signature import MISSING_SUFFIX, PREDICTION, PROBABILITIES, Scalar, TensorSpec
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.base import Arrays, Task, Wanted, as_tensor, error_text, refusals, scalars
+from tidegate.runtimes.base import THREADS, Arrays, Task, Wanted, as_tensor, error_text, refusals, scalars
 from tidegate.runtimes.inputs import frame_of, matrix_of
-from tidegate.runtimes.loading import THREADS
 from tidegate.wire.signature import PREDICTION, PROBABILITIES, Scalar, TensorSpec
 
 

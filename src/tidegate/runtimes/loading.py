@@ -18,12 +18,9 @@ from tidegate.errors import MissingCode, MissingLibrary, ModelLoadFailed, NotAMo
 from tidegate.packaging.code import DISTRIBUTIONS, definitions, missing_library, missing_module
 from tidegate.packaging.library_versions import xgboost_version
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.base import error_text
+from tidegate.runtimes.base import THREADS, error_text
 from tidegate.runtimes.devices import CPU, chosen_device, only_cpu
 from tidegate.runtimes.python_folder import load_folder
-
-THREADS = 1
-"""Threads a model may use for one call: replicas, not threads inside one, use the machine's cores."""
 
 _SAFE_SKOPS = re.compile(
     r"lightgbm\.(basic\.Booster|sklearn\.LGBM\w+)|xgboost\.(core\.Booster|sklearn\.XGB\w+)"

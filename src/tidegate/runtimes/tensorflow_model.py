@@ -15,10 +15,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import tensorflow as tf
 
 from tidegate.errors import ModelLoadFailed, UnfitInput
-from tidegate.runtimes.base import Arrays, Wanted, error_text
+from tidegate.runtimes.base import THREADS, Arrays, Wanted, error_text
 from tidegate.runtimes.devices import CPU, chosen_device
 from tidegate.runtimes.graph_model import GraphModel, texts, with_any_rows
-from tidegate.runtimes.loading import THREADS
 from tidegate.wire.signature import TensorSpec
 
 SERVING = "serving_default"

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from tidegate.errors import ModelLoadFailed, UnfitInput
-from tidegate.runtimes.base import Arrays, Wanted, error_text
+from tidegate.runtimes.base import THREADS, Arrays, Wanted, error_text
 from tidegate.runtimes.devices import chosen_device
 from tidegate.runtimes.graph_model import GraphModel, named_outputs, with_any_rows
-from tidegate.runtimes.loading import THREADS
 from tidegate.wire.signature import TensorSpec
 
 _DATATYPES = {

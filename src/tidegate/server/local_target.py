@@ -11,7 +11,8 @@ from typing import Any, Protocol, cast
 import orjson
 
 from tidegate.dataplane.base.incidents import logged
-from tidegate.dataplane.calls.call import Batch, Done, ModelFailed, Outputs, Tensors
+from tidegate.dataplane.calls.batch import Batch, Done
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, Tensors
 from tidegate.errors import TidegateError
 from tidegate.runtimes.base import wrong_rows
 from tidegate.wire.signature import Signature

@@ -11,8 +11,9 @@ from starlette.types import ASGIApp
 
 from tidegate import clock
 from tidegate.dataplane.batching.batcher import Batcher
-from tidegate.dataplane.calls.call import Limits, Service
-from tidegate.dataplane.calls.destination import Destination, Identity
+from tidegate.dataplane.calls.call import Destination, Identity
+from tidegate.dataplane.calls.directory import Service
+from tidegate.dataplane.calls.limits import Limits
 from tidegate.dataplane.codec.hop_form import forms_of
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash

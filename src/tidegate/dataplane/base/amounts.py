@@ -1,6 +1,7 @@
 """How much a large body may hold besides long arrays of numbers (`codec/numbers.py`): a bound for what cannot pause.
 
-Libraries read a text in one call, and the objects they make keep the garbage collector busy: `protocols/pieces.py` counts before.
+Libraries read a text in one call, and the objects they make keep the garbage collector busy: `protocols/pieces.py`
+counts before.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def while_wanted(pieces: Iterator[bool], is_wanted: Callable[[], bool]) -> Itera
 class Turns:
     """Work that waits for turns of its own, one step of each after the other: a short one does not wait for long ones.
 
-    Bounded by the bytes of requests that a process holds (`pipeline/buffered.py`). Work is an iterator that does a piece of
-    itself for each step, and says after it whether there is more. Of more than `AT_A_TIME_MAX`, the later ones begin
-    when others are over: each that has begun holds what it has made so far. Work that nobody wants any more ends
+    Bounded by the bytes of requests that a process holds (`pipeline/buffered.py`). Work is an iterator that does a
+    piece of itself for each step, and says after it whether there is more. Of more than `AT_A_TIME_MAX`, the later ones
+    begin when others are over: each that has begun holds what it has made so far. Work that nobody wants any more ends
     without another step and takes no turn: there would be more and more that connections left behind.
     """
 

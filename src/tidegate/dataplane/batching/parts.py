@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tidegate.dataplane.calls.call import Call, Outputs
+from tidegate.dataplane.calls.call import Call
+from tidegate.dataplane.calls.outputs import Outputs
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Tensors
+    from tidegate.dataplane.calls.outputs import Tensors
     from tidegate.errors import TidegateError
 
 

@@ -9,7 +9,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Batch, Call
+    from tidegate.dataplane.calls.batch import Batch
+    from tidegate.dataplane.calls.call import Call
 
 
 class Reruns:

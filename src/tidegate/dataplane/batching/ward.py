@@ -10,7 +10,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Call, Target
+    from tidegate.dataplane.calls.batch import Target
+    from tidegate.dataplane.calls.call import Call
 
 COMEBACK_WAIT_S = 10.0
 """How long the calls wait for a replica to be started anew rather than take the last one that lives."""

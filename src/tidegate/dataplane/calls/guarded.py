@@ -6,7 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Batch, Call, Observer, Outputs
+    from tidegate.dataplane.calls.batch import Batch, Observer
+    from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.errors import TidegateError
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from tidegate.errors import UnfitInput
 from tidegate.wire.signature import LEFT_OUT, MISSING_SUFFIX, Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Tensors
+    from tidegate.dataplane.calls.outputs import Tensors
 
 Column = list[Any] | None
 """One value a row; None for a column that was left out."""

@@ -33,8 +33,8 @@ from tidegate.errors import UnfitInput
 from tidegate.wire.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Tensors
-    from tidegate.dataplane.calls.destination import Destination
+    from tidegate.dataplane.calls.call import Destination
+    from tidegate.dataplane.calls.outputs import Tensors
 
 NAMES_MAX = 128
 """Names that an error's message lists, and those that its details do: a client may send any number."""

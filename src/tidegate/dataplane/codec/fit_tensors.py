@@ -16,8 +16,8 @@ from tidegate.errors import UnfitInput
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, TensorSpec
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Tensors
-    from tidegate.dataplane.calls.destination import Destination
+    from tidegate.dataplane.calls.call import Destination
+    from tidegate.dataplane.calls.outputs import Tensors
 
 
 def fit_tensors(tensors: Tensors, nulls: Tensors, destination: Destination) -> Fitted:

@@ -34,8 +34,8 @@ from tidegate.wire.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from tidegate.dataplane.base.tensors import Array
-    from tidegate.dataplane.calls.call import Tensors
-    from tidegate.dataplane.calls.destination import Destination
+    from tidegate.dataplane.calls.call import Destination
+    from tidegate.dataplane.calls.outputs import Tensors
 
 Columns = Sequence[Column]
 

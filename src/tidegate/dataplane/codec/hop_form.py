@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from tidegate.dataplane.base.tensors import Array, dtype_of
-from tidegate.dataplane.calls.call import Tensors
+from tidegate.dataplane.calls.outputs import Tensors
 from tidegate.wire.signature import MATRIX_INPUT, Signature, TensorSpec
 
 ROWS_MAX = 4096

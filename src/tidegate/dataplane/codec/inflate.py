@@ -1,4 +1,4 @@
-"""Content encodings, taken off and put on: bounded, and in steps. Knows bytes alone; `pipeline/encodings.py` knows requests."""
+"""Content encodings, taken off and put on: bounded, and in steps. Knows bytes alone and no requests."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tidegate.dataplane.codec.written import Change, Rows, document
 from tidegate.errors import MalformedRequest
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Outputs
+    from tidegate.dataplane.calls.outputs import Outputs
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _float_rows = msgspec.json.Decoder(list[list[float]])

@@ -24,7 +24,7 @@ from tidegate.errors import UnfitInput
 
 if TYPE_CHECKING:
     from tidegate.dataplane.base.tensors import Array
-    from tidegate.dataplane.calls.destination import Destination
+    from tidegate.dataplane.calls.call import Destination
 
 PIECE_BYTES = 32 << 10
 """Takes about 0.05 ms to read."""

@@ -10,7 +10,7 @@ import orjson
 
 from tidegate.dataplane.base.stepwise import each
 from tidegate.dataplane.base.words import listing, type_name
-from tidegate.dataplane.calls.destination import SIGNATURE_PARAM, Destination
+from tidegate.dataplane.calls.call import SIGNATURE_PARAM, Destination
 from tidegate.errors import MalformedRequest, UnfitInput
 from tidegate.wire.signature import ParamSpec, Signature
 

@@ -15,7 +15,7 @@ from tidegate.errors import UnfitInput
 from tidegate.wire.signature import TensorSpec
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.destination import Destination
+    from tidegate.dataplane.calls.call import Destination
 
 EXACT_BELOW = 2**53
 """Whole numbers smaller than this are the same as floats and as integers."""

@@ -23,7 +23,7 @@ from tidegate.dataplane.base.tensors import (
     from_raw,
     to_raw,
 )
-from tidegate.dataplane.calls.call import Tensors
+from tidegate.dataplane.calls.outputs import Tensors
 from tidegate.dataplane.codec.keys import SHORT_BYTES_MAX, check_keys, check_short
 from tidegate.dataplane.codec.numbers import Numbers
 from tidegate.dataplane.codec.params import PARAMETER

@@ -12,7 +12,7 @@ import orjson
 from tidegate.dataplane.base.amounts import check_answer
 from tidegate.dataplane.base.stepwise import each, pause
 from tidegate.dataplane.base.tensors import Array, datatype_of, to_raw
-from tidegate.dataplane.calls.call import Tensors
+from tidegate.dataplane.calls.outputs import Tensors
 from tidegate.dataplane.codec.v2 import BINARY_ONLY, MISSING, V2Request
 from tidegate.dataplane.codec.written import VALUES_A_STEP, Long, document, pieces_of
 from tidegate.errors import UnfitInput

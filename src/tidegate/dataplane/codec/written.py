@@ -1,4 +1,4 @@
-"""Rows of an answer as JSON: short lists as they are, long ones some values at a time, with pauses (`base/stepwise.py`).
+"""Rows of an answer as JSON: short lists as they are, long ones some values at a time, with pauses (`stepwise`).
 
 Used by the edges' `encode`. What is long is put together once, by `document`: each copy of it takes a while.
 """
@@ -17,7 +17,7 @@ from tidegate.dataplane.base.stepwise import pause
 
 if TYPE_CHECKING:
     from tidegate.dataplane.base.tensors import Array
-    from tidegate.dataplane.calls.call import Outputs
+    from tidegate.dataplane.calls.outputs import Outputs
 
 VALUES_A_STEP = 4096
 """About 1 ms, and 5 ms as `json` writes them."""

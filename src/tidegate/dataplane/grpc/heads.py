@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.http2.frames import Pairs, literal
 from tidegate.errors import MalformedRequest, TidegateError
 

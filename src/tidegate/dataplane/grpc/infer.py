@@ -10,8 +10,9 @@ from functools import lru_cache
 from tidegate.dataplane.base.amounts import check_outputs
 from tidegate.dataplane.base.stepwise import each, pause
 from tidegate.dataplane.base.tensors import Array, datatype_of, from_raw, to_raw
-from tidegate.dataplane.calls.call import Call, Outputs, Service, Tensors
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Call, Destination
+from tidegate.dataplane.calls.directory import Service
+from tidegate.dataplane.calls.outputs import Outputs, Tensors
 from tidegate.dataplane.codec.fit_tensors import fit_tensors
 from tidegate.dataplane.codec.params import params_of, under_signature
 from tidegate.dataplane.grpc.messages import (

@@ -13,7 +13,7 @@ from tidegate.dataplane.base.incidents import as_error, identified, new_id
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.base.ticking import sweep_or_cut
 from tidegate.dataplane.base.turns import LARGE_BYTES_MIN, while_wanted
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.grpc.heads import (
     NOT_GRPC,
     OK_TRAILERS,

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidegate import swagger_ui
 from tidegate.dataplane.base.incidents import identified, internal
-from tidegate.dataplane.calls.call import Service
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
+from tidegate.dataplane.calls.directory import Service
 from tidegate.dataplane.http.routes import RouteTable
 from tidegate.dataplane.pipeline import metrics
 from tidegate.dataplane.pipeline.access import PUBLIC_PATHS

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tidegate.dataplane.base.incidents import new_id
 from tidegate.dataplane.base.turns import LARGE_BYTES_MIN
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.pipeline.infer import Engine, Exchange, Route, encode_error, infer, response_head
 from tidegate.dataplane.protocols.pieces import start
 from tidegate.errors import TidegateError
 
-if TYPE_CHECKING:
-    from tidegate.dataplane.http.protocol import HotProtocol
-
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+class Connection(Protocol):
+    """The HTTP connection that a prediction came on."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    discarding: bool
+
+    def default_head(self) -> bytes:
+        """The headers that all of its answers have."""
+
+    def refuse_body(self, exchange: HotExchange, error: TidegateError) -> None:
+        """Answer before all of the body came, and read no more of it than it takes to say so."""
+
+    def on_response_complete(self) -> None:
+        """The answer is written: go on to what came after it."""
 
 
 class HotExchange(Exchange):
@@ -35,7 +50,7 @@ class HotExchange(Exchange):
     admitted = True
 
     def __init__(
-        self, engine: Engine, route: Route, headers: dict[bytes, bytes], protocol: HotProtocol, *, keep_alive: bool
+        self, engine: Engine, route: Route, headers: dict[bytes, bytes], protocol: Connection, *, keep_alive: bool
     ) -> None:
         super().__init__(engine, route, headers)
         self.protocol = protocol

@@ -5,7 +5,8 @@ Used by `connection.py`. A stream's data is bounded by its own window and by wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from tidegate.dataplane.http2.frames import (
     CONNECTION_WINDOW_BYTES,
@@ -24,9 +25,6 @@ from tidegate.dataplane.http2.frames import (
     StreamFault,
     frame,
 )
-
-if TYPE_CHECKING:
-    from tidegate.dataplane.http2.connection import Connection
 
 BUFFERED_BYTES_MAX = 64 << 20
 """Past this, only the oldest request that is still arriving on a connection may send on."""
@@ -54,6 +52,23 @@ class Request(Protocol):
         """The client went away, or took the request back."""
 
 
+class Connection(Protocol):
+    """The connection that streams share."""
+
+    clock: Callable[[], float]
+    outgoing: Outgoing
+
+    @property
+    def writable(self) -> bool:
+        """Whether the client reads what is sent."""
+
+    def write(self, data: bytes) -> None:
+        """Send frames."""
+
+    def finish(self, stream: Stream, earned: int = ...) -> None:
+        """The response is out."""
+
+
 class Stream:
     """One request and its response on a connection."""
 
@@ -74,7 +89,7 @@ class Stream:
         "window",
     )
 
-    def __init__(self, connection: Connection[Any], stream_id: int, window: int, now_s: float) -> None:
+    def __init__(self, connection: Connection, stream_id: int, window: int, now_s: float) -> None:
         self.connection = connection
         self.id = stream_id
         self.window = window
@@ -192,7 +207,7 @@ class Past:
 class Incoming:
     """What a client may send: credit of the connection and of its streams, and the requests that are still arriving."""
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._credit = CONNECTION_WINDOW_BYTES
         self._receiving: dict[int, Stream] = {}
@@ -241,7 +256,7 @@ class Outgoing:
     all of them looked at with every byte it gives leave for.
     """
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._window = PEER_WINDOW_BYTES
         self._frame_bytes_max = PEER_FRAME_BYTES

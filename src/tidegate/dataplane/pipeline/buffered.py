@@ -6,7 +6,7 @@ Used by `Exchange` alone. A body of up to `FREE_BYTES_MAX` that comes in one pie
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from tidegate.errors import BuffersFull, TooLarge
 
 if TYPE_CHECKING:
     from tidegate.dataplane.base.tensors import Array
-    from tidegate.dataplane.calls.call import Call, Limits
-    from tidegate.dataplane.pipeline.infer import Engine
+    from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.limits import Limits
     from tidegate.dataplane.pipeline.metrics import State
 
 FREE_BYTES_MAX = 64 << 10
@@ -71,6 +71,13 @@ class Buffered:
         state.counters["tidegate_buffered_refusals"] = self.refusals
 
 
+class Bounds(Protocol):
+    """What bounds the bodies of a process."""
+
+    limits: Limits
+    buffered: Buffered
+
+
 class Body:
     """The body of one request, which is counted from its second piece on, or when it is large, until it is let go.
 
@@ -79,7 +86,7 @@ class Body:
 
     __slots__ = ("body", "call", "engine", "held_bytes", "meta")
 
-    engine: Engine
+    engine: Bounds
     body: bytes | bytearray
     held_bytes: int
     call: Call | None

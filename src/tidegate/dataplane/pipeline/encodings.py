@@ -5,26 +5,40 @@ Answers are given one where a client asks for it. Used by `infer.py` and, for me
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tidegate.dataplane.codec.inflate import WINDOWS, deflate, inflate, inflate_start
 from tidegate.dataplane.codec.v2 import announced_bytes
+from tidegate.dataplane.pipeline.buffered import Bounds
 from tidegate.errors import TooLarge
-
-if TYPE_CHECKING:
-    from tidegate.dataplane.pipeline.infer import Exchange
 
 COMPRESSED_BYTES_MIN, COMPRESSED_BYTES_MAX = 1024, 4 << 20
 """Answers of other sizes are sent as they are: compressing them gains nothing, or holds up every other request."""
 
 
-def inflate_body(exchange: Exchange) -> None:
+class Encoded(Protocol):
+    """A request whose body, or whose answer, has a content encoding."""
+
+    headers: dict[bytes, bytes]
+    body: bytes | bytearray
+    held_bytes: int
+    extra_head: bytes
+
+    @property
+    def engine(self) -> Bounds:
+        """What bounds its body."""
+
+    def hold(self, size_bytes: int) -> None:
+        """Be counted with so many bytes; raises `BuffersFull`."""
+
+
+def inflate_body(exchange: Encoded) -> None:
     """Take the content encoding off an exchange's body."""
     encoding = exchange.headers[b"content-encoding"]
     exchange.body = inflate_held(exchange, exchange.body, encoding, _size_bytes_max(exchange))
 
 
-def _size_bytes_max(exchange: Exchange) -> int:
+def _size_bytes_max(exchange: Encoded) -> int:
     """What is JSON alone may not be larger than JSON may be, and tensors not larger than the JSON before them says.
 
     More is not even inflated, for that holds up the loop.
@@ -38,7 +52,7 @@ def _size_bytes_max(exchange: Exchange) -> int:
     return min(int(length) + announced_bytes(head), limits.body_bytes_max)
 
 
-def inflate_held(exchange: Exchange, body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:
+def inflate_held(exchange: Encoded, body: bytes | bytearray, encoding: bytes, size_bytes_max: int) -> bytes:
     """As `inflate`, with what it makes counted; raises `BuffersFull` before it makes more than there is room for."""
     buffered = exchange.engine.buffered
     room_bytes = max(buffered.free_bytes, buffered.room_bytes + exchange.held_bytes)
@@ -53,7 +67,7 @@ def inflate_held(exchange: Exchange, body: bytes | bytearray, encoding: bytes, s
     return data
 
 
-def deflate_answer(exchange: Exchange, body: bytes) -> bytes:
+def deflate_answer(exchange: Encoded, body: bytes) -> bytes:
     """Compress an answer for a client that accepts one encoding and no other.
 
     Most HTTP libraries say 'gzip, deflate' unasked, and between machines of one network the compressing would cost more

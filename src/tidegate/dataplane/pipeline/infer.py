@@ -22,9 +22,12 @@ from tidegate.dataplane.base.content_type import JSON, kind_of
 from tidegate.dataplane.base.incidents import as_error, identified, new_id
 from tidegate.dataplane.base.tensors import dtype_of
 from tidegate.dataplane.base.turns import Turns
-from tidegate.dataplane.calls.call import Batch, Call, Directory, Limits, Observer, Outputs, Service
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.batch import Batch, Observer
+from tidegate.dataplane.calls.call import Call, Destination
+from tidegate.dataplane.calls.directory import Directory, Service
 from tidegate.dataplane.calls.guarded import Guarded
+from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.pipeline.access import Access
 from tidegate.dataplane.pipeline.buffered import Body, Buffered, hold_values
@@ -105,6 +108,7 @@ class Exchange(Body):
 
     __slots__ = ("content_type", "extra_head", "headers", "request_id", "route")
 
+    engine: Engine
     admitted: ClassVar[bool] = False
     """Whether this kind of exchange was asked for its key before its body came (`admit`)."""
 

@@ -7,29 +7,58 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tidegate.dataplane.base.amounts import check_answer_bytes, check_room
 from tidegate.dataplane.base.incidents import as_error
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.base.turns import while_wanted
-from tidegate.dataplane.calls.call import AT_ONCE_VALUES_MAX
+from tidegate.dataplane.calls.outputs import AT_ONCE_VALUES_MAX
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.call import Call, Outputs
-    from tidegate.dataplane.pipeline.infer import Exchange
+    from tidegate.dataplane.base.turns import Turns
+    from tidegate.dataplane.calls.call import Call, Destination
+    from tidegate.dataplane.calls.outputs import Outputs
+    from tidegate.errors import TidegateError
 
 VALUE_BYTES = 100
 """About what a number takes until it is sent."""
 
 
-def answer_in_turns(exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> None:
+class TakesTurns(Protocol):
+    """What works off long answers."""
+
+    turns: Turns
+
+
+class Answering(Protocol):
+    """A request whose answer is to be written."""
+
+    @property
+    def engine(self) -> TakesTurns:
+        """Where its turn comes."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the client is there."""
+
+    def encoded(self, call: Call, outputs: Outputs, first_row: int) -> bytes:
+        """The answer's body."""
+
+    def send(self, status: int, destination: Destination | None, body: bytes) -> None:
+        """Send it."""
+
+    def refuse(self, error: TidegateError) -> None:
+        """Answer with an error."""
+
+
+def answer_in_turns(exchange: Answering, call: Call, outputs: Outputs, first_row: int) -> None:
     """Write and send an answer of a batch with many values; in steps if it has many itself."""
     pieces = _answer_in_pieces(exchange, call, outputs, first_row)
     exchange.engine.turns.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: exchange.is_wanted))
 
 
-def _answer_in_pieces(exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> Iterator[bool]:
+def _answer_in_pieces(exchange: Answering, call: Call, outputs: Outputs, first_row: int) -> Iterator[bool]:
     arrays = [array[first_row : first_row + call.rows] for array in outputs.tensors.values()]
     values = sum(array.size for array in arrays)
     try:

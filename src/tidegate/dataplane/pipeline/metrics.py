@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
-from tidegate.dataplane.calls.call import Batch, Call, Outputs
+from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.call import Call
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import TidegateError
 from tidegate.wire.load import DURATION_BUCKETS_S
 

@@ -7,8 +7,9 @@ from typing import Any
 from tidegate.dataplane.base.content_type import kind_of
 from tidegate.dataplane.base.stepwise import each, turned
 from tidegate.dataplane.base.tensors import from_json_rows
-from tidegate.dataplane.calls.call import Call, Outputs, Service
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Call, Destination
+from tidegate.dataplane.calls.directory import Service
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.codec.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_numbers_frame
 from tidegate.dataplane.codec.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from tidegate.dataplane.calls.call import Service
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
+from tidegate.dataplane.calls.directory import Service
 from tidegate.dataplane.codec.v2 import BINARY_ONLY
 from tidegate.version import __version__
 from tidegate.wire.signature import TensorSpec

@@ -1,7 +1,8 @@
 """A large request's way to the batcher and back, a piece at a time, each in a turn of the event loop (`base/turns.py`).
 
-Its long arrays of numbers are read by themselves (`codec/numbers.py`). Whatever else it holds is bounded (`base/amounts.py`), and
-read by the edge as it reads any request, in steps (`base/stepwise.py`). Used by every server that takes predictions.
+Its long arrays of numbers are read by themselves (`codec/numbers.py`). Whatever else it holds is bounded
+(`base/amounts.py`), and read by the edge as it reads any request, in steps (`base/stepwise.py`). Used by every server
+that takes predictions.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 from tidegate.dataplane.base.amounts import check_amount, check_rows
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.base.turns import LARGE_BYTES_MIN, while_wanted
-from tidegate.dataplane.calls.call import Call, Service
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Call, Destination
+from tidegate.dataplane.calls.directory import Service
 from tidegate.dataplane.codec.numbers import Numbers, read_numbers
 from tidegate.dataplane.pipeline.buffered import pack_rows
 from tidegate.dataplane.pipeline.encodings import inflate_body

@@ -9,8 +9,9 @@ import orjson
 
 from tidegate.dataplane.base.stepwise import each, pause
 from tidegate.dataplane.base.tensors import base64_of, from_json_rows
-from tidegate.dataplane.calls.call import Call, Outputs, Service
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Call, Destination
+from tidegate.dataplane.calls.directory import Service
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.columns import wrong_width
 from tidegate.dataplane.codec.fit import Fitted, fit_values
 from tidegate.dataplane.codec.keys import check_keys

@@ -9,8 +9,9 @@ from typing import Any
 from tidegate.dataplane.base.content_type import kind_of
 from tidegate.dataplane.base.stepwise import each
 from tidegate.dataplane.base.tensors import base64_of, from_json_rows
-from tidegate.dataplane.calls.call import Call, Outputs, Service
-from tidegate.dataplane.calls.destination import SIGNATURE_NAME, SIGNATURE_PARAM, Destination
+from tidegate.dataplane.calls.call import SIGNATURE_NAME, SIGNATURE_PARAM, Call, Destination
+from tidegate.dataplane.calls.directory import Service
+from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.codec.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.codec.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of

@@ -6,8 +6,9 @@ import re
 
 from tidegate.dataplane.base.amounts import check_outputs
 from tidegate.dataplane.base.content_type import JSON, kind_of
-from tidegate.dataplane.calls.call import Call, Outputs, Service, Tensors
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Call, Destination
+from tidegate.dataplane.calls.directory import Service
+from tidegate.dataplane.calls.outputs import Outputs, Tensors
 from tidegate.dataplane.codec.fit_tensors import fit_tensors
 from tidegate.dataplane.codec.numbers import Numbers, arrays_of
 from tidegate.dataplane.codec.params import params_of, under_signature

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.dataplane.calls.call import Service
-from tidegate.dataplane.calls.destination import Destination
+from tidegate.dataplane.calls.call import Destination
+from tidegate.dataplane.calls.directory import Service
 from tidegate.errors import NoReadyReplica
 
 EXTENSIONS = ["binary_tensor_data", "tidegate_missing"]
