@@ -14,7 +14,7 @@ from support.gateway_replica import SIGNATURE
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import NoReadyReplica, TidegateError
-from tidegate.gateway.cache import LOOKUP_KEYS_MAX, WAITING_MAX, AnswerCache, CachedDoor
+from tidegate.gateway.shared.cache import LOOKUP_KEYS_MAX, WAITING_MAX, AnswerCache, CachedDoor
 from tidegate.wire.snapshot import Endpoint, Variant
 
 VARIANT = Variant("1", "1", 100.0, "sums", "digest", SIGNATURE, [1, 2, 3], ())

@@ -12,7 +12,13 @@ from support.gateway_replica import SIGNATURE
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
-from tidegate.gateway.cache_codec import ANSWER_BYTES_MAX, INPUT_BYTES_MAX, read_answer, request_key, write_answer
+from tidegate.gateway.shared.cache_codec import (
+    ANSWER_BYTES_MAX,
+    INPUT_BYTES_MAX,
+    read_answer,
+    request_key,
+    write_answer,
+)
 
 KEY = "tidegate:answer:sums:1:0123"
 SCOPE = b"salt\0sums\x001\0digest"

@@ -9,7 +9,7 @@ import pytest
 
 from support.gateway_bed import TOKEN, Publisher
 from support.wait import until
-from tidegate.gateway.follower import ControlPlane, Follower, SnapshotFile
+from tidegate.gateway.control.follower import ControlPlane, Follower, SnapshotFile
 from tidegate.wire.snapshot import Snapshot
 
 

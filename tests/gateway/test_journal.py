@@ -22,8 +22,8 @@ from tidegate.dataplane.batching.parts import Assembly
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
-from tidegate.gateway.journal import Circuit, Journal, JournalCounts
-from tidegate.gateway.segments import Segments
+from tidegate.gateway.capture.journal import Circuit, Journal, JournalCounts
+from tidegate.gateway.capture.segments import Segments
 from tidegate.wire.journal import BatchRecord, read_records
 
 WAIT_S_MAX = 0.05

@@ -17,8 +17,8 @@ from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.hop_form import HOST, ROWS_MAX, Forms, forms_of
 from tidegate.dataplane.codec.v2 import decode_request, decode_response
 from tidegate.errors import TidegateError
-from tidegate.gateway.connection import Answer, Connection, Expected
-from tidegate.gateway.hop import RequestWriter, read_answer
+from tidegate.gateway.upstream.connection import Answer, Connection, Expected
+from tidegate.gateway.upstream.hop import RequestWriter, read_answer
 from tidegate.wire.signature import Signature, TensorSpec
 
 IDENTITY = Identity("sums", "sums", "1", "1")

@@ -16,7 +16,7 @@ from support.wait import until
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.pipeline.metrics import Metrics
 from tidegate.errors import Overloaded
-from tidegate.gateway.load import growth, totals
+from tidegate.gateway.control.load import growth, totals
 
 PLACE = ("e", "1")
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from support.wait import until
-from tidegate.gateway.losses import Losses
+from tidegate.gateway.control.losses import Losses
 
 
 def test_a_hint_that_fails_does_not_end_the_hints() -> None:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from support.gateway_bed import TOKEN, Bed, Gateway, Load, stop_hard
 from support.platform import clean_env
 from support.wait import until
-from tidegate.gateway.counts import read_counts
+from tidegate.gateway.telemetry.counts import read_counts
 
 
 def run_gateway(bed: Bed, *options: str, **env: str) -> subprocess.CompletedProcess[str]:

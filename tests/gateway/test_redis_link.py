@@ -12,7 +12,7 @@ import pytest
 from support.services.redis import PASSWORD, RedisServer
 from tidegate import clock
 from tidegate.errors import InvalidArgument
-from tidegate.gateway.redis_link import RedisLink, connect
+from tidegate.gateway.shared.redis_link import RedisLink, connect
 
 
 async def until(look: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:

@@ -20,7 +20,7 @@ from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
-from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
+from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
 Answers = Callable[[int, str, bytes], bytes | None]
 """(number of the request on this server, its path, its body) to raw bytes; None: close without an answer."""

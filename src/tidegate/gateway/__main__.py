@@ -14,7 +14,7 @@ from tidegate.dataplane.serve import run_server
 from tidegate.ending import end
 from tidegate.errors import TidegateError
 from tidegate.gateway.process import GatewayOptions, build_gateway, open_sockets
-from tidegate.gateway.redis_link import connect
+from tidegate.gateway.shared.redis_link import connect
 from tidegate.private_memory import keep_memory_private
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings, required_key
 from tidegate.telemetry import configure_logging

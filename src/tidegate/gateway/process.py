@@ -19,18 +19,18 @@ from tidegate.dataplane.pipeline.infer import Engine
 from tidegate.dataplane.pipeline.metrics import Metrics, Place, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
-from tidegate.gateway.answered import AnsweredReports
-from tidegate.gateway.counts import SUFFIX, CountsFile, read_counts
-from tidegate.gateway.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile, SnapshotRefused
-from tidegate.gateway.journal import Journal
-from tidegate.gateway.lane import LaneParts
-from tidegate.gateway.load import LoadReports, Totals, totals
-from tidegate.gateway.losses import Losses
-from tidegate.gateway.observer import GatewayObserver
-from tidegate.gateway.routing import Router
-from tidegate.gateway.segments import Segments
-from tidegate.gateway.sharing import Sharing
-from tidegate.gateway.siblings import AdminServer, Siblings
+from tidegate.gateway.capture.journal import Journal
+from tidegate.gateway.capture.observer import GatewayObserver
+from tidegate.gateway.capture.segments import Segments
+from tidegate.gateway.control.answered import AnsweredReports
+from tidegate.gateway.control.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile, SnapshotRefused
+from tidegate.gateway.control.load import LoadReports, Totals, totals
+from tidegate.gateway.control.losses import Losses
+from tidegate.gateway.routing.directory import Router
+from tidegate.gateway.routing.lane import LaneParts
+from tidegate.gateway.shared.sharing import Sharing
+from tidegate.gateway.telemetry.counts import SUFFIX, CountsFile, read_counts
+from tidegate.gateway.telemetry.siblings import AdminServer, Siblings
 from tidegate.settings import make_run_dir
 from tidegate.unix_sockets import listens, listens_on
 

@@ -1,6 +1,6 @@
 """The bytes of the hop from gateway to replica: a batch as a V2 request, and an answer as outputs or an error.
 
-Used by `upstream.py`. Pure: bytes in, bytes out.
+Used by `target.py`. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tidegate.errors import (
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch
-    from tidegate.gateway.connection import Answer, Expected
+    from tidegate.gateway.upstream.connection import Answer, Expected
 
 _ERRORS: dict[int, type[TidegateError]] = {
     400: UnfitInput,

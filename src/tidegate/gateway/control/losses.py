@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import urllib3
 
-from tidegate.gateway.threads import start_thread
+from tidegate.gateway.control.threads import start_thread
 
 PAUSE_S = 0.1
 """At most one hint in so long: replicas often die together."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from tidegate.core.assign import Assignment
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.errors import NoReadyReplica, UnknownVersion
-from tidegate.gateway.follower import SnapshotRefused
-from tidegate.gateway.lane import Lane, LaneParts
-from tidegate.gateway.upstream import UpstreamTarget, wait_until_tried
+from tidegate.gateway.control.follower import SnapshotRefused
+from tidegate.gateway.routing.lane import Lane, LaneParts
+from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.directory import Service

@@ -1,6 +1,6 @@
 """One keep-alive HTTP/1.1 connection to a replica: one request at a time, raw bytes out, one parsed answer back.
 
-Used by `upstream.py` only. It knows HTTP and nothing of models, batches or retries.
+Used by `target.py` only. It knows HTTP and nothing of models, batches or retries.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate.dataplane.pipeline.metrics import State
-from tidegate.gateway.counts import SUFFIX, read_counts
+from tidegate.gateway.telemetry.counts import SUFFIX, read_counts
 from tidegate.wire.decoding import msgpack_decoder
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate.dataplane.base.tensors import described
-from tidegate.gateway.segments import Closed, Segments, drop
-from tidegate.gateway.threads import start_thread
+from tidegate.gateway.capture.segments import Closed, Segments, drop
+from tidegate.gateway.control.threads import start_thread
 from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 
 if TYPE_CHECKING:

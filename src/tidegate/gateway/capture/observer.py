@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import Metrics, State
     from tidegate.errors import TidegateError
-    from tidegate.gateway.journal import Journal
+    from tidegate.gateway.capture.journal import Journal
 
 
 class GatewayObserver:

@@ -20,7 +20,7 @@ import msgspec
 import urllib3
 
 from tidegate.atomic import write_whole
-from tidegate.gateway.threads import start_thread
+from tidegate.gateway.control.threads import start_thread
 from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.snapshot import Snapshot, decode_snapshot

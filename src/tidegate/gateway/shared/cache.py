@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from tidegate.dataplane.base.incidents import internal
 from tidegate.errors import TidegateError
-from tidegate.gateway.cache_codec import read_answer, request_key, write_answer
+from tidegate.gateway.shared.cache_codec import read_answer, request_key, write_answer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.call import Call, Destination, Sink
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import State
-    from tidegate.gateway.redis_link import RedisLink
+    from tidegate.gateway.shared.redis_link import RedisLink
     from tidegate.wire.snapshot import Endpoint, Variant
 
 LOOKUP_TIMEOUT_S, WRITE_TIMEOUT_S = 0.2, 0.5

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tidegate.gateway.cache import AnswerCache
-from tidegate.gateway.ratelimit import Limits, LimitSync
-from tidegate.gateway.redis_link import RedisLink
+from tidegate.gateway.shared.cache import AnswerCache
+from tidegate.gateway.shared.ratelimit import Limits, LimitSync
+from tidegate.gateway.shared.redis_link import RedisLink
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
     from tidegate.dataplane.pipeline.metrics import Metrics
-    from tidegate.gateway.observer import GatewayObserver
+    from tidegate.gateway.capture.observer import GatewayObserver
     from tidegate.settings import Settings
     from tidegate.wire.snapshot import Snapshot
 

@@ -1,4 +1,4 @@
-"""A running version behind the gateway: its batcher and the connections to its replicas. Owned by `routing.py`."""
+"""A running version behind the gateway: its batcher and the connections to its replicas. Owned by `directory.py`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Observer
 from tidegate.dataplane.calls.limits import Limits
 from tidegate.dataplane.codec.hop_form import forms_of
-from tidegate.gateway.cache import CachedDoor
-from tidegate.gateway.upstream import UpstreamAddress, UpstreamHooks, UpstreamTarget
+from tidegate.gateway.shared.cache import CachedDoor
+from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
     from tidegate.dataplane.calls.call import Call, Door
-    from tidegate.gateway.cache import AnswerCache
+    from tidegate.gateway.shared.cache import AnswerCache
     from tidegate.wire.snapshot import Endpoint, Target, Variant
 
 DRAIN_POLL_S = 0.01

@@ -1,4 +1,4 @@
-"""A replica as a batcher's target: one keep-alive connection, one batch at a time. Made and retired by `routing.py`.
+"""A replica as a batcher's target: one keep-alive connection, one batch at a time. Made and retired by `routing`.
 
 It is offered to the batcher only while it is connected and the replica says that it is ready.
 """
@@ -19,8 +19,8 @@ from tidegate.dataplane.base.turns import Turns
 from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.codec.hop_form import HOST, Forms
 from tidegate.errors import DeadlineExceeded, TidegateError
-from tidegate.gateway.connection import Answer, Connection
-from tidegate.gateway.hop import HopRequest, RequestWriter, is_long, is_long_answer, read_answer
+from tidegate.gateway.upstream.connection import Answer, Connection
+from tidegate.gateway.upstream.hop import HopRequest, RequestWriter, is_long, is_long_answer, read_answer
 from tidegate.unix_sockets import past_no_link
 
 if TYPE_CHECKING:

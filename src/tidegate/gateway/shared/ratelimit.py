@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from tidegate.dataplane.pipeline.metrics import State
-    from tidegate.gateway.redis_link import RedisLink
+    from tidegate.gateway.shared.redis_link import RedisLink
     from tidegate.wire.snapshot import Snapshot
 
 SYNC_S = 0.1

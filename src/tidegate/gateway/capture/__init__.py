@@ -1,0 +1,1 @@
+"""What was predicted, recorded: the journal, its segments, and who is told when a batch was computed."""

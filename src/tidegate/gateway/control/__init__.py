@@ -1,0 +1,1 @@
+"""What a gateway hears from the control plane, and what it tells it."""

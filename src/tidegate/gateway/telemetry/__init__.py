@@ -1,0 +1,1 @@
+"""Counts of the gateway processes of one host, added up and kept."""
