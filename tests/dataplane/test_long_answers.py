@@ -217,14 +217,19 @@ def _grpc(rows: int) -> tuple[str, InferRequest, dict[bytes, bytes]]:
     return GRPC, InferRequest("m", inputs=[TensorHead("x", "UINT8", (rows, 1))], contents=[None], raw=[bytes(rows)]), {}
 
 
+@pytest.mark.parametrize(("answers", "rows_max"), [("INT64", 40_000), ("BYTES", 30_000)])
 @pytest.mark.parametrize("made", [_v2_binary, _csv, _grpc])
-def test_a_request_of_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch, made: Callable[[int], Any]) -> None:
-    monkeypatch.setattr(amounts, "ROWS_MAX", 40_000)
+def test_a_request_of_too_many_rows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, made: Callable[[int], Any], answers: str, rows_max: int
+) -> None:
+    monkeypatch.setattr("tidegate.dataplane.calls.call.ROWS_MAX", 40_000)
+    monkeypatch.setattr("tidegate.dataplane.calls.call.TEXT_ROWS_MAX", 30_000)
+    outputs = (TensorSpec("prediction", answers, (-1,)),)
 
     def answered(rows: int) -> tuple[int, bytes] | None:
         path, body, headers = made(rows)
-        model = Model(CLASSIFIER[:1], "")
-        model.signature = Signature("tensors", (TensorSpec("x", "UINT8", (-1, 1)),), CLASSIFIER[:1])
+        model = Model(outputs, "")
+        model.signature = Signature("tensors", (TensorSpec("x", "UINT8", (-1, 1)),), outputs)
         manifest = Manifest("m", "1", "d" * 64, ".", "python", model.signature, [1], batchable=True)
         exchange = Kept(build_replica(manifest, model, Settings.from_env(), None)[0], V2, b"", headers)
         if path == GRPC:
@@ -234,9 +239,9 @@ def test_a_request_of_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch, 
         list(infer_in_pieces(exchange, exchange.engine.clock()))
         return exchange.sent.result() if exchange.sent.done() else None
 
-    assert _in_loop(lambda: answered(40_000)) is None
-    status, body = _in_loop(lambda: answered(40_001))
-    assert (status, b"40001 rows" in body) == (413, True)
+    assert _in_loop(lambda: answered(rows_max)) is None
+    status, body = _in_loop(lambda: answered(rows_max + 1))
+    assert (status, b"%d rows" % (rows_max + 1) in body) == (413, True)
 
 
 def test_a_client_that_is_gone_has_no_answer_written() -> None:

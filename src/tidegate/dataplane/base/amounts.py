@@ -19,8 +19,9 @@ QUOTES_MAX = 1 << 19
 """Two of each text, names of fields included: half a million texts take 30 ms."""
 
 OUTPUTS_MAX = 1024
-ROWS_MAX = 1 << 20
-ANSWER_VALUES_MAX = 1 << 22
+TEXT_ROWS_MAX = 1 << 20
+"""Of a request whose answer holds a text for each row: more texts are not read."""
+ROWS_MAX = ANSWER_VALUES_MAX = 1 << 22
 """Of an answer in JSON: about 80 MB, of which each copy takes 50 ms."""
 ANSWER_BYTES_MAX = 128 << 20
 """Of an answer's binary tensors, of which each copy takes 80 ms."""
@@ -28,12 +29,12 @@ _VALUE_BYTES, _OBJECT_BYTES, _QUOTE_BYTES = 40, 160, 40
 """About what a comma, a list or record, and a text's quotation mark stand for, once they are read."""
 
 
-def check_rows(rows: int) -> None:
-    """Raise `TooLarge` for more rows than one request has, on every protocol."""
-    if rows > ROWS_MAX:
+def check_rows(rows: int, rows_max: int) -> None:
+    """Raise `TooLarge` for more rows than one request of a model has, on every protocol."""
+    if rows > rows_max:
         raise TooLarge(
-            f"the request has {rows} rows, and this server takes {ROWS_MAX}: send fewer a request",
-            expected=ROWS_MAX,
+            f"the request has {rows} rows, and this server takes {rows_max}: send fewer a request",
+            expected=rows_max,
             got=rows,
         )
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import orjson
 
+from tidegate.dataplane.base.amounts import ROWS_MAX, TEXT_ROWS_MAX
 from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.base.tensors import dtype_of
 from tidegate.dataplane.calls.outputs import Outputs, Tensors
@@ -69,6 +70,7 @@ class Destination:
         "packed_name",
         "params",
         "probabilities_name",
+        "rows_max",
         "signature",
         "table",
         "takes_floats",
@@ -90,6 +92,7 @@ class Destination:
         self.table = bool(signature.form) and len(signature.outputs) > 1
         self.head = _response_head(identity)
         self.probabilities_name = _probabilities_name(signature)
+        self.rows_max = TEXT_ROWS_MAX if any(one.datatype == "BYTES" for one in signature.outputs) else ROWS_MAX
         self.params: str | None = None
         self.others = {other.name: self._under(other) for other in signature.others}
 

@@ -84,7 +84,7 @@ def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
             yield from in_steps(lambda: inflate_body(exchange))
         numbers = yield from _numbers(exchange, service)
         call = yield from _read(exchange, numbers)
-        check_rows(call.rows)
+        check_rows(call.rows, call.destination.rows_max)
         submit(exchange, call, arrived_s)
     except Exception as error:
         fail(exchange, service, error)
