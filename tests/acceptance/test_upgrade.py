@@ -20,7 +20,7 @@ from tidegate.control.checks import holder_of
 from tidegate.ending import LEAVE
 from tidegate.wire.journal import read_records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 CLIENTS = 4
 

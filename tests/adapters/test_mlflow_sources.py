@@ -111,6 +111,7 @@ def test_a_link_that_leads_out_of_the_store_is_refused(
         ("file://mlflow:5000/etc", False),
     ],
 )
+@pytest.mark.long
 def test_stores_of_a_server_that_keeps_artifacts_in_s3(place: str, allowed: bool) -> None:
     stores = Stores("http://mlflow:5000", folder_of_experiments("s3://models/0"))
     if allowed:

@@ -19,6 +19,8 @@ from support.models import Models
 from support.platform import TIDEGATE, Platform, clean_env
 from support.wait import until
 
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
 FEW = 256
 DEPLOY = ("--allow-pickle", "--no-accelerate")
 

@@ -20,7 +20,7 @@ from support.models import Models
 from support.platform import Platform
 from support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first time, the base image is made
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]  # the first time, the base image is made
 
 KEY = {"Authorization": "Bearer a-key"}
 ROOM_BYTES = 70 << 20

@@ -21,7 +21,7 @@ from support.images import building_on, derive_image, plain_model
 from support.platform import Platform
 from support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first time, the base image is made
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]  # the first time, the base image is made
 
 READY_S = 120.0
 ROW = [1.0, 2.5]
