@@ -7,6 +7,7 @@ own credentials open. Called by `mlflow_registry` before anything is downloaded.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,12 +90,11 @@ def _local_path(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
 
 
-def _with_links(path: Path) -> list[Path]:
-    """The path itself, and every link below it."""
-    found = [path]
+def _with_links(path: Path) -> Iterator[Path]:
+    """The path itself, and then the links below it: what lies elsewhere, such as the whole disk, is never walked."""
+    yield path
     for folder, folders, files in os.walk(path):
-        found += [child for name in (*folders, *files) if (child := Path(folder, name)).is_symlink()]
-    return found
+        yield from (child for name in (*folders, *files) if (child := Path(folder, name)).is_symlink())
 
 
 def _lies_in(place: SplitResult, root: SplitResult) -> bool:
