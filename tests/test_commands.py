@@ -4,8 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from support.wait import until
 from tidegate.commands import Start, run
 
 
@@ -27,6 +29,15 @@ def test_what_takes_too_long_is_killed_and_one_that_was_killed_by_others_did_not
     assert (ran.code, ran.timed_out) == (-9, True)
     ran = run(python("import os; os.kill(os.getpid(), 9)"), {}, 60)
     assert (ran.code, ran.timed_out) == (-9, False)
+
+
+def test_what_it_started_ends_with_it_and_keeps_nobody_waiting() -> None:
+    program = "import subprocess as s; child = s.Popen(['sleep', '600']); print(child.pid, flush=True); child.wait()"
+    told: list[str] = []
+    ran = run(python(program), dict(os.environ), 3.0, told.append)
+    assert ran.timed_out
+    (child,) = told
+    until(lambda: not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == "zombie", 10, "its end")
 
 
 def test_it_ends_with_the_block_that_reads_it() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
@@ -96,12 +98,12 @@ def output(argv: Sequence[str], env: Mapping[str, str], timeout_s: float) -> tup
 
 @contextmanager
 def _deadline(process: subprocess.Popen[str], timeout_s: float) -> Iterator[list[bool]]:
-    """Kill it when it takes too long, or when the block is left in another way than by its end."""
+    """Kill it, and all that it started in its session, when it takes too long or the block is left before its end."""
     fired: list[bool] = []
 
     def end() -> None:
         fired.append(True)
-        process.kill()
+        _kill(process)
 
     timer = Timer(timeout_s, end)
     timer.daemon = True
@@ -109,10 +111,15 @@ def _deadline(process: subprocess.Popen[str], timeout_s: float) -> Iterator[list
     try:
         yield fired
     except BaseException:
-        process.kill()
+        _kill(process)
         raise
     finally:
         timer.cancel()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def is_full(text: str) -> bool:

@@ -184,7 +184,7 @@ def build(
     """
     data_dir = settings.data_dir
     store = open_store(store_url(data_dir, settings.database_url))
-    store.migrate()
+    store.migrate(host_id(data_dir))
     leadership = Leadership(store, Candidate(secrets.token_hex(8), host_id(data_dir), control_url))
     fenced = store.fenced(leadership.fence)
     files_dir = files_home(store, settings.files_home)
@@ -290,7 +290,7 @@ def check(settings: Settings) -> None:
         RedisPush(settings.redis_url, settings.redis_prefix, lambda: 0).close()
     store = open_store(store_url(settings.data_dir, settings.database_url))
     try:
-        store.rehearse_migration()
+        store.rehearse_migration(host_id(settings.data_dir))
     finally:
         store.close()
 

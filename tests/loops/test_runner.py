@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +14,7 @@ from support.wait import until
 from tidegate.core.backoff import Backoff
 from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.runner import STANDBY_S, Loop, Repeated, Runner
+from tidegate.loops.runner import STANDBY_S, WAIT_S_MAX, Loop, Repeated, Runner
 
 HOUR_S = 3600.0
 
@@ -160,3 +161,24 @@ def test_a_step_that_hangs_holds_neither_the_others_nor_the_end(caplog: pytest.L
     finally:
         release.set()
         runner.stop(60)
+
+
+@pytest.mark.parametrize("trouble", ["on_wake", "leads", "exit", "for ever"])
+def test_nothing_ends_a_loop(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bed = Bed(leader_only=True)
+
+    def fails() -> bool:
+        raise RuntimeError("no")
+
+    def fails_on_wake() -> None:
+        fails()
+
+    if trouble == "on_wake":
+        monkeypatch.setattr(bed, "loop", replace(bed.loop, on_wake=fails_on_wake))
+    bed.repeated = Repeated(bed.loop, LoopMetrics(CollectorRegistry()), fails if trouble == "leads" else lambda: True)
+    if trouble == "exit":
+        bed.trouble = SystemExit  # type: ignore[assignment]  # of a library, in a step
+    elif trouble == "for ever":
+        bed.repeated.loop = replace(bed.loop, step=lambda: float("inf"))
+    bed.loop.wake.set()
+    assert 0.0 < bed.repeated.turn() <= WAIT_S_MAX

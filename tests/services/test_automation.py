@@ -98,6 +98,24 @@ def test_an_automation_takes_effect_and_leaves_what_people_asked_for(platform: C
     assert (newest.revision, newest.generation, newest.traffic) == (1, 2, {"1": 90.0, "2": 10.0})
 
 
+def test_an_automation_of_what_is_not_there_is_refused(platform: Container) -> None:
+    seen = _seen(platform)
+    right = _experiment(seen)
+    platform.models.delete_version("churn", "3", ME)
+    gone = (
+        replace(right, stable={"3": 100.0}),
+        replace(right, split=Split("salt", (Share("a", "1", 50), Share("b", "3", 50)))),
+    )
+    for late in gone:
+        with _loops(platform).transaction() as tx:
+            assert not automation.set_weights(tx, seen, late, _entry())
+    wrong = replace(right, stable={"1": 12.0}), replace(right, name="n" * 64), _experiment(seen, salt="s" * 65)
+    for senseless in wrong:
+        with _loops(platform).transaction() as tx, pytest.raises(InvalidArgument):
+            automation.set_weights(tx, seen, senseless, _entry())
+    assert _get(platform).automation is None
+
+
 def test_a_step_that_changes_nothing_is_none(platform: Container) -> None:
     seen = _begin(platform)
     with _loops(platform).transaction() as tx:

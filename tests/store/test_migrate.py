@@ -20,6 +20,7 @@ from tidegate.store.audit import Wanted, entries
 from tidegate.store.endpoints import endpoints, variants_of
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.jobs import asked_by, jobs
+from tidegate.store.leases import database_time
 from tidegate.store.tables import Base, ModelRow
 
 REVISIONS = [one.revision for one in ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions()][::-1]
@@ -60,6 +61,26 @@ def test_a_rehearsed_migration_changes_nothing(store: Store) -> None:
         migrate.upgrade(connection, REVISIONS[-3])
     store.rehearse_migration()
     assert store.schema().found == REVISIONS[-3]
+
+
+def test_an_earlier_release_that_leads_elsewhere_is_upgraded_first(store: Store) -> None:
+    with _engine(store).begin() as connection:
+        migrate.upgrade(connection, "2026_11_28_retries")
+    with store.transaction() as tx:
+        expires_at = database_time(tx) + 60.0
+        columns = "name, token, holder, host, url, files_dir, files_id, acquired_at, renewed_at, expires_at"
+        values = "'leader', 1, 'abc', 'first:/data', 'http://first', '', '', 0, 0, :expires_at"
+        tx.execute(text(f"INSERT INTO leases ({columns}) VALUES ({values})"), {"expires_at": expires_at})  # noqa: S608
+    for attempt in (store.migrate, store.rehearse_migration):
+        with pytest.raises(StoreUnavailable, match=r"control plane of first:/data leads .* upgrade it first"):
+            attempt("second:/data")
+    store.rehearse_migration("first:/data")
+    with store.transaction() as tx:
+        tx.execute(text("UPDATE leases SET expires_at = 1"))
+    store.migrate("second:/data")
+    with store.transaction() as tx:
+        tx.execute(text("UPDATE leases SET expires_at = :at"), {"at": expires_at})
+    store.migrate("second:/data")  # nothing is left to do
 
 
 def test_migrating_again_changes_nothing(store: Store) -> None:

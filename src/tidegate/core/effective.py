@@ -14,6 +14,7 @@ from tidegate.core.names import check_name
 from tidegate.core.weights import check_weights
 from tidegate.errors import InvalidArgument
 
+NAME_CHARS_MAX, SALT_CHARS_MAX = 63, 64
 AutomationKind = Literal["experiment", "canary", "bandit"]
 
 
@@ -128,6 +129,16 @@ def shares_of(traffic: Mapping[str, float], split: Split | None) -> tuple[Share,
     """The variants with traffic: those of the split, else each version under its own number."""
     plain = (Share(version, version, weight) for version, weight in traffic.items())
     return tuple(share for share in (plain if split is None else split.shares) if share.weight > 0)
+
+
+def check_automated(weights: AutomatedWeights) -> None:
+    """Raises `InvalidArgument` for a split that makes no sense, no way back, or a name or salt that is too long."""
+    check_split(weights.split)
+    check_weights(dict(weights.stable))
+    if len(weights.name) > NAME_CHARS_MAX or len(weights.split.salt) > SALT_CHARS_MAX:
+        raise InvalidArgument(
+            f"an automation's name has up to {NAME_CHARS_MAX} characters and its salt {SALT_CHARS_MAX}", field="name"
+        )
 
 
 def check_split(split: Split) -> None:

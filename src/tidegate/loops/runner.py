@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 STANDBY_S = 0.5
 """How often a loop that is the leader's alone looks whether this control plane leads."""
 KINDS_KEPT_MAX = 100
+WAIT_S_MAX = 3600.0
+"""Longest wait for the next step, whatever a step says."""
 TROUBLE = Backoff(first_s=0.5, longest_s=10.0)
 
 
@@ -60,17 +62,17 @@ class Repeated:
 
     def turn(self) -> float:
         """Make one step, where it may be made; the seconds until the next. Raises nothing that the step raised."""
-        if self.loop.wake.is_set():
-            self.loop.wake.clear()  # before the step: what arrives during it brings another
-            self.loop.on_wake()
-        if self.loop.leader_only and not self._leads():
-            return STANDBY_S
         try:
-            wait_s = self.loop.step()
+            if self.loop.wake.is_set():
+                self.loop.wake.clear()  # before the step: what arrives during it brings another
+                self.loop.on_wake()
+            if self.loop.leader_only and not self._leads():
+                return STANDBY_S
+            wait_s = min(self.loop.step(), WAIT_S_MAX)
         except NotLeader as error:  # its lease was taken over, and the fence refused what it would still write
             log.debug("%s: %s", self.loop.name, error)
             return STANDBY_S
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a library's exit ends no loop
             return self._failed(error)
         self._succeeded()
         return wait_s
@@ -82,7 +84,7 @@ class Repeated:
             self._logged.clear()
         self._metrics.loop_succeeded_at.labels(self.loop.name).set(self._clock())
 
-    def _failed(self, error: Exception) -> float:
+    def _failed(self, error: BaseException) -> float:
         self._failures += 1
         self._metrics.loop_failures.labels(self.loop.name).inc()
         wait_s = self.loop.backoff.delay_s(self._failures, 0.0)
@@ -95,7 +97,7 @@ class Repeated:
         return wait_s
 
 
-def _kind(error: Exception) -> tuple[str, ...]:
+def _kind(error: BaseException) -> tuple[str, ...]:
     """What makes two failures the same for a reader of the log: the message of a foreseen one, the place of others."""
     name = type(error).__name__
     if isinstance(error, TidegateError):

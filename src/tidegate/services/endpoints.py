@@ -37,7 +37,7 @@ from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
 from tidegate.store import endpoints as rows
 from tidegate.store import history as history_rows
-from tidegate.store.automation import effective_of
+from tidegate.store.automation import effective_of, versions_used
 from tidegate.store.engine import Store
 from tidegate.store.fleet import asked_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, VersionRow
@@ -355,7 +355,7 @@ class Endpoints:
             note = "; ".join(part for part in (change.note, change_of(before, after)) if part)
             # What is given up is tried again where a person names it, or changes how it runs.
             everywhere = change.action == "scale" or after.asked != before.asked
-            retries = {*change.traffic, *(row.routed if everywhere else ())}
+            retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
             if change.sets_traffic:
                 row.traffic_revision = row.revision + 1
             if change.fixes_replicas:

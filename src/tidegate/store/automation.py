@@ -2,7 +2,7 @@
 version of loops/autoscale. People's spec stays as it is; `core.effective` says what is in effect of both.
 
 Called in transactions of the leader's fenced store. `seen` is the endpoint that the loop decided on: where it is gone,
-is another one by now, or people have had their say since, nothing is written.
+is another one by now, or people have changed what the automation sets since it began, nothing is written.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tidegate.core.effective import (
     Share,
     Spec,
     Split,
+    check_automated,
     check_counts,
-    check_split,
     effective,
 )
-from tidegate.store import history
+from tidegate.store import history, models
 from tidegate.store.history import Entry
 from tidegate.store.tables import AutomatedReplicasRow, AutomatedWeightsRow, EndpointRow
 from tidegate.wire.decoding import convert
@@ -84,12 +84,12 @@ def _weights(row: AutomatedWeightsRow) -> AutomatedWeights:
 def set_weights(tx: Session, seen: Seen, weights: AutomatedWeights, entry: Entry) -> bool:
     """Begin an automation of weights, or take its next step. True when it is written, False when it comes too late.
 
-    `weights.revision` is the one at which it began and stays with it. Raises `InvalidArgument` for weights that make no
-    sense.
+    It is too late also where one of its versions has been deleted. `weights.revision` is the one at which it began and
+    stays with it. Raises `InvalidArgument` for weights that make no sense.
     """
-    check_split(weights.split)
+    check_automated(weights)
     row = _still(tx, seen)
-    if row is None or weights.revision < row.traffic_revision:
+    if row is None or weights.revision < row.traffic_revision or _are_gone(tx, row, weights):
         return False
     if automated_of(row).weights != weights:
         mine = row.automated_weights or AutomatedWeightsRow(endpoint=row.name)
@@ -144,6 +144,11 @@ def _still(tx: Session, seen: Seen) -> EndpointRow | None:
     """The endpoint that was seen, unless it is gone, or going."""
     row = tx.get(EndpointRow, seen.endpoint)
     return row if row is not None and row.uid == seen.uid and row.deleted_at is None else None
+
+
+def _are_gone(tx: Session, row: EndpointRow, weights: AutomatedWeights) -> bool:
+    wanted = {*weights.stable, *(share.version for share in weights.split.shares)}
+    return any(models.get_version(tx, row.model, version) is None for version in wanted)
 
 
 def _changed(tx: Session, row: EndpointRow, entry: Entry) -> None:

@@ -98,16 +98,20 @@ class Store:
             yield session
             session.expunge_all()
 
-    def migrate(self) -> None:
-        """Bring the schema to this release's. Raises `StoreUnavailable` for one that a newer release wrote."""
-        with self._mapped_errors():
-            migrate(self._engine)
+    def migrate(self, host: str = "") -> None:
+        """Bring the schema to this release's.
 
-    def rehearse_migration(self) -> None:
+        Raises `StoreUnavailable` for one that a newer release wrote, and while another host's control plane leads with
+        an earlier one.
+        """
+        with self._mapped_errors():
+            migrate(self._engine, host)
+
+    def rehearse_migration(self, host: str = "") -> None:
         """Try `migrate` and take it back. Raises `StoreUnavailable` also for what the migrations would fail on."""
         try:
             with self._mapped_errors():
-                rehearse(self._engine)
+                rehearse(self._engine, host)
         except SQLAlchemyError as error:
             why = str(getattr(error, "orig", error)).partition("\n")[0]
             raise StoreUnavailable(f"{self.where} cannot be brought to this release's schema: {why}") from error

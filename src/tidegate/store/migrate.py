@@ -9,11 +9,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, column, literal_column, select, table
 
 from tidegate.errors import StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_LEASES = "0004"
+"""Since this revision the database says who leads."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,42 @@ def known_revisions() -> list[str]:
     return [revision.revision for revision in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
 
 
-def migrate(engine: Engine) -> None:
-    """Upgrade to the newest revision, in one transaction. Raises `StoreUnavailable` for a newer release's schema."""
+def migrate(engine: Engine, host: str) -> None:
+    """Upgrade to the newest revision, in one transaction.
+
+    Raises `StoreUnavailable` for a newer release's schema, and while a control plane of another host than `host` leads
+    with an earlier release: it could not go on with the new one.
+    """
     with engine.begin() as connection:
-        schema_of(connection).refuse_newer()
-        upgrade(connection, "head")
+        _upgrade_all(connection, host)
 
 
-def rehearse(engine: Engine) -> None:
+def rehearse(engine: Engine, host: str) -> None:
     """The same, taken back. Databases that we keep state in change their schema in transactions as they do rows."""
     with engine.connect() as connection, connection.begin() as transaction:
-        schema_of(connection).refuse_newer()
-        upgrade(connection, "head")
+        _upgrade_all(connection, host)
         transaction.rollback()
+
+
+def _upgrade_all(connection: Connection, host: str) -> None:
+    schema = schema_of(connection)
+    schema.refuse_newer()
+    leader = _leader(connection) if schema.pending and _LEASES not in schema.pending else None
+    if leader not in (None, host):
+        raise StoreUnavailable(
+            f"the control plane of {leader} leads with an earlier release, and could not go on with this one's schema: "
+            "upgrade it first ('tidegate up' there), or stop it"
+        )
+    upgrade(connection, "head")
+
+
+def _leader(connection: Connection) -> str | None:
+    """The host whose control plane leads. By columns that every release has, and by the database's clock."""
+    clock = "(julianday('now') - 2440587.5) * 86400.0"
+    if connection.dialect.name == "postgresql":
+        clock = "extract(epoch FROM clock_timestamp())::float8"
+    leads = column("holder") != "", column("expires_at") > literal_column(clock)
+    return connection.scalar(select(column("host")).select_from(table("leases")).where(*leads))
 
 
 def upgrade(connection: Connection, revision: str) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.batching.fair import FairQueue, Room
@@ -19,16 +18,12 @@ from tidegate.dataplane.batching.pace import SMALL_ROWS, Pace
 from tidegate.dataplane.batching.parts import Part
 from tidegate.dataplane.batching.reruns import Reruns
 from tidegate.dataplane.batching.ward import Ward
-from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.batch import Batch, Observer, Target
+from tidegate.dataplane.calls.call import Call
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.calls.limits import Limits
-from tidegate.dataplane.calls.outputs import ModelFailed, TargetHung, TargetLost, TargetUnreached, TargetUnread
+from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded, TidegateError, UnfitInput
-
-if TYPE_CHECKING:
-    from tidegate.dataplane.calls.batch import Observer, Target
-    from tidegate.dataplane.calls.call import Call
-    from tidegate.dataplane.calls.outputs import Outputs
 
 EXPIRY_TICK_S = 0.02
 ATTEMPTS_MAX = 2
