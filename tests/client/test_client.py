@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from support.control import container_at
 from tidegate import Client, errors
 from tidegate.api.app import create_app
+from tidegate.client import paging
 from tidegate.client.in_process import Caller, InProcess
 from tidegate.client.saving import save_model
 from tidegate.wiring import Container
@@ -171,6 +172,23 @@ def test_changes_of_an_endpoint(client: Client, churn: str) -> None:
     assert "eu" in [endpoint.name for endpoint in client.endpoints.list()]
     client.endpoints.delete("eu", wait=False)
     assert client.endpoints.get("eu").status == "deleting"
+
+
+def test_lists_are_read_page_by_page(client: Client, churn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("page-a", "page-b", "page-c"):
+        client.deploy(churn, endpoint=name, wait=False)
+    whole = client.endpoints.list()
+    first = client.endpoints.page(limit=2)
+    assert (first.rows, first.next) == (whole[:2], whole[1].name)
+    assert client.endpoints.page(limit=1000, cursor=first.next).rows == whole[2:]
+    monkeypatch.setattr(paging, "ROWS_AT_ONCE", 2)
+    assert client.endpoints.list() == whole
+    assert client.models.list() == client.models.page(1000).rows
+    assert client.jobs.page(limit=1).rows == client.jobs.list(limit=1)
+    with pytest.raises(errors.InvalidArgument, match="limit"):
+        client.endpoints.page(limit=1001)
+    with pytest.raises(errors.InvalidArgument, match="cursor"):
+        client.jobs.page(cursor="x")
 
 
 def test_jobs_and_status(client: Client, churn: str) -> None:

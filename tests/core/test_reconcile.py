@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from tidegate.core.effective import Share, Split
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Limits, Plan, Replica, ReplicaState, Variant, World
+from tidegate.core.placement import Placement
 from tidegate.core.ports import Observation
-from tidegate.core.reconcile import next_routed, plan
+from tidegate.core.reconcile import next_routed, plan, settled
 from tidegate.core.reconcile_failures import ERROR_PREFIX
 
 LIMITS = Limits()
@@ -351,3 +354,76 @@ def test_what_the_platform_lacked_is_told_and_tried_again_and_never_held_against
         assert variant.retry_at is not None
         assert decide(made.fleet, now=variant.retry_at).starts == ("1",)
         fleet = replace(made.fleet, replicas=fleet.replicas)
+
+
+def at_rest() -> Fleet:
+    asked = replace(endpoint({"1": 90, "2": 10}, {"1": 90, "2": 10}, status="ready"), observed_generation=1)
+    return Fleet(
+        asked,
+        (Variant("1", "ready"), Variant("2", "ready")),
+        (replica("1", "ready", READY), replica("2", "ready", READY)),
+    )
+
+
+def test_what_is_as_it_was_asked_to_be_has_settled() -> None:
+    fleet = at_rest()
+    assert settled(fleet)
+    assert decide(fleet) == Plan(fleet)
+    again = replace(fleet, variants=(fleet.variants[0], Variant("2", "ready", restarts=3, retry_at=2000.0)))
+    assert settled(again)
+    assert decide(again) == Plan(again)
+    more = replace(fleet, replicas=(*fleet.replicas, replica("1", "ready", READY, name="r-more")))
+    assert not settled(more)
+    by_load = replace(more, endpoint=replace(more.endpoint, counts={"1": 2}))
+    assert settled(by_load)
+    assert decide(by_load) == Plan(by_load)
+    split = Split("salt", (Share("a", "1", 90.0), Share("b", "2", 10.0)))
+    named = replace(fleet, endpoint=replace(fleet.endpoint, split=split, routed_split=split))
+    assert settled(named)
+    assert decide(named) == Plan(named)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"deleted": True},
+        {"generation": 2},
+        {"status": "degraded"},
+        {"traffic": {"1": 100.0}},
+        {"replicas": 2},
+        {"counts": {"1": 2}},
+        {"counts": {"1": 2}, "replicas": 3},
+        {"split": Split("salt", (Share("a", "1", 90.0), Share("b", "2", 10.0)))},
+        {"routed_split": Split("salt", (Share("a", "1", 90.0), Share("b", "2", 10.0)))},
+        {"routed": {"1": 100.0}},
+        {"forms": {"1": "trees"}},
+        {"placement": Placement("docker")},
+    ],
+)
+def test_an_endpoint_that_is_to_be_something_else_has_not_settled(changed: dict[str, Any]) -> None:
+    fleet = at_rest()
+    fleet = replace(fleet, replicas=tuple(replace(one, form="") for one in fleet.replicas))
+    assert settled(fleet)
+    assert not settled(replace(fleet, endpoint=replace(fleet.endpoint, **changed)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"idle_since": 5.0}, {"attempts": 1}, {"crashes": (5.0,)}, {"quarantined_generation": 1}],
+)
+def test_a_record_that_time_wears_off_has_not_settled(changed: dict[str, Any]) -> None:
+    fleet = at_rest()
+    first, second = fleet.variants
+    assert not settled(replace(fleet, variants=(first, replace(second, **changed))))
+    assert not settled(replace(fleet, variants=(first, second, Variant("3", "idle", idle_since=5.0))))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"state": "draining"}, {"seen": RUNS}, {"seen": GONE}, {"seen": None}, {"unready_since": 5.0}],
+)
+def test_a_replica_that_does_not_answer_has_not_settled(changed: dict[str, Any]) -> None:
+    fleet = at_rest()
+    first, second = fleet.replicas
+    assert not settled(replace(fleet, replicas=(first, replace(second, **changed))))
+    assert not settled(replace(fleet, replicas=(first,)))

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from tidegate.core.fleet import Endpoint, Fleet, Limits, Plan, Replica, World
 from tidegate.core.ports import Observation
-from tidegate.core.reconcile import plan
+from tidegate.core.reconcile import plan, settled
 
 VERSIONS = ("1", "2", "3")
-LIMITS = Limits(ready_timeout_s=20, keep_previous_s=30, drain_s=3, stop_grace_s=4, health_timeout_s=10)
+LIMITS = Limits(
+    ready_timeout_s=20, keep_previous_s=30, drain_s=3, stop_grace_s=4, health_timeout_s=10, crash_window_s=60
+)
 STEP_S = 0.5
 STARTS_MAX = 2
 
@@ -22,7 +24,8 @@ weights = st.sampled_from(
 behaviours = st.sampled_from(["good", "bad", "hangs"])
 events = st.one_of(
     st.tuples(st.just("traffic"), weights),
-    st.tuples(st.just("scale"), st.integers(1, 3)),
+    st.tuples(st.just("replicas"), st.integers(1, 3)),
+    st.tuples(st.just("counts"), st.dictionaries(st.sampled_from(VERSIONS), st.integers(1, 3))),
     st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(VERSIONS), behaviours)),
     st.tuples(st.just("crash"), st.integers(0, 5)),
     st.tuples(st.just("silence"), st.integers(0, 5)),
@@ -51,6 +54,7 @@ class Simulation:
     engine_answers: bool = True
     removed: bool = False
     born: int = 0
+    rests: bool = False
 
     def seen(self, replica: Replica) -> Observation | None:
         process = self.processes.get(replica.id)
@@ -100,15 +104,23 @@ class Simulation:
             fresh = [r for r in made.fleet.replicas if r.form == new.forms.get(version, r.form)]
             live = sum(r.live and r.version == version for r in fresh) + made.starts.count(version)
             were = sum(r.live and r.version == version for r in before.replicas)
-            assert live <= max(new.replicas if version in active else were, 0) or not made.starts.count(version)
+            assert live <= max(new.wanted(version) if version in active else were, 0) or not made.starts.count(version)
         loading = sum(r.state == "starting" for r in made.fleet.replicas)
         assert len(made.starts) + loading <= max(STARTS_MAX, loading)
         wanted = {r.id for r in before.replicas if r.state == "ready" and r.version in active}
-        for version in set(old.routed) & set(new.routed) if old.replicas == new.replicas else ():
+        for version in set(old.routed) & set(new.routed):
+            if old.wanted(version) != new.wanted(version):
+                continue
             were = sum(r.state == "ready" and r.version == version for r in before.replicas)
             are = sum(r.state == "ready" and r.version == version for r in made.fleet.replicas)
             lost = sum(r.seen is not None and not r.seen.ready and r.version == version for r in before.replicas)
-            assert are >= min(were, new.replicas) - lost, "a ready replica was taken out before another was there"
+            assert are >= min(were, new.wanted(version)) - lost, (
+                "a ready replica was taken out before another was there"
+            )
+        self.rests = settled(before) and made == Plan(before)
+        if self.rests:  # such a fleet is not looked at again until it changes
+            later = World(self.now + 1e6, 0.9, 10, 10**9)
+            assert plan(before, later, LIMITS) == made, "time alone gave it something to do"
         stopped = {a.replica for a in made.actions if a.kind == "stop"}
         assert not stopped & wanted or new.deleted, "a ready replica was stopped without draining"
 
@@ -118,10 +130,8 @@ class Simulation:
 
     def apply(self, event: tuple[str, object]) -> None:
         match event:
-            case ("traffic", dict() as traffic):
-                self.change(traffic=traffic)
-            case ("scale", int() as replicas):
-                self.change(replicas=replicas)
+            case ("traffic" | "replicas" | "counts" as name, value):
+                self.change(**{name: value})
             case ("behaviour", (str() as version, str() as behaviour)):
                 self.behaviour[version] = behaviour
             case ("crash" | "silence" as harm, int() as index):
@@ -157,9 +167,10 @@ def test_it_converges_whatever_happened(history: list[tuple[str, object]]) -> No
     assert endpoint.routed == endpoint.target
     assert endpoint.observed_generation == endpoint.generation
     running = [r.version for r in simulation.fleet.replicas]
-    assert sorted(running) == sorted(v for v in endpoint.target for _ in range(endpoint.replicas))
+    assert sorted(running) == sorted(v for v in endpoint.target for _ in range(endpoint.wanted(v)))
     assert all(r.form == endpoint.forms.get(r.version, r.form) for r in simulation.fleet.replicas)
     assert {v.version for v in simulation.fleet.variants} == set(endpoint.target)
+    assert simulation.rests
     alive = [name for name, process in simulation.processes.items() if process.alive]
     assert sorted(alive) == sorted(r.id for r in simulation.fleet.replicas), "a process runs that no row knows"
 

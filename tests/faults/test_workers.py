@@ -229,7 +229,7 @@ def test_refusals_say_what_to_do_and_lost_messages_are_sent_again(bed: Bed, tmp_
             lost = connection.default_channel.basic_get(other, no_ack=True)
             assert lost.content_type == "application/json"
             assert lost.properties["delivery_mode"] == 2, "outlives the broker"
-            assert json.loads(lost.body)[0] == [own.jobs.find(None, None, 1)[0].id]
+            assert json.loads(lost.body)[0] == [own.jobs.find(None, None, 1)[0][0].id]
         until(lambda: queue.look().messages == 1, what="another message")
         seen = own.status.get().queue
         assert seen is not None

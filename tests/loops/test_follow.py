@@ -175,7 +175,7 @@ def test_a_refusal_is_told_once_leaves_what_runs_and_ends_with_the_trust(bed: Be
     bed.container.models.trust(name, TrustRequest(pickle=True), ME)
     assert bed.container.registry_changed.is_set()
     assert _state(bed.step(name)) == ("taking_in", "3")
-    assert bed.container.jobs.find("queued", name, 1)[0].asked_by == "@champion"
+    assert bed.container.jobs.find("queued", name, 1)[0][0].asked_by == "@champion"
 
 
 def test_what_may_pass_is_tried_again_by_itself(bed: Bed) -> None:
@@ -258,7 +258,7 @@ def test_what_cannot_be_followed_or_is_not_here_is_said(bed: Bed) -> None:
         bed.container.models.version(name, "3")
     with pytest.raises(UnknownVersion, match="there are 2, 1"):
         bed.container.endpoints.deploy(name, DeployRequest(name, "9"), ME)
-    assert [one.name for one in bed.container.endpoints.all() if one.name == name] == []
+    assert [one.name for one in bed.container.endpoints.shown.all() if one.name == name] == []
 
 
 def test_the_data_that_versions_are_scored_on_is_kept_as_long_as_they_are(bed: Bed) -> None:

@@ -101,7 +101,7 @@ def test_a_change_that_cannot_be_audited_is_not_made(platform: Container, monkey
     monkeypatch.undo()
     assert platform.endpoints.get("churn").revision == 1
     assert not platform.models.pickle_trusted("churn")
-    assert platform.jobs.find(None, None, 10) == []
+    assert platform.jobs.find(None, None, 10)[0] == []
 
 
 def test_what_becomes_of_models_and_versions_outlives_them(

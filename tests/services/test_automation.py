@@ -134,7 +134,7 @@ def test_one_version_can_be_two_variants(platform: Container) -> None:
     now = _get(platform)
     assert now.target == {"1": 100.0}
     assert [(one.name, one.version, one.replicas.desired) for one in now.variants] == [("a", "1", 2), ("b", "1", 2)]
-    scraped = render(Measured(replace(platform.status.get(), endpoints=[now]))).decode()
+    scraped = render(Measured(platform.status.get(), endpoints=[now])).decode()
     assert scraped.count('tidegate_replicas_desired{endpoint="churn",version="1"} 2.0') == 1, "once a version"
     assert 'tidegate_traffic_target_percent{endpoint="churn",variant="a",version="1"} 50.0' in scraped
 

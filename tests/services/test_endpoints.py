@@ -50,7 +50,7 @@ def test_what_is_not_there_is_named_beside_what_is(platform: Container) -> None:
         platform.endpoints.deploy("x", DeployRequest("churn", "7"), ME)
     with pytest.raises(UnknownEndpoint, match="there is none"):
         platform.endpoints.get("x")
-    assert platform.endpoints.all() == []
+    assert platform.endpoints.shown.all() == []
 
 
 def test_a_cache_and_a_limit_are_kept_until_they_are_changed(platform: Container) -> None:
@@ -72,7 +72,7 @@ def test_a_cache_and_a_limit_are_kept_until_they_are_changed(platform: Container
 def test_a_cache_or_a_limit_out_of_range_is_refused(platform: Container, name: str, wrong: float) -> None:
     with pytest.raises(InvalidArgument, match=name):
         platform.endpoints.deploy("churn", DeployRequest("churn", **{name: wrong}), ME)  # type: ignore[arg-type]
-    assert platform.endpoints.all() == []
+    assert platform.endpoints.shown.all() == []
 
 
 @pytest.mark.parametrize("name", ["Churn", "a_b", "-a", "a" * 64, ""])
@@ -236,7 +236,7 @@ def test_a_deployment_to_an_engine_that_does_not_answer_changes_nothing(platform
 
     with pytest.raises(EngineUnavailable):
         replace(platform.endpoints, can_start=away).deploy("churn", DeployRequest("churn", "1", backend="docker"), ME)
-    assert platform.endpoints.all() == []
+    assert platform.endpoints.shown.all() == []
 
 
 def test_two_deployments_at_once_keep_both_settings(platform: Container) -> None:

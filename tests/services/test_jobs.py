@@ -26,8 +26,8 @@ def test_a_queued_job_can_be_seen(platform: Container, upload: str) -> None:
     job = platform.jobs.register("churn", RegisterRequest(upload=upload, filename="model.onnx"), ME)
     assert (job.state, job.kind, job.subject) == ("queued", "register", "churn")
     assert platform.jobs.get(job.id) == job
-    assert platform.jobs.find("queued", "churn", 10) == [job]
-    assert platform.jobs.find("failed", None, 10) == []
+    assert platform.jobs.find("queued", "churn", 10)[0] == [job]
+    assert platform.jobs.find("failed", None, 10)[0] == []
 
 
 def test_an_unknown_job_or_state_is_said(platform: Container) -> None:
@@ -60,10 +60,10 @@ def test_an_unknown_job_or_state_is_said(platform: Container) -> None:
 def test_a_request_that_cannot_work_is_refused_before_it_is_queued(
     platform: Container, request_: RegisterRequest, told: str
 ) -> None:
-    before = platform.jobs.find(None, None, 100)
+    before = platform.jobs.find(None, None, 100)[0]
     with pytest.raises(InvalidArgument, match=told):
         platform.jobs.register("churn", request_, ME)
-    assert platform.jobs.find(None, None, 100) == before
+    assert platform.jobs.find(None, None, 100)[0] == before
 
 
 def test_an_unknown_upload_is_refused_at_once(platform: Container, upload: str) -> None:

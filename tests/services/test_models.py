@@ -38,7 +38,7 @@ def test_versions_are_listed_newest_first_with_their_score(platform: Container) 
     model = platform.models.get("listed")
     assert [version.version for version in model.versions] == ["10", "2", "1"]
     assert (model.versions[0].score, model.versions[0].metric, model.versions[0].status) == (0.9, "accuracy", "ready")
-    assert model in platform.models.all()
+    assert model in platform.models.page(100)[0]
 
 
 def test_an_unknown_model_and_version_are_named(platform: Container) -> None:

@@ -35,7 +35,7 @@ def waits(images: ReplicaImages, spec: ReplicaSpec = SPEC) -> str:
 
 
 def builds(container: Container) -> list[rest.Job]:
-    return [job for job in container.jobs.find(None, "churn", 10) if job.kind == "build"]
+    return [job for job in container.jobs.find(None, "churn", 10)[0] if job.kind == "build"]
 
 
 def end(container: Container, state: str, error: dict[str, Any] | None = None) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tidegate.core.access import Principal
 from tidegate.errors import StoreUnavailable
 from tidegate.store import history, migrate
 from tidegate.store.audit import Wanted, entries
-from tidegate.store.endpoints import endpoints, variants_of
+from tidegate.store.endpoints import page, variants_by_endpoint
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.jobs import asked_by, jobs
 from tidegate.store.leases import database_time
@@ -145,13 +147,28 @@ def test_a_history_of_before_automations_is_peoples_but_for_repairs_and_refusals
         connection.execute(tables["variants"].insert(), variant)
     store.migrate()
     with store.reading() as tx:
-        eu, us = endpoints(tx)
+        eu, us = page(tx, "", 10)
         assert (eu.revision, eu.generation, eu.observed_generation, eu.retries) == (4, 4, 3, {"2": 4})
         assert (len(eu.uid), eu.uid != us.uid, eu.salt) == (32, True, "name")
-        assert [one.quarantined_generation for one in variants_of(tx, "eu")] == [3]
+        assert [one.quarantined_generation for one in variants_by_endpoint(tx, ["eu"])["eu"]] == [3]
         kept = history.page(tx, "eu", eu.uid, 10)
         assert [(one.generation, one.automated) for one in kept] == [(4, False), (3, True), (2, True), (1, False)]
         assert [one.revision for one in history.intended(tx, us)] == [4, 1]
+
+
+NUMBERED = ["0001", "0002", "0003", "0004", "0006", "0008", "0005", "0007"]
+"""Named before migrations were named by date, and applied in this order by every data directory since."""
+
+
+def test_migrations_are_applied_in_the_order_of_their_names_which_begin_with_a_date() -> None:
+    assert REVISIONS[: len(NUMBERED)] == NUMBERED
+    dated = REVISIONS[len(NUMBERED) :]
+    assert dated == sorted(dated)
+    for name in dated:
+        assert date.fromisoformat(name[:10].replace("_", "-")) >= date(2026, 11, 28)
+        assert re.fullmatch(r"\d{4}_\d{2}_\d{2}_[a-z0-9_]+", name)
+    files = {file.stem for file in (migrate.MIGRATIONS / "versions").glob("*.py")}
+    assert {name if name in dated else name[:4] for name in files} == set(REVISIONS)
 
 
 def _row(table: Table, **values: Any) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class _Once:
         target = GaugeMetricFamily(
             "tidegate_traffic_target_percent", "Traffic as it shall be routed.", labels=by_variant
         )
-        for endpoint in self._status.endpoints:
+        for endpoint in self._measured.endpoints:
             for variant in {one.version: one for one in endpoint.variants}.values():
                 place = [endpoint.name, variant.version]
                 ready.add_metric(place, variant.replicas.ready)
@@ -86,7 +86,7 @@ class _Once:
     def _endpoints(self) -> Metric:
         labels = ["endpoint", "status"]
         family = GaugeMetricFamily("tidegate_endpoint_status", "1 at the endpoint's status, else 0.", labels=labels)
-        for endpoint in self._status.endpoints:
+        for endpoint in self._measured.endpoints:
             for status in get_args(rest.EndpointStatus):
                 family.add_metric([endpoint.name, status], float(endpoint.status == status))
         return family

@@ -18,6 +18,7 @@ import click
 if TYPE_CHECKING:
     from tidegate.client import Client
     from tidegate.client.files import OnProgress
+    from tidegate.client.paging import Page
 
 Body = Callable[..., None]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -46,6 +47,12 @@ class App:
 
         return click.echo(orjson.dumps(msgspec.to_builtins(value), option=orjson.OPT_INDENT_2))
 
+    def emit_page(self, name: str, page: Page[Any], text: Callable[[], str]) -> None:
+        """A page of a list; where there are more, how to go on is said on standard error."""
+        self.emit({name: page.rows, "next": page.next}, text)
+        if page.next is not None:
+            self.note(f"there are more: --cursor {page.next}")
+
     def note(self, text: str) -> None:
         """A line for the person who watches, on standard error."""
         click.echo(text, err=True)
@@ -63,6 +70,13 @@ class App:
         from tidegate.cli.output import progress
 
         return progress(bar=sys.stderr.isatty() and not self.json)
+
+
+def paging_options(body: Body) -> Body:
+    """Give a command that lists --limit and --cursor."""
+    after = "Go on after this page: what the page before named."
+    body = click.option("--cursor", help=after)(body)
+    return click.option("--limit", type=click.IntRange(1, 1000), help="At most so many [default: 100].")(body)
 
 
 def yes_option(body: Body) -> Body:

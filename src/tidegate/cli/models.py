@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, remember, yes_option
+from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, paging_options, remember, yes_option
 from tidegate.cli.output import moment, size, table
 from tidegate.cli.register import acceleration_lines
 from tidegate.core.names import parse_ref
@@ -20,15 +20,15 @@ def models(ctx: click.Context, json_: bool, data_dir: Path | None, url: str | No
     """List the registered models (without a further command), show, trust, alias or delete them."""
     app = remember(ctx, json_, data_dir, url)
     if ctx.invoked_subcommand is None:
-        _list(app)
+        _list(app, None, None)
 
 
 models.examples = ("tidegate models", "tidegate models show churn", "tidegate models delete churn:2 --yes --json")
 
 
-def _list(app: App) -> None:
-    found = app.client().models.list()
-    app.emit({"models": found}, lambda: table(HEADERS, _rows(found), "no models: 'tidegate register PATH --name NAME'"))
+def _list(app: App, limit: int | None, cursor: str | None) -> None:
+    page, none = app.client().models.page(limit, cursor), "no models: 'tidegate register PATH --name NAME'"
+    app.emit_page("models", page, lambda: table(HEADERS, _rows(page.rows), none))
 
 
 HEADERS = ("model", "version", "label", "aliases", "score", "framework", "size", "registered")
@@ -52,10 +52,11 @@ def _cells(version: Version) -> list[str]:
     ]
 
 
-@command("list", "tidegate models list", "tidegate models list --json")
-def list_(app: App) -> None:
-    """List every model and version."""
-    _list(app)
+@command("list", "tidegate models list", "tidegate models list --json", "tidegate models list --limit 1000")
+@paging_options
+def list_(app: App, limit: int | None, cursor: str | None) -> None:
+    """List models by name, with every version."""
+    _list(app, limit, cursor)
 
 
 @command("show", "tidegate models show churn", "tidegate models show churn:3", "tidegate models show churn@champion")

@@ -7,7 +7,7 @@ import platform
 import click
 
 from tidegate.cli.answered import answered_table, by_version, failing
-from tidegate.cli.app import App, command
+from tidegate.cli.app import App, command, paging_options
 from tidegate.cli.load import load_table, p95, rate
 from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.cli.performance import seconds, told
@@ -21,16 +21,17 @@ CHANGES_SHOWN = 20
 """Of an endpoint's history, in its status."""
 
 
-@command("endpoints", "tidegate endpoints", "tidegate endpoints --json")
-def endpoints(app: App) -> None:
-    """List every endpoint, what it routes and how it is.
+@command("endpoints", "tidegate endpoints", "tidegate endpoints --json", "tidegate endpoints --limit 1000")
+@paging_options
+def endpoints(app: App, limit: int | None, cursor: str | None) -> None:
+    """List endpoints by name, what they route and how they are.
 
     `failing` is the share of requests of the last five minutes that failed in the model, had no answer in time, or were
     answered with NaN or infinity, as the gateways count. `req/s` and `p95` are of the last minute: requests a second,
     and the time that 95 % of them stayed within. `status ENDPOINT` shows all of it by version.
     """
-    found = app.client().endpoints.list()
-    app.emit({"endpoints": found}, lambda: _endpoint_table(found))
+    page = app.client().endpoints.page(limit, cursor)
+    app.emit_page("endpoints", page, lambda: _endpoint_table(page.rows))
 
 
 def _endpoint_table(found: list[Endpoint]) -> str:
@@ -95,7 +96,9 @@ def _platform(now: Status) -> str:
         for gateway in now.gateways
     ]
     away = now.database is not None and now.database.status == "unavailable"
-    known = f"models {now.models}, endpoints {len(now.endpoints)}, jobs {jobs}, revision {now.revision}"
+    known = (
+        f"models {now.models}, endpoints {sum(now.endpoints_by_status.values())}, jobs {jobs}, revision {now.revision}"
+    )
     return "\n".join(
         [
             f"Tidegate {now.version}, running since {moment(now.started_at)}, data in {now.data_dir}",
@@ -108,9 +111,19 @@ def _platform(now: Status) -> str:
             *([now.confinement] if now.confinement else []),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
-            *([] if away else ["", _endpoint_table(now.endpoints)]),
+            *([] if away else ["", _shown(now)]),
         ]
     )
+
+
+def _shown(now: Status) -> str:
+    """All endpoints, or of a large platform those alone that need a look."""
+    counts = now.endpoints_by_status
+    if len(now.endpoints) == sum(counts.values()):
+        return _endpoint_table(now.endpoints)
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    of_note = _endpoint_table(now.endpoints) if now.endpoints else "none of them needs a look"
+    return f"endpoints: {told} ('tidegate endpoints' lists them)\n{of_note}"
 
 
 def _led(now: Status) -> list[str]:
@@ -335,19 +348,19 @@ def _how(log: LogLines) -> str:
 @command("jobs", "tidegate jobs", "tidegate jobs --state failed", "tidegate jobs 4f9c2d --json")
 @click.argument("job_id", required=False, metavar="[ID]")
 @click.option("--state", type=click.Choice(["queued", "running", "succeeded", "failed"]), help="Only jobs like this.")
-@click.option("--limit", type=click.IntRange(1, 1000), help="At most so many.")
-def jobs(app: App, job_id: str | None, state: str | None, limit: int | None) -> None:
+@paging_options
+def jobs(app: App, job_id: str | None, state: str | None, limit: int | None, cursor: str | None) -> None:
     """List jobs, newest first, or show one with its log."""
     if job_id is not None:
         job = app.client().jobs.get(job_id)
         return app.emit(job, lambda: _job(job))
-    found = app.client().jobs.list(state=state, limit=limit)
+    page = app.client().jobs.page(state=state, limit=limit, cursor=cursor)
     rows = [
         [job.id, job.kind, job.subject, job.state, f"{job.progress:.0%}", moment(job.created_at), _message(job)]
-        for job in found
+        for job in page.rows
     ]
     headers = ("job", "kind", "subject", "state", "done", "created", "message")
-    return app.emit({"jobs": found}, lambda: table(headers, rows, "no jobs"))
+    return app.emit_page("jobs", page, lambda: table(headers, rows, "no jobs"))
 
 
 def _message(job: Job) -> str:

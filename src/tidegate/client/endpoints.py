@@ -12,6 +12,7 @@ from tidegate.client.files import OnProgress
 from tidegate.client.lists import ListedEndpoints, ListedHistory, ListedLogs
 from tidegate.client.models import Models
 from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions, as_read
+from tidegate.client.paging import Page, every, page_of
 from tidegate.client.paths import API, part
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, version_of
 from tidegate.client.waiting import poll, wait_for_endpoint
@@ -131,8 +132,13 @@ class Endpoints:
             raise DeadlineExceeded(f"endpoint {endpoint!r} is still being removed after {timeout_s:g} s")
 
     def list(self) -> builtins.list[Endpoint]:
-        """Every endpoint as it is now."""
-        return self.api.get(f"{API}/endpoints", ListedEndpoints)["endpoints"]
+        """Every endpoint as it is now, by name."""
+        return every(self.page)
+
+    def page(self, limit: int | None = None, cursor: str | None = None) -> Page[Endpoint]:
+        """At most `limit` endpoints by name (100 when not given, up to 1000); `cursor` is `next` of the page before."""
+        params = {"limit": limit, "cursor": cursor}
+        return page_of(self.api, f"{API}/endpoints", ListedEndpoints, "endpoints", params)
 
     def get(self, name: str) -> Endpoint:
         """One endpoint as it is now. Raises `UnknownEndpoint`."""

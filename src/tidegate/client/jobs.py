@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidegate.client.api import Api
 from tidegate.client.files import OnProgress
 from tidegate.client.lists import ListedJobs
+from tidegate.client.paging import Page, page_of
 from tidegate.client.paths import API, part
 from tidegate.client.waiting import wait_for_job
 from tidegate.wire.rest import Job
@@ -21,9 +22,19 @@ class Jobs:
     api: Api
 
     def list(self, state: str | None = None, subject: str | None = None, limit: int | None = None) -> list[Job]:
-        """Jobs, newest first; `state` is queued, running, succeeded or failed."""
-        params = {"state": state, "subject": subject, "limit": limit}
-        return self.api.get(f"{API}/jobs", ListedJobs, params)["jobs"]
+        """Jobs, newest first: `limit` of them, 100 when not given; `state` is queued, running, succeeded or failed."""
+        return self.page(state, subject, limit).rows
+
+    def page(
+        self,
+        state: str | None = None,
+        subject: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """The same, page by page; `cursor` is `next` of the page before."""
+        params = {"state": state, "subject": subject, "limit": limit, "cursor": cursor}
+        return page_of(self.api, f"{API}/jobs", ListedJobs, "jobs", params)
 
     def get(self, job_id: str) -> Job:
         """One job. Raises `UnknownJob`."""

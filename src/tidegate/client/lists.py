@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Model
 
@@ -11,12 +11,14 @@ class ListedModels(TypedDict):
     """Models."""
 
     models: list[Model]
+    next: NotRequired[str | None]
 
 
 class ListedEndpoints(TypedDict):
     """Endpoints."""
 
     endpoints: list[Endpoint]
+    next: NotRequired[str | None]
 
 
 class ListedHistory(TypedDict):
@@ -35,3 +37,4 @@ class ListedJobs(TypedDict):
     """Jobs."""
 
     jobs: list[Job]
+    next: NotRequired[str | None]

@@ -12,6 +12,7 @@ from tidegate.client.api import Api
 from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
 from tidegate.client.jobs import Jobs
 from tidegate.client.lists import ListedModels
+from tidegate.client.paging import Page, every, page_of
 from tidegate.client.paths import API, part
 from tidegate.client.registration import RegisterOptions, register_request
 from tidegate.wire.rest import AliasRequest, Job, Model, TrustRequest, Upload, Version
@@ -91,8 +92,12 @@ class Models:
         return self.version(str(result["model"]), str(result["version"]))
 
     def list(self) -> builtins.list[Model]:
-        """Every model with its versions, newest first."""
-        return self.api.get(f"{API}/models", ListedModels)["models"]
+        """Every model by name, with its versions, newest first."""
+        return every(self.page)
+
+    def page(self, limit: int | None = None, cursor: str | None = None) -> Page[Model]:
+        """At most `limit` models by name (100 when not given, up to 1000); `cursor` is `next` of the page before."""
+        return page_of(self.api, f"{API}/models", ListedModels, "models", {"limit": limit, "cursor": cursor})
 
     def get(self, name: str) -> Model:
         """One model with its versions. Raises `UnknownModel`."""

@@ -128,19 +128,20 @@ def _token(data_dir: Path) -> str:
 def _wait_for_endpoints(state: ControlState, token: str) -> list[dict[str, Any]]:
     """Give endpoints of an earlier run time to come back; returns those that are not ready.
 
-    No answer says nothing about endpoints: it is asked again. Raises `NotRunning` when none comes in time.
+    No answer, or none of the database's, says nothing about endpoints: it is asked again. Raises `NotRunning` when none
+    comes in time.
     """
     started = progress = monotonic()
     endpoints: list[dict[str, Any]] | None = None
     ready = -1
     while True:
-        answer = ask_json(state.url, "/api/v1/endpoints", token)
+        answer = ask_json(state.url, "/api/v1/status", token)
         present = monotonic()
-        if answer is not None:
-            endpoints = answer["endpoints"]
-            if not any(endpoint["status"] == "deploying" for endpoint in endpoints):
+        if answer is not None and answer["revision"] is not None:
+            endpoints, counts = answer["endpoints"], answer["endpoints_by_status"]
+            if not counts.get("deploying"):
                 break
-            there = sum(endpoint["status"] == "ready" for endpoint in endpoints)
+            there = counts.get("ready", 0)
             ready, progress = (there, present) if there > ready else (ready, progress)
         if present - progress > ANOTHER_READY_WITHIN_S or present - started > ENDPOINTS_WITHIN_S:
             break

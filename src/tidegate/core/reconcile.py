@@ -5,6 +5,7 @@ A change of traffic takes effect whole, when every version it names is ready; un
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -58,6 +59,36 @@ def plan(fleet: Fleet, world: World, limits: Limits) -> Plan:
         actions=stopped.actions,
         events=(*stopped.events, *_news(fleet, endpoint, named)),
         failed=stopped.failed,
+    )
+
+
+def settled(fleet: Fleet) -> bool:
+    """Whether only a change of the fleet itself (its rows, or what the engine says) could give `plan` anything to do.
+
+    All that is in effect is there and answers, nothing else is, and no version has a record that time wears off.
+    """
+    endpoint = fleet.endpoint
+    wanted = {version: endpoint.wanted(version) for version in endpoint.target}
+    return (
+        endpoint.status == "ready"
+        and not endpoint.deleted
+        and endpoint.observed_generation == endpoint.generation
+        and endpoint.arrived
+        and Counter(replica.version for replica in fleet.replicas) == wanted
+        and all(variant.version in wanted and _clean(variant) for variant in fleet.variants)
+        and all(_serves(replica) and not _outdated(replica, endpoint) for replica in fleet.replicas)
+    )
+
+
+def _clean(variant: Variant) -> bool:
+    """What delays a start is left out: nothing is to be started."""
+    in_use = variant.idle_since is None and variant.quarantined_generation is None
+    return in_use and not variant.attempts and not variant.crashes
+
+
+def _serves(replica: Replica) -> bool:
+    return (
+        replica.state == "ready" and replica.unready_since is None and replica.seen is not None and replica.seen.ready
     )
 
 
@@ -141,6 +172,8 @@ def _place(endpoint: Endpoint, judged: _Judged, world: World, limits: Limits) ->
         )
         replicas += [verdict.replica for verdict in verdicts if verdict.replica]
         actions += [verdict.action for verdict in verdicts if verdict.action]
+    place = {replica.id: number for number, replica in enumerate(judged.replicas)}
+    replicas.sort(key=lambda replica: place[replica.id])  # as they came: another order would be another fleet
     return variants, replace(judged, replicas=replicas, actions=tuple(actions))
 
 

@@ -27,7 +27,7 @@ def control_plane(facts: Facts) -> Verdict:
         return State.WRONG, f"{said}, and this is {__version__}: 'tidegate down' and 'tidegate up' with one release"
     if status.database is not None and status.database.status != "ready":
         return State.WRONG, f"{said}, runs without its database: {status.database.reason}"
-    return State.OK, f"{said}, {len(status.endpoints)} endpoints"
+    return State.OK, f"{said}, {sum(status.endpoints_by_status.values())} endpoints"
 
 
 def gateways(facts: Facts) -> Verdict:

@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable
 
 from tidegate.clock import Clock, monotonic, now
+from tidegate.core.placement import PROCESSES
 from tidegate.core.ports import Backend, Handle
 from tidegate.errors import EngineUnavailable
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
+from tidegate.store.fleets import Fleets
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ def adopt(store: Store, backend: Backend, host: str, clock: Clock = now) -> int:
     What an engine that does not answer runs is unknown, and left as it is: the loop sees to it later.
     """
     with store.reading() as tx:
-        loaded = rows.load_fleets(tx, host=host)
+        loaded = Fleets(PROCESSES, host).read(tx)
     handles = {key: handle for one in loaded for key, handle in one.handles.items()}
     waiting = {r.id for one in loaded for r in one.fleet.replicas if r.id not in handles and r.state == "starting"}
     found = _found_again(backend, list(handles.values()), waiting)

@@ -54,19 +54,33 @@ class Engine:
         self._unsaved: dict[str, Handle] = {}  # started, but the database did not take the handle
         self._failed: dict[str, Observation] = {}  # could not even be started
         self._waiting: dict[str, tuple[float, str]] = {}  # cannot be started yet: when to try again, and why
+        self._observed: dict[
+            str, tuple[LoadedFleet, LoadedFleet]
+        ] = {}  # by endpoint: as it was loaded, and as returned
 
     def observe(self, loaded: list[LoadedFleet]) -> list[LoadedFleet]:
-        """The fleets with what the backend says of each replica now, and with the handles only this engine knows."""
+        """The fleets with what the backend says of each replica now, and with the handles only this engine knows.
+
+        A fleet that was loaded as it was the last time, and of which the backend says the same, is the same object.
+        """
         handles = {key: handle for one in loaded for key, handle in one.handles.items()} | self._unsaved
         seen = dict(zip(handles, self._backend.observe(list(handles.values())), strict=True))
-        return [replace(one, fleet=self._with_seen(one.fleet, seen)) for one in loaded]
+        self._observed = {one.fleet.endpoint.name: (one, self._with_seen(one, seen)) for one in loaded}
+        return [observed for _, observed in self._observed.values()]
 
-    def _with_seen(self, fleet: Fleet, seen: Mapping[str, Observation | None]) -> Fleet:
-        return replace(fleet, replicas=tuple(self._replica_seen(replica, seen) for replica in fleet.replicas))
+    def _with_seen(self, one: LoadedFleet, seen: Mapping[str, Observation | None]) -> LoadedFleet:
+        found = [(self._seen(replica, seen), self._waits(replica)) for replica in one.fleet.replicas]
+        before, after = self._observed.get(one.fleet.endpoint.name, (None, one))
+        if before is one and found == [(replica.seen, replica.waits) for replica in after.fleet.replicas]:
+            return after
+        replicas = [
+            replace(replica, seen=seen_, waits=waits)
+            for replica, (seen_, waits) in zip(one.fleet.replicas, found, strict=True)
+        ]
+        return replace(one, fleet=replace(one.fleet, replicas=tuple(replicas)))
 
-    def _replica_seen(self, replica: Replica, seen: Mapping[str, Observation | None]) -> Replica:
-        _, waits = self._waiting.get(replica.id, (0.0, ""))
-        return replace(replica, seen=self._seen(replica, seen), waits=waits)
+    def _waits(self, replica: Replica) -> str:
+        return self._waiting.get(replica.id, (0.0, ""))[1]
 
     def _seen(self, replica: Replica, seen: Mapping[str, Observation | None]) -> Observation | None:
         if replica.id in seen:

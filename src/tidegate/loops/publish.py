@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tidegate.clock import Clock
-from tidegate.core.routing import VersionFacts, route
+from tidegate.core.routing import route
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
+from tidegate.store.fleets import Facts
 from tidegate.wire.snapshot import Endpoint, Snapshot, encode_snapshot
 
 
@@ -28,33 +30,44 @@ class Published:
     body: str
 
 
-def publish(
-    store: Store, fleets: list[LoadedFleet], newest: Published, hashes: KeyHashes, host: str, clock: Clock
-) -> bool:
-    """True when a snapshot with the next revision was written."""
-    endpoints = _endpoints(store, fleets)
-    if newest.body and _encoded(newest.revision, endpoints, hashes) == newest.body:
-        return False
+@dataclass(frozen=True)
+class Place:
+    """Where snapshots are written, whose sockets are in them, and what they say of keys."""
+
+    store: Store
+    host: str
+    hashes: KeyHashes
+    clock: Clock
+
+
+def publish(place: Place, fleets: list[LoadedFleet], facts: Mapping[str, Facts], newest: Published) -> Published:
+    """`newest` where nothing changed, else the snapshot with the next revision, as it was written."""
+    endpoints = _endpoints(fleets, facts)
+    if newest.body and _encoded(newest.revision, endpoints, place.hashes) == newest.body:
+        return newest
     revision = newest.revision + 1
-    with store.transaction() as tx:
-        rows.save_snapshot(tx, revision, _encoded(revision, endpoints, hashes), clock(), host)
-    return True
+    written = Published(revision, _encoded(revision, endpoints, place.hashes))
+    with place.store.transaction() as tx:
+        rows.save_snapshot(tx, revision, written.body, place.clock(), place.host)
+    return written
+
+
+def routed_versions(fleets: Iterable[LoadedFleet]) -> set[tuple[str, str]]:
+    """The (model, version) pairs that the snapshot of these fleets speaks of."""
+    return {(one.fleet.endpoint.model, version) for one in _served(fleets) for version in _versions(one)}
 
 
 def _encoded(revision: int, endpoints: tuple[Endpoint, ...], hashes: KeyHashes) -> str:
     return encode_snapshot(Snapshot(revision, endpoints, hashes.predict, hashes.metrics)).decode()
 
 
-def _endpoints(store: Store, fleets: list[LoadedFleet]) -> tuple[Endpoint, ...]:
-    served = [one for one in fleets if not one.fleet.endpoint.deleted]
-    with store.reading() as tx:
-        facts = rows.load_versions(tx, {(one.fleet.endpoint.model, v) for one in served for v in _versions(one)})
-    return tuple(route(one.fleet, one.salt, _of_model(facts, one.fleet.endpoint.model)) for one in served)
+def _endpoints(fleets: list[LoadedFleet], facts: Mapping[str, Facts]) -> tuple[Endpoint, ...]:
+    return tuple(route(one.fleet, one.salt, facts.get(one.fleet.endpoint.model, {})) for one in _served(fleets))
+
+
+def _served(fleets: Iterable[LoadedFleet]) -> list[LoadedFleet]:
+    return [one for one in fleets if not one.fleet.endpoint.deleted]
 
 
 def _versions(one: LoadedFleet) -> set[str]:
     return {replica.version for replica in one.fleet.replicas} | set(one.fleet.endpoint.routed)
-
-
-def _of_model(facts: dict[tuple[str, str], VersionFacts], model: str) -> dict[str, VersionFacts]:
-    return {version: found for (name, version), found in facts.items() if name == model}

@@ -16,15 +16,16 @@ from uuid import uuid4
 from tidegate.clock import Clock, now
 from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
 from tidegate.core.placement import Placement
-from tidegate.core.reconcile import plan
+from tidegate.core.reconcile import plan, settled
 from tidegate.errors import NotLeader
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.publish import KeyHashes, Published, publish
+from tidegate.loops.publish import KeyHashes, Place, Published, publish, routed_versions
 from tidegate.loops.runner import TROUBLE
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
+from tidegate.store.fleets import Fleets
 
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
@@ -63,7 +64,15 @@ class _Step:
 
     @property
     def after(self) -> LoadedFleet:
-        return replace(self.loaded, fleet=self.made.fleet)
+        unchanged = self.made.fleet == self.loaded.fleet
+        return self.loaded if unchanged else replace(self.loaded, fleet=self.made.fleet)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the same would be planned again, which is nothing, as long as the same is loaded and observed."""
+        made = self.made
+        nothing = not (made.starts or made.gone or made.actions or made.removed or made.events)
+        return nothing and made.fleet == self.loaded.fleet and settled(made.fleet)
 
 
 class Reconciler:
@@ -74,6 +83,10 @@ class Reconciler:
         self._failures: dict[str, int] = {}  # endpoints whose pass failed are left alone for a while ...
         self._retry_at: dict[str, float] = {}  # ... while the others go on
         self._room = 0  # for replicas that had to wait before they could start
+        self._fleets = Fleets(around.placement, around.host)
+        self._at_rest: dict[str, LoadedFleet] = {}  # endpoints that the last pass found nothing to do for, as they were
+        self._newest = Published(-1, "")  # snapshot, as far as it is known here
+        self._published: tuple[list[LoadedFleet], int] | None = None  # what it was made of
 
     def step(self) -> float:
         """One pass; how long until the next. Without the store nothing is changed, and what runs goes on running."""
@@ -88,18 +101,22 @@ class Reconciler:
     def _pass(self) -> bool:
         """True while something is still on its way."""
         with self._around.store.reading() as tx:
-            loaded = rows.load_fleets(tx, self._around.placement, self._around.host)
-            newest = Published(*rows.load_snapshot(tx))
+            loaded = self._fleets.read(tx)
+            if rows.snapshot_revision(tx) != self._newest.revision:
+                self._newest, self._published = Published(*rows.load_snapshot(tx)), None
         self._around.engine.revert_stale(loaded)
         observed = self._around.engine.observe(loaded)
-        planned = self._plan_all(observed)
-        saved = {name: step for name, step in planned.items() if self._isolated(name, self._save, step, newest)}
-        self._publish(observed, saved, newest)
+        moving = [one for one in observed if self._at_rest.get(one.fleet.endpoint.name) is not one]
+        planned = self._plan_all(moving)
+        saved = {name: step for name, step in planned.items() if self._isolated(name, self._save, step)}
+        self._publish(observed, saved)
         self._room = self._around.starts_max - sum(_started_and_loading(step.loaded) for step in saved.values())
         for name, step in saved.items():
             if self._isolated(name, self._act, step):
                 self._failures.pop(name, None)
-        return len(saved) < len(loaded) or any(_is_changing(step.made) for step in saved.values())
+        still = {one.fleet.endpoint.name for one in moving} - {name for name, step in saved.items() if step.at_rest}
+        self._at_rest = {name: one for one in observed if (name := one.fleet.endpoint.name) not in still}
+        return len(saved) < len(moving) or any(_is_changing(step.made) for step in saved.values())
 
     def _plan_all(self, observed: list[LoadedFleet]) -> dict[str, _Step]:
         """A plan for every endpoint but those in trouble; endpoints that load least get room to start first."""
@@ -133,24 +150,32 @@ class Reconciler:
         made = replace(made, fleet=replace(made.fleet, replicas=(*made.fleet.replicas, *born)))
         steps[one.fleet.endpoint.name] = _Step(one, made)
 
-    def _save(self, step: _Step, newest: Published) -> None:
+    def _save(self, step: _Step) -> None:
         """Write one endpoint's plan when it changes anything; a newly drained replica leaves with the next snapshot."""
         for event in step.made.events:
             log.info("%s", event)
         if step.made.fleet == step.loaded.fleet and not step.made.gone and not step.made.removed:
             return
-        replicas = tuple(_stamped(replica, newest.revision + 1) for replica in step.made.fleet.replicas)
+        replicas = tuple(_stamped(replica, self._newest.revision + 1) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
         with self._around.store.transaction() as tx:
             rows.save_plan(tx, made, self._around.host)
         failed = {r.id for r in step.loaded.fleet.replicas if r.live} & set(step.made.gone)
         self._around.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
 
-    def _publish(self, observed: list[LoadedFleet], saved: dict[str, _Step], newest: Published) -> None:
+    def _publish(self, observed: list[LoadedFleet], saved: dict[str, _Step]) -> None:
         """Route by what is written: an endpoint whose pass failed keeps its place in the snapshot."""
-        around = self._around
+        around, before = self._around, self._newest
         fleets = [saved[one.fleet.endpoint.name].after if one.fleet.endpoint.name in saved else one for one in observed]
-        if publish(around.store, fleets, newest, around.key_hashes, around.host, around.clock):
+        made_of = fleets, self._fleets.generation
+        if made_of == self._published:
+            return
+        with around.store.reading() as tx:
+            facts = self._fleets.facts(tx, routed_versions(fleets))
+        place = Place(around.store, around.host, around.key_hashes, around.clock)
+        self._newest = publish(place, fleets, facts, before)
+        self._published = made_of
+        if self._newest is not before:
             around.snapshot_written()
 
     def _act(self, step: _Step) -> None:

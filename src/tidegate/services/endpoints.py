@@ -33,6 +33,7 @@ from tidegate.services.lookup import (
     version_or_raise,
 )
 from tidegate.services.serving import check_replicas, check_serving
+from tidegate.services.shown_endpoints import ShownEndpoints
 from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
 from tidegate.store import endpoints as rows
@@ -94,9 +95,10 @@ class Endpoints:
     answered: views.AnsweredOf = lambda _endpoint, _version: None
     load: views.LoadOf = lambda _endpoint, _versions: None
 
-    def all(self) -> list[rest.Endpoint]:
-        with self.store.reading() as tx:
-            return [self._view(tx, row) for row in rows.endpoints(tx)]
+    @property
+    def shown(self) -> ShownEndpoints:
+        """The endpoints as they are, for who only looks."""
+        return ShownEndpoints(self.store, self.gateway_url, self.placement, self.answered, self.load)
 
     def get(self, name: str) -> rest.Endpoint:
         """Raises `UnknownEndpoint`."""
@@ -307,8 +309,7 @@ class Endpoints:
         )
 
     def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
-        view = views.endpoint_view(tx, row, self.gateway_url, self.placement)
-        return views.with_traffic(view, self.answered, self.load)
+        return self.shown.one(tx, row)
 
     def _new(self, tx: Session, name: str, model: str) -> EndpointRow:
         row = EndpointRow(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tidegate.clock import Clock
 from tidegate.store.engine import Store
-from tidegate.store.fleet import load_snapshot, snapshot_host
+from tidegate.store.fleet import load_snapshot, snapshot_host, snapshot_revision
 from tidegate.wire.snapshot import decode_snapshot, encode_snapshot
 
 GATEWAYS_MAX = 1000
@@ -118,7 +118,7 @@ class Snapshots:
     def newest(self) -> int:
         """The revision of the newest one; 0 before the first. Raises `StoreUnavailable`."""
         with self.store.reading() as tx:
-            return load_snapshot(tx)[0]
+            return snapshot_revision(tx)
 
     def known(self) -> bool:
         """Whether a leader wrote one."""

@@ -90,12 +90,16 @@ class Jobs:
                 raise UnknownJob(f"no job has the id {job_id!r}", job=job_id)
             return views.job_view(row)
 
-    def find(self, state: str | None, subject: str | None, rows_max: int) -> list[rest.Job]:
-        """Jobs, newest first. Raises `InvalidArgument`."""
+    def find(
+        self, state: str | None, subject: str | None, rows_max: int, cursor: str | None = None
+    ) -> tuple[list[rest.Job], str | None]:
+        """So many jobs after the cursor, newest first, and the cursor of the next page. Raises `InvalidArgument`."""
         if state is not None and state not in STATES:
             raise InvalidArgument(f"state {state!r} is none of {', '.join(STATES)}", field="state")
         with self.store.reading() as tx:
-            return [views.job_view(row) for row in rows.jobs(tx, state, subject, rows_max)]
+            found = rows.jobs(tx, state, subject, rows_max + 1, None if cursor is None else _after(cursor))
+            shown = [views.job_view(row) for row in found[:rows_max]]
+        return shown, f"{shown[-1].created_at!r}-{shown[-1].id}" if len(found) > rows_max else None
 
     def _queue(self, tx: Session, job: JobRow, who: Principal, change: audit.Change) -> None:
         _check_room(tx)
@@ -123,6 +127,16 @@ class Jobs:
 def _asked(job: JobRow, given: dict[str, object]) -> dict[str, tuple[None, object]]:
     """The job and what was asked of it, for the audit: what is not given, or off, is left out."""
     return {name: (None, value) for name, value in ({"job": job.id} | given).items() if value}
+
+
+def _after(cursor: str) -> tuple[float, str]:
+    created_at, _, job_id = cursor.partition("-")
+    try:
+        return float(created_at), job_id
+    except ValueError:
+        raise InvalidArgument(
+            f"cursor {cursor[:100]!r} is none that a list of jobs has named as its next", field="cursor"
+        ) from None
 
 
 def forget_old(store: Store, uploads: Uploads, audit_rows_max: int) -> None:

@@ -30,7 +30,7 @@ def model_or_raise(tx: Session, name: str) -> ModelRow:
     """The model, or `UnknownModel` that lists the ones there are."""
     row = model_rows.get_model(tx, name)
     if row is None:
-        known = [model.name for model in model_rows.models(tx)]
+        known = model_rows.names(tx, NAMES_SHOWN_MAX + 1)
         raise UnknownModel(f"no model is named {name!r}: {_there_are(known)}", model=name)
     return row
 
@@ -39,7 +39,7 @@ def endpoint_or_raise(tx: Session, name: str) -> EndpointRow:
     """The endpoint, or `UnknownEndpoint` that lists the ones there are."""
     row = endpoint_rows.get_endpoint(tx, name)
     if row is None:
-        known = [endpoint.name for endpoint in endpoint_rows.endpoints(tx)]
+        known = endpoint_rows.names(tx, NAMES_SHOWN_MAX + 1)
         raise UnknownEndpoint(f"no endpoint is named {name!r}: {_there_are(known)}", endpoint=name)
     return row
 

@@ -30,6 +30,7 @@ class Measured:
     """One scrape's facts. `jobs` and `scores` are None while the database is away: unknown, not zero."""
 
     status: rest.Status
+    endpoints: list[rest.Endpoint] = field(default_factory=list)
     jobs: dict[tuple[str, str], job_rows.Figures] | None = None
     oldest_queued_s: float = 0.0
     scores: list[Score] | None = field(default=None)
@@ -57,9 +58,10 @@ class Measures:
         with self.store.reading() as tx:
             ended, oldest_at = job_rows.figures(tx), job_rows.oldest_queued_at(tx)
             validations = {(row.model, row.version): row.validation for row in model_rows.scored(tx)}
+        endpoints = self.report.endpoints.shown.all()
         kinds = {(kind, state): job_rows.Figures() for kind in get_args(rest.JobKind) for state in STATES}
         waited_s = 0.0 if oldest_at is None else max(0.0, self.clock() - oldest_at)
-        return Measured(status, kinds | ended, waited_s, _scores(status.endpoints, validations))
+        return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations))
 
 
 def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[Score]:

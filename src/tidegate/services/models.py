@@ -22,9 +22,10 @@ from tidegate.core.access import Principal
 from tidegate.core.names import check_device, check_label, check_name
 from tidegate.core.ports import ArtifactStore, Registry
 from tidegate.environments import Environments
-from tidegate.errors import Conflict, InUse, RegistryUnavailable, UnknownModel, UnknownVersion
+from tidegate.errors import Conflict, RegistryUnavailable, UnknownModel, UnknownVersion
 from tidegate.services import views
 from tidegate.services.audit import endpoint_audited, outside_audited, version_audited, version_change, version_facts
+from tidegate.services.in_use import check_no_endpoint, check_unused
 from tidegate.services.lookup import in_registry, model_or_raise, version_or_raise
 from tidegate.store import audit
 from tidegate.store import models as rows
@@ -70,11 +71,15 @@ class Models:
     files: AbstractContextManager[object] = field(default_factory=threading.Lock)
     changed: Callable[[], None] = lambda: None
 
-    def all(self) -> list[rest.Model]:
+    def page(self, rows_max: int, cursor: str | None = None) -> tuple[list[rest.Model], str | None]:
+        """So many models by name after the cursor, and the cursor of the next page, None after the last."""
         with self.store.reading() as tx:
-            models, versions = rows.models(tx), rows.all_versions(tx)
+            models = rows.page(tx, cursor or "", rows_max + 1)
+            more, models = len(models) > rows_max, models[:rows_max]
+            versions = rows.versions_by_model(tx, [model.name for model in models])
         aliases = self._aliases([model.name for model in models if model.name in versions])
-        return [views.model_view(row, versions.get(row.name, []), aliases.get(row.name, {})) for row in models]
+        shown = [views.model_view(row, versions.get(row.name, []), aliases.get(row.name, {})) for row in models]
+        return shown, shown[-1].name if more else None
 
     def get(self, name: str) -> rest.Model:
         """Raises `UnknownModel`."""
@@ -125,7 +130,7 @@ class Models:
                 row = rows.get_version(tx, name, number)
                 if row is None:
                     return
-                _check_unused(tx, name, number)
+                check_unused(tx, name, number)
                 tx.delete(row)
                 change = version_change("delete", row, before=version_facts(row))
                 self._record(tx, who, change)
@@ -139,7 +144,7 @@ class Models:
         with self.files:
             with self.store.transaction() as tx:
                 model = model_or_raise(tx, name)
-                _check_no_endpoint(tx, name)
+                check_no_endpoint(tx, name)
                 versions = rows.versions_of(tx, name)
                 for version in versions:
                     tx.delete(version)
@@ -351,30 +356,6 @@ def _by_digest(tx: Session, name: str, digest: str) -> VersionRow:
     if row is None:
         raise UnknownVersion(f"the version of model {name!r} with digest {digest[:12]}… was deleted meanwhile")
     return row
-
-
-def _check_unused(tx: Session, model: str, number: str) -> None:
-    users = rows.replica_endpoints(tx, model, number)
-    for endpoint in rows.endpoints_of_model(tx, model):
-        if number in versions_used(endpoint):
-            users.add(endpoint.name)
-    if users:
-        named = ", ".join(sorted(users))
-        raise InUse(
-            f"version {number} of model {model!r} is in use by endpoint {named}: move its traffic away and wait "
-            f"for its replicas to end, or delete the endpoint ('tidegate delete {sorted(users)[0]}')",
-            endpoints=sorted(users),
-        )
-
-
-def _check_no_endpoint(tx: Session, model: str) -> None:
-    users = [endpoint.name for endpoint in rows.endpoints_of_model(tx, model)]
-    if users:
-        raise InUse(
-            f"model {model!r} is in use by endpoint {', '.join(users)}: delete that first "
-            f"('tidegate delete {users[0]}')",
-            endpoints=users,
-        )
 
 
 def _version_row(new: NewVersion, now: float) -> VersionRow:

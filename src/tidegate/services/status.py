@@ -9,12 +9,16 @@ from dataclasses import dataclass, replace
 import tidegate
 from tidegate.errors import StoreUnavailable
 from tidegate.services.endpoints import Endpoints
+from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
-from tidegate.store.fleet import load_snapshot
+from tidegate.store.fleet import snapshot_revision
 from tidegate.wire import parts, rest
 from tidegate.wire.registering import RegistryView
+
+ENDPOINTS_SHOWN_MAX = 100
+"""A platform with more shows those alone that are not ready."""
 
 
 @dataclass(frozen=True)
@@ -62,5 +66,8 @@ class StatusReport:
     def _with_rows(self, status: rest.Status) -> rest.Status:
         with self.store.reading() as tx:
             models, jobs = model_rows.count_models(tx), job_rows.count_by_state(tx)
-            revision, _body = load_snapshot(tx)
-        return replace(status, endpoints=self.endpoints.all(), models=models, jobs=jobs, revision=revision)
+            revision, counts = snapshot_revision(tx), endpoint_rows.count_by_status(tx)
+        look, rows_max = self.endpoints.shown, ENDPOINTS_SHOWN_MAX
+        shown = look.page(rows_max)[0] if sum(counts.values()) <= rows_max else look.exceptions(rows_max)
+        counted = replace(status, models=models, jobs=jobs, revision=revision)
+        return replace(counted, endpoints=shown, endpoints_by_status=counts)

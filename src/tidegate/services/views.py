@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
 
 from sqlalchemy.orm import Session
 
@@ -70,20 +70,43 @@ def model_view(row: ModelRow, versions: Sequence[VersionRow], aliases: dict[str,
     )
 
 
-def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str, default: Placement) -> rest.Endpoint:
+@dataclass(frozen=True)
+class Parts:
+    """What views of endpoints show beside the endpoints' own rows."""
+
+    variants: Mapping[str, Sequence[VariantRow]]  # by endpoint
+    replicas: Mapping[str, Sequence[ReplicaRow]]  # by endpoint
+    labels: Mapping[tuple[str, str], str | None]  # by model and version
+    examples: Mapping[tuple[str, str], Any]  # by model and version, of those that have most of an endpoint's traffic
+
+
+def parts_of(tx: Session, rows: Sequence[EndpointRow]) -> Parts:
+    """For all of these endpoints, with one query each."""
+    names, models = [row.name for row in rows], {row.model for row in rows}
+    return Parts(
+        endpoint_rows.variants_by_endpoint(tx, names),
+        endpoint_rows.replicas_by_endpoint(tx, names),
+        model_rows.labels(tx, models),
+        model_rows.examples(tx, ((row.model, main) for row in rows if (main := _main(effective_of(row))) is not None)),
+    )
+
+
+def _main(now: Effective) -> str | None:
+    return max(now.traffic, key=now.traffic.__getitem__, default=None)
+
+
+def endpoint_view(row: EndpointRow, parts: Parts, gateway_url: str, default: Placement) -> rest.Endpoint:
     """An endpoint with its variants, heaviest first; `default` is where replicas run that nobody placed."""
     placement = placed(asked_of(row), default)
-    versions = {version.version: version for version in model_rows.versions_of(tx, row.model)}
     status, reason = _status(row)
     now = effective_of(row)
-    main = max(now.traffic, key=now.traffic.__getitem__, default=None)
     return rest.Endpoint(
         name=row.name,
         url=f"{gateway_url}/predict/{row.name}",
         status=status,
         reason=reason,
         traffic=row.routed,
-        variants=_variants(tx, row, now, versions, placement),
+        variants=_variants(row, now, parts, placement),
         target=now.traffic,
         asked=row.traffic,
         automation=None if now.weights is None else _automation_view(now.weights),
@@ -91,7 +114,7 @@ def endpoint_view(tx: Session, row: EndpointRow, gateway_url: str, default: Plac
         observed_generation=row.observed_generation,
         model=row.model,
         revision=row.revision,
-        example=versions[main].example if main in versions else None,
+        example=parts.examples.get((row.model, _main(now) or "")),
         created_at=row.created_at,
         cache_ttl_s=row.cache_ttl_s,
         rate_limit_per_s=row.rate_limit_per_s,
@@ -147,13 +170,11 @@ def _status(row: EndpointRow) -> tuple[rest.EndpointStatus, str]:
     return cast(rest.EndpointStatus, row.status), row.reason or _why_behind(row)
 
 
-def _variants(
-    tx: Session, row: EndpointRow, now: Effective, versions: dict[str, VersionRow], placement: Placement
-) -> list[rest.VariantView]:
+def _variants(row: EndpointRow, now: Effective, parts: Parts, placement: Placement) -> list[rest.VariantView]:
     """Those that are routed, those that shall be, and versions that still have a status row, each under its number."""
-    known = {variant.version: variant for variant in endpoint_rows.variants_of(tx, row.name)}
+    known = {variant.version: variant for variant in parts.variants.get(row.name, ())}
     # Those that run where they no longer should serve until others do, and are not what was asked for.
-    replicas = [one for one in endpoint_rows.replicas_of(tx, row.name) if placement_of(one) == placement]
+    replicas = [one for one in parts.replicas.get(row.name, ()) if placement_of(one) == placement]
     routed = {_place(one): one.weight for one in shares_of(row.routed, routed_split_of(row))}
     target = {_place(one): one.weight for one in shares_of(now.traffic, now.split)}
     shown = routed | target
@@ -164,7 +185,7 @@ def _variants(
             name=name,
             weight=routed.get((name, version), 0.0),
             target_weight=target.get((name, version), 0.0),
-            label=versions[version].label if version in versions else None,
+            label=parts.labels.get((row.model, version)),
         )
         for name, version in [*shown, *((version, version) for version in others)]
     ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, case, func, or_, select
+from sqlalchemy.orm import Session, selectinload
 
 from tidegate.store import history
 from tidegate.store.automation import raise_generation
 from tidegate.store.history import Entry
-from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, VariantRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, ReplicaRow, VariantRow
+
+OfEndpoint = TypeVar("OfEndpoint", VariantRow, ReplicaRow)
 
 
 def get_endpoint(tx: Session, name: str) -> EndpointRow | None:
@@ -16,9 +21,39 @@ def get_endpoint(tx: Session, name: str) -> EndpointRow | None:
     return tx.get(EndpointRow, name)
 
 
-def endpoints(tx: Session) -> list[EndpointRow]:
-    """All endpoints by name, those being deleted included."""
-    return list(tx.scalars(select(EndpointRow).order_by(EndpointRow.name)))
+def names(tx: Session, rows_max: int) -> list[str]:
+    """The first endpoints by name."""
+    return list(tx.scalars(select(EndpointRow.name).order_by(EndpointRow.name).limit(rows_max)))
+
+
+def page(tx: Session, after: str, rows_max: int) -> list[EndpointRow]:
+    """Endpoints by name, those being deleted included, from the one after `after` on."""
+    query = select(EndpointRow).where(EndpointRow.name > after).order_by(EndpointRow.name).limit(rows_max)
+    return list(tx.scalars(query.options(selectinload(EndpointRow.follow))))
+
+
+def _status() -> ColumnElement[str]:
+    """As people are told it (`services.views`): the status row speaks of the generation that the loop saw last."""
+    unseen = EndpointRow.observed_generation < EndpointRow.generation
+    return case((EndpointRow.deleted_at.is_not(None), "deleting"), (unseen, "deploying"), else_=EndpointRow.status)
+
+
+def count_by_status(tx: Session) -> dict[str, int]:
+    """How many endpoints are in each status; those that none is in are left out."""
+    status = _status().label("status")
+    counts = tx.execute(select(status, func.count()).group_by(status))
+    return {row[0]: row[1] for row in counts}
+
+
+def exceptions(tx: Session, rows_max: int) -> list[EndpointRow]:
+    """Endpoints that are not as they were asked to be, or not where the alias that they follow is; the worst first."""
+    status = _status()
+    behind = EndpointRow.name.in_(
+        select(FollowRow.endpoint).where(or_(FollowRow.reason != "", FollowRow.trouble != ""))
+    )
+    urgency = case({"failed": 0, "degraded": 1, "deploying": 2, "deleting": 3}, value=status, else_=4)
+    query = select(EndpointRow).where(or_(status != "ready", behind)).order_by(urgency, EndpointRow.name)
+    return list(tx.scalars(query.limit(rows_max).options(selectinload(EndpointRow.follow))))
 
 
 def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
@@ -41,9 +76,21 @@ def add_note(tx: Session, row: EndpointRow, entry: Entry) -> None:
     history.add(tx, row, entry, automated=True)
 
 
-def variants_of(tx: Session, endpoint: str) -> list[VariantRow]:
-    """Status rows of an endpoint's versions."""
-    return list(tx.scalars(select(VariantRow).where(VariantRow.endpoint == endpoint)))
+def variants_by_endpoint(tx: Session, endpoints: Collection[str]) -> dict[str, list[VariantRow]]:
+    """Status rows of these endpoints' versions."""
+    return _by_endpoint(tx.scalars(select(VariantRow).where(VariantRow.endpoint.in_(endpoints))))
+
+
+def replicas_by_endpoint(tx: Session, endpoints: Collection[str]) -> dict[str, list[ReplicaRow]]:
+    """These endpoints' replicas."""
+    return _by_endpoint(tx.scalars(select(ReplicaRow).where(ReplicaRow.endpoint.in_(endpoints))))
+
+
+def _by_endpoint(rows: Iterable[OfEndpoint]) -> dict[str, list[OfEndpoint]]:
+    found: dict[str, list[OfEndpoint]] = {}
+    for row in rows:
+        found.setdefault(row.endpoint, []).append(row)
+    return found
 
 
 def replicas_of(tx: Session, endpoint: str) -> list[ReplicaRow]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.effective import Split
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
-from tidegate.core.placement import OF_A_HOST, PROCESSES, Asked, Placement, placed
+from tidegate.core.placement import Asked, Placement, placed
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
 from tidegate.store.automation import effective_of
@@ -22,6 +22,8 @@ from tidegate.wire.signature import Signature
 SNAPSHOT_ID = 1
 FAILED_KEPT, FAILED_KEPT_OF_A_KIND = 20, 3
 LINE_CHARS_MAX = 2000
+PAIRS_AT_ONCE = 1000
+"""In one query: databases take so many parameters and no more."""
 
 
 @dataclass(frozen=True)
@@ -33,45 +35,10 @@ class LoadedFleet:
     handles: dict[str, Handle]
 
 
-def load_fleets(tx: Session, default: Placement = PROCESSES, host: str = "") -> list[LoadedFleet]:
-    """Every endpoint with its variants and replicas, by name; `default` is where replicas run that nobody placed.
-
-    Replicas that belong to another host than `host` are left out: what is known here of their engine is of this one.
+def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> Endpoint:
+    """`forms` has, by version of its model, the form that it is served in; `default` is where replicas run that nobody
+    placed.
     """
-    endpoints = tx.scalars(select(EndpointRow).order_by(EndpointRow.name)).all()
-    variants = tx.scalars(select(VariantRow).order_by(VariantRow.id)).all()
-    here = ReplicaRow.backend.not_in(OF_A_HOST) | (ReplicaRow.host == host)
-    replicas = tx.scalars(select(ReplicaRow).where(here).order_by(ReplicaRow.created_at, ReplicaRow.id)).all()
-    forms = _forms(tx)
-    return [
-        _loaded(
-            row,
-            _endpoint(row, forms.get(row.model, {}), default),
-            [variant for variant in variants if variant.endpoint == row.name],
-            [replica for replica in replicas if replica.endpoint == row.name],
-        )
-        for row in endpoints
-    ]
-
-
-def _forms(tx: Session) -> dict[str, dict[str, str]]:
-    """By model and version, the form that it is served in: "" the original."""
-    found: dict[str, dict[str, str]] = {}
-    query = select(VersionRow.model, VersionRow.version, VersionRow.acceleration)
-    for model, version, record in tx.execute(query.where(VersionRow.model.in_(select(EndpointRow.model)))):
-        found.setdefault(model, {})[version] = record.get("kept") or ""
-    return found
-
-
-def _loaded(
-    row: EndpointRow, endpoint: Endpoint, variants: list[VariantRow], replicas: list[ReplicaRow]
-) -> LoadedFleet:
-    fleet = Fleet(endpoint, tuple(map(_variant, variants)), tuple(map(_replica, replicas)))
-    handles = {replica.id: Handle(replica.backend, dict(replica.handle)) for replica in replicas if replica.handle}
-    return LoadedFleet(fleet, row.salt, handles)
-
-
-def _endpoint(row: EndpointRow, forms: dict[str, str], default: Placement) -> Endpoint:
     now = effective_of(row)
     return Endpoint(
         name=row.name,
@@ -105,7 +72,8 @@ def asked_of(row: EndpointRow) -> Asked:
     return Asked(row.backend, row.cpus, row.memory_bytes)
 
 
-def _variant(row: VariantRow) -> Variant:
+def variant_of(row: VariantRow) -> Variant:
+    """The status of one version of an endpoint."""
     return Variant(
         version=row.version,
         status=cast(VariantStatus, row.status),
@@ -120,7 +88,8 @@ def _variant(row: VariantRow) -> Variant:
     )
 
 
-def _replica(row: ReplicaRow) -> Replica:
+def replica_of(row: ReplicaRow) -> Replica:
+    """As it is written, before the engine was asked."""
     return Replica(
         id=row.id,
         version=row.version,
@@ -237,8 +206,12 @@ def lift_quarantines(tx: Session) -> None:
 
 def load_versions(tx: Session, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], VersionFacts]:
     """What gateways need to know of these (model, version) pairs."""
-    query = select(VersionRow).where(tuple_(VersionRow.model, VersionRow.version).in_(sorted(wanted)))
-    return {(row.model, row.version): _facts(row) for row in tx.scalars(query)}
+    found: dict[tuple[str, str], VersionFacts] = {}
+    pairs = sorted(wanted)
+    for some in (pairs[at : at + PAIRS_AT_ONCE] for at in range(0, len(pairs), PAIRS_AT_ONCE)):
+        query = select(VersionRow).where(tuple_(VersionRow.model, VersionRow.version).in_(some))
+        found |= {(row.model, row.version): _facts(row) for row in tx.scalars(query)}
+    return found
 
 
 def _facts(row: VersionRow) -> VersionFacts:
@@ -255,6 +228,11 @@ def load_snapshot(tx: Session) -> tuple[int, str]:
     """Revision and body of the newest routing snapshot; (0, "") before the first."""
     row = tx.get(SnapshotRow, SNAPSHOT_ID)
     return (row.revision, row.body) if row else (0, "")
+
+
+def snapshot_revision(tx: Session) -> int:
+    """The revision alone, which is cheap; 0 before the first."""
+    return tx.scalar(select(SnapshotRow.revision).where(SnapshotRow.id == SNAPSHOT_ID)) or 0
 
 
 def snapshot_host(tx: Session) -> str:

@@ -41,13 +41,19 @@ def asked_by(job: JobRow) -> Principal:
     return Principal(cast(PrincipalKind, job.asked_by_kind), job.asked_by, request_id=job.request_id)
 
 
-def jobs(tx: Session, state: str | None, subject: str | None, rows_max: int) -> list[JobRow]:
-    """Jobs, newest first, of one state or subject if given."""
+def jobs(
+    tx: Session, state: str | None, subject: str | None, rows_max: int, after: tuple[float, str] | None = None
+) -> list[JobRow]:
+    """Jobs, newest first, of one state or subject if given, from the one after `after` (created at, id) on."""
     query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id).limit(rows_max)
     if state:
         query = query.where(JobRow.state == state)
     if subject:
         query = query.where(JobRow.subject == subject)
+    if after:
+        created_at, job_id = after
+        same_time = (JobRow.created_at == created_at) & (JobRow.id > job_id)
+        query = query.where(or_(JobRow.created_at < created_at, same_time))
     return list(tx.scalars(query))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Integer, cast, func, select
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from sqlalchemy import Integer, cast, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from tidegate.store.tables import EndpointRow, ModelRow, ReplicaRow, VersionRow
@@ -13,9 +16,14 @@ def get_model(tx: Session, name: str) -> ModelRow | None:
     return tx.get(ModelRow, name)
 
 
-def models(tx: Session) -> list[ModelRow]:
-    """All models, by name."""
-    return list(tx.scalars(select(ModelRow).order_by(ModelRow.name)))
+def names(tx: Session, rows_max: int) -> list[str]:
+    """The first models by name."""
+    return list(tx.scalars(select(ModelRow.name).order_by(ModelRow.name).limit(rows_max)))
+
+
+def page(tx: Session, after: str, rows_max: int) -> list[ModelRow]:
+    """Models by name, from the one after `after` on."""
+    return list(tx.scalars(select(ModelRow).where(ModelRow.name > after).order_by(ModelRow.name).limit(rows_max)))
 
 
 def count_models(tx: Session) -> int:
@@ -29,13 +37,26 @@ def versions_of(tx: Session, model: str) -> list[VersionRow]:
     return list(tx.scalars(select(VersionRow).where(VersionRow.model == model).order_by(newest_first)))
 
 
-def all_versions(tx: Session) -> dict[str, list[VersionRow]]:
-    """Every model's versions, newest first, in one query."""
+def versions_by_model(tx: Session, models: Collection[str]) -> dict[str, list[VersionRow]]:
+    """The versions of these models, newest first."""
     newest_first = cast(VersionRow.version, Integer).desc()
     found: dict[str, list[VersionRow]] = {}
-    for row in tx.scalars(select(VersionRow).order_by(newest_first)):
+    for row in tx.scalars(select(VersionRow).where(VersionRow.model.in_(models)).order_by(newest_first)):
         found.setdefault(row.model, []).append(row)
     return found
+
+
+def labels(tx: Session, models: Collection[str]) -> dict[tuple[str, str], str | None]:
+    """The label of each (model, version) of these models, without the rest of their rows."""
+    query = select(VersionRow.model, VersionRow.version, VersionRow.label).where(VersionRow.model.in_(models))
+    return {(model, version): label for model, version, label in tx.execute(query)}
+
+
+def examples(tx: Session, versions: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    """A row that each of these (model, version) pairs takes."""
+    wanted = tuple_(VersionRow.model, VersionRow.version).in_(sorted(set(versions)))
+    query = select(VersionRow.model, VersionRow.version, VersionRow.example).where(wanted)
+    return {(model, version): example for model, version, example in tx.execute(query)}
 
 
 def scored(tx: Session) -> list[VersionRow]:

@@ -18,6 +18,8 @@ from tidegate.wire.registering import FollowView as FollowView  # noqa: PLC0414
 from tidegate.wire.registering import Gate as Gate  # noqa: PLC0414
 from tidegate.wire.registering import RegisterRequest as RegisterRequest  # noqa: PLC0414
 from tidegate.wire.registering import RegistryView as RegistryView  # noqa: PLC0414
+from tidegate.wire.replica_logs import LogLines as LogLines  # noqa: PLC0414
+from tidegate.wire.replica_logs import ReplicaFailure as ReplicaFailure  # noqa: PLC0414
 
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
@@ -342,32 +344,12 @@ class GatewayView:
 
 
 @dataclass(frozen=True)
-class ReplicaFailure:
-    """How and when a replica failed: `kind` is `start` before it was ever ready, else `crash`.
-
-    It has an `exit_code` or the name of the `signal` that ended it, or neither where that is not known.
-    """
-
-    at: float
-    kind: Literal["start", "crash"]
-    reason: str
-    exit_code: int | None = None
-    signal: str | None = None
-
-
-@dataclass(frozen=True)
-class LogLines:
-    """The last lines of a replica's log. `failed` is there for one that has failed; it no longer serves."""
-
-    replica: str
-    version: str
-    lines: list[str]
-    failed: ReplicaFailure | None = None
-
-
-@dataclass(frozen=True)
 class Status:
-    """The platform at a glance. While the database is away, endpoints, models, jobs and revision are unknown."""
+    """The platform at a glance. While the database is away, endpoints, models, jobs and revision are unknown.
+
+    `endpoints_by_status` counts them all; `endpoints` has all of a platform of up to 100, else at most 100 of those
+    that are not ready or do not follow their alias, the worst first.
+    """
 
     version: str
     data_dir: str
@@ -387,6 +369,7 @@ class Status:
     redis: RedisView | None = None
     confinement: str | None = None
     """How models' processes are kept from the platform's files on its machine, in words; None: not known yet."""
+    endpoints_by_status: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

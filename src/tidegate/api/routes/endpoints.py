@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 
 from tidegate.api.failures import answers
+from tidegate.api.paging import ROWS, Cursor, Limit
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
@@ -45,9 +46,10 @@ def _tagged(response: Response, endpoint: rest.Endpoint) -> rest.Endpoint:
 
 @dataclass(frozen=True)
 class EndpointList:
-    """All endpoints, by name."""
+    """Endpoints, by name. `next` is the cursor of the next page, null after the last."""
 
     endpoints: list[rest.Endpoint]
+    next: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,10 @@ class Logs:
     logs: list[rest.LogLines]
 
 
-@router.get("", responses=answers(), dependencies=[needs(Permission.READ)])
-def list_endpoints(platform: PlatformOf) -> EndpointList:
-    """All endpoints."""
-    return EndpointList(platform.endpoints.all())
+@router.get("", responses=answers(422), dependencies=[needs(Permission.READ)])
+def list_endpoints(platform: PlatformOf, limit: Limit = ROWS, cursor: Cursor = None) -> EndpointList:
+    """Endpoints by name, so many a page."""
+    return EndpointList(*platform.endpoints.shown.page(limit, cursor))
 
 
 @router.get("/{name}", responses=answers(404), dependencies=[needs(Permission.READ)])

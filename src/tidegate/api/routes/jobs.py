@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from tidegate.api.failures import answers
+from tidegate.api.paging import ROWS, Cursor, Limit
 from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf
 from tidegate.core.access import Permission
@@ -32,9 +32,10 @@ _BINARY = {
 
 @dataclass(frozen=True)
 class JobList:
-    """Jobs, newest first."""
+    """Jobs, newest first. `next` is the cursor of the next page, null after the last."""
 
     jobs: list[rest.Job]
+    next: str | None = None
 
 
 @router.get("/jobs", tags=["jobs"], responses=answers(422), dependencies=[needs(Permission.READ)])
@@ -42,10 +43,11 @@ def list_jobs(
     platform: PlatformOf,
     state: rest.JobState | None = None,
     subject: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Limit = ROWS,
+    cursor: Cursor = None,
 ) -> JobList:
     """Jobs, newest first, of one state or one model if given."""
-    return JobList(platform.jobs.find(state, subject, limit))
+    return JobList(*platform.jobs.find(state, subject, limit, cursor))
 
 
 @router.get("/jobs/{job_id}", tags=["jobs"], responses=answers(404), dependencies=[needs(Permission.READ)])

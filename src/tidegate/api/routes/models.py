@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from tidegate.api.failures import answers
+from tidegate.api.paging import ROWS, Cursor, Limit
 from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
@@ -37,15 +38,16 @@ _REGISTER = {
 
 @dataclass(frozen=True)
 class ModelList:
-    """All models, by name."""
+    """Models, by name. `next` is the cursor of the next page, null after the last."""
 
     models: list[rest.Model]
+    next: str | None = None
 
 
-@router.get("", responses=answers(), dependencies=[needs(Permission.READ)])
-def list_models(platform: PlatformOf) -> ModelList:
-    """All models with their versions, newest first."""
-    return ModelList(platform.models.all())
+@router.get("", responses=answers(422), dependencies=[needs(Permission.READ)])
+def list_models(platform: PlatformOf, limit: Limit = ROWS, cursor: Cursor = None) -> ModelList:
+    """Models by name with their versions, newest first, so many models a page."""
+    return ModelList(*platform.models.page(limit, cursor))
 
 
 @router.get("/{name}", responses=answers(404), dependencies=[needs(Permission.READ)])
