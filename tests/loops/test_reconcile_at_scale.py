@@ -24,7 +24,7 @@ from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
 
 ENDPOINTS, VERSIONS, RUNNING = 8, 3, 2
-QUERIES = 7  # endpoints, two tables of automations, variants, replicas, versions, the snapshot's revision
+QUERIES = 3  # what changed, one table in turn, the snapshot's revision
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.orm import Session
 
 from lib.fleets import fill, name_of
@@ -17,13 +18,26 @@ from support.queries import counted
 from tidegate.core.effective import Share, Split
 from tidegate.core.placement import PROCESSES
 from tidegate.store import fleet as rows
+from tidegate.store import fleets
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.fleet import LoadedFleet
 from tidegate.store.fleets import Fleets
-from tidegate.store.tables import AutomatedReplicasRow, AutomatedWeightsRow, EndpointRow, ReplicaRow, VersionRow
+from tidegate.store.tables import (
+    AutomatedReplicasRow,
+    AutomatedWeightsRow,
+    EndpointRow,
+    ReplicaRow,
+    VariantRow,
+    VersionRow,
+)
 
 ENDPOINTS, VERSIONS, RUNNING = 12, 3, 2
 TABLES = 6  # endpoints, weights and replicas of automations, variants, replicas, versions
+QUERIES = 2  # what changed, and one table in turn
+
+
+SHARES = [{"variant": "a", "version": "1", "weight": 30.0}, {"variant": "b", "version": "3", "weight": 70.0}]
+OF_WEIGHTS = {"kind": "experiment", "name": "blue", "revision": 1, "salt": "s", "stable": {"1": 100.0}}
 
 
 @pytest.fixture
@@ -49,6 +63,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+@pytest.fixture
+def no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table is read but for what its stamps say."""
+    monkeypatch.setattr(fleets, "cycle", lambda _tables: repeat(""))
+
+
 def read(store: Store, reader: Fleets) -> list[LoadedFleet]:
     with store.reading() as tx:
         return reader.read(tx)
@@ -72,10 +92,8 @@ def test_a_fleet_is_what_was_written(store: Store) -> None:
 def test_what_automations_set_is_in_effect_of_their_endpoint_alone(store: Store) -> None:
     reader = Fleets(PROCESSES, "here")
     before = read(store, reader)
-    shares = [{"variant": "a", "version": "1", "weight": 30.0}, {"variant": "b", "version": "3", "weight": 70.0}]
-    of_weights = {"kind": "experiment", "name": "blue", "revision": 1, "salt": "s", "stable": {"1": 100.0}}
     with store.transaction() as tx:
-        tx.add(AutomatedWeightsRow(endpoint=name_of(4), shares=shares, **of_weights))
+        tx.add(AutomatedWeightsRow(endpoint=name_of(4), shares=SHARES, **OF_WEIGHTS))
         tx.add(AutomatedReplicasRow(endpoint=name_of(5), version="1", replicas=3, revision=1))
         tx.add(AutomatedReplicasRow(endpoint=name_of(5), version="2", replicas=2, revision=0))  # fixed by people since
     after = read(store, reader)
@@ -96,18 +114,68 @@ def test_replicas_of_another_host_are_nobodys_here(store: Store) -> None:
     assert [one.fleet.replicas for one in read(store, Fleets(PROCESSES, "elsewhere"))] == [()] * ENDPOINTS
 
 
-def test_what_nothing_has_changed_of_is_asked_in_one_query_a_table_and_decoded_never(
-    store: Store, decoded: list[str]
-) -> None:
+def test_what_nothing_has_changed_of_is_neither_read_nor_decoded(store: Store, decoded: list[str]) -> None:
     reader = Fleets(PROCESSES, "here")
     first = read(store, reader)
     assert len(decoded) >= ENDPOINTS * (RUNNING + VERSIONS)
     decoded.clear()
     with counted(store) as asked:
         second = read(store, reader)
-    assert len(asked) == TABLES
+    assert len(asked) == QUERIES
     assert decoded == []
     assert all(one is other for one, other in zip(first, second, strict=True))
+
+
+Change = Callable[[Session], object]
+CHANGES: dict[str, Change] = {
+    "an endpoint's traffic": lambda tx: setattr(tx.get_one(EndpointRow, name_of(1)), "traffic", {"3": 100.0}),
+    "every endpoint's status": lambda tx: tx.execute(update(EndpointRow).values(status="degraded")),
+    "an endpoint that is gone": lambda tx: tx.delete(tx.get_one(EndpointRow, name_of(2))),
+    "a variant's restarts": lambda tx: tx.execute(update(VariantRow).where(VariantRow.id == 4).values(restarts=1)),
+    "a new variant": lambda tx: tx.add(VariantRow(endpoint=name_of(3), version="3", crashes=[])),
+    "a replica that drains": lambda tx: setattr(tx.get_one(ReplicaRow, "r-00005-01"), "state", "draining"),
+    "a replica that is gone": lambda tx: tx.execute(delete(ReplicaRow).where(ReplicaRow.id == "r-00005-01")),
+    "a version's form": lambda tx: tx.execute(update(VersionRow).values(acceleration={"kept": "trees"})),
+    "automated weights": lambda tx: tx.add(AutomatedWeightsRow(endpoint=name_of(4), shares=SHARES, **OF_WEIGHTS)),
+    "automated replicas": lambda tx: tx.add(
+        AutomatedReplicasRow(endpoint=name_of(5), version="1", replicas=3, revision=1)
+    ),
+}
+
+
+@pytest.mark.usefixtures("no_turns")
+@pytest.mark.parametrize("what", CHANGES)
+def test_every_change_is_seen_by_its_stamp(store: Store, what: str) -> None:
+    reader = Fleets(PROCESSES, "here")
+    before = read(store, reader)
+    with store.transaction() as tx:
+        CHANGES[what](tx)
+    after = read(store, reader)
+    assert after != before
+    assert after == read(store, Fleets(PROCESSES, "here"))
+
+
+@pytest.mark.usefixtures("no_turns")
+def test_an_endpoint_of_a_model_that_none_served_brings_its_versions(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.delete(tx.get_one(EndpointRow, name_of(0)))
+    reader = Fleets(PROCESSES, "here")
+    read(store, reader)
+    with store.transaction() as tx:
+        tx.execute(update(EndpointRow).where(EndpointRow.name == name_of(1)).values(model=name_of(0)))
+    assert read(store, reader)[0].fleet.endpoint.forms == {"1": "onnx", "2": "onnx", "3": "onnx"}
+
+
+def test_what_is_written_without_a_stamp_is_seen_when_its_table_has_its_turn(store: Store) -> None:
+    reader = Fleets(PROCESSES, "here")
+    before = read(store, reader)
+    with store.transaction() as tx:
+        tx.execute(text("UPDATE replicas SET state = 'draining'"))
+        tx.execute(text("UPDATE variants SET restarts = 7"))
+    for _ in range(TABLES):
+        after = read(store, reader)
+    assert after != before
+    assert after == read(store, Fleets(PROCESSES, "here"))
 
 
 def test_of_a_row_that_changed_that_row_alone_is_decoded(store: Store, decoded: list[str]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import pytest
 
+from lib.fleets import fill
 from support.services.postgres import PASSWORD, Postgres
 from support.wait import free_ports
+from tidegate.core.placement import PROCESSES
 from tidegate.errors import InvalidArgument, StoreUnavailable
-from tidegate.store import models
+from tidegate.store import fleets, models
 from tidegate.store.engine import Store, open_store
 from tidegate.store.jobs import get_job
-from tidegate.store.tables import JobRow
+from tidegate.store.tables import JobRow, ReplicaRow
 
 
 def _refusal(url: str) -> str:
@@ -65,6 +68,31 @@ def test_a_store_goes_on_by_itself_after_a_restart_of_the_server(own_postgres: P
     own_postgres.start()
     assert _count(store) == 0
     store.close()
+
+
+def test_what_runs_is_read_anew_in_whatever_order_changes_are_committed(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleets, "cycle", lambda _tables: repeat(""))  # by the stamps alone
+    store, other = (open_store(url) for url in repeat(postgres.new_database(), 2))
+    store.migrate()
+    fill(store, "here", endpoints=1, versions=2, running=2)
+    reader = fleets.Fleets(PROCESSES, "here")
+
+    def states() -> list[str]:
+        with store.reading() as tx:
+            return [replica.state for replica in reader.read(tx)[0].fleet.replicas]
+
+    assert states() == ["ready", "ready"]
+    with store.aside() as first:
+        first.get_one(ReplicaRow, "r-00000-01").state = "draining"
+        first.flush()
+        with other.aside() as second:
+            second.get_one(ReplicaRow, "r-00000-02").state = "stopping"
+        assert states() == ["ready", "stopping"]
+    assert states() == ["draining", "stopping"]
+    store.close()
+    other.close()
 
 
 def test_numbers_that_json_does_not_have_become_null_and_long_texts_are_refused(postgres: Postgres) -> None:

@@ -1,16 +1,32 @@
-"""Every endpoint with what runs for it, read once a pass: one query a table, and a row is decoded once per change.
+"""Every endpoint with what runs for it, read every pass: a table is read when it has changed, a row decoded then.
 
-Owned by the reconcile loop. Whoever wrote a row, the next reading sees it.
+Owned by the reconcile loop. Whoever wrote a row, in whatever process, the next reading sees it by its stamp
+(`store.tables.Stamped`). Each reading also takes one table in turn whatever its stamps say, so that what was written
+without any (by hand, by a release that knew of none) is seen within as many readings as there are tables.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import JSON, Column, Connection, Select, Table, Text, cast, select
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from tidegate.core.fleet import Fleet, Replica, Variant
@@ -45,31 +61,47 @@ _ENDPOINTS, _WEIGHTS, _COUNTS, _VARIANTS, _REPLICAS, _VERSIONS = (
 )
 
 
+_MARKS = union_all(
+    *(
+        select(literal(table.name), func.count(), func.sum(table.c.stamp)).select_from(table)
+        for table in (_ENDPOINTS, _WEIGHTS, _COUNTS, _VARIANTS, _REPLICAS, _VERSIONS)
+    )
+)
+"""By table, what is another after any change of it."""
+
+
 class _Rows(Generic[T]):
     """Rows of one table, grouped by one of its columns, as they were when they were read last."""
 
-    def __init__(
-        self, columns: Iterable[Column[Any]], group: str, decode: Callable[[_Row], T], key_columns: int = 1
-    ) -> None:
-        self._columns = tuple(columns)
-        self._key_columns = key_columns
-        self._json = frozenset(column.name for column in self._columns if isinstance(column.type, JSON))
-        self._names = tuple(column.name for column in self._columns)
-        self._group = self._names.index(group)
-        self._decode = decode
-        self._raw: list[Raw] = []
-        self._decoded: dict[Any, tuple[Raw, T]] = {}
+    def __init__(self, columns: Iterable[Column[Any]], group: str, decode: Callable[[_Row], T]) -> None:
+        """The primary key comes first. JSON comes as text, to be decoded where it is another than before."""
+        columns = tuple(columns)
+        json_ = {column.name for column in columns if isinstance(column.type, JSON)}
+        self.query: Select[Any] = select(*(cast(one, Text) if one.name in json_ else one for one in columns))
+        self.table = columns[0].table.name
         self.groups: dict[str, tuple[T, ...]] = {}
+        self._names = tuple(column.name for column in columns)
+        self._json = json_
+        self._group = self._names.index(group)
+        self._key_columns = sum(column.primary_key for column in columns)
+        self._decode = decode
+        self._mark: Hashable = None
+        self._raw: list[Raw] = []
+        self._decoded: dict[Raw, tuple[Raw, T]] = {}
 
-    def query(self) -> Select[Any]:
-        """The primary key comes first; JSON comes as text, to be decoded where it is another than before."""
-        return select(*(cast(one, Text) if one.name in self._json else one for one in self._columns))
-
-    def read(self, connection: Connection, query: Select[Any]) -> bool:
-        """Whether anything is another than before. Rows are as the driver has them: nothing here needs converting."""
-        raw: list[Raw] = list(connection.execute(query).cursor.fetchall())
+    def refresh(self, connection: Connection, mark: Hashable, *, anyway: bool) -> bool:
+        """Read where the mark is another than at the last reading, or anyway; whether a row is another than then."""
+        if mark == self._mark and not anyway:
+            return False
+        # As the driver has them: nothing here needs converting.
+        raw: list[Raw] = list(connection.execute(self.query).cursor.fetchall())
+        self._mark = mark
         if raw == self._raw:
             return False
+        self._take(raw)
+        return True
+
+    def _take(self, raw: list[Raw]) -> None:
         before, self._decoded = self._decoded, {}
         groups: dict[str, list[T]] = {}
         for one in raw:
@@ -80,7 +112,6 @@ class _Rows(Generic[T]):
             groups.setdefault(one[self._group], []).append(found[1])
         self._raw = raw
         self.groups = {name: tuple(group) for name, group in groups.items()}
-        return True
 
     def _row(self, raw: Raw) -> _Row:
         values = zip(self._names, raw, strict=True)
@@ -96,15 +127,20 @@ class Fleets:
     """
 
     def __init__(self, default: Placement, host: str) -> None:
-        self._endpoints = _table(_ENDPOINTS, "name", _as_it_is)
-        self._weights = _table(_WEIGHTS, "endpoint", _as_it_is)
-        self._counts = _table(_COUNTS, "endpoint", _as_it_is)
-        self._variants = _table(_VARIANTS, "endpoint", rows.variant_of)
-        self._replicas = _table(_REPLICAS, "endpoint", _replica)
+        here = _REPLICAS.c.backend.not_in(OF_A_HOST) | (_REPLICAS.c.host == host)
+        self._endpoints = _table(_ENDPOINTS, "name", _as_it_is, [_ENDPOINTS.c.name])
+        self._weights = _table(_WEIGHTS, "endpoint", _as_it_is, [])
+        self._counts = _table(_COUNTS, "endpoint", _as_it_is, [_COUNTS.c.endpoint, _COUNTS.c.version])
+        self._variants = _table(_VARIANTS, "endpoint", rows.variant_of, [_VARIANTS.c.id])
+        self._replicas = _table(_REPLICAS, "endpoint", _replica, [_REPLICAS.c.created_at, _REPLICAS.c.id])
+        self._replicas.query = self._replicas.query.where(here)
         named = ("id", "model", "version", "digest", "label", "created_at", "acceleration")
         self._versions = _Rows([_VERSIONS.c[name] for name in named], "model", _version)
+        self._versions.query = self._versions.query.where(_VERSIONS.c.model.in_(select(_ENDPOINTS.c.model)))
+        of_endpoints = self._endpoints, self._weights, self._counts, self._variants, self._replicas
+        self._of_endpoints: tuple[_Rows[Any], ...] = of_endpoints
+        self._turns = cycle(one.table for one in (*self._of_endpoints, self._versions))
         self._default = default
-        self._host = host
         self._forms: dict[str, Forms] = {}
         self._fleets: dict[str, tuple[_Parts, LoadedFleet]] = {}
         self._facts: dict[tuple[str, str], tuple[Any, VersionFacts]] = {}
@@ -113,20 +149,17 @@ class Fleets:
 
     def read(self, tx: Session) -> list[LoadedFleet]:
         """By name. What nothing has changed of is the very object that was returned before."""
-        connection = tx.connection()
-        served = select(_ENDPOINTS.c.model)
-        self._endpoints.read(connection, self._endpoints.query().order_by(_ENDPOINTS.c.name))
-        self._weights.read(connection, self._weights.query())
-        self._counts.read(connection, self._counts.query().order_by(_COUNTS.c.endpoint, _COUNTS.c.version))
-        self._variants.read(connection, self._variants.query().order_by(_VARIANTS.c.id))
-        here = _REPLICAS.c.backend.not_in(OF_A_HOST) | (_REPLICAS.c.host == self._host)
-        order = _REPLICAS.c.created_at, _REPLICAS.c.id
-        self._replicas.read(connection, self._replicas.query().where(here).order_by(*order))
-        if self._versions.read(connection, self._versions.query().where(_VERSIONS.c.model.in_(served))):
+        connection, due = tx.connection(), next(self._turns)
+        marks = {table: (count, stamps) for table, count, stamps in connection.execute(_MARKS)}
+        changed = [one.refresh(connection, marks[one.table], anyway=one.table == due) for one in self._of_endpoints]
+        served = frozenset(row.model for (row,) in self._endpoints.groups.values())
+        of_versions = marks[self._versions.table], served
+        if self._versions.refresh(connection, of_versions, anyway=self._versions.table == due):
             self._note_forms()
-        loaded = {name: self._fleet(name, row) for name, (row,) in self._endpoints.groups.items()}
-        self._fleets = loaded
-        return [fleet for _, fleet in loaded.values()]
+            changed.append(True)
+        if any(changed):
+            self._fleets = {name: self._fleet(name, row) for name, (row,) in self._endpoints.groups.items()}
+        return [fleet for _, fleet in self._fleets.values()]
 
     def facts(self, tx: Session, wanted: set[tuple[str, str]]) -> dict[str, Facts]:
         """What gateways need to know of these (model, version) pairs, by model."""
@@ -155,9 +188,11 @@ class Fleets:
         return known if known is not None and known[0] == parts else (parts, _loaded(parts, self._default))
 
 
-def _table(table: Table, group: str, decode: Callable[[_Row], T]) -> _Rows[T]:
-    key = list(table.primary_key.columns)
-    return _Rows([*key, *(one for one in table.c if not one.primary_key)], group, decode, len(key))
+def _table(table: Table, group: str, decode: Callable[[_Row], T], order: Iterable[ColumnElement[Any]]) -> _Rows[T]:
+    others = [one for one in table.c if not one.primary_key and one is not table.c.stamp]
+    found = _Rows([*table.primary_key.columns, *others], group, decode)
+    found.query = found.query.order_by(*order)
+    return found
 
 
 def _as_it_is(row: _Row) -> _Row:

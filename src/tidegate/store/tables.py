@@ -5,6 +5,7 @@ Times are seconds since the epoch (float). JSON columns hold the shapes named be
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
@@ -12,6 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 SIZE = BigInteger().with_variant(Integer(), "sqlite")
 """Bytes of a file: past 32 bits on every database."""
+
+STAMP_BITS = 40
+"""So many sums fit into 64 bits, and two changes that leave the sum as it was are out of the question."""
 
 
 class Base(DeclarativeBase):
@@ -36,6 +40,23 @@ class Base(DeclarativeBase):
     }
 
 
+def _new_stamp() -> int:
+    return secrets.randbits(STAMP_BITS)  # a forked process must not go on in step with its parent
+
+
+class Stamped:
+    """Rows of a table that is read whole again and again (`store.fleets`).
+
+    Each write gives its row a stamp by chance. The number of rows and the sum of their stamps are thus others after any
+    change, in whatever order transactions commit (a counter, or the time of the newest change, would not tell of one
+    that began earlier and committed later), and writers do not wait for each other.
+    """
+
+    stamp: Mapped[int] = mapped_column(
+        BigInteger, default=_new_stamp, onupdate=_new_stamp, server_default="0", index=True
+    )
+
+
 class ModelRow(Base):
     """A model's name and what is trusted of it."""
 
@@ -47,7 +68,7 @@ class ModelRow(Base):
     created_at: Mapped[float]
 
 
-class VersionRow(Base):
+class VersionRow(Stamped, Base):
     """One version taken in; the registry (MLflow) gave it its number."""
 
     __tablename__ = "versions"
@@ -76,7 +97,7 @@ class VersionRow(Base):
     created_at: Mapped[float]
 
 
-class EndpointRow(Base):
+class EndpointRow(Stamped, Base):
     """The spec of an endpoint (written by services) and its status (written by loops/reconcile).
 
     What automations set stands beside the spec, in rows of theirs: `core.effective` says what is in effect.
@@ -120,7 +141,7 @@ class EndpointRow(Base):
     follow: Mapped[FollowRow | None] = relationship(cascade="all, delete-orphan")
 
 
-class VariantRow(Base):
+class VariantRow(Stamped, Base):
     """Status of one version of an endpoint (written by loops/reconcile alone), whatever variants it stands behind."""
 
     __tablename__ = "variants"
@@ -140,7 +161,7 @@ class VariantRow(Base):
     quarantined_generation: Mapped[int | None]  # gave up at this generation of the endpoint, until it is retried
 
 
-class ReplicaRow(Base):
+class ReplicaRow(Stamped, Base):
     """One replica that runs or should (written by loops/reconcile alone)."""
 
     __tablename__ = "replicas"
@@ -206,7 +227,7 @@ class HistoryRow(Base):
     note: Mapped[str] = mapped_column(default="", server_default="")  # why it came to this, where that is a question
 
 
-class AutomatedWeightsRow(Base):
+class AutomatedWeightsRow(Stamped, Base):
     """Weights of an endpoint's variants while an automation sets them (written by loops/experiment alone)."""
 
     __tablename__ = "automated_weights"
@@ -220,7 +241,7 @@ class AutomatedWeightsRow(Base):
     stable: Mapped[dict[str, float]]  # version number -> percent: what a rollback returns to
 
 
-class AutomatedReplicasRow(Base):
+class AutomatedReplicasRow(Stamped, Base):
     """How many replicas a version shall have, while a loop decides that (written by loops/autoscale alone)."""
 
     __tablename__ = "automated_replicas"
