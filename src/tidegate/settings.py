@@ -187,7 +187,8 @@ class Settings:
     load_samples_max: int = _setting(
         100_000,
         "TIDEGATE_LOAD_SAMPLES_MAX",
-        "Samples of load kept, one a second for each gateway and busy version, over five minutes; the oldest go first.",
+        "Samples of load kept over five minutes: each second one of each gateway, and one of each version it was busy "
+        "with; the oldest go first.",
         (1, 100_000_000),
     )
     job_workers: int = _setting(

@@ -236,12 +236,43 @@ def test_what_gateways_had_to_do_is_shown_by_version(container: Container, api: 
     container.load.load.forget("another/gateway-0")
 
 
+VERSION_LOAD = {
+    "endpoint": "busy",
+    "version": "1",
+    "in_progress_s": 0.5,
+    "requests": 4,
+    "errors": 1,
+    "durations": [0] * 17,
+}
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"span_s": -1}, {"span_s": "1"}, {"more": 1}, {"versions": [{"endpoint": "busy", "version": "1"}]}]
+    "wrong",
+    [
+        {"span_s": -1},
+        {"span_s": "1"},
+        {"span_s": 5e-324},
+        {"more": 1},
+        {"host": "\ud800"},
+        {"gateway": "g" * 65},
+        {"versions": [{"endpoint": "busy", "version": "1"}]},
+        {"versions": [VERSION_LOAD | {"requests": 10**400}]},
+        {"versions": [VERSION_LOAD | {"requests": 10**4000}]},
+        {"versions": [VERSION_LOAD | {"in_progress_s": 10**400}]},
+        {"versions": [VERSION_LOAD | {"in_progress_s": 1.7e308}]},
+        {"versions": [VERSION_LOAD | {"endpoint": "\udfff"}]},
+        {"versions": [VERSION_LOAD | {"\udfff": 1}]},
+    ],
 )
-def test_a_load_report_that_cannot_be_is_refused(api: httpx.Client, wrong: dict[str, object]) -> None:
+def test_a_load_report_that_cannot_be_is_refused(
+    container: Container, api: httpx.Client, wrong: dict[str, object]
+) -> None:
     report: dict[str, object] = {"gateway": "gateway-0", "span_s": 1.0, "versions": []}
-    assert api.post("/internal/v1/load", json=report | wrong).status_code in (400, 422)
+    body = json.dumps(report | wrong)  # lone surrogates as escapes, which are JSON
+    answer = api.post("/internal/v1/load", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]
+    assert container.load.view("busy", ["1"]) is None
 
 
 def test_many_waiting_gateways_leave_the_api_free_and_time_out_empty(container: Container, api: httpx.Client) -> None:

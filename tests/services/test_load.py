@@ -6,7 +6,17 @@ import pytest
 from tidegate.core.load import mean
 from tidegate.errors import InvalidArgument
 from tidegate.services.leadership import Leadership
-from tidegate.services.load import GONE_S, HEARD_S, KEPT_S, VIEW_S, Load, LoadIntake
+from tidegate.services.load import (
+    COUNT_MAX,
+    GONE_S,
+    HEARD_S,
+    IN_PROGRESS_MAX,
+    KEPT_S,
+    SPAN_S_MIN,
+    VIEW_S,
+    Load,
+    LoadIntake,
+)
 from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, LoadView, VersionLoad
 from tidegate.wire.parts import LeaderView
 
@@ -119,12 +129,41 @@ def test_only_the_longest_window_is_kept_and_no_more_samples_than_the_setting_sa
     clock = Clock(samples_max=50)
     many = [busy(1.0, 1, version=str(number)) for number in range(10)]
     clock.pass_seconds(20, g0=many)
-    assert len(clock.load.concurrency("churn", "1", KEPT_S).points["g0"]) == 5
+    assert len(clock.load.concurrency("churn", "1", KEPT_S).points["g0"]) == 4  # of eleven samples each
     assert clock.known().requests_per_s == pytest.approx(1.0)
     clock = Clock()
     clock.pass_seconds(int(KEPT_S) + 50, g0=[busy(1.0, 1)])
     assert len(clock.load.concurrency("churn", "1", 2 * KEPT_S).points["g0"]) == KEPT_S
     assert clock.known().window_s == VIEW_S
+
+
+def test_the_bound_holds_after_a_gateway_is_gone_and_for_reports_of_nothing() -> None:
+    clock = Clock(samples_max=50)
+    clock.pass_seconds(20, g0=[busy(1.0, 1)], g1=[busy(1.0, 1)])
+    clock.now += KEPT_S + GONE_S  # both are dropped, and all that they told is old
+    clock.pass_seconds(100, g2=[busy(1.0, 1)])
+    assert len(clock.load.concurrency("churn", "1", KEPT_S).points["g2"]) == 25
+    clock = Clock(samples_max=50)
+    clock.pass_seconds(100, g0=[])
+    assert len(clock.load.concurrency("churn", "1", KEPT_S).points["g0"]) == 50
+
+
+def test_two_variants_of_one_version_are_counted_once() -> None:
+    clock = Clock()
+    clock.pass_seconds(1, g0=[busy(1.0, 5)])
+    assert clock.known("1", "1") == clock.known("1")
+
+
+def test_the_largest_report_that_is_taken_can_be_shown() -> None:
+    clock = Clock()
+    for _ in range(10):
+        clock.now += SPAN_S_MIN
+        largest = busy(SPAN_S_MIN * IN_PROGRESS_MAX, COUNT_MAX, COUNT_MAX)
+        clock.load.record(LoadReport("g" * 64, SPAN_S_MIN, [largest], host="h" * 255))
+    seen = clock.known()
+    assert seen.concurrency == pytest.approx(IN_PROGRESS_MAX)
+    assert seen.requests_per_s == seen.errors_per_s == pytest.approx(COUNT_MAX / SPAN_S_MIN)
+    assert mean(clock.load.requests("churn", "1", 60.0), clock.now - 60, clock.now) is not None
 
 
 @pytest.mark.parametrize(
@@ -133,9 +172,23 @@ def test_only_the_longest_window_is_kept_and_no_more_samples_than_the_setting_sa
         LoadReport("g0", 0.0, []),
         LoadReport("g0", float("nan"), []),
         LoadReport("g0", 1e9, []),
+        LoadReport("g0", 5e-324, [busy(1e-320)]),
+        LoadReport("g0", 10**400, []),
+        LoadReport("g" * 65, 1.0, []),
+        LoadReport("g\ud800", 1.0, []),
+        LoadReport("g0", 1.0, [], host="h" * 256),
+        LoadReport("g0", 1.0, [], host="\udfff"),
         LoadReport("g0", 1.0, [busy(float("inf"))]),
         LoadReport("g0", 1.0, [busy(-1.0)]),
+        LoadReport("g0", 1.0, [busy(1.7e308)]),
+        LoadReport("g0", 1.0, [busy(10**400)]),
         LoadReport("g0", 1.0, [busy(1.0, -1)]),
+        LoadReport("g0", 1.0, [replace(busy(), requests=10**400)]),
+        LoadReport("g0", 1.0, [busy(1.0, 1, COUNT_MAX + 1)]),
+        LoadReport("g0", 1.0, [replace(busy(), durations=[10**400, *NO_DURATIONS[1:]])]),
+        LoadReport("g0", 1.0, [busy(version="1" * 64)]),
+        LoadReport("g0", 1.0, [replace(busy(), endpoint="e" * 64)]),
+        LoadReport("g0", 1.0, [replace(busy(), endpoint="\ud800")]),
         LoadReport("g0", 1.0, [replace(busy(), durations=[1, 2])]),
     ],
 )

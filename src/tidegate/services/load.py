@@ -6,7 +6,6 @@ such: what it has to do is unknown, never 0.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +26,12 @@ HEARD_S = 3.0
 GONE_S = 30.0
 """One that neither told nor asked for anything for so long is gone, and its load with it."""
 GATEWAYS_MAX, VERSIONS_MAX = 1000, 2000
-SPAN_S_MAX = 60.0
+SPAN_S_MIN, SPAN_S_MAX = 0.01, 60.0
+COUNT_MAX = 2**53
+"""Up to here a float is exact, so no sum or mean of counts overflows."""
+IN_PROGRESS_MAX = 1_000_000
+"""Requests in progress at a gateway for one version: more than a machine has connections for."""
+GATEWAY_CHARS_MAX, HOST_CHARS_MAX, NAME_CHARS_MAX = 64, 255, 63
 _BUCKETS = len(DURATION_BUCKETS_S) + 1
 
 Place = tuple[str, str]
@@ -66,7 +70,8 @@ class _Total:
 
 
 class Load:
-    """`live` names the gateways that route now; `samples_max` bounds versions x seconds x gateways: the oldest go.
+    """`live` names the gateways that route now; `samples_max` bounds what is kept: the oldest go. A report counts as
+    one sample, and as one more for each version in it.
 
     The clock is monotonic: setting the machine's time changes nothing.
     """
@@ -88,7 +93,7 @@ class Load:
             if source not in self._told and len(self._told) >= GATEWAYS_MAX:
                 self._drop(min(self._told, key=lambda name: self._told[name][-1].at))
             self._told.setdefault(source, deque()).append(_Told(now, report.span_s, busy))
-            self._samples += len(busy)
+            self._samples += 1 + len(busy)
             self._forget(now)
 
     def forget(self, gateway: str) -> None:
@@ -97,8 +102,11 @@ class Load:
             self._drop(gateway)
 
     def of(self, endpoint: str, versions: Iterable[str]) -> LoadView | None:
-        """Of these versions together (`""`: requests refused before one was chosen); None while no gateway is heard."""
-        places = [(endpoint, version) for version in versions]
+        """Of these versions together (`""`: requests refused before one was chosen); None while no gateway is heard.
+
+        Variants may share a version: one that is named twice counts once.
+        """
+        places = [(endpoint, version) for version in dict.fromkeys(versions)]
         live = self._live()
         with self._lock:
             now = self._clock()
@@ -159,13 +167,14 @@ class Load:
         for name, told in list(self._told.items()):
             if now - told[-1].at > GONE_S:
                 self._drop(name)
+                continue  # what it told is subtracted already
             while told and told[0].at <= now - KEPT_S:
-                self._samples -= len(told.popleft().busy)
+                self._samples -= 1 + len(told.popleft().busy)
         while self._samples > self._samples_max and len(longest := max(self._told.values(), key=len)) > 1:
-            self._samples -= len(longest.popleft().busy)
+            self._samples -= 1 + len(longest.popleft().busy)
 
     def _drop(self, name: str) -> None:
-        self._samples -= sum(len(one.busy) for one in self._told.pop(name, ()))
+        self._samples -= sum(1 + len(one.busy) for one in self._told.pop(name, ()))
         self._recent.pop(name, None)
 
 
@@ -193,14 +202,34 @@ class LoadIntake:
 
 
 def _check(report: LoadReport) -> None:
-    if not 0 < report.span_s <= SPAN_S_MAX:  # NaN is in no range
-        raise InvalidArgument(f"span_s must be above 0 and up to {SPAN_S_MAX:g}", field="span_s")
+    if not SPAN_S_MIN <= report.span_s <= SPAN_S_MAX:  # NaN is in no range
+        raise InvalidArgument(f"span_s must be from {SPAN_S_MIN:g} to {SPAN_S_MAX:g}", field="span_s")
+    _check_text(report.gateway, "gateway", GATEWAY_CHARS_MAX)
+    _check_text(report.host, "host", HOST_CHARS_MAX)
     for one in report.versions:
-        counts = (one.requests, one.errors, *one.durations)
-        if not (math.isfinite(one.in_progress_s) and one.in_progress_s >= 0 and min(counts) >= 0):
-            raise InvalidArgument("no number of a load report is negative, infinite or NaN", field="versions")
-        if len(one.durations) != _BUCKETS:
-            raise InvalidArgument(f"durations has a count for each of {_BUCKETS} buckets", field="durations")
+        _check_text(one.endpoint, "endpoint", NAME_CHARS_MAX)
+        _check_text(one.version, "version", NAME_CHARS_MAX)
+        _check_numbers(one, report.span_s)
+
+
+def _check_text(text: str, name: str, chars_max: int) -> None:
+    """It is shown, logged and passed on to the leader, so a lone surrogate would only fail there."""
+    if len(text) > chars_max:
+        raise InvalidArgument(f"{name} may have up to {chars_max} characters", field=name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{name} has a character that UTF-8 cannot write", field=name) from None
+
+
+def _check_numbers(one: VersionLoad, span_s: float) -> None:
+    if not 0 <= one.in_progress_s <= span_s * IN_PROGRESS_MAX:
+        raise InvalidArgument(f"in_progress_s must be from 0 to {IN_PROGRESS_MAX} times span_s", field="in_progress_s")
+    if len(one.durations) != _BUCKETS:
+        raise InvalidArgument(f"durations has a count for each of {_BUCKETS} buckets", field="durations")
+    for name, counts in (("requests", [one.requests]), ("errors", [one.errors]), ("durations", one.durations)):
+        if not 0 <= min(counts) <= max(counts) <= COUNT_MAX:
+            raise InvalidArgument(f"a count in {name} must be from 0 to {COUNT_MAX}", field=name)
 
 
 def _kept(one: VersionLoad) -> _Busy:

@@ -177,7 +177,7 @@ def tell_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
 )
 def tell_load(platform: PlatformOf, report: LoadReport) -> Response:
     """How much there was to do, by version, since a gateway's last report. The leader is told, whoever is asked."""
-    platform.load.take(replace(report, gateway=report.gateway[:64]))
+    platform.load.take(report)
     return Response(status_code=204)
 
 
