@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from support.gateway_bed import TOKEN, Publisher
 from support.wait import free_ports, until
 from tidegate.adapters.leader_link import LeaderLink
@@ -33,6 +37,22 @@ def test_the_leader_is_told_and_an_absent_one_costs_only_the_report() -> None:
                 }
             ],
         }
+    finally:
+        link.close()
+        publisher.stop()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_report_that_cannot_be_written_costs_itself_alone_and_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    publisher, link = Publisher(), LeaderLink(TOKEN)
+    try:
+        for number in range(3):
+            link.pass_on(publisher.url, replace(REPORT, gateway="\ud800"))
+            link.pass_on(publisher.url, replace(REPORT, gateway=f"g-{number}"))
+            until(lambda: len(publisher.load) == number + 1, what="the next report")  # noqa: B023 - waited for at once
+        assert [record.message for record in caplog.records] == [
+            f"a report of load could not be passed on to the control plane at {publisher.url}"
+        ]
     finally:
         link.close()
         publisher.stop()

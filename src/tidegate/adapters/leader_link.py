@@ -28,6 +28,7 @@ class LeaderLink:
         self._waiting: dict[str, tuple[str, LoadReport]] = {}
         self._changed = threading.Condition()
         self._closed = self._failing = False
+        self._unforeseen: set[type[Exception]] = set()
         self._thread: threading.Thread | None = None
 
     def pass_on(self, url: str, report: LoadReport) -> None:
@@ -76,5 +77,9 @@ class LeaderLink:
             if not self._failing:
                 log.warning("the control plane at %s, which leads, is not told of the load here: %s", url, error)
             self._failing = True
+        except Exception as error:  # of this report alone: the thread has others to pass on
+            if type(error) not in self._unforeseen:
+                log.exception("a report of load could not be passed on to the control plane at %s", url)
+            self._unforeseen.add(type(error))
         else:
             self._failing = False
