@@ -214,11 +214,11 @@ def build(
         if leadership.term is not None:  # a standby's engine is not the one that will be asked
             backend.check(where)
 
-    revisions = GatewayRevisions(clock)
-    answered = Answered(clock, lambda: revisions.heard_since(clock() - HEARD_S))
+    revisions = GatewayRevisions(clocks.monotonic)
+    answered = Answered(clock, lambda: revisions.heard_within(HEARD_S))
     keys = platform_keys(settings)
     leader_link = LeaderLink(keys.node)
-    kept = Load(clocks.monotonic, lambda: revisions.heard_since(clock() - GONE_S), settings.load_samples_max)
+    kept = Load(clocks.monotonic, lambda: revisions.heard_within(GONE_S), settings.load_samples_max)
     load = LoadIntake(kept, leadership, leader_link.pass_on)
     endpoints = replace(endpoints, can_start=can_start, answered=answered.of, load=load.view)
     follows = Follows(fenced, replace(endpoints, store=fenced), replace(jobs, store=fenced), clock)

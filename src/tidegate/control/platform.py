@@ -178,7 +178,7 @@ class Platform:
         """Its own gateways, and those that others started: of these it knows when they last asked for a snapshot."""
         seen = self.container.gateway_revisions.applied()
         own = self._supervisor.views(url, {name: one.revision for name, one in seen.items()})
-        known, present = {view.id for view in own}, self.container.clock()
+        known, present = {view.id for view in own}, monotonic()
         others = [(name, one) for name, one in seen.items() if name not in known]
         return own + [
             GatewayView(name, url, None, one.revision, "ready" if present - one.at <= GATEWAY_SEEN_S else "down")
@@ -189,8 +189,7 @@ class Platform:
     def _applied_by_all(self) -> int | None:
         """The oldest snapshot a live gateway routes by; None while one has not said."""
         seen = self.container.gateway_revisions.applied()
-        oldest_s = self.container.clock() - GATEWAY_SEEN_S
-        live = {*self._supervisor.live_ids(), *(name for name, gateway in seen.items() if gateway.at >= oldest_s)}
+        live = {*self._supervisor.live_ids(), *self.container.gateway_revisions.heard_within(GATEWAY_SEEN_S)}
         revisions = [seen[name].revision if name in seen else None for name in live]
         known = [revision for revision in revisions if revision is not None]
         return min(known) if known and len(known) == len(revisions) else None

@@ -19,14 +19,17 @@ GATEWAYS_MAX = 1000
 
 @dataclass(frozen=True)
 class GatewaySeen:
-    """What a gateway last said: the snapshot it routes by, and when (seconds since the epoch)."""
+    """What a gateway last said: the snapshot it routes by, and when (on the clock of `GatewayRevisions`)."""
 
     revision: int
     at: float
 
 
 class GatewayRevisions:
-    """Which snapshot each gateway has applied, by its id. Written by API threads, read by the reconcile loop."""
+    """Which snapshot each gateway has applied, by its id. Written by API threads, read by the reconcile loop.
+
+    The clock is monotonic: were it set back, a gateway that died would seem to route for as long.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,9 +54,10 @@ class GatewayRevisions:
         with self._lock:
             return dict(self._seen)
 
-    def heard_since(self, at: float) -> set[str]:
-        """The gateways that have polled since then."""
-        return {name for name, seen in self.applied().items() if seen.at >= at}
+    def heard_within(self, seconds: float) -> set[str]:
+        """The gateways that have polled within the last so many seconds."""
+        oldest_s = self._clock() - seconds
+        return {name for name, seen in self.applied().items() if seen.at >= oldest_s}
 
 
 class Broadcast:
