@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from support.wait import until
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.pipeline.metrics import Metrics
 from tidegate.errors import Overloaded
+from tidegate.gateway.control import load
 from tidegate.gateway.control.load import growth, totals
 
 PLACE = ("e", "1")
@@ -86,6 +89,38 @@ def test_refused_requests_are_errors_of_no_version() -> None:
     assert growth({}, totals(metrics.series(), {})) == [
         {"endpoint": "e", "version": "", "in_progress_s": 0.0, "requests": 1, "errors": 0, "durations": [0] * 17}
     ]
+
+
+def test_totals_that_could_not_be_read_once_are_in_the_next_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr(asyncio, "to_thread", _at_once)
+    seconds, sent = iter(range(1000)), list[tuple[float, list[dict[str, Any]]]]()
+
+    def read(now_s: float) -> dict[tuple[str, str], Any]:
+        if now_s in (0, 3):
+            raise RuntimeError("dictionary changed size during iteration")
+        return {PLACE: (0.0, int(now_s), 0, (0,) * 17)}
+
+    async def scenario() -> None:
+        told = asyncio.Event()
+
+        def send(span_s: float, versions: list[dict[str, Any]]) -> None:
+            sent.append((span_s, versions))
+            if len(sent) == 3:
+                told.set()
+
+        reports = load.LoadReports(read, send, lambda: float(next(seconds)))
+        reports.start()
+        async with asyncio.timeout(30):
+            await told.wait()
+        reports.stop()
+
+    run(scenario)
+    assert [(span_s, versions[0]["requests"]) for span_s, versions in sent[:3]] == [(1.0, 1), (2.0, 2), (1.0, 1)]
+
+
+async def _at_once(call: Callable[..., None], *arguments: object) -> None:
+    call(*arguments)
 
 
 def _sums(bed: Bed, version: str = "1") -> tuple[int, int]:

@@ -25,6 +25,9 @@ VERSIONS_MAX = 2000
 Totals = tuple[float, int, int, tuple[int, ...]]
 """Of one version since counting began: request-seconds in progress, requests ended, 5xx among them, durations."""
 
+_Read = tuple[float, dict[Place, Totals]]
+"""When totals were read, and what they were then."""
+
 _NOTHING: Totals = (0.0, 0, 0, (0,) * (len(DURATION_BUCKETS_S) + 1))
 
 log = logging.getLogger(__name__)
@@ -74,6 +77,7 @@ class LoadReports:
     ) -> None:
         self._read, self._send, self._clock = read, send, clock
         self._task: asyncio.Task[None] | None = None
+        self._failing = False
 
     def start(self) -> None:
         """Report every second from now on; what was counted before belongs to no second."""
@@ -85,20 +89,24 @@ class LoadReports:
             self._task.cancel()
 
     async def _run(self) -> None:
-        before_s = self._clock()
-        before = self._read(before_s)
-        failing = False
+        before: _Read | None = None
         while True:
+            before = await self._tell(before)
             await asyncio.sleep(REPORT_EVERY_S)
+
+    async def _tell(self, before: _Read | None) -> _Read | None:
+        """Report the time since `before`. What was read now; `before` where that failed, so the next report has all."""
+        now = before
+        try:
             now_s = self._clock()
-            now = self._read(now_s)
-            try:
-                await asyncio.to_thread(self._send, now_s - before_s, growth(before, now))
-                failing = False
-            except (OSError, urllib3.exceptions.HTTPError) as error:
-                if not failing:
-                    log.info("the control plane was not told of the load (%s): trying again each second", error)
-                failing = True
-            except Exception:
-                log.exception("the control plane was not told of the load: trying again each second")
-            before_s, before = now_s, now
+            now = (now_s, self._read(now_s))
+            if before is not None:
+                await asyncio.to_thread(self._send, now_s - before[0], growth(before[1], now[1]))
+            self._failing = False
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            if not self._failing:
+                log.info("the control plane was not told of the load (%s): trying again each second", error)
+            self._failing = True
+        except Exception:
+            log.exception("the control plane was not told of the load: trying again each second")
+        return now
