@@ -112,3 +112,12 @@ def test_a_login_goes_on_while_the_database_is_away(
         entered = httpx.get(f"{api.base_url}/login", params={"code": made.json()["code"]}, trust_env=False)
     assert entered.status_code == 303
     assert [message for message in caplog.messages if message.startswith("login by session browser-")]
+
+
+def test_a_text_that_cannot_be_stored_is_refused_and_the_audit_stays_readable(api: httpx.Client) -> None:
+    path, headers = "/api/v1/models/unfit/versions", {"content-type": "application/json"}
+    for body in (rb'{"uri": "models:/\ud800/1"}', rb'{"uri": "models:/m/1", "tags": {"a": "\u0000"}}'):
+        answer = api.post(path, content=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_argument"), answer.text
+    assert api.post(path, content=rb'{"uri": "models:/\ud83d\ude00/1"}', headers=headers).status_code == 202
+    assert _audit(api)[0]["changes"]["uri"] == [None, "models:/\U0001f600/1"]

@@ -19,6 +19,15 @@ from tidegate.wiring import Container
         (b"[]", 422, "body"),
         (b"\xff\xfe", 400, "JSON"),
         (b"", 422, "body"),
+        (b'{"model": "\\ud800"}', 422, "model: a text has a NUL or a lone surrogate"),
+        (b'{"model": "\\u0000"}', 422, "model: a text has a NUL or a lone surrogate"),
+        (b'\xef\xbb\xbf{"model": "\\ud800"}', 422, "model: a text has"),
+        (b'{"model": "m", "follow": {"gate": {"target": "\\udfff"}}}', 422, "follow.gate.target: a text has"),
+        (b'{"\\ud800": 1}', 422, "\\ud800: a text has"),
+        (b'[["\\ud800"]]', 422, "0.0: a text has"),
+        (b'{"model": "\xed\xa0\x80"}', 400, "not UTF-8"),
+        ('{"model": "m"}'.encode("utf-16-le"), 400, "UTF-8"),
+        (b'{"model": "\\ud83d\\ude00"}', 422, "model"),
     ],
 )
 def test_a_body_that_does_not_fit_is_told_where(api: httpx.Client, body: bytes, status: int, told: str) -> None:

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate.api.bodies import check_texts
 from tidegate.api.refusals import RefusalLog
 from tidegate.api.sessions import Sessions
 from tidegate.core.access import EVERYTHING, Permission, Principal
@@ -188,6 +189,7 @@ async def _whole_body(scope: Scope, headers: Headers, receive: Receive) -> Recei
             raise TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
     if body:
         _check_json(headers)
+        check_texts(bytes(body))
     return _replay(bytes(body), receive)
 
 
