@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -208,3 +209,20 @@ def test_the_oldest_entries_go_when_there_are_too_many(platform: Container) -> N
     assert platform.audit.page(1000).entries == newest
     forget_old(platform.store, platform.uploads, 10)
     assert platform.audit.page(1000).entries == newest
+
+
+def test_an_entry_is_bounded_and_can_be_read_whatever_is_recorded(platform: Container) -> None:
+    long = RegisterRequest(description="d" * 900_000, tags={f"key-{number}": "v" * 500 for number in range(50)})
+    platform.models.amend("churn", "1", long, None, ME)
+    changes = _newest(platform).changes
+    assert changes["description"] == [None, "d" * 1000 + "… (900000 characters)"]
+    assert changes["tags"][1].startswith('{"key-0": "vvv')
+    assert changes["tags"][1].endswith(" characters)")
+    assert len(json.dumps(changes)) < 5_000
+    odd = {"text\ud800": ("a\0b", {"k\udfff": ["\ud800"]}), "number": (1, None)}
+    who = replace(ME, name="w\ud800")
+    with platform.store.transaction() as tx:
+        rows.record(tx, who, 1.0, rows.Change("odd", "model", "s\ud800", odd, "n\0"))
+    entry = _newest(platform)
+    assert (entry.who.name, entry.subject.name, entry.note) == ("w\ufffd", "s\ufffd", "n\ufffd")
+    assert entry.changes == {"text\ufffd": ["a\ufffdb", {"k\ufffd": ["\ufffd"]}], "number": [1, None]}

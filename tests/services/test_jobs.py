@@ -52,6 +52,7 @@ def test_an_unknown_job_or_state_is_said(platform: Container) -> None:
         (RegisterRequest(uri="models:/a/1", tags={"tidegate.digest": "x"}), "reserved"),
         (RegisterRequest(uri="models:/a/1", tags={"päck!": "x"}), "not allowed"),
         (RegisterRequest(uri="models:/a/1", tags={"../a": "x"}), "not allowed"),
+        (RegisterRequest(uri="models:/a/1", description="d" * 10_001), "description is longer than 10000"),
         (RegisterRequest(uri="models:/a/1", gate=Gate(min_score=0.5)), "needs validation data"),
         (RegisterRequest(uri="models:/a/1", gate=Gate(validation_upload="u")), "target is missing"),
         (RegisterRequest(uri="models:/a/1", gate=Gate(timeout_s=0)), "timeout_s"),

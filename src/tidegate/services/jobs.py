@@ -30,6 +30,7 @@ QUEUED_JOBS_MAX = 1000
 JOBS_KEPT = 1000
 GATE_TIMEOUT_S_MAX = 3600.0
 REQUIREMENTS_CHARS_MAX = 100_000
+DESCRIPTION_CHARS_MAX = 10_000
 TAGS_MAX, TAG_CHARS_MAX = 50, 500
 _TAG_KEY = re.compile(r"[/\w.\- :]+", re.ASCII)
 
@@ -48,6 +49,7 @@ class Jobs:
         _check_source(request)
         check_gate(request.gate)
         _check_tags(request)
+        _check_description(request.description)
         with self.store.transaction() as tx:
             job = self.add_registration(tx, model, request, who)
         self.queued()
@@ -199,6 +201,11 @@ def check_gate(gate: rest.Gate) -> None:
         raise InvalidArgument(
             "gate.target is missing: name the column of the validation data to predict", field="target"
         )
+
+
+def _check_description(description: str) -> None:
+    if len(description) > DESCRIPTION_CHARS_MAX:
+        raise InvalidArgument(f"description is longer than {DESCRIPTION_CHARS_MAX} characters", field="description")
 
 
 def _check_tags(request: rest.RegisterRequest) -> None:

@@ -5,6 +5,7 @@ Services write it. It refers to nothing, so it outlives what it is about.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,15 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from tidegate.core.access import Principal
+from tidegate.core.texts import made_storable
 from tidegate.store.tables import AuditRow
 from tidegate.wire.audit import Outcome, SubjectKind
 
 NAME_CHARS_MAX = 255
+TEXT_CHARS_MAX = 1000
+"""Of a text among the values; what is longer is cut, and says how long it was."""
+JSON_CHARS_MAX = 10_000
+"""Of a whole value, as JSON; of a larger one the beginning is kept, as a text."""
 Values = Mapping[str, Any]
 
 
@@ -38,16 +44,40 @@ def record(tx: Session, who: Principal, at: float, change: Change) -> None:
         AuditRow(
             at=at,
             who_kind=who.kind,
-            who=who.name[:NAME_CHARS_MAX],
+            who=made_storable(who.name)[:NAME_CHARS_MAX],
             request_id=who.request_id,
             action=change.action,
             subject_kind=change.kind,
-            subject=change.subject[:NAME_CHARS_MAX],
-            changes={name: list(values) for name, values in change.changes.items()},
-            note=change.note,
+            subject=made_storable(change.subject)[:NAME_CHARS_MAX],
+            changes={_text(name): [_value(one) for one in values] for name, values in change.changes.items()},
+            note=_text(change.note),
             outcome=change.outcome,
         )
     )
+
+
+def _value(value: Any) -> Any:
+    """A value as it is kept: whatever it is, of a bounded size, and of characters that can be stored."""
+    kept = _storable(value)
+    if isinstance(kept, str):
+        return kept
+    whole = json.dumps(kept, ensure_ascii=False)
+    return kept if len(whole) <= JSON_CHARS_MAX else _text(whole)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return {_text(name): _storable(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(one) for one in value]
+    return value
+
+
+def _text(text: str) -> str:
+    kept = made_storable(text[:TEXT_CHARS_MAX])
+    return kept if len(text) <= TEXT_CHARS_MAX else f"{kept}… ({len(text)} characters)"
 
 
 def differing(before: Values, after: Values) -> dict[str, tuple[Any, Any]]:

@@ -33,6 +33,7 @@ class RegisterRequest:
     faster forms for the kinds of models that the documentation lists, True for every kind, False for none.
     `code_upload` is a tar of the folder whose modules the model needs. `device` is where its replicas run it: `cpu`
     (when not given), `auto`, `cuda` or `cuda:N`; a version of the same bytes with another device is a conflict.
+    `description` has at most 10,000 characters.
     """
 
     __pydantic_config__ = STRICT
