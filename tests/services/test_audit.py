@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect
 
-from support.control import ME, NewDatabase, add_version, container_at
+from support.control import ME, NewDatabase, add_version, container_at, digest_for
 from tidegate.core.access import Principal
 from tidegate.errors import ChangedMeanwhile, InvalidArgument, RegistryUnavailable, StoreUnavailable
 from tidegate.services import audit as service
@@ -226,3 +226,13 @@ def test_an_entry_is_bounded_and_can_be_read_whatever_is_recorded(platform: Cont
     entry = _newest(platform)
     assert (entry.who.name, entry.subject.name, entry.note) == ("w\ufffd", "s\ufffd", "n\ufffd")
     assert entry.changes == {"text\ufffd": ["a\ufffdb", {"k\ufffd": ["\ufffd"]}], "number": [1, None]}
+
+
+def test_endpoints_that_start_again_because_files_are_whole_are_told(platform: Container) -> None:
+    platform.endpoints.deploy("churn", DeployRequest("churn", "1"), ME)
+    platform.models.try_again(digest_for("churn 2"), "its copy was damaged", ME)
+    assert _newest(platform).action == "deploy", "it serves another version"
+    platform.models.try_again(digest_for("churn 1"), "its copy was damaged", replace(ME, name="ann"))
+    told = _newest(platform)
+    assert (told.action, told.subject.name, told.who.name) == ("repair", "churn", "ann")
+    assert (told.note, told.changes) == ("1: its copy was damaged", {})

@@ -24,7 +24,7 @@ from tidegate.core.ports import ArtifactStore, Registry
 from tidegate.environments import Environments
 from tidegate.errors import Conflict, RegistryUnavailable, UnknownModel, UnknownVersion
 from tidegate.services import views
-from tidegate.services.audit import endpoint_audited, outside_audited, version_audited, version_change, version_facts
+from tidegate.services.audit import outside_audited, version_audited, version_change, version_facts
 from tidegate.services.in_use import check_no_endpoint, check_unused
 from tidegate.services.lookup import in_registry, model_or_raise, version_or_raise
 from tidegate.store import audit
@@ -238,8 +238,9 @@ class Models:
             for version in rows.versions_by_digest(tx, digest):
                 for endpoint in rows.endpoints_of_model(tx, version.model):
                     if version.version in versions_used(endpoint):
-                        with endpoint_audited(tx, endpoint.name, "repair", who, self.clock):
-                            add_repair(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
+                        add_repair(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
+                        done = audit.Change("repair", "endpoint", endpoint.name, note=f"{version.version}: {why}")
+                        self._record(tx, who, done)
 
     def discard(self, name: str, number: str, digest: str) -> None:
         """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""
