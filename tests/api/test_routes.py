@@ -104,8 +104,11 @@ def test_history_is_paged_and_outlives_its_endpoint(container: Container, api: h
     last = api.get(f"{path}/history", params={"limit": 3, "before": first["next"]}).json()
     actions = [entry["action"] for entry in (*first["history"], *last["history"])]
     assert (actions, last["next"]) == (["delete", "scale", "scale", "deploy"], None)
-    assert api.get(f"{path}/history", params={"limit": 0}).status_code == 422
-    assert api.get("/api/v1/endpoints/never/history").status_code == 404
+    for wrong in ({"limit": 0}, {"before": 0}, {"before": 99999999999999999999, "every": True}):
+        assert api.get(f"{path}/history", params=wrong).status_code == 422, wrong
+    assert len(api.get(f"{path}/history", params={"every": True}).json()["history"]) == 4
+    for asked in ({}, {"every": True}):
+        assert api.get("/api/v1/endpoints/never/history", params=asked).status_code == 404, asked
 
 
 def test_a_change_of_traffic_during_an_experiment_says_that_it_ends_it(container: Container, api: httpx.Client) -> None:

@@ -123,8 +123,9 @@ class Endpoints:
         """
         check_page(limit)
         with self.store.reading() as tx:
-            uid = None if every else uid_of(tx, name)
-            return [views.history_view(row) for row in history_rows.page(tx, name, uid, limit, before)]
+            newest = uid_of(tx, name)
+            found = history_rows.page(tx, name, None if every else newest, limit, before)
+            return [views.history_view(row) for row in found]
 
     def deploy(self, name: str, request: rest.DeployRequest, who: Principal) -> rest.Endpoint:
         """Give one version all of the traffic once it is ready; makes the endpoint if it is new.

@@ -11,6 +11,7 @@ from tidegate.api.failures import answers
 from tidegate.api.paging import ROWS, Cursor, Limit
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
+from tidegate.api.routes.audit import ID_MAX
 from tidegate.core.access import Permission
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.intent import HISTORY_PAGE
@@ -132,7 +133,11 @@ def scale(endpoints: Changing, response: Response, who: Who, name: str, request:
 
 @router.get("/{name}/history", responses=answers(404, 422), dependencies=[needs(Permission.READ)])
 def get_history(
-    platform: PlatformOf, name: str, limit: int = HISTORY_PAGE, before: int | None = None, every: bool = False
+    platform: PlatformOf,
+    name: str,
+    limit: int = HISTORY_PAGE,
+    before: Annotated[int | None, Query(ge=1, le=ID_MAX, description="An entry: those older than it")] = None,
+    every: bool = False,
 ) -> History:
     """Changes of an endpoint, newest first, older than entry `before`. It outlives the endpoint.
 
