@@ -1,5 +1,7 @@
 """Codes work once and soon end; sessions end too."""
 
+import hashlib
+import hmac
 import re
 
 from tidegate.api.sessions import CODE_LIVES_S, CODES_MAX, SESSION_LIVES_S, LoginCodes, Sessions
@@ -66,3 +68,14 @@ def test_a_session_ends_and_cannot_be_made_longer() -> None:
 def test_two_sessions_of_one_moment_are_told_apart() -> None:
     sessions = Sessions("a token", Hand())
     assert len({sessions.name_of(sessions.make()) for _ in range(5)}) == 5
+
+
+def test_a_cookie_without_a_name_is_no_session() -> None:
+    """Releases before sessions had names signed their end alone, with the same key."""
+    key, end = hashlib.sha256(b"tidegate session\0a token").digest(), str(int(Hand()() + 60))
+    for session in (end, f"{end}."):
+        signature = hmac.new(key, session.encode(), hashlib.sha256).hexdigest()
+        assert Sessions("a token", Hand()).name_of(f"{session}.{signature}") is None
+    named = f"{end}.1f2e3d4c"
+    signature = hmac.new(key, named.encode(), hashlib.sha256).hexdigest()
+    assert Sessions("a token", Hand()).name_of(f"{named}.{signature}") == "browser-1f2e3d4c", "the key is the one"

@@ -60,7 +60,7 @@ class Sessions:
         if not hmac.compare_digest(self._signature(session).encode(), signature.encode()):
             return None
         end, _, name = session.partition(".")
-        return f"browser-{name}" if self._clock() < float(end) else None
+        return f"browser-{name}" if name and self._clock() < float(end) else None
 
     def _signature(self, session: str) -> str:
         return hmac.new(self._key, session.encode(), hashlib.sha256).hexdigest()

@@ -354,7 +354,7 @@ class AuditRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float]
-    who_kind: Mapped[str] = mapped_column(String(16))  # core.access.Kind
+    who_kind: Mapped[str] = mapped_column(String(16))  # wire.audit.PrincipalKind
     who: Mapped[str] = mapped_column(String(255))
     request_id: Mapped[str] = mapped_column(String(128))  # "": no request began it
     action: Mapped[str] = mapped_column(String(32))
