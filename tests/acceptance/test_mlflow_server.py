@@ -112,7 +112,7 @@ def test_a_pickle_takes_the_trust_of_its_name_and_is_deployed_as_it_is_and_follo
     refused = world.platform.failed(*follow)
     assert refused["code"] == "pickle_not_granted"
     assert "tidegate models trust" in refused["error"]
-    assert world.platform.done("models") == {"models": []}, "nothing half-done"
+    assert world.platform.done("models")["models"] == [], "nothing half-done"
     world.platform.done("models", "trust", "churn", "--pickle")
     done = world.platform.done(*follow)
     assert (done["follow"]["alias"], done["follow"]["version"], done["traffic"]) == ("champion", "1", {"1": 100.0})
