@@ -15,6 +15,7 @@ from tidegate.core.access import Principal
 from tidegate.errors import ChangedMeanwhile, InvalidArgument, RegistryUnavailable, StoreUnavailable
 from tidegate.services import audit as service
 from tidegate.services.jobs import forget_old
+from tidegate.services.pages import PAGE_ROWS_MAX
 from tidegate.store import audit as rows
 from tidegate.store import jobs as job_rows
 from tidegate.store.endpoints import get_endpoint
@@ -196,7 +197,7 @@ def test_the_audit_is_read_page_by_page_and_by_time(platform: Container) -> None
     assert later.page(10, since_s=900.0).entries == []
     assert len(later.page(100, since_s=1100.0).entries) == len(entries)
     assert platform.audit.page(10, endpoint="another").entries == []
-    for wrong in (0, -1, service.PAGE_ROWS_MAX + 1):
+    for wrong in (0, -1, PAGE_ROWS_MAX + 1):
         with pytest.raises(InvalidArgument):
             platform.audit.page(wrong)
 

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import Query
 
-ROWS, ROWS_MAX = 100, 1000
+from tidegate.services.pages import PAGE_ROWS_MAX
 
-Limit = Annotated[int, Query(ge=1, le=ROWS_MAX, description="How many of them at most")]
+ROWS = 100
+
+Limit = Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX, description="How many of them at most")]
 Cursor = Annotated[str | None, Query(max_length=128, description="`next` of the page before")]

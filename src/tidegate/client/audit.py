@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tidegate.client.api import Api
+from tidegate.client.paths import API
 from tidegate.wire.audit import AuditEntry, AuditPage
 
-PATH = "/api/v1/audit"
 PAGE = 1000
 
 
@@ -15,7 +15,7 @@ def read_audit(api: Api, since_s: float | None, endpoint: str | None, limit: int
     before: int | None = None
     while len(found) < limit:
         wanted = {"since_s": since_s, "endpoint": endpoint, "before": before, "limit": min(PAGE, limit - len(found))}
-        page = api.get(PATH, AuditPage, wanted)
+        page = api.get(f"{API}/audit", AuditPage, wanted)
         found += page.entries
         before = page.next
         if before is None:

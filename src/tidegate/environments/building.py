@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tidegate.child_env import installer_env
 from tidegate.commands import Ran, Start, run
-from tidegate.environments import links
+from tidegate.environments.links import lend_to
+from tidegate.environments.links import refresh as refresh_links
 from tidegate.environments.requirements import Requirements
 from tidegate.errors import EnvironmentFailed
 from tidegate.file_lock import let_go, open_lock, take
@@ -94,7 +95,7 @@ class Environments:
             let_go(lock)
             _wait_lock(lock, on_step, shared=False)
             if not self.has(key):
-                links.refresh(self._root)
+                refresh_links(self._root)
                 self._build(key, wanted, lock, on_step)
 
     def _build(self, key: str, wanted: Requirements, lock: int, on_step: OnStep) -> None:
@@ -106,7 +107,7 @@ class Environments:
             for step, argv in _steps(aside, wanted):
                 on_step(step)
                 _run(argv, wanted, lock, on_step)
-            links.lend_to(aside)
+            lend_to(aside)
             on_step("checking that the environment can serve")
             _run([str(aside / "bin" / "python"), "-I", "-c", _PROVE], wanted, lock, on_step)
             content = {"requirements": wanted.lines, "python": platform.python_version()}
@@ -134,7 +135,7 @@ class Environments:
     def refresh(self) -> None:
         """Let the environments that are there follow this installation of Tidegate, which may be another one now."""
         if self._root.is_dir():
-            links.refresh(self._root)
+            refresh_links(self._root)
 
 
 def _wait_lock(lock: int, on_step: OnStep, *, shared: bool) -> None:

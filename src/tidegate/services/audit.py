@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
-from tidegate.errors import DiskFull, InvalidArgument, StoreUnavailable
+from tidegate.errors import DiskFull, StoreUnavailable
+from tidegate.services.pages import check_page
 from tidegate.store import audit as rows
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
@@ -21,7 +22,6 @@ from tidegate.wire import audit as wire
 
 _log = logging.getLogger(__name__)
 
-PAGE_ROWS_MAX = 1000
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -107,8 +107,7 @@ class Audit:
 
         Of the last `since_s` seconds, and of one endpoint, where given. Raises `InvalidArgument`.
         """
-        if not 1 <= limit <= PAGE_ROWS_MAX:
-            raise InvalidArgument(f"limit must be from 1 to {PAGE_ROWS_MAX}, not {limit}", field="limit")
+        check_page(limit)
         since = None if since_s is None else self.clock() - since_s
         with self.store.reading() as tx:
             found = rows.entries(tx, rows.Wanted(limit + 1, before, since, endpoint))

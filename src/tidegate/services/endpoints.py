@@ -22,7 +22,7 @@ from tidegate.core.serving import Serving, change_of
 from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
 from tidegate.services.audit import endpoint_audited
-from tidegate.services.intent import HISTORY_PAGE, check_page, check_versions_there, ended_by, to_restore, uid_of
+from tidegate.services.intent import HISTORY_PAGE, check_versions_there, ended_by, to_restore, uid_of
 from tidegate.services.jobs import check_gate, check_upload
 from tidegate.services.lookup import (
     by_number,
@@ -32,6 +32,7 @@ from tidegate.services.lookup import (
     live_or_raise,
     version_or_raise,
 )
+from tidegate.services.pages import check_page
 from tidegate.services.serving import check_replicas, check_serving
 from tidegate.services.shown_endpoints import ShownEndpoints
 from tidegate.services.signature_changes import check_signatures

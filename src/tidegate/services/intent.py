@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from tidegate.errors import AutomationRunning, Conflict, InvalidArgument
+from tidegate.errors import AutomationRunning, Conflict
 from tidegate.services.lookup import endpoint_or_raise
 from tidegate.store import history as history_rows
 from tidegate.store import models as model_rows
@@ -18,7 +18,7 @@ from tidegate.store.automation import effective_of
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.tables import EndpointRow, HistoryRow
 
-HISTORY_PAGE, HISTORY_PAGE_MAX = 100, 1000
+HISTORY_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,6 @@ def check_versions_there(tx: Session, row: EndpointRow, back: Restored) -> None:
             "which has been deleted: name another revision with `to`, or set the traffic",
             endpoint=row.name,
         )
-
-
-def check_page(limit: int) -> None:
-    """Raises `InvalidArgument` for a page of history that is too long, or of nothing."""
-    if not 1 <= limit <= HISTORY_PAGE_MAX:
-        raise InvalidArgument(f"limit must be from 1 to {HISTORY_PAGE_MAX}, not {limit}", field="limit")
 
 
 def uid_of(tx: Session, name: str) -> str:
