@@ -1,4 +1,6 @@
+import asyncio
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -36,6 +38,26 @@ def test_a_body_that_does_not_fit_is_told_where(api: httpx.Client, body: bytes, 
     assert answer.status_code == status
     assert told in answer.json()["error"]
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(("length", "on_loop"), [(16_000, True), (17_000, False)])
+def test_the_texts_of_a_large_body_are_not_checked_on_the_loop(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch, length: int, on_loop: bool
+) -> None:
+    seen: list[bool] = []
+
+    def check(body: bytes) -> None:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            seen.append(True)
+            return
+        seen.append(False)
+
+    monkeypatch.setattr("tidegate.api.guard.check_texts", check)
+    body = b'{"model": "' + b"x" * length + b'"}'
+    answer = api.put("/api/v1/endpoints/bad", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (404, 422)
+    assert seen == [on_loop]
 
 
 def test_ten_megabytes_of_json_are_too_large_announced_or_not(api: httpx.Client) -> None:
