@@ -190,14 +190,14 @@ def test_calls_of_a_lost_target_run_alone_on_one_target_while_the_others_serve()
             bench.batcher.add_target(other)
         bench.target.fail(TargetLost())
         await turn()
-        ward, free = others if others[0].sent else others[::-1]
-        assert [call.request_id for call in ward.sent[0][0].calls] == ["poison"]
+        aside, free = others if others[0].sent else others[::-1]
+        assert [call.request_id for call in aside.sent[0][0].calls] == ["poison"]
         for value in (3, 4):
             bench.submit(f"later-{value}", value)
             await turn()
             free.answer()
         assert bench.seen.answers == {"later-3": [30], "later-4": [40]}
-        ward.fail(TargetLost())
+        aside.fail(TargetLost())
         assert isinstance(bench.seen.answers["poison"], ModelFailed)
         # The last target that lives is not risked while the dead ones may come back.
         assert not free.sent
@@ -334,7 +334,7 @@ def test_a_suspect_that_kills_who_reads_it_is_given_up() -> None:
             bench.batcher.add_target(HandTarget(f"t{number}"))
         bench.batcher.add_target(last := HandTarget("t4"))
         await turn()
-        aside = bench.batcher._ward.target
+        aside = bench.batcher._quarantine.target
         assert isinstance(aside, HandTarget)
         aside.fail(TargetUnread())
         await turn()

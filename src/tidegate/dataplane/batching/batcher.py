@@ -2,8 +2,8 @@
 
 One per destination, on gateway and replica alike. A batch answers every call in it that is not done, whatever happened
 to the others: neither a cancelled call nor an exception in a sink or the observer disturbs its neighbours. How much
-goes into a batch is `pace.py`'s, whose turn it is `fair.py`'s, and what happens to calls whose target died `ward.py`'s
-(docs/decisions/0009-batching.md).
+goes into a batch is `pace.py`'s, whose turn it is `fair.py`'s, and what happens to calls whose target died
+`quarantine.py`'s (docs/decisions/0009-batching.md).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.batching.fair import FairQueue, Room
 from tidegate.dataplane.batching.pace import SMALL_ROWS, Pace
 from tidegate.dataplane.batching.parts import Part
+from tidegate.dataplane.batching.quarantine import Quarantine
 from tidegate.dataplane.batching.reruns import Reruns
-from tidegate.dataplane.batching.ward import Ward
 from tidegate.dataplane.calls.batch import Batch, Observer, Target
 from tidegate.dataplane.calls.call import Call
 from tidegate.dataplane.calls.guarded import Guarded
@@ -59,7 +59,7 @@ class Batcher:
         self._pace = Pace(limits.batch_rows_max, limits.batch_latency_s)
         self._reruns = Reruns()
         self._again_next = False
-        self._ward = Ward()
+        self._quarantine = Quarantine()
         self._targets: dict[str, Target] = {}
         self._idle: deque[Target] = deque()
         self._in_flight: set[Batch] = set()
@@ -73,8 +73,8 @@ class Batcher:
         """A target became usable; one with the same id is replaced."""
         self.remove_target(target.id, replaced=True)
         self._targets[target.id] = target
-        if self._ward.calls and self._ward.target is None:
-            self._ward.target = target
+        if self._quarantine.calls and self._quarantine.target is None:
+            self._quarantine.target = target
         else:
             self._idle.append(target)
         if self.outstanding and not self._dispatch_due:
@@ -85,7 +85,7 @@ class Batcher:
         target = self._targets.pop(target_id, None)
         if target is not None and target in self._idle:
             self._idle.remove(target)
-        self._ward.lose(target_id)
+        self._quarantine.lose(target_id)
         if not self._targets and not replaced:
             self._fail_queue(NoReadyReplica(retry_after_s=RETRY_AFTER_S))
 
@@ -99,7 +99,7 @@ class Batcher:
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return bool(self._queue.rows or self._in_flight or self._reruns or self._ward.calls)
+        return bool(self._queue.rows or self._in_flight or self._reruns or self._quarantine.calls)
 
     @property
     def outstanding_calls(self) -> set[Call]:
@@ -122,7 +122,7 @@ class Batcher:
 
     def _beside_queue(self) -> list[Call]:
         """Calls that have left the queue once and wait again."""
-        return [*self._reruns.calls(), *self._ward.calls]
+        return [*self._reruns.calls(), *self._quarantine.calls]
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
@@ -147,8 +147,8 @@ class Batcher:
         """Fail what waits; what is being computed is still answered."""
         error = NoReadyReplica("this version is being stopped", retry_after_s=RETRY_AFTER_S)
         self._fail_queue(error)
-        self._fail_calls(list(self._ward.calls), error)
-        self._ward.calls.clear()
+        self._fail_calls(list(self._quarantine.calls), error)
+        self._quarantine.calls.clear()
 
     def _make_room(self, call: Call) -> None:
         evicted = self._queue.evict_for(call, self._limits.queue_rows_max)
@@ -196,8 +196,8 @@ class Batcher:
     def _dispatch(self) -> None:
         self._dispatch_due = False
         now_s = self._clock()
-        if self._ward.calls or self._ward.target is not None:
-            self._serve_ward(now_s)
+        if self._quarantine.calls or self._quarantine.target is not None:
+            self._serve_quarantine(now_s)
         while self._idle and (batch := self._next_batch(now_s)) is not None:
             self._send(self._idle.popleft(), batch, now_s)
 
@@ -272,7 +272,7 @@ class Batcher:
             return
         if waiting and self._may_grow:
             self._schedule()
-        elif waiting or self._ward.calls or self._ward.target is not None:
+        elif waiting or self._quarantine.calls or self._quarantine.target is not None:
             self._dispatch()
 
     def _take_back(self, target: Target, result: Outputs | TidegateError) -> None:
@@ -281,8 +281,8 @@ class Batcher:
             return
         if isinstance(result, _GONE):
             self.remove_target(target.id)
-        elif self._ward.target is target:
-            self._ward.busy = False
+        elif self._quarantine.target is target:
+            self._quarantine.busy = False
         else:
             self._idle.append(target)
 
@@ -301,7 +301,7 @@ class Batcher:
     def _hand_on(self, batch: Batch) -> None:
         """Give a batch whose target was gone before it had read it to the next one, as it is."""
         if batch.suspect:
-            self._ward.calls.extendleft(batch.calls)
+            self._quarantine.calls.extendleft(batch.calls)
         elif self._targets:
             self._reruns.unreached.append(batch)
         else:
@@ -325,24 +325,24 @@ class Batcher:
             else:
                 self._fail_calls([call], _died_twice(unread=unread) if lost else error)
         if lost:
-            self._ward.take_in(again, now_s, wait=not isinstance(error, TargetHung))
+            self._quarantine.take_in(again, now_s, wait=not isinstance(error, TargetHung))
         else:
             self._reruns.again.extend(again)
 
-    def _serve_ward(self, now_s: float) -> None:
+    def _serve_quarantine(self, now_s: float) -> None:
         """Run what a dead target left behind, one call at a time, on one target."""
-        ward = self._ward
-        if self._idle and ward.may_take(len(self._targets), now_s):
-            ward.target = self._idle.popleft()
-        while (call := ward.next_call()) is not None:
+        quarantine = self._quarantine
+        if self._idle and quarantine.may_take(len(self._targets), now_s):
+            quarantine.target = self._idle.popleft()
+        while (call := quarantine.next_call()) is not None:
             calls = self._still_wanted([call], now_s)
-            if calls and ward.target is not None and (batch := self._made(calls)) is not None:
+            if calls and quarantine.target is not None and (batch := self._made(calls)) is not None:
                 batch.released = "again"
                 batch.suspect = True
-                self._send(ward.target, batch, now_s)
+                self._send(quarantine.target, batch, now_s)
             else:
-                ward.busy = False
-        free = ward.release()
+                quarantine.busy = False
+        free = quarantine.release()
         if free is not None:
             self._idle.append(free)
 
@@ -363,8 +363,8 @@ class Batcher:
             self._fail_calls([call], _too_late(call))
         self._queue.purge()
         self._reruns.purge()
-        self._ward.purge()
-        if self._ward.calls or self._ward.target is not None:
+        self._quarantine.purge()
+        if self._quarantine.calls or self._quarantine.target is not None:
             self._dispatch()
 
     def _fail_queue(self, error: TidegateError) -> None:

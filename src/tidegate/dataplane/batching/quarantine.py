@@ -17,7 +17,7 @@ COMEBACK_WAIT_S = 10.0
 """How long the calls wait for a replica to be started anew rather than take the last one that lives."""
 
 
-class Ward:
+class Quarantine:
     """`target` is the replica set aside, None while there is none. `busy` is whether it computes one of the calls."""
 
     def __init__(self) -> None:
