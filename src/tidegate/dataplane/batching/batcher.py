@@ -1,9 +1,9 @@
 """The batcher: greedy, with no timer on the way. Dispatches at once when a target is idle, gathers while all are busy.
 
 One per destination, on gateway and replica alike. A batch answers every call in it that is not done, whatever happened
-to the others: neither a cancelled call nor an exception in a sink or the observer disturbs its neighbours. How much
-goes into a batch is `pace.py`'s, whose turn it is `fair.py`'s, and what happens to calls whose target died
-`quarantine.py`'s (docs/decisions/0009-batching.md).
+to the others: neither a cancelled call nor an exception in a sink or the observer disturbs its neighbours.
+`adaptive_batch_size.py` decides how many rows a batch may have, `fair.py` in which order clients are served, and
+`quarantine.py` what happens to calls whose target died (docs/decisions/0009-batching.md).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 
 from tidegate.dataplane.base.incidents import internal
+from tidegate.dataplane.batching.adaptive_batch_size import SMALL_ROWS, AdaptiveBatchSize
 from tidegate.dataplane.batching.fair import FairQueue, Room
-from tidegate.dataplane.batching.pace import SMALL_ROWS, Pace
 from tidegate.dataplane.batching.parts import Part
 from tidegate.dataplane.batching.quarantine import Quarantine
 from tidegate.dataplane.batching.reruns import Reruns
@@ -56,7 +56,7 @@ class Batcher:
         self._clock = clock
         self._mergeable = mergeable
         self._queue = FairQueue(mergeable=mergeable, splits=splits)
-        self._pace = Pace(limits.batch_rows_max, limits.batch_latency_s)
+        self._batch_size = AdaptiveBatchSize(limits.batch_rows_max, limits.batch_latency_s)
         self._reruns = Reruns()
         self._again_next = False
         self._quarantine = Quarantine()
@@ -114,7 +114,7 @@ class Batcher:
     @property
     def limit_rows(self) -> int:
         """Most rows a batch may have now."""
-        return self._pace.limit_rows
+        return self._batch_size.limit_rows
 
     def _all_calls(self) -> list[Call]:
         computed = [call for batch in self._in_flight for call in batch.calls]
@@ -160,9 +160,9 @@ class Batcher:
 
     def _drain_s(self) -> float:
         """About how long what waits takes to compute."""
-        limit = self._pace.limit_rows
+        limit = self._batch_size.limit_rows
         batches = self._queue.rows / limit / max(1, len(self._targets))
-        return batches * self._pace.seconds_for(limit)
+        return batches * self._batch_size.seconds_for(limit)
 
     # -- the way of a batch ----------------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class Batcher:
         """Whether calls that are yet to come could join what waits."""
         reruns = self._reruns
         alone = reruns.again or reruns.unreached
-        return self._mergeable and not alone and 0 < self._queue.rows < self._pace.limit_rows
+        return self._mergeable and not alone and 0 < self._queue.rows < self._batch_size.limit_rows
 
     def _dispatch(self) -> None:
         self._dispatch_due = False
@@ -203,7 +203,7 @@ class Batcher:
 
     def _send(self, target: Target, batch: Batch, now_s: float) -> None:
         batch.sent_s = now_s
-        batch.hang_s = self._pace.hang_s(batch.rows)
+        batch.hang_s = self._batch_size.hang_s(batch.rows)
         self._in_flight.add(batch)
         try:
             target.send(batch, self._finished)
@@ -221,17 +221,17 @@ class Batcher:
             if reruns.again and (self._again_next or not self._queue.rows):
                 calls, released = [reruns.again.popleft()], "again"
             else:
-                pace = self._pace
-                calls, released = self._queue.take(Room(pace.limit_rows, pace.chunk_rows(now_s)))
+                batch_size = self._batch_size
+                calls, released = self._queue.take(Room(batch_size.limit_rows, batch_size.chunk_rows(now_s)))
             self._again_next = not self._again_next
             calls = self._still_wanted(calls, now_s)
             if calls and (made := self._made(calls)) is not None:
-                if released == "rows" and self._pace.limit_rows < self._limits.batch_rows_max:
+                if released == "rows" and self._batch_size.limit_rows < self._limits.batch_rows_max:
                     released = "latency"
                 made.released = released
                 for call in calls:
                     if call.rows <= SMALL_ROWS and not isinstance(call, Part):
-                        self._pace.saw_small(now_s)
+                        self._batch_size.saw_small(now_s)
                         break
                 return made
         return None
@@ -262,7 +262,7 @@ class Batcher:
             if isinstance(result, TidegateError):
                 self._batch_failed(batch, result, now_s)
             else:
-                self._pace.measured(batch.rows, now_s - batch.sent_s)
+                self._batch_size.measured(batch.rows, now_s - batch.sent_s)
                 self._batch_answered(batch, result, now_s)
         except Exception as error:
             self._fail_calls(batch.calls, internal(error))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidegate.dataplane.batching.pace import SMALL_ROWS
+from tidegate.dataplane.batching.adaptive_batch_size import SMALL_ROWS
 from tidegate.dataplane.batching.parts import Assembly, Part
 
 if TYPE_CHECKING:

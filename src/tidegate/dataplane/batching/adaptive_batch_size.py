@@ -1,4 +1,4 @@
-"""How many rows a batch may have, from how long batches took: asked and told by the batcher, never looks at a clock.
+"""How many rows a batch may have, from how long earlier batches took. Used by the batcher; never looks at a clock.
 
 Two limits, both grown and shrunk by what is measured: `limit_rows` for a batch, by the latency objective, and
 `chunk_rows` for what large requests may fill of it while small ones are about.
@@ -56,7 +56,7 @@ class RowLimit:
             self.rows = int(self._rows)
 
 
-class Pace:
+class AdaptiveBatchSize:
     """Fits `seconds = fixed + slope * rows` to the latest batches, and steers both limits.
 
     The budget of a batch is the objective, or twice the fixed cost where that is more: below it fewer rows save little
