@@ -61,7 +61,7 @@ class Answer:
     def __init__(self, path: str, outputs: Outputs, specs: tuple[TensorSpec, ...], meta: Any, form: Any = "") -> None:
         manifest = Manifest("m", "1", "d" * 64, ".", "python", Model(specs, form).signature, [1, 2, 3], batchable=True)
         self.engine = build_replica(manifest, Model(specs, form), Settings.from_env(), None)[0]
-        self.engine.turns = self.turns = Stepped()  # type: ignore[assignment]
+        self.engine.scheduler = self.scheduler = Stepped()  # type: ignore[assignment]
         self.exchange = Kept(self.engine, PLAIN if path == GRPC else path, b"")
         if path == GRPC:
             self.exchange.route = Route(EDGE, "m")
@@ -73,7 +73,7 @@ class Answer:
     def steps(self) -> Iterator[None]:
         self.exchange.answer(self.call, self.outputs, 0)
         yield
-        for work in self.turns.work:
+        for work in self.scheduler.work:
             for _ in work:
                 yield
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from support.sums import Kept, sums_replica
-from tidegate.dataplane.base.turns import LARGE_BYTES_MIN
+from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.dataplane.codec import numbers
 from tidegate.dataplane.codec.fit import Fitted
@@ -265,7 +265,7 @@ def test_a_small_body_that_inflates_to_a_large_one_waits_for_its_turn() -> None:
     async def go() -> list[bool]:
         engine, hooks = await sums_replica()
         taken: list[Any] = []
-        engine.turns = cast(Any, SimpleNamespace(take=lambda loop, work: taken.append(work)))
+        engine.scheduler = cast(Any, SimpleNamespace(take=lambda loop, work: taken.append(work)))
         route = RouteTable().find(PLAIN.encode())
         assert route is not None
         protocol = cast(Any, SimpleNamespace(loop=asyncio.get_running_loop()))

@@ -1,4 +1,4 @@
-"""Runs an ordinary function a step at a time, so that the event loop answers others between two steps (`turns.py`).
+"""Runs an ordinary function a step at a time: between two steps the event loop answers others.
 
 The function runs on a thread of its own, but never beside the loop: each `pause` in it hands control back when the step
 has taken long enough, and the loop waits while a step runs. So it is a coroutine whose callees need not be ones, and

@@ -9,10 +9,10 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 
+from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN, while_wanted
 from tidegate.dataplane.base.incidents import as_error, identified, new_id
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.base.ticking import sweep_or_cut
-from tidegate.dataplane.base.turns import LARGE_BYTES_MIN, while_wanted
 from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.grpc.heads import (
     NOT_GRPC,
@@ -92,7 +92,7 @@ class GrpcExchange(Exchange):
         """All of the request arrived: answer it, or take it to the batcher."""
         if len(body) >= LARGE_BYTES_MIN or body[:1] == b"\1":  # compressed: it may inflate to anything
             pieces = self._in_pieces(body, self.engine.clock())
-            self.engine.turns.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: self.is_wanted))
+            self.engine.scheduler.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: self.is_wanted))
             return
         try:
             answer = self._read(body)

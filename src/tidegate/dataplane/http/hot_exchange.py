@@ -6,8 +6,8 @@ import asyncio
 from http import HTTPStatus
 from typing import Protocol
 
+from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN
 from tidegate.dataplane.base.incidents import new_id
-from tidegate.dataplane.base.turns import LARGE_BYTES_MIN
 from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.pipeline.infer import Engine, Exchange, Route, encode_error, infer, response_head
 from tidegate.dataplane.protocols.pieces import start

@@ -19,9 +19,9 @@ import orjson
 
 from tidegate.dataplane.base.amounts import check_room
 from tidegate.dataplane.base.content_type import JSON, kind_of
+from tidegate.dataplane.base.cooperative_scheduler import CooperativeScheduler
 from tidegate.dataplane.base.incidents import as_error, identified, new_id
 from tidegate.dataplane.base.tensors import dtype_of
-from tidegate.dataplane.base.turns import Turns
 from tidegate.dataplane.calls.batch import Batch, Observer
 from tidegate.dataplane.calls.call import Call, Destination
 from tidegate.dataplane.calls.directory import Directory, Service
@@ -87,7 +87,7 @@ class Engine:
     draining: bool = False
     """The server ends: each connection is closed with its next answer."""
     buffered: Buffered = field(init=False)
-    turns: Turns = field(init=False, default_factory=Turns)
+    scheduler: CooperativeScheduler = field(init=False, default_factory=CooperativeScheduler)
 
     def __post_init__(self) -> None:
         self.observer = Guarded(self.observer)

@@ -1,4 +1,5 @@
-"""Answers that take long to write: in turns of the event loop (`base/turns.py`), and in steps (`base/stepwise.py`).
+"""Answers that take long to write: a piece in each turn of the event loop (`base/cooperative_scheduler.py`), and in
+steps (`base/stepwise.py`).
 
 Used by `Exchange.answer` alone.
 """
@@ -10,13 +11,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from tidegate.dataplane.base.amounts import check_answer_bytes, check_room
+from tidegate.dataplane.base.cooperative_scheduler import while_wanted
 from tidegate.dataplane.base.incidents import as_error
 from tidegate.dataplane.base.stepwise import in_steps
-from tidegate.dataplane.base.turns import while_wanted
 from tidegate.dataplane.calls.outputs import AT_ONCE_VALUES_MAX
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.base.turns import Turns
+    from tidegate.dataplane.base.cooperative_scheduler import CooperativeScheduler
     from tidegate.dataplane.calls.call import Call, Destination
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.errors import TidegateError
@@ -25,18 +26,18 @@ VALUE_BYTES = 100
 """About what a number takes until it is sent."""
 
 
-class TakesTurns(Protocol):
-    """What works off long answers."""
+class HasScheduler(Protocol):
+    """An engine, as far as writing long answers goes."""
 
-    turns: Turns
+    scheduler: CooperativeScheduler
 
 
 class Answering(Protocol):
     """A request whose answer is to be written."""
 
     @property
-    def engine(self) -> TakesTurns:
-        """Where its turn comes."""
+    def engine(self) -> HasScheduler:
+        """Its scheduler writes the answer."""
 
     @property
     def is_wanted(self) -> bool:
@@ -55,7 +56,7 @@ class Answering(Protocol):
 def answer_in_turns(exchange: Answering, call: Call, outputs: Outputs, first_row: int) -> None:
     """Write and send an answer of a batch with many values; in steps if it has many itself."""
     pieces = _answer_in_pieces(exchange, call, outputs, first_row)
-    exchange.engine.turns.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: exchange.is_wanted))
+    exchange.engine.scheduler.take(asyncio.get_running_loop(), while_wanted(pieces, lambda: exchange.is_wanted))
 
 
 def _answer_in_pieces(exchange: Answering, call: Call, outputs: Outputs, first_row: int) -> Iterator[bool]:

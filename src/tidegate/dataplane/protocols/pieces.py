@@ -1,4 +1,4 @@
-"""A large request's way to the batcher and back, a piece at a time, each in a turn of the event loop (`base/turns.py`).
+"""A large request's way to the batcher and back, a piece in each turn of the event loop.
 
 Its long arrays of numbers are read by themselves (`codec/numbers.py`). Whatever else it holds is bounded
 (`base/amounts.py`), and read by the edge as it reads any request, in steps (`base/stepwise.py`). Used by every server
@@ -15,8 +15,8 @@ from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 from tidegate.dataplane.base.amounts import check_amount, check_rows
+from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN, while_wanted
 from tidegate.dataplane.base.stepwise import in_steps
-from tidegate.dataplane.base.turns import LARGE_BYTES_MIN, while_wanted
 from tidegate.dataplane.calls.call import Call, Destination
 from tidegate.dataplane.calls.directory import Service
 from tidegate.dataplane.codec.numbers import Numbers, read_numbers
@@ -65,7 +65,7 @@ def start(exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
     """Take a request whose body is complete to the batcher: at once, or in turns where reading it may take long."""
     if len(exchange.body) >= LARGE_BYTES_MIN or b"content-encoding" in exchange.headers:  # which may inflate
         pieces = infer_in_pieces(exchange, exchange.engine.clock())
-        exchange.engine.turns.take(loop, while_wanted(pieces, lambda: exchange.is_wanted))
+        exchange.engine.scheduler.take(loop, while_wanted(pieces, lambda: exchange.is_wanted))
     else:
         infer(exchange)
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tidegate.dataplane.base.cooperative_scheduler import CooperativeScheduler
 from tidegate.dataplane.base.incidents import as_error
 from tidegate.dataplane.base.stepwise import in_steps
-from tidegate.dataplane.base.turns import Turns
 from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.codec.hop_form import HOST, Forms
 from tidegate.errors import DeadlineExceeded, TidegateError
@@ -106,7 +106,7 @@ class UpstreamTarget:
         self._idle_since_s = 0.0
         self._ask_life_s = 0.0
         self._asking: asyncio.Task[None] | None = None
-        self._turns = Turns()
+        self._scheduler = CooperativeScheduler()
 
     # -- for the batcher -------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class UpstreamTarget:
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
         if is_long(batch):
-            self._turns.take(self._loop, self._write_in_steps(batch))
+            self._scheduler.take(self._loop, self._write_in_steps(batch))
         else:
             try:
                 self._request = self._writer.request(batch)
@@ -267,7 +267,7 @@ class UpstreamTarget:
         if answer is not None:
             form, self._request = self._request.form, NOTHING
             if form is None and is_long_answer(answer):
-                self._turns.take(self._loop, self._read_in_steps(answer, batch))
+                self._scheduler.take(self._loop, self._read_in_steps(answer, batch))
             else:
                 self._finish(read_answer(answer, batch, form))
             return

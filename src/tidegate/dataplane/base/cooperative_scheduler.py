@@ -1,4 +1,4 @@
-"""Large requests are read piece by piece, one in each turn of the loop, so that small ones are answered in between.
+"""Cooperative scheduling: large requests are read a piece in each turn of the loop, and small ones answered in between.
 
 Reading a megabyte of JSON takes the loop milliseconds, in which nobody else is answered. Used by every protocol; knows
 nothing of requests.
@@ -21,13 +21,13 @@ def while_wanted(pieces: Iterator[bool], is_wanted: Callable[[], bool]) -> Itera
         yield more
 
 
-class Turns:
-    """Work that waits for turns of its own, one step of each after the other: a short one does not wait for long ones.
+class CooperativeScheduler:
+    """Runs work round robin, one step in each turn of the event loop: short work does not wait until long work is done.
 
     Bounded by the bytes of requests that a process holds (`pipeline/buffered.py`). Work is an iterator that does a
     piece of itself for each step, and says after it whether there is more. Of more than `AT_A_TIME_MAX`, the later ones
     begin when others are over: each that has begun holds what it has made so far. Work that nobody wants any more ends
-    without another step and takes no turn: there would be more and more that connections left behind.
+    without another step and takes no turn, or what closed connections left behind would add up.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing
 from support.http_bytes import Connection, post
 from support.linear import running_process
 from support.sums import Kept, sums_replica
-from tidegate.dataplane.base.turns import LARGE_BYTES_MIN, Turns
+from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN, CooperativeScheduler
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 
 
@@ -22,14 +22,14 @@ def _noting(done: list[str], *pieces: str, wanted: bool = True) -> Iterator[bool
 
 def test_each_turn_of_the_loop_does_one_piece_and_what_came_meanwhile_goes_in_between() -> None:
     async def go() -> list[str]:
-        loop, turns, done = asyncio.get_running_loop(), Turns(), list[str]()
-        turns.take(loop, _noting(done, "a1", "a2"))
+        loop, scheduler, done = asyncio.get_running_loop(), CooperativeScheduler(), list[str]()
+        scheduler.take(loop, _noting(done, "a1", "a2"))
         for name in "bc":
-            turns.take(loop, _noting(done, name))
+            scheduler.take(loop, _noting(done, name))
         for _ in range(5):
             await asyncio.sleep(0)
             done.append("small")
-        turns.take(loop, _noting(done, "d"))
+        scheduler.take(loop, _noting(done, "d"))
         await asyncio.sleep(0)
         return done
 
@@ -38,18 +38,18 @@ def test_each_turn_of_the_loop_does_one_piece_and_what_came_meanwhile_goes_in_be
 
 def test_work_that_raises_keeps_nobody_else_from_his_turn() -> None:
     async def go() -> tuple[list[str], list[str]]:
-        loop, turns, done, told = asyncio.get_running_loop(), Turns(), list[str](), list[str]()
+        loop, scheduler, done, told = asyncio.get_running_loop(), CooperativeScheduler(), list[str](), list[str]()
         loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
 
         def fail() -> Iterator[bool]:
             yield True
             raise ValueError("no")
 
-        turns.take(loop, fail())
-        turns.take(loop, _noting(done, "a"))
+        scheduler.take(loop, fail())
+        scheduler.take(loop, _noting(done, "a"))
         for _ in range(4):
             await asyncio.sleep(0)
-        turns.take(loop, _noting(done, "b"))
+        scheduler.take(loop, _noting(done, "b"))
         await asyncio.sleep(0)
         return done, told
 
@@ -58,15 +58,15 @@ def test_work_that_raises_keeps_nobody_else_from_his_turn() -> None:
 
 def test_what_nobody_waits_for_any_more_takes_no_turn() -> None:
     async def go() -> list[str]:
-        loop, turns, done = asyncio.get_running_loop(), Turns(), list[str]()
+        loop, scheduler, done = asyncio.get_running_loop(), CooperativeScheduler(), list[str]()
         for name in "abc":
-            turns.take(loop, _noting(done, f"{name} gone", wanted=False))
-        turns.take(loop, _noting(done, "d"))
-        turns.take(loop, _noting(done, "e gone", wanted=False))
+            scheduler.take(loop, _noting(done, f"{name} gone", wanted=False))
+        scheduler.take(loop, _noting(done, "d"))
+        scheduler.take(loop, _noting(done, "e gone", wanted=False))
         await asyncio.sleep(0)
         done.append("small")
         await asyncio.sleep(0)
-        turns.take(loop, _noting(done, "f"))
+        scheduler.take(loop, _noting(done, "f"))
         await asyncio.sleep(0)
         return done
 
