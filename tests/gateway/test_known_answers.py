@@ -14,8 +14,8 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity, Sink
 from tidegate.dataplane.calls.outputs import Outputs
-from tidegate.dataplane.codec.hop_form import HOST, ROWS_MAX, Forms, forms_of
 from tidegate.dataplane.codec.v2 import decode_request, decode_response
+from tidegate.dataplane.codec.wire_template import HOST, ROWS_MAX, Templates, templates_of
 from tidegate.errors import TidegateError
 from tidegate.gateway.upstream.connection import Answer, Connection, Expected
 from tidegate.gateway.upstream.hop import RequestWriter, read_answer
@@ -24,11 +24,11 @@ from tidegate.wire.signature import Signature, TensorSpec
 IDENTITY = Identity("sums", "sums", "1", "1")
 
 
-def forms(version: str = "1", signature: Signature = SIGNATURE) -> Forms:
-    return forms_of("sums", version, signature)
+def templates(version: str = "1", signature: Signature = SIGNATURE) -> Templates:
+    return templates_of("sums", version, signature)
 
 
-FORM = forms()[None]
+TEMPLATE = templates()[None]
 
 
 def batch_of(packed: Any, signature: Signature = SIGNATURE) -> Batch:
@@ -40,7 +40,7 @@ def batch_of(packed: Any, signature: Signature = SIGNATURE) -> Batch:
 
 def answer_of(rows: int, version: str = "1") -> bytes:
     outputs = {"prediction": np.arange(rows) + 0.5, "probabilities": np.full((rows, 2), 0.5)}
-    made = forms(version)[None].answer(outputs, rows)
+    made = templates(version)[None].answer(outputs, rows)
     assert made is not None
     return made
 
@@ -75,7 +75,7 @@ class Wire:
 def told(answer: Answer | None, batch: Batch) -> Any:
     if answer is None:
         return None
-    result = read_answer(answer, batch, FORM)
+    result = read_answer(answer, batch, TEMPLATE)
     if isinstance(result, TidegateError):
         return type(result), result.message
     return [(name, array.dtype, array.tolist()) for name, array in result.tensors.items()]
@@ -96,7 +96,7 @@ REPLIES = {
 @pytest.mark.parametrize("name", REPLIES)
 def test_an_answer_is_read_alike_in_however_many_pieces_it_comes(name: str) -> None:
     reply, batch = REPLIES[name], batch_of([[1.0, 2.0, 3.0]] * 2)
-    expected = RequestWriter("sums", HOST, forms()).request(batch).expected
+    expected = RequestWriter("sums", HOST, templates()).request(batch).expected
     assert expected is not None
 
     def read(*pieces: bytes, expected: Expected | None = expected) -> Any:
@@ -118,7 +118,7 @@ def test_an_answer_is_read_alike_in_however_many_pieces_it_comes(name: str) -> N
 
 def test_what_nobody_asked_for_is_no_answer_to_what_is_asked_next() -> None:
     batch = batch_of([[1.0, 2.0, 3.0]] * 2)
-    expected = RequestWriter("sums", HOST, forms()).request(batch).expected
+    expected = RequestWriter("sums", HOST, templates()).request(batch).expected
 
     async def go() -> None:
         wire, other = Wire(), answer_of(2).replace(b"\0\0\0\0\0\0\xe0?", b"\0\0\0\0\0\0\0@")
@@ -160,8 +160,10 @@ ARRAYS: dict[str, tuple[str, Callable[[], Any]]] = {
 def test_a_batch_goes_out_as_the_same_tensor_in_both_forms(name: str) -> None:
     datatype, make = ARRAYS[name]
     signature = _matrix(datatype)
-    known = RequestWriter("sums", HOST, forms(signature=signature)).request(batch_of(make(), signature))
-    ordinary = RequestWriter("sums", "another:8000", forms(signature=signature)).request(batch_of(make(), signature))
+    known = RequestWriter("sums", HOST, templates(signature=signature)).request(batch_of(make(), signature))
+    ordinary = RequestWriter("sums", "another:8000", templates(signature=signature)).request(
+        batch_of(make(), signature)
+    )
     assert (known.expected is None) == (name == "more")
     assert ordinary.expected is None
     sent = [_tensor(b"".join(request.parts)) for request in (known, ordinary)]
@@ -181,13 +183,13 @@ def signature_dtype(datatype: str) -> Any:
 
 
 def test_a_batch_with_params_or_several_wanted_outputs_goes_the_ordinary_way() -> None:
-    writer = RequestWriter("sums", HOST, forms())
+    writer = RequestWriter("sums", HOST, templates())
     batch = batch_of([[1.0, 2.0, 3.0]])
     assert writer.request(batch).expected is not None
     batch.wanted = frozenset({"prediction"})
     alone = writer.request(batch)
-    assert alone.form is not None
-    assert alone.form.wanted == batch.wanted
+    assert alone.template is not None
+    assert alone.template.wanted == batch.wanted
     batch.wanted = frozenset({"prediction", "probabilities"})
     assert writer.request(batch).expected is None
     batch.wanted, batch.params = None, "{}"
@@ -198,7 +200,7 @@ def test_outputs_of_a_known_answer_are_those_a_parser_reads() -> None:
     reply = answer_of(3)
     body = reply.partition(b"\r\n\r\n")[2]
     length = int(reply.split(b"inference-header-content-length: ")[1].split(b"\r\n")[0])
-    parsed, known = decode_response(body, length), Outputs(FORM.outputs(reply, 3)).tensors
+    parsed, known = decode_response(body, length), Outputs(TEMPLATE.outputs(reply, 3)).tensors
     assert list(parsed) == list(known)
     for name, array in parsed.items():
         np.testing.assert_array_equal(known[name], array, strict=True)

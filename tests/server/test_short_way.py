@@ -16,8 +16,8 @@ import pytest
 
 from support.http_bytes import Connection, Reply
 from support.wait import until
-from tidegate.dataplane.codec.hop_form import HopForm, forms_of
 from tidegate.dataplane.codec.v2 import decode_response
+from tidegate.dataplane.codec.wire_template import WireTemplate, templates_of
 from tidegate.wire.manifest import Manifest, encode_manifest
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -97,13 +97,13 @@ def connection(uds: Path) -> Iterator[UnixConnection]:
 
 
 @pytest.fixture
-def form() -> HopForm:
-    return forms_of("sums", "3", SIGNATURE)[None]
+def template() -> WireTemplate:
+    return templates_of("sums", "3", SIGNATURE)[None]
 
 
-def ask(connection: Connection, form: HopForm, rows: Any) -> bytes:
+def ask(connection: Connection, template: WireTemplate, rows: Any) -> bytes:
     array = np.array(rows, dtype="<f8")
-    return form.request_head(len(array)) + array.tobytes()
+    return template.request_head(len(array)) + array.tobytes()
 
 
 def sums_of(reply: Reply) -> Any:
@@ -122,9 +122,9 @@ def counted(connection: Connection, code: int = 200) -> float:
     return float(next(line for line in lines if line.startswith(f'model_requests_total{{code="{code}"')).split()[-1])
 
 
-def test_both_ways_answer_alike_and_are_counted_alike(connection: UnixConnection, form: HopForm) -> None:
+def test_both_ways_answer_alike_and_are_counted_alike(connection: UnixConnection, template: WireTemplate) -> None:
     rows = [[1, 2, 3], [4, 5, 6]]
-    request = ask(connection, form, rows)
+    request = ask(connection, template, rows)
     replies = []
     for _ in range(4):  # how long a batch of this size takes is known after the first: until then it goes to the thread
         connection.send(request)
@@ -149,36 +149,38 @@ def test_both_ways_answer_alike_and_are_counted_alike(connection: UnixConnection
     ("value", "status", "said"), [(13, 422, "13 is refused"), (14, 500, "the model failed; its replica's log")]
 )
 def test_what_the_model_refuses_is_refused_as_ever(
-    connection: UnixConnection, form: HopForm, value: int, status: int, said: str
+    connection: UnixConnection, template: WireTemplate, value: int, status: int, said: str
 ) -> None:
     for _ in range(3):
-        connection.send(ask(connection, form, [[1, 2, 3]]))
+        connection.send(ask(connection, template, [[1, 2, 3]]))
         assert sums_of(connection.read()) == [6]
-    connection.send(ask(connection, form, [[1, 2, value]]))
+    connection.send(ask(connection, template, [[1, 2, value]]))
     refused = connection.read()
     assert refused.status == status
     assert said in refused.json["error"]
-    connection.send(ask(connection, form, [[1, 2, 4]]))
+    connection.send(ask(connection, template, [[1, 2, 4]]))
     assert sums_of(connection.read()) == [7]
 
 
-def test_a_batch_that_fails_is_computed_once_and_counted(connection: UnixConnection, form: HopForm) -> None:
+def test_a_batch_that_fails_is_computed_once_and_counted(connection: UnixConnection, template: WireTemplate) -> None:
     for _ in range(3):
-        connection.send(ask(connection, form, [[1, 2, 3]]))
+        connection.send(ask(connection, template, [[1, 2, 3]]))
         assert sums_of(connection.read()) == [6]
     before = counted(connection, 500)
     for _ in range(2):
-        connection.send(ask(connection, form, [[1, 2, 17]]))
+        connection.send(ask(connection, template, [[1, 2, 17]]))
         failed = connection.read()
         assert took_the_short_way(failed)
         assert (failed.status, failed.json["code"]) == (500, "model_failed")
     assert counted(connection, 500) == before + 2
-    connection.send(ask(connection, form, [[18, 0, 0]]))
+    connection.send(ask(connection, template, [[18, 0, 0]]))
     assert sums_of(connection.read()) == [2], "computations that failed"
 
 
-def test_requests_in_pieces_and_pipelined_ones_are_answered_in_order(connection: UnixConnection, form: HopForm) -> None:
-    requests = [ask(connection, form, [[index, 0, 0]]) for index in range(6)]
+def test_requests_in_pieces_and_pipelined_ones_are_answered_in_order(
+    connection: UnixConnection, template: WireTemplate
+) -> None:
+    requests = [ask(connection, template, [[index, 0, 0]]) for index in range(6)]
     stream = b"".join(requests)
     for begin in range(0, len(stream), 100):
         connection.send(stream[begin : begin + 100])
@@ -187,17 +189,17 @@ def test_requests_in_pieces_and_pipelined_ones_are_answered_in_order(connection:
     assert [sums_of(connection.read()) for _ in requests] == [[index] for index in range(6)]
 
 
-def test_a_model_may_write_to_its_input(connection: UnixConnection, form: HopForm) -> None:
+def test_a_model_may_write_to_its_input(connection: UnixConnection, template: WireTemplate) -> None:
     for _ in range(3):
-        connection.send(ask(connection, form, [[1, 2, 15]]))
+        connection.send(ask(connection, template, [[1, 2, 15]]))
         reply = connection.read()
         assert sums_of(reply) == [36]
     assert took_the_short_way(reply)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0, 1e-320, 2.0**1023])
-def test_odd_numbers_are_answered_alike(connection: UnixConnection, form: HopForm, value: float) -> None:
-    request = ask(connection, form, [[value, 0, 0]])
+def test_odd_numbers_are_answered_alike(connection: UnixConnection, template: WireTemplate, value: float) -> None:
+    request = ask(connection, template, [[value, 0, 0]])
     answers = set()
     for _ in range(3):
         for one in (request, request.replace(b"host: replica", b"host: another", 1)):
@@ -208,11 +210,11 @@ def test_odd_numbers_are_answered_alike(connection: UnixConnection, form: HopFor
 
 
 def test_outputs_that_the_signature_does_not_name_are_answered_too_and_computed_once(
-    connection: UnixConnection, form: HopForm
+    connection: UnixConnection, template: WireTemplate
 ) -> None:
     """The last test of its server: such a model's batches all go the ordinary way from then on."""
     for value in (1, 16, 16, 1):
-        connection.send(ask(connection, form, [[value, 0, 0]]))
+        connection.send(ask(connection, template, [[value, 0, 0]]))
         reply = connection.read()
         head = json.loads(reply.body[: int(reply.headers["inference-header-content-length"])])
         assert [one["name"] for one in head["outputs"]] == (["prediction", "more"] if value == 16 else ["prediction"])

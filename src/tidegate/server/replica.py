@@ -14,7 +14,7 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.dataplane.calls.directory import Service
 from tidegate.dataplane.calls.limits import Limits
-from tidegate.dataplane.codec.hop_form import forms_of
+from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
 from tidegate.dataplane.pipeline.infer import Engine
@@ -109,9 +109,11 @@ def build_replica(
     title = f"{manifest.name}, version {manifest.version}"
     app = build_app(engine, AppOptions(title, render_metrics, lambda: True))
     hooks = Hooks(on_stop=stop)
-    forms = forms_of(manifest.name, manifest.version, runtime.signature) if behind_gateway and key is None else {}
-    if forms:
+    templates = (
+        templates_of(manifest.name, manifest.version, runtime.signature) if behind_gateway and key is None else {}
+    )
+    if templates:
         series = (identity.endpoint, identity.version, identity.variant)
-        short = ShortWay(tuple(forms.values()), batcher, target, observer, series, clock.monotonic)
+        short = ShortWay(tuple(templates.values()), batcher, target, observer, series, clock.monotonic)
         hooks = replace(hooks, protocol=functools.partial(HopProtocol, short))
     return engine, app, hooks

@@ -16,7 +16,7 @@ from tidegate.errors import TidegateError
 if TYPE_CHECKING:
     from tidegate.clock import Clock
     from tidegate.dataplane.batching.batcher import Batcher
-    from tidegate.dataplane.codec.hop_form import HopForm
+    from tidegate.dataplane.codec.wire_template import WireTemplate
     from tidegate.dataplane.pipeline.metrics import Key, Metrics
     from tidegate.server.local_target import LocalTarget
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class ShortWay:
     """What it takes to answer a batch at once.
 
-    A form that the model's outputs turn out not to have is dropped: its every batch would be computed twice.
+    A template that the model's outputs turn out not to have is dropped: its every batch would be computed twice.
     """
 
-    forms: tuple[HopForm, ...]
+    templates: tuple[WireTemplate, ...]
     batcher: Batcher
     target: LocalTarget
     metrics: Metrics
@@ -37,24 +37,24 @@ class ShortWay:
 
     def answer(self, request: bytes) -> bytes | None:
         """The whole answer to a whole request; None where it is to go the ordinary way."""
-        for form in self.forms:
-            if rows := form.rows_of(request):
-                return self._computed(form, request, rows)
+        for template in self.templates:
+            if rows := template.rows_of(request):
+                return self._computed(template, request, rows)
         return None
 
-    def _computed(self, form: HopForm, request: bytes, rows: int) -> bytes | None:
+    def _computed(self, template: WireTemplate, request: bytes, rows: int) -> bytes | None:
         if self.batcher.outstanding:
             return None
         started_s = self.clock()
-        outputs = self.target.compute_now({form.input_name: form.tensor(request, rows)}, rows, form.wanted)
+        outputs = self.target.compute_now({template.input_name: template.tensor(request, rows)}, rows, template.wanted)
         if outputs is None:
             return None
         if isinstance(outputs, TidegateError):
             self.metrics.failed_at_once(self.series, outputs, started_s, self.clock())
             return _refusal(outputs)
-        answer = form.answer(outputs, rows)
+        answer = template.answer(outputs, rows)
         if answer is None:
-            self.forms = tuple(one for one in self.forms if one is not form)
+            self.templates = tuple(one for one in self.templates if one is not template)
         else:
             self.metrics.answered_at_once(self.series, rows, started_s, self.clock())
         return answer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Observer
 from tidegate.dataplane.calls.limits import Limits
-from tidegate.dataplane.codec.hop_form import forms_of
+from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.gateway.shared.cache import CachedDoor
 from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
@@ -45,7 +45,7 @@ class Lane:
 
     def __init__(self, variant: Variant, parts: LaneParts, on_change: Callable[[], None]) -> None:
         self._model = variant.model
-        self._forms = forms_of(variant.model, variant.version, variant.signature)
+        self._templates = templates_of(variant.model, variant.version, variant.signature)
         self._parts = parts
         self._on_change = on_change
         self._targets: dict[str, UpstreamTarget] = {}
@@ -77,7 +77,7 @@ class Lane:
         for target in listed:
             known = self._targets.get(target.id)
             if known is None or known.address != target.address:
-                where, parts = UpstreamAddress(target.id, target.address, self._model, self._forms), self._parts
+                where, parts = UpstreamAddress(target.id, target.address, self._model, self._templates), self._parts
                 new.append(UpstreamTarget(where, self._hooks, parts.loop, parts.limits.timeout_s, parts.clock))
         return new
 

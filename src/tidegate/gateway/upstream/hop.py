@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs
-from tidegate.dataplane.codec.hop_form import HOST, ROWS_MAX, Forms, HopForm
 from tidegate.dataplane.codec.v2 import decode_response, encode_request
+from tidegate.dataplane.codec.wire_template import HOST, ROWS_MAX, Templates, WireTemplate
 from tidegate.errors import (
     DeadlineExceeded,
     Internal,
@@ -56,32 +56,32 @@ _errors = msgspec.json.Decoder(HopError)
 
 
 class HopRequest(msgspec.Struct, frozen=True):
-    """A request's bytes, and the head and length of its answer where they are known beforehand, by `form`."""
+    """A request's bytes, and the head and length of its answer where they are known beforehand, by `template`."""
 
     parts: list[bytes]
     expected: Expected | None = None
-    form: HopForm | None = None
+    template: WireTemplate | None = None
 
 
 class RequestWriter:
     """Writes batches as HTTP requests to one model; what is constant is put together once.
 
-    Over a Unix socket, which leads to a replica of this project, batches that fit one of `forms` are written in its
+    Over a Unix socket, which leads to a replica of this project, batches that fit one of `templates` are written in its
     bytes.
     """
 
-    def __init__(self, model: str, host: str, forms: Forms) -> None:
+    def __init__(self, model: str, host: str, templates: Templates) -> None:
         self._head = (
             f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n"
             "inference-header-content-length: "
         ).encode("ascii")
-        self._forms = forms if host == HOST else {}
+        self._templates = templates if host == HOST else {}
         self.probe = f"GET /v2/health/ready HTTP/1.1\r\nhost: {host}\r\n\r\n".encode("ascii")
 
     def request(self, batch: Batch) -> HopRequest:
         """The bytes of a batch; raises `UnfitInput` for an array that V2 cannot carry."""
-        form = self._forms.get(batch.wanted)
-        if form is not None and (request := _in_form(form, batch)) is not None:
+        template = self._templates.get(batch.wanted)
+        if template is not None and (request := _by_template(template, batch)) is not None:
             return request
         header, raw = encode_request(batch.inputs, batch.wanted, batch.params)
         length = len(header)
@@ -89,14 +89,19 @@ class RequestWriter:
         return HopRequest([b"%b%d\r\ncontent-length: %d\r\n\r\n%b" % (self._head, length, total, header), *raw])
 
 
-def _in_form(form: HopForm, batch: Batch) -> HopRequest | None:
+def _by_template(template: WireTemplate, batch: Batch) -> HopRequest | None:
     if batch.params is not None or batch.rows > ROWS_MAX:
         return None
-    tensor = batch.inputs.get(form.input_name)
-    if tensor is None or len(batch.inputs) != 1 or tensor.dtype != form.dtype or tensor.shape[1:] != (form.width,):
+    tensor = batch.inputs.get(template.input_name)
+    if (
+        tensor is None
+        or len(batch.inputs) != 1
+        or tensor.dtype != template.dtype
+        or tensor.shape[1:] != (template.width,)
+    ):
         return None
     rows = batch.rows
-    return HopRequest([form.request_head(rows), tensor.tobytes()], form.expected(rows), form)
+    return HopRequest([template.request_head(rows), tensor.tobytes()], template.expected(rows), template)
 
 
 def is_long(batch: Batch) -> bool:
@@ -110,10 +115,10 @@ def is_long_answer(answer: Answer) -> bool:
     return len(answer.body) - length > LENGTH_BYTES * TEXTS_AT_ONCE_MAX and b'"BYTES"' in answer.body[:length]
 
 
-def read_answer(answer: Answer, batch: Batch, form: HopForm | None) -> Outputs | TidegateError:
+def read_answer(answer: Answer, batch: Batch, template: WireTemplate | None) -> Outputs | TidegateError:
     """Outputs with a row for each of the batch's rows, or why there are none."""
-    if answer.expected and form is not None:
-        return Outputs(form.outputs(answer.body, batch.rows))
+    if answer.expected and template is not None:
+        return Outputs(template.outputs(answer.body, batch.rows))
     if answer.status != 200:
         return _error_of(answer)
     try:

@@ -17,7 +17,7 @@ from tidegate.dataplane.base.cooperative_scheduler import CooperativeScheduler
 from tidegate.dataplane.base.incidents import as_error
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
-from tidegate.dataplane.codec.hop_form import HOST, Forms
+from tidegate.dataplane.codec.wire_template import HOST, Templates
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.upstream.connection import Answer, Connection
 from tidegate.gateway.upstream.hop import HopRequest, RequestWriter, is_long, is_long_answer, read_answer
@@ -56,13 +56,13 @@ class UpstreamHooks:
 class UpstreamAddress:
     """`address` is `unix:/absolute/path` or `tcp:host:port`; `model` is the name the replica serves it by.
 
-    `forms`: the bytes of its commonest batches, where they are known.
+    `templates`: the bytes of its commonest batches, where they are known.
     """
 
     id: str
     address: str
     model: str
-    forms: Forms = field(default_factory=dict)
+    templates: Templates = field(default_factory=dict)
 
 
 class UpstreamTarget:
@@ -93,7 +93,7 @@ class UpstreamTarget:
         self._clock = clock
         self._answer_timeout_s = answer_timeout_s
         host = HOST if where.address.startswith("unix:") else where.address[4:]
-        self._writer = RequestWriter(where.model, host, where.forms)
+        self._writer = RequestWriter(where.model, host, where.templates)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._retired = False
@@ -265,11 +265,11 @@ class UpstreamTarget:
         if batch is None:  # it was given up a moment before
             return
         if answer is not None:
-            form, self._request = self._request.form, NOTHING
-            if form is None and is_long_answer(answer):
+            template, self._request = self._request.template, NOTHING
+            if template is None and is_long_answer(answer):
                 self._scheduler.take(self._loop, self._read_in_steps(answer, batch))
             else:
-                self._finish(read_answer(answer, batch, form))
+                self._finish(read_answer(answer, batch, template))
             return
         connection = self._connection
         self._written = connection is None or not connection.unread

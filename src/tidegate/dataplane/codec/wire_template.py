@@ -1,4 +1,4 @@
-"""The bytes of the commonest batches between gateway and replica: rows of one packed tensor, and outputs for them.
+"""Wire templates: the bytes of the commonest batches between gateway and replica, one packed tensor and outputs for it.
 
 Both ends know version and signature, so both know every byte of such a message but the tensors' own. They compare its
 head instead of parsing it: what differs in a single byte is read as any other V2 message. Pure; no I/O.
@@ -22,15 +22,15 @@ ROWS_MAX = 4096
 HOST = "replica"
 """The host that a gateway names when it speaks over a Unix socket."""
 ALONE_MAX = 4
-"""So many of a version's outputs have a form in which they are asked for alone."""
+"""So many of a version's outputs have a template in which they are asked for alone."""
 _NUMBERS = frozenset("iuf")
 
 Wanted = frozenset[str] | None
-Forms = Mapping[Wanted, "HopForm"]
+Templates = Mapping[Wanted, "WireTemplate"]
 
 
 class _Output:
-    """One output of a form, and how many bytes a row of it has."""
+    """One output of a template, and how many bytes a row of it has."""
 
     __slots__ = ("datatype", "dtype", "name", "row_bytes", "shape")
 
@@ -39,8 +39,8 @@ class _Output:
         self.row_bytes = math.prod(shape) * dtype.itemsize
 
 
-class HopForm:
-    """Requests and answers of one model version, by their number of rows. Made by `forms_of`.
+class WireTemplate:
+    """Requests and answers of one model version, by their number of rows. Made by `templates_of`.
 
     `wanted` names the outputs that are asked for, in `outputs`; None asks for all of them.
     """
@@ -74,14 +74,14 @@ class HopForm:
         return head
 
     def rows_of(self, request: bytes) -> int:
-        """How many rows a whole request has; 0 for one that is not of this form."""
+        """How many rows a whole request has; 0 for one that is not of this template."""
         rows = self._rows_by_size.get(len(request))
         if rows is None:
             rows = self._guess(len(request))
         return rows if rows and request.startswith(self._requests[rows]) else 0
 
     def tensor(self, request: bytes, rows: int) -> Array:
-        """The tensor of a request of this form: (rows, width), the model's own, aligned and to be written to."""
+        """The tensor of a request of this template: (rows, width), the model's own, aligned and to be written to."""
         offset = len(request) - rows * self._row_bytes
         return np.ndarray((rows, self.width), self.dtype, request, offset).copy()
 
@@ -95,7 +95,7 @@ class HopForm:
             if missing > len(self.request_head(rows)):
                 break
         if len(self._rows_by_size) < ROWS_MAX:
-            self._rows_by_size[size] = 0  # a size of another form, and will be again
+            self._rows_by_size[size] = 0  # a size of another template, and will be again
         return 0
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class HopForm:
         return b"".join(parts)
 
     def outputs(self, answer: bytes, rows: int) -> Tensors:
-        """The tensors of an answer of this form: views of its bytes."""
+        """The tensors of an answer of this template: views of its bytes."""
         found: Tensors = {}
         offset = len(answer) - rows * self._answer_row_bytes
         for one in self._outputs:
@@ -142,8 +142,8 @@ class HopForm:
         return msgspec.json.encode({"inputs": described, "parameters": {"binary_data_output": True}, **asked})
 
 
-def forms_of(model: str, version: str, signature: Signature) -> Forms:
-    """The forms of a version by what is wanted of it; none where rows or outputs are no plain numbers of a known shape.
+def templates_of(model: str, version: str, signature: Signature) -> Templates:
+    """The templates of a version by the outputs wanted; none where rows or outputs are no plain numbers of known shape.
 
     All outputs at once, and each alone: what clients ask for.
     """
@@ -155,11 +155,11 @@ def forms_of(model: str, version: str, signature: Signature) -> Forms:
     if not known or any(one.json for one in signature.outputs):
         return {}
     who, spec = (model, version), TensorSpec(name, datatype, (-1, width))
-    forms: dict[Wanted, HopForm] = {None: HopForm(who, spec, signature.outputs)}
+    templates: dict[Wanted, WireTemplate] = {None: WireTemplate(who, spec, signature.outputs)}
     for one in signature.outputs[:ALONE_MAX]:
         wanted = frozenset({one.name})
-        forms[wanted] = HopForm(who, spec, [one], wanted)
-    return forms
+        templates[wanted] = WireTemplate(who, spec, [one], wanted)
+    return templates
 
 
 def _is_number(datatype: str) -> bool:
