@@ -14,17 +14,19 @@ from tidegate.dataplane.base import stepwise
 from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.protocols import mlflow as mlflow_edge
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
-from tidegate.gateway.shared.cache import CachedDoor
+from tidegate.gateway.shared.cache import CachedAdmission
 from tidegate.wire.signature import ParamSpec
 from tidegate.wire.snapshot import Endpoint, Variant
 
 BODY = b'{"instances":[%b],"params":{"p":1}}' % b",".join([b"[1,2,3]"] * 5_000)
 
 
-def _cached(batcher: Any, destination: Destination) -> CachedDoor:
+def _cached(batcher: Any, destination: Destination) -> CachedAdmission:
     lane, cache = SimpleNamespace(batcher=batcher, visitors=0), SimpleNamespace(admits=lambda: False)
     variant = Variant("1", "1", 100.0, "sums", "digest", destination.signature, [1, 2, 3], ())
-    return CachedDoor(cast(Any, lane), cast(Any, cache), Endpoint("sums", "salt", (variant,), cache_ttl_s=60), variant)
+    return CachedAdmission(
+        cast(Any, lane), cast(Any, cache), Endpoint("sums", "salt", (variant,), cache_ttl_s=60), variant
+    )
 
 
 @pytest.fixture
@@ -62,10 +64,12 @@ def _asked(change: Any) -> tuple[int, Kept]:
     return asyncio.run(go())
 
 
-def test_new_doors_to_the_same_version_have_nothing_read_again(reads: list[Destination]) -> None:
+def test_new_admissions_to_the_same_version_have_nothing_read_again(reads: list[Destination]) -> None:
     def change(first: Destination, number: int) -> Destination:
-        door = _cached(first.batcher, first) if number % 2 else first.batcher  # also where answers are no longer kept
-        return Destination(first.identity, first.signature, None, door)
+        admission = (
+            _cached(first.batcher, first) if number % 2 else first.batcher
+        )  # also where answers are no longer kept
+        return Destination(first.identity, first.signature, None, admission)
 
     assert _asked(change)[0] == 200
     assert len(reads) == 1

@@ -14,7 +14,7 @@ from support.gateway_replica import SIGNATURE
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import NoReadyReplica, TidegateError
-from tidegate.gateway.shared.cache import LOOKUP_KEYS_MAX, WAITING_MAX, AnswerCache, CachedDoor
+from tidegate.gateway.shared.cache import LOOKUP_KEYS_MAX, WAITING_MAX, AnswerCache, CachedAdmission
 from tidegate.wire.snapshot import Endpoint, Variant
 
 VARIANT = Variant("1", "1", 100.0, "sums", "digest", SIGNATURE, [1, 2, 3], ())
@@ -110,8 +110,8 @@ class Scene:
         self.cache = AnswerCache(self.link, self.counts, lambda: 1000.0)  # type: ignore[arg-type]  # stand-ins
         self.lane = SimpleNamespace(batcher=self.batcher, visitors=set())
         endpoint = Endpoint("sums", "salt", (VARIANT,), cache_ttl_s=60.0)
-        door = CachedDoor(self.lane, self.cache, endpoint, VARIANT)
-        self.destination = Destination(Identity("sums", "sums", "1", "1"), SIGNATURE, [1, 2, 3], door)
+        admission = CachedAdmission(self.lane, self.cache, endpoint, VARIANT)
+        self.destination = Destination(Identity("sums", "sums", "1", "1"), SIGNATURE, [1, 2, 3], admission)
 
     def call(self, *row: float) -> tuple[Call, Sink]:
         sink = Sink()

@@ -39,10 +39,10 @@ class Identity:
     label: str | None = None
 
 
-class Door(Protocol):
-    """Where a version's calls are handed in: its batcher, or what stands in front of that.
+class Admission(Protocol):
+    """Admits calls to a version: its batcher, or the response cache in front of that.
 
-    Two are equal where calls end up in the same batcher: each snapshot may make doors of its own.
+    Two are equal where calls end up in the same batcher: each snapshot may make its own.
     """
 
     @property
@@ -76,7 +76,7 @@ class Destination:
         "takes_floats",
     )
 
-    def __init__(self, identity: Identity, signature: Signature, example: Any, batcher: Door) -> None:
+    def __init__(self, identity: Identity, signature: Signature, example: Any, batcher: Admission) -> None:
         self.identity = identity
         self.signature = signature
         self.example = example

@@ -45,7 +45,7 @@ class EndpointService:
         self._lanes = {variant.name: lane for variant, lane in zip(endpoint.variants, lanes, strict=True)}
         self._all = {
             variant.name: Destination(
-                _identity(endpoint, variant), variant.signature, variant.example, lane.door(endpoint, variant)
+                _identity(endpoint, variant), variant.signature, variant.example, lane.admission(endpoint, variant)
             )
             for variant, lane in zip(endpoint.variants, lanes, strict=True)
         }

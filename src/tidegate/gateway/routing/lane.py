@@ -11,12 +11,12 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Observer
 from tidegate.dataplane.calls.limits import Limits
 from tidegate.dataplane.codec.wire_template import templates_of
-from tidegate.gateway.shared.cache import CachedDoor
+from tidegate.gateway.shared.cache import CachedAdmission
 from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
-    from tidegate.dataplane.calls.call import Call, Door
+    from tidegate.dataplane.calls.call import Admission, Call
     from tidegate.gateway.shared.cache import AnswerCache
     from tidegate.wire.snapshot import Endpoint, Target, Variant
 
@@ -64,12 +64,12 @@ class Lane:
         """Those that wait or are being computed."""
         return self.visitors | self.batcher.outstanding_calls
 
-    def door(self, endpoint: Endpoint, variant: Variant) -> Door:
+    def admission(self, endpoint: Endpoint, variant: Variant) -> Admission:
         """Where the calls of this version come in, as this snapshot has it."""
         cache = self._parts.cache
         if cache is None or endpoint.cache_ttl_s <= 0:
             return self.batcher
-        return CachedDoor(self, cache, endpoint, variant)
+        return CachedAdmission(self, cache, endpoint, variant)
 
     def newcomers(self, listed: tuple[Target, ...]) -> list[UpstreamTarget]:
         """Replicas that are new in the snapshot, or at another address than before; nothing is connected yet."""

@@ -1,9 +1,9 @@
 """The prediction cache: answers that were given before, kept in Redis. Only for endpoints with `cache_ttl_s`.
 
-A `CachedDoor` stands before the batcher of a version. It asks Redis for what all requests of one turn of the loop want,
-in one command; what is not there, or not soon enough, goes the usual way, and its answer is written down afterwards. A
-request waits for the cache for `LOOKUP_TIMEOUT_S` at most, and for one that did not answer in time none waits again
-until the link to Redis is up.
+A `CachedAdmission` stands before the batcher of a version. It asks Redis for what all requests of one turn of the loop
+want, in one command; what is not there, or not soon enough, goes the usual way, and its answer is written down
+afterwards. A request waits for the cache for `LOOKUP_TIMEOUT_S` at most, and for one that did not answer in time none
+waits again until the link to Redis is up.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Lookup:
 
     call: Call
     key: str
-    door: CachedDoor
+    admission: CachedAdmission
 
 
 class AnswerCache:
@@ -128,15 +128,15 @@ class AnswerCache:
 
     def _settle(self, lookup: Lookup, written: bytes | None, *, asked: bool) -> None:
         """Each call is settled once, whatever becomes of the others."""
-        call, door = lookup.call, lookup.door
-        door.lane.visitors.discard(call)
+        call, admission = lookup.call, lookup.admission
+        admission.lane.visitors.discard(call)
         if call.done:
             return
         try:
             outputs = None if written is None else read_answer(lookup.key, written, call)
             if outputs is not None:
                 self._observer.cached(call, outputs, self._clock())
-                call.destination = door.as_kept(call.destination)
+                call.destination = admission.as_kept(call.destination)
                 call.answer(outputs, 0)
                 return
             if asked:
@@ -144,7 +144,7 @@ class AnswerCache:
                 call.sink = Keeper(call.sink, self, lookup)
             else:
                 self.bypassed += 1
-            door.lane.batcher.submit(call)
+            admission.lane.batcher.submit(call)
         except TidegateError as error:
             self._observer.refused(call.destination.identity.endpoint, error)
             call.fail(error)
@@ -162,7 +162,7 @@ class AnswerCache:
         if written is None:
             self.unkept += 1
             return
-        self._unwritten.append((lookup.key, written, lookup.door.ttl_ms))
+        self._unwritten.append((lookup.key, written, lookup.admission.ttl_ms))
         if not self._writing:
             self._writing = True
             self._spawn(self._write())
@@ -206,8 +206,8 @@ class Visited(Protocol):
     visitors: set[Call]
 
 
-class CachedDoor:
-    """The `Door` of one version of an endpoint whose answers are kept."""
+class CachedAdmission:
+    """The `Admission` of one version of an endpoint whose answers are kept."""
 
     def __init__(self, lane: Visited, cache: AnswerCache, endpoint: Endpoint, variant: Variant) -> None:
         self.lane = lane
@@ -218,7 +218,7 @@ class CachedDoor:
         self._kept: Destination | None = None
 
     def __eq__(self, other: object) -> bool:
-        return self.lane.batcher is (other.lane.batcher if isinstance(other, CachedDoor) else other)
+        return self.lane.batcher is (other.lane.batcher if isinstance(other, CachedAdmission) else other)
 
     def __hash__(self) -> int:
         return hash(self.lane.batcher)
