@@ -14,7 +14,7 @@ from tidegate.dataplane.base import stepwise
 from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.protocols import mlflow as mlflow_edge
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
-from tidegate.gateway.shared.cache import CachedAdmission
+from tidegate.gateway.shared.response_cache import CachedAdmission
 from tidegate.wire.signature import ParamSpec
 from tidegate.wire.snapshot import Endpoint, Variant
 

@@ -212,7 +212,7 @@ class Endpoints:
 
         While an automation sets the weights, it is ended, and what was stable is restored.
 
-        Traffic alone: replicas, backend, limits, rate and kept answers stay as they are now. Signatures are not asked
+        Traffic alone: replicas, backend, limits, rate and response cache stay as they are now. Signatures are not asked
         about: clients had these versions before.
 
         A second rollback thus undoes the first. Raises `Conflict` when there is nothing to go back to.

@@ -186,14 +186,14 @@ class Metrics:
         series.codes[200] = series.codes.get(200, 0) + answered
 
     def cached(self, call: Call, now_s: float) -> None:
-        """Count a call that is answered from the prediction cache: no replica computes it, and no batch holds it."""
+        """Count a call that is answered from the response cache: no replica computes it, and no batch holds it."""
         series = self._of_call(call)
         series.cache_hits += 1
         series.cached_rows += call.rows
         series.ended(200, now_s - call.started_s)
 
     def cache_missed(self, call: Call) -> None:
-        """Count a call that the prediction cache was asked for in vain."""
+        """Count a call that the response cache was asked for in vain."""
         self._of_call(call).cache_misses += 1
 
     def not_finite(self, call: Call) -> None:
@@ -342,7 +342,7 @@ def _by_version(series: dict[Key, Series]) -> Iterator[Metric]:
 
 
 def _by_cache(series: dict[Key, Series]) -> Iterator[Metric]:
-    """What the prediction cache was asked for; only where it was."""
+    """What the response cache was asked for; only where it was."""
     asked: dict[tuple[str, str], tuple[int, int]] = {}
     for (endpoint, version, _), one in series.items():
         if one.cache_hits or one.cache_misses:

@@ -11,13 +11,13 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Observer
 from tidegate.dataplane.calls.limits import Limits
 from tidegate.dataplane.codec.wire_template import templates_of
-from tidegate.gateway.shared.cache import CachedAdmission
+from tidegate.gateway.shared.response_cache import CachedAdmission
 from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
     from tidegate.dataplane.calls.call import Admission, Call
-    from tidegate.gateway.shared.cache import AnswerCache
+    from tidegate.gateway.shared.response_cache import ResponseCache
     from tidegate.wire.snapshot import Endpoint, Target, Variant
 
 DRAIN_POLL_S = 0.01
@@ -31,7 +31,7 @@ class LaneParts:
     limits: Limits
     observer: Observer
     clock: Clock
-    cache: AnswerCache | None = None
+    cache: ResponseCache | None = None
     on_loss: Callable[[], None] = lambda: None
     """Called when a replica that was in use no longer answers."""
 
@@ -40,7 +40,7 @@ class Lane:
     """Outlives snapshots as long as they list the same version with the same artifact.
 
     `available` says whether a replica is connected; `on_change` is called when that changes. `visitors` are calls that
-    wait for what the prediction cache says before the batcher gets them.
+    wait for what the response cache says before the batcher gets them.
     """
 
     def __init__(self, variant: Variant, parts: LaneParts, on_change: Callable[[], None]) -> None:

@@ -1,1 +1,1 @@
-"""What gateways have in common through Redis: answers that are kept, and limits on how often a client may ask."""
+"""What gateways have in common through Redis: a response cache, and limits on how often a client may ask."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tidegate.gateway.shared.cache import AnswerCache
 from tidegate.gateway.shared.ratelimit import Limits, LimitSync
 from tidegate.gateway.shared.redis_link import RedisLink
+from tidegate.gateway.shared.response_cache import ResponseCache
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -28,13 +28,13 @@ class Sharing:
     ) -> None:
         shared = bool(settings.redis_url)
         self.limits = Limits(settings.rate_limit_per_s, settings.rate_burst_s, clock, shared=shared)
-        self.cache: AnswerCache | None = None
+        self.cache: ResponseCache | None = None
         self._link: RedisLink | None = None
         self._sync: LimitSync | None = None
         if settings.redis_url:
             self._link = RedisLink(settings.redis_url, settings.redis_prefix, on_revision, clock)
             self._sync = LimitSync(self._link, self.limits, clock)
-            self.cache = AnswerCache(self._link, observer, clock)
+            self.cache = ResponseCache(self._link, observer, clock)
 
     def add_gauges(self, metrics: Metrics) -> None:
         """Let the metrics ask."""

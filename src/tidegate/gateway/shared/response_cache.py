@@ -1,4 +1,4 @@
-"""The prediction cache: answers that were given before, kept in Redis. Only for endpoints with `cache_ttl_s`.
+"""The response cache: answers that were given before, kept in Redis. Only for endpoints with `cache_ttl_s`.
 
 A `CachedAdmission` stands before the batcher of a version. It asks Redis for what all requests of one turn of the loop
 want, in one command; what is not there, or not soon enough, goes the usual way, and its answer is written down
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from tidegate.dataplane.base.incidents import internal
 from tidegate.errors import TidegateError
-from tidegate.gateway.shared.cache_codec import read_answer, request_key, write_answer
+from tidegate.gateway.shared.response_cache_codec import read_answer, request_key, write_answer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -62,7 +62,7 @@ class Lookup:
     admission: CachedAdmission
 
 
-class AnswerCache:
+class ResponseCache:
     """Reads and writes for all endpoints of this gateway, with a bound on what waits."""
 
     def __init__(self, link: RedisLink, observer: CacheObserver, clock: Callable[[], float]) -> None:
@@ -209,7 +209,7 @@ class Visited(Protocol):
 class CachedAdmission:
     """The `Admission` of one version of an endpoint whose answers are kept."""
 
-    def __init__(self, lane: Visited, cache: AnswerCache, endpoint: Endpoint, variant: Variant) -> None:
+    def __init__(self, lane: Visited, cache: ResponseCache, endpoint: Endpoint, variant: Variant) -> None:
         self.lane = lane
         self.ttl_ms = max(1, round(endpoint.cache_ttl_s * 1000))
         self._cache = cache
@@ -250,7 +250,7 @@ class Keeper:
 
     __slots__ = ("_cache", "_lookup", "_sink")
 
-    def __init__(self, sink: Sink, cache: AnswerCache, lookup: Lookup) -> None:
+    def __init__(self, sink: Sink, cache: ResponseCache, lookup: Lookup) -> None:
         self._sink = sink
         self._cache = cache
         self._lookup = lookup

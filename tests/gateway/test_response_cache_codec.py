@@ -12,7 +12,7 @@ from support.gateway_replica import SIGNATURE
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
-from tidegate.gateway.shared.cache_codec import (
+from tidegate.gateway.shared.response_cache_codec import (
     ANSWER_BYTES_MAX,
     INPUT_BYTES_MAX,
     read_answer,

@@ -14,7 +14,7 @@ from support.gateway_replica import SIGNATURE
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import NoReadyReplica, TidegateError
-from tidegate.gateway.shared.cache import LOOKUP_KEYS_MAX, WAITING_MAX, AnswerCache, CachedAdmission
+from tidegate.gateway.shared.response_cache import LOOKUP_KEYS_MAX, WAITING_MAX, CachedAdmission, ResponseCache
 from tidegate.wire.snapshot import Endpoint, Variant
 
 VARIANT = Variant("1", "1", 100.0, "sums", "digest", SIGNATURE, [1, 2, 3], ())
@@ -107,7 +107,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.link, self.batcher, self.counts = Memory(), Batcher(), Counts()
-        self.cache = AnswerCache(self.link, self.counts, lambda: 1000.0)  # type: ignore[arg-type]  # stand-ins
+        self.cache = ResponseCache(self.link, self.counts, lambda: 1000.0)  # type: ignore[arg-type]  # stand-ins
         self.lane = SimpleNamespace(batcher=self.batcher, visitors=set())
         endpoint = Endpoint("sums", "salt", (VARIANT,), cache_ttl_s=60.0)
         admission = CachedAdmission(self.lane, self.cache, endpoint, VARIANT)

@@ -1,4 +1,4 @@
-"""What the prediction cache calls a request, and how it writes answers down: pure functions, used by `cache.py`.
+"""How the response cache keys requests and encodes answers: pure functions, used by `response_cache.py`.
 
 Two requests have one key when the model would be given the same arrays, whatever protocol, spelling of a number or
 order of columns they came in.
