@@ -22,10 +22,10 @@ BODY = b'{"instances":[%b],"params":{"p":1}}' % b",".join([b"[1,2,3]"] * 5_000)
 
 
 def _cached(batcher: Any, destination: Destination) -> CachedAdmission:
-    lane, cache = SimpleNamespace(batcher=batcher, visitors=0), SimpleNamespace(admits=lambda: False)
+    pool, cache = SimpleNamespace(batcher=batcher, visitors=0), SimpleNamespace(admits=lambda: False)
     variant = Variant("1", "1", 100.0, "sums", "digest", destination.signature, [1, 2, 3], ())
     return CachedAdmission(
-        cast(Any, lane), cast(Any, cache), Endpoint("sums", "salt", (variant,), cache_ttl_s=60), variant
+        cast(Any, pool), cast(Any, cache), Endpoint("sums", "salt", (variant,), cache_ttl_s=60), variant
     )
 
 

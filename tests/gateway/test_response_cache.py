@@ -108,9 +108,9 @@ class Scene:
     def __init__(self) -> None:
         self.link, self.batcher, self.counts = Memory(), Batcher(), Counts()
         self.cache = ResponseCache(self.link, self.counts, lambda: 1000.0)  # type: ignore[arg-type]  # stand-ins
-        self.lane = SimpleNamespace(batcher=self.batcher, visitors=set())
+        self.pool = SimpleNamespace(batcher=self.batcher, visitors=set())
         endpoint = Endpoint("sums", "salt", (VARIANT,), cache_ttl_s=60.0)
-        admission = CachedAdmission(self.lane, self.cache, endpoint, VARIANT)
+        admission = CachedAdmission(self.pool, self.cache, endpoint, VARIANT)
         self.destination = Destination(Identity("sums", "sums", "1", "1"), SIGNATURE, [1, 2, 3], admission)
 
     def call(self, *row: float) -> tuple[Call, Sink]:
@@ -142,9 +142,9 @@ def play(act: Callable[[Scene], Awaitable[None]]) -> None:
 def test_a_call_is_computed_once_and_found_from_then_on() -> None:
     async def act(scene: Scene) -> None:
         _, first = scene.call(1, 2, 3)
-        assert len(scene.lane.visitors) == 1  # its lane may not close yet
+        assert len(scene.pool.visitors) == 1  # its pool may not close yet
         await scene.settled()
-        assert scene.lane.visitors == set()
+        assert scene.pool.visitors == set()
         scene.compute()
         await scene.settled()
         _, second = scene.call(1.0, 2.0, 3.0)
@@ -188,7 +188,7 @@ def test_a_version_that_cannot_take_a_call_after_all_fails_it_and_it_is_counted(
         _, sink = scene.call(1, 2, 3)
         await scene.settled()
         assert sink.errors == scene.counts.errors == [scene.batcher.error]
-        assert scene.lane.visitors == set()
+        assert scene.pool.visitors == set()
 
     play(act)
 
@@ -202,7 +202,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_computed() -> None:
         scene.link.gate.set()
         await scene.settled()
         assert scene.batcher.calls == []
-        assert (sink.answers, sink.errors, scene.lane.visitors) == ([], [], set())
+        assert (sink.answers, sink.errors, scene.pool.visitors) == ([], [], set())
 
     play(act)
 

@@ -27,7 +27,7 @@ from tidegate.gateway.control.follower import SNAPSHOT_SUFFIX, ControlPlane, Fol
 from tidegate.gateway.control.load import LoadReports, Totals, totals
 from tidegate.gateway.control.losses import Losses
 from tidegate.gateway.routing.directory import Router
-from tidegate.gateway.routing.lane import LaneParts
+from tidegate.gateway.routing.version_pool import PoolParts
 from tidegate.gateway.shared.sharing import Sharing
 from tidegate.gateway.telemetry.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.telemetry.siblings import AdminServer, Siblings
@@ -124,7 +124,7 @@ class Gateway:
         self._sharing.add_gauges(self._metrics)
         source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)
         self._losses = Losses(source.tell_loss)
-        parts = LaneParts(self._loop, limits, observer, clock.monotonic, self._sharing.cache, on_loss=self._losses.tell)
+        parts = PoolParts(self._loop, limits, observer, clock.monotonic, self._sharing.cache, on_loss=self._losses.tell)
         self.router = Router(parts)
         self._metrics.add_gauges(self.router.fill_gauges)
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})

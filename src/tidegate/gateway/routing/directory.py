@@ -16,7 +16,7 @@ from tidegate.core.assign import Assignment
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.errors import NoReadyReplica, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused
-from tidegate.gateway.routing.lane import Lane, LaneParts
+from tidegate.gateway.routing.version_pool import PoolParts, VersionPool
 from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
 
 if TYPE_CHECKING:
@@ -30,32 +30,32 @@ DRAIN_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0
 FALL_OVER_SALT = "\x1ffall-over"
 
-LaneKey = tuple[str, str, str, str, str, bool, "Signature"]
+PoolKey = tuple[str, str, str, str, str, bool, "Signature"]
 
 log = logging.getLogger(__name__)
 
 
 class EndpointService:
-    """One endpoint as one snapshot describes it. Immutable but for which of its lanes are available now."""
+    """One endpoint as one snapshot describes it. Immutable but for which of its pools are available now."""
 
-    def __init__(self, endpoint: Endpoint, lanes: list[Lane]) -> None:
+    def __init__(self, endpoint: Endpoint, pools: list[VersionPool]) -> None:
         self.name = endpoint.name
         self._salt = endpoint.assignment_salt or endpoint.salt
         self._reason = endpoint.reason
-        self._lanes = {variant.name: lane for variant, lane in zip(endpoint.variants, lanes, strict=True)}
+        self._pools = {variant.name: pool for variant, pool in zip(endpoint.variants, pools, strict=True)}
         self._all = {
             variant.name: Destination(
-                _identity(endpoint, variant), variant.signature, variant.example, lane.admission(endpoint, variant)
+                _identity(endpoint, variant), variant.signature, variant.example, pool.admission(endpoint, variant)
             )
-            for variant, lane in zip(endpoint.variants, lanes, strict=True)
+            for variant, pool in zip(endpoint.variants, pools, strict=True)
         }
         self._weights = {variant.name: variant.weight for variant in endpoint.variants}
         self._assignment = Assignment(self._weights)
         self.refresh()
 
     def refresh(self) -> None:
-        """Work out again who may answer, after a lane became available or stopped being so."""
-        self._available = [self._lanes[name].available for name in self._assignment.names]
+        """Work out again who may answer, after a pool became available or stopped being so."""
+        self._available = [self._pools[name].available for name in self._assignment.names]
         self._weighted = [self._all[name] for name in self._assignment.names]
         alone = len(self._weighted) == 1 and self._available[0]
         self._single = self._weighted[0] if alone else None
@@ -115,9 +115,9 @@ class Plan:
     """A snapshot put into objects, none of them in use yet: what can go wrong with it has gone wrong before."""
 
     snapshot: Snapshot
-    lanes: dict[LaneKey, Lane] = field(default_factory=dict)
-    listed: dict[LaneKey, tuple[Target, ...]] = field(default_factory=dict)
-    newcomers: dict[LaneKey, list[UpstreamTarget]] = field(default_factory=dict)
+    pools: dict[PoolKey, VersionPool] = field(default_factory=dict)
+    listed: dict[PoolKey, tuple[Target, ...]] = field(default_factory=dict)
+    newcomers: dict[PoolKey, list[UpstreamTarget]] = field(default_factory=dict)
     services: dict[str, EndpointService] = field(default_factory=dict)
 
     def places(self) -> set[tuple[str, str]]:
@@ -130,11 +130,11 @@ class Plan:
 class Router:
     """The gateway's `Directory`. `take` is its only way to change: by a snapshot that `plan` found to be sound."""
 
-    def __init__(self, parts: LaneParts) -> None:
+    def __init__(self, parts: PoolParts) -> None:
         self._parts = parts
-        self._lanes: dict[LaneKey, Lane] = {}
+        self._pools: dict[PoolKey, VersionPool] = {}
         self._services: dict[str, Service] = {}
-        self._draining: dict[asyncio.Task[None], tuple[LaneKey, Lane]] = {}
+        self._draining: dict[asyncio.Task[None], tuple[PoolKey, VersionPool]] = {}
         self.revision: int | None = None
 
     def services(self) -> Mapping[str, Service]:
@@ -157,15 +157,15 @@ class Router:
         return plan
 
     def _plan_endpoint(self, plan: Plan, endpoint: Endpoint) -> None:
-        lanes = []
+        pools = []
         for variant in endpoint.variants:
-            key = _lane_key(endpoint, variant)
-            lane = plan.lanes.get(key) or self._lanes.get(key) or Lane(variant, self._parts, self._refresh)
-            plan.lanes[key] = lane
+            key = _pool_key(endpoint, variant)
+            pool = plan.pools.get(key) or self._pools.get(key) or VersionPool(variant, self._parts, self._refresh)
+            plan.pools[key] = pool
             plan.listed[key] = variant.targets
-            plan.newcomers[key] = lane.newcomers(variant.targets)
-            lanes.append(lane)
-        plan.services[endpoint.name] = EndpointService(endpoint, lanes)
+            plan.newcomers[key] = pool.newcomers(variant.targets)
+            pools.append(pool)
+        plan.services[endpoint.name] = EndpointService(endpoint, pools)
 
     async def take(self, plan: Plan) -> None:
         """Route by this plan, the latest one made. Returns when it is in force and what it replaced has (nearly always)
@@ -174,49 +174,49 @@ class Router:
         Only then does the control plane hear that the revision is applied, and may stop the replicas that it left out.
         """
         for key, newcomers in plan.newcomers.items():
-            plan.lanes[key].connect(newcomers)
-        self._lanes |= plan.lanes
+            plan.pools[key].connect(newcomers)
+        self._pools |= plan.pools
         await wait_until_tried([one for newcomers in plan.newcomers.values() for one in newcomers], CONNECT_WAIT_S)
         self._services = dict(plan.services)
         self._refresh()
         for key, listed in plan.listed.items():
-            self._lanes[key].keep_only(listed)
-        gone = {key: self._lanes.pop(key) for key in list(self._lanes) if key not in plan.lanes}
+            self._pools[key].keep_only(listed)
+        gone = {key: self._pools.pop(key) for key in list(self._pools) if key not in plan.pools}
         self.revision = plan.snapshot.revision
         log.info("routing by revision %d: %s", self.revision, _summary(plan.snapshot))
         await self._drain(gone)
 
     def close(self) -> None:
         """Let go of every replica, at the end of the process."""
-        for lane in self._lanes.values():
-            lane.close()
+        for pool in self._pools.values():
+            pool.close()
 
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return any(lane.outstanding for lane in self._lanes.values())
+        return any(pool.outstanding for pool in self._pools.values())
 
     def fill_gauges(self, state: State) -> None:
         """Rows that wait and calls in progress, for the metrics."""
-        for key, lane in self._lanes.items():
+        for key, pool in self._pools.items():
             place = (key[0], key[2])
-            state.queue_rows[place] = state.queue_rows.get(place, 0) + lane.batcher.queued_rows
+            state.queue_rows[place] = state.queue_rows.get(place, 0) + pool.batcher.queued_rows
             waiting_max = self._parts.limits.queue_rows_max
             state.queue_rows_limit[place] = state.queue_rows_limit.get(place, 0) + waiting_max
-            state.batch_rows_limit[place] = max(state.batch_rows_limit.get(place, 0), lane.batcher.limit_rows)
-            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + len(lane.calls)
+            state.batch_rows_limit[place] = max(state.batch_rows_limit.get(place, 0), pool.batcher.limit_rows)
+            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + len(pool.calls)
 
     def in_progress_s(self, now_s: float) -> dict[tuple[str, str], float]:
         """For how long the calls in progress have been so, added up, by endpoint and version."""
         found: dict[tuple[str, str], float] = {}
-        for key, lane in [*self._lanes.items(), *self._draining.values()]:
-            waited = [now_s - call.started_s for call in lane.calls if not call.done]
+        for key, pool in [*self._pools.items(), *self._draining.values()]:
+            waited = [now_s - call.started_s for call in pool.calls if not call.done]
             if waited:
                 found[key[0], key[2]] = found.get((key[0], key[2]), 0.0) + sum(waited)
         return found
 
-    async def _drain(self, lanes: dict[LaneKey, Lane]) -> None:
-        tasks = {self._parts.loop.create_task(lane.drain()): (key, lane) for key, lane in lanes.items()}
+    async def _drain(self, pools: dict[PoolKey, VersionPool]) -> None:
+        tasks = {self._parts.loop.create_task(pool.drain()): (key, pool) for key, pool in pools.items()}
         self._draining |= tasks
         for task in tasks:
             task.add_done_callback(self._draining.pop)
@@ -229,7 +229,7 @@ class Router:
                 service.refresh()
 
 
-def _lane_key(endpoint: Endpoint, variant: Variant) -> LaneKey:
+def _pool_key(endpoint: Endpoint, variant: Variant) -> PoolKey:
     """What must stay the same for a version to keep its queue and connections; label, weight and example need not."""
     return (
         endpoint.name,

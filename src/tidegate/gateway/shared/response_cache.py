@@ -129,7 +129,7 @@ class ResponseCache:
     def _settle(self, lookup: Lookup, written: bytes | None, *, asked: bool) -> None:
         """Each call is settled once, whatever becomes of the others."""
         call, admission = lookup.call, lookup.admission
-        admission.lane.visitors.discard(call)
+        admission.pool.visitors.discard(call)
         if call.done:
             return
         try:
@@ -144,7 +144,7 @@ class ResponseCache:
                 call.sink = Keeper(call.sink, self, lookup)
             else:
                 self.bypassed += 1
-            admission.lane.batcher.submit(call)
+            admission.pool.batcher.submit(call)
         except TidegateError as error:
             self._observer.refused(call.destination.identity.endpoint, error)
             call.fail(error)
@@ -209,8 +209,8 @@ class Visited(Protocol):
 class CachedAdmission:
     """The `Admission` of one version of an endpoint whose answers are kept."""
 
-    def __init__(self, lane: Visited, cache: ResponseCache, endpoint: Endpoint, variant: Variant) -> None:
-        self.lane = lane
+    def __init__(self, pool: Visited, cache: ResponseCache, endpoint: Endpoint, variant: Variant) -> None:
+        self.pool = pool
         self.ttl_ms = max(1, round(endpoint.cache_ttl_s * 1000))
         self._cache = cache
         self._place = f"{endpoint.name}:{variant.version}"
@@ -218,23 +218,23 @@ class CachedAdmission:
         self._kept: Destination | None = None
 
     def __eq__(self, other: object) -> bool:
-        return self.lane.batcher is (other.lane.batcher if isinstance(other, CachedAdmission) else other)
+        return self.pool.batcher is (other.pool.batcher if isinstance(other, CachedAdmission) else other)
 
     def __hash__(self) -> int:
-        return hash(self.lane.batcher)
+        return hash(self.pool.batcher)
 
     @property
     def target_ids(self) -> set[str]:
         """Replicas that may get batches."""
-        return self.lane.batcher.target_ids
+        return self.pool.batcher.target_ids
 
     def submit(self, call: Call) -> None:
         """Look the call up; it is answered, or handed to the batcher, later."""
         key = self._cache.key(self._place, self._scope, call) if self._cache.admits() else None
         if key is None:
-            self.lane.batcher.submit(call)
+            self.pool.batcher.submit(call)
         else:
-            self.lane.visitors.add(call)
+            self.pool.visitors.add(call)
             self._cache.look_up(Lookup(call, key, self))
 
     def as_kept(self, destination: Destination) -> Destination:

@@ -1,4 +1,4 @@
-"""A running version behind the gateway: its batcher and the connections to its replicas. Owned by `directory.py`."""
+"""The pool of each running version: its batcher and the connections to its replicas. Owned by `directory.py`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ DRAIN_POLL_S = 0.01
 
 
 @dataclass(frozen=True)
-class LaneParts:
-    """What every lane is made with."""
+class PoolParts:
+    """What every pool is made with."""
 
     loop: asyncio.AbstractEventLoop
     limits: Limits
@@ -36,14 +36,14 @@ class LaneParts:
     """Called when a replica that was in use no longer answers."""
 
 
-class Lane:
+class VersionPool:
     """Outlives snapshots as long as they list the same version with the same artifact.
 
     `available` says whether a replica is connected; `on_change` is called when that changes. `visitors` are calls that
     wait for what the response cache says before the batcher gets them.
     """
 
-    def __init__(self, variant: Variant, parts: LaneParts, on_change: Callable[[], None]) -> None:
+    def __init__(self, variant: Variant, parts: PoolParts, on_change: Callable[[], None]) -> None:
         self._model = variant.model
         self._templates = templates_of(variant.model, variant.version, variant.signature)
         self._parts = parts
