@@ -13,7 +13,7 @@ from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import Reconciler, Surroundings
+from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow, HistoryRow, ModelRow, ReplicaRow, VariantRow, VersionRow
 from tidegate.wiring import Container
@@ -74,7 +74,7 @@ def reconciler(container: Container, engine: ReadyEngine) -> Reconciler:
     """The loop over this engine, for the term that has begun."""
     store, path, clock = container.fenced, container.manifests.path, container.clock
     return Reconciler(
-        Surroundings(
+        ReconcileDependencies(
             store=store,
             engine=Engine(engine, store, path, clock, token=1),
             placement=PROCESSES,

@@ -20,7 +20,7 @@ from tidegate.errors import (
     UnknownUpload,
     UnknownVersion,
 )
-from tidegate.loops.follow import Around, RegistryWatch
+from tidegate.loops.follow import FollowDependencies, RegistryWatch
 from tidegate.store import automation
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.history import Entry
@@ -36,14 +36,14 @@ class Bed:
     def __init__(self, container: Container, folder: Path) -> None:
         self.container, self._folder = container, folder
         self.away: TidegateError | None = None
-        around = Around(
+        dependencies = FollowDependencies(
             registry=container.registry,
             follows=container.follows,
             health=container.registry_health,
             leads=lambda: container.leadership.term is not None,
             poll_s=0.1,
         )
-        self._watch = RegistryWatch(around)
+        self._watch = RegistryWatch(dependencies)
 
     def model(self, name: str) -> str:
         for number in ("1", "2", "3"):

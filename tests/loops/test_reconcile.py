@@ -23,7 +23,7 @@ from tidegate.errors import EngineUnavailable, ModelCrashed, NotLeader, StoreUna
 from tidegate.loops.adoption import adopt
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import CALM_S, CHANGING_S, Reconciler, Surroundings
+from tidegate.loops.reconcile import CALM_S, CHANGING_S, ReconcileDependencies, Reconciler
 from tidegate.store import automation
 from tidegate.store.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
@@ -108,12 +108,12 @@ class Bench:
         self.written = 0
         self.registry = CollectorRegistry()
         self.applied: int | None = None
-        self.around = self.surroundings()
-        self.loop = Reconciler(self.around)
+        self.dependencies = self.make_dependencies()
+        self.loop = Reconciler(self.dependencies)
 
-    def surroundings(self) -> Surroundings:
+    def make_dependencies(self) -> ReconcileDependencies:
         store = self.container.store
-        return Surroundings(
+        return ReconcileDependencies(
             store=store,
             engine=Engine(self.backend, store, self.container.manifests.path, lambda: self.now, token=2),
             placement=PROCESSES,
@@ -124,9 +124,9 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    def surroundings_of_next_term(self) -> Surroundings:
+    def dependencies_of_next_term(self) -> ReconcileDependencies:
         store, path = self.container.store, self.container.manifests.path
-        return replace(self.around, engine=Engine(self.backend, store, path, lambda: self.now, token=2))
+        return replace(self.dependencies, engine=Engine(self.backend, store, path, lambda: self.now, token=2))
 
     def count(self) -> None:
         self.written += 1
@@ -424,7 +424,7 @@ def test_adoption_keeps_what_runs_and_forgets_what_ended(bench: Bench) -> None:
     bench.backend.running["r-stray"] = "churn"
     with bench.container.store.transaction() as tx:
         tx.query(VariantRow).one().quarantined_generation = 1
-    assert adopt(bench.container.store, bench.backend, bench.around.host, lambda: bench.now) == 1
+    assert adopt(bench.container.store, bench.backend, bench.dependencies.host, lambda: bench.now) == 1
     assert ("kill", "r-stray") in bench.backend.done
     bench.steps()
     assert kept in bench.backend.running
@@ -502,7 +502,7 @@ def test_what_a_former_leader_started_too_late_is_ended(bench: Bench) -> None:
     (own,) = bench.backend.running
     assert bench.backend.tokens[own] == 2
     bench.backend.running["stale"], bench.backend.tokens["stale"] = "churn", 1
-    bench.loop = Reconciler(bench.surroundings_of_next_term())
+    bench.loop = Reconciler(bench.dependencies_of_next_term())
     bench.steps(1)
     assert ("kill", "stale") in bench.backend.done
     assert set(bench.backend.running) == {own}
@@ -511,7 +511,7 @@ def test_what_a_former_leader_started_too_late_is_ended(bench: Bench) -> None:
 def test_a_loop_whose_control_plane_was_replaced_changes_nothing(bench: Bench) -> None:
     bench.deploy("churn")
     bench.steps()
-    bench.loop = Reconciler(replace(bench.around, store=bench.container.fenced))
+    bench.loop = Reconciler(replace(bench.dependencies, store=bench.container.fenced))
     bench.deploy("churn", "2")
     with bench.container.store.transaction() as tx:
         tx.execute(update(LeaseRow).values(token=LeaseRow.token + 1, holder="another"))
@@ -544,7 +544,7 @@ def test_an_automation_s_weights_are_routed_once_its_versions_are_ready_and_surv
     assert bench.snapshot().endpoints == (plain,), "nothing is shifted before version 2 is there"
     assert bench.status("churn") == "deploying"
     bench.backend.ready = True
-    bench.loop = Reconciler(bench.surroundings_of_next_term())
+    bench.loop = Reconciler(bench.dependencies_of_next_term())
     bench.steps()
     (endpoint,) = bench.snapshot().endpoints
     assert [(one.name, one.version, one.weight) for one in endpoint.variants] == [

@@ -22,11 +22,11 @@ from tidegate.core.fleet import Limits
 from tidegate.loops import gateways
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.engine import Engine
-from tidegate.loops.follow import Around, RegistryWatch
+from tidegate.loops.follow import FollowDependencies, RegistryWatch
 from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes
-from tidegate.loops.reconcile import Reconciler, Surroundings
+from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.leadership import Term
 from tidegate.services.platform_keys import PlatformKeys
@@ -81,12 +81,12 @@ class Platform:
 
     def _reconciler(self, term: Term) -> Reconciler:
         """For this term alone, with nothing in mind from an earlier one."""
-        return Reconciler(self._surroundings(term, self._settings, self._metrics))
+        return Reconciler(self._reconcile_dependencies(term, self._settings, self._metrics))
 
-    def _surroundings(self, term: Term, settings: Settings, metrics: LoopMetrics) -> Surroundings:
+    def _reconcile_dependencies(self, term: Term, settings: Settings, metrics: LoopMetrics) -> ReconcileDependencies:
         container = self.container
         store, backend, path = container.fenced, container.backend, container.manifests.path
-        return Surroundings(
+        return ReconcileDependencies(
             store=store,
             engine=Engine(backend, store, path, container.clock, term.token),
             placement=container.placement,
@@ -112,7 +112,7 @@ class Platform:
 
     def _registry_loop(self) -> Loop:
         container = self.container
-        around = Around(
+        dependencies = FollowDependencies(
             registry=container.registry,
             follows=container.follows,
             health=container.registry_health,
@@ -120,7 +120,7 @@ class Platform:
             poll_s=self._settings.registry_poll_s,
             clock=container.clock,
         )
-        watch = RegistryWatch(around)
+        watch = RegistryWatch(dependencies)
         return Loop("registry", watch.step, container.registry_changed, on_wake=watch.look_again)
 
     def start(self, api_socket: socket.socket) -> None:

@@ -24,8 +24,8 @@ BUSY_S = 0.5
 
 
 @dataclass(frozen=True)
-class Around:
-    """All that the loop works with."""
+class FollowDependencies:
+    """The dependencies of `RegistryWatch`."""
 
     registry: Registry
     follows: Follows
@@ -46,8 +46,8 @@ class _Look:
 class RegistryWatch:
     """One step at a time."""
 
-    def __init__(self, around: Around) -> None:
-        self._around = around
+    def __init__(self, dependencies: FollowDependencies) -> None:
+        self._dependencies = dependencies
         self._look = _Look()
         self._look_at = 0.0
 
@@ -57,33 +57,35 @@ class RegistryWatch:
 
     def step(self) -> float:
         """Look, where it is time to, and act; how long until the next step."""
-        around = self._around
+        dependencies = self._dependencies
         if monotonic() >= self._look_at:
             self._look = _Look(self._check())
-            self._look_at = monotonic() + around.poll_s
-        if not around.leads():
-            return around.poll_s
-        for following in around.follows.all():
+            self._look_at = monotonic() + dependencies.poll_s
+        if not dependencies.leads():
+            return dependencies.poll_s
+        for following in dependencies.follows.all():
             self._follow(following)
-        busy = any(following.state == "taking_in" for following in around.follows.all())
-        return min(BUSY_S, around.poll_s) if busy else max(0.0, self._look_at - monotonic())
+        busy = any(following.state == "taking_in" for following in dependencies.follows.all())
+        return min(BUSY_S, dependencies.poll_s) if busy else max(0.0, self._look_at - monotonic())
 
     def _check(self) -> str:
         """Why no alias can be read now; "" where they can. Artifacts that are away are told of, but stop no look."""
         try:
-            self._around.registry.check()
+            self._dependencies.registry.check()
         except TidegateError as error:
-            self._around.health.failed(error)
+            self._dependencies.health.failed(error)
             return "" if isinstance(error, ArtifactsUnavailable) else error.message
-        self._around.health.answered()
+        self._dependencies.health.answered()
         return ""
 
     def _follow(self, following: Following) -> None:
         """One endpoint; what goes wrong with it leaves the others alone."""
-        around = self._around
+        dependencies = self._dependencies
         try:
-            step = decide(following, around.follows.seen(following, *self._target(following)), around.clock())
-            if around.follows.apply(following, step):
+            step = decide(
+                following, dependencies.follows.seen(following, *self._target(following)), dependencies.clock()
+            )
+            if dependencies.follows.apply(following, step):
                 log.info("%s follows @%s: %s", following.endpoint, following.alias, step)
         except NotLeader:
             raise
@@ -99,7 +101,7 @@ class RegistryWatch:
         key = (following.model, following.alias)
         if key not in self._look.targets:
             try:
-                self._look.targets[key] = self._around.registry.version_of_alias(*key), ""
+                self._look.targets[key] = self._dependencies.registry.version_of_alias(*key), ""
             except TidegateError as error:
                 self._look.targets[key] = None, error.message
         return self._look.targets[key]

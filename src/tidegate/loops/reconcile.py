@@ -34,8 +34,8 @@ CALM_S, CHANGING_S = 1.0, 0.2
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """All that the loop works with.
+class ReconcileDependencies:
+    """The dependencies of `Reconciler`.
 
     `placement` is where replicas run of endpoints that do not say.
     `snapshot_written` is called after each new snapshot; `applied_revision` is the oldest snapshot that a live gateway
@@ -78,12 +78,12 @@ class _Step:
 class Reconciler:
     """Brings what runs to what is wanted, one pass at a time."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, dependencies: ReconcileDependencies) -> None:
+        self._dependencies = dependencies
         self._failures: dict[str, int] = {}  # endpoints whose pass failed are left alone for a while ...
         self._retry_at: dict[str, float] = {}  # ... while the others go on
         self._room = 0  # for replicas that had to wait before they could start
-        self._fleets = Fleets(around.placement, around.host)
+        self._fleets = Fleets(dependencies.placement, dependencies.host)
         self._at_rest: dict[str, LoadedFleet] = {}  # endpoints that the last pass found nothing to do for, as they were
         self._newest = Published(-1, "")  # snapshot, as far as it is known here
         self._published: tuple[list[LoadedFleet], int] | None = None  # what it was made of
@@ -95,22 +95,22 @@ class Reconciler:
         except NotLeader:
             raise
         except Exception:
-            self._around.metrics.failed_passes.labels("all").inc()
+            self._dependencies.metrics.failed_passes.labels("all").inc()
             raise
 
     def _pass(self) -> bool:
         """True while something is still on its way."""
-        with self._around.store.reading() as tx:
+        with self._dependencies.store.reading() as tx:
             loaded = self._fleets.read(tx)
             if rows.snapshot_revision(tx) != self._newest.revision:
                 self._newest, self._published = Published(*rows.load_snapshot(tx)), None
-        self._around.engine.revert_stale(loaded)
-        observed = self._around.engine.observe(loaded)
+        self._dependencies.engine.revert_stale(loaded)
+        observed = self._dependencies.engine.observe(loaded)
         moving = [one for one in observed if self._at_rest.get(one.fleet.endpoint.name) is not one]
         planned = self._plan_all(moving)
         saved = {name: step for name, step in planned.items() if self._isolated(name, self._save, step)}
         self._publish(observed, saved)
-        self._room = self._around.starts_max - sum(_started_and_loading(step.loaded) for step in saved.values())
+        self._room = self._dependencies.starts_max - sum(_started_and_loading(step.loaded) for step in saved.values())
         for name, step in saved.items():
             if self._isolated(name, self._act, step):
                 self._failures.pop(name, None)
@@ -121,12 +121,12 @@ class Reconciler:
     def _plan_all(self, observed: list[LoadedFleet]) -> dict[str, _Step]:
         """A plan for every endpoint but those in trouble; endpoints that load least get room to start first."""
         ordered = sorted(observed, key=lambda one: _loading(one.fleet))
-        slots = self._around.starts_max - sum(_loading(one.fleet) for one in ordered)
-        applied = self._around.applied_revision()
+        slots = self._dependencies.starts_max - sum(_loading(one.fleet) for one in ordered)
+        applied = self._dependencies.applied_revision()
         steps: dict[str, _Step] = {}
         for one in ordered:
             name = one.fleet.endpoint.name
-            world = World(self._around.clock(), random.random(), slots, applied)  # noqa: S311 (jitter, no secret)
+            world = World(self._dependencies.clock(), random.random(), slots, applied)  # noqa: S311 (jitter, no secret)
             if world.now < self._retry_at.get(name, 0.0):
                 continue
             if self._isolated(name, self._plan_one, one, world, steps):
@@ -134,7 +134,7 @@ class Reconciler:
         return steps
 
     def _plan_one(self, one: LoadedFleet, world: World, steps: dict[str, _Step]) -> None:
-        made = plan(one.fleet, world, self._around.limits)
+        made = plan(one.fleet, world, self._dependencies.limits)
         forms = one.fleet.endpoint.forms
         born = tuple(
             Replica(
@@ -158,31 +158,31 @@ class Reconciler:
             return
         replicas = tuple(_stamped(replica, self._newest.revision + 1) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
-        with self._around.store.transaction() as tx:
-            rows.save_plan(tx, made, self._around.host)
+        with self._dependencies.store.transaction() as tx:
+            rows.save_plan(tx, made, self._dependencies.host)
         failed = {r.id for r in step.loaded.fleet.replicas if r.live} & set(step.made.gone)
-        self._around.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
+        self._dependencies.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
 
     def _publish(self, observed: list[LoadedFleet], saved: dict[str, _Step]) -> None:
         """Route by what is written: an endpoint whose pass failed keeps its place in the snapshot."""
-        around, before = self._around, self._newest
+        dependencies, before = self._dependencies, self._newest
         fleets = [saved[one.fleet.endpoint.name].after if one.fleet.endpoint.name in saved else one for one in observed]
         made_of = fleets, self._fleets.generation
         if made_of == self._published:
             return
-        with around.store.reading() as tx:
+        with dependencies.store.reading() as tx:
             facts = self._fleets.facts(tx, routed_versions(fleets))
-        place = Place(around.store, around.host, around.key_hashes, around.clock)
+        place = Place(dependencies.store, dependencies.host, dependencies.key_hashes, dependencies.clock)
         self._newest = publish(place, fleets, facts, before)
         self._published = made_of
         if self._newest is not before:
-            around.snapshot_written()
+            dependencies.snapshot_written()
 
     def _act(self, step: _Step) -> None:
-        self._around.engine.act(step.made.actions, step.loaded.handles)
-        self._around.engine.forget(step.made.gone)
+        self._dependencies.engine.act(step.made.actions, step.loaded.handles)
+        self._dependencies.engine.forget(step.made.gone)
         if not step.made.removed:
-            self._room = self._around.engine.start_missing(step.after, self._room)
+            self._room = self._dependencies.engine.start_missing(step.after, self._room)
 
     def _isolated(self, name: str, do: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do it; a failure concerns this endpoint only, and puts it off for a while."""
@@ -193,8 +193,8 @@ class Reconciler:
         except Exception:
             self._failures[name] = self._failures.get(name, 0) + 1
             delay_s = TROUBLE.delay_s(self._failures[name], 0.0)
-            self._retry_at[name] = self._around.clock() + delay_s
-            self._around.metrics.failed_passes.labels(name).inc()
+            self._retry_at[name] = self._dependencies.clock() + delay_s
+            self._dependencies.metrics.failed_passes.labels(name).inc()
             log.exception("%s: pass failed, the other endpoints go on; trying again in %.1f s", name, delay_s)
             return False
         return True
