@@ -29,7 +29,7 @@ from tidegate.adapters.redis_push import RedisPush
 from tidegate.api.sessions import LoginCodes
 from tidegate.child_env import engine_env, inherited_env
 from tidegate.clock import Clock
-from tidegate.core.placement import DOCKER, Asked, Placement, check_asked, check_backend
+from tidegate.core.placement import DOCKER, Placement, PlacementRequest, check_backend, check_placement_request
 from tidegate.core.ports import Backend
 from tidegate.errors import TidegateError
 from tidegate.job_wiring import job_parts
@@ -318,8 +318,10 @@ def _housekeeping(store: Store, uploads: Uploads, audit_rows_max: int) -> Loop:
 
 def default_placement(settings: Settings) -> Placement:
     """Where replicas run of endpoints that do not say, and what containers may use. Raises `InvalidArgument`."""
-    limits = Asked(check_backend(settings.backend), settings.docker_cpus or None, settings.docker_memory_bytes or None)
-    check_asked(replace(limits, backend=DOCKER), Placement())
+    limits = PlacementRequest(
+        check_backend(settings.backend), settings.docker_cpus or None, settings.docker_memory_bytes or None
+    )
+    check_placement_request(replace(limits, backend=DOCKER), Placement())
     return Placement(settings.backend, limits.cpus, limits.memory_bytes)
 
 

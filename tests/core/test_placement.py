@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.core.placement import Asked, Placement, bytes_of, check_asked, placed
+from tidegate.core.placement import Placement, PlacementRequest, bytes_of, check_placement_request, placed
 from tidegate.errors import InvalidArgument
 
 DEFAULT = Placement("docker", cpus=2.0, memory_bytes=1 << 30)
@@ -13,32 +13,34 @@ DEFAULT = Placement("docker", cpus=2.0, memory_bytes=1 << 30)
 @pytest.mark.parametrize(
     ("asked", "default", "where"),
     [
-        (Asked(), Placement(), Placement("local")),
-        (Asked(), DEFAULT, DEFAULT),
-        (Asked(cpus=0.5), DEFAULT, Placement("docker", 0.5, 1 << 30)),
-        (Asked("local"), DEFAULT, Placement("local")),
-        (Asked("docker", memory_bytes=64 << 20), Placement(), Placement("docker", None, 64 << 20)),
-        (Asked("docker"), Placement("local", 1.0, 1 << 30), Placement("docker", 1.0, 1 << 30)),
+        (PlacementRequest(), Placement(), Placement("local")),
+        (PlacementRequest(), DEFAULT, DEFAULT),
+        (PlacementRequest(cpus=0.5), DEFAULT, Placement("docker", 0.5, 1 << 30)),
+        (PlacementRequest("local"), DEFAULT, Placement("local")),
+        (PlacementRequest("docker", memory_bytes=64 << 20), Placement(), Placement("docker", None, 64 << 20)),
+        (PlacementRequest("docker"), Placement("local", 1.0, 1 << 30), Placement("docker", 1.0, 1 << 30)),
     ],
 )
-def test_what_is_asked_for_goes_before_the_settings(asked: Asked, default: Placement, where: Placement) -> None:
-    assert placed(asked, default) == where
+def test_what_is_asked_for_goes_before_the_settings(
+    requested: PlacementRequest, default: Placement, where: Placement
+) -> None:
+    assert placed(requested, default) == where
 
 
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
-        (Asked("podman"), "backend"),
-        (Asked("docker", cpus=-1), "cpus"),
-        (Asked("docker", cpus=float("nan")), "cpus"),
-        (Asked("docker", memory_bytes=1 << 20), "memory_bytes"),
-        (Asked("local", cpus=1.0), "backend"),
-        (Asked(memory_bytes=1 << 30), "backend"),
+        (PlacementRequest("podman"), "backend"),
+        (PlacementRequest("docker", cpus=-1), "cpus"),
+        (PlacementRequest("docker", cpus=float("nan")), "cpus"),
+        (PlacementRequest("docker", memory_bytes=1 << 20), "memory_bytes"),
+        (PlacementRequest("local", cpus=1.0), "backend"),
+        (PlacementRequest(memory_bytes=1 << 30), "backend"),
     ],
 )
-def test_what_cannot_be_had_is_refused(asked: Asked, field: str) -> None:
+def test_what_cannot_be_had_is_refused(requested: PlacementRequest, field: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        check_asked(asked, Placement())
+        check_placement_request(requested, Placement())
     assert refused.value.details["field"] == field
 
 

@@ -33,7 +33,7 @@ PROCESSES = Placement(LOCAL)
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlacementRequest:
     """What an endpoint was asked to run on; None: as the platform's settings say."""
 
     backend: str | None = None
@@ -41,12 +41,12 @@ class Asked:
     memory_bytes: int | None = None
 
 
-def placed(asked: Asked, default: Placement) -> Placement:
+def placed(requested: PlacementRequest, default: Placement) -> Placement:
     """Where replicas of an endpoint run. The platform's limits are for containers, whoever chose those."""
-    backend = asked.backend or default.backend
+    backend = requested.backend or default.backend
     if backend == LOCAL:
         return Placement(LOCAL)
-    return Placement(backend, asked.cpus or default.cpus, asked.memory_bytes or default.memory_bytes)
+    return Placement(backend, requested.cpus or default.cpus, requested.memory_bytes or default.memory_bytes)
 
 
 def bytes_of(text: str) -> int:
@@ -68,19 +68,19 @@ def check_backend(backend: str) -> str:
     return backend
 
 
-def check_asked(asked: Asked, default: Placement) -> Asked:
-    """`asked` if it can be done, else `InvalidArgument`."""
-    if asked.backend is not None:
-        check_backend(asked.backend)
-    if asked.cpus is not None and not CPUS_MIN <= asked.cpus <= CPUS_MAX:
-        raise InvalidArgument(f"cpus must be from {CPUS_MIN:g} to {CPUS_MAX:g}, not {asked.cpus:g}", field="cpus")
-    if asked.memory_bytes is not None and not MEMORY_BYTES_MIN <= asked.memory_bytes <= MEMORY_BYTES_MAX:
+def check_placement_request(requested: PlacementRequest, default: Placement) -> PlacementRequest:
+    """`requested` if it can be done, else `InvalidArgument`."""
+    if requested.backend is not None:
+        check_backend(requested.backend)
+    if requested.cpus is not None and not CPUS_MIN <= requested.cpus <= CPUS_MAX:
+        raise InvalidArgument(f"cpus must be from {CPUS_MIN:g} to {CPUS_MAX:g}, not {requested.cpus:g}", field="cpus")
+    if requested.memory_bytes is not None and not MEMORY_BYTES_MIN <= requested.memory_bytes <= MEMORY_BYTES_MAX:
         raise InvalidArgument(
-            f"memory_bytes must be from {MEMORY_BYTES_MIN} (16m) to {MEMORY_BYTES_MAX}, not {asked.memory_bytes}",
+            f"memory_bytes must be from {MEMORY_BYTES_MIN} (16m) to {MEMORY_BYTES_MAX}, not {requested.memory_bytes}",
             field="memory_bytes",
         )
-    if (asked.backend or default.backend) == LOCAL and (asked.cpus or asked.memory_bytes):
+    if (requested.backend or default.backend) == LOCAL and (requested.cpus or requested.memory_bytes):
         raise InvalidArgument(
             "only containers have limits of CPU and memory: add backend 'docker' (--backend docker)", field="backend"
         )
-    return asked
+    return requested

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tidegate.core.placement import Asked
+from tidegate.core.placement import PlacementRequest
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Serving:
     A rollback leaves it as it is. 0 stands for none.
     """
 
-    asked: Asked = field(default_factory=Asked)
+    placement: PlacementRequest = field(default_factory=PlacementRequest)
     cache_ttl_s: float = 0.0
     rate_limit_per_s: float = 0.0
 
@@ -22,7 +22,7 @@ class Serving:
 def change_of(before: Serving, after: Serving) -> str:
     """What differs, with what was before; nothing where nothing does.
 
-    >>> change_of(Serving(rate_limit_per_s=5), Serving(Asked("docker", memory_bytes=100 << 20)))
+    >>> change_of(Serving(rate_limit_per_s=5), Serving(PlacementRequest("docker", memory_bytes=100 << 20)))
     'backend docker (was unset), memory 100 MiB (was unset), rate limit unset (was 5/s)'
     """
     old, new = _words(before), _words(after)
@@ -30,11 +30,11 @@ def change_of(before: Serving, after: Serving) -> str:
 
 
 def _words(one: Serving) -> dict[str, str]:
-    asked = one.asked
+    placement = one.placement
     return {
-        "backend": asked.backend or "unset",
-        "CPU": f"{asked.cpus:g}" if asked.cpus else "unset",
-        "memory": f"{asked.memory_bytes / (1 << 20):g} MiB" if asked.memory_bytes else "unset",
+        "backend": placement.backend or "unset",
+        "CPU": f"{placement.cpus:g}" if placement.cpus else "unset",
+        "memory": f"{placement.memory_bytes / (1 << 20):g} MiB" if placement.memory_bytes else "unset",
         "kept answers": f"{one.cache_ttl_s:g} s" if one.cache_ttl_s else "unset",
         "rate limit": f"{one.rate_limit_per_s:g}/s" if one.rate_limit_per_s else "unset",
     }

@@ -16,7 +16,7 @@ from tidegate.clock import Clock
 from tidegate.core.access import Principal, part_of_platform
 from tidegate.core.follow import another_version, known
 from tidegate.core.names import check_device, check_name
-from tidegate.core.placement import LOCAL, Asked, Placement, check_asked, placed
+from tidegate.core.placement import LOCAL, Placement, PlacementRequest, check_placement_request, placed
 from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.serving import Serving, change_of
 from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVersion
@@ -41,7 +41,7 @@ from tidegate.store import endpoints as rows
 from tidegate.store import history as history_rows
 from tidegate.store.automation import effective_of, versions_used
 from tidegate.store.engine import Store
-from tidegate.store.fleet import asked_of
+from tidegate.store.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, VersionRow
 from tidegate.wire import rest
 
@@ -60,7 +60,7 @@ class _Change:
     restores: int | None = None
     cache_ttl_s: float | None = None
     rate_limit_per_s: float | None = None
-    asked: Asked | None = None  # where it shall run; None: as it is
+    placement: PlacementRequest | None = None  # where it shall run; None: as it is
     note: str = ""
     fixes_replicas: bool = False  # their number is people's word, and ends what an autoscaler decided
 
@@ -143,16 +143,17 @@ class Endpoints:
         try:
             with self.store.reading() as tx:
                 version_or_raise(tx, request.model, named.version)
-                before = rows.get_endpoint(tx, name)
-                asked = self._asked(asked_of(before) if before else Asked(), request)
-            where = placed(asked, self.placement)
+                requested = self._requested_placement(rows.get_endpoint(tx, name), request)
+            where = placed(requested, self.placement)
             self.can_start(where)
             with self.store.transaction() as tx, endpoint_audited(tx, name, "deploy", who, self.clock):
                 version = version_or_raise(tx, request.model, named.version)
                 _check_same_version(version, named)
                 row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
-                asked = self._asked(asked_of(row), request)  # somebody may have set another of its settings meanwhile
-                _check_same_engine(name, where, placed(asked, self.placement))
+                requested = self._requested_placement(
+                    row, request
+                )  # another of its settings may have changed meanwhile
+                _check_same_engine(name, where, placed(requested, self.placement))
                 check_same_model(row, request.model)
                 traffic = {version.version: 100.0}
                 ended = ended_by(row, end=request.end_automation)
@@ -166,7 +167,7 @@ class Endpoints:
                     note=note,
                     cache_ttl_s=request.cache_ttl_s,
                     rate_limit_per_s=request.rate_limit_per_s,
-                    asked=asked,
+                    placement=requested,
                     fixes_replicas=replicas is not None,
                 )
                 row.follow = self._follow(tx, row, alias, request.follow, version.version)
@@ -299,15 +300,20 @@ class Endpoints:
         follow.job, follow.attempts, follow.retry_at, follow.changed_at = None, 0, None, self.clock()
         return follow
 
-    def _asked(self, before: Asked, request: rest.DeployRequest) -> Asked:
+    def _requested_placement(self, row: EndpointRow | None, request: rest.DeployRequest) -> PlacementRequest:
         """What the endpoint is to run on: what the request says, else as it was. Raises `InvalidArgument`."""
-        told = Asked(request.backend or before.backend, request.cpus or None, request.memory_bytes or None)
-        check_asked(told, self.placement)
+        before = placement_request_of(row) if row else PlacementRequest()
+        requested = PlacementRequest(
+            request.backend or before.backend, request.cpus or None, request.memory_bytes or None
+        )
+        check_placement_request(requested, self.placement)
         if request.backend == LOCAL:  # processes have no limits: those that the containers had go with them
-            return told
-        cpus = before.cpus if request.cpus is None else told.cpus
+            return requested
+        cpus = before.cpus if request.cpus is None else requested.cpus
         return replace(
-            told, cpus=cpus, memory_bytes=before.memory_bytes if request.memory_bytes is None else told.memory_bytes
+            requested,
+            cpus=cpus,
+            memory_bytes=before.memory_bytes if request.memory_bytes is None else requested.memory_bytes,
         )
 
     def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
@@ -342,9 +348,9 @@ class Endpoints:
 
     def _apply(self, tx: Session, row: EndpointRow, change: _Change) -> rest.Endpoint:
         """Write the change and its history entry; one that changes nothing only retries what is not healthy."""
-        before = Serving(asked_of(row), row.cache_ttl_s, row.rate_limit_per_s)
+        before = Serving(placement_request_of(row), row.cache_ttl_s, row.rate_limit_per_s)
         after = Serving(
-            change.asked or before.asked,
+            change.placement or before.placement,
             before.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s,
             before.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s,
         )
@@ -354,10 +360,11 @@ class Endpoints:
         if not same or ends or row.status in _UNHEALTHY:
             row.traffic, row.replicas = change.traffic, change.replicas
             row.cache_ttl_s, row.rate_limit_per_s = after.cache_ttl_s, after.rate_limit_per_s
-            row.backend, row.cpus, row.memory_bytes = after.asked.backend, after.asked.cpus, after.asked.memory_bytes
+            where = after.placement
+            row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
             note = "; ".join(part for part in (change.note, change_of(before, after)) if part)
             # What is given up is tried again where a person names it, or changes how it runs.
-            everywhere = change.action == "scale" or after.asked != before.asked
+            everywhere = change.action == "scale" or after.placement != before.placement
             retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
             if change.sets_traffic:
                 row.traffic_revision = row.revision + 1

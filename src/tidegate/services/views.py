@@ -14,7 +14,7 @@ from tidegate.core.placement import Placement, placed
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
 from tidegate.store.automation import effective_of
-from tidegate.store.fleet import asked_of, placement_of, routed_split_of
+from tidegate.store.fleet import placement_of, placement_request_of, routed_split_of
 from tidegate.store.tables import (
     EndpointRow,
     FailedReplicaRow,
@@ -97,7 +97,7 @@ def _main(now: Effective) -> str | None:
 
 def endpoint_view(row: EndpointRow, parts: Parts, gateway_url: str, default: Placement) -> rest.Endpoint:
     """An endpoint with its variants, heaviest first; `default` is where replicas run that nobody placed."""
-    placement = placed(asked_of(row), default)
+    placement = placed(placement_request_of(row), default)
     status, reason = _status(row)
     now = effective_of(row)
     return rest.Endpoint(

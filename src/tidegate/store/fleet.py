@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.effective import Split
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
-from tidegate.core.placement import Asked, Placement, placed
+from tidegate.core.placement import Placement, PlacementRequest, placed
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
 from tidegate.store.automation import effective_of
@@ -58,7 +58,7 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         observed_generation=row.observed_generation,
         cache_ttl_s=row.cache_ttl_s,
         rate_limit_per_s=row.rate_limit_per_s,
-        placement=placed(asked_of(row), default),
+        placement=placed(placement_request_of(row), default),
     )
 
 
@@ -67,9 +67,9 @@ def routed_split_of(row: EndpointRow) -> Split | None:
     return convert(row.routed_split, Split) if row.routed_split else None
 
 
-def asked_of(row: EndpointRow) -> Asked:
-    """What the endpoint was asked to run on."""
-    return Asked(row.backend, row.cpus, row.memory_bytes)
+def placement_request_of(row: EndpointRow) -> PlacementRequest:
+    """Where the endpoint is to run, as far as it says so."""
+    return PlacementRequest(row.backend, row.cpus, row.memory_bytes)
 
 
 def variant_of(row: VariantRow) -> Variant:
