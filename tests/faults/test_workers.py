@@ -136,7 +136,7 @@ def test_a_job_waits_for_broker_and_worker_and_outlives_a_kill(bed: Bed) -> None
     assert job_id in bed.celery("inspect", "active")
     queue = CeleryQueue(bed.broker.url, QUEUE)
     assert queue.look().messages == 0, "acknowledged while the job still runs"
-    queue.nudge(job_id)  # a message delivered twice
+    queue.notify(job_id)  # a message delivered twice
     until(lambda: queue.look().messages == 0, what="the second message being taken")
 
     worker.kill()
@@ -146,7 +146,7 @@ def test_a_job_waits_for_broker_and_worker_and_outlives_a_kill(bed: Bed) -> None
     model.let_go()
     job = bed.ended(job_id)
     assert (job["state"], job["result"]) == ("succeeded", {"model": "first", "version": "1", "created": True})
-    queue.nudge(job_id)  # and once more, after the end
+    queue.notify(job_id)  # and once more, after the end
     until(lambda: queue.look().messages == 0, what="the last message being taken")
     queue.close()
     assert bed.job(job_id) == job

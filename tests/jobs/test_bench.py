@@ -79,11 +79,11 @@ def _row(container: Container, job_id: str) -> JobRow:
 
 def test_a_job_is_claimed_by_one_and_ends_once(own: Container) -> None:
     bench = _bench(own, Doing(lambda report, store: {"answer": 42}))
-    _queue(own, "a", nudged_at=1.0)
+    _queue(own, "a", notified_at=1.0)
     claimed = _claimed(bench, "a")
     assert bench.claim("a") is None, "a second message while it runs"
     assert bench.claim("unknown") is None
-    assert _row(own, "a").nudged_at is None
+    assert _row(own, "a").notified_at is None
     outcome = bench.run(claimed)
     assert outcome is not None
     assert (outcome.result, outcome.error) == ({"answer": 42}, None)
@@ -152,7 +152,7 @@ def test_a_job_given_up_leaves_a_dead_letter_and_one_that_fails_does_not(own: Co
         (letter,) = rows.dead_letters(tx, 10)
         assert (letter.job, letter.attempts, letter.error["code"]) == ("killer", ATTEMPTS_MAX + 1, "job_abandoned")
         rows.prune(tx, keep=0)
-        rows.buried(tx, "killer")
+        rows.dead_lettered(tx, "killer")
         assert [job.id for job in rows.jobs(tx, None, None, 10)] == ["killer"], "kept until its letter is sent"
         rows.prune(tx, keep=0)
         assert rows.jobs(tx, None, None, 10) == []
@@ -180,7 +180,7 @@ def test_what_is_kept_from_ending_is_given_back_and_was_no_attempt(own: Containe
     running.join(20)
     for job_id in ("away", "stopped"):
         row = _row(own, job_id)
-        assert (row.state, row.attempts, row.claimed_by, row.nudged_at) == ("queued", 0, None, None)
+        assert (row.state, row.attempts, row.claimed_by, row.notified_at) == ("queued", 0, None, None)
 
 
 def test_a_claim_waits_for_the_database_until_the_worker_is_stopped(

@@ -108,7 +108,7 @@ class CeleryQueue:
             found = connection.default_channel.queue_declare(queue=self._queue, passive=True)
             return QueueState(found.message_count, found.consumer_count)
 
-    def nudge(self, job_id: str) -> None:
+    def notify(self, job_id: str) -> None:
         with self._connected() as connection, self._app.amqp.Producer(connection) as producer:
             self._app.send_task(
                 TASK,
@@ -120,7 +120,7 @@ class CeleryQueue:
                 confirm_timeout=ANSWER_S,
             )
 
-    def bury(self, letter: dict[str, object]) -> None:
+    def dead_letter(self, letter: dict[str, object]) -> None:
         with self._connected() as connection, self._app.amqp.Producer(connection) as producer:
             producer.publish(
                 letter,

@@ -194,7 +194,7 @@ class QueueState:
 
 
 class JobQueue(Protocol):
-    """Tells workers that a job waits. It only nudges: the job's row is the truth, and a message may be lost or doubled.
+    """Tells workers that a job waits. The row is the truth: a message may be lost or doubled.
 
     For one thread. Every method raises `PartUnavailable`, which says what to do; the next call tries anew.
     """
@@ -206,10 +206,10 @@ class JobQueue(Protocol):
     def look(self) -> QueueState:
         """Connect where need be, see to it that the queues are there, and look at the jobs'."""
 
-    def nudge(self, job_id: str) -> None:
+    def notify(self, job_id: str) -> None:
         """Returns once the broker has confirmed a message for this job."""
 
-    def bury(self, letter: dict[str, object]) -> None:
+    def dead_letter(self, letter: dict[str, object]) -> None:
         """Returns once the dead-letter queue has a message of a job that was given up (its id is `letter["job"]`)."""
 
     def close(self) -> None:

@@ -73,17 +73,17 @@ class Dispatcher:
         empty = self._seen is not None and self._seen.messages == 0
         with self._store.reading() as tx:
             again_after_s = LOST_AFTER_S if empty else DOUBTFUL_AFTER_S
-            waiting = rows.to_nudge(tx, database_time(tx), again_after_s, SENT_AT_ONCE_MAX)
+            waiting = rows.to_notify(tx, database_time(tx), again_after_s, SENT_AT_ONCE_MAX)
             letters = rows.dead_letters(tx, SENT_AT_ONCE_MAX)
         if waiting:
             for job_id in waiting:
-                self._queue.nudge(job_id)
+                self._queue.notify(job_id)
             with self._store.transaction() as tx:
-                rows.nudged(tx, waiting, database_time(tx))
+                rows.notified(tx, waiting, database_time(tx))
         for letter in letters:
-            self._queue.bury(asdict(letter))
+            self._queue.dead_letter(asdict(letter))
             with self._store.transaction() as tx:
-                rows.buried(tx, letter.job)
+                rows.dead_lettered(tx, letter.job)
             log.warning(
                 "job %s (%s %s) was given up: see the dead-letter queue", letter.job, letter.kind, letter.subject
             )

@@ -102,7 +102,7 @@ def _taken(job: JobRow, worker: str, now: float, lease_s: float) -> JobRow:
     job.state, job.claimed_by, job.lease_until = "running", worker, now + lease_s
     job.started_at = job.started_at or now
     job.attempts += 1
-    job.nudged_at = None  # the message did its part: should this worker die, another message is due at once
+    job.notified_at = None  # the message did its part: should this worker die, another message is due at once
     return job
 
 
@@ -110,7 +110,7 @@ def give_back(tx: Session, job_id: str, worker: str) -> None:
     """Let others have a job that `worker` was kept from ending; that was no attempt."""
     job = held(tx, job_id, worker)
     if job is not None:
-        job.state, job.claimed_by, job.lease_until, job.nudged_at = "queued", None, None, None
+        job.state, job.claimed_by, job.lease_until, job.notified_at = "queued", None, None, None
         job.message = "given back by its worker, waits for another"
         job.attempts -= 1
 
@@ -151,16 +151,16 @@ class DeadLetter:
     error: dict[str, object]
 
 
-def to_nudge(tx: Session, now: float, again_after_s: float, rows_max: int) -> list[str]:
+def to_notify(tx: Session, now: float, again_after_s: float, rows_max: int) -> list[str]:
     """Jobs that wait for a worker and were not announced for so long, oldest first."""
-    silent = JobRow.nudged_at.is_(None) | (JobRow.nudged_at < now - again_after_s)
+    silent = JobRow.notified_at.is_(None) | (JobRow.notified_at < now - again_after_s)
     query = select(JobRow.id).where(_claimable(now), silent).order_by(JobRow.created_at, JobRow.id).limit(rows_max)
     return list(tx.scalars(query))
 
 
-def nudged(tx: Session, job_ids: Collection[str], now: float) -> None:
+def notified(tx: Session, job_ids: Collection[str], now: float) -> None:
     """The broker has a message for each; one that was claimed meanwhile needs none any more."""
-    tx.execute(update(JobRow).where(JobRow.id.in_(job_ids), _claimable(now)).values(nudged_at=now))
+    tx.execute(update(JobRow).where(JobRow.id.in_(job_ids), _claimable(now)).values(notified_at=now))
 
 
 def dead_letters(tx: Session, rows_max: int) -> list[DeadLetter]:
@@ -169,6 +169,6 @@ def dead_letters(tx: Session, rows_max: int) -> list[DeadLetter]:
     return [DeadLetter(row.id, row.kind, row.subject, row.attempts, row.error or {}) for row in tx.scalars(query)]
 
 
-def buried(tx: Session, job_id: str) -> None:
+def dead_lettered(tx: Session, job_id: str) -> None:
     """The broker has its dead letter."""
     tx.execute(update(JobRow).where(JobRow.id == job_id).values(dead_letter="sent"))

@@ -297,7 +297,7 @@ class JobRow(Base):
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     # with a broker (written by loops/dispatch; a claim clears the first, and a job that is given up sets the other)
-    nudged_at: Mapped[float | None]  # the broker took a message for it then, by the database's clock
+    notified_at: Mapped[float | None] = mapped_column("nudged_at")  # a message went then, by the database's clock
     dead_letter: Mapped[str | None] = mapped_column(String(8))  # due, sent
     # who asked for it (core.access.Principal): what it changes is audited in that name
     asked_by_kind: Mapped[str] = mapped_column(String(16), default="unknown", server_default="unknown")
