@@ -34,7 +34,7 @@ class ReadyEngine:
     def check(self, _placement: Placement) -> None:
         """Anything can be started."""
 
-    def away(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """It always answers."""
         return None
 

@@ -80,14 +80,14 @@ def test_one_engine_that_is_away_keeps_no_other_backend_from_its_work(tmp_path: 
     both = backends(tmp_path)
     gone = Handle("local", {"replica": "r-1", "pid": 2**22 + 1, "created_at": 1.0, "socket": str(tmp_path / "r.sock")})
     unknown = Handle("docker", {"replica": "r-2", "container": "0" * 64, "socket": str(tmp_path / "r-2" / "r.sock")})
-    assert both.away() is None, "nothing was ever started on it"
+    assert both.unavailable_reason() is None, "nothing was ever started on it"
     (tmp_path / "containers").write_text(f"unix://{tmp_path}/none.sock")
     first, second = both.observe([unknown, gone])
     assert first is None, "unknown is not dead"
     assert second is not None
     assert not second.alive
     assert both.orphans([]) == []
-    assert "start Docker" in str(both.away())
+    assert "start Docker" in str(both.unavailable_reason())
     with pytest.raises(EngineUnavailable):
         both.kill(unknown)
     assert both.logs(unknown, 5) == []

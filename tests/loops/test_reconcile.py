@@ -45,18 +45,18 @@ class MemoryBackend:
     refuses: str | None = None
     breaks_on: str | None = None
     ready: bool = True
-    gone_away: str | None = None  # why the engine does not answer
+    unavailable: str | None = None  # why the engine does not answer
     steady: set[str] = field(default_factory=set)  # replicas that are ready whatever `ready` says
 
     def check(self, placement: Placement) -> None:
         pass
 
-    def away(self) -> str | None:
-        return self.gone_away
+    def unavailable_reason(self) -> str | None:
+        return self.unavailable
 
     def _answer(self) -> None:
-        if self.gone_away:
-            raise EngineUnavailable(self.gone_away)
+        if self.unavailable:
+            raise EngineUnavailable(self.unavailable)
 
     def start(self, spec: ReplicaSpec) -> Handle:
         self._answer()
@@ -70,7 +70,7 @@ class MemoryBackend:
         return Handle(self.name, {"replica": spec.id, "token": spec.token})
 
     def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
-        if self.gone_away:
+        if self.unavailable:
             return [None for _ in handles]
         names = [str(handle.data["replica"]) for handle in handles]
         up = {name: name in self.running and (self.ready or name in self.steady) for name in names}
@@ -229,7 +229,7 @@ def test_what_an_engine_that_is_away_runs_stays_and_what_it_should_run_waits(
     bench.deploy("churn")
     bench.steps()
     (serving,) = bench.backend.running
-    bench.backend.gone_away = "no engine answers: start it"
+    bench.backend.unavailable = "no engine answers: start it"
     bench.container.endpoints.scale("churn", ScaleRequest(3), ME)
     bench.deploy("fraud")
     for _ in range(20):
@@ -240,7 +240,7 @@ def test_what_an_engine_that_is_away_runs_stays_and_what_it_should_run_waits(
     assert view.reason == "version 1: 1 of 3 replicas ready: no engine answers: start it"
     assert [target.id for target in bench.snapshot().endpoints[0].variants[0].targets] == [serving]
     assert bench.container.endpoints.get("fraud").reason == "version 1: no engine answers: start it"
-    bench.backend.gone_away = None
+    bench.backend.unavailable = None
     bench.steps(5)
     assert (bench.status("churn"), bench.status("fraud")) == ("ready", "ready")
     assert len(bench.backend.running) == 4
@@ -249,11 +249,11 @@ def test_what_an_engine_that_is_away_runs_stays_and_what_it_should_run_waits(
 
 def test_room_to_load_bounds_those_that_waited_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidegate.loops.engine.WAITS_S", 0.0)
-    bench.backend.gone_away = "no engine answers"
+    bench.backend.unavailable = "no engine answers"
     bench.deploy("churn", replicas=3)
     bench.deploy("fraud", replicas=3)
     bench.steps(10)
-    bench.backend.gone_away, bench.backend.ready = None, False
+    bench.backend.unavailable, bench.backend.ready = None, False
     bench.steps(5)
     assert len(bench.backend.running) == 2
     bench.backend.ready = True
@@ -451,11 +451,11 @@ def test_containers_of_another_host_are_neither_routed_to_nor_asked_about(bench:
         tx.add(theirs)
         tx.delete(mine)
     bench.backend.running.clear()
-    bench.backend.gone_away = "its engine is away"
+    bench.backend.unavailable = "its engine is away"
     bench.steps()
     assert _routed(bench) == []
     assert bench.status("churn") == "deploying"
-    bench.backend.gone_away = None
+    bench.backend.unavailable = None
 
     def served() -> bool:
         bench.steps()

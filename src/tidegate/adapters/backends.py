@@ -23,8 +23,8 @@ class Backends:
     def check(self, placement: Placement) -> None:
         self._named(placement.backend).check(placement)
 
-    def away(self) -> str | None:
-        return next((why for backend in self._by_name.values() if (why := backend.away())), None)
+    def unavailable_reason(self) -> str | None:
+        return next((why for backend in self._by_name.values() if (why := backend.unavailable_reason())), None)
 
     def start(self, spec: ReplicaSpec) -> Handle:
         return self._named(spec.placement.backend).start(spec)
@@ -46,7 +46,7 @@ class Backends:
         return self._named(handle.backend).logs(handle, lines_max)
 
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
-        """Of the engines that answer; `away` tells of one that does not."""
+        """Of the engines that answer; `unavailable_reason` tells of one that does not."""
         found: list[Handle] = []
         for name, backend in self._by_name.items():
             try:

@@ -72,7 +72,7 @@ class DockerBackend:
     def check(self, placement: Placement) -> None:  # noqa: ARG002 (the port's shape)
         self._engine.call(lambda api: api.version())
 
-    def away(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         if not self._mark.exists():
             return None
         try:

@@ -70,7 +70,7 @@ class LocalBackend:
     def check(self, placement: Placement) -> None:
         """Processes can always be started, as far as anybody knows before."""
 
-    def away(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         return None
 
     def start(self, spec: ReplicaSpec) -> Handle:

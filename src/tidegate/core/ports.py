@@ -128,7 +128,7 @@ class Backend(Protocol):
     def check(self, placement: Placement) -> None:
         """Raises `TidegateError`, saying what to do, when nothing could be started there now."""
 
-    def away(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why the engine does not answer, in words; None: it does, or nothing of this platform is on it."""
 
     def start(self, spec: ReplicaSpec) -> Handle:

@@ -62,7 +62,7 @@ def _found_again(backend: Backend, known: list[Handle], waiting: set[str]) -> di
 def stop_replicas(backend: Backend, timeout_s: float, at_once: threading.Event) -> None:
     """End every replica of this platform, known to the store or not; within `timeout_s`, or once `at_once` is set."""
     running = backend.orphans([])
-    if why := backend.away():
+    if why := backend.unavailable_reason():
         log.warning("containers may go on running: %s", why)
     for handle in running:
         _ask(backend.stop, handle)

@@ -49,7 +49,7 @@ class Standby:
             log.info("ending the replicas here: %s", "they waited long enough" if waited else "the leader serves")
             self._route_away(stop)
             stop_replicas(self.backend, REPLICAS_END_S, stop)
-        self._empty = self.backend.away() is None
+        self._empty = self.backend.unavailable_reason() is None
         self._route_away(stop, wait_s=0.0)
 
     def _route_away(self, stop: threading.Event, wait_s: float | None = None) -> None:

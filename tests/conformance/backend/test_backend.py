@@ -80,7 +80,7 @@ def test_a_restarted_control_plane_finds_what_runs(
     assert seen(later, read_back).alive
     (found,) = until(lambda: later.orphans([]), what="the replica among the strangers")
     assert found == handle
-    assert later.away() is None
+    assert later.unavailable_reason() is None
     later.kill(found)
     until(lambda: not seen(later, read_back).alive, what="the replica's end")
     until(lambda: not seen(backend, handle).alive, what="its end for the one that started it")
