@@ -12,7 +12,7 @@ from tidegate.core.effective import Share, Split
 from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Limits, Plan, Replica, ReplicaState, Variant, World
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Observation
-from tidegate.core.reconcile import next_routed, plan, settled
+from tidegate.core.reconcile import converged, next_routed, plan
 from tidegate.core.reconcile_failures import ERROR_PREFIX
 
 LIMITS = Limits()
@@ -367,19 +367,19 @@ def at_rest() -> Fleet:
 
 def test_what_is_as_it_was_asked_to_be_has_settled() -> None:
     fleet = at_rest()
-    assert settled(fleet)
+    assert converged(fleet)
     assert decide(fleet) == Plan(fleet)
     again = replace(fleet, variants=(fleet.variants[0], Variant("2", "ready", restarts=3, retry_at=2000.0)))
-    assert settled(again)
+    assert converged(again)
     assert decide(again) == Plan(again)
     more = replace(fleet, replicas=(*fleet.replicas, replica("1", "ready", READY, name="r-more")))
-    assert not settled(more)
+    assert not converged(more)
     by_load = replace(more, endpoint=replace(more.endpoint, counts={"1": 2}))
-    assert settled(by_load)
+    assert converged(by_load)
     assert decide(by_load) == Plan(by_load)
     split = Split("salt", (Share("a", "1", 90.0), Share("b", "2", 10.0)))
     named = replace(fleet, endpoint=replace(fleet.endpoint, split=split, routed_split=split))
-    assert settled(named)
+    assert converged(named)
     assert decide(named) == Plan(named)
 
 
@@ -403,8 +403,8 @@ def test_what_is_as_it_was_asked_to_be_has_settled() -> None:
 def test_an_endpoint_that_is_to_be_something_else_has_not_settled(changed: dict[str, Any]) -> None:
     fleet = at_rest()
     fleet = replace(fleet, replicas=tuple(replace(one, form="") for one in fleet.replicas))
-    assert settled(fleet)
-    assert not settled(replace(fleet, endpoint=replace(fleet.endpoint, **changed)))
+    assert converged(fleet)
+    assert not converged(replace(fleet, endpoint=replace(fleet.endpoint, **changed)))
 
 
 @pytest.mark.parametrize(
@@ -414,8 +414,8 @@ def test_an_endpoint_that_is_to_be_something_else_has_not_settled(changed: dict[
 def test_a_record_that_time_wears_off_has_not_settled(changed: dict[str, Any]) -> None:
     fleet = at_rest()
     first, second = fleet.variants
-    assert not settled(replace(fleet, variants=(first, replace(second, **changed))))
-    assert not settled(replace(fleet, variants=(first, second, Variant("3", "idle", idle_since=5.0))))
+    assert not converged(replace(fleet, variants=(first, replace(second, **changed))))
+    assert not converged(replace(fleet, variants=(first, second, Variant("3", "idle", idle_since=5.0))))
 
 
 @pytest.mark.parametrize(
@@ -425,5 +425,5 @@ def test_a_record_that_time_wears_off_has_not_settled(changed: dict[str, Any]) -
 def test_a_replica_that_does_not_answer_has_not_settled(changed: dict[str, Any]) -> None:
     fleet = at_rest()
     first, second = fleet.replicas
-    assert not settled(replace(fleet, replicas=(first, replace(second, **changed))))
-    assert not settled(replace(fleet, replicas=(first,)))
+    assert not converged(replace(fleet, replicas=(first, replace(second, **changed))))
+    assert not converged(replace(fleet, replicas=(first,)))

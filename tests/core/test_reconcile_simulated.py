@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tidegate.core.fleet import Endpoint, Fleet, Limits, Plan, Replica, World
 from tidegate.core.ports import Observation
-from tidegate.core.reconcile import plan, settled
+from tidegate.core.reconcile import converged, plan
 
 VERSIONS = ("1", "2", "3")
 LIMITS = Limits(
@@ -117,7 +117,7 @@ class Simulation:
             assert are >= min(were, new.wanted(version)) - lost, (
                 "a ready replica was taken out before another was there"
             )
-        self.rests = settled(before) and made == Plan(before)
+        self.rests = converged(before) and made == Plan(before)
         if self.rests:  # such a fleet is not looked at again until it changes
             later = World(self.now + 1e6, 0.9, 10, 10**9)
             assert plan(before, later, LIMITS) == made, "time alone gave it something to do"

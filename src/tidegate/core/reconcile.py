@@ -62,7 +62,7 @@ def plan(fleet: Fleet, world: World, limits: Limits) -> Plan:
     )
 
 
-def settled(fleet: Fleet) -> bool:
+def converged(fleet: Fleet) -> bool:
     """Whether only a change of the fleet itself (its rows, or what the engine says) could give `plan` anything to do.
 
     All that is in effect is there and answers, nothing else is, and no version has a record that time wears off.

@@ -16,7 +16,7 @@ from uuid import uuid4
 from tidegate.clock import Clock, now
 from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
 from tidegate.core.placement import Placement
-from tidegate.core.reconcile import plan, settled
+from tidegate.core.reconcile import converged, plan
 from tidegate.errors import NotLeader
 from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
@@ -72,7 +72,7 @@ class _Step:
         """Whether the same would be planned again, which is nothing, as long as the same is loaded and observed."""
         made = self.made
         nothing = not (made.starts or made.gone or made.actions or made.removed or made.events)
-        return nothing and made.fleet == self.loaded.fleet and settled(made.fleet)
+        return nothing and made.fleet == self.loaded.fleet and converged(made.fleet)
 
 
 class Reconciler:
