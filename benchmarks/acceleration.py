@@ -45,7 +45,7 @@ from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
 from tidegate.runtimes.base import Arrays, Model, output_spec
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.inputs import column_inputs
-from tidegate.runtimes.settling import settle
+from tidegate.runtimes.signature_inference import infer_signature
 from tidegate.runtimes.sklearn_model import last_step, make_sklearn
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -119,12 +119,12 @@ def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
     """The estimator trained on one half, with rows of the other."""
     estimator.fit(x[::2], y[::2])
     if isinstance(x, pd.DataFrame):
-        settled = settle(estimator, Layout(Path(), "joblib", None, None, {}), None, [])
-        signature = settled.signature()
+        inferred = infer_signature(estimator, Layout(Path(), "joblib", None, None, {}), None, [])
+        signature = inferred.signature()
         inputs: Arrays = {}
         for spec in signature.inputs:
             inputs |= column_inputs(x[spec.name][1::2].tolist(), spec)
-        return Subject(estimator, settled.model, signature, inputs)
+        return Subject(estimator, inferred.model, signature, inputs)
     specs = (TensorSpec("input", "FP64", (-1, x.shape[1])),)
     if isinstance(estimator, Native):
         estimator = estimator.booster

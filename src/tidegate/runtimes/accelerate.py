@@ -19,7 +19,7 @@ from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.building import adopt
 from tidegate.runtimes.inspect import run, validation_of
 from tidegate.runtimes.loading import load_object
-from tidegate.runtimes.settling import Settled, settle
+from tidegate.runtimes.signature_inference import InferredSignature, infer_signature
 from tidegate.runtimes.sklearn_model import OtherFunction, SklearnModel
 from tidegate.runtimes.trial import accepted, rows_of
 from tidegate.wire.decoding import convert
@@ -49,32 +49,32 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
         return {"kept": None, "kind": layout.framework, "reason": NO_FORMS}
     on_progress(0.0, "loading the model to accelerate it")
     adopted = adopt(load_object(layout, bool(request.get("allow_pickle"))), layout)
-    settled = settle(adopted, layout, validation_of(request), [])
+    inferred = infer_signature(adopted, layout, validation_of(request), [])
     signature = convert(request["signature"], Signature)
     if layout.format == "torch_export":
-        return _program(settled, signature, Path(request["into"]))
-    if not isinstance(settled.model, SklearnModel | BoosterModel) or isinstance(adopted, OtherFunction):
+        return _program(inferred, signature, Path(request["into"]))
+    if not isinstance(inferred.model, SklearnModel | BoosterModel) or isinstance(adopted, OtherFunction):
         return {
             "kept": None,
-            "kind": _kind(settled.model),
+            "kind": _kind(inferred.model),
             "reason": NO_FORMS,
         }
-    model = settled.model
+    model = inferred.model
     if isinstance(model, BoosterModel):  # with labels or scores, as it was registered
         model = model.with_specs(signature.inputs, labels=any(spec.name == PROBABILITIES for spec in signature.outputs))
     original = model.estimator if isinstance(model, SklearnModel) else model.booster
-    subject = Subject(original, model, signature, _rows(settled))
+    subject = Subject(original, model, signature, _rows(inferred))
     return accelerate(subject, Path(request["into"]), bool(request.get("asked")), on_progress).body()
 
 
-def _program(settled: Settled, signature: Signature, into: Path) -> dict[str, Any]:
+def _program(inferred: InferredSignature, signature: Signature, into: Path) -> dict[str, Any]:
     from tidegate.runtimes.accelerated.from_torch import accelerate_program
     from tidegate.runtimes.torch_model import ExportedModel
 
-    assert isinstance(settled.model, ExportedModel)  # noqa: S101 - for the type checker
+    assert isinstance(inferred.model, ExportedModel)  # noqa: S101 - for the type checker
     scratch = into.with_name(f"{into.name}.trial")
     try:
-        record = accelerate_program(settled.model, signature, _rows(settled), scratch)
+        record = accelerate_program(inferred.model, signature, _rows(inferred), scratch)
         if record["kept"]:
             scratch.rename(into)
         return record
@@ -82,13 +82,13 @@ def _program(settled: Settled, signature: Signature, into: Path) -> dict[str, An
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _rows(settled: Settled) -> Any:
+def _rows(inferred: InferredSignature) -> Any:
     """Rows that the model answers: of the validation data, else made up."""
-    if settled.table is not None:
-        return settled.trial_rows(KNOWN_ROWS_MAX)
-    rows = settled.trial_rows(MADE_UP_ROWS)
-    good = accepted(settled.model, rows)
-    return rows_of(rows, good) if good else settled.inputs
+    if inferred.table is not None:
+        return inferred.trial_rows(KNOWN_ROWS_MAX)
+    rows = inferred.trial_rows(MADE_UP_ROWS)
+    good = accepted(inferred.model, rows)
+    return rows_of(rows, good) if good else inferred.inputs
 
 
 def _kind(model: Model) -> str:

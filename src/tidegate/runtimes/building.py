@@ -81,7 +81,7 @@ def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_prob
 
 
 def rebuild(adopted: Any, signature: Signature) -> Model:
-    """The model as an earlier inspection settled it."""
+    """The model as an earlier inspection found it."""
     if isinstance(adopted, PythonClass):
         return PythonModel(adopted, signature.kind, signature.inputs, signature.outputs)
     if type(adopted).__name__ == "PyFuncModel":

@@ -1,4 +1,4 @@
-"""Inputs that a model may take, before it has answered a row of them. Made by `signature`, tried by `settling`."""
+"""Inputs that a model may take, before it has answered a row of them: made by `signature`, tried by inference."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class GraphModel(ABC):
         return [self.inputs]
 
     def with_inputs(self, specs: tuple[TensorSpec, ...]) -> GraphModel:  # noqa: ARG002 (for those that did not know)
-        """The model with the inputs that were settled."""
+        """The model with the inputs that were inferred."""
         return self
 
     def learn_classes(self, answers: Arrays) -> None:

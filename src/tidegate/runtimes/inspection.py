@@ -1,4 +1,4 @@
-"""Inspects a package: loads it, settles its signature by trying, scores it. For jobs' subprocesses and `serve PATH`."""
+"""Inspects a package: loads it, infers its signature by trying, scores it. For jobs' subprocesses and `serve PATH`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tidegate.runtimes.gate import Score, check_request, score
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.loading import check_sklearn_versions, load_object
 from tidegate.runtimes.mlflow_schema import mlflow_params
-from tidegate.runtimes.settling import Settled, settle
+from tidegate.runtimes.signature_inference import InferredSignature, infer_signature
 from tidegate.runtimes.tables import Validation
 from tidegate.runtimes.trial import check_row_axis
 from tidegate.wire.signature import Signature
@@ -113,27 +113,27 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     load_s = clock.monotonic() - started_s
     on_progress(0.4, "finding out what it takes")
     notes: list[str] = []
-    settled = settle(adopted, layout, validation, notes)
-    if isinstance(settled.model, GraphModel):
-        check_row_axis(settled.model, settled.inputs)
-    others = _others(settled, layout, notes)
+    inferred = infer_signature(adopted, layout, validation, notes)
+    if isinstance(inferred.model, GraphModel):
+        check_row_axis(inferred.model, inferred.inputs)
+    others = _others(inferred, layout, notes)
     signature = msgspec.structs.replace(
-        settled.signature(),
+        inferred.signature(),
         params=mlflow_params(layout),
-        name=getattr(settled.model, "name", ""),
+        name=getattr(inferred.model, "name", ""),
         others=tuple(msgspec.structs.replace(other.signature(), name=name) for name, other in others.items()),
     )
     on_progress(0.6, "comparing a batch with its rows")
-    batchable = settled.batchable() and all(other.batchable() for other in others.values())
+    batchable = inferred.batchable() and all(other.batchable() for other in others.values())
     started_s = clock.monotonic()
-    settled.model.predict(settled.inputs, None)
+    inferred.model.predict(inferred.inputs, None)
     predict_s = clock.monotonic() - started_s
-    gate = _gate(settled, validation, notes, on_progress)
+    gate = _gate(inferred, validation, notes, on_progress)
     on_progress(1.0, "inspected")
     return Inspection(
         framework=layout.framework,
         signature=signature,
-        example=settled.example(),
+        example=inferred.example(),
         batchable=batchable,
         library_versions=library_versions(),
         python=platform.python_version(),
@@ -141,17 +141,17 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
         notes=notes,
         load_s=load_s,
         predict_s=predict_s,
-        model=settled.model,
+        model=inferred.model,
     )
 
 
-def _others(settled: Settled, layout: Layout, notes: list[str]) -> dict[str, Settled]:
+def _others(inferred: InferredSignature, layout: Layout, notes: list[str]) -> dict[str, InferredSignature]:
     """A model's further signatures that answer a row made for them."""
-    found: dict[str, Settled] = {}
-    if isinstance(settled.model, GraphModel):
-        for name, model in settled.model.others.items():
+    found: dict[str, InferredSignature] = {}
+    if isinstance(inferred.model, GraphModel):
+        for name, model in inferred.model.others.items():
             try:
-                other = settle(model, layout, None, [])
+                other = infer_signature(model, layout, None, [])
                 check_row_axis(model, other.inputs)
                 found[name] = other
             except ModelLoadFailed as error:
@@ -159,12 +159,14 @@ def _others(settled: Settled, layout: Layout, notes: list[str]) -> dict[str, Set
     return found
 
 
-def _gate(settled: Settled, validation: Validation | None, notes: list[str], on_progress: Progress) -> Score | None:
-    if validation is None or settled.table is None:
+def _gate(
+    inferred: InferredSignature, validation: Validation | None, notes: list[str], on_progress: Progress
+) -> Score | None:
+    if validation is None or inferred.table is None:
         return None
-    on_progress(0.8, f"scoring it on {len(settled.target)} rows")
+    on_progress(0.8, f"scoring it on {len(inferred.target)} rows")
     try:
-        measured = score(settled.model, settled.table, settled.target, validation)
+        measured = score(inferred.model, inferred.table, inferred.target, validation)
     except UnfitInput as error:
         raise ValidationDataUnusable(f"{validation.filename!r} holds rows that do not fit: {error.message}") from error
     measured.check()

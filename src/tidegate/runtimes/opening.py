@@ -23,7 +23,7 @@ from tidegate.wire.signature import Signature
 
 
 class Served:
-    """A model with its settled signature. Answers requests of no rows itself: most models refuse them."""
+    """A model with its inferred signature. Answers requests of no rows itself: most models refuse them."""
 
     def __init__(self, model: Model, signature: Signature) -> None:
         self._model = model

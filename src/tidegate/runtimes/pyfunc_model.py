@@ -23,7 +23,7 @@ _REFUSALS = re.compile("schema|invalid param|type hint", re.IGNORECASE)
 class PyfuncModel:
     """A loaded `mlflow.pyfunc.PyFuncModel`.
 
-    `outputs` and `form` are those that registration saw (`settle` notes them): from then on the kind of answers stays.
+    `outputs` and `form` are those that registration saw (`note_outputs`): from then on the kind of answers stays.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class PyfuncModel:
         """How its answers look."""
         return tuple(self._outputs.values())
 
-    def settle(self, answers: Arrays) -> None:
+    def note_outputs(self, answers: Arrays) -> None:
         """Answers look like these first ones from now on."""
         self._outputs = {name: self._outputs.get(name) or output_spec(name, array) for name, array in answers.items()}
 

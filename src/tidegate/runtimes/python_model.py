@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 class PythonModel:
     """`inputs` is a 2-D array (`matrix`), a data frame (`columns`) or a dict of arrays by name (`tensors`).
 
-    `outputs` are those that registration saw (`settle` notes them): from then on the kind of answers stays.
+    `outputs` are those that registration saw (`note_outputs`): from then on the kind of answers stays.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PythonModel:
         """How its answers look, with the marks of those that are JSON."""
         return tuple(self._outputs.values())
 
-    def settle(self, answers: Arrays) -> None:
+    def note_outputs(self, answers: Arrays) -> None:
         """Answers look like these first ones from now on."""
         for name, array in answers.items():
             spec = output_spec(name, array)

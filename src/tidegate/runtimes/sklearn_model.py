@@ -131,7 +131,7 @@ def make_sklearn(
 
 
 def serve_sklearn(estimator: Any, signature: Signature) -> SklearnModel:
-    """As `make_sklearn`, for a model whose signature is settled."""
+    """As `make_sklearn`, for a model whose signature is inferred."""
     has_probabilities = any(spec.name == PROBABILITIES for spec in signature.outputs)
     return make_sklearn(estimator, signature.kind, signature.inputs, has_probabilities)
 

@@ -33,7 +33,7 @@ from tidegate.runtimes.accelerated.serving import FastModel
 from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
 from tidegate.runtimes.base import Arrays, Model
 from tidegate.runtimes.inputs import column_inputs
-from tidegate.runtimes.settling import settle
+from tidegate.runtimes.signature_inference import infer_signature
 from tidegate.runtimes.trial import accepted, rows_of
 from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature
 
@@ -145,10 +145,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def subject_of(estimator: Any, frame: Any, y: Any) -> Subject:
     estimator.fit(frame[::2], y[::2])
-    settled = settle(estimator, Layout(Path("/nowhere"), "joblib", None, None, {}), None, [])
-    rows = settled.trial_rows(40)
-    signature = settled.signature()
-    return Subject(estimator, settled.model, signature, rows_of(rows, accepted(settled.model, rows)))
+    inferred = infer_signature(estimator, Layout(Path("/nowhere"), "joblib", None, None, {}), None, [])
+    rows = inferred.trial_rows(40)
+    signature = inferred.signature()
+    return Subject(estimator, inferred.model, signature, rows_of(rows, accepted(inferred.model, rows)))
 
 
 def tried(subject: Subject, folder: Path, asked: bool = False) -> Record:

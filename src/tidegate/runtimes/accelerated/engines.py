@@ -77,10 +77,10 @@ class Trees:
         if self._band:
             unsure = _near_tie(scores, self._band, at_most_1=self._votes)
             if unsure.any():
-                scores[unsure] = self._settled(x[unsure])
+                scores[unsure] = self._exact_scores(x[unsure])
         return scores
 
-    def _settled(self, x: Array) -> Array:
+    def _exact_scores(self, x: Array) -> Array:
         if self._exact is None:
             arrays = {name: read_array(self._folder, name, lazily=True) for name in TREE_ARRAYS}
             self._exact = ExactTrees(arrays, self._divisor, self._sum_dtype)

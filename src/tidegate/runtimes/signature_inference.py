@@ -1,4 +1,4 @@
-"""Settles what a model takes and gives: tries drafts and rows until the model answers one. Called by `inspection`."""
+"""Infers what a model takes and gives: tries drafts and rows until the model answers one. Called by `inspection`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature
 
 
 @dataclass
-class Settled:
+class InferredSignature:
     """A model that has answered: `inputs` is that row, `table` the validation data as the model takes it."""
 
     model: Model
@@ -57,7 +57,7 @@ class Settled:
         return _inputs_of(guessed_rows(self.draft, count), self.draft)
 
     def signature(self) -> Signature:
-        """The settled signature, with missing values tried."""
+        """The inferred signature, with missing values tried."""
         specs = nullable_specs(self.model, self.draft, self.inputs)
         if isinstance(self.model, PythonModel):
             return Signature(self.draft.kind, specs, self.model.outputs)
@@ -79,7 +79,7 @@ class Settled:
         return is_batchable(self.model, self.trial_rows())
 
 
-def settle(adopted: Any, layout: Layout, validation: Validation | None, notes: list[str]) -> Settled:
+def infer_signature(adopted: Any, layout: Layout, validation: Validation | None, notes: list[str]) -> InferredSignature:
     """Find inputs that the model answers. Raises `ValidationDataUnusable` or `ModelLoadFailed` when it answers none."""
     drafts = drafts_of(adopted, layout)
     frame = None
@@ -99,9 +99,9 @@ def settle(adopted: Any, layout: Layout, validation: Validation | None, notes: l
         )
     problems: list[Exception] = []
     for draft in drafts:
-        settled = _try_draft(adopted, layout, draft, (frame, validation, notes), problems)
-        if settled is not None:
-            return settled
+        inferred = _try_draft(adopted, layout, draft, (frame, validation, notes), problems)
+        if inferred is not None:
+            return inferred
     raise _nothing_worked(problems, validation)
 
 
@@ -111,7 +111,7 @@ def _try_draft(
     draft: Draft,
     data: tuple[Any, Validation | None, list[str]],
     problems: list[Exception],
-) -> Settled | None:
+) -> InferredSignature | None:
     frame, validation, notes = data
     table = target = None
     if validation is not None:
@@ -135,12 +135,12 @@ def _try_draft(
             if isinstance(model, GraphModel):
                 model.learn_classes(answers)
             if isinstance(model, PythonModel | PyfuncModel):
-                model.settle(answers)
-            settled = Settled(model, draft, inputs, answers, table, target)
+                model.note_outputs(answers)
+            inferred = InferredSignature(model, draft, inputs, answers, table, target)
             if isinstance(model, PyfuncModel):
-                _widen(model, settled.trial_rows())
+                _widen(model, inferred.trial_rows())
                 _widen(model, with_gaps(rows_of(inputs, [0]), draft.specs))
-            return settled
+            return inferred
     return None
 
 
