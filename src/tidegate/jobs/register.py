@@ -20,7 +20,7 @@ from tidegate.core.access import Principal
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import RegistryUnavailable, TidegateError
-from tidegate.jobs import mending
+from tidegate.jobs import repair
 from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
@@ -75,7 +75,7 @@ class RegisterJob:
             elif made_by(known, report.job_id):  # and was cut off when all but the last step was done
                 done = {"model": name, "version": known.version, "created": True}
             else:
-                done = self._again(name, request, (given, known), scratch, report)
+                done = self._register_again(name, request, (given, known), scratch, report)
             self._accelerate(name, request, given.digest, scratch, report)
             return done
         finally:
@@ -174,7 +174,7 @@ class RegisterJob:
         with self.intake:
             known = self.models.known(name, given.digest)
             if known is not None:  # another job was first with the same bytes
-                mending.check_device(self.models, name, known.version, request.device)
+                repair.check_device(self.models, name, known.version, request.device)
                 return self._amended(name, known.version, request, found, report.who)
             report.progress(0.7, "adding the version to the registry")
             entry = self._number(name, request, given, package, report.job_id)
@@ -250,7 +250,7 @@ class RegisterJob:
             )
         )
 
-    def _again(
+    def _register_again(
         self,
         name: str,
         request: rest.RegisterRequest,
@@ -258,14 +258,14 @@ class RegisterJob:
         scratch: Path,
         report: JobReport,
     ) -> dict[str, Any]:
-        """These bytes are registered: mend what is broken of them, check a gate that is given, apply label and tags."""
+        """These bytes are registered: repair what is broken, check a gate that is given, apply label and tags."""
         given, known = what
-        mending.check_device(self.models, name, known.version, request.device)
-        again = mending.Again(
+        repair.check_device(self.models, name, known.version, request.device)
+        job = repair.Repair(
             name, known, given.source, given.code_dir, request.requirements, scratch / "package", report.who
         )
         found = None
-        with mending.mended(self.models, again, lambda step: _tell(report, 0.1, step)) as python:
+        with repair.repaired(self.models, job, lambda step: _tell(report, 0.1, step)) as python:
             if request.gate.validation_upload is not None:
                 report.progress(0.2, f"version {known.version} has these bytes: scoring it")
                 package_dir = self.models.artifacts.path(known.digest)

@@ -1,4 +1,4 @@
-"""Registering known bytes again mends the version: its environment, its package, its faster form, where one is gone.
+"""Registering known bytes again repairs the version: its environment, its package, its faster form, where one is gone.
 
 Called by the register job. What endpoints had given up for it is tried again by the reconcile loop.
 """
@@ -25,8 +25,8 @@ FORM_LOST = "its files were damaged; the original is served until a form is made
 
 
 @dataclass(frozen=True)
-class Again:
-    """A known version, and the same bytes handed in once more by `who`. `scratch` is a folder not yet there."""
+class Repair:
+    """A known version to repair, from the same bytes handed in once more by `who`. `scratch` is yet to be made."""
 
     name: str
     known: rest.Version
@@ -56,62 +56,62 @@ def check_device(models: Models, name: str, version: str, device: str | None) ->
 
 
 @contextmanager
-def mended(models: Models, again: Again, tell: Callable[[str], None]) -> Iterator[Path]:
-    """Mend what is not whole; yields the interpreter that the version runs on, which stays there for the block.
+def repaired(models: Models, repair: Repair, tell: Callable[[str], None]) -> Iterator[Path]:
+    """Repair what is not whole; yields the interpreter that the version runs on, which stays there for the block.
 
     Raises `EnvironmentFailed`, `DiskFull`, `Conflict` for a manifest that cannot be read, and what `wrap` raises.
     """
-    manifest = models.manifests.read(again.name, again.known.version)
-    with _interpreter(models, again, manifest.environment, tell) as (python, built):
-        put_back = _mend_package(models, again, tell)
-        remade = _mend_form(models, again, manifest, tell)
+    manifest = models.manifests.read(repair.name, repair.known.version)
+    with _interpreter(models, repair, manifest.environment, tell) as (python, built):
+        put_back = _repair_package(models, repair, tell)
+        remade = _repair_form(models, repair, manifest, tell)
         if built or put_back or remade:
-            models.try_again(again.known.digest, f"{again.title} was registered again", again.who)
+            models.try_again(repair.known.digest, f"{repair.title} was registered again", repair.who)
         yield python
 
 
 @contextmanager
 def _interpreter(
-    models: Models, again: Again, key: str | None, tell: Callable[[str], None]
+    models: Models, repair: Repair, key: str | None, tell: Callable[[str], None]
 ) -> Iterator[tuple[Path, bool]]:
     """Of the version's environment, built anew where it is gone, and whether it was."""
     there = key is None or models.environments.has(key)
     # Granted: an environment was built for these very bytes.
-    needed = None if key is None else requirements_of(again.source, again.requirements, granted=True)
+    needed = None if key is None else requirements_of(repair.source, repair.requirements, granted=True)
     if needed is None or needed.key() != key:  # this server would make another one now: never in the old one's place
         yield models.environments.of_version(key), False
         return
-    with environment(models.environments, needed, again.source, tell) as own:
+    with environment(models.environments, needed, repair.source, tell) as own:
         yield own.python if own else models.environments.of_version(key), not there
 
 
-def _mend_package(models: Models, again: Again, tell: Callable[[str], None]) -> bool:
-    fault = models.artifacts.fault(again.known.digest)
+def _repair_package(models: Models, repair: Repair, tell: Callable[[str], None]) -> bool:
+    fault = models.artifacts.fault(repair.known.digest)
     if fault is None:
         return False
-    tell(f"the stored copy of {again.title} is put back: {fault}")
-    _log.warning("the package of %s is put back: %s", again.title, fault)
+    tell(f"the stored copy of {repair.title} is put back: {fault}")
+    _log.warning("the package of %s is put back: %s", repair.title, fault)
     package = wrap(
-        again.source,
-        again.scratch,
-        code_dir=again.code_dir,
-        requirements=again.requirements,
-        allow_pickle=again.known.pickle_granted,
+        repair.source,
+        repair.scratch,
+        code_dir=repair.code_dir,
+        requirements=repair.requirements,
+        allow_pickle=repair.known.pickle_granted,
         elsewhere=True,  # it was examined when it was registered
     )
-    models.put_back(again.known.digest, package.dir)
+    models.put_back(repair.known.digest, package.dir)
     return True
 
 
-def _mend_form(models: Models, again: Again, manifest: Manifest, tell: Callable[[str], None]) -> bool:
+def _repair_form(models: Models, repair: Repair, manifest: Manifest, tell: Callable[[str], None]) -> bool:
     """The original takes a damaged form's place; the job's last step then makes one anew."""
     if manifest.accelerated is None:
         return False
     fault = models.artifacts.form_fault(manifest.accelerated.folder)
     if fault is None:
         return False
-    tell(f"the faster form of {again.title} is made anew: {fault}")
-    _log.warning("the faster form of %s is made anew: %s", again.title, fault)
+    tell(f"the faster form of {repair.title} is made anew: {fault}")
+    _log.warning("the faster form of %s is made anew: %s", repair.title, fault)
     record = {"kept": None, "state": "failed", "reason": FORM_LOST}
-    models.set_acceleration(again.name, again.known.digest, record, again.who)
+    models.set_acceleration(repair.name, repair.known.digest, record, repair.who)
     return True
