@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from tidegate.core.fleet import Limits
+from tidegate.core.fleet import ReconcileLimits
 from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.loops.engine import Engine
@@ -81,7 +81,7 @@ def reconciler(container: Container, engine: ReadyEngine) -> Reconciler:
             snapshot_written=lambda: None,
             applied_revision=lambda: None,
             metrics=LoopMetrics(CollectorRegistry()),
-            limits=Limits(),
+            limits=ReconcileLimits(),
             host=container.leadership.me.host,
             clock=clock,
         )

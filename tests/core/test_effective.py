@@ -19,7 +19,7 @@ from tidegate.core.effective import (
     effective,
     shares_of,
 )
-from tidegate.core.fleet import Endpoint, Fleet, Limits, Plan, Replica, World
+from tidegate.core.fleet import Endpoint, Fleet, Plan, ReconcileLimits, Replica, World
 from tidegate.core.ports import Observation
 from tidegate.core.reconcile import plan
 from tidegate.core.routing import VersionFacts, route
@@ -94,7 +94,7 @@ def _fleet(*versions: str, **settings: Any) -> Fleet:
 
 
 def _decide(fleet: Fleet) -> Plan:
-    return plan(fleet, World(1000.0, 0.0, 10, None), Limits())
+    return plan(fleet, World(1000.0, 0.0, 10, None), ReconcileLimits())
 
 
 def test_a_split_is_routed_once_every_version_of_it_is_ready() -> None:

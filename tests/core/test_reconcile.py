@@ -9,13 +9,23 @@ from typing import Any
 import pytest
 
 from tidegate.core.effective import Share, Split
-from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Limits, Plan, Replica, ReplicaState, Variant, World
+from tidegate.core.fleet import (
+    Endpoint,
+    EndpointStatus,
+    Fleet,
+    Plan,
+    ReconcileLimits,
+    Replica,
+    ReplicaState,
+    Variant,
+    World,
+)
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Observation
 from tidegate.core.reconcile import converged, next_routed, plan
 from tidegate.core.reconcile_failures import ERROR_PREFIX
 
-LIMITS = Limits()
+LIMITS = ReconcileLimits()
 RUNS, READY, GONE = Observation(True, False, "unix:/x"), Observation(True, True, "unix:/x"), Observation(False, False)
 
 

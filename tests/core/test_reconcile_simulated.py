@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.core.fleet import Endpoint, Fleet, Limits, Plan, Replica, World
+from tidegate.core.fleet import Endpoint, Fleet, Plan, ReconcileLimits, Replica, World
 from tidegate.core.ports import Observation
 from tidegate.core.reconcile import converged, plan
 
 VERSIONS = ("1", "2", "3")
-LIMITS = Limits(
+LIMITS = ReconcileLimits(
     ready_timeout_s=20, keep_previous_s=30, drain_s=3, stop_grace_s=4, health_timeout_s=10, crash_window_s=60
 )
 STEP_S = 0.5

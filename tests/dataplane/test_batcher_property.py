@@ -13,7 +13,7 @@ from support.wait import until
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity
-from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import NoReadyReplica, Overloaded, TidegateError
 from tidegate.wire.signature import Signature, TensorSpec
@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.now_s = 100.0
         self.observer = Counting()
-        limits = Limits(batch_rows_max=BATCH_ROWS_MAX, queue_rows_max=QUEUE_ROWS_MAX)
+        limits = DataplaneLimits(batch_rows_max=BATCH_ROWS_MAX, queue_rows_max=QUEUE_ROWS_MAX)
         self.batcher = Batcher(self.loop, limits, self.observer, clock=lambda: self.now_s)
         self.destination = Destination(Identity("e", "m", "1", "1"), SIGNATURE, [0.0], self.batcher)
         self.targets: dict[str, HandTarget] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tidegate.errors import RateLimited
-from tidegate.gateway.shared.ratelimit import CLIENTS_MAX, Bucket, Limits, LimitSync, client_of
+from tidegate.gateway.shared.ratelimit import CLIENTS_MAX, Bucket, LimitSync, RateLimits, client_of
 from tidegate.wire.snapshot import Endpoint, Snapshot
 
 KEY = {b"authorization": b"Bearer sesame"}
@@ -24,13 +24,13 @@ class Time:
         return self.now_s
 
 
-def limits(time: Time, own_per_s: float = 0.0, default_per_s: float = 0.0, burst_s: float = 1.0) -> Limits:
-    made = Limits(default_per_s, burst_s, time, shared=True)
+def limits(time: Time, own_per_s: float = 0.0, default_per_s: float = 0.0, burst_s: float = 1.0) -> RateLimits:
+    made = RateLimits(default_per_s, burst_s, time, shared=True)
     made.adopt(Snapshot(1, (Endpoint("churn", "salt", (), rate_limit_per_s=own_per_s), Endpoint("other", "s", ()))))
     return made
 
 
-def admitted(limit: Limits, count: int, headers: dict[bytes, bytes] = KEY, endpoint: str = "churn") -> int:
+def admitted(limit: RateLimits, count: int, headers: dict[bytes, bytes] = KEY, endpoint: str = "churn") -> int:
     passed = 0
     for _ in range(count):
         try:
@@ -183,7 +183,7 @@ def test_what_was_taken_without_redis_is_nobodys_debt_afterwards() -> None:
 
 def test_without_redis_clients_that_stay_away_are_forgotten() -> None:
     time = Time()
-    limit = Limits(10.0, 1.0, time)
+    limit = RateLimits(10.0, 1.0, time)
     limit.adopt(Snapshot(1, (Endpoint("churn", "salt", ()),)))
     for round_of in range(3):
         for number in range(500):

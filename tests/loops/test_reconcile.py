@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from support.control import ME, add_version, container_at, digest_for
 from support.wait import until
 from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
-from tidegate.core.fleet import Limits
+from tidegate.core.fleet import ReconcileLimits
 from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, ModelCrashed, NotLeader, StoreUnavailable
@@ -120,7 +120,7 @@ class Bench:
             snapshot_written=self.count,
             applied_revision=lambda: self.applied,
             metrics=LoopMetrics(self.registry),
-            limits=Limits(keep_previous_s=0, drain_s=5),
+            limits=ReconcileLimits(keep_previous_s=0, drain_s=5),
             clock=lambda: self.now,
         )
 

@@ -11,7 +11,7 @@ from lib.fleets import ReadyEngine, fill, name_of, reconciler
 from support.control import ME, container_at
 from support.queries import counted
 from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
-from tidegate.core.fleet import Fleet, Limits, Plan, World
+from tidegate.core.fleet import Fleet, Plan, ReconcileLimits, World
 from tidegate.core.reconcile import plan
 from tidegate.loops import reconcile
 from tidegate.loops.reconcile import CALM_S, CHANGING_S
@@ -40,7 +40,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The endpoints that a plan was made for."""
     names: list[str] = []
 
-    def noting(fleet: Fleet, world: World, limits: Limits) -> Plan:
+    def noting(fleet: Fleet, world: World, limits: ReconcileLimits) -> Plan:
         names.append(fleet.endpoint.name)
         return plan(fleet, world, limits)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.call import Call, Destination, Identity
-from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -75,7 +75,9 @@ class Bench:
     def __init__(self, mergeable: Any = True, splits: Any = True, **limits: Any) -> None:
         self.time, self.seen, self.target = Time(), Seen(), HandTarget()
         loop = asyncio.get_running_loop()
-        self.batcher = Batcher(loop, Limits(**limits), self.seen, mergeable=mergeable, splits=splits, clock=self.time)
+        self.batcher = Batcher(
+            loop, DataplaneLimits(**limits), self.seen, mergeable=mergeable, splits=splits, clock=self.time
+        )
         self.destination = Destination(Identity("e", "m", "1", "1"), SIGNATURE, [0.0], self.batcher)
 
     def submit(self, name: Any, *values: Any, timeout_s: Any = 30.0) -> Any:

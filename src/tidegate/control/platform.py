@@ -18,7 +18,7 @@ from tidegate.control.bounded_http import BACKLOG, Waiting
 from tidegate.control.descriptors import connections_max
 from tidegate.control.leading import LEASE_TROUBLE, Leading
 from tidegate.control.options import Options
-from tidegate.core.fleet import Limits
+from tidegate.core.fleet import ReconcileLimits
 from tidegate.loops import gateways
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.engine import Engine
@@ -195,9 +195,9 @@ class Platform:
         return min(known) if known and len(known) == len(revisions) else None
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> ReconcileLimits:
     """The reconciler's bounds, as far as they can be set."""
-    return Limits(
+    return ReconcileLimits(
         ready_timeout_s=settings.ready_timeout_s,
         keep_previous_s=settings.keep_previous_s,
         drain_s=settings.drain_s,

@@ -21,7 +21,7 @@ LIVE: frozenset[ReplicaState] = frozenset({"starting", "ready", "unready"})
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReconcileLimits:
     """Bounds of the reconciler."""
 
     ready_timeout_s: float = 120.0

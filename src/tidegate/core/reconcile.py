@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.core.effective import shares_of
-from tidegate.core.fleet import Action, Endpoint, Failed, Fleet, Limits, Plan, Replica, Variant, World
+from tidegate.core.fleet import Action, Endpoint, Failed, Fleet, Plan, ReconcileLimits, Replica, Variant, World
 from tidegate.core.reconcile_failures import Failure, lift_quarantine, record
 from tidegate.core.reconcile_replicas import Verdict, drain, judge, stop
 from tidegate.core.reconcile_status import endpoint_status, variant_status
@@ -35,7 +35,7 @@ class _Judged:
         return {version: sum(r.state == "ready" for r in self.of(version)) for version in self.variants}
 
 
-def plan(fleet: Fleet, world: World, limits: Limits) -> Plan:
+def plan(fleet: Fleet, world: World, limits: ReconcileLimits) -> Plan:
     """Look at every replica, decide the routing, then how many replicas each version shall have, then the words.
 
     Calling it again on its own result, with nothing changed outside, changes nothing: a restart means "run again".
@@ -116,7 +116,7 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
     return endpoint
 
 
-def _judge_all(fleet: Fleet, world: World, limits: Limits) -> _Judged:
+def _judge_all(fleet: Fleet, world: World, limits: ReconcileLimits) -> _Judged:
     """Every replica's verdict, with the failures written into its variant's record."""
     endpoint = fleet.endpoint
     verdicts = [(replica, judge(replica, world, limits)) for replica in fleet.replicas]
@@ -156,7 +156,9 @@ def _told(endpoint: Endpoint, verdicts: Iterable[tuple[Replica, Verdict]]) -> It
             yield f"{who} has ended"
 
 
-def _place(endpoint: Endpoint, judged: _Judged, world: World, limits: Limits) -> tuple[dict[str, Variant], _Judged]:
+def _place(
+    endpoint: Endpoint, judged: _Judged, world: World, limits: ReconcileLimits
+) -> tuple[dict[str, Variant], _Judged]:
     """Mark versions with and without traffic; take out the replicas that are too many."""
     active = endpoint.target | endpoint.routed
     variants: dict[str, Variant] = {}

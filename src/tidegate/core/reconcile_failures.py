@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tidegate.core.fleet import Endpoint, FailureKind, Limits, Variant, World
+from tidegate.core.fleet import Endpoint, FailureKind, ReconcileLimits, Variant, World
 from tidegate.core.ports import Observation
 
 ERROR_PREFIX = "tidegate-error: "
@@ -90,7 +90,12 @@ def lift_quarantine(variant: Variant, endpoint: Endpoint) -> Variant:
 
 
 def record(
-    variant: Variant, failures: Sequence[Failure], became_ready: bool, fleet: Endpoint, world: World, limits: Limits
+    variant: Variant,
+    failures: Sequence[Failure],
+    became_ready: bool,
+    fleet: Endpoint,
+    world: World,
+    limits: ReconcileLimits,
 ) -> Variant:
     """The variant after what happened to its replicas since the last pass.
 

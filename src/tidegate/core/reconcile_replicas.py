@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tidegate.core.fleet import Action, Limits, Replica, World
+from tidegate.core.fleet import Action, ReconcileLimits, Replica, World
 from tidegate.core.ports import Observation
 from tidegate.core.reconcile_failures import Failure, failure_of
 
@@ -19,7 +19,7 @@ class Verdict:
     became_ready: bool = False
 
 
-def judge(replica: Replica, world: World, limits: Limits) -> Verdict:
+def judge(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
     """One step of a replica's life.
 
     state            | the engine says          | then
@@ -67,7 +67,7 @@ def _gone(replica: Replica, seen: Observation) -> Verdict:
     return Verdict(None, failure_of("start" if replica.state == "starting" else "crash", seen))
 
 
-def _starting(replica: Replica, seen: Observation, world: World, limits: Limits) -> Verdict:
+def _starting(replica: Replica, seen: Observation, world: World, limits: ReconcileLimits) -> Verdict:
     replica = replace(replica, address=seen.address)
     if seen.ready:
         return Verdict(replace(replica, state="ready", ready_at=world.now), became_ready=True)
@@ -77,7 +77,7 @@ def _starting(replica: Replica, seen: Observation, world: World, limits: Limits)
     return _kill(replica, world, Failure("start", _with_log(why, seen)))
 
 
-def _serving(replica: Replica, seen: Observation, world: World, limits: Limits) -> Verdict:
+def _serving(replica: Replica, seen: Observation, world: World, limits: ReconcileLimits) -> Verdict:
     replica = replace(replica, address=seen.address)
     if seen.ready:
         return Verdict(replace(replica, state="ready", unready_since=None))
@@ -89,7 +89,7 @@ def _serving(replica: Replica, seen: Observation, world: World, limits: Limits) 
     return Verdict(replace(replica, state="unready") if world.now - since >= limits.silent_s else replica)
 
 
-def _draining(replica: Replica, world: World, limits: Limits) -> Verdict:
+def _draining(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
     revision, applied = replica.drain_revision, world.applied_revision
     noticed = revision is not None and applied is not None and applied >= revision
     if noticed or world.now - (replica.draining_at or 0.0) >= limits.drain_s:
@@ -97,7 +97,7 @@ def _draining(replica: Replica, world: World, limits: Limits) -> Verdict:
     return Verdict(replica)
 
 
-def _stopping(replica: Replica, world: World, limits: Limits) -> Verdict:
+def _stopping(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
     if world.now - (replica.stopping_at or 0.0) < limits.stop_grace_s:
         return Verdict(replica)
     return Verdict(replica, action=Action("kill", replica.id, f"still there {limits.stop_grace_s:g} s after SIGTERM"))

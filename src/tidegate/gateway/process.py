@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate import clock
-from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
 from tidegate.dataplane.pipeline.infer import Engine
@@ -119,7 +119,7 @@ class Gateway:
         self._metrics = Metrics()
         self._journal = _journal(options, settings)
         observer = GatewayObserver(self._metrics, self._journal)
-        limits = Limits.from_settings(settings)
+        limits = DataplaneLimits.from_settings(settings)
         self._sharing = Sharing(settings, observer, clock.monotonic, self._hear_revision)
         self._sharing.add_gauges(self._metrics)
         source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)

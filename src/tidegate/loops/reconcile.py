@@ -14,7 +14,7 @@ from typing import ParamSpec
 from uuid import uuid4
 
 from tidegate.clock import Clock, now
-from tidegate.core.fleet import Fleet, Limits, Plan, Replica, World
+from tidegate.core.fleet import Fleet, Plan, ReconcileLimits, Replica, World
 from tidegate.core.placement import Placement
 from tidegate.core.reconcile import converged, plan
 from tidegate.errors import NotLeader
@@ -48,7 +48,7 @@ class ReconcileDependencies:
     snapshot_written: Callable[[], None]
     applied_revision: Callable[[], int | None]
     metrics: LoopMetrics
-    limits: Limits = field(default_factory=Limits)
+    limits: ReconcileLimits = field(default_factory=ReconcileLimits)
     starts_max: int = 2
     key_hashes: KeyHashes = field(default_factory=KeyHashes)
     host: str = ""  # of local replicas, and of the sockets in the snapshot

@@ -13,7 +13,7 @@ from tidegate import clock
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.dataplane.calls.directory import Service
-from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
@@ -72,7 +72,7 @@ def build_replica(
     `behind_gateway`: what comes is batches that a gateway has cut to size, and no further cutting does any good.
     """
     loop = asyncio.get_running_loop()
-    limits = Limits.from_settings(settings)
+    limits = DataplaneLimits.from_settings(settings)
     if behind_gateway:
         limits = replace(
             limits,

@@ -21,7 +21,7 @@ from tidegate.dataplane.batching.reruns import Reruns
 from tidegate.dataplane.calls.batch import Batch, Observer, Target
 from tidegate.dataplane.calls.call import Call
 from tidegate.dataplane.calls.guarded import Guarded
-from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded, TidegateError, UnfitInput
 
@@ -43,7 +43,7 @@ class Batcher:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        limits: Limits,
+        limits: DataplaneLimits,
         observer: Observer,
         *,
         mergeable: bool = True,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Limits:
+class DataplaneLimits:
     """Bounds of the data plane, from the settings."""
 
     batch_rows_max: int = 1024
@@ -25,7 +25,7 @@ class Limits:
     connections_max: int = 8192
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Limits:
+    def from_settings(cls, settings: Settings) -> DataplaneLimits:
         """As the environment says."""
         return cls(
             batch_rows_max=settings.batch_rows_max,

@@ -16,7 +16,7 @@ from tidegate.errors import BuffersFull, TooLarge
 if TYPE_CHECKING:
     from tidegate.dataplane.base.tensors import Array
     from tidegate.dataplane.calls.call import Call
-    from tidegate.dataplane.calls.limits import Limits
+    from tidegate.dataplane.calls.limits import DataplaneLimits
     from tidegate.dataplane.pipeline.metrics import State
 
 FREE_BYTES_MAX = 64 << 10
@@ -29,7 +29,7 @@ ELEMENT_BYTES = 64
 class Buffered:
     """`held_bytes` is what is kept now. A body of up to `free_bytes` in one piece need not be counted."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: DataplaneLimits) -> None:
         self.held_bytes = 0
         self.refusals = 0
         self.free_bytes = min(FREE_BYTES_MAX, limits.body_bytes_max)
@@ -74,7 +74,7 @@ class Buffered:
 class Bounds(Protocol):
     """What bounds the bodies of a process."""
 
-    limits: Limits
+    limits: DataplaneLimits
     buffered: Buffered
 
 

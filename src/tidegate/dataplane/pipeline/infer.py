@@ -26,7 +26,7 @@ from tidegate.dataplane.calls.batch import Batch, Observer
 from tidegate.dataplane.calls.call import Call, Destination
 from tidegate.dataplane.calls.directory import Directory, Service
 from tidegate.dataplane.calls.guarded import Guarded
-from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.pipeline.access import Access
@@ -79,7 +79,7 @@ class Engine:
     """What every exchange of a server shares."""
 
     directory: Directory
-    limits: Limits
+    limits: DataplaneLimits
     observer: Observer
     access: Access
     clock: Callable[[], float]
@@ -364,7 +364,7 @@ def check_json(exchange: Exchange) -> None:
         check_json_size(len(exchange.body), exchange.engine.limits)
 
 
-def check_json_size(size: int, limits: Limits) -> None:
+def check_json_size(size: int, limits: DataplaneLimits) -> None:
     """Raise `TooLarge` for JSON that would hold up every other request while it is read."""
     if size > limits.json_bytes_max:
         raise TooLarge(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Observer
-from tidegate.dataplane.calls.limits import Limits
+from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.gateway.shared.response_cache import CachedAdmission
 from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
@@ -28,7 +28,7 @@ class PoolParts:
     """What every pool is made with."""
 
     loop: asyncio.AbstractEventLoop
-    limits: Limits
+    limits: DataplaneLimits
     observer: Observer
     clock: Clock
     cache: ResponseCache | None = None

@@ -1,6 +1,6 @@
 """How many requests a second each client may send to an endpoint: token buckets, shared by all gateways through Redis.
 
-`Limits.check` runs in the way of every request of a limited endpoint. It takes from this gateway's own view of the
+`RateLimits.check` runs in the way of every request of a limited endpoint. It takes from this gateway's own view of the
 client's bucket and never waits; `LimitSync` tells Redis in the background what was taken, and learns what is left.
 Between two such exchanges each of n gateways may give away what the bucket held, so a client may once get
 (n - 1) * (burst + rate * SYNC_S) requests more than its burst. That is a debt: the bucket in Redis goes below zero, and
@@ -127,7 +127,7 @@ def client_of(headers: Mapping[bytes, bytes]) -> bytes:
     return b"" if unit is None else b"u" + hashlib.sha256(unit).digest()
 
 
-class Limits:
+class RateLimits:
     """The limits of all endpoints, as snapshots and the settings say; `active` when any endpoint has one.
 
     `shared`: a `LimitSync` takes what is in `taken_from` away. Nobody else does, so without one nothing is put there.
@@ -186,7 +186,7 @@ class Limits:
 class LimitSync:
     """Brings this gateway's view of the buckets and Redis's together, every `SYNC_S`."""
 
-    def __init__(self, link: RedisLink, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, link: RedisLink, limits: RateLimits, clock: Callable[[], float]) -> None:
         self._link = link
         self._limits = limits
         self._clock = clock

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tidegate.gateway.shared.ratelimit import Limits, LimitSync
+from tidegate.gateway.shared.ratelimit import LimitSync, RateLimits
 from tidegate.gateway.shared.redis_link import RedisLink
 from tidegate.gateway.shared.response_cache import ResponseCache
 
@@ -27,7 +27,7 @@ class Sharing:
         self, settings: Settings, observer: GatewayObserver, clock: Clock, on_revision: Callable[[int], None]
     ) -> None:
         shared = bool(settings.redis_url)
-        self.limits = Limits(settings.rate_limit_per_s, settings.rate_burst_s, clock, shared=shared)
+        self.limits = RateLimits(settings.rate_limit_per_s, settings.rate_burst_s, clock, shared=shared)
         self.cache: ResponseCache | None = None
         self._link: RedisLink | None = None
         self._sync: LimitSync | None = None
@@ -49,7 +49,7 @@ class Sharing:
             self._link.start()
             self._sync.start()
 
-    def adopt(self, snapshot: Snapshot) -> Limits | None:
+    def adopt(self, snapshot: Snapshot) -> RateLimits | None:
         """Take the endpoints' limits; what every request has to be asked of, if anything."""
         self.limits.adopt(snapshot)
         return self.limits if self.limits.active else None
