@@ -11,9 +11,9 @@ from sqlalchemy import insert
 from tidegate.core.fleet import ReconcileLimits
 from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
-from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
+from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow, HistoryRow, ModelRow, ReplicaRow, VariantRow, VersionRow
 from tidegate.wiring import Container
@@ -76,7 +76,7 @@ def reconciler(container: Container, engine: ReadyEngine) -> Reconciler:
     return Reconciler(
         ReconcileDependencies(
             store=store,
-            engine=Engine(engine, store, path, clock, token=1),
+            engine=ReplicaEngine(engine, store, path, clock, token=1),
             placement=PROCESSES,
             snapshot_written=lambda: None,
             applied_revision=lambda: None,

@@ -16,7 +16,7 @@ from tidegate.core.ports import Handle, Observation
 from tidegate.settings import make_run_dir
 
 
-class Engine:
+class StandInEngine:
     """Two platforms of one machine share it; it has no container with the label of the one that asks."""
 
     address = "unix:///run/none.sock"
@@ -31,7 +31,7 @@ class Engine:
 @pytest.fixture
 def backend(tmp_path: Path) -> DockerBackend:
     (tmp_path / "own").mkdir()
-    engine = cast(DockerEngine, Engine())
+    engine = cast(DockerEngine, StandInEngine())
     return DockerBackend(tmp_path / "own", engine, lambda _spec: None, {}, "none")
 
 

@@ -23,7 +23,7 @@ from tidegate.dataplane.codec.frames import fit_numbers_frame
 from tidegate.dataplane.codec.numbers import arrays_of, read_numbers
 from tidegate.dataplane.http.hot_exchange import HotExchange
 from tidegate.dataplane.http.routes import RouteTable
-from tidegate.dataplane.pipeline.infer import Engine, infer
+from tidegate.dataplane.pipeline.infer import InferenceEngine, infer
 from tidegate.dataplane.protocols import pieces
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.errors import MalformedRequest, UnfitInput
@@ -38,7 +38,7 @@ Ask = Callable[..., tuple[Any, Any, int]]
 
 
 async def _both_ways(
-    engine: Engine, path: str, body: bytes, headers: dict[bytes, bytes] | None = None
+    engine: InferenceEngine, path: str, body: bytes, headers: dict[bytes, bytes] | None = None
 ) -> tuple[Any, Any, int]:
     """The answer of the whole body, that of its pieces, and how many turns these took."""
     whole, pieces = Kept(engine, path, body, headers), Kept(engine, path, body, headers)

@@ -26,7 +26,7 @@ from tidegate.dataplane.grpc import protobuf
 from tidegate.dataplane.grpc.infer import EDGE
 from tidegate.dataplane.grpc.messages import read_infer_request
 from tidegate.dataplane.pipeline import buffered
-from tidegate.dataplane.pipeline.infer import Engine
+from tidegate.dataplane.pipeline.infer import InferenceEngine
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.errors import MalformedRequest, TidegateError
 from tidegate.server.replica import build_replica
@@ -90,7 +90,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     gc.enable()
 
 
-def _engine(name: str) -> Engine:
+def _engine(name: str) -> InferenceEngine:
     model = Zeros(name)
     manifest = Manifest("m", "1", "d" * 64, ".", "python", SIGNATURES[name], EXAMPLES.get(name), batchable=True)
     return build_replica(manifest, model, Settings.from_env(), None)[0]

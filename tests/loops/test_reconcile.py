@@ -21,9 +21,9 @@ from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, ModelCrashed, NotLeader, StoreUnavailable
 from tidegate.loops.adoption import adopt
-from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import CALM_S, CHANGING_S, ReconcileDependencies, Reconciler
+from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.store import automation
 from tidegate.store.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
@@ -115,7 +115,7 @@ class Bench:
         store = self.container.store
         return ReconcileDependencies(
             store=store,
-            engine=Engine(self.backend, store, self.container.manifests.path, lambda: self.now, token=2),
+            engine=ReplicaEngine(self.backend, store, self.container.manifests.path, lambda: self.now, token=2),
             placement=PROCESSES,
             snapshot_written=self.count,
             applied_revision=lambda: self.applied,
@@ -126,7 +126,7 @@ class Bench:
 
     def dependencies_of_next_term(self) -> ReconcileDependencies:
         store, path = self.container.store, self.container.manifests.path
-        return replace(self.dependencies, engine=Engine(self.backend, store, path, lambda: self.now, token=2))
+        return replace(self.dependencies, engine=ReplicaEngine(self.backend, store, path, lambda: self.now, token=2))
 
     def count(self) -> None:
         self.written += 1
@@ -225,7 +225,7 @@ def test_an_engine_that_cannot_start_is_a_failed_start_with_its_reason(bench: Be
 def test_what_an_engine_that_is_away_runs_stays_and_what_it_should_run_waits(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidegate.loops.engine.WAITS_S", 0.0)
+    monkeypatch.setattr("tidegate.loops.replica_engine.WAITS_S", 0.0)
     bench.deploy("churn")
     bench.steps()
     (serving,) = bench.backend.running
@@ -248,7 +248,7 @@ def test_what_an_engine_that_is_away_runs_stays_and_what_it_should_run_waits(
 
 
 def test_room_to_load_bounds_those_that_waited_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.loops.engine.WAITS_S", 0.0)
+    monkeypatch.setattr("tidegate.loops.replica_engine.WAITS_S", 0.0)
     bench.backend.unavailable = "no engine answers"
     bench.deploy("churn", replicas=3)
     bench.deploy("fraud", replicas=3)
@@ -286,7 +286,7 @@ def test_other_limits_replace_the_replicas_once_the_new_ones_are_ready(bench: Be
 
 
 def test_what_runs_without_a_row_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.loops.engine.REVERT_EVERY_S", 0.0)
+    monkeypatch.setattr("tidegate.loops.replica_engine.REVERT_EVERY_S", 0.0)
     bench.deploy("churn")
     bench.steps()
     (wanted,) = bench.backend.running

@@ -9,7 +9,7 @@ import numpy as np
 
 from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.http.routes import RouteTable
-from tidegate.dataplane.pipeline.infer import Engine, Exchange
+from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
@@ -27,7 +27,7 @@ class Sums:
         return {"prediction": inputs["input"].astype(np.float64).sum(axis=1)}
 
 
-async def sums_replica(datatype: str = "FP64") -> tuple[Engine, Any]:
+async def sums_replica(datatype: str = "FP64") -> tuple[InferenceEngine, Any]:
     """The replica's engine, and its hooks, whose `on_stop` ends it."""
     model = Sums(datatype)
     manifest = Manifest("sums", "1", "d" * 64, ".", "python", model.signature, [1.0, 2.0, 3.0], batchable=True)
@@ -38,7 +38,9 @@ async def sums_replica(datatype: str = "FP64") -> tuple[Engine, Any]:
 class Kept(Exchange):
     """A request that keeps the status and the body of its answer in `sent`."""
 
-    def __init__(self, engine: Engine, path: str, body: bytes, headers: dict[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self, engine: InferenceEngine, path: str, body: bytes, headers: dict[bytes, bytes] | None = None
+    ) -> None:
         route = RouteTable().find(path.encode())
         assert route is not None
         super().__init__(engine, route, {b"x-request-id": b"mine", **(headers or {})})

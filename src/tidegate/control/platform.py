@@ -21,12 +21,12 @@ from tidegate.control.options import Options
 from tidegate.core.fleet import ReconcileLimits
 from tidegate.loops import gateways
 from tidegate.loops.adoption import stop_replicas
-from tidegate.loops.engine import Engine
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
 from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
+from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.leadership import Term
 from tidegate.services.platform_keys import PlatformKeys
@@ -88,7 +88,7 @@ class Platform:
         store, backend, path = container.fenced, container.backend, container.manifests.path
         return ReconcileDependencies(
             store=store,
-            engine=Engine(backend, store, path, container.clock, term.token),
+            engine=ReplicaEngine(backend, store, path, container.clock, term.token),
             placement=container.placement,
             snapshot_written=container.snapshot_written,
             applied_revision=self._applied_by_all,

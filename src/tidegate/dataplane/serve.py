@@ -25,7 +25,7 @@ from tidegate.dataplane.draining import SETTLE_S, DrainingServer, turn_away
 from tidegate.dataplane.grpc.server import GrpcServer
 from tidegate.dataplane.http.protocol import SURPLUS_MAX, HotProtocol
 from tidegate.dataplane.http.routes import RouteTable
-from tidegate.dataplane.pipeline.infer import Engine
+from tidegate.dataplane.pipeline.infer import InferenceEngine
 from tidegate.errors import InvalidArgument, PortInUse
 
 BACKLOG = 2048
@@ -101,7 +101,7 @@ class Hooks:
     protocol: Callable[..., HotProtocol] = HotProtocol
 
 
-Make = Callable[[], tuple[Engine, ASGIApp, Hooks]]
+Make = Callable[[], tuple[InferenceEngine, ASGIApp, Hooks]]
 
 
 def run_server(
@@ -197,7 +197,7 @@ async def _serve(make: Make, sock: socket.socket, drain_s: float, grpc_sock: soc
             await hooks.on_stop()
 
 
-async def _sweep(server: uvicorn.Server, grpc: GrpcServer, engine: Engine) -> None:
+async def _sweep(server: uvicorn.Server, grpc: GrpcServer, engine: InferenceEngine) -> None:
     """Once a second, let every connection look at its clock."""
 
     async def sweep() -> None:

@@ -15,7 +15,7 @@ from tidegate import clock
 from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
-from tidegate.dataplane.pipeline.infer import Engine
+from tidegate.dataplane.pipeline.infer import InferenceEngine
 from tidegate.dataplane.pipeline.metrics import Metrics, Place, State, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
@@ -129,7 +129,7 @@ class Gateway:
         self._metrics.add_gauges(self.router.fill_gauges)
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})
         self._access = Access(self._own_hashes, required=key is not None)
-        self.engine = Engine(self.router, limits, observer, self._access, clock.monotonic)
+        self.engine = InferenceEngine(self.router, limits, observer, self._access, clock.monotonic)
         self._metrics.add_gauges(self.engine.buffered.fill_gauges)
         kept_dir = settings.data_dir / "gateways"
         self._counts_path = kept_dir / f"{options.id}{SUFFIX}"
@@ -221,7 +221,7 @@ def _journal(options: GatewayOptions, settings: Settings) -> Journal | None:
 
 def build_gateway(
     options: GatewayOptions, settings: Settings, key: str | None, sockets: Sockets
-) -> tuple[Engine, ASGIApp, Hooks]:
+) -> tuple[InferenceEngine, ASGIApp, Hooks]:
     """Engine, application and hooks for `run_server`; call it inside the running loop."""
     gateway = Gateway(options, settings, key, sockets)
     return gateway.engine, gateway.app(), Hooks(gateway.start, gateway.stop, gateway.is_ready)

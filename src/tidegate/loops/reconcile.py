@@ -18,9 +18,9 @@ from tidegate.core.fleet import Fleet, Plan, ReconcileLimits, Replica, World
 from tidegate.core.placement import Placement
 from tidegate.core.reconcile import converged, plan
 from tidegate.errors import NotLeader
-from tidegate.loops.engine import Engine
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes, Place, Published, publish, routed_versions
+from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import TROUBLE
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
@@ -43,7 +43,7 @@ class ReconcileDependencies:
     """
 
     store: Store
-    engine: Engine
+    engine: ReplicaEngine
     placement: Placement
     snapshot_written: Callable[[], None]
     applied_revision: Callable[[], int | None]

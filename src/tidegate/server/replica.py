@@ -17,7 +17,7 @@ from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
-from tidegate.dataplane.pipeline.infer import Engine
+from tidegate.dataplane.pipeline.infer import InferenceEngine
 from tidegate.dataplane.pipeline.metrics import Metrics, State, render
 from tidegate.dataplane.serve import Hooks
 from tidegate.errors import UnknownVersion
@@ -66,7 +66,7 @@ class OneModel:
 
 def build_replica(
     manifest: Manifest, runtime: Predicts, settings: Settings, key: str | None, *, behind_gateway: bool = False
-) -> tuple[Engine, ASGIApp, Hooks]:
+) -> tuple[InferenceEngine, ASGIApp, Hooks]:
     """Engine, application and hooks of a replica; call it inside the running loop.
 
     `behind_gateway`: what comes is batches that a gateway has cut to size, and no further cutting does any good.
@@ -97,7 +97,7 @@ def build_replica(
 
     observer.add_gauges(gauges)
     access = Access(frozenset() if key is None else frozenset({key_hash(key)}), required=key is not None)
-    engine = Engine(OneModel(destination), limits, observer, access, clock.monotonic)
+    engine = InferenceEngine(OneModel(destination), limits, observer, access, clock.monotonic)
     observer.add_gauges(engine.buffered.fill_gauges)
 
     async def render_metrics() -> bytes:

@@ -39,7 +39,7 @@ from tidegate.dataplane.http2.flow import NOBODY, Request, Stream
 from tidegate.dataplane.http2.frames import HEADER_BYTES_MAX
 from tidegate.dataplane.http2.share import Share
 from tidegate.dataplane.pipeline.encodings import inflate_held
-from tidegate.dataplane.pipeline.infer import Engine, Exchange, Route, find_service, infer, that_matter
+from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, Route, find_service, infer, that_matter
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.dataplane.protocols.v2_metadata import EXTENSIONS, destination_of, metadata
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
@@ -71,7 +71,7 @@ class GrpcExchange(Exchange):
 
     __slots__ = ("head", "is_over", "simple", "stream")
 
-    def __init__(self, engine: Engine, stream: Stream, head: Head) -> None:
+    def __init__(self, engine: InferenceEngine, stream: Stream, head: Head) -> None:
         super().__init__(engine, _NOWHERE, that_matter(head.headers))
         self.stream = stream
         self.head = head
@@ -227,7 +227,7 @@ class GrpcConnection(Connection[Head]):
 class GrpcServer:
     """The service of one process. `is_ready` answers ServerReady."""
 
-    def __init__(self, engine: Engine, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, engine: InferenceEngine, is_ready: Callable[[], bool]) -> None:
         self.engine = engine
         self.connections: set[GrpcConnection] = set()
         self.share = Share()

@@ -26,7 +26,7 @@ from tidegate.dataplane.calls.directory import Service
 from tidegate.dataplane.http.routes import RouteTable
 from tidegate.dataplane.pipeline import metrics
 from tidegate.dataplane.pipeline.access import PUBLIC_PATHS
-from tidegate.dataplane.pipeline.infer import Engine, Exchange, find_service, response_head, that_matter
+from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, find_service, response_head, that_matter
 from tidegate.dataplane.protocols import pages
 from tidegate.dataplane.protocols.pieces import start
 from tidegate.dataplane.protocols.tensorflow import model_metadata, model_status
@@ -52,7 +52,7 @@ class AppOptions:
     is_ready: Callable[[], bool]
 
 
-def build_app(engine: Engine, options: AppOptions) -> ASGIApp:
+def build_app(engine: InferenceEngine, options: AppOptions) -> ASGIApp:
     """The whole ASGI application, access check included."""
     cold = _Cold(engine, options)
     get = ["GET"]
@@ -102,7 +102,7 @@ _PREDICTION_PATHS = (
 class _Guard:
     """Asks for a key on every route but the public ones, and gives every response an id."""
 
-    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+    def __init__(self, app: ASGIApp, engine: InferenceEngine) -> None:
         self._app = app
         self._engine = engine
         self._routes = RouteTable()
@@ -125,7 +125,7 @@ class _Guard:
 class _Cold:
     """The handlers."""
 
-    def __init__(self, engine: Engine, options: AppOptions) -> None:
+    def __init__(self, engine: InferenceEngine, options: AppOptions) -> None:
         self._engine = engine
         self._options = options
         self._routes = RouteTable()
@@ -221,7 +221,7 @@ class AwaitedExchange(Exchange):
 
     admitted = True
 
-    def __init__(self, engine: Engine, route: Any, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, engine: InferenceEngine, route: Any, headers: dict[bytes, bytes]) -> None:
         super().__init__(engine, route, headers)
         self.response: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN
 from tidegate.dataplane.base.incidents import new_id
 from tidegate.dataplane.calls.call import Destination
-from tidegate.dataplane.pipeline.infer import Engine, Exchange, Route, encode_error, infer, response_head
+from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, Route, encode_error, infer, response_head
 from tidegate.dataplane.protocols.pieces import start
 from tidegate.errors import TidegateError
 
@@ -50,7 +50,13 @@ class HotExchange(Exchange):
     admitted = True
 
     def __init__(
-        self, engine: Engine, route: Route, headers: dict[bytes, bytes], protocol: Connection, *, keep_alive: bool
+        self,
+        engine: InferenceEngine,
+        route: Route,
+        headers: dict[bytes, bytes],
+        protocol: Connection,
+        *,
+        keep_alive: bool,
     ) -> None:
         super().__init__(engine, route, headers)
         self.protocol = protocol

@@ -23,7 +23,7 @@ from tidegate.dataplane.http.known_heads import KnownHead
 from tidegate.dataplane.http.refusals import HEAD_BYTES_MAX, OneTooMany, TooSlow, head_too_large, unparsed
 from tidegate.dataplane.http.routes import RouteTable
 from tidegate.dataplane.http.upgrades import without_upgrade
-from tidegate.dataplane.pipeline.infer import Engine, that_matter
+from tidegate.dataplane.pipeline.infer import InferenceEngine, that_matter
 from tidegate.errors import MalformedRequest, TidegateError
 from tidegate.request_head import head_fault
 
@@ -67,7 +67,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: InferenceEngine,
         routes: RouteTable,
         config: Config,
         server_state: ServerState,

@@ -75,7 +75,7 @@ class Limiter(Protocol):
 
 
 @dataclass(slots=True)
-class Engine:
+class InferenceEngine:
     """What every exchange of a server shares."""
 
     directory: Directory
@@ -108,11 +108,11 @@ class Exchange(Body):
 
     __slots__ = ("content_type", "extra_head", "headers", "request_id", "route")
 
-    engine: Engine
+    engine: InferenceEngine
     admitted: ClassVar[bool] = False
     """Whether this kind of exchange was asked for its key before its body came (`admit`)."""
 
-    def __init__(self, engine: Engine, route: Route, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, engine: InferenceEngine, route: Route, headers: dict[bytes, bytes]) -> None:
         self.engine = engine
         self.route = route
         self.headers = headers

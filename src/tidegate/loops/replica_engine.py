@@ -34,7 +34,7 @@ NOT_YET = (EngineUnavailable, ImagePending, DiskFull, OutOfResources)
 GONE = Observation(alive=False, ready=False)
 
 
-class Engine:
+class ReplicaEngine:
     """A backend, with what the store does not know of it yet. What it starts carries the lease's `token`."""
 
     def __init__(
