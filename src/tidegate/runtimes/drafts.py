@@ -10,7 +10,7 @@ from tidegate.wire.signature import MATRIX_INPUT, InputKind, TensorSpec
 
 
 @dataclass(frozen=True)
-class Draft:
+class SignatureDraft:
     """Inputs a model may take, and values that it may have seen in them (per column, or per feature of a matrix).
 
     `rows` are whole rows that the model's author gave as examples. `free_side` is how long a row made for a trial is
@@ -30,7 +30,7 @@ class Draft:
         return {spec.name for spec in self.specs if spec.datatype == "BYTES"}
 
 
-def matrix(count: int, hints: list[Hint] | None = None, datatype: str = "FP64") -> Draft:
+def matrix(count: int, hints: list[Hint] | None = None, datatype: str = "FP64") -> SignatureDraft:
     """One 2-D tensor of so many numbers a row."""
     spec = TensorSpec(MATRIX_INPUT, datatype, (-1, count))
-    return Draft("matrix", (spec,), hints or [Hint() for _ in range(count)])
+    return SignatureDraft("matrix", (spec,), hints or [Hint() for _ in range(count)])

@@ -9,7 +9,7 @@ import numpy as np
 
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import v2_datatype
-from tidegate.runtimes.drafts import Draft, matrix
+from tidegate.runtimes.drafts import SignatureDraft, matrix
 from tidegate.runtimes.hints import Hint
 from tidegate.wire.signature import MATRIX_INPUT, Holds, ParamSpec, TensorSpec
 
@@ -29,7 +29,7 @@ _VALUES = 4
 """How many values are made up for a column whose values are objects, bytes or times."""
 
 
-def mlflow_draft(layout: Layout) -> Draft | None:
+def mlflow_draft(layout: Layout) -> SignatureDraft | None:
     """The inputs of the signature in `MLmodel`; None when it has none, or types that are not known here."""
     text = (layout.mlmodel.get("signature") or {}).get("inputs")
     try:
@@ -48,7 +48,7 @@ def mlflow_draft(layout: Layout) -> Draft | None:
     return _unnamed(inputs, layout)
 
 
-def _unnamed(inputs: list[dict[str, Any]], layout: Layout) -> Draft:
+def _unnamed(inputs: list[dict[str, Any]], layout: Layout) -> SignatureDraft:
     """A matrix where all are numbers. Only MLflow itself insists on the type of each."""
     hinted = layout.mlmodel.get("is_signature_from_type_hint") is True
     types = {item["type"] for item in inputs}
@@ -61,10 +61,12 @@ def _unnamed(inputs: list[dict[str, Any]], layout: Layout) -> Draft:
     return _columns(inputs, [MATRIX_INPUT], items=True, hinted=hinted)
 
 
-def _columns(inputs: list[dict[str, Any]], names: list[str], *, items: bool = False, hinted: bool = False) -> Draft:
+def _columns(
+    inputs: list[dict[str, Any]], names: list[str], *, items: bool = False, hinted: bool = False
+) -> SignatureDraft:
     specs = tuple(_spec(name, item, hinted=hinted) for name, item in zip(names, inputs, strict=True))
     hints = [_hint(item, spec) for item, spec in zip(inputs, specs, strict=True)]
-    return Draft("columns", specs, hints, items=items)
+    return SignatureDraft("columns", specs, hints, items=items)
 
 
 def _spec(name: str, item: dict[str, Any], *, hinted: bool) -> TensorSpec:
@@ -131,7 +133,7 @@ def mlflow_params(layout: Layout) -> tuple[ParamSpec, ...]:
     )
 
 
-def _tensors(inputs: list[dict[str, Any]]) -> Draft:
+def _tensors(inputs: list[dict[str, Any]]) -> SignatureDraft:
     specs = []
     for item in inputs:
         spec = item.get("tensor-spec") or {}
@@ -139,5 +141,5 @@ def _tensors(inputs: list[dict[str, Any]]) -> Draft:
         dtype = np.dtype(object) if spec.get("dtype") in ("object", "str") else np.dtype(spec.get("dtype", "float64"))
         specs.append(TensorSpec(item.get("name") or MATRIX_INPUT, v2_datatype(dtype), shape))
     if len(specs) == 1 and len(specs[0].shape) == 2 and specs[0].datatype != "BYTES":
-        return Draft("matrix", (TensorSpec(MATRIX_INPUT, specs[0].datatype, specs[0].shape),))
-    return Draft("tensors", tuple(specs))
+        return SignatureDraft("matrix", (TensorSpec(MATRIX_INPUT, specs[0].datatype, specs[0].shape),))
+    return SignatureDraft("tensors", tuple(specs))

@@ -15,7 +15,7 @@ from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.catboost_model import CatBoostModel
 from tidegate.runtimes.declared import declared_of
-from tidegate.runtimes.drafts import Draft, matrix
+from tidegate.runtimes.drafts import SignatureDraft, matrix
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.hints import Hint, column_hints, read_booster
 from tidegate.runtimes.mlflow_schema import mlflow_draft
@@ -33,7 +33,7 @@ from tidegate.wire.signature import TensorSpec
 FREE_SIDES = (1, 8, 32, 224)
 
 
-def drafts_of(model: Any, layout: Layout) -> list[Draft]:
+def drafts_of(model: Any, layout: Layout) -> list[SignatureDraft]:
     """What the package and the model say themselves, most binding first."""
     declared = mlflow_draft(layout)
     own = _own_drafts(model)
@@ -43,7 +43,7 @@ def drafts_of(model: Any, layout: Layout) -> list[Draft]:
     return [replace(declared, hints=hints), *own]
 
 
-def _own_drafts(model: Any) -> list[Draft]:
+def _own_drafts(model: Any) -> list[SignatureDraft]:
     if isinstance(model, GraphModel):
         return [draft for specs in model.drafts() for draft in _tensors(specs)]
     if isinstance(model, CatBoostModel):
@@ -52,13 +52,13 @@ def _own_drafts(model: Any) -> list[Draft]:
         return [_booster_draft(model)]
     if isinstance(model, PythonClass):
         declared = declared_of(model)
-        return [] if declared is None else [Draft(*declared)]
+        return [] if declared is None else [SignatureDraft(*declared)]
     return _sklearn_drafts(model.estimator if isinstance(model, OtherFunction) else model)
 
 
-def _sklearn_drafts(model: Any) -> list[Draft]:
+def _sklearn_drafts(model: Any) -> list[SignatureDraft]:
     if wants_text(model):
-        return [Draft("columns", (TensorSpec(TEXT_INPUT, "BYTES", (-1,)),), column_hints(model, 1))]
+        return [SignatureDraft("columns", (TensorSpec(TEXT_INPUT, "BYTES", (-1,)),), column_hints(model, 1))]
     names, count = feature_names(model), n_features(model)
     if names is not None:
         hints = _with_categories(column_hints(model, len(names)), category_columns(model, names), names)
@@ -66,7 +66,7 @@ def _sklearn_drafts(model: Any) -> list[Draft]:
     return [_unnamed(column_hints(model, count))] if count else []
 
 
-def _booster_draft(model: BoosterModel) -> Draft:
+def _booster_draft(model: BoosterModel) -> SignatureDraft:
     names = model.names
     hints = [Hint() for _ in range(model.n_features)]
     read_booster(model.booster, hints)
@@ -75,13 +75,13 @@ def _booster_draft(model: BoosterModel) -> Draft:
     return _columns(names, _with_categories(hints, model.text_columns, names))
 
 
-def _tensors(specs: tuple[TensorSpec, ...]) -> list[Draft]:
+def _tensors(specs: tuple[TensorSpec, ...]) -> list[SignatureDraft]:
     """Pictures and texts may be too small to be answered: axes of any length are tried with several."""
     has_free = any(-1 in spec.shape[1:] for spec in specs)
-    return [Draft("tensors", specs, free_side=side) for side in (FREE_SIDES if has_free else (1,))]
+    return [SignatureDraft("tensors", specs, free_side=side) for side in (FREE_SIDES if has_free else (1,))]
 
 
-def _catboost_draft(model: CatBoostModel) -> Draft:
+def _catboost_draft(model: CatBoostModel) -> SignatureDraft:
     hints = [Hint() for _ in range(model.n_features)]
     for index, borders in model.borders().items():
         hints[index].add(round(float(border), 4) for border in borders)
@@ -100,27 +100,29 @@ def _with_categories(hints: list[Hint], categories: Any, names: list[str]) -> li
     return hints
 
 
-def _columns(names: list[str], hints: list[Hint]) -> Draft:
+def _columns(names: list[str], hints: list[Hint]) -> SignatureDraft:
     """Numbers are FP64 unless the model tells integers or booleans apart (categories): it was trained on either."""
     specs = tuple(TensorSpec(name, hint.datatype or "FP64", (-1,)) for name, hint in zip(names, hints, strict=True))
-    return Draft("columns", specs, hints)
+    return SignatureDraft("columns", specs, hints)
 
 
-def _unnamed(hints: list[Hint]) -> Draft:
+def _unnamed(hints: list[Hint]) -> SignatureDraft:
     if any(hint.datatype == "BYTES" for hint in hints):
         return _columns([f"x{index}" for index in range(len(hints))], hints)
     return matrix(len(hints), hints, "BOOL" if all(hint.datatype == "BOOL" for hint in hints) else "FP64")
 
 
-def drafts_of_table(frame: Any, target: str) -> list[Draft]:
+def drafts_of_table(frame: Any, target: str) -> list[SignatureDraft]:
     """For a model that knows nothing of its columns: the validation data's, as a data frame and as a matrix."""
     features = frame.drop(columns=[target])
-    draft = Draft("columns", tuple(TensorSpec(str(name), _column_datatype(features[name]), (-1,)) for name in features))
+    draft = SignatureDraft(
+        "columns", tuple(TensorSpec(str(name), _column_datatype(features[name]), (-1,)) for name in features)
+    )
     numeric = not draft.text_columns
     return [matrix(len(draft.specs)), draft] if numeric else [draft]
 
 
-def with_table_types(draft: Draft, frame: Any) -> Draft:
+def with_table_types(draft: SignatureDraft, frame: Any) -> SignatureDraft:
     """A draft whose text and boolean columns are those of the validation data, where the model does not say itself."""
     if draft.kind != "columns":
         return draft

@@ -14,7 +14,7 @@ from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, error_text, output_spec, wrong_rows
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.building import build
-from tidegate.runtimes.drafts import Draft
+from tidegate.runtimes.drafts import SignatureDraft
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count, rows_to_inputs
 from tidegate.runtimes.pyfunc_model import PyfuncModel
@@ -41,7 +41,7 @@ class InferredSignature:
     """A model that has answered: `inputs` is that row, `table` the validation data as the model takes it."""
 
     model: Model
-    draft: Draft
+    draft: SignatureDraft
     inputs: Arrays
     answers: Arrays
     table: Arrays | None = None
@@ -108,7 +108,7 @@ def infer_signature(adopted: Any, layout: Layout, validation: Validation | None,
 def _try_draft(
     adopted: Any,
     layout: Layout,
-    draft: Draft,
+    draft: SignatureDraft,
     data: tuple[Any, Validation | None, list[str]],
     problems: list[Exception],
 ) -> InferredSignature | None:
@@ -171,7 +171,7 @@ def _is_odd(answers: Arrays, model: Model) -> bool:
     return found.ndim != 2 or predicted.ndim != 1 or found.shape[1] != len(model.classes or ())
 
 
-def _candidates(draft: Draft, layout: Layout, table: Arrays | None) -> Iterator[Arrays]:
+def _candidates(draft: SignatureDraft, layout: Layout, table: Arrays | None) -> Iterator[Arrays]:
     """Rows to try, the most real first."""
     if table is not None:
         rows = row_count(table)
@@ -187,7 +187,7 @@ def _candidates(draft: Draft, layout: Layout, table: Arrays | None) -> Iterator[
             continue
 
 
-def _inputs_of(rows: list[Any], draft: Draft) -> Arrays:
+def _inputs_of(rows: list[Any], draft: SignatureDraft) -> Arrays:
     return rows_to_inputs(rows, Signature(draft.kind, draft.specs, ()))
 
 

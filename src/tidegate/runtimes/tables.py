@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegate.errors import ValidationDataUnusable
 from tidegate.runtimes.base import Arrays, error_text, numpy_dtype
-from tidegate.runtimes.drafts import Draft
+from tidegate.runtimes.drafts import SignatureDraft
 from tidegate.runtimes.inputs import column_inputs
 
 SHOWN_MAX = 30
@@ -83,7 +83,7 @@ def _read_csv(validation: Validation, head: bytes, text_columns: Collection[str]
         raise ValidationDataUnusable(f"{name!r} cannot be read as CSV: {error_text(error)}") from error
 
 
-def features_of(frame: Any, draft: Draft, validation: Validation, notes: list[str]) -> Any:
+def features_of(frame: Any, draft: SignatureDraft, validation: Validation, notes: list[str]) -> Any:
     """The columns the model takes, in its order. Columns it does not know are left out, with a note."""
     others = [column for column in frame.columns if column != validation.target]
     if draft.kind == "matrix" or (draft.kind == "tensors" and len(draft.specs) == 1):
@@ -106,7 +106,7 @@ def features_of(frame: Any, draft: Draft, validation: Validation, notes: list[st
     return frame[names]
 
 
-def _by_place(features: Any, draft: Draft, validation: Validation) -> Any:
+def _by_place(features: Any, draft: SignatureDraft, validation: Validation) -> Any:
     expected = draft.specs[0].shape[1] if len(draft.specs[0].shape) == 2 else -1
     if expected not in (-1, len(features.columns)):
         raise ValidationDataUnusable(
@@ -118,7 +118,7 @@ def _by_place(features: Any, draft: Draft, validation: Validation) -> Any:
     return features
 
 
-def frame_inputs(features: Any, draft: Draft, filename: str) -> Arrays:
+def frame_inputs(features: Any, draft: SignatureDraft, filename: str) -> Arrays:
     """A frame's columns as the arrays a request would carry. Raises `ValidationDataUnusable` for text among numbers."""
     if draft.kind == "columns":
         inputs: Arrays = {}

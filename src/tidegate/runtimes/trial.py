@@ -14,7 +14,7 @@ from tidegate.errors import ModelLoadFailed
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.base import Arrays, Model, numpy_dtype
 from tidegate.runtimes.cells import plain_of
-from tidegate.runtimes.drafts import Draft
+from tidegate.runtimes.drafts import SignatureDraft
 from tidegate.runtimes.hints import Hint
 from tidegate.runtimes.inputs import is_missing, row_count
 from tidegate.wire.signature import MISSING_SUFFIX, TensorSpec
@@ -32,7 +32,7 @@ _WORDS = ("the", "model", "answers", "every", "text", "with", "labels", "learned
 # -- rows to try -------------------------------------------------------------------------------------------------------
 
 
-def guessed_rows(draft: Draft, count: int) -> list[Any]:
+def guessed_rows(draft: SignatureDraft, count: int) -> list[Any]:
     """Rows made from what the model gave away about its columns; the first is the likeliest."""
     rng = np.random.default_rng(7)
     if draft.kind == "tensors":
@@ -60,7 +60,7 @@ def _guess(hint: Hint, datatype: str, index: int, rng: np.random.Generator) -> A
     return 0.0 if index == 0 else round(float(rng.normal()), 4)
 
 
-def _guessed_tensors(draft: Draft, rng: np.random.Generator, *, first: bool) -> Any:
+def _guessed_tensors(draft: SignatureDraft, rng: np.random.Generator, *, first: bool) -> Any:
     specs, made = draft.specs, {}
     for spec in specs:
         shape = [draft.free_side if side < 0 else side for side in spec.shape[1:]]
@@ -104,7 +104,7 @@ def _example_rows(content: Any) -> list[Any]:
     return inputs if isinstance(inputs, list) else []
 
 
-def example_of(inputs: Arrays, draft: Draft) -> Any:
+def example_of(inputs: Arrays, draft: SignatureDraft) -> Any:
     """The first row as plain JSON takes it: a list, or a record for named columns or several tensors."""
     if draft.kind == "columns":
         return {spec.name: _json_value(inputs, spec) for spec in draft.specs}
@@ -131,7 +131,7 @@ def rows_of(inputs: Arrays, rows: Sequence[int]) -> Arrays:
 # -- missing values --------------------------------------------------------------------------------
 
 
-def nullable_specs(model: Model, draft: Draft, inputs: Arrays) -> tuple[TensorSpec, ...]:
+def nullable_specs(model: Model, draft: SignatureDraft, inputs: Arrays) -> tuple[TensorSpec, ...]:
     """The draft's inputs, each marked with whether the model really answers when a value of it is missing."""
     if draft.kind == "tensors" or draft.items:
         return draft.specs

@@ -97,7 +97,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass
-class Draft:
+class FormDraft:
     """A form that is not written yet. `graph` is the ONNX model's bytes."""
 
     form: Form

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.runtimes.accelerated.form import Draft, Form, Head
+from tidegate.runtimes.accelerated.form import Form, FormDraft, Head
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared
 from tidegate.runtimes.base import scalars
 
@@ -24,7 +24,7 @@ PERCEPTRONS = frozenset({"MLPClassifier", "MLPRegressor"})
 KINDS = REGRESSORS | CLASSIFIERS | PERCEPTRONS
 
 
-def dense_form(found: Prepared) -> Draft:
+def dense_form(found: Prepared) -> FormDraft:
     """Raises `CannotConvert`."""
     estimator = found.estimator
     kind = type(estimator).__name__
@@ -46,7 +46,7 @@ def dense_form(found: Prepared) -> Draft:
         steps=found.names,
         activations=tuple(name for _, _, name in layers),
     )
-    return Draft(form, arrays)
+    return FormDraft(form, arrays)
 
 
 def _linear(estimator: Any) -> tuple[Array, Array, str]:

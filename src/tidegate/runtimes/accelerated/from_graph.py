@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tidegate.runtimes.accelerated.form import Draft, Form
+from tidegate.runtimes.accelerated.form import Form, FormDraft
 from tidegate.runtimes.accelerated.preparation import CannotConvert
 from tidegate.runtimes.base import Task, scalars
 from tidegate.runtimes.sklearn_model import classes_of, last_step, n_features
 
 
-def graph_form(estimator: Any, task: Task, *, graph_float32: bool) -> Draft:
+def graph_form(estimator: Any, task: Task, *, graph_float32: bool) -> FormDraft:
     """The model as one graph on float32 or float64 features."""
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
@@ -33,4 +33,4 @@ def graph_form(estimator: Any, task: Task, *, graph_float32: bool) -> Draft:
         classes=None if classes is None else scalars(classes),
         graph_float32=graph_float32,
     )
-    return Draft(form, {}, model.SerializeToString())
+    return FormDraft(form, {}, model.SerializeToString())

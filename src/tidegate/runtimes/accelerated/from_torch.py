@@ -18,7 +18,7 @@ import numpy as np
 
 from tidegate.runtimes.accelerated import timing
 from tidegate.runtimes.accelerated.equality import Largest, NotEqual, check_refusals, check_same
-from tidegate.runtimes.accelerated.form import Draft, Form
+from tidegate.runtimes.accelerated.form import Form, FormDraft
 from tidegate.runtimes.accelerated.preparation import CannotConvert
 from tidegate.runtimes.accelerated.serving import NamedGraph
 from tidegate.runtimes.base import Arrays, error_text, numpy_dtype
@@ -73,7 +73,7 @@ def _refused(record: dict[str, Any], entry: dict[str, Any], reason: str) -> dict
     return record | {"reason": "no form is equal to the original"}
 
 
-def program_form(model: ExportedModel, signature: Signature) -> Draft:
+def program_form(model: ExportedModel, signature: Signature) -> FormDraft:
     """The program as one graph. Raises `CannotConvert`, or what the exporter raises."""
     import torch
 
@@ -85,7 +85,7 @@ def program_form(model: ExportedModel, signature: Signature) -> Draft:
     if program is None:
         raise CannotConvert("PyTorch's exporter made no graph of it")
     graph = program.model_proto.SerializeToString()
-    return Draft(Form(NAME, "named", 0, "value"), {}, graph)
+    return FormDraft(Form(NAME, "named", 0, "value"), {}, graph)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.runtimes.accelerated.ensemble import Ensemble, Tree, aimed
-from tidegate.runtimes.accelerated.form import Draft, Form, Head
+from tidegate.runtimes.accelerated.form import Form, FormDraft, Head
 from tidegate.runtimes.accelerated.from_boosters import booster_ensemble, is_booster
 from tidegate.runtimes.accelerated.mirrored import mirrored, pays
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared
@@ -140,7 +140,7 @@ def _histogram(estimator: Any, kind: str) -> Ensemble:
 # -- as a graph --------------------------------------------------------------------------------------------------------
 
 
-def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> Draft:
+def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> FormDraft:
     """The ensemble with thresholds and sums in float32 or float64. Raises `CannotConvert`, `ModuleNotFoundError`."""
     if sum(len(tree.left) for tree in ensemble.trees) > NODES_MAX:
         raise CannotConvert(f"it has more than {NODES_MAX:,} nodes")
@@ -166,7 +166,7 @@ def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> Dr
     )
     compared = _in_float32(ensemble) if graph_float32 else ensemble
     graph = _graph(mirrored(compared) if turned else compared, graph_float32)
-    return Draft(form, {**found.arrays(), **_exact_arrays(ensemble)}, graph)
+    return FormDraft(form, {**found.arrays(), **_exact_arrays(ensemble)}, graph)
 
 
 def _in_float32(ensemble: Ensemble) -> Ensemble:

@@ -16,7 +16,7 @@ from tidegate.errors import TidegateError, UnfitInput
 from tidegate.runtimes.accelerated import from_dense, from_trees, probes, timing
 from tidegate.runtimes.accelerated.ensemble import Ensemble
 from tidegate.runtimes.accelerated.equality import Largest, NotEqual, Remembered, check_refusals, check_same
-from tidegate.runtimes.accelerated.form import Draft
+from tidegate.runtimes.accelerated.form import FormDraft
 from tidegate.runtimes.accelerated.from_boosters import is_booster
 from tidegate.runtimes.accelerated.from_dense import dense_form
 from tidegate.runtimes.accelerated.from_graph import graph_form
@@ -274,7 +274,7 @@ def _keep_fastest(trial: _Trial, scratch: Path, into: Path, on_progress: Progres
     record.reason = "no form that is equal is faster" if equal else "no form is equal to the original"
 
 
-def _candidates(trial: _Trial) -> Iterator[tuple[str, Callable[[], Draft]]]:
+def _candidates(trial: _Trial) -> Iterator[tuple[str, Callable[[], FormDraft]]]:
     found, ensemble, subject = trial.found, trial.ensemble, trial.subject
     if found is not None and ensemble is not None:
         yield "trees-float32", lambda: tree_form(found, ensemble, graph_float32=True)
@@ -288,7 +288,7 @@ def _candidates(trial: _Trial) -> Iterator[tuple[str, Callable[[], Draft]]]:
     yield "skl2onnx-float64", lambda: graph_form(subject.estimator, subject.model.task, graph_float32=False)
 
 
-def _tried(trial: _Trial, name: str, make: Callable[[], Draft], folder: Path) -> dict[str, Any]:
+def _tried(trial: _Trial, name: str, make: Callable[[], FormDraft], folder: Path) -> dict[str, Any]:
     """One form, written and compared: never raises, whatever a converter does."""
     entry: dict[str, Any] = {"form": name, "equal": False}
     try:
@@ -315,7 +315,7 @@ def _tried(trial: _Trial, name: str, make: Callable[[], Draft], folder: Path) ->
     return {**entry, "equal": True, **times, **speedups, "gain": gain}
 
 
-def _check_classes(draft: Draft) -> None:
+def _check_classes(draft: FormDraft) -> None:
     if draft.form.classes is not None and len(draft.form.classes) < 2:
         raise CannotConvert("it knows one label only")
 
