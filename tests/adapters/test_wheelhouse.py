@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from support.wheels import make_wheel, only_from
-from tidegate.adapters.wheelhouse import Pin, Target, Wheelhouse, lay_out
+from tidegate.adapters.wheelhouse import Pin, Wheelhouse, WheelTarget, lay_out
 from tidegate.errors import WheelMissing
 
-HERE = Target("{}.{}".format(*sys.version_info[:2]), platform.machine(), (2, 99))
-ELSEWHERE = Target("3.12", "s390x", (2, 31))
+HERE = WheelTarget("{}.{}".format(*sys.version_info[:2]), platform.machine(), (2, 99))
+ELSEWHERE = WheelTarget("3.12", "s390x", (2, 31))
 
 
 def _silent(_line: str) -> None: ...
@@ -33,7 +33,7 @@ def _house(tmp_path: Path, index: Path) -> Wheelhouse:
 
 
 @pytest.mark.parametrize("target", [HERE, ELSEWHERE], ids=["here", "elsewhere"])
-def test_wheels_come_in_the_versions_asked_for_and_only_once(tmp_path: Path, index: Path, target: Target) -> None:
+def test_wheels_come_in_the_versions_asked_for_and_only_once(tmp_path: Path, index: Path, target: WheelTarget) -> None:
     house, told = _house(tmp_path, index), list[str]()
     pins = [Pin("tidewave", "1.0"), Pin("sandbank", "0.3")]
     found = house.collect(pins, target, told.append)
@@ -83,7 +83,7 @@ def test_wheels_that_were_not_used_longest_go_first(tmp_path: Path, index: Path)
 
 
 def test_platform_tags_go_from_the_bases_glibc_down() -> None:
-    platforms = Target("3.11", "x86_64", (2, 28)).platforms()
+    platforms = WheelTarget("3.11", "x86_64", (2, 28)).platforms()
     assert platforms[0] == "manylinux_2_28_x86_64"
     assert platforms.index("manylinux_2_17_x86_64") < platforms.index("manylinux2014_x86_64")
     assert "manylinux_2_31_x86_64" not in platforms

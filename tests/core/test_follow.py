@@ -4,6 +4,7 @@ import pytest
 
 from tidegate.core.follow import (
     AGAIN,
+    AliasTarget,
     Following,
     JobSeen,
     Known,
@@ -13,7 +14,6 @@ from tidegate.core.follow import (
     Stay,
     Step,
     TakeIn,
-    Target,
     Wait,
     decide,
     known,
@@ -27,7 +27,7 @@ REFUSED_2 = replace(ON_1, version="2", state="refused", code="pickle_not_granted
 
 
 def _seen(version: str, known: Known = "here", **more: object) -> Seen:
-    return Seen(Target(version, known), **more)  # type: ignore[arg-type]
+    return Seen(AliasTarget(version, known), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

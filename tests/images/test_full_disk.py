@@ -13,7 +13,7 @@ import pytest
 
 from support.docker_engine import engine_or_skip
 from support.wheels import make_wheel, only_from
-from tidegate.adapters.wheelhouse import Pin, Target, Wheelhouse
+from tidegate.adapters.wheelhouse import Pin, Wheelhouse, WheelTarget
 from tidegate.errors import DiskFull
 
 DISK_BYTES = 256 << 10
@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_wheels_that_do_not_fit_leave_the_disk_as_it_was(small_disk: Path, tmp_path: Path) -> None:
     code = f"DATA = {os.urandom(DISK_BYTES).hex()!r}\n"
     make_wheel(tmp_path / "index", "heavy", "1.0", code)
-    target = Target("{}.{}".format(*sys.version_info[:2]), platform.machine(), (2, 99))
+    target = WheelTarget("{}.{}".format(*sys.version_info[:2]), platform.machine(), (2, 99))
     house = Wheelhouse(small_disk / "wheels", {**os.environ, **only_from(tmp_path / "index")})
     with pytest.raises(DiskFull, match="wheels"):
         house.collect([Pin("heavy", "1.0")], target, lambda _line: None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from support.docker_engine import DockerEngine, cache_dir
 from tidegate.adapters import image_context
 from tidegate.adapters.docker_build import DockerCli
-from tidegate.adapters.wheelhouse import Target, Wheelhouse, lay_out
+from tidegate.adapters.wheelhouse import Wheelhouse, WheelTarget, lay_out
 from tidegate.core.images import Contents, default_tag, dockerfile
 from tidegate.version import __version__
 from tidegate.wire.manifest import Manifest
@@ -56,7 +56,7 @@ def build_image(engine: DockerEngine, manifest: Manifest, package_dir: Path, scr
     pins = image_context.pins_of(manifest, package_dir, None, platform.machine())
     env = {**os.environ, "DOCKER_HOST": engine.host}
     wheels = Wheelhouse(cache_dir() / "wheels", env)
-    target = Target("{}.{}".format(*sys.version_info[:2]), platform.machine(), (2, 99))
+    target = WheelTarget("{}.{}".format(*sys.version_info[:2]), platform.machine(), (2, 99))
     lay_out(wheels.collect(pins, target, lambda _line: None), context / "wheels")
     image_context.write_requirements(pins, context)
     contents = Contents(manifest.name, manifest.version, manifest.digest, __version__, engine.base, pickle_granted=True)

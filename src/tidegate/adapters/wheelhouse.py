@@ -31,7 +31,7 @@ _PART = ".part-"
 
 
 @dataclass(frozen=True)
-class Target:
+class WheelTarget:
     """What wheels must fit."""
 
     python: str
@@ -81,7 +81,7 @@ class Wheelhouse:
     def __init__(self, root: Path, env: Mapping[str, str], bytes_max: int = 20 << 30) -> None:
         self._root, self._env, self._bytes_max = root, env, bytes_max
 
-    def collect(self, pins: Sequence[Pin], target: Target, on_line: OnLine) -> dict[Pin, Path]:
+    def collect(self, pins: Sequence[Pin], target: WheelTarget, on_line: OnLine) -> dict[Pin, Path]:
         """A wheel for each pin, those not here yet fetched. Raises `WheelMissing`, `DiskFull`."""
         found = self._found(pins, target)
         missing = [pin for pin in pins if pin not in found]
@@ -109,7 +109,7 @@ class Wheelhouse:
                 path.unlink(missing_ok=True)
                 excess -= size
 
-    def _found(self, pins: Sequence[Pin], target: Target) -> dict[Pin, Path]:
+    def _found(self, pins: Sequence[Pin], target: WheelTarget) -> dict[Pin, Path]:
         ranks = {tag: rank for rank, tag in enumerate(target.tags())}
         wanted = {(canonicalize_name(pin.name), pin.version): pin for pin in pins}
         best: dict[Pin, tuple[int, Path]] = {}
@@ -124,7 +124,7 @@ class Wheelhouse:
                 best[pin] = (rank, path)
         return {pin: path for pin, (_, path) in best.items()}
 
-    def _fetch(self, pins: Sequence[Pin], target: Target, on_line: OnLine) -> None:
+    def _fetch(self, pins: Sequence[Pin], target: WheelTarget, on_line: OnLine) -> None:
         """Aside, then moved in one by one: a wheel that is here is whole."""
         if find_spec("pip") is None:
             raise ImageBuildFailed("collecting wheels takes pip, which this environment has not: install pip in it")
@@ -165,7 +165,7 @@ class Wheelhouse:
                     os.close(lock)
 
 
-def _command(target: Target) -> list[str]:
+def _command(target: WheelTarget) -> list[str]:
     """As far as the folder's name. Only for a machine like this one can what has no wheel be built here."""
     pip = [sys.executable, "-P", "-m", "pip"]
     options = ["--no-deps", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--progress-bar", "off"]
@@ -176,7 +176,7 @@ def _command(target: Target) -> list[str]:
     return [*pip, "download", *options, *chosen, *platforms, "--dest"]
 
 
-def _missing(pins: Sequence[Pin], target: Target, why: str) -> WheelMissing:
+def _missing(pins: Sequence[Pin], target: WheelTarget, why: str) -> WheelMissing:
     named = ", ".join(map(str, pins[:8]))
     glibc = ".".join(map(str, target.glibc))
     return WheelMissing(

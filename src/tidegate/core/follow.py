@@ -39,7 +39,7 @@ class Following:
 
 
 @dataclass(frozen=True)
-class Target:
+class AliasTarget:
     """The version that the alias names. `known`: `here` once it is taken in, `other` where that number is another's."""
 
     version: str
@@ -62,7 +62,7 @@ class Seen:
     keeps the endpoint from rolling to any version, if something does.
     """
 
-    target: Target | None
+    target: AliasTarget | None
     problem: str = ""
     job: JobSeen | None = None
     trusted: bool = False
@@ -143,7 +143,7 @@ def _step(following: Following, seen: Seen, now: float) -> Step:
     return Stay()
 
 
-def _may_try_again(following: Following, target: Target, trusted: bool, now: float) -> bool:
+def _may_try_again(following: Following, target: AliasTarget, trusted: bool, now: float) -> bool:
     if following.state == "waiting":
         return now >= (following.retry_at or 0.0)
     # Codes of refusals that somebody has seen to since.
@@ -152,7 +152,7 @@ def _may_try_again(following: Following, target: Target, trusted: bool, now: flo
     )
 
 
-def _begin(following: Following, target: Target, attempts: int) -> Step:
+def _begin(following: Following, target: AliasTarget, attempts: int) -> Step:
     if target.known == "other":
         return Refuse(target.version, Conflict.code, another_version(following.model, target.version))
     if target.known == "here" and not following.gated:
@@ -160,7 +160,7 @@ def _begin(following: Following, target: Target, attempts: int) -> Step:
     return TakeIn(target.version, attempts)
 
 
-def _as_job_ends(following: Following, target: Target, job: JobSeen | None, now: float) -> Step:
+def _as_job_ends(following: Following, target: AliasTarget, job: JobSeen | None, now: float) -> Step:
     if job is None:
         return TakeIn(target.version, following.attempts)
     if job.state == "succeeded":

@@ -17,7 +17,7 @@ import msgspec
 from tidegate.adapters import image_context
 from tidegate.adapters.docker_build import Base, Built, DockerCli
 from tidegate.adapters.image_files import ImageFiles
-from tidegate.adapters.wheelhouse import Pin, Target, Wheelhouse, lay_out
+from tidegate.adapters.wheelhouse import Pin, Wheelhouse, WheelTarget, lay_out
 from tidegate.clock import Clock
 from tidegate.core.images import Contents, check_base, check_tag, default_base, default_tag, dockerfile
 from tidegate.core.sbom import Library, bill_of_materials
@@ -123,7 +123,7 @@ class BuildJob:
     ) -> dict[str, Any]:
         """All that `docker build` reads; the bill of materials of it."""
         report.progress(0.1, f"collecting wheels of {len(pins)} libraries")
-        target = Target(base.python, base.machine, base.glibc)
+        target = WheelTarget(base.python, base.machine, base.glibc)
         digests = lay_out(self.wheelhouse.collect(pins, target, _Steps(report, 0.1, 0.4).line), context / "wheels")
         told = image_context.licences(pins)
         libraries = [Library(pin.name, pin.version, sha256, told.get(pin)) for pin, sha256 in digests.items()]

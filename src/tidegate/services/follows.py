@@ -135,10 +135,10 @@ def _held(endpoint: EndpointRow) -> str:
     return "" if running is None else f"{running.kind} {running.name!r} sets the traffic until it ends"
 
 
-def _target(tx: Session, entry: RegistryVersion) -> core.Target:
+def _target(tx: Session, entry: RegistryVersion) -> core.AliasTarget:
     here = model_rows.get_version(tx, entry.name, entry.version)
     digest = None if here is None else here.digest
-    return core.Target(entry.version, core.known(digest, entry.tags.get("tidegate.digest")))
+    return core.AliasTarget(entry.version, core.known(digest, entry.tags.get("tidegate.digest")))
 
 
 def _job_seen(job: JobRow) -> core.JobSeen:

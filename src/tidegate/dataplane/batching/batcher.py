@@ -18,7 +18,7 @@ from tidegate.dataplane.batching.fair import FairQueue, Room
 from tidegate.dataplane.batching.parts import Part
 from tidegate.dataplane.batching.quarantine import Quarantine
 from tidegate.dataplane.batching.reruns import Reruns
-from tidegate.dataplane.calls.batch import Batch, Observer, Target
+from tidegate.dataplane.calls.batch import Batch, BatchTarget, Observer
 from tidegate.dataplane.calls.call import Call
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.calls.limits import DataplaneLimits
@@ -60,8 +60,8 @@ class Batcher:
         self._reruns = Reruns()
         self._again_next = False
         self._quarantine = Quarantine()
-        self._targets: dict[str, Target] = {}
-        self._idle: deque[Target] = deque()
+        self._targets: dict[str, BatchTarget] = {}
+        self._idle: deque[BatchTarget] = deque()
         self._in_flight: set[Batch] = set()
         self._dispatch_due = False
         self._looks = self._submitted = self._submitted_before = 0
@@ -69,7 +69,7 @@ class Batcher:
 
     # -- targets ---------------------------------------------------------------------------------------------------
 
-    def add_target(self, target: Target) -> None:
+    def add_target(self, target: BatchTarget) -> None:
         """A target became usable; one with the same id is replaced."""
         self.remove_target(target.id, replaced=True)
         self._targets[target.id] = target
@@ -201,7 +201,7 @@ class Batcher:
         while self._idle and (batch := self._next_batch(now_s)) is not None:
             self._send(self._idle.popleft(), batch, now_s)
 
-    def _send(self, target: Target, batch: Batch, now_s: float) -> None:
+    def _send(self, target: BatchTarget, batch: Batch, now_s: float) -> None:
         batch.sent_s = now_s
         batch.hang_s = self._batch_size.hang_s(batch.rows)
         self._in_flight.add(batch)
@@ -254,7 +254,7 @@ class Batcher:
             self._fail_calls(calls, internal(error))
         return None
 
-    def _finished(self, target: Target, batch: Batch, result: Outputs | TidegateError) -> None:
+    def _finished(self, target: BatchTarget, batch: Batch, result: Outputs | TidegateError) -> None:
         """The batch leaves the set of those in flight last: until then the deadline of its every call is watched."""
         now_s = self._clock()
         self._take_back(target, result)
@@ -275,7 +275,7 @@ class Batcher:
         elif waiting or self._quarantine.calls or self._quarantine.target is not None:
             self._dispatch()
 
-    def _take_back(self, target: Target, result: Outputs | TidegateError) -> None:
+    def _take_back(self, target: BatchTarget, result: Outputs | TidegateError) -> None:
         """The target is free for the next batch, unless it is lost or was removed meanwhile."""
         if self._targets.get(target.id) is not target:
             return

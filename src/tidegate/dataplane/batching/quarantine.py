@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.batch import Target
+    from tidegate.dataplane.calls.batch import BatchTarget
     from tidegate.dataplane.calls.call import Call
 
 COMEBACK_WAIT_S = 10.0
@@ -22,7 +22,7 @@ class Quarantine:
 
     def __init__(self) -> None:
         self.calls: deque[Call] = deque()
-        self.target: Target | None = None
+        self.target: BatchTarget | None = None
         self.busy = False
         self._last_one_from_s = 0.0
 
@@ -51,7 +51,7 @@ class Quarantine:
         """Drop calls that nobody waits for any more, also while there is no replica."""
         self.calls = deque(call for call in self.calls if not call.done)
 
-    def release(self) -> Target | None:
+    def release(self) -> BatchTarget | None:
         """The replica, back to the others once nothing waits."""
         if self.target is None or self.calls or self.busy:
             return None

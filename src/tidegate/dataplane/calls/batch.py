@@ -81,10 +81,10 @@ def _merge_packed(calls: list[Call], dtype: np.dtype[Any]) -> np.ndarray[Any, An
     return rows_array(rows, dtype)
 
 
-Done = Callable[["Target", Batch, "Outputs | TidegateError"], None]
+Done = Callable[["BatchTarget", Batch, "Outputs | TidegateError"], None]
 
 
-class Target(Protocol):
+class BatchTarget(Protocol):
     """One thing that computes one batch at a time: a model in this process, or a connection to a replica."""
 
     id: str

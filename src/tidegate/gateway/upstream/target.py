@@ -66,7 +66,7 @@ class UpstreamAddress:
 
 
 class UpstreamTarget:
-    """A `Target` that sends each batch as one V2 request with binary tensors.
+    """A `BatchTarget` that sends each batch as one V2 request with binary tensors.
 
     A batch that gets no answer within `answer_timeout_s`, or until the last of its calls' deadlines where that is
     later, fails with `DeadlineExceeded` and the connection is cut, so that a hung replica takes no second batch.
@@ -111,7 +111,7 @@ class UpstreamTarget:
     # -- for the batcher -------------------------------------------------------------------------------------------
 
     def send(self, batch: Batch, done: Done) -> None:
-        """Send a batch; `done` is called once, later, with outputs or an error (see `Target`)."""
+        """Send a batch; `done` is called once, later, with outputs or an error (see `BatchTarget`)."""
         self._batch, self._done = batch, done
         self._written = self._in_part = False
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
