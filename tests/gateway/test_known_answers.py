@@ -17,7 +17,7 @@ from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.v2 import decode_request, decode_response
 from tidegate.dataplane.codec.wire_template import HOST, ROWS_MAX, Templates, templates_of
 from tidegate.errors import TidegateError
-from tidegate.gateway.upstream.connection import Answer, Connection, Expected
+from tidegate.gateway.upstream.connection import Answer, Expected, HopConnection
 from tidegate.gateway.upstream.hop import RequestWriter, read_answer
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -49,7 +49,7 @@ class Wire:
     """A connection without a socket: `feed` is what comes, `heard` what was made of it."""
 
     def __init__(self) -> None:
-        self.connection = Connection(asyncio.get_running_loop())
+        self.connection = HopConnection(asyncio.get_running_loop())
         self.heard: list[Answer | None] = []
         self.closed = False
         self.connection.connection_made(cast("asyncio.BaseTransport", self))

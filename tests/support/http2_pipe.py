@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from tidegate.dataplane.http2.connection import Connection
+from tidegate.dataplane.http2.connection import Http2Connection
 from tidegate.dataplane.http2.flow import Request, Stream
 from tidegate.dataplane.http2.frames import (
     DATA,
@@ -95,7 +95,7 @@ class Echo:
         self.log.append("abandoned")
 
 
-class Echoing(Connection[Any]):
+class Echoing(Http2Connection[Any]):
     def __init__(self, share: Share) -> None:
         self.now_s = 0.0
         self.log: list[str] = []

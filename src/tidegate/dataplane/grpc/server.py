@@ -34,7 +34,7 @@ from tidegate.dataplane.grpc.messages import (
     write_server_metadata,
 )
 from tidegate.dataplane.grpc.reflection import REFLECTIONS, SERVICES, Reflection
-from tidegate.dataplane.http2.connection import Connection
+from tidegate.dataplane.http2.connection import Http2Connection
 from tidegate.dataplane.http2.flow import NOBODY, Request, Stream
 from tidegate.dataplane.http2.frames import HEADER_BYTES_MAX
 from tidegate.dataplane.http2.share import Share
@@ -174,7 +174,7 @@ _NOWHERE = Route(EDGE, None)
 """Stands in until the message was read, which names the model."""
 
 
-class GrpcConnection(Connection[Head]):
+class GrpcConnection(Http2Connection[Head]):
     """One client's connection."""
 
     def __init__(self, server: GrpcServer) -> None:

@@ -16,7 +16,7 @@ from tidegate.errors import TidegateError
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
-class Connection(Protocol):
+class HttpConnection(Protocol):
     """The HTTP connection that a prediction came on."""
 
     loop: asyncio.AbstractEventLoop
@@ -54,7 +54,7 @@ class HotExchange(Exchange):
         engine: InferenceEngine,
         route: Route,
         headers: dict[bytes, bytes],
-        protocol: Connection,
+        protocol: HttpConnection,
         *,
         keep_alive: bool,
     ) -> None:

@@ -52,7 +52,7 @@ ANSWERED_UNITS = 2
 _TOO_LONG = literal(b":status", b"431")
 
 
-class Connection(Wire, Generic[HeadT]):
+class Http2Connection(Wire, Generic[HeadT]):
     """The protocol of one connection. `body_bytes_max` bounds a request's body; `clock` is monotonic; `trusted` False
     counts header blocks before they are decoded, as long as the client has not shown who it is.
     """
@@ -91,7 +91,7 @@ class Connection(Wire, Generic[HeadT]):
 
     def on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """By its type; one that is not known is ignored."""
-        handle = _HANDLERS[kind] if kind < len(_HANDLERS) else Connection._on_nothing
+        handle = _HANDLERS[kind] if kind < len(_HANDLERS) else Http2Connection._on_nothing
         try:
             handle(self, flags, stream_id, payload)
         except StreamFault as fault:
@@ -339,15 +339,15 @@ class Connection(Wire, Generic[HeadT]):
             self.drain()
 
 
-_HANDLERS: tuple[Callable[[Connection[Any], int, int, bytes], None], ...] = (
-    Connection._on_data,
-    Connection._on_nothing,  # headers come as blocks
-    Connection._on_priority,
-    Connection._on_reset,
-    Connection._on_settings,
-    Connection._on_push,
-    Connection._on_ping,
-    Connection._on_goaway,
-    Connection._on_window_update,
+_HANDLERS: tuple[Callable[[Http2Connection[Any], int, int, bytes], None], ...] = (
+    Http2Connection._on_data,
+    Http2Connection._on_nothing,  # headers come as blocks
+    Http2Connection._on_priority,
+    Http2Connection._on_reset,
+    Http2Connection._on_settings,
+    Http2Connection._on_push,
+    Http2Connection._on_ping,
+    Http2Connection._on_goaway,
+    Http2Connection._on_window_update,
 )
 """By frame type."""

@@ -52,7 +52,7 @@ class Request(Protocol):
         """The client went away, or took the request back."""
 
 
-class Connection(Protocol):
+class StreamConnection(Protocol):
     """The connection that streams share."""
 
     clock: Callable[[], float]
@@ -89,7 +89,7 @@ class Stream:
         "window",
     )
 
-    def __init__(self, connection: Connection, stream_id: int, window: int, now_s: float) -> None:
+    def __init__(self, connection: StreamConnection, stream_id: int, window: int, now_s: float) -> None:
         self.connection = connection
         self.id = stream_id
         self.window = window
@@ -207,7 +207,7 @@ class Past:
 class Incoming:
     """What a client may send: credit of the connection and of its streams, and the requests that are still arriving."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: StreamConnection) -> None:
         self._connection = connection
         self._credit = CONNECTION_WINDOW_BYTES
         self._receiving: dict[int, Stream] = {}
@@ -256,7 +256,7 @@ class Outgoing:
     all of them looked at with every byte it gives leave for.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: StreamConnection) -> None:
         self._connection = connection
         self._window = PEER_WINDOW_BYTES
         self._frame_bytes_max = PEER_FRAME_BYTES

@@ -34,7 +34,7 @@ OnAnswer = Callable[[Answer | None], None]
 """Called once for each request: with the answer, or with None when the connection was lost before it was whole."""
 
 
-class Connection(asyncio.Protocol):
+class HopConnection(asyncio.Protocol):
     """`closed` is done when the connection is gone; `answers` counts what it has carried.
 
     `unread` says of one that is gone that the last request was not read to its end: so it was not computed either.

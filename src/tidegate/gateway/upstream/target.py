@@ -19,7 +19,7 @@ from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.codec.wire_template import HOST, Templates
 from tidegate.errors import DeadlineExceeded, TidegateError
-from tidegate.gateway.upstream.connection import Answer, Connection
+from tidegate.gateway.upstream.connection import Answer, HopConnection
 from tidegate.gateway.upstream.hop import HopRequest, RequestWriter, is_long, is_long_answer, read_answer
 from tidegate.unix_sockets import past_no_link
 
@@ -94,7 +94,7 @@ class UpstreamTarget:
         self._answer_timeout_s = answer_timeout_s
         host = HOST if where.address.startswith("unix:") else where.address[4:]
         self._writer = RequestWriter(where.model, host, where.templates)
-        self._connection: Connection | None = None
+        self._connection: HopConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._retired = False
         self._watching = False
@@ -166,9 +166,9 @@ class UpstreamTarget:
                 self._went_down("it closes its connections")
                 await asyncio.sleep(_backoff_s(failures))
 
-    async def _open(self) -> Connection | str:
+    async def _open(self) -> HopConnection | str:
         """A connection to a replica that says it is ready, or why there is none."""
-        connection: Connection | None = None
+        connection: HopConnection | None = None
         ready = False
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -184,11 +184,11 @@ class UpstreamTarget:
             if connection is not None and not ready:  # also where this target is retired meanwhile
                 connection.close()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> HopConnection:
         unix = self.address.startswith("unix:")
 
-        def make() -> Connection:
-            return Connection(self._loop, unix=unix)
+        def make() -> HopConnection:
+            return HopConnection(self._loop, unix=unix)
 
         if unix:
             with past_no_link(self.address[5:]) as address:
@@ -198,7 +198,7 @@ class UpstreamTarget:
             _, connection = await self._loop.create_connection(make, host.strip("[]"), int(port))
         return connection
 
-    async def _is_ready(self, connection: Connection) -> bool:
+    async def _is_ready(self, connection: HopConnection) -> bool:
         heard: asyncio.Future[Answer | None] = self._loop.create_future()
 
         def hear(answer: Answer | None) -> None:
@@ -209,7 +209,7 @@ class UpstreamTarget:
         answer = await heard
         return answer is not None and answer.status == 200 and connection.open
 
-    def _came_up(self, connection: Connection) -> None:
+    def _came_up(self, connection: HopConnection) -> None:
         self._connection = connection
         if self._batch is not None:
             self._write_if_open()
