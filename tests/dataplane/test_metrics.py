@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tidegate.dataplane.pipeline.metrics import SERIES_KEPT_S, Metrics, State, render
+from tidegate.dataplane.pipeline.metrics import SERIES_KEPT_S, Metrics, MetricState, render
 from tidegate.errors import Overloaded
 
 
@@ -49,7 +49,7 @@ def test_what_an_earlier_process_counted_is_kept_until_it_is_known_what_is_route
     before = Metrics()
     count(before, "e", "1")
     metrics = Metrics()
-    metrics.resume(State(series=before.state().series))
+    metrics.resume(MetricState(series=before.state().series))
     metrics.route({("e", "")}, 50_000.0)
     assert ("e", "1") in told(metrics)
     metrics.route({("e", "")}, 50_001.0 + SERIES_KEPT_S)

@@ -17,7 +17,7 @@ from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.v2 import decode_request, decode_response
 from tidegate.dataplane.codec.wire_template import HOST, ROWS_MAX, Templates, templates_of
 from tidegate.errors import TidegateError
-from tidegate.gateway.upstream.connection import Answer, Expected, HopConnection
+from tidegate.gateway.upstream.connection import Expected, HopAnswer, HopConnection
 from tidegate.gateway.upstream.hop import RequestWriter, read_answer
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -50,7 +50,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.connection = HopConnection(asyncio.get_running_loop())
-        self.heard: list[Answer | None] = []
+        self.heard: list[HopAnswer | None] = []
         self.closed = False
         self.connection.connection_made(cast("asyncio.BaseTransport", self))
 
@@ -72,7 +72,7 @@ class Wire:
             self.connection.data_received(piece)
 
 
-def told(answer: Answer | None, batch: Batch) -> Any:
+def told(answer: HopAnswer | None, batch: Batch) -> Any:
     if answer is None:
         return None
     result = read_answer(answer, batch, TEMPLATE)

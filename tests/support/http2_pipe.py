@@ -20,7 +20,7 @@ from tidegate.dataplane.http2.frames import (
     frame,
     literal,
 )
-from tidegate.dataplane.http2.share import Share
+from tidegate.dataplane.http2.share import TurnShare
 
 BODY_BYTES_MAX = 1 << 20
 HEAD = literal(b":method", b"POST") + literal(b":scheme", b"http") + literal(b":path", b"/echo")
@@ -96,7 +96,7 @@ class Echo:
 
 
 class Echoing(Http2Connection[Any]):
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: TurnShare) -> None:
         self.now_s = 0.0
         self.log: list[str] = []
         super().__init__(list, BODY_BYTES_MAX, lambda: self.now_s, share)
@@ -113,7 +113,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
-        self.share = Share(self.soon.append)
+        self.share = TurnShare(self.soon.append)
 
     def take(self) -> None:
         """One turn."""

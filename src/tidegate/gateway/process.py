@@ -16,7 +16,7 @@ from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
 from tidegate.dataplane.pipeline.infer import InferenceEngine
-from tidegate.dataplane.pipeline.metrics import Metrics, Place, State, render
+from tidegate.dataplane.pipeline.metrics import Metrics, MetricState, Place, render
 from tidegate.dataplane.serve import Hooks, Listen, open_socket
 from tidegate.errors import PortInUse, TidegateError
 from tidegate.gateway.capture.journal import Journal
@@ -206,7 +206,7 @@ class Gateway:
         self._follower.hear(revision)
 
     async def _render_metrics(self) -> bytes:
-        total: State = await self._siblings.total(await self._counts.save())
+        total: MetricState = await self._siblings.total(await self._counts.save())
         # Gateways that are gone forget nothing of what they kept.
         total.series = self._metrics.remembered(total.series, clock.monotonic())
         return render(total)

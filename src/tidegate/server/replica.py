@@ -18,7 +18,7 @@ from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
 from tidegate.dataplane.pipeline.infer import InferenceEngine
-from tidegate.dataplane.pipeline.metrics import Metrics, State, render
+from tidegate.dataplane.pipeline.metrics import Metrics, MetricState, render
 from tidegate.dataplane.serve import Hooks
 from tidegate.errors import UnknownVersion
 from tidegate.server.local_target import LocalTarget, Predicts
@@ -89,7 +89,7 @@ def build_replica(
     target = LocalTarget(runtime, loop, clock.monotonic, steady=manifest.framework not in _OWN_CODE)
     batcher.add_target(target)
 
-    def gauges(state: State) -> None:
+    def gauges(state: MetricState) -> None:
         state.queue_rows_limit[(identity.endpoint, identity.version)] = limits.queue_rows_max
         state.queue_rows[(identity.endpoint, identity.version)] = batcher.queued_rows
         state.batch_rows_limit[(identity.endpoint, identity.version)] = batcher.limit_rows

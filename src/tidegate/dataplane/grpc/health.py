@@ -16,7 +16,7 @@ SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 WATCHES_MAX = 1024
 
 
-class Health:
+class HealthService:
     """Whether the server answers predictions, for the server (an empty name) and each of its `services`."""
 
     def __init__(self, is_ready: Callable[[], bool], services: tuple[str, ...]) -> None:
@@ -69,7 +69,7 @@ class Health:
 class Watch(StreamingCall):
     """One client that watches. Where it gives no leave to send, it is told the latest status once it does."""
 
-    def __init__(self, health: Health, stream: Stream, head: Head) -> None:
+    def __init__(self, health: HealthService, stream: Stream, head: Head) -> None:
         super().__init__(stream, head)
         self._health = health
         self._service: str | None = None

@@ -24,7 +24,7 @@ from tidegate.dataplane.grpc.heads import (
     read_head,
     response_fields,
 )
-from tidegate.dataplane.grpc.health import CHECK, WATCH, Health
+from tidegate.dataplane.grpc.health import CHECK, WATCH, HealthService
 from tidegate.dataplane.grpc.infer import EDGE, route_of
 from tidegate.dataplane.grpc.messages import (
     read_infer_request,
@@ -37,7 +37,7 @@ from tidegate.dataplane.grpc.reflection import REFLECTIONS, SERVICES, Reflection
 from tidegate.dataplane.http2.connection import Http2Connection
 from tidegate.dataplane.http2.flow import NOBODY, Request, Stream
 from tidegate.dataplane.http2.frames import HEADER_BYTES_MAX
-from tidegate.dataplane.http2.share import Share
+from tidegate.dataplane.http2.share import TurnShare
 from tidegate.dataplane.pipeline.encodings import inflate_held
 from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, Route, find_service, infer, that_matter
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
@@ -230,10 +230,10 @@ class GrpcServer:
     def __init__(self, engine: InferenceEngine, is_ready: Callable[[], bool]) -> None:
         self.engine = engine
         self.connections: set[GrpcConnection] = set()
-        self.share = Share()
+        self.share = TurnShare()
         self._is_ready = is_ready
         self._listener: asyncio.Server | None = None
-        self._health = Health(is_ready, SERVICES)
+        self._health = HealthService(is_ready, SERVICES)
         self.streaming: dict[str, Callable[[Stream, Head], Request]] = {
             WATCH: self._health.watch,
             **{f"/{name}/ServerReflectionInfo": Reflection for name in REFLECTIONS},
@@ -253,7 +253,7 @@ class GrpcServer:
         if found is None:
             raise MethodNotAllowed(
                 f"this server has no method {method!r}; it has those of inference.GRPCInferenceService "
-                "for liveness, readiness, metadata and ModelInfer, grpc.health.v1.Health and reflection"
+                "for liveness, readiness, metadata and ModelInfer, grpc.health.v1.HealthService and reflection"
             )
         return found
 

@@ -27,7 +27,7 @@ from tidegate.dataplane.http2.frames import (
     U32,
     WINDOW_BYTES_MAX,
     Code,
-    Fault,
+    Http2Fault,
     Pairs,
     StreamFault,
     frame,
@@ -36,7 +36,7 @@ from tidegate.dataplane.http2.frames import (
 )
 from tidegate.dataplane.http2.heads import Block, HeadReader, HeadT
 from tidegate.dataplane.http2.reader import PRIORITY_BYTES
-from tidegate.dataplane.http2.share import Share
+from tidegate.dataplane.http2.share import TurnShare
 from tidegate.dataplane.http2.wire import Wire
 
 SETTINGS_MAX = 64
@@ -58,7 +58,7 @@ class Http2Connection(Wire, Generic[HeadT]):
     """
 
     def __init__(
-        self, make_head: Callable[[Pairs], HeadT], body_bytes_max: int, clock: Callable[[], float], share: Share
+        self, make_head: Callable[[Pairs], HeadT], body_bytes_max: int, clock: Callable[[], float], share: TurnShare
     ) -> None:
         super().__init__(clock, share)
         self._heads = HeadReader(make_head)
@@ -102,7 +102,7 @@ class Http2Connection(Wire, Generic[HeadT]):
         read = self._heads.known(block) or self._decoded(block)
         try:
             if not stream_id & 1:
-                raise Fault(Code.PROTOCOL_ERROR, "clients open odd streams")
+                raise Http2Fault(Code.PROTOCOL_ERROR, "clients open odd streams")
             if stream_id > self.last_id:
                 self._open(stream_id, read, ended=ended)
             elif stream_id in self.streams:
@@ -195,7 +195,7 @@ class Http2Connection(Wire, Generic[HeadT]):
     def _stream(self, stream_id: int) -> Stream | None:
         """The open stream, None for one that is over."""
         if stream_id == 0 or stream_id > self.last_id or not stream_id & 1:
-            raise Fault(Code.PROTOCOL_ERROR, "a frame of a stream that was never opened")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "a frame of a stream that was never opened")
         return self.streams.get(stream_id)
 
     # -- responses -------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class Http2Connection(Wire, Generic[HeadT]):
 
     def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
         if len(payload) != U32.size:
-            raise Fault(Code.FRAME_SIZE_ERROR, "this is no reset")
+            raise Http2Fault(Code.FRAME_SIZE_ERROR, "this is no reset")
         stream = self._stream(stream_id)
         if stream is not None:
             self._drop(stream)
@@ -246,13 +246,13 @@ class Http2Connection(Wire, Generic[HeadT]):
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         self.waste(1)
         if stream_id != 0:
-            raise Fault(Code.PROTOCOL_ERROR, "settings are the connection's")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "settings are the connection's")
         if len(payload) % SETTING.size or (flags & ACK and payload):
-            raise Fault(Code.FRAME_SIZE_ERROR, "these are no settings")
+            raise Http2Fault(Code.FRAME_SIZE_ERROR, "these are no settings")
         if flags & ACK:
             return
         if len(payload) > SETTINGS_MAX * SETTING.size:
-            raise Fault(Code.ENHANCE_YOUR_CALM, "too many settings")
+            raise Http2Fault(Code.ENHANCE_YOUR_CALM, "too many settings")
         for name, value in SETTING.iter_unpack(payload):
             self._set(name, value)
         self.write(frame(SETTINGS, ACK, 0))
@@ -260,7 +260,7 @@ class Http2Connection(Wire, Generic[HeadT]):
 
     def _set(self, name: int, value: int) -> None:
         if name == ENABLE_PUSH and value > 1:
-            raise Fault(Code.PROTOCOL_ERROR, "push is on or off")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "push is on or off")
         if name == INITIAL_WINDOW:
             self.outgoing.widen_all(value, list(self.streams.values()))
         elif name == MAX_FRAME:
@@ -269,15 +269,15 @@ class Http2Connection(Wire, Generic[HeadT]):
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         self.waste(1)
         if stream_id != 0:
-            raise Fault(Code.PROTOCOL_ERROR, "pings are the connection's")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "pings are the connection's")
         if len(payload) != PING_BYTES:
-            raise Fault(Code.FRAME_SIZE_ERROR, "this is no ping")
+            raise Http2Fault(Code.FRAME_SIZE_ERROR, "this is no ping")
         if not flags & ACK:
             self.write(frame(PING, ACK, 0, payload))
 
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
         if len(payload) != U32.size:
-            raise Fault(Code.FRAME_SIZE_ERROR, "this is no window update")
+            raise Http2Fault(Code.FRAME_SIZE_ERROR, "this is no window update")
         more = U32.unpack(payload)[0] & WINDOW_BYTES_MAX
         stream = self._stream(stream_id) if stream_id else None
         if more < WINDOW_STEP_BYTES_MIN or (stream_id and stream is None):
@@ -288,23 +288,23 @@ class Http2Connection(Wire, Generic[HeadT]):
             self.outgoing.widen(more)
 
     def _on_push(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
-        raise Fault(Code.PROTOCOL_ERROR, "clients do not push")
+        raise Http2Fault(Code.PROTOCOL_ERROR, "clients do not push")
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
         self.waste(1)
         if stream_id == 0:
-            raise Fault(Code.PROTOCOL_ERROR, "the connection has no priority")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "the connection has no priority")
         if len(payload) != PRIORITY_BYTES:
             # A stream that was never opened cannot be reset.
             known = stream_id <= self.last_id and stream_id & 1
-            raise (StreamFault if known else Fault)(Code.FRAME_SIZE_ERROR, "this is no priority")
+            raise (StreamFault if known else Http2Fault)(Code.FRAME_SIZE_ERROR, "this is no priority")
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
         self.waste(1)
         if stream_id != 0:
-            raise Fault(Code.PROTOCOL_ERROR, "the end is the connection's")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "the end is the connection's")
         if len(payload) < GOAWAY_BYTES_MIN:
-            raise Fault(Code.FRAME_SIZE_ERROR, "this is no end")
+            raise Http2Fault(Code.FRAME_SIZE_ERROR, "this is no end")
 
     def _on_nothing(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 (a handler's shape)
         self.waste(1)

@@ -21,7 +21,7 @@ from tidegate.dataplane.http2.frames import (
     WINDOW_BYTES_MAX,
     WINDOW_UPDATE,
     Code,
-    Fault,
+    Http2Fault,
     StreamFault,
     frame,
 )
@@ -185,7 +185,7 @@ class Past:
         """A header block came for it; raises what that means, nothing where it was under way when we ended it."""
         how = self._find(stream_id)
         if how is None:
-            raise Fault(Code.PROTOCOL_ERROR, "a stream below the last one")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "a stream below the last one")
         self._check(stream_id, how, ended=ended)
 
     def check_data(self, stream_id: int, *, ended: bool) -> None:
@@ -197,7 +197,7 @@ class Past:
 
     def _check(self, stream_id: int, how: int, *, ended: bool) -> None:
         if how == self._OVER:
-            raise Fault(Code.STREAM_CLOSED, "a stream that was ended goes on")
+            raise Http2Fault(Code.STREAM_CLOSED, "a stream that was ended goes on")
         if how == self._TAKEN_BACK:
             raise StreamFault(Code.STREAM_CLOSED, "a stream that was taken back goes on")
         if ended:
@@ -217,7 +217,7 @@ class Incoming:
         """Data of any stream came; the connection's own window is kept open."""
         self._credit -= size
         if self._credit < 0:
-            raise Fault(Code.FLOW_CONTROL_ERROR, "more data than was allowed")
+            raise Http2Fault(Code.FLOW_CONTROL_ERROR, "more data than was allowed")
         if self._credit < CONNECTION_WINDOW_BYTES // 2:
             more = U32.pack(CONNECTION_WINDOW_BYTES - self._credit)
             self._connection.write(frame(WINDOW_UPDATE, 0, 0, more))
@@ -321,10 +321,10 @@ class Outgoing:
     def widen_all(self, window: int, streams: list[Stream]) -> None:
         """The client's settings give every stream another window."""
         if window > WINDOW_BYTES_MAX:
-            raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
+            raise Http2Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
         for stream in streams:
             if stream.window + window - self.initial_window > WINDOW_BYTES_MAX:
-                raise Fault(Code.FLOW_CONTROL_ERROR, "a stream's window is too wide")
+                raise Http2Fault(Code.FLOW_CONTROL_ERROR, "a stream's window is too wide")
             self._open(stream, window - self.initial_window)
         self.initial_window = window
 
@@ -336,16 +336,16 @@ class Outgoing:
     def lengthen(self, frame_bytes_max: int) -> None:
         """The client's settings allow longer frames."""
         if not PEER_FRAME_BYTES <= frame_bytes_max < 1 << 24:
-            raise Fault(Code.PROTOCOL_ERROR, "frames have no such length")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "frames have no such length")
         self._frame_bytes_max = min(frame_bytes_max, PEER_FRAME_BYTES_MAX)
 
     def widen(self, more: int) -> None:
         """The client gives leave for more on the connection."""
         if more == 0:
-            raise Fault(Code.PROTOCOL_ERROR, "the window is widened by nothing")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "the window is widened by nothing")
         self._window += more
         if self._window > WINDOW_BYTES_MAX:
-            raise Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
+            raise Http2Fault(Code.FLOW_CONTROL_ERROR, "the window is too wide")
         self.pump()
 
     def widen_stream(self, more: int, stream: Stream) -> None:

@@ -43,7 +43,7 @@ class Code(IntEnum):
     ENHANCE_YOUR_CALM = 0xB
 
 
-class Fault(Exception):
+class Http2Fault(Exception):
     """The client broke the protocol: the connection ends with this code."""
 
     def __init__(self, code: Code, why: str) -> None:
@@ -94,5 +94,5 @@ def greeting() -> bytes:
 def unpadded(payload: bytes) -> bytes:
     """The content of a padded frame."""
     if not payload or payload[0] >= len(payload):
-        raise Fault(Code.PROTOCOL_ERROR, "the padding is longer than the frame")
+        raise Http2Fault(Code.PROTOCOL_ERROR, "the padding is longer than the frame")
     return payload[1 : len(payload) - payload[0]]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from tidegate.dataplane.http2.frames import HEADER_BYTES_MAX, Code, Fault, Pairs
+from tidegate.dataplane.http2.frames import HEADER_BYTES_MAX, Code, Http2Fault, Pairs
 
 HEADS_MAX = 256
 DECODED_BYTES_MAX = 16 * HEADER_BYTES_MAX
@@ -63,16 +63,16 @@ class HeadReader(Generic[HeadT]):
         return 2 + len(block) // 16
 
     def read(self, block: bytes) -> Block[HeadT]:
-        """What the fields of a block that is not known say; raises `Fault` where the connection cannot go on."""
+        """What the fields of a block that is not known say; raises `Http2Fault` where the connection cannot go on."""
         only_indexed = bool(block) and min(block) > 0x80 and max(block) < 0xFF
         if not only_indexed or len(self._known) >= HEADS_MAX:
             self._known.clear()
         try:
             pairs = self._decode(block, raw=True)
         except self._oversized as error:
-            raise Fault(Code.ENHANCE_YOUR_CALM, str(error)) from None
+            raise Http2Fault(Code.ENHANCE_YOUR_CALM, str(error)) from None
         except self._error as error:
-            raise Fault(Code.COMPRESSION_ERROR, str(error)) from None
+            raise Http2Fault(Code.COMPRESSION_ERROR, str(error)) from None
         made = self._judge(pairs, self.weight(block))
         if only_indexed:
             self._known[block] = self._judge(pairs, 1)

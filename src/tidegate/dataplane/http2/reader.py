@@ -21,7 +21,7 @@ from tidegate.dataplane.http2.frames import (
     SETTINGS,
     WINDOW_BYTES_MAX,
     Code,
-    Fault,
+    Http2Fault,
     unpadded,
 )
 
@@ -35,7 +35,7 @@ _unpack = FRAME.unpack_from
 
 
 class Frames(Protocol):
-    """Who is told of frames. Both raise `Fault` for what ends the connection."""
+    """Who is told of frames. Both raise `Http2Fault` for what ends the connection."""
 
     def on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Any frame but those of header blocks."""
@@ -88,7 +88,7 @@ class Reader:
             start = offset + FRAME_HEAD_BYTES
             end = start + (high << 16 | low)
             if end - start > FRAME_BYTES_MAX:
-                raise Fault(Code.FRAME_SIZE_ERROR, "the frame is too long")
+                raise Http2Fault(Code.FRAME_SIZE_ERROR, "the frame is too long")
             if end > size:
                 break
             self.used += 1
@@ -110,17 +110,17 @@ class Reader:
     def _greet(self) -> bool:
         data = self._data
         if data[: len(PREFACE)] != PREFACE[: len(data)]:
-            raise Fault(Code.PROTOCOL_ERROR, "this is no HTTP/2")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "this is no HTTP/2")
         if len(data) >= len(PREFACE):
             self.greeted, self._offset = True, len(PREFACE)
         return self.greeted
 
     def _handle(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._headers_of is not None and kind != CONTINUATION:
-            raise Fault(Code.PROTOCOL_ERROR, "a header block was interrupted")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "a header block was interrupted")
         if not self._settled:
             if kind != SETTINGS or flags & ACK:
-                raise Fault(Code.PROTOCOL_ERROR, "the first frame must be settings")
+                raise Http2Fault(Code.PROTOCOL_ERROR, "the first frame must be settings")
             self._settled = self._plain = True
         if kind == HEADERS:
             self._begin_block(flags, stream_id, payload)
@@ -131,12 +131,12 @@ class Reader:
 
     def _begin_block(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id == 0:
-            raise Fault(Code.PROTOCOL_ERROR, "the connection has no headers")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "the connection has no headers")
         if flags & PADDED:
             payload = unpadded(payload)
         if flags & PRIORITIZED:
             if len(payload) < PRIORITY_BYTES:
-                raise Fault(Code.FRAME_SIZE_ERROR, "the priority is cut off")
+                raise Http2Fault(Code.FRAME_SIZE_ERROR, "the priority is cut off")
             payload = payload[PRIORITY_BYTES:]
         if flags & END_HEADERS:
             self._frames.on_block(stream_id, payload, ended=bool(flags & END_STREAM))
@@ -145,10 +145,10 @@ class Reader:
 
     def _continue_block(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._headers_of is None or self._headers_of[0] != stream_id:
-            raise Fault(Code.PROTOCOL_ERROR, "a continuation of nothing")
+            raise Http2Fault(Code.PROTOCOL_ERROR, "a continuation of nothing")
         self._block.append(payload)
         if len(self._block) > CONTINUATIONS_MAX or sum(map(len, self._block)) > BLOCK_BYTES_MAX:
-            raise Fault(Code.ENHANCE_YOUR_CALM, "the header block is too long")
+            raise Http2Fault(Code.ENHANCE_YOUR_CALM, "the header block is too long")
         if flags & END_HEADERS:
             (_, first_flags), self._headers_of = self._headers_of, None
             block, self._block, self._plain = b"".join(self._block), [], True

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 
-from tidegate.dataplane.http2.frames import Code, Fault
+from tidegate.dataplane.http2.frames import Code, Http2Fault
 
 TURN_UNITS_MAX = 128
 """Work on frames in a turn of the loop, by all connections that send much: one to two milliseconds."""
@@ -28,7 +28,7 @@ def _in_this_loop(callback: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(callback)
 
 
-class Share:
+class TurnShare:
     """One for each server. `call_soon` has the loop call something in its next turn; `turn_units` is how much may be
     done at once in this one.
     """
@@ -77,13 +77,14 @@ class Share:
     # -- budgets ---------------------------------------------------------------------------------------------------
 
     def waste(self, address: str | None, units: int, of_connection: int) -> None:
-        """Count work that was for nothing; `of_connection` is what its connection had wasted, with this. Raises `Fault`
-        for a connection that has had its own part when its address or all together have had theirs.
+        """Count work that was for nothing; `of_connection` is what its connection had wasted, with this.
+
+        Raises `Http2Fault` for a connection that has had its own part when its address or all together have had theirs.
         """
         wasted = self._wasted_by[address] = self._wasted_by.get(address, 0) + units
         self._wasted += units
         if of_connection > CONNECTION_UNITS and (wasted > CLIENT_UNITS_MAX or self._wasted > PROCESS_UNITS_MAX):
-            raise Fault(Code.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+            raise Http2Fault(Code.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
 
     def sweep(self) -> None:
         """A second is over."""

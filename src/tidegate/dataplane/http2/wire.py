@@ -9,9 +9,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from tidegate.dataplane.http2.frames import GOAWAY, U32, Code, Fault, frame, greeting
+from tidegate.dataplane.http2.frames import GOAWAY, U32, Code, Http2Fault, frame, greeting
 from tidegate.dataplane.http2.reader import Reader
-from tidegate.dataplane.http2.share import SMALL_UNITS_MAX, Share
+from tidegate.dataplane.http2.share import SMALL_UNITS_MAX, TurnShare
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Wire(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, clock: Callable[[], float], share: Share) -> None:
+    def __init__(self, clock: Callable[[], float], share: TurnShare) -> None:
         self.clock = clock
         self.active_s = clock()
         self.closed = False
@@ -48,7 +48,7 @@ class Wire(asyncio.Protocol):
         """The connection is over: drop what is computed for it."""
 
     def waste(self, units: int) -> None:
-        """Count work that was for nothing; raises `Fault` for too much of it."""
+        """Count work that was for nothing; raises `Http2Fault` for too much of it."""
         self.wasted += units
         self._share.waste(self._address, units, self.wasted)
 
@@ -95,7 +95,7 @@ class Wire(asyncio.Protocol):
             share, reader = self._share, self.reader
             try:
                 more = reader.work(share.turn_units)
-            except Fault as fault:
+            except Http2Fault as fault:
                 self._fail(fault.code)
             else:
                 if reader.used > SMALL_UNITS_MAX:
@@ -113,7 +113,7 @@ class Wire(asyncio.Protocol):
         try:
             if self.writable and self.reader.work(units_max):
                 return self.reader.used
-        except Fault as fault:
+        except Http2Fault as fault:
             self._fail(fault.code)
         except Exception:
             log.exception("a connection's frames could not be worked off, and it is cut")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.base.tensors import Array
     from tidegate.dataplane.calls.call import Call
     from tidegate.dataplane.calls.limits import DataplaneLimits
-    from tidegate.dataplane.pipeline.metrics import State
+    from tidegate.dataplane.pipeline.metrics import MetricState
 
 FREE_BYTES_MAX = 64 << 10
 RETRY_AFTER_S = 1.0
@@ -65,7 +65,7 @@ class Buffered:
             got=size_bytes,
         )
 
-    def fill_gauges(self, state: State) -> None:
+    def fill_gauges(self, state: MetricState) -> None:
         """Tell the metrics."""
         state.buffered_bytes = self.held_bytes
         state.counters["tidegate_buffered_refusals"] = self.refusals

@@ -34,7 +34,7 @@ Place = tuple[str, str]
 
 
 @dataclass
-class Series:
+class MetricSeries:
     """Counts of one (endpoint, version, variant); the last two are empty for requests refused before a choice."""
 
     codes: dict[int, int] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Series:
         self.duration_sum_s += duration_s
         self.duration_counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
 
-    def add(self, other: Series) -> None:
+    def add(self, other: MetricSeries) -> None:
         """Add another process's counts of the same series."""
         self.rows += other.rows
         self.duration_sum_s += other.duration_sum_s
@@ -78,13 +78,13 @@ class Series:
 
 
 @dataclass
-class State:
+class MetricState:
     """All numbers of one process: series, gauges by (endpoint, version), and counters of other parts by name.
 
     `batch_rows_limit` is the largest of the processes', not their sum; `queue_rows_limit` is the sum.
     """
 
-    series: dict[Key, Series] = field(default_factory=dict)
+    series: dict[Key, MetricSeries] = field(default_factory=dict)
     queue_rows: dict[tuple[str, str], int] = field(default_factory=dict)
     batch_rows_limit: dict[tuple[str, str], int] = field(default_factory=dict)
     queue_rows_limit: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -93,10 +93,10 @@ class State:
     redis_connected: int | None = None
     counters: dict[str, float] = field(default_factory=dict)
 
-    def add(self, other: State) -> None:
+    def add(self, other: MetricState) -> None:
         """Merge another process's numbers into these."""
         for key, series in other.series.items():
-            self.series.setdefault(key, Series()).add(series)
+            self.series.setdefault(key, MetricSeries()).add(series)
         for place, rows in other.queue_rows.items():
             self.queue_rows[place] = self.queue_rows.get(place, 0) + rows
         for place, rows in other.batch_rows_limit.items():
@@ -142,11 +142,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self._routed = Routed()
-        self._series: dict[Key, Series] = {}
-        self._gauges: list[Callable[[State], None]] = []
+        self._series: dict[Key, MetricSeries] = {}
+        self._gauges: list[Callable[[MetricState], None]] = []
         self._counters_before: dict[str, float] = {}
 
-    def resume(self, before: State) -> None:
+    def resume(self, before: MetricState) -> None:
         """Go on from what an earlier process of the same name had counted."""
         self._series = before.series
         self._counters_before = before.counters
@@ -156,11 +156,11 @@ class Metrics:
         self._routed.replace(places, now_s)
         self._series = self.remembered(self._series, now_s)
 
-    def remembered(self, series: dict[Key, Series], now_s: float) -> dict[Key, Series]:
+    def remembered(self, series: dict[Key, MetricSeries], now_s: float) -> dict[Key, MetricSeries]:
         """Without those of versions that have not been routed to for `SERIES_KEPT_S`."""
         return {key: one for key, one in series.items() if self._routed.remembers(key[:2], now_s)}
 
-    def add_gauges(self, fill: Callable[[State], None]) -> None:
+    def add_gauges(self, fill: Callable[[MetricState], None]) -> None:
         """Let `fill` write current values into each `state()`."""
         self._gauges.append(fill)
 
@@ -227,32 +227,32 @@ class Metrics:
         series = self._of(endpoint, "", "")
         series.codes[error.http_status] = series.codes.get(error.http_status, 0) + 1
 
-    def series(self) -> Mapping[Key, Series]:
+    def series(self) -> Mapping[Key, MetricSeries]:
         """The series that go on counting, without the gauges, which cost more."""
         return self._series
 
-    def state(self) -> State:
+    def state(self) -> MetricState:
         """The numbers of this process now."""
-        state = State(series=self._series)
+        state = MetricState(series=self._series)
         for fill in self._gauges:
             fill(state)
         for name, value in self._counters_before.items():
             state.counters[name] = state.counters.get(name, 0) + value
         return state
 
-    def _of_call(self, call: Call) -> Series:
+    def _of_call(self, call: Call) -> MetricSeries:
         identity = call.destination.identity
         return self._of(identity.endpoint, identity.version, identity.variant)
 
-    def _of(self, endpoint: str, version: str, variant: str) -> Series:
+    def _of(self, endpoint: str, version: str, variant: str) -> MetricSeries:
         key = (endpoint, version, variant)
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = Series()
+            series = self._series[key] = MetricSeries()
         return series
 
 
-def render(state: State) -> bytes:
+def render(state: MetricState) -> bytes:
     """Prometheus text of these numbers, and of this process (CPU, memory, files)."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -261,7 +261,7 @@ def render(state: State) -> bytes:
 
 
 class _Collector:
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: MetricState) -> None:
         self._state = state
 
     def collect(self) -> Iterable[Metric]:
@@ -297,7 +297,7 @@ def _rows(name: str, meaning: str, rows: dict[tuple[str, str], int]) -> Metric:
     return gauge
 
 
-def _requests(series: dict[Key, Series]) -> Metric:
+def _requests(series: dict[Key, MetricSeries]) -> Metric:
     labels = ["endpoint", "version", "variant", "code"]
     requests = CounterMetricFamily("model_requests", "Prediction requests by status code", labels=labels)
     for key, one in series.items():
@@ -307,7 +307,7 @@ def _requests(series: dict[Key, Series]) -> Metric:
     return requests
 
 
-def _by_variant(series: dict[Key, Series]) -> Metric:
+def _by_variant(series: dict[Key, MetricSeries]) -> Metric:
     """Durations once more: an experiment may give two variants the same version."""
     name, labels = "model_variant_duration_seconds", ["endpoint", "version", "variant"]
     duration = HistogramMetricFamily(name, "Time to answer a request, by variant", labels=labels)
@@ -317,12 +317,12 @@ def _by_variant(series: dict[Key, Series]) -> Metric:
     return duration
 
 
-def _by_version(series: dict[Key, Series]) -> Iterator[Metric]:
+def _by_version(series: dict[Key, MetricSeries]) -> Iterator[Metric]:
     """The families labelled by endpoint and version; variants of one version are added up."""
-    merged: dict[tuple[str, str], Series] = {}
+    merged: dict[tuple[str, str], MetricSeries] = {}
     for (endpoint, version, _), one in series.items():
         if version:
-            merged.setdefault((endpoint, version), Series()).add(one)
+            merged.setdefault((endpoint, version), MetricSeries()).add(one)
     labels = ["endpoint", "version"]
     rows = CounterMetricFamily("model_predictions", "Rows predicted", labels=labels)
     duration = HistogramMetricFamily("model_request_duration_seconds", "Time to answer a request", labels=labels)
@@ -341,7 +341,7 @@ def _by_version(series: dict[Key, Series]) -> Iterator[Metric]:
     yield from (rows, duration, batches, released, queue, compute)
 
 
-def _by_cache(series: dict[Key, Series]) -> Iterator[Metric]:
+def _by_cache(series: dict[Key, MetricSeries]) -> Iterator[Metric]:
     """What the response cache was asked for; only where it was."""
     asked: dict[tuple[str, str], tuple[int, int]] = {}
     for (endpoint, version, _), one in series.items():

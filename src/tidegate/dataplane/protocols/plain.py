@@ -30,7 +30,7 @@ class _Row(msgspec.Struct):
     user_id: str | int | None = None
 
 
-class _Rows(msgspec.Struct):
+class _PlainRows(msgspec.Struct):
     features: list[list[float]]
     model_version: str = "latest"
     user_id: str | int | None = None
@@ -43,7 +43,7 @@ class _Anything(msgspec.Struct):
 
 
 _row = msgspec.json.Decoder(_Row)
-_rows = msgspec.json.Decoder(_Rows)
+_rows = msgspec.json.Decoder(_PlainRows)
 _anything = msgspec.json.Decoder(_Anything)
 
 
@@ -72,7 +72,7 @@ class PlainEdge(TakesRows):
             rows = [message.features]
             check_floats(rows, destination)
             fitted = Fitted(1, rows)
-        elif type(message) is _Rows and destination.takes_floats:
+        elif type(message) is _PlainRows and destination.takes_floats:
             for index, row in enumerate(each(message.features)):
                 if len(row) != destination.n_features:
                     raise wrong_width(index, destination.n_features or 0, len(row))
@@ -119,7 +119,7 @@ def _confidences(rows: Rows, destination: Destination, *, one: bool) -> Any:
     return confidences[rows.first] if one else confidences[rows.first : rows.end]
 
 
-def _decode(body: bytes | bytearray) -> _Row | _Rows | _Anything:
+def _decode(body: bytes | bytearray) -> _Row | _PlainRows | _Anything:
     try:
         return _row.decode(body)
     except _UNREADABLE:

@@ -11,7 +11,7 @@ from tidegate.wire.journal import CACHED
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.call import Call
     from tidegate.dataplane.calls.outputs import Outputs
-    from tidegate.dataplane.pipeline.metrics import Metrics, State
+    from tidegate.dataplane.pipeline.metrics import Metrics, MetricState
     from tidegate.errors import TidegateError
     from tidegate.gateway.capture.journal import Journal
 
@@ -69,7 +69,7 @@ class GatewayObserver:
             if call.completes and not call.done and not all(finite(array[rows]) for array in outputs.tensors.values()):
                 self._metrics.not_finite(call)
 
-    def _fill(self, state: State) -> None:
+    def _fill(self, state: MetricState) -> None:
         if self._journal is None:
             return
         written, dropped = self._journal.counts.written, self._journal.counts.dropped

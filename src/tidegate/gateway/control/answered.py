@@ -12,7 +12,7 @@ from typing import Any
 
 import urllib3
 
-from tidegate.dataplane.pipeline.metrics import Key, Series, State
+from tidegate.dataplane.pipeline.metrics import Key, MetricSeries, MetricState
 
 REPORT_EVERY_S, RETRY_S = 5.0, 1.0
 VERSIONS_MAX = 2000
@@ -22,7 +22,7 @@ FAILED, TIMED_OUT = 500, 504
 log = logging.getLogger(__name__)
 
 
-def counted(series: dict[Key, Series]) -> list[dict[str, Any]]:
+def counted(series: dict[Key, MetricSeries]) -> list[dict[str, Any]]:
     """What `wire.parts.AnsweredCounts` says, of each version; variants of one version are added up."""
     found: dict[tuple[str, str], list[int]] = {}
     for (endpoint, version, _), one in series.items():
@@ -42,7 +42,9 @@ class AnsweredReports:
     `send` is called in a thread; it may raise `OSError` or urllib3's errors.
     """
 
-    def __init__(self, state: Callable[[], Awaitable[State]], send: Callable[[list[dict[str, Any]]], None]) -> None:
+    def __init__(
+        self, state: Callable[[], Awaitable[MetricState]], send: Callable[[list[dict[str, Any]]], None]
+    ) -> None:
         self._state, self._send = state, send
         self._task: asyncio.Task[None] | None = None
 

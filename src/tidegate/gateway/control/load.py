@@ -15,7 +15,7 @@ from typing import Any
 import urllib3
 
 from tidegate.clock import Clock
-from tidegate.dataplane.pipeline.metrics import Key, Place, Series
+from tidegate.dataplane.pipeline.metrics import Key, MetricSeries, Place
 from tidegate.wire.load import DURATION_BUCKETS_S
 
 REPORT_EVERY_S = 1.0
@@ -33,7 +33,7 @@ _NOTHING: Totals = (0.0, 0, 0, (0,) * (len(DURATION_BUCKETS_S) + 1))
 log = logging.getLogger(__name__)
 
 
-def totals(series: Mapping[Key, Series], in_progress_s: Mapping[Place, float]) -> dict[Place, Totals]:
+def totals(series: Mapping[Key, MetricSeries], in_progress_s: Mapping[Place, float]) -> dict[Place, Totals]:
     """By endpoint and version (`""`: refused before one was chosen); variants of one version are added up."""
     found = {place: (seconds, *_NOTHING[1:]) for place, seconds in in_progress_s.items()}
     for (endpoint, version, _), one in series.items():

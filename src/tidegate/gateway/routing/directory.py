@@ -21,7 +21,7 @@ from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.directory import Service
-    from tidegate.dataplane.pipeline.metrics import State
+    from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.wire.signature import Signature
     from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant
 
@@ -111,7 +111,7 @@ class EndpointService:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoutingPlan:
     """A snapshot put into objects, none of them in use yet: what can go wrong with it has gone wrong before."""
 
     snapshot: Snapshot
@@ -145,9 +145,9 @@ class Router:
         """None: on a gateway every path names its endpoint."""
         return
 
-    def plan(self, snapshot: Snapshot) -> Plan:
+    def plan(self, snapshot: Snapshot) -> RoutingPlan:
         """Make all that routing by this snapshot takes, and change nothing yet; raises `SnapshotRefused`."""
-        plan = Plan(snapshot)
+        plan = RoutingPlan(snapshot)
         for endpoint in snapshot.endpoints:
             try:
                 self._plan_endpoint(plan, endpoint)
@@ -156,7 +156,7 @@ class Router:
                 raise SnapshotRefused(why) from error
         return plan
 
-    def _plan_endpoint(self, plan: Plan, endpoint: Endpoint) -> None:
+    def _plan_endpoint(self, plan: RoutingPlan, endpoint: Endpoint) -> None:
         pools = []
         for variant in endpoint.variants:
             key = _pool_key(endpoint, variant)
@@ -167,7 +167,7 @@ class Router:
             pools.append(pool)
         plan.services[endpoint.name] = EndpointService(endpoint, pools)
 
-    async def take(self, plan: Plan) -> None:
+    async def take(self, plan: RoutingPlan) -> None:
         """Route by this plan, the latest one made. Returns when it is in force and what it replaced has (nearly always)
         finished.
 
@@ -196,7 +196,7 @@ class Router:
         """Whether any call waits or is being computed."""
         return any(pool.outstanding for pool in self._pools.values())
 
-    def fill_gauges(self, state: State) -> None:
+    def fill_gauges(self, state: MetricState) -> None:
         """Rows that wait and calls in progress, for the metrics."""
         for key, pool in self._pools.items():
             place = (key[0], key[2])

@@ -21,7 +21,7 @@ from tidegate.errors import RateLimited
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from tidegate.dataplane.pipeline.metrics import State
+    from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.gateway.shared.redis_link import RedisLink
     from tidegate.wire.snapshot import Snapshot
 
@@ -178,7 +178,7 @@ class RateLimits:
         if self._shared:
             self.taken_from[bucket] = None
 
-    def fill_gauges(self, state: State) -> None:
+    def fill_gauges(self, state: MetricState) -> None:
         """Tell the metrics."""
         state.counters["tidegate_rate_limited_requests"] = self.refused
 

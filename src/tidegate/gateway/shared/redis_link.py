@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
     from tidegate.clock import Clock
-    from tidegate.dataplane.pipeline.metrics import State
+    from tidegate.dataplane.pipeline.metrics import MetricState
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class RedisLink:
         self._refusal_told = False
         return answer
 
-    def fill_gauges(self, state: State) -> None:
+    def fill_gauges(self, state: MetricState) -> None:
         """Tell the metrics."""
         state.redis_connected = int(self.up)
         state.counters["tidegate_redis_failures"] = self.failures

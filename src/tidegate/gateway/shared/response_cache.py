@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.batching.batcher import Batcher
     from tidegate.dataplane.calls.call import Call, Destination, Sink
     from tidegate.dataplane.calls.outputs import Outputs
-    from tidegate.dataplane.pipeline.metrics import State
+    from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.gateway.shared.redis_link import RedisLink
     from tidegate.wire.snapshot import Endpoint, Variant
 
@@ -93,7 +93,7 @@ class ResponseCache:
             self.bypassed += 1
         return None if name is None else f"{self._link.prefix}:answer:{place}:{name}"
 
-    def fill_gauges(self, state: State) -> None:
+    def fill_gauges(self, state: MetricState) -> None:
         """Tell the metrics."""
         state.counters["tidegate_cache_bypassed_requests"] = self.bypassed
         state.counters["tidegate_cache_unkept_answers"] = self.unkept

@@ -15,7 +15,7 @@ import msgspec
 
 from tidegate.atomic import write_whole
 from tidegate.dataplane.base.ticking import every
-from tidegate.dataplane.pipeline.metrics import State
+from tidegate.dataplane.pipeline.metrics import MetricState
 from tidegate.wire.decoding import msgpack_decoder
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ SAVE_EVERY_S = 1.0
 SUFFIX = ".counts"
 
 log = logging.getLogger(__name__)
-_decoder = msgpack_decoder(State)
+_decoder = msgpack_decoder(MetricState)
 
 
-def read_counts(path: Path) -> State | None:
+def read_counts(path: Path) -> MetricState | None:
     """What a gateway had counted; None where there is no file that can be read (logged)."""
     try:
         return _decoder.decode(path.read_bytes())
@@ -42,7 +42,7 @@ def read_counts(path: Path) -> State | None:
 class CountsFile:
     """Keeps `state()` in a file that is always whole. Without gauges: what a process was doing ends with it."""
 
-    def __init__(self, path: Path, state: Callable[[], State]) -> None:
+    def __init__(self, path: Path, state: Callable[[], MetricState]) -> None:
         self._path = path
         self._state = state
         self._encode = msgspec.msgpack.Encoder().encode
@@ -62,12 +62,14 @@ class CountsFile:
             self._ticking.cancel()
         await self.save()
 
-    async def save(self) -> State:
+    async def save(self) -> MetricState:
         """Write what is counted now, if that is new, and return it, gauges and all."""
         async with self._saving:  # or an older state could replace a newer one
             state = self._state()
-            data = self._encode(State(series=state.series, counters=state.counters))
-            told: State = _decoder.decode(self._encode(state))  # the series go on counting while the disk is waited for
+            data = self._encode(MetricState(series=state.series, counters=state.counters))
+            told: MetricState = _decoder.decode(
+                self._encode(state)
+            )  # the series go on counting while the disk is waited for
             if data != self._written:
                 await asyncio.to_thread(self._write, data)
             return told

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidegate.dataplane.pipeline.metrics import State
+from tidegate.dataplane.pipeline.metrics import MetricState
 from tidegate.gateway.telemetry.counts import SUFFIX, read_counts
 from tidegate.wire.decoding import msgpack_decoder
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class AdminServer:
     """Writes this process's numbers to whoever connects, and closes. Only this user can connect (mode 0600)."""
 
-    def __init__(self, state: Callable[[], Awaitable[State]]) -> None:
+    def __init__(self, state: Callable[[], Awaitable[MetricState]]) -> None:
         self._state = state
         self._encode = msgspec.msgpack.Encoder().encode
         self._server: asyncio.Server | None = None
@@ -60,26 +60,26 @@ class Siblings:
         self._run_dir = run_dir
         self._counts_dir = counts_dir
         self._own_id = own_id
-        self._decoder = msgpack_decoder(State)
+        self._decoder = msgpack_decoder(MetricState)
 
-    async def total(self, own: State) -> State:
+    async def total(self, own: MetricState) -> MetricState:
         """This process's numbers and its siblings'."""
         found = [*self._run_dir.glob("gateway-*.sock"), *self._counts_dir.glob(f"*{SUFFIX}")]
         ids = sorted({path.stem for path in found} - {self._own_id})
-        total = State()
+        total = MetricState()
         total.add(own)
         for state in await asyncio.gather(*map(self._of, ids)):
             if state is not None:
                 total.add(state)
         return total
 
-    async def _of(self, gateway_id: str) -> State | None:
+    async def _of(self, gateway_id: str) -> MetricState | None:
         """What it says, else what it kept: never less than it has ever said, for it keeps before it says."""
         path = self._run_dir / f"{gateway_id}.sock"
         said = await self._ask(path) if path.exists() else None
         return read_counts(self._counts_dir / f"{gateway_id}{SUFFIX}") if said is None else said
 
-    async def _ask(self, path: Path) -> State | None:
+    async def _ask(self, path: Path) -> MetricState | None:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 reader, writer = await asyncio.open_unix_connection(path)

@@ -15,7 +15,7 @@ import msgspec
 CONTENT_BYTES_MAX = 1 << 30
 
 
-class Answer(msgspec.Struct):
+class HopAnswer(msgspec.Struct):
     """A whole HTTP answer. `header_length` is `Inference-Header-Content-Length`, where the answer has one.
 
     `expected`: it begins with the very head that was expected of it, which still stands in front of `body`.
@@ -30,7 +30,7 @@ class Answer(msgspec.Struct):
 
 Expected = tuple[bytes, int]
 """The head of an answer that is known beforehand, and the whole answer's length."""
-OnAnswer = Callable[[Answer | None], None]
+OnAnswer = Callable[[HopAnswer | None], None]
 """Called once for each request: with the answer, or with None when the connection was lost before it was whole."""
 
 
@@ -92,7 +92,7 @@ class HopConnection(asyncio.Protocol):
         expected = self._expected
         if expected is not None and not self._begun and len(data) == expected[1] and data.startswith(expected[0]):
             self.answers += 1
-            self._tell(Answer(200, data, expected=True))
+            self._tell(HopAnswer(200, data, expected=True))
             return
         try:
             self._parser.feed_data(data)
@@ -131,7 +131,7 @@ class HopConnection(asyncio.Protocol):
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         parser = self._parser
-        answer = Answer(parser.get_status_code(), body, self._header_length, self._retry_after_s)
+        answer = HopAnswer(parser.get_status_code(), body, self._header_length, self._retry_after_s)
         keep = parser.should_keep_alive()
         self.answers += 1
         self._begun = False
@@ -142,7 +142,7 @@ class HopConnection(asyncio.Protocol):
             self.close()
         self._tell(answer)
 
-    def _tell(self, answer: Answer | None) -> None:
+    def _tell(self, answer: HopAnswer | None) -> None:
         on_answer, self._on_answer, self._expected = self._on_answer, None, None
         if on_answer is not None:
             on_answer(answer)

@@ -25,7 +25,7 @@ from tidegate.errors import (
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch
-    from tidegate.gateway.upstream.connection import Answer, Expected
+    from tidegate.gateway.upstream.connection import Expected, HopAnswer
 
 _ERRORS: dict[int, type[TidegateError]] = {
     400: UnfitInput,
@@ -109,13 +109,13 @@ def is_long(batch: Batch) -> bool:
     return any(array.dtype.kind == "O" and array.size > TEXTS_AT_ONCE_MAX for array in batch.inputs.values())
 
 
-def is_long_answer(answer: Answer) -> bool:
+def is_long_answer(answer: HopAnswer) -> bool:
     """The same of what came for it."""
     length = answer.header_length or 0
     return len(answer.body) - length > LENGTH_BYTES * TEXTS_AT_ONCE_MAX and b'"BYTES"' in answer.body[:length]
 
 
-def read_answer(answer: Answer, batch: Batch, template: WireTemplate | None) -> Outputs | TidegateError:
+def read_answer(answer: HopAnswer, batch: Batch, template: WireTemplate | None) -> Outputs | TidegateError:
     """Outputs with a row for each of the batch's rows, or why there are none."""
     if answer.expected and template is not None:
         return Outputs(template.outputs(answer.body, batch.rows))
@@ -134,7 +134,7 @@ def read_answer(answer: Answer, batch: Batch, template: WireTemplate | None) -> 
     return Outputs(tensors)
 
 
-def _error_of(answer: Answer) -> TidegateError:
+def _error_of(answer: HopAnswer) -> TidegateError:
     try:
         said = _errors.decode(answer.body)
     except msgspec.DecodeError:

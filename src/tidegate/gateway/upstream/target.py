@@ -19,7 +19,7 @@ from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.dataplane.codec.wire_template import HOST, Templates
 from tidegate.errors import DeadlineExceeded, TidegateError
-from tidegate.gateway.upstream.connection import Answer, HopConnection
+from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
 from tidegate.gateway.upstream.hop import HopRequest, RequestWriter, is_long, is_long_answer, read_answer
 from tidegate.unix_sockets import past_no_link
 
@@ -199,9 +199,9 @@ class UpstreamTarget:
         return connection
 
     async def _is_ready(self, connection: HopConnection) -> bool:
-        heard: asyncio.Future[Answer | None] = self._loop.create_future()
+        heard: asyncio.Future[HopAnswer | None] = self._loop.create_future()
 
-        def hear(answer: Answer | None) -> None:
+        def hear(answer: HopAnswer | None) -> None:
             if not heard.done():
                 heard.set_result(answer)
 
@@ -260,7 +260,7 @@ class UpstreamTarget:
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
-    def _answered(self, answer: Answer | None) -> None:
+    def _answered(self, answer: HopAnswer | None) -> None:
         batch = self._batch
         if batch is None:  # it was given up a moment before
             return
@@ -282,7 +282,7 @@ class UpstreamTarget:
         else:
             self._sent_again = True
 
-    def _read_in_steps(self, answer: Answer, batch: Batch) -> Iterator[bool]:
+    def _read_in_steps(self, answer: HopAnswer, batch: Batch) -> Iterator[bool]:
         result = yield from in_steps(lambda: read_answer(answer, batch, None))
         if self._batch is batch:
             self._finish(result)
