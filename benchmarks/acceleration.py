@@ -41,7 +41,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
+from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
 from tidegate.runtimes.base import Arrays, Model, output_spec
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.inputs import column_inputs
@@ -115,7 +115,7 @@ def tables() -> Iterator[tuple[Any, Any, Any]]:
     yield make_pipeline(ColumnTransformer(columns), GradientBoostingClassifier(random_state=0)), frame, label
 
 
-def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
+def subject_of(estimator: Any, x: Any, y: Any) -> Original:
     """The estimator trained on one half, with rows of the other."""
     estimator.fit(x[::2], y[::2])
     if isinstance(x, pd.DataFrame):
@@ -124,7 +124,7 @@ def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
         inputs: Arrays = {}
         for spec in signature.inputs:
             inputs |= column_inputs(x[spec.name][1::2].tolist(), spec)
-        return Subject(estimator, inferred.model, signature, inputs)
+        return Original(estimator, inferred.model, signature, inputs)
     specs = (TensorSpec("input", "FP64", (-1, x.shape[1])),)
     if isinstance(estimator, Native):
         estimator = estimator.booster
@@ -133,7 +133,7 @@ def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
         model = make_sklearn(estimator, "matrix", specs, hasattr(estimator, "predict_proba"))
     rows = {"input": np.ascontiguousarray(x[1::2])}
     outputs = tuple(output_spec(name, array) for name, array in model.predict(rows, None).items())
-    return Subject(estimator, model, Signature("matrix", specs, outputs, model.classes), rows)
+    return Original(estimator, model, Signature("matrix", specs, outputs, model.classes), rows)
 
 
 def line(framework: str, record: Record) -> str:

@@ -20,7 +20,7 @@ from time import perf_counter, process_time
 from lib.fleets import ReadyEngine, fill, reconciler
 from tidegate.api.app import create_app
 from tidegate.client.in_process import InProcess
-from tidegate.client.transport import Call
+from tidegate.client.transport import ApiCall
 from tidegate.settings import Settings
 from tidegate.wiring import build
 
@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         headers = {"Host": "localhost", "Authorization": f"Bearer {container.keys.token}"}
         measured = [
             ("an unchanged pass", loop.step, PASS_MS),
-            ("GET /api/v1/status", lambda: api.call(Call("GET", "/api/v1/status"), headers, 60.0), STATUS_MS),
-            ("GET /api/v1/endpoints", lambda: api.call(Call("GET", "/api/v1/endpoints"), headers, 60.0), STATUS_MS),
+            ("GET /api/v1/status", lambda: api.call(ApiCall("GET", "/api/v1/status"), headers, 60.0), STATUS_MS),
+            ("GET /api/v1/endpoints", lambda: api.call(ApiCall("GET", "/api/v1/endpoints"), headers, 60.0), STATUS_MS),
         ]
         print(f"{options.endpoints} endpoints, {options.versions} versions each, {options.running} of them running")
         late = False

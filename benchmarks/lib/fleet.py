@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tidegate.core.autoscale import Decision, Facts, Memory, decide
-from tidegate.core.load import Point, Series
+from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
+from tidegate.core.load import LoadSeries, Point
 from tidegate.core.scaling import Scaling
 
 Rate = Callable[[float], float]
@@ -154,8 +154,8 @@ def autoscaled(spec: Scaling, world: World, times: list[float]) -> Outcome:
         fleet.until(float(second))
         points.append(Point(float(second), 1.0, fleet.in_progress_s - before))
         if second % LOOK_S == 0:
-            series = Series({"gateway-0": tuple(points)[-int(spec.stable_s) :]})
-            facts = Facts(desired, fleet.ready, series, series, world.cold_start_s)
+            series = LoadSeries({"gateway-0": tuple(points)[-int(spec.stable_s) :]})
+            facts = ScalingFacts(desired, fleet.ready, series, series, world.cold_start_s)
             decision = decide(spec, facts, memory, float(second))
             fleet.outcome.decisions.append(decision)
             if decision.desired != desired:

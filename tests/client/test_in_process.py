@@ -23,7 +23,7 @@ from tidegate.api.app import create_app
 from tidegate.api.guard import COOKIE
 from tidegate.client.api import Api
 from tidegate.client.in_process import Caller, CallerTransport, InProcess
-from tidegate.client.transport import Call
+from tidegate.client.transport import ApiCall
 from tidegate.wiring import Container
 
 SERVER_THREADS = 40  # anyio's own number
@@ -107,7 +107,7 @@ def test_who_shows_nothing_good_may_do_nothing(api: InProcess, caller: Caller) -
 
 def test_a_session_does_what_it_does_in_the_browser(api: InProcess, container: Container) -> None:
     code = Client.in_process(api, Caller(f"Bearer {container.keys.token}")).platform.login_code().code
-    answer = api.call(Call("GET", "/login", {"code": code}), {"Host": "localhost"}, 30.0)
+    answer = api.call(ApiCall("GET", "/login", {"code": code}), {"Host": "localhost"}, 30.0)
     cookie = answer.headers["Set-Cookie"].partition(";")[0]
     client = Client.in_process(api, Caller(cookie=cookie))
     assert client.endpoints.list() == []
@@ -161,10 +161,10 @@ def test_a_route_that_was_called_in_process_cannot_wait_for_itself() -> None:
     @app.get("/outer")
     def outer() -> str:
         with pytest.raises(RuntimeError, match="must not call the API in process"):
-            api.call(Call("GET", "/outer"), {}, 30.0)
+            api.call(ApiCall("GET", "/outer"), {}, 30.0)
         return "refused"
 
-    assert api.call(Call("GET", "/outer"), {}, 30.0).data == b'"refused"'
+    assert api.call(ApiCall("GET", "/outer"), {}, 30.0).data == b'"refused"'
     api.close()
 
 
@@ -217,7 +217,7 @@ def test_an_upload_is_read_as_it_is_taken() -> None:
         await JSONResponse([*seen, list(read)])(scope, receive, send)
 
     api = InProcess(app)
-    answer = CallerTransport(api, Caller(), 30.0).send(Call("POST", "/up", body=chunks()))
+    answer = CallerTransport(api, Caller(), 30.0).send(ApiCall("POST", "/up", body=chunks()))
     assert orjson.loads(answer.data) == [[], "x", [0], [0, 1, 2]]
     api.close()
 
@@ -242,7 +242,7 @@ def test_closing_ends_what_is_under_way() -> None:
 
     api = InProcess(app)
     with ThreadPoolExecutor(1) as caller:
-        waiting = caller.submit(api.call, Call("GET", "/"), {}, 60.0)
+        waiting = caller.submit(api.call, ApiCall("GET", "/"), {}, 60.0)
         assert begun.wait(30)
         api.close()
         assert waiting.exception(30) is not None

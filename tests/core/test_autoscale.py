@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.core.autoscale import Decision, Facts, Memory, decide
-from tidegate.core.load import Point, Series
+from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
+from tidegate.core.load import LoadSeries, Point
 from tidegate.core.scaling import Scaling
 
 SPEC = Scaling(1, 100, "concurrency", 1.0)
@@ -17,23 +17,23 @@ SLEEPY = replace(SPEC, min_replicas=0, idle_s=120.0)
 NOW = 10_000.0
 
 
-def told(*amounts: float, until: float = NOW, silent: tuple[str, ...] = ()) -> Series:
+def told(*amounts: float, until: float = NOW, silent: tuple[str, ...] = ()) -> LoadSeries:
     """One gateway's seconds, the last one just over."""
     first = until - len(amounts) + 1
     points = tuple(Point(first + index, 1.0, amount) for index, amount in enumerate(amounts))
-    return Series({"g-0": points} if points else {}, frozenset(silent))
+    return LoadSeries({"g-0": points} if points else {}, frozenset(silent))
 
 
-def steady(load: float, seconds: int = 60, until: float = NOW) -> Series:
+def steady(load: float, seconds: int = 60, until: float = NOW) -> LoadSeries:
     return told(*[load] * seconds, until=until)
 
 
-def rush(before: float, load: float, until: float = NOW) -> Series:
+def rush(before: float, load: float, until: float = NOW) -> LoadSeries:
     return told(*[before] * 54, *[load] * 6, until=until)
 
 
-def facts(load: Series, desired: int, ready: int | None = None, cold_start_s: float | None = None) -> Facts:
-    return Facts(desired, desired if ready is None else ready, load, load, cold_start_s)
+def facts(load: LoadSeries, desired: int, ready: int | None = None, cold_start_s: float | None = None) -> ScalingFacts:
+    return ScalingFacts(desired, desired if ready is None else ready, load, load, cold_start_s)
 
 
 def known(seconds: float, *needs: tuple[float, int], busy_at: float | None = NOW) -> Memory:
@@ -41,7 +41,7 @@ def known(seconds: float, *needs: tuple[float, int], busy_at: float | None = NOW
     return Memory(NOW - seconds, NOW - 2, busy_at, None, tuple((NOW - ago, need) for ago, need in needs))
 
 
-UNKNOWN, SILENT = Series(), told(*[3.0] * 60, silent=("g-1",))
+UNKNOWN, SILENT = LoadSeries(), told(*[3.0] * 60, silent=("g-1",))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,9 @@ UNKNOWN, SILENT = Series(), told(*[3.0] * 60, silent=("g-1",))
         pytest.param(SPEC, steady(0), 3, known(900, (9, 3), busy_at=NOW - 900), (3, "hold"), id="idle, minimum 1"),
     ],
 )
-def test_the_truth_table(spec: Scaling, load: Series, desired: int, memory: Memory, answer: tuple[int, str]) -> None:
+def test_the_truth_table(
+    spec: Scaling, load: LoadSeries, desired: int, memory: Memory, answer: tuple[int, str]
+) -> None:
     decision = decide(spec, facts(load, desired), memory, NOW)
     assert (decision.desired, decision.rule) == answer
     assert decision.reason
@@ -134,7 +136,7 @@ def test_cpu_of_all_replicas_is_shared_by_as_many_as_keep_to_the_target() -> Non
 
 def test_several_gateways_are_one_load() -> None:
     points = steady(2).points["g-0"]
-    assert decide(SPEC, facts(Series({"g-0": points, "g-1": points}), 3), known(900), NOW).desired == 4
+    assert decide(SPEC, facts(LoadSeries({"g-0": points, "g-1": points}), 3), known(900), NOW).desired == 4
 
 
 loads = st.lists(st.floats(0, 200), min_size=60, max_size=60)
@@ -187,7 +189,7 @@ def test_no_restart_shrinks_a_fleet(load: list[float], desired: int) -> None:
 @fast
 @given(loads, st.integers(1, 100), memories, st.booleans())
 def test_what_is_not_known_shrinks_nothing(load: list[float], desired: int, memory: Memory, part: bool) -> None:
-    series = told(*load, silent=("g-1",)) if part else Series(silent=frozenset({"g-0"}))
+    series = told(*load, silent=("g-1",)) if part else LoadSeries(silent=frozenset({"g-0"}))
     decision = decide(SPEC, facts(series, desired), memory, NOW)
     assert decision.desired >= desired
     if not part:

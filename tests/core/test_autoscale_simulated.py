@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from lib.fleet import LOOK_S, TRACES, World, arrivals, autoscaled, spike, static, static_as_good
-from tidegate.core.autoscale import Facts, Memory, decide
-from tidegate.core.load import Point, Series
+from tidegate.core.autoscale import Memory, ScalingFacts, decide
+from tidegate.core.load import LoadSeries, Point
 from tidegate.core.scaling import Scaling
 
 SPEC = Scaling(1, 100, "concurrency", 0.7)
@@ -43,8 +43,8 @@ def _followed(spec: Scaling, load: Callable[[int], float], seconds: int, cold_st
     for second in range(1, seconds):
         points.append(Point(float(second), 1.0, load(second)))
         if second % LOOK_S == 0:
-            series = Series({"g-0": tuple(points)})
-            decision = decide(spec, Facts(desired, desired, series, series, cold_start_s), memory, float(second))
+            series = LoadSeries({"g-0": tuple(points)})
+            decision = decide(spec, ScalingFacts(desired, desired, series, series, cold_start_s), memory, float(second))
             if decision.desired != desired:
                 found[second] = decision.desired
             desired, memory = decision.desired, decision.memory

@@ -4,13 +4,13 @@ import pytest
 
 from tidegate.core.follow import (
     AGAIN,
+    AliasSeen,
     AliasTarget,
     Following,
     JobSeen,
     Known,
     Refuse,
     Roll,
-    Seen,
     Stay,
     Step,
     TakeIn,
@@ -26,8 +26,8 @@ TAKING_2 = replace(ON_1, version="2", state="taking_in", job="j")
 REFUSED_2 = replace(ON_1, version="2", state="refused", code="pickle_not_granted")
 
 
-def _seen(version: str, known: Known = "here", **more: object) -> Seen:
-    return Seen(AliasTarget(version, known), **more)  # type: ignore[arg-type]
+def _seen(version: str, known: Known = "here", **more: object) -> AliasSeen:
+    return AliasSeen(AliasTarget(version, known), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def _seen(version: str, known: Known = "here", **more: object) -> Seen:
         (ON_1, _seen("2", "new"), TakeIn("2")),
         (GATED, _seen("2"), TakeIn("2")),
         (GATED, _seen("1"), Stay()),
-        (ON_1, Seen(None, "no alias"), Stay("no alias")),
-        (TAKING_2, Seen(None, "the registry is away"), Stay("the registry is away")),
+        (ON_1, AliasSeen(None, "no alias"), Stay("no alias")),
+        (TAKING_2, AliasSeen(None, "the registry is away"), Stay("the registry is away")),
         (TAKING_2, _seen("2", job=JobSeen("queued")), Stay()),
         (TAKING_2, _seen("2", job=JobSeen("running")), Stay()),
         (TAKING_2, _seen("2", job=JobSeen("succeeded")), Roll("2")),
@@ -63,7 +63,7 @@ def _seen(version: str, known: Known = "here", **more: object) -> Seen:
         (replace(ON_1, version="2", state="waiting", retry_at=NOW, attempts=3), _seen("2", "new"), TakeIn("2", 3)),
     ],
 )
-def test_an_alias_is_followed_as_the_table_says(following: Following, seen: Seen, step: Step) -> None:
+def test_an_alias_is_followed_as_the_table_says(following: Following, seen: AliasSeen, step: Step) -> None:
     assert decide(following, seen, NOW) == step
 
 

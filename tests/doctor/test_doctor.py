@@ -13,7 +13,7 @@ from support.platform import Platform, Ran, tidegate
 from support.services.postgres import Postgres
 from support.wait import until
 from tidegate.doctor.__main__ import CHECKS, read_facts
-from tidegate.doctor.findings import Facts, State, examine
+from tidegate.doctor.findings import DoctorFacts, FindingState, examine
 from tidegate.doctor.machine import data_directory, libraries, open_files
 from tidegate.errors import DiskFull
 from tidegate.settings import Settings
@@ -77,7 +77,7 @@ def test_settings_that_nothing_uses_yet_are_told(tmp_path: Path) -> None:
     assert facts.settings.target_cpu_utilization == 60
     facts = read_facts({"TARGET_CPU_UTILIZATION": "60", "TIDEGATE_LOG_LEVEL": "info"}, data_dir=tmp_path)
     state, said = dict(CHECKS)["settings"](facts)
-    assert state is State.NOTE
+    assert state is FindingState.NOTE
     assert said.endswith("used by nothing yet: TARGET_CPU_UTILIZATION")
 
 
@@ -85,18 +85,18 @@ def test_a_check_that_hangs_or_fails_leaves_the_others_alone(tmp_path: Path) -> 
     held = threading.Event()
     empty: dict[str, str] = {}
 
-    def hangs(_: Facts) -> tuple[State, str]:
+    def hangs(_: DoctorFacts) -> tuple[FindingState, str]:
         held.wait(30)
-        return State.OK, ""
+        return FindingState.OK, ""
 
-    def full(_: Facts) -> tuple[State, str]:
+    def full(_: DoctorFacts) -> tuple[FindingState, str]:
         raise DiskFull
 
-    def broken(_: Facts) -> tuple[State, str]:
-        return State.OK, str(empty["nothing"])
+    def broken(_: DoctorFacts) -> tuple[FindingState, str]:
+        return FindingState.OK, str(empty["nothing"])
 
-    checks = (("hangs", hangs), ("full", full), ("broken", broken), ("well", lambda _: (State.OK, "well")))
-    found = examine(checks, Facts(Settings(data_dir=tmp_path), {}), within_s=0.3)
+    checks = (("hangs", hangs), ("full", full), ("broken", broken), ("well", lambda _: (FindingState.OK, "well")))
+    found = examine(checks, DoctorFacts(Settings(data_dir=tmp_path), {}), within_s=0.3)
     held.set()
     assert [(one.part, one.state.value, one.code) for one in found] == [
         ("hangs", "wrong", "deadline_exceeded"),
@@ -109,33 +109,33 @@ def test_a_check_that_hangs_or_fails_leaves_the_others_alone(tmp_path: Path) -> 
 
 
 def test_data_directories_that_cannot_be_used_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(path: Path) -> tuple[State, str]:
-        return data_directory(Facts(Settings(data_dir=path), {}))
+    def told(path: Path) -> tuple[FindingState, str]:
+        return data_directory(DoctorFacts(Settings(data_dir=path), {}))
 
     tmp_path.chmod(0o700)
-    assert told(tmp_path)[0] is State.OK
+    assert told(tmp_path)[0] is FindingState.OK
     (tmp_path / "file").touch()
     assert told(tmp_path / "file") == (
-        State.WRONG,
+        FindingState.WRONG,
         f"{tmp_path}/file is a file, not a directory: choose another with --data-dir",
     )
     tmp_path.chmod(0o755)
     state, said = told(tmp_path)
-    assert state is State.NOTE
+    assert state is FindingState.NOTE
     assert "chmod 700" in said
     tmp_path.chmod(0o700)
     monkeypatch.setattr("tidegate.doctor.machine.FREE_BYTES_MIN", 1 << 60)
     state, said = told(tmp_path)
-    assert state is State.WRONG
+    assert state is FindingState.WRONG
     assert "free some space there" in said
 
 
 def test_limits_and_libraries_of_this_process(tmp_path: Path) -> None:
-    facts = Facts(Settings(data_dir=tmp_path, connections_max=1_000_000), {})
+    facts = DoctorFacts(Settings(data_dir=tmp_path, connections_max=1_000_000), {})
     state, said = open_files(facts)
-    assert state is State.NOTE, said
+    assert state is FindingState.NOTE, said
     assert "not for TIDEGATE_CONNECTIONS_MAX=1000000" in said
     state, said = libraries(facts)
-    assert state is State.OK, said
+    assert state is FindingState.OK, said
     whole = said.split("extras installed: ")[1].split(";")[0].split(", ")
     assert {"platform", "postgres"} <= set(whole)

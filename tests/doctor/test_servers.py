@@ -16,7 +16,7 @@ from support.answering import answering, closed_port, greeting
 from support.services.postgres import Postgres
 from support.services.redis import RedisServer
 from tidegate.doctor import servers, watchers
-from tidegate.doctor.findings import Check, Facts, State, Verdict
+from tidegate.doctor.findings import Check, DoctorFacts, FindingState, Verdict
 from tidegate.errors import EngineUnavailable, MissingExtra, PartUnavailable, StoreUnavailable
 from tidegate.settings import Settings
 from tidegate.store.engine import open_store
@@ -34,8 +34,8 @@ PARTS: dict[str, tuple[Check, str, str]] = {
 }
 
 
-def facts(tmp_path: Path, **env: str) -> Facts:
-    return Facts(Settings.from_env(env, data_dir=tmp_path), env)
+def facts(tmp_path: Path, **env: str) -> DoctorFacts:
+    return DoctorFacts(Settings.from_env(env, data_dir=tmp_path), env)
 
 
 def refusal(check: Callable[[], Verdict]) -> str:
@@ -76,7 +76,7 @@ def test_another_web_server_is_not_taken_for_it(part: str, tmp_path: Path) -> No
 
 def test_nothing_configured_is_no_fault(tmp_path: Path) -> None:
     found = {part: check(facts(tmp_path))[0] for part, (check, _, _) in PARTS.items()}
-    assert set(found.values()) == {State.OFF}
+    assert set(found.values()) == {FindingState.OFF}
 
 
 def test_postgresql_from_a_wrong_password_to_a_newer_schema(postgres: Postgres, tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_postgresql_from_a_wrong_password_to_a_newer_schema(postgres: Postgres, 
     with closed_port() as port, pytest.raises(StoreUnavailable, match="does not answer"):
         servers.database(facts(tmp_path, DATABASE_URL=f"postgresql://u:p@127.0.0.1:{port}/x"))
     state, said = servers.database(facts(tmp_path, DATABASE_URL=url))
-    assert (state, "no tables of Tidegate" in said) == (State.NOTE, True)
+    assert (state, "no tables of Tidegate" in said) == (FindingState.NOTE, True)
     with closing(open_store(url)) as store:
         store.migrate()
-    assert servers.database(facts(tmp_path, DATABASE_URL=url))[0] is State.OK
+    assert servers.database(facts(tmp_path, DATABASE_URL=url))[0] is FindingState.OK
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreUnavailable, match="written by a newer release"):
@@ -105,12 +105,12 @@ def test_mlflow_that_does_not_reach_its_artifacts(tmp_path: Path) -> None:
     with answering({**pages, listing: (200, {"files": []})}, login=ADMIN) as url:
         login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "right"}
         state, said = servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=url, **login))
-        assert (state, "MLflow 3.9.0 at" in said) == (State.OK, True)
+        assert (state, "MLflow 3.9.0 at" in said) == (FindingState.OK, True)
         said = refusal(lambda: servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=url)))
         assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
     with answering({**pages, listing: (500, "NoSuchBucket")}) as url:
         state, said = servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=url))
-        assert state is State.WRONG
+        assert state is FindingState.WRONG
         assert "does not reach its artifacts (500: NoSuchBucket)" in said
     with answering({MLFLOW_ROOT: (403, "Invalid Host header")}) as url:
         assert "--allowed-hosts" in refusal(lambda: servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=url)))
@@ -126,7 +126,7 @@ def test_an_address_that_mlflow_does_not_know_is_no_address(tmp_path: Path) -> N
         "databricks://team",
         "/srv/runs",
     ):
-        assert servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=known))[0] is State.OK
+        assert servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=known))[0] is FindingState.OK
     for other in ("ftp://mlflow.example", "mlflow.example:5000", "htp://mlflow.example"):
         said = refusal(lambda: servers.mlflow(facts(tmp_path, MLFLOW_TRACKING_URI=other)))  # noqa: B023
         assert "give http://host:5000 as MLFLOW_TRACKING_URI" in said
@@ -137,7 +137,7 @@ def test_prometheus_whose_targets_are_down(tmp_path: Path) -> None:
     found = {"status": "success", "data": {"resultType": "vector", "result": series}}
     with answering({"/api/v1/query": (200, found)}) as url:
         state, said = watchers.prometheus(facts(tmp_path, PROMETHEUS_URL=url))
-    assert state is State.NOTE
+    assert state is FindingState.NOTE
     assert "1 of 2 targets are down: gateway:8800" in said
 
 
@@ -145,10 +145,10 @@ def test_grafana_with_its_database_and_password(tmp_path: Path) -> None:
     pages: dict[str, tuple[int, object]] = {"/api/health": (200, {"database": "ok", "version": "12.0.0"})}
     with answering({**pages, "/api/org": (200, {"id": 1})}) as url:
         state, said = watchers.grafana(facts(tmp_path, GRAFANA_URL=url))
-        assert (state, "Grafana 12.0.0 at" in said) == (State.OK, True)
+        assert (state, "Grafana 12.0.0 at" in said) == (FindingState.OK, True)
     with answering({"/api/health": (503, {"database": "failing"})}) as url:
         state, said = watchers.grafana(facts(tmp_path, GRAFANA_URL=url))
-        assert (state, "its database does not (failing)" in said) == (State.WRONG, True)
+        assert (state, "its database does not (failing)" in said) == (FindingState.WRONG, True)
 
 
 def test_a_missing_client_library_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_a_missing_client_library_is_told_with_its_extra(tmp_path: Path, monkeyp
 
 def test_redis_from_a_wrong_password_to_an_answer(redis_server: RedisServer, tmp_path: Path) -> None:
     state, said = servers.redis(facts(tmp_path, REDIS_URL=redis_server.url))
-    assert state is State.OK
+    assert state is FindingState.OK
     assert said.startswith("Redis ")
     assert said.endswith(f"at 127.0.0.1:{redis_server.port} answers")
     for login in (":hush@", ""):
@@ -185,6 +185,6 @@ def test_a_name_server_that_is_silent_is_told(tmp_path: Path, monkeypatch: pytes
 
 def test_an_engine_is_asked_for_only_where_replicas_need_one(tmp_path: Path) -> None:
     env = {"PATH": str(tmp_path)}
-    assert servers.docker(facts(tmp_path, **env))[0] is State.OFF
+    assert servers.docker(facts(tmp_path, **env))[0] is FindingState.OFF
     with pytest.raises(EngineUnavailable, match="the command 'docker' is not installed"):
         servers.docker(facts(tmp_path, TIDEGATE_BACKEND="docker", **env))

@@ -22,7 +22,7 @@ from support.workers import SlowModel, Worker, Workers, queue_in, queue_registra
 from tidegate.adapters.celery_queue import CeleryQueue, dead_letters_of, make_app
 from tidegate.core.ports import QueueState
 from tidegate.doctor import servers as doctor_servers
-from tidegate.doctor.findings import Facts
+from tidegate.doctor.findings import DoctorFacts
 from tidegate.errors import PartUnavailable
 from tidegate.settings import Settings
 from tidegate.wire.rest import BuildRequest
@@ -242,7 +242,7 @@ def test_refusals_say_what_to_do_and_lost_messages_are_sent_again(bed: Bed, tmp_
 def test_the_doctor_tells_refusals_of_the_broker_apart(bed: Bed, tmp_path: Path) -> None:
     def told(url: str) -> str:
         env = {"CELERY_BROKER_URL": url}
-        return doctor_servers.rabbitmq(Facts(Settings.from_env(env, data_dir=tmp_path), env))[1]
+        return doctor_servers.rabbitmq(DoctorFacts(Settings.from_env(env, data_dir=tmp_path), env))[1]
 
     port = bed.broker.start().port
     assert told(bed.broker.url).endswith(f"at 127.0.0.1:{port} answers, virtual host '/'")

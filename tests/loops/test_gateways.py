@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from support.descriptors import none_left
 from tidegate.adapters.processes import ProcessRef
-from tidegate.loops.gateways import HEALTH_EVERY_S, SILENT_MAX_S, Gateway, GatewaySettings, GatewaySupervisor
+from tidegate.loops.gateways import HEALTH_EVERY_S, SILENT_MAX_S, GatewayProcess, GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 
 
@@ -39,7 +39,7 @@ def test_a_gateway_that_cannot_be_looked_at_is_left_alone(process: subprocess.Po
     clock = Clock()
     settings = GatewaySettings(tmp_path, "127.0.0.1", 1, 2, "http://127.0.0.1:3", 1, {})
     supervisor = GatewaySupervisor(settings, LoopMetrics(CollectorRegistry()), clock)
-    supervisor._gateways = [Gateway("gateway-0", ProcessRef(process.pid, 0.0), process, answers=True)]
+    supervisor._gateways = [GatewayProcess("gateway-0", ProcessRef(process.pid, 0.0), process, answers=True)]
     with none_left():
         for _ in range(int(2 * SILENT_MAX_S / HEALTH_EVERY_S)):
             clock.now += HEALTH_EVERY_S

@@ -16,7 +16,7 @@ from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, 
 from tidegate.errors import AutomationRunning, Conflict, InUse, InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.measures import Measured
 from tidegate.store import automation, history
-from tidegate.store.automation import Seen, seen_of
+from tidegate.store.automation import EndpointSeen, seen_of
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.history import Entry
@@ -47,14 +47,16 @@ def _loops(platform: Container) -> Store:
     return platform.store.fenced(platform.leadership.fence)
 
 
-def _seen(platform: Container) -> Seen:
+def _seen(platform: Container) -> EndpointSeen:
     with platform.store.reading() as tx:
         row = get_endpoint(tx, "churn")
         assert row is not None
         return seen_of(row)
 
 
-def _experiment(seen: Seen, percent: float = 10.0, salt: str = "exp-salt", name: str = "blue") -> AutomatedWeights:
+def _experiment(
+    seen: EndpointSeen, percent: float = 10.0, salt: str = "exp-salt", name: str = "blue"
+) -> AutomatedWeights:
     shares = (Share("control", "1", 100.0 - percent), Share("treatment", "2", percent))
     return AutomatedWeights("experiment", name, seen.revision, Split(salt, shares), STABLE)
 
@@ -63,14 +65,14 @@ def _entry(action: str = "experiment") -> Entry:
     return Entry(action, 5.0, "experiment blue")
 
 
-def _begin(platform: Container, percent: float = 10.0) -> Seen:
+def _begin(platform: Container, percent: float = 10.0) -> EndpointSeen:
     seen = _seen(platform)
     with _loops(platform).transaction() as tx:
         assert automation.set_weights(tx, seen, _experiment(seen, percent), _entry())
     return seen
 
 
-def _autoscale(platform: Container, seen: Seen, **counts: int) -> bool:
+def _autoscale(platform: Container, seen: EndpointSeen, **counts: int) -> bool:
     decided = {name[1:]: AutomatedReplicas(count, seen.revision, "load") for name, count in counts.items()}
     with _loops(platform).transaction() as tx:
         return automation.set_replicas(tx, seen, decided, Entry("autoscale", 5.0, "autoscaler"))

@@ -19,7 +19,7 @@ import msgspec
 from tidegate.adapters.confinement import make_readable, take_back
 from tidegate.atomic import write_whole
 from tidegate.errors import Conflict, DiskFull
-from tidegate.packaging.filelist import Fault, find_fault, is_listed, write_list
+from tidegate.packaging.filelist import FileFault, find_fault, is_listed, write_list
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -164,7 +164,7 @@ class ManifestFiles:
         return self._root / name / f"{version}.image"
 
 
-def _words(fault: Fault | None) -> str | None:
+def _words(fault: FileFault | None) -> str | None:
     return None if fault is None else f"{fault.file!r} should be {fault.expected}, and is {fault.found}"
 
 

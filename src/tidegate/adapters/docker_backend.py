@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.adapters.docker_container import DATA_DIR, REPLICA, SOCKET, TOKEN, Container, container_of
+from tidegate.adapters.docker_container import DATA_DIR, REPLICA, SOCKET, TOKEN, ContainerSpec, container_of
 from tidegate.adapters.docker_engine import DockerEngine, api_error
 from tidegate.adapters.processes import drop_oldest, read_tail
 from tidegate.adapters.unix_probe import get_status
@@ -151,7 +151,7 @@ class DockerBackend:
             raise ModelCrashed(f"the folder {folder} for the replica's socket: {error}") from error
         return folder
 
-    def _run(self, asked: Container, folder: Path) -> str:
+    def _run(self, asked: ContainerSpec, folder: Path) -> str:
         """The id of the container, which runs. One that does not come up is removed."""
         labels = {DATA_DIR: self._own_label(), **asked.labels}
         try:
@@ -307,7 +307,7 @@ def _newest(api: Any, manifest: Manifest) -> str | None:
     return str(found[-1]["Id"]) if found else None
 
 
-def _run(api: Any, asked: Container, labels: dict[str, str], folder: Path) -> str:
+def _run(api: Any, asked: ContainerSpec, labels: dict[str, str], folder: Path) -> str:
     """Create and start. A container of that name is an earlier try's, whose answer was lost."""
     try:
         made = api.create_container(**asked.options(api, folder), labels=labels)["Id"]

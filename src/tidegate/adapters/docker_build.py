@@ -37,7 +37,7 @@ _DENIED = ("denied", "unauthorized", "authentication required", "forbidden", "no
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseImage:
     """A base image: its id, and the Python, processor and glibc that wheels must fit."""
 
     ref: str
@@ -69,7 +69,7 @@ class DockerCli:
             raise self._unavailable(ran)
         return out.strip()
 
-    def base(self, ref: str, on_line: OnLine) -> Base:
+    def base(self, ref: str, on_line: OnLine) -> BaseImage:
         """Look at a base image, pulling it where it is not here. Raises `ImageBuildFailed`."""
         ran, out = self._ask("image", "inspect", ref)
         if ran.code != 0:
@@ -79,7 +79,7 @@ class DockerCli:
             raise self._failure(ran) or ImageBuildFailed(f"the base image {ref!r} cannot be read: {ran.last()}")
         image_id = str(json.loads(out)[0]["Id"])
         python, machine, glibc = self._probe(ref)
-        return Base(ref, image_id, python, machine, glibc)
+        return BaseImage(ref, image_id, python, machine, glibc)
 
     def _pull(self, ref: str, on_line: OnLine) -> None:
         on_line(f"pulling the base image {ref}")

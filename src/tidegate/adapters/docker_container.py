@@ -21,7 +21,7 @@ _PLATFORMS_OWN = ("DATA_DIR", "FILES_DIR", "URL", "ALLOWED_HOSTS", "AUTH", "DOCK
 
 
 @dataclass(frozen=True)
-class Container:
+class ContainerSpec:
     """One container to create."""
 
     name: str
@@ -67,10 +67,12 @@ class Container:
         return config
 
 
-def container_of(spec: ReplicaSpec, image: str, device: str | None, env: Mapping[str, str], network: str) -> Container:
+def container_of(
+    spec: ReplicaSpec, image: str, device: str | None, env: Mapping[str, str], network: str
+) -> ContainerSpec:
     """The container of a replica; its name tells people which endpoint it serves."""
     command = ("--uds", f"{INSIDE}/{SOCKET}", "--uds-open", "--id", spec.id, "--lease-token", str(spec.token))
-    return Container(
+    return ContainerSpec(
         name=f"tidegate-{spec.endpoint}-{spec.id}",
         image=image,
         command=command,

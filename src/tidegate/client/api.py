@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from tidegate.client.transport import Answer, Call, Transport
+from tidegate.client.transport import ApiAnswer, ApiCall, Transport
 from tidegate.error_codes import by_code
 from tidegate.errors import NotRunning, TidegateError
 from tidegate.wire.decoding import decode_json
@@ -26,30 +26,30 @@ class Api:
     def get(self, path: str, shape: type[T], params: Mapping[str, Any] | None = None) -> T:
         """GET, decoded into `shape`; parameters that are None are left out."""
         query = {name: str(value) for name, value in (params or {}).items() if value is not None}
-        return self._decoded(Call("GET", path, query), shape)
+        return self._decoded(ApiCall("GET", path, query), shape)
 
     def send(self, method: str, path: str, body: Any, shape: type[T], headers: Mapping[str, str] | None = None) -> T:
         """POST, PUT or DELETE with a JSON body, decoded into `shape`; sent once."""
         sent = orjson.dumps(msgspec.to_builtins(body))
         return decode(self.raw(method, path, sent, headers).data, shape, self.transport.who)
 
-    def raw(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+    def raw(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> ApiAnswer:
         """Send JSON bytes once and return the answer, headers and all."""
-        return self._answer(Call(method, path, {}, {"Content-Type": "application/json", **(headers or {})}, body))
+        return self._answer(ApiCall(method, path, {}, {"Content-Type": "application/json", **(headers or {})}, body))
 
     def stream(self, path: str, chunks: Iterable[bytes], size_bytes: int, shape: type[T], timeout_s: float) -> T:
         """POST `size_bytes` of raw bytes as they come, so that a file is never whole in memory."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
-        return self._decoded(Call("POST", path, {}, headers, chunks, timeout_s), shape)
+        return self._decoded(ApiCall("POST", path, {}, headers, chunks, timeout_s), shape)
 
     def close(self) -> None:
         """Close its transport."""
         self.transport.close()
 
-    def _decoded(self, call: Call, shape: type[T]) -> T:
+    def _decoded(self, call: ApiCall, shape: type[T]) -> T:
         return decode(self._answer(call).data, shape, self.transport.who)
 
-    def _answer(self, call: Call) -> Answer:
+    def _answer(self, call: ApiCall) -> ApiAnswer:
         answer = self.transport.send(call)
         if answer.status >= 300:
             raise error_of(answer, self.transport.where + call.path)
@@ -66,7 +66,7 @@ def decode(data: bytes, shape: type[T], who: str) -> T:
         ) from None
 
 
-def error_of(answer: Answer, url: str) -> TidegateError:
+def error_of(answer: ApiAnswer, url: str) -> TidegateError:
     """The error a server's body names, with its message and details."""
     retry_after_s = None
     with contextlib.suppress(KeyError, ValueError):

@@ -8,7 +8,7 @@ from typing import Any
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ReadTimeoutError
 
-from tidegate.client.transport import Answer, Call
+from tidegate.client.transport import ApiAnswer, ApiCall
 from tidegate.errors import DeadlineExceeded, InvalidArgument, NotRunning, TidegateError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -44,7 +44,7 @@ class Http:
         """Close every connection; the next call opens new ones."""
         self._pool.clear()
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: ApiCall) -> ApiAnswer:
         """GET is tried again when the connection fails, anything else is sent once."""
         options: dict[str, Any] = {"retries": _SAFE if call.method == "GET" else _ONCE}
         if call.body is not None:
@@ -60,7 +60,7 @@ class Http:
             answer = self._pool.request(call.method, self.where + call.path, headers=headers, **options)
         except HTTPError as error:
             raise self._unreachable(error, call.timeout_s or self.timeout_s) from None
-        return Answer(answer.status, answer.headers, answer.data)
+        return ApiAnswer(answer.status, answer.headers, answer.data)
 
     def _timeout(self, read_s: float) -> urllib3.Timeout:
         return urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self.timeout_s), read=read_s)

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlencode
 
 from urllib3 import HTTPHeaderDict
 
-from tidegate.client.transport import Answer, Call
+from tidegate.client.transport import ApiAnswer, ApiCall
 from tidegate.clock import monotonic
 from tidegate.errors import DeadlineExceeded, NotRunning
 
@@ -78,7 +78,7 @@ class InProcess:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
 
-    def call(self, call: Call, headers: Mapping[str, str], timeout_s: float) -> Answer:
+    def call(self, call: ApiCall, headers: Mapping[str, str], timeout_s: float) -> ApiAnswer:
         """Raises `TimeoutError`, and whatever the application raises."""
         if _within.get():
             raise RuntimeError("a route that was called in process must not call the API in process")
@@ -94,7 +94,7 @@ class InProcess:
             loop.call_soon_threadsafe(exchange.leave)
             raise
 
-    async def _run(self, exchange: _Exchange) -> Answer:
+    async def _run(self, exchange: _Exchange) -> ApiAnswer:
         """Room is made once the application has really ended, also when nobody waits for its answer any more."""
         _within.set(True)
         try:
@@ -121,7 +121,7 @@ class CallerTransport:
     who: str = "control plane"
     where: str = f"http://{_HOST}"
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: ApiCall) -> ApiAnswer:
         """What the application answers to this caller."""
         timeout_s = call.timeout_s or self.timeout_s
         headers = {
@@ -143,7 +143,7 @@ class CallerTransport:
 class _Exchange:
     """One request and its answer, as ASGI has them."""
 
-    def __init__(self, app: Application, call: Call, headers: Mapping[str, str]) -> None:
+    def __init__(self, app: Application, call: ApiCall, headers: Mapping[str, str]) -> None:
         self._app, self._call = app, call
         self._headers = dict(headers)
         if isinstance(call.body, bytes):
@@ -158,12 +158,12 @@ class _Exchange:
         self._left = True
         self._ended.set()
 
-    async def run(self) -> Answer:
+    async def run(self) -> ApiAnswer:
         await self._app(self._scope(), self._receive, self._send)
         if self._started is None or not self._ended.is_set():
             raise NotRunning("the connection to the control plane in this process broke: it gave no whole answer")
         headers = HTTPHeaderDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._heads())
-        return Answer(self._started["status"], headers, bytes(self._body))
+        return ApiAnswer(self._started["status"], headers, bytes(self._body))
 
     def _heads(self) -> Iterable[tuple[bytes, bytes]]:
         return [] if self._started is None else self._started.get("headers", [])

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from tidegate.client.api import decode
-from tidegate.client.transport import Answer
+from tidegate.client.transport import ApiAnswer
 from tidegate.errors import InvalidArgument
 
 
@@ -65,7 +65,7 @@ def key_header(key: str | None) -> dict[str, str]:
     return {"X-Tidegate-Key": key.encode().decode("latin-1")}
 
 
-def decode_answer(answer: Answer) -> Prediction:
+def decode_answer(answer: ApiAnswer) -> Prediction:
     """The answer's body, typed."""
     raw = decode(answer.data, dict[str, Any], "gateway")
     version = str(answer.headers.get("X-Tidegate-Version") or raw.get("model_version", ""))

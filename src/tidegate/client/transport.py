@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiCall:
     """One request. `path` is percent-encoded; `body` is bytes, or chunks of them that are read once.
 
     `timeout_s` bounds the wait for an answer where the transport's own bound is not meant.
@@ -26,7 +26,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiAnswer:
     """What a server answered, whatever its status. Names of headers are looked up in any case."""
 
     status: int
@@ -42,7 +42,7 @@ class Transport(Protocol):
     @property
     def where(self) -> str: ...
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: ApiCall) -> ApiAnswer:
         """Raises `NotRunning` where nothing answers, `DeadlineExceeded` where it takes too long."""
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tidegate.core.load import Point, Series, mean
+from tidegate.core.load import LoadSeries, Point, mean
 from tidegate.core.scaling import Scaling
 
 Rule = Literal["wake", "asleep", "unknown", "stable", "panic", "hold", "down", "idle", "rate", "min", "max"]
@@ -40,7 +40,7 @@ _UNITS = {"concurrency": "requests in progress", "rps": "requests a second", "cp
 
 
 @dataclass(frozen=True)
-class Facts:
+class ScalingFacts:
     """What is so now. `load` is the metric of the target, `requests` those in progress, which tell whether it is idle.
 
     `cold_start_s` is how long a replica of this version took to become ready, as measured; None while none has.
@@ -48,8 +48,8 @@ class Facts:
 
     desired: int
     ready: int
-    load: Series
-    requests: Series
+    load: LoadSeries
+    requests: LoadSeries
     cold_start_s: float | None = None
 
 
@@ -101,7 +101,7 @@ class _Load:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Proposal:
     """A decision on its way: what the rules want, before the limits."""
 
     want: int
@@ -110,7 +110,7 @@ class _Step:
     next_at: float | None = None
 
 
-def decide(spec: Scaling, facts: Facts, memory: Memory, now: float) -> Decision:
+def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> Decision:
     """How many replicas there should be from `now` on, and why. Asking more often never changes it sooner."""
     load = _known(spec, facts, now)
     memory = _remembered(spec, facts, memory, now)
@@ -131,7 +131,7 @@ def decide(spec: Scaling, facts: Facts, memory: Memory, now: float) -> Decision:
 # -- what is known -----------------------------------------------------------------------------------------------------
 
 
-def _known(spec: Scaling, facts: Facts, now: float) -> _Load | None:
+def _known(spec: Scaling, facts: ScalingFacts, now: float) -> _Load | None:
     """None unless those who tell have told most of the panic window: less is noise, or old."""
     heard = _heard(facts.load)
     panic, stable = mean(heard, now - spec.panic_s, now), mean(heard, now - spec.stable_s, now)
@@ -140,11 +140,11 @@ def _known(spec: Scaling, facts: Facts, now: float) -> _Load | None:
     return _Load(stable.value, panic.value, whole=not facts.load.silent)
 
 
-def _heard(series: Series) -> Series:
-    return Series({name: points for name, points in series.points.items() if name not in series.silent})
+def _heard(series: LoadSeries) -> LoadSeries:
+    return LoadSeries({name: points for name, points in series.points.items() if name not in series.silent})
 
 
-def _remembered(spec: Scaling, facts: Facts, memory: Memory, now: float) -> Memory:
+def _remembered(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> Memory:
     """Without what is too old to matter. What lies ahead of a clock that went back counts from now on."""
     in_force = _with_mark(_not_after(memory.in_force, now), (now, facts.desired))
     older = [mark for mark in in_force if mark[0] <= now - _rate_s(spec, facts)]
@@ -156,7 +156,7 @@ def _remembered(spec: Scaling, facts: Facts, memory: Memory, now: float) -> Memo
     return replace(memory, in_force=in_force, panic_at=panic_at, busy_at=busy_at, needs=_not_after(memory.needs, now))
 
 
-def _busy_at(spec: Scaling, facts: Facts, memory: Memory, now: float) -> float | None:
+def _busy_at(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> float | None:
     """When a request was last in progress. While that is not known of all gateways: now, for there may be one."""
     recent = mean(_heard(facts.requests), now - spec.panic_s, now)
     if facts.requests.silent or recent is None or recent.covered_s < spec.panic_s / 2:
@@ -166,7 +166,7 @@ def _busy_at(spec: Scaling, facts: Facts, memory: Memory, now: float) -> float |
     return max([*ends, *before], default=None)
 
 
-def _busy_points(series: Series, since: float, until: float) -> list[Point]:
+def _busy_points(series: LoadSeries, since: float, until: float) -> list[Point]:
     return [
         point
         for points in series.points.values()
@@ -185,7 +185,7 @@ def _seen(spec: Scaling, memory: Memory, now: float) -> Memory:
 # -- what it needs -----------------------------------------------------------------------------------------------------
 
 
-def _panics(spec: Scaling, facts: Facts, load: _Load | None) -> bool:
+def _panics(spec: Scaling, facts: ScalingFacts, load: _Load | None) -> bool:
     return load is not None and _replicas(spec, load.panic) >= spec.panic_threshold * max(1, facts.ready)
 
 
@@ -199,17 +199,17 @@ def _replicas(spec: Scaling, load: float) -> int:
     return math.ceil(load / spec.target - _ROUNDING)
 
 
-def _window_s(spec: Scaling, facts: Facts) -> float:
+def _window_s(spec: Scaling, facts: ScalingFacts) -> float:
     """How far back the most that was needed counts: also a peak that replicas are only now becoming ready for."""
     return max(spec.down_s, spec.stable_s, facts.cold_start_s or 0.0)
 
 
-def _rate_s(spec: Scaling, facts: Facts) -> float:
+def _rate_s(spec: Scaling, facts: ScalingFacts) -> float:
     """The time of a step: as long as it takes to see what came of the one before, or more would be started for it."""
     return max(spec.rate_s, (facts.cold_start_s or 0.0) + spec.panic_s)
 
 
-def _panic_s(spec: Scaling, facts: Facts) -> float:
+def _panic_s(spec: Scaling, facts: ScalingFacts) -> float:
     """How long a panic lasts after its last reason: until what was started for it has been ready for a while."""
     return spec.stable_s + (facts.cold_start_s or 0.0)
 
@@ -217,19 +217,19 @@ def _panic_s(spec: Scaling, facts: Facts) -> float:
 # -- the rules ---------------------------------------------------------------------------------------------------------
 
 
-def _wanted(spec: Scaling, facts: Facts, memory: Memory, now: float, load: _Load | None) -> _Step:
+def _wanted(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, load: _Load | None) -> _Proposal:
     """The rows of the table, from the top."""
     desired = facts.desired
     if desired == 0 and spec.min_replicas == 0:
         return _from_zero(spec, facts, now, load)
     if _sleeps(spec, memory, now):
-        return _Step(0, "idle", f"no request for {spec.idle_s:g} s")
+        return _Proposal(0, "idle", f"no request for {spec.idle_s:g} s")
     if load is None:
-        return _Step(desired, "unknown", f"the load is not known{_who(facts)}: {_count(desired)} kept")
+        return _Proposal(desired, "unknown", f"the load is not known{_who(facts)}: {_count(desired)} kept")
     return _followed(spec, facts, memory, now, load)
 
 
-def _followed(spec: Scaling, facts: Facts, memory: Memory, now: float, load: _Load) -> _Step:
+def _followed(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, load: _Load) -> _Proposal:
     """The rows of a load that is known, at least in part."""
     desired = facts.desired
     # The longer window still holds the queue of a time with too few replicas when those started for it have made short
@@ -238,18 +238,18 @@ def _followed(spec: Scaling, facts: Facts, memory: Memory, now: float, load: _Lo
     told = f"{load.panic:.3g} {_UNITS[spec.metric]} of late, {load.stable:.3g} over {spec.stable_s:g} s"
     if memory.panic_at is not None:
         until = memory.panic_at + _panic_s(spec, facts)
-        return _Step(max(desired, more), "panic", f"a rush: {told} need {load.need}", until)
+        return _Proposal(max(desired, more), "panic", f"a rush: {told} need {load.need}", until)
     if more > desired or (load.need >= desired and load.whole):
-        return _Step(max(desired, more), "stable", f"{told} need {load.need}")
+        return _Proposal(max(desired, more), "stable", f"{told} need {load.need}")
     if load.whole:
         return _down(spec, facts, memory, now, f"{told} need {load.need}")
-    return _Step(desired, "unknown", f"the load is known in part{_who(facts)}: {told} need at least {load.need}")
+    return _Proposal(desired, "unknown", f"the load is known in part{_who(facts)}: {told} need at least {load.need}")
 
 
-def _from_zero(spec: Scaling, facts: Facts, now: float, load: _Load | None) -> _Step:
+def _from_zero(spec: Scaling, facts: ScalingFacts, now: float, load: _Load | None) -> _Proposal:
     if _busy_points(facts.requests, now - spec.panic_s, now):
-        return _Step(max(1, 0 if load is None else load.need), "wake", "a request waits")
-    return _Step(0, "asleep", "no request waits")
+        return _Proposal(max(1, 0 if load is None else load.need), "wake", "a request waits")
+    return _Proposal(0, "asleep", "no request waits")
 
 
 def _sleeps(spec: Scaling, memory: Memory, now: float) -> bool:
@@ -258,19 +258,19 @@ def _sleeps(spec: Scaling, memory: Memory, now: float) -> bool:
     return now - max(memory.known_since, memory.busy_at or memory.known_since) >= spec.idle_s
 
 
-def _down(spec: Scaling, facts: Facts, memory: Memory, now: float, told: str) -> _Step:
+def _down(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, told: str) -> _Proposal:
     window_s = _window_s(spec, facts)
     since = now if memory.known_since is None else memory.known_since
     if now - since < window_s:
         why = f"{told}, known for {now - since:.0f} s of the {window_s:g} s before shrinking"
-        return _Step(facts.desired, "hold", why, since + window_s)
+        return _Proposal(facts.desired, "hold", why, since + window_s)
     at, most = memory.needs[0]
     if most >= facts.desired:
-        return _Step(facts.desired, "hold", f"{told}, but {most} within {window_s:g} s", at + window_s)
-    return _Step(most, "down", f"{told}, the most within {window_s:g} s is {most}", at + window_s)
+        return _Proposal(facts.desired, "hold", f"{told}, but {most} within {window_s:g} s", at + window_s)
+    return _Proposal(most, "down", f"{told}, the most within {window_s:g} s is {most}", at + window_s)
 
 
-def _paced(spec: Scaling, facts: Facts, memory: Memory, step: _Step) -> _Step:
+def _paced(spec: Scaling, facts: ScalingFacts, memory: Memory, step: _Proposal) -> _Proposal:
     """No faster than the rates allow, from what was in force during `rate_s`; sleeping and waking have no rate."""
     desired, marks = facts.desired, memory.in_force
     if step.want == desired or step.rule in ("idle", "wake"):
@@ -284,10 +284,10 @@ def _paced(spec: Scaling, facts: Facts, memory: Memory, step: _Step) -> _Step:
     if paced == step.want:
         return step
     until = (marks[1][0] if len(marks) > 1 else marks[0][0]) + _rate_s(spec, facts)
-    return _Step(paced, "rate", f"{step.reason}; {paced} for now: no faster in {_rate_s(spec, facts):g} s", until)
+    return _Proposal(paced, "rate", f"{step.reason}; {paced} for now: no faster in {_rate_s(spec, facts):g} s", until)
 
 
-def _bounded(spec: Scaling, step: _Step) -> _Step:
+def _bounded(spec: Scaling, step: _Proposal) -> _Proposal:
     low = 0 if step.rule in ("idle", "asleep") else max(1, spec.min_replicas)
     if step.want > spec.max_replicas:
         return replace(
@@ -319,7 +319,7 @@ def _count(replicas: int) -> str:
     return "1 replica" if replicas == 1 else f"{replicas} replicas"
 
 
-def _who(facts: Facts) -> str:
+def _who(facts: ScalingFacts) -> str:
     names = sorted(facts.load.silent)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f" ({', '.join(names[:3])}{more} silent)" if names else ""

@@ -57,7 +57,7 @@ class JobSeen:
 
 
 @dataclass(frozen=True)
-class Seen:
+class AliasSeen:
     """What was observed: the alias's target, or why it is not known; the job, None when it is gone; the trust; and what
     keeps the endpoint from rolling to any version, if something does.
     """
@@ -113,7 +113,7 @@ class Refuse:
 Step = Stay | TakeIn | Roll | Wait | Refuse
 
 
-def decide(following: Following, seen: Seen, now: float) -> Step:
+def decide(following: Following, seen: AliasSeen, now: float) -> Step:
     """The truth table, top down; the first line that holds.
 
     | the alias | the last version dealt with | step |
@@ -131,7 +131,7 @@ def decide(following: Following, seen: Seen, now: float) -> Step:
     return Stay(seen.held) if seen.held and isinstance(step, TakeIn | Roll) else step
 
 
-def _step(following: Following, seen: Seen, now: float) -> Step:
+def _step(following: Following, seen: AliasSeen, now: float) -> Step:
     if seen.target is None:
         return Stay(seen.problem)
     if seen.target.version != following.version:

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from tidegate.doctor import machine, platform, servers, watchers
-from tidegate.doctor.findings import Check, Facts, Finding, State, examine
+from tidegate.doctor.findings import Check, DoctorFacts, Finding, FindingState, examine
 from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.settings import Settings
 
@@ -38,7 +38,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("control plane", platform.control_plane),
     ("gateway", platform.gateways),
 )
-MARKS = {State.OK: "ok", State.NOTE: "note", State.OFF: "-", State.WRONG: "WRONG"}
+MARKS = {FindingState.OK: "ok", FindingState.NOTE: "note", FindingState.OFF: "-", FindingState.WRONG: "WRONG"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,21 +53,21 @@ def main(argv: list[str] | None = None) -> int:
     for name in facts.unreadable:  # told once, by the settings' own line
         del os.environ[name]
     findings = examine(CHECKS, facts)
-    well = all(finding.state is not State.WRONG for finding in findings)
+    well = all(finding.state is not FindingState.WRONG for finding in findings)
     body = {"ok": well, "parts": [asdict(finding) for finding in findings]}
     sys.stdout.write(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n" if given.json else text(findings))
     sys.stdout.flush()
     return 0 if well else 1
 
 
-def read_facts(env: Mapping[str, str], **overrides: object) -> Facts:
+def read_facts(env: Mapping[str, str], **overrides: object) -> DoctorFacts:
     """The settings; those that cannot be read are left out one by one, so that the rest is looked at all the same."""
     env = dict(env)
     unreadable: dict[str, TidegateError] = {}
     while True:
         readable = {name: value for name, value in env.items() if name not in unreadable}
         try:
-            return Facts(Settings.from_env(readable, **overrides), readable, unreadable)
+            return DoctorFacts(Settings.from_env(readable, **overrides), readable, unreadable)
         except InvalidArgument as error:
             name = str(error.details.get("field"))
             if name in unreadable or name not in readable:
@@ -79,7 +79,7 @@ def text(findings: Sequence[Finding]) -> str:
     """A line for each, and a last one that says whether all is well."""
     wide = max(len(finding.part) for finding in findings)
     lines = [f"{MARKS[finding.state]:5}  {finding.part:{wide}}  {finding.said}" for finding in findings]
-    wrong = [finding.part for finding in findings if finding.state is State.WRONG]
+    wrong = [finding.part for finding in findings if finding.state is FindingState.WRONG]
     lines.append(f"to mend: {', '.join(wrong)}" if wrong else "everything that is configured works")
     return "\n".join(lines) + "\n"
 

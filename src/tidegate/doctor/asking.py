@@ -112,7 +112,7 @@ class Server:
         host = urlsplit(self.url).hostname
         return template.format(what=self.what, where=self.where, setting=self.setting, host=host, why=why)
 
-    def get(self, path: str, fields: Mapping[str, str] | None = None) -> Answer:
+    def get(self, path: str, fields: Mapping[str, str] | None = None) -> ServerAnswer:
         """One GET; raises `PartUnavailable` unless something answers that speaks HTTP, and for 401."""
         parts = urlsplit(self.url)
         base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
@@ -125,14 +125,14 @@ class Server:
             body = answer.read(BODY_BYTES_MAX)
         if answer.status == 401:
             raise PartUnavailable(f"{self.what} at {self.where} refuses user or password (401): {self._credentials()}")
-        return Answer(answer.status, body)
+        return ServerAnswer(answer.status, body)
 
     def _credentials(self) -> str:
         if self.setting == "MLFLOW_TRACKING_URI":
             return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         return f"correct them in {self.setting} (scheme://user:password@host)"
 
-    def other(self, answer: Answer, asked: str) -> PartUnavailable:
+    def other(self, answer: ServerAnswer, asked: str) -> PartUnavailable:
         """For an answer that this kind of server does not give."""
         return PartUnavailable(
             f"what answers at {self.where} is no {self.what} ({answer.status} for {asked}: {answer.text}): correct "
@@ -141,7 +141,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerAnswer:
     """What a server said."""
 
     status: int

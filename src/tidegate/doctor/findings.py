@@ -1,6 +1,6 @@
 """What a check is told and what it finds, and how all of them run at the same time within a bound.
 
-A check is a function of `Facts`. What it raises as `TidegateError` is what is wrong; its message says what to do.
+A check is a function of `DoctorFacts`. What it raises as `TidegateError` is what is wrong; its message says what to do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ALL_WITHIN_S = 10.0
 """Every check has shorter bounds of its own; this one holds whatever a library does."""
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     """`off` is a part that is not configured; `note` works, and there is something to know about it."""
 
     OK = "ok"
@@ -29,7 +29,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Facts:
+class DoctorFacts:
     """What the checks look at. `unreadable`: the settings whose values are left out, and why."""
 
     settings: Settings
@@ -37,9 +37,9 @@ class Facts:
     unreadable: Mapping[str, TidegateError] = field(default_factory=dict)
 
 
-Verdict = tuple[State, str]
+Verdict = tuple[FindingState, str]
 """What was found, in one line."""
-Check = Callable[[Facts], Verdict]
+Check = Callable[[DoctorFacts], Verdict]
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Finding:
     """One part's line. `code` is the error's, where there is one."""
 
     part: str
-    state: State
+    state: FindingState
     said: str
     code: str | None = None
 
 
-def examine(checks: Sequence[tuple[str, Check]], facts: Facts, within_s: float = ALL_WITHIN_S) -> list[Finding]:
+def examine(checks: Sequence[tuple[str, Check]], facts: DoctorFacts, within_s: float = ALL_WITHIN_S) -> list[Finding]:
     """Run all checks at once; in their order, what each found. One that is not back in time is found wrong."""
     done: queue.SimpleQueue[Finding] = queue.SimpleQueue()
     for part, check in checks:
@@ -68,19 +68,21 @@ def examine(checks: Sequence[tuple[str, Check]], facts: Facts, within_s: float =
     return [found.get(part) or _too_late(part, within_s) for part, _ in checks]
 
 
-def _run(part: str, check: Check, facts: Facts) -> Finding:
+def _run(part: str, check: Check, facts: DoctorFacts) -> Finding:
     try:
         state, said = check(facts)
         return Finding(part, state, said)
     except TidegateError as error:
-        return Finding(part, State.WRONG, " ".join(error.message.split()), error.code)
+        return Finding(part, FindingState.WRONG, " ".join(error.message.split()), error.code)
     except ModuleNotFoundError as error:
         said = f"it cannot be looked at without {error.name}: pip install 'tidegate[platform]'"
-        return Finding(part, State.WRONG, said, "missing_extra")
+        return Finding(part, FindingState.WRONG, said, "missing_extra")
     except Exception as error:  # a library's failure that nobody foresaw is told, and the other parts are looked at
-        return Finding(part, State.WRONG, f"the check itself failed ({type(error).__name__}: {error})", "internal")
+        return Finding(
+            part, FindingState.WRONG, f"the check itself failed ({type(error).__name__}: {error})", "internal"
+        )
 
 
 def _too_late(part: str, within_s: float) -> Finding:
     said = f"no answer within {within_s:g} s: is there a firewall, a server or a name server that hangs?"
-    return Finding(part, State.WRONG, said, "deadline_exceeded")
+    return Finding(part, FindingState.WRONG, said, "deadline_exceeded")

@@ -12,7 +12,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from tidegate.adapters import confinement
-from tidegate.doctor.findings import Facts, State, Verdict
+from tidegate.doctor.findings import DoctorFacts, FindingState, Verdict
 from tidegate.environments.installed import find_here
 from tidegate.settings import Settings, make_run_dir, run_dir
 from tidegate.version import __version__
@@ -22,49 +22,52 @@ FREE_INODES_MIN = 10_000
 FILES_MIN = 1024
 
 
-def settings(facts: Facts) -> Verdict:
+def settings(facts: DoctorFacts) -> Verdict:
     """Those that cannot be read are told one by one; those that nothing uses yet are named."""
     if facts.unreadable:
-        return State.WRONG, "; ".join(error.message for error in facts.unreadable.values())
+        return FindingState.WRONG, "; ".join(error.message for error in facts.unreadable.values())
     known = {item.metadata["env"]: item for item in fields(Settings)}
     given = sorted(name for name in known if facts.env.get(name))
     unused = [name for name in given if known[name].metadata.get("unused")]
     said = f"read: {', '.join(given)}" if given else "all as they come"
     if unused:
-        return State.NOTE, f"{said}. Checked, and used by nothing yet: {', '.join(unused)}"
-    return State.OK, said
+        return FindingState.NOTE, f"{said}. Checked, and used by nothing yet: {', '.join(unused)}"
+    return FindingState.OK, said
 
 
-def python(_facts: Facts) -> Verdict:
+def python(_facts: DoctorFacts) -> Verdict:
     """Which release runs on which Python."""
     where = (
         f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
     )
-    return State.OK, f"Tidegate {__version__}, {where}"
+    return FindingState.OK, f"Tidegate {__version__}, {where}"
 
 
-def libraries(_facts: Facts) -> Verdict:
+def libraries(_facts: DoctorFacts) -> Verdict:
     """Which extras are whole, and which libraries have a version that this release does not work with."""
     own = find_here("tidegate")
     if own is None:
-        return State.NOTE, "this installation of Tidegate has no metadata: install it with pip to see what it needs"
+        return (
+            FindingState.NOTE,
+            "this installation of Tidegate has no metadata: install it with pip to see what it needs",
+        )
     missing, unfit = _libraries(own)
     if "" in missing:
-        return State.WRONG, f"the installation is not whole without {missing['']}: pip install 'tidegate'"
+        return FindingState.WRONG, f"the installation is not whole without {missing['']}: pip install 'tidegate'"
     if unfit:
-        return State.WRONG, f"{'; '.join(sorted(unfit))}: pip install --upgrade the extra that has it"
+        return FindingState.WRONG, f"{'; '.join(sorted(unfit))}: pip install --upgrade the extra that has it"
     extras = sorted(own.metadata.get_all("Provides-Extra") or [])
     whole = ", ".join(extra for extra in extras if extra not in missing) or "none"
     lacking = ", ".join(f"{extra} (without {missing[extra]})" for extra in extras if extra in missing) or "none"
-    return State.OK, f"extras installed: {whole}; not installed: {lacking}"
+    return FindingState.OK, f"extras installed: {whole}; not installed: {lacking}"
 
 
-def models(facts: Facts) -> Verdict:
+def models(facts: DoctorFacts) -> Verdict:
     """How processes that run a model's code would be confined, by whoever runs this."""
     data_dir = facts.settings.data_dir.absolute()
     confinement.hide(data_dir, facts.settings.files_home, run_dir(data_dir))
     strict = confinement.way() in ("user", "namespace")
-    return State.OK if strict else State.NOTE, confinement.said()
+    return FindingState.OK if strict else FindingState.NOTE, confinement.said()
 
 
 def _libraries(own: metadata.Distribution) -> tuple[dict[str, str], set[str]]:
@@ -86,50 +89,59 @@ def _libraries(own: metadata.Distribution) -> tuple[dict[str, str], set[str]]:
     return missing, unfit
 
 
-def open_files(facts: Facts) -> Verdict:
+def open_files(facts: DoctorFacts) -> Verdict:
     """Gateways raise their soft limit by themselves, up to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
-        return State.OK, "no limit"
+        return FindingState.OK, "no limit"
     enough, wanted = hard // 2, facts.settings.connections_max
     if hard < FILES_MIN:
-        return State.WRONG, f"at most {hard}: raise it to {2 * wanted} or more ('ulimit -Hn', LimitNOFILE of systemd)"
+        return (
+            FindingState.WRONG,
+            f"at most {hard}: raise it to {2 * wanted} or more ('ulimit -Hn', LimitNOFILE of systemd)",
+        )
     if enough < wanted:
         said = f"at most {hard}, enough for {enough} connections and not for TIDEGATE_CONNECTIONS_MAX={wanted}"
-        return State.NOTE, f"{said}: raise it ('ulimit -Hn', LimitNOFILE of systemd), or lower the setting"
-    return State.OK, f"at most {hard}, enough for {wanted} connections"
+        return FindingState.NOTE, f"{said}: raise it ('ulimit -Hn', LimitNOFILE of systemd), or lower the setting"
+    return FindingState.OK, f"at most {hard}, enough for {wanted} connections"
 
 
-def data_directory(facts: Facts) -> Verdict:
+def data_directory(facts: DoctorFacts) -> Verdict:
     """Whose it is, and how much room there is. Creates nothing."""
     path = facts.settings.data_dir
     if not path.exists():
         parent = next(one for one in path.parents if one.exists())
         if not os.access(parent, os.W_OK | os.X_OK):
-            return State.WRONG, f"{path} is not there and cannot be made by this user: choose another with --data-dir"
-        return State.OFF, f"{path} is not there yet: 'tidegate up' makes it"
+            return (
+                FindingState.WRONG,
+                f"{path} is not there and cannot be made by this user: choose another with --data-dir",
+            )
+        return FindingState.OFF, f"{path} is not there yet: 'tidegate up' makes it"
     if not path.is_dir():
-        return State.WRONG, f"{path} is a file, not a directory: choose another with --data-dir"
+        return FindingState.WRONG, f"{path} is a file, not a directory: choose another with --data-dir"
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         owner = path.stat().st_uid
-        return State.WRONG, f"{path} cannot be written to: run as its owner (user id {owner}), or mend its mode"
+        return FindingState.WRONG, f"{path} cannot be written to: run as its owner (user id {owner}), or mend its mode"
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return State.NOTE, f"{path} is open to other users, and holds the token: chmod 700 (the next 'up' does it)"
+        return (
+            FindingState.NOTE,
+            f"{path} is open to other users, and holds the token: chmod 700 (the next 'up' does it)",
+        )
     if run_dir(path).exists():
         make_run_dir(path)
     return _room(facts)
 
 
-def _room(facts: Facts) -> Verdict:
+def _room(facts: DoctorFacts) -> Verdict:
     path = facts.settings.data_dir
     disk = os.statvfs(path)
     free_bytes = disk.f_bavail * disk.f_frsize
     said = f"{path}, {_size(free_bytes)} free"
     if free_bytes < FREE_BYTES_MIN:
-        return State.WRONG, f"{said}, less than {_size(FREE_BYTES_MIN)}: free some space there, or move it"
+        return FindingState.WRONG, f"{said}, less than {_size(FREE_BYTES_MIN)}: free some space there, or move it"
     if disk.f_files > 0 and disk.f_favail < FREE_INODES_MIN:
-        return State.WRONG, f"{said}, but room for {disk.f_favail} files only: remove some there, or move it"
-    return State.OK, said
+        return FindingState.WRONG, f"{said}, but room for {disk.f_favail} files only: remove some there, or move it"
+    return FindingState.OK, said
 
 
 def _size(size_bytes: int) -> str:

@@ -10,7 +10,7 @@ import urllib3
 
 from tidegate.child_env import engine_env
 from tidegate.doctor.asking import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Server
-from tidegate.doctor.findings import Facts, State, Verdict
+from tidegate.doctor.findings import DoctorFacts, FindingState, Verdict
 from tidegate.errors import EngineUnavailable, MissingExtra, PartUnavailable
 
 MLFLOW = ("http", "https")
@@ -20,7 +20,7 @@ BUCKET_OF_EXPERIMENT = "0"
 """MLflow's first experiment: where the server puts what nobody says otherwise of."""
 
 
-def database(facts: Facts) -> Verdict:
+def database(facts: DoctorFacts) -> Verdict:
     """Whether it answers, and has this release's schema."""
     from tidegate.store.engine import open_store, store_url
 
@@ -30,48 +30,48 @@ def database(facts: Facts) -> Verdict:
         if url is not None and store.file is None:
             Server("PostgreSQL", "DATABASE_URL", url).resolve()
         if store.file is not None and not store.file.exists():
-            return State.OFF, f"{store.where} is not there yet: 'tidegate up' makes it"
+            return FindingState.OFF, f"{store.where} is not there yet: 'tidegate up' makes it"
         schema = store.schema()
     finally:
         store.close()
     schema.refuse_newer()
     if schema.pending:
         have = f"schema {schema.found}" if schema.found else "no tables of Tidegate"
-        return State.NOTE, f"{store.where} answers and has {have}: 'tidegate up' brings it to {schema.newest}"
-    return State.OK, f"{store.where} answers, schema {schema.found}"
+        return FindingState.NOTE, f"{store.where} answers and has {have}: 'tidegate up' brings it to {schema.newest}"
+    return FindingState.OK, f"{store.where} answers, schema {schema.found}"
 
 
 # -- MLflow and its artifacts -----------------------------------------------------------------------------------------
 
 
-def mlflow(facts: Facts) -> Verdict:
+def mlflow(facts: DoctorFacts) -> Verdict:
     """Whether the server answers, takes user and password, and reaches its artifacts."""
     uri = facts.settings.mlflow_tracking_uri
     if uri is None:
-        return State.OFF, "embedded in the data directory (MLFLOW_TRACKING_URI names a server)"
+        return FindingState.OFF, "embedded in the data directory (MLFLOW_TRACKING_URI names a server)"
     scheme = urlsplit(uri).scheme
     if scheme not in MLFLOW:
         if scheme and not scheme.startswith(WITHOUT_SERVER):
             raise PartUnavailable(
                 f"MLflow knows no address that begins with '{scheme}:': give http://host:5000 as MLFLOW_TRACKING_URI"
             )
-        return State.OK, f"{scheme or 'a folder'}: opened by MLflow itself, without a server"
+        return FindingState.OK, f"{scheme or 'a folder'}: opened by MLflow itself, without a server"
     server = _mlflow_server(facts, uri)
     root = _artifact_root(server)
     version = server.get("/version")
     said = f"MLflow {version.text if version.status == 200 else ''} at {server.where} answers".replace("  ", " ")
     if not root.startswith("mlflow-artifacts:"):
-        return State.OK, f"{said}, artifacts in {root or 'a place of its own'}"
+        return FindingState.OK, f"{said}, artifacts in {root or 'a place of its own'}"
     listed = server.get("/api/2.0/mlflow-artifacts/artifacts", {"path": ""})
     if listed.status != 200:
-        return State.WRONG, (
+        return FindingState.WRONG, (
             f"{said}, but does not reach its artifacts ({listed.status}: {listed.text}): is their store up, the "
             "bucket there, and are the keys right? See the server's log"
         )
-    return State.OK, f"{said} and keeps the artifacts"
+    return FindingState.OK, f"{said} and keeps the artifacts"
 
 
-def _mlflow_server(facts: Facts, uri: str) -> Server:
+def _mlflow_server(facts: DoctorFacts, uri: str) -> Server:
     env = facts.env
     headers: dict[str, str] = {}
     if env.get("MLFLOW_TRACKING_USERNAME"):
@@ -103,20 +103,20 @@ def _artifact_root(server: Server) -> str:
     raise server.other(answer, asked)
 
 
-def s3(facts: Facts) -> Verdict:
+def s3(facts: DoctorFacts) -> Verdict:
     """Whether the endpoint answers, the keys are taken, and the bucket of MLflow's artifacts is there."""
     url, bucket = facts.settings.mlflow_s3_endpoint_url, _bucket(facts)
     if url is None and bucket is None:
-        return State.OFF, "not used (MLFLOW_S3_ENDPOINT_URL names an S3 server of your own)"
+        return FindingState.OFF, "not used (MLFLOW_S3_ENDPOINT_URL names an S3 server of your own)"
     server = Server("S3", "MLFLOW_S3_ENDPOINT_URL", url or "https://s3.amazonaws.com")
     if url is not None:
         server.get("/")
     if find_spec("boto3") is None:
         raise MissingExtra(f"S3 at {server.where} is used, and boto3 is missing: pip install 'tidegate[s3]'")
-    return State.OK, _bucket_found(server, url, bucket)
+    return FindingState.OK, _bucket_found(server, url, bucket)
 
 
-def _bucket(facts: Facts) -> str | None:
+def _bucket(facts: DoctorFacts) -> str | None:
     uri = facts.settings.mlflow_tracking_uri
     if uri is None or urlsplit(uri).scheme not in MLFLOW:
         return None
@@ -158,11 +158,11 @@ def _bucket_found(server: Server, url: str | None, bucket: str | None) -> str:
 # -- queue and cache --------------------------------------------------------------------------------------------------
 
 
-def rabbitmq(facts: Facts) -> Verdict:
+def rabbitmq(facts: DoctorFacts) -> Verdict:
     """Whether the broker takes user, password and virtual host."""
     url = facts.settings.celery_broker_url
     if url is None:
-        return State.OFF, "jobs run in the control plane (CELERY_BROKER_URL names a broker)"
+        return FindingState.OFF, "jobs run in the control plane (CELERY_BROKER_URL names a broker)"
     if find_spec("amqp") is None:
         raise MissingExtra("CELERY_BROKER_URL names RabbitMQ, and Celery is missing: pip install 'tidegate[celery]'")
     import amqp
@@ -198,14 +198,14 @@ def rabbitmq(facts: Facts) -> Verdict:
     finally:
         with contextlib.suppress(Exception):  # whatever state it was left in
             connection.close()
-    return State.OK, f"RabbitMQ {version} at {server.where} answers, virtual host {host!r}"
+    return FindingState.OK, f"RabbitMQ {version} at {server.where} answers, virtual host {host!r}"
 
 
-def redis(facts: Facts) -> Verdict:
+def redis(facts: DoctorFacts) -> Verdict:
     """Whether it takes the password and answers."""
     url = facts.settings.redis_url
     if url is None:
-        return State.OFF, "not used: gateways limit and poll on their own (REDIS_URL names a server)"
+        return FindingState.OFF, "not used: gateways limit and poll on their own (REDIS_URL names a server)"
     if find_spec("redis") is None:
         raise MissingExtra("REDIS_URL names a server, and its client is missing: pip install 'tidegate[redis]'")
     import redis as library
@@ -224,13 +224,13 @@ def redis(facts: Facts) -> Verdict:
         ) from None
     except (library.RedisError, ValueError) as error:
         raise server.trouble(error, f"it answers, but not as Redis ({error}): correct REDIS_URL") from None
-    return State.OK, f"Redis {version} at {server.where} answers"
+    return FindingState.OK, f"Redis {version} at {server.where} answers"
 
 
 # -- containers -------------------------------------------------------------------------------------------------------
 
 
-def docker(facts: Facts) -> Verdict:
+def docker(facts: DoctorFacts) -> Verdict:
     """Whether an engine answers. Only images and replicas in containers need one."""
     replicas = facts.settings.backend == "docker"
     if replicas and find_spec("docker") is None:
@@ -238,9 +238,9 @@ def docker(facts: Facts) -> Verdict:
     from tidegate.adapters.docker_build import DockerCli
 
     try:
-        return State.OK, f"Docker {DockerCli(engine_env(facts.env)).check()} answers"
+        return FindingState.OK, f"Docker {DockerCli(engine_env(facts.env)).check()} answers"
     except EngineUnavailable as error:
         if replicas or facts.env.get("DOCKER_HOST"):
             raise
         where = error.details.get("address", "the command 'docker'")
-        return State.OFF, f"no engine answers ({where}); only images and replicas in containers need one"
+        return FindingState.OFF, f"no engine answers ({where}); only images and replicas in containers need one"

@@ -6,15 +6,15 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from tidegate.doctor.asking import Server
-from tidegate.doctor.findings import Facts, State, Verdict
+from tidegate.doctor.findings import DoctorFacts, FindingState, Verdict
 from tidegate.errors import PartUnavailable
 
 
-def prometheus(facts: Facts) -> Verdict:
+def prometheus(facts: DoctorFacts) -> Verdict:
     """Whether it answers queries, and reaches what it scrapes."""
     url = facts.settings.prometheus_url
     if url is None:
-        return State.OFF, "not configured (PROMETHEUS_URL)"
+        return FindingState.OFF, "not configured (PROMETHEUS_URL)"
     server = Server("Prometheus", "PROMETHEUS_URL", url)
     answer = server.get("/api/v1/query", {"query": "up"})
     if answer.status == 503:
@@ -25,25 +25,28 @@ def prometheus(facts: Facts) -> Verdict:
     series = cast("dict[str, Any]", found["data"])["result"]
     down = sorted({one["metric"].get("instance", "?") for one in series if one["value"][1] != "1"})
     if down:
-        return State.NOTE, (
+        return FindingState.NOTE, (
             f"{server.where} answers; {len(down)} of {len(series)} targets are down: {', '.join(down[:5])} (why is at "
             "/targets)"
         )
-    return State.OK, f"{server.where} answers, {len(series)} targets up"
+    return FindingState.OK, f"{server.where} answers, {len(series)} targets up"
 
 
-def grafana(facts: Facts) -> Verdict:
+def grafana(facts: DoctorFacts) -> Verdict:
     """Whether it answers, its database is well, and user and password of the URL are taken."""
     url = facts.settings.grafana_url
     if url is None:
-        return State.OFF, "not configured (GRAFANA_URL)"
+        return FindingState.OFF, "not configured (GRAFANA_URL)"
     server = Server("Grafana", "GRAFANA_URL", url)
     answer = server.get("/api/health")
     found = answer.json()
     if "database" not in found:
         raise server.other(answer, "/api/health")
     if found["database"] != "ok":
-        return State.WRONG, f"{server.where} answers, but its database does not ({found['database']}): see its log"
+        return (
+            FindingState.WRONG,
+            f"{server.where} answers, but its database does not ({found['database']}): see its log",
+        )
     if urlsplit(url).username is not None:
         server.get("/api/org")
-    return State.OK, f"Grafana {found.get('version', '')} at {server.where} answers"
+    return FindingState.OK, f"Grafana {found.get('version', '')} at {server.where} answers"

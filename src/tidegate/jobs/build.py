@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tidegate.adapters import image_context
-from tidegate.adapters.docker_build import Base, Built, DockerCli
+from tidegate.adapters.docker_build import BaseImage, Built, DockerCli
 from tidegate.adapters.image_files import ImageFiles
 from tidegate.adapters.wheelhouse import Pin, Wheelhouse, WheelTarget, lay_out
 from tidegate.clock import Clock
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Steps:
+class _BuildSteps:
     """Progress within one stage of the job: what a program prints, a little further each time."""
 
     report: JobReport
@@ -98,11 +98,11 @@ class BuildJob:
         image = _described(contents, tag, built, self.clock(), (dockerfile(contents), sbom))
         return self._named(image, request, report)
 
-    def _base(self, manifest: Manifest, request: rest.BuildRequest, report: JobReport) -> Base:
+    def _base(self, manifest: Manifest, request: rest.BuildRequest, report: JobReport) -> BaseImage:
         here = "{}.{}".format(*sys.version_info[:2])
         ref = check_base(request.base or self.default_base or default_base(here))
         report.progress(0.05, f"looking at the base image {ref}")
-        base = self.engine.base(ref, _Steps(report, 0.05, 0.1).line)
+        base = self.engine.base(ref, _BuildSteps(report, 0.05, 0.1).line)
         wanted = ".".join((manifest.python or here).split(".")[:2])
         if base.python != wanted:
             raise ImageBuildFailed(
@@ -119,12 +119,12 @@ class BuildJob:
         return next((python.parent.parent / "lib").glob("python*/site-packages"))
 
     def _write(
-        self, contents: Contents, base: Base, pins: list[Pin], context: Path, report: JobReport
+        self, contents: Contents, base: BaseImage, pins: list[Pin], context: Path, report: JobReport
     ) -> dict[str, Any]:
         """All that `docker build` reads; the bill of materials of it."""
         report.progress(0.1, f"collecting wheels of {len(pins)} libraries")
         target = WheelTarget(base.python, base.machine, base.glibc)
-        digests = lay_out(self.wheelhouse.collect(pins, target, _Steps(report, 0.1, 0.4).line), context / "wheels")
+        digests = lay_out(self.wheelhouse.collect(pins, target, _BuildSteps(report, 0.1, 0.4).line), context / "wheels")
         told = image_context.licences(pins)
         libraries = [Library(pin.name, pin.version, sha256, told.get(pin)) for pin, sha256 in digests.items()]
         inside = [library for library in libraries if library.name != image_context.INSTALLER]
@@ -139,10 +139,10 @@ class BuildJob:
     def _built(self, context: Path, report: JobReport) -> Built:
         """An image without a name that was seen to start; one that does not is removed."""
         report.progress(0.4, "building the image")
-        built = self.engine.build(context, _Steps(report, 0.4, 0.8).line)
+        built = self.engine.build(context, _BuildSteps(report, 0.4, 0.8).line)
         try:
             report.progress(0.8, "checking that the image starts and predicts")
-            self.engine.prove(built.id, _Steps(report, 0.8, 0.9).line)
+            self.engine.prove(built.id, _BuildSteps(report, 0.8, 0.9).line)
         except BaseException:
             self.engine.remove_unnamed(built.id)
             raise
@@ -156,7 +156,7 @@ class BuildJob:
         if not request.push:
             return image
         report.progress(0.92, f"pushing {image.image}")
-        self.engine.push(image.image, _Steps(report, 0.92, 0.99).line)
+        self.engine.push(image.image, _BuildSteps(report, 0.92, 0.99).line)
         pushed = replace(image, pushed=True)
         self.images.write(pushed)
         return pushed

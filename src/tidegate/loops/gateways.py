@@ -78,7 +78,7 @@ class GatewaySettings:
 
 
 @dataclass
-class Gateway:
+class GatewayProcess:
     """One gateway process as its supervisor sees it."""
 
     id: str
@@ -118,7 +118,7 @@ class GatewaySupervisor:
         self._metrics = metrics
         self._clock = clock
         self._folder = settings.data_dir / "gateways"
-        self._gateways = [Gateway(f"gateway-{index}") for index in range(settings.count)]
+        self._gateways = [GatewayProcess(f"gateway-{index}") for index in range(settings.count)]
         self._leaving: list[Recorded] = []
         self._told_to_leave_at: float | None = None
 
@@ -134,8 +134,8 @@ class GatewaySupervisor:
         self._end_strangers({one.ref.pid for one in (*kept, *leaving)})
         unused = (name for name in map("gateway-{}".format, itertools.count()) if name not in serving)
         present = self._clock()
-        self._gateways = [Gateway(one.id, one.ref, started_at=present, answered_at=present) for one in kept]
-        self._gateways += [Gateway(next(unused)) for _ in range(self._settings.count - len(kept))]
+        self._gateways = [GatewayProcess(one.id, one.ref, started_at=present, answered_at=present) for one in kept]
+        self._gateways += [GatewayProcess(next(unused)) for _ in range(self._settings.count - len(kept))]
         self._leaving = leaving
         return serving
 
@@ -187,7 +187,7 @@ class GatewaySupervisor:
         for recorded in self._all_recorded():
             self._record_file(recorded.id).unlink(missing_ok=True)
 
-    def _look(self, gateway: Gateway, now: float) -> None:
+    def _look(self, gateway: GatewayProcess, now: float) -> None:
         gateway.looked_at = now
         bound_log(self._log_file(gateway.id))
         was = gateway.answers
@@ -204,7 +204,7 @@ class GatewaySupervisor:
             log.error("%s has not answered for %.0f s and is ended", gateway.id, SILENT_MAX_S)
             send(gateway.ref, signal.SIGKILL)
 
-    def _could_not_look(self, gateway: Gateway, now: float, error: Exception) -> None:
+    def _could_not_look(self, gateway: GatewayProcess, now: float, error: Exception) -> None:
         """This process had nothing left to look with, which says nothing of the gateway: it is left alone."""
         here = exhausted(error)
         if here is None:
@@ -213,7 +213,7 @@ class GatewaySupervisor:
             log.error("%s cannot be looked at and is left alone: %s", gateway.id, here)
         gateway.unseen, gateway.looked_at, gateway.answered_at = True, now, now
 
-    def _restart(self, gateway: Gateway, now: float) -> None:
+    def _restart(self, gateway: GatewayProcess, now: float) -> None:
         if gateway.ref is not None:
             self._note_end(gateway, now)
         if now < gateway.retry_at:
@@ -230,7 +230,7 @@ class GatewaySupervisor:
         self._record(gateway)
         log.info("started %s as process %d", gateway.id, gateway.ref.pid)
 
-    def _note_end(self, gateway: Gateway, now: float) -> None:
+    def _note_end(self, gateway: GatewayProcess, now: float) -> None:
         code = gateway.child.returncode if gateway.child else None
         gateway.failures += 1
         gateway.retry_at = now + BACKOFF.delay_s(gateway.failures, 0.0)
@@ -281,7 +281,7 @@ class GatewaySupervisor:
     def _any_alive(self, refs: list[ProcessRef]) -> bool:
         return any(is_alive(ref) for ref in refs)
 
-    def _record(self, gateway: Gateway) -> None:
+    def _record(self, gateway: GatewayProcess) -> None:
         if gateway.ref is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -306,7 +306,7 @@ class GatewaySupervisor:
         return self._settings.data_dir / "logs" / f"{gateway_id}.log"
 
 
-def _status(gateway: Gateway) -> Literal["starting", "ready", "down"]:
+def _status(gateway: GatewayProcess) -> Literal["starting", "ready", "down"]:
     if gateway.answers and gateway.alive():
         return "ready"
     return "starting" if gateway.alive() and not gateway.failures else "down"

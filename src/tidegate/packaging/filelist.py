@@ -36,7 +36,7 @@ _lists = json_decoder(_FileList)
 
 
 @dataclass(frozen=True)
-class Fault:
+class FileFault:
     """What is wrong with a folder: the first file that is not as it was kept."""
 
     file: str
@@ -56,19 +56,19 @@ def is_listed(folder: Path) -> bool:
     return (folder / FILES).is_file()
 
 
-def find_fault(folder: Path) -> Fault | None:
+def find_fault(folder: Path) -> FileFault | None:
     """The first file that is not as listed: sizes of all first, which cost nothing, then contents. None: as kept.
 
     Contents are read once, in pieces, at the speed of SHA-256.
     """
     if not folder.is_dir():
-        return Fault(folder.name, "a folder", "nothing")
+        return FileFault(folder.name, "a folder", "nothing")
     try:
         listed = _lists.decode((folder / FILES).read_bytes()).files
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        return Fault(FILES, "the list of the files", f"what cannot be read ({error})")
+        return FileFault(FILES, "the list of the files", f"what cannot be read ({error})")
     return next(_faults(folder, listed), None)
 
 
@@ -88,23 +88,23 @@ def check_files(folder: Path, what: str = "stored copy") -> None:
     )
 
 
-def _faults(folder: Path, listed: dict[str, _Kept]) -> Iterator[Fault]:
+def _faults(folder: Path, listed: dict[str, _Kept]) -> Iterator[FileFault]:
     for name, kept in listed.items():
         try:
             found = (folder / name).stat().st_size
         except OSError as error:
-            yield Fault(name, f"{kept.size_bytes} bytes", f"missing ({error.strerror})")
+            yield FileFault(name, f"{kept.size_bytes} bytes", f"missing ({error.strerror})")
             continue
         if found != kept.size_bytes:
-            yield Fault(name, f"{kept.size_bytes} bytes", f"{found} bytes")
+            yield FileFault(name, f"{kept.size_bytes} bytes", f"{found} bytes")
     for name, kept in listed.items():
         try:
             sha256 = _sha256(folder / name)
         except OSError as error:
-            yield Fault(name, f"{kept.size_bytes} bytes", f"not to be read ({error.strerror})")
+            yield FileFault(name, f"{kept.size_bytes} bytes", f"not to be read ({error.strerror})")
             continue
         if sha256 != kept.sha256:
-            yield Fault(name, f"of SHA-256 {_short(kept.sha256)}", f"of SHA-256 {_short(sha256)}")
+            yield FileFault(name, f"of SHA-256 {_short(kept.sha256)}", f"of SHA-256 {_short(sha256)}")
 
 
 def _files(folder: Path) -> Iterator[Path]:

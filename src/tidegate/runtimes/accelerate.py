@@ -13,7 +13,7 @@ from typing import Any
 from tidegate.ending import end
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
-from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Subject, accelerate
+from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Original, accelerate
 from tidegate.runtimes.base import Model, Progress
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.building import adopt
@@ -63,7 +63,7 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
     if isinstance(model, BoosterModel):  # with labels or scores, as it was registered
         model = model.with_specs(signature.inputs, labels=any(spec.name == PROBABILITIES for spec in signature.outputs))
     original = model.estimator if isinstance(model, SklearnModel) else model.booster
-    subject = Subject(original, model, signature, _rows(inferred))
+    subject = Original(original, model, signature, _rows(inferred))
     return accelerate(subject, Path(request["into"]), bool(request.get("asked")), on_progress).body()
 
 

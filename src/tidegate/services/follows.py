@@ -43,7 +43,7 @@ class Follows:
         with self.store.reading() as tx:
             return [_following(row, endpoint) for row, endpoint in rows.following(tx)]
 
-    def seen(self, following: core.Following, entry: RegistryVersion | None, problem: str = "") -> core.Seen:
+    def seen(self, following: core.Following, entry: RegistryVersion | None, problem: str = "") -> core.AliasSeen:
         """What the alias names, as the registry said, beside what is here of it."""
         with self.store.reading() as tx:
             job = None if following.job is None else job_rows.get_job(tx, following.job)
@@ -52,7 +52,7 @@ class Follows:
             endpoint = endpoint_rows.get_endpoint(tx, following.endpoint)
             held = "" if endpoint is None else _held(endpoint)
         trusted = model is not None and model.pickle_trusted
-        return core.Seen(target, problem, None if job is None else _job_seen(job), trusted, held)
+        return core.AliasSeen(target, problem, None if job is None else _job_seen(job), trusted, held)
 
     def apply(self, following: core.Following, step: core.Step) -> bool:
         """Do what was decided; False when there was nothing to do, or somebody was first."""

@@ -130,15 +130,15 @@ class Load:
             len(silent),
         )
 
-    def concurrency(self, endpoint: str, version: str, window_s: float) -> load.Series:
+    def concurrency(self, endpoint: str, version: str, window_s: float) -> load.LoadSeries:
         """Requests in progress by gateway, over the last `window_s`, for the autoscaler."""
         return self._series((endpoint, version), window_s, lambda busy: busy.in_progress_s)
 
-    def requests(self, endpoint: str, version: str, window_s: float) -> load.Series:
+    def requests(self, endpoint: str, version: str, window_s: float) -> load.LoadSeries:
         """Requests ended by gateway, over the last `window_s`, for the autoscaler."""
         return self._series((endpoint, version), window_s, lambda busy: busy.requests)
 
-    def _series(self, place: Place, window_s: float, amount: Callable[[_Busy], float]) -> load.Series:
+    def _series(self, place: Place, window_s: float, amount: Callable[[_Busy], float]) -> load.LoadSeries:
         live = self._live()
         with self._lock:
             now = self._clock()
@@ -147,7 +147,7 @@ class Load:
                 name: tuple(_points((one for one in told if one.at > now - window_s), place, amount))
                 for name, told in self._told.items()
             }
-            return load.Series(points, frozenset(self._silent(now, live)))
+            return load.LoadSeries(points, frozenset(self._silent(now, live)))
 
     def _recently(self, name: str, now: float) -> tuple[list[dict[Place, _Busy]], float]:
         """What a gateway told within `VIEW_S`, and of how many seconds; kept for whoever lists many endpoints."""

@@ -16,7 +16,7 @@ from tidegate.wire import rest
 
 
 @dataclass(frozen=True)
-class Score:
+class GateScore:
     """What a version scored at the validation gate, for each endpoint that has it."""
 
     endpoint: str
@@ -33,7 +33,7 @@ class Measured:
     endpoints: list[rest.Endpoint] = field(default_factory=list)
     jobs: dict[tuple[str, str], job_rows.Figures] | None = None
     oldest_queued_s: float = 0.0
-    scores: list[Score] | None = field(default=None)
+    scores: list[GateScore] | None = field(default=None)
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Measures:
         return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations))
 
 
-def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[Score]:
+def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[GateScore]:
     found = []
     for endpoint in endpoints:
         for version in dict.fromkeys(variant.version for variant in endpoint.variants):
             validation = validations.get((endpoint.model, version), {})
             score = validation.get("score")
             if isinstance(score, int | float):
-                found.append(Score(endpoint.name, version, str(validation.get("metric")), float(score)))
+                found.append(GateScore(endpoint.name, version, str(validation.get("metric")), float(score)))
     return found

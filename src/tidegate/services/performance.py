@@ -61,10 +61,10 @@ class Performance:
                 "server that scrapes this platform and start the platform again ('tidegate up --observability' sets "
                 "one up)"
             )
-        return _Look(self.source, name, self.clock(), since_s).report()
+        return _Report(self.source, name, self.clock(), since_s).report()
 
 
-class _Look:
+class _Report:
     """One look back: all queries of one report."""
 
     def __init__(self, source: Source, endpoint: str, now_s: float, since_s: float) -> None:

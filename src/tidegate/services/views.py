@@ -71,7 +71,7 @@ def model_view(row: ModelRow, versions: Sequence[VersionRow], aliases: dict[str,
 
 
 @dataclass(frozen=True)
-class Parts:
+class EndpointParts:
     """What views of endpoints show beside the endpoints' own rows."""
 
     variants: Mapping[str, Sequence[VariantRow]]  # by endpoint
@@ -80,10 +80,10 @@ class Parts:
     examples: Mapping[tuple[str, str], Any]  # by model and version, of those that have most of an endpoint's traffic
 
 
-def parts_of(tx: Session, rows: Sequence[EndpointRow]) -> Parts:
+def parts_of(tx: Session, rows: Sequence[EndpointRow]) -> EndpointParts:
     """For all of these endpoints, with one query each."""
     names, models = [row.name for row in rows], {row.model for row in rows}
-    return Parts(
+    return EndpointParts(
         endpoint_rows.variants_by_endpoint(tx, names),
         endpoint_rows.replicas_by_endpoint(tx, names),
         model_rows.labels(tx, models),
@@ -95,7 +95,7 @@ def _main(now: Effective) -> str | None:
     return max(now.traffic, key=now.traffic.__getitem__, default=None)
 
 
-def endpoint_view(row: EndpointRow, parts: Parts, gateway_url: str, default: Placement) -> rest.Endpoint:
+def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, default: Placement) -> rest.Endpoint:
     """An endpoint with its variants, heaviest first; `default` is where replicas run that nobody placed."""
     placement = placed(placement_request_of(row), default)
     status, reason = _status(row)
@@ -170,7 +170,7 @@ def _status(row: EndpointRow) -> tuple[rest.EndpointStatus, str]:
     return cast(rest.EndpointStatus, row.status), row.reason or _why_behind(row)
 
 
-def _variants(row: EndpointRow, now: Effective, parts: Parts, placement: Placement) -> list[rest.VariantView]:
+def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement: Placement) -> list[rest.VariantView]:
     """Those that are routed, those that shall be, and versions that still have a status row, each under its number."""
     known = {variant.version: variant for variant in parts.variants.get(row.name, ())}
     # Those that run where they no longer should serve until others do, and are not what was asked for.

@@ -33,7 +33,7 @@ from tidegate.wire.decoding import convert
 
 
 @dataclass(frozen=True)
-class Seen:
+class EndpointSeen:
     """An endpoint as a loop saw it: which one of its name, and at which revision of people's spec."""
 
     endpoint: str
@@ -41,9 +41,9 @@ class Seen:
     revision: int
 
 
-def seen_of(row: EndpointRow) -> Seen:
+def seen_of(row: EndpointRow) -> EndpointSeen:
     """What a loop has to remember of an endpoint that it decides on."""
-    return Seen(row.name, row.uid, row.revision)
+    return EndpointSeen(row.name, row.uid, row.revision)
 
 
 def effective_of(row: EndpointRow) -> Effective:
@@ -81,7 +81,7 @@ def _weights(row: AutomatedWeightsRow) -> AutomatedWeights:
     return AutomatedWeights(cast(AutomationKind, row.kind), row.name, row.revision, split, dict(row.stable))
 
 
-def set_weights(tx: Session, seen: Seen, weights: AutomatedWeights, entry: Entry) -> bool:
+def set_weights(tx: Session, seen: EndpointSeen, weights: AutomatedWeights, entry: Entry) -> bool:
     """Begin an automation of weights, or take its next step. True when it is written, False when it comes too late.
 
     It is too late also where one of its versions has been deleted. `weights.revision` is the one at which it began and
@@ -101,7 +101,7 @@ def set_weights(tx: Session, seen: Seen, weights: AutomatedWeights, entry: Entry
     return True
 
 
-def end_weights(tx: Session, seen: Seen, entry: Entry) -> bool:
+def end_weights(tx: Session, seen: EndpointSeen, entry: Entry) -> bool:
     """End an automation of weights: people's own are in effect again. False where people have ended it before."""
     row = _still(tx, seen)
     if row is None or row.automated_weights is None:
@@ -113,7 +113,7 @@ def end_weights(tx: Session, seen: Seen, entry: Entry) -> bool:
     return was_in_effect
 
 
-def set_replicas(tx: Session, seen: Seen, counts: Mapping[str, AutomatedReplicas], entry: Entry) -> bool:
+def set_replicas(tx: Session, seen: EndpointSeen, counts: Mapping[str, AutomatedReplicas], entry: Entry) -> bool:
     """Set the number of replicas of these versions, and of no other. True when it is written, False when too late.
 
     Nothing is counted as a change that leaves the numbers as they are: a reason may be said anew at every look.
@@ -140,7 +140,7 @@ def _count(row: AutomatedReplicasRow, one: AutomatedReplicas) -> AutomatedReplic
     return row
 
 
-def _still(tx: Session, seen: Seen) -> EndpointRow | None:
+def _still(tx: Session, seen: EndpointSeen) -> EndpointRow | None:
     """The endpoint that was seen, unless it is gone, or going."""
     row = tx.get(EndpointRow, seen.endpoint)
     return row if row is not None and row.uid == seen.uid and row.deleted_at is None else None

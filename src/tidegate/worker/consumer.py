@@ -108,7 +108,7 @@ class Slots:
 
 
 @dataclass(frozen=True)
-class Parts:
+class WorkerParts:
     """What Celery's objects need of ours: they find it at the application, as `tidegate`."""
 
     bench: Bench
@@ -199,7 +199,7 @@ class JobThreads(BasePool):  # type: ignore[misc]
 
     def on_stop(self) -> None:
         """Let jobs go on for a while."""
-        parts: Parts = self.app.tidegate
+        parts: WorkerParts = self.app.tidegate
         deadline = monotonic() + parts.stop_s
         while not parts.slots.idle() and monotonic() < deadline and not parts.at_once.wait(POLL_S):
             pass
@@ -223,7 +223,7 @@ class Joining(bootsteps.StartStopStep):  # type: ignore[misc]
         consumer.app.tidegate.loop.join(hub)
 
 
-def make_worker(app: Any, parts: Parts, name: str, jobs: int) -> Any:
+def make_worker(app: Any, parts: WorkerParts, name: str, jobs: int) -> Any:
     """A Celery worker that is not started: `start` returns when it was stopped, `exitcode` then says how."""
     app.set_current()
     app.set_default()  # of the threads, too
@@ -235,7 +235,7 @@ def make_worker(app: Any, parts: Parts, name: str, jobs: int) -> Any:
     )
 
 
-def stop_soon(parts: Parts) -> None:
+def stop_soon(parts: WorkerParts) -> None:
     """From any thread: Celery's loop ends at its next turn, which is now."""
     worker_state.should_stop = EX_OK
     parts.loop.wake()

@@ -21,7 +21,7 @@ from tidegate.runtimes.accelerated.from_trees import ensemble_of
 from tidegate.runtimes.accelerated.preparation import prepared
 from tidegate.runtimes.accelerated.probes import split_rows
 from tidegate.runtimes.accelerated.serving import FastModel
-from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
+from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
 from tidegate.runtimes.base import Model, output_spec
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.sklearn_model import make_sklearn
@@ -77,7 +77,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "GAIN_MIN", 0.0)
 
 
-def subject_of(model: Any, x: Any, y: Any) -> Subject:
+def subject_of(model: Any, x: Any, y: Any) -> Original:
     if callable(model):
         model, x = model(x, CANCER, y), CANCER
     else:
@@ -90,10 +90,10 @@ def subject_of(model: Any, x: Any, y: Any) -> Subject:
     )
     rows = {"input": np.ascontiguousarray(x[1::2][:100])}
     outputs = tuple(output_spec(name, array) for name, array in adopted.predict(rows, None).items())
-    return Subject(model, adopted, Signature("matrix", specs, outputs, adopted.classes), rows)
+    return Original(model, adopted, Signature("matrix", specs, outputs, adopted.classes), rows)
 
 
-def tried(subject: Subject, folder: Path) -> Record:
+def tried(subject: Original, folder: Path) -> Record:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return accelerate(subject, folder, False, lambda _done, _message: None)
@@ -194,7 +194,7 @@ def test_what_has_no_equal_form_is_served_as_it_is_with_the_reason(make: Any, re
     rows = {"input": _categories()[0][:20]}
     outputs = tuple(output_spec(name, array) for name, array in original.predict(rows, None).items())
     signature = Signature("matrix", specs, outputs, original.classes)
-    record = tried(Subject(model, original, signature, rows), tmp_path / "form")
+    record = tried(Original(model, original, signature, rows), tmp_path / "form")
     assert record.kept is None
     assert reason in record.reason
     assert not (tmp_path / "form").exists()

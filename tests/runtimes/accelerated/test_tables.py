@@ -30,7 +30,7 @@ from tidegate.errors import UnfitInput
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.accelerated import from_tables, timing
 from tidegate.runtimes.accelerated.serving import FastModel
-from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate
+from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
 from tidegate.runtimes.base import Arrays, Model
 from tidegate.runtimes.inputs import column_inputs
 from tidegate.runtimes.signature_inference import infer_signature
@@ -143,15 +143,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def subject_of(estimator: Any, frame: Any, y: Any) -> Subject:
+def subject_of(estimator: Any, frame: Any, y: Any) -> Original:
     estimator.fit(frame[::2], y[::2])
     inferred = infer_signature(estimator, Layout(Path("/nowhere"), "joblib", None, None, {}), None, [])
     rows = inferred.trial_rows(40)
     signature = inferred.signature()
-    return Subject(estimator, inferred.model, signature, rows_of(rows, accepted(inferred.model, rows)))
+    return Original(estimator, inferred.model, signature, rows_of(rows, accepted(inferred.model, rows)))
 
 
-def tried(subject: Subject, folder: Path, asked: bool = False) -> Record:
+def tried(subject: Original, folder: Path, asked: bool = False) -> Record:
     return accelerate(subject, folder, asked, lambda _done, _message: None)
 
 

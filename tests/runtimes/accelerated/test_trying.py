@@ -32,7 +32,7 @@ from tidegate.errors import ModelLoadFailed, UnfitInput
 from tidegate.runtimes.accelerated import timing
 from tidegate.runtimes.accelerated.from_trees import floor_float32
 from tidegate.runtimes.accelerated.serving import FastModel
-from tidegate.runtimes.accelerated.trying import Record, Subject, accelerate, kind_of
+from tidegate.runtimes.accelerated.trying import Original, Record, accelerate, kind_of
 from tidegate.runtimes.base import output_spec
 from tidegate.runtimes.sklearn_model import make_sklearn
 from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature, TensorSpec
@@ -87,7 +87,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "GAIN_MIN", 0.0)
 
 
-def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
+def subject_of(estimator: Any, x: Any, y: Any) -> Original:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         estimator.fit(x[::2], y[::2])
@@ -95,10 +95,10 @@ def subject_of(estimator: Any, x: Any, y: Any) -> Subject:
     model = make_sklearn(estimator, "matrix", specs, hasattr(estimator, "predict_proba"))
     rows = {"input": np.ascontiguousarray(x[1::2][:100])}
     outputs = tuple(output_spec(name, array) for name, array in model.predict(rows, None).items())
-    return Subject(estimator, model, Signature("matrix", specs, outputs, model.classes), rows)
+    return Original(estimator, model, Signature("matrix", specs, outputs, model.classes), rows)
 
 
-def tried(subject: Subject, folder: Path, asked: bool = False) -> Record:
+def tried(subject: Original, folder: Path, asked: bool = False) -> Record:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return accelerate(subject, folder, asked, lambda _done, _message: None)

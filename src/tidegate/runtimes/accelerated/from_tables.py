@@ -33,7 +33,7 @@ _EXACT_MAX = 2**53
 
 
 @dataclass(frozen=True)
-class Split:
+class PipelineSplit:
     """A pipeline's steps up to the last encoder, and those that follow."""
 
     head: list[Any]
@@ -60,11 +60,11 @@ def _joined(steps: list[Any]) -> Any:
     return steps[0] if len(steps) == 1 else Pipeline([(f"step-{index}", step) for index, step in enumerate(steps)])
 
 
-def split_of(estimator: Any) -> Split | None:
+def split_of(estimator: Any) -> PipelineSplit | None:
     """None for a model without encoders, or that does not begin with them."""
     steps = list(_flat(estimator))
     ends = [index for index, step in enumerate(steps[:-1]) if _is_sklearn(step, ENCODERS | {"ColumnTransformer"})]
-    return Split(steps[: ends[-1] + 1], steps[ends[-1] + 1 :]) if ends else None
+    return PipelineSplit(steps[: ends[-1] + 1], steps[ends[-1] + 1 :]) if ends else None
 
 
 def _flat(estimator: Any) -> Iterator[Any]:
@@ -91,7 +91,7 @@ class _Draft:
     """The table as it grows. `ask` gives the model's matrix of some rows."""
 
     model: SklearnModel
-    split: Split
+    split: PipelineSplit
     row: Arrays
     specs: tuple[TensorSpec, ...]
     categories: list[CategoryColumn] = field(default_factory=list)
@@ -115,7 +115,7 @@ def dense(matrix: Any) -> Array:
 
 
 def table_of(
-    model: SklearnModel, split: Split, rows: Arrays, specs: tuple[TensorSpec, ...]
+    model: SklearnModel, split: PipelineSplit, rows: Arrays, specs: tuple[TensorSpec, ...]
 ) -> tuple[TableForm, dict[str, Array]]:
     """The table and its arrays. `specs`: one a column, `rows` some that the model answers. Raises `CannotConvert`."""
     draft = _Draft(model, split, rows_of(rows, [0]), specs)
@@ -140,7 +140,7 @@ def table_of(
     return form, arrays
 
 
-def _blocks(split: Split, specs: Sequence[TensorSpec]) -> Iterator[tuple[list[Any], list[int]]]:
+def _blocks(split: PipelineSplit, specs: Sequence[TensorSpec]) -> Iterator[tuple[list[Any], list[int]]]:
     """Transformers one after the other, with the columns they are given, in the order of the matrix."""
     first = split.head[0]
     if not _is_sklearn(first, {"ColumnTransformer"}):

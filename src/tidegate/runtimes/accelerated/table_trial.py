@@ -16,7 +16,7 @@ import numpy as np
 from tidegate.errors import UnfitInput
 from tidegate.runtimes.accelerated.equality import NotEqual
 from tidegate.runtimes.accelerated.form import CategoryColumn, TableForm
-from tidegate.runtimes.accelerated.from_tables import NO_UNICODE, Split, dense, table_of, unknown
+from tidegate.runtimes.accelerated.from_tables import NO_UNICODE, PipelineSplit, dense, table_of, unknown
 from tidegate.runtimes.accelerated.preparation import CannotConvert
 from tidegate.runtimes.accelerated.tables import Table
 from tidegate.runtimes.base import Arrays, numpy_dtype, refusals
@@ -39,7 +39,7 @@ ODD_TEXTS = ("", " ", "nan", "None", "0", "\u00e9\u4e2d\U0001f600", "x" * 5000, 
 class Tail(SklearnModel):
     """What follows the encoders, given a matrix in the kind they make: sparse, a data frame or an array."""
 
-    def __init__(self, model: SklearnModel, split: Split, made: Any) -> None:
+    def __init__(self, model: SklearnModel, split: PipelineSplit, made: Any) -> None:
         specs = (TensorSpec(MATRIX_INPUT, "FP64", (-1, made.shape[1])),)
         super().__init__(split.tail, "matrix", specs, model.has_probabilities)
         self._made = made
@@ -58,7 +58,7 @@ class Tail(SklearnModel):
 class Taken:
     """A model taken apart: its table with its arrays, and what follows with rows for it."""
 
-    split: Split
+    split: PipelineSplit
     form: TableForm
     arrays: dict[str, Array]
     tail: Tail
@@ -67,7 +67,7 @@ class Taken:
     is_sparse: bool
 
 
-def take_apart(model: SklearnModel, split: Split, signature: Signature, rows: Arrays) -> Taken:
+def take_apart(model: SklearnModel, split: PipelineSplit, signature: Signature, rows: Arrays) -> Taken:
     """Raises `CannotConvert`."""
     specs = column_specs(signature)
     form, arrays = table_of(model, split, rows, specs)

@@ -20,7 +20,7 @@ from tidegate.runtimes.accelerated.form import FormDraft
 from tidegate.runtimes.accelerated.from_boosters import is_booster
 from tidegate.runtimes.accelerated.from_dense import dense_form
 from tidegate.runtimes.accelerated.from_graph import graph_form
-from tidegate.runtimes.accelerated.from_tables import Split, split_of
+from tidegate.runtimes.accelerated.from_tables import PipelineSplit, split_of
 from tidegate.runtimes.accelerated.from_trees import ensemble_of, tree_form
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared, prepared
 from tidegate.runtimes.accelerated.serving import FastModel, stacked
@@ -41,7 +41,7 @@ _NUMBERS = ("FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16"
 
 
 @dataclass(frozen=True)
-class Subject:
+class Original:
     """The original: loaded, with its signature and some rows that it answers."""
 
     estimator: Any
@@ -76,9 +76,9 @@ class _Trial:
     Of a model taken apart (`taken`), `subject` is what follows its encoders, and `whole` the model itself.
     """
 
-    whole: Subject
+    whole: Original
     taken: Taken | None
-    subject: Subject
+    subject: Original
     record: Record
     found: Prepared | None
     ensemble: Ensemble | None
@@ -108,7 +108,7 @@ def kind_of(estimator: Any) -> tuple[str, bool]:
     return name, listed or is_booster(found.estimator)
 
 
-def accelerate(subject: Subject, into: Path, asked: bool, on_progress: Progress) -> Record:
+def accelerate(subject: Original, into: Path, asked: bool, on_progress: Progress) -> Record:
     """Try the forms there are; the one kept is written to the new folder `into`. `asked`: also for kinds not listed."""
     kind, listed = kind_of(subject.estimator)
     record = Record(kind)
@@ -135,7 +135,7 @@ def accelerate(subject: Subject, into: Path, asked: bool, on_progress: Progress)
     return record
 
 
-def _unfit_signature(signature: Signature, split: Split | None) -> str | None:
+def _unfit_signature(signature: Signature, split: PipelineSplit | None) -> str | None:
     """Why a model with such inputs and outputs keeps its form; None when it may have another."""
     if signature.kind == "tensors":
         return "it names its own tensors, and is served as it is"
@@ -153,7 +153,7 @@ def _unfit_signature(signature: Signature, split: Split | None) -> str | None:
 # -- what to compare on ------------------------------------------------------------------------------------------------
 
 
-def _taken(whole: Subject, split: Split | None, record: Record, folder: Path) -> Taken | None:
+def _taken(whole: Original, split: PipelineSplit | None, record: Record, folder: Path) -> Taken | None:
     """The model taken apart, its table shown to be its encoders' equal. Raises `CannotConvert`, `NotEqual`."""
     if split is None or not isinstance(whole.model, SklearnModel):
         return None
@@ -167,10 +167,10 @@ def _taken(whole: Subject, split: Split | None, record: Record, folder: Path) ->
     return taken
 
 
-def _trial(whole: Subject, taken: Taken | None, record: Record) -> _Trial:
+def _trial(whole: Original, taken: Taken | None, record: Record) -> _Trial:
     subject = whole
     if taken is not None:
-        subject = Subject(taken.split.tail, taken.tail, taken.signature, taken.rows, is_sparse=taken.is_sparse)
+        subject = Original(taken.split.tail, taken.tail, taken.signature, taken.rows, is_sparse=taken.is_sparse)
     found, ensemble = _converted(subject, record)
     specs = subject.signature.inputs
     columns = specs if subject.signature.kind == "columns" else ()
@@ -196,7 +196,7 @@ def _trial(whole: Subject, taken: Taken | None, record: Record) -> _Trial:
     return _Trial(whole, taken, subject, record, found, ensemble, flags, answered, bad, timed, cases)
 
 
-def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensemble | None]:
+def _converted(subject: Original, record: Record) -> tuple[Prepared | None, Ensemble | None]:
     """The pipeline taken apart and its trees, where it is one of those; else only whole graphs are tried."""
     try:
         found = prepared(subject.estimator)
@@ -220,13 +220,13 @@ def _converted(subject: Subject, record: Record) -> tuple[Prepared | None, Ensem
         return found, None
 
 
-def _known(subject: Subject, columns: Any) -> Array:
+def _known(subject: Original, columns: Any) -> Array:
     """The rows that came or were made up, as a float64 matrix without missing values."""
     rows = stacked(subject.rows, columns) if columns else matrix_of(subject.rows)
     return np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=1.0, neginf=-1.0)
 
 
-def _flags(subject: Subject, row: Array, ensemble: Ensemble | None) -> dict[str, bool]:
+def _flags(subject: Original, row: Array, ensemble: Ensemble | None) -> dict[str, bool]:
     """Whether the original takes missing and infinite values: for all columns, or for none.
 
     Trees may take what becomes infinite on the way to them, though the pipeline before them takes no infinity.
