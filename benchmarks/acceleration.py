@@ -42,7 +42,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
-from tidegate.runtimes.base import Arrays, Model, output_spec
+from tidegate.runtimes.base import Arrays, LoadedModel, output_spec
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.inputs import column_inputs
 from tidegate.runtimes.signature_inference import infer_signature
@@ -128,7 +128,7 @@ def subject_of(estimator: Any, x: Any, y: Any) -> Original:
     specs = (TensorSpec("input", "FP64", (-1, x.shape[1])),)
     if isinstance(estimator, Native):
         estimator = estimator.booster
-        model: Model = BoosterModel(estimator)
+        model: LoadedModel = BoosterModel(estimator)
     else:
         model = make_sklearn(estimator, "matrix", specs, hasattr(estimator, "predict_proba"))
     rows = {"input": np.ascontiguousarray(x[1::2])}

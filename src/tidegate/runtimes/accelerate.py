@@ -14,7 +14,7 @@ from tidegate.ending import end
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Original, accelerate
-from tidegate.runtimes.base import Model, Progress
+from tidegate.runtimes.base import LoadedModel, Progress
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.building import adopt
 from tidegate.runtimes.inspect import run, validation_of
@@ -91,8 +91,8 @@ def _rows(inferred: InferredSignature) -> Any:
     return rows_of(rows, good) if good else inferred.inputs
 
 
-def _kind(model: Model) -> str:
-    return type(model).__name__.removesuffix("Model")
+def _kind(model: LoadedModel) -> str:
+    return type(model).__name__.removesuffix("LoadedModel")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Runtime(Protocol):
         """
 
 
-class Model(Protocol):
+class LoadedModel(Protocol):
     """A runtime before its outputs are known: what an inspection works with."""
 
     task: Task

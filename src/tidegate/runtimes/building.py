@@ -6,7 +6,7 @@ from typing import Any
 
 from tidegate.errors import NotAModel
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.base import Model, error_text
+from tidegate.runtimes.base import LoadedModel, error_text
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.catboost_model import CatBoostModel
 from tidegate.runtimes.graph_model import GraphModel
@@ -65,7 +65,7 @@ def is_booster(loaded: Any) -> bool:
     return type(loaded).__name__ == "Booster" and module in ("xgboost", "lightgbm")
 
 
-def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_probabilities: bool) -> Model:
+def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_probabilities: bool) -> LoadedModel:
     """The model with these inputs."""
     if isinstance(adopted, GraphModel):
         return adopted.with_inputs(specs)
@@ -80,7 +80,7 @@ def build(adopted: Any, kind: InputKind, specs: tuple[TensorSpec, ...], has_prob
     return make_sklearn(adopted, kind, specs, has_probabilities)
 
 
-def rebuild(adopted: Any, signature: Signature) -> Model:
+def rebuild(adopted: Any, signature: Signature) -> LoadedModel:
     """The model as an earlier inspection found it."""
     if isinstance(adopted, PythonClass):
         return PythonModel(adopted, signature.kind, signature.inputs, signature.outputs)

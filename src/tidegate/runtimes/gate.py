@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import InvalidArgument, ScoreBelowGate, ValidationDataUnusable
-from tidegate.runtimes.base import Arrays, Model, Task
+from tidegate.runtimes.base import Arrays, LoadedModel, Task
 from tidegate.runtimes.tables import Validation
 from tidegate.wire.signature import PROBABILITIES
 
@@ -84,7 +84,7 @@ def chosen_metric(validation: Validation, task: Task, y_true: Any) -> str:
     return validation.metric
 
 
-def score(model: Model, inputs: Arrays, target: Any, validation: Validation) -> Score:
+def score(model: LoadedModel, inputs: Arrays, target: Any, validation: Validation) -> Score:
     """Measure the model's answers to `inputs` against the `target` column. Does not judge: see `Score.check`."""
     metric = chosen_metric(validation, model.task, target)
     answers = model.predict(inputs, None)
@@ -101,7 +101,7 @@ def score(model: Model, inputs: Arrays, target: Any, validation: Validation) -> 
     return Score(metric, value, min_score, len(y_true), metric in LABELS and _are_scores(predicted, y_true, model))
 
 
-def _measure(metric: str, y_true: Any, predicted: np.ndarray[Any, Any], answers: Arrays, model: Model) -> float:
+def _measure(metric: str, y_true: Any, predicted: np.ndarray[Any, Any], answers: Arrays, model: LoadedModel) -> float:
     from sklearn import metrics
 
     if metric in NUMBERS:
@@ -137,7 +137,7 @@ def _label_score(metric: str, y_true: Any, labels: Any) -> float:
     return float(named[metric](y_true, labels, pos_label=present[-1], zero_division=0))
 
 
-def _probability_score(metric: str, y_true: Any, probabilities: np.ndarray[Any, Any], model: Model) -> float:
+def _probability_score(metric: str, y_true: Any, probabilities: np.ndarray[Any, Any], model: LoadedModel) -> float:
     from sklearn import metrics
 
     labels = list(model.classes) if model.classes is not None else sorted(set(y_true.tolist()))
@@ -150,7 +150,7 @@ def _probability_score(metric: str, y_true: Any, probabilities: np.ndarray[Any, 
     return float(metrics.roc_auc_score(y_true, probabilities, multi_class="ovr", labels=labels))
 
 
-def _probabilities(answers: Arrays, model: Model, metric: str) -> np.ndarray[Any, Any]:
+def _probabilities(answers: Arrays, model: LoadedModel, metric: str) -> np.ndarray[Any, Any]:
     """A column per class, from wherever this kind of model has them."""
     names = list(answers)
     found = answers.get(PROBABILITIES)
@@ -166,7 +166,7 @@ def _probabilities(answers: Arrays, model: Model, metric: str) -> np.ndarray[Any
     return found
 
 
-def _are_scores(predicted: np.ndarray[Any, Any], y_true: Any, model: Model) -> bool:
+def _are_scores(predicted: np.ndarray[Any, Any], y_true: Any, model: LoadedModel) -> bool:
     """Whether these are no labels themselves."""
     if predicted.dtype.kind != "f":
         return False
@@ -175,7 +175,7 @@ def _are_scores(predicted: np.ndarray[Any, Any], y_true: Any, model: Model) -> b
     return np.asarray(y_true).dtype.kind in "iub" and model.classes is None
 
 
-def _labels(predicted: np.ndarray[Any, Any], y_true: Any, model: Model) -> np.ndarray[Any, Any]:
+def _labels(predicted: np.ndarray[Any, Any], y_true: Any, model: LoadedModel) -> np.ndarray[Any, Any]:
     """Labels, also of models that answer with scores: the class of the highest, or 1 above one half."""
     if _are_scores(predicted, y_true, model):
         columns = predicted.shape[1] if predicted.ndim == 2 else 1
@@ -188,7 +188,7 @@ def _labels(predicted: np.ndarray[Any, Any], y_true: Any, model: Model) -> np.nd
     return predicted.astype(str) if predicted.dtype.kind == "O" else predicted
 
 
-def _as_labels(target: Any, model: Model, predicted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _as_labels(target: Any, model: LoadedModel, predicted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The target in the labels' own type; raises when none of its values is a label of the model."""
     known = model.classes or (tuple(predicted.tolist()) if predicted.dtype.kind == "O" else ())
     if known and all(isinstance(label, str) for label in known):

@@ -16,7 +16,7 @@ from tidegate.errors import ModelLoadFailed, UnfitInput, ValidationDataUnusable
 from tidegate.packaging import scan_pickle
 from tidegate.packaging.code import DISTRIBUTIONS
 from tidegate.packaging.mlmodel import Layout, read_layout
-from tidegate.runtimes.base import Model, Progress
+from tidegate.runtimes.base import LoadedModel, Progress
 from tidegate.runtimes.building import adopt
 from tidegate.runtimes.gate import Score, check_request, score
 from tidegate.runtimes.graph_model import GraphModel
@@ -68,7 +68,7 @@ class Inspection:
     notes: list[str]
     load_s: float
     predict_s: float
-    model: Model = field(repr=False)
+    model: LoadedModel = field(repr=False)
 
     def body(self) -> dict[str, Any]:
         """As JSON-able values, for the process that asked."""

@@ -11,7 +11,7 @@ from tidegate.packaging import read_source, wrap
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.serving import fast_model
-from tidegate.runtimes.base import Arrays, Model, Runtime, Wanted, numpy_dtype
+from tidegate.runtimes.base import Arrays, LoadedModel, Runtime, Wanted, numpy_dtype
 from tidegate.runtimes.building import adopt, rebuild
 from tidegate.runtimes.graph_model import GraphModel
 from tidegate.runtimes.inputs import row_count
@@ -25,7 +25,7 @@ from tidegate.wire.signature import Signature
 class Served:
     """A model with its inferred signature. Answers requests of no rows itself: most models refuse them."""
 
-    def __init__(self, model: Model, signature: Signature) -> None:
+    def __init__(self, model: LoadedModel, signature: Signature) -> None:
         self._model = model
         self._signature = signature
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegate.errors import ModelLoadFailed, TidegateError, UnfitInput, ValidationDataUnusable
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.base import Arrays, Model, error_text, output_spec, wrong_rows
+from tidegate.runtimes.base import Arrays, LoadedModel, error_text, output_spec, wrong_rows
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.building import build
 from tidegate.runtimes.drafts import SignatureDraft
@@ -40,7 +40,7 @@ from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature
 class InferredSignature:
     """A model that has answered: `inputs` is that row, `table` the validation data as the model takes it."""
 
-    model: Model
+    model: LoadedModel
     draft: SignatureDraft
     inputs: Arrays
     answers: Arrays
@@ -163,7 +163,7 @@ def check_no_single_value(answers: Arrays) -> None:
         raise ModelLoadFailed(str(wrong_rows(answers, 1)))
 
 
-def _is_odd(answers: Arrays, model: Model) -> bool:
+def _is_odd(answers: Arrays, model: LoadedModel) -> bool:
     """Probabilities that are not one row of one number per class (several outputs, several labels): left out."""
     found, predicted = answers.get(PROBABILITIES), answers.get(PREDICTION)
     if found is None or predicted is None:

@@ -12,7 +12,7 @@ from msgspec import structs
 from tidegate import clock
 from tidegate.errors import ModelLoadFailed
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.base import Arrays, Model, numpy_dtype
+from tidegate.runtimes.base import Arrays, LoadedModel, numpy_dtype
 from tidegate.runtimes.cells import plain_of
 from tidegate.runtimes.drafts import SignatureDraft
 from tidegate.runtimes.hints import Hint
@@ -131,7 +131,7 @@ def rows_of(inputs: Arrays, rows: Sequence[int]) -> Arrays:
 # -- missing values --------------------------------------------------------------------------------
 
 
-def nullable_specs(model: Model, draft: SignatureDraft, inputs: Arrays) -> tuple[TensorSpec, ...]:
+def nullable_specs(model: LoadedModel, draft: SignatureDraft, inputs: Arrays) -> tuple[TensorSpec, ...]:
     """The draft's inputs, each marked with whether the model really answers when a value of it is missing."""
     if draft.kind == "tensors" or draft.items:
         return draft.specs
@@ -191,7 +191,7 @@ def _without(one: Arrays, missing: Sequence[TensorSpec], specs: Sequence[TensorS
     return inputs
 
 
-def _answers(model: Model, inputs: Arrays) -> bool:
+def _answers(model: LoadedModel, inputs: Arrays) -> bool:
     """Whether the model answers, and with numbers: an answer that is NaN is a refusal in other words."""
     try:
         answers = model.predict(inputs, None)
@@ -203,7 +203,7 @@ def _answers(model: Model, inputs: Arrays) -> bool:
 # -- batches --------------------------------------------------------------------------------
 
 
-def accepted(model: Model, inputs: Arrays) -> list[int]:
+def accepted(model: LoadedModel, inputs: Arrays) -> list[int]:
     """Which of the rows the model answers, each alone."""
     good = []
     for row in range(row_count(inputs)):
@@ -215,7 +215,7 @@ def accepted(model: Model, inputs: Arrays) -> list[int]:
     return good
 
 
-def check_row_axis(model: Model, inputs: Arrays) -> None:
+def check_row_axis(model: LoadedModel, inputs: Arrays) -> None:
     """Raise `ModelLoadFailed` where a row, or the row twice, is answered with another number of rows.
 
     Then the first axis is none of rows (a mean over it, the steps of a recurrent model): no request could be answered.
@@ -236,7 +236,7 @@ def check_row_axis(model: Model, inputs: Arrays) -> None:
                 )
 
 
-def is_batchable(model: Model, inputs: Arrays) -> bool:
+def is_batchable(model: LoadedModel, inputs: Arrays) -> bool:
     """Whether the model answers these rows (8 or more) together as it answers each alone."""
     good = accepted(model, inputs)
     if not good:

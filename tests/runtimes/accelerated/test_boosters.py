@@ -22,7 +22,7 @@ from tidegate.runtimes.accelerated.preparation import prepared
 from tidegate.runtimes.accelerated.probes import split_rows
 from tidegate.runtimes.accelerated.serving import FastModel
 from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
-from tidegate.runtimes.base import Model, output_spec
+from tidegate.runtimes.base import LoadedModel, output_spec
 from tidegate.runtimes.booster_model import BoosterModel
 from tidegate.runtimes.sklearn_model import make_sklearn
 from tidegate.wire.signature import PREDICTION, Signature, TensorSpec
@@ -83,7 +83,7 @@ def subject_of(model: Any, x: Any, y: Any) -> Original:
     else:
         model.fit(x, y)
     specs = (TensorSpec("input", "FP64", (-1, x.shape[1])),)
-    adopted: Model = (
+    adopted: LoadedModel = (
         BoosterModel(model, labels=True)
         if type(model).__name__ == "Booster"
         else make_sklearn(model, "matrix", specs, hasattr(model, "predict_proba"))

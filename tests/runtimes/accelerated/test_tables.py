@@ -31,7 +31,7 @@ from tidegate.packaging.mlmodel import Layout
 from tidegate.runtimes.accelerated import from_tables, timing
 from tidegate.runtimes.accelerated.serving import FastModel
 from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
-from tidegate.runtimes.base import Arrays, Model
+from tidegate.runtimes.base import Arrays, LoadedModel
 from tidegate.runtimes.inputs import column_inputs
 from tidegate.runtimes.signature_inference import infer_signature
 from tidegate.runtimes.trial import accepted, rows_of
@@ -162,7 +162,7 @@ def inputs_of(frame: Any, signature: Signature) -> Arrays:
     return found
 
 
-def answer(model: Model, frame: Any, signature: Signature) -> Arrays | None:
+def answer(model: LoadedModel, frame: Any, signature: Signature) -> Arrays | None:
     try:
         return model.predict(inputs_of(frame, signature), None)
     except UnfitInput:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.base import Arrays, Model, Wanted
+from tidegate.runtimes.base import Arrays, LoadedModel, Wanted
 from tidegate.wire.signature import PROBABILITIES
 
 Array = np.ndarray[Any, Any]
@@ -79,7 +79,7 @@ def _check_numbers(expected: Array, got: Array, what: str, is_probability: bool,
     largest.add(worst)
 
 
-def check_refusals(original: Model, fast: Model, cases: Mapping[str, Arrays], largest: Largest) -> None:
+def check_refusals(original: LoadedModel, fast: LoadedModel, cases: Mapping[str, Arrays], largest: Largest) -> None:
     """Raises `NotEqual` unless both refuse the same, and answer the rest alike."""
     for what, inputs in cases.items():
         expected, got = _asked(original, inputs), _asked(fast, inputs)
@@ -93,13 +93,13 @@ def check_refusals(original: Model, fast: Model, cases: Mapping[str, Arrays], la
 class Remembered:
     """The original, asked once about inputs that several forms are compared on. They must stay alive meanwhile."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: LoadedModel) -> None:
         self.task, self.classes = model.task, model.classes
         self._model = model
         self._told: dict[int, Arrays | UnfitInput] = {}
 
     def predict(self, inputs: Arrays, wanted: Wanted) -> Arrays:
-        """See `Model`; always all of it."""
+        """See `LoadedModel`; always all of it."""
         told = self._told.get(id(inputs))
         if told is None:
             try:
@@ -112,7 +112,7 @@ class Remembered:
         return {name: array for name, array in told.items() if wanted is None or name in wanted}
 
 
-def _asked(model: Model, inputs: Arrays) -> Arrays | str:
+def _asked(model: LoadedModel, inputs: Arrays) -> Arrays | str:
     try:
         return model.predict(inputs, None)
     except UnfitInput as error:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tidegate.runtimes.accelerated.ensemble import Ensemble, Tree
 from tidegate.runtimes.accelerated.preparation import Prepared
-from tidegate.runtimes.base import Arrays, Model
+from tidegate.runtimes.base import Arrays, LoadedModel
 from tidegate.wire.signature import MATRIX_INPUT, PREDICTION, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -143,7 +143,7 @@ def near(value: float) -> list[float]:
 # -- rows at the borders between labels --------------------------------------------------------------------------------
 
 
-def border_rows(model: Model, known: Array, specs: Sequence[TensorSpec]) -> Array:
+def border_rows(model: LoadedModel, known: Array, specs: Sequence[TensorSpec]) -> Array:
     """Pairs of rows with different labels, brought together until they are very near each other."""
     labels = model.predict(as_inputs(known, specs), frozenset({PREDICTION}))[PREDICTION]
     first = np.flatnonzero(labels == labels[0])

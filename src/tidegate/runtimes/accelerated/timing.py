@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from tidegate import clock
-from tidegate.runtimes.base import Arrays, Model
+from tidegate.runtimes.base import Arrays, LoadedModel
 
 TIMED_ROWS = (1, 64)
 TIMING_S, ROUNDS = 0.1, 5
@@ -18,7 +18,7 @@ BY_CHANCE = 1.05
 """Two forms whose gains differ by no more than this are equally fast."""
 
 
-def seconds_by_rows(model: Model, timed: Mapping[int, Arrays]) -> dict[str, float]:
+def seconds_by_rows(model: LoadedModel, timed: Mapping[int, Arrays]) -> dict[str, float]:
     """Seconds a call, by the name of the field that records them."""
     return {f"seconds_{rows}": _seconds(model, inputs) for rows, inputs in timed.items()}
 
@@ -33,7 +33,7 @@ def gain_of(found: Mapping[str, float]) -> float:
     return math.sqrt(math.prod(found[f"speedup_{rows}"] for rows in TIMED_ROWS))
 
 
-def _seconds(model: Model, inputs: Arrays) -> float:
+def _seconds(model: LoadedModel, inputs: Arrays) -> float:
     """The best of a few rounds: what else the machine does only ever adds."""
     model.predict(inputs, None)
     started = clock.monotonic()

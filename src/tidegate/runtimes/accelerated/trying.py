@@ -25,7 +25,7 @@ from tidegate.runtimes.accelerated.from_trees import ensemble_of, tree_form
 from tidegate.runtimes.accelerated.preparation import CannotConvert, Prepared, prepared
 from tidegate.runtimes.accelerated.serving import FastModel, stacked
 from tidegate.runtimes.accelerated.table_trial import Taken, cases_of, check_table, take_apart
-from tidegate.runtimes.base import Arrays, Model, Progress, error_text
+from tidegate.runtimes.base import Arrays, LoadedModel, Progress, error_text
 from tidegate.runtimes.inputs import matrix_of
 from tidegate.runtimes.sklearn_model import SklearnModel
 from tidegate.runtimes.trial import rows_of
@@ -45,7 +45,7 @@ class Original:
     """The original: loaded, with its signature and some rows that it answers."""
 
     estimator: Any
-    model: Model
+    model: LoadedModel
     signature: Signature
     rows: Arrays
     is_sparse: bool = False
@@ -246,7 +246,7 @@ def _flags(subject: Original, row: Array, ensemble: Ensemble | None) -> dict[str
     return {"takes_nan": True in taken["NaN"], "takes_inf": takes_inf, "takes_overflow": takes_overflow}
 
 
-def _takes(model: Model, inputs: Arrays) -> bool:
+def _takes(model: LoadedModel, inputs: Arrays) -> bool:
     try:
         model.predict(inputs, None)
     except UnfitInput:
@@ -320,7 +320,7 @@ def _check_classes(draft: FormDraft) -> None:
         raise CannotConvert("it knows one label only")
 
 
-def _compare_whole(trial: _Trial, fast: Model) -> float:
+def _compare_whole(trial: _Trial, fast: LoadedModel) -> float:
     """Once more from the first column to the answer, where the model was taken apart; raises `NotEqual`."""
     largest = Largest()
     check_refusals(trial.whole_original, fast, trial.cases, largest)
