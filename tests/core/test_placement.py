@@ -11,7 +11,7 @@ DEFAULT = Placement("docker", cpus=2.0, memory_bytes=1 << 30)
 
 
 @pytest.mark.parametrize(
-    ("asked", "default", "where"),
+    ("requested", "default", "where"),
     [
         (PlacementRequest(), Placement(), Placement("local")),
         (PlacementRequest(), DEFAULT, DEFAULT),
@@ -28,7 +28,7 @@ def test_what_is_asked_for_goes_before_the_settings(
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("requested", "field"),
     [
         (PlacementRequest("podman"), "backend"),
         (PlacementRequest("docker", cpus=-1), "cpus"),
