@@ -64,8 +64,8 @@ class Hub:
 class Slots:
     """How many jobs may run at a time. While all do, no message is taken, so that other workers have it."""
 
-    def __init__(self, limit: int, loop: Hub) -> None:
-        self._limit, self._loop = limit, loop
+    def __init__(self, limit: int, hub: Hub) -> None:
+        self._limit, self._hub = limit, hub
         self._lock = threading.Lock()
         self._taken = 0
         self._paused = False
@@ -77,7 +77,7 @@ class Slots:
     def free(self) -> None:
         with self._lock:
             self._taken -= 1
-        self._loop.soon(self._resume)
+        self._hub.soon(self._resume)
 
     def refuses(self, message: Any, consumer: Any) -> bool:
         """In the loop: a message that comes while every slot is in use goes back, and none comes until one is free."""
@@ -104,7 +104,7 @@ class Slots:
             if not self._paused or self._taken >= self._limit:
                 return
             self._paused = False
-        self._loop.consumer.task_consumer.consume()
+        self._hub.consumer.task_consumer.consume()
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class WorkerParts:
     """What Celery's objects need of ours: they find it at the application, as `tidegate`."""
 
     bench: Bench
-    loop: Hub
+    hub: Hub
     slots: Slots
     stop_s: float
     at_once: threading.Event
@@ -156,7 +156,7 @@ class JobRequest(Request):  # type: ignore[misc]
     def acknowledge(self) -> None:
         """Celery has the loop do it; have the loop do it now."""
         super().acknowledge()
-        self._app.tidegate.loop.wake()
+        self._app.tidegate.hub.wake()
 
     def revoked(self) -> bool:
         """Never."""
@@ -215,12 +215,12 @@ class Joining(bootsteps.StartStopStep):  # type: ignore[misc]
         super().__init__(consumer, **options)
 
     def start(self, consumer: Any) -> None:
-        consumer.app.tidegate.loop.consumer = consumer
+        consumer.app.tidegate.hub.consumer = consumer
         consumer.app.tidegate.slots.begin()
 
     def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
         """Called by Celery, also after it lost and found its broker."""
-        consumer.app.tidegate.loop.join(hub)
+        consumer.app.tidegate.hub.join(hub)
 
 
 def make_worker(app: Any, parts: WorkerParts, name: str, jobs: int) -> Any:
@@ -238,4 +238,4 @@ def make_worker(app: Any, parts: WorkerParts, name: str, jobs: int) -> Any:
 def stop_soon(parts: WorkerParts) -> None:
     """From any thread: Celery's loop ends at its next turn, which is now."""
     worker_state.should_stop = EX_OK
-    parts.loop.wake()
+    parts.hub.wake()

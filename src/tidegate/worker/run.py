@@ -85,8 +85,8 @@ def _work(settings: Settings, url: str, signals: StopSignals) -> int:
     Runner([Loop("leases of jobs", bench.keep_leases)], LoopMetrics(REGISTRY)).start()
     from tidegate.worker.consumer import Hub, Slots, WorkerParts, make_worker, stop_soon  # Celery: a second of imports
 
-    loop = Hub()
-    parts = WorkerParts(bench, loop, Slots(settings.job_workers, loop), settings.worker_stop_s, signals.at_once)
+    hub = Hub()
+    parts = WorkerParts(bench, hub, Slots(settings.job_workers, hub), settings.worker_stop_s, signals.at_once)
     name = f"{settings.job_queue}-{os.getpid()}@{os.uname().nodename}"
     worker = make_worker(make_app(url, settings.job_queue), parts, name, settings.job_workers)
     signals.then = lambda: stop_soon(parts)
