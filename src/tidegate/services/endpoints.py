@@ -14,16 +14,22 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal, part_of_platform
-from tidegate.core.follow import another_version, known
-from tidegate.core.names import check_device, check_name
-from tidegate.core.placement import LOCAL, Placement, PlacementRequest, check_placement_request, placed
+from tidegate.core.names import check_name
+from tidegate.core.placement import Placement, PlacementRequest, placed
 from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.serving import Serving, change_of
-from tidegate.errors import Conflict, InvalidArgument, UnknownModel, UnknownVersion
+from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
 from tidegate.services.audit import endpoint_audited
+from tidegate.services.deploy_requests import (
+    alias_to_follow,
+    check_same_engine,
+    check_same_version,
+    named_version,
+    requested_placement,
+)
 from tidegate.services.intent import HISTORY_PAGE, check_versions_there, ended_by, to_restore, uid_of
-from tidegate.services.jobs import check_gate, check_upload
+from tidegate.services.jobs import check_upload
 from tidegate.services.lookup import (
     by_number,
     check_same_model,
@@ -42,7 +48,7 @@ from tidegate.store import history as history_rows
 from tidegate.store.automation import effective_of, versions_used
 from tidegate.store.engine import Store
 from tidegate.store.fleet import placement_request_of
-from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, VersionRow
+from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow
 from tidegate.wire import rest
 
 LOG_LINES_MAX = 10_000
@@ -67,14 +73,6 @@ class _Change:
     @property
     def sets_traffic(self) -> bool:
         return self.action != "scale"
-
-
-@dataclass(frozen=True)
-class _Named:
-    """A version as a caller names it; `digest` where the registry said which bytes its number stands for."""
-
-    version: str | None
-    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,22 +136,21 @@ class Endpoints:
         check_name(name, "endpoint")
         replicas = None if request.replicas is None else check_replicas(request.replicas)
         check_serving(request)
-        alias = _followed(request)
-        named = self._named(request.model, request.version)
+        alias = alias_to_follow(request)
+        named = named_version(self.registry, request.model, request.version)
         try:
             with self.store.reading() as tx:
                 version_or_raise(tx, request.model, named.version)
-                requested = self._requested_placement(rows.get_endpoint(tx, name), request)
+                requested = requested_placement(rows.get_endpoint(tx, name), request, self.placement)
             where = placed(requested, self.placement)
             self.can_start(where)
             with self.store.transaction() as tx, endpoint_audited(tx, name, "deploy", who, self.clock):
                 version = version_or_raise(tx, request.model, named.version)
-                _check_same_version(version, named)
+                check_same_version(version, named)
                 row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
-                requested = self._requested_placement(
-                    row, request
-                )  # another of its settings may have changed meanwhile
-                _check_same_engine(name, where, placed(requested, self.placement))
+                # Read again: another of its settings may have changed meanwhile.
+                requested = requested_placement(row, request, self.placement)
+                check_same_engine(name, where, placed(requested, self.placement))
                 check_same_model(row, request.model)
                 traffic = {version.version: 100.0}
                 ended = ended_by(row, end=request.end_automation)
@@ -278,14 +275,6 @@ class Endpoints:
         found = self.backend.logs(Handle(row.backend, row.handle), lines_max) if row.handle else []
         return found or row.log[-lines_max:]
 
-    def _named(self, model: str, reference: str | None) -> _Named:
-        """`@champion` as the version the registry has for it now; anything else as it is."""
-        check_name(model, "model")
-        if reference and reference.startswith("@"):
-            entry = self.registry.version_of_alias(model, reference[1:])
-            return _Named(entry.version, entry.tags.get("tidegate.digest"))
-        return _Named(reference)
-
     def _follow(
         self, tx: Session, row: EndpointRow, alias: str | None, options: rest.Follow | None, version: str
     ) -> FollowRow | None:
@@ -299,22 +288,6 @@ class Endpoints:
         follow.state, follow.code, follow.reason, follow.trouble = "current", "", "", ""
         follow.job, follow.attempts, follow.retry_at, follow.changed_at = None, 0, None, self.clock()
         return follow
-
-    def _requested_placement(self, row: EndpointRow | None, request: rest.DeployRequest) -> PlacementRequest:
-        """What the endpoint is to run on: what the request says, else as it was. Raises `InvalidArgument`."""
-        before = placement_request_of(row) if row else PlacementRequest()
-        requested = PlacementRequest(
-            request.backend or before.backend, request.cpus or None, request.memory_bytes or None
-        )
-        check_placement_request(requested, self.placement)
-        if request.backend == LOCAL:  # processes have no limits: those that the containers had go with them
-            return requested
-        cpus = before.cpus if request.cpus is None else requested.cpus
-        return replace(
-            requested,
-            cpus=cpus,
-            memory_bytes=before.memory_bytes if request.memory_bytes is None else requested.memory_bytes,
-        )
 
     def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
         return self.shown.one(tx, row)
@@ -374,28 +347,3 @@ class Endpoints:
                 tx, row, history_rows.Entry(change.action, self.clock(), change.actor, change.restores, note, retries)
             )
         return self._view(tx, row)
-
-
-def _followed(request: rest.DeployRequest) -> str | None:
-    """The alias to follow, if any. Raises `InvalidArgument`."""
-    if request.follow is None:
-        return None
-    if not (request.version or "").startswith("@"):
-        raise InvalidArgument("only an alias can be followed: give the version as '@champion'", field="follow")
-    check_gate(request.follow.gate)
-    if request.follow.device is not None:
-        check_device(request.follow.device)
-    return str(request.version)[1:]
-
-
-def _check_same_version(row: VersionRow, named: _Named) -> None:
-    if known(row.digest, named.digest) == "other":
-        raise Conflict(another_version(row.model, row.version), model=row.model, version=row.version)
-
-
-def _check_same_engine(name: str, checked: Placement, now: Placement) -> None:
-    if now.backend != checked.backend:
-        raise Conflict(
-            f"endpoint {name!r} was moved to {now.backend!r} while this change was on its way: send it again",
-            endpoint=name,
-        )
