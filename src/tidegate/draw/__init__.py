@@ -1,0 +1,28 @@
+"""Plots as inline SVG, for the console and for reports of one file: the same input makes the same bytes.
+
+Pure: the standard library alone, and nothing of Tidegate. No style attributes and no scripts, so that the strictest
+Content-Security-Policy takes them; how they look is in `STYLE`, once on the page. A missing value (None, NaN) is a gap.
+"""
+
+from tidegate.draw.bars import Bins, bar_share, bin_names, histogram_pair
+from tidegate.draw.frame import Axis, Size
+from tidegate.draw.lines import Band, Line, interval_series, series, sparkline
+from tidegate.draw.plot import Plot, Table
+from tidegate.draw.style import STYLE
+
+__all__ = [
+    "STYLE",
+    "Axis",
+    "Band",
+    "Bins",
+    "Line",
+    "Plot",
+    "Size",
+    "Table",
+    "bar_share",
+    "bin_names",
+    "histogram_pair",
+    "interval_series",
+    "series",
+    "sparkline",
+]

@@ -1,0 +1,161 @@
+"""Bars: two distributions side by side, and how a whole is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tidegate.draw.frame import GRID_LINES, LEFT, RIGHT, TOP, USUAL, Size, grid, no_data
+from tidegate.draw.markup import element, shortened, text
+from tidegate.draw.plot import COLOURS, Plot, Table, area_key, chosen, picture
+from tidegate.draw.scales import MISSING, Scale, known, rounded_out, written
+
+BINS_MAX = 60
+"""Narrower bars could not be told apart: neighbours are drawn as one."""
+BOTTOM = 22.0
+LABEL_CHARS_MAX = 14
+_GAP = 1.0
+THIN = Size(240.0, 12.0)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """One distribution: how many there were in each bin. `name` says when or of what."""
+
+    name: str
+    counts: Sequence[float | None]
+
+
+def bin_names(edges: Sequence[float]) -> list[str]:
+    """Names of the bins between neighbouring edges; the outer edges may be infinite."""
+    inner = [written(edge) for edge in edges]
+    names = []
+    for index, (low, high) in enumerate(pairwise(inner)):
+        if edges[index] == float("-inf"):
+            names.append(f"< {high}")
+        elif edges[index + 1] == float("inf"):
+            names.append(f"≥ {low}")
+        else:
+            names.append(f"{low} to {high}")
+    return names
+
+
+def histogram_pair(
+    title: str,
+    bins: Sequence[str],
+    reference: Bins,
+    current: Bins,
+    size: Size = USUAL,
+    description: str = "",
+) -> Plot:
+    """Two distributions over the same bins, each as shares of its own whole, so that their sizes do not matter.
+
+    Raises `ValueError` where a distribution has not one count a bin.
+    """
+    for one in (reference, current):
+        if len(one.counts) != len(bins):
+            raise ValueError(f"{one.name!r} has {len(one.counts)} counts for {len(bins)} bins")
+    shares = [_shares(one.counts) for one in (reference, current)]
+    groups = _groups(len(bins))
+    drawn = [[_sum(every, group) for group in groups] for every in shares]
+    high = max((share for every in drawn for share in every if share is not None), default=0.0)
+    y = Scale(*rounded_out(0.0, high or 1.0, GRID_LINES), size.height - BOTTOM, TOP)
+    x = Scale(0.0, max(len(groups), 1), LEFT, size.width - RIGHT)
+    parts = [
+        grid(x, y, " %"),
+        _bars(drawn, x, y),
+        _labels([_name(bins, group) for group in groups], x, size.height - 5),
+    ]
+    if not any(share is not None for every in drawn for share in every):
+        parts.append(no_data(x, y))
+    svg = picture(title, description, (size.width, size.height), "".join(parts))
+    headers = ["", *(f"{one.name} ({what})" for one in (reference, current) for what in ("count", "%"))]
+    columns = [_cells(one.counts, every) for one, every in zip((reference, current), shares, strict=True)]
+    rows = [[bins[index], *columns[0][index], *columns[1][index]] for index in chosen(len(bins))]
+    keys = (area_key(reference.name, "ref"), area_key(current.name, "now"))
+    return Plot(svg, Table(title, headers, rows, len(bins)), keys)
+
+
+def bar_share(title: str, parts: Sequence[tuple[str, float | None]], size: Size = THIN) -> Plot:
+    """How a whole is shared, as one bar; each part is drawn by its share of the sum, and none that is not above 0."""
+    amounts = [max(known(amount) or 0.0, 0.0) for _name, amount in parts]
+    total = sum(amount / 2**20 for amount in amounts)  # which cannot overflow
+    shares = [amount / 2**20 / total if total else 0.0 for amount in amounts]
+    drawn, at = [element("rect", width=size.width, height=size.height, rx=3, class_="none")], 0.0
+    room = size.width - _GAP * max(sum(share > 0 for share in shares) - 1, 0)
+    for index, share in enumerate(shares):
+        if share > 0:
+            width = max(share * room, 1.0)
+            drawn.append(element("rect", x=at, width=width, height=size.height, class_=_fill(index)))
+            at += width + _GAP
+    told = [_percent(share) if total else MISSING for share in shares]
+    said = ", ".join(f"{name} {share}" for (name, _amount), share in zip(parts, told, strict=True)) or "nothing"
+    svg = picture(title, said, (size.width, size.height), "".join(drawn), "share")
+    rows = [[parts[index][0], told[index]] for index in chosen(len(parts))]
+    keys = [area_key(name, _fill(index), told[index]) for index, (name, _amount) in enumerate(parts)]
+    return Plot(svg, Table(title, ["", "share"], rows, len(parts)), tuple(keys))
+
+
+def _shares(counts: Sequence[float | None]) -> list[float | None]:
+    """In percent; None for what is missing, and everywhere where nothing was counted."""
+    found = [None if (number := known(count)) is None else max(number, 0.0) / 2**20 for count in counts]
+    total = sum(number for number in found if number is not None)
+    return [None if number is None or not total else 100 * (number / total) for number in found]
+
+
+def _groups(count: int) -> list[range]:
+    """Neighbouring bins that are drawn as one, as evenly as can be."""
+    groups = min(count, BINS_MAX)
+    return [range(index * count // groups, (index + 1) * count // groups) for index in range(groups)]
+
+
+def _sum(shares: Sequence[float | None], group: range) -> float | None:
+    found = [share for index in group if (share := shares[index]) is not None]
+    return sum(found) if found else None
+
+
+def _name(bins: Sequence[str], group: range) -> str:
+    return bins[group[0]] if len(group) == 1 else f"{bins[group[0]]} … {bins[group[-1]]}"
+
+
+def _bars(drawn: Sequence[Sequence[float | None]], x: Scale, y: Scale) -> str:
+    width = (x(1.0) - x(0.0)) * 0.4
+    found = []
+    for which, (class_, shares) in enumerate(zip(("ref", "now"), drawn, strict=True)):
+        for index, share in enumerate(shares):
+            if share:
+                left, top = x(index + 0.5) + (which - 1) * width, y(share)
+                box = {"x": left, "y": top, "width": width, "height": max(y.start - top, 0.5)}
+                found.append(element("rect", class_=class_, **box))
+    return "".join(found)
+
+
+def _labels(names: Sequence[str], x: Scale, y: float) -> str:
+    """As many names as there is room for, each under its bars; all are in the table."""
+    longest = max((min(len(name), LABEL_CHARS_MAX) for name in names), default=1)
+    room = max(1, int((x.end - x.start) // (longest * 7.5 + 8)))
+    every = -(-len(names) // room) or 1
+    labels = [
+        element("text", text(shortened(name, LABEL_CHARS_MAX)), x=x(index + 0.5), y=y, text_anchor="middle")
+        for index, name in list(enumerate(names))[::every]
+    ]
+    return element("g", "".join(labels), class_="x")
+
+
+def _cells(counts: Sequence[float | None], shares: Sequence[float | None]) -> list[tuple[str, str]]:
+    return [
+        (
+            MISSING if (number := known(count)) is None else f"{number:,.6g}",
+            MISSING if share is None else f"{share:.1f}",
+        )
+        for count, share in zip(counts, shares, strict=True)
+    ]
+
+
+def _fill(index: int) -> str:
+    return f"f{index % COLOURS + 1}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,113 @@
+"""The frame of a plot over time: its two axes with grid and labels, and where a value stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tidegate.draw.markup import element, shortened, text
+from tidegate.draw.scales import Scale, domain, rounded_out, ticks, written
+from tidegate.draw.times import time_ticks
+
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 20.0, 22.0
+"""What labels need around the area, in units; with letters twice the size they still fit on a narrow screen."""
+LABEL_WIDTH = 74.0
+GRID_LINES = 5
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of the picture, in CSS pixels at its natural width: pages stretch and shrink it."""
+
+    width: float = 480.0
+    height: float = 180.0
+
+
+USUAL = Size()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How values are read. `from_zero`: the axis begins at 0, as it should for amounts; not for scores.
+
+    `level` is a name and a value of interest, such as a threshold or no difference at all, drawn as a dashed line.
+    """
+
+    unit: str = ""
+    from_zero: bool = True
+    level: tuple[str, float] | None = None
+
+    def said(self, value: float | None) -> str:
+        """The value with its unit."""
+        if value is None:
+            return "missing"
+        return f"{written(value)} {self.unit}".strip()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Places of times (`x`) and values (`y`), and the markup of the axes."""
+
+    x: Scale
+    y: Scale
+    markup: str
+
+    @property
+    def columns(self) -> int:
+        """How many places side by side can be told apart."""
+        return int(self.x.end - self.x.start)
+
+
+def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: Iterable[float]) -> Frame:
+    """Axes for known values between the first and the last time; None: nothing is known, which the frame says."""
+    found = list(values)
+    level = [] if axis.level is None else [axis.level[1]]
+    low, high = domain([*found, *level], axis.from_zero)
+    low, high = rounded_out(low, high, GRID_LINES)
+    y = Scale(low, high, size.height - BOTTOM, TOP)
+    first, last = times or (0.0, 1.0)
+    if first == last:
+        first, last = first - 30.0, last + 30.0
+    x = Scale(first, last, LEFT, size.width - RIGHT)
+    parts = [grid(x, y, labelled=bool(found or level))]
+    if axis.unit:
+        parts.append(element("text", text(shortened(axis.unit, 40)), x=0, y=11, class_="unit"))
+    if times is not None:
+        parts.append(element("g", _times(x, size.height), class_="x"))
+    if axis.level is not None:
+        parts.append(element("path", d=f"M{x.start:g} {y(axis.level[1]):.1f}H{x.end:g}", class_="level"))
+    if not found:
+        parts.append(no_data(x, y))
+    return Frame(x, y, "".join(parts))
+
+
+def no_data(x: Scale, y: Scale) -> str:
+    """What stands in the middle where nothing can be drawn."""
+    middle = (x.start + x.end) / 2, (y.start + y.end) / 2
+    return element("text", "no data", class_="empty", x=middle[0], y=middle[1], text_anchor="middle")
+
+
+def grid(x: Scale, y: Scale, unit: str = "", *, labelled: bool = True) -> str:
+    """A line at each round value, with the value before it."""
+    places = ticks(y.low, y.high, GRID_LINES + 1)
+    step = places[1] - places[0] if len(places) > 1 else None
+    lines = []
+    for at in places:
+        lines.append(element("path", d=f"M{x.start:g} {y(at):.1f}H{x.end:g}"))
+        if labelled:
+            lines.append(element("text", f"{written(at, step)}{unit}", x=x.start - 6, y=y(at) + 4, text_anchor="end"))
+    return element("g", "".join(lines), class_="grid")
+
+
+def _times(x: Scale, height: float) -> str:
+    count_max = max(2, int((x.end - x.start) // LABEL_WIDTH))
+    labels = [
+        element("text", text(label), x=_within(x(at), label, x), y=height - 5, text_anchor="middle")
+        for at, label in time_ticks(x.low, x.high, count_max)
+    ]
+    return element("text", "UTC", x=0, y=height - 5) + "".join(labels)
+
+
+def _within(place: float, label: str, x: Scale) -> float:
+    """So that no label is cut off at the right."""
+    return min(place, x.end + RIGHT - len(label) * 4)
