@@ -339,6 +339,12 @@ class JobAbandoned(TidegateError):
     code, kind = "job_abandoned", Kind.INTERNAL
 
 
+class JobCancelled(TidegateError):
+    """Somebody cancelled this job."""
+
+    code, kind = "job_cancelled", Kind.CONFLICT
+
+
 class DiskFull(TidegateError):
     """The disk is full: nothing was changed; free some space and try again."""
 

@@ -18,7 +18,13 @@ from sklearn.datasets import load_breast_cancer
 
 from tidegate import runtimes
 from tidegate.adapters import inspection
-from tidegate.adapters.inspection import AccelerationRequest, InspectionRequest, run_acceleration, run_inspection
+from tidegate.adapters.inspection import (
+    AccelerationRequest,
+    InspectionRequest,
+    Watched,
+    run_acceleration,
+    run_inspection,
+)
 from tidegate.adapters.package import read_source, wrap
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.serving import FastModel
@@ -37,7 +43,7 @@ def request_for(models: Any, tmp_path: Path) -> AccelerationRequest:
 def test_the_record_tells_what_was_tried(request_for: AccelerationRequest, tmp_path: Path) -> None:
     told: list[str] = []
     record = run_acceleration(
-        request_for, timeout_s=100, scratch_dir=tmp_path, on_progress=lambda _done, text: told.append(text)
+        request_for, timeout_s=100, scratch_dir=tmp_path, watched=Watched(lambda _done, text: told.append(text))
     )
     assert record["kind"] == "StandardScaler → LogisticRegression"
     assert record["kept"] == "dense-float64"

@@ -26,6 +26,7 @@ from tidegate.adapters import confinement
 from tidegate.adapters.inspection import (
     InspectionRequest,
     ValidationRequest,
+    Watched,
     clean_environment,
     run_inspection,
 )
@@ -97,7 +98,7 @@ def test_a_good_model_is_described_and_scored(trained: Path, rows: Path) -> None
     scratch.mkdir()
     request = InspectionRequest(trained, True, ValidationRequest(rows, "rows.csv", "target"))
     result = run_inspection(
-        request, timeout_s=60, scratch_dir=scratch, on_progress=lambda share, text: said.append((share, text))
+        request, timeout_s=60, scratch_dir=scratch, watched=Watched(lambda share, text: said.append((share, text)))
     )
     assert result["framework"] == "sklearn"
     assert result["metric"] == "accuracy"
@@ -155,6 +156,26 @@ def test_a_model_that_crashes_on_load_is_told_by_how_it_died(package: Packager, 
 def test_a_model_that_calls_sys_exit_is_refused(package: Packager) -> None:
     with pytest.raises(ModelLoadFailed, match="ended the process"):
         inspect(package(pickle.dumps(Calling(sys.exit, 0))))
+
+
+def test_a_model_that_hangs_ends_when_whoever_follows_it_has_enough(package: Packager) -> None:
+    class Enough(Exception):
+        pass
+
+    def look() -> None:
+        raise Enough
+
+    model = package(pickle.dumps(Calling(time.sleep, 600)))
+    (scratch := model.parent / "scratch").mkdir()
+    with pytest.raises(Enough):
+        run_inspection(InspectionRequest(model, True), timeout_s=60, scratch_dir=scratch, watched=Watched(look=look))
+    for told in (ValueError, Enough):
+
+        def tell(_done: float, _text: str, told: type[Exception] = told) -> None:
+            raise told
+
+        with pytest.raises(told):
+            run_inspection(InspectionRequest(model, True), timeout_s=60, scratch_dir=scratch, watched=Watched(tell))
 
 
 def test_a_model_that_hangs_ends_at_the_deadline_with_its_children(package: Packager) -> None:

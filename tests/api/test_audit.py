@@ -12,6 +12,7 @@ from tidegate.api.app import create_app
 from tidegate.api.permissions import Needed
 from tidegate.core.access import Permission
 from tidegate.errors import StoreUnavailable
+from tidegate.store.tables import JobRow
 from tidegate.wiring import Container
 
 UNAUDITED = {"POST /api/v1/uploads"}
@@ -21,6 +22,7 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("PUT /api/v1/models/{name}/trust", "told", {"pickle": True}),
     ("POST /api/v1/models/{name}/versions", "told", {"uri": "models:/told/1"}),
     ("POST /api/v1/models/{name}/versions/{version}/image", "told", {}),
+    ("POST /api/v1/jobs/{job_id}/cancel", "told", {}),
     ("PUT /api/v1/models/{name}/aliases/{alias}", "told", {"version": "1"}),
     ("PUT /api/v1/endpoints/{name}", "told", {"model": "told", "version": "1"}),
     ("PUT /api/v1/endpoints/{name}/traffic", "told", {"traffic": {"2": 100}}),
@@ -56,9 +58,11 @@ def test_every_route_that_changes_something_is_audited_with_who_asked(
         if permission in (Permission.DEPLOY, Permission.ADMINISTER)
     }
     assert changing == {route for route, _, _ in CHANGES} | UNAUDITED
+    with container.store.transaction() as tx:
+        tx.add(JobRow(id="told", kind="build", subject="told", payload={}, state="queued", log=[], created_at=1.0))
     for route, name, body in CHANGES:
         method, path = route.split()
-        path = path.format(name=name, version="1", alias="champion")
+        path = path.format(name=name, version="1", alias="champion", job_id=name)
         answer = api.request(method, path, json=body, headers={"x-request-id": f"change of {route}".replace(" ", "-")})
         assert answer.status_code < 300, (route, answer.text)
         request_id = answer.headers["x-request-id"]

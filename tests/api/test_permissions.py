@@ -45,6 +45,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "GET /api/v1/jobs/{job_id}",
     },
     Permission.DEPLOY: {
+        "POST /api/v1/jobs/{job_id}/cancel",
         "POST /api/v1/uploads",
         "POST /api/v1/models/{name}/versions",
         "DELETE /api/v1/models/{name}",

@@ -4,54 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from sqlalchemy import update
 
 from support.control import container_at
+from support.pools import Doing, pool_on, run
 from support.wait import until
 from tidegate.errors import NotAModel
-from tidegate.jobs.bench import Bench
 from tidegate.jobs.pool import JobPool
-from tidegate.jobs.report import ATTEMPTS_MAX, LEASE_S, Claim, JobLost, JobReport, Outcome
-from tidegate.jobs.spec import JobSpec
-from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.runner import Runner
+from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobReport, Outcome
 from tidegate.store import jobs as rows
-from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow, LeaseRow
 from tidegate.wire.rest import Job
-from tidegate.wiring import Container, pool_loops
-
-
-class Doing:
-    """A job function made of what a test wants to happen."""
-
-    def __init__(self, work: Callable[[JobReport], dict[str, Any]]) -> None:
-        self._work = work
-        self.undone: list[str] = []
-
-    def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
-        return self._work(report)
-
-    def undo(self, payload: dict[str, Any], job_id: str) -> None:
-        self.undone.append(job_id)
+from tidegate.wiring import Container
 
 
 def _pool(container: Container, function: Doing, workers: int = 2) -> JobPool:
     return pool_on(container.store, container, function, workers)
-
-
-def pool_on(store: Store, container: Container, function: Doing, workers: int = 1) -> JobPool:
-    bench = Bench(store, [JobSpec("register", lambda _store: function)], container.uploads, LEASE_S, letters=False)
-    return JobPool(store, bench, workers)
-
-
-def run(pool: JobPool) -> Runner:
-    """Its loops, running."""
-    runner = Runner(pool_loops(pool), LoopMetrics(CollectorRegistry()))
-    runner.start()
-    return runner
 
 
 def _queue(container: Container, job_id: str, **fields: Any) -> None:

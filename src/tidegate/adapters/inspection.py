@@ -32,6 +32,28 @@ FORMS = ("trees-float32", "trees-float64", "dense-float64", "skl2onnx-float32", 
 _READERS_WAIT_S = 2.0
 
 Progress = Callable[[float, str], None]
+LOOK_S = 1.0
+
+
+def _silent(_progress: float, _message: str) -> None:
+    return
+
+
+def _unasked() -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Who follows what a process does: `on_progress` is told, and `look` called each second. What either raises that is
+    no `TidegateError` ends the process, and is raised.
+    """
+
+    on_progress: Progress = _silent
+    look: Callable[[], None] = _unasked
+
+
+UNWATCHED = Watched()
 
 
 @dataclass(frozen=True)
@@ -73,18 +95,19 @@ class AccelerationRequest:
 
 
 def run_inspection(
-    request: InspectionRequest, *, timeout_s: float, scratch_dir: Path, on_progress: Progress | None = None
+    request: InspectionRequest, *, timeout_s: float, scratch_dir: Path, watched: Watched = UNWATCHED
 ) -> dict[str, Any]:
     """Inspect a package in a subprocess that ends, with all it started, within `timeout_s` seconds.
 
     Returns the result document (see `tidegate.runtimes.inspection`). Raises the error that the inspection reported,
-    `ModelTimedOut` at the deadline, or `ModelCrashed` when the process died. `scratch_dir` is the caller's to remove.
+    `ModelTimedOut` at the deadline, or `ModelCrashed` when the process died; and what `watched` raises, once the
+    process has ended. `scratch_dir` is the caller's to remove.
     """
     python = str(request.python or sys.executable)
     environments = () if request.python is None else (request.python.parents[2],)
     read = _read(request.package_dir, request.validation)
     job = _Job("tidegate.runtimes.inspect", asdict(request), timeout_s, scratch_dir, read, python, environments)
-    return _run(job, on_progress or _silent)
+    return _run(job, watched)
 
 
 @dataclass(frozen=True)
@@ -100,7 +123,7 @@ class _Job:
     environments: tuple[Path, ...] = ()
 
 
-def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
+def _run(job: _Job, watched: Watched) -> dict[str, Any]:
     timeout_s, scratch_dir = job.timeout_s, job.scratch_dir
     request_file, result_file = scratch_dir / "request.json", scratch_dir / "result.json"
     for file in (request_file, result_file):  # of an earlier process, which may have left anything
@@ -109,7 +132,7 @@ def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
         file.unlink(missing_ok=True)
     with request_file.open("x", encoding="utf-8") as request:
         json.dump({**job.request, "timeout_s": timeout_s}, request, default=str)
-    watch = _Watch(on_progress)
+    watch = _Watch(watched)
     with user_of_job(scratch_dir.name) as uid:
         try:
             process = _start(job, request_file, result_file, uid)
@@ -132,16 +155,16 @@ def _run(job: _Job, on_progress: Progress) -> dict[str, Any]:
 
 
 def run_acceleration(
-    request: AccelerationRequest, *, timeout_s: float, scratch_dir: Path, on_progress: Progress | None = None
+    request: AccelerationRequest, *, timeout_s: float, scratch_dir: Path, watched: Watched = UNWATCHED
 ) -> dict[str, Any]:
     """Try faster forms of a model in a subprocess; the record of what was tried, `kept` None where none is.
 
-    Whatever goes wrong is in the record, as the reason to serve the original: this never raises for it.
+    Whatever goes wrong is in the record, as the reason to serve the original: only what `watched` raises ends it.
     """
     read = _read(request.package_dir, request.validation)
     job = _Job("tidegate.runtimes.accelerate", asdict(request), timeout_s, scratch_dir, read)
     try:
-        record = _run(job, on_progress or _silent)
+        record = _run(job, watched)
         if record.setdefault("kept", None) not in (None, *FORMS):
             raise ModelLoadFailed("the model's code named a form that there is none of")
         take_back(request.into)
@@ -165,23 +188,32 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 class _Watch:
     """Reads what the process says, so that it never blocks on a full pipe, and keeps the last of it."""
 
-    def __init__(self, on_progress: Progress) -> None:
-        self._on_progress = on_progress
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._stop: Exception | None = None
         self._lines: deque[str] = deque(maxlen=STDERR_LINES_MAX)
         self._threads: list[threading.Thread] = []
         self.stage = "starting"
 
     def until_end(self, process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
-        """The exit code; None when the deadline came first."""
+        """The exit code; None when the deadline came first. Raises what its watcher raised."""
         deadline_s = clock.monotonic() + timeout_s
         for read, pipe in ((self._read_progress, process.stdout), (self._read_log, process.stderr)):
             thread = threading.Thread(target=read, args=(pipe,), daemon=True)
             thread.start()
             self._threads.append(thread)
-        try:
-            return process.wait(max(0.0, deadline_s - clock.monotonic()))
-        except subprocess.TimeoutExpired:
-            return None
+        while (left_s := deadline_s - clock.monotonic()) > 0:
+            try:
+                return process.wait(min(left_s, LOOK_S))
+            except subprocess.TimeoutExpired:
+                self._look()
+        return None
+
+    def _look(self) -> None:
+        if self._stop is not None:
+            raise self._stop
+        with suppress(TidegateError):  # it cannot be told now
+            self._watched.look()
 
     def join(self) -> None:
         """Let the readers finish; a stray child that holds a pipe open cannot keep us."""
@@ -198,7 +230,15 @@ class _Watch:
                 with suppress(ValueError, KeyError, TypeError):
                     said = json.loads(line)
                     self.stage = str(said["message"])
-                    self._on_progress(float(said["progress"]), self.stage)
+                    self._tell(float(said["progress"]))
+
+    def _tell(self, progress: float) -> None:
+        """In the reader's thread: what is raised here is raised where the process is waited for."""
+        if self._stop is None:
+            try:
+                self._watched.on_progress(progress, self.stage)
+            except Exception as stop:
+                self._stop = stop
 
     def _read_log(self, pipe: IO[bytes]) -> None:
         with pipe:
@@ -257,7 +297,3 @@ def _crash(exit_code: int, watch: _Watch) -> ModelLoadFailed:
         stage=watch.stage,
         log=watch.log(),
     )
-
-
-def _silent(_progress: float, _message: str) -> None:
-    return

@@ -34,7 +34,7 @@ COMMANDS = {
     "status": ("show", "status", "Show the platform, or one endpoint."),
     "history": ("show", "history", "Show the changes of an endpoint, also of one that is gone."),
     "logs": ("show", "logs", "Show the last lines of an endpoint's replicas."),
-    "jobs": ("show", "jobs", "List jobs, or show one."),
+    "jobs": ("jobs", "jobs", "List jobs, show one, or cancel it."),
     "audit": ("audit", "audit", "Show who changed what."),
     "doctor": ("doctor", "doctor", "Check every configured part, and say what to do."),
     "db": ("db", "db", "Upgrade, check, back up and restore the database."),

@@ -1,4 +1,4 @@
-"""The verbs that only look: endpoints, status, logs, jobs, version."""
+"""The verbs that only look: endpoints, status, logs, version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidegate.errors import InvalidArgument, UnknownVersion
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView, RedisView
 from tidegate.wire.registering import FollowView, RegistryView
-from tidegate.wire.rest import Endpoint, HistoryEntry, Job, LogLines, Status
+from tidegate.wire.rest import Endpoint, HistoryEntry, LogLines, Status
 
 CHANGES_SHOWN = 20
 """Of an endpoint's history, in its status."""
@@ -343,39 +343,6 @@ def _how(log: LogLines) -> str:
     if failed.signal is not None:
         how = failed.signal + (" (out of memory?)" if failed.signal == "SIGKILL" else "")
     return f", {told} at {moment(failed.at)}: {how}"
-
-
-@command("jobs", "tidegate jobs", "tidegate jobs --state failed", "tidegate jobs 4f9c2d --json")
-@click.argument("job_id", required=False, metavar="[ID]")
-@click.option("--state", type=click.Choice(["queued", "running", "succeeded", "failed"]), help="Only jobs like this.")
-@paging_options
-def jobs(app: App, job_id: str | None, state: str | None, limit: int | None, cursor: str | None) -> None:
-    """List jobs, newest first, or show one with its log."""
-    if job_id is not None:
-        job = app.client().jobs.get(job_id)
-        return app.emit(job, lambda: _job(job))
-    page = app.client().jobs.page(state=state, limit=limit, cursor=cursor)
-    rows = [
-        [job.id, job.kind, job.subject, job.state, f"{job.progress:.0%}", moment(job.created_at), _message(job)]
-        for job in page.rows
-    ]
-    headers = ("job", "kind", "subject", "state", "done", "created", "message")
-    return app.emit_page("jobs", page, lambda: table(headers, rows, "no jobs"))
-
-
-def _message(job: Job) -> str:
-    return str((job.error or {}).get("error") or job.message or "-")
-
-
-def _job(job: Job) -> str:
-    lines = [f"job {job.id}: {job.kind} {job.subject} {job.state}, {job.progress:.0%}", f"  {_message(job)}"]
-    asked = f" by {job.asked_by}" if job.asked_by else ""
-    lines.append(
-        f"  created {moment(job.created_at)}{asked}, started {moment(job.started_at)}, ended {moment(job.finished_at)}"
-    )
-    said = job.log[:-1] if job.log[-1:] == [_message(job)] else job.log  # a job's log ends with how it ended
-    lines += [f"  {line}" for line in said]
-    return "\n".join(lines)
 
 
 @command("version", "tidegate version", "tidegate version --json")

@@ -9,10 +9,11 @@ from tidegate.client.files import OnProgress
 from tidegate.client.lists import ListedJobs
 from tidegate.client.paging import Page, page_of
 from tidegate.client.paths import API, part
-from tidegate.client.waiting import wait_for_job
+from tidegate.client.waiting import has_ended, poll, wait_for_job
+from tidegate.errors import DeadlineExceeded
 from tidegate.wire.rest import Job
 
-TIMEOUT_S = 1800.0
+TIMEOUT_S, CANCEL_TIMEOUT_S = 1800.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Jobs:
     api: Api
 
     def list(self, state: str | None = None, subject: str | None = None, limit: int | None = None) -> list[Job]:
-        """Jobs, newest first: `limit` of them, 100 when not given; `state` is queued, running, succeeded or failed."""
+        """Jobs, newest first: `limit` of them, 100 when not given, of one state if given: see `wire.rest.JobState`."""
         return self.page(state, subject, limit).rows
 
     def page(
@@ -39,6 +40,20 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         """One job. Raises `UnknownJob`."""
         return self.api.get(f"{API}/jobs/{part(job_id)}", Job)
+
+    def cancel(self, job_id: str, *, wait: bool = True, timeout_s: float = CANCEL_TIMEOUT_S) -> Job:
+        """End a job before it is done, and wait until what it made is undone; it is returned as it is then.
+
+        A version that was registered when only faster forms were still tried stays. Raises `Conflict` for a job that
+        has ended, `DeadlineExceeded` after `timeout_s`.
+        """
+        asked = self.api.send("POST", f"{API}/jobs/{part(job_id)}/cancel", {}, Job)
+        if not wait:
+            return asked
+        job, ended = poll(lambda: self.get(job_id), has_ended, timeout_s)
+        if not ended:
+            raise DeadlineExceeded(f"job {job_id} was told to end and still runs after {timeout_s:g} s")
+        return job
 
     def wait(self, job_id: str, timeout_s: float = TIMEOUT_S, on_progress: OnProgress | None = None) -> Job:
         """Wait for a job to end and return it; raises the error it ended with, `DeadlineExceeded` after `timeout_s`."""

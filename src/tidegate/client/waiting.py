@@ -64,6 +64,11 @@ def job_error(job: Job) -> TidegateError:
     )
 
 
+def has_ended(job: Job) -> bool:
+    """Whether nothing of it runs or will run."""
+    return job.state in ("succeeded", "failed", "cancelled")
+
+
 def wanted_variants(endpoint: Endpoint) -> list[VariantView]:
     """A variant of each version that the target gives traffic; those of one version share their replicas."""
     wanted = {variant.version: variant for variant in endpoint.variants if endpoint.target.get(variant.version, 0) > 0}
@@ -156,13 +161,13 @@ def wait_for_job(look: Callable[[], Job], timeout_s: float, on_progress: OnProgr
     """The job once it ended; raises the error it ended with, `DeadlineExceeded` after `timeout_s`."""
 
     def done(job: Job) -> bool:
-        if on_progress and job.state != "failed":  # why it failed is what is raised
+        if on_progress and job.state not in ("failed", "cancelled"):  # why it failed is what is raised
             on_progress(job.message or job.state, job.progress)
-        return job.state in ("succeeded", "failed")
+        return has_ended(job)
 
     job, ended = poll(look, done, timeout_s)
     if not ended:
         raise DeadlineExceeded(f"job {job.id} is still {job.state} after {timeout_s:g} s: 'tidegate jobs {job.id}'")
-    if job.state == "failed":
+    if job.state != "succeeded":
         raise job_error(job)
     return job

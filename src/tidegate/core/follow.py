@@ -13,7 +13,7 @@ from tidegate.errors import Conflict, PickleNotGranted
 
 FollowState = Literal["current", "taking_in", "waiting", "refused"]
 Known = Literal["here", "new", "other"]
-JobState = Literal["queued", "running", "succeeded", "failed"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 AGAIN = Backoff(first_s=2.0, longest_s=60.0)
 
@@ -165,7 +165,7 @@ def _as_job_ends(following: Following, target: AliasTarget, job: JobSeen | None,
         return TakeIn(target.version, following.attempts)
     if job.state == "succeeded":
         return Roll(target.version)
-    if job.state != "failed":
+    if job.state not in ("failed", "cancelled"):
         return Stay()
     if not job.passing:
         return Refuse(target.version, job.code, job.message)

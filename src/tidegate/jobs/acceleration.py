@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.inspection import AccelerationRequest, Progress, ValidationRequest, run_acceleration
+from tidegate.adapters.inspection import AccelerationRequest, ValidationRequest, Watched, run_acceleration
 from tidegate.core.access import Principal, part_of_platform
 from tidegate.errors import TidegateError, UnknownVersion
 from tidegate.services.models import Models
@@ -62,14 +62,14 @@ class Acceleration:
         """The record of a version whose job has yet to try; `job` finds it again after a crash."""
         return {"kept": None, "state": "pending", "job": job_id, "reason": f"job {job_id} tries faster forms"}
 
-    def run(self, work: Work, on_progress: Progress) -> None:
+    def run(self, work: Work, watched: Watched) -> None:
         """Try, and serve the form that is kept. One job at a time for a version; what another did is not done again."""
         with self._alone(work):
             known = self.models.known(work.name, work.digest)
             if known is None or not wanted(known, asked=work.asked):
                 return
             try:
-                self._try(work, known, on_progress)
+                self._try(work, known, watched)
             except UnknownVersion:
                 _log.info("a version of %s was deleted while faster forms of it were tried", work.name)
 
@@ -85,7 +85,7 @@ class Acceleration:
             record = {"kept": None, "state": "failed", "reason": reason}
             self.models.set_acceleration(name, digest, record, part_of_platform("jobs"))
 
-    def _try(self, work: Work, known: rest.Version, on_progress: Progress) -> None:
+    def _try(self, work: Work, known: rest.Version, watched: Watched) -> None:
         into = work.scratch / "form"
         record = run_acceleration(
             AccelerationRequest(
@@ -99,7 +99,7 @@ class Acceleration:
             ),
             timeout_s=ACCELERATION_S_MAX,
             scratch_dir=work.scratch,
-            on_progress=on_progress,
+            watched=watched,
         )
         record["asked"] = work.asked
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters import confinement
-from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, run_inspection
+from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, Watched, run_inspection
 from tidegate.adapters.package import Package, Source, digest_of, digest_with_name, extract_tar, read_source, wrap
 from tidegate.core.access import Principal
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
@@ -200,7 +200,7 @@ class RegisterJob:
             InspectionRequest(package_dir, allow_pickle, self._validation(request.gate), python, request.device),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
-            on_progress=lambda done, message: _tell(report, 0.2 + 0.5 * done, message),
+            watched=Watched(lambda done, message: _tell(report, 0.2 + 0.5 * done, message), report.look),
         )
 
     def _accelerate(
@@ -220,7 +220,8 @@ class RegisterJob:
         report.progress(0.8, f"version {known.version} is registered and can be deployed; trying faster forms")
         validation = self._validation(request.gate)
         work = Work(name, digest, report.job_id, scratch, asked, validation, request.device, report.who)
-        self.acceleration.run(work, lambda done, message: _tell(report, 0.8 + 0.19 * done, message))
+        watched = Watched(lambda done, message: _tell(report, 0.8 + 0.19 * done, message), report.look)
+        self.acceleration.run(work, watched)
 
     def _validation(self, gate: rest.Gate) -> ValidationRequest | None:
         if gate.validation_upload is None:

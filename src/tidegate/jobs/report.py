@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from sqlalchemy.orm import Session
 
 from tidegate.core.access import Principal
-from tidegate.errors import Internal, JobAbandoned, NotLeader, StoreUnavailable, TidegateError
+from tidegate.errors import Internal, JobAbandoned, JobCancelled, NotLeader, StoreUnavailable, TidegateError
 from tidegate.exhaustion import exhausted
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
@@ -26,6 +26,14 @@ LOG_LINES_MAX = 200
 
 class JobLost(Exception):
     """Another worker has taken this job over: whoever meets this stops without writing anything."""
+
+
+class CancelAsked(Exception):
+    """Somebody wants this job to end: whoever meets this lets it through, so that what was made is undone."""
+
+    def __init__(self, error: JobCancelled) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -53,17 +61,21 @@ class Outcome:
 
 
 class JobReport:
-    """How a running job tells of itself; every call writes the row, or raises `JobLost`."""
+    """How a running job tells of itself; every call writes the row, or raises `JobLost`.
+
+    While the job does its work the calls also raise `CancelAsked`; from `undoing` on they do not.
+    """
 
     def __init__(self, store: Store, claim: Claim) -> None:
         self._store, self._claim = store, claim
         self.job_id, self.who = claim.job_id, claim.who
         self.scratch = f"{claim.job_id}-{claim.attempt}"
+        self._undoing = False
 
     def progress(self, done: float, message: str) -> None:
         """`done` goes from 0 to 1. A new message is also a line of the log."""
         with self._store.transaction() as tx:
-            job = self._held(tx)
+            job = self._wanted(tx)
             if message != job.message:
                 job.log = [*job.log, message][-LOG_LINES_MAX:]
             job.progress, job.message = done, message
@@ -76,19 +88,28 @@ class JobReport:
 
     def fence(self, tx: Session) -> None:
         """First in each transaction of the job's own changes: raises `JobLost` where the claim is no longer good."""
-        self._held(tx)
+        self._wanted(tx)
 
     def check(self) -> None:
         """Before something outside the database is undone: raises as `fence`."""
         with self._store.transaction() as tx:
             self._held(tx)
 
+    def look(self) -> None:
+        """While something outside works for the job: raises as `fence`, and writes nothing."""
+        with self._store.reading() as tx:
+            self._wanted(tx)
+
+    def undoing(self) -> None:
+        """The work is over: what was made is removed, and nobody can cancel that."""
+        self._undoing = True
+
     def end(self, outcome: Outcome) -> None:
-        """The last word."""
+        """How it ended. One that was cancelled when all was done has succeeded."""
         error = outcome.error
         with self._store.transaction() as tx:
             job = self._held(tx)
-            job.state, job.message = ("succeeded", "done") if error is None else ("failed", error.message)
+            job.state, job.message = _state_of(error), "done" if error is None else error.message
             job.result, job.error = outcome.result, None if error is None else error.body()
             job.progress = 1.0 if error is None else job.progress
             job.log = [*job.log, job.message][-LOG_LINES_MAX:]
@@ -100,6 +121,12 @@ class JobReport:
         """It was kept from ending: others may have it, and this was no attempt."""
         with self._store.transaction() as tx:
             rows.give_back(tx, self.job_id, self._claim.holder)
+
+    def _wanted(self, tx: Session) -> JobRow:
+        job = self._held(tx)
+        if job.cancelled_by is not None and not self._undoing:
+            raise CancelAsked(rows.cancelled(job))
+        return job
 
     def _held(self, tx: Session) -> JobRow:
         job = rows.held(tx, self.job_id, self._claim.holder)
@@ -126,16 +153,26 @@ def carry_out(job: JobRow, function: JobFunction, report: JobReport) -> Outcome:
     try:
         if job.attempts > ATTEMPTS_MAX:
             raise JobAbandoned(f"the process that ran this job died {ATTEMPTS_MAX} times: it is not run again")
+        report.look()  # it may have been cancelled while it waited to be run again
         return Outcome(result=function.run(job.payload, report))
     except (JobLost, NotLeader, StoreUnavailable):
         raise
     except Exception as error:
+        report.undoing()
         report.check()  # what another made meanwhile is not ours to undo
         function.undo(job.payload, job.id)
         return Outcome(error=_expected(error, job))
 
 
+def _state_of(error: TidegateError | None) -> str:
+    if error is None:
+        return "succeeded"
+    return "cancelled" if isinstance(error, JobCancelled) else "failed"
+
+
 def _expected(error: Exception, job: JobRow) -> TidegateError:
+    if isinstance(error, CancelAsked):
+        return error.error
     if isinstance(error, TidegateError):
         return error
     if (here := exhausted(error)) is not None:

@@ -25,7 +25,7 @@ from tidegate.store.engine import Store
 from tidegate.store.tables import JobRow
 from tidegate.wire import rest
 
-STATES = ("queued", "running", "succeeded", "failed")
+STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 QUEUED_JOBS_MAX = 1000
 JOBS_KEPT = 1000
 GATE_TIMEOUT_S_MAX = 3600.0
@@ -91,6 +91,26 @@ class Jobs:
             if row is None:
                 raise UnknownJob(f"no job has the id {job_id!r}", job=job_id)
             return views.job_view(row)
+
+    def cancel(self, job_id: str, who: Principal) -> rest.Job:
+        """Ask for a job's end: one that nothing ran yet ends at once, others once what runs them has noticed.
+
+        Asking again changes nothing. Raises `UnknownJob`, and `Conflict` for one that has ended.
+        """
+        with self.store.transaction() as tx:
+            row = rows.locked_job(tx, job_id)
+            if row is None:
+                raise UnknownJob(f"no job has the id {job_id!r}", job=job_id)
+            if row.state not in rows.UNFINISHED:
+                raise Conflict(f"job {job_id} has {row.state} already: there is nothing to cancel", job=job_id)
+            if row.cancelled_by is None:
+                row.cancelled_by = who.name
+                change = {"kind": (None, row.kind), "subject": (None, row.subject), "state": (row.state, "cancelled")}
+                audit.record(tx, who, self.clock(), audit.Change("cancel", "job", job_id, change))
+                rows.end_untouched(row, self.clock())
+            view = views.job_view(row)
+        self.queued()  # one that was given back waits for somebody to undo what it left
+        return view
 
     def find(
         self, state: str | None, subject: str | None, rows_max: int, cursor: str | None = None

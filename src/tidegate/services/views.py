@@ -264,4 +264,5 @@ def job_view(row: JobRow) -> rest.Job:
         attempts=row.attempts,
         log=row.log,
         asked_by=row.asked_by or "",
+        cancelled_by=row.cancelled_by or "",
     )

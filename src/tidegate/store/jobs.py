@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from tidegate.core.access import Principal
+from tidegate.errors import JobCancelled
 from tidegate.store.tables import JobRow
 from tidegate.wire.audit import PrincipalKind
 
@@ -34,6 +35,11 @@ class Figures:
 def get_job(tx: Session, job_id: str) -> JobRow | None:
     """The job with this id."""
     return tx.get(JobRow, job_id)
+
+
+def locked_job(tx: Session, job_id: str) -> JobRow | None:
+    """The same, which nobody claims or ends before this transaction does."""
+    return tx.get(JobRow, job_id, with_for_update=True)
 
 
 def asked_by(job: JobRow) -> Principal:
@@ -113,6 +119,18 @@ def give_back(tx: Session, job_id: str, worker: str) -> None:
         job.state, job.claimed_by, job.lease_until, job.notified_at = "queued", None, None, None
         job.message = "given back by its worker, waits for another"
         job.attempts -= 1
+
+
+def end_untouched(job: JobRow, now: float) -> None:
+    """End a cancelled job that nothing has run yet, so that there is nothing to undo."""
+    if job.state == "queued" and job.attempts == 0:
+        error = cancelled(job)
+        job.state, job.message, job.error, job.finished_at = "cancelled", error.message, error.body(), now
+
+
+def cancelled(job: JobRow) -> JobCancelled:
+    """What a cancelled job ends with."""
+    return JobCancelled(f"cancelled by {job.cancelled_by}")
 
 
 def held(tx: Session, job_id: str, worker: str) -> JobRow | None:

@@ -303,6 +303,8 @@ class JobRow(Base):
     asked_by_kind: Mapped[str] = mapped_column(String(16), default="unknown", server_default="unknown")
     asked_by: Mapped[str] = mapped_column(String(255), default="", server_default="")
     request_id: Mapped[str] = mapped_column(String(128), default="", server_default="")
+    # who asked for its end before it is done (written by services; whatever runs the job sees to it)
+    cancelled_by: Mapped[str | None] = mapped_column(String(255))
 
 
 class UploadRow(Base):

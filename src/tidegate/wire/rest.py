@@ -24,7 +24,7 @@ from tidegate.wire.replica_logs import ReplicaFailure as ReplicaFailure  # noqa:
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
-JobState = Literal["queued", "running", "succeeded", "failed"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["register", "build"]
 
 
@@ -158,7 +158,8 @@ class HistoryEntry:
 class Job:
     """A piece of heavy work. `progress` goes from 0 to 1; `result` and `error` are there once it has ended.
 
-    `asked_by` is who asked for it, as the audit names them; empty where that was not kept yet.
+    `asked_by` is who asked for it, as the audit names them; empty where that was not kept yet. `cancelled_by` is who
+    asked for its end: until the state says so too, it is being stopped.
     """
 
     id: str
@@ -175,6 +176,7 @@ class Job:
     attempts: int = 0
     log: list[str] = field(default_factory=list)
     asked_by: str = ""
+    cancelled_by: str = ""
 
 
 @dataclass(frozen=True)

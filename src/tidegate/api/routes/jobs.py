@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from tidegate.api.failures import answers
 from tidegate.api.paging import ROWS, Cursor, Limit
 from tidegate.api.permissions import needs
-from tidegate.api.platform import LeaderOnly, PlatformOf
+from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.errors import DeadlineExceeded, MalformedRequest, WrongContentType
 from tidegate.services.uploads import UploadSink
@@ -54,6 +54,18 @@ def list_jobs(
 def get_job(platform: PlatformOf, job_id: str) -> rest.Job:
     """One job with its log, and its result or error once it has ended."""
     return platform.jobs.get(job_id)
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    status_code=202,
+    tags=["jobs"],
+    responses=answers(404, 409),
+    dependencies=[needs(Permission.DEPLOY)],
+)
+def cancel_job(platform: PlatformOf, who: Who, job_id: str) -> rest.Job:
+    """End a job before it is done; what it made so far is undone. Its state says when that is so."""
+    return platform.jobs.cancel(job_id, who)
 
 
 @router.post(
