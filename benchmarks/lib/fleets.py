@@ -79,7 +79,7 @@ def reconciler(container: Container, engine: ReadyEngine) -> Reconciler:
             engine=ReplicaEngine(engine, store, path, clock, token=1),
             placement=PROCESSES,
             snapshot_written=lambda: None,
-            applied_revision=lambda: None,
+            gateways=lambda: ((), 0.0),
             metrics=LoopMetrics(CollectorRegistry()),
             limits=ReconcileLimits(),
             host=container.leadership.me.host,

@@ -210,6 +210,14 @@ def test_a_gateway_gets_the_snapshot_as_soon_as_there_is_a_newer_one(container: 
     assert at - published < 0.9  # notified, not found at the next look
 
 
+def test_a_gateway_says_which_replicas_it_still_uses(container: Container, api: httpx.Client) -> None:
+    _publish(container, 1)
+    api.get("/internal/v1/snapshot", params={"gateway": "g-0", "after": 1, "in_use": "r-1,r-2"})
+    assert container.gateway_revisions.applied()["g-0"].in_use == {"r-1", "r-2"}
+    api.get("/internal/v1/snapshot", params={"gateway": "g-0", "after": 1})
+    assert container.gateway_revisions.applied()["g-0"].in_use == frozenset()
+
+
 def test_what_runs_is_looked_at_when_a_gateway_lost_a_replica(container: Container, api: httpx.Client) -> None:
     container.spec_changed.clear()
     report = {"gateway": "gateway-0"}

@@ -94,7 +94,7 @@ def _fleet(*versions: str, **settings: Any) -> Fleet:
 
 
 def _decide(fleet: Fleet) -> Plan:
-    return plan(fleet, World(1000.0, 0.0, 10, None), ReconcileLimits())
+    return plan(fleet, World(1000.0, 0.0, 10), ReconcileLimits())
 
 
 def test_a_split_is_routed_once_every_version_of_it_is_ready() -> None:

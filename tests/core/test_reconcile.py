@@ -13,6 +13,7 @@ from tidegate.core.fleet import (
     Endpoint,
     EndpointStatus,
     Fleet,
+    GatewayFacts,
     Plan,
     ReconcileLimits,
     Replica,
@@ -47,7 +48,8 @@ def replica(
 
 
 def decide(fleet: Fleet, now: float = 1000.0, slots: int = 10, applied: int | None = None) -> Plan:
-    return plan(fleet, World(now, 0.0, slots, applied), LIMITS)
+    gateways = () if applied is None else (GatewayFacts("gateway-0", applied),)
+    return plan(fleet, World(now, 0.0, slots, gateways), LIMITS)
 
 
 def variant_of(made: Plan, version: str) -> Variant:

@@ -75,7 +75,7 @@ class Simulation:
         self.now += STEP_S
         before = replace(self.fleet, replicas=tuple(replace(r, seen=self.seen(r)) for r in self.fleet.replicas))
         loading = sum(r.state == "starting" for r in before.replicas)
-        made = plan(before, World(self.now, 0.3, STARTS_MAX - loading, None), LIMITS)
+        made = plan(before, World(self.now, 0.3, STARTS_MAX - loading), LIMITS)
         self.check(before, made)
         for version in made.starts:
             self.born += 1
@@ -119,7 +119,7 @@ class Simulation:
             )
         self.rests = converged(before) and made == Plan(before)
         if self.rests:  # such a fleet is not looked at again until it changes
-            later = World(self.now + 1e6, 0.9, 10, 10**9)
+            later = World(self.now + 1e6, 0.9, 10)
             assert plan(before, later, LIMITS) == made, "time alone gave it something to do"
         stopped = {a.replica for a in made.actions if a.kind == "stop"}
         assert not stopped & wanted or new.deleted, "a ready replica was stopped without draining"

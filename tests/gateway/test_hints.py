@@ -22,7 +22,7 @@ class Followed:
         self.taken: list[int] = []
         source = ControlPlane(self.publisher.url, folder, "gateway-0")
         file = SnapshotFile(folder / "snapshot.json")
-        self.follower = Follower(source, file, lambda snapshot: self.taken.append(snapshot.revision))
+        self.follower = Follower(source, file, lambda snapshot: self.taken.append(snapshot.revision), lambda: ())
         self.publisher.publish(Snapshot(1, ()))
         self.follower.start()
         self.waits_for(1)

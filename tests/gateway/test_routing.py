@@ -155,6 +155,25 @@ def test_what_is_in_flight_on_a_version_that_goes_is_answered(bed: Bed) -> None:
     until(lambda: busy in gateway.request("GET", "/metrics").body, what="the slow request")
     bed.publish({"2": 100})
     assert gateway.ask([1, 2, 3]).json["model_version"] == "2"
+    assert bed.publisher.in_use[gateway.id] == {bed.replicas[0].target.id}
+    asking.join(20)
+    assert slow == [200]
+    until(lambda: bed.publisher.in_use[gateway.id] == set(), what="word that nothing is left out and in use")
+
+
+def test_a_replica_that_leaves_its_version_is_in_use_until_its_last_answer(bed: Bed) -> None:
+    leaving, staying = bed.replica("1"), bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100}, without=(staying,))
+    slow: list[int] = []
+    asking = threading.Thread(target=lambda: slow.append(gateway.ask([111, 2.0, 0]).status))
+    asking.start()
+    busy = b'model_requests_in_progress{endpoint="sums"} 1.0'
+    until(lambda: busy in gateway.request("GET", "/metrics").body, what="the slow request")
+    bed.publish({"1": 100}, without=(leaving,))
+    assert bed.publisher.in_use[gateway.id] == {leaving.target.id}
+    until(lambda: bed.publisher.in_use[gateway.id] == set(), what="word that it is used no more")
+    leaving.process.kill()
     asking.join(20)
     assert slow == [200]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from support.control import ME, add_version, container_at, digest_for
 from support.wait import until
 from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
-from tidegate.core.fleet import ReconcileLimits
+from tidegate.core.fleet import GatewayFacts, ReconcileLimits
 from tidegate.core.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, ModelCrashed, NotLeader, StoreUnavailable
@@ -107,7 +107,7 @@ class Bench:
         self.now = 1000.0
         self.written = 0
         self.registry = CollectorRegistry()
-        self.applied: int | None = None
+        self.gateways: tuple[GatewayFacts, ...] = ()
         self.dependencies = self.make_dependencies()
         self.loop = Reconciler(self.dependencies)
 
@@ -118,7 +118,7 @@ class Bench:
             engine=ReplicaEngine(self.backend, store, self.container.manifests.path, lambda: self.now, token=2),
             placement=PROCESSES,
             snapshot_written=self.count,
-            applied_revision=lambda: self.applied,
+            gateways=lambda: (self.gateways, 60.0),
             metrics=LoopMetrics(self.registry),
             limits=ReconcileLimits(keep_previous_s=0, drain_s=5),
             clock=lambda: self.now,
@@ -138,6 +138,10 @@ class Bench:
         for _ in range(count):
             self.now += 0.2
             self.loop.step()
+
+    def says(self, revision: int, in_use: Collection[str] = ()) -> None:
+        """What the one gateway says."""
+        self.gateways = (GatewayFacts("gateway-0", revision, in_use=frozenset(in_use)),)
 
     def status(self, endpoint: str) -> str:
         return self.container.endpoints.get(endpoint).status
@@ -194,11 +198,34 @@ def test_the_old_version_leaves_the_snapshot_before_it_is_stopped(bench: Bench) 
     bench.deploy("churn", "2")
     bench.steps(4)
     assert [v.version for v in bench.snapshot().endpoints[0].variants] == ["2"]
-    assert ("stop", old) not in bench.backend.done, "gateways have not said that they route past it"
-    bench.applied = bench.snapshot().revision
+    bench.says(bench.snapshot().revision - 1)
+    bench.now += 20
+    bench.steps(2)
+    assert ("stop", old) not in bench.backend.done, "the gateway has not said that it routes past it"
+    view = next(one for one in bench.container.endpoints.get("churn").variants if one.version == "1")
+    assert (view.status, "gateway-0 routes by revision" in view.reason) == ("stopping", True)
+    bench.says(bench.snapshot().revision, in_use={old})
+    bench.steps(2)
+    assert ("stop", old) not in bench.backend.done, "the gateway still waits for an answer of it"
+    bench.says(bench.snapshot().revision)
     bench.steps(2)
     assert ("stop", old) in bench.backend.done
     assert bench.status("churn") == "ready"
+
+
+def test_a_replica_that_no_snapshot_lists_leaves_without_another_one(bench: Bench) -> None:
+    bench.deploy("churn", replicas=2)
+    bench.steps()
+    silent, steady = bench.backend.running
+    bench.backend.ready, bench.backend.steady = False, {steady}
+    bench.steps(20)
+    revision = bench.snapshot().revision
+    assert [target.id for target in bench.snapshot().endpoints[0].variants[0].targets] == [steady]
+    bench.says(revision)
+    bench.container.endpoints.scale("churn", ScaleRequest(1), ME)
+    bench.steps(4)
+    assert bench.snapshot().revision == revision
+    assert ("stop", silent) in bench.backend.done, "no gateway has to say anything anew"
 
 
 def test_starts_are_bounded_over_all_endpoints(bench: Bench) -> None:
@@ -277,7 +304,7 @@ def test_other_limits_replace_the_replicas_once_the_new_ones_are_ready(bench: Be
     bench.backend.ready = True
     bench.steps(2)
     assert bench.status("churn") == "ready"
-    bench.applied = bench.snapshot().revision
+    bench.says(bench.snapshot().revision)
     bench.steps(3)
     assert ("stop", old) in bench.backend.done
     with bench.container.store.reading() as tx:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidegate import clock as clocks
+from tidegate.core.fleet import GatewayFacts
 from tidegate.services.gateways import GatewayRevisions
 from tidegate.services.load import GONE_S
 from tidegate.settings import Settings
@@ -23,6 +24,19 @@ def test_a_gateway_is_heard_until_it_has_not_polled_for_so_long() -> None:
     assert revisions.heard_within(30) == {"g0", "g1"}
     now[0] += 1
     assert revisions.heard_within(30) == {"g1"}
+
+
+def test_what_a_gateway_said_before_its_process_was_started_anew_counts_no_more() -> None:
+    now = [100.0]
+    revisions = GatewayRevisions(lambda: now[0])
+    revisions.record("own", 7, ["r-1"])
+    revisions.record("of-others", 6)
+    now[0] = 110.0
+    of_others = GatewayFacts("of-others", 6, 10.0)
+    assert revisions.facts({"own": 90.0}) == (of_others, GatewayFacts("own", 7, 10.0, frozenset({"r-1"})))
+    assert revisions.facts({"own": 105.0}) == (of_others, GatewayFacts("own", None, 5.0))
+    assert revisions.facts({"own": None}) == (of_others,), "its process is gone, and uses nothing"
+    assert revisions.facts({"never-heard": 100.0})[-1] == GatewayFacts("never-heard", None, 10.0)
 
 
 def test_a_dead_gateway_is_gone_in_time_though_the_clock_was_set_back(

@@ -34,7 +34,8 @@ TOKEN = "token-of-a-test"
 class Publisher:
     """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port.
 
-    While it is `silent` it does not answer a poll before its time is over.
+    While it is `silent` it does not answer a poll before its time is over. `acknowledged` and `in_use` have what each
+    gateway said with its last poll.
     `losses` counts how often it was told of one, `answered` has what each gateway reported last, by version, and `load`
     the newest reports of it.
     """
@@ -42,6 +43,7 @@ class Publisher:
     def __init__(self) -> None:
         self.port = free_ports(1)[0]
         self.acknowledged: dict[str, int] = {}
+        self.in_use: dict[str, set[str]] = {}
         self.requests = 0
         self.losses = 0
         self.answered: dict[str, dict[str, Any]] = {}
@@ -112,6 +114,7 @@ class Publisher:
             with self._changed:
                 self.requests += 1
                 self.acknowledged[query["gateway"]] = after
+                self.in_use[query["gateway"]] = set(filter(None, query.get("in_use", "").split(",")))
                 self._changed.notify_all()
                 self._changed.wait_for(
                     lambda: self._server is None or (self._revision > after and not self.silent),
@@ -217,7 +220,7 @@ class Bed:
         process = subprocess.Popen(argv, env=clean_env(**env))
         made = Replica(process, Target(id, f"unix:{path}"), version)
         self.replicas.append(made)
-        until(lambda: _ready(path) or process.poll() is not None, what=f"replica {id}")
+        until(lambda: is_ready(path) or process.poll() is not None, what=f"replica {id}")
         return made
 
     def gateway(self, *options: str, id: str = "gateway-0", port: int = 0, **env: str) -> Gateway:  # noqa: A002
@@ -375,7 +378,7 @@ class Load:
                 self.troubles.append(f"wrong answer {answer} for a sum of {total}")
 
 
-def _ready(path: Path) -> bool:
+def is_ready(path: Path) -> bool:
     with closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(1.0)
         try:

@@ -18,7 +18,7 @@ from tidegate.control.bounded_http import BACKLOG, Waiting
 from tidegate.control.descriptors import connections_max
 from tidegate.control.leading import LEASE_TROUBLE, Leading
 from tidegate.control.options import Options
-from tidegate.core.fleet import ReconcileLimits
+from tidegate.core.fleet import GatewayFacts, ReconcileLimits
 from tidegate.loops import gateways
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
@@ -50,6 +50,7 @@ class Platform:
     ) -> None:
         self._supervisor = supervisor
         self._ending = threading.Event()
+        self._listening_since = monotonic()
         container = wiring.build(
             settings, gateway_url=options.gateway_url, control_url=options.public_url, host=options.host
         )
@@ -91,7 +92,7 @@ class Platform:
             engine=ReplicaEngine(backend, store, path, container.clock, term.token),
             placement=container.placement,
             snapshot_written=container.snapshot_written,
-            applied_revision=self._applied_by_all,
+            gateways=self._gateways_heard,
             metrics=metrics,
             limits=limits_of(settings),
             starts_max=settings.starts_max,
@@ -126,7 +127,7 @@ class Platform:
     def start(self, api_socket: socket.socket) -> None:
         """Lead or stand by; as leader take over what runs and make one pass. Then listen, and start the loops."""
         self._leading.begin()
-        self._listener = api_socket
+        self._listener, self._listening_since = api_socket, monotonic()
         self._api_thread.start()
         self._loops.start()
         self._others.start()
@@ -186,13 +187,10 @@ class Platform:
             if present - one.at <= GATEWAY_FORGOTTEN_S
         ]
 
-    def _applied_by_all(self) -> int | None:
-        """The oldest snapshot a live gateway routes by; None while one has not said."""
-        seen = self.container.gateway_revisions.applied()
-        live = {*self._supervisor.live_ids(), *self.container.gateway_revisions.heard_within(GATEWAY_SEEN_S)}
-        revisions = [seen[name].revision if name in seen else None for name in live]
-        known = [revision for revision in revisions if revision is not None]
-        return min(known) if known and len(known) == len(revisions) else None
+    def _gateways_heard(self) -> tuple[tuple[GatewayFacts, ...], float]:
+        """What gateways that may be routing said last, and for how long they could have said something."""
+        facts = self.container.gateway_revisions.facts(self._supervisor.running_since())
+        return facts, monotonic() - self._listening_since
 
 
 def limits_of(settings: Settings) -> ReconcileLimits:
@@ -201,6 +199,8 @@ def limits_of(settings: Settings) -> ReconcileLimits:
         ready_timeout_s=settings.ready_timeout_s,
         keep_previous_s=settings.keep_previous_s,
         drain_s=settings.drain_s,
+        gateway_silent_s=GATEWAY_SEEN_S,
+        leave_s=GATEWAY_SEEN_S + settings.request_timeout_s,  # no answer is waited for longer
         stop_grace_s=settings.drain_s + 5.0,
     )
 

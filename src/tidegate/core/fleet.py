@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,7 +27,9 @@ class ReconcileLimits:
 
     ready_timeout_s: float = 120.0
     keep_previous_s: float = 600.0
-    drain_s: float = 5.0
+    drain_s: float = 5.0  # without any gateway, a replica that left the snapshot ends after so long
+    gateway_silent_s: float = 30.0  # a gateway that said nothing for so long holds no replica up ...
+    leave_s: float = 60.0  # ... and one that goes on using it, or takes no snapshot, no longer than this
     stop_grace_s: float = 10.0
     silent_s: float = 3.0  # alive without an answer for so long: unready
     health_timeout_s: float = 30.0  # ... and for so long: started anew
@@ -129,13 +132,29 @@ class Fleet:
 
 
 @dataclass(frozen=True)
+class GatewayFacts:
+    """What a gateway that may be routing said last, `silent_s` ago: which snapshot it routes by (None: nothing yet),
+    and the replicas that this does not list, but whose answers it waits for.
+    """
+
+    id: str
+    revision: int | None
+    silent_s: float = 0.0
+    in_use: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class World:
-    """What is true outside the endpoint: time, chance, room to start, and what the gateways have taken."""
+    """What is true outside the endpoint: time, chance, room to start, and the gateways.
+
+    `listening_s` is for how long any gateway could have said something.
+    """
 
     now: float
     jitter: float = 0.0
     start_slots: int = 1
-    applied_revision: int | None = None  # the oldest snapshot any live gateway still routes by; None: unknown
+    gateways: tuple[GatewayFacts, ...] = ()
+    listening_s: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tidegate.core.fleet import Action, ReconcileLimits, Replica, World
+from tidegate.core.leaving import release
 from tidegate.core.ports import Observation
 from tidegate.core.reconcile_failures import Failure, failure_of
 
@@ -31,7 +32,7 @@ def judge(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
     ready, unready   | gone                     | row goes; a crash
     ready, unready   | answers                  | ready
     ready, unready   | runs, silent             | unready after silent_s, killed (a crash) after health_timeout_s
-    draining         | runs                     | asked to stop once gateways route past it, or after drain_s
+    draining         | runs                     | asked to stop once gateways have let go of it (core.leaving)
     stopping         | runs                     | killed after stop_grace_s
     draining, stopping | gone                   | row goes
     """
@@ -53,11 +54,12 @@ def judge(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
 
 def stop(replica: Replica, world: World, why: str) -> Verdict:
     """Ask a replica that no gateway routes to (any more) to end."""
-    return Verdict(replace(replica, state="stopping", stopping_at=world.now), action=Action("stop", replica.id, why))
+    stopping = replace(replica, state="stopping", stopping_at=world.now, reason="")
+    return Verdict(stopping, action=Action("stop", replica.id, why))
 
 
 def drain(replica: Replica, world: World) -> Replica:
-    """Take it out of the routing snapshot; it is stopped once gateways have noticed."""
+    """Take it out of the routing snapshot; it is stopped once gateways have let go of it."""
     return replace(replica, state="draining", draining_at=world.now, drain_revision=None)
 
 
@@ -90,11 +92,8 @@ def _serving(replica: Replica, seen: Observation, world: World, limits: Reconcil
 
 
 def _draining(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
-    revision, applied = replica.drain_revision, world.applied_revision
-    noticed = revision is not None and applied is not None and applied >= revision
-    if noticed or world.now - (replica.draining_at or 0.0) >= limits.drain_s:
-        return stop(replica, world, "gateways no longer route to it" if noticed else "drain time is over")
-    return Verdict(replica)
+    found = release(replica, world, limits)
+    return stop(replica, world, found.why) if found.free else Verdict(replace(replica, reason=found.why))
 
 
 def _stopping(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:

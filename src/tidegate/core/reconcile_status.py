@@ -28,7 +28,7 @@ def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits
     status: VariantStatus
     if wanted == 0:
         status = "idle" if any(replica.live for replica in replicas) else "stopping"
-        reason = "has no traffic; kept for a while for a rollback" if status == "idle" else "its replicas are stopping"
+        reason = "has no traffic; kept for a while for a rollback" if status == "idle" else _stopping(replicas)
     elif ready >= wanted:
         status, reason = "ready", ""
     elif ready > 0:
@@ -39,6 +39,11 @@ def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits
     else:
         status, reason = "starting", waits_for or trouble or "loading"
     return replace(variant, status=status, reason=reason)
+
+
+def _stopping(replicas: list[Replica]) -> str:
+    held = next((replica.reason for replica in replicas if replica.state == "draining" and replica.reason), "")
+    return f"its replicas are stopping: {held}" if held else "its replicas are stopping"
 
 
 def _trouble(variant: Variant) -> str:

@@ -139,7 +139,7 @@ class Gateway:
         self._load = LoadReports(self._load_totals, source.tell_load, clock.monotonic)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
         self._file = SnapshotFile(kept_dir / f"{options.id}{SNAPSHOT_SUFFIX}")
-        self._follower = Follower(source, self._file, self._apply)
+        self._follower = Follower(source, self._file, self._apply, self._in_use)
 
     def is_ready(self) -> bool:
         """Whether it has a snapshot to route by."""
@@ -189,6 +189,15 @@ class Gateway:
         """In the follower's thread: adopt on the loop, and wait until it is in force."""
         with contextlib.suppress(concurrent.futures.CancelledError):  # the loop is ending
             asyncio.run_coroutine_threadsafe(self._adopt(snapshot), self._loop).result()
+
+    def _in_use(self) -> frozenset[str]:
+        """In the follower's thread: ask the loop, whose alone the lanes are."""
+        with contextlib.suppress(concurrent.futures.CancelledError):  # the loop is ending
+            return asyncio.run_coroutine_threadsafe(self._told_in_use(), self._loop).result()
+        return frozenset()
+
+    async def _told_in_use(self) -> frozenset[str]:
+        return self.router.in_use()
 
     async def _adopt(self, snapshot: Snapshot) -> None:
         """Take a snapshot whole; one that cannot be taken raises `SnapshotRefused` and changes nothing."""

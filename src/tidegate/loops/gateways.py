@@ -175,9 +175,9 @@ class GatewaySupervisor:
         """Whether at least one answers."""
         return any(_status(gateway) == "ready" for gateway in self._gateways)
 
-    def live_ids(self) -> list[str]:
-        """Gateways that may be routing now."""
-        return [gateway.id for gateway in self._gateways if gateway.alive()]
+    def running_since(self) -> dict[str, float | None]:
+        """When the process of each gateway was started (adopted, for one that ran before); None where none runs."""
+        return {gateway.id: gateway.started_at if gateway.alive() else None for gateway in self._gateways}
 
     def stop_all(self, timeout_s: float, at_once: threading.Event) -> None:
         """End every gateway of this platform: they finish what they have, within `timeout_s`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from tidegate.clock import Clock
 from tidegate.core.routing import route
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
 from tidegate.store.fleets import Facts
-from tidegate.wire.snapshot import Endpoint, Snapshot, encode_snapshot
+from tidegate.wire.snapshot import Endpoint, Snapshot, decode_snapshot, encode_snapshot
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,27 @@ class KeyHashes:
 
 @dataclass(frozen=True)
 class Published:
-    """The newest snapshot as stored."""
+    """The newest snapshot as stored. `listed` are the replicas in it; None where that is not known."""
 
     revision: int
     body: str
+    listed: frozenset[str] | None = None
+
+    def without(self, replica: str) -> int:
+        """The first revision from now on that does not list a replica which leaves: the next, unless it is out already.
+
+        One that was silent among others that answer is in no snapshot, and its leaving alone makes no other.
+        """
+        out = self.listed is not None and replica not in self.listed
+        return self.revision if out else self.revision + 1
+
+
+def published(revision: int, body: str) -> Published:
+    """As another term or process left it. What only another release can read is taken to list everything."""
+    try:
+        return Published(revision, body, _listed(decode_snapshot(body.encode()).endpoints) if body else frozenset())
+    except msgspec.DecodeError:
+        return Published(revision, body)
 
 
 @dataclass(frozen=True)
@@ -46,7 +65,7 @@ def publish(place: Place, fleets: list[LoadedFleet], facts: Mapping[str, Facts],
     if newest.body and _encoded(newest.revision, endpoints, place.hashes) == newest.body:
         return newest
     revision = newest.revision + 1
-    written = Published(revision, _encoded(revision, endpoints, place.hashes))
+    written = Published(revision, _encoded(revision, endpoints, place.hashes), _listed(endpoints))
     with place.store.transaction() as tx:
         rows.save_snapshot(tx, revision, written.body, place.clock(), place.host)
     return written
@@ -63,6 +82,10 @@ def _encoded(revision: int, endpoints: tuple[Endpoint, ...], hashes: KeyHashes) 
 
 def _endpoints(fleets: list[LoadedFleet], facts: Mapping[str, Facts]) -> tuple[Endpoint, ...]:
     return tuple(route(one.fleet, one.salt, facts.get(one.fleet.endpoint.model, {})) for one in _served(fleets))
+
+
+def _listed(endpoints: Iterable[Endpoint]) -> frozenset[str]:
+    return frozenset(target.id for one in endpoints for variant in one.variants for target in variant.targets)
 
 
 def _served(fleets: Iterable[LoadedFleet]) -> list[LoadedFleet]:

@@ -14,12 +14,12 @@ from typing import ParamSpec
 from uuid import uuid4
 
 from tidegate.clock import Clock, now
-from tidegate.core.fleet import Fleet, Plan, ReconcileLimits, Replica, World
+from tidegate.core.fleet import Fleet, GatewayFacts, Plan, ReconcileLimits, Replica, World
 from tidegate.core.placement import Placement
 from tidegate.core.reconcile import converged, plan
 from tidegate.errors import NotLeader
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.publish import KeyHashes, Place, Published, publish, routed_versions
+from tidegate.loops.publish import KeyHashes, Place, Published, publish, published, routed_versions
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import TROUBLE
 from tidegate.store import fleet as rows
@@ -38,15 +38,15 @@ class ReconcileDependencies:
     """The dependencies of `Reconciler`.
 
     `placement` is where replicas run of endpoints that do not say.
-    `snapshot_written` is called after each new snapshot; `applied_revision` is the oldest snapshot that a live gateway
-    still routes by, None where that is not known.
+    `snapshot_written` is called after each new snapshot; `gateways` tells what those that may be routing said last, and
+    for how long any could have said something.
     """
 
     store: Store
     engine: ReplicaEngine
     placement: Placement
     snapshot_written: Callable[[], None]
-    applied_revision: Callable[[], int | None]
+    gateways: Callable[[], tuple[tuple[GatewayFacts, ...], float]]
     metrics: LoopMetrics
     limits: ReconcileLimits = field(default_factory=ReconcileLimits)
     starts_max: int = 2
@@ -103,7 +103,7 @@ class Reconciler:
         with self._dependencies.store.reading() as tx:
             loaded = self._fleets.read(tx)
             if rows.snapshot_revision(tx) != self._newest.revision:
-                self._newest, self._published = Published(*rows.load_snapshot(tx)), None
+                self._newest, self._published = published(*rows.load_snapshot(tx)), None
         self._dependencies.engine.revert_stale(loaded)
         observed = self._dependencies.engine.observe(loaded)
         moving = [one for one in observed if self._at_rest.get(one.fleet.endpoint.name) is not one]
@@ -122,11 +122,12 @@ class Reconciler:
         """A plan for every endpoint but those in trouble; endpoints that load least get room to start first."""
         ordered = sorted(observed, key=lambda one: _loading(one.fleet))
         slots = self._dependencies.starts_max - sum(_loading(one.fleet) for one in ordered)
-        applied = self._dependencies.applied_revision()
+        gateways, listening_s = self._dependencies.gateways()
         steps: dict[str, _Step] = {}
         for one in ordered:
             name = one.fleet.endpoint.name
-            world = World(self._dependencies.clock(), random.random(), slots, applied)  # noqa: S311 (jitter, no secret)
+            jitter = random.random()  # noqa: S311 (no secret)
+            world = World(self._dependencies.clock(), jitter, slots, gateways, listening_s)
             if world.now < self._retry_at.get(name, 0.0):
                 continue
             if self._isolated(name, self._plan_one, one, world, steps):
@@ -156,7 +157,7 @@ class Reconciler:
             log.info("%s", event)
         if step.made.fleet == step.loaded.fleet and not step.made.gone and not step.made.removed:
             return
-        replicas = tuple(_stamped(replica, self._newest.revision + 1) for replica in step.made.fleet.replicas)
+        replicas = tuple(_stamped(replica, self._newest) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
         with self._dependencies.store.transaction() as tx:
             rows.save_plan(tx, made, self._dependencies.host)
@@ -213,9 +214,9 @@ def _started_and_loading(one: LoadedFleet) -> int:
     return sum(replica.state == "starting" and replica.id in one.handles for replica in one.fleet.replicas)
 
 
-def _stamped(replica: Replica, next_revision: int) -> Replica:
+def _stamped(replica: Replica, newest: Published) -> Replica:
     fresh = replica.state == "draining" and replica.drain_revision is None
-    return replace(replica, drain_revision=next_revision) if fresh else replica
+    return replace(replica, drain_revision=newest.without(replica.id)) if fresh else replica
 
 
 def _is_changing(made: Plan) -> bool:

@@ -1,28 +1,34 @@
-"""Tells gateways of new routing snapshots and remembers which one each has applied. In memory only."""
+"""Tells gateways of new routing snapshots and remembers what each has said of those it took. In memory only."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from msgspec.structs import replace
 
 from tidegate.clock import Clock
+from tidegate.core.fleet import GatewayFacts
 from tidegate.store.engine import Store
 from tidegate.store.fleet import load_snapshot, snapshot_host, snapshot_revision
 from tidegate.wire.snapshot import decode_snapshot, encode_snapshot
 
-GATEWAYS_MAX = 1000
+GATEWAYS_MAX, IN_USE_MAX = 1000, 1000
 
 
 @dataclass(frozen=True)
 class GatewaySeen:
-    """What a gateway last said: the snapshot it routes by, and when (on the clock of `GatewayRevisions`)."""
+    """What a gateway last said, and when (on the clock of `GatewayRevisions`): the snapshot it routes by, and
+    the replicas that this does not list, but whose answers it waits for.
+    """
 
     revision: int
     at: float
+    in_use: frozenset[str] = frozenset()
 
 
 class GatewayRevisions:
@@ -36,11 +42,12 @@ class GatewayRevisions:
         self._lock = threading.Lock()
         self._seen: dict[str, GatewaySeen] = {}
 
-    def record(self, gateway: str, revision: int) -> None:
+    def record(self, gateway: str, revision: int, in_use: Iterable[str] = ()) -> None:
         """A gateway polled with this revision. Past the bound, the one unheard of for longest is forgotten."""
+        used = frozenset(islice(in_use, IN_USE_MAX))
         with self._lock:
             self._seen.pop(gateway, None)
-            self._seen[gateway] = GatewaySeen(revision, self._clock())
+            self._seen[gateway] = GatewaySeen(revision, self._clock(), used)
             if len(self._seen) > GATEWAYS_MAX:
                 self._seen.pop(next(iter(self._seen)))
 
@@ -54,10 +61,29 @@ class GatewayRevisions:
         with self._lock:
             return dict(self._seen)
 
+    def facts(self, own: Mapping[str, float | None]) -> tuple[GatewayFacts, ...]:
+        """What those that may be routing said last. `own` are the gateways that this control plane keeps running, with
+        when the process that runs now was started; None: none does, and what one said before it ended counts no more.
+        """
+        now, seen = self._clock(), self.applied()
+        others = [_of(name, one, now) for name, one in seen.items() if name not in own]
+        mine = [_of_own(name, since, seen.get(name), now) for name, since in own.items() if since is not None]
+        return (*others, *mine)
+
     def heard_within(self, seconds: float) -> set[str]:
         """The gateways that have polled within the last so many seconds."""
         oldest_s = self._clock() - seconds
         return {name for name, seen in self.applied().items() if seen.at >= oldest_s}
+
+
+def _of_own(name: str, since: float, seen: GatewaySeen | None, now: float) -> GatewayFacts:
+    if seen is None or seen.at < since:
+        return GatewayFacts(name, None, now - since)
+    return _of(name, seen, now)
+
+
+def _of(name: str, seen: GatewaySeen, now: float) -> GatewayFacts:
+    return GatewayFacts(name, seen.revision, now - seen.at, seen.in_use)
 
 
 class Broadcast:

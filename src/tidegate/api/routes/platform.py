@@ -38,6 +38,7 @@ _SNAPSHOT: dict[str, Any] = {
     },
 }
 WAIT_S_MAX = 30.0
+IN_USE_CHARS_MAX = 40_000
 RECHECK_S = 1.0
 """The row is read again this often, should a notification ever be lost."""
 
@@ -128,12 +129,14 @@ async def snapshot(
     gateway: Annotated[str, Query(min_length=1, max_length=64)],
     after: Annotated[int, Query(ge=0)] = 0,
     wait_s: Annotated[float, Query(ge=0, le=WAIT_S_MAX)] = 0.0,
+    in_use: Annotated[str, Query(max_length=IN_USE_CHARS_MAX)] = "",
 ) -> Response:
     """The routing snapshot above revision `after`, waited for up to `wait_s`; 204 when there is none.
 
-    `after` also tells which revision this gateway routes by.
+    `after` also tells which revision this gateway routes by; `in_use` names replicas, with commas between them, that
+    it does not list, but whose answers the gateway still waits for. They are not ended before that.
     """
-    platform.gateway_revisions.record(gateway, after)
+    platform.gateway_revisions.record(gateway, after, filter(None, in_use.split(",")))
     body = await _newer(platform, after, wait_s)
     return Response(status_code=204) if body is None else Response(body, media_type="application/json")
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ WAIT_S = 20.0
 CONNECT_TIMEOUT_S = 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 1.5
 BODY_BYTES_MAX = 64 << 20
+IN_USE_WAIT_S = 0.2
+"""While replicas that are left out are in use the control plane, which waits for that to end, is told this often."""
+IN_USE_MAX = 1000
 POLL_GRACE_S = 0.05
 """The poll nearly always brings what Redis tells of; only when it did not by then is the snapshot fetched beside it."""
 
@@ -101,12 +104,18 @@ class ControlPlane:
     gateway_id: str
     node_key: str | None = None
 
-    def fetch(self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S) -> bytes | None:
-        """The snapshot's bytes, None when there is nothing newer. Raises `OSError` or urllib3's errors."""
+    def fetch(
+        self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S, in_use: Collection[str] = ()
+    ) -> bytes | None:
+        """The snapshot's bytes, None when there is nothing newer. Raises `OSError` or urllib3's errors.
+
+        Tells, beside the revision in force, which replicas are in use though it does not list them.
+        """
+        asked = {"after": str(after), "wait_s": f"{wait_s:g}", "gateway": self.gateway_id}
         response = pool.request(
             "GET",
             f"{self.url}/internal/v1/snapshot",
-            fields={"after": str(after), "wait_s": f"{wait_s:g}", "gateway": self.gateway_id},
+            fields=asked | ({"in_use": ",".join(sorted(in_use)[:IN_USE_MAX])} if in_use else {}),
             headers={"Authorization": f"Bearer {self._key()}"},
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=wait_s + 10.0),
             retries=False,
@@ -159,13 +168,21 @@ class ControlPlane:
 class Follower:
     """`apply` is called in the follower's thread with each new snapshot, and returns when it is in force.
 
-    It raises `SnapshotRefused` for one that it cannot take, and then changes nothing.
+    It raises `SnapshotRefused` for one that it cannot take, and then changes nothing. `in_use`, called there too, tells
+    which replicas are in use though the snapshot does not list them any more; each poll says so, until there are none.
     """
 
-    def __init__(self, source: ControlPlane, file: SnapshotFile, apply: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        source: ControlPlane,
+        file: SnapshotFile,
+        apply: Callable[[Snapshot], None],
+        in_use: Callable[[], Collection[str]],
+    ) -> None:
         self._source = source
         self._file = file
         self._apply = apply
+        self._in_use = in_use
         self._stop = threading.Event()
         self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="snapshot follower", daemon=True)
@@ -240,7 +257,8 @@ class Follower:
     def _follow_once(self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S) -> int:
         """Ask, and take what there is; the revision to ask after next."""
         takes = self._takes
-        data = self._source.fetch(pool, after, wait_s)
+        in_use = self._in_use()
+        data = self._source.fetch(pool, after, min(wait_s, IN_USE_WAIT_S) if in_use else wait_s, in_use)
         if data is None:
             self._recovered()
             return after

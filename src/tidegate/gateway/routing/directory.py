@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant
 
 CONNECT_WAIT_S = 2.0
-DRAIN_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0
 FALL_OVER_SALT = "\x1ffall-over"
 
@@ -168,10 +167,9 @@ class Router:
         plan.services[endpoint.name] = EndpointService(endpoint, pools)
 
     async def take(self, plan: RoutingPlan) -> None:
-        """Route by this plan, the latest one made. Returns when it is in force and what it replaced has (nearly always)
-        finished.
+        """Route by this plan, the latest one made. Returns when it is in force; what it left out finishes what it has.
 
-        Only then does the control plane hear that the revision is applied, and may stop the replicas that it left out.
+        Then the control plane hears that the revision is in force, and of those left out which are still `in_use`.
         """
         for key, newcomers in plan.newcomers.items():
             plan.pools[key].connect(newcomers)
@@ -184,7 +182,14 @@ class Router:
         gone = {key: self._pools.pop(key) for key in list(self._pools) if key not in plan.pools}
         self.revision = plan.snapshot.revision
         log.info("routing by revision %d: %s", self.revision, _summary(plan.snapshot))
-        await self._drain(gone)
+        self._drain(gone)
+
+    def in_use(self) -> frozenset[str]:
+        """Replicas that are left out by now, and that are still sent something or whose answers are waited for."""
+        retired = self._parts.retired
+        retired -= {target for target in retired if not target.busy}
+        draining = (pool.replicas for _, pool in self._draining.values())
+        return frozenset({target.id for target in retired}.union(*draining))
 
     def close(self) -> None:
         """Let go of every replica, at the end of the process."""
@@ -215,13 +220,11 @@ class Router:
                 found[key[0], key[2]] = found.get((key[0], key[2]), 0.0) + sum(waited)
         return found
 
-    async def _drain(self, pools: dict[PoolKey, VersionPool]) -> None:
+    def _drain(self, pools: dict[PoolKey, VersionPool]) -> None:
         tasks = {self._parts.loop.create_task(pool.drain()): (key, pool) for key, pool in pools.items()}
         self._draining |= tasks
         for task in tasks:
             task.add_done_callback(self._draining.pop)
-        if tasks:
-            await asyncio.wait(tasks, timeout=DRAIN_WAIT_S)
 
     def _refresh(self) -> None:
         for service in self._services.values():

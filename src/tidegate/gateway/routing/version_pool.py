@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.batching.batcher import Batcher
@@ -34,6 +34,8 @@ class PoolParts:
     cache: ResponseCache | None = None
     on_loss: Callable[[], None] = lambda: None
     """Called when a replica that was in use no longer answers."""
+    retired: set[UpstreamTarget] = field(default_factory=set)
+    """Replicas that get no further batch; those of them that are not busy any more may be dropped."""
 
 
 class VersionPool:
@@ -63,6 +65,11 @@ class VersionPool:
     def calls(self) -> set[Call]:
         """Those that wait or are being computed."""
         return self.visitors | self.batcher.outstanding_calls
+
+    @property
+    def replicas(self) -> set[str]:
+        """Those that its calls may be sent to."""
+        return set(self._targets)
 
     def admission(self, endpoint: Endpoint, variant: Variant) -> Admission:
         """Where the calls of this version come in, as this snapshot has it."""
@@ -114,6 +121,7 @@ class VersionPool:
         if target.up:
             self._went_down(target)
         target.retire()
+        self._parts.retired.add(target)
 
     def _came_up(self, target: UpstreamTarget) -> None:
         self.batcher.add_target(target)

@@ -131,6 +131,11 @@ class UpstreamTarget:
 
     # -- for routing -----------------------------------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether an answer of it is waited for."""
+        return self._batch is not None
+
     def start(self) -> None:
         """Begin to connect, and stay connected until retired. `tried` is set after the first attempt."""
         self._task = self._loop.create_task(self._keep_connected(), name=f"upstream {self.id}")
