@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tidegate.core.fleet import GatewayFacts, ReconcileLimits, Replica, World
-from tidegate.core.leaving import release
+from tidegate.core.leaving import all_let_go, release
 
 LIMITS = ReconcileLimits(drain_s=5, gateway_silent_s=30, leave_s=60)
 LEFT_AT, REVISION = 1000.0, 7
@@ -60,3 +60,22 @@ def test_a_control_plane_that_has_just_started_waits_to_hear_of_gateways(listeni
 def test_a_replica_whose_revision_is_not_written_yet_is_held() -> None:
     fresh = Replica("r-1", "1", "draining", 0.0, draining_at=LEFT_AT)
     assert not release(fresh, World(LEFT_AT, gateways=(says(10**9),)), LIMITS).free
+
+
+@pytest.mark.parametrize(
+    ("gateways", "left_s", "free", "why"),
+    [
+        ([says(7), says(8, name="g-1")], 0.0, True, "no gateway"),
+        ([says(7), says(6, name="g-1")], 59, False, "g-1"),
+        ([says(7), says(6, name="g-1")], 60, True, "g-1 did not let go"),
+        ([says(7, in_use=("r-9",))], 1, False, "g-0"),
+        ([says(None)], 1, False, "g-0"),
+        ([says(6, silent_s=31)], 4, False, "heard of"),
+        ([], 5, True, "heard of"),
+    ],
+)
+def test_the_replicas_of_a_host_are_let_go_of_together(
+    gateways: list[GatewayFacts], left_s: float, free: bool, why: str
+) -> None:
+    found = all_let_go(gateways, REVISION, left_s, LIMITS)
+    assert (found.free, why in found.why) == (free, True), found.why

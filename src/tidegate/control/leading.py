@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from tidegate.control.limits import limits_of
 from tidegate.core.backoff import Backoff
+from tidegate.core.fleet import GatewayFacts
 from tidegate.loops.adoption import adopt
 from tidegate.loops.reconcile import Reconciler
 from tidegate.loops.standby import Standby
@@ -18,21 +20,28 @@ LEASE_TROUBLE = Backoff(first_s=STEP_S, longest_s=STEP_S)
 
 
 class Leading:
-    """`reconciler_of` makes the loop of one term; `ending` is set when the platform stops."""
+    """`reconciler_of` makes the loop of one term; `ending` is set when the platform stops; `gateways_heard` tells what
+    those that may be routing said last.
+    """
 
     def __init__(
-        self, container: Container, reconciler_of: Callable[[Term], Reconciler], ending: threading.Event
+        self,
+        container: Container,
+        reconciler_of: Callable[[Term], Reconciler],
+        ending: threading.Event,
+        gateways_heard: Callable[[], tuple[GatewayFacts, ...]] = tuple,
     ) -> None:
         self._container = container
         self._reconciler_of = reconciler_of
         self._ending = ending
-        settings = container.settings
+        limits = limits_of(container.settings)
         self._standby = Standby(
             container.backend,
             container.snapshots,
             container.snapshot_changed,
-            settings.ready_timeout_s,
-            settings.drain_s,
+            gateways_heard,
+            limits.ready_timeout_s,
+            limits,
         )
         self._begun: tuple[Term, Reconciler] | None = None
 

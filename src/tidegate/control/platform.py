@@ -17,8 +17,9 @@ from tidegate.clock import monotonic
 from tidegate.control.bounded_http import BACKLOG, Waiting
 from tidegate.control.descriptors import connections_max
 from tidegate.control.leading import LEASE_TROUBLE, Leading
+from tidegate.control.limits import GATEWAY_SEEN_S, limits_of
 from tidegate.control.options import Options
-from tidegate.core.fleet import GatewayFacts, ReconcileLimits
+from tidegate.core.fleet import GatewayFacts
 from tidegate.loops import gateways
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
@@ -36,8 +37,6 @@ from tidegate.wire.rest import GatewayView
 log = logging.getLogger(__name__)
 
 GATEWAYS_END_S, REPLICAS_END_S, LOOPS_END_S, API_END_S = 10.0, 10.0, 6.0, 3.0
-GATEWAY_SEEN_S = 30.0
-"""A gateway that polled so lately is taken to be routing, also one that this control plane did not start."""
 GATEWAY_FORGOTTEN_S = 3600.0
 """One that others started, and that has not polled for so long, is no gateway of this platform any more."""
 
@@ -60,7 +59,7 @@ class Platform:
         self._settings, self._metrics = settings, metrics
         if container.push is not None:
             metrics.watch(container.push)
-        self._leading = Leading(container, self._reconciler, self._ending)
+        self._leading = Leading(container, self._reconciler, self._ending, lambda: self._gateways_heard()[0])
         waiting = Waiting(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
         self._api = uvicorn.Server(
             uvicorn.Config(
@@ -191,18 +190,6 @@ class Platform:
         """What gateways that may be routing said last, and for how long they could have said something."""
         facts = self.container.gateway_revisions.facts(self._supervisor.running_since())
         return facts, monotonic() - self._listening_since
-
-
-def limits_of(settings: Settings) -> ReconcileLimits:
-    """The reconciler's bounds, as far as they can be set."""
-    return ReconcileLimits(
-        ready_timeout_s=settings.ready_timeout_s,
-        keep_previous_s=settings.keep_previous_s,
-        drain_s=settings.drain_s,
-        gateway_silent_s=GATEWAY_SEEN_S,
-        leave_s=GATEWAY_SEEN_S + settings.request_timeout_s,  # no answer is waited for longer
-        stop_grace_s=settings.drain_s + 5.0,
-    )
 
 
 def key_hashes(keys: PlatformKeys) -> KeyHashes:

@@ -7,6 +7,7 @@ gateway that takes its snapshot late, or that still waits for an answer.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tidegate.core.fleet import GatewayFacts, ReconcileLimits, Replica, World
@@ -46,6 +47,17 @@ def release(replica: Replica, world: World, limits: ReconcileLimits) -> Release:
     if left_s >= limits.leave_s:
         return Release(True, f"the {limits.leave_s:g} s that gateways have for it are over: {told}")
     return Release(False, f"waits for gateways: {told}")
+
+
+def all_let_go(gateways: Iterable[GatewayFacts], revision: int, left_s: float, limits: ReconcileLimits) -> Release:
+    """As `release`, of all replicas of a host at once, that no snapshot from `revision` on lists."""
+    heard = [gateway for gateway in gateways if gateway.silent_s < limits.gateway_silent_s]
+    holding = [one.id for one in heard if one.revision is None or one.revision < revision or one.in_use]
+    if not heard:
+        return Release(left_s >= limits.drain_s, "no gateway has been heard of")
+    if holding and left_s < limits.leave_s:
+        return Release(False, f"waits for {', '.join(sorted(holding))}")
+    return Release(True, f"{', '.join(sorted(holding))} did not let go" if holding else "no gateway uses them any more")
 
 
 def _why_held(replica: Replica, gateway: GatewayFacts) -> str:

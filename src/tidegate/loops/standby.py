@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.clock import Clock, monotonic
+from tidegate.core.fleet import GatewayFacts, ReconcileLimits
+from tidegate.core.leaving import all_let_go
 from tidegate.core.ports import Backend
 from tidegate.loops.adoption import stop_replicas
 from tidegate.services.gateways import Broadcast, Snapshots
@@ -22,20 +25,22 @@ REPLICAS_END_S = 10.0
 
 @dataclass
 class Standby:
-    """`holds_s` bounds how long own replicas wait for the leader's; `drain_s` how long gateways get to notice."""
+    """`holds_s` bounds how long own replicas wait for the leader's, `limits` how long for gateways to let go."""
 
     backend: Backend
     snapshots: Snapshots
     changed: Broadcast
+    gateways: Callable[[], tuple[GatewayFacts, ...]]
     holds_s: float
-    drain_s: float
+    limits: ReconcileLimits
     clock: Clock = monotonic
     _since: float = field(default=-1.0)
+    _left: tuple[float, int] | None = field(default=None)  # when gateways were told to let go, and by which revision
     _empty: bool = field(default=False)
 
     def begin(self) -> None:
         """Another leads (again): whatever runs here is of a former term."""
-        self._since, self._empty = self.clock(), False
+        self._since, self._left, self._empty = self.clock(), None, False
         self.snapshots.holding.set()
 
     def step(self, stop: threading.Event) -> None:
@@ -43,17 +48,28 @@ class Standby:
         if self._empty or not self.snapshots.known():  # without a snapshot there is no leader that could serve
             return
         if self.backend.orphans([]):
-            waited = self.clock() - self._since >= self.holds_s
-            if not waited and not self.snapshots.served_elsewhere():
+            if not self._may_end():
                 return
-            log.info("ending the replicas here: %s", "they waited long enough" if waited else "the leader serves")
-            self._route_away(stop)
             stop_replicas(self.backend, REPLICAS_END_S, stop)
         self._empty = self.backend.unavailable_reason() is None
-        self._route_away(stop, wait_s=0.0)
+        self._route_away()
 
-    def _route_away(self, stop: threading.Event, wait_s: float | None = None) -> None:
-        """Tell the gateways, and give them time to notice."""
+    def _may_end(self) -> bool:
+        """Whether gateways were told that these replicas leave, and have let go of them."""
+        if self._left is None:
+            waited = self.clock() - self._since >= self.holds_s
+            if not waited and not self.snapshots.served_elsewhere():
+                return False
+            log.info("ending the replicas here: %s", "they waited long enough" if waited else "the leader serves")
+            self._route_away()
+            self._left = self.clock(), self.snapshots.newest()
+        left_at, revision = self._left
+        found = all_let_go(self.gateways(), revision, self.clock() - left_at, self.limits)
+        if found.free:
+            log.info("ending the replicas here now: %s", found.why)
+        return found.free
+
+    def _route_away(self) -> None:
+        """Tell the gateways."""
         self.snapshots.holding.clear()
         self.changed.notify()
-        stop.wait(self.drain_s if wait_s is None else wait_s)
