@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.assign import Assignment, unit_interval, variant_order
+from tidegate.core.assign import FALL_OVER_SALT, Allocation, Arm, Assignment, Decider, unit_interval, variant_order
+from tidegate.wire.decision import AssignmentContext, Decision
 
 VECTORS = Path(__file__).parents[2] / "docs" / "assignment-vectors.json"
 UNITS = [f"user-{number}" for number in range(20_000)]
@@ -110,3 +111,71 @@ def test_weightless_variants_get_nobody() -> None:
     assert {assignment.variant("s", unit) for unit in UNITS[:1000]} == {"2"}
     with pytest.raises(LookupError):
         Assignment({"1": 0}).variant("s", "u")
+
+
+ARMS = (Arm("control", "7", 75, "v1"), Arm("treatment", "8", 25), Arm("9", "9", 0))
+EVERYBODY = frozenset({"control", "treatment"})
+
+
+def decider() -> Decider:
+    return Decider(Allocation("salt", ARMS, 12, "checkout", 2))
+
+
+def context(unit: str | None = None, pinned: str | None = None, request_id: str = "request") -> AssignmentContext:
+    return AssignmentContext("shop", request_id, unit, pinned)
+
+
+def test_a_decision_tells_all_that_an_analysis_needs() -> None:
+    one, table = decider(), Assignment({"control": 75, "treatment": 25})
+    for unit in UNITS[:200]:
+        variant = table.variant("salt", unit)
+        share, version = {"control": (0.75, "7"), "treatment": (0.25, "8")}[variant]
+        made = one.decide(context(unit), EVERYBODY)
+        assert made == Decision(variant, variant, version, "checkout", 2, share, pinned=False, role="live", revision=12)
+        assert made is one.decide(context(unit), EVERYBODY), "it is made once"
+
+
+def test_without_a_unit_the_request_s_id_is_one() -> None:
+    one = decider()
+    assert one.decide(context(None, request_id="a"), EVERYBODY) is one.decide(context("a"), EVERYBODY)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "variant"), [("7", "control"), ("v1", "control"), ("treatment", "treatment"), ("9", "9")]
+)
+def test_what_is_pinned_is_in_no_experiment(pinned: str, variant: str) -> None:
+    made = decider().decide(context("user-1", pinned), EVERYBODY)
+    assert made is not None
+    assert (made.assigned, made.variant, made.pinned) == (variant, variant, True)
+    assert (made.experiment, made.phase, made.propensity, made.revision) == (None, None, None, 12)
+
+
+def test_a_version_that_is_not_there_gets_no_decision() -> None:
+    assert decider().decide(context(pinned="10"), EVERYBODY) is None
+
+
+def test_a_variant_that_stands_in_is_told_apart_from_the_assigned_one() -> None:
+    one = Decider(Allocation("salt", (Arm("a", "1", 50), Arm("b", "2", 30), Arm("c", "3", 20)), 1))
+    others = Assignment({"b": 30, "c": 20})
+    answering = set()
+    for unit in UNITS[:300]:
+        made = one.decide(context(unit), frozenset({"b", "c"}))
+        assert made is not None
+        if made.assigned == "a":
+            assert made.variant == others.variant("salt" + FALL_OVER_SALT, unit)
+            assert made.propensity == 0.5
+            answering.add(made.version)
+        else:
+            assert made.variant == made.assigned
+    assert answering == {"2", "3"}
+
+
+def test_an_assignment_is_made_even_where_nobody_can_answer() -> None:
+    made = decider().decide(context("user-1"), frozenset())
+    assert made is not None
+    assert made.assigned == Assignment({"control": 75, "treatment": 25}).variant("salt", "user-1")
+    assert (made.variant, made.version) == (None, None)
+
+
+def test_an_endpoint_without_weights_decides_nothing() -> None:
+    assert Decider(Allocation("salt", (Arm("9", "9", 0),), 1)).decide(context("user-1"), EVERYBODY) is None

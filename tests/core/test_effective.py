@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,7 +50,8 @@ def running(split: Split = SPLIT, revision: int = 3) -> AutomatedWeights:
 )
 def test_weights_of_an_automation_hold_until_people_set_theirs(traffic_revision: int, in_effect: bool) -> None:
     now = effective(Spec({"1": 100.0}, 1, traffic_revision, 99), Automated(running()))
-    assert (now.traffic, now.split) == (({"1": 60.0, "2": 40.0}, SPLIT) if in_effect else ({"1": 100.0}, None))
+    split = replace(SPLIT, experiment="blue")
+    assert (now.traffic, now.split) == (({"1": 60.0, "2": 40.0}, split) if in_effect else ({"1": 100.0}, None))
     assert (now.weights is not None) == in_effect
 
 
@@ -124,13 +126,14 @@ def test_gateways_get_named_variants_and_the_experiments_salt_while_it_is_routed
     facts = {"1": FACTS, "2": FACTS}
     plain = route(_fleet("1", traffic={"1": 100.0}, replicas=1, generation=1, routed={"1": 100.0}), "own", facts)
     assert (plain.salt, plain.assignment_salt, [one.name for one in plain.variants]) == ("own", "", ["1"])
+    assert plain.experiment == ""
     assert b"assignment_salt" not in encode_snapshot(Snapshot(1, (plain,))), "as it was, byte for byte"
     settings: dict[str, Any] = {"traffic": {"1": 100.0}, "replicas": 1, "generation": 1, "routed": {"1": 100.0}}
-    split = route(_fleet("1", "2", **settings, routed_split=SAME), "own", facts)
+    split = route(_fleet("1", "2", **settings, routed_split=replace(SAME, experiment="aa")), "own", facts)
     (split,) = decode_snapshot(encode_snapshot(Snapshot(1, (split,)))).endpoints
     shown = [(one.name, one.version, one.weight) for one in split.variants]
     assert shown == [("a", "1", 50.0), ("b", "1", 50.0), ("2", "2", 0.0)], "version 2 is reached by pins alone"
-    assert (split.salt, split.assignment_salt) == ("own", "aa-salt")
+    assert (split.salt, split.assignment_salt, split.experiment) == ("own", "aa-salt", "aa")
 
 
 def test_two_experiments_of_one_endpoint_draw_independent_buckets() -> None:

@@ -24,6 +24,7 @@ from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.gateway.capture.journal import Circuit, Journal, JournalCounts
 from tidegate.gateway.capture.segments import Segments
+from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, read_records
 
 WAIT_S_MAX = 0.05
@@ -90,7 +91,7 @@ def folder(tmp_path: Path) -> Folder:
 def test_a_record_says_who_asked_what_went_in_and_what_came_out(folder: Folder) -> None:
     batch, outputs = batch_of("a", "b", rows=2)
     batch.calls[0].unit = "user-1"
-    batch.calls[1].pinned = True
+    batch.calls[1].decision = Decision("treatment", "treatment", "7", pinned=True)
     folder.open().write(batch, outputs, 101.5)
     (record,) = folder.records()
     assert (record.endpoint, record.version) == ("sums", "7")

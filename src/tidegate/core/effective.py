@@ -6,7 +6,7 @@ Called wherever a spec is read: by the reconcile loop, for the routing snapshot,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Literal
 
@@ -29,10 +29,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Split:
-    """Traffic split over named variants by a salt of its own, so that no two experiments draw the same buckets."""
+    """Traffic split over named variants by a salt of its own, so that no two experiments draw the same buckets.
+
+    `experiment` is filled in by `effective`: what is captured of a request names the experiment that it was in.
+    """
 
     salt: str
     shares: tuple[Share, ...]
+    experiment: str = ""
 
     @property
     def by_version(self) -> dict[str, float]:
@@ -115,7 +119,7 @@ def effective(spec: Spec, automated: Automated) -> Effective:
     return Effective(
         traffic=dict(spec.traffic) if weights is None else weights.split.by_version,
         replicas=spec.replicas,
-        split=None if weights is None else weights.split,
+        split=None if weights is None else _named(weights),
         weights=weights,
         counts={
             version: one.replicas
@@ -123,6 +127,10 @@ def effective(spec: Spec, automated: Automated) -> Effective:
             if one.revision >= spec.replicas_revision
         },
     )
+
+
+def _named(weights: AutomatedWeights) -> Split:
+    return replace(weights.split, experiment=weights.name) if weights.kind == "experiment" else weights.split
 
 
 def shares_of(traffic: Mapping[str, float], split: Split | None) -> tuple[Share, ...]:

@@ -42,6 +42,7 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts]) -> wire
         cache_ttl_s=endpoint.cache_ttl_s,
         rate_limit_per_s=endpoint.rate_limit_per_s,
         assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
+        experiment="" if endpoint.routed_split is None else endpoint.routed_split.experiment,
     )
 
 

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
+import msgspec
 from starlette.types import ASGIApp
 
 from tidegate import clock
@@ -24,6 +25,7 @@ from tidegate.errors import UnknownVersion
 from tidegate.server.local_target import LocalTarget, Predicts
 from tidegate.server.short_way import HopProtocol, ShortWay
 from tidegate.settings import Settings
+from tidegate.wire.decision import AssignmentContext, Decision
 from tidegate.wire.manifest import Manifest
 
 BATCH_BYTES_MAX = 1 << 50
@@ -36,7 +38,10 @@ class OneModel:
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
-        self.name = destination.identity.model
+        identity = destination.identity
+        self.name = identity.model
+        self._decision = Decision(identity.variant, identity.variant, identity.version)
+        self._pinned = msgspec.structs.replace(self._decision, pinned=True)
 
     def services(self) -> Mapping[str, Service]:
         """The model alone."""
@@ -46,7 +51,14 @@ class OneModel:
         """The model."""
         return self
 
-    def choose(self, request_id: str, unit: str | None) -> Destination:  # noqa: ARG002 (the port's shape)
+    def decide(self, context: AssignmentContext) -> Decision:
+        """Always the one version."""
+        if context.pinned is None:
+            return self._decision
+        self.pinned(context.pinned)
+        return self._pinned
+
+    def destination(self, decision: Decision | None) -> Destination:  # noqa: ARG002 (the port's shape)
         """Always the one version."""
         return self._destination
 

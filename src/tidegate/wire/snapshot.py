@@ -44,6 +44,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """One address that clients call. The weights of its variants add up to 100 when any is ready.
 
     Units are assigned by `assignment_salt`, or where it is empty by `salt`, which is the endpoint's for good.
+    `experiment` names the one that set the weights, and `phase` counts its splits; "" and None while none runs.
     `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
     """
 
@@ -54,6 +55,8 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     cache_ttl_s: float = 0.0
     rate_limit_per_s: float = 0.0
     assignment_salt: str = ""
+    experiment: str = ""
+    phase: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

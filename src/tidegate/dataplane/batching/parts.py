@@ -24,7 +24,7 @@ class Part(Call):
         super().__init__(assembly, whole.destination, whole.request_id, rows)
         self.first_row = first_row
         self.params, self.wanted = whole.params, whole.wanted
-        self.unit, self.pinned = whole.unit, whole.pinned
+        self.unit, self.decision = whole.unit, whole.decision
         self.started_s, self.deadline_s = whole.started_s, whole.deadline_s
         self._cut()
 

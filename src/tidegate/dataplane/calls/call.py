@@ -18,6 +18,7 @@ from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.base.tensors import dtype_of
 from tidegate.dataplane.calls.outputs import Outputs, Tensors
 from tidegate.errors import TidegateError, UnfitInput
+from tidegate.wire.decision import Decision
 from tidegate.wire.signature import MATRIX_INPUT, PROBABILITIES, Signature
 
 logger = logging.getLogger(__name__)
@@ -154,7 +155,8 @@ class Call:
 
     `packed` holds whole rows for a signature whose rows travel as one 2-D tensor: a list of lists of numbers, or a 2-D
     array. `tensors` holds everything else. Exactly one of the two is set. `params` is one JSON object, with its keys
-    in order, for models that take some: only calls with the same ones share a batch.
+    in order, for models that take some: only calls with the same ones share a batch. `decision` is the assignment that
+    sent it to its destination.
     """
 
     completes: ClassVar[Any] = True
@@ -165,11 +167,11 @@ class Call:
     __slots__ = (
         "attempts",
         "deadline_s",
+        "decision",
         "destination",
         "done",
         "packed",
         "params",
-        "pinned",
         "request_id",
         "rows",
         "sink",
@@ -189,7 +191,7 @@ class Call:
         self.params: str | None = None
         self.wanted: frozenset[str] | None = None
         self.unit: str | None = None
-        self.pinned = False
+        self.decision: Decision | None = None
         self.started_s = 0.0
         self.deadline_s = 0.0
         self.attempts = 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from tidegate.dataplane.calls.call import Destination
+from tidegate.wire.decision import AssignmentContext, Decision
 
 
 class Service(Protocol):
@@ -13,8 +14,14 @@ class Service(Protocol):
 
     name: str
 
-    def choose(self, request_id: str, unit: str | None) -> Destination:
-        """The version that answers an unpinned request; raises `NoReadyReplica`."""
+    def decide(self, context: AssignmentContext) -> Decision | None:
+        """Which variant a request is assigned and which one answers; None where nothing has weight.
+
+        Raises `UnknownVersion` for a pinned version that does not run.
+        """
+
+    def destination(self, decision: Decision | None) -> Destination:
+        """The version that answers; raises `NoReadyReplica`."""
 
     def pinned(self, version: str) -> Destination:
         """The running version with this number or label; raises `UnknownVersion` that lists those that run."""

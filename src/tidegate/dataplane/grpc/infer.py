@@ -35,10 +35,10 @@ class GrpcEdge:
         request: InferRequest = exchange.meta
         tensors = _tensors(request, exchange)
         unit = unit_of(exchange, request.parameters.get("user_id"))
-        destination, pinned = choose(service, exchange, None, unit)
+        destination = choose(service, exchange, None, unit)
         destination = under_signature(request.parameters, destination)
         fitted = fit_tensors(tensors, {}, destination)
-        call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        call = new_call(exchange, destination, fitted)
         call.wanted = _wanted(request.outputs, destination) if request.outputs else None
         call.params = params_of(request.parameters, destination.signature) or destination.params
         return call

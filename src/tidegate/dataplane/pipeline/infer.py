@@ -41,6 +41,7 @@ from tidegate.errors import (
     UnknownEndpoint,
     WrongContentType,
 )
+from tidegate.wire.decision import AssignmentContext, Decision
 
 REQUEST_ID_LENGTH_MAX = 128
 ROWS_FREE_MAX, ANSWER_VALUE_BYTES = 64, 300
@@ -106,7 +107,7 @@ class Exchange(Body):
     Subclasses say how bytes leave (`send`). `headers` has those that matter (`that_matter`), and is never changed.
     """
 
-    __slots__ = ("content_type", "extra_head", "headers", "request_id", "route")
+    __slots__ = ("content_type", "context", "decision", "extra_head", "headers", "request_id", "route")
 
     engine: InferenceEngine
     admitted: ClassVar[bool] = False
@@ -119,6 +120,8 @@ class Exchange(Body):
         self.body: bytes | bytearray = b""
         self.held_bytes = 0
         self.request_id = ""
+        self.context: AssignmentContext | None = None
+        self.decision: Decision | None = None
         self.call: Call | None = None
         self.meta: Any = None
         self.content_type = JSON
@@ -304,21 +307,26 @@ def find_service(directory: Directory, name: str | None) -> Service:
     return found
 
 
-def choose(service: Service, exchange: Exchange, version: str | None, unit: str | None) -> tuple[Destination, bool]:
-    """The version that answers, and whether the caller pinned it; `version` of the body must agree with the path's."""
+def choose(service: Service, exchange: Exchange, version: str | None, unit: str | None) -> Destination:
+    """The version that answers. The path's version goes before the body's.
+
+    The assignment is made here, once: `exchange.decision`.
+    """
     asked = exchange.route.version or version
-    if asked is None or asked == "latest":
-        return service.choose(exchange.request_id, unit), False
-    return service.pinned(asked), True
+    pinned = None if asked == "latest" else asked
+    exchange.context = context = AssignmentContext(service.name, exchange.request_id, unit, pinned)
+    exchange.decision = decision = service.decide(context)
+    return service.destination(decision)
 
 
-def new_call(exchange: Exchange, destination: Destination, fitted: Fitted, *, unit: str | None, pinned: bool) -> Call:
-    """A call of these rows."""
+def new_call(exchange: Exchange, destination: Destination, fitted: Fitted) -> Call:
+    """A call of these rows, by the request's assignment."""
     call = Call(exchange, destination, exchange.request_id, fitted.rows)
     call.packed = fitted.packed
     call.tensors = fitted.tensors
-    call.unit = unit
-    call.pinned = pinned
+    context = exchange.context
+    call.unit = None if context is None else context.unit
+    call.decision = exchange.decision
     call.params = destination.params
     return call
 

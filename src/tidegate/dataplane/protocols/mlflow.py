@@ -36,13 +36,13 @@ class MlflowEdge(TakesRows):
         form = "" if is_csv else _form_of(fields)
         given = _params(fields)
         unit = unit_of(exchange, None)
-        destination, pinned = choose(service, exchange, None, unit)
+        destination = choose(service, exchange, None, unit)
         exchange.meta = is_csv or form.startswith("dataframe")
         if numbers is not None:
             fitted = _fit_numbers(form, fields.get(form), numbers, destination)  # CSV has none
         else:
             fitted = fit_csv(body, destination) if is_csv else _fit(form, fields[form], destination)
-        call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        call = new_call(exchange, destination, fitted)
         if given and destination.signature.params:
             call.params = fit_params(given, destination.signature)
         elif given:

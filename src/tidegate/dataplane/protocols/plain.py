@@ -62,7 +62,7 @@ class PlainEdge(TakesRows):
         message = _decode(body)
         check_keys(body)
         unit = unit_of(exchange, message.user_id)
-        destination, pinned = choose(service, exchange, str(message.model_version), unit)
+        destination = choose(service, exchange, str(message.model_version), unit)
         if numbers is not None:
             fitted, exchange.meta = fit_numbers(numbers, message.features, destination)
         elif type(message) is _Row and destination.takes_floats:
@@ -82,7 +82,7 @@ class PlainEdge(TakesRows):
         else:
             features = message.features if type(message) is _Anything else _anything.decode(body).features
             fitted, exchange.meta = fit_values(features, destination)
-        return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        return new_call(exchange, destination, fitted)
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """Rows `first_row` onwards; numbers that are not finite become null."""

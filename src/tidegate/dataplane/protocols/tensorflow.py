@@ -49,14 +49,14 @@ class TensorflowEdge(TakesRows):
             raise MalformedRequest("the request needs exactly one of instances (row by row) and inputs (by input)")
         form = "instances" if "instances" in fields else "inputs"
         unit = unit_of(exchange, None)
-        destination, pinned = choose(service, exchange, None, unit)
+        destination = choose(service, exchange, None, unit)
         destination = destination.under(value_of(fields.get(SIGNATURE_PARAM)))
         exchange.meta = "predictions" if form == "instances" else "outputs"
         if numbers is not None:
             fitted, _ = fit_numbers(numbers, fields[form], destination)
         else:
             fitted = _fit(form, fields[form], destination, has_base64=b'"b64"' in body)
-        return new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        return new_call(exchange, destination, fitted)
 
     def encode(self, exchange: Exchange, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """One output alone, several as objects by name: one a row, or one for all rows."""

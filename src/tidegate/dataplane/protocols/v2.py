@@ -41,10 +41,10 @@ class V2Edge:
         message = _read(exchange, numbers)
         exchange.meta = message.request
         unit = unit_of(exchange, message.request.parameters.get("user_id"))
-        destination, pinned = choose(service, exchange, None, unit)
+        destination = choose(service, exchange, None, unit)
         destination = under_signature(message.request.parameters, destination)
         fitted = fit_tensors(message.tensors, message.nulls, destination)
-        call = new_call(exchange, destination, fitted, unit=unit, pinned=pinned)
+        call = new_call(exchange, destination, fitted)
         call.wanted = _wanted(message.request, destination)
         call.params = params_of(message.request.parameters, destination.signature) or destination.params
         return call

@@ -204,7 +204,7 @@ def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) 
             call.request_id,
             call.unit,
             identity.variant,
-            call.pinned,
+            call.decision is not None and call.decision.pinned,
             call.started_s + wall_offset_s,
             now_s - call.started_s,
             call.rows,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tidegate.core.assign import Assignment
+from tidegate.core.assign import Allocation, Arm, Decider
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.errors import NoReadyReplica, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused
@@ -22,12 +22,12 @@ from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.directory import Service
     from tidegate.dataplane.pipeline.metrics import MetricState
+    from tidegate.wire.decision import AssignmentContext, Decision
     from tidegate.wire.signature import Signature
     from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant
 
 CONNECT_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0
-FALL_OVER_SALT = "\x1ffall-over"
 
 PoolKey = tuple[str, str, str, str, str, bool, "Signature"]
 
@@ -37,9 +37,8 @@ log = logging.getLogger(__name__)
 class EndpointService:
     """One endpoint as one snapshot describes it. Immutable but for which of its pools are available now."""
 
-    def __init__(self, endpoint: Endpoint, pools: list[VersionPool]) -> None:
+    def __init__(self, endpoint: Endpoint, pools: list[VersionPool], revision: int) -> None:
         self.name = endpoint.name
-        self._salt = endpoint.assignment_salt or endpoint.salt
         self._reason = endpoint.reason
         self._pools = {variant.name: pool for variant, pool in zip(endpoint.variants, pools, strict=True)}
         self._all = {
@@ -49,40 +48,25 @@ class EndpointService:
             for variant, pool in zip(endpoint.variants, pools, strict=True)
         }
         self._weights = {variant.name: variant.weight for variant in endpoint.variants}
-        self._assignment = Assignment(self._weights)
+        self._decider = Decider(_allocation(endpoint, revision))
         self.refresh()
 
     def refresh(self) -> None:
         """Work out again who may answer, after a pool became available or stopped being so."""
-        self._available = [self._pools[name].available for name in self._assignment.names]
-        self._weighted = [self._all[name] for name in self._assignment.names]
-        alone = len(self._weighted) == 1 and self._available[0]
-        self._single = self._weighted[0] if alone else None
-        self._others: Assignment | None = None
-        if not all(self._available) and any(self._available):
-            up = [name for name, available in zip(self._assignment.names, self._available, strict=True) if available]
-            self._others = Assignment({name: self._weights[name] for name in up})
+        self._available = frozenset(name for name in self._decider.names if self._pools[name].available)
 
-    def choose(self, request_id: str, unit: str | None) -> Destination:
-        """The version for a unit (without one: for this request), by weights. Raises `NoReadyReplica`."""
-        if self._single is not None:
-            return self._single
-        if not self._weighted:
+    def decide(self, context: AssignmentContext) -> Decision | None:
+        """By weights, with the variants that have a replica now; None where no variant has weight."""
+        decision = self._decider.decide(context, self._available)
+        if decision is None and context.pinned is not None:
+            raise self._unknown(context.pinned)
+        return decision
+
+    def destination(self, decision: Decision | None) -> Destination:
+        """The variant that answers; raises `NoReadyReplica` where nobody can."""
+        if decision is None or decision.variant is None:
             raise self._none_ready()
-        index = self._assignment.index(self._salt, unit or request_id)
-        return self._weighted[index] if self._available[index] else self._fall_over(unit or request_id)
-
-    def _fall_over(self, unit: str) -> Destination:
-        """Another weighted version for a unit whose own has no replica just now: an answer beats a 503.
-
-        Those that have one share such units by their weights, under a salt of its own: the first hash has chosen these
-        units already, so it would send all of them the same way. Nothing is remembered: the next request asks for the
-        unit's own version again. The capture record names the version that answered, so whoever analyses an experiment
-        sees that it is not the one that salt and unit give.
-        """
-        if self._others is None:
-            raise self._none_ready()
-        return self._all[self._others.variant(self._salt + FALL_OVER_SALT, unit)]
+        return self._all[decision.variant]
 
     def _none_ready(self) -> NoReadyReplica:
         reason = self._reason or "no replica is connected"
@@ -92,13 +76,14 @@ class EndpointService:
 
     def pinned(self, version: str) -> Destination:
         """The running version with this number, label or variant name."""
-        for destination in self._all.values():
-            if version in (destination.identity.version, destination.identity.label):
-                return destination
-        if version in self._all:
-            return self._all[version]
+        arm = self._decider.pinned(version)
+        if arm is None:
+            raise self._unknown(version)
+        return self._all[arm.variant]
+
+    def _unknown(self, version: str) -> UnknownVersion:
         running = list(dict.fromkeys(_shown(destination.identity) for destination in self._all.values()))
-        raise UnknownVersion(
+        return UnknownVersion(
             f"version {version!r} of endpoint {self.name!r} is not running; "
             + (f"running: {', '.join(running)}" if running else "none is"),
             running=running,
@@ -164,7 +149,7 @@ class Router:
             plan.listed[key] = variant.targets
             plan.newcomers[key] = pool.newcomers(variant.targets)
             pools.append(pool)
-        plan.services[endpoint.name] = EndpointService(endpoint, pools)
+        plan.services[endpoint.name] = EndpointService(endpoint, pools, plan.snapshot.revision)
 
     async def take(self, plan: RoutingPlan) -> None:
         """Route by this plan, the latest one made. Returns when it is in force; what it left out finishes what it has.
@@ -243,6 +228,12 @@ def _pool_key(endpoint: Endpoint, variant: Variant) -> PoolKey:
         variant.batchable,
         variant.signature,
     )
+
+
+def _allocation(endpoint: Endpoint, revision: int) -> Allocation:
+    arms = tuple(Arm(one.name, one.version, one.weight, one.label) for one in endpoint.variants)
+    salt = endpoint.assignment_salt or endpoint.salt
+    return Allocation(salt, arms, revision, endpoint.experiment or None, endpoint.phase)
 
 
 def _identity(endpoint: Endpoint, variant: Variant) -> Identity:
