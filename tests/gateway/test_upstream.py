@@ -20,7 +20,8 @@ from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import DeadlineExceeded, Internal, NoReadyReplica, Overloaded, TidegateError, UnfitInput
-from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
+from tidegate.gateway.upstream.dial import UpstreamAddress
+from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
 
 Answers = Callable[[int, str, bytes], bytes | None]
 """(number of the request on this server, its path, its body) to raw bytes; None: close without an answer."""
@@ -213,6 +214,16 @@ def test_every_other_answer_becomes_an_error_that_says_what_happened(
         assert tried.downs == 0  # the replica lives: it is only this batch that failed
 
     run(lambda n, path, body: reply, story)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_batch_whose_key_is_refused_goes_to_another_target_and_this_one_is_left_alone(status: int) -> None:
+    async def story(tried: Tried, server: Server) -> None:
+        result = await tried.send(a_batch())
+        assert type(result) is TargetUnreached
+        assert (len(server.requests), tried.downs) == (1, 1)
+
+    run(lambda n, path, body: answer(status, b'{"error":"who are you"}'), story)
 
 
 def test_a_chunked_answer_in_many_pieces() -> None:

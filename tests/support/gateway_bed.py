@@ -25,6 +25,7 @@ from support.gateway_replica import SIGNATURE
 from support.platform import clean_env
 from support.wait import free_ports, until
 from tidegate.settings import run_dir
+from tidegate.wire.replica_key import replica_key
 from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant, encode_snapshot
 
 REPLICA = Path(__file__).with_name("gateway_replica.py")
@@ -223,6 +224,16 @@ class Bed:
         until(lambda: is_ready(path) or process.poll() is not None, what=f"replica {id}")
         return made
 
+    def replica_with_key(self, version: str, credential: str) -> Replica:
+        """Start a replica that listens on a port and asks for the key of this name; returns once it is ready."""
+        (port,) = free_ports(1)
+        argv = [sys.executable, "-P", str(REPLICA), "--port", str(port), "--key", replica_key(TOKEN, credential)]
+        process = subprocess.Popen([*argv, "--version", version, "--scale", version], env=clean_env())
+        made = Replica(process, Target(f"r-{port}", f"tcp:127.0.0.1:{port}", credential=credential), version)
+        self.replicas.append(made)
+        until(lambda: is_ready(port) or process.poll() is not None, what="the replica on a port")
+        return made
+
     def gateway(self, *options: str, id: str = "gateway-0", port: int = 0, **env: str) -> Gateway:  # noqa: A002
         """Start a gateway and wait until it answers."""
         gateway = self.spawn_gateway(*options, id=id, port=port, **env)
@@ -378,11 +389,12 @@ class Load:
                 self.troubles.append(f"wrong answer {answer} for a sum of {total}")
 
 
-def is_ready(path: Path) -> bool:
-    with closing(socket.socket(socket.AF_UNIX)) as connection:
+def is_ready(where: Path | int) -> bool:
+    """A replica behind a Unix socket or on a port."""
+    with closing(socket.socket(socket.AF_UNIX if isinstance(where, Path) else socket.AF_INET)) as connection:
         connection.settimeout(1.0)
         try:
-            connection.connect(os.fspath(path))
+            connection.connect(os.fspath(where) if isinstance(where, Path) else ("127.0.0.1", where))
             connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: replica\r\n\r\n")
             return connection.recv(64).startswith(b"HTTP/1.1 200 ")
         except OSError:

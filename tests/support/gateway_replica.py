@@ -52,14 +52,16 @@ def main() -> None:
     from tidegate.server.replica import build_replica  # not for the tests that import this file's signature
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("--uds", type=Path, required=True)
+    parser.add_argument("--uds", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--key", help="that it asks for on its port")
     parser.add_argument("--version", required=True)
     parser.add_argument("--scale", type=float, required=True)
     options = parser.parse_args()
     manifest = Manifest("sums", options.version, "d" * 64, ".", "python", SIGNATURE, [1.0, 2.0, 3.0], batchable=True)
-    sock = open_socket(Listen(uds=options.uds))
+    sock = open_socket(Listen("127.0.0.1", options.port, options.uds))
     model = Scaled(options.scale)
-    run_server(lambda: build_replica(manifest, model, Settings.from_env(), None, behind_gateway=True), sock)
+    run_server(lambda: build_replica(manifest, model, Settings.from_env(), options.key, behind_gateway=True), sock)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,10 @@ class Handle:
 
 @dataclass(frozen=True)
 class Observation:
-    """What an engine says of one replica now. `exit_code` is None while it runs or where it cannot be known."""
+    """What an engine says of one replica now. `exit_code` is None while it runs or where it cannot be known.
+
+    `address` is how gateways reach it, as `str` of a `core.targets.Address`.
+    """
 
     alive: bool
     ready: bool

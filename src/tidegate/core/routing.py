@@ -8,6 +8,8 @@ from typing import Any
 
 from tidegate.core.effective import Share, shares_of
 from tidegate.core.fleet import Fleet, Replica
+from tidegate.core.placement import OF_A_HOST
+from tidegate.core.targets import target_of
 from tidegate.wire import snapshot as wire
 from tidegate.wire.signature import Signature
 
@@ -23,16 +25,17 @@ class VersionFacts:
     batchable: bool
 
 
-def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts]) -> wire.Endpoint:
+def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: str = "") -> wire.Endpoint:
     """The endpoint as gateways shall see it: every variant that has traffic, and versions that only pinned calls reach.
 
-    `salt` is the endpoint's own; units are assigned by that of the experiment, while there is one.
+    `salt` is the endpoint's own; units are assigned by that of the experiment, while there is one. `host` is where the
+    replicas run of engines that run them on one host.
 
     A routed version without a ready replica stays in, without targets: gateways answer 503 for its share.
     """
     endpoint = fleet.endpoint
     shown = [share for share in _in_order(fleet) if share.version in versions]
-    variants = tuple(_variant(fleet, share, versions[share.version]) for share in shown)
+    variants = tuple(_variant(fleet, share, versions[share.version], host) for share in shown)
     dead = list(dict.fromkeys(v.version for v in variants if v.weight > 0 and not v.targets))
     return wire.Endpoint(
         name=endpoint.name,
@@ -53,7 +56,7 @@ def _in_order(fleet: Fleet) -> list[Share]:
     return sorted([*routed, *others], key=lambda share: (len(share.version), share.version, share.variant))
 
 
-def _variant(fleet: Fleet, share: Share, facts: VersionFacts) -> wire.Variant:
+def _variant(fleet: Fleet, share: Share, facts: VersionFacts, host: str) -> wire.Variant:
     targets = targets_of([replica for replica in fleet.replicas if replica.version == share.version])
     return wire.Variant(
         name=share.variant,
@@ -63,10 +66,14 @@ def _variant(fleet: Fleet, share: Share, facts: VersionFacts) -> wire.Variant:
         digest=facts.digest,
         signature=facts.signature,
         example=facts.example,
-        targets=tuple(wire.Target(replica.id, replica.address or "") for replica in targets),
+        targets=tuple(_target(replica, host) for replica in targets),
         label=facts.label,
         batchable=facts.batchable,
     )
+
+
+def _target(replica: Replica, host: str) -> wire.Target:
+    return target_of(replica.id, replica.address or "", host if replica.placement.backend in OF_A_HOST else "")
 
 
 def targets_of(replicas: list[Replica]) -> list[Replica]:

@@ -124,7 +124,15 @@ class Gateway:
         self._sharing.add_gauges(self._metrics)
         source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)
         self._losses = Losses(source.tell_loss)
-        parts = PoolParts(self._loop, limits, observer, clock.monotonic, self._sharing.cache, on_loss=self._losses.tell)
+        parts = PoolParts(
+            self._loop,
+            limits,
+            observer,
+            clock.monotonic,
+            self._sharing.cache,
+            on_loss=self._losses.tell,
+            key_of=source.replica_key,
+        )
         self.router = Router(parts)
         self._metrics.add_gauges(self.router.fill_gauges)
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})

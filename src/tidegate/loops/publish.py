@@ -61,7 +61,7 @@ class Place:
 
 def publish(place: Place, fleets: list[LoadedFleet], facts: Mapping[str, Facts], newest: Published) -> Published:
     """`newest` where nothing changed, else the snapshot with the next revision, as it was written."""
-    endpoints = _endpoints(fleets, facts)
+    endpoints = _endpoints(fleets, facts, place.host)
     if newest.body and _encoded(newest.revision, endpoints, place.hashes) == newest.body:
         return newest
     revision = newest.revision + 1
@@ -80,8 +80,8 @@ def _encoded(revision: int, endpoints: tuple[Endpoint, ...], hashes: KeyHashes) 
     return encode_snapshot(Snapshot(revision, endpoints, hashes.predict, hashes.metrics)).decode()
 
 
-def _endpoints(fleets: list[LoadedFleet], facts: Mapping[str, Facts]) -> tuple[Endpoint, ...]:
-    return tuple(route(one.fleet, one.salt, facts.get(one.fleet.endpoint.model, {})) for one in _served(fleets))
+def _endpoints(fleets: list[LoadedFleet], facts: Mapping[str, Facts], host: str) -> tuple[Endpoint, ...]:
+    return tuple(route(one.fleet, one.salt, facts.get(one.fleet.endpoint.model, {}), host) for one in _served(fleets))
 
 
 def _listed(endpoints: Iterable[Endpoint]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from tidegate.clock import Clock
 from tidegate.core.fleet import GatewayFacts
 from tidegate.store.engine import Store
 from tidegate.store.fleet import load_snapshot, snapshot_host, snapshot_revision
-from tidegate.wire.snapshot import decode_snapshot, encode_snapshot
+from tidegate.wire.snapshot import SOCKET, Endpoint, Target, decode_snapshot, encode_snapshot
 
 GATEWAYS_MAX, IN_USE_MAX = 1000, 1000
 
@@ -126,7 +126,7 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Reads the newest routing snapshot for the gateways of `host`. Addresses in it are of the leader's host.
+    """Reads the newest routing snapshot for the gateways of `host`, with the targets that they can reach.
 
     While `holding`, gateways keep what they have when another host leads: replicas here serve on for a while.
     """
@@ -143,7 +143,7 @@ class Snapshots:
             return None
         if host in ("", self.host):
             return body
-        return None if self.holding.is_set() else _without_targets(body, host)
+        return None if self.holding.is_set() else _reachable(body, host, self.host)
 
     def newest(self) -> int:
         """The revision of the newest one; 0 before the first. Raises `StoreUnavailable`."""
@@ -167,15 +167,30 @@ class Snapshots:
         )
 
 
-def _without_targets(body: str, host: str) -> str:
-    """Sockets of another machine lead nowhere: gateways here know every endpoint, and answer 503."""
+def _reachable(body: str, writer: str, here: str) -> str:
+    """The snapshot that `writer` wrote, with the targets that are reached from here: sockets elsewhere lead nowhere."""
     snapshot = decode_snapshot(body.encode())
-    reason = f"its replicas are on {host}, whose control plane leads"
-    endpoints = tuple(
-        replace(one, reason=reason, variants=tuple(replace(variant, targets=()) for variant in one.variants))
-        for one in snapshot.endpoints
+    endpoints = tuple(_reachable_endpoint(one, writer, here) for one in snapshot.endpoints)
+    return body if endpoints == snapshot.endpoints else encode_snapshot(replace(snapshot, endpoints=endpoints)).decode()
+
+
+def _reachable_endpoint(endpoint: Endpoint, writer: str, here: str) -> Endpoint:
+    """An endpoint whose replicas are all elsewhere is known here, and gateways answer 503."""
+    variants = tuple(
+        replace(variant, targets=tuple(one for one in variant.targets if _host(one, writer) in ("", here)))
+        for variant in endpoint.variants
     )
-    return encode_snapshot(replace(snapshot, endpoints=endpoints)).decode()
+    lost = any(
+        one.weight > 0 and one.targets and not left.targets
+        for one, left in zip(endpoint.variants, variants, strict=True)
+    )
+    reason = f"its replicas are on {writer}, whose control plane leads" if lost else endpoint.reason
+    return replace(endpoint, variants=variants, reason=reason)
+
+
+def _host(target: Target, writer: str) -> str:
+    """The only host that reaches it. Snapshots of earlier releases do not say: their targets are the writer's."""
+    return target.host or (writer if target.address.startswith(SOCKET) else "")
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

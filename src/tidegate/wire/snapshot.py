@@ -13,13 +13,28 @@ from tidegate.wire.decoding import json_decoder
 from tidegate.wire.signature import Signature
 
 SCHEMA = 1
+SOCKET, TCP, TLS = "unix:", "tcp:", "https://"
+"""What a target's address begins with."""
+BATCHES_MAX = 256
+"""A gateway keeps a connection for each batch that a pool takes at once."""
 
 
-class Target(msgspec.Struct, frozen=True):
-    """One ready replica. `address` is `unix:/absolute/path.sock` or `tcp:host:port`."""
+class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A ready replica, or a pool of them behind one address, and how gateways reach it.
+
+    `address` is `unix:/absolute/path.sock`, `tcp:host:port` or `https://host[:port][/path]`. `host` names the only host
+    that reaches it; empty: every host does (of a socket: the host that wrote the snapshot does).
+    `credential` names the key that is shown there and is never the key itself (`wire.replica_key`). `ca_file`, on the
+    gateway's host, has the authorities that may have signed its certificate; empty: those the system trusts.
+    A pool takes up to `batches_max` batches at once (at most `BATCHES_MAX`), a replica one.
+    """
 
     id: str
     address: str
+    host: str = ""
+    credential: str = ""
+    ca_file: str = ""
+    batches_max: int = 1
 
 
 class Variant(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -23,6 +23,7 @@ from tidegate.atomic import write_whole
 from tidegate.gateway.control.threads import start_thread
 from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
+from tidegate.wire.replica_key import replica_key
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 
 SNAPSHOT_SUFFIX = ".snapshot.json"
@@ -143,6 +144,10 @@ class ControlPlane:
     def tell_load(self, span_s: float, versions: list[dict[str, Any]]) -> None:
         """What there was to do, by version. Raises as `fetch` does."""
         self._post("load", {"gateway": self.gateway_id, "span_s": span_s, "versions": versions})
+
+    def replica_key(self, credential: str) -> str:
+        """The key of this name, which a replica asks for. Raises `OSError`."""
+        return replica_key(self._key(), credential)
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
         told = urllib3.request(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.batching.batcher import Batcher
@@ -12,7 +12,9 @@ from tidegate.dataplane.calls.batch import Observer
 from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.gateway.shared.response_cache import CachedAdmission
-from tidegate.gateway.upstream.target import UpstreamAddress, UpstreamHooks, UpstreamTarget
+from tidegate.gateway.upstream.dial import KeyOf, UpstreamAddress, no_keys
+from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
+from tidegate.wire.snapshot import BATCHES_MAX
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -36,6 +38,7 @@ class PoolParts:
     """Called when a replica that was in use no longer answers."""
     retired: set[UpstreamTarget] = field(default_factory=set)
     """Replicas that get no further batch; those of them that are not busy any more may be dropped."""
+    key_of: KeyOf = no_keys
 
 
 class VersionPool:
@@ -51,7 +54,7 @@ class VersionPool:
         self._parts = parts
         self._on_change = on_change
         self._targets: dict[str, UpstreamTarget] = {}
-        self._hooks = UpstreamHooks(self._came_up, self._was_lost)
+        self._hooks = UpstreamHooks(self._came_up, self._was_lost, parts.key_of)
         self.batcher = Batcher(parts.loop, parts.limits, parts.observer, mergeable=variant.batchable, clock=parts.clock)
         self.available = False
         self.visitors: set[Call] = set()
@@ -80,13 +83,20 @@ class VersionPool:
 
     def newcomers(self, listed: tuple[Target, ...]) -> list[UpstreamTarget]:
         """Replicas that are new in the snapshot, or at another address than before; nothing is connected yet."""
-        new = []
+        new, parts = [], self._parts
         for target in listed:
-            known = self._targets.get(target.id)
-            if known is None or known.address != target.address:
-                where, parts = UpstreamAddress(target.id, target.address, self._model, self._templates), self._parts
-                new.append(UpstreamTarget(where, self._hooks, parts.loop, parts.limits.timeout_s, parts.clock))
+            for where in self._places(target):
+                known = self._targets.get(where.id)
+                if known is None or known.where != where:
+                    new.append(UpstreamTarget(where, self._hooks, parts.loop, parts.limits.timeout_s, parts.clock))
         return new
+
+    def _places(self, target: Target) -> list[UpstreamAddress]:
+        """One for each batch that it takes at once: each has a connection of its own."""
+        place = UpstreamAddress(
+            target.id, target.address, self._model, self._templates, target.credential, target.ca_file
+        )
+        return [replace(place, id=one) for one in _ids(target)]
 
     def connect(self, newcomers: list[UpstreamTarget]) -> None:
         """Begin to connect to these, each in the place of the one of the same id. Loses none of the others."""
@@ -99,7 +109,7 @@ class VersionPool:
 
     def keep_only(self, listed: tuple[Target, ...]) -> None:
         """Stop using replicas that the snapshot no longer lists; what they compute is still answered."""
-        ids = {target.id for target in listed}
+        ids = {one for target in listed for one in _ids(target)}
         for target in [target for target in self._targets.values() if target.id not in ids]:
             self._drop(target)
 
@@ -140,3 +150,10 @@ class VersionPool:
         if available != self.available:
             self.available = available
             self._on_change()
+
+
+def _ids(target: Target) -> list[str]:
+    """A replica's own id, and for a pool one for each batch that it takes at once."""
+    if target.batches_max <= 1:
+        return [target.id]
+    return [f"{target.id}/{number}" for number in range(min(target.batches_max, BATCHES_MAX))]

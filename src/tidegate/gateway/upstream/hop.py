@@ -66,17 +66,19 @@ class HopRequest(msgspec.Struct, frozen=True):
 class RequestWriter:
     """Writes batches as HTTP requests to one model; what is constant is put together once.
 
-    Over a Unix socket, which leads to a replica of this project, batches that fit one of `templates` are written in its
-    bytes.
+    Batches that fit one of `templates` are written in its bytes, which name the host of a Unix socket and no key.
+    Where a key is shown, readiness is asked of the model: that question wants the key too, the server's own does not.
     """
 
-    def __init__(self, model: str, host: str, templates: Templates) -> None:
+    def __init__(self, model: str, host: str, templates: Templates, prefix: str = "", key: str | None = None) -> None:
+        where = f" HTTP/1.1\r\nhost: {host}\r\n" + (f"authorization: Bearer {key}\r\n" if key else "")
+        path = f"{prefix}/v2/models/{model}"
         self._head = (
-            f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n"
-            "inference-header-content-length: "
+            f"POST {path}/infer{where}content-type: application/octet-stream\r\ninference-header-content-length: "
         ).encode("ascii")
-        self._templates = templates if host == HOST else {}
-        self.probe = f"GET /v2/health/ready HTTP/1.1\r\nhost: {host}\r\n\r\n".encode("ascii")
+        self._templates = templates if host == HOST and not key else {}
+        asked = f"{path}/ready" if key else f"{prefix}/v2/health/ready"
+        self.probe = f"GET {asked}{where}\r\n".encode("ascii")
 
     def request(self, batch: Batch) -> HopRequest:
         """The bytes of a batch; raises `UnfitInput` for an array that V2 cannot carry."""

@@ -10,18 +10,17 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidegate.dataplane.base.cooperative_scheduler import CooperativeScheduler
 from tidegate.dataplane.base.incidents import as_error
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
-from tidegate.dataplane.codec.wire_template import HOST, Templates
 from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
-from tidegate.gateway.upstream.hop import HopRequest, RequestWriter, is_long, is_long_answer, read_answer
-from tidegate.unix_sockets import past_no_link
+from tidegate.gateway.upstream.dial import REFUSALS, Dialer, KeyOf, Unavailable, UpstreamAddress, no_keys
+from tidegate.gateway.upstream.hop import HopRequest, is_long, is_long_answer, read_answer
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -46,23 +45,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class UpstreamHooks:
-    """Who is told that a target may be used, and that it may not."""
+    """Who is told that a target may be used, and that it may not; and who knows the keys that targets ask for."""
 
     on_up: Callable[[UpstreamTarget], None]
     on_down: Callable[[UpstreamTarget], None]
-
-
-@dataclass(frozen=True)
-class UpstreamAddress:
-    """`address` is `unix:/absolute/path` or `tcp:host:port`; `model` is the name the replica serves it by.
-
-    `templates`: the bytes of its commonest batches, where they are known.
-    """
-
-    id: str
-    address: str
-    model: str
-    templates: Templates = field(default_factory=dict)
+    key_of: KeyOf = no_keys
 
 
 class UpstreamTarget:
@@ -85,18 +72,17 @@ class UpstreamTarget:
         clock: Clock,
     ) -> None:
         self.id = where.id
-        self.address = where.address
+        self.where = where
         self.up = False
         self.tried = asyncio.Event()
         self._loop = loop
         self._hooks = hooks
         self._clock = clock
         self._answer_timeout_s = answer_timeout_s
-        host = HOST if where.address.startswith("unix:") else where.address[4:]
-        self._writer = RequestWriter(where.model, host, where.templates)
+        self._dialer = Dialer(where, hooks.key_of, loop)
         self._connection: HopConnection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._retired = False
+        self._retired = self._refused = False
         self._watching = False
         self._batch: Batch | None = None
         self._done: Done | None = None
@@ -120,7 +106,7 @@ class UpstreamTarget:
             self._scheduler.take(self._loop, self._write_in_steps(batch))
         else:
             try:
-                self._request = self._writer.request(batch)
+                self._request = self._dialer.writer.request(batch)
             except Exception as error:
                 self._loop.call_soon(self._finish, as_error(error))
                 return
@@ -150,72 +136,39 @@ class UpstreamTarget:
     # -- the connection --------------------------------------------------------------------------------------------
 
     async def _keep_connected(self) -> None:
-        failures = 0
+        failures, said = 0, ""
         while not self._retired or self._batch is not None:
             connection = await self._open()
             self.tried.set()
-            if isinstance(connection, str):
+            if isinstance(connection, Unavailable):
                 failures += 1
-                self._went_down(connection)
-                if failures == 1:
-                    log.info("replica %s at %s: %s; trying again", self.id, self.address, connection)
+                self._went_down(connection.why)
+                if connection.why != said:
+                    said = connection.why
+                    level = logging.WARNING if connection.lasting else logging.INFO
+                    log.log(level, "replica %s at %s: %s; trying again", self.id, self.where.address, said)
                 await asyncio.sleep(_backoff_s(failures))
                 continue
-            since_s = self._clock()
+            since_s, said = self._clock(), ""
             self._came_up(connection)
             await connection.closed
             self._connection = None
-            useless = connection.answers == 1 and self._clock() - since_s < SHORT_LIVED_S
+            useless = self._refused or (connection.answers == 1 and self._clock() - since_s < SHORT_LIVED_S)
             failures = failures + 1 if useless else 0
             if failures > 1:
                 self._went_down("it closes its connections")
                 await asyncio.sleep(_backoff_s(failures))
 
-    async def _open(self) -> HopConnection | str:
+    async def _open(self) -> HopConnection | Unavailable:
         """A connection to a replica that says it is ready, or why there is none."""
-        connection: HopConnection | None = None
-        ready = False
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                connection = await self._connect()
-                ready = await self._is_ready(connection)
-                return connection if ready else "it is not ready"
+                return await self._dialer.connect_ready()
         except TimeoutError:
-            ready = False
-            return f"it did not answer within {CONNECT_TIMEOUT_S:g} s"
-        except (OSError, ValueError) as error:  # ValueError: an address without a port
-            return f"it cannot be reached ({error})"
-        finally:
-            if connection is not None and not ready:  # also where this target is retired meanwhile
-                connection.close()
-
-    async def _connect(self) -> HopConnection:
-        unix = self.address.startswith("unix:")
-
-        def make() -> HopConnection:
-            return HopConnection(self._loop, unix=unix)
-
-        if unix:
-            with past_no_link(self.address[5:]) as address:
-                _, connection = await self._loop.create_unix_connection(make, address)
-        else:
-            host, _, port = self.address[4:].rpartition(":")
-            _, connection = await self._loop.create_connection(make, host.strip("[]"), int(port))
-        return connection
-
-    async def _is_ready(self, connection: HopConnection) -> bool:
-        heard: asyncio.Future[HopAnswer | None] = self._loop.create_future()
-
-        def hear(answer: HopAnswer | None) -> None:
-            if not heard.done():
-                heard.set_result(answer)
-
-        connection.send([self._writer.probe], hear)
-        answer = await heard
-        return answer is not None and answer.status == 200 and connection.open
+            return Unavailable(f"it did not answer within {CONNECT_TIMEOUT_S:g} s")
 
     def _came_up(self, connection: HopConnection) -> None:
-        self._connection = connection
+        self._connection, self._refused = connection, False
         if self._batch is not None:
             self._write_if_open()
         if not self.up and not self._retired:
@@ -225,7 +178,7 @@ class UpstreamTarget:
 
     def _write_in_steps(self, batch: Batch) -> Iterator[bool]:
         try:
-            request = yield from in_steps(lambda: self._writer.request(batch))
+            request = yield from in_steps(lambda: self._dialer.writer.request(batch))
         except Exception as error:
             if self._batch is batch:
                 self._finish(as_error(error))
@@ -269,6 +222,9 @@ class UpstreamTarget:
         batch = self._batch
         if batch is None:  # it was given up a moment before
             return
+        if answer is not None and answer.status in REFUSALS:
+            self._was_refused(answer.status)
+            return
         if answer is not None:
             template, self._request = self._request.template, NOTHING
             if template is None and is_long_answer(answer):
@@ -286,6 +242,13 @@ class UpstreamTarget:
             self._went_down("it closed the connection without an answer")
         else:
             self._sent_again = True
+
+    def _was_refused(self, status: int) -> None:
+        """It takes no batch of this gateway, which says nothing of the model: others may answer this one."""
+        self._refused, self._written, self._in_part = True, False, False
+        if self._connection is not None:
+            self._connection.close()
+        self._went_down(self._dialer.refused(status).why)
 
     def _read_in_steps(self, answer: HopAnswer, batch: Batch) -> Iterator[bool]:
         result = yield from in_steps(lambda: read_answer(answer, batch, None))
@@ -322,12 +285,10 @@ class UpstreamTarget:
     async def _ask_life(self, batch: Batch) -> None:
         """Eject a replica that is late and does not even say that it is ready; `_open` lets it in once it does."""
         alive = False
-        with contextlib.suppress(TimeoutError, OSError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LIFE_SIGN_TIMEOUT_S):
-                connection = await self._connect()
-                try:
-                    alive = await self._is_ready(connection)
-                finally:
+                connection = await self._dialer.connect_ready()
+                if alive := isinstance(connection, HopConnection):
                     connection.close()
         self._asking = None
         if self._batch is not batch:  # it was answered meanwhile
