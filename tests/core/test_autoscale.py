@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,8 @@ UNKNOWN, SILENT = LoadSeries(), told(*[3.0] * 60, silent=("g-1",))
         pytest.param(SPEC, steady(3), 8, known(900, (250, 6)), (6, "down"), id="the most of the window"),
         pytest.param(SPEC, steady(3), 4, known(900, (301, 4)), (3, "down"), id="needed long ago"),
         pytest.param(SPEC, steady(3), 40, known(900), (20, "rate"), id="half at a time"),
+        pytest.param(SPEC, rush(2, 32), 32, known(900), (17, "down"), id="not into a rush"),
+        pytest.param(SPEC, rush(2, 32), 17, known(900), (17, "down"), id="nor once there"),
         pytest.param(SPEC, steady(0), 2, known(900), (1, "min"), id="never below one"),
         pytest.param(replace(SPEC, min_replicas=4), steady(3), 8, known(900), (4, "min"), id="down to the minimum"),
         pytest.param(replace(SPEC, min_replicas=9), UNKNOWN, 8, Memory(), (9, "min"), id="a minimum holds unseen"),
@@ -137,6 +140,25 @@ def test_cpu_of_all_replicas_is_shared_by_as_many_as_keep_to_the_target() -> Non
 def test_several_gateways_are_one_load() -> None:
     points = steady(2).points["g-0"]
     assert decide(SPEC, facts(LoadSeries({"g-0": points, "g-1": points}), 3), known(900), NOW).desired == 4
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -5.0])
+def test_a_sample_that_cannot_be_is_none(wrong: float) -> None:
+    seconds = [3.0] * 59
+    without, with_it = told(*seconds), told(*seconds[:30], wrong, *seconds[30:])
+    for memory in (known(900), known(900, (250, 6))):
+        assert (
+            decide(SPEC, facts(with_it, 8), memory, NOW).desired == decide(SPEC, facts(without, 8), memory, NOW).desired
+        )
+    nothing = decide(SPEC, facts(told(*[wrong] * 60), 8), known(900), NOW)
+    assert (nothing.desired, nothing.rule) == (8, "unknown")
+    assert decide(SLEEPY, facts(told(*[wrong] * 60), 0), known(900), NOW).rule == "asleep"
+
+
+def test_a_sample_however_huge_asks_for_no_more_than_the_maximum() -> None:
+    for spec in (SPEC, replace(SPEC, target=1e-300)):
+        decision = decide(spec, facts(told(*[1e308] * 60), 60), known(900), NOW)
+        assert (decision.desired, decision.rule) == (100, "max")
 
 
 loads = st.lists(st.floats(0, 200), min_size=60, max_size=60)

@@ -12,7 +12,8 @@ in and comes out as a `Memory`. Delays are seconds on the clock, however often i
 | any        | needs more                    | what it needs (in part known: at least)             | `stable`  |
 | any        | panic                         | the panic window's need, never less than is desired | `panic`   |
 | any        | needs less, known too shortly | as it is                                            | `hold`    |
-| any        | needs less                    | the most that was needed within the window          | `down`    |
+| any        | needs less                    | the most that was needed within the window, or more | `down`    |
+|            |                               | where that many would be in a panic at once         |           |
 | any        | no request for `idle_s`, min 0 | 0                                                  | `idle`    |
 
 Then the limits: no faster than the rates (`rate`), and between the bounds (`min`, `max`), which also hold where nothing
@@ -36,6 +37,8 @@ Mark = tuple[float, int]
 """A number of replicas, and since when, or when."""
 
 _ROUNDING = 1e-9
+_NEED_MAX = 1_000_000
+"""Whatever a sample says: far above any limit, and no sum or quotient that overflowed is turned into a number."""
 _UNITS = {"concurrency": "requests in progress", "rps": "requests a second", "cpu": "% of CPU"}
 
 
@@ -112,6 +115,7 @@ class _Proposal:
 
 def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> Decision:
     """How many replicas there should be from `now` on, and why. Asking more often never changes it sooner."""
+    facts = replace(facts, load=_sound(facts.load), requests=_sound(facts.requests))
     load = _known(spec, facts, now)
     memory = _remembered(spec, facts, memory, now)
     if load is not None and load.whole:
@@ -138,6 +142,18 @@ def _known(spec: Scaling, facts: ScalingFacts, now: float) -> _Load | None:
     if panic is None or stable is None or panic.covered_s < spec.panic_s / 2:
         return None
     return _Load(stable.value, panic.value, whole=not facts.load.silent)
+
+
+def _sound(series: LoadSeries) -> LoadSeries:
+    """Without samples that cannot be (NaN, infinity, less than nothing): as if their source had not told them."""
+    if all(_can_be(point) for points in series.points.values() for point in points):
+        return series
+    points = {name: tuple(filter(_can_be, points)) for name, points in series.points.items()}
+    return replace(series, points=points)
+
+
+def _can_be(point: Point) -> bool:
+    return 0 <= point.amount_s < math.inf and 0 < point.span_s < math.inf and math.isfinite(point.at)
 
 
 def _heard(series: LoadSeries) -> LoadSeries:
@@ -196,7 +212,8 @@ def _need(spec: Scaling, load: _Load, memory: Memory) -> int:
 
 def _replicas(spec: Scaling, load: float) -> int:
     """A load just above a whole number of targets, as sums of floats are, is none more."""
-    return math.ceil(load / spec.target - _ROUNDING)
+    needed = load / spec.target - _ROUNDING
+    return math.ceil(needed) if needed < _NEED_MAX else _NEED_MAX
 
 
 def _window_s(spec: Scaling, facts: ScalingFacts) -> float:
@@ -242,7 +259,7 @@ def _followed(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, lo
     if more > desired or (load.need >= desired and load.whole):
         return _Proposal(max(desired, more), "stable", f"{told} need {load.need}")
     if load.whole:
-        return _down(spec, facts, memory, now, f"{told} need {load.need}")
+        return _calm(spec, load, desired, _down(spec, facts, memory, now, f"{told} need {load.need}"))
     return _Proposal(desired, "unknown", f"the load is known in part{_who(facts)}: {told} need at least {load.need}")
 
 
@@ -268,6 +285,14 @@ def _down(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, told: 
     if most >= facts.desired:
         return _Proposal(facts.desired, "hold", f"{told}, but {most} within {window_s:g} s", at + window_s)
     return _Proposal(most, "down", f"{told}, the most within {window_s:g} s is {most}", at + window_s)
+
+
+def _calm(spec: Scaling, load: _Load, desired: int, step: _Proposal) -> _Proposal:
+    """A fleet is not made so small that what it has to do just now would be a rush for the rest of it."""
+    least = min(desired, math.floor(load.recent / spec.panic_threshold) + 1)
+    if step.want >= least or load.recent < spec.panic_threshold:  # which the last one has not to be alone with
+        return step
+    return replace(step, want=least, reason=f"{step.reason}; fewer than {least} would be in a rush")
 
 
 def _paced(spec: Scaling, facts: ScalingFacts, memory: Memory, step: _Proposal) -> _Proposal:
