@@ -1,0 +1,4 @@
+"""Is a model still what it was? Statistics on histograms and rows that keep the error rates they state.
+
+Pure, on numpy and scipy only: facts come in as arrays or histograms, time as seconds; nothing here does I/O.
+"""
