@@ -12,15 +12,15 @@ def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits
 
     `waits_for` is what a replica waits for before it can start at all.
 
-    wanted | ready replicas | record of failures | status
-    -------|----------------|--------------------|---------------------------------------------
-    0      | some live      |                    | idle (kept for a rollback)
-    0      | none           |                    | stopping
-    n      | n or more      |                    | ready
-    n      | some           | quarantined, or failures of late | degraded
-    n      | some           | clean              | starting (scaling up)
-    n      | none           | quarantined        | failed
-    n      | none           |                    | starting (the reason tells the last failure, if any)
+    wanted | ready replicas | record of failures              | status
+    -------|----------------|---------------------------------|---------------------------------------------
+    0      | some live      |                                 | idle (kept for a rollback)
+    0      | none           |                                 | stopping
+    n      | n or more      |                                 | ready
+    n      | some           | quarantined, or recent failures | degraded
+    n      | some           | clean                           | starting (scaling up)
+    n      | none           | quarantined                     | failed
+    n      | none           |                                 | starting (the reason tells the last failure, if any)
     """
     ready = sum(replica.state == "ready" for replica in replicas)
     count = f"{ready} of {wanted} replicas ready"
@@ -65,20 +65,20 @@ def _times(count: int) -> str:
 def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dict[str, int]) -> Endpoint:
     """Status and reason of the endpoint, once it is decided what is routed: whether the target has arrived.
 
-    "serving" are the routed versions with a ready replica; "given up" is a version of the target that misses replicas
+    "serving" are the routed versions with a ready replica; "quarantined" is a version of the target that misses replicas
     and is in quarantine, "failed" one without a ready replica; "troubled" is one that misses replicas after failures.
 
     arrived         | serving | of the target            | status
     ----------------|---------|--------------------------|----------------------------------------------
     no              | none    | one is failed            | failed
-    no              | some    | one is given up          | degraded: the old versions serve on
+    no              | some    | one is quarantined       | degraded: the old versions serve on
     no              | none    | none is failed           | deploying (one replica each is enough to begin with)
-    no              | some    | none is given up         | deploying
+    no              | some    | none is quarantined      | deploying
     yes             | all     | every replica is there   | ready
     yes             | all     | some missing, clean      | deploying (scaling up)
     yes             | all     | some missing, troubled   | degraded
-    yes             | some    | troubled or given up     | degraded
-    yes             | none    | troubled or given up     | failed
+    yes             | some    | troubled or quarantined  | degraded
+    yes             | none    | troubled or quarantined  | failed
     yes             | not all | clean                    | deploying (the platform is starting)
     """
     target = endpoint.target
@@ -86,10 +86,10 @@ def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dic
     serving = [version for version in endpoint.routed if ready.get(version, 0) > 0]
     failed = [version for version, status in statuses.items() if status == "failed"]
     troubled = [version for version in target if statuses[version] != "ready" and _trouble(variants[version])]
-    given_up = [version for version in troubled if variants[version].quarantined_generation is not None]
+    quarantined = [version for version in troubled if variants[version].quarantined_generation is not None]
     status: EndpointStatus
     if not endpoint.arrived and serving:
-        status = "degraded" if given_up else "deploying"
+        status = "degraded" if quarantined else "deploying"
     elif not endpoint.arrived:
         status = "failed" if failed else "deploying"
     elif all(state == "ready" for state in statuses.values()):

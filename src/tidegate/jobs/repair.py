@@ -1,6 +1,6 @@
 """Registering known bytes again repairs the version: its environment, its package, its faster form, where one is gone.
 
-Called by the register job. What endpoints had given up for it is tried again by the reconcile loop.
+Called by the register job. Endpoints that had it in quarantine try it again by way of the reconcile loop.
 """
 
 from __future__ import annotations

@@ -336,7 +336,7 @@ class Endpoints:
             where = after.placement
             row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
             note = "; ".join(part for part in (change.note, change_of(before, after)) if part)
-            # What is given up is tried again where a person names it, or changes how it runs.
+            # A quarantine is lifted where a person names it, or changes how it runs.
             everywhere = change.action == "scale" or after.placement != before.placement
             retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
             if change.sets_traffic:

@@ -233,7 +233,7 @@ class Models:
             self.artifacts.put(digest, package_dir)
 
     def try_again(self, digest: str, why: str, who: Principal) -> None:
-        """Have the endpoints of versions of these bytes start what they gave up: their files are whole again."""
+        """Have the endpoints of versions of these bytes take them out of quarantine: their files are whole again."""
         with self.store.transaction() as tx:
             for version in rows.versions_by_digest(tx, digest):
                 for endpoint in rows.endpoints_of_model(tx, version.model):

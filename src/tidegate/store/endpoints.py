@@ -65,7 +65,7 @@ def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
 
 
 def add_repair(tx: Session, row: EndpointRow, entry: Entry) -> None:
-    """Have the loop start again what it gave up, without anybody having asked for anything else."""
+    """Have the loop lift quarantines, without anybody having asked for anything else."""
     raise_generation(row, entry.retries)
     tx.flush()
     history.add(tx, row, entry, automated=True)

@@ -22,7 +22,7 @@ ENDPOINTS_GONE_MAX = 200
 
 @dataclass(frozen=True)
 class Entry:
-    """How history calls a change, and the versions that it asks to start anew where they were given up."""
+    """How history calls a change, and the versions that it asks to start anew where they are quarantined."""
 
     action: str
     at: float

@@ -158,7 +158,9 @@ class VariantRow(Stamped, Base):
     restarts: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[float | None]  # back-off: no start before
     crashes: Mapped[list[float]] = mapped_column(default=list)  # when replicas that had been ready died, of late
-    quarantined_generation: Mapped[int | None]  # gave up at this generation of the endpoint, until it is retried
+    quarantined_generation: Mapped[
+        int | None
+    ]  # in quarantine since this generation of the endpoint, until it is retried
 
 
 class ReplicaRow(Stamped, Base):
