@@ -41,6 +41,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "GET /api/v1/endpoints/{name}/history",
         "GET /api/v1/endpoints/{name}/performance",
         "GET /api/v1/endpoints/{name}/logs",
+        "GET /api/v1/endpoints/{name}/load",
         "GET /api/v1/jobs",
         "GET /api/v1/jobs/{job_id}",
     },

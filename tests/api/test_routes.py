@@ -15,6 +15,7 @@ from tidegate.store import automation
 from tidegate.store.fleet import save_snapshot
 from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow
+from tidegate.wire.load import LoadReport
 from tidegate.wire.snapshot import Snapshot, encode_snapshot
 from tidegate.wiring import Container
 
@@ -59,6 +60,11 @@ def test_an_endpoint_from_deployment_to_deletion(container: Container, api: http
     assert [entry["action"] for entry in history] == ["scale", "rollback", "rollback", "traffic", "deploy"]
     assert (history[0]["replicas"], history[0]["actor"]) == (2, "token")
     assert api.get("/api/v1/endpoints/life/logs").json() == {"logs": []}
+    container.load.load.record(LoadReport("g0", 1.0, []))
+    series = api.get("/api/v1/endpoints/life/load", params={"step_s": 60}).json()
+    assert (len(series["times"]), set(series["versions"])) == (5, {"1", "2"})
+    for asked, code in (("life/load?step_s=1", 422), ("life/load?step_s=nan", 422), ("never/load", 404)):
+        assert api.get(f"/api/v1/endpoints/{asked}").status_code == code
     assert api.delete("/api/v1/models/life").json()["code"] == "in_use"
     assert api.delete("/api/v1/endpoints/life").json()["status"] == "deleting"
     assert "life" in [endpoint["name"] for endpoint in api.get("/api/v1/endpoints").json()["endpoints"]]

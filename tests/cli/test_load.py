@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.cli.load import load_table, p95, rate
-from tidegate.wire.load import LoadView
+from tidegate.cli.load import load_table, p95, rate, series_table
+from tidegate.wire.load import LoadSeries, LoadView, VersionSeries
 from tidegate.wire.rest import Endpoint, ReplicaCount, VariantView
 
 BUSY = LoadView(60.0, 2.5, 41.23, 0.5, 0.0312, 1.25)
@@ -54,3 +54,13 @@ def test_without_samples_there_is_a_sentence_and_without_versions_nothing() -> N
 
 def test_a_silent_gateway_is_told() -> None:
     assert "there may be more" in load_table(_endpoint(PART, PART))[0]
+
+
+def test_the_last_minutes_are_told_newest_first() -> None:
+    one = VersionSeries([1.0, None], [0.0, None], [0.5, None], [0.02, None])
+    series = LoadSeries(5.0, [1_795_000_000.0, 1_795_000_005.0], {"1": one}, 1)
+    lines = series_table(series).splitlines()
+    assert lines[1] == "1 of the gateways silent: nothing is known of the newest seconds"
+    newest, before = (line.split() for line in lines[-2:])
+    assert newest[2:] == ["1", *["no", "data", "yet"] * 3, "-"]
+    assert before[2:] == ["1", "0.5", "1", "0", "20", "ms"]

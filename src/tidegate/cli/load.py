@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate.cli.output import table
-from tidegate.wire.load import LoadView
+from tidegate.cli.output import moment, table
+from tidegate.wire.load import LoadSeries, LoadView
 from tidegate.wire.rest import Endpoint
 
 NO_DATA = "no data yet"
@@ -33,6 +33,28 @@ def load_table(endpoint: Endpoint) -> list[str]:
     more = f" ({silent} of the gateways silent: there may be more)" if silent else ""
     headers = ("version", "in progress", "req/s", "errors/s", "p50", "p95")
     return [f"load of the last {whole.window_s:.0f} s{more}", table(headers, rows, "")]
+
+
+def series_table(found: LoadSeries) -> str:
+    """The last minutes by version, newest first."""
+    rows = [
+        [
+            moment(at),
+            version or "refused",
+            *(_known(values[index]) for values in (series.concurrency, series.requests_per_s, series.errors_per_s)),
+            _seconds(series.p95_s[index]),
+        ]
+        for index, at in reversed(list(enumerate(found.times)))
+        for version, series in found.versions.items()
+    ]
+    silent = found.gateways_silent
+    more = f"\n{silent} of the gateways silent: nothing is known of the newest seconds" if silent else ""
+    headers = ("until", "version", "in progress", "req/s", "errors/s", "p95")
+    return f"load, means of {found.step_s:g} s{more}\n" + table(headers, rows, "no version runs")
+
+
+def _known(value: float | None) -> str:
+    return NO_DATA if value is None else f"{value:.3g}"
 
 
 def _figures(load: LoadView | None) -> list[str]:

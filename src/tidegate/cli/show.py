@@ -8,7 +8,7 @@ import click
 
 from tidegate.cli.answered import answered_table, by_version, failing
 from tidegate.cli.app import App, command, paging_options
-from tidegate.cli.load import load_table, p95, rate
+from tidegate.cli.load import load_table, p95, rate, series_table
 from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.cli.performance import seconds, told
 from tidegate.errors import InvalidArgument, UnknownVersion
@@ -66,17 +66,27 @@ def _replicas(endpoint: Endpoint) -> str:
     "tidegate status",
     "tidegate status churn",
     "tidegate status churn --since 24h",
+    "tidegate status churn --recent",
     "tidegate status --data-dir ./state --json",
 )
 @click.argument("endpoint", required=False)
 @click.option("--since", metavar="SPAN", help="How the endpoint did over the last 30m, 24h or 7d, from Prometheus.")
-def status(app: App, endpoint: str | None, since: str | None) -> None:
+@click.option("--recent", is_flag=True, help="How busy the endpoint's versions were over the last five minutes.")
+def status(app: App, endpoint: str | None, since: str | None, recent: bool) -> None:
     """Show the platform at a glance, or one endpoint with its versions, replicas and history.
 
     With --since, show instead what Prometheus (PROMETHEUS_URL, as the platform was started with) knows of the endpoint
     by version and over time: requests, errors, latency percentiles, waiting, how busy its replicas were, and quality.
+    With --recent, show what gateways told of the last five minutes, without a Prometheus.
     """
     client = app.client()
+    if recent:
+        if endpoint is None or since is not None:
+            raise InvalidArgument(
+                "--recent goes with an endpoint alone: tidegate status ENDPOINT --recent", field="recent"
+            )
+        series = client.endpoints.load(endpoint)
+        return app.emit(series, lambda: series_table(series))
     if since is not None:
         if endpoint is None:
             raise InvalidArgument("--since goes with an endpoint: tidegate status ENDPOINT --since 24h", field="since")

@@ -18,6 +18,7 @@ from tidegate.client.registration import RegisterOptions, follow_request, follow
 from tidegate.client.waiting import poll, wait_for_endpoint
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import DeadlineExceeded, NotTakenIn, UnknownEndpoint
+from tidegate.wire.load import LoadSeries
 from tidegate.wire.performance import Performance
 from tidegate.wire.rest import (
     DeployRequest,
@@ -157,6 +158,13 @@ class Endpoints:
     def logs(self, endpoint: str, lines: int = 100) -> builtins.list[LogLines]:
         """The last lines of each of its replicas' logs."""
         return self.api.get(f"{_path(endpoint)}/logs", ListedLogs, {"lines": lines})["logs"]
+
+    def load(self, endpoint: str, step_s: float = 5.0) -> LoadSeries:
+        """How busy each version was over the last five minutes, a point every `step_s` (2 to 60) seconds.
+
+        As gateways told it, without a Prometheus; what is not known is None.
+        """
+        return self.api.get(f"{_path(endpoint)}/load", LoadSeries, {"step_s": step_s})
 
     def performance(self, endpoint: str, since_s: float = 86_400.0) -> Performance:
         """How its versions did over the last `since_s` seconds. Raises `Conflict` where no Prometheus is set."""

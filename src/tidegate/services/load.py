@@ -38,7 +38,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Busy:
+class Busy:
     """Of one version in one report. `durations` is sparse: each bucket that is not empty, and its count after it."""
 
     in_progress_s: float
@@ -48,15 +48,24 @@ class _Busy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class Told:
     """One report: when it came, about how many seconds, and what of each version that was not idle."""
 
     at: float
     span_s: float
-    busy: dict[Place, _Busy]
+    busy: dict[Place, Busy]
 
 
-_NONE: tuple[_Told | None, float, list[dict[Place, _Busy]], float] = (None, 0.0, [], 0.0)
+_NONE: tuple[Told | None, float, list[dict[Place, Busy]], float] = (None, 0.0, [], 0.0)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """All reports of the last `KEPT_S` seconds by gateway, in order, as of `at`; who is `silent` just now."""
+
+    at: float
+    told: dict[str, list[Told]]
+    silent: frozenset[str]
 
 
 @dataclass
@@ -79,8 +88,8 @@ class Load:
     def __init__(self, clock: Clock, live: Callable[[], set[str]], samples_max: int) -> None:
         self._clock, self._live, self._samples_max = clock, live, samples_max
         self._lock = threading.Lock()
-        self._told: dict[str, deque[_Told]] = {}
-        self._recent: dict[str, tuple[_Told | None, float, list[dict[Place, _Busy]], float]] = {}
+        self._told: dict[str, deque[Told]] = {}
+        self._recent: dict[str, tuple[Told | None, float, list[dict[Place, Busy]], float]] = {}
         self._samples = 0
 
     def record(self, report: LoadReport) -> None:
@@ -92,7 +101,7 @@ class Load:
             now = self._clock()
             if source not in self._told and len(self._told) >= GATEWAYS_MAX:
                 self._drop(min(self._told, key=lambda name: self._told[name][-1].at))
-            self._told.setdefault(source, deque()).append(_Told(now, report.span_s, busy))
+            self._told.setdefault(source, deque()).append(Told(now, report.span_s, busy))
             self._samples += 1 + len(busy)
             self._forget(now)
 
@@ -130,6 +139,15 @@ class Load:
             len(silent),
         )
 
+    def heard(self) -> Heard:
+        """What gateways told, for those who look at it over time."""
+        live = self._live()
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            told = {name: list(reports) for name, reports in self._told.items() if reports}
+            return Heard(now, told, frozenset(self._silent(now, live)))
+
     def concurrency(self, endpoint: str, version: str, window_s: float) -> load.LoadSeries:
         """Requests in progress by gateway, over the last `window_s`, for the autoscaler."""
         return self._series((endpoint, version), window_s, lambda busy: busy.in_progress_s)
@@ -138,7 +156,7 @@ class Load:
         """Requests ended by gateway, over the last `window_s`, for the autoscaler."""
         return self._series((endpoint, version), window_s, lambda busy: busy.requests)
 
-    def _series(self, place: Place, window_s: float, amount: Callable[[_Busy], float]) -> load.LoadSeries:
+    def _series(self, place: Place, window_s: float, amount: Callable[[Busy], float]) -> load.LoadSeries:
         live = self._live()
         with self._lock:
             now = self._clock()
@@ -149,7 +167,7 @@ class Load:
             }
             return load.LoadSeries(points, frozenset(self._silent(now, live)))
 
-    def _recently(self, name: str, now: float) -> tuple[list[dict[Place, _Busy]], float]:
+    def _recently(self, name: str, now: float) -> tuple[list[dict[Place, Busy]], float]:
         """What a gateway told within `VIEW_S`, and of how many seconds; kept for whoever lists many endpoints."""
         newest, since, recent, covered_s = self._recent.get(name, _NONE)
         told = self._told[name]
@@ -232,18 +250,18 @@ def _check_numbers(one: VersionLoad, span_s: float) -> None:
             raise InvalidArgument(f"a count in {name} must be from 0 to {COUNT_MAX}", field=name)
 
 
-def _kept(one: VersionLoad) -> _Busy:
+def _kept(one: VersionLoad) -> Busy:
     sparse = [number for bucket in enumerate(one.durations) if bucket[1] for number in bucket]
-    return _Busy(one.in_progress_s, one.requests, one.errors, tuple(sparse))
+    return Busy(one.in_progress_s, one.requests, one.errors, tuple(sparse))
 
 
-def _points(told: Iterable[_Told], place: Place, amount: Callable[[_Busy], float]) -> Iterator[load.Point]:
+def _points(told: Iterable[Told], place: Place, amount: Callable[[Busy], float]) -> Iterator[load.Point]:
     for one in told:
         busy = one.busy.get(place)
         yield load.Point(one.at, one.span_s, 0.0 if busy is None else amount(busy))
 
 
-def _add(total: _Total, found: Iterable[_Busy], covered_s: float) -> None:
+def _add(total: _Total, found: Iterable[Busy], covered_s: float) -> None:
     """Add one gateway's means over the time that it told of."""
     for busy in found:
         total.concurrency += busy.in_progress_s / covered_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidegate.wire.exact import STRICT, Number, Whole
 
@@ -60,4 +60,28 @@ class LoadView:
     errors_per_s: float
     p50_s: float | None
     p95_s: float | None
+    gateways_silent: int = 0
+
+
+@dataclass(frozen=True)
+class VersionSeries:
+    """One version over time, a value for each point; null where it is not known. `p95_s` is null without requests."""
+
+    requests_per_s: list[float | None] = field(default_factory=list)
+    errors_per_s: list[float | None] = field(default_factory=list)
+    concurrency: list[float | None] = field(default_factory=list)
+    p95_s: list[float | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LoadSeries:
+    """How busy an endpoint's versions were: means over the `step_s` seconds until each of `times` (seconds since 1970).
+
+    By version; `""` has requests that were refused before one was chosen. Of so many live gateways (`gateways_silent`)
+    nothing is known just now, so that the newest points are null.
+    """
+
+    step_s: float
+    times: list[float]
+    versions: dict[str, VersionSeries]
     gateways_silent: int = 0
