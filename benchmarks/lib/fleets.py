@@ -66,6 +66,10 @@ class ReadyEngine:
         """None."""
         return []
 
+    def on_this_host(self) -> list[Handle]:
+        """None that could be ended."""
+        return []
+
 
 _GONE = Observation(alive=False, ready=False)
 

@@ -71,6 +71,9 @@ class Processes:
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
         return []
 
+    def on_this_host(self) -> list[Handle]:
+        return []
+
     def path(self, replica: str) -> Path:
         return self.folder / f"{replica}.sock"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,12 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from support.control import ME, add_version, container_at, digest_for
+from support.memory_backend import MemoryBackend
 from support.wait import until
 from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
 from tidegate.core.fleet import GatewayFacts, ReconcileLimits
-from tidegate.core.placement import PROCESSES, Placement
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
-from tidegate.errors import EngineUnavailable, ModelCrashed, NotLeader, StoreUnavailable
+from tidegate.core.placement import PROCESSES
+from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.loops.adoption import adopt
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import CALM_S, CHANGING_S, ReconcileDependencies, Reconciler
@@ -32,70 +32,6 @@ from tidegate.store.tables import EndpointRow, LeaseRow, ReplicaRow, VariantRow
 from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 from tidegate.wiring import Container
-
-
-@dataclass
-class MemoryBackend:
-    """An engine whose replicas are ready at once, and do what the test says."""
-
-    name: str = "memory"
-    running: dict[str, str] = field(default_factory=dict)  # id -> model
-    done: list[tuple[str, str]] = field(default_factory=list)
-    tokens: dict[str, int] = field(default_factory=dict)  # id -> the lease's when it was started
-    refuses: str | None = None
-    breaks_on: str | None = None
-    ready: bool = True
-    unavailable: str | None = None  # why the engine does not answer
-    steady: set[str] = field(default_factory=set)  # replicas that are ready whatever `ready` says
-
-    def check(self, placement: Placement) -> None:
-        pass
-
-    def unavailable_reason(self) -> str | None:
-        return self.unavailable
-
-    def _answer(self) -> None:
-        if self.unavailable:
-            raise EngineUnavailable(self.unavailable)
-
-    def start(self, spec: ReplicaSpec) -> Handle:
-        self._answer()
-        if spec.model == self.refuses:
-            raise ModelCrashed("no process could be started")
-        if spec.model == self.breaks_on:
-            raise RuntimeError("a bug")
-        self.running[spec.id] = spec.model
-        self.tokens[spec.id] = spec.token
-        self.done.append(("start", spec.id))
-        return Handle(self.name, {"replica": spec.id, "token": spec.token})
-
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
-        if self.unavailable:
-            return [None for _ in handles]
-        names = [str(handle.data["replica"]) for handle in handles]
-        up = {name: name in self.running and (self.ready or name in self.steady) for name in names}
-        return [Observation(name in self.running, up[name], f"unix:/{name}.sock") for name in names]
-
-    def stop(self, handle: Handle) -> None:
-        self._answer()
-        self.done.append(("stop", str(handle.data["replica"])))
-        self.running.pop(str(handle.data["replica"]), None)
-
-    def kill(self, handle: Handle) -> None:
-        self._answer()
-        self.done.append(("kill", str(handle.data["replica"])))
-        self.running.pop(str(handle.data["replica"]), None)
-
-    def logs(self, handle: Handle, lines_max: int) -> list[str]:
-        return []
-
-    def orphans(self, known: Sequence[Handle]) -> list[Handle]:
-        names = {handle.data["replica"] for handle in known}
-        return [
-            Handle(self.name, {"replica": name, "token": self.tokens.get(name, 0)})
-            for name in self.running
-            if name not in names
-        ]
 
 
 class Bench:

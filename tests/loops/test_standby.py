@@ -31,6 +31,9 @@ class OneReplica:
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
         return [] if self.stopped else [Handle("local", {"replica": "r-1", "token": 1})]
 
+    def on_this_host(self) -> list[Handle]:
+        return self.orphans([])
+
     def stop(self, handle: Handle) -> None:
         self.stopped = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
@@ -47,10 +47,17 @@ class Backends:
 
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
         """Of the engines that answer; `unavailable_reason` tells of one that does not."""
+        return self._of_each(lambda one: one.orphans([handle for handle in known if handle.backend == one.name]))
+
+    def on_this_host(self) -> list[Handle]:
+        """As `orphans`."""
+        return self._of_each(lambda one: one.on_this_host())
+
+    def _of_each(self, ask: Callable[[Backend], list[Handle]]) -> list[Handle]:
         found: list[Handle] = []
         for name, backend in self._by_name.items():
             try:
-                found += backend.orphans([handle for handle in known if handle.backend == name])
+                found += ask(backend)
             except EngineUnavailable as error:
                 log.debug("what runs on backend %s is not known: %s", name, error)
         return found

@@ -122,6 +122,10 @@ class DockerBackend:
                 self._remove(found["Id"])
         return [self._found(item["Id"], item["Labels"]) for item in strangers if item["State"] in RUNS]
 
+    def on_this_host(self) -> list[Handle]:
+        """All that carry this data directory's label: their sockets are in it."""
+        return self.orphans([])
+
     # -- starting --------------------------------------------------------------------------------------------------
 
     def _image(self, spec: ReplicaSpec, manifest: Manifest) -> str:
@@ -269,7 +273,7 @@ class DockerBackend:
 def end_containers(data_dir: Path, address: str, grace_s: float) -> int:
     """End what runs of a platform without a control plane; how many there were. Raises `EngineUnavailable`."""
     backend = DockerBackend(data_dir, DockerEngine(lambda: address), lambda _spec: None, {}, "none")
-    running = backend.orphans([])
+    running = backend.on_this_host()
     for handle in running:
         backend.stop(handle)
     left, deadline = running, monotonic() + grace_s

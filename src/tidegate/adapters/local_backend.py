@@ -163,6 +163,9 @@ class LocalBackend:
             if found.module == MODULE and option(found.argv, "--uds") and found.ref.pid not in pids
         ]
 
+    def on_this_host(self) -> list[Handle]:
+        return self.orphans([])
+
     def _seen(self, handle: Handle) -> Observation | None:
         """None: this process had nothing left to look with. That its replica is silent is not said by that."""
         try:

@@ -160,9 +160,17 @@ class Backend(Protocol):
         """The last lines of its log, oldest first."""
 
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
-        """Replicas of this platform that run without a handle in `known` (a crash between start and commit).
+        """Replicas of this platform that run on this engine without a handle in `known` (a crash between start and
+        commit): the leader's to end. On an engine that hosts share, with nothing `known`, the platform's whole fleet.
 
         Raises `EngineUnavailable`: what runs is then unknown.
+        """
+
+    def on_this_host(self) -> list[Handle]:
+        """Replicas of this platform that run on this host and serve nobody else's gateways, with and without a row.
+
+        They end with this host's part of the platform, whoever leads. None on an engine that hosts share: what runs
+        there is the leader's, and that may be another host's control plane by now. Raises as `orphans` does.
         """
 
 

@@ -65,8 +65,9 @@ def _times(count: int) -> str:
 def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dict[str, int]) -> Endpoint:
     """Status and reason of the endpoint, once it is decided what is routed: whether the target has arrived.
 
-    "serving" are the routed versions with a ready replica; "quarantined" is a version of the target that misses replicas
-    and is in quarantine, "failed" one without a ready replica; "troubled" is one that misses replicas after failures.
+    "serving" are the routed versions with a ready replica; "quarantined" is a version of the target that misses
+    replicas and is in quarantine, "failed" one without a ready replica; "troubled" is one that misses replicas after
+    failures.
 
     arrived         | serving | of the target            | status
     ----------------|---------|--------------------------|----------------------------------------------

@@ -60,8 +60,10 @@ def _found_again(backend: Backend, known: list[Handle], waiting: set[str]) -> di
 
 
 def stop_replicas(backend: Backend, timeout_s: float, at_once: threading.Event) -> None:
-    """End every replica of this platform, known to the store or not; within `timeout_s`, or once `at_once` is set."""
-    running = backend.orphans([])
+    """End this platform's replicas on this host, known to the store or not; within `timeout_s`, or once `at_once` is
+    set. Those on an engine that hosts share serve on.
+    """
+    running = backend.on_this_host()
     if why := backend.unavailable_reason():
         log.warning("containers may go on running: %s", why)
     for handle in running:

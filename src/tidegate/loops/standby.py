@@ -1,7 +1,8 @@
 """What a control plane does while another leads: its gateways hear of changes, and its own replicas end in good time.
 
 They serve on until the leader serves in their place (a client of a gateway here would else meet nobody), and no longer
-than a replica may take to become ready. Run by the control process; writes no row.
+than a replica may take to become ready. What runs on an engine that hosts share is the leader's, and left alone.
+Run by the control process; writes no row.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Standby:
         """One look; ends the replicas that are not needed any more. Raises `StoreUnavailable`."""
         if self._empty or not self.snapshots.known():  # without a snapshot there is no leader that could serve
             return
-        if self.backend.orphans([]):
+        if self.backend.on_this_host():
             if not self._may_end():
                 return
             stop_replicas(self.backend, REPLICAS_END_S, stop)

@@ -11,7 +11,7 @@ from support.backends import Subject, for_containers, for_processes
 from support.docker_engine import DockerEngine
 from support.models import Models
 from support.wait import until
-from tidegate.adapters.docker_backend import DockerBackend
+from tidegate.adapters.docker_backend import MARK, DockerBackend
 from tidegate.adapters.docker_engine import DockerEngine as Client
 from tidegate.adapters.local_backend import LocalBackend
 from tidegate.child_env import inherited_env
@@ -39,10 +39,23 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture
 def new_backend(subject: Subject, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Backend]:
     """Makes the backend of a data directory, as each start of a control plane does."""
+    return _maker(subject, request, tmp_path)
+
+
+@pytest.fixture
+def elsewhere(subject: Subject, request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    """The backend of another platform, which has used the same engine before."""
+    data_dir = tmp_path / "elsewhere"
+    data_dir.mkdir()
+    (data_dir / MARK).touch()
+    return _maker(subject, request, data_dir)()
+
+
+def _maker(subject: Subject, request: pytest.FixtureRequest, data_dir: Path) -> Callable[[], Backend]:
     if subject.backend == "local":
-        return lambda: LocalBackend(tmp_path, inherited_env())
+        return lambda: LocalBackend(data_dir, inherited_env())
     host = request.getfixturevalue("engine").host
-    return lambda: DockerBackend(tmp_path, Client(lambda: host), _no_image, inherited_env(), "none")
+    return lambda: DockerBackend(data_dir, Client(lambda: host), _no_image, inherited_env(), "none")
 
 
 @pytest.fixture
@@ -50,7 +63,7 @@ def backend(new_backend: Callable[[], Backend]) -> Iterator[Backend]:
     """With nothing running."""
     made = new_backend()
     yield made
-    left = made.orphans([])
+    left = made.on_this_host()
     for handle in left:
         made.kill(handle)
     until(lambda: not any(seen is None or seen.alive for seen in made.observe(left)), what="the end of all")

@@ -97,6 +97,18 @@ def test_orphans_are_those_that_nobody_knows(backend: Backend, subject: Subject)
     assert backend.orphans([known]) == []
 
 
+def test_what_ends_with_this_host_is_all_that_runs_there_known_or_not_and_no_other_platforms(
+    backend: Backend, elsewhere: Backend, subject: Subject
+) -> None:
+    handles = [backend.start(subject.spec("r-one")), backend.start(subject.spec("r-two"))]
+    until(lambda: len(backend.on_this_host()) == 2, what="both of them")
+    assert sorted(str(one.data["replica"]) for one in backend.on_this_host()) == ["r-one", "r-two"]
+    assert elsewhere.on_this_host() == []
+    backend.kill(handles[0])
+    until(lambda: not seen(backend, handles[0]).alive, what="the replica's end")
+    assert [one.data["replica"] for one in backend.on_this_host()] == ["r-two"]
+
+
 def test_observations_come_in_the_order_asked(backend: Backend, subject: Subject) -> None:
     alive, dead = backend.start(subject.spec("r-alive")), backend.start(subject.spec("r-dead"))
     backend.kill(dead)
