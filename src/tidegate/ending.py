@@ -60,9 +60,9 @@ class StopSignals:
     def _listen(self, read: int) -> None:
         while numbers := os.read(read, 64):  # the interpreter writes the number of each signal, before any handler
             for number in numbers:
-                self._hear(number)
+                self._on_signal(number)
 
-    def _hear(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if number in _ASKS:
             (self.at_once if self.stop.is_set() else self.stop).set()
             self.then()

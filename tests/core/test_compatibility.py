@@ -283,7 +283,7 @@ CLASSES = (0, 1)
 )
 def test_what_clients_would_notice(before: Signature, after: Signature, breaking: list[str], told: list[str]) -> None:
     changes = compare(before, after)
-    assert (list(changes.breaking), list(changes.told)) == (breaking, told)
+    assert (list(changes.breaking), list(changes.compatible)) == (breaking, told)
 
 
 @pytest.mark.parametrize("wanted", sorted(DATATYPES))

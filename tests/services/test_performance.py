@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.control import ME, add_version, container_at
-from tidegate.cli.performance import seconds, told
+from tidegate.cli.performance import render, seconds
 from tidegate.core.performance import Curve
 from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable, UnknownEndpoint
 from tidegate.services.performance import PRESENT, Performance
@@ -91,7 +91,7 @@ def test_the_figures_begin_with_the_first_scrape(container: Container, known_s: 
     assert found.total.rate_per_s == pytest.approx(120 / known_s, rel=0.06)
     assert [part.version for part in found.versions] == ["2"]
     assert found.total.p99_s is None, "no histogram: unknown"
-    text = told(found)
+    text = render(found)
     assert "of the 24 h asked for, Prometheus knows" in text or known_s > 79_000
     assert "unknown" in text
 

@@ -21,7 +21,7 @@ def seconds(text: str) -> float:
     return float(given[1]) * UNITS_S[given[2]]
 
 
-def told(found: Performance) -> str:
+def render(found: Performance) -> str:
     """Each version as a whole, then the endpoint over time."""
     versions = [[part.version or "none chosen", *_cells(part.total)] for part in found.versions]
     rows = [*versions, ["all", *_cells(found.total)[:-2], "-", "-"]]

@@ -10,7 +10,7 @@ from tidegate.cli.answered import answered_table, by_version, failing
 from tidegate.cli.app import App, command, paging_options
 from tidegate.cli.load import load_table, p95, rate, series_table
 from tidegate.cli.output import moment, named, split, table, weight
-from tidegate.cli.performance import seconds, told
+from tidegate.cli.performance import render, seconds
 from tidegate.errors import InvalidArgument, UnknownVersion
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView, RedisView
@@ -91,7 +91,7 @@ def status(app: App, endpoint: str | None, since: str | None, recent: bool) -> N
         if endpoint is None:
             raise InvalidArgument("--since goes with an endpoint: tidegate status ENDPOINT --since 24h", field="since")
         performance = client.endpoints.performance(endpoint, seconds(since))
-        return app.emit(performance, lambda: told(performance))
+        return app.emit(performance, lambda: render(performance))
     if endpoint is None:
         now = client.platform.status()
         return app.emit(now, lambda: _platform(now))

@@ -47,7 +47,7 @@ def write_observability(settings: Settings, options: Options) -> list[str]:
     grafana_port = urlsplit(grafana_url).port or 3000
     found = files.configuration(targets, prometheus_url, str(folder), grafana_port)
     _write(folder, found)
-    return _told(folder, prometheus_url, grafana_url)
+    return _next_steps(folder, prometheus_url, grafana_url)
 
 
 def _write(folder: Path, found: dict[str, str]) -> None:
@@ -60,7 +60,7 @@ def _write(folder: Path, found: dict[str, str]) -> None:
         write_whole(path, text.encode(), mode=0o600)
 
 
-def _told(folder: Path, prometheus_url: str, grafana_url: str) -> list[str]:
+def _next_steps(folder: Path, prometheus_url: str, grafana_url: str) -> list[str]:
     dashboards = f"{_public(grafana_url)}/dashboards"
     lines = {
         "files": str(folder),

@@ -19,13 +19,13 @@ _WIDER_PARAMS = {("integer", "long"), ("float", "double"), ("integer", "double")
 
 @dataclass(frozen=True)
 class Changes:
-    """`breaking`: what was taken is refused, or answered in a way that a client cannot read. `told`: all other."""
+    """`breaking`: what was taken is refused, or answered so that clients cannot read it. `compatible`: all other."""
 
     breaking: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+    compatible: tuple[str, ...] = ()
 
     def __add__(self, other: Changes) -> Changes:
-        return Changes(self.breaking + other.breaking, self.told + other.told)
+        return Changes(self.breaking + other.breaking, self.compatible + other.compatible)
 
 
 def compare(before: Signature, after: Signature) -> Changes:
@@ -108,8 +108,10 @@ def _specs(before: Signature, after: Signature) -> Changes:
     gone = [f"{word} {name!r} is gone" for name in had if name not in has]
     added = [has[name] for name in has if name not in had]
     new = [f"{word} {spec.name!r} is new ({spec.datatype})" for spec in added if not spec.optional]
-    told = [f"{word} {spec.name!r} is new ({spec.datatype}), and may be left out" for spec in added if spec.optional]
-    changes = Changes((*gone, *new), tuple(told))
+    compatible = [
+        f"{word} {spec.name!r} is new ({spec.datatype}), and may be left out" for spec in added if spec.optional
+    ]
+    changes = Changes((*gone, *new), tuple(compatible))
     for name in had:
         if name in has:
             changes += _spec(f"{word} {name!r}", had[name], has[name])
@@ -118,21 +120,21 @@ def _specs(before: Signature, after: Signature) -> Changes:
 
 def _spec(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
     breaking: list[str] = []
-    told: list[str] = []
+    compatible: list[str] = []
     if _type(before) != _type(after):
         said = f"{what} is {_type(after)} and was {_type(before)}"
         wider = _held(before) == _held(after) and takes(after.datatype, before.datatype)
-        (told if wider else breaking).append(said)
+        (compatible if wider else breaking).append(said)
     if before.shape != after.shape:
         said = f"{what} has shape {list(after.shape)} and had {list(before.shape)}"
-        (told if _shape_fits(before.shape, after.shape) else breaking).append(said)
+        (compatible if _shape_fits(before.shape, after.shape) else breaking).append(said)
     if before.nullable != after.nullable:
         said = f"{what} takes {'missing values now' if after.nullable else 'no missing values any more'}"
-        (told if after.nullable else breaking).append(said)
+        (compatible if after.nullable else breaking).append(said)
     if before.optional != after.optional:
         said = f"{what} may {'be left out now' if after.optional else 'not be left out any more'}"
-        (told if after.optional else breaking).append(said)
-    return Changes(tuple(breaking), tuple(told))
+        (compatible if after.optional else breaking).append(said)
+    return Changes(tuple(breaking), tuple(compatible))
 
 
 def _held(spec: TensorSpec) -> str:
@@ -165,7 +167,7 @@ def _named_now(before: Signature, after: Signature) -> Changes:
     nulls = not matrix.nullable or all(spec.nullable for spec in after.inputs)
     said = f"it takes {_kind(after)}, where it took {_kind(before)}"
     fits = len(after.inputs) == before.n_features and wide and nulls
-    return Changes(told=(said,)) if fits else Changes((said,))
+    return Changes(compatible=(said,)) if fits else Changes((said,))
 
 
 def _gone_and_new(word: str, had: Collection[str], has: Collection[str]) -> Changes:
@@ -205,7 +207,9 @@ def _functions(before: Signature, after: Signature) -> Changes:
     for name in had:
         if name in has:
             inner = compare(had[name], has[name])
-            changes += Changes(*(tuple(f"{name}: {said}" for said in part) for part in (inner.breaking, inner.told)))
+            changes += Changes(
+                *(tuple(f"{name}: {said}" for said in part) for part in (inner.breaking, inner.compatible))
+            )
     return changes
 
 
@@ -225,14 +229,14 @@ def _output(what: str, before: TensorSpec, after: TensorSpec) -> Changes:
     was, now = _sort(before), _sort(after)
     if was != now:
         return Changes((f"{what} is {now} ({after.datatype}) and was {was} ({before.datatype})",))
-    told = () if before.datatype == after.datatype else (f"{what} is {after.datatype} and was {before.datatype}",)
+    compatible = () if before.datatype == after.datatype else (f"{what} is {after.datatype} and was {before.datatype}",)
     if before.shape[1:] == after.shape[1:]:
-        return Changes(told=told)
+        return Changes(compatible=compatible)
     said = f"{what} has shape {list(after.shape)} and had {list(before.shape)}"
     known = len(before.shape) == len(after.shape) and all(
         was in (-1, now) or now == -1 for was, now in zip(before.shape, after.shape, strict=True)
     )
-    return Changes(told=(*told, said)) if known else Changes((said,), told)
+    return Changes(compatible=(*compatible, said)) if known else Changes((said,), compatible)
 
 
 def _sort(spec: TensorSpec) -> str:
@@ -265,5 +269,5 @@ def _classes(before: Sequence[Scalar] | None, after: Sequence[Scalar] | None) ->
 
 
 def _shown(classes: Iterable[Scalar]) -> str:
-    told = [repr(one) for one in classes]
-    return ", ".join(told[:CLASSES_SHOWN_MAX]) + (", …" if len(told) > CLASSES_SHOWN_MAX else "")
+    shown = [repr(one) for one in classes]
+    return ", ".join(shown[:CLASSES_SHOWN_MAX]) + (", …" if len(shown) > CLASSES_SHOWN_MAX else "")

@@ -134,7 +134,7 @@ def _judge_all(fleet: Fleet, world: World, limits: ReconcileLimits) -> _Judged:
         replicas=[verdict.replica for _, verdict in verdicts if verdict.replica],
         gone=tuple(replica.id for replica, verdict in verdicts if verdict.replica is None),
         actions=tuple(verdict.action for _, verdict in verdicts if verdict.action),
-        events=tuple(_told(endpoint, verdicts)),
+        events=tuple(_events(endpoint, verdicts)),
         failed=tuple(_failed(replica, verdict.failure, world) for replica, verdict in verdicts if verdict.failure),
     )
 
@@ -145,7 +145,7 @@ def _failed(replica: Replica, failure: Failure, world: World) -> Failed:
     return Failed(replica.id, replica.version, world.now, failure.kind, failure.cause, exit_code, log_tail)
 
 
-def _told(endpoint: Endpoint, verdicts: Iterable[tuple[Replica, Verdict]]) -> Iterable[str]:
+def _events(endpoint: Endpoint, verdicts: Iterable[tuple[Replica, Verdict]]) -> Iterable[str]:
     for replica, verdict in verdicts:
         who = f"{endpoint.name}: replica {replica.id} of version {replica.version}"
         if verdict.failure:

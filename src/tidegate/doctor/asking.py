@@ -101,10 +101,10 @@ class Server:
 
     def trouble(self, error: BaseException, otherwise: str = "") -> PartUnavailable:
         """The message for what happened on the way to it."""
-        said = next((said for cause in _causes(error) if (said := self._told(cause))), None)
+        said = next((said for cause in _causes(error) if (said := self._explanation(cause))), None)
         return PartUnavailable(said or f"{self.what} at {self.where}: {otherwise or error}; see {self.setting}")
 
-    def _told(self, cause: BaseException) -> str | None:
+    def _explanation(self, cause: BaseException) -> str | None:
         template = next((text for kinds, text in _TOLD if isinstance(cause, kinds)), None)
         if template is None or (template is _ELSE and getattr(cause, "errno", None) in _SAYS_NOTHING):
             return None

@@ -40,7 +40,7 @@ def load_object(layout: Layout, granted: bool, device: str | None = None) -> Any
             "--allow-pickle"
         )
     code_dirs = layout.code_dirs if granted else []
-    with _told(layout, code_dirs), _importable(code_dirs), _version_checked():
+    with _explained(layout, code_dirs), _importable(code_dirs), _version_checked():
         if layout.format in _ON_DEVICES:
             return _ON_DEVICES[layout.format](layout, granted, device)
         only_cpu(device, layout.framework)
@@ -117,7 +117,7 @@ def _main_finder(code_dirs: list[Path]) -> Callable[[str], Any]:
 
 
 @contextmanager
-def _told(layout: Layout, code_dirs: list[Path]) -> Iterator[None]:
+def _explained(layout: Layout, code_dirs: list[Path]) -> Iterator[None]:
     """Turn whatever loading raised into an error that says what to do."""
     try:
         yield

@@ -15,7 +15,7 @@ from tidegate.wire.parts import AnsweredReport, AnsweredView
 
 WINDOW_S, BUCKET_S = 300.0, 10.0
 HEARD_S = 30.0
-"""A gateway whose last report is older is not heard any more."""
+"""A gateway whose last report is older counts no more."""
 GATEWAYS_MAX, VERSIONS_MAX = 1000, 4000
 
 Place = tuple[str, str]
@@ -24,7 +24,7 @@ _NOTHING: Ended = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Report:
     """A gateway's last report: its counts, when it came, and since when the gateway has been listened to."""
 
     counts: dict[Place, Ended]
@@ -38,7 +38,7 @@ class Answered:
     def __init__(self, clock: Clock, live: Callable[[], set[str]]) -> None:
         self._clock, self._live = clock, live
         self._lock = threading.Lock()
-        self._heard: dict[str, _Heard] = {}
+        self._reports: dict[str, _Report] = {}
         self._buckets: dict[int, dict[Place, Counter[int]]] = {}
 
     def record(self, report: AnsweredReport) -> None:
@@ -49,27 +49,27 @@ class Answered:
         }
         with self._lock:
             now = self._clock()
-            before = self._heard.pop(report.gateway, None)
-            self._heard[report.gateway] = _Heard(counts, now, before.since if before else now)
-            if len(self._heard) > GATEWAYS_MAX:
-                self._heard.pop(next(iter(self._heard)))
+            before = self._reports.pop(report.gateway, None)
+            self._reports[report.gateway] = _Report(counts, now, before.since if before else now)
+            if len(self._reports) > GATEWAYS_MAX:
+                self._reports.pop(next(iter(self._reports)))
             self._forget(now)
             if before is not None:
                 self._add(now, before.counts, counts)
 
     def of(self, endpoint: str, version: str) -> AnsweredView | None:
-        """Of one version; None while no gateway is heard."""
+        """Of one version; None while no gateway reports."""
         with self._lock:
             now = self._clock()
-            heard = {name: one for name, one in self._heard.items() if now - one.at <= HEARD_S}
-            if not heard:
+            reporting = {name: one for name, one in self._reports.items() if now - one.at <= HEARD_S}
+            if not reporting:
                 return None
             self._forget(now)
             total: Counter[int] = Counter()
             for bucket in self._buckets.values():
                 total.update(bucket.get((endpoint, version), {}))
-            window_s = min(WINDOW_S, now - min(one.since for one in heard.values()))
-        silent = len(self._live() - heard.keys())
+            window_s = min(WINDOW_S, now - min(one.since for one in reporting.values()))
+        silent = len(self._live() - reporting.keys())
         return AnsweredView(round(window_s, 1), total[0], total[1], total[2], total[3], silent)
 
     def _add(self, now: float, before: dict[Place, Ended], counts: dict[Place, Ended]) -> None:

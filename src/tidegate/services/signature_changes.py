@@ -34,7 +34,7 @@ def check_signatures(tx: Session, row: EndpointRow, traffic: dict[str, float], *
             changes = compare(signatures[other], signatures[version])
             if changes.breaking and not accepted:
                 raise _refusal(row, version, other, changes)
-            notes += [f"{said} (version {version})" for said in (*changes.breaking, *changes.told)]
+            notes += [f"{said} (version {version})" for said in (*changes.breaking, *changes.compatible)]
     return listed(list(dict.fromkeys(notes)))
 
 
@@ -47,5 +47,5 @@ def _refusal(row: EndpointRow, version: str, live: str, changes: Changes) -> Sig
         version=version,
         live=live,
         changes=list(changes.breaking),
-        told=list(changes.told),
+        told=list(changes.compatible),
     )

@@ -122,14 +122,14 @@ class Dialer:
         return RequestWriter(where.model, place.named, templates, place.prefix, key)
 
     async def _ask(self, connection: HopConnection) -> Unavailable | None:
-        heard: asyncio.Future[HopAnswer | None] = self._loop.create_future()
+        answered: asyncio.Future[HopAnswer | None] = self._loop.create_future()
 
-        def hear(answer: HopAnswer | None) -> None:
-            if not heard.done():
-                heard.set_result(answer)
+        def on_answer(answer: HopAnswer | None) -> None:
+            if not answered.done():
+                answered.set_result(answer)
 
-        connection.send([self.writer.probe], hear)
-        answer = await heard
+        connection.send([self.writer.probe], on_answer)
+        answer = await answered
         if answer is None or not connection.open:
             return Unavailable("it is not ready")
         if answer.status in REFUSALS:
