@@ -41,12 +41,12 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
-from tidegate.runtimes.base import Arrays, LoadedModel, output_spec
-from tidegate.runtimes.booster_model import BoosterModel
-from tidegate.runtimes.inputs import column_inputs
-from tidegate.runtimes.signature_inference import infer_signature
-from tidegate.runtimes.sklearn_model import last_step, make_sklearn
+from tidegate.runtimes.accelerated.build.trying import Original, Record, accelerate
+from tidegate.runtimes.base.inputs import column_inputs
+from tidegate.runtimes.base.runtime import Arrays, LoadedModel, output_spec
+from tidegate.runtimes.models.booster_model import BoosterModel
+from tidegate.runtimes.models.sklearn_model import last_step, make_sklearn
+from tidegate.runtimes.signatures.inference import infer_signature
 from tidegate.wire.signature import Signature, TensorSpec
 
 

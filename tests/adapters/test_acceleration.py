@@ -27,9 +27,9 @@ from tidegate.adapters.inspection import (
 )
 from tidegate.adapters.package import read_source, wrap
 from tidegate.packaging.mlmodel import read_layout
-from tidegate.runtimes.accelerated.serving import FastModel
-from tidegate.runtimes.building import adopt, rebuild
-from tidegate.runtimes.loading import load_object
+from tidegate.runtimes.accelerated.serve.serving import FastModel
+from tidegate.runtimes.loading.building import adopt, rebuild
+from tidegate.runtimes.loading.objects import load_object
 from tidegate.wire.signature import Signature
 
 
@@ -161,6 +161,6 @@ os._exit(0)
 
 def test_every_form_there_is_can_be_kept() -> None:
     source = Path(runtimes.__file__).parent / "accelerated"
-    made = "".join(path.read_text() for path in source.glob("*.py"))
+    made = "".join(path.read_text() for path in source.rglob("*.py"))
     names = set(re.findall(r'"((?:trees|dense|skl2onnx|torch)-(?:float\d+|onnx))"', made))
     assert names == set(inspection.FORMS)

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tidegate.runtimes import InspectOptions, inspect_model
-from tidegate.runtimes.inputs import rows_to_inputs
-from tidegate.runtimes.tables import Validation
+from tidegate.runtimes.base.inputs import rows_to_inputs
+from tidegate.runtimes.signatures.tables import Validation
 
 
 def members() -> pd.DataFrame:

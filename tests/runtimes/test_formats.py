@@ -24,9 +24,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from tidegate.errors import MissingLibrary, ModelLoadFailed, NotAModel, PickleNotGranted, UnfitInput
 from tidegate.packaging import read_source, wrap
 from tidegate.runtimes import InspectOptions, inspect_model, load, open_model
-from tidegate.runtimes.base import as_tensor
-from tidegate.runtimes.inputs import rows_to_inputs
-from tidegate.runtimes.tables import Validation
+from tidegate.runtimes.base.inputs import rows_to_inputs
+from tidegate.runtimes.base.runtime import as_tensor
+from tidegate.runtimes.signatures.tables import Validation
 from tidegate.wire.signature import TensorSpec
 
 X, Y = load_breast_cancer(return_X_y=True)

@@ -19,8 +19,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from tidegate.errors import InvalidArgument, ScoreBelowGate, ValidationDataUnusable
 from tidegate.runtimes import Inspection, InspectOptions, inspect_model
-from tidegate.runtimes.gate import METRICS
-from tidegate.runtimes.tables import Validation
+from tidegate.runtimes.inspection.gate import METRICS
+from tidegate.runtimes.signatures.tables import Validation
 
 IRIS = load_iris(as_frame=True).frame.rename(columns={"target": "kind"})
 DIABETES = load_diabetes(as_frame=True).frame

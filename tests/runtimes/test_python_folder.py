@@ -13,7 +13,7 @@ import pytest
 
 from tidegate.errors import MissingLibrary, ModelLoadFailed, NotAModel, PickleNotGranted, UnfitInput
 from tidegate.runtimes import open_model
-from tidegate.runtimes.inputs import rows_to_inputs
+from tidegate.runtimes.base.inputs import rows_to_inputs
 
 Served = Callable[..., Any]
 

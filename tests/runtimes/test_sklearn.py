@@ -27,8 +27,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.errors import UnfitInput
 from tidegate.runtimes import load
-from tidegate.runtimes.inputs import rows_to_inputs
-from tidegate.runtimes.sklearn_model import no_near_tie, predicts_argmax
+from tidegate.runtimes.base.inputs import rows_to_inputs
+from tidegate.runtimes.models.sklearn_model import no_near_tie, predicts_argmax
 
 X, Y = load_iris(return_X_y=True)
 FRAME = load_iris(as_frame=True).data
@@ -238,9 +238,9 @@ class Centred:
 
 
 def test_a_model_whose_rows_depend_on_one_another_is_not_batchable() -> None:
-    from tidegate.runtimes.drafts import matrix
-    from tidegate.runtimes.sklearn_model import make_sklearn
-    from tidegate.runtimes.trial import is_batchable
+    from tidegate.runtimes.models.sklearn_model import make_sklearn
+    from tidegate.runtimes.signatures.drafts import matrix
+    from tidegate.runtimes.signatures.trial import is_batchable
 
     draft = matrix(4)
     rows = {"input": X[::12]}

@@ -128,7 +128,7 @@ def test_a_form_that_is_gone_stops_the_replica_and_the_original_is_not_served(mo
 
 def test_importing_the_fast_runtime_brings_no_framework(tmp_path: Path) -> None:
     script = (
-        "import sys, json, tidegate.server.__main__, tidegate.runtimes.accelerated.serving\n"
+        "import sys, json, tidegate.server.__main__, tidegate.runtimes.accelerated.serve.serving\n"
         "heavy = ('sklearn', 'pandas', 'scipy', 'joblib', 'onnx', 'skl2onnx')\n"
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )

@@ -58,7 +58,7 @@ UNWATCHED = Watched()
 
 @dataclass(frozen=True)
 class ValidationRequest:
-    """Data to score the model on. `filename` is the file's own name; see `tidegate.runtimes.gate` for the metrics."""
+    """Data to score the model on. `filename` is the file's own name; see `runtimes.inspection.gate` for the metrics."""
 
     path: Path
     filename: str

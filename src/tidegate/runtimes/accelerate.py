@@ -13,15 +13,15 @@ from typing import Any
 from tidegate.ending import end
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
-from tidegate.runtimes.accelerated.trying import KNOWN_ROWS_MAX, Original, accelerate
-from tidegate.runtimes.base import LoadedModel, Progress
-from tidegate.runtimes.booster_model import BoosterModel
-from tidegate.runtimes.building import adopt
+from tidegate.runtimes.accelerated.build.trying import KNOWN_ROWS_MAX, Original, accelerate
+from tidegate.runtimes.base.runtime import LoadedModel, Progress
 from tidegate.runtimes.inspect import run, validation_of
-from tidegate.runtimes.loading import load_object
-from tidegate.runtimes.signature_inference import InferredSignature, infer_signature
-from tidegate.runtimes.sklearn_model import OtherFunction, SklearnModel
-from tidegate.runtimes.trial import accepted, rows_of
+from tidegate.runtimes.loading.building import adopt
+from tidegate.runtimes.loading.objects import load_object
+from tidegate.runtimes.models.booster_model import BoosterModel
+from tidegate.runtimes.models.sklearn_model import OtherFunction, SklearnModel
+from tidegate.runtimes.signatures.inference import InferredSignature, infer_signature
+from tidegate.runtimes.signatures.trial import accepted, rows_of
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import PROBABILITIES, Signature
 
@@ -68,8 +68,8 @@ def _accelerate(request: dict[str, Any], on_progress: Progress) -> dict[str, Any
 
 
 def _program(inferred: InferredSignature, signature: Signature, into: Path) -> dict[str, Any]:
-    from tidegate.runtimes.accelerated.from_torch import accelerate_program
-    from tidegate.runtimes.torch_model import ExportedModel
+    from tidegate.runtimes.accelerated.build.from_torch import accelerate_program
+    from tidegate.runtimes.models.torch_model import ExportedModel
 
     assert isinstance(inferred.model, ExportedModel)  # noqa: S101 - for the type checker
     scratch = into.with_name(f"{into.name}.trial")

@@ -20,9 +20,9 @@ from tidegate.ending import end
 from tidegate.errors import Internal, ModelLoadFailed, TidegateError
 from tidegate.exhaustion import exhausted
 from tidegate.packaging.filelist import check_files
-from tidegate.runtimes.base import Progress, error_text
-from tidegate.runtimes.inspection import InspectOptions, inspect_model
-from tidegate.runtimes.tables import Validation
+from tidegate.runtimes.base.runtime import Progress, error_text
+from tidegate.runtimes.inspection.inspect_model import InspectOptions, inspect_model
+from tidegate.runtimes.signatures.tables import Validation
 
 ALARM_GRACE_S = 5
 

@@ -10,14 +10,14 @@ import numpy as np
 from tidegate.packaging import read_source, wrap
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
-from tidegate.runtimes.accelerated.serving import fast_model
-from tidegate.runtimes.base import Arrays, LoadedModel, Runtime, Wanted, numpy_dtype
-from tidegate.runtimes.building import adopt, rebuild
-from tidegate.runtimes.graph_model import GraphModel
-from tidegate.runtimes.inputs import row_count
-from tidegate.runtimes.inspection import InspectOptions, inspect_model
-from tidegate.runtimes.loading import load_object
-from tidegate.runtimes.pyfunc_model import PyfuncModel
+from tidegate.runtimes.accelerated.serve.serving import fast_model
+from tidegate.runtimes.base.inputs import row_count
+from tidegate.runtimes.base.runtime import Arrays, LoadedModel, Runtime, Wanted, numpy_dtype
+from tidegate.runtimes.inspection.inspect_model import InspectOptions, inspect_model
+from tidegate.runtimes.loading.building import adopt, rebuild
+from tidegate.runtimes.loading.objects import load_object
+from tidegate.runtimes.models.graph_model import GraphModel
+from tidegate.runtimes.models.pyfunc_model import PyfuncModel
 from tidegate.wire.manifest import Framework, Manifest
 from tidegate.wire.signature import Signature
 

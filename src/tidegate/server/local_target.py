@@ -14,7 +14,7 @@ from tidegate.dataplane.base.incidents import logged
 from tidegate.dataplane.calls.batch import Batch, Done
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, Tensors
 from tidegate.errors import TidegateError
-from tidegate.runtimes.base import wrong_rows
+from tidegate.runtimes.base.runtime import wrong_rows
 from tidegate.wire.signature import Signature
 
 logger = logging.getLogger(__name__)

@@ -15,16 +15,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.accelerated import timing
-from tidegate.runtimes.accelerated.from_boosters import NEARLY_ZERO
-from tidegate.runtimes.accelerated.from_trees import ensemble_of
-from tidegate.runtimes.accelerated.preparation import prepared
-from tidegate.runtimes.accelerated.probes import split_rows
-from tidegate.runtimes.accelerated.serving import FastModel
-from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
-from tidegate.runtimes.base import LoadedModel, output_spec
-from tidegate.runtimes.booster_model import BoosterModel
-from tidegate.runtimes.sklearn_model import make_sklearn
+from tidegate.runtimes.accelerated.build import timing
+from tidegate.runtimes.accelerated.build.from_boosters import NEARLY_ZERO
+from tidegate.runtimes.accelerated.build.from_trees import ensemble_of
+from tidegate.runtimes.accelerated.build.preparation import prepared
+from tidegate.runtimes.accelerated.build.probes import split_rows
+from tidegate.runtimes.accelerated.build.trying import Original, Record, accelerate
+from tidegate.runtimes.accelerated.serve.serving import FastModel
+from tidegate.runtimes.base.runtime import LoadedModel, output_spec
+from tidegate.runtimes.models.booster_model import BoosterModel
+from tidegate.runtimes.models.sklearn_model import make_sklearn
 from tidegate.wire.signature import PREDICTION, Signature, TensorSpec
 
 CANCER, CANCER_LABEL = load_breast_cancer(return_X_y=True)

@@ -17,10 +17,10 @@ from sklearn.ensemble import (
 )
 from xgboost import XGBClassifier
 
-from tidegate.runtimes.accelerated.ensemble import Ensemble
-from tidegate.runtimes.accelerated.from_boosters import booster_ensemble
-from tidegate.runtimes.accelerated.from_trees import _boosted, _forest, _graph, _histogram, _in_float32
-from tidegate.runtimes.accelerated.mirrored import NODES_MIN, mirrored, pays, with_negatives
+from tidegate.runtimes.accelerated.build.from_boosters import booster_ensemble
+from tidegate.runtimes.accelerated.build.from_trees import _boosted, _forest, _graph, _histogram, _in_float32
+from tidegate.runtimes.accelerated.serve.ensemble import Ensemble
+from tidegate.runtimes.accelerated.serve.mirrored import NODES_MIN, mirrored, pays, with_negatives
 
 FEATURES = 5
 Array = np.ndarray[Any, Any]

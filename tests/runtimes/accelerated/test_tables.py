@@ -28,13 +28,13 @@ from threadpoolctl import threadpool_limits
 
 from tidegate.errors import UnfitInput
 from tidegate.packaging.mlmodel import Layout
-from tidegate.runtimes.accelerated import from_tables, timing
-from tidegate.runtimes.accelerated.serving import FastModel
-from tidegate.runtimes.accelerated.trying import Original, Record, accelerate
-from tidegate.runtimes.base import Arrays, LoadedModel
-from tidegate.runtimes.inputs import column_inputs
-from tidegate.runtimes.signature_inference import infer_signature
-from tidegate.runtimes.trial import accepted, rows_of
+from tidegate.runtimes.accelerated.build import from_tables, timing
+from tidegate.runtimes.accelerated.build.trying import Original, Record, accelerate
+from tidegate.runtimes.accelerated.serve.serving import FastModel
+from tidegate.runtimes.base.inputs import column_inputs
+from tidegate.runtimes.base.runtime import Arrays, LoadedModel
+from tidegate.runtimes.signatures.inference import infer_signature
+from tidegate.runtimes.signatures.trial import accepted, rows_of
 from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature
 
 RNG = np.random.default_rng(0)

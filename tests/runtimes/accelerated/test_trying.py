@@ -29,12 +29,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from tidegate.errors import ModelLoadFailed, UnfitInput
-from tidegate.runtimes.accelerated import timing
-from tidegate.runtimes.accelerated.from_trees import floor_float32
-from tidegate.runtimes.accelerated.serving import FastModel
-from tidegate.runtimes.accelerated.trying import Original, Record, accelerate, kind_of
-from tidegate.runtimes.base import output_spec
-from tidegate.runtimes.sklearn_model import make_sklearn
+from tidegate.runtimes.accelerated.build import timing
+from tidegate.runtimes.accelerated.build.from_trees import floor_float32
+from tidegate.runtimes.accelerated.build.trying import Original, Record, accelerate, kind_of
+from tidegate.runtimes.accelerated.serve.serving import FastModel
+from tidegate.runtimes.base.runtime import output_spec
+from tidegate.runtimes.models.sklearn_model import make_sklearn
 from tidegate.wire.signature import PREDICTION, PROBABILITIES, Signature, TensorSpec
 
 CANCER, CANCER_LABEL = load_breast_cancer(return_X_y=True)

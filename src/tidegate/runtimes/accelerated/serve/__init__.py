@@ -1,0 +1,1 @@
+"""Serves an accelerated form without the original's framework."""

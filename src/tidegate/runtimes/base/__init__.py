@@ -1,0 +1,1 @@
+"""What every loaded model looks like, and how its inputs and answers are read. Framework-free."""
