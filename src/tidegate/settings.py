@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tidegate.errors import DataDirUnusable, InvalidArgument, KeyRequired
+from tidegate.setting_values import is_address, parse
 
 GATEWAY_PORT, CONTROL_PORT = 8000, 8800
 AUDIT_ROWS_MAX = 100_000
@@ -162,6 +163,12 @@ class Settings:
     queue_rows_max: int = _setting(
         4096, "TIDEGATE_QUEUE_ROWS_MAX", "Most rows waiting per version before 429.", (1, 100_000_000)
     )
+    waking_requests_max: int = _setting(
+        256,
+        "TIDEGATE_WAKING_REQUESTS_MAX",
+        "Most requests that wait for a version to wake, in each gateway process, before 429.",
+        (1, 1_000_000),
+    )
     journal_bytes_max: int = _setting(
         1 << 30,
         "TIDEGATE_JOURNAL_BYTES_MAX",
@@ -262,7 +269,7 @@ class Settings:
         for item in fields(cls):
             name = item.metadata["env"]
             if env.get(name):
-                values[item.name] = _parse(name, env[name], str(item.type))
+                values[item.name] = parse(name, env[name], str(item.type))
         values |= {key: value for key, value in overrides.items() if value is not None}
         settings = cls(**values)
         _check_ranges(settings)
@@ -272,17 +279,6 @@ class Settings:
             settings = replace(settings, buffered_bytes_max=settings.request_bytes_max)
         _check_room(settings)
         return cls(**{**settings.__dict__, "data_dir": Path(settings.data_dir).expanduser().absolute()})
-
-
-def _parse(name: str, text: str, type_name: str) -> Any:
-    try:
-        if type_name == "int":
-            return int(text)
-        if type_name == "float":
-            return float(text)
-    except ValueError:
-        raise InvalidArgument(f"environment variable {name}={text!r} is not a number", field=name) from None
-    return Path(text).expanduser() if type_name.startswith("Path") else text
 
 
 def _check_ranges(settings: Settings) -> None:
@@ -299,20 +295,11 @@ def _check_urls(settings: Settings) -> None:
     """Form alone. The message never repeats the value: it may hold a password."""
     for item in fields(settings):
         value, schemes = getattr(settings, item.name), item.metadata.get("schemes")
-        if value is None or schemes is None or _is_address(value, schemes):
+        if value is None or schemes is None or is_address(value, schemes):
             continue
         name, example = item.metadata["env"], item.metadata["example"]
         beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
         raise InvalidArgument(f"{name} must be {beginnings} with a host, such as {example}", field=name)
-
-
-def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
-    try:
-        parts = urlsplit(value)
-        _ = parts.port  # raises where it is no number
-    except ValueError:
-        return False
-    return parts.scheme in schemes and bool(parts.hostname or (parts.scheme == "unix" and parts.path))
 
 
 def _check_cluster(settings: Settings) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from support.gateway_replica import SIGNATURE
 from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import NoReadyReplica, TidegateError
-from tidegate.gateway.shared.response_cache import LOOKUP_KEYS_MAX, WAITING_MAX, CachedAdmission, ResponseCache
+from tidegate.gateway.shared.response_cache import LOOKUP_KEYS_MAX, WAITING_MAX, CachedAdmission, ResponseCache, Visited
 from tidegate.wire.snapshot import Endpoint, Variant
 
 VARIANT = Variant("1", "1", 100.0, "sums", "digest", SIGNATURE, [1, 2, 3], ())
@@ -44,6 +43,7 @@ class Batcher:
         self.calls: list[Call] = []
         self.error: TidegateError | None = None
         self.target_ids = {"r-1"}
+        self.accepts = True
 
     def submit(self, call: Call) -> None:
         if self.error is not None:
@@ -108,7 +108,7 @@ class Scene:
     def __init__(self) -> None:
         self.link, self.batcher, self.counts = Memory(), Batcher(), Counts()
         self.cache = ResponseCache(self.link, self.counts, lambda: 1000.0)  # type: ignore[arg-type]  # stand-ins
-        self.pool = SimpleNamespace(batcher=self.batcher, visitors=set())
+        self.pool = Visited(self.batcher, set())
         endpoint = Endpoint("sums", "salt", (VARIANT,), cache_ttl_s=60.0)
         admission = CachedAdmission(self.pool, self.cache, endpoint, VARIANT)
         self.destination = Destination(Identity("sums", "sums", "1", "1"), SIGNATURE, [1, 2, 3], admission)

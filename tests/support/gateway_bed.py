@@ -37,8 +37,8 @@ class Publisher:
 
     While it is `silent` it does not answer a poll before its time is over. `acknowledged` and `in_use` have what each
     gateway said with its last poll.
-    `losses` counts how often it was told of one, `answered` has what each gateway reported last, by version, and `load`
-    the newest reports of it.
+    `losses` counts how often it was told of one, `wanted` has the endpoints that requests were said to wait for,
+    `answered` has what each gateway reported last, by version, and `load` the newest reports of it.
     """
 
     def __init__(self) -> None:
@@ -47,6 +47,7 @@ class Publisher:
         self.in_use: dict[str, set[str]] = {}
         self.requests = 0
         self.losses = 0
+        self.wanted: list[str] = []
         self.answered: dict[str, dict[str, Any]] = {}
         self.load: deque[dict[str, Any]] = deque(maxlen=1000)
         self.silent = False
@@ -78,6 +79,8 @@ class Publisher:
                     publisher.answered[body["gateway"]] = {one["version"]: one for one in body["versions"]}
                 elif known and self.path.endswith("/load"):
                     publisher.load.append(body)
+                elif known and self.path.endswith("/wanted"):
+                    publisher.wanted.append(body["endpoint"])
                 else:
                     publisher.losses += known
                 self.send_response(204 if known else 401)

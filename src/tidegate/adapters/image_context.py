@@ -39,6 +39,7 @@ MODULES = (
     "exhaustion.py",
     "file_lock.py",
     "request_head.py",
+    "setting_values.py",
     "settings.py",
     "telemetry.py",
     "version.py",

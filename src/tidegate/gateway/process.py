@@ -26,6 +26,7 @@ from tidegate.gateway.control.answered import AnsweredReports
 from tidegate.gateway.control.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile, SnapshotRefused
 from tidegate.gateway.control.load import LoadReports, Totals, totals
 from tidegate.gateway.control.losses import Losses
+from tidegate.gateway.control.wake_requests import WakeRequests
 from tidegate.gateway.routing.directory import Router
 from tidegate.gateway.routing.version_pool import PoolParts
 from tidegate.gateway.shared.sharing import Sharing
@@ -124,6 +125,7 @@ class Gateway:
         self._sharing.add_gauges(self._metrics)
         source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)
         self._losses = Losses(source.tell_loss)
+        self._wake_requests = WakeRequests(source.tell_wanted, self._not_woken, self._loop)
         parts = PoolParts(
             self._loop,
             limits,
@@ -132,6 +134,7 @@ class Gateway:
             self._sharing.cache,
             on_loss=self._losses.tell,
             key_of=source.replica_key,
+            ask=self._wake_requests.ask,
         )
         self.router = Router(parts)
         self._metrics.add_gauges(self.router.fill_gauges)
@@ -179,6 +182,7 @@ class Gateway:
         self._answered.stop()
         self._load.stop()
         self._losses.stop()
+        self._wake_requests.stop()
         self.router.close()
         await self._sharing.stop()
         if self._journal is not None:
@@ -215,6 +219,9 @@ class Gateway:
         self._access.replace_hashes(self._own_hashes | predict, metrics)
         await self.router.take(plan)
         self._metrics.route(plan.places(), clock.monotonic())
+
+    def _not_woken(self, endpoint: str, why: str) -> None:
+        self.router.not_woken(endpoint, why)
 
     def _load_totals(self, now_s: float) -> dict[Place, Totals]:
         return totals(self._metrics.series(), self.router.in_progress_s(now_s))

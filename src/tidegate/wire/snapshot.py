@@ -60,7 +60,8 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Units are assigned by `assignment_salt`, or where it is empty by `salt`, which is the endpoint's for good.
     `experiment` names the one that set the weights, and `phase` counts its splits; "" and None while none runs.
-    `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
+    `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting. Where it `wakes`,
+    requests that meet no replica wait for one, and the control plane, which starts it, is told that they do.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     assignment_salt: str = ""
     experiment: str = ""
     phase: int | None = None
+    wakes: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

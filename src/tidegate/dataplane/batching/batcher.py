@@ -94,6 +94,11 @@ class Batcher:
         """Targets that may get batches."""
         return set(self._targets)
 
+    @property
+    def accepts(self) -> bool:
+        """Whether there is a target."""
+        return bool(self._targets)
+
     # -- what waits ------------------------------------------------------------------------------------------------
 
     @property

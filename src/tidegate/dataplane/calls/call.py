@@ -50,6 +50,10 @@ class Admission(Protocol):
     def target_ids(self) -> set[str]:
         """Targets that may get batches."""
 
+    @property
+    def accepts(self) -> bool:
+        """Whether a call that is handed in now is answered, if there is room for it."""
+
     def submit(self, call: Call) -> None:
         """Take a call, which is answered later; raises `NoReadyReplica` or `Overloaded`."""
 

@@ -23,6 +23,7 @@ class DataplaneLimits:
     receive_timeout_s: float = 10.0
     idle_timeout_s: float = 300.0
     connections_max: int = 8192
+    waking_requests_max: int = 256
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DataplaneLimits:
@@ -38,4 +39,5 @@ class DataplaneLimits:
             receive_timeout_s=settings.receive_timeout_s,
             idle_timeout_s=settings.idle_timeout_s,
             connections_max=settings.connections_max,
+            waking_requests_max=settings.waking_requests_max,
         )

@@ -290,7 +290,7 @@ class GrpcServer:
     def _model_ready(self, message: bytes) -> bytes:
         name, version = read_name_and_version(message)
         service = find_service(self.engine.directory, name)
-        return write_flag(bool(destination_of(service, version or None).batcher.target_ids))
+        return write_flag(destination_of(service, version or None).batcher.accepts)
 
     def _model_metadata(self, message: bytes) -> bytes:
         name, version = read_name_and_version(message)

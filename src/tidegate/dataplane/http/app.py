@@ -157,7 +157,7 @@ class _Cold:
     async def model_ready(self, request: Request) -> Response:
         service = self._service(request)
         destination = self._destination(service, request)
-        ready = bool(destination.batcher.target_ids)
+        ready = destination.batcher.accepts
         return _json({"name": service.name, "ready": ready}, 200 if ready else 503)
 
     async def version(self, _: Request) -> Response:

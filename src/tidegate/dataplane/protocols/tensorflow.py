@@ -133,7 +133,7 @@ def model_status(destinations: list[Destination]) -> dict[str, Any]:
 
 
 def _status(destination: Destination) -> dict[str, Any]:
-    ready = bool(destination.batcher.target_ids)
+    ready = destination.batcher.accepts
     said = {"error_code": "OK", "error_message": ""}
     if not ready:
         said = {"error_code": "UNAVAILABLE", "error_message": "no replica is ready"}

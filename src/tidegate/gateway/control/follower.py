@@ -137,6 +137,10 @@ class ControlPlane:
         """A replica stopped answering. Raises as `fetch` does."""
         self._post("losses", {"gateway": self.gateway_id})
 
+    def tell_wanted(self, endpoint: str) -> None:
+        """Requests wait for an endpoint that sleeps. Raises as `fetch` does."""
+        self._post("wanted", {"gateway": self.gateway_id, "endpoint": endpoint})
+
     def tell_answered(self, versions: list[dict[str, Any]]) -> None:
         """How requests ended, by version. Raises as `fetch` does."""
         self._post("answered", {"gateway": self.gateway_id, "versions": versions})

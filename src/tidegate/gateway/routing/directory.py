@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidegate.core.assign import Allocation, Arm, Decider
@@ -18,11 +19,13 @@ from tidegate.errors import NoReadyReplica, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused
 from tidegate.gateway.routing.version_pool import PoolParts, VersionPool
 from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
+from tidegate.wire.decision import AssignmentContext
 
 if TYPE_CHECKING:
+    from tidegate.dataplane.calls.call import Call
     from tidegate.dataplane.calls.directory import Service
     from tidegate.dataplane.pipeline.metrics import MetricState
-    from tidegate.wire.decision import AssignmentContext, Decision
+    from tidegate.wire.decision import Decision
     from tidegate.wire.signature import Signature
     from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant
 
@@ -40,6 +43,7 @@ class EndpointService:
     def __init__(self, endpoint: Endpoint, pools: list[VersionPool], revision: int) -> None:
         self.name = endpoint.name
         self._reason = endpoint.reason
+        self._wakes = endpoint.wakes
         self._pools = {variant.name: pool for variant, pool in zip(endpoint.variants, pools, strict=True)}
         self._all = {
             variant.name: Destination(
@@ -53,7 +57,9 @@ class EndpointService:
 
     def refresh(self) -> None:
         """Work out again who may answer, after a pool became available or stopped being so."""
-        self._available = frozenset(name for name in self._decider.names if self._pools[name].available)
+        names = self._decider.names
+        # A version that wakes is waited for: others are not asked instead.
+        self._available = frozenset(name for name in names if self._wakes or self._pools[name].available)
 
     def decide(self, context: AssignmentContext) -> Decision | None:
         """By weights, with the variants that have a replica now; None where no variant has weight."""
@@ -144,12 +150,15 @@ class Router:
         pools = []
         for variant in endpoint.variants:
             key = _pool_key(endpoint, variant)
-            pool = plan.pools.get(key) or self._pools.get(key) or VersionPool(variant, self._parts, self._refresh)
+            pool = plan.pools.get(key) or self._pools.get(key) or self._new_pool(endpoint, variant)
             plan.pools[key] = pool
             plan.listed[key] = variant.targets
             plan.newcomers[key] = pool.newcomers(variant.targets)
             pools.append(pool)
         plan.services[endpoint.name] = EndpointService(endpoint, pools, plan.snapshot.revision)
+
+    def _new_pool(self, endpoint: Endpoint, variant: Variant) -> VersionPool:
+        return VersionPool(endpoint.name, variant, self._parts, self._refresh)
 
     async def take(self, plan: RoutingPlan) -> None:
         """Route by this plan, the latest one made. Returns when it is in force; what it left out finishes what it has.
@@ -165,9 +174,39 @@ class Router:
         for key, listed in plan.listed.items():
             self._pools[key].keep_only(listed)
         gone = {key: self._pools.pop(key) for key in list(self._pools) if key not in plan.pools}
+        self._settle_waiting(plan, gone)
         self.revision = plan.snapshot.revision
         log.info("routing by revision %d: %s", self.revision, _summary(plan.snapshot))
         self._drain(gone)
+
+    def not_woken(self, endpoint: str, why: str) -> None:
+        """Answer the requests that wait for this endpoint: nothing starts a replica of it now."""
+        for key, pool in self._pools.items():
+            if key[0] == endpoint:
+                pool.waiting.fail(why)
+
+    def _settle_waiting(self, plan: RoutingPlan, gone: Mapping[PoolKey, VersionPool]) -> None:
+        """Requests that wait for a version which this snapshot does not wake, or does not have."""
+        for endpoint in plan.snapshot.endpoints:
+            for variant in endpoint.variants:
+                if not (endpoint.wakes or variant.targets):
+                    self._pools[_pool_key(endpoint, variant)].waiting.fail(endpoint.reason)
+        for key, pool in gone.items():
+            pool.waiting.move_to(partial(self._chosen_again, key[0]))
+
+    def _chosen_again(self, endpoint: str, call: Call) -> Destination:
+        """Where a call goes whose version was replaced before it woke. Raises `NoReadyReplica`."""
+        service = self._services.get(endpoint)
+        if service is not None and not (call.decision is not None and call.decision.pinned):
+            decision = service.decide(AssignmentContext(service.name, call.request_id, call.unit))
+            destination = service.destination(decision)
+            if destination.signature == call.destination.signature:
+                call.decision = decision
+                return destination
+        version = call.destination.identity.version
+        raise NoReadyReplica(
+            f"version {version} of endpoint {endpoint!r} was replaced before it woke", retry_after_s=RETRY_AFTER_S
+        )
 
     def in_use(self) -> frozenset[str]:
         """Replicas that are left out by now, and that are still sent something or whose answers are waited for."""

@@ -11,7 +11,8 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Observer
 from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.codec.wire_template import templates_of
-from tidegate.gateway.shared.response_cache import CachedAdmission
+from tidegate.gateway.routing.waking import WaitingRequests, WakingAdmission, WakingParts
+from tidegate.gateway.shared.response_cache import CachedAdmission, Visited
 from tidegate.gateway.upstream.dial import KeyOf, UpstreamAddress, no_keys
 from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
 from tidegate.wire.snapshot import BATCHES_MAX
@@ -36,6 +37,8 @@ class PoolParts:
     cache: ResponseCache | None = None
     on_loss: Callable[[], None] = lambda: None
     """Called when a replica that was in use no longer answers."""
+    ask: Callable[[str], None] = lambda _endpoint: None
+    """Tells the control plane that an endpoint which sleeps is wanted."""
     retired: set[UpstreamTarget] = field(default_factory=set)
     """Replicas that get no further batch; those of them that are not busy any more may be dropped."""
     key_of: KeyOf = no_keys
@@ -45,10 +48,10 @@ class VersionPool:
     """Outlives snapshots as long as they list the same version with the same artifact.
 
     `available` says whether a replica is connected; `on_change` is called when that changes. `visitors` are calls that
-    wait for what the response cache says before the batcher gets them.
+    wait for what the response cache says before the batcher gets them, `waiting` those that wait for a replica.
     """
 
-    def __init__(self, variant: Variant, parts: PoolParts, on_change: Callable[[], None]) -> None:
+    def __init__(self, endpoint: str, variant: Variant, parts: PoolParts, on_change: Callable[[], None]) -> None:
         self._model = variant.model
         self._templates = templates_of(variant.model, variant.version, variant.signature)
         self._parts = parts
@@ -58,16 +61,18 @@ class VersionPool:
         self.batcher = Batcher(parts.loop, parts.limits, parts.observer, mergeable=variant.batchable, clock=parts.clock)
         self.available = False
         self.visitors: set[Call] = set()
+        waking = WakingParts(parts.loop, parts.observer, parts.clock, parts.limits.waking_requests_max, parts.ask)
+        self.waiting = WaitingRequests(endpoint, variant.version, waking)
 
     @property
     def outstanding(self) -> bool:
         """Whether any call waits or is being computed."""
-        return bool(self.visitors) or self.batcher.outstanding
+        return bool(self.visitors or self.waiting.calls) or self.batcher.outstanding
 
     @property
     def calls(self) -> set[Call]:
         """Those that wait or are being computed."""
-        return self.visitors | self.batcher.outstanding_calls
+        return self.visitors | self.waiting.calls | self.batcher.outstanding_calls
 
     @property
     def replicas(self) -> set[str]:
@@ -77,9 +82,10 @@ class VersionPool:
     def admission(self, endpoint: Endpoint, variant: Variant) -> Admission:
         """Where the calls of this version come in, as this snapshot has it."""
         cache = self._parts.cache
+        inner: Admission = WakingAdmission(self) if endpoint.wakes else self.batcher
         if cache is None or endpoint.cache_ttl_s <= 0:
-            return self.batcher
-        return CachedAdmission(self, cache, endpoint, variant)
+            return inner
+        return CachedAdmission(Visited(inner, self.visitors), cache, endpoint, variant)
 
     def newcomers(self, listed: tuple[Target, ...]) -> list[UpstreamTarget]:
         """Replicas that are new in the snapshot, or at another address than before; nothing is connected yet."""
@@ -124,6 +130,7 @@ class VersionPool:
         """Let go of every replica; what they compute is still answered."""
         for target in list(self._targets.values()):
             self._drop(target)
+        self.waiting.fail("this version is being stopped")
         self.batcher.close()
 
     def _drop(self, target: UpstreamTarget) -> None:
@@ -149,6 +156,8 @@ class VersionPool:
         available = bool(self.batcher.target_ids)
         if available != self.available:
             self.available = available
+            if available:
+                self.waiting.release()
             self._on_change()
 
 

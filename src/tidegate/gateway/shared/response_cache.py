@@ -23,8 +23,7 @@ from tidegate.gateway.shared.response_cache_codec import read_answer, request_ke
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from tidegate.dataplane.batching.batcher import Batcher
-    from tidegate.dataplane.calls.call import Call, Destination, Sink
+    from tidegate.dataplane.calls.call import Admission, Call, Destination, Sink
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.gateway.shared.redis_link import RedisLink
@@ -199,11 +198,19 @@ async def _set_all(client: Redis, entries: list[Entry]) -> int:
     return len(entries)
 
 
-class Visited(Protocol):
-    """A version's batcher, and the calls that the cache looks up before the batcher gets them."""
+@dataclass(frozen=True)
+class Visited:
+    """Where the calls of a version go next, and those that the cache looks up before."""
 
-    batcher: Batcher
+    batcher: Admission
     visitors: set[Call]
+
+
+def batcher_of(admission: object) -> object:
+    """The batcher behind what stands in front of it."""
+    while (pool := getattr(admission, "pool", None)) is not None:
+        admission = pool.batcher
+    return admission
 
 
 class CachedAdmission:
@@ -218,10 +225,15 @@ class CachedAdmission:
         self._kept: Destination | None = None
 
     def __eq__(self, other: object) -> bool:
-        return self.pool.batcher is (other.pool.batcher if isinstance(other, CachedAdmission) else other)
+        return batcher_of(self) is batcher_of(other)
 
     def __hash__(self) -> int:
         return hash(self.pool.batcher)
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a call that is handed in now is answered."""
+        return self.pool.batcher.accepts
 
     @property
     def target_ids(self) -> set[str]:
