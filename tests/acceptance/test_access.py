@@ -48,7 +48,7 @@ def test_the_token_opens_and_a_login_sets_a_cookie(platform: Platform) -> None:
         # The platform runs already: the same command prints a link that works once.
         said = platform.up().out
         assert platform.token not in said
-        (link,) = re.findall(r"log in +http://[^/]+(/login\S+)", said)
+        (link,) = re.findall(r"console +http://[^/]+(/login\S+)", said)
         answer = browser.get(link)
         assert answer.status_code == 303
         assert httpx.get(platform.url + link).status_code == 401, "used up"

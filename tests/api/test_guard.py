@@ -10,9 +10,9 @@ from fastapi.routing import APIRoute
 
 from support.control import container_at, served
 from tidegate.api.app import create_app
-from tidegate.api.guard import COOKIE, Keys, allowed_hosts
+from tidegate.api.guard import Keys, allowed_hosts
 from tidegate.api.permissions import every_route
-from tidegate.api.sessions import Sessions
+from tidegate.api.sessions import COOKIE, Sessions
 from tidegate.services.platform_keys import PlatformKeys, load_key
 from tidegate.wiring import Container
 
@@ -116,9 +116,9 @@ def test_a_browser_logs_in_with_a_code_that_works_once(container: Container, api
         for wrong in ({"code": "wrong"}, {"code": ""}, {}, {"token": container.keys.token}):
             answer = browser.get("/login", params=wrong)
             assert answer.status_code == 401
-            assert "tidegate up" in answer.json()["error"]
+            assert "tidegate console" in answer.json()["error"]
         answer = browser.get("/login", params={"code": made.json()["code"]})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/api/docs")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
         cookie = answer.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "samesite=strict" in cookie.lower()
@@ -129,6 +129,21 @@ def test_a_browser_logs_in_with_a_code_that_works_once(container: Container, api
         browser.cookies.set(COOKIE, "wrong")
     with httpx.Client(base_url=api.base_url, cookies={COOKIE: "wrong"}, trust_env=False) as browser:
         assert browser.get("/api/docs").status_code == 401
+
+
+def test_a_browser_logs_out_for_good(container: Container, api: httpx.Client) -> None:
+    code = api.post("/api/v1/login-codes").json()["code"]
+    with httpx.Client(base_url=api.base_url, trust_env=False) as browser:
+        browser.get("/login", params={"code": code})
+        kept = {COOKIE: browser.cookies[COOKIE]}
+        left = browser.delete("/api/v1/session")
+        assert (left.status_code, "Max-Age=0" in left.headers["set-cookie"]) == (204, True)
+        assert COOKIE not in browser.cookies
+    with httpx.Client(base_url=api.base_url, cookies=kept, trust_env=False) as thief:
+        assert thief.get("/api/v1/status").status_code == 401
+    told = api.get("/api/v1/audit", params={"limit": 1}).json()["entries"][0]
+    assert (told["action"], told["who"]["kind"]) == ("logout", "session")
+    assert api.delete("/api/v1/session").status_code == 204, "a key has none to end"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "evil.example:8800"])

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 
-from tidegate.api.sessions import CODE_LIVES_S, CODES_MAX, SESSION_LIVES_S, LoginCodes, Sessions
+from tidegate.api.sessions import CODE_LIVES_S, CODES_MAX, IDLE_S, RENEW_S, LoginCodes, Sessions
 
 
 class Hand:
@@ -46,23 +46,56 @@ def test_a_session_ends_and_cannot_be_made_longer() -> None:
     assert re.fullmatch("browser-[0-9a-f]{8}", name or "")
     assert Sessions("a token", clock).name_of(cookie) == name, "after a restart too"
     assert Sessions("another", clock).name_of(cookie) is None
-    end, own, signature = cookie.split(".")
+    end, own, used, signature = cookie.split(".")
     for forged in (
         "",
         ".",
         "..",
         cookie + "0",
-        f"{int(end) + 1}.{own}.{signature}",
-        f"1{end}.{own}.{signature}",
-        f"{end}.00000000.{signature}",
+        f"{int(end) + 1}.{own}.{used}.{signature}",
+        f"1{end}.{own}.{used}.{signature}",
+        f"{end}.00000000.{used}.{signature}",
+        f"{end}.{own}.{int(used) + 1}.{signature}",
+        f"{end}.{own}.{signature}",
         f"{end}.{signature}",
         "nan.",
         "x.y",
         "\u00fc.",
     ):
         assert sessions.name_of(forged) is None, forged
-    clock.at += SESSION_LIVES_S
+    while clock.at < int(end) - IDLE_S:
+        clock.at += IDLE_S - 1
+        cookie = sessions.renewed(cookie) or ""
+        assert sessions.name_of(cookie) == name, "it is in use"
+    clock.at = float(end)
     assert sessions.name_of(cookie) is None
+
+
+def test_a_session_that_nobody_uses_ends() -> None:
+    clock = Hand()
+    sessions = Sessions("a token", clock)
+    cookie = sessions.make()
+    clock.at += RENEW_S - 1
+    assert sessions.renewed(cookie) is None, "it need not be said with each request"
+    clock.at += IDLE_S - RENEW_S
+    assert sessions.name_of(cookie)
+    clock.at += 1
+    assert sessions.name_of(cookie) is None
+    assert sessions.renewed(cookie) is None
+
+
+def test_a_session_that_was_ended_is_over_for_whoever_has_its_cookie() -> None:
+    clock = Hand()
+    sessions = Sessions("a token", clock)
+    first, other = sessions.make(), sessions.make()
+    clock.at += RENEW_S
+    again = sessions.renewed(first)
+    assert again
+    sessions.end(first)
+    sessions.end("no cookie of ours")
+    assert sessions.name_of(first) is None
+    assert sessions.name_of(again) is None
+    assert sessions.name_of(other)
 
 
 def test_two_sessions_of_one_moment_are_told_apart() -> None:
@@ -70,12 +103,12 @@ def test_two_sessions_of_one_moment_are_told_apart() -> None:
     assert len({sessions.name_of(sessions.make()) for _ in range(5)}) == 5
 
 
-def test_a_cookie_without_a_name_is_no_session() -> None:
-    """Releases before sessions had names signed their end alone, with the same key."""
+def test_a_cookie_that_says_less_is_no_session() -> None:
+    """Releases before this one signed less, with the same key: an end alone, then an end and a name."""
     key, end = hashlib.sha256(b"tidegate session\0a token").digest(), str(int(Hand()() + 60))
-    for session in (end, f"{end}."):
+    for session in (end, f"{end}.", f"{end}.1f2e3d4c", f"{end}..{end}"):
         signature = hmac.new(key, session.encode(), hashlib.sha256).hexdigest()
         assert Sessions("a token", Hand()).name_of(f"{session}.{signature}") is None
-    named = f"{end}.1f2e3d4c"
+    named = f"{end}.1f2e3d4c.{end}"
     signature = hmac.new(key, named.encode(), hashlib.sha256).hexdigest()
     assert Sessions("a token", Hand()).name_of(f"{named}.{signature}") == "browser-1f2e3d4c", "the key is the one"

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from support.control import container_at
 from tidegate import Client, errors
 from tidegate.api.app import create_app
-from tidegate.api.guard import COOKIE
+from tidegate.api.sessions import COOKIE
 from tidegate.client.api import Api
 from tidegate.client.in_process import Caller, CallerTransport, InProcess
 from tidegate.client.transport import ApiCall

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.api.bodies import check_texts
 from tidegate.api.refusals import RefusalLog
-from tidegate.api.sessions import Sessions
+from tidegate.api.sessions import COOKIE, Sessions, set_cookie
 from tidegate.core.access import EVERYTHING, Permission, Principal
 from tidegate.errors import Forbidden, MalformedRequest, TidegateError, TooLarge, Unauthenticated, WrongContentType
 from tidegate.request_head import head_fault
@@ -48,7 +48,6 @@ AT_ONCE_BYTES_MAX = 16 << 10
 """Texts of larger bodies are checked in a thread: 16 KB made for it take 15 ms, a megabyte nearly a second."""
 REQUEST_ID_HEADER = "x-request-id"
 _REQUEST_ID_TAKEN = re.compile(r"[!-~]{1,128}")
-COOKIE = "tidegate_session"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
 
@@ -81,8 +80,13 @@ class Keys:
         scheme, _space, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.principal_of(key.strip())
-        session = self.sessions.name_of(_cookie(headers))
+        session = self.sessions.name_of(cookie_of(headers))
         return None if session is None else Principal("session", session, EVERYTHING)
+
+    def renewed(self, headers: Headers, *, https: bool) -> str | None:
+        """The `Set-Cookie` header that says that a session is in use, where that has to be said again."""
+        value = self.sessions.renewed(cookie_of(headers))
+        return None if value is None else set_cookie(value, https=https)
 
 
 def check_permission(principal: Principal, permission: Permission) -> None:
@@ -101,7 +105,7 @@ def allowed_hosts(host: str, further: str) -> frozenset[str]:
     return frozenset({*_LOOPBACK_NAMES, *bound, *(name for name in named if name)})
 
 
-class _Unreadable(MalformedRequest):
+class Unreadable(MalformedRequest):
     """Nothing after this head can be trusted to be a request: the connection ends with the answer."""
 
 
@@ -117,8 +121,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        scope[REQUEST_ID] = request_id = _request_id(headers)
-        answer = _with_id(send, request_id)
+        scope[REQUEST_ID] = request_id = request_id_of(headers)
+        answer = with_heads(send, {REQUEST_ID_HEADER: request_id})
         try:
             bounded = await self._passed(scope, headers, receive, request_id)
         except TidegateError as error:
@@ -126,13 +130,14 @@ class Guard:
                 self._refusals.note(scope, scope.get(PRINCIPAL), request_id, error)
             await refusal(error)(scope, receive, answer)
             return
-        await self._app(scope, bounded, answer)
+        renewed = self._keys.renewed(headers, https=scope["scheme"] == "https")
+        await self._app(scope, bounded, answer if renewed is None else with_heads(answer, {"set-cookie": renewed}))
 
     async def _passed(self, scope: Scope, headers: Headers, receive: Receive, request_id: str) -> Receive:
         """Every check of one request, in order; what the application then receives."""
         if (fault := head_fault(scope["http_version"], scope["headers"])) is not None:
-            raise _Unreadable(fault)
-        self._check_origin(headers)
+            raise Unreadable(fault)
+        check_origin(headers, self._hosts)
         found = self._keys.principal(headers)
         scope[PRINCIPAL] = principal = None if found is None else replace(found, request_id=request_id)
         needed = self._needs(scope)
@@ -146,20 +151,21 @@ class Guard:
         check_permission(principal, needed)
         return receive if scope["path"] in STREAMED_PATHS else await _whole_body(scope, headers, receive)
 
-    def _check_origin(self, headers: Headers) -> None:
-        """A page of another site (or one that rebinds its name to this address) cannot use a visitor's browser."""
-        host = headers.get("host", "")
-        if _host_name(host) not in self._hosts:
-            raise Forbidden(f"host {host!r} is not one this server answers to: add it to TIDEGATE_ALLOWED_HOSTS")
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            raise Forbidden(f"origin {origin!r} is another site: only this server's own pages may call it")
+
+def check_origin(headers: Headers, hosts: Collection[str]) -> None:
+    """A page of another site (or one that rebinds its name to this address) cannot use a visitor's browser."""
+    host = headers.get("host", "")
+    if _host_name(host) not in hosts:
+        raise Forbidden(f"host {host!r} is not one this server answers to: add it to TIDEGATE_ALLOWED_HOSTS")
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise Forbidden(f"origin {origin!r} is another site: only this server's own pages may call it")
 
 
 def refusal(error: TidegateError) -> JSONResponse:
     """The response for an expected error."""
     headers = {"retry-after": str(int(error.retry_after_s))} if error.retry_after_s is not None else {}
-    if isinstance(error, _Unreadable):
+    if isinstance(error, Unreadable):
         headers["connection"] = "close"
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
@@ -176,8 +182,22 @@ def _without_body(scope: Scope, headers: Headers, receive: Receive) -> Receive:
 
 async def _whole_body(scope: Scope, headers: Headers, receive: Receive) -> Receive:
     """Read the body here, up to the bound, and replay it; without a body, the untouched `receive`."""
-    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+    whole = await read_body(scope, headers, receive)
+    if whole is None:
         return receive
+    if whole:
+        _check_json(headers)
+        if len(whole) > AT_ONCE_BYTES_MAX:
+            await run_in_threadpool(check_texts, whole)
+        else:
+            check_texts(whole)
+    return replay(whole, receive)
+
+
+async def read_body(scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
+    """The body, up to the bound; None where there is none to read, and where the client has left. Raises `TooLarge`."""
+    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return None
     if _announced_bytes(headers) > BODY_BYTES_MAX:
         raise TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
     body = bytearray()
@@ -185,37 +205,35 @@ async def _whole_body(scope: Scope, headers: Headers, receive: Receive) -> Recei
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return receive
+            return None
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > BODY_BYTES_MAX:
             raise TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
-    whole = bytes(body)
-    if whole:
-        _check_json(headers)
-        if len(whole) > AT_ONCE_BYTES_MAX:
-            await run_in_threadpool(check_texts, whole)
-        else:
-            check_texts(whole)
-    return _replay(whole, receive)
+    return bytes(body)
 
 
-def _request_id(headers: Headers) -> str:
+def request_id_of(headers: Headers) -> str:
     """The client's own, where it can stand in a log; else a new one."""
     given = headers.get(REQUEST_ID_HEADER, "")
     return given if _REQUEST_ID_TAKEN.fullmatch(given) else secrets.token_hex(16)
 
 
-def _with_id(send: Send, request_id: str) -> Send:
-    async def named(message: Message) -> None:
+def with_heads(send: Send, heads: Mapping[str, str]) -> Send:
+    """Send answers with these headers too, beside any of the same name."""
+
+    async def headed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            answer = MutableHeaders(scope=message)
+            for name, value in heads.items():
+                answer.append(name, value)
         await send(message)
 
-    return named
+    return headed
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Receive a body that was read already, then what else there is."""
     pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:
@@ -244,7 +262,8 @@ def _host_name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def _cookie(headers: Headers) -> str:
+def cookie_of(headers: Headers) -> str:
+    """The session's cookie; empty without one."""
     try:
         morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:

@@ -238,7 +238,7 @@ def _farewell(stage: Stage) -> None:
         f"\n{_bold('The platform runs on in the background')}\n"
         f"  gateway   {gateway}/predict/{NAME}, its docs {gateway}/docs\n"
         f"  API       {control}/api/v1/status, its docs {control}/api/docs\n"
-        f"  log in    {login} (once, within 5 minutes; leads to the API's docs)\n"
+        f"  console   {login} (logs in once, within 5 minutes)\n"
         f"  look      {shlex.join(['tidegate', 'status', '--data-dir', str(stage.data_dir)])}\n"
         f"  stop it   {stage.down_line()}"
     )

@@ -31,6 +31,7 @@ COMMANDS = {
     "rollback": ("change", "rollback", "Re-apply the traffic from before the current one."),
     "scale": ("change", "scale", "Set the replicas of each version."),
     "delete": ("change", "delete", "Remove an endpoint."),
+    "console": ("console", "console", "Open the console in the browser, logged in."),
     "status": ("show", "status", "Show the platform, or one endpoint."),
     "history": ("show", "history", "Show the changes of an endpoint, also of one that is gone."),
     "logs": ("show", "logs", "Show the last lines of an endpoint's replicas."),

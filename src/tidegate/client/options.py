@@ -13,19 +13,22 @@ from tidegate.wire.tags import tag_of
 class WaitOptions(TypedDict, total=False):
     """How a change is awaited: not at all (`wait=False`), or up to `timeout_s`, calling `on_progress` meanwhile.
 
-    With `only_if`, the endpoint as it was read, nothing is changed where somebody else did since: `ChangedMeanwhile`.
+    With `only_if`, the endpoint as it was read (or its tag), nothing is changed where somebody else did since:
+    `ChangedMeanwhile`.
     """
 
     wait: bool
     timeout_s: float
     on_progress: OnProgress | None
-    only_if: Endpoint | None
+    only_if: Endpoint | str | None
 
 
 def as_read(how: WaitOptions) -> dict[str, str]:
     """The header that says so."""
-    endpoint = how.get("only_if")
-    return {} if endpoint is None else {"If-Match": tag_of(endpoint)}
+    read = how.get("only_if")
+    if read is None:
+        return {}
+    return {"If-Match": read if isinstance(read, str) else tag_of(read)}
 
 
 class ChangeOptions(WaitOptions, total=False):

@@ -28,3 +28,7 @@ class Platform:
     def login_code(self) -> LoginCode:
         """A code with which one browser logs in once within five minutes."""
         return self.api.send("POST", f"{API}/login-codes", None, LoginCode)
+
+    def end_session(self) -> str:
+        """End the session of the browser on whose behalf this is; the cookie that says so, as a header has it."""
+        return self.api.raw("DELETE", f"{API}/session", b"").headers["set-cookie"]

@@ -11,13 +11,13 @@ from tidegate.version import __version__
 
 def banner(state: ControlState, code: str | None, data_dir: Path, log: str, more: Sequence[str] = ()) -> str:
     """The lines a person needs first, and `more` below them."""
-    login = f"{state.url}/login?code={code} (once, within 5 minutes)" if code else "run 'tidegate up --detach' again"
+    login = f"{state.url}/login?code={code} (logs in once, within 5 minutes)" if code else "run 'tidegate console'"
     lines = {
         "gateway": state.gateway_url,
         "its docs": f"{state.gateway_url}/docs",
         "API": state.url,
         "its docs ": f"{state.url}/api/docs",
-        "log in": login,
+        "console": login,
         "data": str(data_dir),
         "log": log,
         "stop": f"tidegate down --data-dir {data_dir}",

@@ -12,13 +12,13 @@ from collections.abc import Callable
 import uvicorn
 
 from tidegate import wiring
-from tidegate.api.app import create_app
 from tidegate.clock import monotonic
 from tidegate.control.bounded_http import BACKLOG, Waiting
 from tidegate.control.descriptors import connections_max
 from tidegate.control.leading import LEASE_TROUBLE, Leading
 from tidegate.control.limits import GATEWAY_SEEN_S, limits_of
 from tidegate.control.options import Options
+from tidegate.control.site import Site
 from tidegate.core.fleet import GatewayFacts
 from tidegate.loops import gateways
 from tidegate.loops.adoption import stop_replicas
@@ -61,9 +61,10 @@ class Platform:
             metrics.watch(container.push)
         self._leading = Leading(container, self._reconciler, self._ending, lambda: self._gateways_heard()[0])
         waiting = Waiting(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+        self._site = Site(container, waiting.connections_max)
         self._api = uvicorn.Server(
             uvicorn.Config(
-                create_app(container),
+                self._site,
                 http=waiting.protocol(),
                 ws="none",
                 backlog=BACKLOG,
@@ -168,9 +169,11 @@ class Platform:
 
     def _end_api(self) -> None:
         self.container.snapshot_changed.close()
+        self._site.close_pages()
         self._api.should_exit = True
         if self._api_thread.ident is not None:
             self._api_thread.join(API_END_S)
+        self._site.close()
         self.container.close()
         self._others.end()
 

@@ -122,6 +122,10 @@ class Audit:
         """A browser logged in: its session begins."""
         self._note(Principal("session", session, request_id=request_id), rows.Change("login", "session", session))
 
+    def logout(self, who: Principal) -> None:
+        """A browser's session was ended."""
+        self._note(who, rows.Change("logout", "session", who.name))
+
     def _note(self, who: Principal, change: rows.Change) -> None:
         """Record what is kept in no row. While the database is away it is only logged: browsers must get in then."""
         try:

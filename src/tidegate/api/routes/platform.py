@@ -11,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from tidegate.api.failures import answers, json_answers
-from tidegate.api.guard import COOKIE, REQUEST_ID
+from tidegate.api.guard import REQUEST_ID, cookie_of
 from tidegate.api.metrics import CONTENT_TYPE, render
 from tidegate.api.permissions import OPEN, needs
 from tidegate.api.platform import Platform, PlatformOf, Who
-from tidegate.api.sessions import CODE_LIVES_S, SESSION_LIVES_S, Sessions
+from tidegate.api.sessions import CODE_LIVES_S, Sessions, set_cookie
 from tidegate.clock import monotonic
 from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
@@ -83,25 +83,30 @@ def metrics(platform: PlatformOf) -> Response:
     dependencies=[OPEN],
 )
 def login(request: Request, platform: PlatformOf, code: Annotated[str, Query(max_length=128)] = "") -> Response:
-    """Open in a browser with a code, which works once: sets a cookie and leads to the documentation."""
+    """Open in a browser with a code, which works once: sets a cookie and leads to the console."""
     if not platform.login_codes.take(code):
-        raise Unauthenticated(
-            "this link is used up, or older than five minutes: 'tidegate up --detach' prints a new one, also for a "
-            "platform that runs"
-        )
+        raise Unauthenticated("this link is used up, or older than five minutes: 'tidegate console' makes a new one")
     sessions: Sessions = request.app.state.keys.sessions
     cookie = sessions.make()
     platform.audit.login(str(sessions.name_of(cookie)), request.scope[REQUEST_ID])
-    response = RedirectResponse("/api/docs", status_code=303)
-    response.set_cookie(
-        COOKIE,
-        cookie,
-        max_age=int(SESSION_LIVES_S),
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-    return response
+    heads = {"set-cookie": set_cookie(cookie, https=request.url.scheme == "https")}
+    return RedirectResponse("/", status_code=303, headers=heads)
+
+
+@router.delete(
+    "/api/v1/session",
+    tags=["platform"],
+    status_code=204,
+    response_class=Response,
+    responses=json_answers(),
+    dependencies=[needs(Permission.READ)],
+)
+def end_session(request: Request, platform: PlatformOf, who: Who) -> Response:
+    """End the session of the browser that asks, whoever has its cookie. A key's request has none: nothing ends."""
+    if who.kind == "session":
+        request.app.state.keys.sessions.end(cookie_of(request.headers))
+        platform.audit.logout(who)
+    return Response(status_code=204, headers={"set-cookie": set_cookie("", https=request.url.scheme == "https")})
 
 
 @router.post(

@@ -1,0 +1,83 @@
+"""What a person should look at first, out of what the API says. Pure: the platform has decided what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tidegate.clock import now
+from tidegate.console import words
+from tidegate.wire.rest import Endpoint, Job, Status
+
+ERRORS_SHARE_MIN = 0.01
+"""From this share of requests on that end in errors, an endpoint needs a look."""
+JOBS_FAILED_WITHIN_S = 24 * 3600.0
+JOBS_SHOWN, ITEMS_MAX = 3, 30
+_ORDER = {"bad": 0, "warn": 1, "info": 2}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line: how bad it is (a tone), in a word, about what, what is known, and where to look."""
+
+    tone: str
+    word: str
+    about: str
+    text: str
+    to: str | None = None
+
+
+def attention(status: Status, shown: Sequence[Endpoint], failed: Sequence[Job]) -> list[Item]:
+    """The worst first. `shown` are the endpoints of the page; the status knows the others that need a look."""
+    endpoints = {one.name: one for one in (*shown, *status.endpoints)}
+    found = [*_platform(status), *_endpoints(endpoints.values()), *_jobs(failed)]
+    return sorted(found, key=lambda item: _ORDER[item.tone])[:ITEMS_MAX]
+
+
+def _platform(status: Status) -> Iterator[Item]:
+    away = "what is deployed serves on; changes wait, and the platform goes on by itself when it is back"
+    if (database := status.database) is not None and database.status == "unavailable":
+        yield Item("bad", "away", "database", f"{database.reason}; {away}")
+    if (engine := status.engine) is not None and engine.status == "unavailable":
+        yield Item("bad", "away", "container engine", f"{engine.reason}; {away}")
+    if (queue := status.queue) is not None and queue.status == "unavailable":
+        yield Item("bad", "away", "broker", f"{queue.reason}; jobs wait until it is back")
+    if (redis := status.redis) is not None and redis.status == "unavailable":
+        yield Item("warn", "away", "Redis", f"{redis.reason}; limits are each gateway's own and no answers are kept")
+    if (registry := status.registry) is not None and registry.status == "unavailable":
+        yield Item("warn", "away", "registry", f"{registry.reason}; what is deployed serves on, registering fails")
+    for gateway in status.gateways:
+        if gateway.status == "down":
+            yield Item("bad", "down", f"gateway {gateway.id}", "it does not answer")
+
+
+def _endpoints(endpoints: Iterable[Endpoint]) -> Iterator[Item]:
+    for one in endpoints:
+        to = f"/endpoints/{one.name}"
+        given_up = [variant for variant in one.variants if variant.given_up]
+        if one.status in ("failed", "degraded"):
+            yield Item("bad", one.status, one.name, one.reason or "some of its replicas do not answer", to)
+        elif one.status == "deploying":
+            yield Item("info", "deploying", one.name, one.reason or f"towards {words.split(one.target)}", to)
+        for variant in given_up:
+            if one.status not in ("failed", "degraded"):
+                yield Item("bad", "given up", one.name, f"version {variant.version}: {variant.reason}", to)
+        load = one.load
+        if load is not None and load.requests_per_s and load.errors_per_s / load.requests_per_s >= ERRORS_SHARE_MIN:
+            share = words.share(load.errors_per_s, load.requests_per_s)
+            yield Item("bad", "errors", one.name, f"{share} of {words.rate(load.requests_per_s)} end in errors", to)
+        if load is not None and load.gateways_silent:
+            yield Item(
+                "warn", "unknown", one.name, f"{load.gateways_silent} gateways are silent: there may be more", to
+            )
+        if one.follow is not None and one.follow.state == "refused":
+            text = f"version {one.follow.version}, which @{one.follow.alias} names, is refused: {one.follow.reason}"
+            yield Item("warn", "refused", one.name, text, to)
+
+
+def _jobs(failed: Sequence[Job]) -> Iterator[Item]:
+    since = now() - JOBS_FAILED_WITHIN_S
+    recent = [job for job in failed if (job.finished_at or job.created_at) >= since]
+    for job in recent[:JOBS_SHOWN]:
+        said = str((job.error or {}).get("error") or job.message or "it failed")
+        yield Item("warn", "failed", f"{job.kind} {job.subject}", said)

@@ -1,0 +1,6 @@
+"""The pages that every page names at its top."""
+
+from __future__ import annotations
+
+NAV = (("Overview", "/"),)
+"""Words and paths, in their order."""

@@ -1,0 +1,236 @@
+"""`/endpoints/{name}`: traffic, replicas, scale, a prediction to try, logs and history, and the forms for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.client.options import ChangeOptions
+from tidegate.clock import monotonic
+from tidegate.console import words
+from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.fields import RowForm, form_of
+from tidegate.console.pages.overview import figures, shares
+from tidegate.console.snippets import snippets
+from tidegate.errors import (
+    Forbidden,
+    InvalidArgument,
+    TidegateError,
+    Unauthenticated,
+    UnknownEndpoint,
+    UnknownModel,
+    UnknownVersion,
+)
+from tidegate.wire.rest import Endpoint, HistoryEntry, Model, VariantView, Version
+from tidegate.wire.tags import tag_of
+
+CHANGES, LOG_LINES = 10, 200
+VERSIONS_OFFERED = 8
+_ELSEWHERE = (Unauthenticated, Forbidden, UnknownEndpoint)
+"""What is no fault of a form: it has a page of its own."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a form was not done. `kind` names it for the page where it can do something about it."""
+
+    form: str
+    error: TidegateError
+
+    @property
+    def kind(self) -> str:
+        return self.error.code
+
+
+def _endpoint(ask: Ask) -> Shown | Moved:
+    return _page(ask)
+
+
+def _page(ask: Ask, problem: Problem | None = None) -> Shown:
+    """The page as it is now, with what was filled in where it was not done."""
+    found = ask.client.endpoints.get(ask.of["name"])
+    history = ask.client.endpoints.history(found.name, CHANGES, _before(ask))
+    context = {
+        "endpoint": found,
+        "shares": shares(found.traffic),
+        "variants": [_variant(one) for one in found.variants],
+        "whole": figures(found.load),
+        "history": history,
+        "older": ask.with_query(before=history[-1].id) if len(history) == CHANGES else None,
+        "newest": ask.with_query(before=None) if ask.query.get("before") else None,
+        "back": _back(ask, found, history),
+        "etag": tag_of(found),
+        "logs": ask.client.endpoints.logs(found.name, LOG_LINES) if ask.query.get("logs") else None,
+        "log_href": ask.with_query(logs=None if ask.query.get("logs") else "follow"),
+    }
+    if not ask.live:
+        context |= _forms(ask, found) | {
+            "problem": problem,
+            "done": ask.query.get("done"),
+            "last": history[0] if history else None,
+            "answer": None,
+        }
+    return Shown("endpoint.html", context, problem.error.http_status if problem else 200)
+
+
+def _forms(ask: Ask, found: Endpoint) -> dict[str, Any]:
+    """What no live sample needs: it changes when somebody does something."""
+    try:
+        model = ask.client.models.get(found.model)
+    except UnknownModel:  # removed since, while what runs serves on
+        model = Model(found.model, [])
+    main = _main_version(ask, found)
+    example = found.example if main is None or main.example is None else main.example
+    form = form_of(main.signature if main else {}, example).filled(ask.form)
+    weights = _weights(found, model, ask.form)
+    return {
+        "weights": weights,
+        "traffic_cli": _line(found.name, weights),
+        "replicas": ask.form.get("replicas", str(_replicas(found))),
+        "try": form,
+        "pinned": ask.form.get("version", ""),
+        "pins": [one.version for one in found.variants],
+        "snippets": snippets(found.url, example, with_key=ask.platform.api_key is not None),
+        "main": main,
+    }
+
+
+def _main_version(ask: Ask, found: Endpoint) -> Version | None:
+    """The one that most traffic goes to: what it takes is what clients send."""
+    split = found.traffic or found.target
+    if not split:
+        return None
+    try:
+        return ask.client.models.version(found.model, max(split, key=lambda version: split[version]))
+    except (UnknownModel, UnknownVersion):
+        return None
+
+
+def _variant(one: VariantView) -> dict[str, Any]:
+    return {"view": one, "label": one.label, **figures(one.load)}
+
+
+def _weights(found: Endpoint, model: Model, form: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each version that traffic can go to: those that run, then the newest others."""
+    there = {one.version: one for one in model.versions}
+    running = {one.version for one in found.variants} | {version for version, w in found.target.items() if w}
+    others = [one.version for one in model.versions if one.version not in running and one.status == "ready"]
+    named = [name.removeprefix("w.") for name in form if name.startswith("w.")]
+    offered = dict.fromkeys([*sorted(running, key=words.in_order), *others[:VERSIONS_OFFERED], *named])
+    return [
+        {
+            "version": version,
+            "label": there[version].label if version in there else None,
+            "runs": version in running,
+            "weight": form.get(f"w.{version}", f"{found.target.get(version, 0):g}"),
+        }
+        for version in offered
+    ]
+
+
+def _line(name: str, weights: Sequence[Mapping[str, Any]]) -> str:
+    """The form as a command."""
+    given = [f"{row['version']}={row['weight']}" for row in weights if row["weight"] not in ("", "0")]
+    return " ".join(["tidegate traffic", name, *(words.shell_word(one) for one in given)])
+
+
+def _replicas(found: Endpoint) -> int:
+    return max((one.replicas.desired for one in found.variants), default=1)
+
+
+def _back(ask: Ask, found: Endpoint, history: Sequence[HistoryEntry]) -> str | None:
+    """What a rollback goes back to, in words; None where there is nothing. The API decides it again."""
+    if found.automation is not None:
+        return words.split(found.automation.stable)
+    if ask.query.get("before"):
+        history = ask.client.endpoints.history(found.name, CHANGES)
+    people = [one for one in history if not one.automated and one.action != "delete"]
+    return next((words.split(one.traffic) for one in people if one.traffic != found.target), None)
+
+
+def _before(ask: Ask) -> int | None:
+    return ask.number("before", 1, 2**31, 0) or None
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+
+def _changed(ask: Ask, form: str, change: Callable[[], object]) -> Shown | Moved:
+    """Do it, and show the endpoint; or show why not beside the form, as it was filled in."""
+    try:
+        change()
+    except _ELSEWHERE:
+        raise
+    except TidegateError as error:
+        return _page(ask, Problem(form, error))
+    return Moved(f"/endpoints/{ask.of['name']}?done={form}")
+
+
+def _traffic(ask: Ask) -> Shown | Moved:
+    endpoints, name = ask.client.endpoints, ask.of["name"]
+    how: ChangeOptions = {
+        "only_if": ask.form.get("etag") or None,
+        "accept_signature_change": "accept" in ask.form,
+        "end_automation": "end" in ask.form,
+        "wait": False,
+    }
+    version = ask.form.get("promote")
+    if version:
+        return _changed(ask, "promote", lambda: endpoints.promote(name, version, **how))
+    return _changed(ask, "traffic", lambda: endpoints.traffic(name, _asked(ask.form), **how))
+
+
+def _asked(form: Mapping[str, str]) -> dict[str, float]:
+    """Weights by version, as they were filled in; an empty field is no traffic."""
+    weights = {}
+    for name, text in form.items():
+        if name.startswith("w."):
+            try:
+                weights[name.removeprefix("w.")] = float(text.strip() or 0)
+            except ValueError:
+                raise InvalidArgument(
+                    f"{text[:40]!r} is no percentage for version {name[2:]}", field="traffic"
+                ) from None
+    return {version: weight for version, weight in weights.items() if weight}
+
+
+def _rollback(ask: Ask) -> Shown | Moved:
+    only_if = ask.form.get("etag") or None
+    return _changed(ask, "rollback", lambda: ask.client.endpoints.rollback(ask.of["name"], wait=False, only_if=only_if))
+
+
+def _scale(ask: Ask) -> Shown | Moved:
+    text = ask.form.get("replicas", "").strip()
+
+    def change() -> object:
+        if not text.isdecimal() or len(text) > 9:
+            raise InvalidArgument(f"{text[:40]!r} is no number of replicas", field="replicas")
+        only_if = ask.form.get("etag") or None
+        return ask.client.endpoints.scale(ask.of["name"], int(text), wait=False, only_if=only_if)
+
+    return _changed(ask, "scale", change)
+
+
+def _predict(ask: Ask) -> Shown | Moved:
+    """A real prediction, through the gateway; shown on the same page."""
+    page = _page(ask)
+    form: RowForm = page.context["try"]
+    try:
+        row = form.row()
+        began = monotonic()
+        answer = ask.client.predict(ask.of["name"], row, version=ask.form.get("version") or None)
+    except _ELSEWHERE:
+        raise
+    except TidegateError as error:
+        return page.also(error.http_status, problem=Problem("try", error))
+    return page.also(answer=answer, took_s=monotonic() - began, row=row)
+
+
+ROUTES = (
+    Route("GET", "/endpoints/{name}", _endpoint, live=True),
+    Route("POST", "/endpoints/{name}/traffic", _traffic),
+    Route("POST", "/endpoints/{name}/rollback", _rollback),
+    Route("POST", "/endpoints/{name}/scale", _scale),
+    Route("POST", "/endpoints/{name}/predict", _predict),
+)

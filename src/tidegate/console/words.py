@@ -1,0 +1,110 @@
+"""How values read on a page: numbers with their units, times in UTC, statuses as words with a tone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from tidegate.clock import now, rfc3339
+
+UNKNOWN = "\N{EN DASH}"
+"""Never 0: what is not known is not nothing."""
+_TONES = {
+    "ready": "ok",
+    "succeeded": "ok",
+    "running": "info",
+    "deploying": "info",
+    "starting": "info",
+    "queued": "idle",
+    "degraded": "bad",
+    "failed": "bad",
+    "down": "bad",
+    "unavailable": "bad",
+}
+COLOURS = 6
+
+
+def tone(status: str) -> str:
+    """The class of a status's word: ok, bad, info or idle."""
+    return _TONES.get(status, "idle")
+
+
+def moment(at_s: float | None) -> Markup | str:
+    """A time of day, with its day where that is not today. The browser adds the local one."""
+    if not at_s:
+        return UNKNOWN
+    at, today = datetime.fromtimestamp(at_s, UTC), datetime.fromtimestamp(now(), UTC)
+    shown = f"{at:%H:%M:%S} UTC" if at.date() == today.date() else f"{at:%Y-%m-%d %H:%M} UTC"
+    return Markup('<time datetime="{}">{}</time>').format(rfc3339(at_s), shown)
+
+
+def ago(at_s: float) -> str:
+    """`12 s`, `5 min`, `3 h`, `2 days` since then."""
+    past_s = max(now() - at_s, 0.0)
+    for most_s, one_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if past_s < most_s:
+            return f"{past_s / one_s:.0f} {unit}"
+    return f"{past_s / 86_400:.0f} days"
+
+
+def percent(value: float) -> str:
+    """`33.3 %`."""
+    return f"{value:.10g} %" if value == round(value, 2) else f"{value:.2f} %"
+
+
+def rate(per_s: float | None) -> str:
+    """Requests a second; small rates keep their digits."""
+    if per_s is None:
+        return UNKNOWN
+    if per_s == 0 or per_s >= 10:
+        return f"{per_s:,.0f}/s"
+    return f"{per_s:.1f}/s" if per_s >= 0.1 else f"{per_s * 60:.1f}/min"
+
+
+def share(part: float | None, whole: float | None) -> str:
+    """Part of the whole in percent; unknown where there is no whole."""
+    return f"{100 * part / whole:.2f} %" if part is not None and whole else UNKNOWN
+
+
+def duration(seconds: float | None) -> str:
+    """`3.1 ms`, `2.50 s`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.2f} s"
+
+
+def size(size_bytes: int) -> str:
+    """`1.2 MB`."""
+    value = float(size_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def split(traffic: Mapping[str, float]) -> str:
+    """`v1 90 % · v2 10 %`, the largest share first."""
+    routed = sorted(((v, w) for v, w in traffic.items() if w), key=lambda item: (-item[1], in_order(item[0])))
+    return " · ".join(f"v{version} {percent(weight)}" for version, weight in routed) or "no traffic"
+
+
+def in_order(version: str) -> tuple[int, str]:
+    """Versions as numbers, whatever else there is after them."""
+    return (int(version), "") if version.isdecimal() else (1 << 62, version)
+
+
+def colour(version: str) -> str:
+    """The class of a version's colour, the same on every page."""
+    number = int(version) if version.isdecimal() else sum(version.encode())
+    return f"c{(number - 1) % COLOURS}"
+
+
+def shell_word(text: str) -> str:
+    """As a shell takes it."""
+    return text if re.fullmatch(r"[\w@%+=:,./-]+", text, re.ASCII) else "'" + text.replace("'", "'\"'\"'") + "'"

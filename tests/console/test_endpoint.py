@@ -1,0 +1,179 @@
+"""The endpoint's page and its forms, over HTTP and without a script: what they change, and what they say."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from support.control import ME, SIGNATURE, add_version
+from tidegate.wire import rest
+from tidegate.wire.signature import Signature, TensorSpec
+from tidegate.wiring import Container
+
+MARKUP = "<script>alert(1)</script>\"&' "
+OTHER = Signature("matrix", (TensorSpec("input", "FP64", (-1, 3)),), SIGNATURE.outputs)
+
+Deployed = Callable[[str], str]
+
+
+@pytest.fixture
+def deployed(container: Container) -> Deployed:
+    """Makes an endpoint of this name with two versions, of which the first has the traffic; its page's path."""
+
+    def make(name: str) -> str:
+        add_version(container, name, "1")
+        add_version(container, name, "2", label="v2.0")
+        container.endpoints.deploy(name, rest.DeployRequest(name, "1"), ME)
+        return f"/endpoints/{name}"
+
+    return make
+
+
+def form(page: httpx.Response, action: str) -> dict[str, str]:
+    """The fields of a form as the page has them filled in."""
+    found = re.search(rf'<form[^>]* action="{re.escape(action)}(?:#\w+)?".*?</form>', page.text, re.DOTALL)
+    assert found, page.text
+    fields = re.findall(r"<input\b[^>]*>", found[0])
+    named = [(re.search(r' name="([^"]*)"', one), re.search(r' value="([^"]*)"', one)) for one in fields]
+    return {html.unescape(name[1]): html.unescape(value[1]) for name, value in named if name and value}
+
+
+def sent(browser: httpx.Client, path: str, verb: str, **values: str) -> httpx.Response:
+    """The form as the page has it, with these values, sent."""
+    page = browser.get(path)
+    return browser.post(f"{path}/{verb}", data=form(page, f"{path}/{verb}") | values)
+
+
+def test_traffic_is_shifted_by_a_form(browser: httpx.Client, container: Container, deployed: Deployed) -> None:
+    path = deployed("shifted")
+    answer = sent(browser, path, "traffic", **{"w.1": "72.5", "w.2": "27.5"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{path}?done=traffic")
+    assert container.endpoints.get("shifted").target == {"1": 72.5, "2": 27.5}
+    page = browser.get(f"{path}?done=traffic").text
+    assert "The traffic is asked for" in page
+    assert "tidegate traffic shifted 1=72.5 2=27.5" in page
+    assert "Roll back to v1 100 %" in page
+
+
+def test_promote_gives_one_version_everything(browser: httpx.Client, container: Container, deployed: Deployed) -> None:
+    answer = sent(browser, deployed("promoted"), "traffic", promote="2")
+    assert answer.headers["location"].endswith("?done=promote")
+    assert container.endpoints.get("promoted").target == {"2": 100.0}
+    assert container.endpoints.history("promoted")[0].action == "promote"
+
+
+def test_a_rollback_is_one_form(browser: httpx.Client, container: Container, deployed: Deployed) -> None:
+    path = deployed("restored")
+    assert "Roll back" not in browser.get(path).text, "there is nothing to go back to"
+    sent(browser, path, "traffic", promote="2")
+    assert sent(browser, path, "rollback").status_code == 303
+    assert container.endpoints.get("restored").target == {"1": 100.0}
+    assert sent(browser, path, "scale", replicas="3").status_code == 303
+    assert container.endpoints.history("restored")[0].replicas == 3
+    told = container.endpoints.history("restored")[0].actor
+    assert re.fullmatch("browser-[0-9a-f]{8}", told)
+    assert told in browser.get(path).text
+
+
+@pytest.mark.parametrize(
+    ("verb", "values", "says"),
+    [
+        ("traffic", {"w.1": "60", "w.2": "60"}, "100"),
+        ("traffic", {"w.1": "lots"}, "is no percentage for version 1"),
+        ("traffic", {"w.1": "0", "w.2": "0"}, "no version is named"),
+        ("traffic", {"w.1": "50", "w.9": "50"}, "9"),
+        ("traffic", {"w.1": "nan"}, "1"),
+        ("scale", {"replicas": "-1"}, "is no number of replicas"),
+        ("scale", {"replicas": "0"}, "replicas"),
+        ("scale", {"replicas": "999999999"}, "replicas"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_keeps_what_was_filled_in(
+    browser: httpx.Client, container: Container, deployed: Deployed, verb: str, values: dict[str, str], says: str
+) -> None:
+    name = f"wrong-{verb}-{abs(hash(says + str(values))) % 10**9}"
+    path = deployed(name)
+    before = container.endpoints.get(name).revision
+    answer = sent(browser, path, verb, **values)
+    assert 400 <= answer.status_code < 500
+    note = re.search(r'<div class="note bad" role="alert">(.*?)</div>', answer.text, re.DOTALL)
+    assert note
+    assert says in note[1]
+    assert all(value in answer.text for value in values.values())
+    assert container.endpoints.get(name).revision == before
+
+
+def test_whoever_comes_second_is_told(browser: httpx.Client, container: Container, deployed: Deployed) -> None:
+    path = deployed("contested")
+    page = browser.get(path)
+    container.endpoints.set_traffic("contested", rest.TrafficRequest({"1": 80, "2": 20}), ME)
+    mine = form(page, f"{path}/traffic") | {"w.1": "30", "w.2": "70"}
+    answer = browser.post(f"{path}/traffic", data=mine)
+    assert answer.status_code == 412
+    assert "Somebody else changed this endpoint" in answer.text
+    assert "v1 80 %" in answer.text
+    assert container.endpoints.get("contested").target == {"1": 80, "2": 20}
+    again = form(answer, f"{path}/traffic")
+    assert (again["w.1"], again["w.2"]) == ("30", "70"), "what was filled in is there still"
+    assert browser.post(f"{path}/traffic", data=again).status_code == 303
+    assert container.endpoints.get("contested").target == {"1": 30, "2": 70}
+
+
+def test_a_changed_signature_is_accepted_in_so_many_words(browser: httpx.Client, container: Container) -> None:
+    for number, signature in (("1", SIGNATURE), ("2", OTHER)):
+        add_version(container, "reshaped", number, signature=signature)
+    container.endpoints.deploy("reshaped", rest.DeployRequest("reshaped", "1"), ME)
+    with container.store.transaction() as tx:
+        from tidegate.store.endpoints import get_endpoint
+
+        row = get_endpoint(tx, "reshaped")
+        assert row is not None
+        row.routed = {"1": 100.0}
+    path = "/endpoints/reshaped"
+    answer = sent(browser, path, "traffic", **{"w.1": "50", "w.2": "50"})
+    assert answer.status_code == 409
+    assert "Clients of this endpoint would notice" in answer.text
+    assert "accept the changed signature" in answer.text
+    again = form(answer, f"{path}/traffic")
+    assert browser.post(f"{path}/traffic", data=again | {"accept": "yes"}).status_code == 303
+    assert container.endpoints.get("reshaped").target == {"1": 50, "2": 50}
+
+
+def test_names_with_markup_in_them_are_words(browser: httpx.Client, deployed: Deployed) -> None:
+    path = deployed("named")
+    for asked in (
+        f"/endpoints/{quote(MARKUP)}",
+        f"/{quote(MARKUP)}",
+        f"{path}?done={quote(MARKUP)}",
+        f"{path}?before={quote(MARKUP)}&x={quote(MARKUP)}",
+        f"/?after={quote(MARKUP)}",
+    ):
+        assert "<script>alert" not in browser.get(asked).text, asked
+    answer = sent(browser, path, "traffic", **{f"w.{MARKUP}": "50", "w.1": MARKUP})
+    assert answer.status_code == 422
+    assert "<script>alert" not in answer.text
+    assert html.escape(MARKUP.strip()).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in answer.text
+    long = sent(browser, path, "traffic", **{"w." + "x" * 10_000: "100"})
+    assert long.status_code in (404, 422)
+
+
+def test_an_endpoint_that_there_is_not(browser: httpx.Client) -> None:
+    answer = browser.get("/endpoints/nowhere")
+    assert (answer.status_code, "<h1>Not Found</h1>" in answer.text) == (404, True)
+    assert browser.post("/endpoints/nowhere/rollback").status_code == 404
+
+
+def test_a_prediction_that_nothing_answers_is_said(browser: httpx.Client, deployed: Deployed) -> None:
+    """No gateway runs here; the browser's tests predict for real."""
+    path = deployed("tried")
+    answer = sent(browser, path, "predict", f0="1.25")
+    assert answer.status_code == 503
+    assert "gateway" in answer.text
+    assert 'name="f0" value="1.25"' in answer.text
+    wrong = sent(browser, path, "predict", f0="much")
+    assert (wrong.status_code, "x0: &#39;much&#39; is no number" in wrong.text) == (422, True)

@@ -1,0 +1,114 @@
+"""Who gets in, how, and what a browser may keep and load: over HTTP, as a browser asks."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import httpx
+import pytest
+
+from support.console import HTML, browser_at
+from tidegate.api.sessions import COOKIE, SESSION_LIVES_S, Sessions
+from tidegate.console.app import POLICY
+from tidegate.wiring import Container
+
+PAGES = ("/", "/endpoints/none", "/nothing/here", "/live?of=/")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_without_a_session_every_page_says_how_to_log_in(url: str, path: str) -> None:
+    with browser_at(url) as stranger:
+        answer = stranger.get(path)
+        assert (answer.status_code, "tidegate console" in answer.text) == (401, True)
+        assert answer.headers["content-security-policy"] == POLICY
+        assert "unsafe" not in POLICY
+        assert answer.headers["cache-control"] == "no-store"
+    told = httpx.get(url + path, trust_env=False)
+    assert (told.status_code, told.json()["code"]) == (401, "unauthenticated"), "a program reads JSON"
+
+
+def test_a_link_logs_one_browser_in_once(url: str, container: Container) -> None:
+    code = container.login_codes.make()
+    with browser_at(url) as browser:
+        answer = browser.get("/login", params={"code": code})
+        assert (answer.status_code, 'content="0; url=/"' in answer.text) == (200, True)
+        cookie = answer.headers["set-cookie"]
+        assert re.fullmatch(rf"{COOKIE}=[\w.]+; HttpOnly; Max-Age=43200; Path=/; SameSite=strict", cookie)
+        assert browser.get("/").status_code == 200
+    with browser_at(url) as late:
+        answer = late.get("/login", params={"code": code})
+        assert (answer.status_code, "used up" in answer.text) == (401, True)
+        assert COOKIE not in late.cookies
+
+
+def test_a_program_logs_in_as_before(url: str, container: Container) -> None:
+    answer = httpx.get(f"{url}/login", params={"code": container.login_codes.make()}, trust_env=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert COOKIE in answer.cookies
+
+
+def test_a_session_that_is_forged_or_has_ended_is_none(url: str, container: Container) -> None:
+    key = container.keys.token
+    for cookie in (
+        "forged",
+        Sessions("another token", time.time).make(),
+        Sessions(key, lambda: time.time() - SESSION_LIVES_S).make(),
+    ):
+        with httpx.Client(base_url=url, headers=HTML, cookies={COOKIE: cookie}, trust_env=False) as browser:
+            answer = browser.get("/")
+            assert (answer.status_code, "tidegate console" in answer.text) == (401, True)
+    cookies = {COOKIE: Sessions(key, lambda: time.time() - 3600).make()}
+    with httpx.Client(base_url=url, headers=HTML, cookies=cookies, trust_env=False) as browser:
+        answer = browser.get("/")
+        assert (answer.status_code, COOKIE in answer.cookies) == (200, True), "it is in use, which is written down"
+
+
+def test_a_browser_logs_out(browser: httpx.Client, url: str) -> None:
+    kept = browser.cookies[COOKIE]
+    answer = browser.post("/logout")
+    assert (answer.status_code, "Logged out" in answer.text) == (200, True)
+    assert COOKIE not in browser.cookies
+    with httpx.Client(base_url=url, headers=HTML, cookies={COOKIE: kept}, trust_env=False) as thief:
+        assert thief.get("/").status_code == 401
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", None])
+def test_a_form_of_another_site_is_refused(browser: httpx.Client, origin: str | None) -> None:
+    if origin is None:
+        del browser.headers["origin"]
+    answer = browser.post("/logout", headers={} if origin is None else {"origin": origin})
+    assert answer.status_code == 403
+    assert "own pages" in answer.text
+    assert browser.get("/", headers={"origin": str(browser.base_url).rstrip("/")}).status_code == 200, (
+        "and nothing came of it"
+    )
+
+
+def test_the_name_of_another_host_is_refused(browser: httpx.Client) -> None:
+    answer = browser.get("/", headers={"host": "evil.example"})
+    assert (answer.status_code, "TIDEGATE_ALLOWED_HOSTS" in answer.text) == (403, True)
+
+
+@pytest.mark.parametrize("key", ["node", "metrics"])
+def test_a_key_that_is_for_something_else_opens_no_page(url: str, container: Container, key: str) -> None:
+    headers = {**HTML, "authorization": f"Bearer {getattr(container.keys, key)}"}
+    assert httpx.get(url, headers=headers, trust_env=False).status_code == 403
+
+
+def test_under_a_path_of_a_proxy_it_says_that_it_does_not_work(browser: httpx.Client) -> None:
+    answer = browser.get("/", headers={"x-forwarded-prefix": "/ml/<b>tidegate"})
+    assert answer.status_code == 422
+    assert "a host name of its own" in answer.text
+    assert "<b>tidegate" not in answer.text
+    assert browser.get("/", headers={"x-forwarded-prefix": "/"}).status_code == 200
+
+
+def test_forms_are_bounded_and_nothing_else(browser: httpx.Client) -> None:
+    assert browser.post("/logout", content=b"a=1&" * 300_000).status_code == 413
+    assert browser.post("/logout", json={"a": 1}).status_code == 415
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert browser.post("/logout", content="&".join(f"a{n}=1" for n in range(2000)), headers=form).status_code == 422
+    assert browser.post("/logout", content=b"\xff\xfe", headers=form).status_code == 422
+    assert browser.get("/logout").status_code == 405
+    assert browser.get("/").status_code == 200

@@ -1,0 +1,51 @@
+"""The site of a control plane in the test's own process, API and console, and browsers that are logged in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+from support.wait import free_ports, until
+from tidegate.control.bounded_http import Waiting
+from tidegate.control.site import Site
+from tidegate.wiring import Container
+
+HTML = {"accept": "text/html", "accept-encoding": "gzip"}
+
+
+@contextmanager
+def served_site(container: Container, connections_max: int = 512) -> Iterator[str]:
+    """The site on a free port; its URL."""
+    (port,) = free_ports(1)
+    site, http = Site(container, connections_max), Waiting(connections_max).protocol()
+    server = uvicorn.Server(
+        uvicorn.Config(site, port=port, http=http, ws="none", log_config=None, timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started, what="the site")
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        container.snapshot_changed.close()
+        site.close_pages()
+        server.should_exit = True
+        thread.join(10)
+        site.close()
+
+
+def browser_at(url: str) -> httpx.Client:
+    """A browser that nobody is logged in with. It says where its forms come from."""
+    return httpx.Client(base_url=url, headers={**HTML, "origin": url}, timeout=30, trust_env=False)
+
+
+@contextmanager
+def logged_in(url: str, container: Container) -> Iterator[httpx.Client]:
+    """A browser with a session."""
+    with browser_at(url) as browser:
+        assert browser.get("/login", params={"code": container.login_codes.make()}).status_code == 200
+        yield browser
