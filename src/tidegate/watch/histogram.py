@@ -51,6 +51,11 @@ class Histogram:
         """Counts of the bins of numbers (below and above among them) or of categories, as an array."""
         return np.array(self.counts[len(self.layout.specials) :], dtype=np.float64)
 
+    @cached_property
+    def below_cuts(self) -> Floats:
+        """How many numbers are at most each cut."""
+        return np.cumsum(self.ordinary)[:-1]
+
     def merge(self, *others: Histogram) -> Histogram:
         """The histogram of all rows together; `InvalidArgument` where the layouts are not the same."""
         if any(other.layout is not self.layout and other.layout != self.layout for other in others):

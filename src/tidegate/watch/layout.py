@@ -25,6 +25,7 @@ VALUES_MAX = 100
 """Categories with a bin of their own, the most frequent first."""
 RARE_MAX = 1_000
 """Further categories that are remembered by name, so that they are not taken for unseen ones."""
+SINGLETONS_MAX, OWN_BIN_TIMES_MIN = 5, 5
 LENGTH_MAX = 200
 """Characters of a category's name: longer texts are text."""
 
@@ -186,14 +187,22 @@ def _kind_of(datatype: str, seen: Tally) -> Kind:
 
 
 def _categories(seen: Tally, datatype: str) -> Layout:
+    """The most frequent values. Where many occur once, there are more that the reference happens not to have.
+
+    Then those that it has a few times have no bins of their own: which ones it has is chance.
+    """
     by_frequency = sorted(seen.counts, key=lambda value: (-seen.counts[value], value))
+    singletons = sum(times == 1 for times in seen.counts.values())
+    times_min = OWN_BIN_TIMES_MIN if singletons > SINGLETONS_MAX else 1
+    own = sum(times >= times_min for times in seen.counts.values())
+    own = min(own, VALUES_MAX)
     return Layout(
         "category",
         datatype,
-        values=tuple(by_frequency[:VALUES_MAX]),
-        rare=tuple(by_frequency[VALUES_MAX : VALUES_MAX + RARE_MAX]),
-        is_open=len(by_frequency) > VALUES_MAX + RARE_MAX,
-        singletons=sum(times == 1 for times in seen.counts.values()),
+        values=tuple(by_frequency[:own]),
+        rare=tuple(by_frequency[own : own + RARE_MAX]),
+        is_open=len(by_frequency) > own + RARE_MAX,
+        singletons=singletons,
     )
 
 
