@@ -1,0 +1,130 @@
+"""AUC, F1, RMSE and R² with bootstrap intervals: shown to people, never decided by. Called by monitors and reports.
+
+They are no means of bounded losses, so that no bound of theirs holds at every look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from tidegate.errors import InvalidArgument
+from tidegate.watch.values import Floats
+
+RESAMPLES = 200
+ROWS_MAX = 50_000
+"""Of more rows, so many are drawn: the interval is then that of fewer rows, wider and still right."""
+_LEVELS = (0.025, 0.975)
+_SEED = 15
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A metric and its 95 % bootstrap interval; None where it is not defined (one class alone, no spread)."""
+
+    name: str
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    rows: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def auc(scores: Any, is_positive: Any) -> Shown:
+    """The area under the ROC curve: how often a positive row scores higher than a negative one; ties count half."""
+    score, labels = _pair(scores, is_positive)
+    order = np.argsort(score, kind="stable")
+    positive = labels[order] > 0
+    starts = np.flatnonzero(np.concatenate(([True], np.diff(score[order]) > 0))) if score.size else np.array([0])
+
+    def of(weights: Floats) -> float:
+        hits = np.add.reduceat(weights * positive, starts)
+        others = np.add.reduceat(weights * ~positive, starts)
+        pairs = hits.sum() * others.sum()
+        return float((hits * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else float("nan")
+
+    return _by_rows("auc", of, score.size)
+
+
+def f1(matrix: Any) -> Shown:
+    """F1 from a table of counts (rows: true classes, columns: predicted ones).
+
+    Of two classes that of the second; of more the mean over classes that occur.
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
+        raise InvalidArgument(
+            "F1 needs a square table of counts: true classes down, predicted ones across.", field="matrix"
+        )
+    rows = int(counts.sum())
+    if not rows:
+        return Shown("f1")
+    drawn = np.random.default_rng(_SEED).multinomial(rows, counts.ravel() / rows, size=RESAMPLES)
+    values = [_f1(each.reshape(counts.shape)) for each in drawn]
+    return _shown("f1", _f1(counts), values, rows)
+
+
+def _f1(counts: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+    hits, occur = np.diag(counts), counts.sum(axis=1) + counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        each = 2 * hits / occur
+    if len(counts) == 2:
+        return float(each[1])
+    return float(each[occur > 0].mean())
+
+
+def rmse(predictions: Any, labels: Any) -> Shown:
+    """The root of the mean squared error."""
+    predicted, actual = _pair(predictions, labels)
+    squares = (predicted - actual) ** 2
+    return _by_rows("rmse", lambda weights: float(np.sqrt(weights @ squares / weights.sum())), predicted.size)
+
+
+def r2(predictions: Any, labels: Any) -> Shown:
+    """The share of the labels' variance that the predictions explain; below 0 they do worse than a constant."""
+    predicted, actual = _pair(predictions, labels)
+    squares = (predicted - actual) ** 2
+
+    def of(weights: Floats) -> float:
+        spread = weights @ (actual - weights @ actual / weights.sum()) ** 2
+        return float(1 - weights @ squares / spread) if spread > 0 else float("nan")
+
+    return _by_rows("r2", of, predicted.size)
+
+
+def _pair(first: Any, second: Any) -> tuple[Floats, Floats]:
+    """Two columns of numbers, without the rows where one of them is missing; at most so many rows."""
+    one, two = (np.asarray(each, dtype=np.float64).ravel() for each in (first, second))
+    if one.size != two.size:
+        raise InvalidArgument(
+            f"There are {one.size} predictions and {two.size} labels: each row needs both.", field="labels"
+        )
+    whole = np.isfinite(one) & np.isfinite(two)
+    one, two = one[whole], two[whole]
+    if one.size > ROWS_MAX:
+        chosen = np.random.default_rng(_SEED).choice(one.size, ROWS_MAX, replace=False)
+        one, two = one[chosen], two[chosen]
+    return one, two
+
+
+def _by_rows(name: str, of: Callable[[Floats], float], rows: int) -> Shown:
+    if not rows:
+        return Shown(name)
+    rng = np.random.default_rng(_SEED)
+    drawn = (np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(np.float64) for _ in range(RESAMPLES))
+    return _shown(name, of(np.ones(rows)), [of(weights) for weights in drawn], rows)
+
+
+def _shown(name: str, value: float, resampled: Sequence[float], rows: int) -> Shown:
+    defined = np.array([each for each in resampled if np.isfinite(each)])
+    if not np.isfinite(value):
+        return Shown(name, rows=rows)
+    if defined.size < RESAMPLES / 2:
+        return Shown(name, value, rows=rows)
+    low, high = cast("list[float]", np.quantile(defined, _LEVELS).tolist())
+    return Shown(name, value, min(low, value), max(high, value), rows)
