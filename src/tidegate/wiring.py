@@ -25,7 +25,7 @@ from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.locks import FileLock
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.prometheus import Prometheus
-from tidegate.adapters.redis_push import RedisPush
+from tidegate.adapters.redis_probe import RedisProbe
 from tidegate.api.sessions import LoginCodes
 from tidegate.child_env import engine_env, inherited_env
 from tidegate.clock import Clock
@@ -118,7 +118,7 @@ class Container:
     load: LoadIntake
     leader_link: LeaderLink
     loops: tuple[Loop, ...] = ()
-    push: RedisPush | None = None
+    redis: RedisProbe | None = None
     bench: Bench | None = None
     runner: Runner | None = None
     gateway_views: Callable[[], list[rest.GatewayView]] = field(default=list)
@@ -136,10 +136,8 @@ class Container:
         self.runner.start()
 
     def snapshot_written(self) -> None:
-        """Tell the gateways that wait here, and through Redis those of every control plane."""
+        """Tell the gateways that wait here; those of a standby see it in the database."""
         self.snapshot_changed.notify()
-        if self.push is not None:
-            self.push.notify()
 
     def take_over(self) -> None:
         """At the start of a term: clean up after a crash, of this control plane or of the leader before it, run jobs.
@@ -232,9 +230,9 @@ def build(
 
     snapshots = Snapshots(store, leadership.me.host)
     broker = dispatcher.view if dispatcher else lambda: None
-    push = RedisPush(settings.redis_url, settings.redis_prefix, snapshots.newest) if settings.redis_url else None
-    hints = [Loop("snapshot hints", push.step, push.wake, close=push.close)] if push else []
-    views_of = (leadership.view, engine_view, broker, health.view, push.view if push else lambda: None)
+    redis = RedisProbe(settings.redis_url) if settings.redis_url else None
+    redis_loops = [Loop("redis", redis.step, close=redis.close)] if redis else []
+    views_of = (leadership.view, engine_view, broker, health.view, redis.view if redis else lambda: None)
     report = StatusReport(store, endpoints, str(data_dir), clock(), views, *views_of, confinement.said_so_far)
     prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
@@ -270,11 +268,11 @@ def build(
         snapshots=snapshots,
         gateway_revisions=revisions,
         answered=answered,
-        loops=(*job_loops, schedule, _housekeeping(fenced, uploads, settings.audit_rows_max), *hints),
+        loops=(*job_loops, schedule, _housekeeping(fenced, uploads, settings.audit_rows_max), *redis_loops),
         audit=Audit(store, clock),
         load=load,
         leader_link=leader_link,
-        push=push,
+        redis=redis,
         bench=bench,
     )
     return container
@@ -287,7 +285,7 @@ def check(settings: Settings) -> None:
     if settings.celery_broker_url:
         CeleryQueue(settings.celery_broker_url, settings.job_queue)
     if settings.redis_url:
-        RedisPush(settings.redis_url, settings.redis_prefix, lambda: 0).close()
+        RedisProbe(settings.redis_url).close()
     store = open_store(store_url(settings.data_dir, settings.database_url))
     try:
         store.rehearse_migration(host_id(settings.data_dir))

@@ -249,24 +249,6 @@ def test_nothing_in_the_logs_or_metrics_has_the_password(kept: Pair) -> None:
     assert PASSWORD not in kept.bed.log() + kept.first.request("GET", "/metrics").body.decode()
 
 
-def test_a_snapshot_is_fetched_as_soon_as_redis_tells_of_it(kept: Pair) -> None:
-    """From a control plane that answers polls only when their time is over."""
-    publisher = kept.bed.publisher
-    kept.bed.wait_until_in_force()
-    publisher.silent = True
-    try:
-        kept.bed.revision += 1
-        publisher.publish(kept.bed.snapshot_of(kept.bed.endpoint({"1": 100}, name="pushed")))
-        with kept.server.client() as redis:
-            redis.publish("tidegate:snapshots", kept.bed.revision)
-        for gateway in kept.gateways:
-            until(lambda: gateway.ask([1, 2, 3], endpoint="pushed").status == 200, 5.0, "the snapshot")  # noqa: B023
-        kept.bed.wait_until_in_force()  # and the control plane is told so at once
-    finally:
-        publisher.silent = False
-        publish(kept.bed, {"1": 100})
-
-
 @pytest.mark.parametrize("way", ["killed", "hanging"])
 def test_no_request_fails_when_redis_goes_away_under_load(tmp_path: Path, own_redis: RedisServer, way: str) -> None:
     made = pair(tmp_path / "data", own_redis, limit_per_s=100_000.0)

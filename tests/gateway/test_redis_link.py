@@ -22,15 +22,14 @@ async def until(look: Callable[[], bool], what: str, timeout_s: float = 15.0) ->
         await asyncio.sleep(0.02)
 
 
-def run(url: str, scene: Callable[[RedisLink, list[int]], Awaitable[None]]) -> None:
+def run(url: str, scene: Callable[[RedisLink], Awaitable[None]]) -> None:
     """Play a scene with a link that has been started."""
 
     async def play() -> None:
-        heard: list[int] = []
-        link = RedisLink(url, "link", heard.append, clock.monotonic)
+        link = RedisLink(url, "link", clock.monotonic)
         link.start()
         try:
-            await scene(link, heard)
+            await scene(link)
         finally:
             await link.stop()
 
@@ -41,19 +40,8 @@ def get(key: str) -> Callable[[Any], Awaitable[Any]]:
     return lambda client: client.get(key)
 
 
-def test_it_hears_of_revisions_and_of_nothing_else(own_redis: RedisServer) -> None:
-    async def scene(link: RedisLink, heard: list[int]) -> None:
-        await until(lambda: link.up, "the connection")
-        for word in (b"7", b"seven", b"", b"-1", b"9" * 30, "८".encode(), b"8"):
-            await link.ask(lambda client: client.publish("link:snapshots", word), 5.0)  # noqa: B023
-        await until(lambda: heard[-1:] == [8], "the last word")
-        assert heard == [7, 8]
-
-    run(own_redis.url, scene)
-
-
 def test_no_answer_is_taken_for_another_ones_after_redis_hung(own_redis: RedisServer) -> None:
-    async def scene(link: RedisLink, heard: list[int]) -> None:
+    async def scene(link: RedisLink) -> None:
         await until(lambda: link.up, "the connection")
         for number in range(50):
             await link.ask(lambda client: client.set(f"k{number}", f"v{number}"), 5.0)  # noqa: B023
@@ -86,7 +74,7 @@ def test_no_answer_is_taken_for_another_ones_after_redis_hung(own_redis: RedisSe
 def test_a_redis_that_refuses_to_write_is_there_all_the_same(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scene(link: RedisLink, heard: list[int]) -> None:
+    async def scene(link: RedisLink) -> None:
         await until(lambda: link.up, "the connection")
         assert await link.ask(lambda client: client.set("kept", "1"), 5.0)
         await link.ask(lambda client: client.config_set("maxmemory", "1"), 5.0)
@@ -104,7 +92,7 @@ def test_a_redis_that_refuses_to_write_is_there_all_the_same(
 def test_a_wrong_password_is_told_once_and_never_repeated(
     own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scene(link: RedisLink, heard: list[int]) -> None:
+    async def scene(link: RedisLink) -> None:
         await until(lambda: link.failures >= 3, "some attempts")
         assert not link.up
 

@@ -35,8 +35,7 @@ TOKEN = "token-of-a-test"
 class Publisher:
     """Serves `GET /internal/v1/snapshot` as the control plane does. May be stopped and started again on its port.
 
-    While it is `silent` it does not answer a poll before its time is over. `acknowledged` and `in_use` have what each
-    gateway said with its last poll.
+    `acknowledged` and `in_use` have what each gateway said with its last poll.
     `losses` counts how often it was told of one, `wanted` has the endpoints that requests were said to wait for,
     `answered` has what each gateway reported last, by version, and `load` the newest reports of it.
     """
@@ -50,7 +49,6 @@ class Publisher:
         self.wanted: list[str] = []
         self.answered: dict[str, dict[str, Any]] = {}
         self.load: deque[dict[str, Any]] = deque(maxlen=1000)
-        self.silent = False
         self._changed = threading.Condition()
         self._revision, self._body = 0, b""
         self._server: ThreadingHTTPServer | None = None
@@ -121,7 +119,7 @@ class Publisher:
                 self.in_use[query["gateway"]] = set(filter(None, query.get("in_use", "").split(",")))
                 self._changed.notify_all()
                 self._changed.wait_for(
-                    lambda: self._server is None or (self._revision > after and not self.silent),
+                    lambda: self._server is None or self._revision > after,
                     float(query["wait_s"]),
                 )
                 status, body = (200, self._body) if self._revision > after else (204, b"")

@@ -57,8 +57,8 @@ class Platform:
         supervisor.on_retired = container.forget_gateway
         container.gateway_views = lambda: self._gateway_views(options.gateway_url)
         self._settings, self._metrics = settings, metrics
-        if container.push is not None:
-            metrics.watch(container.push)
+        if container.redis is not None:
+            metrics.watch(container.redis)
         self._leading = Leading(container, self._reconciler, self._ending, lambda: self._gateways_heard()[0])
         waiting = Waiting(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
         self._site = Site(container, waiting.connections_max)

@@ -121,7 +121,7 @@ class Gateway:
         self._journal = _journal(options, settings)
         observer = GatewayObserver(self._metrics, self._journal)
         limits = DataplaneLimits.from_settings(settings)
-        self._sharing = Sharing(settings, observer, clock.monotonic, self._hear_revision)
+        self._sharing = Sharing(settings, observer, clock.monotonic)
         self._sharing.add_gauges(self._metrics)
         source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)
         self._losses = Losses(source.tell_loss)
@@ -225,9 +225,6 @@ class Gateway:
 
     def _load_totals(self, now_s: float) -> dict[Place, Totals]:
         return totals(self._metrics.series(), self.router.in_progress_s(now_s))
-
-    def _hear_revision(self, revision: int) -> None:
-        self._follower.hear(revision)
 
     async def _render_metrics(self) -> bytes:
         total: MetricState = await self._siblings.total(await self._counts.save())

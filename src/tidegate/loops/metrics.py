@@ -9,14 +9,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 
-class Push(Protocol):
-    """How gateways are told of snapshots through Redis."""
+class RedisProbe(Protocol):
+    """How the control plane finds Redis."""
 
     failures: int
 
     @property
     def connected(self) -> bool:
-        """Whether the last word reached Redis."""
+        """Whether it answered last."""
 
 
 class LoopMetrics:
@@ -38,18 +38,18 @@ class LoopMetrics:
             "tidegate_gateway_restarts", "Gateway processes that ended by themselves.", ["gateway"], registry=registry
         )
 
-    def watch(self, push: Push) -> None:
+    def watch(self, probe: RedisProbe) -> None:
         """Say at each scrape how it is."""
-        self._registry.register(_PushCollector(push))
+        self._registry.register(_RedisCollector(probe))
 
 
-class _PushCollector:
-    def __init__(self, push: Push) -> None:
-        self._push = push
+class _RedisCollector:
+    def __init__(self, probe: RedisProbe) -> None:
+        self._probe = probe
 
     def collect(self) -> Iterable[Metric]:
-        connected = GaugeMetricFamily("tidegate_push_connected", "1: the last word on a snapshot reached Redis.")
-        connected.add_metric([], float(self._push.connected))
-        failures = CounterMetricFamily("tidegate_push_failures", "Words on a snapshot that did not reach Redis.")
-        failures.add_metric([], self._push.failures)
+        connected = GaugeMetricFamily("tidegate_push_connected", "1: Redis answered the control plane.")
+        connected.add_metric([], float(self._probe.connected))
+        failures = CounterMetricFamily("tidegate_push_failures", "Times that Redis did not answer the control plane.")
+        failures.add_metric([], self._probe.failures)
         return [connected, failures]

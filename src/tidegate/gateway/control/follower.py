@@ -1,8 +1,6 @@
 """Keeps routing up to date: long-polls the control plane in a thread of its own, and keeps the last good snapshot.
 
-Where Redis tells of a new snapshot (`hear`), it is fetched at once beside the poll under way, which goes on: what Redis
-says is a hint, and nothing is missed without it. Without a control plane the gateway routes on by what it has. Nothing
-here runs on the way of a request.
+Without a control plane the gateway routes on by what it has. Nothing here runs on the way of a request.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ import msgspec
 import urllib3
 
 from tidegate.atomic import write_whole
-from tidegate.gateway.control.threads import start_thread
 from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.replica_key import replica_key
@@ -34,8 +31,6 @@ BODY_BYTES_MAX = 64 << 20
 IN_USE_WAIT_S = 0.2
 """While replicas that are left out are in use the control plane, which waits for that to end, is told this often."""
 IN_USE_MAX = 1000
-POLL_GRACE_S = 0.05
-"""The poll nearly always brings what Redis tells of; only when it did not by then is the snapshot fetched beside it."""
 
 log = logging.getLogger(__name__)
 
@@ -195,12 +190,6 @@ class Follower:
         self._stop = threading.Event()
         self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="snapshot follower", daemon=True)
-        self._taken = threading.Condition()
-        self._takes = 0
-        self._revision = 0
-        self._news = threading.Condition()
-        self._newest = 0
-        self._hearing: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to follow."""
@@ -209,38 +198,6 @@ class Follower:
     def stop(self) -> None:
         """Begin nothing more; a poll under way is left to itself (the thread is a daemon)."""
         self._stop.set()
-        self.hear(0)
-
-    def hear(self, revision: int) -> None:
-        """There is a snapshot with this revision. Returns at once; called from any thread, but from one at a time."""
-        with self._news:
-            self._newest = revision
-            self._news.notify()
-        if self._hearing is None and not self._stop.is_set():
-            self._hearing = start_thread(self._run_at_hints, "snapshot hints")
-
-    def _run_at_hints(self) -> None:
-        done = 0
-        with urllib3.PoolManager(maxsize=1) as pool:
-            while not self._stop.is_set():
-                with self._news:
-                    self._news.wait_for(lambda: self._newest != done or self._stop.is_set())  # noqa: B023
-                    done = self._newest
-                try:
-                    self._fetch_if_behind(pool, done)
-                except (OSError, urllib3.exceptions.HTTPError, SnapshotRefused) as error:
-                    log.info("revision %d could not be fetched at once (%s): the poll brings it", done, error)
-                except Exception:
-                    log.exception("revision %d could not be taken at once: the poll brings it", done)
-
-    def _fetch_if_behind(self, pool: urllib3.PoolManager, revision: int) -> None:
-        with self._taken:
-            behind = not self._taken.wait_for(lambda: self._revision >= revision, POLL_GRACE_S)
-            after = self._revision
-        if behind and not self._stop.is_set():
-            now = self._follow_once(pool, after, wait_s=0.0)
-            if now != after:
-                self._follow_once(pool, now, wait_s=0.0)  # which tells the control plane that it is in force
 
     def _run(self) -> None:
         # After 0 asks for the snapshot in force whatever this gateway has: the control plane may have been restored
@@ -263,27 +220,20 @@ class Follower:
                     log.exception("a snapshot could not be applied: it is fetched again")
                     self._stop.wait(BACKOFF_MAX_S)
 
-    def _follow_once(self, pool: urllib3.PoolManager, after: int, wait_s: float = WAIT_S) -> int:
+    def _follow_once(self, pool: urllib3.PoolManager, after: int) -> int:
         """Ask, and take what there is; the revision to ask after next."""
-        takes = self._takes
         in_use = self._in_use()
-        data = self._source.fetch(pool, after, min(wait_s, IN_USE_WAIT_S) if in_use else wait_s, in_use)
+        data = self._source.fetch(pool, after, IN_USE_WAIT_S if in_use else WAIT_S, in_use)
         if data is None:
             self._recovered()
             return after
         snapshot = read_snapshot(data)
-        with self._taken:
-            if self._stop.is_set():
-                return after
-            if self._takes != takes:  # the other thread took one meanwhile, which may be newer
-                return self._revision
-            self._apply(snapshot)
-            self._recovered()
-            self._file.save(data)
-            self._takes += 1
-            self._revision = snapshot.revision
-            self._taken.notify_all()
-            return snapshot.revision
+        if self._stop.is_set():
+            return after
+        self._apply(snapshot)
+        self._recovered()
+        self._file.save(data)
+        return snapshot.revision
 
     def _report(self, error: Exception) -> None:
         """One line when the state changes, not one for each attempt."""

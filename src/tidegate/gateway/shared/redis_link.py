@@ -1,4 +1,4 @@
-"""A gateway's connection to Redis: commands with a bound on time, and what is published about snapshots.
+"""A gateway's connection to Redis: commands with a bound on time.
 
 Used by `sharing.py`, `ratelimit.py` and `response_cache.py`. Nothing here ever fails a prediction: without an answer a
 command gives None, `up` turns False, and a task in the background tries to connect until Redis is back.
@@ -11,13 +11,12 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tidegate.redis_url import checked, no_client, where
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-    from redis.asyncio.client import PubSub
 
     from tidegate.clock import Clock
     from tidegate.dataplane.pipeline.metrics import MetricState
@@ -30,7 +29,7 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 2.0
 STEADY_S = 10.0
 """A connection that held so long has the failures before it forgiven."""
 CONNECTIONS_MAX = 16
-"""More than the cache, the limits and the subscription ever use at a time."""
+"""More than the cache and the limits ever use at a time."""
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +55,9 @@ def connect(url: str) -> Redis:
 
 
 class RedisLink:
-    """`up` says whether Redis answered last; `on_revision` hears of each routing snapshot that was written."""
+    """`up` says whether Redis answered last."""
 
-    def __init__(self, url: str, prefix: str, on_revision: Callable[[int], None], clock: Clock) -> None:
+    def __init__(self, url: str, prefix: str, clock: Clock) -> None:
         from redis.exceptions import ConnectionError as Lost
         from redis.exceptions import RedisError
         from redis.exceptions import TimeoutError as Late
@@ -67,7 +66,6 @@ class RedisLink:
         self._where = where(url)
         self._lost = (Lost, Late, OSError, TimeoutError)
         self._any_failure = (RedisError, OSError, TimeoutError)
-        self._on_revision = on_revision
         self._clock = clock
         self._doubted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -119,7 +117,7 @@ class RedisLink:
         while True:
             since_s = self._clock()
             try:
-                await self._connected(self._client.pubsub())
+                await self._connected()
             except self._any_failure as error:
                 self._went_down(error)
             except Exception:
@@ -129,31 +127,19 @@ class RedisLink:
             full_s = min(BACKOFF_FIRST_S * 2.0 ** min(attempts - 1, 16), BACKOFF_MAX_S)
             await asyncio.sleep(full_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter is no secret
 
-    async def _connected(self, pubsub: PubSub) -> None:
-        """Subscribe, then listen until something fails, here or in a command."""
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                # Those that were open may have died with the server: each would fail a command to say so.
-                await self._client.connection_pool.disconnect(inuse_connections=False)
-                await pubsub.subscribe(f"{self.prefix}:snapshots")
+    async def _connected(self) -> None:
+        """Connect, then ask again and again until something fails, here or in a command."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            # Those that were open may have died with the server: each would fail a command to say so.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            await self._client.ping()
+        self._came_up()
+        while True:
+            await asyncio.sleep(PING_EVERY_S)
+            if self._doubted.is_set():
+                raise TimeoutError("a command was not answered in time")
+            async with asyncio.timeout(PING_TIMEOUT_S):
                 await self._client.ping()
-            self._came_up()
-            while True:
-                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=PING_EVERY_S)
-                if message is not None:
-                    self._hear(message["data"])
-                elif self._doubted.is_set():
-                    raise TimeoutError("a command was not answered in time")
-                else:
-                    async with asyncio.timeout(PING_TIMEOUT_S):
-                        await self._client.ping()
-        finally:
-            with contextlib.suppress(*self._any_failure):
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
-
-    def _hear(self, data: Any) -> None:
-        if isinstance(data, bytes) and len(data) <= 18 and data.isdigit():
-            self._on_revision(int(data))
 
     def _came_up(self) -> None:
         self._doubted.clear()

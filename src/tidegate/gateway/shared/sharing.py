@@ -5,7 +5,6 @@ Without REDIS_URL there are the limits alone, which are then this gateway's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tidegate.gateway.shared.ratelimit import LimitSync, RateLimits
@@ -23,16 +22,14 @@ if TYPE_CHECKING:
 class Sharing:
     """`limits` is to be asked while it is `active`; `cache` is None without Redis."""
 
-    def __init__(
-        self, settings: Settings, observer: GatewayObserver, clock: Clock, on_revision: Callable[[int], None]
-    ) -> None:
+    def __init__(self, settings: Settings, observer: GatewayObserver, clock: Clock) -> None:
         shared = bool(settings.redis_url)
         self.limits = RateLimits(settings.rate_limit_per_s, settings.rate_burst_s, clock, shared=shared)
         self.cache: ResponseCache | None = None
         self._link: RedisLink | None = None
         self._sync: LimitSync | None = None
         if settings.redis_url:
-            self._link = RedisLink(settings.redis_url, settings.redis_prefix, on_revision, clock)
+            self._link = RedisLink(settings.redis_url, settings.redis_prefix, clock)
             self._sync = LimitSync(self._link, self.limits, clock)
             self.cache = ResponseCache(self._link, observer, clock)
 
