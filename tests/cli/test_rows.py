@@ -13,6 +13,7 @@ from tidegate.client.predictions import ModelMetadata, TensorInfo
 from tidegate.errors import InvalidArgument
 
 MATRIX = ModelMetadata("m", [TensorInfo("input", "FP64", [-1, 2])], [])
+TEXTS = ModelMetadata("t", [TensorInfo("input", "BYTES", [-1, 2])], [])
 NAMED = ModelMetadata(
     "n",
     [TensorInfo("age", "FP64", [-1]), TensorInfo("plan", "BYTES", [-1]), TensorInfo("active", "BOOL", [-1])],
@@ -24,12 +25,19 @@ CSV = [
     ("no header", MATRIX, "1,2\n3,4\n", [[1, 2], [3, 4]]),
     ("the header of a frame without names", MATRIX, "0,1\n3,4\n", [[3, 4]]),
     ("text where numbers belong stays", MATRIX, "x,y\n1,many\n", [[1, "many"]]),
-    ("records by name", NAMED, "plan,active,age\n007,yes,41\n", [{"plan": "007", "active": True, "age": 41}]),
-    ("a further column", NAMED, "age,plan,active,left\n1,a,0,1\n", [{"age": 1, "plan": "a", "active": False}]),
+    ("records by name", NAMED, "plan,active,age\n007,true,41\n", [{"plan": "007", "active": True, "age": 41}]),
+    ("a further column", NAMED, "age,plan,active,left\n1,a,False,1\n", [{"age": 1, "plan": "a", "active": False}]),
     ("an empty cell is a missing value", NAMED, "age,plan,active\n,,\n", [{"age": None, "plan": None, "active": None}]),
     ("columns in order without a header", NAMED, "41,12,true\n", [[41, "12", True]]),
-    ("a byte order mark", NAMED, "\ufeffage,plan,active\n1,a,1\n", [{"age": 1, "plan": "a", "active": True}]),
-    ("quotes and empty lines", NAMED, 'age,plan,active\n\n1,"a, b",1\n', [{"age": 1, "plan": "a, b", "active": True}]),
+    ("a byte order mark", NAMED, "\ufeffage,plan,active\n1,a,TRUE\n", [{"age": 1, "plan": "a", "active": True}]),
+    ("quotes and empty lines", NAMED, 'age,plan,active\n\n1,"a, b",true\n',
+     [{"age": 1, "plan": "a, b", "active": True}]),
+    ("no words for a boolean but true and false", NAMED, "age,plan,active\n1,a,yes\n2,b,1\n",
+     [{"age": 1, "plan": "a", "active": "yes"}, {"age": 2, "plan": "b", "active": "1"}]),
+    ("words for what is missing", NAMED, "age,plan,active\nNone,None,N/A\nnan,a,NA\n",
+     [{"age": None, "plan": "None", "active": None}, {"age": None, "plan": "a", "active": None}]),
+    ("what is no number to the gateway", MATRIX, "x,y\n1_000,1e400\n 2 ,inf\n", [["1_000", "1e400"], [2, "inf"]]),
+    ("texts of a model that takes texts by place", TEXTS, "x,y\n007,true\n", [["007", "true"]]),
     ("nothing", MATRIX, "", []),
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import islice
@@ -13,12 +14,11 @@ import orjson
 
 from tidegate.client.predictions import ModelMetadata
 from tidegate.errors import InvalidArgument, MissingLibrary
+from tidegate.wire.csv_fields import field_value
 
 T = TypeVar("T")
 
 Row = list[Any] | dict[str, Any]
-
-TRUTH = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
@@ -62,14 +62,16 @@ def _csv(path: Path, metadata: ModelMetadata) -> Iterator[Row]:
             lines = (line for line in csv.reader(stream) if line)
             first = next(lines, None)
             if first is not None:
-                yield from _csv_rows(first, lines, path, column_types(metadata))
+                yield from _csv_rows(first, lines, path, metadata)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidArgument(f"{path} is not a CSV file in UTF-8: {error}", field="file") from None
 
 
 def _csv_rows(
-    first: Sequence[str], lines: Iterable[Sequence[str]], path: Path, types: dict[str, str] | None
+    first: Sequence[str], lines: Iterable[Sequence[str]], path: Path, metadata: ModelMetadata
 ) -> Iterator[Row]:
+    types = column_types(metadata)
+    datatype = metadata.inputs[0].datatype if metadata.inputs else "FP64"  # of a model without named columns
     header = list(first) if _is_header(first, types) else None
     width = len(first)
     for number, line in enumerate(_all_lines(first, lines, header is None), start=1 if header is None else 2):
@@ -79,11 +81,11 @@ def _csv_rows(
             )
         if types is not None and header is not None:
             cells = zip(header, line, strict=True)
-            yield {name: _typed(cell, types[name]) for name, cell in cells if name in types}
+            yield {name: _value(cell, types[name]) for name, cell in cells if name in types}
         elif types is not None and len(types) == width:
-            yield [_typed(cell, datatype) for cell, datatype in zip(line, types.values(), strict=True)]
+            yield [_value(cell, one) for cell, one in zip(line, types.values(), strict=True)]
         else:
-            yield [_number(cell) for cell in line]
+            yield [_value(cell, datatype) for cell in line]
 
 
 def _all_lines(first: Sequence[str], rest: Iterable[Sequence[str]], with_first: bool) -> Iterator[Sequence[str]]:
@@ -97,29 +99,15 @@ def _is_header(first: Sequence[str], types: dict[str, str] | None) -> bool:
         return any(cell in types for cell in first)
     # A data frame without column names is saved with the header 0,1,2,….
     counted = list(first) == [str(index) for index in range(len(first))] and len(first) > 1
-    return counted or any(isinstance(_number(cell), str) for cell in first)
+    return counted or any(isinstance(_value(cell, "FP64"), str) for cell in first)
 
 
-def _typed(cell: str, datatype: str) -> Any:
-    """A cell as the column's datatype; what does not fit stays text, so that the gateway says what it expected."""
-    if cell == "":
-        return None
-    if datatype == "BYTES":
-        return cell
-    if datatype == "BOOL":
-        return TRUTH.get(cell.lower(), cell)
-    return _number(cell)
-
-
-def _number(cell: str) -> Any:
-    if cell == "" or cell.lower() in ("nan", "null", "na"):
-        return None
-    for convert in (int, float):
-        try:
-            return convert(cell)
-        except ValueError:
-            continue
-    return cell
+def _value(text: str, datatype: str) -> Any:
+    """As the gateway reads a field of such a column. NaN is null in JSON, and what else JSON cannot say stays text."""
+    value = field_value(text, datatype, nullable=True)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else text
+    return value
 
 
 def _json(path: Path, _metadata: ModelMetadata) -> Iterator[Row]:

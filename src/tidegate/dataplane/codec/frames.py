@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from tidegate.dataplane.codec.fit import (
 )
 from tidegate.dataplane.codec.ranges import check_floats
 from tidegate.errors import MalformedRequest, UnfitInput
+from tidegate.wire.csv_fields import field_value, is_number
 from tidegate.wire.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.outputs import Tensors
 
 Columns = Sequence[Column]
-
-MISSING_TEXTS = frozenset({"", "NA", "N/A", "null", "NULL", "None"})
-"""What a CSV file says for a missing number or boolean; a missing text is an empty field."""
-_NOT_A_NUMBER = frozenset({"nan", "NaN", "NAN"})
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|inf|Inf|Infinity|infinity)", re.ASCII)
-_WHOLE = re.compile(r"[+-]?\d{1,40}", re.ASCII)
-_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
 def fit_frame(names: Sequence[Any], columns: Columns, destination: Destination) -> Fitted:
@@ -251,7 +244,8 @@ def fit_csv(body: bytes | bytearray, destination: Destination) -> Fitted:
         specs = list(signature.inputs)
         names, ordered = [spec.name for spec in specs], _in_order(names, columns, signature)
     typed = [
-        column and [_field(text, spec) for text in each(column)] for column, spec in zip(ordered, specs, strict=True)
+        column and [field_value(text, spec.datatype, nullable=spec.nullable) for text in each(column)]
+        for column, spec in zip(ordered, specs, strict=True)
     ]
     return fit_frame(names, typed, destination)
 
@@ -276,29 +270,8 @@ def _read_csv(body: bytes | bytearray) -> tuple[list[str], list[list[str]]]:
 def _check_header(names: list[str]) -> None:
     """A model without names takes any header, but a first row of values must not get lost as one."""
     numbered = names == [str(place) for place in range(len(names))]
-    if not numbered and all(_NUMBER.fullmatch(name.strip()) for name in each(names)):
+    if not numbered and all(is_number(name) for name in each(names)):
         raise UnfitInput(
             "the first line of the CSV holds values: send a line with the columns' names above them (any will do)",
             expected="a header line",
         )
-
-
-def _field(text: str, spec: TensorSpec) -> Any:
-    """A field's value; text that is none of the column's type stays text, which `fit` then refuses by row and name."""
-    family = family_of(spec.datatype)
-    if family == "BYTES":
-        return None if text == "" and spec.nullable else text
-    bare = text.strip()
-    if bare in MISSING_TEXTS:
-        return None
-    if family == "BOOL":
-        return _BOOLEANS.get(bare, text)
-    return math.nan if bare in _NOT_A_NUMBER else _number(bare, text)
-
-
-def _number(bare: str, text: str) -> Any:
-    if _WHOLE.fullmatch(bare):
-        return int(bare)
-    value = float(bare) if _NUMBER.fullmatch(bare) else text
-    # What is written out has to fit: 1e400 is no way to say infinity.
-    return text if value in (math.inf, -math.inf) and bare[-1].isdigit() else value
