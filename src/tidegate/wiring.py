@@ -14,24 +14,20 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from tidegate import clock as clocks
-from tidegate.adapters import confinement, docker_backend
+from tidegate.adapters import confinement
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
-from tidegate.adapters.backends import Backends
+from tidegate.adapters.backends import EngineParts, build_engines
 from tidegate.adapters.celery_queue import CeleryQueue
-from tidegate.adapters.docker_backend import DockerBackend
-from tidegate.adapters.docker_engine import DockerEngine, address_of
 from tidegate.adapters.leader_link import LeaderLink
-from tidegate.adapters.local_backend import LocalBackend
 from tidegate.adapters.locks import FileLock
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_probe import RedisProbe
 from tidegate.api.sessions import LoginCodes
-from tidegate.child_env import engine_env, inherited_env
+from tidegate.child_env import inherited_env
 from tidegate.clock import Clock
-from tidegate.core.placement import DOCKER, Placement, PlacementRequest, check_backend, check_placement_request
+from tidegate.core.placement import Placement, check_backend, check_limits
 from tidegate.core.ports import Backend
-from tidegate.errors import TidegateError
 from tidegate.job_wiring import job_parts
 from tidegate.jobs import pool as pools
 from tidegate.jobs.bench import Bench
@@ -203,8 +199,9 @@ def build(
         job_loops = pool_loops(pool)
     jobs = Jobs(store, clock, job_runner.notify)
     schedule = Loop("schedule", Schedule(fenced, parts.specs(), job_runner.notify).step, leader_only=True)
-    engine = DockerEngine(lambda: address_of(engine_env()))
-    backend = backend or _backends(settings, engine, files_dir, replace(jobs, store=fenced))
+    images = ReplicaImages(replace(jobs, store=fenced))
+    engines = build_engines(EngineParts(settings, files_dir, inherited_env(), images.make))
+    backend = backend or engines.backend
     placement = default_placement(settings)
     endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set, placement)
 
@@ -222,8 +219,7 @@ def build(
     follows = Follows(fenced, replace(endpoints, store=fenced), replace(jobs, store=fenced), clock)
 
     def engine_view() -> EngineView | None:
-        uses = placement.backend == DOCKER or (data_dir / docker_backend.MARK).exists()
-        return _engine_view(engine) if uses else None
+        return engines.view(placement.backend)
 
     def views() -> list[rest.GatewayView]:
         return container.gateway_views()  # the supervisor puts its own in later
@@ -315,27 +311,10 @@ def _housekeeping(store: Store, uploads: Uploads, audit_rows_max: int) -> Loop:
 
 
 def default_placement(settings: Settings) -> Placement:
-    """Where replicas run of endpoints that do not say, and what containers may use. Raises `InvalidArgument`."""
-    limits = PlacementRequest(
-        check_backend(settings.backend), settings.docker_cpus or None, settings.docker_memory_bytes or None
-    )
-    check_placement_request(replace(limits, backend=DOCKER), Placement())
-    return Placement(settings.backend, limits.cpus, limits.memory_bytes)
-
-
-def _backends(settings: Settings, engine: DockerEngine, files_dir: Path, jobs: Jobs) -> Backends:
-    env = inherited_env()
-    local = LocalBackend(settings.data_dir, env, files_dir / "environments")
-    images = ReplicaImages(jobs)
-    return Backends(local, DockerBackend(settings.data_dir, engine, images.make, env, settings.docker_network))
-
-
-def _engine_view(engine: DockerEngine) -> EngineView:
-    try:
-        version = engine.call(lambda api: str(api.version()["Version"]))
-    except TidegateError as error:
-        return EngineView(engine.address, "unavailable", reason=error.message)
-    return EngineView(engine.address, "ready", version)
+    """Where replicas run of endpoints that do not say, and what they may use there. Raises `InvalidArgument`."""
+    cpus, memory_bytes = settings.docker_cpus or None, settings.docker_memory_bytes or None
+    check_limits(cpus, memory_bytes)
+    return Placement(check_backend(settings.backend), cpus, memory_bytes)
 
 
 def host_id(data_dir: Path) -> str:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.core.placement import Placement, PlacementRequest, bytes_of, check_placement_request, placed
+from tidegate.core.placement import (
+    Placement,
+    PlacementRequest,
+    bytes_of,
+    check_placement_request,
+    placed,
+    requested_after,
+)
 from tidegate.errors import InvalidArgument
 
+Three = tuple[str | None, float | None, int | None]
 DEFAULT = Placement("docker", cpus=2.0, memory_bytes=1 << 30)
 
 
@@ -42,6 +50,21 @@ def test_what_cannot_be_had_is_refused(requested: PlacementRequest, field: str) 
     with pytest.raises(InvalidArgument) as refused:
         check_placement_request(requested, Placement())
     assert refused.value.details["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "after"),
+    [
+        (("docker", 2.0, None), (None, None, None), ("docker", 2.0, None)),
+        (("docker", 2.0, 64 << 20), (None, 0.5, 0), ("docker", 0.5, None)),
+        (("docker", 2.0, 64 << 20), ("local", None, None), ("local", None, None)),
+        (("local", None, None), ("docker", None, 64 << 20), ("docker", None, 64 << 20)),
+    ],
+)
+def test_a_request_changes_what_it_names_and_limits_go_where_there_are_none(
+    before: Three, now: Three, after: Three
+) -> None:
+    assert requested_after(PlacementRequest(*before), PlacementRequest(*now), Placement()) == PlacementRequest(*after)
 
 
 @pytest.mark.parametrize(("text", "size_bytes"), [("512m", 512 << 20), ("2G", 2 << 30), ("1.5gib", 3 << 29), ("0", 0)])

@@ -1,15 +1,93 @@
-"""All backends of a platform as one: each replica goes to the one it was placed on, and is found there again."""
+"""The engines of a platform: how each is built, and all of them as one backend. Called by wiring.
+
+An engine is an entry of `BUILDERS`, an entry of `core.engines` that says what it can do, and its adapter.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from tidegate.adapters.docker_backend import MARK, DockerBackend, MakeImage
+from tidegate.adapters.docker_engine import DockerEngine, address_of
+from tidegate.adapters.local_backend import LocalBackend
+from tidegate.child_env import engine_env
+from tidegate.core.engines import DOCKER, LOCAL
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
-from tidegate.errors import EngineUnavailable, InvalidArgument
+from tidegate.errors import EngineUnavailable, InvalidArgument, TidegateError
+from tidegate.settings import Settings
+from tidegate.wire.parts import EngineView
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineParts:
+    """What engines are built with. `env` is what replicas inherit, `make_image` sees to a version's image."""
+
+    settings: Settings
+    files_dir: Path
+    env: Mapping[str, str]
+    make_image: MakeImage
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """`view` shows its server, where it has one; `used` says whether it ever ran anything of this platform."""
+
+    backend: Backend
+    view: Callable[[], EngineView | None] = lambda: None
+    used: Callable[[], bool] = lambda: False
+
+
+def _processes(parts: EngineParts) -> BuiltEngine:
+    return BuiltEngine(LocalBackend(parts.settings.data_dir, parts.env, parts.files_dir / "environments"))
+
+
+def _containers(parts: EngineParts) -> BuiltEngine:
+    data_dir, network = parts.settings.data_dir, parts.settings.docker_network
+    engine = DockerEngine(lambda: address_of(engine_env()))
+
+    def view() -> EngineView:
+        try:
+            version = engine.call(lambda api: str(api.version()["Version"]))
+        except TidegateError as error:
+            return EngineView(engine.address, "unavailable", reason=error.message)
+        return EngineView(engine.address, "ready", version)
+
+    backend = DockerBackend(data_dir, engine, parts.make_image, parts.env, network)
+    return BuiltEngine(backend, view, (data_dir / MARK).exists)
+
+
+BUILDERS: Mapping[str, Callable[[EngineParts], BuiltEngine]] = {LOCAL: _processes, DOCKER: _containers}
+"""By the names of `core.engines.ENGINES`."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """All engines of a platform, built."""
+
+    by_name: Mapping[str, BuiltEngine]
+
+    @property
+    def backend(self) -> Backends:
+        """All of them as one."""
+        return Backends(*(engine.backend for engine in self.by_name.values()))
+
+    def view(self, default: str) -> EngineView | None:
+        """The server of the engine that replicas run on by default, else of one that was ever used; None for none."""
+        for name, engine in self.by_name.items():
+            if (name == default or engine.used()) and (found := engine.view()) is not None:
+                return found
+        return None
+
+
+def build_engines(parts: EngineParts) -> Engines:
+    """Connects to none of them."""
+    return Engines({name: build(parts) for name, build in BUILDERS.items()})
 
 
 class Backends:

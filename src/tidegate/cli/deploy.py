@@ -14,8 +14,9 @@ from tidegate.cli.app import App, command
 from tidegate.cli.change import accept_option, end_option
 from tidegate.cli.output import split
 from tidegate.cli.register import describe_version, finish_register, register_options, registration_of, start_register
+from tidegate.core.engines import ENGINES
 from tidegate.core.names import MODELS_SCHEME, parse_ref
-from tidegate.core.placement import BACKENDS, bytes_of
+from tidegate.core.placement import bytes_of
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.settings import is_loopback
 from tidegate.wire.rest import Endpoint
@@ -51,7 +52,7 @@ FILE_SUFFIXES = frozenset(
     "--rate-limit", "rate_limit_per_s", type=float, help="Requests a second of each client; 0: as the setting says."
 )
 @click.option(
-    "--backend", type=click.Choice(BACKENDS), help="Where its replicas run [default: as it is, else as 'up']."
+    "--backend", type=click.Choice(list(ENGINES)), help="Where its replicas run [default: as it is, else as 'up']."
 )
 @click.option("--cpus", type=click.FloatRange(min=0), help="Processors of each container, also 0.5; 0: no limit.")
 @click.option("--memory", metavar="SIZE", help="Memory of each container, as 512m or 2g; 0: no limit.")

@@ -12,8 +12,8 @@ from typing import NoReturn
 import click
 
 from tidegate.cli.app import App, command
+from tidegate.core.engines import ENGINES
 from tidegate.core.names import check_device
-from tidegate.core.placement import BACKENDS
 from tidegate.errors import InvalidArgument, MissingExtra, NotRunning, UnknownVersion
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
@@ -43,7 +43,9 @@ PORT = click.IntRange(1, 65535)
 )
 @click.option("--gateway-url", metavar="URL", help="Where clients reach the gateway [default: http://HOST:PORT].")
 @click.option(
-    "--backend", type=click.Choice(BACKENDS), help="Where replicas run that nobody placed [default: TIDEGATE_BACKEND]."
+    "--backend",
+    type=click.Choice(list(ENGINES)),
+    help="Where replicas run that nobody placed [default: TIDEGATE_BACKEND].",
 )
 @click.option("--detach", is_flag=True, help="Return when everything answers, and leave it running.")
 @click.option(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tidegate.core.engines import ENGINES, LOCAL, WITH_LIMITS
 from tidegate.errors import InvalidArgument
 
-LOCAL, DOCKER = "local", "docker"
-BACKENDS = (LOCAL, DOCKER)
-OF_A_HOST = (LOCAL, DOCKER)
-"""Those whose replicas belong to the host that started them: no other one reaches their processes and sockets."""
 CPUS_MIN, CPUS_MAX = 0.01, 1024.0
 MEMORY_BYTES_MIN, MEMORY_BYTES_MAX = 16 << 20, 1 << 50
 """Below that no Python starts; an engine's own minimum is smaller."""
@@ -22,7 +19,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 @dataclass(frozen=True)
 class Placement:
-    """`cpus` is a number of processors (0.5: half of one's time); None: no limit. Only containers have limits."""
+    """`cpus` is a number of processors (0.5: half of one's time); None: no limit. Not every engine has limits."""
 
     backend: str = LOCAL
     cpus: float | None = None
@@ -42,10 +39,10 @@ class PlacementRequest:
 
 
 def placed(requested: PlacementRequest, default: Placement) -> Placement:
-    """Where replicas of an endpoint run. The platform's limits are for containers, whoever chose those."""
+    """Where replicas of an endpoint run. The platform's limits are for engines that have any, whoever chose those."""
     backend = requested.backend or default.backend
-    if backend == LOCAL:
-        return Placement(LOCAL)
+    if backend not in WITH_LIMITS:
+        return Placement(backend)
     return Placement(backend, requested.cpus or default.cpus, requested.memory_bytes or default.memory_bytes)
 
 
@@ -61,10 +58,23 @@ def bytes_of(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
+def requested_after(before: PlacementRequest, now: PlacementRequest, default: Placement) -> PlacementRequest:
+    """What an endpoint is to run on after a request: what it says, else as before; limits of 0 are none any more.
+
+    Raises `InvalidArgument`.
+    """
+    told = PlacementRequest(now.backend or before.backend, now.cpus or None, now.memory_bytes or None)
+    check_placement_request(told, default)
+    if now.backend is not None and now.backend not in WITH_LIMITS:  # the limits it had elsewhere go
+        return told
+    cpus = before.cpus if now.cpus is None else told.cpus
+    return replace(told, cpus=cpus, memory_bytes=before.memory_bytes if now.memory_bytes is None else told.memory_bytes)
+
+
 def check_backend(backend: str) -> str:
     """`backend` if there is one of this name, else `InvalidArgument`."""
-    if backend not in BACKENDS:
-        raise InvalidArgument(f"backend {backend[:40]!r} is none of {', '.join(BACKENDS)}", field="backend")
+    if backend not in ENGINES:
+        raise InvalidArgument(f"backend {backend[:40]!r} is none of {', '.join(ENGINES)}", field="backend")
     return backend
 
 
@@ -72,15 +82,22 @@ def check_placement_request(requested: PlacementRequest, default: Placement) -> 
     """`requested` if it can be done, else `InvalidArgument`."""
     if requested.backend is not None:
         check_backend(requested.backend)
-    if requested.cpus is not None and not CPUS_MIN <= requested.cpus <= CPUS_MAX:
-        raise InvalidArgument(f"cpus must be from {CPUS_MIN:g} to {CPUS_MAX:g}, not {requested.cpus:g}", field="cpus")
-    if requested.memory_bytes is not None and not MEMORY_BYTES_MIN <= requested.memory_bytes <= MEMORY_BYTES_MAX:
+    check_limits(requested.cpus, requested.memory_bytes)
+    if (requested.backend or default.backend) not in WITH_LIMITS and (requested.cpus or requested.memory_bytes):
+        those = " or ".join(map(repr, WITH_LIMITS))
         raise InvalidArgument(
-            f"memory_bytes must be from {MEMORY_BYTES_MIN} (16m) to {MEMORY_BYTES_MAX}, not {requested.memory_bytes}",
-            field="memory_bytes",
-        )
-    if (requested.backend or default.backend) == LOCAL and (requested.cpus or requested.memory_bytes):
-        raise InvalidArgument(
-            "only containers have limits of CPU and memory: add backend 'docker' (--backend docker)", field="backend"
+            f"only containers have limits of CPU and memory: add backend {those} (--backend {WITH_LIMITS[0]})",
+            field="backend",
         )
     return requested
+
+
+def check_limits(cpus: float | None, memory_bytes: int | None) -> None:
+    """Raises `InvalidArgument` for limits that no engine keeps."""
+    if cpus is not None and not CPUS_MIN <= cpus <= CPUS_MAX:
+        raise InvalidArgument(f"cpus must be from {CPUS_MIN:g} to {CPUS_MAX:g}, not {cpus:g}", field="cpus")
+    if memory_bytes is not None and not MEMORY_BYTES_MIN <= memory_bytes <= MEMORY_BYTES_MAX:
+        raise InvalidArgument(
+            f"memory_bytes must be from {MEMORY_BYTES_MIN} (16m) to {MEMORY_BYTES_MAX}, not {memory_bytes}",
+            field="memory_bytes",
+        )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.core.effective import Share, shares_of
+from tidegate.core.engines import OF_A_HOST
 from tidegate.core.fleet import Fleet, Replica
-from tidegate.core.placement import OF_A_HOST
 from tidegate.core.targets import target_of
 from tidegate.wire import snapshot as wire
 from tidegate.wire.signature import Signature

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tidegate.core.follow import another_version, known
 from tidegate.core.names import check_device, check_name
-from tidegate.core.placement import LOCAL, Placement, PlacementRequest, check_placement_request
+from tidegate.core.placement import Placement, PlacementRequest, requested_after
 from tidegate.core.ports import Registry
 from tidegate.errors import Conflict, InvalidArgument
 from tidegate.services.jobs import check_gate
@@ -53,13 +53,7 @@ def alias_to_follow(request: rest.DeployRequest) -> str | None:
 def requested_placement(row: EndpointRow | None, request: rest.DeployRequest, default: Placement) -> PlacementRequest:
     """What the endpoint is to run on: what the request says, else as it was. Raises `InvalidArgument`."""
     before = placement_request_of(row) if row else PlacementRequest()
-    requested = PlacementRequest(request.backend or before.backend, request.cpus or None, request.memory_bytes or None)
-    check_placement_request(requested, default)
-    if request.backend == LOCAL:  # processes have no limits: those that the containers had go with them
-        return requested
-    cpus = before.cpus if request.cpus is None else requested.cpus
-    memory_bytes = before.memory_bytes if request.memory_bytes is None else requested.memory_bytes
-    return replace(requested, cpus=cpus, memory_bytes=memory_bytes)
+    return requested_after(before, PlacementRequest(request.backend, request.cpus, request.memory_bytes), default)
 
 
 def check_same_engine(name: str, checked: Placement, now: Placement) -> None:

@@ -29,8 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from tidegate.core.engines import OF_A_HOST
 from tidegate.core.fleet import Fleet, Replica, Variant
-from tidegate.core.placement import OF_A_HOST, Placement
+from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
 from tidegate.store import fleet as rows

@@ -1,0 +1,35 @@
+"""The engines that replicas are placed on, and what each can do. Pure.
+
+Decisions, rows and edges ask what an engine can do, never for its name. How one is built stands in `adapters/backends`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+LOCAL, DOCKER = "local", "docker"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """`own_host_only`: its replicas belong to the host that started them, and no other reaches their sockets.
+
+    `limits`: it bounds how much CPU and memory a replica uses.
+    """
+
+    own_host_only: bool
+    limits: bool
+
+
+ENGINES: Mapping[str, Capabilities] = MappingProxyType(
+    {
+        LOCAL: Capabilities(own_host_only=True, limits=False),
+        DOCKER: Capabilities(own_host_only=True, limits=True),
+    }
+)
+"""By name, in the order in which people are told of them; the first is the default."""
+
+OF_A_HOST = tuple(name for name, can in ENGINES.items() if can.own_host_only)
+WITH_LIMITS = tuple(name for name, can in ENGINES.items() if can.limits)
