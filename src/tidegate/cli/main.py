@@ -34,7 +34,7 @@ COMMANDS = {
     "console": ("console", "console", "Open the console in the browser, logged in."),
     "status": ("show", "status", "Show the platform, or one endpoint."),
     "history": ("show", "history", "Show the changes of an endpoint, also of one that is gone."),
-    "logs": ("show", "logs", "Show the last lines of an endpoint's replicas."),
+    "logs": ("logs", "logs", "Show the last lines of an endpoint's replicas, and follow them."),
     "jobs": ("jobs", "jobs", "List jobs, show one, or cancel it."),
     "audit": ("audit", "audit", "Show who changed what."),
     "doctor": ("doctor", "doctor", "Check every configured part, and say what to do."),

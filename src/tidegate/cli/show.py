@@ -1,4 +1,4 @@
-"""The verbs that only look: endpoints, status, logs, version."""
+"""The verbs that only look: endpoints, status, version."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tidegate.cli.app import App, command, paging_options
 from tidegate.cli.load import load_table, p95, rate, series_table
 from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.cli.performance import render, seconds
-from tidegate.errors import InvalidArgument, UnknownVersion
+from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView, RedisView
 from tidegate.wire.registering import FollowView, RegistryView
-from tidegate.wire.rest import Endpoint, HistoryEntry, LogLines, Status
+from tidegate.wire.rest import Endpoint, HistoryEntry, Status
 
 CHANGES_SHOWN = 20
 """Of an endpoint's history, in its status."""
@@ -315,44 +315,6 @@ def history(app: App, endpoint: str, limit: int, before: int | None, every: bool
 def _page(endpoint: str, found: list[HistoryEntry], limit: int) -> str:
     more = [f"older ones: tidegate history {endpoint} --before {found[-1].id}"] if len(found) == limit else []
     return "\n".join([_changes(found), *more])
-
-
-@command("logs", "tidegate logs churn", "tidegate logs churn --version 2 --lines 20")
-@click.argument("endpoint")
-@click.option("--lines", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Lines of each replica.")
-@click.option("--version", "version_", help="Only this version's replicas.")
-def logs(app: App, endpoint: str, lines: int, version_: str | None) -> None:
-    """Show the last lines of the logs of an endpoint's replicas.
-
-    Those of replicas that crashed or did not start come first, with when and how they ended.
-    """
-    found = app.client().endpoints.logs(endpoint, lines)
-    if version_ is not None:
-        known = sorted({log.version for log in found})
-        found = [log for log in found if log.version == version_]
-        if not found:
-            raise UnknownVersion(
-                f"endpoint {endpoint!r} has no replica of version {version_}; there are: {', '.join(known) or 'none'}"
-            )
-    app.emit({"logs": found}, lambda: "\n".join(_log(log) for log in found) or f"no replica of {endpoint} has a log")
-
-
-def _log(log: LogLines) -> str:
-    return "\n".join([f"==> {log.replica}, version {log.version}{_how(log)} <==", *log.lines])
-
-
-def _how(log: LogLines) -> str:
-    """How a replica that failed did so; nothing for one that runs."""
-    failed = log.failed
-    if failed is None:
-        return ""
-    told = "crashed" if failed.kind == "crash" else "did not start"
-    how = failed.reason.partition("; last log lines: ")[0]
-    if failed.exit_code is not None:
-        how = f"exit code {failed.exit_code}"
-    if failed.signal is not None:
-        how = failed.signal + (" (out of memory?)" if failed.signal == "SIGKILL" else "")
-    return f", {told} at {moment(failed.at)}: {how}"
 
 
 @command("version", "tidegate version", "tidegate version --json")

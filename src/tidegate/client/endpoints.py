@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack, cast
 
 from tidegate.client.api import Api
 from tidegate.client.files import OnProgress
+from tidegate.client.following import NewLines, follow
 from tidegate.client.lists import ListedEndpoints, ListedHistory, ListedLogs
 from tidegate.client.models import Models
 from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions, as_read
@@ -17,7 +18,7 @@ from tidegate.client.paths import API, part
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, version_of
 from tidegate.client.waiting import poll, wait_for_endpoint
 from tidegate.core.names import check_name, parse_ref
-from tidegate.errors import DeadlineExceeded, NotTakenIn, UnknownEndpoint
+from tidegate.errors import DeadlineExceeded, NotTakenIn, TidegateError, UnknownEndpoint
 from tidegate.wire.load import LoadSeries
 from tidegate.wire.performance import Performance
 from tidegate.wire.rest import (
@@ -158,6 +159,20 @@ class Endpoints:
     def logs(self, endpoint: str, lines: int = 100) -> builtins.list[LogLines]:
         """The last lines of each of its replicas' logs."""
         return self.api.get(f"{_path(endpoint)}/logs", ListedLogs, {"lines": lines})["logs"]
+
+    def follow_logs(
+        self,
+        endpoint: str,
+        lines: int = 100,
+        *,
+        on_silence: Callable[[TidegateError], None] = lambda _error: None,
+    ) -> Iterator[builtins.list[NewLines]]:
+        """Its replicas' last lines, then what they write, looked at once a second, as long as the endpoint is there.
+
+        Of each replica a look has `lines` at most: what it wrote beyond that is missing, and said to be. `on_silence`
+        is told when the control plane does not answer; it is asked again. Raises `UnknownEndpoint`, also when it goes.
+        """
+        return follow(lambda: self.logs(endpoint, lines), on_silence)
 
     def load(self, endpoint: str, step_s: float = 5.0) -> LoadSeries:
         """How busy each version was over the last five minutes, a point every `step_s` (2 to 60) seconds.

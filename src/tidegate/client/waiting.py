@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 0.25
 SILENCE_S_MAX, RETRY_AFTER_S_MAX = 30.0, 2.0
-_NOT_NOW = frozenset({Kind.UNAVAILABLE, Kind.OVERLOADED, Kind.DEADLINE})
+NOT_NOW = frozenset({Kind.UNAVAILABLE, Kind.OVERLOADED, Kind.DEADLINE})
 """What may be over by the next look: the control plane, its database or an engine is away, or there is no room."""
 
 
@@ -38,7 +38,7 @@ def poll(look: Callable[[], T], done: Callable[[T], bool], timeout_s: float) -> 
         try:
             seen = look()
         except TidegateError as error:
-            if error.kind not in _NOT_NOW:
+            if error.kind not in NOT_NOW:
                 raise
             present = clock.monotonic()
             silent_since = present if silent_since is None else silent_since
