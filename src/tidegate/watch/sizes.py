@@ -82,13 +82,18 @@ def _of_numbers(reference: Histogram, current: Histogram, levels: Levels) -> Siz
         below, before = below[1:-1], before[1:-1]
     if min(n, m) < ROWS_ASYMPTOTIC_MIN:
         return Size(effect, _exact_lower(below, n, before, m, levels.strictest))
-    critical = _critical_of_cuts(np.clip(before / m, 0.01, 0.99), n, m, levels)
+    critical = critical_value(before / m, n, m, levels)
     return Size(effect, _asymptotic_lower(below, n, before, m, critical), critical)
 
 
-def _critical_of_cuts(t: Floats, n: float, m: float, levels: Levels) -> float:
+def critical_value(shares: Floats, rows: float, rows_reference: float, levels: Levels) -> float:
+    """How many standard errors a bound takes off that holds at all cuts; `shares`: of the reference, up to each.
+
+    By the number of cuts and where they are, and no less than the budget of pages wants for so many rows.
+    """
+    t = np.clip(shares, 0.01, 0.99)
     critical = bounds.bridge_quantile(tuple(np.unique(t.round(2)).tolist()), levels.alpha)
-    return _raised(critical, t, n, m, levels)
+    return _raised(critical, t, rows, rows_reference, levels)
 
 
 def _raised(critical: float, t: Floats, n: float, m: float, levels: Levels) -> float:

@@ -1,0 +1,56 @@
+"""Over a simulated month without drift, blocks and budget together: hardly a page. Fixed seeds, stated bounds."""
+
+import numpy as np
+import pytest
+
+from tidegate.watch import drift, performance
+from tidegate.watch.budget import Budget
+from tidegate.watch.histogram import Histogram
+from tidegate.watch.layout import Layout
+from tidegate.watch.performance import Cohort, Metric, Reference
+
+MONTH_H = 720
+TWENTIETHS = np.full(20, 0.05)
+LAYOUT = Layout("numeric", "FP64", cuts=tuple(float(cut) for cut in range(21)), spread=5.0)
+
+
+def drawn(rng: np.random.Generator, rows: int) -> Histogram:
+    return Histogram(LAYOUT, (0, 0, 0, *rng.multinomial(rows, TWENTIETHS).tolist(), 0))
+
+
+@pytest.mark.parametrize(("rows_per_hour", "months"), [(8, 3), (50, 2), (200, 1)])
+def test_months_without_drift_have_hardly_a_page(rows_per_hour: int, months: int) -> None:
+    """Eight features and an output beside a model whose accuracy stays."""
+    rng, budget, pages, blocks = np.random.default_rng(15), Budget(), 0, 0
+    names = [*(f"f{at}" for at in range(8)), "score"]
+    before = {name: drawn(rng, 5_000) for name in names}
+    reference = Reference.of((rng.random(5_000) < 0.1).astype(np.float64))
+    rows, begun_h = 0, 0
+    for hour in range(1, months * MONTH_H + 1):
+        rows += rng.poisson(rows_per_hour)
+        block_s = (hour - begun_h) * 3_600.0
+        if not budget.closes(rows, block_s):
+            continue
+        now = {name: drawn(rng, rows) for name in names}
+        found = drift.evaluate(before, now, outputs={"score"}, page_alpha=budget.page_alpha("drift", block_s))
+        wrong = Cohort((rng.random(rows) < 0.1).astype(np.float64))
+        page_alpha = budget.page_alpha("performance", block_s)
+        worse = performance.evaluate(wrong, reference, Metric("accuracy"), page_alpha=page_alpha)
+        pages += any(each.drift_detected for each in found.values()) or bool(worse.significant_drop)
+        rows, begun_h, blocks = 0, hour, blocks + 1
+    assert blocks >= 89
+    assert pages <= 1
+
+
+def test_at_the_budget_a_shift_is_still_found() -> None:
+    rng, budget = np.random.default_rng(16), Budget()
+    before = {f"f{at}": drawn(rng, 5_000) for at in range(100)}
+    moved = TWENTIETHS * np.linspace(1.5, 0.5, 20)
+    found = 0
+    for _ in range(20):
+        now = {name: drawn(rng, 500) for name in before}
+        now["f7"] = Histogram(LAYOUT, (0, 0, 0, *rng.multinomial(500, moved / moved.sum()).tolist(), 0))
+        looks = drift.evaluate(before, now, page_alpha=budget.page_alpha("drift", 3_600.0))
+        found += bool(looks["f7"].drift_detected)
+        assert not any(look.drift_detected for name, look in looks.items() if name != "f7")
+    assert found >= 8
