@@ -15,7 +15,7 @@ from tidegate.client.lists import ListedModels
 from tidegate.client.paging import Page, every, page_of
 from tidegate.client.paths import API, part
 from tidegate.client.registration import RegisterOptions, register_request
-from tidegate.wire.rest import AliasRequest, Job, Model, TrustRequest, Upload, Version
+from tidegate.wire.rest import AliasRequest, Job, Model, RegisterRequest, TrustRequest, Upload, Version
 
 UPLOAD_TIMEOUT_S = 600.0
 """Longest pause while the control plane stores what was uploaded."""
@@ -81,10 +81,14 @@ class Models:
         version is not taken in, `InvalidArgument` when an argument is wrong.
         """
         request = register_request(model, name, options, lambda payload: self.upload_payload(payload, on_progress))
-        job = self.api.send("POST", f"{_path(name)}/versions", request, Job)
+        job = self.queue(name, request)
         if not wait:
             return job
         return self.registered(self.jobs.wait(job.id, on_progress=on_progress))
+
+    def queue(self, name: str, request: RegisterRequest) -> Job:
+        """Register what was uploaded before, or what a URI names, as a version of `name`; the job that does it."""
+        return self.api.send("POST", f"{_path(name)}/versions", request, Job)
 
     def registered(self, job: Job) -> Version:
         """The version that a finished register job took in (or found to be there already)."""

@@ -18,11 +18,15 @@ CALL_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Platform:
-    """What the console is told of the platform it is part of. Predictions of the pages go to the gateway."""
+    """What the console is told of the platform it is part of. Predictions of the pages go to the gateway.
+
+    `upload_bytes_max`: larger files are not sent at all.
+    """
 
     api: InProcess
     gateway_url: str
     api_key: str | None = field(default=None, repr=False)
+    upload_bytes_max: int | None = None
 
     def client(self, caller: Caller) -> Client:
         """A client that may do what the caller may."""

@@ -15,6 +15,7 @@ _OWN = Path(__file__).parent
 _SERVED = {
     "console.css": (_OWN / "static" / "console.css", "text/css; charset=utf-8"),
     "console.js": (_OWN / "static" / "console.js", "text/javascript; charset=utf-8"),
+    "upload.js": (_OWN / "static" / "upload.js", "text/javascript; charset=utf-8"),
     "mark.svg": (_OWN / "static" / "mark.svg", "image/svg+xml"),
     "htmx.min.js": (_OWN / "vendor" / "files" / "htmx.min.js", "text/javascript; charset=utf-8"),
 }

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-NAV = (("Overview", "/"),)
+NAV = (("Overview", "/"), ("Deploy", "/deploy"), ("Models", "/models"), ("Jobs", "/jobs"))
 """Words and paths, in their order."""

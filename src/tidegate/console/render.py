@@ -15,6 +15,7 @@ from tidegate.console.asking import Shown
 from tidegate.console.assets import static
 from tidegate.console.nav import NAV
 from tidegate.version import __version__
+from tidegate.wire.tags import tag_of
 
 LIVE = "live_"
 """Blocks of this name are kept fresh while a page is open; each stands alone in an element with its name as id."""
@@ -41,6 +42,7 @@ def _environment() -> Environment:
         split=words.split,
         colour=words.colour,
         shell=words.shell_word,
+        etag=tag_of,
     )
     env.globals.update(static=static, share=words.share, unknown=words.UNKNOWN, NAV=NAV, release=__version__)
     env.globals["ui"] = env.get_template("ui.html").module

@@ -19,6 +19,7 @@ _TONES = {
     "deploying": "info",
     "starting": "info",
     "queued": "idle",
+    "ending": "idle",
     "degraded": "bad",
     "failed": "bad",
     "down": "bad",

@@ -26,7 +26,12 @@ class Site:
         self._api = create_app(container)
         self._in_process = InProcess(self._api)
         self._console = Console(
-            Platform(self._in_process, container.gateway_url, container.keys.predict),
+            Platform(
+                self._in_process,
+                container.gateway_url,
+                container.keys.predict,
+                container.settings.upload_bytes_max,
+            ),
             min(STREAMS_MAX, max(connections_max // STREAMS_SHARE, 1)),
         )
         hosts = allowed_hosts(container.host, container.settings.allowed_hosts)

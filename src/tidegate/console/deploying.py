@@ -1,0 +1,108 @@
+"""The form that deploys a version: what was filled in, what that changes, and the same as a command. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.console import words
+from tidegate.errors import InvalidArgument
+from tidegate.wire.rest import Endpoint, Version
+
+ENGINES = (("", "as it is, else as the platform"), ("local", "processes on this machine"), ("docker", "containers"))
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Form:
+    """Fields as they were filled in; an empty one leaves things as they are."""
+
+    endpoint: str = ""
+    replicas: str = ""
+    backend: str = ""
+    cpus: str = ""
+    memory_mb: str = ""
+
+    def asked(self) -> dict[str, Any]:
+        """As the client's `deploy` takes it. Raises `InvalidArgument` for what is no number."""
+        memory_mb = _number(self.memory_mb, "memory")
+        return {
+            "endpoint": self.endpoint.strip() or None,
+            "replicas": _whole(self.replicas, "replicas"),
+            "backend": self.backend or None,
+            "cpus": _number(self.cpus, "CPUs"),
+            "memory_bytes": None if memory_mb is None else round(memory_mb * MB),
+        }
+
+
+def filled(form: Mapping[str, str]) -> Form:
+    """What came of the page."""
+    return Form(*(form.get(name, "") for name in Form.__dataclass_fields__))
+
+
+def differences(
+    version: Version, live: Version | None, there: Endpoint | None, form: Form
+) -> list[tuple[str, str, str]]:
+    """(what, as it runs now, as it will be) of what deploying changes; empty for a new endpoint."""
+    if there is None:
+        return []
+    before, after = _shown(live), _shown(version)
+    found = [(name, before[name], after[name]) for name in after if before[name] != after[name]]
+    if live is not None and live.signature != version.signature:
+        found.append(("Signature", "as clients use it", "another: if they would notice, you are asked first"))
+    limits = (
+        ("Replicas", form.replicas, str(max((one.replicas.desired for one in there.variants), default=1))),
+        ("Engine", form.backend, there.backend),
+        ("CPUs", form.cpus, "no limit" if there.cpus is None else f"{there.cpus:g}"),
+        ("Memory", form.memory_mb and f"{form.memory_mb} MB", _memory(there)),
+    )
+    return found + [(name, now, asked) for name, asked, now in limits if asked and asked != now]
+
+
+def _memory(there: Endpoint) -> str:
+    return "no limit" if there.memory_bytes is None else f"{there.memory_bytes / MB:g} MB"
+
+
+def _shown(version: Version | None) -> dict[str, str]:
+    if version is None:
+        return dict.fromkeys(("Version", "Score", "Form", "Framework", "Size"), words.UNKNOWN)
+    return {
+        "Version": f"v{version.version}" + (f" {version.label}" if version.label else ""),
+        "Score": words.UNKNOWN if version.score is None else f"{version.metric} {version.score:.4g}",
+        "Form": version.accelerated or "the original",
+        "Framework": version.framework,
+        "Size": words.size(version.size_bytes),
+    }
+
+
+def request_line(model: str, version: str, form: Form) -> str:
+    """The form as a command."""
+    parts = ["tidegate", "deploy", f"{model}:{version}"]
+    if form.endpoint and form.endpoint != model:
+        parts += ["--endpoint", form.endpoint]
+    memory = f"{form.memory_mb}m" if form.memory_mb else ""
+    options = (("--replicas", form.replicas), ("--backend", form.backend), ("--cpus", form.cpus), ("--memory", memory))
+    parts += [part for option, value in options if value for part in (option, value)]
+    return " ".join(words.shell_word(part) for part in parts)
+
+
+def _whole(text: str, what: str) -> int | None:
+    if not text.strip():
+        return None
+    if not text.strip().isdecimal() or len(text) > 9:
+        raise InvalidArgument(f"{text[:40]!r} is no number of {what}", field=what)
+    return int(text)
+
+
+def _number(text: str, what: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidArgument(f"{text[:40]!r} is no number ({what})", field=what)
+    return value

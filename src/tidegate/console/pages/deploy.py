@@ -1,0 +1,162 @@
+"""`/deploy`: hand a model in or pick a version, deploy it with one button, and see it answer for real."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from tidegate.client.waiting import describe, failure, reached
+from tidegate.clock import monotonic
+from tidegate.console import words
+from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.deploying import filled
+from tidegate.console.pages.models import version_page
+from tidegate.console.snippets import snippets
+from tidegate.errors import Forbidden, InvalidArgument, TidegateError, Unauthenticated
+from tidegate.wire.rest import Endpoint, Gate, RegisterRequest
+
+MODELS = 50
+ACCELERATE = {"": None, "yes": True, "no": False}
+FIELDS = ("name", "label", "target", "metric", "min_score", "description", "accelerate", "allow_pickle")
+
+
+def _deploy(ask: Ask) -> Shown | Moved:
+    return _page(ask)
+
+
+def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
+    page = ask.client.models.page(MODELS, ask.query.get("after"))
+    context = {
+        "form": {name: ask.form.get(name, ask.query.get(name, "")) for name in FIELDS},
+        "models": [one for one in page.rows if one.versions],
+        "first": ask.with_query(after=None) if ask.query.get("after") else None,
+        "next": None if page.next is None else ask.with_query(after=page.next),
+        "bytes_max": ask.platform.upload_bytes_max,
+        "problem": problem,
+    }
+    return Shown("deploy.html", context, problem.http_status if problem else 200)
+
+
+def _register(ask: Ask) -> Shown | Moved:
+    """The files came before, by `/api/v1/uploads`; the form names them."""
+    try:
+        job = ask.client.models.queue(ask.form.get("name", "").strip(), _request(ask))
+    except (Unauthenticated, Forbidden):
+        raise
+    except TidegateError as error:
+        return _page(ask, error)
+    return Moved(f"/jobs/{job.id}")
+
+
+def _request(ask: Ask) -> RegisterRequest:
+    """Raises `InvalidArgument` for what cannot be meant."""
+    given = {name: ask.form.get(name, "").strip() for name in (*FIELDS, "upload", "filename")}
+    table = ask.form.get("validation_upload") or None
+    if not given["upload"]:
+        raise InvalidArgument("no file came along: choose the model's file", field="upload")
+    if not given["name"]:
+        raise InvalidArgument("the model has no name: give it one", field="name")
+    gate = Gate(
+        validation_upload=table,
+        validation_filename=ask.form.get("validation_filename") or None if table else None,
+        target=given["target"] or None,
+        metric=given["metric"] or None,
+        min_score=_score(given["min_score"]),
+    )
+    return RegisterRequest(
+        upload=given["upload"],
+        filename=given["filename"] or None,
+        gate=gate,
+        label=given["label"] or None,
+        description=given["description"],
+        allow_pickle=given["allow_pickle"] == "yes",
+        accelerate=ACCELERATE.get(given["accelerate"]),
+    )
+
+
+def _score(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidArgument(f"the least score {text[:40]!r} is no number", field="min_score")
+    return value
+
+
+def _deploy_version(ask: Ask) -> Shown | Moved:
+    """The one button."""
+    form, model, version = filled(ask.form), ask.of["model"], ask.of["version"]
+    accepts, ends = "accept" in ask.form, "end" in ask.form
+    try:
+        asked = ask.client.endpoints.deploy(
+            f"{model}:{version}",
+            **form.asked(),
+            accept_signature_change=accepts,
+            end_automation=ends,
+            only_if=ask.form.get("etag") or None,
+            wait=False,
+        )
+    except (Unauthenticated, Forbidden):
+        raise
+    except TidegateError as error:
+        return version_page(ask, error, form)
+    return Moved(f"/deployments/{asked.name}/{version}")
+
+
+# -- what comes of it -------------------------------------------------------------------------------------------------
+
+
+def _deployment(ask: Ask) -> Shown | Moved:
+    return _progress(ask)
+
+
+def _progress(ask: Ask) -> Shown:
+    found = ask.client.endpoints.get(ask.of["name"])
+    version = ask.of["version"]
+    doing, share = describe(found)
+    ours = found.target.get(version, 0) > 0
+    context: dict[str, Any] = {
+        "endpoint": found,
+        "version": version,
+        "ours": ours,
+        "done": ours and reached(found),
+        "failure": failure(found) if ours else None,
+        "doing": doing,
+        "share": share,
+        "serving": words.split(found.traffic) if any(found.traffic.values()) else None,
+        "curl": _curl(ask, found),
+        "row": json.dumps(found.example, ensure_ascii=False),
+        "answer": None,
+        "problem": None,
+    }
+    return Shown("deployment.html", context)
+
+
+def _curl(ask: Ask, found: Endpoint) -> str:
+    return dict(snippets(found.url, found.example, with_key=ask.platform.api_key is not None))["curl"]
+
+
+def _predict(ask: Ask) -> Shown | Moved:
+    """The example row that the model came with, through the gateway."""
+    page = _progress(ask)
+    try:
+        began = monotonic()
+        answer = ask.client.predict(ask.of["name"], page.context["endpoint"].example, version=ask.of["version"])
+    except (Unauthenticated, Forbidden):
+        raise
+    except TidegateError as error:
+        return page.also(error.http_status, problem=error)
+    return page.also(answer=answer, took_s=monotonic() - began)
+
+
+ROUTES = (
+    Route("GET", "/deploy", _deploy),
+    Route("POST", "/deploy", _register),
+    Route("POST", "/models/{model}/versions/{version}/deploy", _deploy_version),
+    Route("GET", "/deployments/{name}/{version}", _deployment, live=True),
+    Route("POST", "/deployments/{name}/{version}", _predict),
+)

@@ -1,0 +1,75 @@
+"""`/jobs` and `/jobs/{id}`: heavy work as it goes on, what came of it, and a button that ends it."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from tidegate.client.waiting import has_ended
+from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.errors import Conflict, TidegateError, UnknownModel, UnknownVersion
+from tidegate.wire.rest import Job, JobState, Version
+
+ROWS = 50
+STATES = get_args(JobState)
+
+
+def _jobs(ask: Ask) -> Shown | Moved:
+    state = ask.query.get("state")
+    page = ask.client.jobs.page(state if state in STATES else None, None, ROWS, ask.query.get("after"))
+    return Shown(
+        "jobs.html",
+        {
+            "jobs": [_row(one) for one in page.rows],
+            "state": state if state in STATES else None,
+            "states": STATES,
+            "first": ask.with_query(after=None) if ask.query.get("after") else None,
+            "next": None if page.next is None else ask.with_query(after=page.next),
+        },
+    )
+
+
+def _job(ask: Ask) -> Shown | Moved:
+    return _page(ask)
+
+
+def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
+    job = ask.client.jobs.get(ask.of["id"])
+    context = {**_row(job), "version": _version(ask, job), "problem": problem}
+    return Shown("job.html", context, problem.http_status if problem else 200)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    error = job.error or {}
+    return {
+        "job": job,
+        "said": str(error.get("error") or job.message),
+        "code": str(error.get("code") or ""),
+        "ended": has_ended(job),
+        "ending": not has_ended(job) and bool(job.cancelled_by),
+    }
+
+
+def _version(ask: Ask, job: Job) -> tuple[str, Version] | None:
+    """The version that a registration took in, by the name of its model; None while it has none, or once it is gone."""
+    result = job.result or {}
+    if job.kind != "register" or "version" not in result:
+        return None
+    try:
+        return str(result["model"]), ask.client.models.registered(job)
+    except (UnknownModel, UnknownVersion):
+        return None
+
+
+def _cancel(ask: Ask) -> Shown | Moved:
+    try:
+        ask.client.jobs.cancel(ask.of["id"], wait=False)
+    except Conflict as error:  # it ended meanwhile
+        return _page(ask, error)
+    return Moved(f"/jobs/{ask.of['id']}")
+
+
+ROUTES = (
+    Route("GET", "/jobs", _jobs, live=True),
+    Route("GET", "/jobs/{id}", _job, live=True),
+    Route("POST", "/jobs/{id}/cancel", _cancel),
+)

@@ -1,0 +1,95 @@
+"""The page that takes a model in: the file goes to the API first, and the form names it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from http.client import HTTPConnection
+
+import httpx
+import pytest
+
+from console.test_endpoint import MARKUP
+from tidegate.wiring import Container
+
+
+def upload(browser: httpx.Client, content: bytes = b"bytes of a model") -> str:
+    answer = browser.post("/api/v1/uploads", content=content, headers={"content-type": "application/octet-stream"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def test_a_file_that_was_sent_is_taken_in_by_a_job(browser: httpx.Client, container: Container) -> None:
+    page = browser.get("/deploy")
+    assert f'data-bytes-max="{container.settings.upload_bytes_max}"' in page.text
+    assert "whoever made the file can have this machine do anything" in page.text
+    form = {
+        "upload": upload(browser),
+        "filename": "model.joblib",
+        "validation_upload": upload(browser, b"a,b\n1,2\n"),
+        "validation_filename": "rows.csv",
+        "name": "handed-in",
+        "target": "b",
+        "min_score": "0.75",
+        "label": "v1.0.0",
+        "allow_pickle": "yes",
+        "accelerate": "no",
+    }
+    answer = browser.post("/deploy", data=form)
+    assert answer.status_code == 303
+    job = container.jobs.get(answer.headers["location"].removeprefix("/jobs/"))
+    assert (job.kind, job.subject, job.state) == ("register", "handed-in", "queued")
+    with container.store.reading() as tx:
+        from tidegate.store.jobs import get_job
+
+        row = get_job(tx, job.id)
+        assert row is not None
+        request = row.payload["request"]
+    assert (request["allow_pickle"], request["accelerate"], request["label"]) == (True, False, "v1.0.0")
+    assert (request["gate"]["min_score"], request["gate"]["target"]) == (0.75, "b")
+
+
+def test_without_the_grant_it_is_not_given(browser: httpx.Client, container: Container) -> None:
+    form = {"upload": upload(browser), "filename": "m.joblib", "name": "ungranted", "accelerate": ""}
+    job = browser.post("/deploy", data=form).headers["location"].removeprefix("/jobs/")
+    with container.store.reading() as tx:
+        from tidegate.store.jobs import get_job
+
+        row = get_job(tx, job)
+        assert row is not None
+        assert row.payload["request"]["allow_pickle"] is False
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"upload": ""}, "no file came along"),
+        ({"upload": "f" * 32}, "upload the file again"),
+        ({"name": ""}, "has no name"),
+        ({"name": MARKUP}, "model"),
+        ({"label": "x" * 10_000}, "label"),
+        ({"min_score": "nan"}, "is no number"),
+        ({"min_score": "0.5"}, "needs validation data"),
+        ({"filename": "../model.joblib"}, "own name"),
+        ({"description": "x" * 20_000}, "description"),
+    ],
+)
+def test_what_cannot_be_taken_in_is_said(browser: httpx.Client, values: dict[str, str], says: str) -> None:
+    form = {"upload": upload(browser), "filename": "m.joblib", "name": "wrong"} | values
+    answer = browser.post("/deploy", data=form)
+    assert 400 <= answer.status_code < 500
+    assert 'class="note bad"' in answer.text
+    assert says in answer.text
+    assert "<script>alert" not in answer.text
+
+
+def test_uploads_of_nothing_and_of_ten_gigabytes_are_refused_before_they_are_read(browser: httpx.Client) -> None:
+    headers = {"content-type": "application/octet-stream"}
+    assert browser.post("/api/v1/uploads", content=b"", headers=headers).status_code == 422
+    cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    with closing(HTTPConnection(browser.base_url.host, browser.base_url.port or 80, timeout=20)) as connection:
+        connection.putrequest("POST", "/api/v1/uploads")
+        for name, value in (headers | {"cookie": cookies, "content-length": str(10 << 30)}).items():
+            connection.putheader(name, value)
+        connection.endheaders(b"the first bytes of many")
+        answer = connection.getresponse()
+        assert (answer.status, b"TIDEGATE_UPLOAD_BYTES_MAX" in answer.read()) == (413, True)

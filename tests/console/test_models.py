@@ -1,0 +1,131 @@
+"""The pages of models and versions, and the form that deploys one."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from console.test_endpoint import MARKUP, OTHER, form
+from support.control import ME, SIGNATURE, add_version
+from tidegate.wire import rest
+from tidegate.wiring import Container
+
+
+def test_models_and_versions_are_shown_with_where_they_run(browser: httpx.Client, container: Container) -> None:
+    add_version(container, "shown", "1")
+    add_version(container, "shown", "2", label="v2.0")
+    container.endpoints.deploy("shown-here", rest.DeployRequest("shown", "1"), ME)
+    assert 'href="/models/shown"' in browser.get("/models").text
+    page = browser.get("/models/shown").text
+    assert 'href="/models/shown/versions/2#deploy"' in page
+    assert 'href="/endpoints/shown-here"' in page
+    version = browser.get("/models/shown/versions/v2.0").text
+    assert "shown version 2" in version
+    assert "accuracy 0.9 on" in version
+    assert "tidegate deploy shown:2 --endpoint shown-here" in version
+    for path in ("/models/none", "/models/shown/versions/9", f"/models/{quote(MARKUP)}"):
+        answer = browser.get(path)
+        assert answer.status_code in (404, 422), path
+        assert "<script>alert" not in answer.text
+
+
+def test_one_button_deploys_a_version(browser: httpx.Client, container: Container) -> None:
+    add_version(container, "clicked", "1")
+    path = "/models/clicked/versions/1"
+    filled = form(browser.get(path), f"{path}/deploy")
+    assert filled["endpoint"] == "clicked"
+    answer = browser.post(f"{path}/deploy", data=filled | {"replicas": "2"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/deployments/clicked/1")
+    found = container.endpoints.get("clicked")
+    assert (found.target, found.variants[0].replicas.desired) == ({"1": 100.0}, 2)
+    page = browser.get("/deployments/clicked/1").text
+    assert "Nothing answers at this endpoint yet" in page
+    assert "curl -sS" in page
+    asked = browser.post("/deployments/clicked/1")
+    assert asked.status_code >= 400, "no gateway of this platform runs"
+    assert 'class="note bad"' in asked.text
+    assert "Something else was asked for since" in browser.get("/deployments/clicked/7").text
+    assert browser.get("/deployments/none/1").status_code == 404
+
+
+def test_what_differs_from_what_runs_is_told_before(browser: httpx.Client, container: Container) -> None:
+    add_version(container, "differs", "1")
+    add_version(container, "differs", "2", label="v2.0", signature=OTHER)
+    container.endpoints.deploy("differs", rest.DeployRequest("differs", "1"), ME)
+    page = browser.get("/models/differs/versions/2").text
+    assert "What changes at differs" in page
+    assert "<td>v1</td><td>v2 v2.0</td>" in page
+    assert "if they would notice, you are asked first" in page
+    assert "runs just this already" in browser.get("/models/differs/versions/1").text
+
+
+def test_a_changed_signature_is_accepted_in_so_many_words(browser: httpx.Client, container: Container) -> None:
+    for number, signature in (("1", SIGNATURE), ("2", OTHER)):
+        add_version(container, "other-way", number, signature=signature)
+    container.endpoints.deploy("other-way", rest.DeployRequest("other-way", "1"), ME)
+    with container.store.transaction() as tx:
+        from tidegate.store.endpoints import get_endpoint
+
+        row = get_endpoint(tx, "other-way")
+        assert row is not None
+        row.routed = {"1": 100.0}
+    path = "/models/other-way/versions/2"
+    filled = form(browser.get(path), f"{path}/deploy")
+    answer = browser.post(f"{path}/deploy", data=filled)
+    assert answer.status_code == 409
+    assert "Clients of other-way would notice" in answer.text
+    assert container.endpoints.get("other-way").target == {"1": 100.0}
+    again = form(answer, f"{path}/deploy")
+    assert browser.post(f"{path}/deploy", data=again | {"accept": "yes"}).status_code == 303
+    assert container.endpoints.get("other-way").target == {"2": 100.0}
+
+
+def test_whoever_comes_second_is_told(browser: httpx.Client, container: Container) -> None:
+    for number in ("1", "2"):
+        add_version(container, "raced", number)
+    container.endpoints.deploy("raced", rest.DeployRequest("raced", "1"), ME)
+    path = "/models/raced/versions/2"
+    filled = form(browser.get(path), f"{path}/deploy")
+    container.endpoints.scale("raced", rest.ScaleRequest(3), ME)
+    answer = browser.post(f"{path}/deploy", data=filled)
+    assert (answer.status_code, "Somebody else changed raced" in answer.text) == (412, True)
+    assert browser.post(f"{path}/deploy", data=form(answer, f"{path}/deploy")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"replicas": "many"}, "is no number of replicas"),
+        ({"replicas": "0"}, "replicas"),
+        ({"cpus": "nan"}, "is no number (CPUs)"),
+        ({"memory_mb": "lots"}, "is no number (memory)"),
+        ({"endpoint": "Not A Name"}, "Not A Name"),
+        ({"endpoint": MARKUP}, "endpoint"),
+        ({"backend": "moon"}, "moon"),
+    ],
+)
+def test_what_cannot_be_deployed_is_said_and_keeps_what_was_filled_in(
+    browser: httpx.Client, container: Container, values: dict[str, str], says: str
+) -> None:
+    name = f"refused-{'-'.join(values)}-{len(says)}".replace("_", "-")
+    add_version(container, name, "1")
+    path = f"/models/{name}/versions/1"
+    answer = browser.post(f"{path}/deploy", data=form(browser.get(path), f"{path}/deploy") | values)
+    assert 400 <= answer.status_code < 500
+    assert 'class="note bad"' in answer.text
+    assert says in answer.text
+    assert "<script>alert" not in answer.text
+    assert name not in [one.name for one in container.endpoints.shown.page(1000, None)[0]]
+
+
+def test_an_alias_is_pointed_here(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch, container: Container) -> None:
+    pointed = []
+    add_version(container, "aliased", "1")
+    monkeypatch.setattr(type(container.registry), "set_alias", lambda _self, *given: pointed.append(given))
+    path = "/models/aliased/versions/1"
+    answer = browser.post(f"{path}/alias", data={"alias": "@champion"})
+    assert answer.headers.get("location") == f"{path}?done=alias", answer.text
+    assert pointed == [("aliased", "champion", "1")]
+    assert browser.post(f"{path}/alias", data={"alias": ""}).status_code == 422
