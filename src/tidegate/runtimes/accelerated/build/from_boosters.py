@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tidegate.runtimes.accelerated.build.preparation import CannotConvert
 from tidegate.runtimes.accelerated.serve.ensemble import Ensemble, Tree, aimed
 from tidegate.runtimes.accelerated.serve.form import Head
-from tidegate.runtimes.accelerated.build.preparation import CannotConvert
 
 Array = np.ndarray[Any, Any]
 

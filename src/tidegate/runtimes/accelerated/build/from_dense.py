@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.runtimes.accelerated.serve.form import Form, FormDraft, Head
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert, Prepared
+from tidegate.runtimes.accelerated.serve.form import Form, FormDraft, Head
 from tidegate.runtimes.base.runtime import scalars
 
 Array = np.ndarray[Any, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tidegate.runtimes.accelerated.serve.form import Form, FormDraft
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert
+from tidegate.runtimes.accelerated.serve.form import Form, FormDraft
 from tidegate.runtimes.base.runtime import Task, scalars
 from tidegate.runtimes.models.sklearn_model import classes_of, last_step, n_features
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import UnfitInput
-from tidegate.runtimes.accelerated.serve.form import CategoryColumn, NumberColumns, TableForm
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert, steps_of
+from tidegate.runtimes.accelerated.serve.form import CategoryColumn, NumberColumns, TableForm
 from tidegate.runtimes.accelerated.serve.steps import FINITE
-from tidegate.runtimes.base.runtime import Arrays, numpy_dtype, refusals
 from tidegate.runtimes.base.inputs import column_inputs, is_missing
+from tidegate.runtimes.base.runtime import Arrays, numpy_dtype, refusals
 from tidegate.runtimes.models.sklearn_model import SklearnModel
 from tidegate.runtimes.signatures.trial import rows_of
 from tidegate.wire.signature import MISSING_SUFFIX, TensorSpec

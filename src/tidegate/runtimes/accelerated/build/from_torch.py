@@ -18,11 +18,11 @@ import numpy as np
 
 from tidegate.runtimes.accelerated.build import timing
 from tidegate.runtimes.accelerated.build.equality import Largest, NotEqual, check_refusals, check_same
-from tidegate.runtimes.accelerated.serve.form import Form, FormDraft
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert
+from tidegate.runtimes.accelerated.serve.form import Form, FormDraft
 from tidegate.runtimes.accelerated.serve.serving import NamedGraph
-from tidegate.runtimes.base.runtime import Arrays, error_text, numpy_dtype
 from tidegate.runtimes.base.inputs import row_count
+from tidegate.runtimes.base.runtime import Arrays, error_text, numpy_dtype
 from tidegate.runtimes.signatures.trial import rows_of
 from tidegate.wire.signature import Signature
 

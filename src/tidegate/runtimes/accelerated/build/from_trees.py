@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from tidegate.runtimes.accelerated.build.from_boosters import booster_ensemble, is_booster
+from tidegate.runtimes.accelerated.build.preparation import CannotConvert, Prepared
 from tidegate.runtimes.accelerated.serve.ensemble import Ensemble, Tree, aimed
 from tidegate.runtimes.accelerated.serve.form import Form, FormDraft, Head
-from tidegate.runtimes.accelerated.build.from_boosters import booster_ensemble, is_booster
 from tidegate.runtimes.accelerated.serve.mirrored import mirrored, pays
-from tidegate.runtimes.accelerated.build.preparation import CannotConvert, Prepared
 from tidegate.runtimes.base.runtime import scalars
 
 Array = np.ndarray[Any, Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.runtimes.accelerated.serve.ensemble import Ensemble, Tree
 from tidegate.runtimes.accelerated.build.preparation import Prepared
+from tidegate.runtimes.accelerated.serve.ensemble import Ensemble, Tree
 from tidegate.runtimes.base.runtime import Arrays, LoadedModel
 from tidegate.wire.signature import MATRIX_INPUT, PREDICTION, TensorSpec
 

@@ -15,12 +15,12 @@ import numpy as np
 
 from tidegate.errors import UnfitInput
 from tidegate.runtimes.accelerated.build.equality import NotEqual
-from tidegate.runtimes.accelerated.serve.form import CategoryColumn, TableForm
 from tidegate.runtimes.accelerated.build.from_tables import NO_UNICODE, PipelineSplit, dense, table_of, unknown
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert
+from tidegate.runtimes.accelerated.serve.form import CategoryColumn, TableForm
 from tidegate.runtimes.accelerated.serve.tables import Table
-from tidegate.runtimes.base.runtime import Arrays, numpy_dtype, refusals
 from tidegate.runtimes.base.inputs import matrix_of, row_count
+from tidegate.runtimes.base.runtime import Arrays, numpy_dtype, refusals
 from tidegate.runtimes.models.sklearn_model import SklearnModel
 from tidegate.runtimes.signatures.trial import rows_of
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature, TensorSpec

@@ -14,19 +14,19 @@ import numpy as np
 
 from tidegate.errors import TidegateError, UnfitInput
 from tidegate.runtimes.accelerated.build import from_dense, from_trees, probes, timing
-from tidegate.runtimes.accelerated.serve.ensemble import Ensemble
 from tidegate.runtimes.accelerated.build.equality import Largest, NotEqual, Remembered, check_refusals, check_same
-from tidegate.runtimes.accelerated.serve.form import FormDraft
 from tidegate.runtimes.accelerated.build.from_boosters import is_booster
 from tidegate.runtimes.accelerated.build.from_dense import dense_form
 from tidegate.runtimes.accelerated.build.from_graph import graph_form
 from tidegate.runtimes.accelerated.build.from_tables import PipelineSplit, split_of
 from tidegate.runtimes.accelerated.build.from_trees import ensemble_of, tree_form
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert, Prepared, prepared
-from tidegate.runtimes.accelerated.serve.serving import FastModel, stacked
 from tidegate.runtimes.accelerated.build.table_trial import Taken, cases_of, check_table, take_apart
-from tidegate.runtimes.base.runtime import Arrays, LoadedModel, Progress, error_text
+from tidegate.runtimes.accelerated.serve.ensemble import Ensemble
+from tidegate.runtimes.accelerated.serve.form import FormDraft
+from tidegate.runtimes.accelerated.serve.serving import FastModel, stacked
 from tidegate.runtimes.base.inputs import matrix_of
+from tidegate.runtimes.base.runtime import Arrays, LoadedModel, Progress, error_text
 from tidegate.runtimes.models.sklearn_model import SklearnModel
 from tidegate.runtimes.signatures.trial import rows_of
 from tidegate.wire.signature import Signature
