@@ -233,10 +233,36 @@ def test_the_autoscalers_numbers_hold_until_people_fix_one(platform: Container) 
     assert {one.version: one.replicas.desired for one in deployed.variants}["1"] == 2
 
 
-def test_a_version_with_traffic_keeps_a_replica(platform: Container) -> None:
+def test_a_version_with_traffic_keeps_a_replica_and_gets_a_bounded_number(platform: Container) -> None:
     with pytest.raises(InvalidArgument, match="at least one replica"):
         _autoscale(platform, _seen(platform), v1=0)
+    with pytest.raises(InvalidArgument, match="up to 100 replicas, not 101"):
+        _autoscale(platform, _seen(platform), v1=101)
     assert _get(platform).generation == 1
+
+
+def test_what_people_confirm_ends_what_was_decided_before_and_is_no_revision(platform: Container) -> None:
+    with platform.store.transaction() as tx:
+        row = get_endpoint(tx, "churn")
+        assert row is not None
+        row.status = "ready"
+    before, history_before = _get(platform), platform.endpoints.history("churn")
+    decided = _seen(platform)
+    platform.endpoints.scale("churn", ScaleRequest(2), ME)  # as it is already
+    assert not _autoscale(platform, decided, v1=9), "it was decided before"
+    later = _seen(platform)
+    assert _autoscale(platform, later, v1=9)
+    platform.endpoints.set_traffic("churn", TrafficRequest(STABLE), ME)  # as it is already
+    with _loops(platform).transaction() as tx:
+        assert not automation.set_weights(tx, later, _experiment(later), _entry())
+    assert _autoscale(platform, later, v1=8), "traffic is another matter"
+    again = _seen(platform)
+    with _loops(platform).transaction() as tx:
+        assert automation.set_weights(tx, again, _experiment(again), _entry())
+    now = _get(platform)
+    assert now.automation is not None
+    assert (now.revision, now.automation.revision) == (before.revision, before.revision)
+    assert [one for one in platform.endpoints.history("churn") if not one.automated] == history_before
 
 
 def test_scaling_during_an_experiment_leaves_the_experiment(platform: Container) -> None:

@@ -11,6 +11,7 @@ from math import fsum
 from typing import Literal
 
 from tidegate.core.names import check_name
+from tidegate.core.scaling import REPLICAS_LIMIT
 from tidegate.core.weights import check_weights
 from tidegate.errors import InvalidArgument
 
@@ -47,7 +48,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Spec:
-    """What people asked for, with the revisions that set the traffic and fixed the number of replicas last."""
+    """What people asked for, with their words (`store.automation.word_of`) that set the traffic and fixed the number of
+    replicas last.
+    """
 
     traffic: Mapping[str, float]
     replicas: int
@@ -167,10 +170,14 @@ def check_split(split: Split) -> None:
 
 
 def check_counts(counts: Mapping[str, AutomatedReplicas]) -> None:
-    """Raises `InvalidArgument` for a version with less than one replica: an endpoint does not sleep yet."""
+    """Raises `InvalidArgument` for a version with too many replicas, or none: an endpoint does not sleep yet."""
     for version, one in counts.items():
         if one.replicas < 1:
             raise InvalidArgument(f"version {version} needs at least one replica, not {one.replicas}", field="replicas")
+        if one.replicas > REPLICAS_LIMIT:
+            raise InvalidArgument(
+                f"version {version} may have up to {REPLICAS_LIMIT} replicas, not {one.replicas}", field="replicas"
+            )
 
 
 def _twice(names: Iterable[str]) -> str | None:

@@ -45,7 +45,7 @@ from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
 from tidegate.store import endpoints as rows
 from tidegate.store import history as history_rows
-from tidegate.store.automation import effective_of, versions_used
+from tidegate.store.automation import effective_of, versions_used, word_of
 from tidegate.store.engine import Store
 from tidegate.store.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow
@@ -320,7 +320,10 @@ class Endpoints:
         return row
 
     def _apply(self, tx: Session, row: EndpointRow, change: _Change) -> rest.Endpoint:
-        """Write the change and its history entry; one that changes nothing only retries what is not healthy."""
+        """Write the change and its history entry; one that changes nothing only retries what is not healthy.
+
+        Either way it is people's word: what an automation decided before it comes too late.
+        """
         before = Serving(placement_request_of(row), row.cache_ttl_s, row.rate_limit_per_s)
         after = Serving(
             change.placement or before.placement,
@@ -330,6 +333,11 @@ class Endpoints:
         now = effective_of(row)
         same = (change.traffic, change.replicas, after) == (row.traffic, row.replicas, before)
         ends = (change.sets_traffic and now.weights is not None) or (change.fixes_replicas and bool(now.counts))
+        word = word_of(row) + 1
+        if change.sets_traffic:
+            row.traffic_revision = word
+        if change.fixes_replicas:
+            row.replicas_revision = word
         if not same or ends or row.status in _UNHEALTHY:
             row.traffic, row.replicas = change.traffic, change.replicas
             row.cache_ttl_s, row.rate_limit_per_s = after.cache_ttl_s, after.rate_limit_per_s
@@ -339,10 +347,6 @@ class Endpoints:
             # A quarantine is lifted where a person names it, or changes how it runs.
             everywhere = change.action == "scale" or after.placement != before.placement
             retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
-            if change.sets_traffic:
-                row.traffic_revision = row.revision + 1
-            if change.fixes_replicas:
-                row.replicas_revision = row.revision + 1
             rows.add_revision(
                 tx, row, history_rows.Entry(change.action, self.clock(), change.actor, change.restores, note, retries)
             )

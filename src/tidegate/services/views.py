@@ -109,7 +109,7 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
         variants=_variants(row, now, parts, placement),
         target=now.traffic,
         asked=row.traffic,
-        automation=None if now.weights is None else _automation_view(now.weights),
+        automation=None if now.weights is None else _automation_view(now.weights, row.revision),
         generation=row.generation,
         observed_generation=row.observed_generation,
         model=row.model,
@@ -134,8 +134,8 @@ def with_traffic(view: rest.Endpoint, answered: AnsweredOf, load: LoadOf) -> res
     return replace(view, variants=variants, load=load(name, ["", *(one.version for one in variants)]))
 
 
-def _automation_view(weights: AutomatedWeights) -> AutomationView:
-    return AutomationView(weights.kind, weights.name, weights.revision, dict(weights.stable))
+def _automation_view(weights: AutomatedWeights, revision: int) -> AutomationView:
+    return AutomationView(weights.kind, weights.name, min(weights.revision, revision), dict(weights.stable))
 
 
 def _follow_view(row: FollowRow, traffic: dict[str, float]) -> rest.FollowView:

@@ -34,7 +34,7 @@ from tidegate.wire.decoding import convert
 
 @dataclass(frozen=True)
 class EndpointSeen:
-    """An endpoint as a loop saw it: which one of its name, and at which revision of people's spec."""
+    """An endpoint as a loop saw it: which one of its name, and up to which word of people (`word_of`)."""
 
     endpoint: str
     uid: str
@@ -43,7 +43,15 @@ class EndpointSeen:
 
 def seen_of(row: EndpointRow) -> EndpointSeen:
     """What a loop has to remember of an endpoint that it decides on."""
-    return EndpointSeen(row.name, row.uid, row.revision)
+    return EndpointSeen(row.name, row.uid, word_of(row))
+
+
+def word_of(row: EndpointRow) -> int:
+    """People's latest word: the revision, or later where they have since confirmed what was so already.
+
+    That is no revision, and yet ends what an automation decided before it.
+    """
+    return max(row.revision, row.traffic_revision, row.replicas_revision)
 
 
 def effective_of(row: EndpointRow) -> Effective:

@@ -115,8 +115,8 @@ class EndpointRow(Stamped, Base):
     traffic: Mapped[dict[str, float]]  # version number -> percent; adds up to 100
     replicas: Mapped[int]  # per version
     revision: Mapped[int]  # of what people asked for: raised by their changes alone
-    traffic_revision: Mapped[int] = mapped_column(default=0, server_default="0")  # that set the traffic last
-    replicas_revision: Mapped[int] = mapped_column(default=0, server_default="0")  # that fixed their number last
+    traffic_revision: Mapped[int] = mapped_column(default=0, server_default="0")  # people's word that set it last
+    replicas_revision: Mapped[int] = mapped_column(default=0, server_default="0")  # ... that fixed their number last
     # raised by every change that the reconcile loop has to act on, people's or an automation's
     generation: Mapped[int] = mapped_column(default=0, server_default="0")
     retries: Mapped[dict[str, int]] = mapped_column(default=dict, server_default="{}")  # by generation
