@@ -46,7 +46,7 @@ from tidegate.services.follows import Follows
 from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.images import Images
 from tidegate.services.jobs import Jobs, forget_old
-from tidegate.services.leadership import Leadership
+from tidegate.services.leadership import Leadership, Term
 from tidegate.services.load import GONE_S, Load, LoadIntake
 from tidegate.services.measures import Measures
 from tidegate.services.models import Models
@@ -135,12 +135,13 @@ class Container:
         """Tell the gateways that wait here; those of a standby see it in the database."""
         self.snapshot_changed.notify()
 
-    def take_over(self) -> None:
+    def take_over(self, term: Term | None = None) -> None:
         """At the start of a term: clean up after a crash, of this control plane or of the leader before it, run jobs.
 
-        Raises `NotLeader`: files may be shared, and are the leader's to clean up.
+        Raises `NotLeader`: files may be shared, and are the leader's to clean up. Only `term` (the one under way where
+        it is None) is taken over, whatever term has begun by the end.
         """
-        self.leadership.must_lead()
+        under_way = self.leadership.must_lead()
         if self.files_lock.acquire(0.0):  # else a worker moves files in just now: the next start sweeps
             try:
                 self.artifacts.sweep()
@@ -148,7 +149,7 @@ class Container:
                 self.files_lock.release()
         self.models.environments.refresh()
         self.job_runner.take_over()
-        self.leadership.taken_over()
+        (term or under_way).taken_over.set()
         self.job_runner.notify()
 
     def close(self) -> None:

@@ -71,3 +71,25 @@ def test_a_platform_that_stops_begins_nothing_more(container: Container) -> None
     leading.step_down()
     assert not container.leadership.leads()
     assert container.leadership.term is not None, "the lease is kept until nothing is written any more"
+
+
+def test_a_term_that_begins_while_another_is_taken_over_is_taken_over_itself(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = Passes(container)
+    leading = Leading(container, passes, threading.Event())
+
+    def sweep() -> None:
+        """The lease is lost and won again in the midst of it."""
+        monkeypatch.undo()
+        for holder in ("another", ""):
+            with container.store.transaction() as tx:
+                tx.execute(update(LeaseRow).values(token=LeaseRow.token + 1, holder=holder))
+            leading.elect()
+
+    monkeypatch.setattr(container.artifacts, "sweep", sweep)
+    leading.step()
+    assert container.leadership.term is not None
+    assert not container.leadership.leads(), "what the new term found is yet to be taken over"
+    leading.step()
+    assert container.leadership.leads()

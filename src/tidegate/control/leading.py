@@ -84,6 +84,6 @@ class Leading:
         container = self._container
         container.snapshots.holding.clear()
         adopt(container.fenced, container.backend, container.leadership.me.host, container.clock)
-        container.take_over()
+        container.take_over(term)
         self._begun = term, self._reconciler_of(term)
         return self._begun[1]

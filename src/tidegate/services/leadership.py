@@ -53,11 +53,6 @@ class Leadership:
         term = self.term
         return term is not None and term.taken_over.is_set()
 
-    def taken_over(self) -> None:
-        """What the term found is taken over."""
-        if term := self.term:
-            term.taken_over.set()
-
     def step(self) -> Term | None:
         """Renew the lease, or take it where nobody holds it. Raises `StoreUnavailable`, and leads on then.
 
@@ -120,10 +115,12 @@ class Leadership:
             self._lost(term)
         raise self._refusal("nothing is changed")
 
-    def must_lead(self) -> None:
-        """Raises `NotLeader`, saying who does, for what only the leader can do."""
-        if self.term is None:
+    def must_lead(self) -> Term:
+        """The term under way. Raises `NotLeader`, saying who leads, for what only the leader can do."""
+        term = self.term
+        if term is None:
             raise self._refusal("ask the one that leads")
+        return term
 
     def _refusal(self, then: str) -> NotLeader:
         leader = self._leader
