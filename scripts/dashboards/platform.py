@@ -103,11 +103,11 @@ FLEET = Board(
         ),
         Panel(
             "Capture journal",
-            "Records a second: written, and dropped because they could not be.",
+            "Records a second: written, and lost for these reasons.",
             "ops",
             [
                 (f"sum(rate(tidegate_journal_records_written_total{RATE}))", "written"),
-                (f"sum(rate(tidegate_journal_records_dropped_total{RATE}))", "dropped"),
+                (f"sum by (reason) (rate(tidegate_journal_dropped_records_total{RATE}))", "dropped: {{reason}}"),
             ],
         ),
         Panel(

@@ -18,7 +18,7 @@ from support.release_before import release_before
 from support.wait import until
 from tidegate.control.checks import holder_of
 from tidegate.ending import LEAVE
-from tidegate.wire.journal import read_records
+from tidegate.wire.journal import list_segments, read_records
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -114,8 +114,8 @@ def test_an_upgrade_under_load_fails_no_request_and_keeps_everything(before: Pla
 def journal_ids(platform: Platform) -> list[str]:
     """Of all requests that any gateway of either release recorded."""
     found = []
-    for file in sorted((platform.data_dir / "journal").glob("*.tgj")):
-        with file.open("rb") as stream:
+    for segment in list_segments(platform.data_dir / "journal"):
+        with segment.path.open("rb") as stream:
             found += [one.id for record in read_records(stream) for one in record.requests]
     return found
 

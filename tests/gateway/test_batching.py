@@ -11,7 +11,7 @@ from contextlib import closing
 
 from support.gateway_bed import Bed, Gateway, Replica, Reply
 from support.wait import until
-from tidegate.wire.journal import BatchRecord, read_records
+from tidegate.wire.journal import BatchRecord, list_segments, read_records
 
 FLOOD_ROWS = 1000
 
@@ -52,8 +52,8 @@ class Flood:
 
 def journal(bed: Bed) -> list[BatchRecord]:
     found = []
-    for path in sorted((bed.data_dir / "journal").glob("*.tgj")):
-        with path.open("rb") as stream:
+    for segment in list_segments(bed.data_dir / "journal"):
+        with segment.path.open("rb") as stream:
             found += list(read_records(stream))
     return found
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,27 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.batching.parts import Assembly
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity
+from tidegate.dataplane.calls.failure import Failure
 from tidegate.dataplane.calls.outputs import Outputs
-from tidegate.gateway.capture.journal import Circuit, Journal, JournalCounts
-from tidegate.gateway.capture.segments import Segments
-from tidegate.wire.decision import Decision
-from tidegate.wire.journal import BatchRecord, read_records
+from tidegate.errors import DeadlineExceeded, Overloaded
+from tidegate.gateway.capture.circuit import Circuit
+from tidegate.gateway.capture.failures import CALLS_BURST
+from tidegate.gateway.capture.journal import Journal, JournalCounts
+from tidegate.gateway.capture.segments import SEGMENT_AGE_S_MAX, Segments
+from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.wire.journal import (
+    BatchRecord,
+    Entry,
+    FailedCall,
+    FailureRecord,
+    Sealed,
+    list_segments,
+    read_entries,
+    read_records,
+    seal_abandoned,
+)
+from tidegate.wire.journal.cursors import write_cursor
+from tidegate.wire.journal.segments import read_footer
 
 WAIT_S_MAX = 0.05
 
@@ -63,21 +80,26 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.now_s = 101.0
+        self.now_s = 100.0
 
     def open(self, total_bytes_max: int = 1 << 30, writer: str = "gateway-0") -> Journal:
+        self.now_s += 1.0  # no process is started twice at the same time, which names go by
         segments = Segments(self.path, writer, total_bytes_max)
         return Journal(segments, WAIT_S_MAX, monotonic=lambda: self.now_s, wall=lambda: self.now_s + 1_000_000)
 
     def files(self) -> list[Path]:
-        return sorted(self.path.glob("*.tgj"))
+        return [segment.path for segment in list_segments(self.path)]
+
+    def entries(self) -> list[Any]:
+        """All records, of segments that may be sealed or dropped meanwhile."""
+        found: list[Any] = []
+        for segment in list_segments(self.path):
+            with suppress(FileNotFoundError):
+                found += [one.record for one in read_entries(segment) if isinstance(one, Entry)]
+        return found
 
     def records(self) -> list[BatchRecord]:
-        found = []
-        for path in self.files():
-            with path.open("rb") as stream:
-                found += list(read_records(stream))
-        return found
+        return [one for one in self.entries() if isinstance(one, BatchRecord)]
 
     def ids(self) -> list[str]:
         return [request.id for record in self.records() for request in record.requests]
@@ -91,16 +113,17 @@ def folder(tmp_path: Path) -> Folder:
 def test_a_record_says_who_asked_what_went_in_and_what_came_out(folder: Folder) -> None:
     batch, outputs = batch_of("a", "b", rows=2)
     batch.calls[0].unit = "user-1"
+    decision = Decision("control", "treatment", "7", "checkout", 2, 0.5, revision=12)
+    batch.calls[0].decision = decision
     batch.calls[1].decision = Decision("treatment", "treatment", "7", pinned=True)
     folder.open().write(batch, outputs, 101.5)
     (record,) = folder.records()
     assert (record.endpoint, record.version) == ("sums", "7")
     first, second = record.requests
-    assert (first.id, first.unit, first.variant, first.pinned, first.rows, first.code) == (
-        "a", "user-1", "treatment", False, 2, 200,
-    )  # fmt: skip
+    assert (first.id, first.unit, first.rows, first.code) == ("a", "user-1", 2, 200)
+    assert record.decision_of(first) == decision
     assert (first.at_s, first.duration_s) == (1_000_100.0 - 0.5, 1.5)
-    assert (second.id, second.unit, second.pinned) == ("b", None, True)
+    assert (second.id, second.unit, record.decision_of(second).pinned) == ("b", None, True)
     datatype, shape, raw = record.inputs["input"]
     assert (datatype, shape) == ("FP64", (4, 3))
     assert np.frombuffer(raw).reshape(shape).tolist() == [[1.0, 2.0, 3.0]] * 4
@@ -114,12 +137,19 @@ def test_text_is_recorded_as_a_list(folder: Folder) -> None:
     assert folder.records()[0].outputs["prediction"] == ("BYTES", (1,), ["high"])
 
 
-def test_calls_nobody_waits_for_are_in_the_record_with_their_rows(folder: Folder) -> None:
-    batch, outputs = batch_of("gone", "late", "fine")
-    batch.calls[0].done = batch.calls[1].done = True
-    batch.calls[1].deadline_s = 100.5
-    folder.open().write(batch, outputs, 101.0)
-    assert [(one.id, one.code) for one in folder.records()[0].requests] == [("gone", 499), ("late", 504), ("fine", 200)]
+def test_a_call_nobody_waits_for_is_in_the_record_with_its_rows_and_one_that_failed_is_not(folder: Folder) -> None:
+    batch, _ = batch_of("gone", "late", "fine", rows=2)
+    batch.calls[0].cancel()
+    batch.calls[1].fail(DeadlineExceeded())
+    journal = folder.open()
+    journal.write(batch, Outputs({"prediction": np.arange(6.0)}), 101.0)
+    (record,) = folder.records()
+    assert [(one.id, one.code, one.rows) for one in record.requests] == [("gone", 499, 2), ("fine", 200, 2)]
+    assert record.inputs["input"][1] == (4, 3)
+    assert np.frombuffer(record.outputs["prediction"][2]).tolist() == [0.0, 1.0, 4.0, 5.0]
+    batch.calls[0].failed = batch.calls[2].failed = batch.calls[2].done = True
+    journal.write(batch, Outputs({"prediction": np.arange(6.0)}), 101.0)
+    assert len(folder.records()) == 1, "nothing is left to record"
 
 
 def test_a_restart_begins_a_new_segment(folder: Folder) -> None:
@@ -128,7 +158,7 @@ def test_a_restart_begins_a_new_segment(folder: Folder) -> None:
         journal.write(*batch_of(request_id), 101.0)
         journal.close()
     folder.open()  # writes nothing, so makes no file
-    assert [path.name for path in folder.files()] == ["gateway-0-0000000001.tgj", "gateway-0-0000000002.tgj"]
+    assert [(one.writer, one.is_open) for one in list_segments(folder.path)] == [("gateway-0", False)] * 2
     assert folder.ids() == ["a", "b"]
 
 
@@ -147,7 +177,7 @@ def test_the_oldest_are_dropped_past_the_bound_and_every_record_of_them_is_count
     for number in range(1500):
         journal.write(*batch_of(f"new-{number}", rows=64), 101.0)
     assert journal.counts.written == 1500
-    until(lambda: len(folder.records()) + journal.counts.dropped.get("rotated", 0) == 1600, what="the count")
+    until(lambda: len(folder.records()) + journal.counts.dropped.get("unread", 0) == 1600, what="the count")
     assert total // 2 < sum(path.stat().st_size for path in folder.files()) <= total
     assert folder.ids() == [f"new-{number}" for number in range(1500)][-len(folder.ids()) :]
 
@@ -169,7 +199,7 @@ def test_without_a_thread_to_be_had_the_bound_holds_and_nothing_is_raised(folder
     for number in range(1500):
         journal.write(*batch_of(f"new-{number}", rows=64), 101.0)
     assert journal.counts.written == 1500
-    assert len(folder.records()) + journal.counts.dropped["rotated"] == 1500
+    assert len(folder.records()) + journal.counts.dropped["unread"] == 1500
     assert sum(path.stat().st_size for path in folder.files()) <= total
 
 
@@ -204,7 +234,7 @@ def test_other_writers_files_are_left_alone(folder: Folder) -> None:
     journal = folder.open(256 << 10)
     for number in range(400):
         journal.write(*batch_of(f"ours-{number}", rows=64), 101.0)
-    until(lambda: journal.counts.dropped.get("rotated", 0) > 0, what="a rotation")
+    until(lambda: journal.counts.dropped.get("unread", 0) > 0, what="a rotation")
     assert "theirs" in folder.ids()
 
 
@@ -370,7 +400,7 @@ def test_a_gateway_with_a_full_disk_answers_on_and_counts(bed: Bed) -> None:
     for _ in range(10):
         assert gateway.ask([1, 2, 3]).status == 200
     text = gateway.request("GET", "/metrics").body.decode()
-    assert "tidegate_journal_records_dropped_total 10.0" in text
+    assert 'tidegate_journal_dropped_records_total{reason="disk_full"} 10.0' in text
     assert bed.log().count("the journal cannot be written") == 1
 
 
@@ -415,44 +445,6 @@ def test_params_are_in_the_record(folder: Folder) -> None:
     assert folder.records()[0].params == '{"factor":2}'
 
 
-@pytest.mark.parametrize("lost_bytes", [1, 20])
-def test_a_torn_record_is_reported_and_those_before_it_are_read(folder: Folder, lost_bytes: int) -> None:
-    journal = folder.open()
-    for request_id in ("a", "b"):
-        journal.write(*batch_of(request_id), 101.0)
-    (path,) = folder.files()
-    whole = path.read_bytes()
-    begin = 4 + 8 + int.from_bytes(whole[4:8], "little")
-    for left in (len(whole) - lost_bytes, begin + 3):  # in the payload, and in the frame's head
-        path.write_bytes(whole[:left])
-        told: list[str] = []
-        with path.open("rb") as stream:
-            assert [record.requests[0].id for record in read_records(stream, told.append)] == ["a"]
-        assert len(told) == 1
-        assert f"byte {begin} " in told[0]
-        assert path.name in told[0]
-
-
-def test_a_file_that_a_reader_takes_away_meanwhile_does_not_stop_the_start(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for request_id in ("a", "b"):
-        folder.open().write(*batch_of(request_id), 101.0)
-    first, second = folder.files()
-    listed = Path.glob
-
-    def taken_away(path: Path, pattern: str) -> Iterator[Path]:
-        found = list(listed(path, pattern))
-        first.unlink(missing_ok=True)
-        return iter(found)
-
-    monkeypatch.setattr(Path, "glob", taken_away)
-    folder.open().write(*batch_of("c"), 101.0)
-    monkeypatch.undo()
-    assert second in folder.files()
-    assert folder.ids() == ["b", "c"]
-
-
 def test_a_request_of_no_rows_is_recorded_and_counted(bed: Bed) -> None:
     bed.replica("1")
     gateway = bed.gateway()
@@ -469,10 +461,9 @@ def test_a_request_of_no_rows_is_recorded_and_counted(bed: Bed) -> None:
 
 
 def test_after_kill_9_and_a_restart_every_answer_is_recorded_once_and_whole(bed: Bed) -> None:
-    """Killed under 32 connections, twice; a torn record may only stand at the end of what a killed gateway wrote."""
+    """Killed under 32 connections, twice; what the first one left open is sealed by the second, with its records."""
     bed.replica("1")
     answered: set[str] = set()
-    kept: dict[Path, bytes] = {}
     journal = Folder(bed.data_dir / "journal")
     for _ in range(2):
         gateway = bed.gateway()
@@ -481,10 +472,12 @@ def test_after_kill_9_and_a_restart_every_answer_is_recorded_once_and_whole(bed:
             load.wait_for(1000)
             stop_hard(gateway.process)
         answered |= load.ids
-        for path, before in kept.items():
-            assert path.read_bytes() == before
-        kept = {path: path.read_bytes() for path in journal.files()}
-    assert len(kept) == 2
+    first, second = list_segments(journal.path)
+    assert (first.is_open, second.is_open) == (False, True)
+    *records, footer = [one.record for one in read_entries(first) if isinstance(one, Entry)]
+    assert isinstance(footer, Sealed)
+    assert footer.records == len(records) > 0
+    assert seal_abandoned(second) is not None
     times = Counter(journal.ids())
     assert len(answered) > 2000
     assert [one for one in answered if times[one] != 1] == []
@@ -495,4 +488,130 @@ def test_after_kill_9_and_a_restart_every_answer_is_recorded_once_and_whole(bed:
                 rows = sum(request.rows for request in record.requests)
                 sums = np.frombuffer(record.inputs["input"][2]).reshape(rows, 3).sum(axis=1)
                 assert np.frombuffer(record.outputs["prediction"][2]).tolist() == sums.tolist()
-    assert len(torn) <= 2
+    assert torn == []
+
+
+def fill(journal: Journal, folder: Folder, name: str, count: int) -> None:
+    """A second apart, so that no two records are written at the same time."""
+    for number in range(count):
+        folder.now_s += 1.0
+        journal.write(*batch_of(f"{name}-{number}", rows=64), 101.0)
+
+
+def read_all(folder: Folder, names: list[str]) -> None:
+    sizes = {one.name: one.path.stat().st_size for one in list_segments(folder.path) if one.name in names}
+    write_cursor(folder.path, "compactor", sizes)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_what_was_read_is_dropped_first_and_is_no_loss(folder: Folder) -> None:
+    total = 1 << 20
+    journal = folder.open(total)
+    fill(journal, folder, "a", 460)
+    sealed = [one.name for one in list_segments(folder.path) if not one.is_open]
+    assert len(sealed) >= 6
+    read_all(folder, sealed[3:5])
+    fill(journal, folder, "b", 100)
+    left = [one.name for one in list_segments(folder.path)]
+    assert set(sealed[:3]) <= set(left), "the oldest ones, which nobody has read, stay"
+    assert not {*sealed[3:5]} & {*left}
+    assert journal.counts.dropped == {}
+    fill(journal, folder, "c", 300)
+    assert journal.counts.dropped["unread"] > 0
+    assert sum(path.stat().st_size for path in folder.files()) <= total
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_of_a_segment_that_was_read_in_part_only_the_rest_is_lost(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    total = 1 << 20
+    journal = folder.open(total)
+    fill(journal, folder, "a", 120)
+    first = list_segments(folder.path)[0]
+    assert not first.is_open
+    entries = [one for one in read_entries(first) if isinstance(one, Entry)]
+    write_cursor(folder.path, "compactor", {first.name: entries[9].end})
+    until_dropped = 0
+    while first.name in {one.name for one in list_segments(folder.path)}:
+        fill(journal, folder, f"b{until_dropped}", 10)
+        until_dropped += 1
+    assert journal.counts.dropped == {"unread": len(entries) - 1 - 10}, "neither the ten that were read, nor the footer"
+    assert first.name in caplog.text
+
+
+def test_a_segment_is_sealed_when_it_is_old_also_where_nothing_is_written(folder: Folder) -> None:
+    journal = folder.open()
+    journal.write(*batch_of("a"), 101.0)
+    journal.tick()
+    assert [one.is_open for one in list_segments(folder.path)] == [True]
+    folder.now_s += SEGMENT_AGE_S_MAX + 1
+    journal.tick()
+    until(lambda: [one.is_open for one in list_segments(folder.path)] == [False], what="the seal")
+    (sealed,) = list_segments(folder.path)
+    footer = read_footer(sealed)
+    assert footer is not None
+    assert (footer.records, footer.last_at_s - footer.first_at_s, footer.torn_bytes) == (1, 0.0, 0)
+
+
+def failure(request_id: str, now_s: float, endpoint: str = "sums", decision: Decision | None = None) -> Failure:
+    return Failure(AssignmentContext(endpoint, request_id, "anna"), decision, Overloaded(), now_s - 0.5, now_s)
+
+
+def failures(folder: Folder) -> list[FailureRecord]:
+    return [one for one in folder.entries() if isinstance(one, FailureRecord)]
+
+
+def test_a_failure_is_recorded_with_its_assignment_and_nothing_that_was_asked(folder: Folder) -> None:
+    decision = Decision("control", None, None, "checkout", 2, 0.5, revision=12)
+    folder.open().failed(failure("a", 101.0, decision=decision))
+    (record,) = failures(folder)
+    assert (record.endpoint, record.decisions, record.omitted) == ("sums", [decision], [])
+    assert record.calls == [FailedCall("a", "anna", 0, 1_000_100.5, 0.5, 429, "overloaded")]
+
+
+def test_failures_past_the_allowance_are_counted_and_the_counts_are_recorded(folder: Folder) -> None:
+    journal = folder.open()
+    decisions = [Decision("a", "a", "1"), None]
+    for number in range(3000):
+        journal.failed(failure(f"id-{number}", 101.0, decision=decisions[number % 2]))
+    assert sum(len(record.calls) for record in failures(folder)) == CALLS_BURST
+    journal.tick()
+    counts = failures(folder)[-1]
+    assert [(one.decision, one.code, one.reason, one.calls) for one in counts.omitted] == [
+        (0, 429, "overloaded", 1000),
+        (None, 429, "overloaded", 1000),
+    ]
+    assert counts.decisions == [decisions[0]]
+    journal.tick()
+    journal.failed(failure("another", 101.0, endpoint="other"))
+    assert failures(folder)[-1].calls[0].id == "another", "an endpoint's flood is its own"
+    journal.failed(failure("later", 102.0))
+    assert failures(folder)[-1].calls[0].id == "later", "the allowance grows with time"
+
+
+def test_an_endpoint_with_few_errors_has_each_of_them_recorded(folder: Folder) -> None:
+    journal = folder.open()
+    for number in range(2000):
+        journal.write(*batch_of(*(f"good-{number}-{one}" for one in range(10))), 101.0)
+        journal.failed(failure(f"bad-{number}", 101.0))
+    journal.tick()
+    assert sum(len(record.calls) for record in failures(folder)) == 2000
+
+
+def test_failures_while_the_disk_is_full_are_counted_and_recorded_later(folder: Folder, writev: list[Writev]) -> None:
+    def full(fd: int, parts: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    journal = folder.open()
+    writev.append(full)
+    for number in range(5):
+        journal.failed(failure(f"id-{number}", folder.now_s))
+    writev.pop()
+    journal.tick()
+    assert failures(folder) == []
+    folder.now_s += 1.1
+    journal.tick()
+    (record,) = failures(folder)
+    assert [one.calls for one in record.omitted] == [4]
+    assert journal.counts.dropped == {"disk_full": 1}

@@ -15,11 +15,13 @@ import pytest
 from support.batcher_bench import Bench, run, turn
 from support.gateway_bed import Bed, Gateway
 from support.wait import until
+from tidegate.dataplane.calls.failure import Failure
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.pipeline.metrics import Metrics
 from tidegate.errors import Overloaded
 from tidegate.gateway.control import load
 from tidegate.gateway.control.load import growth, totals
+from tidegate.wire.decision import AssignmentContext
 
 PLACE = ("e", "1")
 
@@ -85,7 +87,7 @@ def test_what_a_client_gave_up_was_in_progress_until_then() -> None:
 
 def test_refused_requests_are_errors_of_no_version() -> None:
     metrics = Metrics()
-    metrics.refused("e", Overloaded("full"))
+    metrics.refused(Failure(AssignmentContext("e", "id"), None, Overloaded("full"), 0.0, 0.0))
     assert growth({}, totals(metrics.series(), {})) == [
         {"endpoint": "e", "version": "", "in_progress_s": 0.0, "requests": 1, "errors": 0, "durations": [0] * 17}
     ]

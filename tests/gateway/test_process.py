@@ -21,6 +21,7 @@ from support.gateway_bed import TOKEN, Bed, Gateway, Load, stop_hard
 from support.platform import clean_env
 from support.wait import until
 from tidegate.gateway.telemetry.counts import read_counts
+from tidegate.wire.journal import list_segments
 
 
 def run_gateway(bed: Bed, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -158,8 +159,8 @@ def test_metrics_on_any_gateway_are_the_sum_over_all(bed: Bed, free_port: int) -
     assert counted(pair[0], "model_predictions_total") == 60.0
     assert counted(pair[0], "model_request_duration_seconds_count") == 60.0
     assert counted(pair[0], "tidegate_journal_records_written_total") == 60.0
-    files = list((bed.data_dir / "journal").glob("*.tgj"))
-    assert {path.name.partition("-0000")[0] for path in files} == {"gateway-0", "gateway-1"}  # both took part
+    writers = {segment.writer for segment in list_segments(bed.data_dir / "journal")}
+    assert writers == {"gateway-0", "gateway-1"}  # both took part
 
 
 def test_a_sibling_that_died_keeps_its_counts(bed: Bed, free_port: int) -> None:

@@ -17,7 +17,7 @@ from support.grpc_process import request as grpc_request
 from support.grpc_process import stub as grpc_stub
 from support.services.redis import PASSWORD, RedisServer
 from support.wait import until
-from tidegate.wire.journal import BatchRecord, read_records
+from tidegate.wire.journal import BatchRecord, list_segments, read_records
 
 LIMIT_PER_S = 20.0
 
@@ -209,8 +209,8 @@ def test_the_journal_and_the_metrics_know_kept_answers(kept: Pair) -> None:
 
 def journal(bed: Bed) -> list[BatchRecord]:
     records: list[BatchRecord] = []
-    for path in sorted((bed.data_dir / "journal").glob("*.tgj")):
-        with path.open("rb") as stream:
+    for segment in list_segments(bed.data_dir / "journal"):
+        with segment.path.open("rb") as stream:
             records += read_records(stream)
     return records
 

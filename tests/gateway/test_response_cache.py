@@ -98,7 +98,7 @@ class Counts:
     def missed(self, call: Call) -> None:
         self.misses += 1
 
-    def refused(self, endpoint: str, error: TidegateError) -> None:
+    def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         self.errors.append(error)
 
 

@@ -61,7 +61,7 @@ class Seen:
     def abandoned(self, call: Any, now_s: Any) -> None:
         pass
 
-    def refused(self, endpoint: Any, error: Any) -> None:
+    def refused(self, failure: Any) -> None:
         pass
 
     def answer(self, call: Any, outputs: Any, first_row: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate import clock
+from tidegate.dataplane.base.ticking import every
 from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.http.app import AppOptions, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     from tidegate.settings import Settings
     from tidegate.wire.snapshot import Snapshot
+
+JOURNAL_TICK_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +122,7 @@ class Gateway:
         self._sockets = sockets
         self._metrics = Metrics()
         self._journal = _journal(options, settings)
+        self._ticking: asyncio.Task[None] | None = None
         observer = GatewayObserver(self._metrics, self._journal)
         limits = DataplaneLimits.from_settings(settings)
         self._sharing = Sharing(settings, observer, clock.monotonic)
@@ -167,6 +171,9 @@ class Gateway:
         if before is not None:
             self._metrics.resume(before)
         self._counts.start()
+        if self._journal is not None:
+            self._journal.start()
+            self._ticking = self._loop.create_task(every(JOURNAL_TICK_S, self._tick_journal, "the journal"))
         await self._admin.start(self._sockets.admin)
         kept = self._file.load_newest()
         if kept is not None:
@@ -185,6 +192,8 @@ class Gateway:
         self._wake_requests.stop()
         self.router.close()
         await self._sharing.stop()
+        if self._ticking is not None:
+            self._ticking.cancel()
         if self._journal is not None:
             self._journal.close()
         await self._counts.stop()
@@ -225,6 +234,10 @@ class Gateway:
 
     def _load_totals(self, now_s: float) -> dict[Place, Totals]:
         return totals(self._metrics.series(), self.router.in_progress_s(now_s))
+
+    async def _tick_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.tick()
 
     async def _render_metrics(self) -> bytes:
         total: MetricState = await self._siblings.total(await self._counts.save())

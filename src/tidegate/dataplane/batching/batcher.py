@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.batching.adaptive_batch_size import SMALL_ROWS, AdaptiveBatchSize
+from tidegate.dataplane.batching.failures import died_twice, in_other_shapes, too_late
 from tidegate.dataplane.batching.fair import FairQueue, Room
 from tidegate.dataplane.batching.parts import Part
 from tidegate.dataplane.batching.quarantine import Quarantine
@@ -23,7 +24,7 @@ from tidegate.dataplane.calls.call import Call
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
-from tidegate.errors import DeadlineExceeded, NoReadyReplica, Overloaded, TidegateError, UnfitInput
+from tidegate.errors import NoReadyReplica, Overloaded, TidegateError, UnfitInput
 
 EXPIRY_TICK_S = 0.02
 ATTEMPTS_MAX = 2
@@ -247,7 +248,7 @@ class Batcher:
         if not late:
             return calls
         for call in late:
-            self._fail_calls([call], _too_late(call))  # which does nothing to those that are done
+            self._fail_calls([call], too_late(call))  # which does nothing to those that are done
         return [call for call in calls if not call.done]
 
     def _made(self, calls: list[Call]) -> Batch | None:
@@ -294,7 +295,7 @@ class Batcher:
     def _batch_answered(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
         for call in batch.calls:
             if type(call) is Part and not call.joins(outputs):
-                self._fail_calls([call], _in_other_shapes())
+                self._fail_calls([call], in_other_shapes())
         self._observer.batch_done(batch, outputs, now_s)
         first_row = 0
         for call in batch.calls:
@@ -328,7 +329,7 @@ class Batcher:
             if call.attempts < ATTEMPTS_MAX and (lost or shared):
                 again.append(call)
             else:
-                self._fail_calls([call], _died_twice(unread=unread) if lost else error)
+                self._fail_calls([call], died_twice(unread=unread) if lost else error)
         if lost:
             self._quarantine.take_in(again, now_s, wait=not isinstance(error, TargetHung))
         else:
@@ -365,7 +366,7 @@ class Batcher:
     def _sweep(self) -> None:
         now_s = self._clock()
         for call in [call for call in self._all_calls() if call.deadline_s <= now_s and not call.done]:
-            self._fail_calls([call], _too_late(call))
+            self._fail_calls([call], too_late(call))
         self._queue.purge()
         self._reruns.purge()
         self._quarantine.purge()
@@ -388,17 +389,3 @@ class Batcher:
 def _whole(call: Call) -> Call:
     """The request that a call stands for: itself, or what it is a part of."""
     return call.whole if isinstance(call, Part) else call
-
-
-def _in_other_shapes() -> ModelFailed:
-    return ModelFailed("the model answered some rows of this request in another shape than the rest")
-
-
-def _died_twice(*, unread: bool) -> ModelFailed:
-    had, again = ("had", "another one while it read it") if unread else ("computed", "again when it ran it alone")
-    return ModelFailed(f"the replica died while it {had} this request, and {again}")
-
-
-def _too_late(call: Call) -> DeadlineExceeded:
-    waited_ms = (call.deadline_s - call.started_s) * 1000
-    return DeadlineExceeded(f"no answer within {waited_ms:.0f} ms, the request's whole deadline")

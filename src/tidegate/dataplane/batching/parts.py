@@ -43,6 +43,15 @@ class Part(Call):
         self._done = done
 
     @property
+    def failed(self) -> bool:
+        """Whether the whole call was answered with a failure."""
+        return self.whole.failed
+
+    @failed.setter
+    def failed(self, failed: bool) -> None:
+        """Nothing: a part that fails has the whole call fail (`Assembly.fail`)."""
+
+    @property
     def completes(self) -> bool:
         """Whether the whole call is answered by this part's answer: every other part has one."""
         sink = self.sink

@@ -174,6 +174,7 @@ class Call:
         "decision",
         "destination",
         "done",
+        "failed",
         "packed",
         "params",
         "request_id",
@@ -200,6 +201,7 @@ class Call:
         self.deadline_s = 0.0
         self.attempts = 0
         self.done = False
+        self.failed = False
 
     @property
     def client(self) -> object:
@@ -221,7 +223,7 @@ class Call:
     def fail(self, error: TidegateError) -> None:
         """Hand the failure over, unless the call is done. Never raises."""
         if not self.done:
-            self.done = True
+            self.done = self.failed = True
             self._hand_failure(error)
 
     def _hand_failure(self, error: TidegateError) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch, Observer
     from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.failure import Failure
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.errors import TidegateError
 
@@ -41,9 +42,9 @@ class Guarded:
         except Exception:
             log.exception("an abandoned request could not be counted")
 
-    def refused(self, endpoint: str, error: TidegateError) -> None:
+    def refused(self, failure: Failure) -> None:
         """Pass it on."""
         try:
-            self._observer.refused(endpoint, error)
+            self._observer.refused(failure)
         except Exception:
             log.exception("a refused request could not be counted")

@@ -23,7 +23,8 @@ from tidegate.dataplane.grpc.messages import (
     write_model,
     write_tensor_head,
 )
-from tidegate.dataplane.pipeline.infer import Exchange, Route, choose, new_call, unit_of
+from tidegate.dataplane.pipeline.assignment import choose, unit_of
+from tidegate.dataplane.pipeline.infer import Exchange, Route, new_call
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
 

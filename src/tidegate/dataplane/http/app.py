@@ -250,9 +250,7 @@ async def _receive(exchange: AwaitedExchange, request: Request) -> None:
         exchange.let_go()
         exchange.refuse_unread(error)
     except ClientDisconnect:
-        exchange.refuse_unread(
-            MalformedRequest("the client went away before all of its request came")
-        )  # nobody reads it
+        exchange.refuse(MalformedRequest("the client went away before all of its request came"))  # nobody reads it
     else:
         start(exchange, asyncio.get_running_loop())
 

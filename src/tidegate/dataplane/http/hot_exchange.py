@@ -9,6 +9,7 @@ from typing import Protocol
 from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN
 from tidegate.dataplane.base.incidents import new_id
 from tidegate.dataplane.calls.call import Destination
+from tidegate.dataplane.pipeline.assignment import tell_refused
 from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, Route, encode_error, infer, response_head
 from tidegate.dataplane.protocols.pieces import start
 from tidegate.errors import TidegateError
@@ -108,6 +109,13 @@ class HotExchange(Exchange):
         self.let_go()
         if self.current:
             self.protocol.refuse_body(self, error)
+
+    def cut_off(self, error: TidegateError) -> None:
+        """Its body will not be read to the end, and the connection says so: what has come of it is let go."""
+        self.let_go()
+        if self.refusal is None:
+            self.take_id()
+            tell_refused(self, error)
 
     def start(self) -> None:
         """The body is complete and it is this request's turn."""

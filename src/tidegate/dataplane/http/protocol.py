@@ -193,7 +193,7 @@ class HotProtocol(HttpToolsProtocol):
         self.receiving_since_s = None
         self._broken = error
         if self.hot is not None and not self.hot.received:
-            self.hot.let_go()  # its rest is not read any more
+            self.hot.cut_off(error)
         cycle = self.cycle
         if cycle is None or cycle.response_complete or (_is_cut(cycle) and not self.pipeline):
             self._send_broken()

@@ -30,6 +30,7 @@ from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.pipeline.access import Access
+from tidegate.dataplane.pipeline.assignment import tell_refused
 from tidegate.dataplane.pipeline.buffered import Body, Buffered, hold_values
 from tidegate.dataplane.pipeline.encodings import deflate_answer, inflate_body
 from tidegate.dataplane.pipeline.long_answers import answer_in_turns
@@ -147,11 +148,16 @@ class Exchange(Body):
 
     def refuse_unread(self, error: TidegateError) -> None:
         """Send the failure of a request whose body is not read, under the id it was given if that is one."""
+        self.take_id()
+        tell_refused(self, error)
+        self.refuse(error)
+
+    def take_id(self) -> None:
+        """Be known by the id that the client gave, if that is one, else by a new one."""
         try:
             self.request_id = _request_id(self.headers[b"x-request-id"])
         except (KeyError, MalformedRequest):
             self.request_id = new_id()
-        self.refuse(error)
 
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Encode and send the call's rows of the outputs."""
@@ -237,7 +243,6 @@ def _what_follows(content_type: bytes, body_length: int) -> bytes:
 
 def infer(exchange: Exchange) -> None:
     """Take a request whose body is complete all the way to the batcher; every failure is answered, none is raised."""
-    service: Service | None = None
     started_s = exchange.engine.clock()
     try:
         service = service_of(exchange)
@@ -246,7 +251,7 @@ def infer(exchange: Exchange) -> None:
             inflate_body(exchange)
         submit(exchange, exchange.route.edge.decode(exchange, service), started_s)
     except Exception as error:
-        fail(exchange, service, error)
+        fail(exchange, error, started_s)
 
 
 def service_of(exchange: Exchange) -> Service:
@@ -282,15 +287,14 @@ def submit(exchange: Exchange, call: Call, started_s: float) -> None:
         call.destination.batcher.submit(call)
 
 
-def fail(exchange: Exchange, service: Service | None, failure: Exception) -> None:
-    """Answer with what went wrong on the way to the batcher."""
+def fail(exchange: Exchange, failure: Exception, started_s: float) -> None:
+    """Answer with what went wrong on the way to the batcher; `started_s`: when the body was whole."""
     error = as_error(failure)
     if not exchange.request_id:
         exchange.request_id = new_id()
     if exchange.call is not None:
         exchange.call.cancel()  # no version took it: it was never in progress
-    if service is not None:
-        exchange.engine.observer.refused(service.name, error)
+    tell_refused(exchange, error, started_s)
     exchange.refuse(error)
 
 
@@ -307,18 +311,6 @@ def find_service(directory: Directory, name: str | None) -> Service:
     return found
 
 
-def choose(service: Service, exchange: Exchange, version: str | None, unit: str | None) -> Destination:
-    """The version that answers. The path's version goes before the body's.
-
-    The assignment is made here, once: `exchange.decision`.
-    """
-    asked = exchange.route.version or version
-    pinned = None if asked == "latest" else asked
-    exchange.context = context = AssignmentContext(service.name, exchange.request_id, unit, pinned)
-    exchange.decision = decision = service.decide(context)
-    return service.destination(decision)
-
-
 def new_call(exchange: Exchange, destination: Destination, fitted: Fitted) -> Call:
     """A call of these rows, by the request's assignment."""
     call = Call(exchange, destination, exchange.request_id, fitted.rows)
@@ -329,14 +321,6 @@ def new_call(exchange: Exchange, destination: Destination, fitted: Fitted) -> Ca
     call.decision = exchange.decision
     call.params = destination.params
     return call
-
-
-def unit_of(exchange: Exchange, named: Any) -> str | None:
-    """The unit an experiment sticks to: the header, else `user_id` of the body or its parameters."""
-    header = exchange.headers.get(b"x-tidegate-key")
-    if header is not None:
-        return header.decode("latin-1")
-    return None if named is None else str(named)
 
 
 def _answer_empty(call: Call, observer: Observer) -> None:

@@ -17,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call
+from tidegate.dataplane.calls.failure import Failure
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import TidegateError
 from tidegate.wire.load import DURATION_BUCKETS_S
@@ -81,6 +82,8 @@ class MetricSeries:
 class MetricState:
     """All numbers of one process: series, gauges by (endpoint, version), and counters of other parts by name.
 
+    `reasons` are counters with the label `reason`: counts by it, by name.
+
     `batch_rows_limit` is the largest of the processes', not their sum; `queue_rows_limit` is the sum.
     """
 
@@ -92,6 +95,7 @@ class MetricState:
     buffered_bytes: int = 0
     redis_connected: int | None = None
     counters: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add(self, other: MetricState) -> None:
         """Merge another process's numbers into these."""
@@ -110,6 +114,14 @@ class MetricState:
             self.redis_connected = (self.redis_connected or 0) + other.redis_connected
         for name, value in other.counters.items():
             self.counters[name] = self.counters.get(name, 0.0) + value
+        self.add_reasons(other.reasons)
+
+    def add_reasons(self, reasons: Mapping[str, Mapping[str, float]]) -> None:
+        """Merge counters that are told by reason."""
+        for name, counts in reasons.items():
+            own = self.reasons.setdefault(name, {})
+            for reason, value in counts.items():
+                own[reason] = own.get(reason, 0.0) + value
 
 
 class Routed:
@@ -145,11 +157,13 @@ class Metrics:
         self._series: dict[Key, MetricSeries] = {}
         self._gauges: list[Callable[[MetricState], None]] = []
         self._counters_before: dict[str, float] = {}
+        self._reasons_before: dict[str, dict[str, float]] = {}
 
     def resume(self, before: MetricState) -> None:
         """Go on from what an earlier process of the same name had counted."""
         self._series = before.series
         self._counters_before = before.counters
+        self._reasons_before = before.reasons
 
     def route(self, places: set[Place], now_s: float) -> None:
         """Versions routed to from now on (an endpoint's own counts have the version ""); forget those long gone."""
@@ -222,10 +236,10 @@ class Metrics:
         """Count the time of a call whose client went away."""
         self._of_call(call).abandoned_s += now_s - call.started_s
 
-    def refused(self, endpoint: str, error: TidegateError) -> None:
+    def refused(self, failure: Failure) -> None:
         """Count a request that never became a call."""
-        series = self._of(endpoint, "", "")
-        series.codes[error.http_status] = series.codes.get(error.http_status, 0) + 1
+        series, code = self._of(failure.endpoint, "", ""), failure.error.http_status
+        series.codes[code] = series.codes.get(code, 0) + 1
 
     def series(self) -> Mapping[Key, MetricSeries]:
         """The series that go on counting, without the gauges, which cost more."""
@@ -238,6 +252,7 @@ class Metrics:
             fill(state)
         for name, value in self._counters_before.items():
             state.counters[name] = state.counters.get(name, 0) + value
+        state.add_reasons(self._reasons_before)
         return state
 
     def _of_call(self, call: Call) -> MetricSeries:
@@ -287,6 +302,11 @@ class _Collector:
         for name, value in self._state.counters.items():
             counter = CounterMetricFamily(name, name.replace("_", " "))
             counter.add_metric([], value)
+            yield counter
+        for name, counts in self._state.reasons.items():
+            counter = CounterMetricFamily(name, name.replace("_", " "), labels=["reason"])
+            for reason, value in counts.items():
+                counter.add_metric([reason], value)
             yield counter
 
 

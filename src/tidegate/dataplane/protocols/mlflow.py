@@ -15,7 +15,8 @@ from tidegate.dataplane.codec.frames import fit_csv, fit_float_rows, fit_frame, 
 from tidegate.dataplane.codec.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
 from tidegate.dataplane.codec.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.codec.params import fit_params
-from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.pipeline.assignment import choose, unit_of
+from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, new_call
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 from tidegate.wire.signature import PREDICTION
 

@@ -76,7 +76,6 @@ def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
     Yields whether there is more to do. `arrived_s`: when the body was complete; the wait since counts towards its
     deadline.
     """
-    service: Service | None = None
     try:
         service = service_of(exchange)
         count_request(exchange, service)
@@ -87,7 +86,7 @@ def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
         check_rows(call.rows, call.destination.rows_max)
         submit(exchange, call, arrived_s)
     except Exception as error:
-        fail(exchange, service, error)
+        fail(exchange, error, arrived_s)
     yield False
 
 

@@ -18,7 +18,8 @@ from tidegate.dataplane.codec.keys import check_keys
 from tidegate.dataplane.codec.numbers import Numbers, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.codec.ranges import check_floats
 from tidegate.dataplane.codec.written import Rows, document
-from tidegate.dataplane.pipeline.infer import Exchange, check_json, choose, new_call, unit_of
+from tidegate.dataplane.pipeline.assignment import choose, unit_of
+from tidegate.dataplane.pipeline.infer import Exchange, check_json, new_call
 from tidegate.errors import MalformedRequest, UnfitInput
 
 

@@ -16,7 +16,8 @@ from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.codec.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.codec.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
 from tidegate.dataplane.codec.numbers import Numbers, TakesRows, arrays_of, fit_numbers
-from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.pipeline.assignment import choose, unit_of
+from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, new_call
 from tidegate.errors import MalformedRequest
 from tidegate.wire.signature import Signature, TensorSpec
 

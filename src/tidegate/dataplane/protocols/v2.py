@@ -14,7 +14,8 @@ from tidegate.dataplane.codec.numbers import Numbers, arrays_of
 from tidegate.dataplane.codec.params import params_of, under_signature
 from tidegate.dataplane.codec.v2 import Message, V2Request, decode_request
 from tidegate.dataplane.codec.v2_answers import encode_response
-from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, choose, new_call, unit_of
+from tidegate.dataplane.pipeline.assignment import choose, unit_of
+from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, new_call
 from tidegate.errors import MalformedRequest, UnfitInput, WrongContentType
 
 _TAKEN = (JSON, b"application/octet-stream")

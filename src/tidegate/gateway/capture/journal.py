@@ -1,4 +1,4 @@
-"""The capture journal's writer: one record per batch, in the file before the batch's answers leave.
+"""The capture journal's writer: what a gateway answers is in the file before the answer leaves.
 
 Called by `observer.py` on the event loop's thread. It never raises and never fails a prediction: what cannot be written
 is dropped and counted.
@@ -7,14 +7,13 @@ A record is written straight from the loop: handing it to a thread and waiting c
 (29 against 8 microseconds). The price is that a disk which stalls is noticed by being waited for, once: a write that
 took longer than `wait_ms_max` opens a circuit, records are dropped and counted, and only when a sync of the file, done
 in a thread, has come back and a hold has passed is the disk written to again. A full disk is tried again every second.
+Sealing a segment, and dropping old ones, are a thread's.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
 import threading
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,30 +22,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidegate.dataplane.base.tensors import described
-from tidegate.gateway.capture.segments import Closed, Segments, drop
+from tidegate.gateway.capture.batches import batch_record
+from tidegate.gateway.capture.circuit import Circuit
+from tidegate.gateway.capture.failures import Failures, failure_record
 from tidegate.gateway.control.threads import start_thread
-from tidegate.wire.journal import CACHED, BatchRecord, CapturedRequest
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch
-    from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.failure import Failure
     from tidegate.dataplane.calls.outputs import Outputs
-
-RETRY_FULL_S = 1.0
-HOLD_FIRST_S, HOLD_MAX_S = 1.0, 60.0
-HEALTHY_S = 60.0
-GONE_CODE, LATE_CODE = 499, 504
-_FRAME = struct.Struct("<II")
+    from tidegate.gateway.capture.segments import Segments, Written
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class JournalCounts:
-    """Records written, and dropped by reason: `rotated`, `stalled`, `disk_full`, `too_large`, `unfit`.
+    """Records written, and dropped by reason: `unread`, `stalled`, `disk_full`, `too_large`, `unfit`.
 
-    The loop counts, and a thread that drops segments: under a lock, for neither may lose the other's.
+    `unread`: deleted by rotation before every reader had read them. The loop counts, and a thread that drops segments:
+    under a lock, for neither may lose the other's.
     """
 
     written: int = 0
@@ -65,59 +60,15 @@ class JournalCounts:
             return self._dropped.copy()
 
 
-class Circuit:
-    """Open while the disk is not to be written to. Decides by measured stalls and by failures; does no I/O."""
-
-    def __init__(self, wait_s_max: float) -> None:
-        self._wait_s_max = wait_s_max
-        self._hold_s = HOLD_FIRST_S
-        self._closed_since_s = 0.0
-        self._until_s: float | None = None
-        self.reason: str | None = None
-        self.syncing = False
-
-    def is_open(self, now_s: float) -> bool:
-        """Whether records are to be dropped now; closes when its time has come."""
-        if self._until_s is None:
-            return False
-        if self.syncing or now_s < self._until_s:
-            return True
-        self._until_s = None
-        self._closed_since_s = now_s
-        return False
-
-    def measured(self, took_s: float, now_s: float) -> bool:
-        """Take note of a write's duration; True when it was a stall, which opens the circuit."""
-        if took_s <= self._wait_s_max:
-            return False
-        if now_s - self._closed_since_s > HEALTHY_S:
-            self._hold_s = HOLD_FIRST_S
-        self._open("stalled", now_s + self._hold_s)
-        self._hold_s = min(self._hold_s * 2, HOLD_MAX_S)
-        return True
-
-    def failed(self, now_s: float) -> None:
-        """A write failed (a full disk, as a rule)."""
-        self._open("disk_full", now_s + RETRY_FULL_S)
-
-    def worked(self) -> str | None:
-        """A write succeeded; returns what had been wrong until now, once."""
-        reason, self.reason = self.reason, None
-        return reason
-
-    def _open(self, reason: str, until_s: float) -> None:
-        self.reason = reason
-        self._until_s = until_s
-
-
 class Journal:
-    """Writes batches. `monotonic` measures the writes, `wall` dates the requests."""
+    """Writes batches and failures. `monotonic` measures the writes, `wall` dates the requests."""
 
     def __init__(
         self, segments: Segments, wait_s_max: float, *, monotonic: Callable[[], float], wall: Callable[[], float]
     ) -> None:
         self._segments = segments
         self._circuit = Circuit(wait_s_max)
+        self._failures = Failures()
         self._monotonic = monotonic
         self._wall = wall
         self._encode = msgspec.msgpack.Encoder().encode
@@ -125,33 +76,64 @@ class Journal:
 
     def write(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
         """Record a computed batch; `now_s` is monotonic."""
+        endpoint = batch.destination.identity.endpoint
+        self._failures.earn(endpoint, len(batch.calls))
         if self._circuit.is_open(now_s):
             self.counts.drop(self._circuit.reason or "stalled")
             return
+        at_s = self._wall()
         try:
-            payload = self._encode(_record(batch, outputs, now_s, self._wall() - now_s))
+            record = batch_record(batch, outputs, now_s, at_s - now_s)
+            payload = None if record is None else self._encode(record)
         except Exception:
             # A model's own objects may refuse to be written down: that must not cost the prediction.
-            log.exception("a batch of %s could not be recorded", batch.destination.identity.endpoint)
+            log.exception("a batch of %s could not be recorded", endpoint)
             self.counts.drop("unfit")
             return
-        self._append(payload)
+        if payload is not None:
+            self._append(payload, at_s)
+
+    def failed(self, failure: Failure) -> None:
+        """Record a request that gets no answer, or count it where there are too many, or the disk is not written to."""
+        at_s = self._wall()
+        if self._circuit.is_open(failure.now_s) or not self._failures.take(failure.endpoint, failure.now_s):
+            self._failures.omit(failure, at_s)
+        else:
+            self._append(self._encode(failure_record(failure, at_s - failure.now_s)), at_s)
+
+    def start(self) -> None:
+        """Seal what was left by gateways that died, and keep to the bound."""
+        self._settle_in_thread(None)
+
+    def tick(self) -> None:
+        """Once a second: record what was counted, and seal a segment that has become old."""
+        if not self._circuit.is_open(self._monotonic()):
+            self._write_omitted()
+        if self._segments.is_full(0, self._wall()):
+            self._settle_in_thread(self._segments.end())
 
     def close(self) -> None:
         """End the open segment."""
-        self._segments.close()
+        self._write_omitted()
+        ended = self._segments.end()
+        if ended is not None:
+            self._settle(ended)
 
-    def _append(self, payload: bytes) -> None:
-        head = _FRAME.pack(len(payload), zlib.crc32(payload))
-        length = len(head) + len(payload)
-        if not self._segments.fits(length):
+    def _write_omitted(self) -> None:
+        for record in self._failures.take_omitted():
+            self._append(self._encode(record), self._wall())
+
+    def _append(self, payload: bytes, at_s: float) -> None:
+        size = len(payload)
+        if not self._segments.fits(size):
             self.counts.drop("too_large")
             return
         started_s = self._monotonic()
         try:
-            if self._segments.needs_room(length):
-                self._drop_in_thread(self._segments.rotate_for(length))
-            self._segments.append(head, payload)
+            ended = self._segments.end() if self._segments.is_full(size, at_s) else None
+            if not self._segments.is_open:
+                self._settle_in_thread(ended, size)
+            self._segments.append(payload, at_s)
         except OSError as error:
             self._failed(error)
             return
@@ -173,13 +155,16 @@ class Journal:
         self._circuit.failed(self._monotonic())
         self.counts.drop("disk_full")
 
-    def _drop_in_thread(self, surplus: list[Closed]) -> None:
-        def work() -> None:
-            for segment in surplus:
-                self.counts.drop("rotated", drop(segment))
-
-        if surplus and start_thread(work, "journal rotation") is None:
+    def _settle_in_thread(self, ended: Written | None, need_bytes: int = 0) -> None:
+        work = partial(self._settle, ended, need_bytes)
+        if start_thread(work, "journal rotation") is None:
             work()  # a few milliseconds of everybody's time, for what would else stay on the disk past its bound
+
+    def _settle(self, ended: Written | None, need_bytes: int = 0) -> None:
+        for segment in self._segments.settle(ended, need_bytes):
+            if segment.unread:
+                log.warning("%d records of the journal that nobody had read went with %s", segment.unread, segment.name)
+                self.counts.drop("unread", segment.unread)
 
     def _sync_in_thread(self) -> None:
         fd = self._segments.fd
@@ -195,30 +180,3 @@ class Journal:
             log.warning("the journal could not be synced: %s", error)
         finally:
             self._circuit.syncing = False
-
-
-def _record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: float) -> BatchRecord:
-    identity = batch.destination.identity
-    requests = [
-        CapturedRequest(
-            call.request_id,
-            call.unit,
-            identity.variant,
-            call.decision is not None and call.decision.pinned,
-            call.started_s + wall_offset_s,
-            now_s - call.started_s,
-            call.rows,
-            200 if not call.done else _code_of(call, now_s),
-            call.place,
-        )
-        for call in batch.calls
-    ]
-    inputs = {name: described(array) for name, array in batch.inputs.items()}
-    answers = {name: described(array) for name, array in outputs.tensors.items()}
-    cached = batch.released == CACHED
-    return BatchRecord(identity.endpoint, identity.version, requests, inputs, answers, batch.params, cached)
-
-
-def _code_of(call: Call, now_s: float) -> int:
-    """Of a call that nobody waits for: its rows are in the batch, so it is in the record."""
-    return LATE_CODE if call.deadline_s <= now_s else GONE_CODE

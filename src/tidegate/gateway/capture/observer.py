@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.base.tensors import finite
 from tidegate.dataplane.calls.batch import Batch
+from tidegate.dataplane.calls.failure import Failure
+from tidegate.wire.decision import AssignmentContext
 from tidegate.wire.journal import CACHED
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from tidegate.dataplane.pipeline.metrics import Metrics, MetricState
     from tidegate.errors import TidegateError
     from tidegate.gateway.capture.journal import Journal
+
+DROPPED = "tidegate_journal_dropped_records"
 
 
 class GatewayObserver:
@@ -49,16 +53,21 @@ class GatewayObserver:
         self._metrics.cache_missed(call)
 
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
-        """Count."""
+        """Record, then count."""
+        if self._journal is not None:
+            context = AssignmentContext(call.destination.identity.endpoint, call.request_id, call.unit)
+            self._journal.failed(Failure(context, call.decision, error, call.started_s, now_s))
         self._metrics.call_failed(call, error, now_s)
 
     def abandoned(self, call: Call, now_s: float) -> None:
         """Count."""
         self._metrics.abandoned(call, now_s)
 
-    def refused(self, endpoint: str, error: TidegateError) -> None:
-        """Count."""
-        self._metrics.refused(endpoint, error)
+    def refused(self, failure: Failure) -> None:
+        """Record, then count."""
+        if self._journal is not None:
+            self._journal.failed(failure)
+        self._metrics.refused(failure)
 
     def _count_non_finite(self, batch: Batch, outputs: Outputs) -> None:
         """Of the batch's calls those that are answered with such a number."""
@@ -74,6 +83,4 @@ class GatewayObserver:
             return
         written, dropped = self._journal.counts.written, self._journal.counts.dropped
         state.counters["tidegate_journal_records_written"] = written
-        state.counters["tidegate_journal_records_dropped"] = sum(dropped.values())
-        for reason, count in dropped.items():
-            state.counters[f"tidegate_journal_records_dropped_{reason}"] = count
+        state.reasons[DROPPED] = {**dict.fromkeys(("unread", "disk_full", "stalled"), 0.0), **dropped}

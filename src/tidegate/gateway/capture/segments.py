@@ -1,37 +1,54 @@
-"""The journal's files: a numbered segment at a time, rotated by size, the oldest dropped past a bound.
+"""The journal's files as one gateway writes them: a segment at a time, sealed by size and age, dropped past a bound.
 
-Used by `journal.py` only. Knows files and frames' lengths, and nothing of what is in a record.
+Used by `journal.py` only. Knows files and frames, and nothing of what is in a record. `append`, `is_full` and `end` are
+the event loop's; `settle` and `make_room` take longer and are for a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import logging
 import os
-import re
-import struct
-from collections import deque
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.wire.journal import MAGIC
+from tidegate.wire.journal import Sealed, Segment, list_segments, seal_abandoned
+from tidegate.wire.journal.cursors import read_offsets
+from tidegate.wire.journal.frames import FRAME, HEAD_BYTES, MARKER_BYTES, file_head, frame_head
+from tidegate.wire.journal.segments import OPEN_SUFFIX, SEAL_BYTES_MAX, count_records, seal, segment_name
 
 SEGMENT_BYTES_MAX = 64 << 20
 SEGMENT_BYTES_MIN = 64 << 10
-_FRAME = struct.Struct("<II")
-_NAME = re.compile(r"(?P<writer>.+)-(?P<number>\d{10})\.tgj")
+SEGMENT_AGE_S_MAX = 3600.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Closed:
-    """A segment that takes no more records. `records` is None until somebody has to count them."""
+class Written:
+    """A segment that this gateway writes or has written. Its lock lasts until `fd` is closed."""
 
+    fd: int
     path: Path
+    marker: bytes
     size_bytes: int
-    records: int | None
+    records: int = 0
+    first_at_s: float = 0.0
+    last_at_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A segment that was deleted, and how many of its records nobody had read."""
+
+    name: str
+    unread: int
 
 
 class Segments:
-    """Appends frames to the newest segment. After a restart a new segment is begun; the old ones count to the bound.
+    """Appends records to the newest segment. After a restart a new segment is begun; the old ones count to the bound.
 
     A segment is made with its first record, so a gateway that is restarted often leaves no trail of empty files.
     """
@@ -41,121 +58,132 @@ class Segments:
         self._writer = writer
         self._total_bytes_max = total_bytes_max
         self._segment_bytes_max = max(SEGMENT_BYTES_MIN, min(SEGMENT_BYTES_MAX, total_bytes_max // 8))
-        self._closed = deque(self._find())
-        self._number = _number_of(self._closed[-1].path) if self._closed else 0
-        self._fd: int | None = None
-        self._path = folder
-        self._size_bytes = 0
-        self._records = 0
+        self._open: Written | None = None
+        self._begun_at_us = 0
+        self._room = threading.Lock()
 
     @property
     def fd(self) -> int | None:
         """The open segment's descriptor."""
-        return self._fd
+        return None if self._open is None else self._open.fd
 
-    def fits(self, length: int) -> bool:
-        """Whether a frame of this length may ever be kept."""
-        return len(MAGIC) + length <= self._total_bytes_max
+    def fits(self, size_bytes: int) -> bool:
+        """Whether a record of this size may ever be kept."""
+        return HEAD_BYTES + FRAME.size + size_bytes + SEAL_BYTES_MAX <= self._total_bytes_max
 
-    def append(self, head: bytes, payload: bytes) -> None:
-        """Write one frame whole, or raise `OSError` and leave the file as it was."""
-        length = len(head) + len(payload)
-        if self._fd is None:
-            self._begin()
-        fd = self._fd
-        assert fd is not None  # noqa: S101  # narrows the type: _begin opened it or raised
+    def is_full(self, size_bytes: int, at_s: float) -> bool:
+        """Whether the open segment is too large, or too old, for a record of this size."""
+        one = self._open
+        if one is None:
+            return False
+        too_large = one.size_bytes + FRAME.size + size_bytes > self._segment_bytes_max
+        return (too_large and one.records > 0) or at_s - one.first_at_s > SEGMENT_AGE_S_MAX
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a segment is being written; if not, the next record begins one."""
+        return self._open is not None
+
+    def append(self, payload: bytes, at_s: float) -> None:
+        """Write one record whole, or raise `OSError` and leave the file as it was. `at_s`: now, since the epoch."""
+        one = self._open or self._begin(at_s)
+        length = FRAME.size + len(payload)
         try:
-            if os.writev(fd, (head, payload)) != length:
+            if os.writev(one.fd, (frame_head(one.marker, payload), payload)) != length:
                 raise OSError("the record was written in part")
         except OSError:
-            self._undo(fd)
+            self._undo(one)
             raise
-        self._size_bytes += length
-        self._records += 1
+        one.size_bytes += length
+        one.records += 1
+        one.last_at_s = at_s
 
-    def rotate_for(self, length: int) -> list[Closed]:
-        """End a full segment, so that a frame of this length fits. Returns the oldest ones, which are to be dropped."""
-        if self._fd is not None and self._size_bytes + length > self._segment_bytes_max:
-            self.close()
-        if self._fd is not None:
+    def end(self) -> Written | None:
+        """Take no more into the open segment; the next record begins another. `settle` seals what is returned."""
+        one, self._open = self._open, None
+        return one
+
+    def settle(self, ended: Written | None, need_bytes: int = 0) -> list[Dropped]:
+        """Seal what has ended, and what gateways left that have died; then make room for the next segment.
+
+        `need_bytes`: a record that is to come, and may be larger than a segment is as a rule. From any thread.
+        """
+        if ended is not None:
+            self._seal(ended)
+        with self._room:
+            return self._make_room(max(need_bytes, self._segment_bytes_max))
+
+    def _seal(self, one: Written) -> None:
+        try:
+            seal(one.fd, one.marker, Sealed(one.records, one.first_at_s, one.last_at_s), one.path)
+        except OSError as error:
+            log.warning("the journal's segment %s stays open: %s", one.path.name, error)
+        finally:
+            os.close(one.fd)
+
+    def _make_room(self, need_bytes: int) -> list[Dropped]:
+        """Delete what is too much: what every reader has read first, then what none has, from the oldest on."""
+        for segment in list_segments(self._folder):
+            if segment.is_open:
+                with contextlib.suppress(OSError):  # its next reader tries again
+                    seal_abandoned(segment)
+        found = [(one, _size_of(one)) for one in list_segments(self._folder) if self._is_mine(one)]
+        surplus = sum(size for _, size in found) + need_bytes - self._total_bytes_max
+        if surplus <= 0:
             return []
-        surplus = []
-        need = max(self._segment_bytes_max, len(MAGIC) + length)
-        while self._closed and sum(one.size_bytes for one in self._closed) + need > self._total_bytes_max:
-            surplus.append(self._closed.popleft())
-        return surplus
+        offsets = read_offsets(self._folder)
+        dropped = []
+        for segment, size in sorted(found, key=lambda item: offsets.get(item[0].name, 0) < item[1]):
+            if surplus > 0:
+                surplus -= size
+                dropped.append(_drop(segment, size, offsets.get(segment.name, 0)))
+        return dropped
 
-    def needs_room(self, length: int) -> bool:
-        """Whether `rotate_for` has something to do."""
-        return self._fd is None or self._size_bytes + length > self._segment_bytes_max
+    def _is_mine(self, segment: Segment) -> bool:
+        return segment.writer == self._writer and not segment.is_open
 
-    def close(self) -> None:
-        """End the open segment; the next record begins another."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-            self._closed.append(Closed(self._path, self._size_bytes, self._records))
-
-    def _undo(self, fd: int) -> None:
-        """Take back what a failed write left behind; where even that fails, the torn frame ends its segment."""
+    def _undo(self, one: Written) -> None:
+        """Take back what a failed write left behind; where even that fails, the torn record ends its segment."""
         try:
-            os.ftruncate(fd, self._size_bytes)
+            os.ftruncate(one.fd, one.size_bytes)
         except OSError:
-            self.close()
+            os.close(one.fd)  # and with it the lock: whoever comes next seals it as a dead gateway's
+            self._open = None
 
-    def _begin(self) -> None:
+    def _begin(self, at_s: float) -> Written:
+        """Make the file under a name that nobody lists, so that no reader ever sees it without its lock."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number = self._number + 1
-        path = self._folder / f"{self._writer}-{number:010d}.tgj"
-        # O_EXCL: a second gateway of the same name would otherwise write into the same file.
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        self._begun_at_us = max(int(at_s * 1e6), self._begun_at_us + 1)
+        marker = os.urandom(MARKER_BYTES)
+        path = self._folder / (segment_name(self._begun_at_us, self._writer, marker) + OPEN_SUFFIX)
+        staged = path.with_name(f".{path.name}")
+        fd = os.open(staged, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            if os.write(fd, MAGIC) != len(MAGIC):
+            with contextlib.suppress(OSError):  # a file system without locks: then nobody can tell that it has died
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.write(fd, file_head(marker)) != HEAD_BYTES:
                 raise OSError("the segment's first bytes were written in part")
+            staged.rename(path)
         except OSError:
             os.close(fd)
-            path.unlink(missing_ok=True)
+            staged.unlink(missing_ok=True)
             raise
-        self._number, self._fd, self._path = number, fd, path
-        self._size_bytes, self._records = len(MAGIC), 0
-
-    def _find(self) -> list[Closed]:
-        found = []
-        for path in sorted(self._folder.glob(f"{self._writer}-*.tgj")):
-            match = _NAME.fullmatch(path.name)
-            if match is not None and match["writer"] == self._writer:
-                # A reader may take a file away at any time, also between its listing and this.
-                with contextlib.suppress(FileNotFoundError):
-                    found.append(Closed(path, path.stat().st_size, None))
-        return found
+        self._open = Written(fd, path, marker, HEAD_BYTES, first_at_s=at_s)
+        return self._open
 
 
-def drop(segment: Closed) -> int:
-    """Delete a segment; returns how many records went with it: none where a reader had taken it away already.
-
-    Takes milliseconds, so it is for a thread.
-    """
+def _size_of(segment: Segment) -> int:
     try:
-        records = _count(segment.path) if segment.records is None else segment.records
+        return segment.path.stat().st_size
+    except OSError:  # a reader may take a file away at any time
+        return 0
+
+
+def _drop(segment: Segment, size: int, read_to: int) -> Dropped:
+    """Delete a segment, after counting what nobody had read; nothing where a reader had taken it away already."""
+    try:
+        unread = 0 if read_to >= size else count_records(segment, read_to)
         segment.path.unlink()
     except OSError:
-        return 0
-    return records
-
-
-def _count(path: Path) -> int:
-    """Whole frames in a segment that an earlier process wrote, by their lengths alone."""
-    records, offset, size = 0, len(MAGIC), path.stat().st_size
-    with path.open("rb") as stream:
-        while offset + _FRAME.size <= size:
-            stream.seek(offset)
-            length, _ = _FRAME.unpack(stream.read(_FRAME.size))
-            offset += _FRAME.size + length
-            if offset <= size:
-                records += 1
-    return records
-
-
-def _number_of(path: Path) -> int:
-    match = _NAME.fullmatch(path.name)
-    return int(match["number"]) if match is not None else 0
+        return Dropped(segment.name, 0)
+    return Dropped(segment.name, unread)

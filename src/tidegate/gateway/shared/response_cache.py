@@ -16,8 +16,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tidegate.dataplane.base.incidents import internal
-from tidegate.errors import TidegateError
+from tidegate.dataplane.base.incidents import as_error
 from tidegate.gateway.shared.response_cache_codec import read_answer, request_key, write_answer
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.call import Admission, Call, Destination, Sink
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import MetricState
+    from tidegate.errors import TidegateError
     from tidegate.gateway.shared.redis_link import RedisLink
     from tidegate.wire.snapshot import Endpoint, Variant
 
@@ -48,7 +48,7 @@ class CacheObserver(Protocol):
     def missed(self, call: Call) -> None:
         """There was none: the call goes to its version."""
 
-    def refused(self, endpoint: str, error: TidegateError) -> None:
+    def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
         """Its version did not take it either."""
 
 
@@ -144,12 +144,10 @@ class ResponseCache:
             else:
                 self.bypassed += 1
             admission.pool.batcher.submit(call)
-        except TidegateError as error:
-            self._observer.refused(call.destination.identity.endpoint, error)
+        except Exception as failure:
+            error = as_error(failure)
+            self._observer.call_failed(call, error, self._clock())
             call.fail(error)
-        except Exception as error:
-            log.exception("a request could not be handed on")
-            call.fail(internal(error))
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

@@ -66,13 +66,12 @@ class CountsFile:
         """Write what is counted now, if that is new, and return it, gauges and all."""
         async with self._saving:  # or an older state could replace a newer one
             state = self._state()
-            data = self._encode(MetricState(series=state.series, counters=state.counters))
-            told: MetricState = _decoder.decode(
-                self._encode(state)
-            )  # the series go on counting while the disk is waited for
+            data = self._encode(MetricState(series=state.series, counters=state.counters, reasons=state.reasons))
+            # A copy: the series go on counting while the disk is waited for.
+            counted: MetricState = _decoder.decode(self._encode(state))
             if data != self._written:
                 await asyncio.to_thread(self._write, data)
-            return told
+            return counted
 
     async def _tick(self) -> None:
         await self.save()
