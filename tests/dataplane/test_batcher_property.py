@@ -101,7 +101,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["t1", "t2", "t3"]))
     def add_target(self, name: str) -> None:
-        if name not in self.batcher.target_ids:
+        if name not in self.batcher._targets:
             self.targets[name] = HandTarget(name)
             self.batcher.add_target(self.targets[name])
             self.turn()

@@ -42,7 +42,6 @@ class Batcher:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.error: TidegateError | None = None
-        self.target_ids = {"r-1"}
         self.accepts = True
 
     def submit(self, call: Call) -> None:

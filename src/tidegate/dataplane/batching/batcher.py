@@ -91,13 +91,8 @@ class Batcher:
             self._fail_queue(NoReadyReplica(retry_after_s=RETRY_AFTER_S))
 
     @property
-    def target_ids(self) -> set[str]:
-        """Targets that may get batches."""
-        return set(self._targets)
-
-    @property
     def accepts(self) -> bool:
-        """Whether there is a target."""
+        """Whether a call that is handed in now is answered, if there is room for it: there is a target."""
         return bool(self._targets)
 
     # -- what waits ------------------------------------------------------------------------------------------------

@@ -47,10 +47,6 @@ class Admission(Protocol):
     """
 
     @property
-    def target_ids(self) -> set[str]:
-        """Targets that may get batches."""
-
-    @property
     def accepts(self) -> bool:
         """Whether a call that is handed in now is answered, if there is room for it."""
 

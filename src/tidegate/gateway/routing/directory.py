@@ -17,7 +17,7 @@ from tidegate.core.assign import Allocation, Arm, Decider
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.errors import NoReadyReplica, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused
-from tidegate.gateway.routing.version_pool import PoolParts, VersionPool
+from tidegate.gateway.routing.version_pool import PoolParts, VersionPool, replica_of
 from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
 from tidegate.wire.decision import AssignmentContext
 
@@ -213,7 +213,7 @@ class Router:
         retired = self._parts.retired
         retired -= {target for target in retired if not target.busy}
         draining = (pool.replicas for _, pool in self._draining.values())
-        return frozenset({target.id for target in retired}.union(*draining))
+        return frozenset(map(replica_of, {target.id for target in retired}.union(*draining)))
 
     def close(self) -> None:
         """Let go of every replica, at the end of the process."""

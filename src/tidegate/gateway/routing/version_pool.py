@@ -153,7 +153,7 @@ class VersionPool:
         self._changed()
 
     def _changed(self) -> None:
-        available = bool(self.batcher.target_ids)
+        available = self.batcher.accepts
         if available != self.available:
             self.available = available
             if available:
@@ -166,3 +166,8 @@ def _ids(target: Target) -> list[str]:
     if target.batches_max <= 1:
         return [target.id]
     return [f"{target.id}/{number}" for number in range(min(target.batches_max, BATCHES_MAX))]
+
+
+def replica_of(target_id: str) -> str:
+    """The id of the replica, or the pool, whose target this is: the inverse of `_ids`."""
+    return target_id.partition("/")[0]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tidegate.dataplane.base.incidents import as_error
 from tidegate.errors import NoReadyReplica, Overloaded, TidegateError
 from tidegate.gateway.shared.response_cache import batcher_of
 
@@ -72,7 +73,10 @@ class WaitingRequests:
         """A replica is there: hand all of them on, in the order in which they came."""
         for call, admission in self._take():
             call.destination = as_cold(call.destination)
-            self.submit(call, admission)
+            try:
+                admission.submit(call)
+            except Exception as error:
+                self._fail_one(call, as_error(error))
 
     def fail(self, why: str) -> None:
         """None will be there soon: answer all of them now."""
@@ -84,18 +88,10 @@ class WaitingRequests:
         for call, _ in self._take():
             try:
                 destination = choose(call)
-            except TidegateError as error:
-                self._fail_one(call, error)
-            else:
                 call.destination = as_cold(destination)
-                self.submit(call, destination.batcher)
-
-    def submit(self, call: Call, admission: Admission) -> None:
-        """Hand it on; a refusal is its answer."""
-        try:
-            admission.submit(call)
-        except TidegateError as error:
-            self._fail_one(call, error)
+                destination.batcher.submit(call)
+            except Exception as error:
+                self._fail_one(call, as_error(error))
 
     def _take(self) -> list[tuple[Call, Admission]]:
         waiting, self._waiting = self._waiting, {}
@@ -152,11 +148,6 @@ class WakingAdmission:
 
     def __hash__(self) -> int:
         return hash(self.pool.batcher)
-
-    @property
-    def target_ids(self) -> set[str]:
-        """Replicas that may get batches."""
-        return self.pool.batcher.target_ids
 
     def submit(self, call: Call) -> None:
         """Hand the call to the batcher, now or when there is a replica. Raises `Overloaded`."""

@@ -233,11 +233,6 @@ class CachedAdmission:
         """Whether a call that is handed in now is answered."""
         return self.pool.batcher.accepts
 
-    @property
-    def target_ids(self) -> set[str]:
-        """Replicas that may get batches."""
-        return self.pool.batcher.target_ids
-
     def submit(self, call: Call) -> None:
         """Look the call up; it is answered, or handed to the batcher, later."""
         key = self._cache.key(self._place, self._scope, call) if self._cache.admits() else None
