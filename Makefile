@@ -10,7 +10,7 @@ STAMPS := $(VENV)/.stamps
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev services test test-long test-busy test-frameworks lint format types contracts docs docs-generate dashboards bench clean
+.PHONY: help install demo dev services test test-long test-busy test-frameworks lint format types contracts docs docs-generate dashboards screenshots bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ docs-generate: $(STAMPS)/dev ## Write the generated reference pages anew
 
 dashboards: $(STAMPS)/dev ## Write Grafana's dashboards anew
 	@$(BIN)/python scripts/generate_dashboards.py
+
+screenshots: $(STAMPS)/dev ## Take pictures of the console's pages into build/screenshots (Chromium: make services)
+	@$(BIN)/python scripts/console_screenshots.py $(ARGS)
 
 bench: $(STAMPS)/dev ## Run the benchmarks (five minutes of twenty models, then the comparison with peers)
 	@$(BIN)/python benchmarks/twenty_models.py

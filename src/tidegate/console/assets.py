@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tidegate.draw import STYLE
+
 STATIC = "/static/"
 GZIP_LEVEL = 9
 _OWN = Path(__file__).parent
@@ -19,6 +21,9 @@ _SERVED = {
     "mark.svg": (_OWN / "static" / "mark.svg", "image/svg+xml"),
     "htmx.min.js": (_OWN / "vendor" / "files" / "htmx.min.js", "text/javascript; charset=utf-8"),
 }
+
+_MORE = {"console.css": STYLE.encode()}
+"""How plots look, in the same file."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def _all() -> tuple[Mapping[str, str], Mapping[str, Asset]]:
     """Served names by plain name, and files by served name."""
     names, assets = {}, {}
     for name, (path, media_type) in _SERVED.items():
-        content = path.read_bytes()
+        content = path.read_bytes() + _MORE.get(name, b"")
         stem, _, ending = name.rpartition(".")
         served = f"{stem}.{hashlib.sha256(content).hexdigest()[:8]}.{ending}"
         names[name] = served

@@ -40,7 +40,6 @@ def _environment() -> Environment:
         duration=words.duration,
         size=words.size,
         split=words.split,
-        colour=words.colour,
         shell=words.shell_word,
         etag=tag_of,
     )

@@ -25,7 +25,6 @@ _TONES = {
     "down": "bad",
     "unavailable": "bad",
 }
-COLOURS = 6
 
 
 def tone(status: str) -> str:
@@ -98,12 +97,6 @@ def split(traffic: Mapping[str, float]) -> str:
 def in_order(version: str) -> tuple[int, str]:
     """Versions as numbers, whatever else there is after them."""
     return (int(version), "") if version.isdecimal() else (1 << 62, version)
-
-
-def colour(version: str) -> str:
-    """The class of a version's colour, the same on every page."""
-    number = int(version) if version.isdecimal() else sum(version.encode())
-    return f"c{(number - 1) % COLOURS}"
 
 
 def shell_word(text: str) -> str:

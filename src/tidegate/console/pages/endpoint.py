@@ -11,11 +11,13 @@ from tidegate.clock import monotonic
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, Route, Shown
 from tidegate.console.fields import RowForm, form_of
-from tidegate.console.pages.overview import figures, shares
+from tidegate.console.pages.overview import figures
 from tidegate.console.snippets import snippets
+from tidegate.draw import Axis, Line, Plot, Size, series
 from tidegate.errors import (
     Forbidden,
     InvalidArgument,
+    NotLeader,
     TidegateError,
     Unauthenticated,
     UnknownEndpoint,
@@ -27,6 +29,7 @@ from tidegate.wire.tags import tag_of
 
 CHANGES, LOG_LINES = 10, 200
 VERSIONS_OFFERED = 8
+PLOT = Size(560, 170)
 _ELSEWHERE = (Unauthenticated, Forbidden, UnknownEndpoint)
 """What is no fault of a form: it has a page of its own."""
 
@@ -53,8 +56,8 @@ def _page(ask: Ask, problem: Problem | None = None) -> Shown:
     history = ask.client.endpoints.history(found.name, CHANGES, _before(ask))
     context = {
         "endpoint": found,
-        "shares": shares(found.traffic),
-        "variants": [_variant(one) for one in found.variants],
+        "variants": [_variant(one) for one in _in_order(found)],
+        "plots": _plots(ask, found),
         "whole": figures(found.load),
         "history": history,
         "older": ask.with_query(before=history[-1].id) if len(history) == CHANGES else None,
@@ -105,6 +108,28 @@ def _main_version(ask: Ask, found: Endpoint) -> Version | None:
         return ask.client.models.version(found.model, max(split, key=lambda version: split[version]))
     except (UnknownModel, UnknownVersion):
         return None
+
+
+def _in_order(found: Endpoint) -> list[VariantView]:
+    return sorted(found.variants, key=lambda one: words.in_order(one.version))
+
+
+def _plots(ask: Ask, found: Endpoint) -> list[tuple[str, Plot]]:
+    """Rate and latency by version; none where nothing was told, or another control plane is told it."""
+    try:
+        load = ask.client.endpoints.load(found.name)
+    except NotLeader:
+        return []
+    versions = [one.version for one in _in_order(found) if one.version in load.versions]
+    named = [(f"v{version}", load.versions[version]) for version in dict.fromkeys(versions)]
+    if not any(value is not None for _, one in named for value in one.requests_per_s):
+        return []
+    rates = [Line(name, one.requests_per_s) for name, one in named]
+    p95 = [Line(name, [None if value is None else value * 1000 for value in one.p95_s]) for name, one in named]
+    return [
+        ("Requests a second", series("Requests a second by version", load.times, rates, Axis("/s"), PLOT)),
+        ("p95 latency", series("p95 latency by version", load.times, p95, Axis("ms"), PLOT)),
+    ]
 
 
 def _variant(one: VariantView) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from typing import Any
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, Route, Shown
 from tidegate.console.attention import attention
+from tidegate.draw import Size, bar_share
+from tidegate.draw.plot import Markup
 from tidegate.wire.load import LoadView
 from tidegate.wire.rest import Endpoint
 
 ROWS, FAILED_JOBS = 50, 20
+BAR = Size(130, 7)
 
 
 def _overview(ask: Ask) -> Shown | Moved:
@@ -39,16 +42,17 @@ def row(endpoint: Endpoint) -> dict[str, Any]:
         "status": endpoint.status,
         "reason": endpoint.reason,
         "traffic": endpoint.traffic,
-        "shares": shares(endpoint.traffic),
+        "bar": bar(endpoint.traffic),
         "ready": sum(count.ready for count in counts),
         "desired": sum(count.desired for count in counts),
         **figures(endpoint.load),
     }
 
 
-def shares(traffic: dict[str, float]) -> list[tuple[str, float]]:
-    """Versions that have traffic, in their order."""
-    return sorted(((v, w) for v, w in traffic.items() if w), key=lambda item: words.in_order(item[0]))
+def bar(traffic: dict[str, float]) -> Markup | None:
+    """How traffic is split, as one bar; None where there is none."""
+    parts = sorted(((v, w) for v, w in traffic.items() if w), key=lambda item: words.in_order(item[0]))
+    return bar_share("Traffic", [(f"version {v}", w) for v, w in parts], BAR).svg if parts else None
 
 
 def figures(load: LoadView | None) -> dict[str, Any]:
@@ -60,7 +64,7 @@ def figures(load: LoadView | None) -> dict[str, Any]:
         "errors": words.share(load.errors_per_s, load.requests_per_s),
         "p50": words.duration(load.p50_s),
         "p95": words.duration(load.p95_s),
-        "concurrency": f"{load.concurrency:.3g}",
+        "concurrency": f"{load.concurrency:.2g}",
         "silent": load.gateways_silent,
     }
 

@@ -123,7 +123,7 @@
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "btn quiet small", textContent: "Copy" });
     button.dataset.copier = "";
-    button.setAttribute("aria-label", "Copy: " + code.textContent);
+    button.setAttribute("aria-label", "Copy to the clipboard");
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(code.textContent);
       button.textContent = "Copied";
@@ -132,11 +132,23 @@
     code.after(button);
   });
 
+  // Logs stay at their end while that is what is looked at.
+  const atEnd = new WeakMap();
+  const tails = () => document.querySelectorAll("[data-tail]");
+  const remember = () => tails().forEach((one) => {
+    atEnd.set(one, one.scrollHeight - one.scrollTop - one.clientHeight < 8);
+  });
+  const followTails = () => tails().forEach((one) => {
+    if (atEnd.get(one) ?? true) one.scrollTop = one.scrollHeight;
+  });
+
   const enhance = (root) => { localTimes(root); copying(root); };
 
   document.querySelectorAll("form[data-sliders]").forEach(sliders);
-  document.addEventListener("htmx:after:swap", () => enhance(document));
+  document.addEventListener("htmx:before:swap", remember);
+  document.addEventListener("htmx:after:swap", () => { enhance(document); followTails(); });
   enhance(document);
+  followTails();
 
   // What was just done is said once: not again when the page is loaded anew.
   const url = new URL(location.href);
