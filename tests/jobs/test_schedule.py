@@ -68,6 +68,7 @@ def test_one_is_queued_once_a_period_and_none_while_another_is_left(own: Contain
     assert schedule.step() == PERIOD_S
     (job,) = _jobs(own)
     assert (job.kind, job.state, told) == ("sweep", "queued", ["queued"])
+    assert (job.asked_by_kind, job.asked_by) == ("platform", "schedule")
     _let_pass(own, 2 * PERIOD_S)
     assert schedule.step() == rows.LOOK_AGAIN_S
     assert len(_jobs(own)) == 1, "the first has yet to run"
@@ -78,6 +79,42 @@ def test_one_is_queued_once_a_period_and_none_while_another_is_left(own: Contain
     _let_pass(own, PERIOD_S / 2)
     assert PERIOD_S / 3 < schedule.step() <= PERIOD_S / 2
     assert (len(_jobs(own)), work.runs, told) == (2, 2, ["queued"] * 2)
+
+
+def test_one_that_is_forgotten_among_many_others_is_not_queued_before_its_period_is_over(own: Container) -> None:
+    _, schedule, _ = _schedule(own)
+    schedule.step()
+    with own.store.transaction() as tx:
+        tx.execute(update(JobRow).values(state="succeeded", created_at=JobRow.created_at - PERIOD_S / 2))
+        for number in range(3):
+            tx.add(
+                JobRow(
+                    id=f"r{number}",
+                    kind="register",
+                    subject="",
+                    payload={},
+                    state="failed",
+                    message="",
+                    log=[],
+                    created_at=2e9 + number,
+                )
+            )
+        rows.prune(tx, keep=0)
+    assert PERIOD_S / 3 < schedule.step() <= PERIOD_S / 2
+    assert [job.kind for job in _jobs(own)] == ["register", "sweep"], "the newest of each kind"
+
+
+def test_a_clock_that_was_set_back_delays_none(own: Container) -> None:
+    _, schedule, _ = _schedule(own)
+    schedule.step()
+    with own.store.transaction() as tx:
+        tx.execute(update(JobRow).values(state="succeeded", created_at=JobRow.created_at + 86_400))
+    assert schedule.step() == PERIOD_S
+    assert [job.state for job in _jobs(own)] == ["succeeded", "queued"]
+    with own.store.transaction() as tx:
+        tx.execute(update(JobRow).values(state="succeeded"))
+    assert PERIOD_S / 2 < schedule.step() <= PERIOD_S, "and none is queued all the time"
+    assert len(_jobs(own)) == 2
 
 
 def test_of_two_that_find_it_due_one_queues_it(own: Container, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tidegate.core.access import part_of_platform
 from tidegate.jobs.report import JobFunction
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
@@ -13,6 +14,8 @@ from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow
 
 IDLE_S = 60.0
+SCHEDULE = part_of_platform("schedule")
+"""Who asks for jobs that are queued by themselves."""
 
 
 @dataclass(frozen=True)
@@ -68,4 +71,6 @@ def _queued(kind: str, present: float) -> JobRow:
         message="waiting",
         log=[],
         created_at=present,
+        asked_by_kind=SCHEDULE.kind,
+        asked_by=SCHEDULE.name,
     )

@@ -140,19 +140,26 @@ def held(tx: Session, job_id: str, worker: str) -> JobRow | None:
 
 
 def due_in(tx: Session, kind: str, period_s: float, now: float) -> float:
-    """Seconds until another job of this kind may be queued, which is so once a period, and not while one is left."""
+    """Seconds until another job of this kind may be queued, which is so once a period, and not while one is left.
+
+    Jobs of the future, from before the clock was set back, do not count.
+    """
     of_kind = select(JobRow).where(JobRow.kind == kind)
     if tx.scalar(of_kind.where(JobRow.state.in_(UNFINISHED)).limit(1)) is not None:
         return min(period_s, LOOK_AGAIN_S)
-    newest = tx.scalar(select(func.max(JobRow.created_at)).where(JobRow.kind == kind))
+    newest = tx.scalar(select(func.max(JobRow.created_at)).where(JobRow.kind == kind, JobRow.created_at <= now))
     return 0.0 if newest is None else max(0.0, newest + period_s - now)
 
 
 def prune(tx: Session, keep: int) -> None:
-    """Forget all but the newest `keep` jobs that ended, and those whose dead letter has yet to be sent."""
+    """Forget all but the newest `keep` jobs that ended, those whose dead letter has yet to be sent, and the newest of
+    each kind, which says when the next of it is due.
+    """
     ended = select(JobRow.id).where(JobRow.state.not_in(UNFINISHED)).order_by(JobRow.created_at.desc()).offset(keep)
     sent = or_(JobRow.dead_letter.is_(None), JobRow.dead_letter != "due")
-    tx.execute(delete(JobRow).where(JobRow.id.in_(ended.scalar_subquery()), sent))
+    newest = select(func.max(JobRow.created_at)).group_by(JobRow.kind)
+    old = JobRow.created_at.not_in(newest.scalar_subquery())
+    tx.execute(delete(JobRow).where(JobRow.id.in_(ended.scalar_subquery()), sent, old))
 
 
 # -- what is told to a broker -----------------------------------------------------------------------------------------
