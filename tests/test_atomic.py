@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tidegate.atomic import replacing, write_whole
+from tidegate.atomic import LEFT_S, replacing, sweep, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -68,3 +70,29 @@ def test_what_is_durable_is_on_the_disk_before_it_takes_its_place(
     write_whole(tmp_path / "b", b"")
     assert len(synced) == 1
     assert "b" not in synced[0]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tidegate.atomic import replacing
+with replacing(Path(sys.argv[1])) as file:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_once_it_is_old_and_nothing_else(tmp_path: Path) -> None:
+    write_whole(tmp_path / "state.json", b"whole")
+    for name in (".hidden", ".env-local", "state-0123abcd"):
+        (tmp_path / name).touch()
+    (tmp_path / ".folder-0123abcd").mkdir()
+    before = names(tmp_path)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "state.json")], check=False)
+    (left,) = set(names(tmp_path)) - set(before)
+    assert left.startswith(".state.json-")
+    written = (tmp_path / left).stat().st_mtime
+    sweep(tmp_path, written + LEFT_S)
+    assert left in names(tmp_path), "it may be written to yet"
+    sweep(tmp_path, written + LEFT_S + 1)
+    assert names(tmp_path) == before
+    sweep(tmp_path / "not there", written)

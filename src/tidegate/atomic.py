@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+LEFT_S = 3600.0
+"""A staged file that nothing was written to for so long belongs to a process that was killed."""
+_STAGED = re.compile(r"\..+-[0-9a-f]{8}", re.DOTALL)
 
 
 @contextmanager
@@ -38,3 +43,16 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = T
     """Put `data` at `path`, as `replacing`. Raises `OSError`, and leaves what was there."""
     with replacing(path, mode=mode, durable=durable, first_wins=first_wins) as file:
         file.write(data)
+
+
+def sweep(folder: Path, now: float) -> None:
+    """Remove what processes that were killed staged in this folder; called when a platform starts."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # another start was quicker
+                if _STAGED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False) and _is_old(entry, now):
+                    Path(entry.path).unlink()
+
+
+def _is_old(entry: os.DirEntry[str], now: float) -> bool:
+    return now - entry.stat(follow_symlinks=False).st_mtime > LEFT_S

@@ -145,6 +145,7 @@ class Container:
         if self.files_lock.acquire(0.0):  # else a worker moves files in just now: the next start sweeps
             try:
                 self.artifacts.sweep()
+                self.manifests.sweep(self.clock())
             finally:
                 self.files_lock.release()
         self.models.environments.refresh()

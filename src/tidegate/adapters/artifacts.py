@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.adapters.confinement import make_readable, take_back
-from tidegate.atomic import write_whole
+from tidegate.atomic import sweep, write_whole
 from tidegate.errors import Conflict, DiskFull
 from tidegate.packaging.filelist import FileFault, find_fault, is_listed, write_list
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest, read_manifest
@@ -158,6 +158,12 @@ class ManifestFiles:
         """With what is kept of its image. Deleting what is gone is no error."""
         self.path(name, version).unlink(missing_ok=True)
         shutil.rmtree(self.image_dir(name, version), ignore_errors=True)
+
+    def sweep(self, now: float) -> None:
+        """Remove what a crash left half-written; called when a term begins."""
+        if self._root.is_dir():
+            for folder in self._root.iterdir():
+                sweep(folder, now)
 
     def image_dir(self, name: str, version: str) -> Path:
         """Where what is kept of this version's image lies (or would lie)."""

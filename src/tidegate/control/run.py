@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
+from tidegate import atomic
 from tidegate.adapters.processes import bound_log, read_tail
 from tidegate.child_env import inherited_env
 from tidegate.clock import now
@@ -75,6 +76,8 @@ def _foreground(options: Options, settings: Settings) -> int:
         lock.acquire()
         stack.callback(lock.release)
         socket_folders.sweep(run_dir(settings.data_dir))
+        for folder in (settings.data_dir, settings.data_dir / "gateways"):
+            atomic.sweep(folder, now())
         api_socket = listening_socket(options.host, options.control_port, "--control-port")
         stack.callback(api_socket.close)
         metrics = LoopMetrics(REGISTRY)
