@@ -47,6 +47,10 @@ class ReadyEngine:
         names = [str(handle.data["replica"]) for handle in handles]
         return [_GONE if name in self.ended else self._seen(name) for name in names]
 
+    def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
+        """Not measured."""
+        return [None for _ in handles]
+
     def _seen(self, name: str) -> Observation:
         if name not in self._ready:
             self._ready[name] = Observation(alive=True, ready=True, address=f"unix:/{name}.sock")

@@ -105,13 +105,13 @@ class Settings:
     grafana_url: str | None = _url_setting("GRAFANA_URL", "Grafana server", "http://host:3000", "https")
     kubeconfig_path: Path | None = _later(None, "KUBECONFIG_PATH", "How to reach the Kubernetes cluster.")
     namespace: str = _later("default", "NAMESPACE", "Kubernetes namespace of the replicas.")
-    min_replicas: int = _later(1, "MIN_REPLICAS", "Fewest replicas the autoscaler keeps of a version.", (0, 10_000))
-    max_replicas: int = _later(10, "MAX_REPLICAS", "Most replicas the autoscaler starts of a version.", (1, 10_000))
-    target_cpu_utilization: int = _later(
-        70,
-        "TARGET_CPU_UTILIZATION",
-        "CPU that the autoscaler aims at, in percent of what a replica asks for.",
-        (1, 100),
+    min_replicas: int = _setting(1, "MIN_REPLICAS", "Fewest replicas of a version without --min.", (0, 10_000))
+    max_replicas: int = _setting(10, "MAX_REPLICAS", "Most replicas of a version without --max.", (1, 10_000))
+    target_cpu_utilization: int = _setting(
+        70, "TARGET_CPU_UTILIZATION", "Percent of a replica's CPU to aim at without --target.", (1, 100)
+    )
+    replicas_limit: int = _setting(
+        100, "TIDEGATE_REPLICAS_LIMIT", "Most replicas of a version that anybody may ask for.", (1, 10_000)
     )
     files_dir: Path | None = _setting(
         None,

@@ -28,6 +28,7 @@ from tidegate.child_env import inherited_env
 from tidegate.clock import Clock
 from tidegate.core.placement import Placement, check_backend, check_limits
 from tidegate.core.ports import Backend
+from tidegate.core.scaling import ScalingDefaults
 from tidegate.job_wiring import job_parts
 from tidegate.jobs import pool as pools
 from tidegate.jobs.bench import Bench
@@ -54,6 +55,7 @@ from tidegate.services.performance import Performance
 from tidegate.services.platform_keys import PlatformKeys, check_kept_keys, platform_keys
 from tidegate.services.registry_health import RegistryHealth
 from tidegate.services.replica_images import ReplicaImages
+from tidegate.services.scaling import Decisions, Scales
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
 from tidegate.settings import Settings
@@ -95,6 +97,7 @@ class Container:
     placement: Placement
     models: Models
     endpoints: Endpoints
+    scales: Scales
     jobs: Jobs
     images: Images
     uploads: Uploads
@@ -106,6 +109,7 @@ class Container:
     registry_health: RegistryHealth
     registry_changed: threading.Event
     spec_changed: threading.Event
+    scaling_changed: threading.Event
     snapshot_changed: Broadcast
     snapshots: Snapshots
     gateway_revisions: GatewayRevisions
@@ -185,7 +189,7 @@ def build(
     fenced = store.fenced(leadership.fence)
     files_dir = files_home(store, settings.files_home)
     parts = job_parts(settings, store, files_dir, clock)
-    spec_changed, registry_changed = threading.Event(), threading.Event()
+    spec_changed, scaling_changed, registry_changed = threading.Event(), threading.Event(), threading.Event()
     models, registry = replace(parts.models, changed=registry_changed.set), parts.registry
     health = RegistryHealth(registry.where)
     uploads = replace(parts.uploads, store=fenced)
@@ -205,7 +209,8 @@ def build(
     engines = build_engines(EngineParts(settings, files_dir, inherited_env(), images.make))
     backend = backend or engines.backend
     placement = default_placement(settings)
-    endpoints = Endpoints(store, registry, backend, clock, gateway_url, spec_changed.set, placement)
+    changed = _setting(spec_changed, scaling_changed)
+    endpoints = Endpoints(store, registry, backend, clock, gateway_url, changed, placement, scaling_defaults(settings))
 
     def can_start(where: Placement) -> None:
         if leadership.term is not None:  # a standby's engine is not the one that will be asked
@@ -215,8 +220,8 @@ def build(
     answered = Answered(clock, lambda: revisions.heard_within(HEARD_S))
     keys = platform_keys(settings)
     leader_link = LeaderLink(keys.node)
-    kept = Load(clocks.monotonic, lambda: revisions.heard_within(GONE_S), settings.load_samples_max)
-    load = LoadIntake(kept, leadership, leader_link.pass_on)
+    samples = Load(clocks.monotonic, lambda: revisions.heard_within(GONE_S), settings.load_samples_max)
+    load = LoadIntake(samples, leadership, leader_link.pass_on)
     endpoints = replace(endpoints, can_start=can_start, answered=answered.of, load=load.view)
     follows = Follows(fenced, replace(endpoints, store=fenced), replace(jobs, store=fenced), clock)
 
@@ -232,7 +237,6 @@ def build(
     redis_loops = [Loop("redis", redis.step, close=redis.close)] if redis else []
     views_of = (leadership.view, engine_view, broker, health.view, redis.view if redis else lambda: None)
     report = StatusReport(store, endpoints, str(data_dir), clock(), views, *views_of, confinement.said_so_far)
-    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
     container = Container(
         settings=settings,
         clock=clock,
@@ -250,18 +254,22 @@ def build(
         backend=backend,
         models=models,
         endpoints=endpoints,
+        scales=Scales(endpoints.shown, decisions := Decisions(), leadership),
         jobs=jobs,
         images=Images(models, jobs, parts.build.images, settings.image_base),
         uploads=uploads,
         status=report,
         placement=placement,
-        measures=Measures(store, report, clock),
-        performance=Performance(endpoints, prometheus, clock),
+        measures=Measures(store, report, clock, decisions),
+        performance=Performance(
+            endpoints, Prometheus(settings.prometheus_url) if settings.prometheus_url else None, clock
+        ),
         job_runner=job_runner,
         follows=follows,
         registry_health=health,
         registry_changed=registry_changed,
         spec_changed=spec_changed,
+        scaling_changed=scaling_changed,
         snapshot_changed=Broadcast(),
         snapshots=snapshots,
         gateway_revisions=revisions,
@@ -317,6 +325,22 @@ def default_placement(settings: Settings) -> Placement:
     cpus, memory_bytes = settings.docker_cpus or None, settings.docker_memory_bytes or None
     check_limits(cpus, memory_bytes)
     return Placement(check_backend(settings.backend), cpus, memory_bytes)
+
+
+def _setting(*events: threading.Event) -> Callable[[], None]:
+    """Sets them all."""
+
+    def set_all() -> None:
+        for event in events:
+            event.set()
+
+    return set_all
+
+
+def scaling_defaults(settings: Settings) -> ScalingDefaults:
+    """What holds where people do not say how replicas follow the load, and how far they may go."""
+    cpu_percent = float(settings.target_cpu_utilization)
+    return ScalingDefaults(settings.min_replicas, settings.max_replicas, cpu_percent, settings.replicas_limit)
 
 
 def host_id(data_dir: Path) -> str:

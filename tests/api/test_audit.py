@@ -28,6 +28,7 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("PUT /api/v1/endpoints/{name}/traffic", "told", {"traffic": {"2": 100}}),
     ("POST /api/v1/endpoints/{name}/rollback", "told", {}),
     ("POST /api/v1/endpoints/{name}/scale", "told", {"replicas": 2}),
+    ("PUT /api/v1/endpoints/{name}/scale", "told", {"max": 5, "target": "concurrency=2"}),
     ("DELETE /api/v1/endpoints/{name}", "told", None),
     ("DELETE /api/v1/models/{name}/versions/{version}", "gone", None),
     ("DELETE /api/v1/models/{name}", "gone", None),

@@ -163,11 +163,22 @@ def test_changes_of_an_endpoint(client: Client, churn: str) -> None:
     with pytest.raises(errors.DeadlineExceeded, match="'eu'"):
         client.endpoints.wait_for(asked, timeout_s=0.1)
     assert client.endpoints.scale("eu", 2, wait=False).name == "eu"
+    followed = client.endpoints.scale("eu", min=2, max=5, target="concurrency=4", down_s=60.0, wait=False).scaling
+    assert followed is not None
+    assert (followed.min, followed.max, followed.metric, followed.target, followed.down_s) == (
+        2,
+        5,
+        "concurrency",
+        4,
+        60,
+    )
+    assert [(one.version, one.rule) for one in client.endpoints.explain_scale("eu").versions] == [("1", "unknown")]
+    assert client.endpoints.scale("eu", 1, wait=False).scaling is None
     with pytest.raises(errors.Conflict):
         client.rollback("eu", wait=False)
     with pytest.raises(errors.InvalidArgument, match="100"):
         client.traffic("eu", {"1": 90}, wait=False)
-    assert [entry.action for entry in client.endpoints.history("eu")] == ["scale", "deploy"]
+    assert [entry.action for entry in client.endpoints.history("eu")] == ["scale", "scale", "scale", "deploy"]
     assert client.endpoints.logs("eu") == []
     assert "eu" in [endpoint.name for endpoint in client.endpoints.list()]
     client.endpoints.delete("eu", wait=False)

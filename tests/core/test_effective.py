@@ -62,9 +62,9 @@ def test_weights_of_an_automation_hold_until_people_set_theirs(traffic_revision:
 def test_each_version_has_the_autoscalers_number_until_people_fix_it(
     replicas_revision: int, counts: dict[str, int]
 ) -> None:
-    automated = Automated(replicas={"1": AutomatedReplicas(7, 4), "2": AutomatedReplicas(2, 5)})
-    now = effective(Spec({"1": 100.0}, 3, 99, replicas_revision), automated)
-    assert now == Effective({"1": 100.0}, 3, counts=counts)
+    decided = {"1": AutomatedReplicas(7, 4, share=10.0), "2": AutomatedReplicas(2, 5, share=10.0)}
+    now = effective(Spec({"1": 100.0}, 3, 99, replicas_revision), Automated(replicas=decided))
+    assert now == Effective({"1": 100.0}, 3, counts=counts, shares=dict.fromkeys(counts, 10.0))
     assert now.wanted("1") == counts.get("1", 3)
 
 

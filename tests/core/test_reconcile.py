@@ -77,6 +77,29 @@ def test_first_ready_replica_takes_the_traffic() -> None:
     assert variant_of(made, "1").status == "ready"
 
 
+@pytest.mark.parametrize(
+    ("routed", "target", "shares", "ready", "switched"),
+    [
+        pytest.param({"1": 100}, {"2": 100}, {}, {"1": 4, "2": 4}, False, id="not decided yet"),
+        pytest.param({"1": 100}, {"2": 100}, {"2": 100}, {"1": 4, "2": 3}, False, id="not all are there"),
+        pytest.param({"1": 100}, {"2": 100}, {"2": 100}, {"1": 4, "2": 4}, True, id="all are there"),
+        pytest.param({"1": 90, "2": 10}, {"2": 100}, {"2": 10}, {"1": 4, "2": 4}, False, id="for less traffic"),
+        pytest.param({"1": 90, "2": 10}, {"1": 100}, {"1": 90}, {"1": 1, "2": 4}, True, id="hardly more traffic"),
+        pytest.param({"1": 100}, {"1": 60, "2": 40}, {"2": 40}, {"1": 1, "2": 4}, True, id="less traffic"),
+        pytest.param({"1": 100}, {"2": 100}, {}, {"2": 1}, True, id="nothing serves"),
+    ],
+)
+def test_a_fleet_that_follows_its_load_is_made_ready_for_more_traffic(
+    routed: dict[str, float],
+    target: dict[str, float],
+    shares: dict[str, float],
+    ready: dict[str, int],
+    switched: bool,
+) -> None:
+    before = replace(endpoint(target, routed, replicas=4), shares=shares)
+    assert (next_routed(before, ready).routed == target) is switched
+
+
 def test_old_version_serves_until_every_replica_of_the_new_one_is_ready() -> None:
     serving = [replica("1", "ready", READY, name=f"old{i}") for i in range(2)]
     half = [replica("2", "ready", READY, name="new0"), replica("2", "starting", RUNS, name="new1", at=999)]

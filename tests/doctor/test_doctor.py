@@ -75,10 +75,10 @@ def test_settings_that_nothing_uses_yet_are_told(tmp_path: Path) -> None:
     facts = read_facts({"TARGET_CPU_UTILIZATION": "60", "GRAFANA_URL": "nonsense"}, data_dir=tmp_path)
     assert set(facts.unreadable) == {"GRAFANA_URL"}
     assert facts.settings.target_cpu_utilization == 60
-    facts = read_facts({"TARGET_CPU_UTILIZATION": "60", "TIDEGATE_LOG_LEVEL": "info"}, data_dir=tmp_path)
+    facts = read_facts({"NAMESPACE": "ml", "TARGET_CPU_UTILIZATION": "60"}, data_dir=tmp_path)
     state, said = dict(CHECKS)["settings"](facts)
     assert state is FindingState.NOTE
-    assert said.endswith("used by nothing yet: TARGET_CPU_UTILIZATION")
+    assert said.endswith("used by nothing yet: NAMESPACE")
 
 
 def test_a_check_that_hangs_or_fails_leaves_the_others_alone(tmp_path: Path) -> None:

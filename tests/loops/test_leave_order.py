@@ -56,6 +56,9 @@ class Processes:
         self.running[spec.id] = subprocess.Popen(argv, env=clean_env(TIDEGATE_DRAIN_S=f"{DRAIN_S}"))
         return Handle(self.name, {"replica": spec.id, "token": spec.token})
 
+    def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
+        return [None for _ in handles]
+
     def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
         return [self._seen(str(handle.data["replica"])) for handle in handles]
 

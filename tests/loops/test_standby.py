@@ -39,6 +39,9 @@ class OneReplica:
 
     kill = stop
 
+    def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
+        return [None for _ in handles]
+
     def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
         return [Observation(not self.stopped, not self.stopped) for _ in handles]
 

@@ -59,15 +59,18 @@ def test_what_people_do_with_an_endpoint_is_told_with_before_and_after(platform:
     assert _newest(platform).changes == {"revision": [1, 2], "traffic": [{"1": 100.0}, {"1": 90, "2": 10}]}
     endpoints.scale("churn", ScaleRequest(3), replace(ME, name="another"))
     assert (_newest(platform).who.name, _newest(platform).changes["replicas"]) == ("another", [1, 3])
+    endpoints.scale("churn", ScaleRequest(max=5, target="rps=9"), ME)
+    by_load = {"min_replicas": 1, "max_replicas": 5, "metric": "rps", "target": 9.0}
+    assert _newest(platform).changes == {"revision": [3, 4], "scaling": [None, by_load]}
     endpoints.rollback("churn", RollbackRequest(), ME)
     assert _newest(platform).changes["traffic"] == [{"1": 90, "2": 10}, {"1": 100.0}]
     endpoints.delete("churn", ME)
     assert (_newest(platform).action, _newest(platform).changes) == (
         "delete",
-        {"revision": [4, 5], "deleting": [None, True]},
+        {"revision": [5, 6], "deleting": [None, True]},
     )
     actions = [entry.action for entry in platform.audit.page(10, endpoint="churn").entries]
-    assert actions == ["delete", "rollback", "scale", "traffic", "deploy"]
+    assert actions == ["delete", "rollback", "scale", "scale", "traffic", "deploy"]
 
 
 def test_what_changes_nothing_leaves_no_entry(platform: Container) -> None:

@@ -236,8 +236,8 @@ def test_the_autoscalers_numbers_hold_until_people_fix_one(platform: Container) 
 def test_a_version_with_traffic_keeps_a_replica_and_gets_a_bounded_number(platform: Container) -> None:
     with pytest.raises(InvalidArgument, match="at least one replica"):
         _autoscale(platform, _seen(platform), v1=0)
-    with pytest.raises(InvalidArgument, match="up to 100 replicas, not 101"):
-        _autoscale(platform, _seen(platform), v1=101)
+    with pytest.raises(InvalidArgument, match="up to 10000 replicas, not 10001"):
+        _autoscale(platform, _seen(platform), v1=10_001)
     assert _get(platform).generation == 1
 
 

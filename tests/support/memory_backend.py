@@ -46,6 +46,9 @@ class MemoryBackend:
         self.done.append(("start", spec.id))
         return Handle(self.name, {"replica": spec.id, "token": spec.token})
 
+    def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
+        return [None for _ in handles]
+
     def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
         if self.unavailable:
             return [None for _ in handles]

@@ -114,6 +114,13 @@ class Backends:
             seen |= dict(zip(mine, backend.observe([handles[index] for index in mine]), strict=True))
         return [seen.get(index) for index in range(len(handles))]
 
+    def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
+        used: dict[int, float | None] = {}
+        for name, backend in self._by_name.items():
+            mine = [index for index, handle in enumerate(handles) if handle.backend == name]
+            used |= dict(zip(mine, backend.cpu_s([handles[index] for index in mine]), strict=True))
+        return [used.get(index) for index in range(len(handles))]
+
     def stop(self, handle: Handle) -> None:
         self._named(handle.backend).stop(handle)
 

@@ -98,6 +98,10 @@ class DockerBackend:
             return list(self._pool.map(self._observe_blindly, handles))
         return list(self._pool.map(lambda handle: self._observe_one(handle, states), handles))
 
+    def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
+        """Not measured: `core.scaling.check_measured` refuses targets of CPU on containers."""
+        return [None] * len(handles)
+
     def stop(self, handle: Handle) -> None:
         self._signal(handle, "SIGTERM")
 

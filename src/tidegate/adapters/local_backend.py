@@ -22,6 +22,7 @@ from tidegate.adapters.confinement import Needs, confined
 from tidegate.adapters.processes import (
     ProcessRef,
     bound_log,
+    cpu_seconds,
     drop_oldest,
     is_alive,
     option,
@@ -140,6 +141,9 @@ class LocalBackend:
 
     def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
         return list(self._pool.map(self._seen, handles))
+
+    def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
+        return cpu_seconds([_ref(handle) for handle in handles])
 
     def stop(self, handle: Handle) -> None:
         send(_ref(handle), signal.SIGTERM)

@@ -76,6 +76,30 @@ def is_alive(ref: ProcessRef) -> bool:
         return False
 
 
+def cpu_seconds(refs: Sequence[ProcessRef]) -> list[float | None]:
+    """CPU that each process has used, with all that it started; None where it is gone. One look at all processes."""
+    if not refs:
+        return []
+    children: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            children.setdefault(process.ppid(), []).append(process)
+    return [_used_by(ref, children) if is_alive(ref) else None for ref in refs]
+
+
+def _used_by(ref: ProcessRef, children: Mapping[int, list[psutil.Process]]) -> float | None:
+    total, left = 0.0, [psutil.Process(ref.pid)] if psutil.pid_exists(ref.pid) else []
+    if not left:
+        return None
+    while left:
+        process = left.pop()
+        left += children.get(process.pid, ())
+        with contextlib.suppress(psutil.Error):  # one that has ended is in what its parent waited for
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
 def send(ref: ProcessRef, signum: signal.Signals) -> None:
     """Signal this very process; nothing happens when it is gone."""
     if is_alive(ref):

@@ -28,6 +28,7 @@ class _Once:
         yield from self._platform()
         yield from self._leading()
         yield from self._variants()
+        yield from self._scaling()
         yield self._endpoints()
         yield from self._jobs()
         yield from self._queue()
@@ -82,6 +83,26 @@ class _Once:
                 routed.add_metric(place, variant.weight)
                 target.add_metric(place, variant.target_weight)
         yield from (ready, desired, restarts, routed, target)
+
+    def _scaling(self) -> Iterator[Metric]:
+        """What the autoscaler decided last, of versions whose replicas follow their load."""
+        by_version = ["endpoint", "version"]
+        desired = GaugeMetricFamily("tidegate_scale_desired", "Replicas by the autoscaler.", labels=by_version)
+        ready = GaugeMetricFamily("tidegate_scale_ready", "Replicas it found ready.", labels=by_version)
+        reason = GaugeMetricFamily("tidegate_scale_reason", "1 at the rule that decided.", None, [*by_version, "rule"])
+        load = GaugeMetricFamily("tidegate_scale_load", "The load it saw.", None, [*by_version, "metric"])
+        target = GaugeMetricFamily("tidegate_scale_target", "Wanted of a replica.", None, [*by_version, "metric"])
+        for endpoint, one in self._measured.scaled:
+            place = [endpoint, one.version]
+            desired.add_metric(place, one.desired)
+            ready.add_metric(place, one.ready)
+            reason.add_metric([*place, one.rule], 1)
+            if one.samples is None:
+                continue
+            target.add_metric([*place, one.samples.metric], one.samples.target)
+            if one.samples.stable is not None:
+                load.add_metric([*place, one.samples.metric], one.samples.stable)
+        yield from (desired, ready, reason, load, target)
 
     def _endpoints(self) -> Metric:
         labels = ["endpoint", "status"]

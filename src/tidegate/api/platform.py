@@ -23,6 +23,7 @@ from tidegate.services.measures import Measures
 from tidegate.services.models import Models
 from tidegate.services.performance import Performance
 from tidegate.services.platform_keys import PlatformKeys
+from tidegate.services.scaling import Scales
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
 from tidegate.settings import Settings
@@ -47,6 +48,8 @@ class Platform(Protocol):
     def images(self) -> Images: ...
     @property
     def endpoints(self) -> Endpoints: ...
+    @property
+    def scales(self) -> Scales: ...
     @property
     def jobs(self) -> Jobs: ...
     @property

@@ -1,4 +1,4 @@
-"""The verbs that change an endpoint: traffic, promote, rollback, scale, delete."""
+"""The verbs that change an endpoint: traffic, promote, rollback, delete. `scale` has a module of its own."""
 
 from __future__ import annotations
 
@@ -37,10 +37,17 @@ def end_option(body: F) -> F:
     return end(body)
 
 
-def _finish(app: App, change: Callable[..., Endpoint], no_wait: bool, timeout_s: float) -> None:
+def finish(
+    app: App,
+    change: Callable[..., Endpoint],
+    no_wait: bool,
+    timeout_s: float,
+    more: Callable[[Endpoint], str] = lambda _endpoint: "",
+) -> None:
+    """Make a change, wait for it unless told not to, and print what came of it, and `more`."""
     with app.progress() as report:
         endpoint = change(wait=not no_wait, timeout_s=timeout_s, on_progress=report)
-    app.emit(endpoint, lambda: _outcome(endpoint, no_wait))
+    app.emit(endpoint, lambda: _outcome(endpoint, no_wait) + more(endpoint))
 
 
 def _outcome(endpoint: Endpoint, no_wait: bool) -> str:
@@ -76,7 +83,7 @@ def traffic(app: App, endpoint: str, weights: tuple[str, ...], **options: Any) -
         return client.endpoints.traffic(endpoint, wanted, **accepted, **how)
 
     waiting, accepted = _parted(options)
-    return _finish(app, change, **waiting)
+    return finish(app, change, **waiting)
 
 
 def _parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -126,7 +133,7 @@ def promote(app: App, endpoint: str, version: str, **options: Any) -> None:
         return client.endpoints.promote(endpoint, version, **accepted, **how)
 
     waiting, accepted = _parted(options)
-    _finish(app, change, **waiting)
+    finish(app, change, **waiting)
 
 
 @command("rollback", "tidegate rollback churn", "tidegate rollback churn --to 3")
@@ -141,21 +148,7 @@ def rollback(app: App, endpoint: str, to: int | None, no_wait: bool, timeout_s: 
     The notes of 'tidegate status ENDPOINT' say what they were; 'tidegate deploy' sets them.
     """
     client = app.client()
-    _finish(app, lambda **waiting: client.endpoints.rollback(endpoint, to, **waiting), no_wait, timeout_s)
-
-
-@command("scale", "tidegate scale churn --replicas 3")
-@click.argument("endpoint")
-@click.option("--replicas", type=click.IntRange(min=1), required=True, help="Replicas of each version.")
-@waiting_options
-def scale(app: App, endpoint: str, replicas: int, no_wait: bool, timeout_s: float) -> None:
-    """Set how many replicas each version of the endpoint has, whatever an autoscaler had decided."""
-    client = app.client()
-
-    def change(**waiting: Any) -> Endpoint:
-        return client.endpoints.scale(endpoint, replicas, **waiting)
-
-    _finish(app, change, no_wait, timeout_s)
+    finish(app, lambda **waiting: client.endpoints.rollback(endpoint, to, **waiting), no_wait, timeout_s)
 
 
 @command("delete", "tidegate delete churn", "tidegate delete churn --yes")

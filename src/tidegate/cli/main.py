@@ -29,7 +29,7 @@ COMMANDS = {
     "traffic": ("change", "traffic", "Split an endpoint's traffic over versions."),
     "promote": ("change", "promote", "Give one version all of the traffic."),
     "rollback": ("change", "rollback", "Re-apply the traffic from before the current one."),
-    "scale": ("change", "scale", "Set the replicas of each version."),
+    "scale": ("scale", "scale", "Fix the replicas of each version, or follow its load."),
     "delete": ("change", "delete", "Remove an endpoint."),
     "console": ("console", "console", "Open the console in the browser, logged in."),
     "status": ("show", "status", "Show the platform, or one endpoint."),

@@ -13,11 +13,11 @@ UNKNOWN = "unknown"
 _HEADERS = ("requests", "per s", "rows", "errors", "refused", "p50", "p95", "p99", "waited", "queue", "busy", "quality")
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--since") -> float:
     """`90s`, `30m`, `24h`, `7d`, `2w`. Raises `InvalidArgument`."""
     given = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", text.strip())
     if given is None:
-        raise InvalidArgument(f"--since {text!r} is no span of time: give one like 30m, 24h or 7d", field="since")
+        raise InvalidArgument(f"{option} {text!r} is no span of time: give one like 30m, 24h or 7d", field=option[2:])
     return float(given[1]) * UNITS_S[given[2]]
 
 

@@ -11,11 +11,12 @@ from tidegate.cli.app import App, command, paging_options
 from tidegate.cli.load import load_table, p95, rate, series_table
 from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.cli.performance import render, seconds
+from tidegate.cli.scale import scaled
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView, RedisView
 from tidegate.wire.registering import FollowView, RegistryView
-from tidegate.wire.rest import Endpoint, HistoryEntry, Status
+from tidegate.wire.rest import Endpoint, HistoryEntry, Scale, Status
 
 CHANGES_SHOWN = 20
 """Of an endpoint's history, in its status."""
@@ -96,7 +97,8 @@ def status(app: App, endpoint: str | None, since: str | None, recent: bool) -> N
         now = client.platform.status()
         return app.emit(now, lambda: _platform(now))
     found = client.endpoints.get(endpoint)
-    return app.emit(found, lambda: _endpoint(found, client.endpoints.history(endpoint, CHANGES_SHOWN)))
+    scale = client.endpoints.explain_scale(endpoint) if found.scaling is not None and not app.json else None
+    return app.emit(found, lambda: _endpoint(found, client.endpoints.history(endpoint, CHANGES_SHOWN), scale))
 
 
 def _platform(now: Status) -> str:
@@ -204,7 +206,7 @@ def _away(database: DatabaseView) -> str:
     )
 
 
-def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
+def _endpoint(found: Endpoint, history: list[HistoryEntry], scale: Scale | None = None) -> str:
     variants = [
         [
             named(variant),
@@ -227,6 +229,7 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry]) -> str:
             *_automated(found),
             "",
             table(headers, variants, "no versions run"),
+            *([] if scale is None else scaled(scale)),
             "",
             *load_table(found),
             "",

@@ -12,7 +12,7 @@ from tidegate.client.files import OnProgress
 from tidegate.client.following import NewLines, follow
 from tidegate.client.lists import ListedEndpoints, ListedHistory, ListedLogs
 from tidegate.client.models import Models
-from tidegate.client.options import ChangeOptions, DeployOptions, WaitOptions, as_read
+from tidegate.client.options import ChangeOptions, DeployOptions, ScaleOptions, WaitOptions, as_read
 from tidegate.client.paging import Page, every, page_of
 from tidegate.client.paths import API, part
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, version_of
@@ -27,6 +27,7 @@ from tidegate.wire.rest import (
     HistoryEntry,
     LogLines,
     RollbackRequest,
+    Scale,
     ScaleRequest,
     TrafficRequest,
 )
@@ -122,9 +123,21 @@ class Endpoints:
         """
         return self._change("POST", endpoint, "/rollback", RollbackRequest(to), **waiting)
 
-    def scale(self, endpoint: str, replicas: int, **waiting: Unpack[WaitOptions]) -> Endpoint:
-        """Run so many replicas of each version of the endpoint, whatever an autoscaler had decided."""
-        return self._change("POST", endpoint, "/scale", ScaleRequest(replicas), **waiting)
+    def scale(self, endpoint: str, replicas: int | None = None, **how: Unpack[ScaleOptions]) -> Endpoint:
+        """Run so many replicas of each version of the endpoint; or, with other options, as many as its load needs.
+
+        client.endpoints.scale("churn", 3)
+        client.endpoints.scale("churn", min=1, max=10, target="concurrency=4")
+
+        What is not given stays as it is; where the load was not followed before, as the platform's settings say.
+        """
+        asked = {name: value for name, value in how.items() if name not in WaitOptions.__annotations__}
+        waiting = cast(WaitOptions, {name: value for name, value in how.items() if name not in asked})
+        return self._change("POST", endpoint, "/scale", ScaleRequest(replicas, **cast(Any, asked)), **waiting)
+
+    def explain_scale(self, endpoint: str) -> Scale:
+        """How many replicas of each version there shall be and are, by which rule and why."""
+        return self.api.get(f"{_path(endpoint)}/scale", Scale)
 
     def delete(self, endpoint: str, **waiting: Unpack[WaitOptions]) -> None:
         """Remove an endpoint: its replicas finish what they have. Its model and versions stay."""

@@ -50,3 +50,18 @@ class DeployOptions(ChangeOptions, total=False):
     cpus: float | None
     memory_bytes: int | None
     registration: RegisterOptions | None
+
+
+class ScaleOptions(WaitOptions, total=False):
+    """Bounds and target (`concurrency=X`, `rps=X`, `cpu=X`) of an autoscaled endpoint, and the windows that its load is
+    looked at over. `idle_s` and other autoscalers than `tidegate` are not supported yet.
+    """
+
+    min: int | None
+    max: int | None
+    target: str | None
+    stable_s: float | None
+    panic_s: float | None
+    down_s: float | None
+    idle_s: float | None
+    autoscaler: str | None

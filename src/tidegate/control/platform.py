@@ -20,7 +20,7 @@ from tidegate.control.limits import GATEWAY_SEEN_S, limits_of
 from tidegate.control.options import Options
 from tidegate.control.site import Site
 from tidegate.core.fleet import GatewayFacts
-from tidegate.loops import gateways
+from tidegate.loops import autoscale, gateways
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
 from tidegate.loops.gateways import GatewaySupervisor
@@ -106,7 +106,22 @@ class Platform:
         return (
             Loop("reconcile", leading.step, self.container.spec_changed, close=leading.step_down),
             Loop("gateways", supervisor.step, backoff=gateways.TROUBLE),
+            self._autoscale_loop(),
         )
+
+    def _autoscale_loop(self) -> Loop:
+        container = self.container
+        around = autoscale.Around(
+            store=container.fenced,
+            load=container.load.load,
+            cpu_of=container.backend.cpu_s,
+            decisions=container.scales.decisions,
+            changed=container.spec_changed.set,
+            placement=container.placement,
+            host=container.leadership.me.host,
+            clock=container.clock,
+        )
+        return Loop("autoscale", autoscale.Autoscaler(around).step, container.scaling_changed, leader_only=True)
 
     def _lease_loop(self) -> Loop:
         return Loop("lease", self._leading.elect, backoff=LEASE_TROUBLE)

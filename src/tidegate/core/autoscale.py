@@ -32,7 +32,7 @@ from typing import Literal
 from tidegate.core.load import LoadSeries, Point, mean
 from tidegate.core.scaling import Scaling
 
-Rule = Literal["wake", "asleep", "unknown", "stable", "panic", "hold", "down", "idle", "rate", "min", "max"]
+Rule = Literal["switch", "wake", "asleep", "unknown", "stable", "panic", "hold", "down", "idle", "rate", "min", "max"]
 Mark = tuple[float, int]
 """A number of replicas, and since when, or when."""
 
@@ -123,7 +123,7 @@ def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> De
     if _panics(spec, facts, load):
         memory = replace(memory, panic_at=now)
     if load is not None:
-        load = replace(load, need=_need(spec, load, memory), recent=_replicas(spec, load.panic))
+        load = replace(load, need=_need(spec, load, memory), recent=replicas_for(spec, load.panic))
         memory = replace(memory, needs=_with_need(memory.needs, (now, load.need), _window_s(spec, facts)))
     step = _bounded(spec, _wanted(spec, facts, memory, now, load))
     step = _bounded(spec, _paced(spec, facts, memory, step))  # what is out of bounds gets back whatever the rates
@@ -202,15 +202,15 @@ def _seen(spec: Scaling, memory: Memory, now: float) -> Memory:
 
 
 def _panics(spec: Scaling, facts: ScalingFacts, load: _Load | None) -> bool:
-    return load is not None and _replicas(spec, load.panic) >= spec.panic_threshold * max(1, facts.ready)
+    return load is not None and replicas_for(spec, load.panic) >= spec.panic_threshold * max(1, facts.ready)
 
 
 def _need(spec: Scaling, load: _Load, memory: Memory) -> int:
-    steady = _replicas(spec, load.stable)
-    return steady if memory.panic_at is None else max(steady, _replicas(spec, load.panic))
+    steady = replicas_for(spec, load.stable)
+    return steady if memory.panic_at is None else max(steady, replicas_for(spec, load.panic))
 
 
-def _replicas(spec: Scaling, load: float) -> int:
+def replicas_for(spec: Scaling, load: float) -> int:
     """A load just above a whole number of targets, as sums of floats are, is none more."""
     needed = load / spec.target - _ROUNDING
     return math.ceil(needed) if needed < _NEED_MAX else _NEED_MAX

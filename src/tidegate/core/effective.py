@@ -11,7 +11,7 @@ from math import fsum
 from typing import Literal
 
 from tidegate.core.names import check_name
-from tidegate.core.scaling import REPLICAS_LIMIT
+from tidegate.core.scaling import REPLICAS_MAX
 from tidegate.core.weights import check_weights
 from tidegate.errors import InvalidArgument
 
@@ -74,11 +74,15 @@ class AutomatedWeights:
 
 @dataclass(frozen=True)
 class AutomatedReplicas:
-    """The number of replicas of one version that the autoscaler decided on, when people's spec had this revision."""
+    """The number of replicas of one version that the autoscaler decided on, when people's spec had this revision.
+
+    It is enough for `share` percent of the endpoint's traffic: before a version gets more, it is decided anew.
+    """
 
     replicas: int
     revision: int
     reason: str = ""
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Automated:
 class Effective:
     """What is in effect. `split` and `weights` are None where each version is one variant, by people's own weights.
 
-    `counts` are replicas by version where the autoscaler decided; any other version has `replicas`.
+    `counts` are replicas by version where the autoscaler decided; any other version has `replicas`. `shares` are the
+    percent of the traffic that these are enough for.
     """
 
     traffic: dict[str, float]
@@ -101,6 +106,7 @@ class Effective:
     split: Split | None = None
     weights: AutomatedWeights | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
 
     def wanted(self, version: str) -> int:
         """Replicas of a version that has traffic."""
@@ -113,10 +119,11 @@ def effective(spec: Spec, automated: Automated) -> Effective:
     | an automation of | is in effect unless, since it began, |
     | --- | --- |
     | weights | people have set the traffic (deploy, traffic, promote, rollback) |
-    | replicas | people have fixed their number (scale, or deploy with a number) |
+    | replicas | people have fixed their number (scale or deploy with a number) |
 
     So an automation's rows never need to be taken back by whoever ends it, and what a loop writes too late is ignored.
     """
+    decided = {name: one for name, one in automated.replicas.items() if one.revision >= spec.replicas_revision}
     weights = automated.weights
     weights = weights if weights is not None and weights.revision >= spec.traffic_revision else None
     return Effective(
@@ -124,11 +131,8 @@ def effective(spec: Spec, automated: Automated) -> Effective:
         replicas=spec.replicas,
         split=None if weights is None else _named(weights),
         weights=weights,
-        counts={
-            version: one.replicas
-            for version, one in automated.replicas.items()
-            if one.revision >= spec.replicas_revision
-        },
+        counts={version: one.replicas for version, one in decided.items()},
+        shares={version: one.share for version, one in decided.items()},
     )
 
 
@@ -174,9 +178,9 @@ def check_counts(counts: Mapping[str, AutomatedReplicas]) -> None:
     for version, one in counts.items():
         if one.replicas < 1:
             raise InvalidArgument(f"version {version} needs at least one replica, not {one.replicas}", field="replicas")
-        if one.replicas > REPLICAS_LIMIT:
+        if one.replicas > REPLICAS_MAX:
             raise InvalidArgument(
-                f"version {version} may have up to {REPLICAS_LIMIT} replicas, not {one.replicas}", field="replicas"
+                f"version {version} may have up to {REPLICAS_MAX} replicas, not {one.replicas}", field="replicas"
             )
 
 

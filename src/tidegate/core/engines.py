@@ -16,20 +16,22 @@ LOCAL, DOCKER = "local", "docker"
 class Capabilities:
     """`own_host_only`: its replicas belong to the host that started them, and no other reaches their sockets.
 
-    `limits`: it bounds how much CPU and memory a replica uses.
+    `limits`: it bounds how much CPU and memory a replica uses. `tells_cpu`: it knows how much CPU one has used.
     """
 
     own_host_only: bool
     limits: bool
+    tells_cpu: bool
 
 
 ENGINES: Mapping[str, Capabilities] = MappingProxyType(
     {
-        LOCAL: Capabilities(own_host_only=True, limits=False),
-        DOCKER: Capabilities(own_host_only=True, limits=True),
+        LOCAL: Capabilities(own_host_only=True, limits=False, tells_cpu=True),
+        DOCKER: Capabilities(own_host_only=True, limits=True, tells_cpu=False),
     }
 )
 """By name, in the order in which people are told of them; the first is the default."""
 
 OF_A_HOST = tuple(name for name, can in ENGINES.items() if can.own_host_only)
 WITH_LIMITS = tuple(name for name, can in ENGINES.items() if can.limits)
+TELLING_CPU = tuple(name for name, can in ENGINES.items() if can.tells_cpu)

@@ -17,6 +17,7 @@ EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
 ActionKind = Literal["stop", "kill"]
 FailureKind = Literal["start", "crash"]
 
+_ROUNDING = 1e-6
 LIVE: frozenset[ReplicaState] = frozenset({"starting", "ready", "unready"})
 """States of replicas that count towards the number wanted; the others are on their way out."""
 
@@ -104,12 +105,17 @@ class Endpoint:
     rate_limit_per_s: float = 0.0  # of one client; 0: as the gateways' setting says
     placement: Placement = Placement()  # of the replicas that shall run
     counts: dict[str, int] = field(default_factory=dict)  # version -> replicas, where the autoscaler decided
+    shares: dict[str, float] | None = None  # version -> percent of traffic that is enough for; None: no autoscaler
     split: Split | None = None
     routed_split: Split | None = None
 
     def wanted(self, version: str) -> int:
         """Replicas that a version with traffic shall have."""
         return self.counts.get(version, self.replicas)
+
+    def awaits_decision(self, version: str, percent: float) -> bool:
+        """Whether the autoscaler has still to say how many replicas it takes for so much of the traffic."""
+        return self.shares is not None and self.shares.get(version, 0.0) < percent - _ROUNDING
 
     @property
     def arrived(self) -> bool:

@@ -147,6 +147,9 @@ class Backend(Protocol):
         None: the engine did not say. What a dead replica left behind (a socket) is removed.
         """
 
+    def cpu_s(self, handles: Sequence[Handle]) -> Sequence[float | None]:
+        """Seconds of CPU that each has used since it was started, with all that it started; None where unknown."""
+
     def stop(self, handle: Handle) -> None:
         """Ask it to finish what it has and end; returns at once. Stopping what is gone is no error.
 

@@ -15,6 +15,9 @@ from tidegate.core.reconcile_failures import Failure, lift_quarantine, record
 from tidegate.core.reconcile_replicas import Verdict, drain, judge, stop
 from tidegate.core.reconcile_status import endpoint_status, variant_status
 
+GROWS_AT_ONCE = 2.0
+"""A fleet that follows its load takes so many times the traffic it has without more replicas being there before."""
+
 
 @dataclass(frozen=True)
 class _Judged:
@@ -100,6 +103,8 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
     has traffic already                    | one replica is ready (its loss must not block a change)
     new, while something else serves       | all wanted replicas are ready (it takes traffic at full strength)
     new, while nothing serves              | one replica is ready (a little is better than nothing)
+    gets more than twice its traffic, by   | the autoscaler has decided how many replicas that takes, and all of
+    an autoscaler, while something serves  | them are ready (up to twice, those there are will do meanwhile)
 
     A routed version whose replicas all died stays routed: gateways answer 503 with Retry-After, and nobody's share is
     moved to a version it was not meant for.
@@ -108,7 +113,11 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
     serving = any(ready.get(version, 0) > 0 for version in endpoint.routed)
 
     def there(version: str) -> bool:
-        enough = endpoint.wanted(version) if serving and version not in endpoint.routed else 1
+        before, after = endpoint.routed.get(version, 0.0), target[version]
+        grows = after > GROWS_AT_ONCE * before if endpoint.shares is not None else version not in endpoint.routed
+        if serving and grows and endpoint.awaits_decision(version, after):
+            return False
+        enough = endpoint.wanted(version) if serving and grows else 1
         return ready.get(version, 0) >= max(enough, 1)
 
     if target and all(map(there, target)):

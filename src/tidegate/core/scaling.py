@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, cast, get_args
 
+from tidegate.core.engines import TELLING_CPU
+from tidegate.core.placement import Placement
 from tidegate.errors import InvalidArgument
 
 Metric = Literal["concurrency", "rps", "cpu"]
@@ -13,9 +15,12 @@ METRICS: tuple[str, ...] = get_args(Metric)
 LATER = {"latency_p95": "scaling by latency is not supported yet"}
 REPLICAS_LIMIT = 100
 """Of a version, whatever its maximum: the platform's limit where its setting says nothing else."""
+REPLICAS_MAX = 10_000
+"""That this setting may allow."""
 WINDOW_S_MAX = 300.0
 """Samples are kept for so long."""
 DELAY_S_MAX = 86_400.0
+_AT_LEAST = "an endpoint does not sleep, so give --min 1 or more"
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,67 @@ class Scaling:
     up_factor: float = 2.0
     up_step: int = 4
     down_factor: float = 2.0
+
+
+@dataclass(frozen=True)
+class ScalingDefaults:
+    """What holds for all endpoints of a platform where people do not say, and how far they may go."""
+
+    min_replicas: int = 1
+    max_replicas: int = 10
+    cpu_percent: float = 70.0
+    replicas_limit: int = REPLICAS_LIMIT
+
+
+@dataclass(frozen=True)
+class ScalingRequest:
+    """What somebody asks of the autoscaler; None: as it is, or where it is off as the platform's defaults say."""
+
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+    target: str | None = None
+    stable_s: float | None = None
+    panic_s: float | None = None
+    down_s: float | None = None
+
+
+def scaling_of(request: ScalingRequest, before: Scaling | None, defaults: ScalingDefaults) -> Scaling:
+    """What is asked for, on top of what is in force. Raises `InvalidArgument`."""
+    spec = before or Scaling(defaults.min_replicas, defaults.max_replicas, "cpu", defaults.cpu_percent)
+    given = {name: value for name, value in vars(request).items() if value is not None and name != "target"}
+    if request.target is not None:
+        given["metric"], given["target"] = target_of(request.target)
+    spec = replace(spec, **given)
+    if spec.min_replicas == 0:
+        raise InvalidArgument(f"a minimum of 0 is not supported yet: {_AT_LEAST}", field="min")
+    check_scaling(spec, defaults.replicas_limit)
+    return spec
+
+
+def check_measured(spec: Scaling, placement: Placement) -> None:
+    """Raises `InvalidArgument` where the metric of the target cannot be told of replicas that run there."""
+    if spec.metric == "cpu" and placement.backend not in TELLING_CPU:
+        raise InvalidArgument(
+            f"the CPU of replicas on {placement.backend} is not measured yet: give a target of requests, such as "
+            "--target concurrency=2 or --target rps=50",
+            field="target",
+        )
+
+
+def kept(spec: Scaling) -> dict[str, Any]:
+    """As it is stored: what is as by default is left out, and follows the release."""
+    return {one.name: getattr(spec, one.name) for one in fields(spec) if getattr(spec, one.name) != one.default}
+
+
+def words(spec: Scaling | None) -> str:
+    """In a few words, for history.
+
+    >>> words(Scaling(1, 10, "cpu", 70.0)), words(None)
+    ('1 to 10 replicas by cpu=70', 'a fixed number of replicas')
+    """
+    if spec is None:
+        return "a fixed number of replicas"
+    return f"{spec.min_replicas} to {spec.max_replicas} replicas by {spec.metric}={spec.target:g}"
 
 
 def target_of(text: str) -> tuple[Metric, float]:

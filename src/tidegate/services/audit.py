@@ -44,6 +44,7 @@ def _spec(row: EndpointRow | None) -> dict[str, Any]:
         "revision": row.revision,
         "traffic": row.traffic,
         "replicas": row.replicas,
+        "scaling": row.scaling,
         "backend": row.backend,
         "cpus": row.cpus,
         "memory_bytes": row.memory_bytes,

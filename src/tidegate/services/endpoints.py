@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 from tidegate.clock import Clock
 from tidegate.core.access import Principal, part_of_platform
 from tidegate.core.names import check_name
-from tidegate.core.placement import Placement, PlacementRequest, placed
+from tidegate.core.placement import Placement, placed
 from tidegate.core.ports import Backend, Handle, Registry
-from tidegate.core.serving import Serving, change_of
+from tidegate.core.scaling import ScalingDefaults, check_measured
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
 from tidegate.services.audit import endpoint_audited
+from tidegate.services.changes import Change, apply
 from tidegate.services.deploy_requests import (
     alias_to_follow,
     check_same_engine,
@@ -39,48 +40,29 @@ from tidegate.services.lookup import (
     version_or_raise,
 )
 from tidegate.services.pages import check_page
-from tidegate.services.serving import check_replicas, check_serving
+from tidegate.services.scaling import check_replicas, check_scale, scaling_asked
+from tidegate.services.serving import check_serving
 from tidegate.services.shown_endpoints import ShownEndpoints
 from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
 from tidegate.store import endpoints as rows
 from tidegate.store import history as history_rows
-from tidegate.store.automation import effective_of, versions_used, word_of
+from tidegate.store.automation import scaling_of
 from tidegate.store.engine import Store
 from tidegate.store.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow
 from tidegate.wire import rest
 
 LOG_LINES_MAX = 10_000
-_UNHEALTHY = ("failed", "degraded")
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What a caller wants an endpoint's spec to become, and how history calls it. None leaves a setting as it is."""
-
-    action: str
-    traffic: dict[str, float]
-    replicas: int
-    actor: str = ""
-    restores: int | None = None
-    cache_ttl_s: float | None = None
-    rate_limit_per_s: float | None = None
-    placement: PlacementRequest | None = None  # where it shall run; None: as it is
-    note: str = ""
-    fixes_replicas: bool = False  # their number is people's word, and ends what an autoscaler decided
-
-    @property
-    def sets_traffic(self) -> bool:
-        return self.action != "scale"
 
 
 @dataclass(frozen=True)
 class Endpoints:
     """The use cases; `changed` wakes the reconcile loop after a commit.
 
-    `placement` is where replicas run that nobody placed; `can_start` raises when nothing could be started there now;
-    `answered` tells how the requests to a version ended of late, `load` how busy versions are.
+    `placement` is where replicas run that nobody placed, `scaling` what holds for all numbers of them; `can_start`
+    raises when nothing could be started there now; `answered` tells how the requests to a version ended of late, `load`
+    how busy versions are.
     """
 
     store: Store
@@ -90,6 +72,7 @@ class Endpoints:
     gateway_url: str
     changed: Callable[[], None]
     placement: Placement = Placement()
+    scaling: ScalingDefaults = ScalingDefaults()
     can_start: Callable[[Placement], None] = lambda _where: None
     answered: views.AnsweredOf = lambda _endpoint, _version: None
     load: views.LoadOf = lambda _endpoint, _versions: None
@@ -134,7 +117,8 @@ class Endpoints:
         would break, and `EngineUnavailable` when the engine that is to run it does not answer.
         """
         check_name(name, "endpoint")
-        replicas = None if request.replicas is None else check_replicas(request.replicas)
+        limit = self.scaling.replicas_limit
+        replicas = None if request.replicas is None else check_replicas(request.replicas, limit)
         check_serving(request)
         alias = alias_to_follow(request)
         named = named_version(self.registry, request.model, request.version)
@@ -152,20 +136,21 @@ class Endpoints:
                 requested = requested_placement(row, request, self.placement)
                 check_same_engine(name, where, placed(requested, self.placement))
                 check_same_model(row, request.model)
+                if replicas is None and (follows := scaling_of(row)) is not None:
+                    check_measured(follows, placed(requested, self.placement))
                 traffic = {version.version: 100.0}
                 ended = ended_by(row, end=request.end_automation)
                 notice = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
                 note = "; ".join(part for part in (ended, f"follows @{alias}" if alias else "", notice) if part)
-                change = _Change(
+                change = Change(
                     "deploy",
                     traffic,
-                    replicas or row.replicas,
+                    replicas,
                     who.name,
                     note=note,
                     cache_ttl_s=request.cache_ttl_s,
                     rate_limit_per_s=request.rate_limit_per_s,
                     placement=requested,
-                    fixes_replicas=replicas is not None,
                 )
                 row.follow = self._follow(tx, row, alias, request.follow, version.version)
                 view = self._apply(tx, row, change)
@@ -184,7 +169,7 @@ class Endpoints:
         notice = check_signatures(tx, row, traffic, accepted=False)
         who = part_of_platform(f"@{alias}")
         with endpoint_audited(tx, row.name, "follow", who, self.clock):
-            self._apply(tx, row, _Change("follow", traffic, row.replicas, who.name, note=notice))
+            self._apply(tx, row, Change("follow", traffic, actor=who.name, note=notice))
 
     def set_traffic(self, name: str, request: rest.TrafficRequest, who: Principal) -> rest.Endpoint:
         """Split traffic over versions (numbers or labels), shifted once all are ready. It follows no alias any more.
@@ -201,7 +186,7 @@ class Endpoints:
             changes = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
             note = "; ".join(part for part in (ended, changes) if part)
             row.follow = None
-            view = self._apply(tx, row, _Change(request.action, traffic, row.replicas, who.name, note=note))
+            view = self._apply(tx, row, Change(request.action, traffic, actor=who.name, note=note))
         self.changed()
         return view
 
@@ -220,19 +205,30 @@ class Endpoints:
             ended = ended_by(row, end=True)
             back = to_restore(row, history_rows.intended(tx, row), request.to)
             check_versions_there(tx, row, back)
-            change = _Change("rollback", back.traffic, row.replicas, who.name, restores=back.revision, note=ended)
+            change = Change("rollback", back.traffic, actor=who.name, restores=back.revision, note=ended)
             view = self._apply(tx, row, change)
         self.changed()
         return view
 
     def scale(self, name: str, request: rest.ScaleRequest, who: Principal) -> rest.Endpoint:
-        """Set the replicas per version, whatever an autoscaler decided. Raises `UnknownEndpoint`, `InvalidArgument`."""
-        replicas = check_replicas(request.replicas)
+        """Fix the replicas per version, whatever an autoscaler decided, or have them follow the load within bounds.
+
+        Raises `UnknownEndpoint`, `InvalidArgument`.
+        """
+        check_scale(request)
         with self.store.transaction() as tx, endpoint_audited(tx, name, "scale", who, self.clock):
             row = live_or_raise(tx, name)
-            view = self._apply(tx, row, _Change("scale", row.traffic, replicas, who.name, fixes_replicas=True))
+            view = self._apply(tx, row, self._scaled(row, request, who))
         self.changed()
         return view
+
+    def _scaled(self, row: EndpointRow, request: rest.ScaleRequest, who: Principal) -> Change:
+        if request.replicas is not None:
+            fixed = check_replicas(request.replicas, self.scaling.replicas_limit)
+            return Change("scale", row.traffic, fixed, who.name)
+        follows = scaling_asked(request, scaling_of(row), self.scaling)
+        check_measured(follows, placed(placement_request_of(row), self.placement))
+        return Change("scale", row.traffic, actor=who.name, scaling=follows)
 
     def delete(self, name: str, who: Principal) -> rest.Endpoint:
         """Mark it for deletion: the loop drains its replicas, then removes it; its history stays.
@@ -319,35 +315,6 @@ class Endpoints:
         tx.add(row)
         return row
 
-    def _apply(self, tx: Session, row: EndpointRow, change: _Change) -> rest.Endpoint:
-        """Write the change and its history entry; one that changes nothing only retries what is not healthy.
-
-        Either way it is people's word: what an automation decided before it comes too late.
-        """
-        before = Serving(placement_request_of(row), row.cache_ttl_s, row.rate_limit_per_s)
-        after = Serving(
-            change.placement or before.placement,
-            before.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s,
-            before.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s,
-        )
-        now = effective_of(row)
-        same = (change.traffic, change.replicas, after) == (row.traffic, row.replicas, before)
-        ends = (change.sets_traffic and now.weights is not None) or (change.fixes_replicas and bool(now.counts))
-        word = word_of(row) + 1
-        if change.sets_traffic:
-            row.traffic_revision = word
-        if change.fixes_replicas:
-            row.replicas_revision = word
-        if not same or ends or row.status in _UNHEALTHY:
-            row.traffic, row.replicas = change.traffic, change.replicas
-            row.cache_ttl_s, row.rate_limit_per_s = after.cache_ttl_s, after.rate_limit_per_s
-            where = after.placement
-            row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
-            note = "; ".join(part for part in (change.note, change_of(before, after)) if part)
-            # A quarantine is lifted where a person names it, or changes how it runs.
-            everywhere = change.action == "scale" or after.placement != before.placement
-            retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
-            rows.add_revision(
-                tx, row, history_rows.Entry(change.action, self.clock(), change.actor, change.restores, note, retries)
-            )
+    def _apply(self, tx: Session, row: EndpointRow, change: Change) -> rest.Endpoint:
+        apply(tx, row, change, self.clock())
         return self._view(tx, row)

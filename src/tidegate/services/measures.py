@@ -8,11 +8,13 @@ from typing import get_args
 from tidegate.clock import Clock
 from tidegate.errors import StoreUnavailable
 from tidegate.services.jobs import STATES
+from tidegate.services.scaling import Decisions
 from tidegate.services.status import StatusReport
 from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
 from tidegate.wire import rest
+from tidegate.wire.scaling import ScaleDecision
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,17 @@ class GateScore:
 
 @dataclass(frozen=True)
 class Measured:
-    """One scrape's facts. `jobs` and `scores` are None while the database is away: unknown, not zero."""
+    """One scrape's facts; `scaled` has the autoscaler's newest decisions, by endpoint.
+
+    `jobs` and `scores` are None while the database is away: unknown, not zero.
+    """
 
     status: rest.Status
     endpoints: list[rest.Endpoint] = field(default_factory=list)
     jobs: dict[tuple[str, str], job_rows.Figures] | None = None
     oldest_queued_s: float = 0.0
     scores: list[GateScore] | None = field(default=None)
+    scaled: list[tuple[str, ScaleDecision]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Measures:
     store: Store
     report: StatusReport
     clock: Clock
+    decisions: Decisions = field(default_factory=Decisions)
 
     def get(self) -> Measured:
         """Never fails for the database's sake."""
@@ -61,7 +68,10 @@ class Measures:
         endpoints = self.report.endpoints.shown.all()
         kinds = {(kind, state): job_rows.Figures() for kind in get_args(rest.JobKind) for state in STATES}
         waited_s = 0.0 if oldest_at is None else max(0.0, self.clock() - oldest_at)
-        return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations))
+        leads = status.leader is not None and status.leader.here
+        known = [(one.name, self.decisions.of(one.name)) for one in endpoints if leads and one.scaling is not None]
+        scaled = [(name, decision) for name, found in known for decision in found.values()]
+        return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations), scaled)
 
 
 def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[GateScore]:

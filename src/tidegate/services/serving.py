@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from tidegate.core.scaling import REPLICAS_LIMIT
 from tidegate.errors import InvalidArgument
 from tidegate.wire import rest
 
 CACHE_TTL_S_MAX, RATE_LIMIT_PER_S_MAX = 30 * 86_400, 1e6
 RATE_LIMIT_PER_S_MIN = 1e-4
-
-
-def check_replicas(replicas: int) -> int:
-    """How many replicas of each version; raises `InvalidArgument`."""
-    if not 1 <= replicas <= REPLICAS_LIMIT:
-        raise InvalidArgument(f"replicas must be from 1 to {REPLICAS_LIMIT}, not {replicas}", field="replicas")
-    return replicas
 
 
 def check_serving(request: rest.DeployRequest) -> None:

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.effective import AutomatedWeights, Effective, Share, shares_of
 from tidegate.core.placement import Placement, placed
+from tidegate.core.scaling import Scaling
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
-from tidegate.store.automation import effective_of
+from tidegate.store.automation import effective_of, scaling_of
 from tidegate.store.fleet import placement_of, placement_request_of, routed_split_of
 from tidegate.store.tables import (
     EndpointRow,
@@ -122,7 +123,14 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
         cpus=placement.cpus,
         memory_bytes=placement.memory_bytes,
         follow=None if row.follow is None else _follow_view(row.follow, row.traffic),
+        scaling=None if (follows := scaling_of(row)) is None else scaling_view(follows),
     )
+
+
+def scaling_view(follows: Scaling) -> rest.ScalingView:
+    """How replicas follow the load."""
+    windows = follows.stable_s, follows.panic_s, follows.down_s
+    return rest.ScalingView(follows.min_replicas, follows.max_replicas, follows.metric, follows.target, *windows)
 
 
 def with_traffic(view: rest.Endpoint, answered: AnsweredOf, load: LoadOf) -> rest.Endpoint:

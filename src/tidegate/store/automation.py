@@ -26,6 +26,7 @@ from tidegate.core.effective import (
     check_counts,
     effective,
 )
+from tidegate.core.scaling import Scaling
 from tidegate.store import history, models
 from tidegate.store.history import Entry
 from tidegate.store.tables import AutomatedReplicasRow, AutomatedWeightsRow, EndpointRow
@@ -59,6 +60,11 @@ def effective_of(row: EndpointRow) -> Effective:
     return effective(_spec(row), automated_of(row))
 
 
+def scaling_of(row: EndpointRow) -> Scaling | None:
+    """What people ask of the autoscaler; None where they fixed the number of replicas."""
+    return None if row.scaling is None else convert(row.scaling, Scaling)
+
+
 def versions_used(row: EndpointRow) -> set[str]:
     """Versions that an endpoint routes, is to route, or would go back to."""
     now = effective_of(row)
@@ -80,7 +86,10 @@ def _spec(row: EndpointRow) -> Spec:
 
 def automated_of(row: EndpointRow) -> Automated:
     """What automations wrote last, whether or not it is still in effect."""
-    counts = {one.version: AutomatedReplicas(one.replicas, one.revision, one.reason) for one in row.automated_replicas}
+    counts = {
+        one.version: AutomatedReplicas(one.replicas, one.revision, one.reason, one.share)
+        for one in row.automated_replicas
+    }
     return Automated(None if row.automated_weights is None else _weights(row.automated_weights), counts)
 
 
@@ -131,20 +140,21 @@ def set_replicas(tx: Session, seen: EndpointSeen, counts: Mapping[str, Automated
     row = _still(tx, seen)
     if row is None or any(one.revision < row.replicas_revision for one in counts.values()):
         return False
-    before = effective_of(row).counts
+    before = effective_of(row)
     known = {one.version: one for one in row.automated_replicas}
     row.automated_replicas = [
         _count(known.get(version) or AutomatedReplicasRow(endpoint=row.name, version=version), one)
         for version, one in counts.items()
     ]
     tx.flush()
-    if effective_of(row).counts != before:
+    after = effective_of(row)
+    if any(before.wanted(version) != after.wanted(version) for version in {*before.counts, *after.counts}):
         _changed(tx, row, entry)
     return True
 
 
 def _count(row: AutomatedReplicasRow, one: AutomatedReplicas) -> AutomatedReplicasRow:
-    row.replicas, row.revision, row.reason = one.replicas, one.revision, one.reason
+    row.replicas, row.revision, row.reason, row.share = one.replicas, one.revision, one.reason, one.share
     return row
 
 

@@ -48,6 +48,7 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         split=now.split,
         replicas=now.replicas,
         counts=now.counts,
+        shares=None if row.scaling is None else now.shares,
         generation=row.generation,
         retries=dict(row.retries),
         deleted=row.deleted_at is not None,

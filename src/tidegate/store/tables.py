@@ -120,6 +120,8 @@ class EndpointRow(Stamped, Base):
     # raised by every change that the reconcile loop has to act on, people's or an automation's
     generation: Mapped[int] = mapped_column(default=0, server_default="0")
     retries: Mapped[dict[str, int]] = mapped_column(default=dict, server_default="{}")  # by generation
+    # core.scaling.Scaling, but for what is as by default; none: `replicas`, and no autoscaler
+    scaling: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     backend: Mapped[str | None] = mapped_column(String(16))  # local, docker; none: as the platform's settings say
     cpus: Mapped[float | None]  # limits of each replica
     memory_bytes: Mapped[int | None] = mapped_column(SIZE)
@@ -253,6 +255,7 @@ class AutomatedReplicasRow(Stamped, Base):
     replicas: Mapped[int]
     revision: Mapped[int]  # of people's spec when it was decided
     reason: Mapped[str] = mapped_column(default="", server_default="")
+    share: Mapped[float] = mapped_column(default=0.0, server_default="0")  # percent of traffic it is enough for
 
 
 class FollowRow(Base):

@@ -20,6 +20,9 @@ from tidegate.wire.registering import RegisterRequest as RegisterRequest  # noqa
 from tidegate.wire.registering import RegistryView as RegistryView  # noqa: PLC0414
 from tidegate.wire.replica_logs import LogLines as LogLines  # noqa: PLC0414
 from tidegate.wire.replica_logs import ReplicaFailure as ReplicaFailure  # noqa: PLC0414
+from tidegate.wire.scaling import Scale as Scale  # noqa: PLC0414
+from tidegate.wire.scaling import ScaleRequest as ScaleRequest  # noqa: PLC0414
+from tidegate.wire.scaling import ScalingView as ScalingView  # noqa: PLC0414
 
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
@@ -106,6 +109,7 @@ class Endpoint:
     the gateways' setting says).
     `backend` is where its replicas run; `cpus` and `memory_bytes` are the limits of each, None where there is none.
     `load` is how busy it is, with what was refused before a version was chosen; None where no gateway has told.
+    `scaling` is how its replicas follow the load, None where people fixed their number.
     """
 
     name: str
@@ -130,6 +134,7 @@ class Endpoint:
     automation: AutomationView | None = None
     generation: int = 0
     observed_generation: int = 0
+    scaling: ScalingView | None = None
 
 
 @dataclass(frozen=True)
@@ -297,15 +302,6 @@ class LossReport:
     __pydantic_config__ = STRICT
 
     gateway: str
-
-
-@dataclass(frozen=True)
-class ScaleRequest:
-    """Replicas per version: as many as this, and no autoscaler's number, from now on."""
-
-    __pydantic_config__ = STRICT
-
-    replicas: Whole
 
 
 @dataclass(frozen=True)

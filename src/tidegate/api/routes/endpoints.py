@@ -28,6 +28,10 @@ _DEPLOY = {
     "two replicas": {"value": {"model": "churn", "version": "2", "replicas": 2}},
 }
 _TRAFFIC = {"ten percent": {"value": {"traffic": {"1": 90, "2": 10}}}}
+_SCALE = {
+    "fixed": {"value": {"replicas": 3}},
+    "by load": {"value": {"min": 1, "max": 10, "target": "concurrency=4"}},
+}
 _ROLLBACK = {"one back": {"value": {}}, "a revision": {"value": {"to": 3}}}
 
 
@@ -128,9 +132,22 @@ def rollback(
 
 
 @router.post("/{name}/scale", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
-def scale(endpoints: Changing, response: Response, who: Who, name: str, request: rest.ScaleRequest) -> rest.Endpoint:
-    """Set the replicas per version."""
+@router.put("/{name}/scale", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
+def scale(
+    endpoints: Changing,
+    response: Response,
+    who: Who,
+    name: str,
+    request: Annotated[rest.ScaleRequest, Body(openapi_examples=_SCALE)],
+) -> rest.Endpoint:
+    """Fix the replicas of each version, or have them follow its load within bounds."""
     return _tagged(response, endpoints.scale(name, request, who))
+
+
+@router.get("/{name}/scale", responses=answers(404), dependencies=[needs(Permission.READ)])
+def get_scale(platform: PlatformOf, name: str) -> rest.Scale:
+    """How many replicas of each version there shall be and are, and why."""
+    return platform.scales.get(name)
 
 
 @router.get("/{name}/history", responses=answers(404, 422), dependencies=[needs(Permission.READ)])

@@ -1,0 +1,219 @@
+"""The autoscaler's loop: looks at each version whose replicas follow its load, and writes how many there shall be.
+
+Run by the control process while it leads. It never decides: `core.autoscale.decide` does. What it remembers is in
+memory alone: a restart or a new leader begins with nothing, which shrinks no fleet before a whole window was seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from tidegate.clock import Clock, monotonic, now
+from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
+from tidegate.core.autoscale_switch import needed_for
+from tidegate.core.effective import AutomatedReplicas
+from tidegate.core.load import LoadSeries
+from tidegate.core.placement import Placement
+from tidegate.core.ports import Handle
+from tidegate.errors import NotLeader
+from tidegate.loops.cpu import CpuOf, CpuSamples, Key
+from tidegate.services.load import Load
+from tidegate.services.scaling import Decisions
+from tidegate.store.automation import set_replicas
+from tidegate.store.autoscaled import Autoscaled, Running, autoscaled
+from tidegate.store.engine import Store
+from tidegate.store.history import Entry
+from tidegate.wire.scaling import ScaleDecision, ScaleSamples
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 2.0
+ACTOR = "autoscaler"
+_NOTHING = Running({}, None)
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Around:
+    """All that the loop works with. `changed` wakes the reconcile loop after a commit; `ticks` is the monotonic clock
+    that load is told by, so that setting the machine's time changes nothing.
+
+    `placement` is where replicas run of endpoints that do not say, `host` the one that local ones belong to.
+    """
+
+    store: Store
+    load: Load
+    cpu_of: CpuOf
+    decisions: Decisions
+    changed: Callable[[], None]
+    placement: Placement
+    host: str
+    clock: Clock = now
+    ticks: Clock = monotonic
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """Of one version: what is told of it, what is to be written, and what to remember."""
+
+    told: ScaleDecision
+    count: AutomatedReplicas
+    memory: Memory | None = None
+
+
+class Autoscaler:
+    """One look at a time."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self._memories: dict[Key, Memory] = {}
+        self._cpu = CpuSamples(around.cpu_of)
+
+    def step(self) -> float:
+        """Look at all; how long until the next look. What goes wrong with one endpoint is raised after the others."""
+        around, at = self._around, self._around.ticks()
+        with around.store.reading() as tx:
+            found = autoscaled(tx, around.placement, around.host)
+        self._cpu.look(dict(_measured(found)), at)
+        failures: list[Exception] = []
+        memories: dict[Key, Memory] = {}
+        told: dict[str, list[ScaleDecision]] = {}
+        for one in found:
+            try:
+                decided = {version: self._decided(one, version, at) for version in _versions(one)}
+                self._write(one, decided)
+            except NotLeader:
+                raise
+            except Exception as error:  # the others go on
+                log.warning("%s: not scaled: %s", one.seen.endpoint, error)
+                failures.append(error)
+                continue
+            told[one.seen.endpoint] = [each.told for each in decided.values()]
+            kept = {_key(one, version): each.memory for version, each in decided.items()}
+            memories |= {key: memory for key, memory in kept.items() if memory is not None}
+        self._memories = memories
+        around.decisions.put(told)
+        if failures:
+            raise failures[0]
+        return LOOK_S
+
+    # -- one version -----------------------------------------------------------------------------------------------
+
+    def _decided(self, one: Autoscaled, version: str, at: float) -> _Decided:
+        """How many replicas it shall have.
+
+        version                                   | replicas
+        ------------------------------------------|---------------------------------------------------------------
+        without traffic, which still runs         | one, for as long as it is kept
+        gets more traffic than it has             | what the share it gets needs, once; then more if its load does
+        has traffic                               | as its load says
+        """
+        if version in one.previous:
+            return self._previous(one, version)
+        percent, before = one.target.get(version, 0.0), one.routed.get(version, 0.0)
+        facts = self._facts(one, version, at)
+        if percent <= before:
+            decision = decide(one.spec, facts, self._memories.get(_key(one, version), Memory()), at)
+            return self._made(one, version, facts, decision, before)
+        known = one.counts.get(version)
+        if known is None or known.share < percent - _ROUNDING:
+            facts = replace(facts, desired=max(facts.desired, self._for_switch(one, percent, at)))
+        # With an empty memory it never shrinks; and what comes after the switch begins with one.
+        decision = decide(one.spec, facts, Memory(), at)
+        if decision.desired == facts.desired:
+            why = f"{facts.desired} for the {percent:g} % of the traffic that it gets; {decision.reason}"
+            decision = replace(decision, rule="switch", reason=why)
+        return self._made(one, version, facts, replace(decision, memory=Memory()), percent)
+
+    def _previous(self, one: Autoscaled, version: str) -> _Decided:
+        ready = len(one.running.get(version, _NOTHING).ready)
+        why = "no traffic: one is kept for a while, for a way back"
+        return _Decided(ScaleDecision(version, 1, ready, "previous", why), _count(one, version, 1, 0.0, why))
+
+    def _for_switch(self, one: Autoscaled, percent: float, at: float) -> int:
+        fleet = sum(one.now.wanted(version) for version in one.routed)
+        return needed_for(one.spec, percent, fleet, [self._load(one, version, at) for version in one.routed], at)
+
+    def _facts(self, one: Autoscaled, version: str, at: float) -> ScalingFacts:
+        running = one.running.get(version, _NOTHING)
+        # One that is new beside others has no number yet: people's own was for the others.
+        has_one = version in one.counts or version in one.routed or not one.routed
+        desired = one.now.wanted(version) if has_one else 0
+        requests = self._around.load.concurrency(one.seen.endpoint, version, one.spec.stable_s)
+        return ScalingFacts(desired, len(running.ready), self._load(one, version, at), requests, running.cold_start_s)
+
+    def _load(self, one: Autoscaled, version: str, at: float) -> LoadSeries:
+        place = one.seen.endpoint, version, one.spec.stable_s
+        match one.spec.metric:
+            case "concurrency":
+                return self._around.load.concurrency(*place)
+            case "rps":
+                return self._around.load.requests(*place)
+            case "cpu":
+                return self._cpu.series(_key(one, version), one.spec.stable_s, at)
+
+    def _made(self, one: Autoscaled, version: str, facts: ScalingFacts, decision: Decision, share: float) -> _Decided:
+        spec, around = one.spec, self._around
+        samples = ScaleSamples(
+            metric=spec.metric,
+            target=spec.target,
+            stable=decision.stable,
+            stable_s=spec.stable_s,
+            panic=decision.panic,
+            panic_s=spec.panic_s,
+            need=decision.need,
+            cold_start_s=facts.cold_start_s,
+            silent=sorted(facts.load.silent),
+        )
+        present = around.clock()
+        next_at = None if decision.next_at is None else present + decision.next_at - around.ticks()
+        told = ScaleDecision(
+            version, decision.desired, facts.ready, decision.rule, decision.reason, samples, next_at, present
+        )
+        return _Decided(told, _count(one, version, decision.desired, share, decision.reason), decision.memory)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def _write(self, one: Autoscaled, decided: dict[str, _Decided]) -> None:
+        """Where a number, or what it is enough for, is another. A reason alone is not worth a write."""
+        counts = {version: each.count for version, each in decided.items()}
+        if counts == one.counts:
+            return
+        changes = [
+            f"version {version}: {one.now.wanted(version)} → {count.replicas} ({count.reason})"
+            for version, count in counts.items()
+            if count.replicas != one.now.wanted(version)
+        ]
+        note = "; ".join(changes)
+        with self._around.store.transaction() as tx:
+            written = set_replicas(tx, one.seen, counts, Entry("autoscale", self._around.clock(), ACTOR, note=note))
+        if written:
+            if note:
+                log.info("%s: %s", one.seen.endpoint, note)
+            self._around.changed()
+
+
+def _key(one: Autoscaled, version: str) -> Key:
+    """What was needed for another target says nothing."""
+    return one.seen.uid, version, one.spec.metric, f"{one.spec.target:g}"
+
+
+def _versions(one: Autoscaled) -> list[str]:
+    return list(dict.fromkeys([*one.routed, *one.target, *one.previous]))
+
+
+def _measured(found: Iterable[Autoscaled]) -> Iterable[tuple[Key, dict[str, Handle]]]:
+    for one in found:
+        if one.spec.metric == "cpu":
+            for version, running in one.running.items():
+                yield _key(one, version), running.ready
+
+
+def _count(one: Autoscaled, version: str, replicas: int, share: float, reason: str) -> AutomatedReplicas:
+    """As it was, where only the reason would be another."""
+    known = one.counts.get(version)
+    if known is not None and (known.replicas, known.share) == (replicas, share):
+        return known
+    return AutomatedReplicas(replicas, one.seen.revision, reason, share)

@@ -1,0 +1,99 @@
+"""Endpoints whose replicas follow the load, as the autoscaler's loop reads them: what is asked for, what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from sqlalchemy import null, select
+from sqlalchemy.orm import Session
+
+from tidegate.core.effective import AutomatedReplicas, Effective
+from tidegate.core.engines import OF_A_HOST
+from tidegate.core.placement import Placement, placed
+from tidegate.core.ports import Handle
+from tidegate.core.scaling import Scaling
+from tidegate.store.automation import EndpointSeen, automated_of, effective_of, scaling_of, seen_of
+from tidegate.store.endpoints import replicas_by_endpoint, variants_by_endpoint
+from tidegate.store.fleet import placement_of, placement_request_of
+from tidegate.store.tables import EndpointRow, ReplicaRow, VariantRow
+
+_STARTS_LOOKED_AT = 5
+
+
+@dataclass(frozen=True)
+class Running:
+    """The ready replicas of one version by id, and how long such a one took to start; None where none has."""
+
+    ready: dict[str, Handle]
+    cold_start_s: float | None
+
+
+@dataclass(frozen=True)
+class Autoscaled:
+    """`target` and `routed` are percent of the traffic by version, `counts` what the autoscaler wrote and is in effect.
+
+    `previous` are versions without traffic that still run.
+    """
+
+    seen: EndpointSeen
+    spec: Scaling
+    now: Effective
+    routed: dict[str, float]
+    counts: dict[str, AutomatedReplicas]
+    previous: tuple[str, ...]
+    running: dict[str, Running]
+    placement: Placement
+
+    @property
+    def target(self) -> dict[str, float]:
+        return {version: percent for version, percent in self.now.traffic.items() if percent > 0}
+
+
+def autoscaled(tx: Session, default: Placement, host: str) -> list[Autoscaled]:
+    """All of them, but those that are being deleted; of replicas that belong to one host those of this `host`."""
+    wanted = select(EndpointRow).where(EndpointRow.scaling.is_not(null()), EndpointRow.deleted_at.is_(None))
+    rows = list(tx.scalars(wanted.order_by(EndpointRow.name)))
+    names = [row.name for row in rows]
+    variants, replicas = variants_by_endpoint(tx, names), replicas_by_endpoint(tx, names)
+    found = []
+    for row in rows:
+        here = [one for one in replicas.get(row.name, ()) if one.backend not in OF_A_HOST or one.host == host]
+        spec, placement = scaling_of(row), placed(placement_request_of(row), default)
+        if spec is not None:
+            found.append(_autoscaled(row, spec, placement, variants.get(row.name, ()), here))
+    return found
+
+
+def _autoscaled(
+    row: EndpointRow,
+    spec: Scaling,
+    placement: Placement,
+    variants: Sequence[VariantRow],
+    replicas: Sequence[ReplicaRow],
+) -> Autoscaled:
+    now, written = effective_of(row), automated_of(row).replicas
+    active = {version for version, percent in (*now.traffic.items(), *row.routed.items()) if percent > 0}
+    versions = {*active, *(one.version for one in variants)}
+    mine = [one for one in replicas if placement_of(one) == placement]
+    return Autoscaled(
+        seen=seen_of(row),
+        spec=spec,
+        now=now,
+        routed={version: percent for version, percent in row.routed.items() if percent > 0},
+        counts={version: written[version] for version in now.counts},
+        previous=tuple(sorted(versions - active)),
+        running={version: _running([one for one in mine if one.version == version]) for version in versions},
+        placement=placement,
+    )
+
+
+def _running(replicas: Sequence[ReplicaRow]) -> Running:
+    ready = [one for one in replicas if one.state == "ready"]
+    newest = sorted(ready, key=lambda one: one.created_at)[-_STARTS_LOOKED_AT:]
+    took = [one.ready_at - one.created_at for one in newest if one.ready_at is not None]
+    sound = [seconds for seconds in took if seconds >= 0]  # the clock may have been set meanwhile
+    return Running(
+        {one.id: Handle(one.backend, one.handle) for one in ready if one.handle}, median(sound) if sound else None
+    )
