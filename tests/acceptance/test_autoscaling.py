@@ -1,0 +1,113 @@
+"""Replicas that follow the load of a real platform, up and down again, and no request that fails of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from support.platform import Platform
+from support.wait import until
+
+SLOW = """
+import os
+import time
+
+
+class Model:
+    example = [[0.0, 1.0]]
+
+    def predict(self, inputs):
+        time.sleep(0.05)
+        return [os.getpid() for _ in range(len(inputs))]
+"""
+WINDOWS = ("--stable-window", "6s", "--panic-window", "3s", "--down-window", "6s")
+
+
+@pytest.fixture(scope="module")
+def slow(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "model.py").write_text(SLOW)
+    platform.done("deploy", str(folder), "--name", "slow", "--allow-pickle")
+    yield "slow"
+    platform.done("delete", "slow", "--yes")
+
+
+class Clients:
+    """Clients with one request each at a time; `answered` counts by replica, `failed` has what went wrong."""
+
+    def __init__(self, platform: Platform, endpoint: str) -> None:
+        self._url = f"{platform.gateway_url}/predict/{endpoint}"
+        self.answered: Counter[int] = Counter()
+        self.failed: list[str] = []
+
+    @contextmanager
+    def calling(self, count: int) -> Iterator[None]:
+        ending = threading.Event()
+        with ThreadPoolExecutor(count) as pool:
+            for _ in range(count):
+                pool.submit(self._call, ending)
+            try:
+                yield
+            finally:
+                ending.set()
+
+    def _call(self, ending: threading.Event) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not ending.is_set():
+                answer = client.post(self._url, json={"features": [0.0, 1.0]})
+                if answer.status_code == 200:
+                    self.answered[int(answer.json()["prediction"][0])] += 1
+                else:
+                    self.failed.append(f"{answer.status_code}: {answer.text}")
+
+
+def _replicas(platform: Platform, endpoint: str) -> dict[str, int]:
+    (variant,) = platform.endpoint(endpoint)["variants"]
+    counts: dict[str, int] = variant["replicas"]
+    return counts
+
+
+def test_load_starts_replicas_that_answer_and_its_end_ends_them(platform: Platform, slow: str) -> None:
+    asked = platform.done("scale", slow, "--min", "1", "--max", "2", "--target", "concurrency=1", *WINDOWS)
+    assert asked["scaling"] == {
+        "min": 1,
+        "max": 2,
+        "metric": "concurrency",
+        "target": 1.0,
+        "stable_s": 6.0,
+        "panic_s": 3.0,
+        "down_s": 6.0,
+    }
+    clients = Clients(platform, slow)
+    with clients.calling(4):
+        until(lambda: len(clients.answered) == 2, 60, "an answer of a second replica")
+        (told,) = platform.done("scale", slow, "--explain")
+        assert (told["desired"], told["rule"]) == (2, "max")
+        assert told["samples"]["panic"] > 2
+    assert _replicas(platform, slow) == {"desired": 2, "ready": 2}
+    status = platform.cli("status", slow).out
+    assert "scales from 1 to 2 replicas of each version by concurrency=1" in status
+    metrics = platform.api("GET", "/metrics").text
+    assert 'tidegate_scale_desired{endpoint="slow",version="1"} 2.0' in metrics
+    until(lambda: _replicas(platform, slow) == {"desired": 1, "ready": 1}, 60, "the way back to one")
+    assert not clients.failed
+    changes = [entry for entry in platform.done("history", slow)["history"] if entry["automated"]]
+    assert [entry["actor"] for entry in changes] == ["autoscaler", "autoscaler"]
+
+
+def test_what_cannot_be_asked_is_refused_with_its_reason(platform: Platform, slow: str) -> None:
+    before = platform.endpoint(slow)["revision"]
+    for asked, told in (
+        (("--min", "5", "--max", "4"), "the minimum of replicas, 5, is above the maximum, 4"),
+        (("--target", "latency_p95=100ms"), "not supported yet"),
+        (("--stable-window", "soon"), "--stable-window 'soon' is no span of time"),
+    ):
+        ran = platform.cli("scale", slow, *asked)
+        assert (ran.code, told in ran.err) == (2, True), ran.said
+    assert platform.endpoint(slow)["revision"] == before
