@@ -141,8 +141,11 @@ class Autoscaler:
         # One that is new beside others has no number yet: people's own was for the others.
         has_one = version in one.counts or version in one.routed or not one.routed
         desired = one.now.wanted(version) if has_one else 0
-        requests = self._around.load.concurrency(one.seen.endpoint, version, one.spec.stable_s)
-        return ScalingFacts(desired, len(running.ready), self._load(one, version, at), requests, running.cold_start_s)
+        load = self._load(one, version, at)
+        requests = load
+        if one.spec.metric != "concurrency":
+            requests = self._around.load.concurrency(one.seen.endpoint, version, one.spec.stable_s)
+        return ScalingFacts(desired, len(running.ready), load, requests, running.cold_start_s)
 
     def _load(self, one: Autoscaled, version: str, at: float) -> LoadSeries:
         place = one.seen.endpoint, version, one.spec.stable_s

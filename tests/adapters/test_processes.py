@@ -1,0 +1,34 @@
+"""What processes of a platform are asked for on the operating system."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psutil
+
+from support.wait import until
+from tidegate.adapters.processes import ProcessRef, cpu_seconds, spawn
+
+BUSY = "while True: pass"
+PARENT_OF_A_BUSY_ONE = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY!r}])"
+
+
+def test_cpu_is_that_of_a_process_with_all_that_it_started(tmp_path: Path) -> None:
+    child, ref = spawn([sys.executable, "-c", PARENT_OF_A_BUSY_ONE], tmp_path / "log")
+    gone = ProcessRef(ref.pid, ref.created_at - 1000)
+
+    def used() -> float:
+        (seconds, unknown) = cpu_seconds([ref, gone])
+        assert unknown is None, "another process had this id"
+        return seconds or 0.0
+
+    try:
+        until(lambda: used() > 0.5, what="half a second of CPU")
+    finally:
+        for process in psutil.Process(child.pid).children(recursive=True):
+            process.kill()
+        child.kill()
+        child.wait()
+    assert cpu_seconds([ref]) == [None]
+    assert cpu_seconds([]) == []
