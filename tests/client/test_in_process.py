@@ -22,7 +22,7 @@ from tidegate import Client, errors
 from tidegate.api.app import create_app
 from tidegate.api.sessions import COOKIE
 from tidegate.client.api import Api
-from tidegate.client.in_process import Caller, CallerTransport, InProcess
+from tidegate.client.in_process import CALLS_MAX, Caller, CallerTransport, InProcess
 from tidegate.client.transport import ApiCall
 from tidegate.wiring import Container
 
@@ -245,4 +245,53 @@ def test_closing_ends_what_is_under_way() -> None:
         waiting = caller.submit(api.call, ApiCall("GET", "/"), {}, 60.0)
         assert begun.wait(30)
         api.close()
-        assert waiting.exception(30) is not None
+        with pytest.raises(errors.NotRunning, match="ended before it answered"):
+            waiting.result(30)
+
+
+def _endless(ended: threading.Event) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(1000), "more_body": True})
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    return app
+
+
+def test_an_endless_answer_ends_once_its_caller_has_left() -> None:
+    ended = threading.Event()
+    api = InProcess(_endless(ended))
+    with pytest.raises(TimeoutError):
+        api.call(ApiCall("GET", "/"), {}, 0.05)
+    assert ended.wait(30)
+    api.close()
+
+
+def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.client.in_process.ANSWER_BYTES_MAX", 2 << 20)
+    ended = threading.Event()
+    api = InProcess(_endless(ended))
+    with pytest.raises(errors.TooLarge, match="longer than 2 MiB"):
+        api.call(ApiCall("GET", "/"), {}, 60.0)
+    assert ended.is_set()
+    api.close()
+
+
+def test_without_a_thread_the_next_call_tries_again(
+    recorder: tuple[Recorder, InProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, api = recorder
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        for _ in range(CALLS_MAX + 1):  # none takes the room of later ones
+            with pytest.raises(errors.OutOfResources, match="can't start new thread"):
+                Client.in_process(api, Caller()).models.list()
+    assert Client.in_process(api, Caller()).models.list() == []

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +20,9 @@ from urllib3 import HTTPHeaderDict
 
 from tidegate.client.transport import ApiAnswer, ApiCall
 from tidegate.clock import monotonic
-from tidegate.errors import DeadlineExceeded, NotRunning
+from tidegate.errors import DeadlineExceeded, NotRunning, OutOfResources, TooLarge
 
+ANSWER_BYTES_MAX = 64 << 20
 CALLS_MAX = 16
 """Calls under way at a time; others wait, within their own timeout. Each takes one thread of the API at most."""
 
@@ -74,24 +77,40 @@ class InProcess:
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            if loop is not None:
+                loop.call_soon_threadsafe(loop.stop)
+        if thread is not None:
             thread.join()
 
     def call(self, call: ApiCall, headers: Mapping[str, str], timeout_s: float) -> ApiAnswer:
-        """Raises `TimeoutError`, and whatever the application raises."""
+        """Raises `TimeoutError`, `NotRunning` when it is closed meanwhile, `OutOfResources`, `TooLarge` for an answer
+        of more than `ANSWER_BYTES_MAX`, and whatever the application raises.
+        """
         if _within.get():
             raise RuntimeError("a route that was called in process must not call the API in process")
         until = monotonic() + timeout_s
         if not self._room.acquire(timeout=timeout_s):
             raise TimeoutError
-        exchange, loop = _Exchange(self._app, call, headers), self._running()
-        future = asyncio.run_coroutine_threadsafe(self._run(exchange), loop)
+        exchange = _Exchange(self._app, call, headers)
+        loop, future = self._begin(exchange)
         try:
             return future.result(max(until - monotonic(), 0.0))
+        except CancelledError:
+            raise NotRunning("the control plane in this process ended before it answered") from None
         except TimeoutError:
             # Not cancelled: a route's thread cannot be, and would be left to run where nobody counts it.
-            loop.call_soon_threadsafe(exchange.leave)
+            with suppress(RuntimeError):  # the loop ended meanwhile, and with it the call
+                loop.call_soon_threadsafe(exchange.leave)
+            raise
+
+    def _begin(self, exchange: _Exchange) -> tuple[asyncio.AbstractEventLoop, Future[ApiAnswer]]:
+        """Under the lock: a loop that is told to end has begun all that its callers wait for."""
+        try:
+            with self._lock:
+                loop = self._running()
+                return loop, asyncio.run_coroutine_threadsafe(self._run(exchange), loop)
+        except BaseException:
+            self._room.release()
             raise
 
     async def _run(self, exchange: _Exchange) -> ApiAnswer:
@@ -103,12 +122,16 @@ class InProcess:
             self._room.release()
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                loop = self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(loop,), name="api in process", daemon=True)
-                self._thread.start()
-            return self._loop
+        if self._loop is None:
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_serve, args=(loop,), name="api in process", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the next call tries again
+                loop.close()
+                raise OutOfResources(f"no thread could be started for the API in this process: {error}") from None
+            self._loop, self._thread = loop, thread
+        return self._loop
 
 
 @dataclass(frozen=True)
@@ -151,7 +174,7 @@ class _Exchange:
         self._chunks: Iterator[bytes] | None = _chunks(call.body)
         self._started: Message | None = None
         self._body = bytearray()
-        self._ended, self._left = asyncio.Event(), False
+        self._ended, self._left, self._too_large = asyncio.Event(), False, False
 
     def leave(self) -> None:
         """Nobody waits for the answer any more: to the application, the client has left."""
@@ -159,7 +182,14 @@ class _Exchange:
         self._ended.set()
 
     async def run(self) -> ApiAnswer:
-        await self._app(self._scope(), self._receive, self._send)
+        try:
+            await self._app(self._scope(), self._receive, self._send)
+        except Exception:
+            if not self._too_large:
+                raise
+        if self._too_large:
+            size = f"{ANSWER_BYTES_MAX >> 20} MiB"
+            raise TooLarge(f"the answer of the control plane in this process is longer than {size}")
         if self._started is None or not self._ended.is_set():
             raise NotRunning("the connection to the control plane in this process broke: it gave no whole answer")
         headers = HTTPHeaderDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._heads())
@@ -196,9 +226,15 @@ class _Exchange:
         return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
     async def _send(self, message: Message) -> None:
+        if self._left:
+            raise OSError("the caller has left")  # as servers say it: an endless answer ends here
         if message["type"] == "http.response.start":
             self._started = message
             return
+        if len(self._body) + len(message.get("body", b"")) > ANSWER_BYTES_MAX:
+            self._too_large = True
+            self.leave()
+            raise OSError("the answer is too long")
         self._body += message.get("body", b"")
         if not message.get("more_body", False):
             self._ended.set()
