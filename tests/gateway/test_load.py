@@ -8,18 +8,20 @@ import json
 import socket
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.batcher_bench import Bench, run, turn
-from support.gateway_bed import Bed, Gateway
+from support.gateway_bed import TOKEN, Bed, Gateway, Publisher
 from support.wait import until
 from tidegate.dataplane.calls.failure import Failure
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.pipeline.metrics import Metrics
 from tidegate.errors import Overloaded
 from tidegate.gateway.control import load
+from tidegate.gateway.control.follower import LOAD_VERSIONS_MAX, ControlPlane
 from tidegate.gateway.control.load import growth, totals
 from tidegate.wire.decision import AssignmentContext
 
@@ -184,3 +186,18 @@ def test_without_a_control_plane_only_samples_are_lost(bed: Bed) -> None:
     until(lambda: len(bed.publisher.load) > 1, what="reports again")
     assert gateway.ask([1, 2, 3]).status == 200
     until(lambda: _sums(bed)[0] > 0, what="what ended since")
+
+
+def test_a_report_says_that_it_has_no_room_for_every_version(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    publisher = Publisher()
+    try:
+        source = ControlPlane(publisher.url, tmp_path, "gateway-0")
+        for count in (LOAD_VERSIONS_MAX, LOAD_VERSIONS_MAX + 1):
+            source.tell_load(1.0, [{"endpoint": "churn", "version": str(number)} for number in range(count)])
+    finally:
+        publisher.stop()
+    assert [(len(one["versions"]), one.get("truncated")) for one in publisher.load] == [
+        (LOAD_VERSIONS_MAX, None),
+        (LOAD_VERSIONS_MAX, True),
+    ]

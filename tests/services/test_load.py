@@ -14,9 +14,11 @@ from tidegate.services.load import (
     IN_PROGRESS_MAX,
     KEPT_S,
     SPAN_S_MIN,
+    VERSIONS_MAX,
     VIEW_S,
     LoadIntake,
 )
+from tidegate.services.load_series import load_series
 from tidegate.wire.load import LoadReport, LoadView
 from tidegate.wire.parts import LeaderView
 
@@ -200,3 +202,23 @@ def test_gateways_of_two_hosts_may_have_the_same_id() -> None:
     clock.pass_seconds(1, g0=[busy(1.0, 5)])
     clock.load.record(LoadReport("g0", 1.0, [busy(2.0, 5)], host="b"))
     assert clock.known().concurrency == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("where", ["said by the gateway", "cut here"])
+def test_a_version_that_found_no_room_in_a_report_is_unknown_and_not_idle(where: str) -> None:
+    clock = Clock()
+    said = where == "said by the gateway"
+    others = [] if said else [busy(1.0, 1, version=str(number)) for number in range(2, VERSIONS_MAX + 2)]
+    report = LoadReport("g0", 1.0, [busy(1.0, 5), *others, busy(9.0, 90, version="late")], truncated=said)
+    if said:
+        report.versions.pop()
+    clock.now += 2
+    clock.load.record(report)
+    assert clock.known("1").requests_per_s == 5.0
+    assert clock.seen("late") is None
+    assert clock.load.concurrency("churn", "late", 60.0).points == {"g0": ()}
+    series = load_series(clock.load, "churn", ["1", "late"], 2.0, clock.now).versions
+    assert (series["1"].requests_per_s[-1], series["late"].requests_per_s[-1]) == (5.0, None)
+    clock.load.record(LoadReport("g1", 1.0, [busy(2.0, 7, version="late")]))
+    seen = clock.known("late")
+    assert (seen.requests_per_s, seen.gateways_silent) == (7.0, 1), "of one gateway it is known"

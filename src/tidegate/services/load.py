@@ -49,14 +49,30 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One report: when it came, about how many seconds, and what of each version that was not idle."""
+    """One report: when it came, about how many seconds, and what of each version that was not idle.
+
+    `truncated`: of versions that are not in it nothing is known.
+    """
 
     at: float
     span_s: float
     busy: dict[Place, Busy]
+    truncated: bool = False
+
+    def knows(self, place: Place) -> bool:
+        """Whether it says what there was to do, if only that there was nothing."""
+        return not self.truncated or place in self.busy
 
 
-_NONE: tuple[Told | None, float, list[dict[Place, Busy]], float] = (None, 0.0, [], 0.0)
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """What one gateway told since a time, about how many seconds, and what of it was truncated."""
+
+    newest: Told
+    since: float
+    busy: list[dict[Place, Busy]]
+    truncated: list[dict[Place, Busy]]
+    covered_s: float
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,7 @@ class Load:
         self._clock, self._live, self._samples_max = clock, live, samples_max
         self._lock = threading.Lock()
         self._told: dict[str, deque[Told]] = {}
-        self._recent: dict[str, tuple[Told | None, float, list[dict[Place, Busy]], float]] = {}
+        self._recent: dict[str, _Recent] = {}
         self._samples = 0
 
     def record(self, report: LoadReport) -> None:
@@ -101,7 +117,8 @@ class Load:
             now = self._clock()
             if source not in self._told and len(self._told) >= GATEWAYS_MAX:
                 self._drop(min(self._told, key=lambda name: self._told[name][-1].at))
-            self._told.setdefault(source, deque()).append(Told(now, report.span_s, busy))
+            truncated = report.truncated or len(report.versions) > VERSIONS_MAX
+            self._told.setdefault(source, deque()).append(Told(now, report.span_s, busy, truncated))
             self._samples += 1 + len(busy)
             self._forget(now)
 
@@ -126,9 +143,15 @@ class Load:
                 return None
             total, window_s = _Total(), VIEW_S
             for name in heard:
-                recent, covered_s = self._recently(name, now)
-                window_s = min(window_s, covered_s)
-                _add(total, (busy[place] for busy in recent for place in places if place in busy), covered_s)
+                recent = self._recently(name, now)
+                if any(place not in busy for busy in recent.truncated for place in places):
+                    silent.add(name)
+                    continue
+                window_s = min(window_s, recent.covered_s)
+                found = (busy[place] for busy in recent.busy for place in places if place in busy)
+                _add(total, found, recent.covered_s)
+            if heard <= silent:
+                return None
         return LoadView(
             round(window_s, 1),
             total.concurrency,
@@ -167,15 +190,15 @@ class Load:
             }
             return load.LoadSeries(points, frozenset(self._silent(now, live)))
 
-    def _recently(self, name: str, now: float) -> tuple[list[dict[Place, Busy]], float]:
-        """What a gateway told within `VIEW_S`, and of how many seconds; kept for whoever lists many endpoints."""
-        newest, since, recent, covered_s = self._recent.get(name, _NONE)
-        told = self._told[name]
-        if newest is not told[-1] or now - since > VIEW_S + AGAIN_S:
+    def _recently(self, name: str, now: float) -> _Recent:
+        """What a gateway told within `VIEW_S`; kept for whoever lists many endpoints."""
+        recent, told = self._recent.get(name), self._told[name]
+        if recent is None or recent.newest is not told[-1] or now - recent.since > VIEW_S + AGAIN_S:
             within = [one for one in told if one.at > now - VIEW_S]
-            recent, covered_s = [one.busy for one in within if one.busy], sum(one.span_s for one in within)
-            self._recent[name] = (told[-1], now - VIEW_S, recent, covered_s)
-        return recent, covered_s
+            busy, truncated = [one.busy for one in within if one.busy], [one.busy for one in within if one.truncated]
+            covered_s = sum(one.span_s for one in within)
+            recent = self._recent[name] = _Recent(told[-1], now - VIEW_S, busy, truncated, covered_s)
+        return recent
 
     def _silent(self, now: float, live: set[str]) -> set[str]:
         heard = {name for name, told in self._told.items() if now - told[-1].at <= HEARD_S}
@@ -257,8 +280,9 @@ def _kept(one: VersionLoad) -> Busy:
 
 def _points(told: Iterable[Told], place: Place, amount: Callable[[Busy], float]) -> Iterator[load.Point]:
     for one in told:
-        busy = one.busy.get(place)
-        yield load.Point(one.at, one.span_s, 0.0 if busy is None else amount(busy))
+        if one.knows(place):
+            busy = one.busy.get(place)
+            yield load.Point(one.at, one.span_s, 0.0 if busy is None else amount(busy))
 
 
 def _add(total: _Total, found: Iterable[Busy], covered_s: float) -> None:

@@ -40,11 +40,16 @@ def load_series(load: Load, endpoint: str, versions: Sequence[str], step_s: floa
 
 @dataclass(frozen=True)
 class _Column:
-    """What one gateway told of the seconds of one point; `due`: it was there then."""
+    """What one gateway told of the seconds of one point, what of it was truncated; `due`: it was there then."""
 
     covered_s: float
     busy: list[Mapping[tuple[str, str], Busy]]
+    truncated: Sequence[Mapping[tuple[str, str], Busy]]
     due: bool
+
+    def knows(self, place: tuple[str, str]) -> bool:
+        """Whether it says what there was to do at that time."""
+        return (self.covered_s > 0 or not self.due) and all(place in busy for busy in self.truncated)
 
 
 def _columns(told: Sequence[Told], ends: Sequence[float], silent: bool) -> list[_Column]:
@@ -58,7 +63,8 @@ def _columns(told: Sequence[Told], ends: Sequence[float], silent: bool) -> list[
             inside.append(told[position])
             position += 1
         covered_s = sum(one.span_s for one in inside)
-        columns.append(_Column(covered_s, [one.busy for one in inside], since < end and start < until))
+        truncated = [one.busy for one in inside if one.truncated]
+        columns.append(_Column(covered_s, [one.busy for one in inside], truncated, since < end and start < until))
     return columns
 
 
@@ -67,7 +73,7 @@ def _version(gateways: Sequence[Sequence[_Column]], place: tuple[str, str], coun
     for index in range(count):
         at_once = [columns[index] for columns in gateways]
         told = [column for column in at_once if column.covered_s > 0]
-        if not told or any(column.due and not column.covered_s for column in at_once):
+        if not told or not all(column.knows(place) for column in at_once):
             for values in (series.requests_per_s, series.errors_per_s, series.concurrency, series.p95_s):
                 values.append(None)
             continue

@@ -33,7 +33,8 @@ class VersionLoad:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """A gateway's load over the `span_s` seconds until now. Versions that are not named had nothing to do.
+    """A gateway's load over the `span_s` seconds until now. Versions that are not named had nothing to do, or, where it
+    is `truncated`, may have had: nothing is known of them.
 
     `host` is set where a control plane that stands by passes it on: ids of gateways are unique on their own host only.
     """
@@ -44,6 +45,7 @@ class LoadReport:
     span_s: Number
     versions: list[VersionLoad]
     host: str = ""
+    truncated: bool = False
 
 
 @dataclass(frozen=True)

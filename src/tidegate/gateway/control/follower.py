@@ -28,6 +28,8 @@ WAIT_S = 20.0
 CONNECT_TIMEOUT_S = 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 1.5
 BODY_BYTES_MAX = 64 << 20
+LOAD_VERSIONS_MAX = 2000
+"""In one report of load, which the API takes up to a megabyte."""
 IN_USE_WAIT_S = 0.2
 """While replicas that are left out are in use the control plane, which waits for that to end, is told this often."""
 IN_USE_MAX = 1000
@@ -141,8 +143,9 @@ class ControlPlane:
         self._post("answered", {"gateway": self.gateway_id, "versions": versions})
 
     def tell_load(self, span_s: float, versions: list[dict[str, Any]]) -> None:
-        """What there was to do, by version. Raises as `fetch` does."""
-        self._post("load", {"gateway": self.gateway_id, "span_s": span_s, "versions": versions})
+        """What there was to do, by version; nothing is known of those past `LOAD_VERSIONS_MAX`. Raises as `fetch`."""
+        body = {"gateway": self.gateway_id, "span_s": span_s, "versions": versions[:LOAD_VERSIONS_MAX]}
+        self._post("load", body | ({"truncated": True} if len(versions) > LOAD_VERSIONS_MAX else {}))
 
     def replica_key(self, credential: str) -> str:
         """The key of this name, which a replica asks for. Raises `OSError`."""

@@ -19,8 +19,7 @@ from tidegate.dataplane.pipeline.metrics import Key, MetricSeries, Place
 from tidegate.wire.load import DURATION_BUCKETS_S
 
 REPORT_EVERY_S = 1.0
-VERSIONS_MAX = 2000
-"""In one report, which the API takes up to a megabyte."""
+
 
 Totals = tuple[float, int, int, tuple[int, ...]]
 """Of one version since counting began: request-seconds in progress, requests ended, 5xx among them, durations."""
@@ -61,7 +60,7 @@ def growth(before: Mapping[Place, Totals], now: Mapping[Place, Totals]) -> list[
         }
         if grown["in_progress_s"] or grown["requests"]:
             told.append({"endpoint": place[0], "version": place[1], **grown})
-    return told[:VERSIONS_MAX]
+    return told
 
 
 class LoadReports:
