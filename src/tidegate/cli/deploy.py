@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import click
@@ -17,6 +18,7 @@ from tidegate.cli.register import describe_version, finish_register, register_op
 from tidegate.core.engines import ENGINES
 from tidegate.core.names import MODELS_SCHEME, parse_ref
 from tidegate.core.placement import bytes_of
+from tidegate.core.serving import SERVING_SETTINGS, given_among
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.settings import is_loopback
 from tidegate.wire.rest import Endpoint
@@ -28,6 +30,17 @@ FILE_SUFFIXES = frozenset(
     {".joblib", ".pkl", ".pickle", ".onnx", ".skops", ".ubj", ".json", ".txt", ".bst", ".model"}
     | {".pt2", ".pt", ".pth", ".torchscript", ".keras", ".cbm"}
 )
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def serving_options(body: F) -> F:
+    """Give a command an option for each setting of how an endpoint is served."""
+    for one in reversed(SERVING_SETTINGS):  # the one added last stands first in the help
+        option: Callable[[F], F] = click.option(one.option, one.name, type=float, help=one.help)
+        body = option(body)
+    return body
 
 
 @command(
@@ -47,10 +60,7 @@ FILE_SUFFIXES = frozenset(
 @click.option("--endpoint", help="The endpoint [default: the model's name].")
 @click.option("--follow", is_flag=True, help="With NAME@ALIAS: go on to each version that the alias is moved to.")
 @click.option("--replicas", type=click.IntRange(min=1), help="Replicas of each version [default: as it is, else 1].")
-@click.option("--cache-ttl", "cache_ttl_s", type=float, help="Keep answers in Redis for so many seconds; 0: do not.")
-@click.option(
-    "--rate-limit", "rate_limit_per_s", type=float, help="Requests a second of each client; 0: as the setting says."
-)
+@serving_options
 @click.option(
     "--backend", type=click.Choice(list(ENGINES)), help="Where its replicas run [default: as it is, else as 'up']."
 )
@@ -68,8 +78,6 @@ def deploy(
     endpoint: str | None,
     follow: bool,
     replicas: int | None,
-    cache_ttl_s: float | None,
-    rate_limit_per_s: float | None,
     backend: str | None,
     cpus: float | None,
     memory: str | None,
@@ -97,6 +105,8 @@ def deploy(
     yet. Another backend or other limits replace the replicas one after the other, without a gap.
     """
     client = app.client()
+    serving = given_among(options)
+    options = {key: value for key, value in options.items() if key not in serving}
     if _to_register(model, name):
         if follow:
             raise InvalidArgument("--follow goes with an alias: NAME@ALIAS")
@@ -107,7 +117,8 @@ def deploy(
         raise InvalidArgument(f"{model!r} is registered already: --{given[0].replace('_', '-')} goes with a path")
     from tidegate.client.options import DeployOptions
 
-    where = DeployOptions(backend=backend, cpus=cpus, memory_bytes=None if memory is None else bytes_of(memory))
+    where = cast(DeployOptions, {"backend": backend, "cpus": cpus, **serving})
+    where["memory_bytes"] = None if memory is None else bytes_of(memory)
     where["registration"], where["accept_signature_change"] = registration_of(options), accept_signature_change
     where["end_automation"] = end_automation
     with app.progress() as report:
@@ -116,8 +127,6 @@ def deploy(
             model,
             endpoint=endpoint,
             replicas=replicas,
-            cache_ttl_s=cache_ttl_s,
-            rate_limit_per_s=rate_limit_per_s,
             follow=follow,
             **where,
         )

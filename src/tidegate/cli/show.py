@@ -12,6 +12,7 @@ from tidegate.cli.load import load_table, p95, rate, series_table
 from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.cli.performance import render, seconds
 from tidegate.cli.scale import scaled
+from tidegate.core.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView, RedisView
@@ -266,9 +267,8 @@ def _automated(found: Endpoint) -> list[str]:
 
 def _serving(found: Endpoint) -> str:
     """How it is served, where that was asked for."""
-    kept = f", answers are kept for {found.cache_ttl_s:g} s" if found.cache_ttl_s else ""
-    limit = f", a client may send {found.rate_limit_per_s:g} requests a second" if found.rate_limit_per_s else ""
-    return kept + limit
+    values = [(one, one.value_in(settings_of(found))) for one in SERVING_SETTINGS]
+    return "".join(f", {one.said.format(value)}" for one, value in values if value)
 
 
 def _place(found: Endpoint) -> str:

@@ -18,6 +18,7 @@ from tidegate.client.paths import API, part
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, version_of
 from tidegate.client.waiting import poll, wait_for_endpoint
 from tidegate.core.names import check_name, parse_ref
+from tidegate.core.serving import given_among
 from tidegate.errors import DeadlineExceeded, NotTakenIn, TidegateError, UnknownEndpoint
 from tidegate.wire.load import LoadSeries
 from tidegate.wire.performance import Performance
@@ -48,8 +49,6 @@ class Endpoints:
         *,
         endpoint: str | None = None,
         replicas: int | None = None,
-        cache_ttl_s: float | None = None,
-        rate_limit_per_s: float | None = None,
         follow: bool = False,
         **more: Unpack[DeployOptions],
     ) -> Endpoint:
@@ -66,8 +65,7 @@ class Endpoints:
             client.deploy("churn", backend="docker", cpus=2, memory_bytes=1 << 30)
             client.deploy("churn@champion", follow=True)
 
-        With `cache_ttl_s` gateways keep answers in Redis for so many seconds (0: they do not); `rate_limit_per_s` is
-        how many requests each client may send a second (0: as the gateways' setting says). What is not given stays.
+        Where it runs, with which limits and settings (`DeployOptions`): what is not given stays.
 
         Raises `TidegateError` with the reason when the version does not become ready, `DeadlineExceeded` after
         `timeout_s` (300), `SignatureChanged` for one that clients of the live one cannot go on to use as they do.
@@ -80,9 +78,18 @@ class Endpoints:
             self.models.register(followed_uri(ref), name=ref.name, on_progress=report, **options)
         upload = self.models.upload_payload
         following = follow_request(ref, options, lambda payload: upload(payload, report)) if follow else None
-        where = more.get("backend"), more.get("cpus"), more.get("memory_bytes")
-        last = following, more.get("accept_signature_change", False), more.get("end_automation", False)
-        request = DeployRequest(ref.name, version_of(ref), replicas, cache_ttl_s, rate_limit_per_s, *where, *last)
+        request = DeployRequest(
+            ref.name,
+            version_of(ref),
+            replicas,
+            backend=more.get("backend"),
+            cpus=more.get("cpus"),
+            memory_bytes=more.get("memory_bytes"),
+            follow=following,
+            accept_signature_change=more.get("accept_signature_change", False),
+            end_automation=more.get("end_automation", False),
+            **given_among(more),
+        )
         try:
             return self._change("PUT", name, "", request, **waiting)
         except NotTakenIn as error:

@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from tidegate.client.files import OnProgress
 from tidegate.client.registration import RegisterOptions
+from tidegate.core.serving import ServingOptions
 from tidegate.wire.rest import Endpoint
 from tidegate.wire.tags import tag_of
 
@@ -40,9 +41,10 @@ class ChangeOptions(WaitOptions, total=False):
     end_automation: bool
 
 
-class DeployOptions(ChangeOptions, total=False):
+class DeployOptions(ChangeOptions, ServingOptions, total=False):
     """Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited.
 
+    How it is served is in `ServingOptions`: for how long answers are kept, how many requests a client may send.
     `registration` is how a version is registered that only the registry has yet.
     """
 

@@ -10,6 +10,7 @@ from tidegate.core.backoff import Backoff
 from tidegate.core.effective import Split
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Observation
+from tidegate.core.serving import ServingValues, none_set
 
 ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
@@ -101,8 +102,7 @@ class Endpoint:
     observed_generation: int = 0
     retries: dict[str, int] = field(default_factory=dict)  # version -> newest generation that asks to start it anew
     forms: dict[str, str] = field(default_factory=dict)  # version -> form it is served in now, "" the original
-    cache_ttl_s: float = 0.0  # 0: answers are not kept
-    rate_limit_per_s: float = 0.0  # of one client; 0: as the gateways' setting says
+    settings: ServingValues = field(default_factory=none_set)
     placement: Placement = Placement()  # of the replicas that shall run
     counts: dict[str, int] = field(default_factory=dict)  # version -> replicas, where the autoscaler decided
     shares: dict[str, float] | None = None  # version -> percent of traffic that is enough for; None: no autoscaler

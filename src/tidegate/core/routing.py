@@ -42,9 +42,8 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
         salt=salt,
         variants=variants,
         reason=f"no replica of version {', '.join(dead)} is ready" if dead else "" if variants else "it is starting",
-        cache_ttl_s=endpoint.cache_ttl_s,
-        rate_limit_per_s=endpoint.rate_limit_per_s,
         assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
+        **endpoint.settings,
         experiment="" if endpoint.routed_split is None else endpoint.routed_split.experiment,
     )
 

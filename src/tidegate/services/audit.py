@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
+from tidegate.core.serving import settings_of
 from tidegate.errors import DiskFull, StoreUnavailable
 from tidegate.services.pages import check_page
 from tidegate.store import audit as rows
@@ -48,8 +49,7 @@ def _spec(row: EndpointRow | None) -> dict[str, Any]:
         "backend": row.backend,
         "cpus": row.cpus,
         "memory_bytes": row.memory_bytes,
-        "cache_ttl_s": row.cache_ttl_s,
-        "rate_limit_per_s": row.rate_limit_per_s,
+        **settings_of(row),
         "follows": {"alias": row.follow.alias, **row.follow.options} if row.follow else None,
         "deleting": True if row.deleted_at else None,
     }

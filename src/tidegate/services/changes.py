@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from tidegate.core import scaling
 from tidegate.core.placement import PlacementRequest
 from tidegate.core.scaling import Scaling
-from tidegate.core.serving import Serving, change_of
+from tidegate.core.serving import Serving, ServingOptions, change_of, settings_of
 from tidegate.store import endpoints as rows
 from tidegate.store.automation import effective_of, scaling_of, versions_used, word_of
 from tidegate.store.fleet import placement_request_of
@@ -28,8 +28,7 @@ class Change:
     replicas: int | None = None  # fixes their number, and ends an autoscaler
     actor: str = ""
     restores: int | None = None
-    cache_ttl_s: float | None = None
-    rate_limit_per_s: float | None = None
+    given: ServingOptions = field(default_factory=ServingOptions)
     placement: PlacementRequest | None = None  # where it shall run
     note: str = ""
     scaling: Scaling | None = None  # how the autoscaler shall follow the load
@@ -44,7 +43,8 @@ def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
 
     Either way it is people's word: what an automation decided before it comes too late.
     """
-    before, after = _serving(row), _served(row, change)
+    before = Serving(placement_request_of(row), settings_of(row))
+    after = before.after(change.placement, change.given)
     followed, follows = scaling_of(row), _follows(row, change)
     fixed = row.replicas if change.replicas is None else change.replicas
     in_effect = effective_of(row)
@@ -60,7 +60,8 @@ def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
         return
     row.traffic, row.replicas = change.traffic, fixed
     row.scaling = None if follows is None else scaling.kept(follows)
-    row.cache_ttl_s, row.rate_limit_per_s = after.cache_ttl_s, after.rate_limit_per_s
+    for name, value in after.settings.items():
+        setattr(row, name, value)
     where = after.placement
     row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
     turned = "" if follows == followed else f"{scaling.words(follows)} (was {scaling.words(followed)})"
@@ -69,18 +70,6 @@ def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
     everywhere = change.action == "scale" or after.placement != before.placement
     retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
     rows.add_revision(tx, row, Entry(change.action, now, change.actor, change.restores, note, retries))
-
-
-def _serving(row: EndpointRow) -> Serving:
-    return Serving(placement_request_of(row), row.cache_ttl_s, row.rate_limit_per_s)
-
-
-def _served(row: EndpointRow, change: Change) -> Serving:
-    return Serving(
-        change.placement or placement_request_of(row),
-        row.cache_ttl_s if change.cache_ttl_s is None else change.cache_ttl_s,
-        row.rate_limit_per_s if change.rate_limit_per_s is None else change.rate_limit_per_s,
-    )
 
 
 def _follows(row: EndpointRow, change: Change) -> Scaling | None:

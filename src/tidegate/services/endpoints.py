@@ -18,6 +18,7 @@ from tidegate.core.names import check_name
 from tidegate.core.placement import Placement, placed
 from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.scaling import ScalingDefaults, check_measured
+from tidegate.core.serving import check_given, given_in, none_set
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services import views
 from tidegate.services.audit import endpoint_audited
@@ -41,7 +42,6 @@ from tidegate.services.lookup import (
 )
 from tidegate.services.pages import check_page
 from tidegate.services.scaling import check_replicas, check_scale, scaling_asked
-from tidegate.services.serving import check_serving
 from tidegate.services.shown_endpoints import ShownEndpoints
 from tidegate.services.signature_changes import check_signatures
 from tidegate.services.tags import check_tag
@@ -119,7 +119,8 @@ class Endpoints:
         check_name(name, "endpoint")
         limit = self.scaling.replicas_limit
         replicas = None if request.replicas is None else check_replicas(request.replicas, limit)
-        check_serving(request)
+        given = given_in(request)
+        check_given(given)
         alias = alias_to_follow(request)
         named = named_version(self.registry, request.model, request.version)
         try:
@@ -148,8 +149,7 @@ class Endpoints:
                     replicas,
                     who.name,
                     note=note,
-                    cache_ttl_s=request.cache_ttl_s,
-                    rate_limit_per_s=request.rate_limit_per_s,
+                    given=given,
                     placement=requested,
                 )
                 row.follow = self._follow(tx, row, alias, request.follow, version.version)
@@ -297,8 +297,6 @@ class Endpoints:
             created_at=self.clock(),
             traffic={},
             replicas=1,
-            cache_ttl_s=0.0,
-            rate_limit_per_s=0.0,
             revision=0,
             traffic_revision=0,
             replicas_revision=0,
@@ -311,6 +309,7 @@ class Endpoints:
             observed_generation=0,
             automated_weights=None,
             automated_replicas=[],
+            **none_set(),
         )
         tx.add(row)
         return row

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.effective import AutomatedWeights, Effective, Share, shares_of
 from tidegate.core.placement import Placement, placed
 from tidegate.core.scaling import Scaling
+from tidegate.core.serving import settings_of
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
 from tidegate.store.automation import effective_of, scaling_of
@@ -117,13 +118,12 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
         revision=row.revision,
         example=parts.examples.get((row.model, _main(now) or "")),
         created_at=row.created_at,
-        cache_ttl_s=row.cache_ttl_s,
-        rate_limit_per_s=row.rate_limit_per_s,
         backend=placement.backend,
         cpus=placement.cpus,
         memory_bytes=placement.memory_bytes,
         follow=None if row.follow is None else _follow_view(row.follow, row.traffic),
         scaling=None if (follows := scaling_of(row)) is None else scaling_view(follows),
+        **settings_of(row),
     )
 
 

@@ -14,6 +14,7 @@ from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, 
 from tidegate.core.placement import Placement, PlacementRequest, placed
 from tidegate.core.ports import Handle
 from tidegate.core.routing import VersionFacts
+from tidegate.core.serving import settings_of
 from tidegate.store.automation import effective_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert
@@ -57,8 +58,7 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         routed=dict(row.routed),
         routed_split=routed_split_of(row),
         observed_generation=row.observed_generation,
-        cache_ttl_s=row.cache_ttl_s,
-        rate_limit_per_s=row.rate_limit_per_s,
+        settings=settings_of(row),
         placement=placed(placement_request_of(row), default),
     )
 
