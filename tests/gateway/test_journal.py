@@ -45,6 +45,7 @@ from tidegate.wire.journal.cursors import write_cursor
 from tidegate.wire.journal.segments import read_footer
 
 WAIT_S_MAX = 0.05
+VERSION_1 = Path(__file__).parents[1] / "wire" / "data" / "gateway-0-0000000001.tgj"
 
 
 class Nobody:
@@ -615,3 +616,18 @@ def test_failures_while_the_disk_is_full_are_counted_and_recorded_later(folder: 
     (record,) = failures(folder)
     assert [one.calls for one in record.omitted] == [4]
     assert journal.counts.dropped == {"disk_full": 1}
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_files_of_version_1_count_to_the_bound_and_go_first(folder: Folder) -> None:
+    folder.path.mkdir()
+    old = folder.path / VERSION_1.name
+    old.write_bytes(VERSION_1.read_bytes())
+    journal = folder.open(1 << 20)
+    fill(journal, folder, "a", 400)
+    assert [request.id for request in folder.records()[0].requests] == ["a", "b"], "they are read beside the new ones"
+    assert journal.counts.dropped == {}
+    while journal.counts.dropped == {} and folder.now_s < 2000.0:
+        fill(journal, folder, "b", 10)
+    assert not old.exists()
+    assert journal.counts.dropped["unread"] >= 2

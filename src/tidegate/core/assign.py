@@ -81,7 +81,18 @@ class Allocation:
 class Decider:
     """Decides for one endpoint as one snapshot has it. Equal decisions are one object: made once, then looked up."""
 
-    __slots__ = ("_allocation", "_arms", "_assignment", "_made", "_stand_ins", "_total", "_weights", "names")
+    __slots__ = (
+        "_allocation",
+        "_arms",
+        "_assignment",
+        "_made",
+        "_salt",
+        "_stand_ins",
+        "_total",
+        "_usual",
+        "_weights",
+        "names",
+    )
 
     def __init__(self, allocation: Allocation) -> None:
         self._allocation = allocation
@@ -92,6 +103,8 @@ class Decider:
         self._total = sum(self._weights[name] for name in self.names)
         self._made: dict[tuple[str, str | None, bool], Decision] = {}
         self._stand_ins: dict[frozenset[str], Assignment] = {}
+        self._salt = allocation.salt
+        self._usual = [self._decision(name, name) for name in self.names]
 
     def decide(self, context: AssignmentContext, available: frozenset[str]) -> Decision | None:
         """The decision for a request, with the variants that have a replica now.
@@ -101,12 +114,14 @@ class Decider:
         if context.pinned is not None:
             arm = self.pinned(context.pinned)
             return None if arm is None else self._decision(arm.variant, arm.variant, pinned=True)
-        names = self.names
-        if not names:
+        usual = self._usual
+        if not usual:
             return None
         unit = context.unit or context.request_id
-        assigned = names[0] if len(names) == 1 else names[self._assignment.index(self._allocation.salt, unit)]
-        return self._decision(assigned, assigned if assigned in available else self._stand_in(unit, available))
+        decision = usual[self._assignment.index(self._salt, unit)] if len(usual) > 1 else usual[0]
+        if decision.assigned in available:
+            return decision
+        return self._decision(decision.assigned, self._stand_in(unit, available))
 
     def pinned(self, name: str) -> Arm | None:
         """The variant whose version has this number or label, else the variant of this name."""
@@ -128,7 +143,7 @@ class Decider:
                 self._stand_ins.clear()
             up = {name: self._weights[name] for name in self.names if name in available}
             others = self._stand_ins[available] = Assignment(up)
-        return others.variant(self._allocation.salt + FALL_OVER_SALT, unit) if others.names else None
+        return others.variant(self._salt + FALL_OVER_SALT, unit) if others.names else None
 
     def _decision(self, assigned: str, variant: str | None, *, pinned: bool = False) -> Decision:
         key = (assigned, variant, pinned)

@@ -25,13 +25,17 @@ def batch_record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: fl
     decisions: list[Decision] = []
     places: dict[int, int] = {}
     requests: list[CapturedRequest] = []
-    before, place, failed = None, 0, False
+    before: Decision | bool | None = False  # which is no decision
+    place, failed = 0, False
     for call in batch.calls:
-        if call.done and call.failed:
-            failed = True
-            continue
+        code = 200
+        if call.done:
+            if call.failed:
+                failed = True
+                continue
+            code = GONE_CODE
         decision = call.decision
-        if decision is not before or before is None:
+        if decision is not before:
             before = decision
             place = places.setdefault(id(decision), len(places))
             if place == len(decisions):
@@ -46,7 +50,7 @@ def batch_record(batch: Batch, outputs: Outputs, now_s: float, wall_offset_s: fl
                 call.started_s + wall_offset_s,
                 now_s - call.started_s,
                 call.rows,
-                GONE_CODE if call.done else 200,
+                code,
                 call.place,
             )
         )
