@@ -40,6 +40,11 @@ PAGES = {
     "endpoint-logs": "/endpoints/churn?logs=follow",
     "endpoint-failing": "/endpoints/fraud",
     "predicted": "/endpoints/churn",
+    "deploy": "/deploy",
+    "models": "/models",
+    "model": "/models/churn",
+    "version": "/models/churn/versions/3",
+    "jobs": "/jobs",
     "not-found": "/endpoints/nowhere",
     "log-in": "/",
 }

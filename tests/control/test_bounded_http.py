@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 import threading
@@ -31,12 +32,35 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with the body's length; `/refused` before any of it came. Every key is good."""
     headers = dict(scope["headers"])
     scope[PRINCIPAL] = headers.get(b"authorization", b"").decode()
+    if scope["path"] == "/endless":
+        await _endless(receive, send)
+        return
     if scope["path"] == "/refused":
         response: Response = PlainTextResponse("no", 401)
     else:
         body = await Request(scope, receive).body()
         response = PlainTextResponse(str(len(body)), headers={"x-headers": str(len(scope["headers"]))})
     await response(scope, receive, send)
+
+
+OPEN: set[asyncio.Future[None]] = set()
+"""Endless answers that are under way."""
+
+
+async def _endless(receive: Receive, send: Send) -> None:
+    """An answer that goes on until its client has left."""
+    gone = asyncio.ensure_future(_left(receive))
+    OPEN.add(gone)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        await asyncio.sleep(0)
+    OPEN.remove(gone)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 @contextmanager
@@ -266,3 +290,15 @@ def test_trailers_are_no_headers() -> None:
 )
 def test_clients_leave_room_for_the_platforms_own_work(limit: int, connections: int) -> None:
     assert connections_max(limit) == connections
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "UNREAD_S", 0.5)
+    with _server(4) as connect:
+        idle, reading = connect(), connect()
+        for one in (idle, reading):
+            one.sendall(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
+        until(lambda: len(OPEN) == 2 or len(reading.recv(1 << 20)) == 0, what="both answers")
+        until(lambda: len(reading.recv(1 << 20)) > 0 and len(OPEN) == 1, what="the end of the one that nobody reads")
+        reading.close()
+        until(lambda: not OPEN, what="the end of the other")

@@ -19,6 +19,8 @@ HEAD_WITHIN_S = 10.0
 BODY_PAUSE_S = 60.0
 BODY_WITHIN_S, BODY_BYTES_PER_S_MIN = 60.0, 16 << 10
 """A body may take so long, and longer by what has come of it at this rate: one that drips comes to an end."""
+UNREAD_S = 30.0
+"""A client that takes nothing of its answer for so long, while more of it waits than is kept for one, is cut off."""
 HEAD_BYTES_MAX = 64 << 10
 """Of a request's line and headers, of a chunk's extensions, of trailers: of whatever is not body."""
 BACKLOG = 64
@@ -66,6 +68,7 @@ class BoundedHttp(HttpToolsProtocol):
     waiting = Waiting(512)
     owes_head = False
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _bodiless_bytes = 0  # since the last byte of a body, or the end of a request
     _body_comes = False
     _body_by_s = 0.0
@@ -81,8 +84,22 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel()
+        self._is_read()
         self.waiting.connections.pop(self, None)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def has_key(self) -> bool:
         """Whether the guard has found a key good in any request of this connection."""
