@@ -1,10 +1,12 @@
 import asyncio
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
 
+from support.control import NewDatabase, container_at, served
 from tidegate.wiring import Container
 
 
@@ -105,3 +107,19 @@ def test_query_parameters_are_checked(api: httpx.Client) -> None:
     assert api.get("/api/v1/jobs", params={"limit": 0}).json()["details"]["field"] == "limit"
     assert api.get("/api/v1/jobs", params={"state": "done"}).status_code == 422
     assert api.get("/internal/v1/snapshot").json()["details"]["field"] == "gateway"
+
+
+def test_no_address_with_a_nul_is_looked_for(tmp_path: Path, new_database: NewDatabase) -> None:
+    container = container_at(tmp_path / "data", database_url=new_database())
+    places = ("endpoints/a%00b", "endpoints/%00/history", "models/a%00b/versions/1", "jobs/%00")
+    queries = ("endpoints?name=%00", "jobs?kind=%00", "audit?endpoint=churn%00", "models?%00=1")
+    try:
+        with served(container) as api:
+            found = {path: api.get(f"/api/v1/{path}") for path in (*places, *queries)}
+    finally:
+        container.close()
+    assert {path: answer.status_code for path, answer in found.items()} == {
+        **dict.fromkeys(places, 404),
+        **dict.fromkeys(queries, 422),
+    }
+    assert "a text has a NUL" in found["jobs?kind=%00"].json()["error"]

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,7 +22,16 @@ from tidegate.api.bodies import check_texts
 from tidegate.api.refusals import RefusalLog
 from tidegate.api.sessions import COOKIE, Sessions, set_cookie
 from tidegate.core.access import EVERYTHING, Permission, Principal
-from tidegate.errors import Forbidden, MalformedRequest, TidegateError, TooLarge, Unauthenticated, WrongContentType
+from tidegate.errors import (
+    Forbidden,
+    InvalidArgument,
+    MalformedRequest,
+    TidegateError,
+    TooLarge,
+    Unauthenticated,
+    UnknownRoute,
+    WrongContentType,
+)
 from tidegate.request_head import head_fault
 from tidegate.services.platform_keys import PlatformKeys
 
@@ -149,7 +158,17 @@ class Guard:
                 "TOKEN', or open the login URL that 'tidegate up' prints"
             )
         check_permission(principal, needed)
+        check_address(scope)
         return receive if scope["path"] in STREAMED_PATHS else await _whole_body(scope, headers, receive)
+
+
+def check_address(scope: Scope) -> None:
+    """No name has a NUL, and PostgreSQL takes none to look for. Raises `UnknownRoute`, `InvalidArgument`."""
+    if "\0" in scope["path"]:
+        raise UnknownRoute("there is nothing at this path: no name has a NUL")
+    for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        if "\0" in name or "\0" in value:
+            raise InvalidArgument("the query: a text has a NUL", field=name.replace("\0", ""))
 
 
 def check_origin(headers: Headers, hosts: Collection[str]) -> None:
