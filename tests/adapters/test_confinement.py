@@ -133,14 +133,17 @@ interpreter = [Path(sys.prefix, "lib"), Path(sys.base_prefix, "lib"), confinemen
 expected = "user_alone" if closed_above(interpreter) is None else None
 assert confinement.way() == expected, (confinement.way(), expected)
 confinement._found[:] = ["user_alone"]  # what follows needs no Python
-needs = Needs("mine", (home / "artifacts" / "m",), (home / "jobs" / "mine",), (home / "environments",))
+read = (home / "artifacts" / "m", home / "versions" / "mine.json")
+needs = Needs("mine", read, (home / "jobs" / "mine",), (home / "environments",))
+confined(["true"], {}, Needs("other", (home / "versions" / "other.json",), (home / "jobs" / "theirs",)))
 argv, env = confined(["/bin/sh", "-c", sys.argv[2], "sh", str(home)], os.environ, needs)
 print(subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True).stdout)
 confinement.take_back(home / "jobs" / "mine")
 """
 TRIED = """
 id -u
-for file in artifacts/m/weights environments/e/python token journal/seg jobs/other/rows.csv; do
+for file in artifacts/m/weights environments/e/python versions/mine.json versions/other.json token journal/seg \\
+  jobs/other/rows.csv; do
   cat "$1/$file" 2>/dev/null || printf refused; echo
 done
 ls "$1" "$1/jobs" "$1/environments" 2>/dev/null | tr -d '\\n'; echo
@@ -153,18 +156,19 @@ def test_where_root_may_not_mount_a_user_of_its_own_is_kept_out_by_modes(public:
     if os.getuid() != 0:
         return  # nobody else may become another user
     home = _home(public / "data")
-    for name in ("journal/seg", "environments/e/python"):
-        (home / name).parent.mkdir(parents=True)
-        (home / name).write_text("open" if name.startswith("env") else "secret")
+    (home / "jobs" / "theirs").mkdir()
+    for name in ("journal/seg", "environments/e/python", "versions/mine.json", "versions/other.json"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("open" if name.startswith("env") else "where" if "mine" in name else "secret")
         (home / name).chmod(0o644)
     dropped = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
     argv = [*dropped, sys.executable, "-P", "-c", WITHOUT_MOUNTS, str(home), TRIED]
     ran = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, cwd="/")
     assert ran.returncode == 0, ran.stderr
-    uid, weights, shared, token, journal, other, listed, parent, *_ = ran.stdout.split("\n")
+    uid, weights, shared, manifest, another, token, journal, other, listed, parent, *_ = ran.stdout.split("\n")
     assert job_users.REPLICAS_FIRST <= int(uid) < job_users.REPLICAS_FIRST + job_users.REPLICAS
-    assert (weights, shared) == ("numbers", "open")
-    assert (token, journal, other) == ("refused", "refused", "refused")
+    assert (weights, shared, manifest) == ("numbers", "open", "where")
+    assert (another, token, journal, other) == ("refused",) * 4, "another model's manifest says where its package is"
     assert (listed, parent) == ("", "0")
     assert (home / "artifacts/m/weights").read_text() == "numbers"
     assert (home / "jobs/mine/result").read_text() == "done\n"

@@ -152,8 +152,13 @@ def confined(
     if how is None:
         return list(argv), dict(env)
     if how in OWN_USER:
+        own = _own_files(needs) if how == "user_alone" else []
+        for path in own:
+            os.chown(path, -1, job_users.group_of(path))
+            path.chmod(0o640)
         for path in filter(Path.exists, (*needs.read, *needs.within)):  # what is missing, the program itself tells best
-            make_readable(path)
+            if path not in own:
+                make_readable(path)
         if how == "user_alone":
             let_through((*needs.read, *needs.within, *needs.write), needs.shared, _hidden, job_users.MODELS_GROUP)
         else:
@@ -181,12 +186,21 @@ def take_back(folder: Path) -> None:
     own_tree(folder, give=way() in OWN_USER)
 
 
+def _own_files(needs: Needs) -> list[Path]:
+    """Files that no other model's process may read where they are not hidden: manifests, and rows to validate with.
+
+    The command lines of all processes tell where manifests are, and manifests where packages are, whose names nobody
+    else knows and whose folder nobody can list.
+    """
+    return [path for path in needs.read if path.is_file() and not path.is_symlink()]
+
+
 def _argv(argv: Sequence[str], needs: Needs, how: Way, begun: int | None = None) -> list[str]:
     read = (*needs.shared, *needs.read)
     data = [os.path.realpath(path) for path in (*read, *needs.write)]
     plan = {
         "uid": _uid(needs) if how in OWN_USER else None,
-        "groups": [job_users.MODELS_GROUP] if how == "user_alone" else [],
+        "groups": [job_users.MODELS_GROUP, *map(job_users.group_of, _own_files(needs))] if how == "user_alone" else [],
         "mounts": how != "user_alone",
         "read": [*_of_python(data), *(str(path) for path in read)],
         "write": [str(path) for path in needs.write],

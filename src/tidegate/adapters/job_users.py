@@ -6,17 +6,21 @@ Called as root alone. Ending the process's session is not enough, for a child ma
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import socket
 import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 JOBS_FIRST, JOBS = 70_000, 1_000
 REPLICAS_FIRST, REPLICAS = 71_000, 1_000
 """Above the users that systemd gives to services for a while (61184 to 65519), below those of containers (100000)."""
 MODELS_GROUP = 72_000
 """May pass through the platform's folders to what such a user needs, where that cannot be shown in another way."""
+_FILES_FIRST, _FILES = 1_000_000_000, 1_000_000_000
 _TRIES, _ROUNDS, _TIMEOUT_S = 64, 20, 20.0
 _END_ALL = f"""
 import os, sys
@@ -32,6 +36,11 @@ except ProcessLookupError:
     pass
 """
 """As that user, the kernel ends everything of its at once, also what is starting more, and can end nothing else."""
+
+
+def group_of(path: Path) -> int:
+    """The group of those who may read this file. Two files hardly ever have the same one."""
+    return _FILES_FIRST + int.from_bytes(hashlib.sha256(os.fsencode(path)).digest()[:8], "big") % _FILES
 
 
 def of_replica(name: str) -> int:
