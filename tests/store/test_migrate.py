@@ -7,10 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Boolean, Connection, Constraint, Engine, Float, Index, Integer, MetaData, Table, text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Connection,
+    Constraint,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    select,
+    text,
+)
 from sqlalchemy.sql.schema import Column
 from sqlalchemy.types import TypeEngine
 
@@ -154,6 +168,33 @@ def test_a_history_of_before_automations_is_peoples_but_for_repairs_and_refusals
         kept = history.page(tx, "eu", eu.uid, 10)
         assert [(one.generation, one.automated) for one in kept] == [(4, False), (3, True), (2, True), (1, False)]
         assert [one.revision for one in history.intended(tx, us)] == [4, 1]
+
+
+def test_every_migration_but_the_first_can_be_undone_and_done_again(store: Store) -> None:
+    store.migrate()
+    config = migrate._config()
+    with _engine(store).begin() as connection:
+        tables = _tables(connection)
+        connection.execute(tables["models"].insert(), _row(tables["models"], name="churn"))
+        connection.execute(
+            tables["endpoints"].insert(),
+            _row(tables["endpoints"], name="eu", model="churn", uid="u", revision=2, observed_generation=5),
+        )
+        for number, (uid, automated) in enumerate([("u", False), ("u", True), ("gone", False)], start=1):
+            values = {"id": number, "endpoint": "eu", "endpoint_uid": uid, "automated": automated, "revision": 1}
+            connection.execute(tables["history"].insert(), _row(tables["history"], **values))
+        config.attributes["connection"] = connection
+        command.downgrade(config, REVISIONS[0])
+        tables = _tables(connection)
+        assert "automated_weights" not in tables
+        assert connection.execute(select(tables["history"].c.id)).all() == [(1,)], "what people did there"
+        assert connection.scalar(select(tables["endpoints"].c.observed_revision)) == 0
+    store.migrate()
+    with _engine(store).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    with store.reading() as tx:
+        assert [one.name for one in page(tx, "", 10)] == ["eu"]
 
 
 NUMBERED = ["0001", "0002", "0003", "0004", "0006", "0008", "0005", "0007"]

@@ -74,3 +74,26 @@ def _history() -> None:
         batch.alter_column("generation", existing_type=sa.Integer(), nullable=False)
         batch.alter_column("automated", existing_type=sa.Boolean(), nullable=False)
     op.create_index("ix_history_uid_automated", "history", ["endpoint_uid", "automated", "id"], unique=False)
+
+
+def downgrade() -> None:
+    """What automations did is forgotten, so is the history of endpoints that are gone; quarantines are lifted."""
+    op.drop_table("automated_replicas")
+    op.drop_table("automated_weights")
+    op.alter_column("variants", "quarantined_generation", new_column_name="quarantined_revision")
+    op.drop_index("ix_history_uid_automated", "history")
+    op.execute(
+        "DELETE FROM history WHERE automated OR NOT EXISTS "
+        "(SELECT 1 FROM endpoints WHERE endpoints.name = history.endpoint AND endpoints.uid = history.endpoint_uid)"
+    )
+    with op.batch_alter_table("history") as batch:
+        for name in ("endpoint_uid", "generation", "automated"):
+            batch.drop_column(name)
+        batch.create_foreign_key(op.f("fk_history_endpoint_endpoints"), "endpoints", ["endpoint"], ["name"])
+        batch.create_unique_constraint(op.f("uq_history_endpoint_revision"), ["endpoint", "revision"])
+    op.execute("UPDATE endpoints SET observed_generation = 0, retries = '{}'")
+    op.execute("UPDATE variants SET quarantined_revision = NULL")
+    op.drop_index(op.f("ix_endpoints_uid"), "endpoints")
+    for name in ("uid", "generation", "replicas_revision", "traffic_revision", "routed_split"):
+        op.drop_column("endpoints", name)
+    op.alter_column("endpoints", "observed_generation", new_column_name="observed_revision")
