@@ -220,13 +220,13 @@ class Settings:
     docker_cpus: float = _setting(
         0.0,
         "TIDEGATE_DOCKER_CPUS",
-        "Processors a container may use; 0 is no limit. 'deploy --cpus' goes first.",
+        "Processors a container may use; 0 is no limit. 'deploy --cpus' takes precedence.",
         (0, 1024),
     )
     docker_memory_bytes: int = _setting(
         0,
         "TIDEGATE_DOCKER_MEMORY_BYTES",
-        "Memory a container may use, in bytes; 0 is no limit. 'deploy --memory' goes first.",
+        "Memory a container may use, in bytes; 0 is no limit. 'deploy --memory' takes precedence.",
         (0, 1 << 50),
     )
     docker_network: str = _setting(

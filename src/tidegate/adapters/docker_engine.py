@@ -65,7 +65,7 @@ class DockerEngine:
 
     @property
     def address(self) -> str:
-        """Looked up once."""
+        """The engine's address, looked up once."""
         if self._address is None:
             self._address = self._find_address()
         return self._address

@@ -51,6 +51,6 @@ class FileLock:
         return False
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
         os.close(self._descriptor)
         self._here.release()

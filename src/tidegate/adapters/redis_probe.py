@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class RedisProbe:
-    """Asks, one step at a time."""
+    """Pings Redis, one step at a time."""
 
     def __init__(self, url: str) -> None:
         self._client = _connect(url)
@@ -44,7 +44,7 @@ class RedisProbe:
         return RedisView(self._where, "ready" if self._seen else "unknown")
 
     def close(self) -> None:
-        """Ask no more."""
+        """Disconnect from Redis."""
         self._seen = False
         self._client.close()
 

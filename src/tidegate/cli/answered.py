@@ -1,4 +1,4 @@
-"""How the requests to versions ended of late, as the verbs that look print it."""
+"""How the requests to versions ended recently, as the verbs that look print it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class WaitOptions(TypedDict, total=False):
 
 
 def as_read(how: WaitOptions) -> dict[str, str]:
-    """The header that says so."""
+    """The If-Match header."""
     read = how.get("only_if")
     if read is None:
         return {}

@@ -78,7 +78,7 @@ class DataDirLock:
         return None
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
         self._file.close()
 
 

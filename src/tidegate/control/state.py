@@ -42,5 +42,5 @@ def read_state(data_dir: Path) -> ControlState | None:
 
 
 def remove_state(data_dir: Path) -> None:
-    """Nothing answers any more."""
+    """Remove the note of where the platform answers."""
     (data_dir / "control.json").unlink(missing_ok=True)

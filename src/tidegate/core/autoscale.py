@@ -60,8 +60,8 @@ class ScalingFacts:
 class Memory:
     """What one decision leaves to the next; an empty one is that of a control plane which has just started.
 
-    Load has been known without a gap since `known_since`, the last time at `known_at`. `needs` are the highest needs of
-    late, falling; `in_force` what was desired of late, oldest first.
+    Load has been known without a gap since `known_since`, the last time at `known_at`. `needs` are the highest recent
+    needs, falling; `in_force` what was desired recently, oldest first.
     """
 
     known_since: float | None = None

@@ -26,7 +26,7 @@ FAILED_STARTS_MAX_BY_CODE = {
     "wheel_missing": 2,
     "missing_extra": 1,
 }
-"""Failures that another try will not mend; a load may also fail for want of memory, so it gets a second one."""
+"""Failures that another try will not mend; a load may also run out of memory, so it gets a second one."""
 
 
 OF_THE_PLATFORM = frozenset({"out_of_resources", "disk_full", "store_unavailable", "files_busy", "engine_unavailable"})

@@ -44,7 +44,7 @@ class _Look:
 
 
 class RegistryWatch:
-    """One step at a time."""
+    """The loop that follows aliases, one step at a time."""
 
     def __init__(self, dependencies: FollowDependencies) -> None:
         self._dependencies = dependencies

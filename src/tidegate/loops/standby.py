@@ -71,6 +71,6 @@ class Standby:
         return found.free
 
     def _route_away(self) -> None:
-        """Tell the gateways."""
+        """Notify the gateways."""
         self.snapshots.holding.clear()
         self.changed.notify()

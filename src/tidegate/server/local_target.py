@@ -86,7 +86,7 @@ class LocalTarget:
         return tensors
 
     def close(self) -> None:
-        """Let the worker end."""
+        """End the worker thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _run_inline(self, batch: Batch, done: Done) -> None:

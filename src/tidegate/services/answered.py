@@ -1,4 +1,4 @@
-"""How requests ended of late, by version, from what gateways report. In memory only.
+"""How requests ended recently, by version, from what gateways report. In memory only.
 
 Written by API threads, read by the views of endpoints. No report is unknown, never 0.
 """

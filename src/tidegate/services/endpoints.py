@@ -61,8 +61,8 @@ class Endpoints:
     """The use cases; `changed` wakes the reconcile loop after a commit.
 
     `placement` is where replicas run that nobody placed, `scaling` what holds for all numbers of them; `can_start`
-    raises when nothing could be started there now; `answered` tells how the requests to a version ended of late, `load`
-    how busy versions are.
+    raises when nothing could be started there now; `answered` tells how the requests to a version ended recently,
+    `load` how busy versions are.
     """
 
     store: Store
@@ -246,7 +246,7 @@ class Endpoints:
         return view
 
     def logs(self, name: str, lines_max: int) -> list[rest.LogLines]:
-        """The last lines of every replica's log, of those first that failed of late, oldest first.
+        """The last lines of every replica's log, those that failed recently first, oldest first.
 
         Raises `UnknownEndpoint`, `InvalidArgument`.
         """

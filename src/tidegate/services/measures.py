@@ -44,7 +44,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measures:
-    """Reads them."""
+    """Reads the figures of one scrape."""
 
     store: Store
     report: StatusReport

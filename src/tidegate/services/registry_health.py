@@ -17,17 +17,17 @@ class RegistryHealth:
         self._view = RegistryView(where, "unknown")
 
     def view(self) -> RegistryView:
-        """As it was last."""
+        """The state that was found last."""
         return self._view
 
     def answered(self) -> None:
-        """Both did."""
+        """Registry and artifact store have answered."""
         if self._view.status == "unavailable":
             _log.info("%s is back", self._view.where)
         self._view = RegistryView(self._view.where, "ready")
 
     def failed(self, error: TidegateError) -> None:
-        """One did not."""
+        """Registry or artifact store did not answer."""
         if self._view.reason != error.message:
             _log.warning("%s; what is deployed serves on", error.message)
         self._view = RegistryView(self._view.where, "unavailable", error.message)

@@ -54,7 +54,7 @@ class UploadSink:
         return self._record(self._final.name, self._size_bytes, self._hash.hexdigest())
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Remove the unfinished upload."""
         self._file.close()
         self._part.unlink(missing_ok=True)
         self._final.unlink(missing_ok=True)

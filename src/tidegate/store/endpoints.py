@@ -100,6 +100,6 @@ def replicas_of(tx: Session, endpoint: str) -> list[ReplicaRow]:
 
 
 def failed_replicas_of(tx: Session, endpoint: str) -> list[FailedReplicaRow]:
-    """An endpoint's replicas that failed of late, oldest first."""
+    """An endpoint's replicas that failed recently, oldest first."""
     query = select(FailedReplicaRow).where(FailedReplicaRow.endpoint == endpoint).order_by(FailedReplicaRow.id)
     return list(tx.scalars(query))

@@ -86,7 +86,7 @@ def renew(tx: Session, me: Candidate, token: int) -> bool:
 
 
 def give_back(tx: Session, me: Candidate, token: int) -> bool:
-    """Another may lead at once."""
+    """Give the lease back, so that another may lead at once."""
     return _changed(tx, me, token, {"holder": "", "expires_at": 0.0})
 
 

@@ -159,7 +159,7 @@ class VariantRow(Stamped, Base):
     attempts: Mapped[int] = mapped_column(default=0)  # failed starts in a row
     restarts: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[float | None]  # back-off: no start before
-    crashes: Mapped[list[float]] = mapped_column(default=list)  # when replicas that had been ready died, of late
+    crashes: Mapped[list[float]] = mapped_column(default=list)  # recent deaths of replicas that had been ready
     quarantined_generation: Mapped[
         int | None
     ]  # in quarantine since this generation of the endpoint, until it is retried

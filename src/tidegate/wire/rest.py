@@ -80,7 +80,7 @@ class VariantView:
     version; then both have the same replicas. `weight` is percent of traffic as it is routed now.
 
     `given_up`: it failed too often, and no replica of it is started until the endpoint is changed.
-    `answered`: how its requests ended of late, `load`: how busy it is; None where no gateway has told.
+    `answered`: how its requests ended recently, `load`: how busy it is; None where no gateway has told.
     """
 
     version: str

@@ -41,14 +41,14 @@ class Hub:
         self.consumer: Any = None
 
     def soon(self, act: Callable[[], object]) -> None:
-        """Run it there."""
+        """Run a function in Celery's loop, at its next turn."""
         consumer = self.consumer
         if consumer is not None:
             consumer.call_soon(act)
             self.wake()
 
     def wake(self) -> None:
-        """Have it look now."""
+        """Have Celery's loop take its next turn now."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b".")
 
@@ -99,7 +99,7 @@ class Slots:
             return self._taken == 0
 
     def _resume(self) -> None:
-        """In the loop."""
+        """Runs in Celery's loop."""
         with self._lock:
             if not self._paused or self._taken >= self._limit:
                 return
@@ -159,7 +159,7 @@ class JobRequest(Request):  # type: ignore[misc]
         self._app.tidegate.hub.wake()
 
     def revoked(self) -> bool:
-        """Never."""
+        """Whether Celery is to drop the message: never, for jobs are cancelled by their rows."""
         return False
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:

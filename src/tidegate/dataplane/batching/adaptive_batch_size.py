@@ -82,7 +82,7 @@ class AdaptiveBatchSize:
         return min(self._chunk.rows, self.limit_rows) if now_s < self._small_until_s else self.limit_rows
 
     def saw_small(self, now_s: float) -> None:
-        """Small requests are about."""
+        """A small request was seen."""
         self._small_until_s = now_s + SMALL_REMEMBERED_S
 
     def measured(self, rows: int, seconds: float) -> None:

@@ -82,7 +82,7 @@ class FairQueue:
         return self.rows - done + sum(cut.taken_rows for cut in cuts)
 
     def push(self, call: Call) -> None:
-        """Let a call wait."""
+        """Add a call to the queue."""
         self._arrivals.append(call)
         self.rows += call.rows
 

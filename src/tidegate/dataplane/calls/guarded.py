@@ -22,28 +22,28 @@ class Guarded:
         self._observer = observer
 
     def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
-        """Pass it on."""
+        """Forward to the observer; what it raises is logged."""
         try:
             self._observer.batch_done(batch, outputs, now_s)
         except Exception:
             log.exception("a batch could not be counted")
 
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
-        """Pass it on."""
+        """Forward to the observer; what it raises is logged."""
         try:
             self._observer.call_failed(call, error, now_s)
         except Exception:
             log.exception("a failed request could not be counted")
 
     def abandoned(self, call: Call, now_s: float) -> None:
-        """Pass it on."""
+        """Forward to the observer; what it raises is logged."""
         try:
             self._observer.abandoned(call, now_s)
         except Exception:
             log.exception("an abandoned request could not be counted")
 
     def refused(self, failure: Failure) -> None:
-        """Pass it on."""
+        """Forward to the observer; what it raises is logged."""
         try:
             self._observer.refused(failure)
         except Exception:

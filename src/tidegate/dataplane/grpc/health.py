@@ -50,11 +50,11 @@ class HealthService:
         self._watches.add(watch)
 
     def discard(self, watch: Watch) -> None:
-        """Tell it no more."""
+        """Stop notifying a watch."""
         self._watches.discard(watch)
 
     def sweep(self) -> None:
-        """Tell changes. Once a second."""
+        """Notify watches of changes; called once a second."""
         for watch in list(self._watches):
             watch.look()
 
@@ -97,7 +97,7 @@ class Watch(StreamingCall):
             self.send(protobuf.number(1, status))
 
     def finish(self, error: TidegateError | None = None) -> None:
-        """It is told no more."""
+        """End the watch."""
         self._health.discard(self)
         super().finish(error)
 

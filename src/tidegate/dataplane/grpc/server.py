@@ -212,14 +212,14 @@ class GrpcConnection(Http2Connection[Head]):
         stream.respond_head(response_fields(None, new_id()) + error_fields(_TOO_LONG))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be known to the sweeper."""
+        """Register the connection with the server."""
         self._server.connections.add(self)
         super().connection_made(transport)
         if len(self._server.connections) > self._server.engine.limits.connections_max:
             self.transport.abort()  # which a gRPC client takes for UNAVAILABLE
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Be forgotten."""
+        """Deregister the connection."""
         self._server.connections.discard(self)
         super().connection_lost(exc)
 

@@ -217,7 +217,7 @@ class HotProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """The client reads again: resume writing."""
         super().resume_writing()
         self._unread_since_s = None
         if not self.transport.is_closing():
@@ -285,7 +285,7 @@ class HotProtocol(HttpToolsProtocol):
             self._break(MalformedRequest("the request's path is not one"))
 
     def on_body(self, body: bytes) -> None:
-        """Collect."""
+        """Collect a piece of the body."""
         self._bodiless_bytes = 0
         if self.hot is not None:
             if not self.hot.response_complete:

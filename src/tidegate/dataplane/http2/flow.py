@@ -37,7 +37,7 @@ class Request(Protocol):
     """What a stream carries."""
 
     def complete(self, body: bytes) -> None:
-        """All of it arrived."""
+        """The whole request body has arrived."""
 
     def too_large(self, size_bytes: int) -> None:
         """Its body is larger than the server takes: answer so."""
@@ -314,7 +314,7 @@ class Outgoing:
         self._connection.finish(stream)
 
     def forget(self, stream: Stream) -> None:
-        """It is over."""
+        """Forget a stream that has ended."""
         stream.pending = None
         self._ready.pop(stream.id, None)
 

@@ -87,6 +87,6 @@ class TurnShare:
             raise Http2Fault(Code.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
 
     def sweep(self) -> None:
-        """A second is over."""
+        """Forget the wasted work counted so far; called once a second."""
         self._wasted = 0
         self._wasted_by.clear()

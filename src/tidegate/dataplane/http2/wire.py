@@ -53,7 +53,7 @@ class Wire(asyncio.Protocol):
         self._share.waste(self._address, units, self.wasted)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say what we take."""
+        """Send our SETTINGS."""
         self.transport = transport  # type: ignore[assignment]  # a server's transports read and write
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else None
@@ -70,7 +70,7 @@ class Wire(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """The client reads again: resume writing."""
         self.paused_since_s = None
         if not self.transport.is_closing():
             self.on_leave()

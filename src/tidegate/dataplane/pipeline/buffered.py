@@ -66,7 +66,7 @@ class Buffered:
         )
 
     def fill_gauges(self, state: MetricState) -> None:
-        """Tell the metrics."""
+        """Fill in the gauges of a scrape."""
         state.buffered_bytes = self.held_bytes
         state.counters["tidegate_buffered_refusals"] = self.refusals
 

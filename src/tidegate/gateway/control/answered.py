@@ -53,7 +53,7 @@ class AnsweredReports:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="answered")
 
     def stop(self) -> None:
-        """Report no further."""
+        """Stop reporting."""
         if self._task is not None:
             self._task.cancel()
 

@@ -83,7 +83,7 @@ class LoadReports:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="load")
 
     def stop(self) -> None:
-        """Report no further."""
+        """Stop reporting."""
         if self._task is not None:
             self._task.cancel()
 

@@ -34,7 +34,7 @@ class Losses:
             self._thread = start_thread(self._run, "losses")  # where there is none now the next loss tries again
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Stop reporting."""
         self._stop.set()
         self._lost.set()
 

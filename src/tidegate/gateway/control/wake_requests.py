@@ -46,7 +46,7 @@ class WakeRequests:
                 self._loop.call_soon(self._on_failure, endpoint, "it sleeps, and no thread can be started to wake it")
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Stop reporting."""
         with self._changed:
             self._stopped = True
             self._changed.notify()

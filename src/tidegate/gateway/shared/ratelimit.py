@@ -179,7 +179,7 @@ class RateLimits:
             self.taken_from[bucket] = None
 
     def fill_gauges(self, state: MetricState) -> None:
-        """Tell the metrics."""
+        """Fill in the gauges of a scrape."""
         state.counters["tidegate_rate_limited_requests"] = self.refused
 
 
@@ -193,12 +193,12 @@ class LimitSync:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """From now on."""
+        """Start exchanging with Redis, in the background."""
         shared = every(SYNC_S, self.step, "sharing the rate limits")
         self._task = asyncio.get_running_loop().create_task(shared, name="rate limits")
 
     def stop(self) -> None:
-        """No further."""
+        """Stop exchanging with Redis."""
         if self._task is not None:
             self._task.cancel()
 

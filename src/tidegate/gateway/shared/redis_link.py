@@ -79,7 +79,7 @@ class RedisLink:
         self._task = asyncio.get_running_loop().create_task(self._keep_connected(), name="redis")
 
     async def stop(self) -> None:
-        """Let go of it."""
+        """Disconnect from Redis."""
         self.up = False
         if self._task is not None:
             self._task.cancel()
@@ -106,7 +106,7 @@ class RedisLink:
         return answer
 
     def fill_gauges(self, state: MetricState) -> None:
-        """Tell the metrics."""
+        """Fill in the gauges of a scrape."""
         state.redis_connected = int(self.up)
         state.counters["tidegate_redis_failures"] = self.failures
 

@@ -93,7 +93,7 @@ class ResponseCache:
         return None if name is None else f"{self._link.prefix}:answer:{place}:{name}"
 
     def fill_gauges(self, state: MetricState) -> None:
-        """Tell the metrics."""
+        """Fill in the gauges of a scrape."""
         state.counters["tidegate_cache_bypassed_requests"] = self.bypassed
         state.counters["tidegate_cache_unkept_answers"] = self.unkept
 
@@ -274,5 +274,5 @@ class Keeper:
             log.exception("an answer could not be kept")
 
     def fail(self, call: Call, error: TidegateError) -> None:
-        """Failures are not kept."""
+        """Pass a failure on; it is not cached."""
         self._sink.fail(call, error)

@@ -34,7 +34,7 @@ class Sharing:
             self.cache = ResponseCache(self._link, observer, clock)
 
     def add_gauges(self, metrics: Metrics) -> None:
-        """Let the metrics ask."""
+        """Register the gauges of link and cache."""
         for part in (self._link, self.cache):
             if part is not None:
                 metrics.add_gauges(part.fill_gauges)
@@ -52,7 +52,7 @@ class Sharing:
         return self.limits if self.limits.active else None
 
     async def stop(self) -> None:
-        """After the last answer."""
+        """Disconnect; called after the last answer."""
         if self._link is not None and self._sync is not None:
             self._sync.stop()
             await self._link.stop()

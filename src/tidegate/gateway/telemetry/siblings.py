@@ -39,7 +39,7 @@ class AdminServer:
         self._server = await asyncio.start_unix_server(self._answer, sock=sock)
 
     def close(self) -> None:
-        """Answer no further."""
+        """Stop answering other gateways."""
         if self._server is not None:
             self._server.close()
 
