@@ -25,7 +25,7 @@ PRESENT = "tidegate_buffered_bytes"
 Curves = list[core.Curve]
 
 
-class Source(Protocol):
+class MetricSource(Protocol):
     """Prometheus. Raises `MetricsUnavailable`."""
 
     @property
@@ -41,7 +41,7 @@ class Performance:
     """The use case; `source` is None where PROMETHEUS_URL is not set."""
 
     endpoints: Endpoints
-    source: Source | None
+    source: MetricSource | None
     clock: Clock
 
     def of(self, name: str, since_s: float) -> wire.Performance:
@@ -67,7 +67,7 @@ class Performance:
 class _Report:
     """One look back: all queries of one report."""
 
-    def __init__(self, source: Source, endpoint: str, now_s: float, since_s: float) -> None:
+    def __init__(self, source: MetricSource, endpoint: str, now_s: float, since_s: float) -> None:
         self._source, self._endpoint, self._since_s = source, endpoint, since_s
         self._edges_s = self._known(now_s)
         self._slot_s = self._edges_s[1] - self._edges_s[0]
