@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
-from tidegate.core.load import LoadSeries, Point
+from tidegate.core.load import Point, Samples
 from tidegate.core.scaling import Scaling
 
 Rate = Callable[[float], float]
@@ -154,7 +154,7 @@ def autoscaled(spec: Scaling, world: World, times: list[float]) -> Outcome:
         fleet.until(float(second))
         points.append(Point(float(second), 1.0, fleet.in_progress_s - before))
         if second % LOOK_S == 0:
-            series = LoadSeries({"gateway-0": tuple(points)[-int(spec.stable_s) :]})
+            series = Samples({"gateway-0": tuple(points)[-int(spec.stable_s) :]})
             facts = ScalingFacts(desired, fleet.ready, series, series, world.cold_start_s)
             decision = decide(spec, facts, memory, float(second))
             fleet.outcome.decisions.append(decision)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
-from tidegate.core.load import LoadSeries, Point
+from tidegate.core.load import Point, Samples
 from tidegate.core.scaling import Scaling
 
 SPEC = Scaling(1, 100, "concurrency", 1.0)
@@ -18,22 +18,22 @@ SLEEPY = replace(SPEC, min_replicas=0, idle_s=120.0)
 NOW = 10_000.0
 
 
-def told(*amounts: float, until: float = NOW, silent: tuple[str, ...] = ()) -> LoadSeries:
+def told(*amounts: float, until: float = NOW, silent: tuple[str, ...] = ()) -> Samples:
     """One gateway's seconds, the last one just over."""
     first = until - len(amounts) + 1
     points = tuple(Point(first + index, 1.0, amount) for index, amount in enumerate(amounts))
-    return LoadSeries({"g-0": points} if points else {}, frozenset(silent))
+    return Samples({"g-0": points} if points else {}, frozenset(silent))
 
 
-def steady(load: float, seconds: int = 60, until: float = NOW) -> LoadSeries:
+def steady(load: float, seconds: int = 60, until: float = NOW) -> Samples:
     return told(*[load] * seconds, until=until)
 
 
-def rush(before: float, load: float, until: float = NOW) -> LoadSeries:
+def rush(before: float, load: float, until: float = NOW) -> Samples:
     return told(*[before] * 54, *[load] * 6, until=until)
 
 
-def facts(load: LoadSeries, desired: int, ready: int | None = None, cold_start_s: float | None = None) -> ScalingFacts:
+def facts(load: Samples, desired: int, ready: int | None = None, cold_start_s: float | None = None) -> ScalingFacts:
     return ScalingFacts(desired, desired if ready is None else ready, load, load, cold_start_s)
 
 
@@ -42,7 +42,7 @@ def known(seconds: float, *needs: tuple[float, int], busy_at: float | None = NOW
     return Memory(NOW - seconds, NOW - 2, busy_at, None, tuple((NOW - ago, need) for ago, need in needs))
 
 
-UNKNOWN, SILENT = LoadSeries(), told(*[3.0] * 60, silent=("g-1",))
+UNKNOWN, SILENT = Samples(), told(*[3.0] * 60, silent=("g-1",))
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,7 @@ UNKNOWN, SILENT = LoadSeries(), told(*[3.0] * 60, silent=("g-1",))
         pytest.param(SPEC, steady(0), 3, known(900, (9, 3), busy_at=NOW - 900), (3, "hold"), id="idle, minimum 1"),
     ],
 )
-def test_the_truth_table(
-    spec: Scaling, load: LoadSeries, desired: int, memory: Memory, answer: tuple[int, str]
-) -> None:
+def test_the_truth_table(spec: Scaling, load: Samples, desired: int, memory: Memory, answer: tuple[int, str]) -> None:
     decision = decide(spec, facts(load, desired), memory, NOW)
     assert (decision.desired, decision.rule) == answer
     assert decision.reason
@@ -139,7 +137,7 @@ def test_cpu_of_all_replicas_is_shared_by_as_many_as_keep_to_the_target() -> Non
 
 def test_several_gateways_are_one_load() -> None:
     points = steady(2).points["g-0"]
-    assert decide(SPEC, facts(LoadSeries({"g-0": points, "g-1": points}), 3), known(900), NOW).desired == 4
+    assert decide(SPEC, facts(Samples({"g-0": points, "g-1": points}), 3), known(900), NOW).desired == 4
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -5.0])
@@ -211,7 +209,7 @@ def test_no_restart_shrinks_a_fleet(load: list[float], desired: int) -> None:
 @fast
 @given(loads, st.integers(1, 100), memories, st.booleans())
 def test_what_is_not_known_shrinks_nothing(load: list[float], desired: int, memory: Memory, part: bool) -> None:
-    series = told(*load, silent=("g-1",)) if part else LoadSeries(silent=frozenset({"g-0"}))
+    series = told(*load, silent=("g-1",)) if part else Samples(silent=frozenset({"g-0"}))
     decision = decide(SPEC, facts(series, desired), memory, NOW)
     assert decision.desired >= desired
     if not part:

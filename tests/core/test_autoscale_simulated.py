@@ -10,7 +10,7 @@ import pytest
 
 from lib.fleet import LOOK_S, TRACES, World, arrivals, autoscaled, spike, static, static_as_good
 from tidegate.core.autoscale import Memory, ScalingFacts, decide
-from tidegate.core.load import LoadSeries, Point
+from tidegate.core.load import Point, Samples
 from tidegate.core.scaling import Scaling
 
 SPEC = Scaling(1, 100, "concurrency", 0.7)
@@ -43,7 +43,7 @@ def _followed(spec: Scaling, load: Callable[[int], float], seconds: int, cold_st
     for second in range(1, seconds):
         points.append(Point(float(second), 1.0, load(second)))
         if second % LOOK_S == 0:
-            series = LoadSeries({"g-0": tuple(points)})
+            series = Samples({"g-0": tuple(points)})
             decision = decide(spec, ScalingFacts(desired, desired, series, series, cold_start_s), memory, float(second))
             if decision.desired != desired:
                 found[second] = decision.desired

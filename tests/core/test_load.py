@@ -1,6 +1,6 @@
 import pytest
 
-from tidegate.core.load import LoadSeries, Point, mean, newest, quantile_s
+from tidegate.core.load import Point, Samples, mean, newest, quantile_s
 from tidegate.wire.load import DURATION_BUCKETS_S
 
 
@@ -10,22 +10,22 @@ def _points(*amounts: float, until: float = 10.0, span_s: float = 1.0) -> tuple[
 
 
 def test_each_source_counts_for_the_time_that_it_told_of() -> None:
-    series = LoadSeries({"g-0": _points(2, 2, 2, 2), "g-1": _points(3, 3)})
+    series = Samples({"g-0": _points(2, 2, 2, 2), "g-1": _points(3, 3)})
     found = mean(series, 6.0, 10.0)
     assert found is not None
     assert (found.value, found.covered_s) == (5.0, 2.0)
 
 
 def test_without_a_point_in_the_window_nothing_is_known() -> None:
-    assert mean(LoadSeries(), 0.0, 10.0) is None
-    assert mean(LoadSeries({"g-0": _points(1, 1)}), 20.0, 30.0) is None
-    assert mean(LoadSeries({"g-0": _points(1, 1)}), 0.0, 5.0) is None  # a clock that went back
-    assert mean(LoadSeries({"g-0": _points(0, 0)}), 0.0, 10.0) is not None
+    assert mean(Samples(), 0.0, 10.0) is None
+    assert mean(Samples({"g-0": _points(1, 1)}), 20.0, 30.0) is None
+    assert mean(Samples({"g-0": _points(1, 1)}), 0.0, 5.0) is None  # a clock that went back
+    assert mean(Samples({"g-0": _points(0, 0)}), 0.0, 10.0) is not None
 
 
 def test_the_newest_is_the_one_of_any_source() -> None:
-    assert newest(LoadSeries({"g-0": _points(1, until=4), "g-1": _points(1, until=7)}), 10.0) == 7.0
-    assert newest(LoadSeries({"g-0": _points(1, until=4)}), 3.0) is None
+    assert newest(Samples({"g-0": _points(1, until=4), "g-1": _points(1, until=7)}), 10.0) == 7.0
+    assert newest(Samples({"g-0": _points(1, until=4)}), 3.0) is None
 
 
 def _durations(**counts: int) -> list[int]:

@@ -29,7 +29,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tidegate.core.load import LoadSeries, Point, mean
+from tidegate.core.load import Point, Samples, mean
 from tidegate.core.scaling import Scaling
 
 Rule = Literal["switch", "wake", "asleep", "unknown", "stable", "panic", "hold", "down", "idle", "rate", "min", "max"]
@@ -51,8 +51,8 @@ class ScalingFacts:
 
     desired: int
     ready: int
-    load: LoadSeries
-    requests: LoadSeries
+    load: Samples
+    requests: Samples
     cold_start_s: float | None = None
 
 
@@ -144,7 +144,7 @@ def _known(spec: Scaling, facts: ScalingFacts, now: float) -> _Load | None:
     return _Load(stable.value, panic.value, whole=not facts.load.silent)
 
 
-def _sound(series: LoadSeries) -> LoadSeries:
+def _sound(series: Samples) -> Samples:
     """Without samples that cannot be (NaN, infinity, less than nothing): as if their source had not told them."""
     if all(_can_be(point) for points in series.points.values() for point in points):
         return series
@@ -156,8 +156,8 @@ def _can_be(point: Point) -> bool:
     return 0 <= point.amount_s < math.inf and 0 < point.span_s < math.inf and math.isfinite(point.at)
 
 
-def _heard(series: LoadSeries) -> LoadSeries:
-    return LoadSeries({name: points for name, points in series.points.items() if name not in series.silent})
+def _heard(series: Samples) -> Samples:
+    return Samples({name: points for name, points in series.points.items() if name not in series.silent})
 
 
 def _remembered(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> Memory:
@@ -182,7 +182,7 @@ def _busy_at(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> 
     return max([*ends, *before], default=None)
 
 
-def _busy_points(series: LoadSeries, since: float, until: float) -> list[Point]:
+def _busy_points(series: Samples, since: float, until: float) -> list[Point]:
     return [
         point
         for points in series.points.values()

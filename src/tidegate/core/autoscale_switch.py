@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable
 
 from tidegate.core.autoscale import replicas_for
-from tidegate.core.load import LoadSeries, mean
+from tidegate.core.load import Samples, mean
 from tidegate.core.scaling import Scaling
 
 
-def needed_for(spec: Scaling, percent: float, fleet: int, loads: Iterable[LoadSeries], now: float) -> int:
+def needed_for(spec: Scaling, percent: float, fleet: int, loads: Iterable[Samples], now: float) -> int:
     """What `percent` of the endpoint's traffic takes, within the bounds.
 
     The share of the present load, each version's `loads` by the window in which it is higher; and no less than the
@@ -22,7 +22,7 @@ def needed_for(spec: Scaling, percent: float, fleet: int, loads: Iterable[LoadSe
     return min(max(needed, spec.min_replicas, 1), spec.max_replicas)
 
 
-def _load(spec: Scaling, loads: Iterable[LoadSeries], now: float) -> float:
+def _load(spec: Scaling, loads: Iterable[Samples], now: float) -> float:
     """As far as it is known."""
     total = 0.0
     for series in loads:

@@ -21,7 +21,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class LoadSeries:
+class Samples:
     """One metric of one version, by who told it (gateways; for CPU an engine); each one's points are in order.
 
     `silent` are live and tell nothing just now: of what they have to do nothing is known.
@@ -39,7 +39,7 @@ class Mean:
     covered_s: float
 
 
-def mean(series: LoadSeries, since: float, until: float) -> Mean | None:
+def mean(series: Samples, since: float, until: float) -> Mean | None:
     """The mean from `since` to `until`, each source's over the time that it told of; None where none told anything.
 
     Points that end outside of the window are left out, so those of a clock that has gone back are too.
@@ -55,7 +55,7 @@ def mean(series: LoadSeries, since: float, until: float) -> Mean | None:
     return Mean(value, covered_s) if known else None
 
 
-def newest(series: LoadSeries, until: float) -> float | None:
+def newest(series: Samples, until: float) -> float | None:
     """When the source that told last did so, as of `until`; None where none did."""
     ends = [point.at for points in series.points.values() for point in points[-1:] if point.at <= until]
     return max(ends, default=None)

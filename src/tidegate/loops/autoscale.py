@@ -14,7 +14,7 @@ from tidegate.clock import Clock, monotonic, now
 from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
 from tidegate.core.autoscale_switch import needed_for
 from tidegate.core.effective import AutomatedReplicas
-from tidegate.core.load import LoadSeries
+from tidegate.core.load import Samples
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle
 from tidegate.errors import NotLeader
@@ -147,7 +147,7 @@ class Autoscaler:
             requests = self._around.load.concurrency(one.seen.endpoint, version, one.spec.stable_s)
         return ScalingFacts(desired, len(running.ready), load, requests, running.cold_start_s)
 
-    def _load(self, one: Autoscaled, version: str, at: float) -> LoadSeries:
+    def _load(self, one: Autoscaled, version: str, at: float) -> Samples:
         place = one.seen.endpoint, version, one.spec.stable_s
         match one.spec.metric:
             case "concurrency":

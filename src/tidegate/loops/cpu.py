@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from tidegate.core.load import LoadSeries, Point
+from tidegate.core.load import Point, Samples
 from tidegate.core.ports import Handle
 
 CpuOf = Callable[[Sequence[Handle]], Sequence[float | None]]
@@ -37,9 +37,9 @@ class CpuSamples:
             self._add(key, {replica: used[replica] for replica in found}, now)
         self._before = {key: (now, {replica: used[replica] for replica in found}) for key, found in wanted.items()}
 
-    def series(self, key: Key, window_s: float, now: float) -> LoadSeries:
+    def series(self, key: Key, window_s: float, now: float) -> Samples:
         """The samples of one version over the last `window_s`."""
-        return LoadSeries({SOURCE: tuple(point for point in self._points.get(key, ()) if point.at > now - window_s)})
+        return Samples({SOURCE: tuple(point for point in self._points.get(key, ()) if point.at > now - window_s)})
 
     def _add(self, key: Key, used: Mapping[str, float | None], now: float) -> None:
         at, before = self._before.get(key, (now, {}))

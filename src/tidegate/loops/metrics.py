@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 
-class RedisProbe(Protocol):
+class Probe(Protocol):
     """How the control plane finds Redis."""
 
     failures: int
@@ -38,13 +38,13 @@ class LoopMetrics:
             "tidegate_gateway_restarts", "Gateway processes that ended by themselves.", ["gateway"], registry=registry
         )
 
-    def watch(self, probe: RedisProbe) -> None:
+    def watch(self, probe: Probe) -> None:
         """Say at each scrape how it is."""
         self._registry.register(_RedisCollector(probe))
 
 
 class _RedisCollector:
-    def __init__(self, probe: RedisProbe) -> None:
+    def __init__(self, probe: Probe) -> None:
         self._probe = probe
 
     def collect(self) -> Iterable[Metric]:

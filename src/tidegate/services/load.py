@@ -171,15 +171,15 @@ class Load:
             told = {name: list(reports) for name, reports in self._told.items() if reports}
             return Heard(now, told, frozenset(self._silent(now, live)))
 
-    def concurrency(self, endpoint: str, version: str, window_s: float) -> load.LoadSeries:
+    def concurrency(self, endpoint: str, version: str, window_s: float) -> load.Samples:
         """Requests in progress by gateway, over the last `window_s`, for the autoscaler."""
         return self._series((endpoint, version), window_s, lambda busy: busy.in_progress_s)
 
-    def requests(self, endpoint: str, version: str, window_s: float) -> load.LoadSeries:
+    def requests(self, endpoint: str, version: str, window_s: float) -> load.Samples:
         """Requests ended by gateway, over the last `window_s`, for the autoscaler."""
         return self._series((endpoint, version), window_s, lambda busy: busy.requests)
 
-    def _series(self, place: Place, window_s: float, amount: Callable[[Busy], float]) -> load.LoadSeries:
+    def _series(self, place: Place, window_s: float, amount: Callable[[Busy], float]) -> load.Samples:
         live = self._live()
         with self._lock:
             now = self._clock()
@@ -188,7 +188,7 @@ class Load:
                 name: tuple(_points((one for one in told if one.at > now - window_s), place, amount))
                 for name, told in self._told.items()
             }
-            return load.LoadSeries(points, frozenset(self._silent(now, live)))
+            return load.Samples(points, frozenset(self._silent(now, live)))
 
     def _recently(self, name: str, now: float) -> _Recent:
         """What a gateway told within `VIEW_S`; kept for whoever lists many endpoints."""

@@ -61,10 +61,10 @@ class Performance:
                 "server that scrapes this platform and start the platform again ('tidegate up --observability' sets "
                 "one up)"
             )
-        return _Report(self.source, name, self.clock(), since_s).report()
+        return _LookBack(self.source, name, self.clock(), since_s).report()
 
 
-class _Report:
+class _LookBack:
     """One look back: all queries of one report."""
 
     def __init__(self, source: MetricSource, endpoint: str, now_s: float, since_s: float) -> None:
