@@ -14,8 +14,7 @@ from tidegate.dataplane.base.incidents import logged
 from tidegate.dataplane.calls.batch import Batch, Done
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, Tensors
 from tidegate.errors import TidegateError
-from tidegate.runtimes.base.runtime import wrong_rows
-from tidegate.wire.signature import Signature
+from tidegate.runtimes.base.runtime import Runtime, wrong_rows
 
 logger = logging.getLogger(__name__)
 
@@ -26,18 +25,7 @@ thread competes with the loop for the interpreter's lock, which makes scikit-lea
 _SMOOTHING = 0.2
 
 
-class Predicts(Protocol):
-    """What a target needs of a runtime."""
-
-    @property
-    def signature(self) -> Signature:
-        """What goes in and what comes out."""
-
-    def predict(self, inputs: Tensors, wanted: frozenset[str] | None) -> Tensors:
-        """Outputs by name, row axis first."""
-
-
-class PredictsWithParams(Predicts, Protocol):
+class RuntimeWithParams(Runtime, Protocol):
     """A runtime whose signature has params."""
 
     def predict_with(self, params: dict[str, Any], inputs: Tensors, wanted: frozenset[str] | None) -> Tensors:
@@ -53,7 +41,7 @@ class LocalTarget:
     """
 
     def __init__(
-        self, runtime: Predicts, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], *, steady: bool
+        self, runtime: Runtime, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], *, steady: bool
     ) -> None:
         self.id = "local"
         self._steady = steady
@@ -110,7 +98,7 @@ class LocalTarget:
         if batch.params is None:
             return self._runtime.predict(batch.inputs, batch.wanted)
         # Only a signature with params lets a call have some, and only a runtime that takes them has such a signature.
-        runtime = cast(PredictsWithParams, self._runtime)
+        runtime = cast(RuntimeWithParams, self._runtime)
         return runtime.predict_with(orjson.loads(batch.params), batch.inputs, batch.wanted)
 
     def _measured(self, size: int, seconds: float) -> None:

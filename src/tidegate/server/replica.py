@@ -22,7 +22,8 @@ from tidegate.dataplane.pipeline.infer import InferenceEngine
 from tidegate.dataplane.pipeline.metrics import Metrics, MetricState, render
 from tidegate.dataplane.serve import Hooks
 from tidegate.errors import UnknownVersion
-from tidegate.server.local_target import LocalTarget, Predicts
+from tidegate.runtimes.base.runtime import Runtime
+from tidegate.server.local_target import LocalTarget
 from tidegate.server.short_way import HopProtocol, ShortWay
 from tidegate.settings import Settings
 from tidegate.wire.decision import AssignmentContext, Decision
@@ -77,7 +78,7 @@ class OneModel:
 
 
 def build_replica(
-    manifest: Manifest, runtime: Predicts, settings: Settings, key: str | None, *, behind_gateway: bool = False
+    manifest: Manifest, runtime: Runtime, settings: Settings, key: str | None, *, behind_gateway: bool = False
 ) -> tuple[InferenceEngine, ASGIApp, Hooks]:
     """Engine, application and hooks of a replica; call it inside the running loop.
 
