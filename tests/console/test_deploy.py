@@ -66,7 +66,7 @@ def test_without_the_grant_it_is_not_given(browser: httpx.Client, container: Con
         ({"upload": "f" * 32}, "upload the file again"),
         ({"name": ""}, "has no name"),
         ({"name": MARKUP}, "model"),
-        ({"label": "x" * 10_000}, "label"),
+        ({"label": "x" * 10_000}, "… (10,000 characters) is not allowed"),
         ({"min_score": "nan"}, "is no number"),
         ({"min_score": "0.5"}, "needs validation data"),
         ({"filename": "../model.joblib"}, "own name"),

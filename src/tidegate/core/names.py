@@ -7,16 +7,22 @@ from dataclasses import dataclass
 
 from tidegate.errors import InvalidArgument
 
+TOLD_CHARS_MAX = 80
 _DEVICE = re.compile(r"cpu|auto|cuda(:\d{1,3})?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._]{0,63}")
+
+
+def _told(text: str) -> str:
+    """As a message has it: of what is far too long, the beginning."""
+    return repr(text) if len(text) <= TOLD_CHARS_MAX else f"{text[:TOLD_CHARS_MAX]!r}… ({len(text):,} characters)"
 
 
 def check_name(name: str, what: str) -> str:
     """`name` if it is a DNS label, else `InvalidArgument`; `what` is "model" or "endpoint"."""
     if not _DNS_LABEL.fullmatch(name):
         raise InvalidArgument(
-            f"{what} name {name!r} is not allowed: use 1 to 63 lower-case letters, digits and hyphens, "
+            f"{what} name {_told(name)} is not allowed: use 1 to 63 lower-case letters, digits and hyphens, "
             "with a letter or digit first and last (for example 'churn-v2')",
             field=what,
         )
@@ -27,7 +33,7 @@ def check_label(label: str) -> str:
     """`label` if it may name a version: letters, digits, '.', '_', '-', and no plain number, which is a version."""
     if not _LABEL.fullmatch(label) or label.isdigit() or label == "latest":
         raise InvalidArgument(
-            f"label {label!r} is not allowed: use 1 to 64 letters, digits, '.', '_' or '-', "
+            f"label {_told(label)} is not allowed: use 1 to 64 letters, digits, '.', '_' or '-', "
             "starting with a letter or digit, and neither a plain number nor 'latest' (for example 'v1.0.0')",
             field="label",
         )
@@ -37,7 +43,7 @@ def check_label(label: str) -> str:
 def check_device(device: str) -> str:
     """`device` if it is `cpu`, `auto`, `cuda` or `cuda:N`; whether it exists, the replica finds out."""
     if not _DEVICE.fullmatch(device):
-        raise InvalidArgument(f"device {device!r} is none of cpu, auto, cuda and cuda:N", field="device")
+        raise InvalidArgument(f"device {_told(device)} is none of cpu, auto, cuda and cuda:N", field="device")
     return device
 
 
@@ -63,10 +69,10 @@ def parse_ref(text: str) -> ModelRef:
     check_name(name, "model")
     if at and version:
         raise InvalidArgument(
-            f"{text!r} names both a version and an alias: give NAME:VERSION or NAME@ALIAS", field="model"
+            f"{_told(text)} names both a version and an alias: give NAME:VERSION or NAME@ALIAS", field="model"
         )
     if (at and not alias) or (colon and not version and not at):
-        raise InvalidArgument(f"{text!r} ends early: give NAME:VERSION or NAME@ALIAS", field="model")
+        raise InvalidArgument(f"{_told(text)} ends early: give NAME:VERSION or NAME@ALIAS", field="model")
     return ModelRef(name, version or None, alias or None)
 
 
@@ -76,5 +82,7 @@ def _of_uri(uri: str) -> str:
     if "@" in rest:
         return rest
     if not slash or not version.isdigit():
-        raise InvalidArgument(f"uri {uri!r} names no version: give models:/NAME/3 or models:/NAME@ALIAS", field="model")
+        raise InvalidArgument(
+            f"uri {_told(uri)} names no version: give models:/NAME/3 or models:/NAME@ALIAS", field="model"
+        )
     return f"{name}:{version}"
