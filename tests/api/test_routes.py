@@ -60,6 +60,9 @@ def test_an_endpoint_from_deployment_to_deletion(container: Container, api: http
     assert [entry["action"] for entry in history] == ["scale", "rollback", "rollback", "traffic", "deploy"]
     assert (history[0]["replicas"], history[0]["actor"]) == (2, "token")
     assert api.get("/api/v1/endpoints/life/logs").json() == {"logs": []}
+    of_model = api.get("/api/v1/endpoints", params={"model": "life"}).json()["endpoints"]
+    assert [one["name"] for one in of_model] == ["life"]
+    assert api.get("/api/v1/endpoints", params={"model": "nothing"}).json()["endpoints"] == []
     container.load.load.record(LoadReport("g0", 1.0, []))
     series = api.get("/api/v1/endpoints/life/load", params={"step_s": 60}).json()
     assert (len(series["times"]), set(series["versions"])) == (5, {"1", "2"})

@@ -31,6 +31,18 @@ def test_models_and_versions_are_shown_with_where_they_run(browser: httpx.Client
         assert "<script>alert" not in answer.text
 
 
+def test_versions_have_pages(browser: httpx.Client, container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.console.pages.models.VERSIONS", 2)
+    for number in ("1", "2", "3"):
+        add_version(container, "many", number)
+    first = browser.get("/models/many").text
+    assert [number for number in "123" if f'href="/models/many/versions/{number}"' in first] == ["2", "3"]
+    assert 'href="/models/many?skip=2"' in first
+    second = browser.get("/models/many?skip=2").text
+    assert [number for number in "123" if f'href="/models/many/versions/{number}"' in second] == ["1"]
+    assert "No version is registered." in browser.get("/models/many?skip=999999").text
+
+
 def test_one_button_deploys_a_version(browser: httpx.Client, container: Container) -> None:
     add_version(container, "clicked", "1")
     path = "/models/clicked/versions/1"

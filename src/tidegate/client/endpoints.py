@@ -157,9 +157,12 @@ class Endpoints:
         """Every endpoint as it is now, by name."""
         return every(self.page)
 
-    def page(self, limit: int | None = None, cursor: str | None = None) -> Page[Endpoint]:
-        """At most `limit` endpoints by name (100 when not given, up to 1000); `cursor` is `next` of the page before."""
-        params = {"limit": limit, "cursor": cursor}
+    def page(self, limit: int | None = None, cursor: str | None = None, model: str | None = None) -> Page[Endpoint]:
+        """At most `limit` endpoints by name (100 when not given, up to 1000), of one model if given.
+
+        `cursor` is `next` of the page before.
+        """
+        params = {"limit": limit, "cursor": cursor, "model": model}
         return page_of(self.api, f"{API}/endpoints", ListedEndpoints, "endpoints", params)
 
     def get(self, name: str) -> Endpoint:

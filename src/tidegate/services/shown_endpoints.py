@@ -28,10 +28,15 @@ class ShownEndpoints:
     answered: views.AnsweredOf
     load: views.LoadOf
 
-    def page(self, rows_max: int, cursor: str | None = None) -> tuple[list[rest.Endpoint], str | None]:
-        """So many endpoints by name after the cursor, and the cursor of the next page, None after the last."""
+    def page(
+        self, rows_max: int, cursor: str | None = None, model: str | None = None
+    ) -> tuple[list[rest.Endpoint], str | None]:
+        """So many endpoints by name after the cursor, of one model if given, and the cursor of the next page.
+
+        That is None after the last.
+        """
         with self.store.reading() as tx:
-            found = rows.page(tx, cursor or "", rows_max + 1)
+            found = rows.page(tx, cursor or "", rows_max + 1, model)
             shown = self._views(tx, found[:rows_max])
         return shown, shown[-1].name if len(found) > rows_max else None
 

@@ -26,9 +26,11 @@ def names(tx: Session, rows_max: int) -> list[str]:
     return list(tx.scalars(select(EndpointRow.name).order_by(EndpointRow.name).limit(rows_max)))
 
 
-def page(tx: Session, after: str, rows_max: int) -> list[EndpointRow]:
-    """Endpoints by name, those being deleted included, from the one after `after` on."""
+def page(tx: Session, after: str, rows_max: int, model: str | None = None) -> list[EndpointRow]:
+    """Endpoints by name, of one model if given, those being deleted included, from the one after `after` on."""
     query = select(EndpointRow).where(EndpointRow.name > after).order_by(EndpointRow.name).limit(rows_max)
+    if model is not None:
+        query = query.where(EndpointRow.model == model)
     return list(tx.scalars(query.options(selectinload(EndpointRow.follow))))
 
 

@@ -75,9 +75,11 @@ class Logs:
 
 
 @router.get("", responses=answers(422), dependencies=[needs(Permission.READ)])
-def list_endpoints(platform: PlatformOf, limit: Limit = ROWS, cursor: Cursor = None) -> EndpointList:
-    """Endpoints by name, so many a page."""
-    return EndpointList(*platform.endpoints.shown.page(limit, cursor))
+def list_endpoints(
+    platform: PlatformOf, limit: Limit = ROWS, cursor: Cursor = None, model: str | None = None
+) -> EndpointList:
+    """Endpoints by name, of one model if given, so many a page."""
+    return EndpointList(*platform.endpoints.shown.page(limit, cursor, model))
 
 
 @router.get("/{name}", responses=answers(404), dependencies=[needs(Permission.READ)])

@@ -11,7 +11,7 @@ from tidegate.console.deploying import ENGINES, Form, differences, filled, reque
 from tidegate.errors import Forbidden, InvalidArgument, TidegateError, Unauthenticated
 from tidegate.wire.rest import Endpoint, Model, Version
 
-ROWS, ENDPOINTS = 50, 1000
+ROWS, VERSIONS, ENDPOINTS = 50, 50, 100
 
 
 def _models(ask: Ask) -> Shown | Moved:
@@ -34,14 +34,24 @@ def _model_row(model: Model) -> dict[str, Any]:
 
 def _model(ask: Ask) -> Shown | Moved:
     model = ask.client.models.get(ask.of["model"])
-    served = serving(ask, model.name)
-    runs = {version: names_of(version, served) for version in (one.version for one in model.versions)}
-    return Shown("model.html", {"model": model, "runs": runs})
+    served, skipped = serving(ask, model.name), ask.number("skip", 0, 10**9, 0)
+    shown = model.versions[skipped : skipped + VERSIONS]
+    more = skipped + VERSIONS < len(model.versions)
+    return Shown(
+        "model.html",
+        {
+            "model": model,
+            "versions": shown,
+            "runs": {one.version: names_of(one.version, served) for one in shown},
+            "first": ask.with_query(skip=None) if skipped else None,
+            "next": ask.with_query(skip=skipped + VERSIONS) if more else None,
+        },
+    )
 
 
 def serving(ask: Ask, model: str) -> list[Endpoint]:
-    """The endpoints of a model, among the first `ENDPOINTS` there are."""
-    return [one for one in ask.client.endpoints.page(ENDPOINTS).rows if one.model == model]
+    """The endpoints of a model, the first `ENDPOINTS` by name."""
+    return ask.client.endpoints.page(ENDPOINTS, model=model).rows
 
 
 def names_of(version: str, served: Sequence[Endpoint]) -> list[str]:
