@@ -106,6 +106,23 @@ def test_whoever_comes_second_is_told(browser: httpx.Client, container: Containe
     assert browser.post(f"{path}/deploy", data=form(answer, f"{path}/deploy")).status_code == 303
 
 
+def test_another_endpoint_may_be_named_than_the_one_that_was_compared_with(
+    browser: httpx.Client, container: Container
+) -> None:
+    for number in ("1", "2"):
+        add_version(container, "renamed", number)
+    for name in ("renamed-a", "renamed-b"):
+        container.endpoints.deploy(name, rest.DeployRequest("renamed", "1"), ME)
+    container.endpoints.scale("renamed-b", rest.ScaleRequest(2), ME)
+    path = "/models/renamed/versions/2"
+    filled = form(browser.get(path), f"{path}/deploy")
+    assert filled["etag_of"] == "renamed-a"
+    for name in ("renamed-b", "renamed-new"):
+        assert browser.post(f"{path}/deploy", data=filled | {"endpoint": name}).status_code == 303
+        assert container.endpoints.get(name).target == {"2": 100.0}
+    assert container.endpoints.get("renamed-a").target == {"1": 100.0}
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

@@ -41,6 +41,11 @@ def moment(at_s: float | None) -> Markup | str:
     return Markup('<time datetime="{}">{}</time>').format(rfc3339(at_s), shown)
 
 
+def sentence(text: str) -> str:
+    """With a capital letter first; the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def ago(at_s: float) -> str:
     """`12 s`, `5 min`, `3 h`, `2 days` since then."""
     past_s = max(now() - at_s, 0.0)

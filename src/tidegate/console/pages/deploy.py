@@ -91,13 +91,14 @@ def _deploy_version(ask: Ask) -> Shown | Moved:
     """The one button."""
     form, model, version = filled(ask.form), ask.of["model"], ask.of["version"]
     accepts, ends = "accept" in ask.form, "end" in ask.form
+    compared = ask.form.get("etag_of") == form.endpoint.strip()  # else another endpoint's name was filled in
     try:
         asked = ask.client.endpoints.deploy(
             f"{model}:{version}",
             **form.asked(),
             accept_signature_change=accepts,
             end_automation=ends,
-            only_if=ask.form.get("etag") or None,
+            only_if=(ask.form.get("etag") or None) if compared else None,
             wait=False,
         )
     except (Unauthenticated, Forbidden):
