@@ -58,6 +58,7 @@ from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.scaling import Decisions, Scales
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
+from tidegate.services.wanted import Wanted
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
@@ -116,6 +117,7 @@ class Container:
     answered: Answered
     audit: Audit
     load: LoadIntake
+    wanted: Wanted
     leader_link: LeaderLink
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
@@ -277,6 +279,7 @@ def build(
         loops=(*job_loops, schedule, _housekeeping(fenced, uploads, settings.audit_rows_max), *redis_loops),
         audit=Audit(store, clock),
         load=load,
+        wanted=Wanted(clocks.monotonic, spec_changed.set),
         leader_link=leader_link,
         redis=redis,
         bench=bench,

@@ -70,6 +70,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "POST /internal/v1/answered",
         "POST /internal/v1/load",
         "POST /internal/v1/losses",
+        "POST /internal/v1/wanted",
     },
 }
 """Each route beside what it needs, as people decided: a new one is put where it belongs, by hand."""

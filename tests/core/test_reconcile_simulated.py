@@ -125,8 +125,10 @@ class Simulation:
         assert not stopped & wanted or new.deleted, "a ready replica was stopped without draining"
 
     def change(self, **spec: object) -> None:
-        endpoint = self.fleet.endpoint
-        self.fleet = replace(self.fleet, endpoint=replace(endpoint, generation=endpoint.generation + 1, **spec))  # type: ignore[arg-type]
+        """As a person does it: what was given up is tried again."""
+        generation = self.fleet.endpoint.generation + 1
+        spec = {"generation": generation, "retries": dict.fromkeys(VERSIONS, generation), **spec}
+        self.fleet = replace(self.fleet, endpoint=replace(self.fleet.endpoint, **spec))  # type: ignore[arg-type]
 
     def apply(self, event: tuple[str, object]) -> None:
         match event:

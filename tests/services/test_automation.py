@@ -233,12 +233,13 @@ def test_the_autoscalers_numbers_hold_until_people_fix_one(platform: Container) 
     assert {one.version: one.replicas.desired for one in deployed.variants}["1"] == 2
 
 
-def test_a_version_with_traffic_keeps_a_replica_and_gets_a_bounded_number(platform: Container) -> None:
-    with pytest.raises(InvalidArgument, match="at least one replica"):
-        _autoscale(platform, _seen(platform), v1=0)
+def test_a_version_may_have_no_replica_and_gets_a_bounded_number(platform: Container) -> None:
+    with pytest.raises(InvalidArgument, match="cannot have -1 replicas"):
+        _autoscale(platform, _seen(platform), v1=-1)
     with pytest.raises(InvalidArgument, match="up to 10000 replicas, not 10001"):
         _autoscale(platform, _seen(platform), v1=10_001)
-    assert _get(platform).generation == 1
+    assert _autoscale(platform, _seen(platform), v1=0)
+    assert [one.replicas.desired for one in _get(platform).variants if one.version == "1"] == [0]
 
 
 def test_what_people_confirm_ends_what_was_decided_before_and_is_no_revision(platform: Container) -> None:

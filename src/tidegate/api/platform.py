@@ -26,6 +26,7 @@ from tidegate.services.platform_keys import PlatformKeys
 from tidegate.services.scaling import Scales
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
+from tidegate.services.wanted import Wanted
 from tidegate.settings import Settings
 
 
@@ -72,6 +73,8 @@ class Platform(Protocol):
     def answered(self) -> Answered: ...
     @property
     def audit(self) -> Audit: ...
+    @property
+    def wanted(self) -> Wanted: ...
     @property
     def load(self) -> LoadIntake: ...
     @property

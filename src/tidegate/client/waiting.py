@@ -79,7 +79,7 @@ def reached(endpoint: Endpoint) -> bool:
     """Whether gateways route what was asked for, with every replica that was asked for."""
     wanted = wanted_variants(endpoint)
     return (
-        endpoint.status in ("ready", "degraded")
+        endpoint.status in ("ready", "degraded", "asleep")
         and _weights(endpoint.traffic) == _weights(endpoint.target)
         and {variant.version for variant in wanted} == _weights(endpoint.target).keys()
         and all(variant.replicas.ready >= variant.replicas.desired for variant in wanted)

@@ -141,7 +141,7 @@ def _wait_for_endpoints(state: ControlState, token: str) -> list[dict[str, Any]]
             endpoints, counts = answer["endpoints"], answer["endpoints_by_status"]
             if not counts.get("deploying"):
                 break
-            there = counts.get("ready", 0)
+            there = counts.get("ready", 0) + counts.get("asleep", 0)
             ready, progress = (there, present) if there > ready else (ready, progress)
         if present - progress > ANOTHER_READY_WITHIN_S or present - started > ENDPOINTS_WITHIN_S:
             break
@@ -151,4 +151,4 @@ def _wait_for_endpoints(state: ControlState, token: str) -> list[dict[str, Any]]
             f"the control plane (process {state.pid}) runs, but its API at {state.url} did not list the endpoints "
             f"within {ANOTHER_READY_WITHIN_S:g} s: look into its log; 'tidegate status' asks again"
         )
-    return [endpoint for endpoint in endpoints if endpoint["status"] != "ready"]
+    return [endpoint for endpoint in endpoints if endpoint["status"] not in ("ready", "asleep")]

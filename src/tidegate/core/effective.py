@@ -174,10 +174,10 @@ def check_split(split: Split) -> None:
 
 
 def check_counts(counts: Mapping[str, AutomatedReplicas]) -> None:
-    """Raises `InvalidArgument` for a version with too many replicas, or none: an endpoint does not sleep yet."""
+    """Raises `InvalidArgument` for a version with too many replicas, or fewer than none."""
     for version, one in counts.items():
-        if one.replicas < 1:
-            raise InvalidArgument(f"version {version} needs at least one replica, not {one.replicas}", field="replicas")
+        if one.replicas < 0:
+            raise InvalidArgument(f"version {version} cannot have {one.replicas} replicas", field="replicas")
         if one.replicas > REPLICAS_MAX:
             raise InvalidArgument(
                 f"version {version} may have up to {REPLICAS_MAX} replicas, not {one.replicas}", field="replicas"

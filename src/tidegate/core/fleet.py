@@ -13,8 +13,8 @@ from tidegate.core.ports import Observation
 from tidegate.core.serving import ServingValues, none_set
 
 ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
-VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
-EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
+VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle", "asleep"]
+EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting", "asleep"]
 ActionKind = Literal["stop", "kill"]
 FailureKind = Literal["start", "crash"]
 
@@ -109,9 +109,16 @@ class Endpoint:
     split: Split | None = None
     routed_split: Split | None = None
 
+    may_sleep: bool = False  # without requests it has no replicas, and the next request waits for one
+
     def wanted(self, version: str) -> int:
-        """Replicas that a version with traffic shall have."""
-        return self.counts.get(version, self.replicas)
+        """Replicas that a version with traffic shall have. One that has none yet has to prove itself, if all sleep."""
+        count = self.counts.get(version, self.replicas)
+        return count if version in self.routed else max(count, 1)
+
+    def sleeps(self, version: str) -> bool:
+        """Whether a version that has traffic shall have no replica now."""
+        return version in self.routed and self.wanted(version) == 0
 
     def awaits_decision(self, version: str, percent: float) -> bool:
         """Whether the autoscaler has still to say how many replicas it takes for so much of the traffic."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tidegate.core.effective import shares_of
 from tidegate.core.fleet import Action, Endpoint, Failed, Fleet, Plan, ReconcileLimits, Replica, Variant, World
-from tidegate.core.reconcile_failures import Failure, lift_quarantine, record
+from tidegate.core.reconcile_failures import Failure, lift_quarantine, record, rested
 from tidegate.core.reconcile_replicas import Verdict, drain, judge, stop
 from tidegate.core.reconcile_status import endpoint_status, variant_status
 
@@ -73,11 +73,11 @@ def converged(fleet: Fleet) -> bool:
     endpoint = fleet.endpoint
     wanted = {version: endpoint.wanted(version) for version in endpoint.target}
     return (
-        endpoint.status == "ready"
+        endpoint.status in ("ready", "asleep")
         and not endpoint.deleted
         and endpoint.observed_generation == endpoint.generation
         and endpoint.arrived
-        and Counter(replica.version for replica in fleet.replicas) == wanted
+        and Counter(replica.version for replica in fleet.replicas) == Counter(wanted)
         and all(variant.version in wanted and _clean(variant) for variant in fleet.variants)
         and all(_serves(replica) and not _outdated(replica, endpoint) for replica in fleet.replicas)
     )
@@ -105,6 +105,7 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
     new, while nothing serves              | one replica is ready (a little is better than nothing)
     gets more than twice its traffic, by   | the autoscaler has decided how many replicas that takes, and all of
     an autoscaler, while something serves  | them are ready (up to twice, those there are will do meanwhile)
+    has traffic already, and sleeps        | at once: the next request wakes it
 
     A routed version whose replicas all died stays routed: gateways answer 503 with Retry-After, and nobody's share is
     moved to a version it was not meant for.
@@ -113,6 +114,8 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
     serving = any(ready.get(version, 0) > 0 for version in endpoint.routed)
 
     def there(version: str) -> bool:
+        if endpoint.sleeps(version):
+            return True
         before, after = endpoint.routed.get(version, 0.0), target[version]
         grows = after > GROWS_AT_ONCE * before if endpoint.shares is not None else version not in endpoint.routed
         if serving and grows and endpoint.awaits_decision(version, after):
@@ -175,7 +178,7 @@ def _place(
     actions = list(judged.actions)
     for version, variant in judged.variants.items():
         idle_since = None if version in active else (variant.idle_since or world.now)
-        variants[version] = replace(variant, idle_since=idle_since)
+        variants[version] = replace(rested(variant) if endpoint.sleeps(version) else variant, idle_since=idle_since)
         kept = idle_since is None or world.now - idle_since < limits.keep_previous_s
         mine = judged.of(version)
         verdicts = _trim(
@@ -245,7 +248,7 @@ def _named(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Repl
             # Those that run where they no longer should serve on, but are not what was asked for.
             counted = [replica for replica in mine if not wanted or replica.placement == endpoint.placement]
             waits_for = next((replica.waits for replica in counted if replica.waits), "")
-            named[version] = variant_status(variant, wanted, counted, waits_for)
+            named[version] = variant_status(variant, wanted, counted, waits_for, asleep=endpoint.sleeps(version))
     return named
 
 

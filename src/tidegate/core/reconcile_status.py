@@ -6,14 +6,20 @@ from dataclasses import replace
 
 from tidegate.core.fleet import Endpoint, EndpointStatus, Replica, Variant, VariantStatus
 
+ASLEEP = "asleep until a request comes"
 
-def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits_for: str = "") -> Variant:
-    """Status and reason of one variant; `wanted` is 0 for a version without traffic.
+
+def variant_status(
+    variant: Variant, wanted: int, replicas: list[Replica], waits_for: str = "", *, asleep: bool = False
+) -> Variant:
+    """Status and reason of one variant; `wanted` is 0 for a version without traffic, and for one that is `asleep`.
 
     `waits_for` is what a replica waits for before it can start at all.
 
     wanted | ready replicas | record of failures              | status
     -------|----------------|---------------------------------|---------------------------------------------
+    0      | (asleep) any   | quarantined                     | failed: waking it would fail
+    0      | (asleep) any   | clean                           | asleep
     0      | some live      |                                 | idle (kept for a rollback)
     0      | none           |                                 | stopping
     n      | n or more      |                                 | ready
@@ -26,7 +32,10 @@ def variant_status(variant: Variant, wanted: int, replicas: list[Replica], waits
     count = f"{ready} of {wanted} replicas ready"
     trouble = _trouble(variant)
     status: VariantStatus
-    if wanted == 0:
+    if asleep:
+        failed = variant.quarantined_generation is not None
+        status, reason = ("failed", trouble) if failed else ("asleep", ASLEEP)
+    elif wanted == 0:
         status = "idle" if any(replica.live for replica in replicas) else "stopping"
         reason = "has no traffic; kept for a while for a rollback" if status == "idle" else _stopping(replicas)
     elif ready >= wanted:
@@ -76,6 +85,7 @@ def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dic
     no              | none    | none is failed           | deploying (one replica each is enough to begin with)
     no              | some    | none is quarantined      | deploying
     yes             | all     | every replica is there   | ready
+    yes             | none    | all of it sleeps         | asleep
     yes             | all     | some missing, clean      | deploying (scaling up)
     yes             | all     | some missing, troubled   | degraded
     yes             | some    | troubled or quarantined  | degraded
@@ -93,7 +103,9 @@ def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dic
         status = "degraded" if quarantined else "deploying"
     elif not endpoint.arrived:
         status = "failed" if failed else "deploying"
-    elif all(state == "ready" for state in statuses.values()):
+    elif statuses and all(state == "asleep" for state in statuses.values()):
+        status = "asleep"
+    elif all(state in ("ready", "asleep") for state in statuses.values()):
         status = "ready"
     elif troubled:
         status = "degraded" if serving else "failed"

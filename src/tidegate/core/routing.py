@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tidegate.core.effective import Share, shares_of
 from tidegate.core.engines import OF_A_HOST
-from tidegate.core.fleet import Fleet, Replica
+from tidegate.core.fleet import Fleet, Replica, Variant
 from tidegate.core.targets import target_of
 from tidegate.wire import snapshot as wire
 from tidegate.wire.signature import Signature
@@ -31,21 +31,38 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
     `salt` is the endpoint's own; units are assigned by that of the experiment, while there is one. `host` is where the
     replicas run of engines that run them on one host.
 
-    A routed version without a ready replica stays in, without targets: gateways answer 503 for its share.
+    A routed version without a ready replica stays in, without targets: gateways answer 503 for its share, or, where it
+    sleeps or wakes just now, wait for a replica. One whose start failed is not waited for.
     """
     endpoint = fleet.endpoint
     shown = [share for share in _in_order(fleet) if share.version in versions]
     variants = tuple(_variant(fleet, share, versions[share.version], host) for share in shown)
     dead = list(dict.fromkeys(v.version for v in variants if v.weight > 0 and not v.targets))
+    failing = [one for one in fleet.variants if one.version in dead and _fails_to_start(one)]
+    wakes = endpoint.may_sleep and bool(dead) and not failing
     return wire.Endpoint(
         name=endpoint.name,
         salt=salt,
         variants=variants,
-        reason=f"no replica of version {', '.join(dead)} is ready" if dead else "" if variants else "it is starting",
+        reason=_reason(dead, failing if endpoint.may_sleep else (), started=bool(variants)),
         assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
         **endpoint.settings,
         experiment="" if endpoint.routed_split is None else endpoint.routed_split.experiment,
+        wakes=wakes,
     )
+
+
+def _fails_to_start(variant: Variant) -> bool:
+    return variant.attempts > 0 or variant.quarantined_generation is not None
+
+
+def _reason(dead: Sequence[str], failing: Sequence[Variant], *, started: bool) -> str:
+    """Why requests are answered with 503."""
+    if failing:
+        return "; ".join(f"version {variant.version}: {variant.reason}" for variant in failing)
+    if dead:
+        return f"no replica of version {', '.join(dead)} is ready"
+    return "" if started else "it is starting"
 
 
 def _in_order(fleet: Fleet) -> list[Share]:

@@ -134,7 +134,7 @@ def set_replicas(tx: Session, seen: EndpointSeen, counts: Mapping[str, Automated
     """Set the number of replicas of these versions, and of no other. True when it is written, False when too late.
 
     Nothing is counted as a change that leaves the numbers as they are: a reason may be said anew at every look.
-    Raises `InvalidArgument` for less than one replica.
+    Raises `InvalidArgument` for fewer replicas than none.
     """
     check_counts(counts)
     row = _still(tx, seen)

@@ -54,7 +54,9 @@ def exceptions(tx: Session, rows_max: int) -> list[EndpointRow]:
         select(FollowRow.endpoint).where(or_(FollowRow.reason != "", FollowRow.trouble != ""))
     )
     urgency = case({"failed": 0, "degraded": 1, "deploying": 2, "deleting": 3}, value=status, else_=4)
-    query = select(EndpointRow).where(or_(status != "ready", behind)).order_by(urgency, EndpointRow.name)
+    query = (
+        select(EndpointRow).where(or_(status.not_in(("ready", "asleep")), behind)).order_by(urgency, EndpointRow.name)
+    )
     return list(tx.scalars(query.limit(rows_max).options(selectinload(EndpointRow.follow))))
 
 

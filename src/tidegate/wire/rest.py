@@ -25,8 +25,8 @@ from tidegate.wire.scaling import ScaleRequest as ScaleRequest  # noqa: PLC0414
 from tidegate.wire.scaling import ScalingView as ScalingView  # noqa: PLC0414
 
 VersionStatus = Literal["ready", "deleted"]
-EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting"]
-VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle"]
+EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting", "asleep"]
+VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle", "asleep"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["register", "build"]
 
@@ -293,6 +293,16 @@ class RollbackRequest:
     __pydantic_config__ = STRICT
 
     to: Whole | None = None
+
+
+@dataclass(frozen=True)
+class WantedReport:
+    """Requests wait at a gateway for an endpoint that sleeps."""
+
+    __pydantic_config__ = STRICT
+
+    gateway: str
+    endpoint: str
 
 
 @dataclass(frozen=True)

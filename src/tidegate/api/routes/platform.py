@@ -14,7 +14,7 @@ from tidegate.api.failures import answers, json_answers
 from tidegate.api.guard import REQUEST_ID, cookie_of
 from tidegate.api.metrics import CONTENT_TYPE, render
 from tidegate.api.permissions import OPEN, needs
-from tidegate.api.platform import Platform, PlatformOf, Who
+from tidegate.api.platform import LeaderOnly, Platform, PlatformOf, Who
 from tidegate.api.sessions import CODE_LIVES_S, Sessions, set_cookie
 from tidegate.clock import monotonic
 from tidegate.core.access import Permission
@@ -158,6 +158,20 @@ def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     """A gateway lost a replica: what runs is looked at now. Nothing of it is believed without a look."""
     log.info("%s lost a replica", report.gateway[:64])
     platform.spec_changed.set()
+    return Response(status_code=204)
+
+
+@router.post(
+    "/internal/v1/wanted",
+    tags=["internal"],
+    status_code=204,
+    response_class=Response,
+    responses=json_answers(400, 413, 415, 503),
+    dependencies=[needs(Permission.NODE), LeaderOnly],
+)
+def tell_wanted(platform: PlatformOf, report: rest.WantedReport) -> Response:
+    """Requests wait for an endpoint that sleeps: it is woken now. Only the leader can."""
+    platform.wanted.tell(report.endpoint[:63])
     return Response(status_code=204)
 
 
