@@ -279,7 +279,7 @@ def build(
         loops=(*job_loops, schedule, _housekeeping(fenced, uploads, settings.audit_rows_max), *redis_loops),
         audit=Audit(store, clock),
         load=load,
-        wanted=Wanted(clocks.monotonic, spec_changed.set),
+        wanted=Wanted(clocks.monotonic, scaling_changed.set),
         leader_link=leader_link,
         redis=redis,
         bench=bench,

@@ -227,6 +227,17 @@ def test_a_gateway_says_which_replicas_it_still_uses(container: Container, api: 
     assert container.gateway_revisions.applied()["g-0"].in_use == frozenset()
 
 
+def test_a_gateway_says_that_an_endpoint_is_wanted_and_the_autoscaler_looks_at_once(
+    container: Container, api: httpx.Client
+) -> None:
+    container.scaling_changed.clear()
+    report = {"gateway": "g-0", "endpoint": "churn"}
+    assert api.post("/internal/v1/wanted", json=report).status_code == 204
+    assert container.wanted.now() == {"churn"}
+    assert container.scaling_changed.is_set()
+    assert api.post("/internal/v1/wanted", json=report, headers={"Authorization": "Bearer another"}).status_code == 401
+
+
 def test_what_runs_is_looked_at_when_a_gateway_lost_a_replica(container: Container, api: httpx.Client) -> None:
     container.spec_changed.clear()
     report = {"gateway": "gateway-0"}

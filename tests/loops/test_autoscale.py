@@ -35,6 +35,7 @@ class Bench:
             self.container.endpoints.deploy(model, DeployRequest(model, "1"), ME)
         self.now = 1000.0
         self.cpu: dict[str, float] = {}
+        self.wanted: frozenset[str] = frozenset()
         self.reconcile = reconciler(self.container, ReadyEngine())
         self.restart()
         self.settle()
@@ -48,6 +49,7 @@ class Bench:
                 store=container.fenced,
                 load=self.load,
                 cpu_of=self._cpu_of,
+                wanted=lambda: self.wanted,
                 decisions=container.scales.decisions,
                 changed=lambda: None,
                 placement=PROCESSES,
@@ -250,3 +252,52 @@ def test_one_that_is_being_deleted_is_left_alone(bench: Bench) -> None:
     bench.container.endpoints.delete("churn", ME)
     bench.run(10, v1=9)
     assert bench.container.scales.decisions.of("churn") == {}
+
+
+SLEEPY = ScaleRequest(min=0, max=4, target="concurrency=1", idle_s=20.0)
+
+
+def test_an_endpoint_without_requests_sleeps_and_one_that_is_wanted_wakes(bench: Bench) -> None:
+    bench.scale(SLEEPY)
+    bench.run(60, v1=0.5)
+    assert bench.desired() == 1, "it is busy"
+    bench.run(16)
+    assert bench.desired() == 1, "and was so lately"
+    bench.run(8)
+    assert bench.desired() == 0
+    bench.settle()
+    assert bench.container.endpoints.get("churn").status == "asleep"
+    bench.run(30)
+    assert (bench.desired(), bench.told().rule) == (0, "asleep")
+    bench.wanted = frozenset({"churn"})
+    bench.look()
+    assert (bench.desired(), bench.told().rule) == (1, "wake")
+    bench.settle()
+    assert bench.container.endpoints.get("churn").status == "ready"
+
+
+def test_an_update_to_a_minimum_of_0_puts_no_busy_endpoint_to_sleep(bench: Bench) -> None:
+    bench.scale(ScaleRequest(min=1, max=4, target="concurrency=1"))
+    bench.run(40)
+    bench.restart()  # nothing is remembered of the load before
+    bench.scale(SLEEPY)
+    bench.run(18)
+    assert bench.desired() == 1, "nothing is known of the time before"
+    bench.run(60, v1=0.2)
+    assert bench.desired() == 1
+
+
+def test_versions_sleep_together_and_a_new_one_is_proven_before_it_may(bench: Bench) -> None:
+    bench.scale(SLEEPY)
+    bench.shift(v1=90, v2=10)
+    bench.run(40, v1=0.5)
+    assert bench.routed() == {"1": 90, "2": 10}
+    assert (bench.desired("1"), bench.desired("2")) == (1, 1), "one that is asked for keeps the other awake"
+    bench.run(60)
+    assert (bench.desired("1"), bench.desired("2")) == (0, 0)
+    bench.shift(v2=100)
+    bench.run(4)
+    assert bench.routed() == {"2": 100}
+    assert bench.desired("2") == 1
+    bench.run(60)
+    assert bench.desired("2") == 0

@@ -27,7 +27,7 @@ _WINDOWS = {
     "scale",
     "tidegate scale churn --replicas 3",
     "tidegate scale churn --min 1 --max 10 --target concurrency=4",
-    "tidegate scale churn --max 20",
+    "tidegate scale churn --min 0 --idle 5m",
     "tidegate scale churn --explain",
 )
 @click.argument("endpoint")
@@ -43,7 +43,7 @@ _WINDOWS = {
 @click.option("--stable-window", metavar="SPAN", help="How long load is looked at [default: 60s].")
 @click.option("--panic-window", metavar="SPAN", help="How long in a rush [default: 6s].")
 @click.option("--down-window", metavar="SPAN", help="A fleet shrinks to what it needed for so long [default: 300s].")
-@click.option("--idle", metavar="SPAN", help="Not supported yet.")
+@click.option("--idle", metavar="SPAN", help="With --min 0: sleep after so long without a request.")
 @click.option("--autoscaler", metavar="NAME", help="tidegate; no other is supported yet.")
 @click.option("--explain", is_flag=True, help="Change nothing: say why there are as many, which is also the default.")
 @waiting_options
@@ -84,7 +84,8 @@ def _followed(endpoint: Endpoint) -> str:
 
 def following(view: ScalingView) -> str:
     """How replicas follow the load, in a line."""
-    return f"{view.min} to {view.max} replicas of each version by {view.metric}={view.target:g}"
+    sleeps = "" if view.idle_s is None else f", none after {view.idle_s:g} s without a request"
+    return f"{view.min} to {view.max} replicas of each version by {view.metric}={view.target:g}{sleeps}"
 
 
 def explained(found: Scale) -> str:

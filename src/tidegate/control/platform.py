@@ -115,6 +115,7 @@ class Platform:
             store=container.fenced,
             load=container.load.load,
             cpu_of=container.backend.cpu_s,
+            wanted=container.wanted.now,
             decisions=container.scales.decisions,
             changed=container.spec_changed.set,
             placement=container.placement,

@@ -46,7 +46,8 @@ _UNITS = {"concurrency": "requests in progress", "rps": "requests a second", "cp
 class ScalingFacts:
     """What is so now. `load` is the metric of the target, `requests` those in progress, which tell whether it is idle.
 
-    `cold_start_s` is how long a replica of this version took to become ready, as measured; None while none has.
+    `cold_start_s` is how long a replica of this version took to become ready, as measured; None while none has. With
+    `waiting` a gateway has just told that a request waits for a replica.
     """
 
     desired: int
@@ -54,6 +55,7 @@ class ScalingFacts:
     load: Samples
     requests: Samples
     cold_start_s: float | None = None
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _remembered(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) 
 def _busy_at(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> float | None:
     """When a request was last in progress. While that is not known of all gateways: now, for there may be one."""
     recent = mean(_heard(facts.requests), now - spec.panic_s, now)
-    if facts.requests.silent or recent is None or recent.covered_s < spec.panic_s / 2:
+    if facts.waiting or facts.requests.silent or recent is None or recent.covered_s < spec.panic_s / 2:
         return now
     ends = [point.at for point in _busy_points(facts.requests, now - spec.stable_s, now)]
     before = [] if memory.busy_at is None else [min(memory.busy_at, now)]
@@ -238,7 +240,7 @@ def _wanted(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, load
     """The rows of the table, from the top."""
     desired = facts.desired
     if desired == 0 and spec.min_replicas == 0:
-        return _from_zero(spec, facts, now, load)
+        return _from_zero(spec, facts, memory, now, load)
     if _sleeps(spec, memory, now):
         return _Proposal(0, "idle", f"no request for {spec.idle_s:g} s")
     if load is None:
@@ -263,8 +265,12 @@ def _followed(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, lo
     return _Proposal(desired, "unknown", f"the load is known in part{_who(facts)}: {told} need at least {load.need}")
 
 
-def _from_zero(spec: Scaling, facts: ScalingFacts, now: float, load: _Load | None) -> _Proposal:
-    if _busy_points(facts.requests, now - spec.panic_s, now):
+def _from_zero(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, load: _Load | None) -> _Proposal:
+    slept_at = memory.in_force[-1][0]
+    since = now - spec.panic_s
+    if slept_at < now:  # not known only since now: what was asked before it slept has been answered
+        since = max(slept_at, since)
+    if facts.waiting or _busy_points(facts.requests, since, now):
         return _Proposal(max(1, 0 if load is None else load.need), "wake", "a request waits")
     return _Proposal(0, "asleep", "no request waits")
 

@@ -20,7 +20,6 @@ REPLICAS_MAX = 10_000
 WINDOW_S_MAX = 300.0
 """Samples are kept for so long."""
 DELAY_S_MAX = 86_400.0
-_AT_LEAST = "an endpoint does not sleep, so give --min 1 or more"
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class ScalingRequest:
     stable_s: float | None = None
     panic_s: float | None = None
     down_s: float | None = None
+    idle_s: float | None = None
 
 
 def scaling_of(request: ScalingRequest, before: Scaling | None, defaults: ScalingDefaults) -> Scaling:
@@ -77,8 +77,8 @@ def scaling_of(request: ScalingRequest, before: Scaling | None, defaults: Scalin
     if request.target is not None:
         given["metric"], given["target"] = target_of(request.target)
     spec = replace(spec, **given)
-    if spec.min_replicas == 0:
-        raise InvalidArgument(f"a minimum of 0 is not supported yet: {_AT_LEAST}", field="min")
+    if spec.min_replicas > 0 and request.idle_s is None:
+        spec = replace(spec, idle_s=None)  # it sleeps no more
     check_scaling(spec, defaults.replicas_limit)
     return spec
 
@@ -103,10 +103,13 @@ def words(spec: Scaling | None) -> str:
 
     >>> words(Scaling(1, 10, "cpu", 70.0)), words(None)
     ('1 to 10 replicas by cpu=70', 'a fixed number of replicas')
+    >>> words(Scaling(0, 10, "rps", 5.0, idle_s=300.0))
+    '0 to 10 replicas by rps=5, asleep after 300 s without a request'
     """
     if spec is None:
         return "a fixed number of replicas"
-    return f"{spec.min_replicas} to {spec.max_replicas} replicas by {spec.metric}={spec.target:g}"
+    sleeps = "" if spec.idle_s is None else f", asleep after {spec.idle_s:g} s without a request"
+    return f"{spec.min_replicas} to {spec.max_replicas} replicas by {spec.metric}={spec.target:g}{sleeps}"
 
 
 def target_of(text: str) -> tuple[Metric, float]:

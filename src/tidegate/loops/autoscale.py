@@ -38,7 +38,8 @@ _ROUNDING = 1e-6
 @dataclass(frozen=True)
 class Around:
     """All that the loop works with. `changed` wakes the reconcile loop after a commit; `ticks` is the monotonic clock
-    that load is told by, so that setting the machine's time changes nothing.
+    that load is told by, so that setting the machine's time changes nothing. `wanted` names the endpoints for which a
+    request waits at a gateway.
 
     `placement` is where replicas run of endpoints that do not say, `host` the one that local ones belong to.
     """
@@ -46,6 +47,7 @@ class Around:
     store: Store
     load: Load
     cpu_of: CpuOf
+    wanted: Callable[[], frozenset[str]]
     decisions: Decisions
     changed: Callable[[], None]
     placement: Placement
@@ -70,10 +72,12 @@ class Autoscaler:
         self._around = around
         self._memories: dict[Key, Memory] = {}
         self._cpu = CpuSamples(around.cpu_of)
+        self._wanted: frozenset[str] = frozenset()
 
     def step(self) -> float:
         """Look at all; how long until the next look. What goes wrong with one endpoint is raised after the others."""
         around, at = self._around, self._around.ticks()
+        self._wanted = around.wanted()
         with around.store.reading() as tx:
             found = autoscaled(tx, around.placement, around.host)
         self._cpu.look(dict(_measured(found)), at)
@@ -82,7 +86,7 @@ class Autoscaler:
         told: dict[str, list[ScaleDecision]] = {}
         for one in found:
             try:
-                decided = {version: self._decided(one, version, at) for version in _versions(one)}
+                decided = _awake({version: self._decided(one, version, at) for version in _versions(one)}, one)
                 self._write(one, decided)
             except NotLeader:
                 raise
@@ -142,10 +146,23 @@ class Autoscaler:
         has_one = version in one.counts or version in one.routed or not one.routed
         desired = one.now.wanted(version) if has_one else 0
         load = self._load(one, version, at)
-        requests = load
-        if one.spec.metric != "concurrency":
-            requests = self._around.load.concurrency(one.seen.endpoint, version, one.spec.stable_s)
-        return ScalingFacts(desired, len(running.ready), load, requests, running.cold_start_s)
+        waiting = one.seen.endpoint in self._wanted
+        requests = self._requests(one, version, load)
+        return ScalingFacts(desired, len(running.ready), load, requests, running.cold_start_s, waiting)
+
+    def _requests(self, one: Autoscaled, version: str, load: LoadSeries) -> LoadSeries:
+        """Those in progress, of the version; where the endpoint may sleep, which is one matter of all, of all of it."""
+        if one.spec.min_replicas == 0:
+            versions = _versions(one)
+        elif one.spec.metric == "concurrency":
+            return load
+        else:
+            versions = [version]
+        of = [self._around.load.concurrency(one.seen.endpoint, each, one.spec.stable_s) for each in versions]
+        points = {
+            f"{name} {each}": told.points[name] for each, told in zip(versions, of, strict=True) for name in told.points
+        }
+        return LoadSeries(points, frozenset().union(*(told.silent for told in of)))
 
     def _load(self, one: Autoscaled, version: str, at: float) -> Samples:
         place = one.seen.endpoint, version, one.spec.stable_s
@@ -196,6 +213,24 @@ class Autoscaler:
             if note:
                 log.info("%s: %s", one.seen.endpoint, note)
             self._around.changed()
+
+
+def _awake(decided: dict[str, _Decided], one: Autoscaled) -> dict[str, _Decided]:
+    """An endpoint sleeps as a whole: while one version with traffic has a replica the others keep one, for theirs."""
+    active = [version for version in decided if version not in one.previous]
+    if not any(decided[version].count.replicas for version in active):
+        return decided
+    why = "others of the endpoint's versions are awake"
+    raised = {
+        version: _Decided(
+            replace(decided[version].told, desired=1, rule="awake", reason=why),
+            _count(one, version, 1, decided[version].count.share, why),
+            decided[version].memory,
+        )
+        for version in active
+        if decided[version].count.replicas == 0
+    }
+    return decided | raised
 
 
 def _key(one: Autoscaled, version: str) -> Key:

@@ -30,7 +30,7 @@ from tidegate.store.fleets import Fleets
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
-CALM_S, CHANGING_S = 1.0, 0.2
+CALM_S, CHANGING_S, WAKING_S = 1.0, 0.2, 0.05
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,15 @@ class Reconciler:
     def step(self) -> float:
         """One pass; how long until the next. Without the store nothing is changed, and what runs goes on running."""
         try:
-            return CHANGING_S if self._pass() else CALM_S
+            return self._pass()
         except NotLeader:
             raise
         except Exception:
             self._dependencies.metrics.failed_passes.labels("all").inc()
             raise
 
-    def _pass(self) -> bool:
-        """True while something is still on its way."""
+    def _pass(self) -> float:
+        """How long until the next look: soon while something is on its way, sooner while a request waits for it."""
         with self._dependencies.store.reading() as tx:
             loaded = self._fleets.read(tx)
             if rows.snapshot_revision(tx) != self._newest.revision:
@@ -116,7 +116,10 @@ class Reconciler:
                 self._failures.pop(name, None)
         still = {one.fleet.endpoint.name for one in moving} - {name for name, step in saved.items() if step.at_rest}
         self._at_rest = {name: one for one in observed if (name := one.fleet.endpoint.name) not in still}
-        return len(saved) < len(moving) or any(_is_changing(step.made) for step in saved.values())
+        if any(_is_waking(step.made.fleet) for step in saved.values()):
+            return WAKING_S
+        changing = len(saved) < len(moving) or any(_is_changing(step.made) for step in saved.values())
+        return CHANGING_S if changing else CALM_S
 
     def _plan_all(self, observed: list[LoadedFleet]) -> dict[str, _Step]:
         """A plan for every endpoint but those in trouble; endpoints that load least get room to start first."""
@@ -217,6 +220,12 @@ def _started_and_loading(one: LoadedFleet) -> int:
 def _stamped(replica: Replica, newest: Published) -> Replica:
     fresh = replica.state == "draining" and replica.drain_revision is None
     return replace(replica, drain_revision=newest.without(replica.id)) if fresh else replica
+
+
+def _is_waking(fleet: Fleet) -> bool:
+    replicas = fleet.replicas
+    loads = any(r.state == "starting" and not r.waits for r in replicas)
+    return fleet.endpoint.may_sleep and loads and not any(r.state == "ready" for r in replicas)
 
 
 def _is_changing(made: Plan) -> bool:

@@ -36,8 +36,6 @@ def check_scale(request: ScaleRequest) -> None:
             "out, or fix the number with --replicas",
             field="autoscaler",
         )
-    if request.idle_s is not None:
-        raise InvalidArgument("sleeping when idle is not supported yet: leave --idle out", field="idle")
     follows = request.autoscaler is not None or _asked(request) != ScalingRequest()
     if request.replicas is None and not follows:
         raise InvalidArgument(
@@ -58,7 +56,7 @@ def scaling_asked(request: ScaleRequest, before: Scaling | None, defaults: Scali
 
 def _asked(request: ScaleRequest) -> ScalingRequest:
     bounds = request.min, request.max, request.target
-    return ScalingRequest(*bounds, request.stable_s, request.panic_s, request.down_s)
+    return ScalingRequest(*bounds, request.stable_s, request.panic_s, request.down_s, request.idle_s)
 
 
 @dataclass

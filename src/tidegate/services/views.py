@@ -129,7 +129,7 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
 
 def scaling_view(follows: Scaling) -> rest.ScalingView:
     """How replicas follow the load."""
-    windows = follows.stable_s, follows.panic_s, follows.down_s
+    windows = follows.stable_s, follows.panic_s, follows.down_s, follows.idle_s
     return rest.ScalingView(follows.min_replicas, follows.max_replicas, follows.metric, follows.target, *windows)
 
 

@@ -14,7 +14,8 @@ class ScaleRequest:
 
     What is not given stays as it is; where the load was not followed before it is as the platform's settings say. Load
     is looked at over `stable_s` (60), over `panic_s` (6) in a rush, and a fleet shrinks to what it needed within
-    `down_s` (300). `autoscaler` is `tidegate`. `idle_s`, and other autoscalers, are not supported yet.
+    `down_s` (300). With a `min` of 0 all versions sleep once there was no request for `idle_s`, and the next request
+    wakes them. `autoscaler` is `tidegate`; others are not supported yet.
     """
 
     __pydantic_config__ = STRICT
@@ -32,7 +33,9 @@ class ScaleRequest:
 
 @dataclass(frozen=True)
 class ScalingView:
-    """How the replicas of each version follow the load; `target` is of the `metric`, for each replica."""
+    """How the replicas of each version follow the load; `target` is of the `metric`, for each replica. They sleep after
+    `idle_s` without a request; None: never.
+    """
 
     min: int
     max: int
@@ -41,6 +44,7 @@ class ScalingView:
     stable_s: float
     panic_s: float
     down_s: float
+    idle_s: float | None = None
 
 
 @dataclass(frozen=True)
