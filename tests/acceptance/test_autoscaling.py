@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -67,6 +69,10 @@ class Clients:
                     self.failed.append(f"{answer.status_code}: {answer.text}")
 
 
+def _variants(platform: Platform, endpoint: str) -> dict[str, Any]:
+    return {one["version"]: one for one in platform.endpoint(endpoint)["variants"]}
+
+
 def _replicas(platform: Platform, endpoint: str) -> dict[str, int]:
     (variant,) = platform.endpoint(endpoint)["variants"]
     counts: dict[str, int] = variant["replicas"]
@@ -99,6 +105,30 @@ def test_load_starts_replicas_that_answer_and_its_end_ends_them(platform: Platfo
     assert not clients.failed
     changes = [entry for entry in platform.done("history", slow)["history"] if entry["automated"]]
     assert [entry["actor"] for entry in changes] == ["autoscaler", "autoscaler"]
+
+
+def test_a_new_version_has_its_replicas_before_the_traffic_of_a_busy_one(
+    platform: Platform, slow: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.py").write_text(SLOW.replace("0.05", "0.06"))
+    platform.done("register", str(tmp_path), "--name", slow, "--allow-pickle")
+    platform.done("scale", slow, "--min", "1", "--max", "2", "--target", "concurrency=1", *WINDOWS)
+    clients = Clients(platform, slow)
+    with clients.calling(4):
+        until(lambda: _variants(platform, slow)["1"]["replicas"]["ready"] == 2, 60, "a second replica")
+        platform.done("promote", slow, "2", "--no-wait")
+
+        def switched() -> bool:
+            now = _variants(platform, slow)
+            two = now.get("2", {"weight": 0.0, "replicas": {"ready": 0}})
+            assert two["weight"] == 0 or two["replicas"]["ready"] == 2, "it would answer slowly until they are there"
+            return bool(two["weight"] == 100)
+
+        until(switched, 60, "the switch")
+        until(
+            lambda: _variants(platform, slow)["1"]["replicas"] == {"desired": 1, "ready": 1}, 60, "one for a way back"
+        )
+    assert not clients.failed
 
 
 def test_what_cannot_be_asked_is_refused_with_its_reason(platform: Platform, slow: str) -> None:
