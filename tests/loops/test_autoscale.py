@@ -115,6 +115,7 @@ def test_replicas_follow_the_load_up_and_after_the_window_down(bench: Bench) -> 
     bench.scale()
     bench.run(10, v1=0.5)
     assert (bench.desired(), bench.told().rule) == (1, "stable")
+    assert bench.container.endpoints.history("churn")[0].action == "scale", "the number that it has is no change"
     bench.run(30, v1=5)
     assert (bench.desired(), bench.versions()["1"].replicas.ready) == (5, 5)
     told = bench.told()

@@ -89,6 +89,7 @@ def test_a_number_ends_it_however_it_is_given(platform: Container) -> None:
         ({"target": "latency_p95=100"}, "metric", "not supported yet"),
         ({"target": "concurrency=1,cpu=70"}, "target", "has no number"),
         ({"target": "gpu=5"}, "metric", "there is no metric 'gpu'"),
+        ({"target": "x" * 10_000}, "target", "up to 64 characters"),
         ({"target": "concurrency"}, "target", "has no '='"),
         ({"stable_s": float("nan")}, "stable_s", "from 6 to 300"),
         ({"down_s": -1.0}, "down_s", "from 0"),

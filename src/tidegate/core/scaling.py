@@ -17,6 +17,7 @@ REPLICAS_LIMIT = 100
 """Of a version, whatever its maximum: the platform's limit where its setting says nothing else."""
 REPLICAS_MAX = 10_000
 """That this setting may allow."""
+TARGET_CHARS_MAX = 64
 WINDOW_S_MAX = 300.0
 """Samples are kept for so long."""
 DELAY_S_MAX = 86_400.0
@@ -114,6 +115,8 @@ def words(spec: Scaling | None) -> str:
 
 def target_of(text: str) -> tuple[Metric, float]:
     """What `--target METRIC=NUMBER` says. Raises `InvalidArgument`."""
+    if len(text) > TARGET_CHARS_MAX:
+        raise InvalidArgument(f"a target has up to {TARGET_CHARS_MAX} characters: write it as rps=50", field="target")
     name, given, number = text.partition("=")
     _check_metric(name)
     try:
