@@ -108,7 +108,8 @@ def scaled(found: Scale) -> list[str]:
     if found.scaling is None:
         return []
     whys = (line for one in found.versions for line in _lines(f"version {one.version}: {one.rule}, {one.reason}", "  "))
-    return ["", f"scales from {following(found.scaling)} ('tidegate scale {found.endpoint}' tells more)", *whys]
+    head = f"scales from {following(found.scaling)} ('tidegate scale {found.endpoint}' tells more)"
+    return ["", *_lines(head, "  "), *whys]
 
 
 def _asked_for(found: Scale) -> str:
