@@ -16,6 +16,7 @@ from support.backends import TOKEN, Subject
 from support.docker_engine import DockerEngine
 from support.wait import until
 from tidegate.adapters.unix_probe import get_status
+from tidegate.core.engines import ENGINES
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Backend, Handle, Observation
 from tidegate.errors import ImagePending, ModelCrashed
@@ -46,6 +47,19 @@ def test_a_replica_starts_becomes_ready_and_stops(backend: Backend, subject: Sub
     assert not ended.ready
     assert ended.exit_code in (0, None)
     assert not Path(address.removeprefix("unix:")).exists()
+
+
+def test_cpu_is_told_where_the_engine_says_so_and_unknown_once_it_is_gone(backend: Backend, subject: Subject) -> None:
+    handle = backend.start(subject.spec())
+    tells = ENGINES[backend.name].tells_cpu
+    if tells:
+        until(lambda: (backend.cpu_s([handle])[0] or 0.0) > 0.1, what="CPU of a replica that loads")
+    else:
+        assert backend.cpu_s([handle]) == [None]
+    backend.kill(handle)
+    until(lambda: not seen(backend, handle).alive, what="the replica's end")
+    assert backend.cpu_s([handle]) == [None]
+    assert backend.cpu_s([]) == []
 
 
 def test_stopping_and_killing_what_is_gone_is_no_error(backend: Backend, subject: Subject) -> None:
