@@ -1,1 +1,1 @@
-"""What two processes say to each other: structures only, no behaviour that needs I/O."""
+"""What two processes say to each other: structures without I/O, and the files of the capture journal."""
