@@ -39,7 +39,7 @@ class Rule:
     margin: float = 0.05
     alpha: float = 0.05
     false_discoveries: float = 0.05
-    rate_ratio: float = 1.25
+    rate_ratio: float = 1.1
     rate_difference: float = 0.001
 
 

@@ -56,7 +56,8 @@ def rate_changes(reference: Histogram, current: Histogram, ratio: float, rare: f
         other, unseen = layout.specials.index("other"), layout.specials.index("unseen")
         before[other], now[other] = before[other] + before[unseen], now[other] + now[unseen]  # as sizes compares them
         # What the reference has once might as well have been left out of it: so many more are to be expected.
-        before[unseen] = min(max(before[unseen], layout.singletons), valid_before)
+        if not layout.is_open:  # else nothing can be called unseen
+            before[unseen] = min(max(before[unseen], layout.singletons), valid_before)
     places = np.array([0, 1, *_rare_places(layout, before, valid_before * rare)])
     n = np.where(places < 2, current.rows, valid_now)
     m = np.where(places < 2, reference.rows, valid_before)

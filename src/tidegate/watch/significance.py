@@ -19,7 +19,7 @@ from tidegate.watch.values import Floats
 EXPECTED_MIN = 5.0
 ROWS_MIN = 100
 PERMUTATIONS = 10_000
-_CHUNK = 250
+_CHUNK = 125
 _EXCEEDED_ENOUGH = 20
 """A permutation test may stop here: a p-value this large is known well enough (Besag and Clifford 1991)."""
 _SEED = 15
