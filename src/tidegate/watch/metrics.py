@@ -38,17 +38,19 @@ class Shown:
 def auc(scores: Any, is_positive: Any) -> Shown:
     """The area under the ROC curve: how often a positive row scores higher than a negative one; ties count half."""
     score, labels = _pair(scores, is_positive)
-    order = np.argsort(score, kind="stable")
-    positive = labels[order] > 0
-    starts = np.flatnonzero(np.concatenate(([True], np.diff(score[order]) > 0))) if score.size else np.array([0])
+    positive = (labels > 0).astype(np.float64)
+    return _by_rows(
+        "auc", lambda weights: weighted_auc(score, weights * positive, weights * (1 - positive)), score.size
+    )
 
-    def of(weights: Floats) -> float:
-        hits = np.add.reduceat(weights * positive, starts)
-        others = np.add.reduceat(weights * ~positive, starts)
-        pairs = hits.sum() * others.sum()
-        return float((hits * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else float("nan")
 
-    return _by_rows("auc", of, score.size)
+def weighted_auc(scores: Floats, positive: Floats, negative: Floats) -> float:
+    """The area under the curve where each row is so much of a positive and of a negative one; NaN without both."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.concatenate(([True], np.diff(scores[order]) > 0)))
+    hits, others = np.add.reduceat(positive[order], starts), np.add.reduceat(negative[order], starts)
+    pairs = float(hits.sum() * others.sum())
+    return float((hits * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else float("nan")
 
 
 def f1(matrix: Any) -> Shown:
