@@ -1,0 +1,196 @@
+"""What inputs, outputs and losses looked like when a model was fine: histograms, whole and by segment, and some rows.
+
+Made once, from training or validation data or the first days of production; everything later is compared with it.
+Segments are counted in the bins of the whole, so that they add up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tidegate.errors import InvalidArgument
+from tidegate.watch.histogram import Histogram, reference
+from tidegate.watch.layout import Kind, Layout
+from tidegate.watch.performance import Reference
+from tidegate.watch.values import Column, Floats, canonicals, column, datatype_of
+
+FORM = 1
+SAMPLE_ROWS_MAX = 50_000
+SEGMENTS_MAX = 50
+SEGMENT_ROWS_MIN = 100
+"""A segment of fewer rows says too little to be compared with: its rows are in the whole alone."""
+LOSS_BINS = 20
+_SEED = 15
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a baseline is made of: columns of equal length, by name.
+
+    `kinds`, `datatypes`: of columns where they do not follow from the values. `losses`: within [0, 1], NaN where a row
+    has no label. `by`: the column whose values are the segments.
+    """
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    losses: Floats | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    datatypes: Mapping[str, str] = field(default_factory=dict)
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Histograms of the whole or of one segment. `risk`: what decides about performance; None without labels."""
+
+    rows: int
+    columns: Mapping[str, Histogram]
+    loss: Histogram | None = None
+    risk: Reference | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "columns": {name: histogram.as_dict() for name, histogram in self.columns.items()},
+            "loss": self.loss.as_dict() if self.loss else None,
+            "risk": vars(self.risk) if self.risk else None,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Part:
+        """The part that `as_dict` wrote."""
+        return cls(
+            rows=int(plain["rows"]),
+            columns={name: Histogram.from_dict(each) for name, each in plain["columns"].items()},
+            loss=Histogram.from_dict(plain["loss"]) if plain["loss"] else None,
+            risk=Reference(**plain["risk"]) if plain["risk"] else None,
+        )
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The whole, its segments by their value, and a sample of rows (columns of equal length) for jobs that need rows.
+
+    `outputs`: which of the columns the model answered. `as_dict` leaves the sample out: rows have a file of their own.
+    """
+
+    whole: Part
+    outputs: tuple[str, ...] = ()
+    by: str | None = None
+    segments: Mapping[str, Part] = field(default_factory=dict)
+    sample: Mapping[str, Column] = field(default_factory=dict)
+
+    def part(self, segment: str | None = None) -> Part:
+        """A segment's part; the whole where it was too small, or did not exist yet."""
+        return self.segments.get(segment, self.whole) if segment is not None else self.whole
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the sample."""
+        return {
+            "form": FORM,
+            "whole": self.whole.as_dict(),
+            "outputs": list(self.outputs),
+            "by": self.by,
+            "segments": {name: part.as_dict() for name, part in self.segments.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], sample: Mapping[str, Column] | None = None) -> Baseline:
+        """The baseline that `as_dict` wrote; `InvalidArgument` says what cannot be."""
+        if plain.get("form") != FORM:
+            raise InvalidArgument(f"This is no baseline of form {FORM}.", field="form")
+        try:
+            return cls(
+                whole=Part.from_dict(plain["whole"]),
+                outputs=tuple(plain["outputs"]),
+                by=plain["by"],
+                segments={name: Part.from_dict(each) for name, each in plain["segments"].items()},
+                sample=sample or {},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidArgument(f"This is no baseline: {error!r}.", field="baseline") from None
+
+
+def baseline_of(source: Source, sample_rows_max: int = SAMPLE_ROWS_MAX) -> Baseline:
+    """The baseline of these rows; `InvalidArgument` where columns have different lengths or names clash."""
+    columns = _checked(source)
+    layouts = {
+        name: reference(values, source.kinds.get(name), source.datatypes.get(name), name=name).layout
+        for name, values in columns.items()
+    }
+    rows = len(next(iter(columns.values())))
+    whole = _part(columns, layouts, source.losses, np.arange(rows))
+    segments = {
+        name: _part(columns, layouts, source.losses, chosen) for name, chosen in _segments(source, columns).items()
+    }
+    return Baseline(whole, tuple(source.outputs), source.by, segments, _sample(columns, source.losses, sample_rows_max))
+
+
+def _checked(source: Source) -> dict[str, Column]:
+    both = sorted(set(source.inputs) & set(source.outputs))
+    if both:
+        raise InvalidArgument(f"{both[0]!r} is an input and an output: give one of them another name.", field=both[0])
+    columns = {name: column(values, name) for name, values in {**source.inputs, **source.outputs}.items()}
+    if not columns:
+        raise InvalidArgument("A baseline needs at least one column of inputs or outputs.", field="inputs")
+    sizes = {name: values.size for name, values in columns.items()}
+    if source.losses is not None:
+        sizes["losses"] = source.losses.size
+    if len(set(sizes.values())) > 1:
+        short, long = min(sizes, key=lambda name: sizes[name]), max(sizes, key=lambda name: sizes[name])
+        raise InvalidArgument(
+            f"The baseline's columns differ in length: {short!r} has {sizes[short]} rows, {long!r} {sizes[long]}.",
+            field=short,
+        )
+    if not next(iter(sizes.values())):
+        raise InvalidArgument("The baseline has no rows: there is nothing to compare with.", field="inputs")
+    if source.by is not None and source.by not in columns:
+        raise InvalidArgument(
+            f"There is no column {source.by!r} to make segments by: {', '.join(columns)}.", field="by"
+        )
+    return columns
+
+
+def _part(
+    columns: Mapping[str, Column], layouts: Mapping[str, Layout], losses: Floats | None, rows: np.ndarray[Any, Any]
+) -> Part:
+    histograms = {name: Histogram.of(values[rows], layouts[name], name) for name, values in columns.items()}
+    if losses is None:
+        return Part(int(rows.size), histograms)
+    chosen = losses[rows]
+    labelled = bool((~np.isnan(chosen)).any())
+    loss = Histogram.of(chosen, _LOSS_LAYOUT, "losses")
+    return Part(int(rows.size), histograms, loss, Reference.of(chosen) if labelled else None)
+
+
+_LOSS_CUTS = (float(np.nextafter(0.0, -1.0)), *(each / LOSS_BINS for each in range(LOSS_BINS + 1)))
+_LOSS_LAYOUT = Layout("numeric", "FP64", cuts=_LOSS_CUTS, spread=1.0)
+"""The same for all models: 0 has a bin of its own, and 1 is the largest loss."""
+
+
+def _segments(source: Source, columns: Mapping[str, Column]) -> dict[str, np.ndarray[Any, Any]]:
+    """The rows of the largest segments."""
+    if source.by is None:
+        return {}
+    values = columns[source.by]
+    texts = canonicals(values, source.datatypes.get(source.by) or datatype_of(values))
+    rows: dict[str, list[int]] = {}
+    for row, text in enumerate(texts):
+        if text is not None:
+            rows.setdefault(text, []).append(row)
+    largest = sorted(rows, key=lambda text: (-len(rows[text]), text))[:SEGMENTS_MAX]
+    return {text: np.array(rows[text]) for text in largest if len(rows[text]) >= SEGMENT_ROWS_MIN}
+
+
+def _sample(columns: Mapping[str, Column], losses: Floats | None, rows_max: int) -> dict[str, Column]:
+    """Rows drawn evenly, in their order; the same for the same rows."""
+    rows = len(next(iter(columns.values())))
+    chosen = np.arange(rows)
+    if rows > rows_max:
+        chosen = np.sort(np.random.default_rng(_SEED).choice(rows, rows_max, replace=False))
+    sample = {name: values[chosen] for name, values in columns.items()}
+    return sample if losses is None else {**sample, "loss": losses[chosen]}
