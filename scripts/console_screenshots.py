@@ -49,13 +49,19 @@ PAGES = {
     "log-in": "/",
 }
 """Names of pictures and the pages they are of."""
-OF_THE_DOCS = {"overview-light-1280": "console-overview", "endpoint-light-1280": "console-endpoint"}
+OF_THE_DOCS = {
+    "overview-light-1280": ("console-overview", 620),
+    "predicted-light-1280": ("console-endpoint", 1000),
+    "predicted-dark-1280": ("console-endpoint-dark", 1000),
+    "version-light-1280": ("console-version", 900),
+}
+"""Which pictures the documentation has, under what names, and how much of their height."""
 CHECK = '''"""Refuses amounts that cannot be, as a careless feature step does: by failing."""
 
 
 def check(rows):
     if (rows[:, 0] < 0).any():
-        raise ValueError("amount below 0")
+        raise RuntimeError("amount below 0")
     return rows
 '''
 
@@ -73,14 +79,11 @@ def main() -> int:
         with platform(folder) as where, traffic(where, train(folder)):
             fill(where, folder)
             time.sleep(asked.traffic_s)  # plots of five minutes need some of them
-            taken = take(where, asked.into)
+            taken = take(where, asked.into, ROOT / "docs" / "pictures" if asked.docs else None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for path in taken:
         print(path)
-        name = OF_THE_DOCS.get(path.stem)
-        if asked.docs and name is not None:
-            shutil.copy(path, ROOT / "docs" / "pictures" / f"{name}.png")
     return 0
 
 
@@ -196,7 +199,7 @@ def traffic(where: Where, rows: dict[str, list[Any]]) -> Iterator[None]:
             one.join(10)
 
 
-def take(where: Where, into: Path) -> list[Path]:
+def take(where: Where, into: Path, docs: Path | None) -> list[Path]:
     """Each page in each theme and width, logged in once by the link that the command prints."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
@@ -208,14 +211,14 @@ def take(where: Where, into: Path) -> list[Path]:
         page.goto(where.run("console", "--print").strip())
         page.locator(".fresh.live").wait_for()
         state = entered.storage_state()
-        ways = [(theme, width, into) for theme in THEMES for width in (WIDE, NARROW)]
+        ways = [(theme, width, into, docs) for theme in THEMES for width in (WIDE, NARROW)]
         taken = [path for way in ways for path in _of(browser, where, state, way)]
         browser.close()
     return taken
 
 
-def _of(browser: Browser, where: Where, state: Any, how: tuple[str, int, Path]) -> Iterator[Path]:
-    theme, width, into = how
+def _of(browser: Browser, where: Where, state: Any, how: tuple[str, int, Path, Path | None]) -> Iterator[Path]:
+    theme, width, into, docs = how
     context = browser.new_context(
         viewport={"width": width, "height": HEIGHT},
         color_scheme=theme,  # type: ignore[arg-type] # one of THEMES
@@ -238,6 +241,11 @@ def _of(browser: Browser, where: Where, state: Any, how: tuple[str, int, Path]) 
         if beyond > width:
             raise SystemExit(f"{path} is {beyond} wide on a screen of {width}")
         yield path_of
+        if docs is not None and path_of.stem in OF_THE_DOCS:
+            stem, height = OF_THE_DOCS[path_of.stem]
+            clip = {"x": 0, "y": 0, "width": width, "height": height}
+            page.screenshot(path=docs / f"{stem}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+            yield docs / f"{stem}.png"
     context.close()
 
 

@@ -91,6 +91,11 @@ def test_a_rollback_is_one_form(browser: httpx.Client, container: Container, dep
         ("scale", {"replicas": "-1"}, "is no number of replicas"),
         ("scale", {"replicas": "0"}, "replicas"),
         ("scale", {"replicas": "999999999"}, "replicas"),
+        ("scale", {"by": "load", "min": "5", "max": "2", "metric": "rps", "target": "4"}, "min"),
+        ("scale", {"by": "load", "min": "1", "max": "2", "metric": "rps", "target": "0"}, "target"),
+        ("scale", {"by": "load", "min": "1", "max": "2", "metric": "rps", "target": "nan"}, "target"),
+        ("scale", {"by": "load", "min": "", "max": "", "target": ""}, "nothing is filled in"),
+        ("scale", {"by": "load", "min": "1", "max": "2", "metric": "mood", "target": "4"}, "mood"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_keeps_what_was_filled_in(
@@ -106,6 +111,22 @@ def test_what_cannot_be_done_is_said_and_keeps_what_was_filled_in(
     assert says in note[1]
     assert all(value in answer.text for value in values.values())
     assert container.endpoints.get(name).revision == before
+
+
+def test_replicas_follow_the_load_where_bounds_are_given(
+    browser: httpx.Client, container: Container, deployed: Deployed
+) -> None:
+    path = deployed("followed")
+    answer = sent(browser, path, "scale", by="load", min="1", max="3", metric="rps", target="12.5")
+    assert (answer.status_code, answer.headers.get("location")) == (303, f"{path}?done=scale"), answer.text
+    view = container.endpoints.get("followed").scaling
+    assert view is not None
+    assert (view.min, view.max, view.metric, view.target) == (1, 3, "rps", 12.5)
+    page = browser.get(path).text
+    assert "tidegate scale followed --min 1 --max 3 --target rps=12.5" in page
+    assert "From <b>1</b> to <b>3</b>" in page
+    assert sent(browser, path, "scale", by="number", replicas="2").status_code == 303
+    assert container.endpoints.get("followed").scaling is None
 
 
 def test_whoever_comes_second_is_told(browser: httpx.Client, container: Container, deployed: Deployed) -> None:

@@ -80,4 +80,4 @@ def _jobs(failed: Sequence[Job]) -> Iterator[Item]:
     recent = [job for job in failed if (job.finished_at or job.created_at) >= since]
     for job in recent[:JOBS_SHOWN]:
         said = str((job.error or {}).get("error") or job.message or "it failed")
-        yield Item("warn", "failed", f"{job.kind} {job.subject}", said)
+        yield Item("warn", "failed", f"{job.kind} {job.subject}", said, f"/jobs/{job.id}")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.client.options import ChangeOptions
+from tidegate.client.options import ChangeOptions, ScaleOptions
 from tidegate.clock import monotonic
-from tidegate.console import words
+from tidegate.console import scaling, words
 from tidegate.console.asking import Ask, Moved, Route, Shown
 from tidegate.console.fields import RowForm, form_of
 from tidegate.console.pages.overview import figures
@@ -25,6 +25,7 @@ from tidegate.errors import (
     UnknownVersion,
 )
 from tidegate.wire.rest import Endpoint, HistoryEntry, Model, VariantView, Version
+from tidegate.wire.scaling import Scale
 from tidegate.wire.tags import tag_of
 
 CHANGES, LOG_LINES = 10, 200
@@ -58,6 +59,8 @@ def _page(ask: Ask, problem: Problem | None = None) -> Shown:
         "endpoint": found,
         "variants": [_variant(one) for one in _in_order(found)],
         "plots": _plots(ask, found),
+        "scale": (scale := ask.client.endpoints.explain_scale(found.name)),
+        "decisions": scaling.explained(scale),
         "whole": figures(found.load),
         "history": history,
         "older": ask.with_query(before=history[-1].id) if len(history) == CHANGES else None,
@@ -68,12 +71,16 @@ def _page(ask: Ask, problem: Problem | None = None) -> Shown:
         "log_href": ask.with_query(logs=None if ask.query.get("logs") else "follow"),
     }
     if not ask.live:
-        context |= _forms(ask, found) | {
-            "problem": problem,
-            "done": ask.query.get("done"),
-            "last": history[0] if history else None,
-            "answer": None,
-        }
+        context |= (
+            _forms(ask, found)
+            | _scale_form(ask, found, scale)
+            | {
+                "problem": problem,
+                "done": ask.query.get("done"),
+                "last": history[0] if history else None,
+                "answer": None,
+            }
+        )
     return Shown("endpoint.html", context, problem.error.http_status if problem else 200)
 
 
@@ -90,7 +97,6 @@ def _forms(ask: Ask, found: Endpoint) -> dict[str, Any]:
     return {
         "weights": weights,
         "traffic_cli": _line(found.name, weights),
-        "replicas": ask.form.get("replicas", str(_replicas(found))),
         "try": form,
         "pinned": ask.form.get("version", ""),
         "pins": [one.version for one in found.variants],
@@ -160,8 +166,13 @@ def _line(name: str, weights: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(["tidegate traffic", name, *(words.shell_word(one) for one in given)])
 
 
-def _replicas(found: Endpoint) -> int:
-    return max((one.replicas.desired for one in found.variants), default=1)
+def _scale_form(ask: Ask, found: Endpoint, scale: Scale) -> dict[str, Any]:
+    values = scaling.filled(scale, scale.replicas, ask.form)
+    return {
+        "scale_form": values,
+        "scale_cli": scaling.command(found.name, values, scale.scaling),
+        "metrics": scaling.METRICS,
+    }
 
 
 def _back(ask: Ask, found: Endpoint, history: Sequence[HistoryEntry]) -> str | None:
@@ -226,13 +237,13 @@ def _rollback(ask: Ask) -> Shown | Moved:
 
 
 def _scale(ask: Ask) -> Shown | Moved:
-    text = ask.form.get("replicas", "").strip()
-
     def change() -> object:
-        if not text.isdecimal() or len(text) > 9:
-            raise InvalidArgument(f"{text[:40]!r} is no number of replicas", field="replicas")
+        endpoints, name = ask.client.endpoints, ask.of["name"]
         only_if = ask.form.get("etag") or None
-        return ask.client.endpoints.scale(ask.of["name"], int(text), wait=False, only_if=only_if)
+        if ask.form.get("by") == "load":
+            how: ScaleOptions = {**scaling.bounds(ask.form), "wait": False, "only_if": only_if}
+            return endpoints.scale(name, **how)
+        return endpoints.scale(name, scaling.fixed(ask.form), wait=False, only_if=only_if)
 
     return _changed(ask, "scale", change)
 
