@@ -15,14 +15,14 @@ def console(app: App, *, print_: bool) -> None:
     The link logs one browser in, once, within five minutes; it needs the platform's token, as every command does. With
     --print or --json, and where no browser can be opened, it is printed.
     """
+    import webbrowser
+
     from tidegate.client.login import login_url
 
     url = login_url(app.client())
     if app.json or print_:
         return app.emit({"url": url}, lambda: url)
-    if click.launch(url) != 0:
-        app.note("no browser could be opened here: open this in one, within five minutes, once")
-        click.echo(url)
-        return None
-    app.note("opened in the browser")
-    return None
+    if webbrowser.open(url):
+        return app.note("opened in the browser")
+    app.note("no browser could be opened here: open this link in one, once, within five minutes")
+    return click.echo(url)
