@@ -52,7 +52,6 @@ PAGES = {
 OF_THE_DOCS = {
     "overview-light-1280": ("console-overview", 620),
     "predicted-light-1280": ("console-endpoint", 1000),
-    "predicted-dark-1280": ("console-endpoint-dark", 1000),
     "version-light-1280": ("console-version", 900),
 }
 """Which pictures the documentation has, under what names, and how much of their height."""
