@@ -150,7 +150,7 @@ class Autoscaler:
         requests = self._requests(one, version, load)
         return ScalingFacts(desired, len(running.ready), load, requests, running.cold_start_s, waiting)
 
-    def _requests(self, one: Autoscaled, version: str, load: LoadSeries) -> LoadSeries:
+    def _requests(self, one: Autoscaled, version: str, load: Samples) -> Samples:
         """Those in progress, of the version; where the endpoint may sleep, which is one matter of all, of all of it."""
         if one.spec.min_replicas == 0:
             versions = _versions(one)
@@ -162,7 +162,7 @@ class Autoscaler:
         points = {
             f"{name} {each}": told.points[name] for each, told in zip(versions, of, strict=True) for name in told.points
         }
-        return LoadSeries(points, frozenset().union(*(told.silent for told in of)))
+        return Samples(points, frozenset().union(*(told.silent for told in of)))
 
     def _load(self, one: Autoscaled, version: str, at: float) -> Samples:
         place = one.seen.endpoint, version, one.spec.stable_s
