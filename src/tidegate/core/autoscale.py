@@ -117,7 +117,8 @@ class _Proposal:
 
 def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> Decision:
     """How many replicas there should be from `now` on, and why. Asking more often never changes it sooner."""
-    facts = replace(facts, load=_sound(facts.load), requests=_sound(facts.requests))
+    sound = _sound(facts.load)
+    facts = replace(facts, load=sound, requests=sound if facts.requests is facts.load else _sound(facts.requests))
     load = _known(spec, facts, now)
     memory = _remembered(spec, facts, memory, now)
     if load is not None and load.whole:
