@@ -71,17 +71,18 @@ class Autoscaler:
     def __init__(self, around: Around) -> None:
         self._around = around
         self._memories: dict[Key, Memory] = {}
+        self._failed: dict[str, str] = {}  # at the last look, and why: each is logged once
         self._cpu = CpuSamples(around.cpu_of)
         self._wanted: frozenset[str] = frozenset()
 
     def step(self) -> float:
-        """Look at all; how long until the next look. What goes wrong with one endpoint is raised after the others."""
+        """Look at all; how long until the next look. What goes wrong with one endpoint leaves the others alone."""
         around, at = self._around, self._around.ticks()
         self._wanted = around.wanted()
         with around.store.reading() as tx:
             found = autoscaled(tx, around.placement, around.host)
         self._cpu.look(dict(_measured(found)), at)
-        failures: list[Exception] = []
+        failed: dict[str, str] = {}
         memories: dict[Key, Memory] = {}
         told: dict[str, list[ScaleDecision]] = {}
         for one in found:
@@ -90,17 +91,17 @@ class Autoscaler:
                 self._write(one, decided)
             except NotLeader:
                 raise
-            except Exception as error:  # the others go on
-                log.warning("%s: not scaled: %s", one.seen.endpoint, error)
-                failures.append(error)
+            except Exception as error:
+                failed[one.seen.endpoint] = why = f"the last look failed: {error}"
+                if self._failed.get(one.seen.endpoint) != why:
+                    log.exception("%s: not scaled, its replicas stay as they are", one.seen.endpoint)
+                told[one.seen.endpoint] = [_undecided(one, version, why) for version in _versions(one)]
                 continue
             told[one.seen.endpoint] = [each.told for each in decided.values()]
             kept = {_key(one, version): each.memory for version, each in decided.items()}
             memories |= {key: memory for key, memory in kept.items() if memory is not None}
-        self._memories = memories
+        self._memories, self._failed = memories, failed
         around.decisions.put(told)
-        if failures:
-            raise failures[0]
         return LOOK_S
 
     # -- one version -----------------------------------------------------------------------------------------------
@@ -240,6 +241,11 @@ def _key(one: Autoscaled, version: str) -> Key:
 
 def _versions(one: Autoscaled) -> list[str]:
     return list(dict.fromkeys([*one.routed, *one.target, *one.previous]))
+
+
+def _undecided(one: Autoscaled, version: str, why: str) -> ScaleDecision:
+    ready = len(one.running.get(version, _NOTHING).ready)
+    return ScaleDecision(version, one.now.wanted(version), ready, "unknown", why)
 
 
 def _measured(found: Iterable[Autoscaled]) -> Iterable[tuple[Key, dict[str, Handle]]]:
