@@ -53,6 +53,11 @@ def _seen(version: str, known: Known = "here", **more: object) -> AliasSeen:
         ),
         (
             TAKING_2,
+            _seen("2", "new", job=JobSeen("cancelled", "job_cancelled", "cancelled by anna")),
+            Refuse("2", "job_cancelled", "cancelled by anna"),
+        ),
+        (
+            TAKING_2,
             _seen("2", "new", job=JobSeen("failed", "artifacts_unavailable", "away", passing=True)),
             Wait("2", "away", 1, NOW + AGAIN.first_s),
         ),

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.client.options import ScaleOptions
 from tidegate.console import words
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint, Version
 
 ENGINES = (("", "as it is, else as the platform"), ("local", "processes on this machine"), ("docker", "containers"))
+METRICS = (("concurrency", "requests in progress"), ("rps", "requests a second"), ("cpu", "% of its CPU"))
 MB = 1_000_000
 
 
@@ -24,6 +26,28 @@ class Form:
     backend: str = ""
     cpus: str = ""
     memory_mb: str = ""
+    least: str = ""
+    most: str = ""
+    metric: str = ""
+    amount: str = ""
+
+    @property
+    def follows(self) -> bool:
+        """Whether bounds were filled in, rather than a number of replicas."""
+        return any(text.strip() for text in (self.least, self.most, self.amount))
+
+    def bounds(self) -> ScaleOptions | None:
+        """As the client's `scale` takes them; None: the number of replicas is nobody's but the person's."""
+        if not self.follows:
+            return None
+        if self.replicas.strip():
+            raise InvalidArgument("replicas are a number, or follow the load within bounds: not both", field="replicas")
+        least, most = _whole(self.least, "replicas"), _whole(self.most, "replicas")
+        if least is not None and most is not None and least > most:
+            raise InvalidArgument(f"at least {least} replicas and at most {most}: no number is both", field="min")
+        amount = _number(self.amount, "target")
+        target = None if amount is None else f"{self.metric or METRICS[0][0]}={amount:g}"
+        return {"min": least, "max": most, "target": target, "wait": False}
 
     def asked(self) -> dict[str, Any]:
         """As the client's `deploy` takes it. Raises `InvalidArgument` for what is no number."""
@@ -77,8 +101,18 @@ def _shown(version: Version | None) -> dict[str, str]:
     }
 
 
-def request_line(model: str, version: str, form: Form) -> str:
-    """The form as a command."""
+def request_lines(model: str, version: str, form: Form) -> list[str]:
+    """The form as commands."""
+    lines = [_deploy_line(model, version, form)]
+    if form.follows:
+        target = f"{form.metric or METRICS[0][0]}={form.amount}" if form.amount else ""
+        options = (("--min", form.least), ("--max", form.most), ("--target", target))
+        parts = [part for option, value in options if value for part in (option, value)]
+        lines.append(" ".join(words.shell_word(part) for part in ("tidegate", "scale", form.endpoint or model, *parts)))
+    return lines
+
+
+def _deploy_line(model: str, version: str, form: Form) -> str:
     parts = ["tidegate", "deploy", f"{model}:{version}"]
     if form.endpoint and form.endpoint != model:
         parts += ["--endpoint", form.endpoint]

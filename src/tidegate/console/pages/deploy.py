@@ -93,6 +93,7 @@ def _deploy_version(ask: Ask) -> Shown | Moved:
     accepts, ends = "accept" in ask.form, "end" in ask.form
     compared = ask.form.get("etag_of") == form.endpoint.strip()  # else another endpoint's name was filled in
     try:
+        bounds = form.bounds()
         asked = ask.client.endpoints.deploy(
             f"{model}:{version}",
             **form.asked(),
@@ -105,6 +106,12 @@ def _deploy_version(ask: Ask) -> Shown | Moved:
         raise
     except TidegateError as error:
         return version_page(ask, error, form)
+    try:
+        if bounds is not None:
+            ask.client.endpoints.scale(asked.name, **bounds)
+    except TidegateError as error:
+        told = f"version {version} is being deployed, but its replicas do not follow the load: {error.message}"
+        return version_page(ask, InvalidArgument(told), form)
     return Moved(f"/deployments/{asked.name}/{version}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, Route, Shown
-from tidegate.console.deploying import ENGINES, Form, differences, filled, request_line
+from tidegate.console.deploying import ENGINES, METRICS, Form, differences, filled, request_lines
 from tidegate.errors import Forbidden, InvalidArgument, TidegateError, Unauthenticated
 from tidegate.wire.rest import Endpoint, Model, Version
 
@@ -81,7 +81,8 @@ def version_page(ask: Ask, problem: TidegateError | None = None, form: Form | No
         "there": there,
         "changes": differences(version, live, there, form),
         "engines": ENGINES,
-        "line": request_line(model, version.version, form),
+        "metrics": METRICS,
+        "lines": request_lines(model, version.version, form),
         "problem": problem,
         "done": ask.query.get("done"),
     }
