@@ -99,7 +99,9 @@ def test_what_automations_set_is_in_effect_of_their_endpoint_alone(store: Store)
     after = read(store, reader)
     assert [one is other for one, other in zip(before, after, strict=True)].count(False) == 2
     assert after[4].fleet.endpoint.traffic == {"1": 30.0, "3": 70.0}
-    assert after[4].fleet.endpoint.split == Split("s", (Share("a", "1", 30.0), Share("b", "3", 70.0)), experiment="blue")
+    assert after[4].fleet.endpoint.split == Split(
+        "s", (Share("a", "1", 30.0), Share("b", "3", 70.0)), experiment="blue"
+    )
     assert after[5].fleet.endpoint.counts == {"1": 3}
     with store.transaction() as tx:
         tx.execute(update(AutomatedReplicasRow).values(replicas=4))
