@@ -89,6 +89,7 @@ def test_load_starts_replicas_that_answer_and_its_end_ends_them(platform: Platfo
         "stable_s": 6.0,
         "panic_s": 3.0,
         "down_s": 6.0,
+        "idle_s": None,
     }
     clients = Clients(platform, slow)
     with clients.calling(4):
@@ -141,3 +142,17 @@ def test_what_cannot_be_asked_is_refused_with_its_reason(platform: Platform, slo
         ran = platform.cli("scale", slow, *asked)
         assert (ran.code, told in ran.err) == (2, True), ran.said
     assert platform.endpoint(slow)["revision"] == before
+
+
+def test_an_endpoint_sleeps_and_its_next_request_wakes_it(platform: Platform, slow: str) -> None:
+    platform.done("scale", slow, "--min", "0", "--max", "1", "--target", "concurrency=4", "--idle", "2s")
+    until(lambda: platform.endpoint(slow)["status"] == "asleep", 60, "its sleep")
+    until(lambda: _replicas(platform, slow) == {"desired": 0, "ready": 0}, 30, "the end of its replicas")
+    assert 'tidegate_endpoint_status{endpoint="slow",status="asleep"} 1.0' in platform.api("GET", "/metrics").text
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: platform.predict(slow, [0.0, 1.0]), range(4)))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert {answer.headers["x-tidegate-cold-start"] for answer in answers} == {"true"}
+    assert len({answer.json()["prediction"][0] for answer in answers}) == 1, "one replica"
+    assert "x-tidegate-cold-start" not in platform.predict(slow, [0.0, 1.0]).headers
+    platform.done("scale", slow, "--replicas", "1")
