@@ -9,7 +9,8 @@ import numpy as np
 
 from lib.drifting import Floats, binned_ks_p, binned_normal, drawn, normal_layout
 from tidegate.watch.budget import DAY_S, Budget
-from tidegate.watch.drift import evaluate
+from tidegate.watch.clustering import Clustering
+from tidegate.watch.drift import Drift, Look, evaluate
 from tidegate.watch.histogram import Histogram
 
 HOUR_S = 3_600.0
@@ -42,10 +43,11 @@ TRAFFIC: dict[str, Means] = {"steady": steady, "diurnal": diurnal, "autocorrelat
 
 @dataclass(frozen=True)
 class Month:
-    """Pages in 30 days: ours, and of a KS test at p < 0.05 a feature on the same blocks."""
+    """Pages in 30 days: ours, ours allowing for clustering, and of a KS test at p < 0.05 on the same blocks."""
 
     blocks: int
     pages: int
+    clustered_pages: int
     naive_pages: int
 
 
@@ -56,8 +58,11 @@ def month(rng: np.random.Generator, means: Means, rows_per_hour: int, features: 
     step_h = 1 / per_slot if rows_per_hour > 600 else 1.0
     paths = [means(rng, hours + 336) for _ in range(features)]
     per_hour = max(1, min(rows_per_hour, 50_000 // 336))
-    before = {f"f{at}": _counted(rng, [(mean, per_hour) for mean in path[:336]]) for at, path in enumerate(paths)}
-    blocks = pages = naive_pages = 0
+    before, clustering = {}, {}
+    for at, path in enumerate(paths):
+        days = [_counted(rng, [(mean, per_hour) for mean in path[begun : begun + 24]]) for begun in range(0, 336, 24)]
+        before[f"f{at}"], clustering[f"f{at}"] = days[0].merge(*days[1:]), Clustering.of(days)
+    blocks = pages = clustered_pages = naive_pages = 0
     waiting: list[tuple[int, int]] = []
     begun_h = now_h = 0.0
     while now_h < hours - 1e-9:
@@ -70,11 +75,16 @@ def month(rng: np.random.Generator, means: Means, rows_per_hour: int, features: 
         now = {
             f"f{at}": _counted(rng, [(path[place], each) for place, each in waiting]) for at, path in enumerate(paths)
         }
-        found = evaluate(before, now, page_alpha=budget.page_alpha("drift", block_s))
-        pages += any(each.drift_detected for each in found.values())
+        alpha = budget.page_alpha("drift", block_s)
+        pages += _pages(evaluate(before, now, look=Look(page_alpha=alpha)))
+        clustered_pages += _pages(evaluate(before, now, look=Look(page_alpha=alpha, clustering=clustering)))
         naive_pages += any(binned_ks_p(before[name], each) < 0.05 for name, each in now.items() if each.rows)
         waiting, begun_h, blocks = [], now_h, blocks + 1
-    return Month(blocks, pages, naive_pages)
+    return Month(blocks, pages, clustered_pages, naive_pages)
+
+
+def _pages(found: dict[str, Drift]) -> bool:
+    return any(each.drift_detected for each in found.values())
 
 
 def _counted(rng: np.random.Generator, parts: list[tuple[float, int]]) -> Histogram:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tidegate.watch import drift, performance
-from tidegate.watch.budget import Budget
+from tidegate.watch.budget import DAY_S, Budget
+from tidegate.watch.clustering import Clustering
+from tidegate.watch.drift import Look
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Layout
 from tidegate.watch.performance import Cohort, Metric, Reference
@@ -32,7 +34,7 @@ def test_months_without_drift_have_hardly_a_page(rows_per_hour: int, months: int
         if not budget.closes(rows, block_s):
             continue
         now = {name: drawn(rng, rows) for name in names}
-        found = drift.evaluate(before, now, outputs={"score"}, page_alpha=budget.page_alpha("drift", block_s))
+        found = drift.evaluate(before, now, look=Look({"score"}, page_alpha=budget.page_alpha("drift", block_s)))
         wrong = Cohort((rng.random(rows) < 0.1).astype(np.float64))
         page_alpha = budget.page_alpha("performance", block_s)
         worse = performance.evaluate(wrong, reference, Metric("accuracy"), page_alpha=page_alpha)
@@ -50,7 +52,28 @@ def test_at_the_budget_a_shift_is_still_found() -> None:
     for _ in range(20):
         now = {name: drawn(rng, 500) for name in before}
         now["f7"] = Histogram(LAYOUT, (0, 0, 0, *rng.multinomial(500, moved / moved.sum()).tolist(), 0))
-        looks = drift.evaluate(before, now, page_alpha=budget.page_alpha("drift", 3_600.0))
+        looks = drift.evaluate(before, now, look=Look(page_alpha=budget.page_alpha("drift", 3_600.0)))
         found += bool(looks["f7"].drift_detected)
         assert not any(look.drift_detected for name, look in looks.items() if name != "f7")
     assert found >= 8
+
+
+def test_days_that_differ_among_themselves_do_not_page_when_the_baseline_says_by_how_much() -> None:
+    """Each day's mean strolls by a tenth of the range of a feature; 14 days of baseline, two months, 8 features."""
+    rng, alpha = np.random.default_rng(17), Budget().page_alpha("drift", DAY_S)
+
+    def day(rows: int) -> Histogram:
+        tilt = 1 + np.linspace(-1, 1, 20) * rng.normal(0, 0.15)
+        return Histogram(LAYOUT, (0, 0, 0, *rng.multinomial(rows, tilt / tilt.sum()).tolist(), 0))
+
+    days = {f"f{at}": [day(5_000) for _ in range(14)] for at in range(8)}
+    before = {name: each[0].merge(*each[1:]) for name, each in days.items()}
+    clustering = {name: Clustering.of(each) for name, each in days.items()}
+    pages, naive = 0, 0
+    for _ in range(60):
+        now = {name: day(5_000) for name in before}
+        for look in (Look(page_alpha=alpha), Look(page_alpha=alpha, clustering=clustering)):
+            paged = any(each.drift_detected for each in drift.evaluate(before, now, look=look).values())
+            pages, naive = (pages + paged, naive) if look.clustering else (pages, naive + paged)
+    assert naive > 10
+    assert pages <= 1

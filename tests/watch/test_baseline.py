@@ -8,7 +8,7 @@ import pytest
 
 from tidegate.errors import InvalidArgument
 from tidegate.watch.baseline import SEGMENT_ROWS_MIN, Baseline, Source, baseline_of
-from tidegate.watch.drift import evaluate
+from tidegate.watch.drift import Look, evaluate
 from tidegate.watch.histogram import Histogram, merged
 
 RNG = np.random.default_rng(15)
@@ -55,7 +55,9 @@ def test_a_baseline_survives_json_and_decides_alike() -> None:
     assert again == made
     columns = made.whole.columns
     now = {name: Histogram.of(values[:1_000], columns[name].layout) for name, values in {**INPUTS, **OUTPUTS}.items()}
-    assert evaluate(columns, now, outputs=made.outputs) == evaluate(again.whole.columns, now, outputs=again.outputs)
+    assert evaluate(columns, now, look=Look(made.outputs)) == evaluate(
+        again.whole.columns, now, look=Look(again.outputs)
+    )
 
 
 def test_the_sample_is_bounded_and_its_rows_belong_together() -> None:

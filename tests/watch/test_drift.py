@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.drift import Drift, evaluate
+from tidegate.watch.drift import Drift, Look, evaluate
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import Kind
 
@@ -173,12 +173,12 @@ def test_outputs_get_half_of_the_error_rate_and_the_rest_goes_by_importance() ->
     before = {name: reference(rng.normal(size=5_000)) for name in [*names, "score"]}
     now = {name: Histogram.of(rng.normal(size=300), histogram.layout) for name, histogram in before.items()}
     critical = {
-        name: drift.critical for name, drift in evaluate(before, now, outputs={"score"}, page_alpha=1e-3).items()
+        name: drift.critical for name, drift in evaluate(before, now, look=Look({"score"}, page_alpha=1e-3)).items()
     }
     assert critical["score"] is not None
     assert critical["f0"] is not None
     assert critical["score"] < critical["f0"]
-    weighted = evaluate(before, now, outputs={"score"}, importance={"f0": 9.0, "f1": 1.0}, page_alpha=1e-3)
+    weighted = evaluate(before, now, look=Look({"score"}, {"f0": 9.0, "f1": 1.0}, 1e-3))
     assert weighted["f0"].critical is not None
     assert weighted["f0"].critical < critical["f0"]
     assert (weighted["score"].monitor, weighted["f0"].monitor) == ("prediction_drift", "feature_drift")

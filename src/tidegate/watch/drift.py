@@ -7,10 +7,11 @@ more or less frequent, and has to be among those that are believed when so many 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tidegate.errors import InvalidArgument
+from tidegate.watch.clustering import Clustering
 from tidegate.watch.distances import Distances, distances
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Kind
@@ -44,12 +45,28 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What is known of one evaluation beside its histograms.
+
+    `outputs`: the columns that the model answers; they get half of the error rate, features the rest by `importance`
+    (equal without). `page_alpha`: the probability of a false page that the endpoint's budget leaves this evaluation;
+    without it, the results hold for one look alone. `clustering`: of columns whose rows are not independent.
+    """
+
+    outputs: Collection[str] = ()
+    importance: Mapping[str, float] = field(default_factory=dict)
+    page_alpha: float | None = None
+    clustering: Mapping[str, Clustering] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Drift:
     """What one evaluation says of one column. None where nothing can be known; never NaN.
 
     `effect`: the largest difference between the distribution functions (`effect_name` "ks"), of categories half the
     summed differences ("total_variation"). `effect_lower`: it is at least this, with confidence. `p_value`: of no
-    difference at all, for ranking. `rates`: what became more or less frequent, the most certain first.
+    difference at all, for ranking. `rates`: what became more or less frequent, the most certain first. `n_effective`:
+    how many independent rows the `n` are worth.
     """
 
     feature: str
@@ -59,6 +76,7 @@ class Drift:
     verdict: str
     n: int
     n_reference: int
+    n_effective: int | None = None
     drift_detected: bool | None = None
     ks_statistic: float | None = None
     p_value: float | None = None
@@ -82,6 +100,7 @@ class _Seen:
     size: Size | None
     rates: list[RateChange]
     p_value: float
+    rows_worth: int
 
     @property
     def decisive_p(self) -> float:
@@ -93,16 +112,9 @@ def evaluate(
     reference: Mapping[str, Histogram],
     current: Mapping[str, Histogram],
     rule: Rule = Rule(),
-    outputs: Collection[str] = (),
-    importance: Mapping[str, float] | None = None,
-    page_alpha: float | None = None,
+    look: Look = Look(),
 ) -> dict[str, Drift]:
-    """Every column's drift, in the order of the reference.
-
-    `outputs`: the columns that the model answers; they get half of the error rate, features the rest by `importance`
-    (equal without). `page_alpha`: the probability of a false page that the endpoint's budget leaves this evaluation;
-    without it, the results hold for one look alone.
-    """
+    """Every column's drift, in the order of the reference."""
     if set(reference) != set(current):
         odd = ", ".join(repr(name) for name in sorted(set(reference) ^ set(current))[:5])
         raise InvalidArgument(
@@ -110,26 +122,26 @@ def evaluate(
         )
     known: dict[str, _Seen] = {}
     results: dict[str, Drift] = {}
-    weights = _weights(reference, outputs, importance or {})
+    weights = _weights(reference, look.outputs, look.importance)
     for name, before in reference.items():
         now = current[name]
         if before.layout != now.layout:
             raise InvalidArgument(
                 f"{name!r} was counted in other bins than its reference: count it with those.", field=name
             )
-        monitor: Monitor = "prediction_drift" if name in outputs else "feature_drift"
+        monitor: Monitor = "prediction_drift" if name in look.outputs else "feature_drift"
         results[name] = Drift(name, monitor, before.layout.kind, "unknown", "", now.rows, before.rows)
         reason = _nothing_to_know(before, now)
         if reason:
             results[name] = replace(results[name], verdict=f"unknown: {reason}")
             continue
-        alpha = None if page_alpha is None else page_alpha * weights[name]
-        known[name] = _look(before, now, rule, alpha)
+        alpha = None if look.page_alpha is None else look.page_alpha * weights[name]
+        known[name] = _look(before, now, rule, alpha, look.clustering.get(name))
     chosen = believed(
         [seen.decisive_p for seen in known.values()], [weights[name] for name in known], rule.false_discoveries
     )
     for (name, seen), is_believed in zip(known.items(), chosen, strict=True):
-        alpha = rule.alpha if page_alpha is None else min(rule.alpha, page_alpha * weights[name])
+        alpha = rule.alpha if look.page_alpha is None else min(rule.alpha, look.page_alpha * weights[name])
         results[name] = _judged(results[name], seen, rule, alpha, is_believed=is_believed)
         results[name] = replace(results[name], distances=distances(reference[name], current[name]))
     return results
@@ -161,10 +173,14 @@ def _nothing_to_know(before: Histogram, now: Histogram) -> str | None:
     return None
 
 
-def _look(before: Histogram, now: Histogram, rule: Rule, page_alpha: float | None) -> _Seen:
+def _look(
+    before: Histogram, now: Histogram, rule: Rule, page_alpha: float | None, clustering: Clustering | None
+) -> _Seen:
     levels = Levels(rule.margin, rule.alpha, None if page_alpha is None else page_alpha / 2)
+    if clustering is not None:
+        before, now = clustering.of_reference(before), clustering.of_block(now)
     rates = rate_changes(before, now, rule.rate_ratio, rule.margin)
-    return _Seen(size(before, now, levels), rates, homogeneity_p(before, now))
+    return _Seen(size(before, now, levels), rates, homogeneity_p(before, now), now.rows)
 
 
 def _judged(drift: Drift, seen: _Seen, rule: Rule, alpha: float, *, is_believed: bool) -> Drift:
@@ -177,7 +193,7 @@ def _judged(drift: Drift, seen: _Seen, rule: Rule, alpha: float, *, is_believed:
     is_drift = is_believed and (moved or bool(changed))
     is_ordered = drift.kind in ("numeric", "integer", "text")
     drift = replace(drift, state="alert" if is_drift else "ok", drift_detected=is_drift, p_value=seen.p_value)
-    drift = replace(drift, rates=tuple(changed if is_believed else ()))
+    drift = replace(drift, rates=tuple(changed if is_believed else ()), n_effective=seen.rows_worth)
     if seen.size is not None:
         drift = replace(
             drift,

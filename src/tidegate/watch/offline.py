@@ -53,7 +53,7 @@ def detect_data_drift(
         for name, values in before.items()
     }
     current = {name: Histogram.of(now[name], histogram.layout, name) for name, histogram in references.items()}
-    results = drift.evaluate(references, current, drift.Rule(margin=margin), outputs)
+    results = drift.evaluate(references, current, drift.Rule(margin=margin), drift.Look(outputs))
     return {name: result.as_dict() for name, result in results.items()}
 
 

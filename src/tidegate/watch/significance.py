@@ -35,7 +35,7 @@ def homogeneity_p(reference: Histogram, current: Histogram) -> float:
     seen = before + now > 0
     before, now = before[seen], now[seen]
     n, m = float(now.sum()), float(before.sum())
-    if before.size < 2:
+    if before.size < 2 or not n or not m:
         return 1.0
     if min(n, m) >= ROWS_MIN:
         pooled_before, pooled_now = _pooled(before, now, min(n, m) / (n + m))

@@ -1,0 +1,68 @@
+"""How alike rows of a block are, and how many rows a block is worth."""
+
+import numpy as np
+import pytest
+
+from tidegate.errors import InvalidArgument
+from tidegate.watch.clustering import Clustering
+from tidegate.watch.drift import Look, evaluate
+from tidegate.watch.histogram import Histogram, reference
+
+RNG = np.random.default_rng(15)
+LAYOUT = reference(RNG.normal(size=5_000)).layout
+
+
+def days(between: float, rows: int = 1_000, count: int = 40) -> list[Histogram]:
+    return [Histogram.of(RNG.normal(RNG.normal(0, between), 1, rows), LAYOUT) for _ in range(count)]
+
+
+def test_independent_rows_are_worth_themselves() -> None:
+    clustering = Clustering.of(days(0.0))
+    assert clustering.correlation < 0.0005
+    block = days(0.0, 1_000, 1)[0]
+    assert clustering.of_block(block).rows == pytest.approx(1_000, rel=0.4)
+    assert Clustering().of_block(block) is block
+
+
+@pytest.mark.parametrize("between", [0.1, 0.3])
+def test_the_correlation_is_that_of_two_rows_of_a_day(between: float) -> None:
+    """Means vary by `between` beside rows that vary by 1: of the values b²/(1 + b²), of their ranks somewhat less."""
+    found = Clustering.of(days(between)).correlation
+    whole = between**2 / (1 + between**2)
+    assert 0.4 * whole < found < 1.4 * whole
+
+
+def test_categories_have_a_correlation_too() -> None:
+    layout = reference(["a", "b", "c"] * 100).layout
+    blocks = [
+        Histogram(layout, (0, 0, 0, 0, *RNG.multinomial(500, RNG.dirichlet(np.full(3, 50.0))).tolist()))
+        for _ in range(60)
+    ]
+    assert Clustering.of(blocks).correlation == pytest.approx(1 / 151, rel=0.4)
+
+
+def test_a_day_like_others_is_no_drift_where_days_differ() -> None:
+    blocks = days(0.15, 5_000, 14)
+    before = {"x": blocks[0].merge(*blocks[1:])}
+    now = {"x": Histogram.of(RNG.normal(0.25, 1, 5_000), LAYOUT)}
+    assert evaluate(before, now)["x"].drift_detected
+    allowed = evaluate(before, now, look=Look(clustering={"x": Clustering.of(blocks)}))["x"]
+    assert allowed.drift_detected is False
+    assert allowed.n == 5_000
+    assert allowed.n_effective is not None
+    assert allowed.n_effective < 500
+
+
+def test_a_window_worth_nothing_is_no_error() -> None:
+    alike = Look(clustering={"x": Clustering(0.9, 1_000.0)})
+    for values in ([0.0, 1.0], RNG.normal(size=40)):
+        found = evaluate({"x": days(0.0, 500, 1)[0]}, {"x": Histogram.of(values, LAYOUT)}, look=alike)["x"]
+        assert found.drift_detected is False
+        assert found.p_value is not None
+        assert 0 < found.p_value <= 1
+
+
+def test_few_blocks_say_nothing_of_how_much_they_differ() -> None:
+    with pytest.raises(InvalidArgument, match="6 blocks do not say"):
+        Clustering.of(days(0.0, 100, 6))
+    assert Clustering.of([Histogram.empty(LAYOUT)] * 9) == Clustering()
