@@ -183,16 +183,18 @@ def test_streams_end_when_the_console_is_closed() -> None:
 
 
 def test_a_page_is_told_what_changed(browser: httpx.Client, container: Container) -> None:
-    add_version(container, "watched", "1")
+    for number in ("1", "2"):
+        add_version(container, "watched", number)
     container.endpoints.deploy("watched", rest.DeployRequest("watched", "1"), ME)
-    body = ""
+    body, changed = "", False
     with browser.stream("GET", "/live", params={"of": "/endpoints/watched"}) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         for text in answer.iter_text():
             body += text
-            if "live_history" in body and "scale" not in body:
-                container.endpoints.scale("watched", rest.ScaleRequest(2), ME)
-            if ">scale<" in body:
+            if "live_history" in body and not changed:
+                container.endpoints.set_traffic("watched", rest.TrafficRequest({"2": 100}), ME)
+                changed = True
+            if "v2 100 %" in body:
                 break
     assert "live_status" in body
 
