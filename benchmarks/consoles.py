@@ -1,0 +1,152 @@
+"""What open consoles cost predictions: p99 of one load with `--consoles` pages kept fresh, and without, in turns.
+
+Starts a platform of its own on free ports in a temporary folder. Each console is a session of its own with the stream
+of the endpoint's page open. The load is open-loop (independent arrivals at --rate a second), so that a stall shows in
+full. Exit code 1 when a request failed or the median p99 with consoles is above the spread of those without.
+
+python benchmarks/consoles.py --consoles 20 --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from lib import openloop
+from lib.platform import Platform, platform
+from tidegate.client import Client
+from tidegate.client.login import login_url
+
+NAME = "forest"
+ROW = [[0.1, 0.2, 0.3, 0.4]]
+FIRST_WITHIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """One run of the load."""
+
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    events: int
+
+
+def main() -> int:
+    """Carry it out and print the figures."""
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder, platform(Path(folder)) as running:
+        client = Client(url=running.url, data_dir=running.data_dir)
+        _train(Path(folder) / "forest.joblib")
+        running.cli("deploy", str(Path(folder) / "forest.joblib"), "--name", NAME, "--allow-pickle")
+        without: list[Round] = []
+        beside: list[Round] = []
+        for turn in range(options.rounds):
+            without.append(_round(running, options, turn, []))
+            with ExitStack() as pages:
+                consoles = [pages.enter_context(_console(client, running)) for _ in range(options.consoles)]
+                beside.append(_round(running, options, turn, consoles))
+    return _report(options, without, beside)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--consoles", type=int, default=20, help="pages that are kept fresh (default 20)")
+    parser.add_argument("--rounds", type=int, default=5, help="with and without, in turns (default 5)")
+    parser.add_argument("--rate", type=int, default=300, help="requests a second (default 300)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each run (default 10)")
+    return parser.parse_args()
+
+
+def _train(path: Path) -> None:
+    import joblib
+    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
+
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(500, 4))
+    joblib.dump(RandomForestClassifier(n_estimators=50).fit(rows, rows.sum(axis=1) > 0), path)
+
+
+class _Reader(threading.Thread):
+    """Reads the stream of one page and counts its events."""
+
+    def __init__(self, browser: httpx.Client) -> None:
+        super().__init__(daemon=True)
+        self.events = 0
+        self.first = threading.Event()
+        self.closed = threading.Event()
+        self._browser = browser
+
+    def run(self) -> None:
+        """Until `closed`: the stream has an event a second."""
+        path = f"/live?of=/endpoints/{NAME}"
+        with self._browser.stream("GET", path, timeout=FIRST_WITHIN_S) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines():
+                if line.startswith("data:"):
+                    self.events += 1
+                    self.first.set()
+                if self.closed.is_set():
+                    return
+
+
+@contextmanager
+def _console(client: Client, running: Platform) -> Iterator[_Reader]:
+    with httpx.Client(base_url=running.url, follow_redirects=True, headers={"accept": "text/html"}) as browser:
+        browser.get(login_url(client)).raise_for_status()
+        reader = _Reader(browser)
+        reader.start()
+        if not reader.first.wait(FIRST_WITHIN_S):
+            raise SystemExit(f"a console's stream told nothing within {FIRST_WITHIN_S:g} s")
+        yield reader
+        reader.closed.set()
+        reader.join(FIRST_WITHIN_S)
+
+
+def _round(running: Platform, options: argparse.Namespace, seed: int, consoles: list[_Reader]) -> Round:
+    parts = urlsplit(running.gateway_url)
+    body = json.dumps({"features": ROW}).encode()
+    request = openloop.Request(
+        "all", openloop.http_request(f"{running.gateway_url}/predict/{NAME}", body), lambda _body: None
+    )
+    times = openloop.schedule(round(options.rate * options.seconds), options.seconds, seed)
+    before = sum(reader.events for reader in consoles)
+    found = asyncio.run(openloop.run((str(parts.hostname), int(parts.port or 80)), [(at, request) for at in times]))
+    took_ms = sorted(one.latency_s * 1000 for one in found)
+    failed = sum(one.fault is not None for one in found)
+    events = sum(reader.events for reader in consoles) - before
+    return Round(statistics.median(took_ms), took_ms[int(len(took_ms) * 0.99)], failed, events)
+
+
+def _report(options: argparse.Namespace, without: list[Round], beside: list[Round]) -> int:
+    print(f"{options.rate} requests a second for {options.seconds:g} s, {options.rounds} rounds in turns")
+    for name, rounds in (("no console", without), (f"{options.consoles} consoles", beside)):
+        p99s = ", ".join(f"{one.p99_ms:.2f}" for one in rounds)
+        p50 = statistics.median(one.p50_ms for one in rounds)
+        failed, events = sum(one.failed for one in rounds), sum(one.events for one in rounds)
+        print(f"{name:>12}: p50 {p50:.2f} ms, p99 {p99s} ms; {failed} failed; {events} events read")
+    spread = min(one.p99_ms for one in without), max(one.p99_ms for one in without)
+    median = statistics.median(one.p99_ms for one in beside)
+    within = median <= spread[1]
+    print(
+        f"the median p99 with consoles is {median:.2f} ms, those without reach from {spread[0]:.2f} to {spread[1]:.2f}"
+    )
+    dead = options.consoles and not all(one.events for one in beside)
+    return 0 if within and not dead and not any(one.failed for one in [*without, *beside]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
