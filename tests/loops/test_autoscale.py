@@ -12,7 +12,7 @@ from support.control import ME, add_version, container_at
 from tidegate.core.placement import PROCESSES
 from tidegate.core.ports import Handle
 from tidegate.loops import autoscale
-from tidegate.loops.autoscale import LOOK_S, Around, Autoscaler
+from tidegate.loops.autoscale import LOOK_S, AutoscaleDependencies, Autoscaler
 from tidegate.services.load import Load
 from tidegate.store import automation
 from tidegate.store.endpoints import replicas_of
@@ -45,7 +45,7 @@ class Bench:
         container = self.container
         self.load = Load(lambda: self.now, lambda: {"g-0"}, 1_000_000)
         self.autoscaler = Autoscaler(
-            Around(
+            AutoscaleDependencies(
                 store=container.fenced,
                 load=self.load,
                 cpu_of=self._cpu_of,

@@ -111,7 +111,7 @@ class Platform:
 
     def _autoscale_loop(self) -> Loop:
         container = self.container
-        around = autoscale.Around(
+        dependencies = autoscale.AutoscaleDependencies(
             store=container.fenced,
             load=container.load.load,
             cpu_of=container.backend.cpu_s,
@@ -122,7 +122,7 @@ class Platform:
             host=container.leadership.me.host,
             clock=container.clock,
         )
-        return Loop("autoscale", autoscale.Autoscaler(around).step, container.scaling_changed, leader_only=True)
+        return Loop("autoscale", autoscale.Autoscaler(dependencies).step, container.scaling_changed, leader_only=True)
 
     def _lease_loop(self) -> Loop:
         return Loop("lease", self._leading.elect, backoff=LEASE_TROUBLE)

@@ -36,10 +36,11 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Around:
-    """All that the loop works with. `changed` wakes the reconcile loop after a commit; `ticks` is the monotonic clock
-    that load is told by, so that setting the machine's time changes nothing. `wanted` names the endpoints for which a
-    request waits at a gateway.
+class AutoscaleDependencies:
+    """The dependencies of `Autoscaler`.
+
+    `changed` wakes the reconcile loop after a commit; `ticks` is the monotonic clock that load is told by, so that
+    setting the machine's time changes nothing. `wanted` names the endpoints for which a request waits at a gateway.
 
     `placement` is where replicas run of endpoints that do not say, `host` the one that local ones belong to.
     """
@@ -58,9 +59,9 @@ class Around:
 
 @dataclass(frozen=True)
 class _Decided:
-    """Of one version: what is told of it, what is to be written, and what to remember."""
+    """Of one version: what is shown of it, what is to be written, and what to remember."""
 
-    told: ScaleDecision
+    shown: ScaleDecision
     count: AutomatedReplicas
     memory: Memory | None = None
 
@@ -68,23 +69,23 @@ class _Decided:
 class Autoscaler:
     """One look at a time."""
 
-    def __init__(self, around: Around) -> None:
-        self._around = around
+    def __init__(self, dependencies: AutoscaleDependencies) -> None:
+        self._dependencies = dependencies
         self._memories: dict[Key, Memory] = {}
         self._failed: dict[str, str] = {}  # at the last look, and why: each is logged once
-        self._cpu = CpuSamples(around.cpu_of)
+        self._cpu = CpuSamples(dependencies.cpu_of)
         self._wanted: frozenset[str] = frozenset()
 
     def step(self) -> float:
         """Look at all; how long until the next look. What goes wrong with one endpoint leaves the others alone."""
-        around, at = self._around, self._around.ticks()
-        self._wanted = around.wanted()
-        with around.store.reading() as tx:
-            found = autoscaled(tx, around.placement, around.host)
+        dependencies, at = self._dependencies, self._dependencies.ticks()
+        self._wanted = dependencies.wanted()
+        with dependencies.store.reading() as tx:
+            found = autoscaled(tx, dependencies.placement, dependencies.host)
         self._cpu.look(dict(_measured(found)), at)
         failed: dict[str, str] = {}
         memories: dict[Key, Memory] = {}
-        told: dict[str, list[ScaleDecision]] = {}
+        decisions: dict[str, list[ScaleDecision]] = {}
         for one in found:
             try:
                 decided = _awake({version: self._decided(one, version, at) for version in _versions(one)}, one)
@@ -95,13 +96,13 @@ class Autoscaler:
                 failed[one.seen.endpoint] = why = f"the last look failed: {error}"
                 if self._failed.get(one.seen.endpoint) != why:
                     log.exception("%s: not scaled, its replicas stay as they are", one.seen.endpoint)
-                told[one.seen.endpoint] = [_undecided(one, version, why) for version in _versions(one)]
+                decisions[one.seen.endpoint] = [_undecided(one, version, why) for version in _versions(one)]
                 continue
-            told[one.seen.endpoint] = [each.told for each in decided.values()]
+            decisions[one.seen.endpoint] = [each.shown for each in decided.values()]
             kept = {_key(one, version): each.memory for version, each in decided.items()}
             memories |= {key: memory for key, memory in kept.items() if memory is not None}
         self._memories, self._failed = memories, failed
-        around.decisions.put(told)
+        dependencies.decisions.put(decisions)
         return LOOK_S
 
     # -- one version -----------------------------------------------------------------------------------------------
@@ -159,24 +160,26 @@ class Autoscaler:
             return load
         else:
             versions = [version]
-        of = [self._around.load.concurrency(one.seen.endpoint, each, one.spec.stable_s) for each in versions]
+        of = [self._dependencies.load.concurrency(one.seen.endpoint, each, one.spec.stable_s) for each in versions]
         points = {
-            f"{name} {each}": told.points[name] for each, told in zip(versions, of, strict=True) for name in told.points
+            f"{gateway} {version}": samples
+            for version, found in zip(versions, of, strict=True)
+            for gateway, samples in found.points.items()
         }
-        return Samples(points, frozenset().union(*(told.silent for told in of)))
+        return Samples(points, frozenset().union(*(found.silent for found in of)))
 
     def _load(self, one: Autoscaled, version: str, at: float) -> Samples:
         place = one.seen.endpoint, version, one.spec.stable_s
         match one.spec.metric:
             case "concurrency":
-                return self._around.load.concurrency(*place)
+                return self._dependencies.load.concurrency(*place)
             case "rps":
-                return self._around.load.requests(*place)
+                return self._dependencies.load.requests(*place)
             case "cpu":
                 return self._cpu.series(_key(one, version), one.spec.stable_s, at)
 
     def _made(self, one: Autoscaled, version: str, facts: ScalingFacts, decision: Decision, share: float) -> _Decided:
-        spec, around = one.spec, self._around
+        spec, dependencies = one.spec, self._dependencies
         samples = ScaleSamples(
             metric=spec.metric,
             target=spec.target,
@@ -188,12 +191,12 @@ class Autoscaler:
             cold_start_s=facts.cold_start_s,
             silent=sorted(facts.load.silent),
         )
-        present = around.clock()
-        next_at = None if decision.next_at is None else present + decision.next_at - around.ticks()
-        told = ScaleDecision(
+        present = dependencies.clock()
+        next_at = None if decision.next_at is None else present + decision.next_at - dependencies.ticks()
+        shown = ScaleDecision(
             version, decision.desired, facts.ready, decision.rule, decision.reason, samples, next_at, present
         )
-        return _Decided(told, _count(one, version, decision.desired, share, decision.reason), decision.memory)
+        return _Decided(shown, _count(one, version, decision.desired, share, decision.reason), decision.memory)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -208,12 +211,13 @@ class Autoscaler:
             if count.replicas != one.now.wanted(version)
         ]
         note = "; ".join(changes)
-        with self._around.store.transaction() as tx:
-            written = set_replicas(tx, one.seen, counts, Entry("autoscale", self._around.clock(), ACTOR, note=note))
+        entry = Entry("autoscale", self._dependencies.clock(), ACTOR, note=note)
+        with self._dependencies.store.transaction() as tx:
+            written = set_replicas(tx, one.seen, counts, entry)
         if written:
             if note:
                 log.info("%s: %s", one.seen.endpoint, note)
-            self._around.changed()
+            self._dependencies.changed()
 
 
 def _awake(decided: dict[str, _Decided], one: Autoscaled) -> dict[str, _Decided]:
@@ -224,7 +228,7 @@ def _awake(decided: dict[str, _Decided], one: Autoscaled) -> dict[str, _Decided]
     why = "others of the endpoint's versions are awake"
     raised = {
         version: _Decided(
-            replace(decided[version].told, desired=1, rule="awake", reason=why),
+            replace(decided[version].shown, desired=1, rule="awake", reason=why),
             _count(one, version, 1, decided[version].count.share, why),
             decided[version].memory,
         )

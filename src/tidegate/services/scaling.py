@@ -95,19 +95,19 @@ class Scales:
         versions = {one.version: one for one in view.variants}
         if follows is None or view.status == "deleting":
             why = "the endpoint is being deleted" if view.status == "deleting" else f"people asked for {fixed}"
-            return Scale(name, fixed, None, [_told(one, "fixed", why) for one in versions.values()])
+            return Scale(name, fixed, None, [_as_it_is(one, "fixed", why) for one in versions.values()])
         known = self.decisions.of(name) if self.leadership.term is not None else {}
-        undecided = self._undecided()
-        told = [known.get(one.version) or _told(one, "unknown", undecided) for one in versions.values()]
-        return Scale(name, fixed, views.scaling_view(follows), told)
+        why = self._why_undecided()
+        decisions = [known.get(one.version) or _as_it_is(one, "unknown", why) for one in versions.values()]
+        return Scale(name, fixed, views.scaling_view(follows), decisions)
 
-    def _undecided(self) -> str:
+    def _why_undecided(self) -> str:
         leader = self.leadership.view()
         if self.leadership.term is not None or leader is None:
             return "not decided yet: the load has not been looked at"
         return f"the control plane at {leader.url} decides: ask it"
 
 
-def _told(variant: rest.VariantView, rule: str, reason: str) -> ScaleDecision:
+def _as_it_is(variant: rest.VariantView, rule: str, reason: str) -> ScaleDecision:
     count = variant.replicas
     return ScaleDecision(variant.version, count.desired, count.ready, rule, reason)
