@@ -116,3 +116,10 @@ def test_an_endpoint_that_may_not_sleep_has_its_requests_answered_at_once() -> N
     fleet = Fleet(replace(sleepy({}), may_sleep=False))
     assert not told(decide(fleet).fleet).wakes
     assert told(decide(fleet).fleet).reason == "no replica of version 1 is ready"
+
+
+def test_what_was_decided_before_people_asked_for_a_minimum_ends_no_replica() -> None:
+    asked_for_one = replace(sleepy({"1": 0}), may_sleep=False)
+    made = decide(Fleet(asked_for_one, (), (replica("1", "ready", READY),)))
+    assert ([one.state for one in made.fleet.replicas], made.fleet.endpoint.status) == (["ready"], "ready")
+    assert decide(Fleet(asked_for_one)).starts == ("1",), "it wakes without another decision"

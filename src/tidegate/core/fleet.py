@@ -112,9 +112,12 @@ class Endpoint:
     may_sleep: bool = False  # without requests it has no replicas, and the next request waits for one
 
     def wanted(self, version: str) -> int:
-        """Replicas that a version with traffic shall have. One that has none yet has to prove itself, if all sleep."""
+        """Replicas that a version with traffic shall have. One that has none yet has to prove itself, if all sleep.
+
+        None is no number where people ask for at least one by now, whatever was decided before they did.
+        """
         count = self.counts.get(version, self.replicas)
-        return count if version in self.routed else max(count, 1)
+        return count if self.may_sleep and version in self.routed else max(count, 1)
 
     def sleeps(self, version: str) -> bool:
         """Whether a version that has traffic shall have no replica now."""
