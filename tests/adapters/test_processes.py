@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from support.wait import until
+from tidegate.adapters import processes
 from tidegate.adapters.processes import ProcessRef, cpu_seconds, spawn
 
 BUSY = "while True: pass"
@@ -32,3 +34,22 @@ def test_cpu_is_that_of_a_process_with_all_that_it_started(tmp_path: Path) -> No
         child.wait()
     assert cpu_seconds([ref]) == [None]
     assert cpu_seconds([]) == []
+
+
+def test_one_that_ends_during_the_look_or_cannot_be_looked_at_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, ended = spawn([sys.executable, "-c", ""], tmp_path / "log")
+    child.wait()
+    own = ProcessRef(psutil.Process().pid, psutil.Process().create_time())
+    unseen = ProcessRef(1, 0.0)
+
+    def looked_at(ref: ProcessRef) -> bool:
+        if ref == unseen:
+            raise OSError("too many open files")
+        return True
+
+    monkeypatch.setattr(processes, "is_alive", looked_at)
+    used, *others = cpu_seconds([own, ended, unseen])
+    assert used is not None
+    assert others == [None, None]

@@ -77,20 +77,27 @@ def is_alive(ref: ProcessRef) -> bool:
 
 
 def cpu_seconds(refs: Sequence[ProcessRef]) -> list[float | None]:
-    """CPU that each process has used, with all that it started; None where it is gone. One look at all processes."""
+    """CPU that each process has used, with all that it started; None where it is gone, or cannot be looked at now.
+
+    One look at all processes.
+    """
     if not refs:
         return []
     children: dict[int, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             children.setdefault(process.ppid(), []).append(process)
-    return [_used_by(ref, children) if is_alive(ref) else None for ref in refs]
+    return [_used_by(ref, children) for ref in refs]
 
 
 def _used_by(ref: ProcessRef, children: Mapping[int, list[psutil.Process]]) -> float | None:
-    total, left = 0.0, [psutil.Process(ref.pid)] if psutil.pid_exists(ref.pid) else []
+    try:
+        left = [psutil.Process(ref.pid)] if is_alive(ref) else []
+    except (psutil.Error, OSError):  # it has ended meanwhile, or no descriptor is left
+        return None
     if not left:
         return None
+    total = 0.0
     while left:
         process = left.pop()
         left += children.get(process.pid, ())
