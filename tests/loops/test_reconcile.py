@@ -22,7 +22,7 @@ from tidegate.core.placement import PROCESSES
 from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.loops.adoption import adopt
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.reconcile import CALM_S, CHANGING_S, ReconcileDependencies, Reconciler
+from tidegate.loops.reconcile import CALM_S, CHANGING_S, WAKING_LOOKS_S, WAKING_S, ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.store import automation
 from tidegate.store.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
@@ -581,3 +581,14 @@ def test_a_deleted_endpoint_takes_its_automations_along_and_leaves_its_history(b
     bench.steps()
     view = bench.container.endpoints.get("churn")
     assert (view.status, view.traffic, view.automation) == ("ready", {"2": 100.0}, None)
+
+
+def test_a_replica_that_wakes_is_looked_for_often_and_a_slow_one_as_others_are(bench: Bench) -> None:
+    bench.backend.ready = False
+    bench.deploy("churn")
+    bench.container.endpoints.scale("churn", ScaleRequest(min=0, target="rps=5", idle_s=60.0), ME)
+    assert bench.loop.step() == WAKING_S
+    bench.now += WAKING_LOOKS_S / 2
+    assert bench.loop.step() == WAKING_S
+    bench.now += WAKING_LOOKS_S
+    assert bench.loop.step() == CHANGING_S

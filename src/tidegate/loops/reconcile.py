@@ -31,6 +31,8 @@ P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 CALM_S, CHANGING_S, WAKING_S = 1.0, 0.2, 0.05
+WAKING_LOOKS_S = 5.0
+"""A replica that loads for longer is looked for as others are: beside that time the looks between matter little."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Reconciler:
                 self._failures.pop(name, None)
         still = {one.fleet.endpoint.name for one in moving} - {name for name, step in saved.items() if step.at_rest}
         self._at_rest = {name: one for one in observed if (name := one.fleet.endpoint.name) not in still}
-        if any(_is_waking(step.made.fleet) for step in saved.values()):
+        if any(_is_waking(step.made.fleet, self._dependencies.clock()) for step in saved.values()):
             return WAKING_S
         changing = len(saved) < len(moving) or any(_is_changing(step.made) for step in saved.values())
         return CHANGING_S if changing else CALM_S
@@ -222,9 +224,10 @@ def _stamped(replica: Replica, newest: Published) -> Replica:
     return replace(replica, drain_revision=newest.without(replica.id)) if fresh else replica
 
 
-def _is_waking(fleet: Fleet) -> bool:
+def _is_waking(fleet: Fleet, present: float) -> bool:
     replicas = fleet.replicas
-    loads = any(r.state == "starting" and not r.waits for r in replicas)
+    since = present - WAKING_LOOKS_S
+    loads = any(r.state == "starting" and not r.waits and since < r.created_at for r in replicas)
     return fleet.endpoint.may_sleep and loads and not any(r.state == "ready" for r in replicas)
 
 
