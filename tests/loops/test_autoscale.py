@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from lib.fleets import ReadyEngine, reconciler
 from support.control import ME, add_version, container_at
@@ -16,6 +17,7 @@ from tidegate.loops.autoscale import LOOK_S, AutoscaleDependencies, Autoscaler
 from tidegate.services.load import Load
 from tidegate.store import automation
 from tidegate.store.endpoints import replicas_of
+from tidegate.store.tables import EndpointRow, ReplicaRow
 from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, VersionLoad
 from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest, VariantView
 from tidegate.wire.scaling import ScaleDecision
@@ -246,6 +248,31 @@ def test_one_that_cannot_be_scaled_leaves_the_others(bench: Bench, monkeypatch: 
     monkeypatch.undo()
     bench.run(4, v1=0.5)
     assert bench.told().rule == "stable"
+
+
+def test_one_that_cannot_be_read_leaves_the_others(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.scale()
+    bench.scale(ScaleRequest(min=3), name="other")
+    with bench.container.store.transaction() as tx:
+        tx.execute(
+            update(EndpointRow).where(EndpointRow.name == "churn").values(scaling={"metric": "of a newer release"})
+        )
+    bench.look()
+    bench.look()
+    assert bench.desired("1", "other") == 3
+    assert [one.message for one in caplog.records if one.name == autoscale.__name__ and one.levelname == "ERROR"] == [
+        "churn: not scaled, its replicas stay as they are"
+    ], "it is said once"
+
+
+def test_how_long_a_start_took_is_not_known_where_the_clock_was_set_meanwhile(bench: Bench) -> None:
+    bench.scale()
+    with bench.container.store.transaction() as tx:
+        tx.execute(update(ReplicaRow).values(created_at=ReplicaRow.ready_at - 86_400.0))
+    bench.run(4, v1=0.5)
+    samples = bench.told().samples
+    assert samples is not None
+    assert samples.cold_start_s is None
 
 
 def test_one_that_is_being_deleted_is_left_alone(bench: Bench) -> None:

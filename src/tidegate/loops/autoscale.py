@@ -81,9 +81,9 @@ class Autoscaler:
         dependencies, at = self._dependencies, self._dependencies.ticks()
         self._wanted = dependencies.wanted()
         with dependencies.store.reading() as tx:
-            found = autoscaled(tx, dependencies.placement, dependencies.host)
+            found, unread = autoscaled(tx, dependencies.placement, dependencies.host)
         self._cpu.look(dict(_measured(found)), at)
-        failed: dict[str, str] = {}
+        failed = {name: self._failure(name, error) for name, error in unread.items()}
         memories: dict[Key, Memory] = {}
         decisions: dict[str, list[ScaleDecision]] = {}
         for one in found:
@@ -93,9 +93,7 @@ class Autoscaler:
             except NotLeader:
                 raise
             except Exception as error:
-                failed[one.seen.endpoint] = why = f"the last look failed: {error}"
-                if self._failed.get(one.seen.endpoint) != why:
-                    log.exception("%s: not scaled, its replicas stay as they are", one.seen.endpoint)
+                failed[one.seen.endpoint] = why = self._failure(one.seen.endpoint, error)
                 decisions[one.seen.endpoint] = [_undecided(one, version, why) for version in _versions(one)]
                 continue
             decisions[one.seen.endpoint] = [each.shown for each in decided.values()]
@@ -104,6 +102,13 @@ class Autoscaler:
         self._memories, self._failed = memories, failed
         dependencies.decisions.put(decisions)
         return LOOK_S
+
+    def _failure(self, endpoint: str, error: Exception) -> str:
+        """In words; logged once."""
+        why = f"the last look failed: {error}"
+        if self._failed.get(endpoint) != why:
+            log.error("%s: not scaled, its replicas stay as they are", endpoint, exc_info=error)
+        return why
 
     # -- one version -----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from tidegate.store.fleet import placement_of, placement_request_of
 from tidegate.store.tables import EndpointRow, ReplicaRow, VariantRow
 
 _STARTS_LOOKED_AT = 5
+_START_S_MAX = 900.0
+"""Far longer than replicas take: the clock was set meanwhile, or it waited for an image."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,25 @@ class Autoscaled:
         return {version: percent for version, percent in self.now.traffic.items() if percent > 0}
 
 
-def autoscaled(tx: Session, default: Placement, host: str) -> list[Autoscaled]:
-    """All of them, but those that are being deleted; of replicas that belong to one host those of this `host`."""
+def autoscaled(tx: Session, default: Placement, host: str) -> tuple[list[Autoscaled], dict[str, Exception]]:
+    """All of them, but those that are being deleted; and why one cannot be read, as after a newer release, by name.
+
+    Of replicas that belong to one host those of this `host`.
+    """
     wanted = select(EndpointRow).where(EndpointRow.scaling.is_not(null()), EndpointRow.deleted_at.is_(None))
     rows = list(tx.scalars(wanted.order_by(EndpointRow.name)))
     names = [row.name for row in rows]
     variants, replicas = variants_by_endpoint(tx, names), replicas_by_endpoint(tx, names)
-    found = []
+    found, unread = [], {}
     for row in rows:
         here = [one for one in replicas.get(row.name, ()) if one.backend not in OF_A_HOST or one.host == host]
-        spec, placement = scaling_of(row), placed(placement_request_of(row), default)
-        if spec is not None:
-            found.append(_autoscaled(row, spec, placement, variants.get(row.name, ()), here))
-    return found
+        try:
+            spec, placement = scaling_of(row), placed(placement_request_of(row), default)
+            if spec is not None:
+                found.append(_autoscaled(row, spec, placement, variants.get(row.name, ()), here))
+        except Exception as error:
+            unread[row.name] = error
+    return found, unread
 
 
 def _autoscaled(
@@ -93,7 +101,7 @@ def _running(replicas: Sequence[ReplicaRow]) -> Running:
     ready = [one for one in replicas if one.state == "ready"]
     newest = sorted(ready, key=lambda one: one.created_at)[-_STARTS_LOOKED_AT:]
     took = [one.ready_at - one.created_at for one in newest if one.ready_at is not None]
-    sound = [seconds for seconds in took if seconds >= 0]  # the clock may have been set meanwhile
+    sound = [seconds for seconds in took if 0 <= seconds <= _START_S_MAX]  # the clock may have been set meanwhile
     return Running(
         {one.id: Handle(one.backend, one.handle) for one in ready if one.handle}, median(sound) if sound else None
     )
