@@ -53,3 +53,9 @@ def test_one_that_ends_during_the_look_or_cannot_be_looked_at_leaves_the_others(
     used, *others = cpu_seconds([own, ended, unseen])
     assert used is not None
     assert others == [None, None]
+
+    def none_left() -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(psutil, "process_iter", none_left)
+    assert cpu_seconds([own, ended]) == [None, None]

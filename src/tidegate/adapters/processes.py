@@ -83,27 +83,35 @@ def cpu_seconds(refs: Sequence[ProcessRef]) -> list[float | None]:
     """
     if not refs:
         return []
-    children: dict[int, list[psutil.Process]] = {}
+    try:
+        children = _children()
+    except OSError:  # no descriptor is left
+        return [None for _ in refs]
+    return [_used_by(ref, children) for ref in refs]
+
+
+def _children() -> dict[int, list[psutil.Process]]:
+    """All processes by their parent."""
+    found: dict[int, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            children.setdefault(process.ppid(), []).append(process)
-    return [_used_by(ref, children) for ref in refs]
+            found.setdefault(process.ppid(), []).append(process)
+    return found
 
 
 def _used_by(ref: ProcessRef, children: Mapping[int, list[psutil.Process]]) -> float | None:
     try:
-        left = [psutil.Process(ref.pid)] if is_alive(ref) else []
+        if not is_alive(ref):
+            return None
+        total, left = 0.0, [psutil.Process(ref.pid)]
+        while left:
+            process = left.pop()
+            left += children.get(process.pid, ())
+            with contextlib.suppress(psutil.Error):  # one that has ended is in what its parent waited for
+                times = process.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
     except (psutil.Error, OSError):  # it has ended meanwhile, or no descriptor is left
         return None
-    if not left:
-        return None
-    total = 0.0
-    while left:
-        process = left.pop()
-        left += children.get(process.pid, ())
-        with contextlib.suppress(psutil.Error):  # one that has ended is in what its parent waited for
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
