@@ -59,6 +59,22 @@ def test_a_request_wakes_the_endpoint_and_is_answered_when_a_replica_is_there(be
     assert "x-tidegate-cold-start" not in gateway.ask([1, 2, 3]).headers
 
 
+def test_a_request_that_comes_while_the_endpoint_falls_asleep_waits_for_it_to_wake(bed: Bed) -> None:
+    leaving, stays = bed.replica("1"), bed.replica("1")
+    gateway = bed.gateway(TIDEGATE_BATCH_ROWS_MAX="1")
+    bed.publish_endpoints(bed.endpoint({"1": 100}, without=(stays,)))
+    computed = Asked(lambda: gateway.ask([111, 2, 0]))
+    waits(gateway, 1)
+    queued = [Asked(lambda: gateway.ask([1, 2, 3])) for _ in range(2)]
+    waits(gateway, 3)
+    sleep(bed)
+    until(lambda: bed.publisher.wanted, what="word that it is wanted")
+    assert computed.reply.status == 200
+    bed.publish_endpoints(bed.endpoint({"1": 100}, without=(leaving,)))
+    assert [one.reply.status for one in queued] == [200, 200]
+    assert all(one.reply.headers["x-tidegate-cold-start"] == "true" for one in queued)
+
+
 def test_the_control_plane_is_told_again_as_long_as_a_request_waits(bed: Bed) -> None:
     gateway = bed.gateway()
     sleep(bed)

@@ -144,6 +144,10 @@ class Batcher:
             self._expiry_due = True
             self._loop.call_later(EXPIRY_TICK_S, self._expire)
 
+    def take_waiting(self) -> list[Call]:
+        """Give away the requests that wait, in the order in which they came. One begun in parts is begun anew."""
+        return [call for call in self._queue.clear() if not call.done]
+
     def close(self) -> None:
         """Fail what waits; what is being computed is still answered."""
         error = NoReadyReplica("this version is being stopped", retry_after_s=RETRY_AFTER_S)

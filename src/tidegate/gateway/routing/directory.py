@@ -109,6 +109,7 @@ class RoutingPlan:
     listed: dict[PoolKey, tuple[Target, ...]] = field(default_factory=dict)
     newcomers: dict[PoolKey, list[UpstreamTarget]] = field(default_factory=dict)
     services: dict[str, EndpointService] = field(default_factory=dict)
+    waking: set[PoolKey] = field(default_factory=set)
 
     def places(self) -> set[tuple[str, str]]:
         """Endpoints with their versions, and with none: what counts are kept of."""
@@ -153,6 +154,8 @@ class Router:
             pool = plan.pools.get(key) or self._pools.get(key) or self._new_pool(endpoint, variant)
             plan.pools[key] = pool
             plan.listed[key] = variant.targets
+            if endpoint.wakes:
+                plan.waking.add(key)
             plan.newcomers[key] = pool.newcomers(variant.targets)
             pools.append(pool)
         plan.services[endpoint.name] = EndpointService(endpoint, pools, plan.snapshot.revision)
@@ -172,7 +175,7 @@ class Router:
         self._services = dict(plan.services)
         self._refresh()
         for key, listed in plan.listed.items():
-            self._pools[key].keep_only(listed)
+            self._pools[key].keep_only(listed, wakes=key in plan.waking)
         gone = {key: self._pools.pop(key) for key in list(self._pools) if key not in plan.pools}
         self._settle_waiting(plan, gone)
         self.revision = plan.snapshot.revision

@@ -113,11 +113,17 @@ class VersionPool:
             self._targets[target.id] = target
             target.start()
 
-    def keep_only(self, listed: tuple[Target, ...]) -> None:
-        """Stop using replicas that the snapshot no longer lists; what they compute is still answered."""
+    def keep_only(self, listed: tuple[Target, ...], *, wakes: bool) -> None:
+        """Stop using replicas that the snapshot no longer lists; what they compute is still answered.
+
+        Where the version `wakes`, what came for it meanwhile waits for the replica that wakes it.
+        """
         ids = {one for target in listed for one in _ids(target)}
+        left = self.batcher.take_waiting() if wakes and not ids else ()
         for target in [target for target in self._targets.values() if target.id not in ids]:
             self._drop(target)
+        for call in left:
+            self.waiting.add_or_fail(call, self.batcher)
 
     async def drain(self) -> None:
         """Answer what waits and what is in flight, then close. New calls must be going elsewhere already."""

@@ -69,6 +69,13 @@ class WaitingRequests:
             self._asks = True
             self._ask()
 
+    def add_or_fail(self, call: Call, admission: Admission) -> None:
+        """As `add`, of a call that was accepted before: past the bound it is answered so."""
+        try:
+            self.add(call, admission)
+        except Overloaded as error:
+            self._fail_one(call, error)
+
     def release(self) -> None:
         """A replica is there: hand all of them on, in the order in which they came."""
         for call, admission in self._take():
