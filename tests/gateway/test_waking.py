@@ -138,3 +138,13 @@ def test_requests_that_wait_go_to_the_version_that_takes_the_sleepers_place(bed:
     assert asked.reply.headers["x-tidegate-cold-start"] == "true"
     assert pinned.reply.status == 503
     assert "replaced before it woke" in pinned.reply.json["error"]
+
+
+def test_a_request_that_waits_for_an_endpoint_which_is_deleted_is_told_so(bed: Bed) -> None:
+    gateway = bed.gateway()
+    sleep(bed)
+    asked = Asked(lambda: gateway.ask([1, 2, 3]))
+    waits(gateway, 1)
+    bed.publish_endpoints()
+    assert (asked.reply.status, asked.reply.json["code"]) == (404, "unknown_endpoint")
+    assert "was deleted before it woke" in asked.reply.json["error"]

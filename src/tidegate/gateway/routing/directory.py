@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.core.assign import Allocation, Arm, Decider
 from tidegate.dataplane.calls.call import Destination, Identity
-from tidegate.errors import NoReadyReplica, UnknownVersion
+from tidegate.errors import NoReadyReplica, UnknownEndpoint, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused
 from tidegate.gateway.routing.version_pool import PoolParts, VersionPool, replica_of
 from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
@@ -198,9 +198,11 @@ class Router:
             pool.waiting.move_to(partial(self._chosen_again, key[0]))
 
     def _chosen_again(self, endpoint: str, call: Call) -> Destination:
-        """Where a call goes whose version was replaced before it woke. Raises `NoReadyReplica`."""
+        """Where a call goes whose version was replaced before it woke. Raises `NoReadyReplica`, `UnknownEndpoint`."""
         service = self._services.get(endpoint)
-        if service is not None and not (call.decision is not None and call.decision.pinned):
+        if service is None:
+            raise UnknownEndpoint(f"endpoint {endpoint!r} was deleted before it woke", endpoint=endpoint)
+        if not (call.decision is not None and call.decision.pinned):
             decision = service.decide(AssignmentContext(service.name, call.request_id, call.unit))
             destination = service.destination(decision)
             if destination.signature == call.destination.signature:
