@@ -146,9 +146,9 @@ def check_scaling(spec: Scaling, replicas_limit: int = REPLICAS_LIMIT) -> None:
 
 def _check_metric(name: str) -> None:
     if name in LATER:
-        raise InvalidArgument(f"{LATER[name]}: choose one of {', '.join(METRICS)}", field="metric")
+        raise InvalidArgument(f"{LATER[name]}: choose one of {', '.join(METRICS)}", field="target")
     if name not in METRICS:
-        raise InvalidArgument(f"there is no metric {name!r}: choose one of {', '.join(METRICS)}", field="metric")
+        raise InvalidArgument(f"there is no metric {name!r}: choose one of {', '.join(METRICS)}", field="target")
 
 
 def _check_target(metric: str, target: float) -> None:
@@ -180,12 +180,12 @@ def _check_idle(spec: Scaling) -> None:
     if spec.idle_s is None:
         if spec.min_replicas == 0:
             raise InvalidArgument(
-                "a minimum of 0 needs --idle: after how long without a request to sleep", field="idle"
+                "a minimum of 0 needs --idle: after how long without a request to sleep", field="idle_s"
             )
         return
-    _check_range("idle", spec.idle_s, 1.0, DELAY_S_MAX)
+    _check_range("idle_s", spec.idle_s, 1.0, DELAY_S_MAX)
     if spec.min_replicas > 0:
-        raise InvalidArgument(f"--idle needs a minimum of 0, and it is {spec.min_replicas}", field="idle")
+        raise InvalidArgument(f"--idle needs a minimum of 0, and it is {spec.min_replicas}", field="idle_s")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
