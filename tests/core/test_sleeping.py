@@ -46,6 +46,10 @@ def told(fleet: Fleet) -> wire.Endpoint:
     return route(fleet, "salt", dict.fromkeys(("1", "2"), facts))
 
 
+def wakes(endpoint: wire.Endpoint) -> bool:
+    return any(one.wakes for one in endpoint.variants)
+
+
 def test_a_version_of_which_none_is_wanted_leaves_and_the_endpoint_sleeps() -> None:
     made = decide(Fleet(sleepy({"1": 0}), (), (replica("1", "ready", READY),)))
     assert [one.state for one in made.fleet.replicas] == ["draining"]
@@ -56,17 +60,17 @@ def test_a_version_of_which_none_is_wanted_leaves_and_the_endpoint_sleeps() -> N
     assert asleep.starts == ()
     assert converged(asleep.fleet)
     view = told(asleep.fleet)
-    assert (view.wakes, [one.targets for one in view.variants]) == (True, [()])
+    assert (wakes(view), [one.targets for one in view.variants]) == (True, [()])
 
 
 def test_a_version_that_is_wanted_again_starts_and_gateways_go_on_waiting_meanwhile() -> None:
     woken = decide(Fleet(replace(sleepy({"1": 1}), status="asleep"), (Variant("1", status="asleep"),)))
     assert woken.starts == ("1",)
     assert woken.fleet.endpoint.status == "deploying"
-    assert told(woken.fleet).wakes
+    assert wakes(told(woken.fleet))
     there = decide(replace(woken.fleet, replicas=(replica("1", "starting", READY),)))
     assert there.fleet.endpoint.status == "ready"
-    assert not told(there.fleet).wakes
+    assert not wakes(told(there.fleet))
     assert [len(one.targets) for one in told(there.fleet).variants] == [1]
 
 
@@ -74,10 +78,20 @@ def test_a_version_that_fails_on_waking_is_not_waited_for_and_tried_anew_after_i
     dead = replace(GONE, exit_code=1, log_tail=("no torch",))
     failed = decide(Fleet(sleepy({"1": 1}), (), (replica("1", "starting", dead),)))
     view = told(failed.fleet)
-    assert (view.wakes, "no torch" in view.reason) == (False, True)
+    assert (wakes(view), "no torch" in view.reason) == (False, True)
     asleep = decide(replace(failed.fleet, endpoint=replace(failed.fleet.endpoint, counts={"1": 0})))
     assert (asleep.fleet.endpoint.status, asleep.fleet.variants[0].attempts) == ("asleep", 0)
-    assert told(asleep.fleet).wakes
+    assert wakes(told(asleep.fleet))
+
+
+def test_a_version_that_fails_on_waking_keeps_nobody_from_waiting_for_another() -> None:
+    split: dict[str, float] = {"1": 90, "2": 10}
+    dead = replace(GONE, exit_code=1, log_tail=("no torch",))
+    replicas = replica("1", "starting", RUNS), replica("2", "starting", dead)
+    failed = decide(Fleet(sleepy({"1": 1, "2": 1}, split, split), (), replicas))
+    view = told(failed.fleet)
+    assert {one.version: one.wakes for one in view.variants} == {"1": True, "2": False}
+    assert "no torch" in view.reason
 
 
 def test_a_quarantined_version_is_not_said_to_sleep() -> None:
@@ -85,7 +99,7 @@ def test_a_quarantined_version_is_not_said_to_sleep() -> None:
     made = decide(Fleet(sleepy({"1": 0}), (given_up,)))
     assert (made.fleet.endpoint.status, made.fleet.variants[0].status) == ("failed", "failed")
     view = told(made.fleet)
-    assert (view.wakes, "needs torch" in view.reason) == (False, True)
+    assert (wakes(view), "needs torch" in view.reason) == (False, True)
 
 
 def test_what_the_platform_lacks_fails_no_waking() -> None:
@@ -93,7 +107,7 @@ def test_what_the_platform_lacks_fails_no_waking() -> None:
     dead = replace(GONE, exit_code=1, log_tail=(line,))
     made = decide(Fleet(sleepy({"1": 1}), (), (replica("1", "starting", dead),)))
     assert made.fleet.variants[0].attempts == 0
-    assert told(made.fleet).wakes, "requests wait for the next try, within their deadline"
+    assert wakes(told(made.fleet)), "requests wait for the next try, within their deadline"
 
 
 @pytest.mark.parametrize("counts", [{"1": 0}, {"1": 0, "2": 0}, {"1": 0, "2": 1}])
@@ -114,7 +128,7 @@ def test_a_sleeping_version_keeps_no_other_from_being_added() -> None:
 
 def test_an_endpoint_that_may_not_sleep_has_its_requests_answered_at_once() -> None:
     fleet = Fleet(replace(sleepy({}), may_sleep=False))
-    assert not told(decide(fleet).fleet).wakes
+    assert not wakes(told(decide(fleet).fleet))
     assert told(decide(fleet).fleet).reason == "no replica of version 1 is ready"
 
 

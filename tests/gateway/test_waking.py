@@ -33,7 +33,9 @@ class Asked:
 def sleep(bed: Bed, *but_for: Replica, wakes: bool = True, reason: str = "", version: str = "1") -> None:
     """The endpoint `sums` without any replica but those."""
     without = tuple(one for one in bed.replicas if one not in but_for)
-    bed.publish_endpoints(replace(bed.endpoint({version: 100}, without=without), wakes=wakes, reason=reason))
+    endpoint = bed.endpoint({version: 100}, without=without)
+    variants = tuple(replace(one, wakes=wakes) for one in endpoint.variants)
+    bed.publish_endpoints(replace(endpoint, variants=variants, reason=reason))
 
 
 def waits(gateway: Gateway, count: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from tidegate.core.effective import Share, shares_of
 from tidegate.core.engines import OF_A_HOST
 from tidegate.core.fleet import Fleet, Replica, Variant
@@ -39,16 +41,15 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
     variants = tuple(_variant(fleet, share, versions[share.version], host) for share in shown)
     dead = list(dict.fromkeys(v.version for v in variants if v.weight > 0 and not v.targets))
     failing = [one for one in fleet.variants if one.version in dead and _fails_to_start(one)]
-    wakes = endpoint.may_sleep and bool(dead) and not failing
+    woken = set(dead) - {one.version for one in failing} if endpoint.may_sleep else set()
     return wire.Endpoint(
         name=endpoint.name,
         salt=salt,
-        variants=variants,
+        variants=tuple(replace(one, wakes=True) if one.version in woken else one for one in variants),
         reason=_reason(dead, failing if endpoint.may_sleep else (), started=bool(variants)),
         assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
         **endpoint.settings,
         experiment="" if endpoint.routed_split is None else endpoint.routed_split.experiment,
-        wakes=wakes,
     )
 
 

@@ -185,7 +185,8 @@ def _reachable_endpoint(endpoint: Endpoint, writer: str, here: str) -> Endpoint:
         for one, left in zip(endpoint.variants, variants, strict=True)
     )
     reason = f"its replicas are on {writer}, whose control plane leads" if lost else endpoint.reason
-    return replace(endpoint, variants=variants, reason=reason, wakes=endpoint.wakes and not lost)
+    woken = tuple(replace(one, wakes=one.wakes and not lost) for one in variants)
+    return replace(endpoint, variants=woken, reason=reason)
 
 
 def _host(target: Target, writer: str) -> str:

@@ -40,7 +40,8 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
 class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
     """One variant of an endpoint: a running version by the name it has there, which is its number but in experiments.
 
-    `weight` is percent of unpinned traffic, 0 to 100 (0: only pinned calls).
+    `weight` is percent of unpinned traffic, 0 to 100 (0: only pinned calls). Where it `wakes`, requests that meet no
+    replica wait for one, and the control plane, which starts it, is told that they do.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
     targets: tuple[Target, ...]
     label: str | None = None
     batchable: bool = False
+    wakes: bool = False
 
 
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,8 +62,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Units are assigned by `assignment_salt`, or where it is empty by `salt`, which is the endpoint's for good.
     `experiment` names the one that set the weights, and `phase` counts its splits; "" and None while none runs.
-    `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting. Where it `wakes`,
-    requests that meet no replica wait for one, and the control plane, which starts it, is told that they do.
+    `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
     """
 
     name: str
@@ -73,7 +74,6 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     assignment_salt: str = ""
     experiment: str = ""
     phase: int | None = None
-    wakes: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -43,7 +43,7 @@ class EndpointService:
     def __init__(self, endpoint: Endpoint, pools: list[VersionPool], revision: int) -> None:
         self.name = endpoint.name
         self._reason = endpoint.reason
-        self._wakes = endpoint.wakes
+        self._waking = frozenset(variant.name for variant in endpoint.variants if variant.wakes)
         self._pools = {variant.name: pool for variant, pool in zip(endpoint.variants, pools, strict=True)}
         self._all = {
             variant.name: Destination(
@@ -59,7 +59,7 @@ class EndpointService:
         """Work out again who may answer, after a pool became available or stopped being so."""
         names = self._decider.names
         # A version that wakes is waited for: others are not asked instead.
-        self._available = frozenset(name for name in names if self._wakes or self._pools[name].available)
+        self._available = frozenset(name for name in names if name in self._waking or self._pools[name].available)
 
     def decide(self, context: AssignmentContext) -> Decision | None:
         """By weights, with the variants that have a replica now; None where no variant has weight."""
@@ -154,7 +154,7 @@ class Router:
             pool = plan.pools.get(key) or self._pools.get(key) or self._new_pool(endpoint, variant)
             plan.pools[key] = pool
             plan.listed[key] = variant.targets
-            if endpoint.wakes:
+            if variant.wakes:
                 plan.waking.add(key)
             plan.newcomers[key] = pool.newcomers(variant.targets)
             pools.append(pool)
@@ -192,7 +192,7 @@ class Router:
         """Requests that wait for a version which this snapshot does not wake, or does not have."""
         for endpoint in plan.snapshot.endpoints:
             for variant in endpoint.variants:
-                if not (endpoint.wakes or variant.targets):
+                if not (variant.wakes or variant.targets):
                     self._pools[_pool_key(endpoint, variant)].waiting.fail(endpoint.reason)
         for key, pool in gone.items():
             pool.waiting.move_to(partial(self._chosen_again, key[0]))

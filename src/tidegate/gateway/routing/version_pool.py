@@ -82,7 +82,7 @@ class VersionPool:
     def admission(self, endpoint: Endpoint, variant: Variant) -> Admission:
         """Where the calls of this version come in, as this snapshot has it."""
         cache = self._parts.cache
-        inner: Admission = WakingAdmission(self) if endpoint.wakes else self.batcher
+        inner: Admission = WakingAdmission(self) if variant.wakes else self.batcher
         if cache is None or endpoint.cache_ttl_s <= 0:
             return inner
         return CachedAdmission(Visited(inner, self.visitors), cache, endpoint, variant)

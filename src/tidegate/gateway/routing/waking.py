@@ -1,6 +1,6 @@
 """Requests for a version that sleeps: they wait until one of its replicas is connected. Owned by `version_pool.py`.
 
-Only a snapshot that says that its endpoint `wakes` leads here: versions that are awake have none of it on their way.
+Only a snapshot that says that it `wakes` leads here: versions that are awake have none of it on their way.
 """
 
 from __future__ import annotations
