@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from tidegate.core.fleet import GatewayFacts, ReconcileLimits, Replica, World
+from tidegate.core.fleet import GatewayFacts, ReconcileLimits, Replica, ReplicaState, World
 from tidegate.core.leaving import all_let_go, release
+from tidegate.core.ports import Observation
+from tidegate.core.reconcile_replicas import judge
 
 LIMITS = ReconcileLimits(drain_s=5, gateway_silent_s=30, leave_s=60)
 LEFT_AT, REVISION = 1000.0, 7
@@ -79,3 +81,16 @@ def test_the_replicas_of_a_host_are_let_go_of_together(
 ) -> None:
     found = all_let_go(gateways, REVISION, left_s, LIMITS)
     assert (found.free, why in found.why) == (free, True), found.why
+
+
+@pytest.mark.parametrize(("state", "ends"), [("draining", "stop"), ("stopping", "kill")])
+def test_a_clock_that_was_set_back_adds_nothing_to_the_wait(state: ReplicaState, ends: str) -> None:
+    leaving = Replica(
+        "r-1", "1", state, 0.0, draining_at=LEFT_AT, stopping_at=LEFT_AT, seen=Observation(alive=True, ready=True)
+    )
+    set_back = LEFT_AT - 3600
+    waits = judge(leaving, World(set_back), LIMITS)
+    assert (waits.action, waits.replica is not None) == (None, True)
+    after = judge(waits.replica or leaving, World(set_back + 60), LIMITS)
+    assert after.action is not None
+    assert after.action.kind == ends

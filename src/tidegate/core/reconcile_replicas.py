@@ -92,11 +92,14 @@ def _serving(replica: Replica, seen: Observation, world: World, limits: Reconcil
 
 
 def _draining(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
+    # A clock that was set back meanwhile begins the wait anew, and does not add to it.
+    replica = replace(replica, draining_at=min(replica.draining_at or 0.0, world.now))
     found = release(replica, world, limits)
     return stop(replica, world, found.why) if found.free else Verdict(replace(replica, reason=found.why))
 
 
 def _stopping(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
+    replica = replace(replica, stopping_at=min(replica.stopping_at or 0.0, world.now))
     if world.now - (replica.stopping_at or 0.0) < limits.stop_grace_s:
         return Verdict(replica)
     return Verdict(replica, action=Action("kill", replica.id, f"still there {limits.stop_grace_s:g} s after SIGTERM"))
