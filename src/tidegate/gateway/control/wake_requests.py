@@ -64,10 +64,16 @@ class WakeRequests:
     def _tell(self, endpoint: str) -> None:
         try:
             self._send(endpoint)
-        except (OSError, urllib3.exceptions.HTTPError) as error:
+        except urllib3.exceptions.HTTPError as error:
             log.warning("the control plane was not told that %s is wanted: %s", endpoint, error)
-            why = "it sleeps, and the control plane, which wakes it, does not answer"
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._on_failure, endpoint, why)
-        except Exception:
+            self._failed(endpoint, "it sleeps, and the control plane, which wakes it, does not answer")
+        except OSError as error:  # it says so itself, as one that stands by does
+            log.warning("the control plane does not wake %s: %s", endpoint, error)
+            self._failed(endpoint, f"it sleeps, and the control plane here cannot wake it: {error}")
+        except Exception as error:
             log.exception("the control plane was not told that %s is wanted", endpoint)
+            self._failed(endpoint, f"it sleeps, and the control plane could not be told: {type(error).__name__}")
+
+    def _failed(self, endpoint: str, why: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._on_failure, endpoint, why)
