@@ -18,7 +18,10 @@ ENDPOINTS_MAX = 10_000
 
 @dataclass
 class Wanted:
-    """The clock is monotonic: setting the machine's time changes nothing."""
+    """The clock is monotonic: setting the machine's time changes nothing.
+
+    `changed` is called where an endpoint was not wanted before, and not for each gateway that tells it again.
+    """
 
     clock: Clock
     changed: Callable[[], None]
@@ -28,11 +31,13 @@ class Wanted:
     def tell(self, endpoint: str) -> None:
         """A request waits for it. Past the bound, the one told of longest ago is forgotten."""
         with self._lock:
-            self._at.pop(endpoint, None)
-            self._at[endpoint] = self.clock()
+            present = self.clock()
+            before = self._at.pop(endpoint, None)
+            self._at[endpoint] = present
             if len(self._at) > ENDPOINTS_MAX:
                 self._at.pop(next(iter(self._at)))
-        self.changed()
+        if before is None or before <= present - TOLD_S:
+            self.changed()
 
     def now(self) -> frozenset[str]:
         """Those that were told of within `TOLD_S`."""
