@@ -1,6 +1,6 @@
 """The console as an ASGI application: finds the page for a path, runs its handler in a thread, answers with HTML.
 
-Who asks was checked before (`api.door`); a request that was refused comes with the reason, and gets a page of it.
+Who asks was checked before (`api.console_guard`); a refused request comes with the reason, and gets a page of it.
 """
 
 from __future__ import annotations

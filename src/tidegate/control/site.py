@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from tidegate.api.app import create_app
-from tidegate.api.door import Behind, Door
+from tidegate.api.console_guard import ConsoleGuard, GuardedConsole
 from tidegate.api.guard import allowed_hosts
 from tidegate.client.in_process import InProcess
 from tidegate.console import app as consoles
@@ -35,14 +35,14 @@ class Site:
             min(STREAMS_MAX, max(connections_max // STREAMS_SHARE, 1)),
         )
         hosts = allowed_hosts(container.host, container.settings.allowed_hosts)
-        behind = Behind(self._console, consoles.is_open, consoles.is_stream, consoles.REFUSED)
-        self._door = Door(behind, self._api.state.keys, hosts)
+        guarded = GuardedConsole(self._console, consoles.is_open, consoles.is_stream, consoles.REFUSED)
+        self._console_guard = ConsoleGuard(guarded, self._api.state.keys, hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_for_the_api(scope):
             await self._api(scope, receive, send)
         else:
-            await self._door(scope, receive, send)
+            await self._console_guard(scope, receive, send)
 
     def close_pages(self) -> None:
         """End the streams of open pages, which the server would wait for. From any thread."""

@@ -1,4 +1,4 @@
-"""Stands before the console as the guard stands before the API: Host and Origin, who asks, and the body's size.
+"""Stands before the console as `guard` stands before the API: Host and Origin, who asks, and the body's size.
 
 It refuses nothing itself but what cannot be read: a request that may not pass goes on with the reason, for a page that
 tells it.
@@ -35,8 +35,8 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True)
-class Behind:
-    """What is behind the door. `is_open` says which paths take no session, `by_itself` which no person asks for.
+class GuardedConsole:
+    """The console behind the guard. `is_open` says which paths take no session, `by_itself` which no person asks for.
 
     `refused` is the scope's entry that says why a request may not be answered.
     """
@@ -47,11 +47,11 @@ class Behind:
     refused: str
 
 
-class Door:
+class ConsoleGuard:
     """The middleware."""
 
-    def __init__(self, behind: Behind, keys: Keys, hosts: Iterable[str]) -> None:
-        self._behind, self._keys, self._hosts = behind, keys, frozenset(hosts)
+    def __init__(self, console: GuardedConsole, keys: Keys, hosts: Iterable[str]) -> None:
+        self._console, self._keys, self._hosts = console, keys, frozenset(hosts)
         self._refusals = RefusalLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,13 +64,13 @@ class Door:
         try:
             receive = await self._passed(scope, headers, receive, request_id)
         except TidegateError as error:
-            scope[self._behind.refused] = error
+            scope[self._console.refused] = error
             if isinstance(error, Forbidden):
                 self._refusals.note(scope, scope.get(PRINCIPAL), request_id, error)
-        if self._behind.refused not in scope and not self._behind.by_itself(scope["path"]):
+        if self._console.refused not in scope and not self._console.by_itself(scope["path"]):
             renewed = self._keys.renewed(headers, https=scope["scheme"] == "https")
             answer = answer if renewed is None else with_heads(answer, {"set-cookie": renewed})
-        await self._behind.app(scope, receive, answer)
+        await self._console.app(scope, receive, answer)
 
     async def _passed(self, scope: Scope, headers: Headers, receive: Receive, request_id: str) -> Receive:
         """Every check of one request, in order; what the console then receives."""
@@ -79,7 +79,7 @@ class Door:
             _check_same_origin(headers)
         found = self._keys.principal(headers)
         scope[PRINCIPAL] = None if found is None else replace(found, request_id=request_id)
-        if scope["method"] in SAFE and self._behind.is_open(scope["path"]):
+        if scope["method"] in SAFE and self._console.is_open(scope["path"]):
             return receive
         if found is None:
             raise Unauthenticated("no session, or one that has ended")
