@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from support.console import HTML, browser_at
-from tidegate.api.sessions import COOKIE, SESSION_LIVES_S, Sessions
+from tidegate.api.sessions import COOKIE, RENEW_S, SESSION_LIVES_S, Sessions
 from tidegate.console.app import POLICY
 from tidegate.wiring import Container
 
@@ -71,6 +71,30 @@ def test_a_browser_logs_out(browser: httpx.Client, url: str) -> None:
     assert COOKIE not in browser.cookies
     with httpx.Client(base_url=url, headers=HTML, cookies={COOKIE: kept}, trust_env=False) as thief:
         assert thief.get("/").status_code == 401
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_logging_out_leaves_no_cookie_also_where_the_session_was_due_to_be_renewed(
+    url: str, container: Container, *, page: bool
+) -> None:
+    kept = Sessions(container.keys.token, lambda: time.time() - 2 * RENEW_S).make()
+    with httpx.Client(base_url=url, headers={**HTML, "origin": url}, trust_env=False) as browser:
+        browser.headers["cookie"] = f"{COOKIE}={kept}"
+        answer = browser.post("/logout") if page else browser.delete("/api/v1/session")
+    assert answer.is_success
+    (cookie,) = answer.headers.get_list("set-cookie")
+    assert re.fullmatch(rf"{COOKIE}=; HttpOnly; Max-Age=0; Path=/; SameSite=strict", cookie)
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+def test_logging_in_again_begins_a_new_session(url: str, container: Container, accept: str) -> None:
+    kept = Sessions(container.keys.token, lambda: time.time() - 2 * RENEW_S).make()
+    headers = {"accept": accept, "cookie": f"{COOKIE}={kept}"}
+    code = {"code": container.login_codes.make()}
+    answer = httpx.get(f"{url}/login", params=code, headers=headers, trust_env=False)
+    (cookie,) = answer.headers.get_list("set-cookie")
+    assert cookie.count(COOKIE) == 1
+    assert cookie.partition("=")[2].split(".")[1] != kept.split(".")[1]
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", None])

@@ -22,6 +22,7 @@ from tidegate.api.guard import (
     check_permission,
     read_body,
     refusal,
+    renewing,
     replay,
     request_id_of,
     with_heads,
@@ -68,8 +69,7 @@ class ConsoleGuard:
             if isinstance(error, Forbidden):
                 self._refusals.note(scope, scope.get(PRINCIPAL), request_id, error)
         if self._console.refused not in scope and not self._console.by_itself(scope["path"]):
-            renewed = self._keys.renewed(headers, https=scope["scheme"] == "https")
-            answer = answer if renewed is None else with_heads(answer, {"set-cookie": renewed})
+            answer = renewing(self._keys, scope, headers, answer)
         await self._console.app(scope, receive, answer)
 
     async def _passed(self, scope: Scope, headers: Headers, receive: Receive, request_id: str) -> Receive:

@@ -139,8 +139,7 @@ class Guard:
                 self._refusals.note(scope, scope.get(PRINCIPAL), request_id, error)
             await refusal(error)(scope, receive, answer)
             return
-        renewed = self._keys.renewed(headers, https=scope["scheme"] == "https")
-        await self._app(scope, bounded, answer if renewed is None else with_heads(answer, {"set-cookie": renewed}))
+        await self._app(scope, bounded, renewing(self._keys, scope, headers, answer))
 
     async def _passed(self, scope: Scope, headers: Headers, receive: Receive, request_id: str) -> Receive:
         """Every check of one request, in order; what the application then receives."""
@@ -249,6 +248,24 @@ def with_heads(send: Send, heads: Mapping[str, str]) -> Send:
         await send(message)
 
     return headed
+
+
+def renewing(keys: Keys, scope: Scope, headers: Headers, send: Send) -> Send:
+    """Send answers with the renewed cookie of the session that asks, where it needs one.
+
+    Not where an answer sets the cookie itself: the last one stands, and who logs out would keep the session.
+    """
+    renewed = keys.renewed(headers, https=scope["scheme"] == "https")
+    if renewed is None:
+        return send
+
+    async def renewed_with(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer = MutableHeaders(scope=message)
+            answer.setdefault("set-cookie", renewed)
+        await send(message)
+
+    return renewed_with
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
