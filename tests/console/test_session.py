@@ -97,7 +97,7 @@ def test_logging_in_again_begins_a_new_session(url: str, container: Container, a
     assert cookie.partition("=")[2].split(".")[1] != kept.split(".")[1]
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", None])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[", None])
 def test_a_form_of_another_site_is_refused(browser: httpx.Client, origin: str | None) -> None:
     if origin is None:
         del browser.headers["origin"]
@@ -107,6 +107,11 @@ def test_a_form_of_another_site_is_refused(browser: httpx.Client, origin: str | 
     assert browser.get("/", headers={"origin": str(browser.base_url).rstrip("/")}).status_code == 200, (
         "and nothing came of it"
     )
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/status"])
+def test_an_origin_that_is_none_is_another_site(url: str, path: str) -> None:
+    assert httpx.get(url + path, headers={"origin": "http://["}, trust_env=False).status_code == 403
 
 
 def test_the_name_of_another_host_is_refused(browser: httpx.Client) -> None:

@@ -176,7 +176,7 @@ def check_origin(headers: Headers, hosts: Collection[str]) -> None:
     if _host_name(host) not in hosts:
         raise Forbidden(f"host {host!r} is not one this server answers to: add it to TIDEGATE_ALLOWED_HOSTS")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and _site_of(origin) != host.lower():
         raise Forbidden(f"origin {origin!r} is another site: only this server's own pages may call it")
 
 
@@ -289,6 +289,14 @@ def _check_json(headers: Headers) -> None:
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise WrongContentType(f"content type {media_type or 'none'!r} is not taken here: send application/json")
+
+
+def _site_of(origin: str) -> str:
+    """Host and port of an origin; empty for `null` and for what is no origin at all."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:
