@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from http.client import HTTPConnection
 
@@ -46,6 +47,18 @@ def test_a_file_that_was_sent_is_taken_in_by_a_job(browser: httpx.Client, contai
         request = row.payload["request"]
     assert (request["allow_pickle"], request["accelerate"], request["label"]) == (True, False, "v1.0.0")
     assert (request["gate"]["min_score"], request["gate"]["target"]) == (0.75, "b")
+
+
+def test_a_link_can_ask_for_the_grant_and_not_give_it(browser: httpx.Client) -> None:
+    for given in ("yes", "ask", "1"):
+        page = browser.get("/deploy", params={"name": "x; id", "allow_pickle": given}).text
+        box = re.search(r'<input type="checkbox" name="allow_pickle"[^>]*>', page)
+        assert box
+        assert "checked" not in box[0]
+        assert "grant asked" in page
+        assert "tidegate register FILE --name &#39;x; id&#39;</code>" in page, "as a shell takes it"
+    again = browser.post("/deploy", data={"name": "x", "allow_pickle": "yes"}).text
+    assert 'name="allow_pickle" value="yes" checked' in again, "what was filled in stays"
 
 
 def test_without_the_grant_it_is_not_given(browser: httpx.Client, container: Container) -> None:

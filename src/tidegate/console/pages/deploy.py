@@ -27,8 +27,11 @@ def _deploy(ask: Ask) -> Shown | Moved:
 
 def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
     page = ask.client.models.page(MODELS, ask.query.get("after"))
+    form = {name: ask.form.get(name, ask.query.get(name, "")) for name in FIELDS}
+    if "allow_pickle" not in ask.form and form["allow_pickle"]:
+        form["allow_pickle"] = "ask"  # a link can point at the grant, and not give it
     context = {
-        "form": {name: ask.form.get(name, ask.query.get(name, "")) for name in FIELDS},
+        "form": form,
         "models": [one for one in page.rows if one.versions],
         "first": ask.with_query(after=None) if ask.query.get("after") else None,
         "next": None if page.next is None else ask.with_query(after=page.next),
