@@ -51,13 +51,13 @@ class Form:
 
     def asked(self) -> dict[str, Any]:
         """As the client's `deploy` takes it. Raises `InvalidArgument` for what is no number."""
-        memory_mb = _number(self.memory_mb, "memory")
+        memory_bytes = _number(self.memory_mb, "memory", MB)
         return {
             "endpoint": self.endpoint.strip() or None,
             "replicas": _whole(self.replicas, "replicas"),
             "backend": self.backend or None,
             "cpus": _number(self.cpus, "CPUs"),
-            "memory_bytes": None if memory_mb is None else round(memory_mb * MB),
+            "memory_bytes": None if memory_bytes is None else round(memory_bytes),
         }
 
 
@@ -130,11 +130,12 @@ def _whole(text: str, what: str) -> int | None:
     return int(text)
 
 
-def _number(text: str, what: str) -> float | None:
+def _number(text: str, what: str, unit: float = 1.0) -> float | None:
+    """As so many of the unit."""
     if not text.strip():
         return None
     try:
-        value = float(text)
+        value = float(text) * unit
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -101,14 +101,18 @@ def _value(one: Field) -> Any:
     if not one.value.strip():
         return None
     if one.kind == "flag":
+        if one.value not in ("true", "false"):
+            raise InvalidArgument(f"{one.label}: {one.value[:40]!r} is neither true nor false", field=one.label)
         return one.value == "true"
     try:
+        if "_" in one.value:  # Python's way of writing numbers, and nobody else's
+            raise ValueError
         value = int(one.value) if one.kind == "whole" else float(one.value)
     except ValueError:
         raise InvalidArgument(
             f"{one.label}: {one.value[:40]!r} is no number ({one.datatype})", field=one.label
         ) from None
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InvalidArgument(
             f"{one.label}: a missing value is an empty field, not {one.value[:40]!r}", field=one.label
         )
@@ -117,9 +121,17 @@ def _value(one: Field) -> Any:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refused)
+        return json.loads(text, parse_constant=_refused, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"the row is no JSON: {error}", field="row") from None
+
+
+def _finite(text: str) -> float:
+    """A number that is too large would go out as a missing value."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is larger than any number of the model's")
+    return value
 
 
 def _refused(name: str) -> Any:
