@@ -10,7 +10,7 @@ import pytest
 
 from support.console import HTML, browser_at
 from tidegate.api.sessions import COOKIE, RENEW_S, SESSION_LIVES_S, Sessions
-from tidegate.console.app import POLICY
+from tidegate.console.headers import HEADERS, POLICY
 from tidegate.wiring import Container
 
 PAGES = ("/", "/endpoints/none", "/nothing/here", "/live?of=/")
@@ -40,6 +40,24 @@ def test_a_link_logs_one_browser_in_once(url: str, container: Container) -> None
         answer = late.get("/login", params={"code": code})
         assert (answer.status_code, "used up" in answer.text) == (401, True)
         assert COOKIE not in late.cookies
+
+
+def test_asking_for_the_head_of_a_link_does_not_use_it_up(url: str, container: Container) -> None:
+    code = {"code": container.login_codes.make()}
+    with browser_at(url) as browser:
+        assert browser.head("/login", params=code).status_code == 405
+        assert browser.get("/login", params=code).status_code == 200
+
+
+def test_every_answer_has_the_policy(browser: httpx.Client) -> None:
+    with browser.stream("GET", "/live", params={"of": "/"}) as stream:
+        assert stream.status_code == 200
+        answers = [stream, browser.head("/live"), browser.post("/logout", json={}), browser.get("/static/none")]
+        answers += [browser.get("/login"), browser.get("/nothing"), browser.get("/", headers={"origin": "null"})]
+    assert [one.status_code for one in answers] == [200, 405, 415, 404, 401, 404, 403]
+    for answer in answers:
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+        assert answer.headers["cache-control"] == "no-store"
 
 
 def test_a_program_logs_in_as_before(url: str, container: Container) -> None:

@@ -24,6 +24,7 @@ from tidegate.clock import now
 from tidegate.console import render
 from tidegate.console.asking import Ask, Moved, Platform, Route, Shown, fields_of
 from tidegate.console.assets import STATIC, asset
+from tidegate.console.headers import FILE_HEADERS, PAGE_HEADERS
 from tidegate.console.live import Live
 from tidegate.console.pages import ROUTES
 from tidegate.errors import (
@@ -44,20 +45,6 @@ REFUSED = "tidegate.refused"
 LIVE_PATH, LOGIN_PATH = "/live", "/login"
 PAGES_AT_ONCE_MAX = 8
 PACKED_BYTES_MIN = 1000
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    # Not `no-referrer`: browsers then say "null" for the origin of a form, which is another site's.
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-}
-"""Of every answer of the console."""
-_PAGE_HEADERS = {**HEADERS, "cache-control": "no-store", "vary": "accept-encoding"}
-_FOR_EVER = {**HEADERS, "cache-control": "public, max-age=31536000, immutable", "vary": "accept-encoding"}
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -96,6 +83,8 @@ class Console:
                 raise refused
             _check_prefix(request.headers)
             if request.url.path == LIVE_PATH:
+                if request.method != "GET":
+                    raise MethodNotAllowed(f"{LIVE_PATH} takes GET, not {request.method}")
                 await self._live.stream(request.query_params.get("of", "/"), _caller(request), receive, send)
                 return
             response = await self._answer(request)
@@ -119,7 +108,7 @@ class Console:
             ask = Ask(self._platform, caller, client, path, of, query, form, https=https)
             made = await to_thread.run_sync(route.handler, ask, limiter=self._room)
             if isinstance(made, Moved):
-                return RedirectResponse(made.to, status_code=303, headers={**_PAGE_HEADERS, **made.headers})
+                return RedirectResponse(made.to, status_code=303, headers={**PAGE_HEADERS, **made.headers})
             around = _around(request) | {"live_of": ask.here if route.live else None}
             return _page(made, around, request.headers)
 
@@ -128,7 +117,8 @@ class Console:
         methods = set()
         for route, pattern in self._routes:
             if (match := pattern.match(path)) is not None:
-                if route.method == ("GET" if method == "HEAD" else method):
+                # A link that works once is not used up by asking for its head.
+                if route.method == ("GET" if method == "HEAD" and path != LOGIN_PATH else method):
                     return route, match.groupdict()
                 methods.add(route.method)
         if methods:
@@ -184,7 +174,7 @@ def _failed(request: Request, error: TidegateError) -> Response:
     if error.retry_after_s is not None:
         headers["retry-after"] = str(int(error.retry_after_s))
     if not takes_html(request.scope):
-        return JSONResponse(error.body(), status, {**_PAGE_HEADERS, **headers})
+        return JSONResponse(error.body(), status, {**PAGE_HEADERS, **headers})
     template = "out.html" if isinstance(error, Unauthenticated) else "error.html"
     context = {"error": error, "title": HTTPStatus(status).phrase, "status": status}
     return _page(Shown(template, context, status, headers), _around(request), request.headers)
@@ -192,7 +182,7 @@ def _failed(request: Request, error: TidegateError) -> Response:
 
 def _page(shown: Shown, around: Mapping[str, Any], asked: Headers) -> Response:
     html = render.page(shown, around).encode()
-    headers = {**_PAGE_HEADERS, **shown.headers}
+    headers = {**PAGE_HEADERS, **shown.headers}
     if len(html) >= PACKED_BYTES_MIN and _takes_gzip(asked):
         html, headers["content-encoding"] = gzip.compress(html, 5, mtime=0), "gzip"
     return Response(html, shown.status, headers, media_type="text/html")
@@ -203,8 +193,8 @@ def _file(name: str, asked: Headers) -> Response:
     if found is None:
         raise UnknownRoute(f"there is nothing at {STATIC}{name}")
     if _takes_gzip(asked):
-        return Response(found.packed, headers={**_FOR_EVER, "content-encoding": "gzip"}, media_type=found.media_type)
-    return Response(found.content, headers=_FOR_EVER, media_type=found.media_type)
+        return Response(found.packed, headers={**FILE_HEADERS, "content-encoding": "gzip"}, media_type=found.media_type)
+    return Response(found.content, headers=FILE_HEADERS, media_type=found.media_type)
 
 
 def _takes_gzip(asked: Headers) -> bool:

@@ -17,6 +17,7 @@ from starlette.types import Receive, Send
 
 from tidegate.client.in_process import Caller
 from tidegate.clock import monotonic, now, rfc3339
+from tidegate.console.headers import STREAM_HEADERS
 from tidegate.errors import Forbidden, Overloaded, TidegateError, Unauthenticated
 from tidegate.telemetry import log_failure
 
@@ -86,11 +87,7 @@ class Live:
             self._streams -= 1
 
     async def _feed(self, topic: _Topic, viewer: _Viewer, gone: asyncio.Future[None], send: Send) -> None:
-        heads = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-store"),
-            (b"x-accel-buffering", b"no"),  # proxies pass it on as it comes
-        ]
+        heads = [(name.encode(), value.encode()) for name, value in STREAM_HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": heads})
         until, seen = monotonic() + STREAM_S, topic.ticks
         sent: dict[str, str] = {}
@@ -156,10 +153,7 @@ def _events(changed: Mapping[str, str], fault: str) -> bytes:
     beat = json.dumps({"at": rfc3339(now()), "fault": fault})
     lines = [f"event: beat\ndata: {beat}\n\n"]
     if changed:
-        html = "".join(
-            f'<hx-partial hx-target="#{name}" hx-swap="innerMorph">{part}</hx-partial>'
-            for name, part in changed.items()
-        )
+        html = "".join(_partial(name, part) for name, part in changed.items())
         lines.append("".join(f"data: {line}\n" for line in html.splitlines()) + "\n")
     return "".join(lines).encode()
 
