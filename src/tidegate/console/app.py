@@ -106,11 +106,8 @@ class Console:
         with self._platform.client(caller := _caller(request)) as client:
             https = request.url.scheme == "https"
             ask = Ask(self._platform, caller, client, path, of, query, form, https=https)
-            made = await to_thread.run_sync(route.handler, ask, limiter=self._room)
-            if isinstance(made, Moved):
-                return RedirectResponse(made.to, status_code=303, headers={**PAGE_HEADERS, **made.headers})
             around = _around(request) | {"live_of": ask.here if route.live else None}
-            return _page(made, around, request.headers)
+            return await to_thread.run_sync(_made, route, ask, around, request.headers, limiter=self._room)
 
     def _found(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """Raises `UnknownRoute`, `MethodNotAllowed`."""
@@ -178,6 +175,14 @@ def _failed(request: Request, error: TidegateError) -> Response:
     template = "out.html" if isinstance(error, Unauthenticated) else "error.html"
     context = {"error": error, "title": HTTPStatus(status).phrase, "status": status}
     return _page(Shown(template, context, status, headers), _around(request), request.headers)
+
+
+def _made(route: Route, ask: Ask, around: Mapping[str, Any], asked: Headers) -> Response:
+    """What a handler says, as an answer. In a thread: a large page takes its time, which is not the server's loop's."""
+    made = route.handler(ask)
+    if isinstance(made, Moved):
+        return RedirectResponse(made.to, status_code=303, headers={**PAGE_HEADERS, **made.headers})
+    return _page(made, around, asked)
 
 
 def _page(shown: Shown, around: Mapping[str, Any], asked: Headers) -> Response:
