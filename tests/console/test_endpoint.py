@@ -129,6 +129,24 @@ def test_replicas_follow_the_load_where_bounds_are_given(
     assert container.endpoints.get("followed").scaling is None
 
 
+def test_an_endpoint_that_sleeps_has_a_form_that_can_be_sent_as_it_is(
+    browser: httpx.Client, container: Container, deployed: Deployed
+) -> None:
+    path = deployed("sleeper")
+    container.endpoints.scale("sleeper", rest.ScaleRequest(min=0, max=3, target="rps=5", idle_s=300), ME)
+    page = browser.get(path).text
+    assert "tidegate scale sleeper --min 0 --max 3 --target rps=5 --idle 300s</code>" in page
+    assert "none after <b>300 s</b> without a request" in page
+    field = re.search(r'<input[^>]* name="min"[^>]*>', page)
+    assert field
+    assert 'min="0"' in field[0], "else no browser sends the form, whichever of its buttons is used"
+    assert 'value="0"' in field[0]
+    assert sent(browser, path, "scale", by="load", max="4", metric="rps").status_code == 303
+    view = container.endpoints.get("sleeper").scaling
+    assert view is not None
+    assert (view.min, view.max, view.idle_s) == (0, 4, 300)
+
+
 def test_whoever_comes_second_is_told(browser: httpx.Client, container: Container, deployed: Deployed) -> None:
     path = deployed("contested")
     page = browser.get(path)

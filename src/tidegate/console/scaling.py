@@ -56,7 +56,8 @@ def command(endpoint: str, values: Mapping[str, str], view: ScalingView | None) 
     """The form as a command."""
     if view is None:
         return f"tidegate scale {endpoint} --replicas {values['replicas']}"
-    return f"tidegate scale {endpoint} --min {view.min} --max {view.max} --target {view.metric}={view.target:g}"
+    idle = "" if view.idle_s is None else f" --idle {view.idle_s:g}s"
+    return f"tidegate scale {endpoint} --min {view.min} --max {view.max} --target {view.metric}={view.target:g}{idle}"
 
 
 def explained(scale: Scale) -> list[dict[str, Any]]:
