@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.console import deploying
+from tidegate.console import deploying, words
 from tidegate.console.fields import form_of
 from tidegate.errors import InvalidArgument
 
@@ -72,3 +72,17 @@ def test_memory_that_is_no_number_is_refused(memory_mb: str) -> None:
 
 def test_memory_is_in_megabytes() -> None:
     assert deploying.filled({"memory_mb": "512.5"}).asked()["memory_bytes"] == 512_500_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [([0.25], "0.25"), (["<b>ü"], "<b>ü"), ([None], "null"), ([True], "true"), ([[1, "a"]], '[1, "a"]'), ([], "[]")],
+)
+def test_a_prediction_is_shown_as_json_and_a_text_as_it_is(rows: list[Any], shown: str) -> None:
+    assert words.predicted(rows) == shown
+
+
+def test_a_long_prediction_is_cut() -> None:
+    shown = words.predicted([[0.5] * 100_000])
+    assert len(shown) < words.PREDICTED_CHARS_MAX + 50
+    assert shown.endswith("characters more")

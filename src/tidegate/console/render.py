@@ -43,6 +43,7 @@ def _environment() -> Environment:
         shell=words.shell_word,
         etag=tag_of,
         sentence=words.sentence,
+        predicted=words.predicted,
     )
     env.globals.update(static=static, share=words.share, unknown=words.UNKNOWN, NAV=NAV, release=__version__)
     env.globals["ui"] = env.get_template("ui.html").module

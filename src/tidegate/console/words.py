@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from markupsafe import Markup
 
@@ -12,6 +14,7 @@ from tidegate.clock import now, rfc3339
 
 UNKNOWN = "\N{EN DASH}"
 """Never 0: what is not known is not nothing."""
+PREDICTED_CHARS_MAX = 2000
 _TONES = {
     "ready": "ok",
     "succeeded": "ok",
@@ -102,6 +105,14 @@ def split(traffic: Mapping[str, float]) -> str:
 def in_order(version: str) -> tuple[int, str]:
     """Versions as numbers, whatever else there is after them."""
     return (int(version), "") if version.isdecimal() else (1 << 62, version)
+
+
+def predicted(rows: Sequence[Any]) -> str:
+    """What a model said: of one row the value alone, a text as it is, anything else as JSON; cut where it is long."""
+    value = rows[0] if len(rows) == 1 else list(rows)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    more = len(text) - PREDICTED_CHARS_MAX
+    return text if more <= 0 else f"{text[:PREDICTED_CHARS_MAX]} … and {more:,} characters more"
 
 
 def shell_word(text: str) -> str:
