@@ -63,17 +63,17 @@ def test_one_button_deploys_a_version(browser: httpx.Client, container: Containe
 
 
 def test_replicas_may_follow_the_load_from_the_start(browser: httpx.Client, container: Container) -> None:
-    add_version(container, "followed", "1")
-    path = "/models/followed/versions/1"
+    add_version(container, "led", "1")
+    path = "/models/led/versions/1"
     filled = form(browser.get(path), f"{path}/deploy") | {"least": "2", "most": "6", "metric": "rps", "amount": "50"}
     assert browser.post(f"{path}/deploy", data=filled).status_code == 303
-    scaling = container.endpoints.get("followed").scaling
+    scaling = container.endpoints.get("led").scaling
     assert scaling is not None
     assert (scaling.min, scaling.max, scaling.metric, scaling.target) == (2, 6, "rps", 50.0)
     refused = browser.post(f"{path}/deploy", data=filled | {"most": "100000", "etag": ""})
     assert refused.status_code == 422
     assert "is being deployed, but its replicas do not follow the load" in refused.text
-    assert "tidegate scale followed --min 2 --max 100000 --target rps=50" in refused.text
+    assert "tidegate scale led --min 2 --max 100000 --target rps=50" in refused.text
 
 
 def test_what_differs_from_what_runs_is_told_before(browser: httpx.Client, container: Container) -> None:
