@@ -49,6 +49,21 @@ def sent(browser: httpx.Client, path: str, verb: str, **values: str) -> httpx.Re
     return browser.post(f"{path}/{verb}", data=form(page, f"{path}/{verb}") | values)
 
 
+def buttons_of(page: httpx.Response, form_id: str) -> list[str]:
+    """The buttons of a form, in the order of the page: Enter in one of its fields presses the first."""
+    own = re.search(rf'<form[^>]* id="{form_id}".*?</form>', page.text, re.DOTALL)
+    assert own
+    buttons = re.finditer(r"<button\b[^>]*>", page.text)
+    return [one[0] for one in buttons if f'form="{form_id}"' in one[0] or own.start() < one.start() < own.end()]
+
+
+def test_enter_in_a_field_about_the_load_fixes_no_number(browser: httpx.Client, deployed: Deployed) -> None:
+    page = browser.get(deployed("entered")).text
+    forms = re.findall(r'<form[^>]* action="/endpoints/entered/scale".*?</form>', page, re.DOTALL)
+    assert [re.findall(r'<button[^>]* value="(\w+)"', one) for one in forms] == [["number"], ["load"]]
+    assert all('name="etag"' in one for one in forms)
+
+
 def test_traffic_is_shifted_by_a_form(browser: httpx.Client, container: Container, deployed: Deployed) -> None:
     path = deployed("shifted")
     answer = sent(browser, path, "traffic", **{"w.1": "72.5", "w.2": "27.5"})
@@ -141,7 +156,7 @@ def test_an_endpoint_that_sleeps_has_a_form_that_can_be_sent_as_it_is(
     assert field
     assert 'min="0"' in field[0], "else no browser sends the form, whichever of its buttons is used"
     assert 'value="0"' in field[0]
-    assert sent(browser, path, "scale", by="load", max="4", metric="rps").status_code == 303
+    assert sent(browser, path, "scale", by="load", min="0", max="4", metric="rps").status_code == 303
     view = container.endpoints.get("sleeper").scaling
     assert view is not None
     assert (view.min, view.max, view.idle_s) == (0, 4, 300)
@@ -178,6 +193,7 @@ def test_a_changed_signature_is_accepted_in_so_many_words(browser: httpx.Client,
     assert answer.status_code == 409
     assert "Clients of this endpoint would notice" in answer.text
     assert "accept the changed signature" in answer.text
+    assert " name=" not in buttons_of(answer, "traffic")[0], "Enter in a field of the form accepts nothing"
     again = form(answer, f"{path}/traffic")
     assert browser.post(f"{path}/traffic", data=again | {"accept": "yes"}).status_code == 303
     assert container.endpoints.get("reshaped").target == {"1": 50, "2": 50}

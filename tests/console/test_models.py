@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from console.test_endpoint import MARKUP, OTHER, form
+from console.test_endpoint import MARKUP, OTHER, buttons_of, form
 from support.control import ME, SIGNATURE, add_version
 from tidegate.wire import rest
 from tidegate.wiring import Container
@@ -102,6 +102,7 @@ def test_a_changed_signature_is_accepted_in_so_many_words(browser: httpx.Client,
     answer = browser.post(f"{path}/deploy", data=filled)
     assert answer.status_code == 409
     assert "Clients of other-way would notice" in answer.text
+    assert " name=" not in buttons_of(answer, "deploy-form")[0], "Enter in a field of the form accepts nothing"
     assert container.endpoints.get("other-way").target == {"1": 100.0}
     again = form(answer, f"{path}/deploy")
     assert browser.post(f"{path}/deploy", data=again | {"accept": "yes"}).status_code == 303
