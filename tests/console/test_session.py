@@ -42,6 +42,19 @@ def test_a_link_logs_one_browser_in_once(url: str, container: Container) -> None
         assert COOKIE not in late.cookies
 
 
+def test_behind_tls_the_cookie_is_secure(url: str, container: Container) -> None:
+    """The proxy on this machine says that it speaks TLS."""
+    headers = {"x-forwarded-proto": "https", "host": "localhost", "origin": "https://localhost"}
+    code = {"code": container.login_codes.make()}
+    kept = Sessions(container.keys.token, lambda: time.time() - 2 * RENEW_S).make()
+    with browser_at(url) as browser:
+        begun = browser.get("/login", params=code, headers=headers)
+        renewed = browser.get("/", headers=headers | {"cookie": f"{COOKIE}={kept}"})
+    for answer in (begun, renewed):
+        (cookie,) = answer.headers.get_list("set-cookie")
+        assert (answer.status_code, cookie.endswith("; SameSite=strict; Secure")) == (200, True)
+
+
 def test_asking_for_the_head_of_a_link_does_not_use_it_up(url: str, container: Container) -> None:
     code = {"code": container.login_codes.make()}
     with browser_at(url) as browser:
