@@ -43,9 +43,10 @@ def _follow(app: App, endpoint: str, lines: int, version: str | None) -> None:
     def silent(error: TidegateError) -> None:
         app.note(f"waiting: {error.message}")
 
-    shown: tuple[str, str] | None = None
+    followed, shown = False, ("", "")
     try:
         for found in app.client().endpoints.follow_logs(endpoint, lines, on_silence=silent):
+            followed = True
             for new in (one for one in found if version in (None, one.version)):
                 if app.json:
                     click.echo(orjson.dumps(new))
@@ -56,7 +57,7 @@ def _follow(app: App, endpoint: str, lines: int, version: str | None) -> None:
                     click.echo("... (lines are missing here: it writes more than a look shows)")
                 click.echo("\n".join(new.lines))
     except UnknownEndpoint:
-        if shown is None:
+        if not followed:
             raise
         app.note(f"endpoint {endpoint} is gone")
 
