@@ -8,6 +8,7 @@ import re
 import httpx
 
 from support.control import ME, add_version
+from tidegate.console.pages.overview import ITEMS
 from tidegate.wire import rest
 from tidegate.wiring import Container
 
@@ -25,6 +26,16 @@ def test_it_lists_endpoints_page_by_page(browser: httpx.Client, container: Conta
         path = html.unescape(found[1]) if found else ""
     assert [name for name in seen if name.startswith("listed-")] == ["listed-0", "listed-1", "listed-2"]
     assert len(set(seen)) == len(seen)
+
+
+def test_where_more_needs_attention_than_is_shown_it_says_so(browser: httpx.Client, container: Container) -> None:
+    add_version(container, "crowd", "1")
+    for number in range(ITEMS + 1):
+        container.endpoints.deploy(f"crowd-{number:02}", rest.DeployRequest("crowd", "1"), ME)
+    page = browser.get("/?rows=200").text
+    section = page[page.index('id="live_attention"') :].partition("</section>")[0]
+    assert section.count("<li>") == ITEMS
+    assert f"These are the first {ITEMS}" in section
 
 
 def test_what_is_not_known_is_not_nothing(browser: httpx.Client, container: Container) -> None:

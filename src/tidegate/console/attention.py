@@ -12,7 +12,7 @@ from tidegate.wire.rest import Endpoint, Job, Status
 ERRORS_SHARE_MIN = 0.01
 """From this share of requests on that end in errors, an endpoint needs a look."""
 JOBS_FAILED_WITHIN_S = 24 * 3600.0
-JOBS_SHOWN, ITEMS_MAX = 3, 30
+JOBS_SHOWN = 3
 _ORDER = {"bad": 0, "warn": 1, "info": 2}
 
 
@@ -31,7 +31,7 @@ def attention(status: Status, shown: Sequence[Endpoint], failed: Sequence[Job]) 
     """The worst first. `shown` are the endpoints of the page; the status knows the others that need a look."""
     endpoints = {one.name: one for one in (*shown, *status.endpoints)}
     found = [*_platform(status), *_endpoints(endpoints.values()), *_jobs(failed)]
-    return sorted(found, key=lambda item: _ORDER[item.tone])[:ITEMS_MAX]
+    return sorted(found, key=lambda item: _ORDER[item.tone])
 
 
 def _platform(status: Status) -> Iterator[Item]:

@@ -12,7 +12,7 @@ from tidegate.draw.plot import Markup
 from tidegate.wire.load import LoadView
 from tidegate.wire.rest import Endpoint
 
-ROWS, FAILED_JOBS = 50, 20
+ROWS, FAILED_JOBS, ITEMS = 50, 20, 30
 BAR = Size(130, 7)
 
 
@@ -21,10 +21,12 @@ def _overview(ask: Ask) -> Shown | Moved:
     page = ask.client.endpoints.page(rows, ask.query.get("after"))
     status = ask.client.platform.status()
     failed = ask.client.jobs.list(state="failed", limit=FAILED_JOBS)
+    items = attention(status, page.rows, failed)
     return Shown(
         "overview.html",
         {
-            "items": attention(status, page.rows, failed),
+            "items": items[:ITEMS],
+            "is_cut": len(items) > ITEMS,
             "endpoints": [row(one) for one in page.rows],
             "total": sum(status.endpoints_by_status.values()),
             "first": ask.with_query(after=None) if ask.query.get("after") else None,
