@@ -184,6 +184,14 @@ def test_outputs_get_half_of_the_error_rate_and_the_rest_goes_by_importance() ->
     assert (weighted["score"].monitor, weighted["f0"].monitor) == ("prediction_drift", "feature_drift")
 
 
+def test_a_column_that_has_no_share_of_the_error_rate_never_alarms_and_stops_no_other() -> None:
+    before = {name: reference(list("abc") * 200) for name in ("matters", "does_not")}
+    now = {name: Histogram.of(list("aab") * 200, each.layout) for name, each in before.items()}
+    found = evaluate(before, now, look=Look(importance={"matters": 1.0}, page_alpha=1e-3))
+    assert {name: drift.state for name, drift in found.items()} == {"matters": "alert", "does_not": "ok"}
+    assert {drift.state for drift in evaluate(before, now, look=Look(page_alpha=0.0)).values()} == {"ok"}
+
+
 def test_histograms_that_do_not_belong_together_are_refused() -> None:
     x, y = reference([1.0, 2.0, 3.0]), reference([1.0, 2.0, 4.0])
     with pytest.raises(InvalidArgument, match="must have the same columns; only one has 'a', 'b'"):

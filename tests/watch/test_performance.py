@@ -56,6 +56,11 @@ def test_a_stricter_budget_of_pages_takes_more_to_be_convinced() -> None:
     assert not evaluate(Cohort(losses), FINE, ACCURACY, page_alpha=1e-9).significant_drop
 
 
+def test_without_any_budget_of_pages_there_is_none() -> None:
+    found = evaluate(Cohort(np.ones(5_000)), Reference.exactly(0.1), Metric("accuracy"), page_alpha=0.0)
+    assert (found.state, found.value, found.lower, found.upper) == ("ok", 0.0, 0.0, 1.0)
+
+
 def test_late_labels_are_neither_right_nor_wrong() -> None:
     losses = wrong(4_000, 0.3)
     losses[2_000:] = np.nan

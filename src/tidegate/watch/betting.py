@@ -28,9 +28,9 @@ _RUIN = 0.5
 def mean_lower(values: Floats, alpha: float) -> float:
     """A lower bound of the mean, above it at any look with probability <= alpha. Values in [0, 1], in order of arrival.
 
-    Rows may be added and the bound asked for again as often as one likes.
+    Rows may be added and the bound asked for again as often as one likes. Where it may never fail (`alpha` 0) it is 0.
     """
-    if not values.size:
+    if not values.size or alpha <= 0:
         return 0.0
     rounds = _Rounds(values, alpha)
     if not rounds.refute(_PRECISION):
