@@ -35,13 +35,15 @@ def test_an_address_reads_as_it_was_written(address: Address) -> None:
         {"at": "unix:/s", "credential": "k"},
         {"at": "tcp:h:1", "ca_file": "/ca.pem"},
         {"at": "https://h/?x=1"},
+        {"at": "https://user:secret@h"},
         {"at": "tcp:h:1", "batches_max": 0},
         {"at": "tcp:h:1", "batches_max": 257},
     ],
 )
 def test_what_makes_no_sense_is_no_address(given: dict[str, object]) -> None:
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument) as refused:
         Address(**given)  # type: ignore[arg-type]
+    assert "secret" not in refused.value.message
 
 
 def test_the_snapshot_says_which_host_reaches_a_target() -> None:

@@ -114,6 +114,8 @@ def test_who_cannot_be_trusted_gets_nothing_and_the_log_says_why(ground: Ground,
         "empty-file": ground.url(good, ca_file=str(no_certificate)),
         "no-tls": ground.url(good, address=f"https://127.0.0.1:{ground.port}"),
         "no-scheme": ground.url(good, address="pigeon:post"),
+        "no-port": ground.url(good, address="tcp:127.0.0.1:70000"),
+        "password": ground.url(good, address=f"https://user:secret@127.0.0.1:{good.port}"),
     }
     sayings = {
         "of-system": "127.0.0.1 shows is not trusted: unable to get local issuer certificate",
@@ -123,6 +125,8 @@ def test_who_cannot_be_trusted_gets_nothing_and_the_log_says_why(ground: Ground,
         "empty-file": f"the CA file {no_certificate} has no certificate in it",
         "no-tls": "127.0.0.1 does not speak TLS as it should",
         "no-scheme": "'pigeon:post' is no address of a replica: it begins with none of",
+        "no-port": "'tcp:127.0.0.1:70000' is no address of a replica: its port is no number up to 65535",
+        "password": f"'https://127.0.0.1:{good.port}' is no address of a replica: a URL of a replica has a host",
     }
     for name, target in targets.items():
         targets[name] = replace(target, id=f"r-{name}")
@@ -133,6 +137,7 @@ def test_who_cannot_be_trusted_gets_nothing_and_the_log_says_why(ground: Ground,
         told = [line for line in lines if f"replica r-{name} " in line]
         assert len(told) == 1, f"{name} is told once: {told}"
         assert saying in told[0], name
+    assert "secret" not in ground.bed.log()
 
 
 def test_a_pool_takes_so_many_batches_at_once(ground: Ground) -> None:

@@ -30,6 +30,8 @@ class Address:
         plain = not (self.credential or self.ca_file) and self.batches_max == 1
         if not self.at.startswith((SOCKET, TCP, TLS)) or (self.at.startswith(SOCKET) and not plain):
             raise InvalidArgument(f"{self!r} is no address of a replica", field="address")
+        if self.at.startswith(TLS) and "@" in self.at:
+            raise InvalidArgument("a replica's URL has no user and no password: name a 'credential'", field="address")
         if self.ca_file and not self.at.startswith(TLS):
             raise InvalidArgument(f"{self.at} has no certificate: 'ca_file' is for https://", field="address")
         if not self.at.startswith(SOCKET) and {"?", "#"} & set(self.at):

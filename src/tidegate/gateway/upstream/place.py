@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from tidegate.dataplane.codec.wire_template import HOST
 from tidegate.wire.snapshot import SOCKET, TCP, TLS
 
-TLS_PORT = 443
+TLS_PORT, PORT_MAX = 443, 65535
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,17 @@ def place_of(address: str) -> Place:
     try:
         return _read(address)
     except ValueError as error:
-        return Place(fault=f"{address.rpartition('@')[2]!r} is no address of a replica: {error}")
+        return Place(fault=f"{shown(address)!r} is no address of a replica: {error}")
+
+
+def shown(address: str) -> str:
+    """An address as logs may have it: a URL without user and password, which no address should have.
+
+    >>> shown("https://user:secret@pool.example/churn")
+    'https://pool.example/churn'
+    """
+    scheme, found, rest = address.partition("//")
+    return f"{scheme}//{rest.rpartition('@')[2]}" if found and not address.startswith(SOCKET) else address
 
 
 def _read(address: str) -> Place:
@@ -45,6 +55,8 @@ def _read(address: str) -> Place:
         host, _, port = named.rpartition(":")
         if not host or not port:
             raise ValueError("it has no host, or no port")
+        if not (port.isdecimal() and int(port) <= PORT_MAX):
+            raise ValueError(f"its port is no number up to {PORT_MAX}")
         return Place(named, host=host.strip("[]"), port=int(port))
     if address.startswith(TLS):
         return _of_url(urlsplit(address))

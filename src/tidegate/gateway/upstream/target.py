@@ -21,6 +21,7 @@ from tidegate.errors import DeadlineExceeded, TidegateError
 from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
 from tidegate.gateway.upstream.dial import REFUSALS, Dialer, KeyOf, Unavailable, UpstreamAddress, no_keys
 from tidegate.gateway.upstream.hop import HopRequest, is_long, is_long_answer, read_answer
+from tidegate.gateway.upstream.place import shown
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -146,7 +147,7 @@ class UpstreamTarget:
                 if connection.why != said:
                     said = connection.why
                     level = logging.WARNING if connection.lasting else logging.INFO
-                    log.log(level, "replica %s at %s: %s; trying again", self.id, self.where.address, said)
+                    log.log(level, "replica %s at %s: %s; trying again", self.id, shown(self.where.address), said)
                 await asyncio.sleep(_backoff_s(failures))
                 continue
             since_s, said = self._clock(), ""
