@@ -163,6 +163,24 @@ def test_a_restart_begins_a_new_segment(folder: Folder) -> None:
     assert folder.ids() == ["a", "b"]
 
 
+def test_a_clock_that_is_set_back_neither_has_the_newest_dropped_first_nor_keeps_a_segment_open(folder: Folder) -> None:
+    total = 512 << 10
+    begun = folder.open(total)
+    for number in range(300):
+        begun.write(*batch_of(f"old-{number}", rows=64), folder.now_s)
+    assert len(folder.files()) > 1
+    folder.now_s -= 50_000
+    begun.tick()
+    until(lambda: all(not segment.is_open for segment in list_segments(folder.path)), what="sealing")
+    journal = folder.open(total)
+    for number in range(300):
+        journal.write(*batch_of(f"new-{number}", rows=64), folder.now_s)
+    dropped = (begun.counts, journal.counts)
+    until(lambda: len(folder.records()) + sum(one.dropped.get("unread", 0) for one in dropped) == 600, what="the count")
+    kept = folder.ids()
+    assert kept == [f"new-{number}" for number in range(300)][-len(kept) :]
+
+
 def test_files_are_private(folder: Folder) -> None:
     folder.open().write(*batch_of("a"), 101.0)
     assert folder.files()[0].stat().st_mode & 0o077 == 0

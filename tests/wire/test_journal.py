@@ -30,7 +30,7 @@ from tidegate.wire.journal import (
 from tidegate.wire.journal.cursors import read_cursor, read_offsets, write_cursor
 from tidegate.wire.journal.frames import HEAD_BYTES, file_head, frame_head
 from tidegate.wire.journal.records import UNIT_CHARS_MAX, Tensor, recorded_unit
-from tidegate.wire.journal.segments import count_records, read_footer, seal, segment_name, segment_of
+from tidegate.wire.journal.segments import count_records, opened_at_us, read_footer, seal, segment_name, segment_of
 
 MARKER = bytes(range(240, 248))
 DATA = Path(__file__).parent / "data"
@@ -141,6 +141,17 @@ def hold(segment: Segment) -> int:
     fd = os.open(segment.path, os.O_RDWR)
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return fd
+
+
+def test_a_name_says_when_its_segment_was_begun(tmp_path: Path) -> None:
+    for at_us in (1, 1_764_379_815_000_000, 1_764_379_815_123_456):
+        named = segment_of(tmp_path / f"{segment_name(at_us, 'gateway-0', MARKER)}.tgj")
+        assert named is not None
+        assert opened_at_us(named) == at_us
+    for name in (f"20261350T250000.000000Z-gateway-0-{MARKER.hex()}.tgj", "gateway-0-0000000001.tgj"):
+        named = segment_of(tmp_path / name)
+        assert named is not None
+        assert opened_at_us(named) == 0, "it says no time"
 
 
 def test_half_a_record_at_the_end_of_what_is_being_written_is_not_there_yet(tmp_path: Path) -> None:

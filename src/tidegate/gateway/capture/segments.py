@@ -17,7 +17,14 @@ from pathlib import Path
 from tidegate.wire.journal import Sealed, Segment, list_segments, seal_abandoned
 from tidegate.wire.journal.cursors import read_offsets
 from tidegate.wire.journal.frames import FRAME, HEAD_BYTES, MARKER_BYTES, file_head, frame_head
-from tidegate.wire.journal.segments import OPEN_SUFFIX, SEAL_BYTES_MAX, count_records, seal, segment_name
+from tidegate.wire.journal.segments import (
+    OPEN_SUFFIX,
+    SEAL_BYTES_MAX,
+    count_records,
+    opened_at_us,
+    seal,
+    segment_name,
+)
 
 SEGMENT_BYTES_MAX = 64 << 20
 SEGMENT_BYTES_MIN = 64 << 10
@@ -59,7 +66,11 @@ class Segments:
         self._total_bytes_max = total_bytes_max
         self._segment_bytes_max = max(SEGMENT_BYTES_MIN, min(SEGMENT_BYTES_MAX, total_bytes_max // 8))
         self._open: Written | None = None
+        # Names go on behind those that are there, though the clock was set back: the first by name is dropped first.
         self._begun_at_us = 0
+        with contextlib.suppress(OSError):  # a folder that cannot be read: writing to it says so
+            mine = [opened_at_us(one) for one in list_segments(folder) if one.writer == writer]
+            self._begun_at_us = max(mine, default=0)
         self._room = threading.Lock()
 
     @property
@@ -72,12 +83,12 @@ class Segments:
         return HEAD_BYTES + FRAME.size + size_bytes + SEAL_BYTES_MAX <= self._total_bytes_max
 
     def is_full(self, size_bytes: int, at_s: float) -> bool:
-        """Whether the open segment is too large, or too old, for a record of this size."""
+        """Whether the open segment is too large, or too old (or from the future: the clock was set back), for more."""
         one = self._open
         if one is None:
             return False
         too_large = one.size_bytes + FRAME.size + size_bytes > self._segment_bytes_max
-        return (too_large and one.records > 0) or at_s - one.first_at_s > SEGMENT_AGE_S_MAX
+        return (too_large and one.records > 0) or abs(at_s - one.first_at_s) > SEGMENT_AGE_S_MAX
 
     @property
     def is_open(self) -> bool:

@@ -49,6 +49,16 @@ def segment_name(opened_at_us: int, writer: str, marker: bytes) -> str:
     return f"{at:%Y%m%dT%H%M%S}.{opened_at_us % 1_000_000:06d}Z-{writer}-{marker.hex()}"
 
 
+def opened_at_us(segment: Segment) -> int:
+    """When it was begun, as its name says; 0 where that says nothing of it (as one of version 1), or no time."""
+    found = _NAME.fullmatch(segment.name)
+    try:
+        at = datetime.strptime(found["at"] if found else "", "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return 0
+    return int(at.replace(microsecond=0).timestamp()) * 1_000_000 + at.microsecond
+
+
 def segment_of(path: Path) -> Segment | None:
     """What a file's name says; None for one that is no segment."""
     is_open = path.name.endswith(OPEN_SUFFIX)
