@@ -626,13 +626,29 @@ def test_failures_while_the_disk_is_full_are_counted_and_recorded_later(folder: 
     writev.append(full)
     for number in range(5):
         journal.failed(failure(f"id-{number}", folder.now_s))
+    for _ in range(3):  # the disk is tried in vain
+        folder.now_s += 1.1
+        journal.tick()
+    journal.failed(failure("id-5", folder.now_s))
     writev.pop()
     journal.tick()
     assert failures(folder) == []
     folder.now_s += 1.1
     journal.tick()
     (record,) = failures(folder)
-    assert [one.calls for one in record.omitted] == [4]
+    assert [one.calls for one in record.omitted] == [6]
+    assert record.until_s - record.since_s == pytest.approx(3.3)
+    assert journal.counts.dropped == {}
+
+
+def test_counts_of_failures_that_find_no_room_until_the_end_are_told(folder: Folder, writev: list[Writev]) -> None:
+    def full(fd: int, parts: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    journal = folder.open()
+    writev.append(full)
+    journal.failed(failure("id", folder.now_s))
+    journal.close()
     assert journal.counts.dropped == {"disk_full": 1}
 
 

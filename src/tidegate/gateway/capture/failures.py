@@ -80,6 +80,16 @@ class Failures:
         group = (failure.decision, failure.error.http_status, failure.error.code)
         counts.calls[group] = counts.calls.get(group, 0) + 1
 
+    def keep(self, record: FailureRecord) -> None:
+        """Take counts back that could not be written, to be told with what is counted next."""
+        counts = self._counts.setdefault(record.endpoint, _Counts(record.since_s))
+        counts.since_s = min(counts.since_s, record.since_s)
+        counts.until_s = max(counts.until_s, record.until_s)
+        for one in record.omitted:
+            decision = None if one.decision is None else record.decisions[one.decision]
+            group = (decision, one.code, one.reason)
+            counts.calls[group] = counts.calls.get(group, 0) + one.calls
+
     def take_omitted(self) -> list[FailureRecord]:
         """Records of what was counted since the last time."""
         counted, self._counts = self._counts, {}

@@ -90,16 +90,17 @@ class Journal:
             log.exception("a batch of %s could not be recorded", endpoint)
             self.counts.drop("unfit")
             return
-        if payload is not None:
-            self._append(payload, at_s)
+        if payload is not None and (lost := self._append(payload, at_s)) is not None:
+            self.counts.drop(lost)
 
     def failed(self, failure: Failure) -> None:
         """Record a request that gets no answer, or count it where there are too many, or the disk is not written to."""
         at_s = self._wall()
-        if self._circuit.is_open(failure.now_s) or not self._failures.take(failure.endpoint, failure.now_s):
-            self._failures.omit(failure, at_s)
-        else:
-            self._append(self._encode(failure_record(failure, at_s - failure.now_s)), at_s)
+        if not self._circuit.is_open(failure.now_s) and self._failures.take(failure.endpoint, failure.now_s):
+            payload = self._encode(failure_record(failure, at_s - failure.now_s))
+            if self._append(payload, at_s) is None:
+                return
+        self._failures.omit(failure, at_s)
 
     def start(self) -> None:
         """Seal what was left by gateways that died, and keep to the bound."""
@@ -114,20 +115,29 @@ class Journal:
 
     def close(self) -> None:
         """End the open segment."""
-        self._write_omitted()
+        if lost := self._write_omitted():
+            self.counts.drop("disk_full", lost)
         ended = self._segments.end()
         if ended is not None:
             self._settle(ended)
 
-    def _write_omitted(self) -> None:
+    def _write_omitted(self) -> int:
+        """Record what was counted; what finds no room is counted on. Returns how many records that is."""
+        kept = 0
         for record in self._failures.take_omitted():
-            self._append(self._encode(record), self._wall())
+            lost = self._append(self._encode(record), self._wall())
+            if lost == "disk_full":
+                self._failures.keep(record)
+                kept += 1
+            elif lost is not None:
+                self.counts.drop(lost)
+        return kept
 
-    def _append(self, payload: bytes, at_s: float) -> None:
+    def _append(self, payload: bytes, at_s: float) -> str | None:
+        """Write one record; why it was not, where it could not be."""
         size = len(payload)
         if not self._segments.fits(size):
-            self.counts.drop("too_large")
-            return
+            return "too_large"
         started_s = self._monotonic()
         try:
             ended = self._segments.end() if self._segments.is_full(size, at_s) else None
@@ -136,9 +146,10 @@ class Journal:
             self._segments.append(payload, at_s)
         except OSError as error:
             self._failed(error)
-            return
+            return "disk_full"
         self.counts.written += 1
         self._worked(started_s)
+        return None
 
     def _worked(self, started_s: float) -> None:
         now_s = self._monotonic()
@@ -153,7 +164,6 @@ class Journal:
         if self._circuit.reason is None:
             log.error("the journal cannot be written (%s): records are dropped until it can", error)
         self._circuit.failed(self._monotonic())
-        self.counts.drop("disk_full")
 
     def _settle_in_thread(self, ended: Written | None, need_bytes: int = 0) -> None:
         work = partial(self._settle, ended, need_bytes)
