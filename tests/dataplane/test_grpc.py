@@ -236,6 +236,7 @@ def test_what_is_no_message_and_what_is_no_method(linear: Server) -> None:
         code, message = refusal(channel.unary_unary("/inference.GRPCInferenceService/ModelStreamInfer"), b"")
         assert code == "UNIMPLEMENTED"
         assert "'ModelStreamInfer'" in message
+        assert "grpc.health.v1.Health and" in message
 
 
 def test_a_message_that_is_too_large_is_refused_while_it_arrives(ask: Any) -> None:

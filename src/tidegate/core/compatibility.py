@@ -1,6 +1,6 @@
 """What clients of an endpoint would notice if a version with another signature answered them. Pure.
 
-Called by services before traffic moves. It speaks of what the gateway takes (`dataplane/fit.py`), on every protocol.
+Called by services before traffic moves. It speaks of what gateways take (`dataplane/codec/fit.py`), on every protocol.
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ class GrpcServer:
         if found is None:
             raise MethodNotAllowed(
                 f"this server has no method {method!r}; it has those of inference.GRPCInferenceService "
-                "for liveness, readiness, metadata and ModelInfer, grpc.health.v1.HealthService and reflection"
+                "for liveness, readiness, metadata and ModelInfer, grpc.health.v1.Health and reflection"
             )
         return found
 
