@@ -136,7 +136,12 @@ def evaluate(
             results[name] = replace(results[name], verdict=f"unknown: {reason}")
             continue
         alpha = None if look.page_alpha is None else look.page_alpha * weights[name]
-        known[name] = _look(before, now, rule, alpha, look.clustering.get(name))
+        seen = _look(before, now, rule, alpha, look.clustering.get(name))
+        if seen.rows_worth < ROWS_MIN:
+            reason = f"the {now.rows} rows are so much alike that they are worth {seen.rows_worth} independent ones"
+            results[name] = replace(results[name], n_effective=seen.rows_worth, verdict=f"unknown: {reason}")
+            continue
+        known[name] = seen
     chosen = believed(
         [seen.decisive_p for seen in known.values()], [weights[name] for name in known], rule.false_discoveries
     )
