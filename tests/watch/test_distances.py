@@ -1,5 +1,8 @@
 """Distances, against scipy's, and how often they pass their own null quantile."""
 
+import math
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -39,6 +42,14 @@ def test_without_drift_each_distance_passes_its_null_quantile_about_once_in_twen
             assert null is not None
             passed[place] += value > null
     assert ((passed / 300 > 0.02) & (passed / 300 < 0.1)).all(), passed / 300
+
+
+@pytest.mark.parametrize("far", [[-1e308, 1e308], [-1e308, 0.0, 0.5, 1.0, 1.5], [-1e308, 0.0, 1e308]])
+def test_of_values_that_lie_as_far_apart_as_can_be_no_distance_is_nan(far: list[float]) -> None:
+    before = reference(far * 100)
+    with warnings.catch_warnings(action="error"):
+        found = distances(before, Histogram.of(far * 50 + far[:1] * 20, before.layout))
+    assert all(value is None or math.isfinite(value) for value in found.as_dict().values())
 
 
 def test_of_nothing_there_is_no_distance() -> None:

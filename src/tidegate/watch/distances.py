@@ -82,7 +82,10 @@ def _wasserstein(reference: Histogram, current: Histogram) -> tuple[float | None
         return None, None
     rows_before, rows = reference.ordinary.sum(), current.ordinary.sum()
     gaps = np.abs(reference.below_cuts / rows_before - current.below_cuts / rows)
-    return float(gaps @ weights), _quantile_of_weighted_bridge(reference) * math.sqrt(1 / rows_before + 1 / rows)
+    with np.errstate(over="ignore"):
+        distance = float(gaps @ weights)
+    chance = _quantile_of_weighted_bridge(reference) * math.sqrt(1 / rows_before + 1 / rows)
+    return (distance, chance) if math.isfinite(distance) and math.isfinite(chance) else (None, None)
 
 
 @lru_cache(maxsize=4096)
@@ -102,9 +105,14 @@ def _quantile_of_weighted_bridge(reference: Histogram) -> float:
         rho = np.minimum(t[:, None], t[None, :]) - t[:, None] * t[None, :]
         rho = np.clip(np.nan_to_num(rho / (deviation[:, None] * deviation[None, :])), -1.0, 1.0)
     scaled = weights * deviation
-    mean = math.sqrt(2 / math.pi) * float(scaled.sum())
+    with np.errstate(over="ignore"):
+        whole = float(scaled.sum())
+    if not 0 < whole < math.inf:
+        return whole
+    scaled = scaled / whole  # else the variance of what lies far apart is infinite
+    mean = math.sqrt(2 / math.pi)
     covariance = 2 / math.pi * (np.sqrt(1 - rho * rho) + rho * np.arcsin(rho) - 1)
     variance = float(scaled @ covariance @ scaled)
-    if mean <= 0 or variance <= 0:
+    if variance <= 0:
         return 0.0
-    return float(special.gammaincinv(mean * mean / variance, NULL_LEVEL)) * variance / mean
+    return whole * float(special.gammaincinv(mean * mean / variance, NULL_LEVEL)) * variance / mean

@@ -211,7 +211,7 @@ def _cuts(values: Floats, bins: int, *, whole: bool) -> tuple[float, ...]:
     if not values.size:
         return ()
     values = np.sort(values)
-    distinct = values[np.concatenate(([True], np.diff(values) > 0))]
+    distinct = values[np.concatenate(([True], values[1:] > values[:-1]))]
     if distinct.size <= bins:
         cuts = distinct
     else:
@@ -232,7 +232,9 @@ def _spread(values: Floats) -> float:
     """The range of the middle half over that of a normal one; of wider parts where many values are the same."""
     for low, high, width in ((0.25, 0.75, 1.349), (0.1, 0.9, 2.563), (0.01, 0.99, 4.653), (0.0, 1.0, 6.0)):
         if values.size:
-            below, above = np.quantile(values, (low, high))
-            if above > below and np.isfinite(above - below):
-                return float((above - below) / width)
+            with np.errstate(over="ignore", invalid="ignore"):
+                below, above = np.quantile(values, (low, high))
+                between = above - below
+            if between > 0 and np.isfinite(between):
+                return float(between / width)
     return 0.0

@@ -47,7 +47,7 @@ def auc(scores: Any, is_positive: Any) -> Shown:
 def weighted_auc(scores: Floats, positive: Floats, negative: Floats) -> float:
     """The area under the curve where each row is so much of a positive and of a negative one; NaN without both."""
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.concatenate(([True], np.diff(scores[order]) > 0)))
+    starts = np.flatnonzero(np.concatenate(([True], scores[order][1:] > scores[order][:-1])))
     hits, others = np.add.reduceat(positive[order], starts), np.add.reduceat(negative[order], starts)
     pairs = float(hits.sum() * others.sum())
     return float((hits * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else float("nan")
