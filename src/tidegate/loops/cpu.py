@@ -13,6 +13,8 @@ CpuOf = Callable[[Sequence[Handle]], Sequence[float | None]]
 
 Key = tuple[str, ...]
 KEPT_S = 300.0
+SPAN_S_MAX = 30.0
+"""After a longer gap (another one led meanwhile, the database was away) the mean of it says nothing of now."""
 SOURCE = "engine"
 
 
@@ -47,7 +49,7 @@ class CpuSamples:
         while points and points[0].at <= now - KEPT_S:
             points.popleft()
         both = [(before[replica], seconds) for replica, seconds in used.items() if replica in before]
-        if span_s <= 0 or not both or any(old is None or new is None for old, new in both):
+        if not 0 < span_s <= SPAN_S_MAX or not both or any(old is None or new is None for old, new in both):
             return
         spent_s = sum(max(0.0, (new or 0.0) - (old or 0.0)) for old, new in both)
         points.append(Point(now, span_s, 100.0 * spent_s))
