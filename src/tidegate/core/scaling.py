@@ -88,8 +88,8 @@ def check_measured(spec: Scaling, placement: Placement) -> None:
     """Raises `InvalidArgument` where the metric of the target cannot be told of replicas that run there."""
     if spec.metric == "cpu" and placement.backend not in TELLING_CPU:
         raise InvalidArgument(
-            f"the CPU of replicas on {placement.backend} is not measured yet: give a target of requests, such as "
-            "--target concurrency=2 or --target rps=50",
+            f"the CPU of replicas on {placement.backend} is not measured yet: give a target of requests first, "
+            "as 'tidegate scale' does with --target concurrency=2 or --target rps=50",
             field="target",
         )
 
