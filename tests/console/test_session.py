@@ -140,6 +140,14 @@ def test_a_form_of_another_site_is_refused(browser: httpx.Client, origin: str | 
     )
 
 
+@pytest.mark.parametrize("host", ["localhost:1/jobs?", "localhost:[", "localhost:80/login"])
+def test_the_page_is_that_of_the_path_whatever_the_host_says(url: str, host: str) -> None:
+    with browser_at(url) as stranger:
+        del stranger.headers["origin"]
+        answer = stranger.get("/static/none%3Fx", headers={"host": host})
+    assert (answer.status_code, "nothing at /static/none?x" in answer.text) == (404, True)
+
+
 @pytest.mark.parametrize("path", ["/", "/api/v1/status"])
 def test_an_origin_that_is_none_is_another_site(url: str, path: str) -> None:
     assert httpx.get(url + path, headers={"origin": "http://["}, trust_env=False).status_code == 403

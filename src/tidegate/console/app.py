@@ -82,7 +82,7 @@ class Console:
             if (refused := scope.get(REFUSED)) is not None:
                 raise refused
             _check_prefix(request.headers)
-            if request.url.path == LIVE_PATH:
+            if request.scope["path"] == LIVE_PATH:
                 if request.method != "GET":
                     raise MethodNotAllowed(f"{LIVE_PATH} takes GET, not {request.method}")
                 await self._live.stream(request.query_params.get("of", "/"), _caller(request), receive, send)
@@ -91,13 +91,13 @@ class Console:
         except TidegateError as error:
             response = _failed(request, error)
         except Exception as error:
-            failure_id = log_failure(log, f"{request.method} {request.url.path}", error)
+            failure_id = log_failure(log, f"{request.method} {request.scope['path']!r}", error)
             told = f"the server failed; its log has the details under id {failure_id}"
             response = _failed(request, Internal(told, id=failure_id))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        path = request.url.path
+        path = request.scope["path"]  # the one that the guard went by; a URL is made of the Host header too
         if path.startswith(STATIC):
             return _file(path.removeprefix(STATIC), request.headers)
         route, of = self._found(request.method, path)
@@ -162,7 +162,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 def _around(request: Request) -> dict[str, Any]:
     caller = None if REFUSED in request.scope else _caller(request)
-    return render.around(request.url.path, now(), caller) | {"live_of": None}
+    return render.around(request.scope["path"], now(), caller) | {"live_of": None}
 
 
 def _failed(request: Request, error: TidegateError) -> Response:
