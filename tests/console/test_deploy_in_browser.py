@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Request
 
 from support.models import Models
 from support.platform import Platform
@@ -94,6 +95,27 @@ def test_what_is_empty_or_too_large_is_not_sent(visit: Visit, tmp_path: Path) ->
     fault.get_by_text("large.onnx has 2.0 kB and this server takes 1.0 kB").wait_for()
     assert sent == []
     assert visit.complaints == []
+
+
+def test_a_file_that_is_chosen_no_more_is_not_handed_in(visit: Visit, models: Models, tmp_path: Path) -> None:
+    """As when a browser goes back to the page, with what was sent from it."""
+    page, rows = visit.page, tmp_path / "rows.csv"
+    rows.write_text("a,b\n1,2\n")
+    page.route("**/deploy", lambda route: route.fulfill(status=204))
+
+    def is_form(asked: Request) -> bool:
+        return asked.method == "POST" and asked.url.endswith("/deploy")
+
+    page.get_by_text("Score it before it is taken in").click()
+    page.get_by_label("Validation data").set_input_files(rows)
+    with page.expect_request(is_form) as first:
+        hand_in(page, models.path("small.joblib"), "chosen")
+    page.get_by_label("Validation data").set_input_files([])
+    with page.expect_request(is_form) as second:
+        hand_in(page, models.path("small.joblib"), "chosen")
+    fields = [parse_qs(one.value.post_data or "") for one in (first, second)]
+    assert [("upload" in one, "validation_upload" in one) for one in fields] == [(True, True), (True, False)]
+    assert fields[0]["upload"] != fields[1]["upload"]
 
 
 def test_an_executable_is_refused_with_the_reason(visit: Visit, platform: Platform) -> None:

@@ -53,6 +53,8 @@
       const wrong = chosen.map((input) => refused(input.files[0], Number(form.dataset.bytesMax) || 0)).find((text) => text);
       fault(form, wrong || "");
       if (wrong) return;
+      // Of files that were sent before, and of which the page came back: they may not be chosen any more.
+      inputs.forEach((input) => form.querySelectorAll(`input[type=hidden]:is([name=${input.dataset.file}], [name=${input.dataset.name}])`).forEach((field) => field.remove()));
       button.disabled = true;
       sending.hidden = false;
       let before = 0;
