@@ -248,7 +248,9 @@ class Bed:
         argv = [sys.executable, "-m", "tidegate.gateway", "--data-dir", str(self.data_dir), "--id", id]
         argv += ["--port", str(port), "--control-url", self.publisher.url, "--grpc-port", str(grpc_port), *options]
         with (self.data_dir / f"{id}.log").open("ab") as log:
-            process = subprocess.Popen(argv, env=clean_env(**env), stderr=log)
+            # On a machine that is busy a write takes longer than 50 ms now and then, and records would be dropped.
+            patient = {"TIDEGATE_JOURNAL_WAIT_MS_MAX": "60000"}
+            process = subprocess.Popen(argv, env=clean_env(**patient | env), stderr=log)
         return Gateway(process, id, port, grpc_port)
 
     def log(self, id: str = "gateway-0") -> str:  # noqa: A002
