@@ -1,4 +1,4 @@
-"""The cold routes of gateway and replica, as one ASGI application: health, V2 metadata, metrics, and the pages.
+"""The cold routes of gateway and replica, as one ASGI application: health, metadata, metrics, OpenAPI and its page.
 
 Predictions reach it only when the hot path hands them over (a request with `Expect`, or another server); they take the
 same `infer`.
@@ -23,11 +23,11 @@ from tidegate import swagger_ui
 from tidegate.dataplane.base.incidents import identified, internal
 from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.calls.directory import Service
-from tidegate.dataplane.http.routes import RouteTable
+from tidegate.dataplane.http.routes import PREDICTION_PATHS, RouteTable
 from tidegate.dataplane.pipeline import metrics
 from tidegate.dataplane.pipeline.access import PUBLIC_PATHS
 from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, find_service, response_head, that_matter
-from tidegate.dataplane.protocols import pages
+from tidegate.dataplane.protocols.openapi import openapi
 from tidegate.dataplane.protocols.pieces import start
 from tidegate.dataplane.protocols.tensorflow import model_metadata, model_status
 from tidegate.dataplane.protocols.v2_metadata import EXTENSIONS, by_version, destination_of, metadata
@@ -59,7 +59,7 @@ def build_app(engine: InferenceEngine, options: AppOptions) -> ASGIApp:
     app = Starlette(
         routes=[
             # First, so that `Allow` names their method and not that of `/v1/models/{name}`, which fits the path too.
-            *(Route(path, cold.predict, methods=["POST"]) for path in _PREDICTION_PATHS),
+            *(Route(path, cold.predict, methods=["POST"]) for path in PREDICTION_PATHS),
             Route("/health", cold.health, methods=get),
             Route("/ping", cold.ping, methods=get),
             Route("/version", cold.version, methods=get),
@@ -84,19 +84,6 @@ def build_app(engine: InferenceEngine, options: AppOptions) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, TidegateError: _tidegate_error, Exception: _unexpected},
     )
     return _Guard(app, engine)
-
-
-_PREDICTION_PATHS = (
-    "/predict",
-    "/predict/{name}",
-    "/v2/models/{name}/infer",
-    "/v2/models/{name}/versions/{version}/infer",
-    "/invocations",
-    "/endpoints/{name}/invocations",
-    "/v1/models/{name}:predict",
-    "/v1/models/{name}/versions/{version}:predict",
-    "/v1/models/{name}/labels/{version}:predict",
-)
 
 
 class _Guard:
@@ -188,7 +175,7 @@ class _Cold:
     async def openapi(self, _: Request) -> Response:
         only = self._engine.directory.only()
         services = list(self._engine.directory.services().values())
-        return _json(pages.openapi(self._options.title, services, is_replica=only is not None))
+        return _json(openapi(self._options.title, services, is_replica=only is not None))
 
     async def predict(self, request: Request) -> Response:
         route = self._routes.find(request.scope["raw_path"])

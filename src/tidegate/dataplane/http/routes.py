@@ -1,4 +1,9 @@
-"""Which POST paths are predictions, and of which protocol. Everything else belongs to the ASGI application."""
+"""Which POST paths are predictions, and of which protocol. Everything else belongs to the ASGI application.
+
+A new protocol over HTTP is an edge (`pipeline.infer.Edge`) in `dataplane/protocols`, and its paths in both tables here:
+the hot path finds them by pattern, the ASGI application by template. What else its clients ask for (metadata, status)
+are routes of `app.py`; `protocols/openapi.py` describes all of it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,18 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Edge], ...] = (
         TENSORFLOW,
     ),
 )
+PREDICTION_PATHS = (
+    "/predict",
+    "/predict/{name}",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+    "/invocations",
+    "/endpoints/{name}/invocations",
+    "/v1/models/{name}:predict",
+    "/v1/models/{name}/versions/{version}:predict",
+    "/v1/models/{name}/labels/{version}:predict",
+)
+"""The paths of `_PATTERNS`, as the ASGI application writes them."""
 
 
 class RouteTable:

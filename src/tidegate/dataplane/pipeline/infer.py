@@ -51,7 +51,11 @@ _LENGTHS_REMEMBERED = 1024
 
 
 class Edge(Protocol):
-    """One protocol: how its bytes become a call and how its answers become bytes."""
+    """One protocol: how its bytes become a call and how its answers become bytes.
+
+    `protocols/pieces.py` says what an edge has beside it whose large bodies are read in pieces. Where a new one is
+    registered: `http/routes.py`.
+    """
 
     def decode(self, exchange: Exchange, service: Service) -> Call:
         """Read the body, choose the version, fit the values; raises `TidegateError`. Does not submit the call."""
