@@ -39,7 +39,7 @@ from tidegate.loops import dispatch
 from tidegate.loops.dispatch import Dispatcher
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
-from tidegate.services.answered import HEARD_S, Answered
+from tidegate.services.answered import SILENT_S, Answered
 from tidegate.services.audit import Audit
 from tidegate.services.endpoints import Endpoints
 from tidegate.services.files_home import files_home
@@ -219,7 +219,7 @@ def build(
             backend.check(where)
 
     revisions = GatewayRevisions(clocks.monotonic)
-    answered = Answered(clock, lambda: revisions.heard_within(HEARD_S))
+    answered = Answered(clock, lambda: revisions.heard_within(SILENT_S))
     keys = platform_keys(settings)
     leader_link = LeaderLink(keys.node)
     samples = Load(clocks.monotonic, lambda: revisions.heard_within(GONE_S), settings.load_samples_max)

@@ -1,4 +1,4 @@
-from tidegate.services.answered import BUCKET_S, HEARD_S, WINDOW_S, Answered
+from tidegate.services.answered import BUCKET_S, SILENT_S, WINDOW_S, Answered
 from tidegate.wire.parts import AnsweredCounts, AnsweredReport, AnsweredView
 
 
@@ -28,7 +28,7 @@ def test_without_a_report_nothing_is_known_and_without_requests_it_is_none() -> 
     assert clock.seen() is None
     clock.report("g-0")
     assert clock.counts() == (0, 0, 0, 0)
-    clock.now += HEARD_S + 1
+    clock.now += SILENT_S + 1
     assert clock.seen() is None
 
 

@@ -10,9 +10,9 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.load import (
     COUNT_MAX,
     GONE_S,
-    HEARD_S,
     IN_PROGRESS_MAX,
     KEPT_S,
+    SILENT_S,
     SPAN_S_MIN,
     VERSIONS_MAX,
     VIEW_S,
@@ -52,7 +52,7 @@ def test_a_gateway_that_was_late_once_counts_for_the_time_it_told_of() -> None:
 def test_a_gateway_that_fell_silent_is_unknown_until_it_is_gone() -> None:
     clock = Clock()
     clock.pass_seconds(5, g0=[busy(1.0, 5)], g1=[busy(1.0, 5)])
-    clock.pass_seconds(int(HEARD_S) + 1, g0=[busy(1.0, 5)])
+    clock.pass_seconds(int(SILENT_S) + 1, g0=[busy(1.0, 5)])
     assert clock.known().gateways_silent == 1
     assert clock.load.concurrency("churn", "1", 60.0).silent == {"g1"}
     clock.pass_seconds(int(GONE_S), g0=[busy(1.0, 5)])
@@ -70,7 +70,7 @@ def test_a_gateway_that_routes_and_tells_nothing_is_silent() -> None:
 def test_when_all_are_silent_nothing_is_known() -> None:
     clock = Clock()
     clock.pass_seconds(5, g0=[busy(1.0, 5)])
-    clock.now += HEARD_S + 1
+    clock.now += SILENT_S + 1
     assert clock.seen() is None
     series = clock.load.concurrency("churn", "1", 60.0)
     assert series.silent == {"g0"}

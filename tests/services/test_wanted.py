@@ -1,14 +1,14 @@
-"""Endpoints that requests wait for, as gateways tell it."""
+"""Endpoints that requests wait for, as gateways report them."""
 
 from __future__ import annotations
 
 import pytest
 
 from tidegate.services import wanted
-from tidegate.services.wanted import TOLD_S, Wanted
+from tidegate.services.wanted import WAITS_S, Wanted
 
 
-class Told:
+class Bench:
     """What is wanted, with time in the test's hand; `changes` counts how often the autoscaler was woken for it."""
 
     def __init__(self) -> None:
@@ -19,29 +19,29 @@ class Told:
         self.changes += 1
 
 
-def test_what_is_told_again_wakes_the_autoscaler_once() -> None:
-    told = Told()
+def test_what_is_reported_again_wakes_the_autoscaler_once() -> None:
+    bench = Bench()
     for _ in range(10):
-        told.wanted.tell("churn")
-        told.now += TOLD_S / 2
-    told.wanted.tell("fraud")
-    assert told.changes == 2
-    assert told.wanted.now() == {"churn", "fraud"}
+        bench.wanted.tell("churn")
+        bench.now += WAITS_S / 2
+    bench.wanted.tell("fraud")
+    assert bench.changes == 2
+    assert bench.wanted.now() == {"churn", "fraud"}
 
 
-def test_what_was_told_long_ago_is_not_wanted_and_is_told_anew() -> None:
-    told = Told()
-    told.wanted.tell("churn")
-    told.now += TOLD_S
-    told.wanted.tell("churn")
-    assert told.changes == 2
-    told.now += TOLD_S
-    assert told.wanted.now() == frozenset()
+def test_what_was_reported_long_ago_is_not_wanted_and_wakes_anew() -> None:
+    bench = Bench()
+    bench.wanted.tell("churn")
+    bench.now += WAITS_S
+    bench.wanted.tell("churn")
+    assert bench.changes == 2
+    bench.now += WAITS_S
+    assert bench.wanted.now() == frozenset()
 
 
 def test_endpoints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wanted, "ENDPOINTS_MAX", 2)
-    told = Told()
+    bench = Bench()
     for name in ("a", "b", "c"):
-        told.wanted.tell(name)
-    assert told.wanted.now() == {"b", "c"}
+        bench.wanted.tell(name)
+    assert bench.wanted.now() == {"b", "c"}

@@ -14,7 +14,7 @@ from tidegate.clock import Clock
 from tidegate.wire.parts import AnsweredReport, AnsweredView
 
 WINDOW_S, BUCKET_S = 300.0, 10.0
-HEARD_S = 30.0
+SILENT_S = 30.0
 """A gateway whose last report is older counts no more."""
 GATEWAYS_MAX, VERSIONS_MAX = 1000, 4000
 
@@ -61,7 +61,7 @@ class Answered:
         """Of one version; None while no gateway reports."""
         with self._lock:
             now = self._clock()
-            reporting = {name: one for name, one in self._reports.items() if now - one.at <= HEARD_S}
+            reporting = {name: one for name, one in self._reports.items() if now - one.at <= SILENT_S}
             if not reporting:
                 return None
             self._forget(now)

@@ -1,7 +1,7 @@
 """How busy versions are, from what gateways report each second. In memory only: a restart begins anew.
 
-Written by API threads, read by the views of endpoints and by the autoscaler. A gateway that fell silent is told as
-such: what it has to do is unknown, never 0.
+Written by API threads, read by the views of endpoints and by the autoscaler. The load of a gateway that fell silent is
+unknown, never 0.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, LoadView, Version
 KEPT_S = 300.0
 """The longest window that anybody looks at."""
 VIEW_S, AGAIN_S = 60.0, 0.5
-"""What people are shown the load of, and for how long that is good while nothing new is told."""
-HEARD_S = 3.0
-"""A gateway that has told nothing for so long is silent."""
+"""The window of the load that people see, and for how long it is reused while no new report comes."""
+SILENT_S = 3.0
+"""A gateway without a report for so long is silent: its load is unknown."""
 GONE_S = 30.0
-"""One that neither told nor asked for anything for so long is gone, and its load with it."""
+"""One with neither a report nor a poll for the snapshot for so long is gone, and its load is dropped."""
 GATEWAYS_MAX, VERSIONS_MAX = 1000, 2000
 SPAN_S_MIN, SPAN_S_MAX = 0.01, 60.0
 COUNT_MAX = 2**53
@@ -48,10 +48,10 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One report: when it came, about how many seconds, and what of each version that was not idle.
+class KeptReport:
+    """One report as it is kept: when it came, how many seconds it covers, and what each version did that was not idle.
 
-    `truncated`: of versions that are not in it nothing is known.
+    `truncated`: nothing is known of versions that are not in it.
     """
 
     at: float
@@ -60,15 +60,15 @@ class Told:
     truncated: bool = False
 
     def knows(self, place: Place) -> bool:
-        """Whether it says what there was to do, if only that there was nothing."""
+        """Whether it has the version's load, if only that there was none."""
         return not self.truncated or place in self.busy
 
 
 @dataclass(frozen=True, slots=True)
 class _Recent:
-    """What one gateway told since a time, about how many seconds, and what of it was truncated."""
+    """One gateway's reports since a time: what is in them, how many seconds they cover, and which were truncated."""
 
-    newest: Told
+    newest: KeptReport
     since: float
     busy: list[dict[Place, Busy]]
     truncated: list[dict[Place, Busy]]
@@ -76,11 +76,11 @@ class _Recent:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """All reports of the last `KEPT_S` seconds by gateway, in order, as of `at`; who is `silent` just now."""
+class KeptReports:
+    """All reports of the last `KEPT_S` seconds by gateway, oldest first, as of `at`; which gateways are silent now."""
 
     at: float
-    told: dict[str, list[Told]]
+    by_gateway: dict[str, list[KeptReport]]
     silent: frozenset[str]
 
 
@@ -104,7 +104,7 @@ class Load:
     def __init__(self, clock: Clock, live: Callable[[], set[str]], samples_max: int) -> None:
         self._clock, self._live, self._samples_max = clock, live, samples_max
         self._lock = threading.Lock()
-        self._told: dict[str, deque[Told]] = {}
+        self._reports: dict[str, deque[KeptReport]] = {}
         self._recent: dict[str, _Recent] = {}
         self._samples = 0
 
@@ -115,10 +115,10 @@ class Load:
         source = f"{report.host}/{report.gateway}" if report.host else report.gateway
         with self._lock:
             now = self._clock()
-            if source not in self._told and len(self._told) >= GATEWAYS_MAX:
-                self._drop(min(self._told, key=lambda name: self._told[name][-1].at))
+            if source not in self._reports and len(self._reports) >= GATEWAYS_MAX:
+                self._drop(min(self._reports, key=lambda name: self._reports[name][-1].at))
             truncated = report.truncated or len(report.versions) > VERSIONS_MAX
-            self._told.setdefault(source, deque()).append(Told(now, report.span_s, busy, truncated))
+            self._reports.setdefault(source, deque()).append(KeptReport(now, report.span_s, busy, truncated))
             self._samples += 1 + len(busy)
             self._forget(now)
 
@@ -128,7 +128,7 @@ class Load:
             self._drop(gateway)
 
     def of(self, endpoint: str, versions: Iterable[str]) -> LoadView | None:
-        """Of these versions together (`""`: requests refused before one was chosen); None while no gateway is heard.
+        """Of these versions together (`""`: requests refused before one was chosen); None while no gateway reports.
 
         Variants may share a version: one that is named twice counts once.
         """
@@ -138,11 +138,11 @@ class Load:
             now = self._clock()
             self._forget(now)
             silent = self._silent(now, live)
-            heard = self._told.keys() - silent
-            if not heard:
+            reporting = self._reports.keys() - silent
+            if not reporting:
                 return None
             total, window_s = _Total(), VIEW_S
-            for name in heard:
+            for name in reporting:
                 recent = self._recently(name, now)
                 if any(place not in busy for busy in recent.truncated for place in places):
                     silent.add(name)
@@ -150,7 +150,7 @@ class Load:
                 window_s = min(window_s, recent.covered_s)
                 found = (busy[place] for busy in recent.busy for place in places if place in busy)
                 _add(total, found, recent.covered_s)
-            if heard <= silent:
+            if reporting <= silent:
                 return None
         return LoadView(
             round(window_s, 1),
@@ -162,14 +162,14 @@ class Load:
             len(silent),
         )
 
-    def heard(self) -> Heard:
-        """What gateways told, for those who look at it over time."""
+    def reports(self) -> KeptReports:
+        """What gateways reported, for load over time (`load_series`)."""
         live = self._live()
         with self._lock:
             now = self._clock()
             self._forget(now)
-            told = {name: list(reports) for name, reports in self._told.items() if reports}
-            return Heard(now, told, frozenset(self._silent(now, live)))
+            by_gateway = {name: list(reports) for name, reports in self._reports.items() if reports}
+            return KeptReports(now, by_gateway, frozenset(self._silent(now, live)))
 
     def concurrency(self, endpoint: str, version: str, window_s: float) -> load.Samples:
         """Requests in progress by gateway, over the last `window_s`, for the autoscaler."""
@@ -185,37 +185,37 @@ class Load:
             now = self._clock()
             self._forget(now)
             points = {
-                name: tuple(_points((one for one in told if one.at > now - window_s), place, amount))
-                for name, told in self._told.items()
+                name: tuple(_points((one for one in reports if one.at > now - window_s), place, amount))
+                for name, reports in self._reports.items()
             }
             return load.Samples(points, frozenset(self._silent(now, live)))
 
     def _recently(self, name: str, now: float) -> _Recent:
-        """What a gateway told within `VIEW_S`; kept for whoever lists many endpoints."""
-        recent, told = self._recent.get(name), self._told[name]
-        if recent is None or recent.newest is not told[-1] or now - recent.since > VIEW_S + AGAIN_S:
-            within = [one for one in told if one.at > now - VIEW_S]
+        """A gateway's reports within `VIEW_S`; kept for whoever lists many endpoints."""
+        recent, reports = self._recent.get(name), self._reports[name]
+        if recent is None or recent.newest is not reports[-1] or now - recent.since > VIEW_S + AGAIN_S:
+            within = [one for one in reports if one.at > now - VIEW_S]
             busy, truncated = [one.busy for one in within if one.busy], [one.busy for one in within if one.truncated]
             covered_s = sum(one.span_s for one in within)
-            recent = self._recent[name] = _Recent(told[-1], now - VIEW_S, busy, truncated, covered_s)
+            recent = self._recent[name] = _Recent(reports[-1], now - VIEW_S, busy, truncated, covered_s)
         return recent
 
     def _silent(self, now: float, live: set[str]) -> set[str]:
-        heard = {name for name, told in self._told.items() if now - told[-1].at <= HEARD_S}
-        return (live | self._told.keys()) - heard
+        reporting = {name for name, reports in self._reports.items() if now - reports[-1].at <= SILENT_S}
+        return (live | self._reports.keys()) - reporting
 
     def _forget(self, now: float) -> None:
-        for name, told in list(self._told.items()):
-            if now - told[-1].at > GONE_S:
+        for name, reports in list(self._reports.items()):
+            if now - reports[-1].at > GONE_S:
                 self._drop(name)
-                continue  # what it told is subtracted already
-            while told and told[0].at <= now - KEPT_S:
-                self._samples -= 1 + len(told.popleft().busy)
-        while self._samples > self._samples_max and len(longest := max(self._told.values(), key=len)) > 1:
+                continue  # its samples are subtracted already
+            while reports and reports[0].at <= now - KEPT_S:
+                self._samples -= 1 + len(reports.popleft().busy)
+        while self._samples > self._samples_max and len(longest := max(self._reports.values(), key=len)) > 1:
             self._samples -= 1 + len(longest.popleft().busy)
 
     def _drop(self, name: str) -> None:
-        self._samples -= sum(1 + len(one.busy) for one in self._told.pop(name, ()))
+        self._samples -= sum(1 + len(one.busy) for one in self._reports.pop(name, ()))
         self._recent.pop(name, None)
 
 
@@ -238,7 +238,7 @@ class LoadIntake:
             self.pass_on(leader.url, replace(report, host=self.leadership.me.host))
 
     def view(self, endpoint: str, versions: Sequence[str]) -> LoadView | None:
-        """What is known of these versions: only the leader hears all gateways."""
+        """What is known of these versions: only the leader has the reports of all gateways."""
         return self.load.of(endpoint, versions) if self.leadership.term is not None else None
 
 
@@ -278,15 +278,15 @@ def _kept(one: VersionLoad) -> Busy:
     return Busy(one.in_progress_s, one.requests, one.errors, tuple(sparse))
 
 
-def _points(told: Iterable[Told], place: Place, amount: Callable[[Busy], float]) -> Iterator[load.Point]:
-    for one in told:
+def _points(reports: Iterable[KeptReport], place: Place, amount: Callable[[Busy], float]) -> Iterator[load.Point]:
+    for one in reports:
         if one.knows(place):
             busy = one.busy.get(place)
             yield load.Point(one.at, one.span_s, 0.0 if busy is None else amount(busy))
 
 
 def _add(total: _Total, found: Iterable[Busy], covered_s: float) -> None:
-    """Add one gateway's means over the time that it told of."""
+    """Add one gateway's means over the time that its reports cover."""
     for busy in found:
         total.concurrency += busy.in_progress_s / covered_s
         total.requests_per_s += busy.requests / covered_s

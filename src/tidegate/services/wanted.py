@@ -1,6 +1,8 @@
-"""Endpoints that requests wait for at gateways, as those told of late: they tell it each second. In memory only.
+"""Endpoints that sleep while requests wait for them at a gateway. In memory only.
 
-Written by API threads, read by the autoscaler's loop, which `changed` wakes.
+Gateways report each one every second for as long as a request waits (`gateway/routing/waking.py`). Written by API
+threads, read by the autoscaler's loop, which `changed` wakes. How many replicas an endpoint wants is another matter
+(`core.fleet.Endpoint.wanted`).
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from dataclasses import dataclass, field
 
 from tidegate.clock import Clock
 
-TOLD_S = 3.0
-"""What was told within so long holds: gateways tell it each second for as long as a request waits."""
+WAITS_S = 3.0
+"""For so long after a report a request is taken to wait. Gateways report each second."""
 ENDPOINTS_MAX = 10_000
 
 
@@ -20,7 +22,7 @@ ENDPOINTS_MAX = 10_000
 class Wanted:
     """The clock is monotonic: setting the machine's time changes nothing.
 
-    `changed` is called where an endpoint was not wanted before, and not for each gateway that tells it again.
+    `changed` is called when an endpoint becomes wanted, and not for each further report of it.
     """
 
     clock: Clock
@@ -29,19 +31,19 @@ class Wanted:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, endpoint: str) -> None:
-        """A request waits for it. Past the bound, the one told of longest ago is forgotten."""
+        """A request waits for it. Past the bound, the endpoint whose report is the oldest is forgotten."""
         with self._lock:
             present = self.clock()
             before = self._at.pop(endpoint, None)
             self._at[endpoint] = present
             if len(self._at) > ENDPOINTS_MAX:
                 self._at.pop(next(iter(self._at)))
-        if before is None or before <= present - TOLD_S:
+        if before is None or before <= present - WAITS_S:
             self.changed()
 
     def now(self) -> frozenset[str]:
-        """Those that were told of within `TOLD_S`."""
+        """Those reported within the last `WAITS_S`."""
         with self._lock:
-            oldest = self.clock() - TOLD_S
+            oldest = self.clock() - WAITS_S
             self._at = {name: at for name, at in self._at.items() if at > oldest}
             return frozenset(self._at)
