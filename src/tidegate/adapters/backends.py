@@ -1,6 +1,10 @@
 """The engines of a platform: how each is built, and all of them as one backend. Called by wiring.
 
-An engine is an entry of `BUILDERS`, an entry of `core.engines` that says what it can do, and its adapter.
+A new engine is its adapter (a `core.ports.Backend`, which `tests/conformance/backend` takes as a subject), an entry of
+`core.engines` that says what it can do, and one of `BUILDERS`. What else names engines is not derived from these:
+`settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`), `doctor/servers.py`, which looks for an
+engine's server, and `down.py`, which ends what a control plane that is gone left there. The default limits of replicas
+(`wiring.default_placement`) are those of Docker's settings.
 """
 
 from __future__ import annotations

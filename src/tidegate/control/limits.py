@@ -6,7 +6,11 @@ from tidegate.core.fleet import ReconcileLimits
 from tidegate.settings import Settings
 
 GATEWAY_SEEN_S = 30.0
-"""A gateway that polled so lately is taken to be routing, also one that this control plane did not start."""
+"""A gateway that polled for the snapshot within so long counts as alive, whoever started it.
+
+After that its status is `down`, and nothing waits for it to let go of a replica (`core.leaving`). The processes that
+this control plane did start are watched, and started again, by `loops.gateways`.
+"""
 
 
 def limits_of(settings: Settings) -> ReconcileLimits:

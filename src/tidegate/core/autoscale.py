@@ -47,7 +47,7 @@ class ScalingFacts:
     """What is so now. `load` is the metric of the target, `requests` those in progress, which tell whether it is idle.
 
     `cold_start_s` is how long a replica of this version took to become ready, as measured; None while none has. With
-    `waiting` a gateway has just told that a request waits for a replica.
+    `waiting` a gateway has just reported that a request waits for a replica.
     """
 
     desired: int
@@ -139,16 +139,16 @@ def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> De
 
 
 def _known(spec: Scaling, facts: ScalingFacts, now: float) -> _Load | None:
-    """None unless those who tell have told most of the panic window: less is noise, or old."""
-    heard = _heard(facts.load)
-    panic, stable = mean(heard, now - spec.panic_s, now), mean(heard, now - spec.stable_s, now)
+    """None unless the sources that report have covered most of the panic window: less is noise, or old."""
+    reporting = _reporting(facts.load)
+    panic, stable = mean(reporting, now - spec.panic_s, now), mean(reporting, now - spec.stable_s, now)
     if panic is None or stable is None or panic.covered_s < spec.panic_s / 2:
         return None
     return _Load(stable.value, panic.value, whole=not facts.load.silent)
 
 
 def _sound(series: Samples) -> Samples:
-    """Without samples that cannot be (NaN, infinity, less than nothing): as if their source had not told them."""
+    """Without samples that cannot be (NaN, infinity, less than nothing): as if their source had not reported them."""
     if all(_can_be(point) for points in series.points.values() for point in points):
         return series
     points = {name: tuple(filter(_can_be, points)) for name, points in series.points.items()}
@@ -159,7 +159,8 @@ def _can_be(point: Point) -> bool:
     return 0 <= point.amount_s < math.inf and 0 < point.span_s < math.inf and math.isfinite(point.at)
 
 
-def _heard(series: Samples) -> Samples:
+def _reporting(series: Samples) -> Samples:
+    """Without the sources that are silent."""
     return Samples({name: points for name, points in series.points.items() if name not in series.silent})
 
 
@@ -177,7 +178,7 @@ def _remembered(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) 
 
 def _busy_at(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> float | None:
     """When a request was last in progress. While that is not known of all gateways: now, for there may be one."""
-    recent = mean(_heard(facts.requests), now - spec.panic_s, now)
+    recent = mean(_reporting(facts.requests), now - spec.panic_s, now)
     if facts.waiting or facts.requests.silent or recent is None or recent.covered_s < spec.panic_s / 2:
         return now
     ends = [point.at for point in _busy_points(facts.requests, now - spec.stable_s, now)]
@@ -205,6 +206,10 @@ def _seen(spec: Scaling, memory: Memory, now: float) -> Memory:
 
 
 def _panics(spec: Scaling, facts: ScalingFacts, load: _Load | None) -> bool:
+    """Whether the panic window alone needs `panic_threshold` times the replicas that are ready, or more.
+
+    Then the fleet does not shrink, and grows by the panic window, until `_panic_s` after this was last so.
+    """
     return load is not None and replicas_for(spec, load.panic) >= spec.panic_threshold * max(1, facts.ready)
 
 
@@ -255,15 +260,16 @@ def _followed(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, lo
     # The longer window still holds the queue of a time with too few replicas when those started for it have made short
     # work of it: what is needed no more by now is not started.
     more = min(load.need, load.recent)
-    told = f"{load.panic:.3g} {_UNITS[spec.metric]} of late, {load.stable:.3g} over {spec.stable_s:g} s"
+    measured = f"{load.panic:.3g} {_UNITS[spec.metric]} of late, {load.stable:.3g} over {spec.stable_s:g} s"
     if memory.panic_at is not None:
         until = memory.panic_at + _panic_s(spec, facts)
-        return _Proposal(max(desired, more), "panic", f"a rush: {told} need {load.need}", until)
+        return _Proposal(max(desired, more), "panic", f"a rush: {measured} need {load.need}", until)
     if more > desired or (load.need >= desired and load.whole):
-        return _Proposal(max(desired, more), "stable", f"{told} need {load.need}")
+        return _Proposal(max(desired, more), "stable", f"{measured} need {load.need}")
     if load.whole:
-        return _calm(spec, load, desired, _down(spec, facts, memory, now, f"{told} need {load.need}"))
-    return _Proposal(desired, "unknown", f"the load is known in part{_who(facts)}: {told} need at least {load.need}")
+        return _calm(spec, load, desired, _down(spec, facts, memory, now, f"{measured} need {load.need}"))
+    why = f"the load is known in part{_who(facts)}: {measured} need at least {load.need}"
+    return _Proposal(desired, "unknown", why)
 
 
 def _from_zero(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, load: _Load | None) -> _Proposal:
@@ -282,16 +288,16 @@ def _sleeps(spec: Scaling, memory: Memory, now: float) -> bool:
     return now - max(memory.known_since, memory.busy_at or memory.known_since) >= spec.idle_s
 
 
-def _down(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, told: str) -> _Proposal:
+def _down(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float, measured: str) -> _Proposal:
     window_s = _window_s(spec, facts)
     since = now if memory.known_since is None else memory.known_since
     if now - since < window_s:
-        why = f"{told}, known for {now - since:.0f} s of the {window_s:g} s before shrinking"
+        why = f"{measured}, known for {now - since:.0f} s of the {window_s:g} s before shrinking"
         return _Proposal(facts.desired, "hold", why, since + window_s)
     at, most = memory.needs[0]
     if most >= facts.desired:
-        return _Proposal(facts.desired, "hold", f"{told}, but {most} within {window_s:g} s", at + window_s)
-    return _Proposal(most, "down", f"{told}, the most within {window_s:g} s is {most}", at + window_s)
+        return _Proposal(facts.desired, "hold", f"{measured}, but {most} within {window_s:g} s", at + window_s)
+    return _Proposal(most, "down", f"{measured}, the most within {window_s:g} s is {most}", at + window_s)
 
 
 def _calm(spec: Scaling, load: _Load, desired: int, step: _Proposal) -> _Proposal:

@@ -30,7 +30,10 @@ ENGINES: Mapping[str, Capabilities] = MappingProxyType(
         DOCKER: Capabilities(own_host_only=True, limits=True, tells_cpu=False),
     }
 )
-"""By name, in the order in which people are told of them; the first is the default."""
+"""By name, in the order in which messages list them; the first is the default.
+
+`adapters/backends` says what else a new engine touches.
+"""
 
 OF_A_HOST = tuple(name for name, can in ENGINES.items() if can.own_host_only)
 WITH_LIMITS = tuple(name for name, can in ENGINES.items() if can.limits)

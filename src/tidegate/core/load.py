@@ -1,6 +1,6 @@
 """What samples of load say, as pure functions of (samples, time). Called by services and by the autoscaler's decision.
 
-A sample tells what one gateway had to do during some seconds. A gateway that tells nothing is unknown, never idle.
+A sample is the load of one gateway during some seconds. The load of a gateway that reports nothing is unknown, never 0.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Samples:
-    """One metric of one version, by who told it (gateways; for CPU an engine); each one's points are in order.
+    """One metric of one version, by source (gateways; for CPU an engine); each source's points are in order.
 
-    `silent` are live and tell nothing just now: of what they have to do nothing is known.
+    `silent` sources are live and report nothing just now: their load is unknown.
     """
 
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
@@ -33,30 +33,30 @@ class Samples:
 
 @dataclass(frozen=True)
 class Mean:
-    """A metric's mean over a window, summed over sources. `covered_s`: what the least covered source told of it."""
+    """A metric's mean over a window, summed over sources. `covered_s`: how much of it every source covers."""
 
     value: float
     covered_s: float
 
 
 def mean(series: Samples, since: float, until: float) -> Mean | None:
-    """The mean from `since` to `until`, each source's over the time that it told of; None where none told anything.
+    """The mean from `since` to `until`, each source's over the time that its samples cover; None where there are none.
 
     Points that end outside of the window are left out, so those of a clock that has gone back are too.
     """
     value, covered_s, known = 0.0, until - since, False
     for points in series.points.values():
         inside = [point for point in points if since < point.at <= until]
-        told_s = sum(point.span_s for point in inside)
-        covered_s = min(covered_s, told_s)
-        if told_s > 0:
+        sampled_s = sum(point.span_s for point in inside)
+        covered_s = min(covered_s, sampled_s)
+        if sampled_s > 0:
             known = True
-            value += sum(point.amount_s for point in inside) / told_s
+            value += sum(point.amount_s for point in inside) / sampled_s
     return Mean(value, covered_s) if known else None
 
 
 def newest(series: Samples, until: float) -> float | None:
-    """When the source that told last did so, as of `until`; None where none did."""
+    """The end of the newest sample, as of `until`; None where there is none."""
     ends = [point.at for points in series.points.values() for point in points[-1:] if point.at <= until]
     return max(ends, default=None)
 

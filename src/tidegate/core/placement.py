@@ -63,12 +63,13 @@ def requested_after(before: PlacementRequest, now: PlacementRequest, default: Pl
 
     Raises `InvalidArgument`.
     """
-    told = PlacementRequest(now.backend or before.backend, now.cpus or None, now.memory_bytes or None)
-    check_placement_request(told, default)
+    after = PlacementRequest(now.backend or before.backend, now.cpus or None, now.memory_bytes or None)
+    check_placement_request(after, default)
     if now.backend is not None and now.backend not in WITH_LIMITS:  # the limits it had elsewhere go
-        return told
-    cpus = before.cpus if now.cpus is None else told.cpus
-    return replace(told, cpus=cpus, memory_bytes=before.memory_bytes if now.memory_bytes is None else told.memory_bytes)
+        return after
+    cpus = before.cpus if now.cpus is None else after.cpus
+    memory_bytes = before.memory_bytes if now.memory_bytes is None else after.memory_bytes
+    return replace(after, cpus=cpus, memory_bytes=memory_bytes)
 
 
 def check_backend(backend: str) -> str:

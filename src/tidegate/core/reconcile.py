@@ -1,6 +1,11 @@
 """The reconciler's decision for one endpoint: `plan(fleet, world, limits)`. Pure; called by loops/reconcile every pass.
 
 A change of traffic takes effect whole, when every version it names is ready; until then the old weights stay routed.
+
+A replica is restarted in two steps. `reconcile_replicas.judge` finds that it failed, and the cause is kept in its
+version's status (`reconcile_failures.record`) and for the logs command (`Plan.failed`). Then the version has one too
+few, and `_starts` starts another as soon as back-off and quarantine allow. A replica that works is replaced where it is
+`_outdated`.
 """
 
 from __future__ import annotations

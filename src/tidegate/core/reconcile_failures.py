@@ -1,4 +1,7 @@
-"""How a replica failed, in words, and what a variant's failures mean for its next start. Pure; called by `plan`."""
+"""Why a replica failed, in words, and what that means for its version: restart count, back-off, quarantine.
+
+Pure; called by `reconcile.plan`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ FAILED_STARTS_MAX_BY_CODE = {
 
 
 OF_THE_PLATFORM = frozenset({"out_of_resources", "disk_full", "store_unavailable", "files_busy", "engine_unavailable"})
-"""Failures of what a replica stands on: told, tried again after a pause, and never held against a version."""
+"""Failures of what a replica stands on: shown, tried again after a pause, and never counted against a version."""
 PLATFORM_PAUSE_OF = 3
 """The pause after one is as long as after so many failures of the version itself."""
 

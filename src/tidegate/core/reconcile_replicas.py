@@ -1,4 +1,7 @@
-"""What became of one replica since the last pass. Pure; called by `plan`."""
+"""What became of one replica since the last pass: whether it became ready, failed, crashed, or is to be ended.
+
+Pure; called by `reconcile.plan`, which starts others in place of those that failed.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ RATE_LIMIT_PER_S_MIN = 1e-4
 
 @dataclass(frozen=True)
 class ServingSetting:
-    """A number that `deploy` sets for good; 0 is allowed, and is what an endpoint has that was told nothing.
+    """A number that `deploy` sets for good; 0 is allowed, and is the default.
 
     `name` is that of the field in REST, client, audit, row and snapshot; `option` and `help` are the CLI's.
     `bounds` completes "must be". `noun` and `amount` word it in the history, `said` in an endpoint's status.
@@ -42,7 +42,7 @@ class ServingSetting:
             raise InvalidArgument(f"{self.name} must be {self.bounds}, not {value:g}", field=self.name)
 
     def value_in(self, values: ServingValues) -> float:
-        """Its own."""
+        """This setting's value."""
         return cast(float, values[self.name])  # type: ignore[literal-required]
 
     def worded(self, value: float) -> str:
@@ -80,14 +80,14 @@ SERVING_SETTINGS = (
 
 
 class ServingValues(TypedDict):
-    """What an endpoint has of each, in the order of `SERVING_SETTINGS`."""
+    """An endpoint's value of each setting, in the order of `SERVING_SETTINGS`."""
 
     cache_ttl_s: float
     rate_limit_per_s: float
 
 
 class ServingOptions(TypedDict, total=False):
-    """What a change gives of them; what is not given stays.
+    """The settings that a change sets; one that is missing or None stays as it is.
 
     With `cache_ttl_s` gateways keep answers in Redis for so many seconds (0: they do not); `rate_limit_per_s` is how
     many requests each client may send a second (0: as the gateways' setting says).
@@ -98,7 +98,7 @@ class ServingOptions(TypedDict, total=False):
 
 
 def none_set() -> ServingValues:
-    """Of an endpoint that was told nothing."""
+    """The defaults, of an endpoint that nothing was set of."""
     return cast(ServingValues, {one.name: 0.0 for one in SERVING_SETTINGS})
 
 
@@ -135,8 +135,8 @@ class Serving:
 
     def after(self, placement: PlacementRequest | None, given: ServingOptions) -> Serving:
         """With what was given; None leaves as it is."""
-        told = {name: value for name, value in given.items() if value is not None}
-        return Serving(placement or self.placement, cast(ServingValues, {**self.settings, **told}))
+        changed = {name: value for name, value in given.items() if value is not None}
+        return Serving(placement or self.placement, cast(ServingValues, {**self.settings, **changed}))
 
 
 def change_of(before: Serving, after: Serving) -> str:

@@ -40,6 +40,7 @@ MODULE = "tidegate.gateway"
 SHARED = "--reuse-port"
 POLL_S, RETIRE_S = 0.25, 10.0
 HEALTH_EVERY_S, HEALTH_TIMEOUT_S, SILENT_MAX_S = 1.0, 1.0, 30.0
+"""A gateway is asked each `HEALTH_EVERY_S`; one that does not answer for `SILENT_MAX_S` is killed and started again."""
 STEADY_S = 60.0
 """A gateway that ran so long has its failures forgiven."""
 BACKOFF = Backoff(first_s=0.5, longest_s=30.0)
@@ -73,8 +74,8 @@ class GatewaySettings:
     def fingerprint(self, gateway_id: str) -> str:
         """Differs when a running gateway would not be the one that is wanted."""
         own = {name: value for name, value in self.env.items() if name.startswith("TIDEGATE_") or name == "REDIS_URL"}
-        told = json.dumps([__version__, build_id(), self.argv(gateway_id), sorted(own.items())])
-        return hashlib.sha256(told.encode()).hexdigest()
+        started_with = json.dumps([__version__, build_id(), self.argv(gateway_id), sorted(own.items())])
+        return hashlib.sha256(started_with.encode()).hexdigest()
 
 
 @dataclass
