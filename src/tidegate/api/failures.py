@@ -64,8 +64,8 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     if any(problem["type"] == "json_invalid" for problem in problems):
         return refusal(MalformedRequest(f"the body is no JSON: {problems[0].get('ctx', {}).get('error', '')}"))
     fields = [_field(problem["loc"]) for problem in problems]
-    told = [f"{field}: {problem['msg']}" for field, problem in zip(fields, problems, strict=True)]
-    return refusal(InvalidArgument("; ".join(told[:PROBLEMS_SHOWN_MAX]), field=fields[0]))
+    found = [f"{field}: {problem['msg']}" for field, problem in zip(fields, problems, strict=True)]
+    return refusal(InvalidArgument("; ".join(found[:PROBLEMS_SHOWN_MAX]), field=fields[0]))
 
 
 async def _of_framework(request: Request, error: Exception) -> JSONResponse:

@@ -1,6 +1,7 @@
 """Who asks, and what they may do: permissions, and the principals that hold them.
 
-The API's guard makes principals of keys, and use cases are told of them. A role is a set of permissions.
+`api.guard.Keys` makes principals of keys and of browser sessions, routes name a permission (`api.permissions.needs`),
+and use cases take the principal as an argument. A role is a set of permissions.
 """
 
 from __future__ import annotations

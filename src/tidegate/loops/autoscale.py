@@ -39,7 +39,7 @@ _ROUNDING = 1e-6
 class AutoscaleDependencies:
     """The dependencies of `Autoscaler`.
 
-    `changed` wakes the reconcile loop after a commit; `ticks` is the monotonic clock that load is told by, so that
+    `changed` wakes the reconcile loop after a commit; `ticks` is the monotonic clock of load's samples, so that
     setting the machine's time changes nothing. `wanted` names the endpoints for which a request waits at a gateway.
 
     `placement` is where replicas run of endpoints that do not say, `host` the one that local ones belong to.

@@ -9,7 +9,7 @@ from tidegate.core.load import Point, Samples
 from tidegate.core.ports import Handle
 
 CpuOf = Callable[[Sequence[Handle]], Sequence[float | None]]
-"""Seconds of CPU that each replica has used so far; None where that cannot be told."""
+"""Seconds of CPU that each replica has used so far; None where that is unknown."""
 
 Key = tuple[str, ...]
 KEPT_S = 300.0
@@ -21,8 +21,8 @@ SOURCE = "engine"
 class CpuSamples:
     """A sample is the percent of one processor that all ready replicas of a version used since the look before.
 
-    A replica counts once it was ready at two looks: what loading took is no load. While one of them cannot be told,
-    nothing is: their sum would be too little.
+    A replica counts once it was ready at two looks: what loading took is no load. While one of them is unknown, so
+    is the whole: their sum would be too little.
     """
 
     def __init__(self, cpu_of: CpuOf) -> None:

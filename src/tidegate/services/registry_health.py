@@ -1,4 +1,4 @@
-"""Whether the registry and its artifact store answered when asked last: told by loops/follow, read by status."""
+"""Whether the registry and its artifact store answered when asked last. Written by loops/follow, read by status."""
 
 from __future__ import annotations
 

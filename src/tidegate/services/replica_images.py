@@ -63,10 +63,10 @@ class ReplicaImages:
 
     def _failure(self, spec: ReplicaSpec, job: rest.Job) -> TidegateError:
         body = job.error or {}
-        code, told = str(body.get("code", "")), str(body.get("error") or job.message)
+        code, cause = str(body.get("code", "")), str(body.get("error") or job.message)
         if code not in PASSING:
-            return by_code(code)(f"its image could not be built (job {job.id}): {told}")
-        why = f"waits for its image, which is built again in a moment: job {job.id} failed: {told}"
+            return by_code(code)(f"its image could not be built (job {job.id}): {cause}")
+        why = f"waits for its image, which is built again in a moment: job {job.id} failed: {cause}"
         self._again[spec.model, spec.version] = self.clock() + AGAIN_S, why
         while len(self._again) > ASKED_MAX:
             self._again.popitem(last=False)

@@ -38,7 +38,7 @@ class StatusReport:
     confinement: Callable[[], str | None] = lambda: None
 
     def get(self) -> rest.Status:
-        """A database that is away is told of, not an error: gateways and replicas serve on without it."""
+        """A database that is away is part of the status, not an error: gateways and replicas serve on without it."""
         blank = rest.Status(
             version=tidegate.__version__,
             data_dir=self.data_dir,

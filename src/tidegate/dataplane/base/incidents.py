@@ -36,7 +36,7 @@ class OutOfMemory(TidegateError):
 
 
 def internal(error: BaseException) -> TidegateError:
-    """What a client is told of a failure of ours: that there is no memory, or an id of what the log has of it."""
+    """A failure of ours as clients see it: that there is no memory, or the id under which the log has it."""
     if isinstance(error, MemoryError):
         return OutOfMemory(retry_after_s=1.0)
     incident = logged("internal error", error)
@@ -44,7 +44,7 @@ def internal(error: BaseException) -> TidegateError:
 
 
 def as_error(failure: BaseException) -> TidegateError:
-    """What a client is told of whatever went wrong; failures of ours are logged."""
+    """Any exception as the error that clients see; failures of ours are logged."""
     if isinstance(failure, TidegateError):
         return failure
     if isinstance(failure, RecursionError):

@@ -1,4 +1,4 @@
-"""The calls that wait for a replica, and whose turn it is. Used by `batcher.py` only; knows no targets and no time.
+"""The queue of a batcher, shared out fairly among clients. Used by `batcher.py` only; knows no targets and no time.
 
 While everything that waits fits into the next batch there is no order to decide, and calls lie in a plain queue. Only
 when some must be left waiting are they sorted by client, and rows handed out by start-time fair queueing (Goyal et al.,
@@ -221,7 +221,7 @@ class FairQueue:
         heapq.heappush(self._heap, (flow.tag, next(self._order), flow))
 
     def _next_flow(self) -> _Flow | None:
-        """The flow whose turn it is, taken out of the heap, with a first call that is not done."""
+        """The least advanced flow, taken out of the heap, with a first call that is not done."""
         while self._heap:
             flow = heapq.heappop(self._heap)[2]
             while flow.calls and flow.calls[0].done:

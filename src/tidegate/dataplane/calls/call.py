@@ -201,7 +201,7 @@ class Call:
 
     @property
     def client(self) -> object:
-        """In whose turn it is computed when some must wait: the key it was sent with, else its connection."""
+        """Whose share of the queue it takes (`batching/fair.py`): the key it was sent with, else its connection."""
         return self.sink.connection if self.unit is None else self.unit
 
     def answer(self, outputs: Outputs, first_row: int) -> None:

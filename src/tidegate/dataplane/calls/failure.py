@@ -1,4 +1,4 @@
-"""A request to an endpoint that ended without an answer: what observers are told of it."""
+"""A request to an endpoint that ended without an answer, as observers get it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A request's unit and its assignment, made once by the edge; and what observers are told of one that is refused."""
+"""A request's unit, its assignment to a variant, and the observer's record of one that is refused.
+
+Edges call `choose` once a request, with what they read of its body. How weights become a variant: `core/assign.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
     from tidegate.errors import TidegateError
 
 
-class Named(Protocol):
-    """What a request's path names."""
+class RequestedNames(Protocol):
+    """The endpoint and version that a request's path names."""
 
     @property
     def name(self) -> str | None:
@@ -28,8 +31,8 @@ class Named(Protocol):
         """A version, where the path pins one."""
 
 
-class Serving(Protocol):
-    """The server that a request came to."""
+class ServerParts(Protocol):
+    """What assignment needs of the server that a request came to."""
 
     @property
     def directory(self) -> Directory:
@@ -37,15 +40,15 @@ class Serving(Protocol):
 
     @property
     def observer(self) -> Observer:
-        """Who is told."""
+        """Its observer: what counts and records requests."""
 
     @property
     def clock(self) -> Callable[[], float]:
         """Monotonic."""
 
 
-class Asking(Protocol):
-    """A request on its way to an assignment."""
+class Assignable(Protocol):
+    """What assignment needs of a request (`pipeline.infer.Exchange`)."""
 
     request_id: str
     context: AssignmentContext | None
@@ -53,18 +56,18 @@ class Asking(Protocol):
 
     @property
     def headers(self) -> Mapping[bytes, bytes]:
-        """Those that matter."""
+        """Those that a prediction looks at (`infer.that_matter`)."""
 
     @property
-    def route(self) -> Named:
+    def route(self) -> RequestedNames:
         """What its path names."""
 
     @property
-    def engine(self) -> Serving:
-        """Where it came to."""
+    def engine(self) -> ServerParts:
+        """The server."""
 
 
-def unit_of(exchange: Asking, named: Any) -> str | None:
+def unit_of(exchange: Assignable, named: Any) -> str | None:
     """The unit an experiment sticks to: the header, else `user_id` of the body or its parameters."""
     header = exchange.headers.get(b"x-tidegate-key")
     if header is not None:
@@ -72,10 +75,11 @@ def unit_of(exchange: Asking, named: Any) -> str | None:
     return None if named is None else str(named)
 
 
-def choose(service: Service, exchange: Asking, version: str | None, unit: str | None) -> Destination:
-    """The version that answers. The path's version goes before the body's.
+def choose(service: Service, exchange: Assignable, version: str | None, unit: str | None) -> Destination:
+    """Assign the request to a variant, by weights or by the pinned version; the destination that answers.
 
-    The assignment is made here, once: `exchange.decision`.
+    The path's version takes precedence over `version`, the body's. The only place where `exchange.decision` is set.
+    Raises `UnknownVersion`, `NoReadyReplica`.
     """
     asked = exchange.route.version or version
     pinned = None if asked == "latest" else asked
@@ -84,11 +88,10 @@ def choose(service: Service, exchange: Asking, version: str | None, unit: str | 
     return service.destination(decision)
 
 
-def tell_refused(exchange: Asking, error: TidegateError, started_s: float | None = None) -> None:
-    """Tell the observer of a request that never became a call, or that no version took.
+def tell_refused(exchange: Assignable, error: TidegateError, started_s: float | None = None) -> None:
+    """Report to the observer a request that never became a call, or that no version took.
 
-    Not of one for what there is not, nor of one without a key in force: whoever may not ask leaves no trace in what is
-    captured of an endpoint.
+    Not one for an unknown endpoint, nor one without a valid key: who may not ask leaves no trace in what is captured.
     """
     engine, context = exchange.engine, exchange.context
     if isinstance(error, Unauthenticated):

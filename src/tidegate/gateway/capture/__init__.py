@@ -1,1 +1,1 @@
-"""What was predicted, recorded: the journal, its segments, and who is told when a batch was computed."""
+"""Capture of predictions: the observer that hands batches and failures on, the journal, and its segment files."""

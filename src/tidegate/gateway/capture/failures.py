@@ -81,7 +81,7 @@ class Failures:
         counts.calls[group] = counts.calls.get(group, 0) + 1
 
     def keep(self, record: FailureRecord) -> None:
-        """Take counts back that could not be written, to be told with what is counted next."""
+        """Take counts back that could not be written; they are recorded with what is counted next."""
         counts = self._counts.setdefault(record.endpoint, _Counts(record.since_s))
         counts.since_s = min(counts.since_s, record.since_s)
         counts.until_s = max(counts.until_s, record.until_s)

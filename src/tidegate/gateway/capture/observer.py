@@ -1,4 +1,4 @@
-"""The gateway's `Observer`: metrics and the capture journal, told of each batch before its answers leave."""
+"""The gateway's `Observer`: counts and records each batch before its answers leave, and each failure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Requests for a version that sleeps: they wait until one of its replicas is connected. Owned by `version_pool.py`.
 
-Only a snapshot that says that it `wakes` leads here: versions that are awake have none of it on their way.
+A request waits until its deadline at most, and at most `TIDEGATE_WAKING_REQUESTS_MAX` wait for a version in each
+gateway process. Only variants that the snapshot marks with `wakes` are reached by way of this.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.call import Admission, Call, Destination
 
 ASK_EVERY_S = 1.0
-"""As long as requests wait the control plane is told so: another one may lead by now."""
+"""While requests wait, the control plane is asked again this often: another one may lead by now."""
 RETRY_AFTER_S = 1.0
 COLD_START = b"x-tidegate-cold-start: true\r\n"
 
@@ -40,7 +41,7 @@ class WakingParts:
 
 
 class WaitingRequests:
-    """Those of one version of an endpoint: so many at most, each until its deadline at most."""
+    """Those of one version of an endpoint: `requests_max` at most, each until its deadline at most."""
 
     def __init__(self, endpoint: str, version: str, parts: WakingParts) -> None:
         self._endpoint, self._version = endpoint, version

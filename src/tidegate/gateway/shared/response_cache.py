@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class CacheObserver(Protocol):
-    """Who is told what became of requests that the cache was asked for."""
+    """Counts and records requests that the cache was asked for."""
 
     def cached(self, call: Call, outputs: Outputs, now_s: float) -> None:
         """A kept answer is about to be given."""
