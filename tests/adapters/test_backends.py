@@ -8,6 +8,7 @@ import pytest
 
 from support.memory_backend import MemoryBackend
 from tidegate.adapters.backends import BUILDERS, BuiltEngine, EngineParts, Engines, build_engines
+from tidegate.console import deploying
 from tidegate.core.engines import ENGINES
 from tidegate.settings import Settings
 from tidegate.wire.parts import EngineView
@@ -23,6 +24,10 @@ def test_every_engine_that_can_be_named_is_built_under_its_name(tmp_path: Path) 
     assert list(BUILDERS) == list(ENGINES)
     engines = build_engines(EngineParts(Settings.from_env({}, data_dir=tmp_path), tmp_path, {}, no_image))
     assert {name: engine.backend.name for name, engine in engines.by_name.items()} == {name: name for name in ENGINES}
+
+
+def test_the_console_offers_every_engine() -> None:
+    assert [name for name, _words in deploying.ENGINES if name] == list(ENGINES)
 
 
 @pytest.mark.parametrize(
