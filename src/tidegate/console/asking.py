@@ -18,7 +18,7 @@ CALL_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Platform:
-    """What the console is told of the platform it is part of. Predictions of the pages go to the gateway.
+    """What the console knows of the platform it is part of. Predictions of the pages go to the gateway.
 
     `upload_bytes_max`: larger files are not sent at all.
     """

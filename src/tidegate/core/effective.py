@@ -114,7 +114,7 @@ class Effective:
 
 
 def effective(spec: Spec, automated: Automated) -> Effective:
-    """People's last word wins, and each word ends only what it is about.
+    """What people asked for since an automation began takes precedence over it, each for what it is about.
 
     | an automation of | is in effect unless, since it began, |
     | --- | --- |

@@ -85,7 +85,7 @@ def scaling_of(request: ScalingRequest, before: Scaling | None, defaults: Scalin
 
 
 def check_measured(spec: Scaling, placement: Placement) -> None:
-    """Raises `InvalidArgument` where the metric of the target cannot be told of replicas that run there."""
+    """Raises `InvalidArgument` where the metric of the target cannot be measured of replicas that run there."""
     if spec.metric == "cpu" and placement.backend not in TELLING_CPU:
         raise InvalidArgument(
             f"the CPU of replicas on {placement.backend} is not measured yet: give a target of requests first, "

@@ -1,4 +1,4 @@
-"""Where jobs are run, in the control plane and on workers: claims them, sees them through, keeps their leases.
+"""The job runner, in the control plane and on workers: claims jobs, runs them to their end, renews their leases.
 
 Every change that a job makes goes through a store that first looks whether the claim still holds: of a worker that was
 paused past its lease, and whose job another runs by then, nothing is written any more.
@@ -47,7 +47,7 @@ class Claimed:
 class Bench:
     """For any number of threads, each with one job at a time.
 
-    `letters`: jobs that are given up are told to a broker's dead-letter queue.
+    `letters`: each job that is given up gets a message in a broker's dead-letter queue.
     """
 
     def __init__(

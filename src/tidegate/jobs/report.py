@@ -1,4 +1,4 @@
-"""How a claimed job is run and told of: by the embedded pool and by workers alike; the only writers of such a job."""
+"""Runs a claimed job and writes its state, progress and outcome: the only writer of such a job. Used by `bench`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells workers over the broker of jobs that wait, and its dead-letter queue of those given up; the leader's part.
+"""Sends the broker a message for each job that waits, and a dead letter for each that is given up. Run by the leader.
 
 Rows are the truth, so this is an outbox: what the broker has not confirmed is sent again, and twice does no harm. A
 control plane that stands by only looks whether the broker is there.

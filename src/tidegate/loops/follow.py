@@ -69,7 +69,7 @@ class RegistryWatch:
         return min(BUSY_S, dependencies.poll_s) if busy else max(0.0, self._look_at - monotonic())
 
     def _check(self) -> str:
-        """Why no alias can be read now; "" where they can. Artifacts that are away are told of, but stop no look."""
+        """Why no alias can be read now; "" where they can. Artifacts that are away are reported, but stop no look."""
         try:
             self._dependencies.registry.check()
         except TidegateError as error:

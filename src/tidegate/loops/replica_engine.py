@@ -1,4 +1,7 @@
-"""The reconcile loop's hands: asks the backend what runs, starts and stops what was planned. Never decides."""
+"""Carries out what `core.reconcile.plan` decided: observes, starts, stops and kills replicas by way of the backend.
+
+Called by loops/reconcile.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a control plane does while another leads: its gateways hear of changes, and its own replicas end in good time.
+"""What a control plane does while another leads: serves its gateways the leader's snapshots, and ends its own replicas.
 
 They serve on until the leader serves in their place (a client of a gateway here would else meet nobody), and no longer
 than a replica may take to become ready. What runs on an engine that hosts share is the leader's, and left alone.
@@ -36,7 +36,7 @@ class Standby:
     limits: ReconcileLimits
     clock: Clock = monotonic
     _since: float = field(default=-1.0)
-    _left: tuple[float, int] | None = field(default=None)  # when gateways were told to let go, and by which revision
+    _left: tuple[float, int] | None = field(default=None)  # when gateways were asked to let go, and by which revision
     _empty: bool = field(default=False)
 
     def begin(self) -> None:
@@ -56,7 +56,7 @@ class Standby:
         self._route_away()
 
     def _may_end(self) -> bool:
-        """Whether gateways were told that these replicas leave, and have let go of them."""
+        """Whether gateways were asked to let go of these replicas, and have done so."""
         if self._left is None:
             waited = self.clock() - self._since >= self.holds_s
             if not waited and not self.snapshots.served_elsewhere():

@@ -1,4 +1,7 @@
-"""Tells gateways of new routing snapshots and remembers what each has said of those it took. In memory only."""
+"""Routing snapshots for the gateways that poll, and which revision each has applied when. In memory only.
+
+When a gateway counts as dead is for those who ask (`control.limits`, `core.leaving`).
+"""
 
 from __future__ import annotations
 

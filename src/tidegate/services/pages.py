@@ -1,4 +1,4 @@
-"""How long a page of entries may be that a use case lists, newest first."""
+"""Pagination: how long a page of entries may be that a use case lists, newest first."""
 
 from __future__ import annotations
 

@@ -162,12 +162,12 @@ def prune(tx: Session, keep: int) -> None:
     tx.execute(delete(JobRow).where(JobRow.id.in_(ended.scalar_subquery()), sent, old))
 
 
-# -- what is told to a broker -----------------------------------------------------------------------------------------
+# -- messages to a broker ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A job that was given up, as the dead-letter queue is told of it."""
+    """A job that was given up, as the dead-letter queue gets it."""
 
     job: str
     kind: str

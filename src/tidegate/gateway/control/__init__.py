@@ -1,1 +1,1 @@
-"""What a gateway hears from the control plane, and what it tells it."""
+"""A gateway's traffic with the control plane: routing snapshots in; load, outcomes, lost replicas and wake-ups out."""

@@ -1,4 +1,4 @@
-"""Tells the control plane every few seconds how requests ended, by version. Used by `process.py`.
+"""Reports to the control plane every few seconds how requests ended, by version. Used by `process.py`.
 
 The numbers only ever grow, so a report that is lost costs nothing: the next one says it all again.
 """
@@ -32,12 +32,12 @@ def counted(series: dict[Key, MetricSeries]) -> list[dict[str, Any]]:
             before = found.get((endpoint, version), (0, 0, 0, 0))
             found[endpoint, version] = [a + b for a, b in zip(before, counts, strict=True)]
     names = ("requests", "failed", "timed_out", "non_finite")
-    told = list(found.items())[-VERSIONS_MAX:]
-    return [{"endpoint": at[0], "version": at[1], **dict(zip(names, counts, strict=True))} for at, counts in told]
+    newest = list(found.items())[-VERSIONS_MAX:]
+    return [{"endpoint": at[0], "version": at[1], **dict(zip(names, counts, strict=True))} for at, counts in newest]
 
 
 class AnsweredReports:
-    """`state` gives the numbers that are on disk, so that none that was told is ever taken back.
+    """`state` gives the numbers that are on disk, so that what was reported never shrinks.
 
     `send` is called in a thread; it may raise `OSError` or urllib3's errors.
     """

@@ -1,4 +1,4 @@
-"""Tells the control plane each second how much there was to do, by version. Used by `process.py`.
+"""Reports the load of each version to the control plane, each second. Used by `process.py`.
 
 Reads counters that exist. The mean number of requests in progress comes from durations: what ended requests took, and
 what those in progress have taken so far, grow together by as much as the integral of their number. A report that is
@@ -47,8 +47,8 @@ def totals(series: Mapping[Key, MetricSeries], in_progress_s: Mapping[Place, flo
 
 
 def growth(before: Mapping[Place, Totals], now: Mapping[Place, Totals]) -> list[dict[str, Any]]:
-    """What `wire.load.VersionLoad` says, of each version that had something to do."""
-    told = []
+    """The fields of `wire.load.VersionLoad`, of each version that had any load."""
+    found = []
     for place, (busy_s, requests, errors, durations) in now.items():
         was = before.get(place, _NOTHING)
         # Never below 0: a replica that is lost with its version may take the time of its calls with it.
@@ -59,8 +59,8 @@ def growth(before: Mapping[Place, Totals], now: Mapping[Place, Totals]) -> list[
             "durations": [max(0, count - old) for count, old in zip(durations, was[3], strict=True)],
         }
         if grown["in_progress_s"] or grown["requests"]:
-            told.append({"endpoint": place[0], "version": place[1], **grown})
-    return told
+            found.append({"endpoint": place[0], "version": place[1], **grown})
+    return found
 
 
 class LoadReports:

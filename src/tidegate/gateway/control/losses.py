@@ -1,4 +1,4 @@
-"""Tells the control plane that a replica stopped answering, so that it looks now and not only at its next look.
+"""Reports to the control plane that a replica stopped answering, so that the reconcile loop makes a pass at once.
 
 A hint, in a thread of its own: nothing is missed without it, and nothing on the way of a request waits for it.
 """

@@ -1,4 +1,4 @@
-"""Tells the control plane that an endpoint which sleeps is wanted. Used by `process.py`.
+"""Asks the control plane to wake an endpoint that sleeps (`routing/waking.py`). Used by `process.py`.
 
 In a thread of its own, at once: a request waits for it, on the event loop, with others that do not.
 """
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class WakeRequests:
-    """`send` tells of one endpoint, in the thread; it may raise `OSError` or urllib3's errors. Then `on_failure` is
+    """`send` asks for one endpoint, in the thread; it may raise `OSError` or urllib3's errors. Then `on_failure` is
     called on the loop, with the endpoint and why.
     """
 
