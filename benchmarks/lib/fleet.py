@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
+from tidegate.core.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
 from tidegate.core.load import Point, Samples
 from tidegate.core.scaling import Scaling
 
@@ -43,7 +43,7 @@ class Outcome:
     within_deadline: int = 0
     replica_s: float = 0.0
     desired: list[tuple[float, int]] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
+    decisions: list[AutoscaleDecision] = field(default_factory=list)
 
     @property
     def share(self) -> float:

@@ -58,7 +58,7 @@ from tidegate.services.replica_images import ReplicaImages
 from tidegate.services.scaling import Decisions, Scales
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
-from tidegate.services.wanted import Wanted
+from tidegate.services.wanted import WantedEndpoints
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
@@ -117,7 +117,7 @@ class Container:
     answered: Answered
     audit: Audit
     load: LoadIntake
-    wanted: Wanted
+    wanted: WantedEndpoints
     leader_link: LeaderLink
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
@@ -279,7 +279,7 @@ def build(
         loops=(*job_loops, schedule, _housekeeping(fenced, uploads, settings.audit_rows_max), *redis_loops),
         audit=Audit(store, clock),
         load=load,
-        wanted=Wanted(clocks.monotonic, scaling_changed.set),
+        wanted=WantedEndpoints(clocks.monotonic, scaling_changed.set),
         leader_link=leader_link,
         redis=redis,
         bench=bench,

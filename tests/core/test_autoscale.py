@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
+from tidegate.core.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
 from tidegate.core.load import Point, Samples
 from tidegate.core.scaling import Scaling
 
@@ -235,7 +235,7 @@ def test_after_a_panic_a_fleet_never_falls_below_the_peak_still_inside_the_windo
 @fast
 @given(loads, st.integers(1, 100), memories)
 def test_the_same_goes_in_and_the_same_comes_out(load: list[float], desired: int, memory: Memory) -> None:
-    once: Decision = decide(SPEC, facts(told(*load), desired), memory, NOW)
+    once: AutoscaleDecision = decide(SPEC, facts(told(*load), desired), memory, NOW)
     again = decide(SPEC, facts(told(*load), once.desired), once.memory, NOW)
     assert again.desired == once.desired or again.rule == "rate"
     assert decide(SPEC, facts(told(*load), desired), memory, NOW) == once

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.services import wanted
-from tidegate.services.wanted import WAITS_S, Wanted
+from tidegate.services.wanted import WAITS_S, WantedEndpoints
 
 
 class Bench:
@@ -13,7 +13,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.now, self.changes = 1000.0, 0
-        self.wanted = Wanted(lambda: self.now, self._changed)
+        self.wanted = WantedEndpoints(lambda: self.now, self._changed)
 
     def _changed(self) -> None:
         self.changes += 1

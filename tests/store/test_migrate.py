@@ -32,7 +32,7 @@ from support.control import NewDatabase
 from tidegate.core.access import Principal
 from tidegate.errors import StoreUnavailable
 from tidegate.store import history, migrate
-from tidegate.store.audit import Wanted, entries
+from tidegate.store.audit import AuditFilter, entries
 from tidegate.store.endpoints import page, variants_by_endpoint
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.jobs import asked_by, jobs
@@ -142,7 +142,7 @@ def test_of_jobs_of_an_earlier_schema_nobody_knows_who_asked(store: Store) -> No
     with store.reading() as tx:
         (job,) = jobs(tx, None, None, 10)
         assert asked_by(job) == Principal("unknown", "")
-        assert entries(tx, Wanted(10)) == []
+        assert entries(tx, AuditFilter(10)) == []
 
 
 def test_a_history_of_before_automations_is_peoples_but_for_repairs_and_refusals(store: Store) -> None:

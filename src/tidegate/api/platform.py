@@ -26,7 +26,7 @@ from tidegate.services.platform_keys import PlatformKeys
 from tidegate.services.scaling import Scales
 from tidegate.services.status import StatusReport
 from tidegate.services.uploads import Uploads
-from tidegate.services.wanted import Wanted
+from tidegate.services.wanted import WantedEndpoints
 from tidegate.settings import Settings
 
 
@@ -74,7 +74,7 @@ class Platform(Protocol):
     @property
     def audit(self) -> Audit: ...
     @property
-    def wanted(self) -> Wanted: ...
+    def wanted(self) -> WantedEndpoints: ...
     @property
     def load(self) -> LoadIntake: ...
     @property

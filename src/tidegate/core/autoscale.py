@@ -75,7 +75,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Decision:
+class AutoscaleDecision:
     """`next_at` is when the answer may change although the load does not; None where only load changes it.
 
     `stable` and `panic` are the load over these windows, None where it is not known; `need` is what it asks for.
@@ -115,7 +115,7 @@ class _Proposal:
     next_at: float | None = None
 
 
-def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> Decision:
+def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> AutoscaleDecision:
     """How many replicas there should be from `now` on, and why. Asking more often never changes it sooner."""
     sound = _sound(facts.load)
     facts = replace(facts, load=sound, requests=sound if facts.requests is facts.load else _sound(facts.requests))
@@ -131,7 +131,7 @@ def decide(spec: Scaling, facts: ScalingFacts, memory: Memory, now: float) -> De
     step = _bounded(spec, _wanted(spec, facts, memory, now, load))
     step = _bounded(spec, _paced(spec, facts, memory, step))  # what is out of bounds gets back whatever the rates
     memory = replace(memory, in_force=_with_mark(memory.in_force, (now, step.want)))
-    decision = Decision(step.want, step.rule, step.reason, memory, step.next_at)
+    decision = AutoscaleDecision(step.want, step.rule, step.reason, memory, step.next_at)
     return decision if load is None else replace(decision, stable=load.stable, panic=load.panic, need=load.need)
 
 

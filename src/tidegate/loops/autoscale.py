@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.clock import Clock, monotonic, now
-from tidegate.core.autoscale import Decision, Memory, ScalingFacts, decide
+from tidegate.core.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
 from tidegate.core.autoscale_switch import needed_for
 from tidegate.core.effective import AutomatedReplicas
 from tidegate.core.load import Samples
@@ -183,7 +183,9 @@ class Autoscaler:
             case "cpu":
                 return self._cpu.series(_key(one, version), one.spec.stable_s, at)
 
-    def _made(self, one: Autoscaled, version: str, facts: ScalingFacts, decision: Decision, share: float) -> _Decided:
+    def _made(
+        self, one: Autoscaled, version: str, facts: ScalingFacts, decision: AutoscaleDecision, share: float
+    ) -> _Decided:
         spec, dependencies = one.spec, self._dependencies
         samples = ScaleSamples(
             metric=spec.metric,

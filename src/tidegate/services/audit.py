@@ -111,7 +111,7 @@ class Audit:
         check_page(limit)
         since = None if since_s is None else self.clock() - since_s
         with self.store.reading() as tx:
-            found = rows.entries(tx, rows.Wanted(limit + 1, before, since, endpoint))
+            found = rows.entries(tx, rows.AuditFilter(limit + 1, before, since, endpoint))
         entries = [_entry(row) for row in found[:limit]]
         return wire.AuditPage(entries, entries[-1].id if len(found) > limit else None)
 

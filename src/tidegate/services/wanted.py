@@ -19,7 +19,7 @@ ENDPOINTS_MAX = 10_000
 
 
 @dataclass
-class Wanted:
+class WantedEndpoints:
     """The clock is monotonic: setting the machine's time changes nothing.
 
     `changed` is called when an endpoint becomes wanted, and not for each further report of it.

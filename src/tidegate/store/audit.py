@@ -88,7 +88,7 @@ def differing(before: Values, after: Values) -> dict[str, tuple[Any, Any]]:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AuditFilter:
     """Which rows to read: below an id, since a moment, of one endpoint, where given."""
 
     rows_max: int
@@ -97,7 +97,7 @@ class Wanted:
     endpoint: str | None = None
 
 
-def entries(tx: Session, wanted: Wanted) -> list[AuditRow]:
+def entries(tx: Session, wanted: AuditFilter) -> list[AuditRow]:
     """Rows, newest first."""
     query = select(AuditRow).order_by(AuditRow.id.desc()).limit(wanted.rows_max)
     if wanted.before is not None:
