@@ -74,9 +74,9 @@ def _variants(platform: Platform, endpoint: str) -> dict[str, Any]:
 
 
 def _replicas(platform: Platform, endpoint: str) -> dict[str, int]:
-    (variant,) = platform.endpoint(endpoint)["variants"]
-    counts: dict[str, int] = variant["replicas"]
-    return counts
+    """Of the versions that have traffic: one that had it before keeps a replica for a while."""
+    variants = [one for one in platform.endpoint(endpoint)["variants"] if one["weight"] > 0]
+    return {name: sum(one["replicas"][name] for one in variants) for name in ("desired", "ready")}
 
 
 def test_load_starts_replicas_that_answer_and_its_end_ends_them(platform: Platform, slow: str) -> None:
@@ -95,8 +95,9 @@ def test_load_starts_replicas_that_answer_and_its_end_ends_them(platform: Platfo
     with clients.calling(4):
         until(lambda: len(clients.answered) == 2, 60, "an answer of a second replica")
         (told,) = platform.done("scale", slow, "--explain")
-        assert (told["desired"], told["rule"]) == (2, "max")
-        assert told["samples"]["panic"] > 2
+        assert told["desired"] == 2
+        assert told["rule"] in ("panic", "max"), told  # a rush that wants no more than the bound, or more
+        assert told["samples"]["panic"] > 1
     assert _replicas(platform, slow) == {"desired": 2, "ready": 2}
     status = platform.cli("status", slow).out
     assert "scales from 1 to 2 replicas of each version by concurrency=1" in status

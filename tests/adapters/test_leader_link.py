@@ -26,6 +26,7 @@ def test_the_leader_is_told_and_an_absent_one_costs_only_the_report() -> None:
             "gateway": "g-0",
             "span_s": 1.0,
             "host": "b",
+            "truncated": False,
             "versions": [
                 {
                     "endpoint": "churn",

@@ -52,7 +52,9 @@ def _asked(change: Any) -> tuple[int, Kept]:
         engine, hooks = await sums_replica()
         (first,) = engine.directory.services()["sums"].destinations()
         now = [change(first, 0)]
-        service = SimpleNamespace(name="sums", choose=lambda *_: now[0], destinations=lambda: [now[0]])
+        service = SimpleNamespace(
+            name="sums", decide=lambda *_: None, destination=lambda *_: now[0], destinations=lambda: [now[0]]
+        )
         engine.directory = cast(Any, SimpleNamespace(services=lambda: {"sums": service}, only=lambda: service))
         exchange = Kept(engine, "/invocations", BODY)
         for number, _ in enumerate(infer_in_pieces(exchange, engine.clock()), 1):
