@@ -31,7 +31,7 @@ services: ## Install the servers that the tests use (Debian or Ubuntu, as root);
 test: $(STAMPS)/dev ## Run the tests
 	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -m "not long" $(ARGS)
 
-test-long: $(STAMPS)/dev ## Run the tests that `make test` leaves out: faults, upgrades, MLflow's own servers, images
+test-long: $(STAMPS)/dev ## Run the tests that `make test` leaves out: faults, upgrades, MLflow's servers, images, statistics, browsers
 	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -m long $(ARGS)
 
 test-busy: $(STAMPS)/dev ## Run the tests three times beside processes that keep the machine busy (an hour and more)

@@ -19,7 +19,7 @@ from support.models import Models
 from support.platform import Platform
 from support.services.chromium import Chromium, Visit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 class Sleeping:

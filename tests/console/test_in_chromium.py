@@ -16,7 +16,7 @@ from support.platform import Platform
 from support.services.chromium import program
 from support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 PATHS = ("/", "/endpoints/churn", "/endpoints/churn?logs=follow", "/endpoints/nowhere", "/deploy", "/models", "/jobs")
 WITHIN_MS = 30_000
 

@@ -14,6 +14,8 @@ from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import Layout
 from tidegate.watch.values import Floats
 
+pytestmark = pytest.mark.long
+
 Draw = Callable[[np.random.Generator, int], Floats]
 
 SHAPES: dict[str, Draw] = {

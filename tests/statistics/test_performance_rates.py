@@ -7,6 +7,8 @@ from tidegate.watch import betting, metrics
 from tidegate.watch.performance import Cohort, Metric, Reference, evaluate
 from tidegate.watch.values import Floats
 
+pytestmark = pytest.mark.long
+
 ACCURACY = Metric("accuracy")
 
 

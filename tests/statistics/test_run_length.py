@@ -11,6 +11,8 @@ from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Layout
 from tidegate.watch.performance import Cohort, Metric, Reference
 
+pytestmark = pytest.mark.long
+
 MONTH_H = 720
 TWENTIETHS = np.full(20, 0.05)
 LAYOUT = Layout("numeric", "FP64", cuts=tuple(float(cut) for cut in range(21)), spread=5.0)
