@@ -26,11 +26,11 @@ import httpx
 
 from lib import openloop
 from lib.platform import Platform, platform
+from lib.small_forest import ROW, write_forest
 from tidegate.client import Client
 from tidegate.client.login import login_url
 
 NAME = "forest"
-ROW = [[0.1, 0.2, 0.3, 0.4]]
 FIRST_WITHIN_S = 30.0
 
 
@@ -49,7 +49,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder, platform(Path(folder)) as running:
         client = Client(url=running.url, data_dir=running.data_dir)
-        _train(Path(folder) / "forest.joblib")
+        write_forest(Path(folder) / "forest.joblib")
         running.cli("deploy", str(Path(folder) / "forest.joblib"), "--name", NAME, "--allow-pickle")
         without: list[Round] = []
         beside: list[Round] = []
@@ -68,16 +68,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=300, help="requests a second (default 300)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run (default 10)")
     return parser.parse_args()
-
-
-def _train(path: Path) -> None:
-    import joblib
-    import numpy as np
-    from sklearn.ensemble import RandomForestClassifier
-
-    rng = np.random.default_rng(7)
-    rows = rng.normal(size=(500, 4))
-    joblib.dump(RandomForestClassifier(n_estimators=50).fit(rows, rows.sum(axis=1) > 0), path)
 
 
 class _Reader(threading.Thread):

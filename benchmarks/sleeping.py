@@ -21,11 +21,11 @@ from pathlib import Path
 import httpx
 
 from lib.platform import Platform, platform
+from lib.small_forest import ROW, write_forest
 from tidegate.client import Client
 
 WAKE_S_MAX = 1.0
 SLEEPS_WITHIN_S = 120.0
-ROW = [[0.1, 0.2, 0.3, 0.4]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder, platform(Path(folder)) as running:
         client = Client(url=running.url, data_dir=running.data_dir)
-        _train(Path(folder) / "forest.joblib")
+        write_forest(Path(folder) / "forest.joblib")
         running.cli("deploy", str(Path(folder) / "forest.joblib"), "--name", "sleeper", "--allow-pickle")
         form = client.models.get("sleeper").versions[0].accelerated
         bounds = ["--min", "0", "--max", "2", "--target", "concurrency=4", "--idle", f"{options.idle_s:g}s"]
@@ -58,16 +58,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=50, help="sleeps and wakes (default 50)")
     parser.add_argument("--idle-s", type=float, default=2.0, help="without a request before it sleeps (default 2)")
     return parser.parse_args()
-
-
-def _train(path: Path) -> None:
-    import joblib
-    import numpy as np
-    from sklearn.ensemble import RandomForestClassifier
-
-    rng = np.random.default_rng(7)
-    rows = rng.normal(size=(500, 4))
-    joblib.dump(RandomForestClassifier(n_estimators=50).fit(rows, rows.sum(axis=1) > 0), path)
 
 
 def _wake(running: Platform, client: Client) -> Wake:

@@ -11,6 +11,7 @@ import pytest
 from support.docker_engine import DockerEngine, engine_or_skip, running_engine
 from support.models import Models, train
 from support.platform import Platform
+from support.services.chromium import Chromium
 from support.services.mlflow import Mlflow, PassingMlflow
 from support.services.postgres import Postgres
 from support.services.prometheus import Prometheus
@@ -173,3 +174,13 @@ def passing_mlflow(postgres: Postgres, s3: S3) -> Iterator[PassingMlflow]:
         yield server.begin()
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """A browser for the tests of a file; required where services are, else skipped without one."""
+    browser = Chromium()
+    try:
+        yield browser
+    finally:
+        browser.remove()

@@ -24,15 +24,6 @@ INJECT = """() => {
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    try:
-        yield browser
-    finally:
-        browser.remove()
-
-
-@pytest.fixture(scope="module")
 def replica(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `tidegate serve`, with a model of named columns of text and numbers."""
     log = tmp_path_factory.mktemp("serve") / "log"

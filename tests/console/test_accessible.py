@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -20,15 +19,6 @@ PAGES = (
     *("/", "/deploy", "/deploy?allow_pickle=ask", "/models", "/models/axe", "/models/axe/versions/1", "/jobs"),
     *("/jobs/none", "/deployments/axe/1", "/endpoints/axe"),
 )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    try:
-        yield browser
-    finally:
-        browser.remove()
 
 
 @pytest.fixture(scope="module")

@@ -29,15 +29,6 @@ class Sleeping:
         return (time.sleep, (600,))
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    browser = Chromium()
-    try:
-        yield browser
-    finally:
-        browser.remove()
-
-
 @pytest.fixture
 def visit(chromium: Chromium, platform: Platform) -> Iterator[Visit]:
     """The deploy page, logged in."""

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from support.console import route_all_to
 from support.control import ME, SIGNATURE, add_version
 from tidegate.wire import rest
 from tidegate.wire.signature import Signature, TensorSpec
@@ -182,12 +183,7 @@ def test_a_changed_signature_is_accepted_in_so_many_words(browser: httpx.Client,
     for number, signature in (("1", SIGNATURE), ("2", OTHER)):
         add_version(container, "reshaped", number, signature=signature)
     container.endpoints.deploy("reshaped", rest.DeployRequest("reshaped", "1"), ME)
-    with container.store.transaction() as tx:
-        from tidegate.store.endpoints import get_endpoint
-
-        row = get_endpoint(tx, "reshaped")
-        assert row is not None
-        row.routed = {"1": 100.0}
+    route_all_to(container, "reshaped", "1")
     path = "/endpoints/reshaped"
     answer = sent(browser, path, "traffic", **{"w.1": "50", "w.2": "50"})
     assert answer.status_code == 409

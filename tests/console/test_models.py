@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from console.test_endpoint import MARKUP, OTHER, buttons_of, form
+from support.console import route_all_to
 from support.control import ME, SIGNATURE, add_version
 from tidegate.wire import rest
 from tidegate.wiring import Container
@@ -91,12 +92,7 @@ def test_a_changed_signature_is_accepted_in_so_many_words(browser: httpx.Client,
     for number, signature in (("1", SIGNATURE), ("2", OTHER)):
         add_version(container, "other-way", number, signature=signature)
     container.endpoints.deploy("other-way", rest.DeployRequest("other-way", "1"), ME)
-    with container.store.transaction() as tx:
-        from tidegate.store.endpoints import get_endpoint
-
-        row = get_endpoint(tx, "other-way")
-        assert row is not None
-        row.routed = {"1": 100.0}
+    route_all_to(container, "other-way", "1")
     path = "/models/other-way/versions/2"
     filled = form(browser.get(path), f"{path}/deploy")
     answer = browser.post(f"{path}/deploy", data=filled)

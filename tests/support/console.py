@@ -12,6 +12,7 @@ import uvicorn
 from support.wait import free_ports, until
 from tidegate.control.bounded_http import Waiting
 from tidegate.control.site import Site
+from tidegate.store.endpoints import get_endpoint
 from tidegate.wiring import Container
 
 HTML = {"accept": "text/html", "accept-encoding": "gzip"}
@@ -49,3 +50,11 @@ def logged_in(url: str, container: Container) -> Iterator[httpx.Client]:
     with browser_at(url) as browser:
         assert browser.get("/login", params={"code": container.login_codes.make()}).status_code == 200
         yield browser
+
+
+def route_all_to(container: Container, endpoint: str, version: str) -> None:
+    """As the reconcile loop would once the version is ready: it answers all of the endpoint's traffic."""
+    with container.store.transaction() as tx:
+        row = get_endpoint(tx, endpoint)
+        assert row is not None
+        row.routed = {version: 100.0}

@@ -11,11 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch import drift, performance
+from tidegate.watch.drift import Look, Rule
+from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import BINS
 from tidegate.watch.losses import absolute_losses, clip_of, error_losses
 from tidegate.watch.performance import Cohort, Metric, PerformanceRule, Reference
+from tidegate.watch.performance import evaluate as evaluate_performance
 from tidegate.watch.values import Floats, column, numbers
 
 Columns = dict[str, Any]
@@ -53,7 +55,7 @@ def detect_data_drift(
         for name, values in before.items()
     }
     current = {name: Histogram.of(now[name], histogram.layout, name) for name, histogram in references.items()}
-    results = drift.evaluate(references, current, drift.Rule(margin=margin), drift.Look(outputs))
+    results = evaluate_drift(references, current, Rule(margin=margin), Look(outputs))
     return {name: result.as_dict() for name, result in results.items()}
 
 
@@ -87,7 +89,7 @@ def detect_performance_drift(
     if metric not in ("accuracy", "absolute_error"):
         raise InvalidArgument(f"There is no metric {metric!r} here: choose accuracy or absolute_error.", field="metric")
     losses, before, shown = _losses(predictions, actual_labels, baseline, metric)
-    return performance.evaluate(Cohort(losses), before, shown, PerformanceRule(tolerance, alpha)).as_dict()
+    return evaluate_performance(Cohort(losses), before, shown, PerformanceRule(tolerance, alpha)).as_dict()
 
 
 def _losses(predictions: Any, labels: Any, baseline: Any, metric: str) -> tuple[Floats, Reference, Metric]:
