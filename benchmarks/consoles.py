@@ -55,9 +55,8 @@ def main() -> int:
         beside: list[Round] = []
         for turn in range(options.rounds):
             without.append(_round(running, options, turn, []))
-            with ExitStack() as pages:
-                consoles = [pages.enter_context(_console(client, running)) for _ in range(options.consoles)]
-                beside.append(_round(running, options, turn, consoles))
+            with _consoles(client, running, options.consoles) as readers:
+                beside.append(_round(running, options, turn, readers))
     return _report(options, without, beside)
 
 
@@ -94,16 +93,27 @@ class _Reader(threading.Thread):
 
 
 @contextmanager
-def _console(client: Client, running: Platform) -> Iterator[_Reader]:
+def _consoles(client: Client, running: Platform, count: int) -> Iterator[list[_Reader]]:
+    """So many, each with its first sample read."""
+    with ExitStack() as browsers:
+        readers = [_Reader(browsers.enter_context(_browser(client, running))) for _ in range(count)]
+        for reader in readers:
+            reader.start()
+        if not all(reader.first.wait(FIRST_WITHIN_S) for reader in readers):
+            raise SystemExit(f"a console's stream told nothing within {FIRST_WITHIN_S:g} s")
+        yield readers
+        for reader in readers:
+            reader.closed.set()
+        for reader in readers:
+            reader.join(FIRST_WITHIN_S)
+
+
+@contextmanager
+def _browser(client: Client, running: Platform) -> Iterator[httpx.Client]:
+    """One that has logged in."""
     with httpx.Client(base_url=running.url, follow_redirects=True, headers={"accept": "text/html"}) as browser:
         browser.get(login_url(client)).raise_for_status()
-        reader = _Reader(browser)
-        reader.start()
-        if not reader.first.wait(FIRST_WITHIN_S):
-            raise SystemExit(f"a console's stream told nothing within {FIRST_WITHIN_S:g} s")
-        yield reader
-        reader.closed.set()
-        reader.join(FIRST_WITHIN_S)
+        yield browser
 
 
 def _round(running: Platform, options: argparse.Namespace, seed: int, consoles: list[_Reader]) -> Round:
