@@ -33,6 +33,8 @@ SMALL = {
     "narrow": {"features": [[1]]},
     "text": {"features": [["x"]]},
     "table": {"features": [[1, "x", 2]]},
+    "json": {"features": [[{"b": 1}]]},
+    "binary": {"features": [["eA=="]]},
     "texts": {"features": ["x"]},
     "images": {"features": [[[1.5]]]},
 }
