@@ -21,9 +21,9 @@ from tidegate.jobs.bench import Bench
 from tidegate.jobs.build import BuildJob
 from tidegate.jobs.register import RegisterJob
 from tidegate.jobs.spec import JobSpec
-from tidegate.services.files_home import files_of_platform
-from tidegate.services.models import Models
-from tidegate.services.uploads import Uploads
+from tidegate.services.jobs.uploads import Uploads
+from tidegate.services.models.catalog import Models
+from tidegate.services.models.files_home import files_of_platform
 from tidegate.settings import Settings, run_dir
 from tidegate.store.engine import Store
 

@@ -39,26 +39,26 @@ from tidegate.loops import dispatch
 from tidegate.loops.dispatch import Dispatcher
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
-from tidegate.services.answered import SILENT_S, Answered
 from tidegate.services.audit import Audit
-from tidegate.services.endpoints import Endpoints
-from tidegate.services.files_home import files_home
-from tidegate.services.follows import Follows
-from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
-from tidegate.services.images import Images
-from tidegate.services.jobs import Jobs, forget_old
+from tidegate.services.endpoints.follows import Follows
+from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.endpoints.scaling import Decisions, Scales
+from tidegate.services.gateways.answered import SILENT_S, Answered
+from tidegate.services.gateways.load import GONE_S, Load, LoadIntake
+from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
+from tidegate.services.gateways.wanted import WantedEndpoints
+from tidegate.services.images.builds import Images
+from tidegate.services.images.replica_images import ReplicaImages
+from tidegate.services.jobs.queue import Jobs, forget_old
+from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership, Term
-from tidegate.services.load import GONE_S, Load, LoadIntake
-from tidegate.services.measures import Measures
-from tidegate.services.models import Models
-from tidegate.services.performance import Performance
+from tidegate.services.models.catalog import Models
+from tidegate.services.models.files_home import files_home
+from tidegate.services.models.registry_health import RegistryHealth
+from tidegate.services.overview.measures import Measures
+from tidegate.services.overview.performance import Performance
+from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys, check_kept_keys, platform_keys
-from tidegate.services.registry_health import RegistryHealth
-from tidegate.services.replica_images import ReplicaImages
-from tidegate.services.scaling import Decisions, Scales
-from tidegate.services.status import StatusReport
-from tidegate.services.uploads import Uploads
-from tidegate.services.wanted import WantedEndpoints
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate

@@ -94,7 +94,7 @@ def test_a_failure_that_nobody_foresaw_has_an_id_and_no_traceback(
     def burst(_self: object, *_page: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("tidegate.services.models.Models.page", burst)
+    monkeypatch.setattr("tidegate.services.models.catalog.Models.page", burst)
     answer = api.get("/api/v1/models")
     assert answer.status_code == 500
     body = answer.json()

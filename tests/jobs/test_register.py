@@ -23,7 +23,7 @@ from tidegate.errors import DiskFull, RegistryUnavailable
 from tidegate.jobs import acceleration as acceleration_module
 from tidegate.jobs import register as register_module
 from tidegate.packaging import read_source
-from tidegate.services.models import Models as ModelService
+from tidegate.services.models.catalog import Models as ModelService
 from tidegate.store.models import get_version
 from tidegate.wire.manifest import read_manifest
 from tidegate.wire.rest import AliasRequest, RegisterRequest, TrustRequest
@@ -389,7 +389,7 @@ from tidegate.settings import Settings
 from tidegate.wiring import build
 from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.mlflow_registry import MlflowRegistry
-from tidegate.services.models import Models
+from tidegate.services.models.catalog import Models
 
 owner, method, when = sys.argv[2:]
 owner = {"artifacts": DirectoryArtifacts, "manifests": ManifestFiles, "registry": MlflowRegistry,

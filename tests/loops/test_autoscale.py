@@ -14,7 +14,7 @@ from tidegate.core.placement import PROCESSES
 from tidegate.core.ports import Handle
 from tidegate.loops import autoscale
 from tidegate.loops.autoscale import LOOK_S, AutoscaleDependencies, Autoscaler
-from tidegate.services.load import Load
+from tidegate.services.gateways.load import Load
 from tidegate.store import automation
 from tidegate.store.endpoints import replicas_of
 from tidegate.store.tables import EndpointRow, ReplicaRow

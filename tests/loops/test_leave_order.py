@@ -26,7 +26,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import Loop, Runner
-from tidegate.services.gateways import Snapshots
+from tidegate.services.gateways.snapshots import Snapshots
 from tidegate.settings import make_run_dir
 from tidegate.store.endpoints import replicas_of
 from tidegate.wire.rest import DeployRequest, ScaleRequest

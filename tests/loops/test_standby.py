@@ -11,7 +11,7 @@ from tidegate.core.fleet import GatewayFacts, ReconcileLimits
 from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.loops.standby import Standby
-from tidegate.services.gateways import Broadcast, Snapshots
+from tidegate.services.gateways.snapshots import Broadcast, Snapshots
 from tidegate.store import fleet as rows
 from tidegate.wire.snapshot import Snapshot, encode_snapshot
 

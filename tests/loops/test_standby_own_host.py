@@ -16,7 +16,7 @@ from tidegate.core.placement import Placement
 from tidegate.core.ports import ReplicaSpec
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.standby import Standby
-from tidegate.services.gateways import Broadcast, Snapshots
+from tidegate.services.gateways.snapshots import Broadcast, Snapshots
 
 
 @dataclass

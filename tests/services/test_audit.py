@@ -14,8 +14,8 @@ from support.control import ME, NewDatabase, add_version, container_at, digest_f
 from tidegate.core.access import Principal
 from tidegate.errors import ChangedMeanwhile, InvalidArgument, RegistryUnavailable, StoreUnavailable
 from tidegate.services import audit as service
-from tidegate.services.jobs import forget_old
-from tidegate.services.pages import PAGE_ROWS_MAX
+from tidegate.services.jobs.queue import forget_old
+from tidegate.services.reading.pages import PAGE_ROWS_MAX
 from tidegate.store import audit as rows
 from tidegate.store import jobs as job_rows
 from tidegate.store.endpoints import get_endpoint

@@ -16,7 +16,7 @@ from support.wait import free_ports, until
 from tidegate.api.app import create_app
 from tidegate.control.bounded_http import Waiting
 from tidegate.core.access import EVERYTHING, Principal
-from tidegate.services.models import NewVersion
+from tidegate.services.models.catalog import NewVersion
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
-from tidegate.services.measures import Measured
+from tidegate.services.overview.measures import Measured
 from tidegate.wire import rest
 
 __all__ = ["CONTENT_TYPE", "render"]

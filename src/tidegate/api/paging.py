@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from tidegate.services.pages import PAGE_ROWS_MAX
+from tidegate.services.reading.pages import PAGE_ROWS_MAX
 
 ROWS = 100
 

@@ -11,22 +11,22 @@ from tidegate.api.guard import PRINCIPAL
 from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
-from tidegate.services.answered import Answered
 from tidegate.services.audit import Audit
-from tidegate.services.endpoints import Endpoints
-from tidegate.services.gateways import Broadcast, GatewayRevisions, Snapshots
-from tidegate.services.images import Images
-from tidegate.services.jobs import Jobs
+from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.endpoints.scaling import Scales
+from tidegate.services.gateways.answered import Answered
+from tidegate.services.gateways.load import LoadIntake
+from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
+from tidegate.services.gateways.wanted import WantedEndpoints
+from tidegate.services.images.builds import Images
+from tidegate.services.jobs.queue import Jobs
+from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership
-from tidegate.services.load import LoadIntake
-from tidegate.services.measures import Measures
-from tidegate.services.models import Models
-from tidegate.services.performance import Performance
+from tidegate.services.models.catalog import Models
+from tidegate.services.overview.measures import Measures
+from tidegate.services.overview.performance import Performance
+from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
-from tidegate.services.scaling import Scales
-from tidegate.services.status import StatusReport
-from tidegate.services.uploads import Uploads
-from tidegate.services.wanted import WantedEndpoints
 from tidegate.settings import Settings
 
 

@@ -1,6 +1,6 @@
 """How an endpoint's versions did over time: from counters at the edges of time slots to figures. Pure.
 
-`services/performance` reads the curves. What nobody measured is None, never 0.
+`services/overview/performance` reads the curves. What nobody measured is None, never 0.
 """
 
 from __future__ import annotations

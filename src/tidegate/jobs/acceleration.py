@@ -16,7 +16,7 @@ from typing import Any
 from tidegate.adapters.inspection import AccelerationRequest, ValidationRequest, Watched, run_acceleration
 from tidegate.core.access import Principal, part_of_platform
 from tidegate.errors import TidegateError, UnknownVersion
-from tidegate.services.models import Models
+from tidegate.services.models.catalog import Models
 from tidegate.wire import rest
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from tidegate.errors import InvalidArgument, StoreUnavailable, TidegateError
 from tidegate.jobs.report import Claim, JobLost, JobReport, Outcome, carry_out
 from tidegate.jobs.scratch import sweep_scratch
 from tidegate.jobs.spec import JobSpec
-from tidegate.services.uploads import Uploads
+from tidegate.services.jobs.uploads import Uploads
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
 from tidegate.store.leases import database_time

@@ -24,8 +24,8 @@ from tidegate.core.sbom import Library, bill_of_materials
 from tidegate.errors import ImageBuildFailed, TidegateError
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
-from tidegate.services.images import contents_of
-from tidegate.services.models import Models
+from tidegate.services.images.builds import contents_of
+from tidegate.services.models.catalog import Models
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert
 from tidegate.wire.manifest import Manifest

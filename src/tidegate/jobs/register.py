@@ -24,8 +24,8 @@ from tidegate.jobs import repair
 from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
-from tidegate.services.models import Models, NewVersion
-from tidegate.services.uploads import Uploads
+from tidegate.services.jobs.uploads import Uploads
+from tidegate.services.models.catalog import Models, NewVersion
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert
 from tidegate.wire.manifest import Manifest

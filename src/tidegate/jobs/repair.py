@@ -15,7 +15,7 @@ from tidegate.core.access import Principal
 from tidegate.environments import environment, requirements_of
 from tidegate.errors import Conflict
 from tidegate.packaging import Source, wrap
-from tidegate.services.models import Models
+from tidegate.services.models.catalog import Models
 from tidegate.wire import rest
 from tidegate.wire.manifest import Manifest
 

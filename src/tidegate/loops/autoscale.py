@@ -19,8 +19,8 @@ from tidegate.core.placement import Placement
 from tidegate.core.ports import Handle
 from tidegate.errors import NotLeader
 from tidegate.loops.cpu import CpuOf, CpuSamples, Key
-from tidegate.services.load import Load
-from tidegate.services.scaling import Decisions
+from tidegate.services.endpoints.scaling import Decisions
+from tidegate.services.gateways.load import Load
 from tidegate.store.automation import set_replicas
 from tidegate.store.autoscaled import Autoscaled, Running, autoscaled
 from tidegate.store.engine import Store

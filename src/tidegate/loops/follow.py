@@ -14,8 +14,8 @@ from tidegate.clock import Clock, monotonic, now
 from tidegate.core.follow import Following, decide
 from tidegate.core.ports import Registry, RegistryVersion
 from tidegate.errors import ArtifactsUnavailable, NotLeader, TidegateError
-from tidegate.services.follows import Follows
-from tidegate.services.registry_health import RegistryHealth
+from tidegate.services.endpoints.follows import Follows
+from tidegate.services.models.registry_health import RegistryHealth
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from tidegate.core.fleet import GatewayFacts, ReconcileLimits
 from tidegate.core.leaving import all_let_go
 from tidegate.core.ports import Backend
 from tidegate.loops.adoption import stop_replicas
-from tidegate.services.gateways import Broadcast, Snapshots
+from tidegate.services.gateways.snapshots import Broadcast, Snapshots
 
 log = logging.getLogger(__name__)
 

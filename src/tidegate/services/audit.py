@@ -14,7 +14,7 @@ from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.serving import settings_of
 from tidegate.errors import DiskFull, StoreUnavailable
-from tidegate.services.pages import check_page
+from tidegate.services.reading.pages import check_page
 from tidegate.store import audit as rows
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store

@@ -35,7 +35,7 @@ def page(tx: Session, after: str, rows_max: int, model: str | None = None) -> li
 
 
 def _status() -> ColumnElement[str]:
-    """As people are told it (`services.views`): the status row speaks of the generation that the loop saw last."""
+    """As people read it (`services.reading.views`): the status row speaks of the generation that the loop saw last."""
     unseen = EndpointRow.observed_generation < EndpointRow.generation
     return case((EndpointRow.deleted_at.is_not(None), "deleting"), (unseen, "deploying"), else_=EndpointRow.status)
 

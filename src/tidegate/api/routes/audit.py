@@ -10,7 +10,7 @@ from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf
 from tidegate.core.access import Permission
-from tidegate.services.pages import PAGE_ROWS_MAX
+from tidegate.services.reading.pages import PAGE_ROWS_MAX
 from tidegate.wire.audit import AuditPage
 
 router = APIRouter(prefix="/api/v1/audit", tags=["audit"])

@@ -13,9 +13,9 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.api.routes.audit import ID_MAX
 from tidegate.core.access import Permission
-from tidegate.services.endpoints import Endpoints
-from tidegate.services.intent import HISTORY_PAGE
-from tidegate.services.load_series import STEP_S, STEP_S_MAX, STEP_S_MIN, load_series
+from tidegate.services.endpoints.intent import HISTORY_PAGE
+from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.gateways.load_series import STEP_S, STEP_S_MAX, STEP_S_MIN, load_series
 from tidegate.wire import rest
 from tidegate.wire.load import LoadSeries
 from tidegate.wire.performance import Performance

@@ -16,7 +16,7 @@ from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
 from tidegate.errors import DeadlineExceeded, MalformedRequest, WrongContentType
-from tidegate.services.uploads import UploadSink
+from tidegate.services.jobs.uploads import UploadSink
 from tidegate.wire import rest
 
 router = APIRouter(prefix="/api/v1")

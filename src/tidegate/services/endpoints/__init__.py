@@ -1,0 +1,1 @@
+"""What people do with endpoints, and what automations do beside them."""

@@ -1,0 +1,76 @@
+"""A change of what people ask of an endpoint, with its history entry. Called by `services.endpoints.lifecycle`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from tidegate.core import scaling
+from tidegate.core.placement import PlacementRequest
+from tidegate.core.scaling import Scaling
+from tidegate.core.serving import Serving, ServingOptions, change_of, settings_of
+from tidegate.store import endpoints as rows
+from tidegate.store.automation import effective_of, scaling_of, versions_used, word_of
+from tidegate.store.fleet import placement_request_of
+from tidegate.store.history import Entry
+from tidegate.store.tables import EndpointRow
+
+_UNHEALTHY = ("failed", "degraded")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a caller wants an endpoint's spec to become, and how history calls it. None leaves a setting as it is."""
+
+    action: str
+    traffic: dict[str, float]
+    replicas: int | None = None  # fixes their number, and ends an autoscaler
+    actor: str = ""
+    restores: int | None = None
+    given: ServingOptions = field(default_factory=ServingOptions)
+    placement: PlacementRequest | None = None  # where it shall run
+    note: str = ""
+    scaling: Scaling | None = None  # how the autoscaler shall follow the load
+
+    @property
+    def sets_traffic(self) -> bool:
+        return self.action != "scale"
+
+
+def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
+    """Write the change and its history entry; one that changes nothing only retries what is not healthy.
+
+    Either way it is people's word: what an automation decided before it comes too late.
+    """
+    before = Serving(placement_request_of(row), settings_of(row))
+    after = before.after(change.placement, change.given)
+    followed, follows = scaling_of(row), _follows(row, change)
+    fixed = row.replicas if change.replicas is None else change.replicas
+    in_effect = effective_of(row)
+    same = (change.traffic, fixed, follows, after) == (row.traffic, row.replicas, followed, before)
+    ends_weights = change.sets_traffic and in_effect.weights is not None
+    ends = ends_weights or (change.replicas is not None and bool(in_effect.counts))
+    word = word_of(row) + 1
+    if change.sets_traffic:
+        row.traffic_revision = word
+    if change.replicas is not None:
+        row.replicas_revision = word
+    if same and not ends and row.status not in _UNHEALTHY:
+        return
+    row.traffic, row.replicas = change.traffic, fixed
+    row.scaling = None if follows is None else scaling.kept(follows)
+    for name, value in after.settings.items():
+        setattr(row, name, value)
+    where = after.placement
+    row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
+    turned = "" if follows == followed else f"{scaling.words(follows)} (was {scaling.words(followed)})"
+    note = "; ".join(part for part in (change.note, turned, change_of(before, after)) if part)
+    # A quarantine is lifted where a person names it, or changes how it runs.
+    everywhere = change.action == "scale" or after.placement != before.placement
+    retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
+    rows.add_revision(tx, row, Entry(change.action, now, change.actor, change.restores, note, retries))
+
+
+def _follows(row: EndpointRow, change: Change) -> Scaling | None:
+    return None if change.replicas is not None else change.scaling or scaling_of(row)

@@ -1,0 +1,114 @@
+"""What people may ask of the number of replicas, and why it is what it is.
+
+Called by `services.endpoints.lifecycle` and the API; the autoscaler's loop writes its decisions here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tidegate.core.scaling import Scaling, ScalingDefaults, ScalingRequest, scaling_of
+from tidegate.errors import InvalidArgument
+from tidegate.services.leadership import Leadership
+from tidegate.services.reading import views
+from tidegate.services.reading.lookup import endpoint_or_raise
+from tidegate.services.reading.shown_endpoints import ShownEndpoints
+from tidegate.store import automation
+from tidegate.wire import rest
+from tidegate.wire.scaling import Scale, ScaleDecision, ScaleRequest
+
+BY_OURSELVES = "tidegate"
+
+
+def check_replicas(replicas: int, limit: int) -> int:
+    """How many replicas of each version; raises `InvalidArgument`."""
+    if not 1 <= replicas <= limit:
+        raise InvalidArgument(f"replicas must be from 1 to {limit}, not {replicas}", field="replicas")
+    return replicas
+
+
+def check_scale(request: ScaleRequest) -> None:
+    """Raises `InvalidArgument` for what asks for nothing, contradicts itself or is not supported yet."""
+    if request.autoscaler not in (None, BY_OURSELVES):
+        raise InvalidArgument(
+            f"autoscaler {str(request.autoscaler)[:40]!r} is not supported yet, only {BY_OURSELVES!r} is: leave it "
+            "out, or fix the number with --replicas",
+            field="autoscaler",
+        )
+    follows = request.autoscaler is not None or _asked(request) != ScalingRequest()
+    if request.replicas is None and not follows:
+        raise InvalidArgument(
+            "say how many replicas: --replicas N fixes the number, --min A --max B --target concurrency=X follows the "
+            "load",
+            field="replicas",
+        )
+    if request.replicas is not None and follows:
+        raise InvalidArgument(
+            "--replicas fixes the number, and all other options have it follow the load: give either", field="replicas"
+        )
+
+
+def scaling_asked(request: ScaleRequest, before: Scaling | None, defaults: ScalingDefaults) -> Scaling:
+    """What the request asks for, on top of what is in force. Raises `InvalidArgument`."""
+    return scaling_of(_asked(request), before, defaults)
+
+
+def _asked(request: ScaleRequest) -> ScalingRequest:
+    bounds = request.min, request.max, request.target
+    return ScalingRequest(*bounds, request.stable_s, request.panic_s, request.down_s, request.idle_s)
+
+
+@dataclass
+class Decisions:
+    """The autoscaler's newest decisions, in memory: a restart begins anew. For many threads."""
+
+    _by_endpoint: Mapping[str, Mapping[str, ScaleDecision]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, by_endpoint: Mapping[str, Iterable[ScaleDecision]]) -> None:
+        """All that there are now; those of endpoints that are not named are forgotten."""
+        made = {name: {one.version: one for one in decisions} for name, decisions in by_endpoint.items()}
+        with self._lock:
+            self._by_endpoint = made
+
+    def of(self, endpoint: str) -> Mapping[str, ScaleDecision]:
+        """By version."""
+        with self._lock:
+            return self._by_endpoint.get(endpoint, {})
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Tells why an endpoint has as many replicas as it has."""
+
+    shown: ShownEndpoints
+    decisions: Decisions
+    leadership: Leadership
+
+    def get(self, name: str) -> Scale:
+        """Raises `UnknownEndpoint`."""
+        with self.shown.store.reading() as tx:
+            row = endpoint_or_raise(tx, name)
+            follows, fixed = automation.scaling_of(row), row.replicas
+            view = self.shown.one(tx, row)
+        versions = {one.version: one for one in view.variants}
+        if follows is None or view.status == "deleting":
+            why = "the endpoint is being deleted" if view.status == "deleting" else f"people asked for {fixed}"
+            return Scale(name, fixed, None, [_as_it_is(one, "fixed", why) for one in versions.values()])
+        known = self.decisions.of(name) if self.leadership.term is not None else {}
+        why = self._why_undecided()
+        decisions = [known.get(one.version) or _as_it_is(one, "unknown", why) for one in versions.values()]
+        return Scale(name, fixed, views.scaling_view(follows), decisions)
+
+    def _why_undecided(self) -> str:
+        leader = self.leadership.view()
+        if self.leadership.term is not None or leader is None:
+            return "not decided yet: the load has not been looked at"
+        return f"the control plane at {leader.url} decides: ask it"
+
+
+def _as_it_is(variant: rest.VariantView, rule: str, reason: str) -> ScaleDecision:
+    count = variant.replicas
+    return ScaleDecision(variant.version, count.desired, count.ready, rule, reason)

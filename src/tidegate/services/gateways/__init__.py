@@ -1,0 +1,1 @@
+"""What gateways are told and what they report. In memory only."""

@@ -1,0 +1,1 @@
+"""Images of versions: asked for by people, or needed by an engine."""

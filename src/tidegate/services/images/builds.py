@@ -1,0 +1,65 @@
+"""Queues images of versions, and shows what came of them. The build job makes them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from tidegate.adapters.image_files import ImageFiles
+from tidegate.core.access import Principal
+from tidegate.core.images import Contents, check_base, check_tag, default_base, dockerfile
+from tidegate.errors import InvalidArgument
+from tidegate.services.jobs.queue import Jobs
+from tidegate.services.models.catalog import Models
+from tidegate.version import __version__
+from tidegate.wire import rest
+from tidegate.wire.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Images:
+    """The use cases. `default_base` is the setting; None for the official image of the platform's Python."""
+
+    models: Models
+    jobs: Jobs
+    files: ImageFiles
+    default_base: str | None
+
+    def build(self, name: str, reference: str, request: rest.BuildRequest, who: Principal) -> rest.Job:
+        """Queue an image. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`, `Conflict`."""
+        if request.tag is not None:
+            check_tag(request.tag)
+        elif request.push:
+            raise InvalidArgument(
+                "push needs a tag that names the registry, for example 'registry.example.com/team/churn:3'", field="tag"
+            )
+        if request.base is not None:
+            check_base(request.base)
+        return self.jobs.build(name, self.models.version(name, reference).version, request, who)
+
+    def get(self, name: str, reference: str) -> rest.Image:
+        """What was built last of a version. Raises `UnknownModel`, `UnknownVersion`, `UnknownImage`."""
+        return self.files.read(name, self.models.version(name, reference).version)
+
+    def dockerfile(self, name: str, reference: str, base: str | None) -> rest.Dockerfile:
+        """What a build would use now; asks no engine. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`."""
+        version = self.models.version(name, reference)
+        ref = check_base(base or self.default_base or default_base("{}.{}".format(*sys.version_info[:2])))
+        manifest = self.models.manifests.read(name, version.version)
+        text = dockerfile(contents_of(manifest, version, ref))
+        return rest.Dockerfile(name, version.version, ref, text)
+
+
+def contents_of(manifest: Manifest, version: rest.Version, base: str) -> Contents:
+    """What the image says of itself."""
+    return Contents(
+        model=manifest.name,
+        version=manifest.version,
+        digest=manifest.digest,
+        tidegate=__version__,
+        base=base,
+        label=version.label,
+        run_id=version.run_id,
+        form=manifest.accelerated.form if manifest.accelerated else None,
+        pickle_granted=manifest.accelerated is None and manifest.pickle_granted,
+    )

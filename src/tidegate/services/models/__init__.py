@@ -1,0 +1,1 @@
+"""Models and versions: listed, trusted, aliased, taken in, deleted; where their files lie."""

@@ -1,0 +1,381 @@
+"""What people do with models and versions: list, trust, alias, take in, delete.
+
+The registry (MLflow) numbers versions and holds aliases; rows, manifests and artifacts here are what serving needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy.orm import Session, make_transient
+
+from tidegate.adapters.artifacts import ManifestFiles
+from tidegate.clock import Clock
+from tidegate.core.access import Principal
+from tidegate.core.names import check_device, check_label, check_name
+from tidegate.core.ports import ArtifactStore, Registry
+from tidegate.environments import Environments
+from tidegate.errors import Conflict, RegistryUnavailable, UnknownModel, UnknownVersion
+from tidegate.services.audit import outside_audited, version_audited, version_change, version_facts
+from tidegate.services.models.in_use import check_no_endpoint, check_unused
+from tidegate.services.reading import views
+from tidegate.services.reading.lookup import in_registry, model_or_raise, version_or_raise
+from tidegate.store import audit
+from tidegate.store import models as rows
+from tidegate.store.automation import versions_used
+from tidegate.store.endpoints import add_repair
+from tidegate.store.engine import Store
+from tidegate.store.history import Entry
+from tidegate.store.tables import ModelRow, VersionRow
+from tidegate.wire import rest
+from tidegate.wire.manifest import Accelerated, Manifest
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """A version that passed the gate and has its number: all that is kept of it but the files."""
+
+    manifest: Manifest
+    signature: dict[str, Any]
+    validation: dict[str, Any]
+    size_bytes: int
+    tags: dict[str, str]
+    acceleration: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Models:
+    """The use cases. `files` guards artifact directories: one that is being adopted cannot be removed meanwhile.
+
+    A job's writer may have been replaced: what changes files first asks the store's fence.
+    `changed` wakes the loop that follows aliases.
+    """
+
+    store: Store
+    registry: Registry
+    artifacts: ArtifactStore
+    manifests: ManifestFiles
+    clock: Clock
+    environments: Environments
+    files: AbstractContextManager[object] = field(default_factory=threading.Lock)
+    changed: Callable[[], None] = lambda: None
+
+    def page(self, rows_max: int, cursor: str | None = None) -> tuple[list[rest.Model], str | None]:
+        """So many models by name after the cursor, and the cursor of the next page, None after the last."""
+        with self.store.reading() as tx:
+            models = rows.page(tx, cursor or "", rows_max + 1)
+            more, models = len(models) > rows_max, models[:rows_max]
+            versions = rows.versions_by_model(tx, [model.name for model in models])
+        aliases = self._aliases([model.name for model in models if model.name in versions])
+        shown = [views.model_view(row, versions.get(row.name, []), aliases.get(row.name, {})) for row in models]
+        return shown, shown[-1].name if more else None
+
+    def get(self, name: str) -> rest.Model:
+        """Raises `UnknownModel`."""
+        with self.store.reading() as tx:
+            model, versions = model_or_raise(tx, name), rows.versions_of(tx, name)
+        aliases = self._aliases([name] if versions else [])
+        return views.model_view(model, versions, aliases.get(name, {}))
+
+    def version(self, name: str, reference: str) -> rest.Version:
+        """One version by number, label, `latest` or `@alias`. Raises `UnknownModel`, `UnknownVersion`."""
+        row = self._find(name, reference)
+        return views.version_view(row, self._aliases([name]).get(name, {}).get(row.version, ()))
+
+    def trust(self, name: str, request: rest.TrustRequest, who: Principal) -> rest.Model:
+        """Grant (or withdraw) pickles for versions of this name to come; a name may be trusted before it is used."""
+        check_name(name, "model")
+        with self.store.transaction() as tx:
+            row = self._model_row(tx, name)
+            if row.pickle_trusted != request.pickle:
+                self._record(
+                    tx, who, audit.Change("trust", "model", name, {"pickle": (not request.pickle, request.pickle)})
+                )
+            row.pickle_trusted = request.pickle
+        self.changed()
+        return self.get(name)
+
+    def set_alias(self, name: str, alias: str, request: rest.AliasRequest, who: Principal) -> rest.Model:
+        """Point an alias at a version. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`.
+
+        The registry is in no transaction of ours: what is audited first is that it was asked, then what came of it.
+        """
+        row = self._find(name, request.version)
+        named = [number for number, aliases in self._aliases([name]).get(name, {}).items() if alias in aliases]
+        change = audit.Change("alias", "model", name, {f"@{alias}": (next(iter(named), None), row.version)})
+        with outside_audited(self.store, change, who, self.clock):
+            self.registry.set_alias(name, alias, row.version)
+        self.changed()
+        return self.get(name)
+
+    def _record(self, tx: Session, who: Principal, change: audit.Change) -> None:
+        audit.record(tx, who, self.clock(), change)
+
+    def delete_version(self, name: str, reference: str, who: Principal) -> None:
+        """Remove one version here and from the registry. Raises `InUse` while an endpoint uses it."""
+        number = self._find(name, reference).version
+        with self.files:
+            with self.store.transaction() as tx:
+                row = rows.get_version(tx, name, number)
+                if row is None:
+                    return
+                check_unused(tx, name, number)
+                tx.delete(row)
+                change = version_change("delete", row, before=version_facts(row))
+                self._record(tx, who, change)
+            # After the row: an endpoint can no longer take the version, so the registry loses none that is in use.
+            with self._put_back([row], who, change):
+                self.registry.delete_version(name, number)
+            self._remove_files([row])
+
+    def delete(self, name: str, who: Principal) -> None:
+        """Remove a model with all its versions. Raises `UnknownModel`, and `InUse` while an endpoint serves it."""
+        with self.files:
+            with self.store.transaction() as tx:
+                model = model_or_raise(tx, name)
+                check_no_endpoint(tx, name)
+                versions = rows.versions_of(tx, name)
+                for version in versions:
+                    tx.delete(version)
+                tx.flush()
+                tx.delete(model)
+                held = {"versions": ([version.version for version in versions], None)}
+                change = audit.Change("delete", "model", name, held)
+                self._record(tx, who, change)
+            with self._put_back([model, *versions], who, change):
+                self.registry.delete_model(name)
+            self._remove_files(versions)
+
+    @contextmanager
+    def _put_back(self, removed: list[Any], who: Principal, change: audit.Change) -> Iterator[None]:
+        """Write rows that were deleted again when what follows fails: the caller can then delete once more."""
+        try:
+            yield
+        except BaseException:
+            with self.store.transaction() as tx:
+                for row in removed:
+                    make_transient(row)
+                    tx.add(row)
+                    tx.flush()
+                self._record(tx, who, replace(change, outcome="failed", note="put back"))
+            raise
+
+    def known(self, name: str, digest: str) -> rest.Version | None:
+        """The version this model already has of these bytes."""
+        with self.store.reading() as tx:
+            row = rows.version_by_digest(tx, name, digest)
+            return None if row is None else views.version_view(row)
+
+    def pickle_trusted(self, name: str) -> bool:
+        """Whether versions of this name may load pickles without a grant of their own."""
+        with self.store.reading() as tx:
+            row = rows.get_model(tx, name)
+            return row is not None and row.pickle_trusted
+
+    def check_label_free(self, name: str, label: str | None, digest: str) -> None:
+        """Raises `Conflict` when another version of the model has the label."""
+        with self.store.reading() as tx:
+            _check_label_free(tx, name, label, digest)
+
+    def take_in(self, new: NewVersion, package_dir: Path, who: Principal) -> None:
+        """Keep a version's package, manifest and row; the folder is moved. Then it can be deployed.
+
+        Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`, and leaves
+        nothing behind then.
+        """
+        manifest = new.manifest
+        with self.files:
+            self.store.check()
+            try:
+                self.artifacts.put(manifest.digest, package_dir)
+                self.manifests.write(manifest)
+                self._add_row(new, who)
+            except BaseException:
+                self._discard(manifest.name, manifest.version, manifest.digest)
+                raise
+
+    def set_acceleration(
+        self, name: str, digest: str, record: dict[str, Any], who: Principal, form: tuple[str, Path] | None = None
+    ) -> None:
+        """What came of trying faster forms. `form`, its unique name and its folder (moved), is served from now on.
+
+        Without one the original is. Files come first: the loop replaces replicas by what the row says, and a replica
+        reads the manifest. Raises `UnknownVersion` when the version was deleted meanwhile, `Conflict`, `DiskFull`.
+        """
+        with self.files:
+            self.store.check()
+            with self.store.reading() as tx:
+                number = _by_digest(tx, name, digest).version
+            served = None
+            if form is not None:
+                served = Accelerated(str(record["kept"]), self.artifacts.put_form(digest, *form))
+            self.manifests.set_accelerated(name, number, served)
+            with self.store.transaction() as tx:
+                row = _by_digest(tx, name, digest)
+                with version_audited(tx, row, "accelerate", who, self.clock):
+                    row.acceleration = record
+
+    def put_back(self, digest: str, package_dir: Path) -> None:
+        """Keep a package again whose stored copy is damaged or gone; the folder is moved. Raises `DiskFull`."""
+        with self.files:
+            self.store.check()
+            self.artifacts.put(digest, package_dir)
+
+    def try_again(self, digest: str, why: str, who: Principal) -> None:
+        """Have the endpoints of versions of these bytes take them out of quarantine: their files are whole again."""
+        with self.store.transaction() as tx:
+            for version in rows.versions_by_digest(tx, digest):
+                for endpoint in rows.endpoints_of_model(tx, version.model):
+                    if version.version in versions_used(endpoint):
+                        add_repair(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
+                        done = audit.Change("repair", "endpoint", endpoint.name, note=f"{version.version}: {why}")
+                        self._record(tx, who, done)
+
+    def discard(self, name: str, number: str, digest: str) -> None:
+        """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""
+        with self.files:
+            self._discard(name, number, digest)
+
+    def amend(
+        self,
+        name: str,
+        number: str,
+        request: rest.RegisterRequest,
+        validation: dict[str, Any] | None,
+        who: Principal,
+    ) -> None:
+        """Label, tags, description, source run and validation of a version that was registered again.
+
+        Raises `Conflict` and `DiskFull`, and changes no row then.
+        """
+        with self.store.transaction() as tx:
+            row = version_or_raise(tx, name, number)
+            _check_label_free(tx, name, request.label, row.digest)
+            with version_audited(tx, row, "amend", who, self.clock):
+                row.label = request.label or row.label
+                row.tags = row.tags | request.tags
+                row.description = request.description or row.description
+                row.run_id = request.run_id or row.run_id
+                row.validation = row.validation if validation is None else validation
+            tx.flush()
+            self.manifests.set_label(name, number, row.label)
+
+    def _find(self, name: str, reference: str) -> VersionRow:
+        check_name(name, "model")
+        if reference.startswith("@"):
+            reference = self.registry.version_of_alias(name, reference[1:]).version
+        try:
+            with self.store.reading() as tx:
+                return version_or_raise(tx, name, reference)
+        except (UnknownModel, UnknownVersion) as error:
+            raise in_registry(self.registry, name, reference, error) from error
+
+    def _model_row(self, tx: Session, name: str) -> ModelRow:
+        row = rows.get_model(tx, name)
+        if row is None:
+            row = ModelRow(name=name, description="", pickle_trusted=False, created_at=self.clock())
+            tx.add(row)
+        return row
+
+    def _add_row(self, new: NewVersion, who: Principal) -> None:
+        manifest = new.manifest
+        with self.store.transaction() as tx:
+            _check_label_free(tx, manifest.name, manifest.label, manifest.digest)
+            model = self._model_row(tx, manifest.name)
+            model.description = model.description or new.description
+            tx.flush()
+            row = _version_row(new, self.clock())
+            tx.add(row)
+            self._record(tx, who, version_change("take_in", row, after=version_facts(row)))
+
+    def _discard(self, name: str, number: str, digest: str) -> None:
+        with self.store.reading() as tx:
+            known, shared = rows.get_version(tx, name, number), rows.digest_in_use(tx, digest)
+        if known is None:
+            self.manifests.delete(name, number)
+        if not shared:
+            self.artifacts.delete(digest)
+
+    def _aliases(self, names: list[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Aliases by model and version number. A registry that does not answer costs the aliases, not the list."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        try:
+            for name in names:
+                found[name] = {version.version: version.aliases for version in self.registry.versions(name)}
+        except RegistryUnavailable as error:
+            _log.warning("models are shown without their aliases: %s", error)
+        return found
+
+    def _remove_files(self, versions: list[VersionRow]) -> None:
+        with self.store.reading() as tx:
+            unused = {row.digest for row in versions if not rows.digest_in_use(tx, row.digest)}
+        for row in versions:
+            self.manifests.delete(row.model, row.version)
+        for digest in unused:
+            self.artifacts.delete(digest)
+        self._remove_environments()
+
+    def _remove_environments(self) -> None:
+        """Those that no version names any more. A manifest that cannot be read may name any: then all stay."""
+        try:
+            self.environments.remove_unused(self.manifests.environments())
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("no environment is removed: %s", error)
+
+
+def checked_request(name: str, request: rest.RegisterRequest) -> rest.RegisterRequest:
+    """The request with names checked, before anything is queued. Raises `InvalidArgument`."""
+    check_name(name, "model")
+    if request.device is not None:
+        check_device(request.device)
+    return replace(request, label=check_label(request.label) if request.label else None)
+
+
+def _check_label_free(tx: Session, name: str, label: str | None, digest: str) -> None:
+    other = rows.version_by_label(tx, name, label) if label else None
+    if other is not None and other.digest != digest:
+        raise Conflict(
+            f"label {label!r} already names version {other.version} of model {name!r}: choose another label",
+            label=label,
+            version=other.version,
+        )
+
+
+def _by_digest(tx: Session, name: str, digest: str) -> VersionRow:
+    row = rows.version_by_digest(tx, name, digest)
+    if row is None:
+        raise UnknownVersion(f"the version of model {name!r} with digest {digest[:12]}… was deleted meanwhile")
+    return row
+
+
+def _version_row(new: NewVersion, now: float) -> VersionRow:
+    manifest = new.manifest
+    return VersionRow(
+        model=manifest.name,
+        version=manifest.version,
+        label=manifest.label,
+        digest=manifest.digest,
+        framework=manifest.framework,
+        signature=new.signature,
+        example=manifest.example,
+        batchable=manifest.batchable,
+        pickle_granted=manifest.pickle_granted,
+        validation=new.validation,
+        acceleration=new.acceleration,
+        tags=new.tags,
+        run_id=new.run_id,
+        description=new.description,
+        size_bytes=new.size_bytes,
+        created_at=now,
+    )

@@ -1,0 +1,85 @@
+"""What the control plane's `/metrics` tells, made from rows at each scrape: a restart loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import get_args
+
+from tidegate.clock import Clock
+from tidegate.errors import StoreUnavailable
+from tidegate.services.endpoints.scaling import Decisions
+from tidegate.services.jobs.queue import STATES
+from tidegate.services.overview.status import StatusReport
+from tidegate.store import jobs as job_rows
+from tidegate.store import models as model_rows
+from tidegate.store.engine import Store
+from tidegate.wire import rest
+from tidegate.wire.scaling import ScaleDecision
+
+
+@dataclass(frozen=True)
+class GateScore:
+    """What a version scored at the validation gate, for each endpoint that has it."""
+
+    endpoint: str
+    version: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One scrape's facts; `scaled` has the autoscaler's newest decisions, by endpoint.
+
+    `jobs` and `scores` are None while the database is away: unknown, not zero.
+    """
+
+    status: rest.Status
+    endpoints: list[rest.Endpoint] = field(default_factory=list)
+    jobs: dict[tuple[str, str], job_rows.Figures] | None = None
+    oldest_queued_s: float = 0.0
+    scores: list[GateScore] | None = field(default=None)
+    scaled: list[tuple[str, ScaleDecision]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Reads the figures of one scrape."""
+
+    store: Store
+    report: StatusReport
+    clock: Clock
+    decisions: Decisions = field(default_factory=Decisions)
+
+    def get(self) -> Measured:
+        """Never fails for the database's sake."""
+        status = self.report.get()
+        if status.database is None or status.database.status != "ready":
+            return Measured(status)
+        try:
+            return self._with_rows(status)
+        except StoreUnavailable:
+            return Measured(status)
+
+    def _with_rows(self, status: rest.Status) -> Measured:
+        with self.store.reading() as tx:
+            ended, oldest_at = job_rows.figures(tx), job_rows.oldest_queued_at(tx)
+            validations = {(row.model, row.version): row.validation for row in model_rows.scored(tx)}
+        endpoints = self.report.endpoints.shown.all()
+        kinds = {(kind, state): job_rows.Figures() for kind in get_args(rest.JobKind) for state in STATES}
+        waited_s = 0.0 if oldest_at is None else max(0.0, self.clock() - oldest_at)
+        leads = status.leader is not None and status.leader.here
+        known = [(one.name, self.decisions.of(one.name)) for one in endpoints if leads and one.scaling is not None]
+        scaled = [(name, decision) for name, found in known for decision in found.values()]
+        return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations), scaled)
+
+
+def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[GateScore]:
+    found = []
+    for endpoint in endpoints:
+        for version in dict.fromkeys(variant.version for variant in endpoint.variants):
+            validation = validations.get((endpoint.model, version), {})
+            score = validation.get("score")
+            if isinstance(score, int | float):
+                found.append(GateScore(endpoint.name, version, str(validation.get("metric")), float(score)))
+    return found
