@@ -4,27 +4,37 @@ A segment's rows are in files that are named by it, and it never changes once it
 or beside another compactor, writes the same files again. Only when all of them are there does the cursor say so, and
 gateways may drop the segment.
 
-    STORE/predictions/endpoint=churn/hour=2026-11-29T01/SEGMENT-0.parquet    (and shadow_predictions, failures)
+    STORE/predictions/endpoint=churn/hour=2026-11-29T01/SEGMENT-SHAPE.parquet    (and shadow_predictions, failures)
 
-Any reader of Hive-partitioned Parquet reads a table. Late rows are further files of their hour.
+Any reader of Hive-partitioned Parquet reads a table. Late rows are further files of their hour. A segment that cannot
+be made into rows at all is set aside (`JOURNAL/quarantine`), with the reason beside it, and the next one is read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tidegate.atomic import replacing
+from tidegate import clock as clocks
+from tidegate.atomic import replacing, write_whole
 from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows
+from tidegate.clock import Clock
 from tidegate.file_lock import open_lock, take
 from tidegate.wire.journal import (
     BatchRecord,
     Damage,
     FailureRecord,
+    Record,
     Segment,
     list_segments,
     read_entries,
@@ -33,31 +43,80 @@ from tidegate.wire.journal import (
 from tidegate.wire.journal.cursors import read_cursor, write_cursor
 
 READER = "compactor"
+QUARANTINE = "quarantine"
+CHUNK_BYTES = 8 << 20
+"""So much of a segment is held as records; what is read is held as Arrow's columns, which are as small as the file."""
+GROUP_ROWS_MAX = 100_000
+AHEAD_S_MAX = 300.0
+"""Rows that were recorded later than now by more than this are set aside: a clock was wrong."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
 class Compacted:
-    """What one run did. `lost_bytes` were damaged, or of a kind of record that this release does not know."""
+    """What one run did.
+
+    `lost_bytes` were damaged, or of a kind of record that this release does not know; `unfit` records were sound and
+    made no sense; `ahead` rows came from the future and are in `quarantined`; `quarantined` segments were set aside.
+    """
 
     segments: int = 0
     rows: int = 0
     lost_bytes: int = 0
+    unfit: int = 0
+    ahead: int = 0
+    quarantined: int = 0
 
 
-def compact(journal: Path, store: Path) -> Compacted | None:
+@dataclass
+class _Reading:
+    """One segment's rows as they are found: records up to `CHUNK_BYTES`, then tables."""
+
+    held: dict[Place, Rows] = field(default_factory=dict)
+    held_bytes: int = 0
+    tables: dict[Place, list[pa.Table]] = field(default_factory=dict)
+
+    def add(self, record: Record, size_bytes: int) -> None:
+        """Raises `ValueError` for a record that makes no sense."""
+        if isinstance(record, BatchRecord):
+            batch_rows(record, self.held)
+        elif isinstance(record, FailureRecord):
+            failure_rows(record, self.held)
+        self.held_bytes += size_bytes
+        if self.held_bytes >= CHUNK_BYTES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Make columns of the records that are held."""
+        for place, rows in self.held.items():
+            self.tables.setdefault(place, []).append(rows.table(place))
+        self.held, self.held_bytes = {}, 0
+
+
+def compact(
+    journal: Path, store: Path, clock: Clock = clocks.now, keep_going: Callable[[], bool] = lambda: True
+) -> Compacted | None:
     """Write what was sealed since the last time; None where another compactor of this store is at work.
 
-    Raises `OSError` where the store cannot be written; what is done by then stays done.
+    Ends early between two segments when it is not to `keep_going`. Raises `OSError` where the store cannot be written;
+    what is done by then stays done.
     """
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = open_lock(store / ".lock")
     try:
-        return _compact(journal, store) if take(lock) else None
+        return _compact(journal, store, clock, keep_going) if take(lock) else None
     finally:
         os.close(lock)
 
 
-def _compact(journal: Path, store: Path) -> Compacted:
+def backlog(journal: Path) -> list[Segment]:
+    """Sealed segments that are yet to be compacted, from the oldest on."""
+    known = read_cursor(journal, READER)
+    return [segment for segment in list_segments(journal) if not segment.is_open and segment.name not in known]
+
+
+def _compact(journal: Path, store: Path, clock: Clock, keep_going: Callable[[], bool]) -> Compacted:
     for segment in list_segments(journal):
         if segment.is_open:
             with contextlib.suppress(OSError):  # the next run tries again
@@ -68,35 +127,80 @@ def _compact(journal: Path, store: Path) -> Compacted:
     for segment in segments:
         if segment.name in offsets:
             continue
+        if not keep_going():
+            break
         with contextlib.suppress(FileNotFoundError):  # a gateway dropped it, and counted that
-            offsets[segment.name] = _compact_segment(segment, store, done)
+            size = segment.path.stat().st_size
+            if not _compact_segment(segment, store, clock(), done):
+                continue
+            offsets[segment.name] = size
             write_cursor(journal, READER, offsets)
     return done
 
 
-def _compact_segment(segment: Segment, store: Path, done: Compacted) -> int:
-    """Write a segment's rows; returns its size."""
-    size = segment.path.stat().st_size
-    places: dict[Place, Rows] = {}
+def _compact_segment(segment: Segment, store: Path, now_s: float, done: Compacted) -> bool:
+    """Write a segment's rows. False where it was set aside instead: no row of it is in the store then."""
+    try:
+        tables = _read(segment, done)
+    except OSError:
+        raise
+    except Exception as error:  # whatever is wrong with one segment must not stop the next
+        log.exception("the segment %s cannot be compacted, and is set aside", segment.name)
+        _set_aside(segment, error)
+        done.quarantined += 1
+        return False
+    for place, parts in tables.items():
+        _publish(store, place, pa.concat_tables(parts), segment.name, now_s, done)
+    done.segments += 1
+    return True
+
+
+def _read(segment: Segment, done: Compacted) -> dict[Place, list[pa.Table]]:
+    reading = _Reading()
     for found in read_entries(segment):
         if isinstance(found, Damage):
             done.lost_bytes += found.size_bytes
-        elif isinstance(found.record, BatchRecord):
-            batch_rows(found.record, places)
-        elif isinstance(found.record, FailureRecord):
-            failure_rows(found.record, places)
-    for number, (place, rows) in enumerate(places.items()):
-        done.rows += _write(store, place, rows, f"{segment.name}-{number}.parquet")
-    done.segments += 1
-    return size
+            log.warning("%s: bytes %d to %d are %s", segment.name, found.offset, found.end, found.kind)
+            continue
+        try:
+            reading.add(found.record, found.end - found.offset)
+        except ValueError as error:
+            done.unfit += 1
+            log.warning("%s: the record at %d is not taken: %s", segment.name, found.offset, error)
+    reading.settle()
+    return reading.tables
 
 
-def _write(store: Path, place: Place, rows: Rows, name: str) -> int:
-    folder = store / place.table / f"endpoint={place.endpoint}" / f"hour={place.hour}"
+def _set_aside(segment: Segment, error: Exception) -> None:
+    folder = segment.path.parent / QUARANTINE
+    folder.mkdir(exist_ok=True, mode=0o700)
+    write_whole(folder / f"{segment.name}.reason", f"{type(error).__name__}: {error}\n".encode(), mode=0o600)
+    segment.path.replace(folder / segment.path.name)
+
+
+def _publish(store: Path, place: Place, table: pa.Table, segment: str, now_s: float, done: Compacted) -> None:
+    ahead = pc.greater(table["at"], pa.scalar(round((now_s + AHEAD_S_MAX) * 1e6), table["at"].type))
+    count = pc.sum(ahead).as_py() or 0
+    if count:
+        log.warning("%d rows of %s are more than %.0f s ahead of now", count, segment, AHEAD_S_MAX)
+        done.ahead += count
+        _write(store, f"quarantined/{place.table}", place, table.filter(ahead), segment)
+        table = table.filter(pc.invert(ahead))
+    if len(table):
+        done.rows += len(table)
+        _write(store, place.table, place, table, segment)
+
+
+def _write(store: Path, kind: str, place: Place, table: pa.Table, segment: str) -> None:
+    folder = store / kind / f"endpoint={place.endpoint}" / f"hour={place.hour}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = f"{segment}-{zlib.crc32(msgspec.json.encode(place.shape)):08x}.parquet"
     for half_written in folder.glob(f".{name}-*"):  # by one that was killed: the lock is ours
         half_written.unlink()
-    table = rows.table(place)
     with replacing(folder / name, mode=0o600) as file:
-        pq.write_table(table, file, compression="zstd")
-    return len(table)
+        pq.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS_MAX)
+
+
+def segment_of_file(path: Path) -> str:
+    """The name of the segment whose rows a file of the store has."""
+    return path.name.removesuffix(".parquet").rpartition("-")[0]

@@ -1,8 +1,9 @@
-"""Records of the journal as rows of tables: predictions (live, shadow) and failures. Used by `compact.py`; no I/O."""
+"""Records of the journal as rows of tables: predictions (live, shadow) and failures. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,16 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.wire.decision import Decision
-from tidegate.wire.journal import BatchRecord, FailureRecord
+from tidegate.wire.journal import BatchRecord, CapturedRequest, FailureRecord
 from tidegate.wire.journal.records import Tensor
 
 Array = np.ndarray[Any, Any]
-Shape = tuple[tuple[str, str, tuple[int, ...]], ...]
-"""Of a record's tensors: name with `input_` or `output_` before it, datatype, and the shape of one row."""
+Shape = tuple[tuple[str, str, bool], ...]
+"""Of a record's tensors: name with `input_` or `output_` before it, datatype, and whether a row has several values."""
 
 _DTYPES = {"BOOL": "?", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"} | {
     f"{sign}INT{bits}": f"<{kind}{bits // 8}" for sign, kind in (("", "i"), ("U", "u")) for bits in (8, 16, 32, 64)
 }
+_ENDPOINT = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _AT = pa.timestamp("us", tz="UTC")
 _OF_DECISION = {
     "assigned": pa.string(),
@@ -37,13 +39,18 @@ PREDICTIONS = pa.schema(
     {"id": pa.string(), "row": pa.int64(), "at": _AT}
     | _OF_DECISION
     | {"key": pa.string(), "duration_ms": pa.float64(), "code": pa.int16(), "cached": pa.bool_()}
-    | {"params": pa.string(), "sample_rate": pa.float64()}
+    | {"params": pa.string(), "sample_rate": pa.float64(), "request_rows": pa.int64()}
 )
+"""Before the tensors. `request_rows`: of a request that came in parts, how many rows it has; null for a whole one."""
 FAILURES = pa.schema(
     {"id": pa.string(), "at": _AT}
     | _OF_DECISION
     | {"key": pa.string(), "duration_ms": pa.float64(), "code": pa.int16(), "reason": pa.string(), "calls": pa.int64()}
 )
+
+
+SCHEMAS = {"predictions": PREDICTIONS, "shadow_predictions": PREDICTIONS, "failures": FAILURES}
+"""Columns that each table has whatever the model; `endpoint` and `hour` are in the names of folders."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -60,7 +67,7 @@ class Rows:
     """Columns of rows that are yet to be written, and pieces of tensors by column."""
 
     columns: dict[str, list[Any]] = field(default_factory=dict)
-    tensors: dict[str, list[Any]] = field(default_factory=dict)
+    tensors: dict[str, list[Array]] = field(default_factory=dict)
 
     def add(self, values: dict[str, Any], rows: int = 1) -> None:
         """So many rows with the same values; the values of `row` are a list of its own for each of them."""
@@ -73,24 +80,28 @@ class Rows:
 
     def table(self, place: Place) -> pa.Table:
         """As Arrow has it."""
-        schema = FAILURES if place.table == "failures" else PREDICTIONS
+        schema = SCHEMAS[place.table]
         made = pa.table({name: pa.array(self.columns[name], schema.field(name).type) for name in schema.names})
-        for name, datatype, shape in place.shape:
-            made = made.append_column(name, _column(self.tensors[name], datatype, shape))
+        for name, datatype, listed in place.shape:
+            if name in self.tensors:
+                made = made.append_column(name, _column(self.tensors[name], datatype, listed=listed))
         return made
 
 
-def batch_rows(record: BatchRecord, into: dict[Place, Rows]) -> None:
-    """Add the rows of a computed batch."""
+def batch_rows(record: BatchRecord, into: dict[Place, Rows], wanted: Collection[str] | None = None) -> None:
+    """Add the rows of a computed batch; of its tensors those columns that are `wanted`, or all.
+
+    Raises `ValueError`, and adds nothing, for a record whose parts do not fit one another.
+    """
     tensors = {f"input_{name}": one for name, one in record.inputs.items()}
     tensors |= {f"output_{name}": one for name, one in record.outputs.items()}
-    shape = tuple((name, datatype, tuple(dims[1:])) for name, (datatype, dims, _) in tensors.items())
-    values = {name: _values(one) for name, one in tensors.items()}
+    shape = tuple((name, datatype, len(dims) > 1) for name, (datatype, dims, _) in tensors.items())
+    values = {name: _values(one) for name, one in tensors.items() if wanted is None or name in wanted}
+    places = _places(record, shape, values)
     first = 0
-    for request in record.requests:
-        decision, last = record.decision_of(request), first + request.rows
-        table = "shadow_predictions" if decision.role == "shadow" else "predictions"
-        rows = into.setdefault(Place(table, record.endpoint, _hour(request.at_s), shape), Rows())
+    for request, decision, place in places:
+        last = first + request.rows
+        rows = into.setdefault(place, Rows())
         begin = request.part[0] if request.part else 0
         of_request = {
             "id": request.id,
@@ -102,6 +113,7 @@ def batch_rows(record: BatchRecord, into: dict[Place, Rows]) -> None:
             "cached": record.cached,
             "params": record.params,
             "sample_rate": 1.0,
+            "request_rows": request.part[1] if request.part else None,
         }
         rows.add(of_request | _of_decision(decision), request.rows)
         for name, piece in values.items():
@@ -109,10 +121,37 @@ def batch_rows(record: BatchRecord, into: dict[Place, Rows]) -> None:
         first = last
 
 
+def _places(
+    record: BatchRecord, shape: Shape, values: dict[str, Array]
+) -> list[tuple[CapturedRequest, Decision, Place]]:
+    """Where the rows of each request go, found out before the first one is added."""
+    rows = sum(request.rows for request in record.requests)
+    short = [name for name, one in values.items() if len(one) != rows]
+    if short:
+        raise ValueError(f"{rows} rows in its requests and another number in {short[0]}")
+    found = []
+    for request in record.requests:
+        try:
+            decision = record.decision_of(request)
+        except IndexError:
+            raise ValueError("a request names a decision that its record does not have") from None
+        table = "shadow_predictions" if decision.role == "shadow" else "predictions"
+        found.append((request, decision, Place(table, _endpoint(record.endpoint), _hour(request.at_s), shape)))
+    return found
+
+
 def failure_rows(record: FailureRecord, into: dict[Place, Rows]) -> None:
-    """Add the failures of a record: one a row, and those that were only counted as one row with their number."""
-    for at_s, values in _failures(record):
-        rows = into.setdefault(Place("failures", record.endpoint, _hour(at_s)), Rows())
+    """Add the failures of a record: one a row, and those that were only counted as one row with their number.
+
+    Raises `ValueError`, and adds nothing, for a record whose parts do not fit one another.
+    """
+    endpoint = _endpoint(record.endpoint)
+    try:
+        failures = [(at_s, _hour(at_s), values) for at_s, values in _failures(record)]
+    except IndexError:
+        raise ValueError("a failure names a decision that its record does not have") from None
+    for at_s, hour, values in failures:
+        rows = into.setdefault(Place("failures", endpoint, hour), Rows())
         rows.add(values | {"at": round(at_s * 1e6)})
 
 
@@ -133,26 +172,43 @@ def _of_decision(decision: Decision | None) -> dict[str, Any]:
     return {name: None if decision is None else getattr(decision, name) for name in _OF_DECISION}
 
 
+def _endpoint(name: str) -> str:
+    """As it may stand in the name of a folder."""
+    if not _ENDPOINT.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is no name of an endpoint")
+    return name
+
+
 def _hour(at_s: float) -> str:
-    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H}"
+    try:
+        return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H}"
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{at_s} is no time") from None
 
 
 def _values(tensor: Tensor) -> Array:
     """The tensor's rows; texts that were bytes and no UTF-8 have escapes in the place of what is none."""
     datatype, shape, raw = tensor
-    if datatype != "BYTES":
-        return np.frombuffer(raw, _DTYPES[datatype]).reshape(shape)
-    values = np.empty(len(raw), dtype=object)
-    values[:] = [one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else one for one in raw]
-    return values.reshape(shape)
+    if datatype == "BYTES":
+        values = np.empty(len(raw), dtype=object)
+        values[:] = [one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else one for one in raw]
+        return values.reshape(shape)
+    if datatype == "BF16":  # the upper half of a 32-bit number
+        return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+    if datatype not in _DTYPES:
+        raise ValueError(f"{datatype!r} is no datatype that this release knows")
+    numbers = np.frombuffer(raw, _DTYPES[datatype]).reshape(shape)
+    return numbers.astype("<f4") if datatype == "FP16" else numbers  # readers of Parquet that know no half floats
 
 
-def _column(pieces: list[Array], datatype: str, shape: tuple[int, ...]) -> pa.Array:
+def _column(pieces: list[Array], datatype: str, *, listed: bool) -> pa.Array:
     """Numbers as they are; a row of several values is a list (in row-major order where it has several axes)."""
-    whole = np.concatenate(pieces)
-    flat = pa.array(whole.ravel().tolist(), pa.string()) if datatype == "BYTES" else pa.array(whole.ravel())
-    width = int(np.prod(shape)) if shape else 1
-    if not shape:
-        return flat
-    ends = np.arange(len(whole) + 1, dtype=np.int64) * width
-    return pa.LargeListArray.from_arrays(ends, flat)
+    flat = [piece.ravel() for piece in pieces]
+    whole = np.concatenate(flat) if len(flat) > 1 else flat[0]
+    values = pa.array(whole.tolist(), pa.string()) if datatype == "BYTES" else pa.array(whole)
+    if not listed:
+        return values
+    widths = np.concatenate([np.full(len(piece), int(np.prod(piece.shape[1:])), np.int64) for piece in pieces])
+    ends = np.zeros(len(widths) + 1, np.int64)
+    np.cumsum(widths, out=ends[1:])
+    return pa.LargeListArray.from_arrays(ends, values)

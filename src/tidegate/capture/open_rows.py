@@ -1,0 +1,53 @@
+"""Rows of segments that are not compacted yet: open ones, and sealed ones that wait. Used by `store.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import pyarrow as pa
+
+from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows
+from tidegate.wire.journal import BatchRecord, Entry, FailureRecord, Segment, read_entries
+from tidegate.wire.journal.segments import opened_at_us
+
+WRITTEN_LATE_S_MAX = 86_400.0
+"""A request is dated by its start and recorded at its end; no deadline is longer than this."""
+CLOCK_S = 600.0
+
+
+def may_have(segment: Segment, since_s: float, until_s: float) -> bool:
+    """Whether rows of this time can be in a segment, by its name and by when it was written last.
+
+    Raises `FileNotFoundError` for one that is gone.
+    """
+    if opened_at_us(segment) / 1e6 >= until_s + WRITTEN_LATE_S_MAX:
+        return False
+    return segment.is_open or segment.path.stat().st_mtime >= since_s - CLOCK_S
+
+
+def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[str] | None) -> Iterator[pa.Table]:
+    """One table for each shape of the endpoint's rows; tensors that are not `wanted` are left out.
+
+    Raises `FileNotFoundError` for a segment that was dropped.
+    """
+    held: dict[Place, Rows] = {}
+    for found in read_entries(segment):
+        if not isinstance(found, Entry):
+            continue
+        record = found.record
+        try:
+            if isinstance(record, BatchRecord):
+                if record.endpoint == endpoint and table in _tables_of(record):
+                    batch_rows(record, held, wanted)
+            elif isinstance(record, FailureRecord) and record.endpoint == endpoint and table == "failures":
+                failure_rows(record, held)
+        except ValueError:
+            continue  # the compactor counts it, once
+    for place, rows in held.items():
+        if place.table == table:
+            yield rows.table(place)
+
+
+def _tables_of(record: BatchRecord) -> Sequence[str]:
+    """Which tables its rows may be in, without a look at each request."""
+    return ["shadow_predictions" if one.role == "shadow" else "predictions" for one in record.decisions]

@@ -1,0 +1,184 @@
+"""The capture store as it is read: Parquet, and segments of the journal that are not compacted yet, each row once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tidegate import clock as clocks
+from tidegate.capture import open_rows
+from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
+from tidegate.capture.rows import SCHEMAS
+from tidegate.capture.schemas import concat, union_schema
+from tidegate.clock import Clock
+from tidegate.wire.journal import Segment, list_segments
+from tidegate.wire.journal.cursors import read_cursor
+
+Table = Literal["predictions", "shadow_predictions", "failures"]
+LOOKS_MAX = 20
+"""How often a read begins again because a segment was dropped under it; each time at least one fewer is there."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What holds which rows at one moment: `pending` segments hold their own; Parquet holds those of all others."""
+
+    pending: tuple[Segment, ...]
+
+
+class CaptureStore:
+    """Reads what was captured of an endpoint. `root` has the Parquet, `journal` the segments of all gateways.
+
+    **Each row once, beside a compactor.** A read lists the segments first, then reads the compactor's cursor: segments
+    that are not in it are pending, and their rows are taken from the journal. Only then it lists Parquet files, and
+    passes over those of pending segments, which a compactor may be writing just now. Whatever the cursor names has all
+    of its files by then, for it is written after them. So no row is counted twice; and none is missed, because a
+    gateway drops a segment only after the cursor names it (one that was pending and is gone makes the read begin
+    again), or counts it as lost. Rows that are recorded while a read runs may be in it or not.
+    """
+
+    def __init__(self, root: Path, journal: Path, clock: Clock = clocks.now) -> None:
+        self._root, self._journal, self._clock = root, journal, clock
+
+    def rows(
+        self,
+        table: Table,
+        endpoint: str,
+        since_s: float,
+        until_s: float,
+        columns: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> pa.Table:
+        """Rows with `since_s` <= at < `until_s` (seconds since the epoch); of all versions, or of one.
+
+        Versions may differ in their columns: what a row's version does not have is null, and a column of several types
+        has one that holds them all. Only `columns` are read, and come in that order; one that no row has is null. Rows
+        of a large request whose parts are not all there (it failed, or is still computed) are left out.
+        """
+        query = _Query(table, endpoint, since_s, until_s, version, None if columns is None else tuple(columns))
+        for _ in range(LOOKS_MAX):
+            try:
+                return self._read(query, self.look())
+            except FileNotFoundError:
+                continue
+        raise RuntimeError(f"{LOOKS_MAX} times a segment was dropped while it was read: journal_bytes_max is too small")
+
+    def look(self) -> Look:
+        """List, then ask for the cursor: see above why in this order."""
+        segments = list_segments(self._journal)
+        compacted = read_cursor(self._journal, READER)
+        return Look(tuple(segment for segment in segments if segment.name not in compacted))
+
+    def endpoints(self) -> list[str]:
+        """Those that have rows in Parquet."""
+        found = {path.name.partition("=")[2] for path in self._root.glob("*/endpoint=*")}
+        return sorted(found - {"__HIVE_DEFAULT_PARTITION__"})
+
+    def files(self, table: str, endpoint: str, since_s: float, until_s: float, look: Look) -> Iterator[Path]:
+        """Parquet files that may have rows of this time, from the oldest hour on."""
+        first, last = f"hour={_hour(since_s)}", f"hour={_hour(until_s)}"
+        folder = self._root / table / f"endpoint={endpoint}"
+        try:
+            hours = sorted(path for path in folder.iterdir() if first <= path.name <= last)
+        except FileNotFoundError:
+            return
+        skipped = {segment.name for segment in look.pending}
+        for hour in hours:
+            for path in sorted(hour.glob("[!.]*.parquet")):
+                if segment_of_file(path) not in skipped:
+                    yield path
+
+    def _read(self, query: _Query, look: Look) -> pa.Table:
+        found = [query.cut(made) for made in self._pending_tables(query, look)]
+        for path in self.files(query.table, query.endpoint, query.since_s, query.until_s, look):
+            try:
+                found.append(query.cut(_file_table(path, query)))
+            except FileNotFoundError:  # retention, or a person who has the right to be forgotten, was quicker
+                continue
+        found = [made for made in found if len(made)]
+        whole = concat(found, union_schema([*(made.schema for made in found), query.known()]))
+        return query.chosen(_answered(whole) if "request_rows" in whole.column_names else whole)
+
+    def _pending_tables(self, query: _Query, look: Look) -> Iterator[pa.Table]:
+        latest = pa.scalar(round((self._clock() + AHEAD_S_MAX) * 1e6), pa.timestamp("us", tz="UTC"))
+        for segment in look.pending:
+            if open_rows.may_have(segment, query.since_s, query.until_s):
+                for made in open_rows.tables_of(segment, query.table, query.endpoint, query.needed()):
+                    yield made.filter(pc.less_equal(made["at"], latest))
+
+
+@dataclass(frozen=True)
+class _Query:
+    table: str
+    endpoint: str
+    since_s: float
+    until_s: float
+    version: str | None
+    columns: tuple[str, ...] | None
+
+    def needed(self) -> Collection[str] | None:
+        """Columns to read: those that are asked for, and those that say which rows are."""
+        if self.columns is None:
+            return None
+        own = ("at", "version") if self.table == "failures" else ("at", "version", "id", "request_rows")
+        return {*self.columns, *own}
+
+    def known(self) -> pa.Schema:
+        """What every table has, whatever its rows."""
+        needed, schema = self.needed(), SCHEMAS[self.table]
+        return pa.schema([one for one in schema if needed is None or one.name in needed])
+
+    def cut(self, made: pa.Table) -> pa.Table:
+        """Its rows of the time and version."""
+        at = made["at"]
+        kept = pc.and_(
+            pc.greater_equal(at, pa.scalar(round(self.since_s * 1e6), at.type)),
+            pc.less(at, pa.scalar(round(self.until_s * 1e6), at.type)),
+        )
+        if self.version is not None:
+            kept = pc.and_(kept, pc.equal(made["version"], self.version))
+        return made.filter(kept)
+
+    def chosen(self, made: pa.Table) -> pa.Table:
+        """The columns in the order they were asked for."""
+        endpoint = pa.array([self.endpoint] * len(made), pa.string())
+        if self.columns is None:
+            names = [name for name in made.column_names if name != "request_rows"]
+            return made.select(names).add_column(names.index("at") + 1, "endpoint", endpoint)
+        columns = {
+            name: endpoint if name == "endpoint" else made[name] if name in made.column_names else pa.nulls(len(made))
+            for name in dict.fromkeys(self.columns)
+        }
+        return pa.table(columns) if columns else made.select([])
+
+
+def _file_table(path: Path, query: _Query) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        needed, names = query.needed(), file.schema_arrow.names
+        return file.read(None if needed is None else [name for name in names if name in needed])
+
+
+def _answered(made: pa.Table) -> pa.Table:
+    """Without rows of requests in parts of which some part is missing."""
+    parts = made.filter(pc.is_valid(made["request_rows"])).select(["id", "request_rows"])
+    if not len(parts):
+        return made
+    counted = parts.group_by("id").aggregate([("request_rows", "count"), ("request_rows", "max")])
+    incomplete = counted.filter(pc.less(counted["request_rows_count"], counted["request_rows_max"]))["id"]
+    if not len(incomplete):
+        return made
+    missing = pc.and_(pc.is_valid(made["request_rows"]), pc.is_in(made["id"], value_set=incomplete.combine_chunks()))
+    return made.filter(pc.invert(missing))
+
+
+def _hour(at_s: float) -> str:
+    """As folders have it; times that no calendar has are its ends."""
+    bounded = min(max(at_s, 0.0), datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+    return f"{datetime.fromtimestamp(bounded, UTC):%Y-%m-%dT%H}"

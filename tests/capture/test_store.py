@@ -1,0 +1,221 @@
+"""The capture store as it is read: each row once, whatever holds it just now."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tidegate.capture.compact import backlog, compact
+from tidegate.capture.store import CaptureStore
+from tidegate.gateway.capture.segments import Dropped, Segments
+from tidegate.wire.decision import Decision
+from tidegate.wire.journal import BatchRecord, CapturedRequest, FailedCall, FailureRecord, Omitted
+
+AT_S = datetime(2026, 11, 29, 1, 59, 59, tzinfo=UTC).timestamp()
+
+
+class Gateway:
+    """Writes a journal as a gateway does, with a small bound where it is to drop segments."""
+
+    def __init__(self, folder: Path, total_bytes_max: int = 1 << 30, name: str = "gateway-0") -> None:
+        self.segments = Segments(folder, name, total_bytes_max)
+        self.dropped: list[Dropped] = []
+
+    def write(self, record: Any, at_s: float = AT_S) -> None:
+        payload = msgspec.msgpack.encode(record)
+        ended = self.segments.end() if self.segments.is_full(len(payload), at_s) else None
+        if ended is not None or not self.segments.is_open:
+            self.dropped += self.segments.settle(ended, len(payload))
+        self.segments.append(payload, at_s)
+
+    def seal(self) -> None:
+        self.segments.settle(self.segments.end())
+
+
+def batch(name: str, at_s: float = AT_S, rows: int = 1, part: Any = None, **more: Any) -> BatchRecord:
+    version, dtype = more.get("version", "7"), more.get("dtype", "FP64")
+    kinds = {"FP64": np.float64, "INT64": np.int64}
+    request = CapturedRequest(name, "anna", 0, at_s, 0.25, rows, 200, part)
+    numbers = ["7"] * rows if dtype == "BYTES" else np.arange(rows, dtype=kinds[dtype]).tobytes()
+    decision = Decision("control", "control", version, role=more.get("role", "live"))
+    outputs: dict[str, Any] = {"prediction": ("INT64", (rows,), np.arange(rows).tobytes())}
+    inputs: dict[str, Any] = {more.get("column", "age"): (dtype, (rows,), numbers)}
+    return BatchRecord(more.get("endpoint", "churn"), version, [decision], [request], inputs, outputs)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def gateway(journal: Path) -> Iterator[Gateway]:
+    made = Gateway(journal)
+    yield made
+    made.seal()
+
+
+@pytest.fixture
+def store(tmp_path: Path, journal: Path) -> CaptureStore:
+    return CaptureStore(tmp_path / "capture", journal, lambda: AT_S + 3600)
+
+
+def ids(store: CaptureStore, since_s: float = AT_S - 3600, until_s: float = AT_S + 3600, **more: Any) -> Any:
+    return sorted(store.rows("predictions", "churn", since_s, until_s, **more)["id"].to_pylist())
+
+
+def test_open_sealed_and_compacted_rows_are_read_alike_and_once(
+    gateway: Gateway, store: CaptureStore, journal: Path, tmp_path: Path
+) -> None:
+    seen = []
+    for step in ("open", "sealed", "compacted"):
+        gateway.write(batch("a"))
+        gateway.write(batch("b", AT_S + 10, rows=2))
+        gateway.write(batch("other", endpoint="other"))
+        gateway.write(batch("shadow", role="shadow"))
+        if step != "open":
+            gateway.seal()
+        if step == "compacted":
+            compact(journal, tmp_path / "capture", lambda: AT_S + 3600)
+        seen.append(Counter(ids(store)))
+    assert seen == [Counter({"a": n, "b": 2 * n}) for n in (1, 2, 3)]
+
+
+def test_a_row_belongs_to_the_window_that_its_time_is_in(gateway: Gateway, store: CaptureStore, journal: Path) -> None:
+    for number in range(4):
+        gateway.write(batch(f"at-{number}", AT_S + number))
+    gateway.seal()
+    for _ in range(2):
+        assert ids(store, AT_S + 1, AT_S + 3) == ["at-1", "at-2"]
+        compact(journal, store._root, lambda: AT_S + 3600)
+
+
+def test_only_the_columns_that_are_asked_for_come_in_their_order(gateway: Gateway, store: CaptureStore) -> None:
+    gateway.write(batch("a"))
+    made = store.rows("predictions", "churn", AT_S, AT_S + 1, ["input_age", "endpoint", "nowhere", "id"])
+    assert made.column_names == ["input_age", "endpoint", "nowhere", "id"]
+    assert made.to_pylist() == [{"input_age": 0.0, "endpoint": "churn", "nowhere": None, "id": "a"}]
+
+
+def test_versions_with_other_columns_and_types_are_one_table(
+    gateway: Gateway, store: CaptureStore, journal: Path
+) -> None:
+    gateway.write(batch("one", dtype="INT64"))
+    gateway.seal()
+    compact(journal, store._root, lambda: AT_S + 3600)
+    gateway.write(batch("two", version="8", dtype="FP64", column="height"))
+    gateway.write(batch("three", version="9", dtype="BYTES"))
+    made = store.rows("predictions", "churn", AT_S, AT_S + 1, ["id", "input_age", "input_height"])
+    rows = {row.pop("id"): row for row in made.to_pylist()}
+    assert rows == {
+        "one": {"input_age": "0", "input_height": None},
+        "two": {"input_age": None, "input_height": 0.0},
+        "three": {"input_age": "7", "input_height": None},
+    }
+    assert ids(store, version="8") == ["two"]
+
+
+def test_whole_numbers_of_one_version_and_fractions_of_another_are_numbers(
+    gateway: Gateway, store: CaptureStore
+) -> None:
+    gateway.write(batch("one", dtype="INT64"))
+    gateway.write(batch("two", version="8", dtype="FP64"))
+    assert store.rows("predictions", "churn", AT_S, AT_S + 1, ["input_age"]).schema.field(0).type == pa.float64()
+
+
+def test_a_large_request_is_there_once_all_its_parts_are(gateway: Gateway, store: CaptureStore, journal: Path) -> None:
+    gateway.write(batch("large", rows=2, part=(0, 3)))
+    gateway.seal()
+    compact(journal, store._root, lambda: AT_S + 3600)
+    assert ids(store) == []
+    gateway.write(batch("large", rows=1, part=(2, 3)))
+    made = store.rows("predictions", "churn", AT_S, AT_S + 1)
+    assert sorted(made["row"].to_pylist()) == [0, 1, 2]
+    assert "request_rows" not in made.column_names
+
+
+def test_failures_are_rows_too_before_and_after_compaction(
+    gateway: Gateway, store: CaptureStore, journal: Path
+) -> None:
+    call = FailedCall("a", "anna", None, AT_S, 0.5, 504, "deadline_exceeded")
+    gateway.write(FailureRecord("churn", [], [call], [Omitted(None, 429, "overloaded", 700)], AT_S, AT_S + 1))
+    gateway.seal()
+    for _ in range(2):
+        made = store.rows("failures", "churn", AT_S, AT_S + 1, ["code", "calls"])
+        assert sorted(made["calls"].to_pylist()) == [1, 700]
+        compact(journal, store._root, lambda: AT_S + 3600)
+
+
+def test_half_a_record_at_the_end_of_an_open_segment_is_not_there_yet(gateway: Gateway, store: CaptureStore) -> None:
+    gateway.write(batch("a"))
+    whole = gateway.segments._open
+    assert whole is not None
+    with whole.path.open("ab") as file:
+        file.write(whole.marker + b"half")
+    assert ids(store) == ["a"]
+
+
+def test_rows_from_the_future_are_not_rows_before_or_after_compaction(
+    gateway: Gateway, store: CaptureStore, journal: Path
+) -> None:
+    gateway.write(batch("now"))
+    gateway.write(batch("ahead", AT_S + 7200))
+    gateway.seal()
+    for _ in range(2):
+        assert ids(store, AT_S, AT_S + 1e6) == ["now"]
+        done = compact(journal, store._root, lambda: AT_S + 3600)
+        assert done is not None
+        assert done.ahead in (0, 1)
+    assert len(list(store._root.glob("quarantined/predictions/**/*.parquet"))) == 1
+
+
+def test_an_endpoint_that_nobody_called_has_its_columns_and_no_rows(store: CaptureStore) -> None:
+    made = store.rows("predictions", "churn", AT_S, AT_S + 1)
+    assert len(made) == 0
+    assert {"id", "row", "at", "endpoint", "version", "key", "sample_rate"} <= set(made.column_names)
+    assert store.rows("predictions", "churn", AT_S, AT_S + 1, ["id", "input_age"]).column_names == ["id", "input_age"]
+
+
+def test_beside_a_gateway_that_rotates_and_a_compactor_every_row_is_there_once(tmp_path: Path) -> None:
+    """The gateway keeps so little that it drops segments as soon as they are compacted, under the reader's hands."""
+    journal, root = tmp_path / "journal", tmp_path / "capture"
+    gateway = Gateway(journal, total_bytes_max=512 << 10)
+    store = CaptureStore(root, journal, lambda: AT_S + 3600)
+    written, stop, trouble = 0, threading.Event(), []
+
+    def compacting() -> None:
+        try:
+            while not stop.is_set():
+                compact(journal, root, lambda: AT_S + 3600)
+        except BaseException as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=compacting)
+    thread.start()
+    try:
+        for look in range(20):
+            while len(backlog(journal)) > 2:  # a gateway that is faster than its compactor drops rows, and counts them
+                assert not trouble
+            for number in range(200):
+                gateway.write(batch(f"{look}-{number}", rows=3))
+                written += 1
+            rows = store.rows("predictions", "churn", AT_S, AT_S + 1, ["id", "row"])
+            times = Counter(zip(rows["id"].to_pylist(), rows["row"].to_pylist(), strict=True))
+            assert set(times.values()) == {1}
+            assert len(times) == written * 3
+    finally:
+        stop.set()
+        thread.join()
+        gateway.seal()
+    assert trouble == []
+    assert gateway.dropped
+    assert all(one.unread == 0 for one in gateway.dropped)
