@@ -1,0 +1,76 @@
+"""What keeps an alert that fires quiet: another alert that explains it, a silence, a person who has seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from tidegate.core.alerting.model import Alert, AlertType, Silence, State
+
+OUTAGE: frozenset[AlertType] = frozenset({"errors", "traffic", "capture_dropped"})
+"""While requests fail, stay away or are not recorded, no statistic of them means anything."""
+BY_OUTAGE: frozenset[AlertType] = frozenset(
+    {
+        "data_drift",
+        "prediction_drift",
+        "label_shift",
+        "performance_drift",
+        "estimated_performance",
+        "data_quality",
+        "label_coverage",
+    }
+)
+
+
+def inhibitor(alert: Alert, alerts: Sequence[Alert]) -> Alert | None:
+    """The alert of the same endpoint that explains this one, if one fires.
+
+    fires                                             | inhibits
+    --------------------------------------------------|--------------------------------------------
+    errors, traffic or capture_dropped, of the same   | every alert about data, predictions, labels
+    version or of the whole endpoint                  | and quality
+    data_quality of a column                          | data_drift of that column
+    data_quality of no column (the schema)            | data_drift of every column
+    """
+    return next((one for one in alerts if one.condition == "firing" and _explains(one, alert)), None)
+
+
+def _explains(source: Alert, target: Alert) -> bool:
+    if source.label("endpoint") != target.label("endpoint") or source.fingerprint == target.fingerprint:
+        return False
+    if source.label("version") not in ("", target.label("version")):
+        return False
+    if source.type in OUTAGE:
+        return target.type in BY_OUTAGE
+    same_column = source.label("feature") in ("", target.label("feature"))
+    return source.type == "data_quality" and target.type == "data_drift" and same_column
+
+
+def silence_of(alert: Alert, silences: Sequence[Silence], now: float) -> Silence | None:
+    """The silence that it falls under now."""
+    return next((one for one in silences if one.starts_at <= now < one.ends_at and matches(one, alert)), None)
+
+
+def matches(silence: Silence, alert: Alert) -> bool:
+    """Whether every matcher fits; a label that the alert does not have is "". `id` matches one episode."""
+    values = {**alert.labels, "severity": alert.severity, "id": alert.id}
+    return all(fnmatchcase(values.get(name, ""), wanted) for name, wanted in silence.matchers.items())
+
+
+def shown(alert: Alert, alerts: Sequence[Alert], silences: Sequence[Silence], now: float) -> Alert:
+    """The alert with its state, the first that holds of: inhibited, silenced, acknowledged, not enough data."""
+    if alert.condition != "firing":
+        return replace(alert, state=alert.condition, quiet_because="")
+    by, silence = inhibitor(alert, alerts), silence_of(alert, silences, now)
+    state: State = "firing"
+    why = ""
+    if by is not None:
+        state, why = "inhibited", f"explained by {by.type} (alert {by.id})"
+    elif silence is not None:
+        state, why = "silenced", f"silence {silence.id}"
+    elif alert.acknowledged_by:
+        state, why = "acknowledged", f"seen by {alert.acknowledged_by}"
+    elif alert.unknown_since is not None:
+        state, why = "not_enough_data", "its newest result says nothing either way"
+    return replace(alert, state=state, quiet_because=why)
