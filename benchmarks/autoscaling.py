@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from lib.fleet import TRACES, World, arrivals, autoscaled, static_as_good
-from tidegate.core.scaling import Scaling
+from tidegate.core.scaling.policy import Scaling
 
 SPEC = Scaling(1, 100, "concurrency", 0.7)
 """One request at a time is what a simulated replica computes; at 0.7 there is room for what comes in bursts."""

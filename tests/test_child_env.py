@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.adapters.inspection import clean_environment
+from tidegate.adapters.sandbox.inspection import clean_environment
 from tidegate.child_env import engine_env, inherited_env, installer_env
 
 SECRETS = {

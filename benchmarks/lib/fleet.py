@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tidegate.core.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
-from tidegate.core.load import Point, Samples
-from tidegate.core.scaling import Scaling
+from tidegate.core.scaling.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
+from tidegate.core.scaling.load import Point, Samples
+from tidegate.core.scaling.policy import Scaling
 
 Rate = Callable[[float], float]
 """Requests a second at a time."""

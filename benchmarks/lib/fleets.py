@@ -8,9 +8,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from tidegate.core.fleet import ReconcileLimits
-from tidegate.core.placement import PROCESSES, Placement
+from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
-from tidegate.adapters.processes import Found, ProcessRef, is_alive, processes_of, send
+from tidegate.adapters.local.processes import Found, ProcessRef, is_alive, processes_of, send
 from tidegate.clock import monotonic
 from tidegate.errors import TidegateError
 from tidegate.settings import Settings, run_dir
@@ -77,7 +77,7 @@ def _end_containers(data_dir: Path, grace_s: float) -> int:
     mark = data_dir / "containers"
     if not mark.exists():
         return 0
-    from tidegate.adapters.docker_backend import end_containers  # only where there may be some
+    from tidegate.adapters.docker.backend import end_containers  # only where there may be some
 
     count = end_containers(data_dir, mark.read_text().strip(), grace_s)
     mark.unlink(missing_ok=True)

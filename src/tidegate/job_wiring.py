@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidegate import clock as clocks
-from tidegate.adapters import confinement
-from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
-from tidegate.adapters.docker_build import DockerCli
-from tidegate.adapters.image_files import ImageFiles
+from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.docker.build import DockerCli
+from tidegate.adapters.images.files import ImageFiles
+from tidegate.adapters.images.wheelhouse import Wheelhouse
 from tidegate.adapters.locks import FileLock
-from tidegate.adapters.mlflow_registry import MlflowRegistry
-from tidegate.adapters.wheelhouse import Wheelhouse
+from tidegate.adapters.mlflow.registry import MlflowRegistry
+from tidegate.adapters.sandbox import confinement
 from tidegate.child_env import engine_env, installer_env
 from tidegate.clock import Clock
 from tidegate.environments import Environments

@@ -14,21 +14,21 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from tidegate import clock as clocks
-from tidegate.adapters import confinement
-from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.backends import EngineParts, build_engines
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.leader_link import LeaderLink
 from tidegate.adapters.locks import FileLock
-from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.mlflow.registry import MlflowRegistry
 from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_probe import RedisProbe
+from tidegate.adapters.sandbox import confinement
 from tidegate.api.sessions import LoginCodes
 from tidegate.child_env import inherited_env
 from tidegate.clock import Clock
-from tidegate.core.placement import Placement, check_backend, check_limits
+from tidegate.core.engines.placement import Placement, check_backend, check_limits
 from tidegate.core.ports import Backend
-from tidegate.core.scaling import ScalingDefaults
+from tidegate.core.scaling.policy import ScalingDefaults
 from tidegate.job_wiring import job_parts
 from tidegate.jobs import pool as pools
 from tidegate.jobs.bench import Bench

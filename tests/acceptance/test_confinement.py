@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.platform import Platform
-from tidegate.adapters import confinement, job_users
+from tidegate.adapters.sandbox import confinement, job_users
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from support.platform import Platform, clean_env, tidegate
 from support.services.mlflow import Mlflow
 from support.services.s3 import S3
 from support.wait import until
-from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.mlflow.registry import MlflowRegistry
 from tidegate.errors import RegistryUnavailable
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]

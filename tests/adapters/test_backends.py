@@ -9,7 +9,7 @@ import pytest
 from support.memory_backend import MemoryBackend
 from tidegate.adapters.backends import BUILDERS, BuiltEngine, EngineParts, Engines, build_engines
 from tidegate.console import deploying
-from tidegate.core.engines import ENGINES
+from tidegate.core.engines.capabilities import ENGINES
 from tidegate.settings import Settings
 from tidegate.wire.parts import EngineView
 

@@ -10,7 +10,7 @@ import pytest
 from support.control import add_version
 from support.wait import until
 from tidegate.api.routes import jobs as job_routes
-from tidegate.core.effective import AutomatedWeights, Share, Split
+from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.store import automation
 from tidegate.store.fleet import save_snapshot
 from tidegate.store.history import Entry

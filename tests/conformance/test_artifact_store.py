@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters.artifacts import DirectoryArtifacts
+from tidegate.adapters.artifacts.store import DirectoryArtifacts
 from tidegate.core.ports import ArtifactStore
 
 DIGEST = "d" * 64

@@ -14,7 +14,7 @@ import pytest
 from support.control import digest_for
 from support.services.mlflow import Mlflow, PassingMlflow
 from support.services.s3 import S3
-from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.mlflow.registry import MlflowRegistry
 from tidegate.core.ports import NewRegistryVersion, Registry
 from tidegate.errors import InvalidArgument, UnknownVersion
 

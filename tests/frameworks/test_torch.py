@@ -23,7 +23,12 @@ needs("torch")
 
 import torch
 
-from tidegate.adapters.inspection import AccelerationRequest, InspectionRequest, run_acceleration, run_inspection
+from tidegate.adapters.sandbox.inspection import (
+    AccelerationRequest,
+    InspectionRequest,
+    run_acceleration,
+    run_inspection,
+)
 from tidegate.errors import ModelLoadFailed, NoSuchDevice, NotAModel, PickleNotGranted, UnfitInput
 from tidegate.packaging import read_source, wrap
 from tidegate.packaging.filelist import write_list

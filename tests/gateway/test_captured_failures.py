@@ -20,7 +20,7 @@ from support.gateway_bed import Bed, Gateway
 from support.grpc_process import request as grpc_request
 from support.grpc_process import stub
 from support.wait import until
-from tidegate.core.assign import Assignment
+from tidegate.core.routing.assign import Assignment
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, Entry, FailedCall, FailureRecord, list_segments, read_entries
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, Load
 from support.wait import until
-from tidegate.core.assign import Assignment
+from tidegate.core.routing.assign import Assignment
 from tidegate.wire.snapshot import Endpoint
 
 Shared = tuple[Bed, Gateway]

@@ -13,7 +13,7 @@ import pytest
 
 from support.docker_engine import engine_or_skip
 from support.wheels import make_wheel, only_from
-from tidegate.adapters.wheelhouse import Pin, Wheelhouse, WheelTarget
+from tidegate.adapters.images.wheelhouse import Pin, Wheelhouse, WheelTarget
 from tidegate.errors import DiskFull
 
 DISK_BYTES = 256 << 10

@@ -16,9 +16,9 @@ from support.control import ME, container_at
 from support.models import Models
 from support.registering import finished, gate, queue, register, upload
 from support.wait import until
-from tidegate.adapters import inspection
-from tidegate.adapters.artifacts import DirectoryArtifacts
-from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.artifacts.store import DirectoryArtifacts
+from tidegate.adapters.mlflow.registry import MlflowRegistry
+from tidegate.adapters.sandbox import inspection
 from tidegate.errors import DiskFull, RegistryUnavailable
 from tidegate.jobs import acceleration as acceleration_module
 from tidegate.jobs import register as register_module
@@ -387,8 +387,8 @@ import os, signal, sys
 from pathlib import Path
 from tidegate.settings import Settings
 from tidegate.wiring import build
-from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
-from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.mlflow.registry import MlflowRegistry
 from tidegate.services.models.catalog import Models
 
 owner, method, when = sys.argv[2:]

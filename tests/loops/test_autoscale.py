@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from lib.fleets import ReadyEngine, reconciler
 from support.control import ME, add_version, container_at
-from tidegate.core.placement import PROCESSES
+from tidegate.core.engines.placement import PROCESSES
 from tidegate.core.ports import Handle
 from tidegate.loops import autoscale
 from tidegate.loops.autoscale import LOOK_S, AutoscaleDependencies, Autoscaler

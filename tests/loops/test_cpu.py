@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate.core.load import Point
 from tidegate.core.ports import Handle
+from tidegate.core.scaling.load import Point
 from tidegate.loops.cpu import SOURCE, SPAN_S_MAX, CpuSamples, Key
 
 KEY: Key = ("uid", "1", "cpu", "50")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.control import ME, SIGNATURE, add_version, container_at, digest_for
-from tidegate.core.effective import AutomatedWeights, Share, Split
+from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.core.ports import NewRegistryVersion
 from tidegate.errors import (
     Conflict,
@@ -224,7 +224,7 @@ def test_a_person_who_is_quicker_wins(bed: Bed) -> None:
     bed.follow(name)
     (stale,) = [following for following in bed.container.follows.all() if following.endpoint == name]
     bed.container.endpoints.deploy(name, DeployRequest(name, "2"), ME)
-    from tidegate.core.follow import Roll
+    from tidegate.core.endpoints.follow import Roll
 
     assert not bed.container.follows.apply(stale, Roll("1"))
     assert bed.container.endpoints.get(name).target == {"2": 100.0}

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from support.descriptors import none_left
-from tidegate.adapters.processes import ProcessRef
+from tidegate.adapters.local.processes import ProcessRef
 from tidegate.loops.gateways import HEALTH_EVERY_S, SILENT_MAX_S, GatewayProcess, GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 

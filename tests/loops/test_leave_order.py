@@ -19,9 +19,9 @@ from support.gateway_replica import SIGNATURE
 from support.platform import clean_env
 from support.wait import free_ports, until
 from tidegate import clock
-from tidegate.core.fleet import ReconcileLimits
-from tidegate.core.placement import PROCESSES, Placement
+from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from support.control import ME, add_version, container_at, digest_for
 from support.memory_backend import MemoryBackend
 from support.wait import until
-from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
-from tidegate.core.fleet import GatewayFacts, ReconcileLimits
-from tidegate.core.placement import PROCESSES
+from tidegate.core.endpoints.effective import AutomatedReplicas, AutomatedWeights, Share, Split
+from tidegate.core.engines.placement import PROCESSES
+from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
 from tidegate.errors import NotLeader, StoreUnavailable
 from tidegate.loops.adoption import adopt
 from tidegate.loops.metrics import LoopMetrics

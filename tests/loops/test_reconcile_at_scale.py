@@ -10,9 +10,9 @@ import pytest
 from lib.fleets import ReadyEngine, fill, name_of, reconciler
 from support.control import ME, container_at
 from support.queries import counted
-from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
-from tidegate.core.fleet import Fleet, Plan, ReconcileLimits, World
-from tidegate.core.reconcile import plan
+from tidegate.core.endpoints.effective import AutomatedReplicas, AutomatedWeights, Share, Split
+from tidegate.core.reconcile.fleet import Fleet, Plan, ReconcileLimits, World
+from tidegate.core.reconcile.plan import plan
 from tidegate.loops import reconcile
 from tidegate.loops.reconcile import CALM_S, CHANGING_S
 from tidegate.store import automation

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from support.control import container_at
-from tidegate.core.fleet import GatewayFacts, ReconcileLimits
-from tidegate.core.placement import Placement
+from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
 from tidegate.loops.standby import Standby
 from tidegate.services.gateways.snapshots import Broadcast, Snapshots
 from tidegate.store import fleet as rows

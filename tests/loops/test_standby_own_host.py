@@ -11,9 +11,9 @@ import pytest
 
 from support.memory_backend import MemoryBackend
 from tidegate.adapters.backends import Backends
-from tidegate.core.fleet import ReconcileLimits
-from tidegate.core.placement import Placement
+from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import ReplicaSpec
+from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.standby import Standby
 from tidegate.services.gateways.snapshots import Broadcast, Snapshots

@@ -17,9 +17,14 @@ import pytest
 
 from support.http_bytes import Connection, post
 from support.wait import free_ports, until
-from tidegate.adapters.artifacts import DirectoryArtifacts, ManifestFiles
-from tidegate.adapters.inspection import AccelerationRequest, InspectionRequest, run_acceleration, run_inspection
-from tidegate.adapters.package import read_source, wrap
+from tidegate.adapters.artifacts.package import read_source, wrap
+from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.sandbox.inspection import (
+    AccelerationRequest,
+    InspectionRequest,
+    run_acceleration,
+    run_inspection,
+)
 from tidegate.wire.manifest import Accelerated, Manifest
 from tidegate.wire.signature import Signature
 

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from lib.fleets import fill, name_of
 from support.control import NewDatabase
 from support.queries import counted
-from tidegate.core.effective import Share, Split
-from tidegate.core.placement import PROCESSES
+from tidegate.core.endpoints.effective import Share, Split
+from tidegate.core.engines.placement import PROCESSES
 from tidegate.store import fleet as rows
 from tidegate.store import fleets
 from tidegate.store.engine import Store, open_store, store_url

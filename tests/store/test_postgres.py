@@ -10,7 +10,7 @@ import pytest
 from lib.fleets import fill
 from support.services.postgres import PASSWORD, Postgres
 from support.wait import free_ports
-from tidegate.core.placement import PROCESSES
+from tidegate.core.engines.placement import PROCESSES
 from tidegate.errors import InvalidArgument, StoreUnavailable
 from tidegate.store import fleets, models
 from tidegate.store.engine import Store, open_store

@@ -10,7 +10,7 @@ import msgspec
 from support.docker_engine import DockerEngine
 from support.images import build_image, derive_image, plain_model
 from support.replicas import packaged
-from tidegate.core.placement import PROCESSES, Placement
+from tidegate.core.engines.placement import PROCESSES, Placement
 from tidegate.core.ports import ReplicaSpec
 from tidegate.wire.manifest import encode_manifest
 

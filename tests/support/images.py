@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from support.docker_engine import DockerEngine, cache_dir
-from tidegate.adapters import image_context
-from tidegate.adapters.docker_build import DockerCli
-from tidegate.adapters.wheelhouse import Wheelhouse, WheelTarget, lay_out
-from tidegate.core.images import Contents, default_tag, dockerfile
+from tidegate.adapters.docker.build import DockerCli
+from tidegate.adapters.images import context as image_context
+from tidegate.adapters.images.wheelhouse import Wheelhouse, WheelTarget, lay_out
+from tidegate.core.images.contents import Contents, default_tag, dockerfile
 from tidegate.version import __version__
 from tidegate.wire.manifest import Manifest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tidegate.core.placement import Placement
+from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, ModelCrashed
 

@@ -1,10 +1,10 @@
 """The engines of a platform: how each is built, and all of them as one backend. Called by wiring.
 
 A new engine is its adapter (a `core.ports.Backend`, which `tests/conformance/backend` takes as a subject), an entry of
-`core.engines` that says what it can do, and one of `BUILDERS`. What else names engines is not derived from these:
-`settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`), `doctor/servers.py`, which looks for an
-engine's server, and `down.py`, which ends what a control plane that is gone left there. The default limits of replicas
-(`wiring.default_placement`) are those of Docker's settings.
+`core.engines.capabilities` that says what it can do, and one of `BUILDERS`. What else names engines is not derived from
+these: `settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`), `doctor/servers.py`, which looks
+for an engine's server, and `down.py`, which ends what a control plane that is gone left there. The default limits of
+replicas (`wiring.default_placement`) are those of Docker's settings.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.adapters.docker_backend import MARK, DockerBackend, MakeImage
-from tidegate.adapters.docker_engine import DockerEngine, address_of
-from tidegate.adapters.local_backend import LocalBackend
+from tidegate.adapters.docker.backend import MARK, DockerBackend, MakeImage
+from tidegate.adapters.docker.engine import DockerEngine, address_of
+from tidegate.adapters.local.backend import LocalBackend
 from tidegate.child_env import engine_env
-from tidegate.core.engines import DOCKER, LOCAL
-from tidegate.core.placement import Placement
+from tidegate.core.engines.capabilities import DOCKER, LOCAL
+from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, InvalidArgument, TidegateError
 from tidegate.settings import Settings
@@ -67,7 +67,7 @@ def _containers(parts: EngineParts) -> BuiltEngine:
 
 
 BUILDERS: Mapping[str, Callable[[EngineParts], BuiltEngine]] = {LOCAL: _processes, DOCKER: _containers}
-"""By the names of `core.engines.ENGINES`."""
+"""By the names of `core.engines.capabilities.ENGINES`."""
 
 
 @dataclass(frozen=True)

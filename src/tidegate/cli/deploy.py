@@ -15,10 +15,10 @@ from tidegate.cli.app import App, command
 from tidegate.cli.change import accept_option, end_option
 from tidegate.cli.output import split
 from tidegate.cli.register import describe_version, finish_register, register_options, registration_of, start_register
-from tidegate.core.engines import ENGINES
+from tidegate.core.endpoints.serving import SERVING_SETTINGS, given_among
+from tidegate.core.engines.capabilities import ENGINES
+from tidegate.core.engines.placement import bytes_of
 from tidegate.core.names import MODELS_SCHEME, parse_ref
-from tidegate.core.placement import bytes_of
-from tidegate.core.serving import SERVING_SETTINGS, given_among
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.settings import is_loopback
 from tidegate.wire.rest import Endpoint

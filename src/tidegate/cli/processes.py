@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from tidegate.cli.app import App, command
-from tidegate.core.engines import ENGINES
+from tidegate.core.engines.capabilities import ENGINES
 from tidegate.core.names import check_device
 from tidegate.errors import InvalidArgument, MissingExtra, NotRunning, UnknownVersion
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings

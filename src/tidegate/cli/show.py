@@ -12,7 +12,7 @@ from tidegate.cli.load import load_table, p95, rate, series_table
 from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.cli.performance import render, seconds
 from tidegate.cli.scale import scaled
-from tidegate.core.serving import SERVING_SETTINGS, settings_of
+from tidegate.core.endpoints.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
 from tidegate.wire.parts import DatabaseView, RedisView

@@ -17,8 +17,8 @@ from tidegate.client.paging import Page, every, page_of
 from tidegate.client.paths import API, part
 from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, version_of
 from tidegate.client.waiting import poll, wait_for_endpoint
+from tidegate.core.endpoints.serving import given_among
 from tidegate.core.names import check_name, parse_ref
-from tidegate.core.serving import given_among
 from tidegate.errors import DeadlineExceeded, NotTakenIn, TidegateError, UnknownEndpoint
 from tidegate.wire.load import LoadSeries
 from tidegate.wire.performance import Performance

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from tidegate.client.files import OnProgress
 from tidegate.client.registration import RegisterOptions
-from tidegate.core.serving import ServingOptions
+from tidegate.core.endpoints.serving import ServingOptions
 from tidegate.wire.rest import Endpoint
 from tidegate.wire.tags import tag_of
 

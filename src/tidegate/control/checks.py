@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tidegate.adapters.job_users import MODELS_GROUP
+from tidegate.adapters.sandbox.job_users import MODELS_GROUP
 from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
 from tidegate.file_lock import take
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from tidegate.adapters.processes import read_tail, spawn
+from tidegate.adapters.local.processes import read_tail, spawn
 from tidegate.clock import monotonic
 from tidegate.control.banner import banner
 from tidegate.control.checks import in_use, one_at_a_time

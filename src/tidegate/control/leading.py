@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tidegate.control.limits import limits_of
 from tidegate.core.backoff import Backoff
-from tidegate.core.fleet import GatewayFacts
+from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.loops.adoption import adopt
 from tidegate.loops.reconcile import Reconciler
 from tidegate.loops.standby import Standby

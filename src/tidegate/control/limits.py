@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tidegate.core.fleet import ReconcileLimits
+from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.settings import Settings
 
 GATEWAY_SEEN_S = 30.0
 """A gateway that polled for the snapshot within so long counts as alive, whoever started it.
 
-After that nothing waits for it to let go of a replica (`core.leaving`), and one that was started elsewhere is shown as
-`down`. Processes that this control plane started are watched, and started again, by `loops.gateways`.
+After that nothing waits for it to let go of a replica (`core.reconcile.leaving`), and one that was started elsewhere is
+shown as `down`. Processes that this control plane started are watched, and started again, by `loops.gateways`.
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from tidegate.core.placement import check_backend
+from tidegate.core.engines.placement import check_backend
 from tidegate.errors import InvalidArgument
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT
 

@@ -19,7 +19,7 @@ from tidegate.control.leading import LEASE_TROUBLE, Leading
 from tidegate.control.limits import GATEWAY_SEEN_S, limits_of
 from tidegate.control.options import Options
 from tidegate.control.site import Site
-from tidegate.core.fleet import GatewayFacts
+from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.loops import autoscale, gateways
 from tidegate.loops.adoption import stop_replicas
 from tidegate.loops.follow import FollowDependencies, RegistryWatch

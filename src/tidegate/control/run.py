@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY
 
 from tidegate import atomic
-from tidegate.adapters.processes import bound_log, read_tail
+from tidegate.adapters.local.processes import bound_log, read_tail
 from tidegate.child_env import inherited_env
 from tidegate.clock import now
 from tidegate.control import socket_folders

@@ -13,7 +13,7 @@ from time import sleep
 
 from packaging.version import Version
 
-from tidegate.adapters.processes import ProcessRef, option, processes_of, send
+from tidegate.adapters.local.processes import ProcessRef, option, processes_of, send
 from tidegate.clock import monotonic
 from tidegate.control.checks import check_port, holder_of
 from tidegate.control.options import Options

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from tidegate.core.placement import Placement
+from tidegate.core.engines.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Handle:
 class Observation:
     """What an engine says of one replica now. `exit_code` is None while it runs or where it cannot be known.
 
-    `address` is how gateways reach it, as `str` of a `core.targets.Address`.
+    `address` is how gateways reach it, as `str` of a `core.routing.targets.Address`.
     """
 
     alive: bool

@@ -11,7 +11,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-from tidegate.adapters import confinement
+from tidegate.adapters.sandbox import confinement
 from tidegate.doctor.findings import DoctorFacts, FindingState, Verdict
 from tidegate.environments.installed import find_here
 from tidegate.settings import Settings, make_run_dir, run_dir

@@ -235,7 +235,7 @@ def docker(facts: DoctorFacts) -> Verdict:
     replicas = facts.settings.backend == "docker"
     if replicas and find_spec("docker") is None:
         raise MissingExtra("TIDEGATE_BACKEND=docker needs Docker's library: pip install 'tidegate[docker]'")
-    from tidegate.adapters.docker_build import DockerCli
+    from tidegate.adapters.docker.build import DockerCli
 
     try:
         return FindingState.OK, f"Docker {DockerCli(engine_env(facts.env)).check()} answers"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.inspection import AccelerationRequest, ValidationRequest, Watched, run_acceleration
+from tidegate.adapters.sandbox.inspection import AccelerationRequest, ValidationRequest, Watched, run_acceleration
 from tidegate.core.access import Principal, part_of_platform
 from tidegate.errors import TidegateError, UnknownVersion
 from tidegate.services.models.catalog import Models

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from tidegate.adapters import image_context
-from tidegate.adapters.docker_build import BaseImage, Built, DockerCli
-from tidegate.adapters.image_files import ImageFiles
-from tidegate.adapters.wheelhouse import Pin, Wheelhouse, WheelTarget, lay_out
+from tidegate.adapters.docker.build import BaseImage, Built, DockerCli
+from tidegate.adapters.images import context as image_context
+from tidegate.adapters.images.files import ImageFiles
+from tidegate.adapters.images.wheelhouse import Pin, Wheelhouse, WheelTarget, lay_out
 from tidegate.clock import Clock
-from tidegate.core.images import Contents, check_base, check_tag, default_base, default_tag, dockerfile
-from tidegate.core.sbom import Library, bill_of_materials
+from tidegate.core.images.contents import Contents, check_base, check_tag, default_base, default_tag, dockerfile
+from tidegate.core.images.sbom import Library, bill_of_materials
 from tidegate.errors import ImageBuildFailed, TidegateError
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch

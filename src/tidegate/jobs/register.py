@@ -13,9 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters import confinement
-from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, Watched, run_inspection
-from tidegate.adapters.package import Package, Source, digest_of, digest_with_name, extract_tar, read_source, wrap
+from tidegate.adapters.artifacts.package import (
+    Package,
+    Source,
+    digest_of,
+    digest_with_name,
+    extract_tar,
+    read_source,
+    wrap,
+)
+from tidegate.adapters.sandbox import confinement
+from tidegate.adapters.sandbox.inspection import InspectionRequest, ValidationRequest, Watched, run_inspection
 from tidegate.core.access import Principal
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.environments import Environment, environment, requirements_of

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from tidegate.clock import Clock, monotonic, now
-from tidegate.core.placement import PROCESSES
+from tidegate.core.engines.placement import PROCESSES
 from tidegate.core.ports import Backend, Handle
 from tidegate.errors import EngineUnavailable
 from tidegate.store import fleet as rows

@@ -1,7 +1,8 @@
 """The autoscaler's loop: looks at each version whose replicas follow its load, and writes how many there shall be.
 
-Run by the control process while it leads. It never decides: `core.autoscale.decide` does. What it remembers is in
-memory alone: a restart or a new leader begins with nothing, which shrinks no fleet before a whole window was seen.
+Run by the control process while it leads. It never decides: `core.scaling.autoscale.decide` does. What it remembers
+is in memory alone: a restart or a new leader begins with nothing, which shrinks no fleet before a whole window was
+seen.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.clock import Clock, monotonic, now
-from tidegate.core.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
-from tidegate.core.autoscale_switch import needed_for
-from tidegate.core.effective import AutomatedReplicas
-from tidegate.core.load import Samples
-from tidegate.core.placement import Placement
+from tidegate.core.endpoints.effective import AutomatedReplicas
+from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle
+from tidegate.core.scaling.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
+from tidegate.core.scaling.load import Samples
+from tidegate.core.scaling.switch import needed_for
 from tidegate.errors import NotLeader
 from tidegate.loops.cpu import CpuOf, CpuSamples, Key
 from tidegate.services.endpoints.scaling import Decisions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from tidegate.core.load import Point, Samples
 from tidegate.core.ports import Handle
+from tidegate.core.scaling.load import Point, Samples
 
 CpuOf = Callable[[Sequence[Handle]], Sequence[float | None]]
 """Seconds of CPU that each replica has used so far; None where that is unknown."""

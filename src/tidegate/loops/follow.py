@@ -1,7 +1,7 @@
 """The loop that looks at the registry: whether it answers, and where the aliases are that endpoints follow.
 
 Run by the control process. A standby looks too, and changes nothing. What is done about an alias is
-decided by `core.follow.decide`.
+decided by `core.endpoints.follow.decide`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.clock import Clock, monotonic, now
-from tidegate.core.follow import Following, decide
+from tidegate.core.endpoints.follow import Following, decide
 from tidegate.core.ports import Registry, RegistryVersion
 from tidegate.errors import ArtifactsUnavailable, NotLeader, TidegateError
 from tidegate.services.endpoints.follows import Follows

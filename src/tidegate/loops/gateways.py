@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tidegate.adapters.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
-from tidegate.adapters.unix_probe import speaks
+from tidegate.adapters.local.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
+from tidegate.adapters.local.unix_probe import speaks
 from tidegate.atomic import write_whole
 from tidegate.build_id import build_id
 from tidegate.clock import Clock, monotonic

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tidegate.clock import Clock
-from tidegate.core.routing import route
+from tidegate.core.routing.snapshot import route
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet

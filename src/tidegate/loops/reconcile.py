@@ -14,9 +14,9 @@ from typing import ParamSpec
 from uuid import uuid4
 
 from tidegate.clock import Clock, now
-from tidegate.core.fleet import Fleet, GatewayFacts, Plan, ReconcileLimits, Replica, World
-from tidegate.core.placement import Placement
-from tidegate.core.reconcile import converged, plan
+from tidegate.core.engines.placement import Placement
+from tidegate.core.reconcile.fleet import Fleet, GatewayFacts, Plan, ReconcileLimits, Replica, World
+from tidegate.core.reconcile.plan import converged, plan
 from tidegate.errors import NotLeader
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes, Place, Published, publish, published, routed_versions

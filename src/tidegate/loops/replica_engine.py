@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tidegate.clock import Clock, monotonic
-from tidegate.core.fleet import Action, Fleet, Replica
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
-from tidegate.core.reconcile_failures import ERROR_PREFIX
+from tidegate.core.reconcile.failures import ERROR_PREFIX
+from tidegate.core.reconcile.fleet import Action, Fleet, Replica
 from tidegate.errors import (
     DiskFull,
     EngineUnavailable,

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.clock import Clock, monotonic
-from tidegate.core.fleet import GatewayFacts, ReconcileLimits
-from tidegate.core.leaving import all_let_go
 from tidegate.core.ports import Backend
+from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
+from tidegate.core.reconcile.leaving import all_let_go
 from tidegate.loops.adoption import stop_replicas
 from tidegate.services.gateways.snapshots import Broadcast, Snapshots
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
-from tidegate.core.serving import settings_of
+from tidegate.core.endpoints.serving import settings_of
 from tidegate.errors import DiskFull, StoreUnavailable
 from tidegate.services.reading.pages import check_page
 from tidegate.store import audit as rows

@@ -1,5 +1,5 @@
 """Rows of automations, each the business of one loop: weights (and what is stable) of loops/experiment, replicas by
-version of loops/autoscale. People's spec stays as it is; `core.effective` says what is in effect of both.
+version of loops/autoscale. People's spec stays as it is; `core.endpoints.effective` says what is in effect of both.
 
 Called in transactions of the leader's fenced store. `seen` is the endpoint that the loop decided on: where it is gone,
 is another one by now, or people have changed what the automation sets since it began, nothing is written.
@@ -13,7 +13,7 @@ from typing import cast
 
 from sqlalchemy.orm import Session
 
-from tidegate.core.effective import (
+from tidegate.core.endpoints.effective import (
     Automated,
     AutomatedReplicas,
     AutomatedWeights,
@@ -26,7 +26,7 @@ from tidegate.core.effective import (
     check_counts,
     effective,
 )
-from tidegate.core.scaling import Scaling
+from tidegate.core.scaling.policy import Scaling
 from tidegate.store import history, models
 from tidegate.store.history import Entry
 from tidegate.store.tables import AutomatedReplicasRow, AutomatedWeightsRow, EndpointRow

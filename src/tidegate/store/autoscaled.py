@@ -9,11 +9,11 @@ from statistics import median
 from sqlalchemy import null, select
 from sqlalchemy.orm import Session
 
-from tidegate.core.effective import AutomatedReplicas, Effective
-from tidegate.core.engines import OF_A_HOST
-from tidegate.core.placement import Placement, placed
+from tidegate.core.endpoints.effective import AutomatedReplicas, Effective
+from tidegate.core.engines.capabilities import OF_A_HOST
+from tidegate.core.engines.placement import Placement, placed
 from tidegate.core.ports import Handle
-from tidegate.core.scaling import Scaling
+from tidegate.core.scaling.policy import Scaling
 from tidegate.store.automation import EndpointSeen, automated_of, effective_of, scaling_of, seen_of
 from tidegate.store.endpoints import replicas_by_endpoint, variants_by_endpoint
 from tidegate.store.fleet import placement_of, placement_request_of

@@ -9,12 +9,21 @@ from typing import cast
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
-from tidegate.core.effective import Split
-from tidegate.core.fleet import Endpoint, EndpointStatus, Fleet, Plan, Replica, ReplicaState, Variant, VariantStatus
-from tidegate.core.placement import Placement, PlacementRequest, placed
+from tidegate.core.endpoints.effective import Split
+from tidegate.core.endpoints.serving import settings_of
+from tidegate.core.engines.placement import Placement, PlacementRequest, placed
 from tidegate.core.ports import Handle
-from tidegate.core.routing import VersionFacts
-from tidegate.core.serving import settings_of
+from tidegate.core.reconcile.fleet import (
+    Endpoint,
+    EndpointStatus,
+    Fleet,
+    Plan,
+    Replica,
+    ReplicaState,
+    Variant,
+    VariantStatus,
+)
+from tidegate.core.routing.snapshot import VersionFacts
 from tidegate.store.automation import effective_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert

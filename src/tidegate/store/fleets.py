@@ -29,11 +29,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from tidegate.core.engines import OF_A_HOST
-from tidegate.core.fleet import Fleet, Replica, Variant
-from tidegate.core.placement import Placement
+from tidegate.core.engines.capabilities import OF_A_HOST
+from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle
-from tidegate.core.routing import VersionFacts
+from tidegate.core.reconcile.fleet import Fleet, Replica, Variant
+from tidegate.core.routing.snapshot import VersionFacts
 from tidegate.store import fleet as rows
 from tidegate.store.fleet import LoadedFleet
 from tidegate.store.tables import (

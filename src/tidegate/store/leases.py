@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, literal_column, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from tidegate.core.engines import OF_A_HOST
+from tidegate.core.engines.capabilities import OF_A_HOST
 from tidegate.store.tables import LeaseRow, ReplicaRow
 
 LEADER = "leader"

@@ -100,7 +100,7 @@ class VersionRow(Stamped, Base):
 class EndpointRow(Stamped, Base):
     """The spec of an endpoint (written by services) and its status (written by loops/reconcile).
 
-    What automations set stands beside the spec, in rows of theirs: `core.effective` says what is in effect.
+    What automations set stands beside the spec, in rows of theirs: `core.endpoints.effective` says what is in effect.
     """
 
     __tablename__ = "endpoints"
@@ -120,7 +120,7 @@ class EndpointRow(Stamped, Base):
     # raised by every change that the reconcile loop has to act on, people's or an automation's
     generation: Mapped[int] = mapped_column(default=0, server_default="0")
     retries: Mapped[dict[str, int]] = mapped_column(default=dict, server_default="{}")  # by generation
-    # core.scaling.Scaling, but for what is as by default; none: `replicas`, and no autoscaler
+    # core.scaling.policy.Scaling, but for what is as by default; none: `replicas`, and no autoscaler
     scaling: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     backend: Mapped[str | None] = mapped_column(String(16))  # local, docker; none: as the platform's settings say
     cpus: Mapped[float | None]  # limits of each replica
@@ -132,7 +132,8 @@ class EndpointRow(Stamped, Base):
     status: Mapped[str] = mapped_column(String(16), default="deploying")
     reason: Mapped[str] = mapped_column(default="")
     routed: Mapped[dict[str, float]]  # version number -> percent, as gateways have it
-    routed_split: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # core.effective.Split
+    # core.endpoints.effective.Split
+    routed_split: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     observed_generation: Mapped[int] = mapped_column(default=0)
 
     automated_weights: Mapped[AutomatedWeightsRow | None] = relationship(cascade="all, delete-orphan", lazy="selectin")
@@ -237,11 +238,11 @@ class AutomatedWeightsRow(Stamped, Base):
     __tablename__ = "automated_weights"
 
     endpoint: Mapped[str] = mapped_column(ForeignKey("endpoints.name"), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # core.effective.AutomationKind
+    kind: Mapped[str] = mapped_column(String(16))  # core.endpoints.effective.AutomationKind
     name: Mapped[str] = mapped_column(String(63))
     revision: Mapped[int]  # of people's spec when it began
     salt: Mapped[str] = mapped_column(String(64))
-    shares: Mapped[Any] = mapped_column(JSON)  # core.effective.Share, each
+    shares: Mapped[Any] = mapped_column(JSON)  # core.endpoints.effective.Share, each
     stable: Mapped[dict[str, float]]  # version number -> percent: what a rollback returns to
 
 
@@ -269,7 +270,7 @@ class FollowRow(Base):
     options: Mapped[dict[str, Any]]  # wire.registering.Follow: what each version must pass
     # status
     version: Mapped[str | None] = mapped_column(String(20))  # that the alias named last
-    state: Mapped[str] = mapped_column(String(16), default="current")  # core.follow.FollowState
+    state: Mapped[str] = mapped_column(String(16), default="current")  # core.endpoints.follow.FollowState
     code: Mapped[str] = mapped_column(String(64), default="")  # of the error it was refused with
     reason: Mapped[str] = mapped_column(default="")
     trouble: Mapped[str] = mapped_column(default="")  # why the alias cannot be read

@@ -1,6 +1,6 @@
 """An assignment: what a gateway knows of a request when it chooses a variant, and what it chose.
 
-`core.assign` decides; edges hand in the context, and the capture journal keeps the decision as it was made.
+`core.routing.assign` decides; edges hand in the context, and the capture journal keeps the decision as it was made.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 
 from tidegate import job_wiring
 from tidegate.adapters.celery_queue import CeleryQueue, make_app
-from tidegate.adapters.processes import kill_children
+from tidegate.adapters.local.processes import kill_children
 from tidegate.control.checks import prepare_data_dir
 from tidegate.core.backoff import Backoff
 from tidegate.ending import StopSignals

@@ -11,9 +11,9 @@ from support.backends import Subject, for_containers, for_processes
 from support.docker_engine import DockerEngine
 from support.models import Models
 from support.wait import until
-from tidegate.adapters.docker_backend import MARK, DockerBackend
-from tidegate.adapters.docker_engine import DockerEngine as Client
-from tidegate.adapters.local_backend import LocalBackend
+from tidegate.adapters.docker.backend import MARK, DockerBackend
+from tidegate.adapters.docker.engine import DockerEngine as Client
+from tidegate.adapters.local.backend import LocalBackend
 from tidegate.child_env import inherited_env
 from tidegate.core.ports import Backend
 from tidegate.errors import ImagePending

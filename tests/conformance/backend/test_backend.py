@@ -15,9 +15,9 @@ import pytest
 from support.backends import TOKEN, Subject
 from support.docker_engine import DockerEngine
 from support.wait import until
-from tidegate.adapters.unix_probe import get_status
-from tidegate.core.engines import ENGINES
-from tidegate.core.placement import Placement
+from tidegate.adapters.local.unix_probe import get_status
+from tidegate.core.engines.capabilities import ENGINES
+from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend, Handle, Observation
 from tidegate.errors import ImagePending, ModelCrashed
 from tidegate.wire.manifest import encode_manifest, read_manifest

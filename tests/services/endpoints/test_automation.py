@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from support.control import ME, NewDatabase, add_version, container_at
 from tidegate.api.metrics import render
 from tidegate.core.access import Principal
-from tidegate.core.effective import AutomatedReplicas, AutomatedWeights, Share, Split
+from tidegate.core.endpoints.effective import AutomatedReplicas, AutomatedWeights, Share, Split
 from tidegate.errors import AutomationRunning, Conflict, InUse, InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.overview.measures import Measured
 from tidegate.store import automation, history

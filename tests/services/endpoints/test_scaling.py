@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.control import ME, NewDatabase, add_version, container_at
-from tidegate.core.placement import Placement
+from tidegate.core.engines.placement import Placement
 from tidegate.errors import Conflict, InvalidArgument, UnknownEndpoint
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.wire.rest import DeployRequest, ScaleRequest, ScalingView, TrafficRequest

@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 
 from support.loads import NO_DURATIONS, Clock, busy
-from tidegate.core.load import mean
+from tidegate.core.scaling.load import mean
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.load import (
     COUNT_MAX,

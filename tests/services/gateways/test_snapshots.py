@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidegate import clock as clocks
-from tidegate.core.fleet import GatewayFacts
+from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.services.gateways.load import GONE_S
 from tidegate.services.gateways.snapshots import GatewayRevisions, Snapshots
 from tidegate.settings import Settings

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.control import container_at
-from tidegate.adapters import confinement
-from tidegate.adapters.confinement import Way
+from tidegate.adapters.sandbox import confinement
+from tidegate.adapters.sandbox.confinement import Way
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A request's unit, its assignment to a variant, and the observer's record of one that is refused.
 
-Edges call `choose` once a request, with what they read of its body. How weights become a variant: `core/assign.py`.
+Edges call `choose` once a request, with what they read of its body. How weights become a variant:
+`core/routing/assign.py`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tidegate.core.assign import Allocation, Arm, Decider
+from tidegate.core.routing.assign import Allocation, Arm, Decider
 from tidegate.dataplane.calls.call import Destination, Identity
 from tidegate.errors import NoReadyReplica, UnknownEndpoint, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused

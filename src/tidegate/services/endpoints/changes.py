@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from tidegate.core import scaling
-from tidegate.core.placement import PlacementRequest
-from tidegate.core.scaling import Scaling
-from tidegate.core.serving import Serving, ServingOptions, change_of, settings_of
+from tidegate.core.endpoints.serving import Serving, ServingOptions, change_of, settings_of
+from tidegate.core.engines.placement import PlacementRequest
+from tidegate.core.scaling import policy
+from tidegate.core.scaling.policy import Scaling
 from tidegate.store import endpoints as rows
 from tidegate.store.automation import effective_of, scaling_of, versions_used, word_of
 from tidegate.store.fleet import placement_request_of
@@ -59,12 +59,12 @@ def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
     if same and not ends and row.status not in _UNHEALTHY:
         return
     row.traffic, row.replicas = change.traffic, fixed
-    row.scaling = None if follows is None else scaling.kept(follows)
+    row.scaling = None if follows is None else policy.kept(follows)
     for name, value in after.settings.items():
         setattr(row, name, value)
     where = after.placement
     row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
-    turned = "" if follows == followed else f"{scaling.words(follows)} (was {scaling.words(followed)})"
+    turned = "" if follows == followed else f"{policy.words(follows)} (was {policy.words(followed)})"
     note = "; ".join(part for part in (change.note, turned, change_of(before, after)) if part)
     # A quarantine is lifted where a person names it, or changes how it runs.
     everywhere = change.action == "scale" or after.placement != before.placement

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate.core.follow import another_version, known
+from tidegate.core.endpoints.follow import another_version, known
+from tidegate.core.engines.placement import Placement, PlacementRequest, requested_after
 from tidegate.core.names import check_device, check_name
-from tidegate.core.placement import Placement, PlacementRequest, requested_after
 from tidegate.core.ports import Registry
 from tidegate.errors import Conflict, InvalidArgument
 from tidegate.services.jobs.queue import check_gate

@@ -9,8 +9,8 @@ from typing import cast
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
-from tidegate.core import follow as core
 from tidegate.core.access import part_of_platform
+from tidegate.core.endpoints import follow as core
 from tidegate.core.ports import RegistryVersion
 from tidegate.error_codes import by_code
 from tidegate.error_kinds import Kind

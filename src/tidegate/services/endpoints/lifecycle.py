@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal, part_of_platform
+from tidegate.core.endpoints.serving import check_given, given_in, none_set
+from tidegate.core.engines.placement import Placement, placed
 from tidegate.core.names import check_name
-from tidegate.core.placement import Placement, placed
 from tidegate.core.ports import Backend, Handle, Registry
-from tidegate.core.scaling import ScalingDefaults, check_measured
-from tidegate.core.serving import check_given, given_in, none_set
+from tidegate.core.scaling.policy import ScalingDefaults, check_measured
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.endpoints.changes import Change, apply

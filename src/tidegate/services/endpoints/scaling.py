@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tidegate.core.scaling import Scaling, ScalingDefaults, ScalingRequest, scaling_of
+from tidegate.core.scaling.policy import Scaling, ScalingDefaults, ScalingRequest, scaling_of
 from tidegate.errors import InvalidArgument
 from tidegate.services.leadership import Leadership
 from tidegate.services.reading import views

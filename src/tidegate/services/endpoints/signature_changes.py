@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from tidegate.core.compatibility import Changes, compare, listed
+from tidegate.core.endpoints.compatibility import Changes, compare, listed
 from tidegate.errors import SignatureChanged
 from tidegate.store.automation import effective_of
 from tidegate.store.fleet import load_versions

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tidegate.clock import Clock
-from tidegate.core import load
+from tidegate.core.scaling import load
 from tidegate.errors import InvalidArgument
 from tidegate.services.leadership import Leadership
 from tidegate.wire.load import DURATION_BUCKETS_S, LoadReport, LoadView, VersionLoad

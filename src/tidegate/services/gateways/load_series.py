@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tidegate.core import load as core
+from tidegate.core.scaling import load as core
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.load import KEPT_S, Busy, KeptReport, Load
 from tidegate.wire.load import DURATION_BUCKETS_S, LoadSeries, VersionSeries

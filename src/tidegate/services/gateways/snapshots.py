@@ -1,6 +1,6 @@
 """Routing snapshots for the gateways that poll, and which revision each has applied when. In memory only.
 
-When a gateway counts as dead is for those who ask (`control.limits`, `core.leaving`).
+When a gateway counts as dead is for those who ask (`control.limits`, `core.reconcile.leaving`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from tidegate.clock import Clock
-from tidegate.core.fleet import GatewayFacts
+from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.store.engine import Store
 from tidegate.store.fleet import load_snapshot, snapshot_host, snapshot_revision
 from tidegate.wire.snapshot import SOCKET, Endpoint, Target, decode_snapshot, encode_snapshot

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from tidegate.adapters.image_files import ImageFiles
+from tidegate.adapters.images.files import ImageFiles
 from tidegate.core.access import Principal
-from tidegate.core.images import Contents, check_base, check_tag, default_base, dockerfile
+from tidegate.core.images.contents import Contents, check_base, check_tag, default_base, dockerfile
 from tidegate.errors import InvalidArgument
 from tidegate.services.jobs.queue import Jobs
 from tidegate.services.models.catalog import Models

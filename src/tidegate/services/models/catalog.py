@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session, make_transient
 
-from tidegate.adapters.artifacts import ManifestFiles
+from tidegate.adapters.artifacts.store import ManifestFiles
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.names import check_device, check_label, check_name

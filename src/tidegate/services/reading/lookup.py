@@ -6,8 +6,8 @@ import re
 
 from sqlalchemy.orm import Session
 
+from tidegate.core.endpoints.weights import check_weights
 from tidegate.core.ports import Registry
-from tidegate.core.weights import check_weights
 from tidegate.errors import (
     Conflict,
     InvalidArgument,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from tidegate.core.placement import Placement
+from tidegate.core.engines.placement import Placement
 from tidegate.services.reading import views
 from tidegate.store import endpoints as rows
 from tidegate.store.engine import Store

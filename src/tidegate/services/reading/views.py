@@ -9,10 +9,10 @@ from typing import Any, Literal, cast
 
 from sqlalchemy.orm import Session
 
-from tidegate.core.effective import AutomatedWeights, Effective, Share, shares_of
-from tidegate.core.placement import Placement, placed
-from tidegate.core.scaling import Scaling
-from tidegate.core.serving import settings_of
+from tidegate.core.endpoints.effective import AutomatedWeights, Effective, Share, shares_of
+from tidegate.core.endpoints.serving import settings_of
+from tidegate.core.engines.placement import Placement, placed
+from tidegate.core.scaling.policy import Scaling
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
 from tidegate.store.automation import effective_of, scaling_of

@@ -1,0 +1,1 @@
+"""Docker: its API, replicas as containers, and builds of images."""

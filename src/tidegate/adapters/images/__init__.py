@@ -1,0 +1,1 @@
+"""What an image is built from, and what is kept of it."""

@@ -1,0 +1,1 @@
+"""What an image of a version is made of."""

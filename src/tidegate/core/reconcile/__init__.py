@@ -1,0 +1,1 @@
+"""What a reconciler does for one endpoint: facts, plan, failures, status."""

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.core.routing.assign import (
+    FALL_OVER_SALT,
+    Allocation,
+    Arm,
+    Assignment,
+    Decider,
+    unit_interval,
+    variant_order,
+)
+from tidegate.wire.decision import AssignmentContext, Decision
+
+VECTORS = Path(__file__).parents[3] / "docs" / "assignment-vectors.json"
+UNITS = [f"user-{number}" for number in range(20_000)]
+
+
+def load_vectors() -> dict[str, Any]:
+    vectors: dict[str, Any] = json.loads(VECTORS.read_text())
+    return vectors
+
+
+def test_published_numbers_are_what_the_hash_gives() -> None:
+    vectors = load_vectors()
+    assert len(vectors["unit_interval"]) >= 20
+    for case in vectors["unit_interval"]:
+        assert unit_interval(case["salt"], case["unit"]) == case["u"], case
+
+
+def test_published_assignments_are_what_the_table_gives() -> None:
+    vectors = load_vectors()
+    assert len(vectors["assignment"]) >= 20
+    for case in vectors["assignment"]:
+        assert Assignment(case["weights"]).variant(case["salt"], case["unit"]) == case["variant"], case
+
+
+def test_numbers_are_below_one_and_uniform() -> None:
+    bins = [0] * 100
+    for unit in UNITS:
+        u = unit_interval("salt", unit)
+        assert 0.0 <= u < 1.0
+        bins[int(u * 100)] += 1
+    expected = len(UNITS) / 100
+    chi_square = sum((count - expected) ** 2 / expected for count in bins)
+    assert chi_square < 148.2  # the 99.9 % quantile with 99 degrees of freedom; the units are fixed, so is the outcome
+
+
+def test_shares_follow_the_weights() -> None:
+    assignment = Assignment({"1": 90, "2": 9, "3": 1})
+    counts = dict.fromkeys("123", 0)
+    for unit in UNITS:
+        counts[assignment.variant("salt", unit)] += 1
+    chi_square = sum((counts[name] - n) ** 2 / n for name, n in (("1", 18_000), ("2", 1_800), ("3", 200)))
+    assert chi_square < 13.8  # 99.9 %, 2 degrees of freedom
+
+
+def test_salts_are_independent() -> None:
+    halves = Assignment({"a": 50, "b": 50})
+    both = sum(halves.variant("one", unit) == halves.variant("two", unit) for unit in UNITS)
+    assert abs(both / len(UNITS) - 0.5) < 0.012  # 3.3 standard deviations
+
+
+@given(
+    weights=st.lists(st.integers(0, 100), min_size=2, max_size=5).filter(any),
+    raised=st.integers(0, 4),
+    by=st.integers(1, 50),
+    lowered=st.lists(st.floats(0.0, 1.0), min_size=5, max_size=5),
+)
+def test_raising_one_weight_moves_nobody_out(weights: list[int], raised: int, by: int, lowered: list[float]) -> None:
+    raised %= len(weights)
+    before = {str(number): float(weight) for number, weight in enumerate(weights)}
+    room = 100.0 / sum(weights)
+    before = {name: weight * room for name, weight in before.items()}
+    target = min(100.0, before[str(raised)] + by)
+    others = {name: weight * keep for (name, weight), keep in zip(before.items(), lowered, strict=False)}
+    others.pop(str(raised))
+    left = 100.0 - target
+    scale = left / sum(others.values()) if sum(others.values()) else 0.0
+    after = {name: weight * scale for name, weight in others.items()}
+    if any(after[name] > before[name] for name in after) or abs(sum(after.values()) - left) > 1e-9:
+        return  # not a ramp of one weight alone
+    after[str(raised)] = target
+    old, new = Assignment(before), Assignment(after)
+    for unit in UNITS[:500]:
+        if old.variant("salt", unit) == str(raised):
+            assert new.variant("salt", unit) == str(raised)
+
+
+def test_a_whole_ramp_keeps_every_unit_that_moved() -> None:
+    moved: set[str] = set()
+    for percent in (0, 1, 5, 10, 25, 50, 75, 100):
+        assignment = Assignment({"10": percent, "9": 100 - percent})
+        now = {unit for unit in UNITS[:5000] if assignment.variant("salt", unit) == "10"}
+        assert moved <= now
+        moved = now
+    assert len(moved) == 5000
+
+
+def test_the_order_of_arrival_does_not_matter() -> None:
+    one, other = Assignment({"2": 30, "10": 30, "1": 40}), Assignment({"10": 30, "1": 40, "2": 30})
+    assert one.names == other.names == ["1", "2", "10"]
+    assert all(one.variant("s", unit) == other.variant("s", unit) for unit in UNITS[:1000])
+
+
+def test_numbers_come_before_names() -> None:
+    assert variant_order(["treatment", "10", "control", "9"]) == ["9", "10", "control", "treatment"]
+
+
+def test_weightless_variants_get_nobody() -> None:
+    assignment = Assignment({"1": 0, "2": 100})
+    assert {assignment.variant("s", unit) for unit in UNITS[:1000]} == {"2"}
+    with pytest.raises(LookupError):
+        Assignment({"1": 0}).variant("s", "u")
+
+
+ARMS = (Arm("control", "7", 75, "v1"), Arm("treatment", "8", 25), Arm("9", "9", 0))
+EVERYBODY = frozenset({"control", "treatment"})
+
+
+def decider() -> Decider:
+    return Decider(Allocation("salt", ARMS, 12, "checkout", 2))
+
+
+def context(unit: str | None = None, pinned: str | None = None, request_id: str = "request") -> AssignmentContext:
+    return AssignmentContext("shop", request_id, unit, pinned)
+
+
+def test_a_decision_tells_all_that_an_analysis_needs() -> None:
+    one, table = decider(), Assignment({"control": 75, "treatment": 25})
+    for unit in UNITS[:200]:
+        variant = table.variant("salt", unit)
+        share, version = {"control": (0.75, "7"), "treatment": (0.25, "8")}[variant]
+        made = one.decide(context(unit), EVERYBODY)
+        assert made == Decision(variant, variant, version, "checkout", 2, share, pinned=False, role="live", revision=12)
+        assert made is one.decide(context(unit), EVERYBODY), "it is made once"
+
+
+def test_without_a_unit_the_request_s_id_is_one() -> None:
+    one = decider()
+    assert one.decide(context(None, request_id="a"), EVERYBODY) is one.decide(context("a"), EVERYBODY)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "variant"), [("7", "control"), ("v1", "control"), ("treatment", "treatment"), ("9", "9")]
+)
+def test_what_is_pinned_is_in_no_experiment(pinned: str, variant: str) -> None:
+    made = decider().decide(context("user-1", pinned), EVERYBODY)
+    assert made is not None
+    assert (made.assigned, made.variant, made.pinned) == (variant, variant, True)
+    assert (made.experiment, made.phase, made.propensity, made.revision) == (None, None, None, 12)
+
+
+def test_a_version_that_is_not_there_gets_no_decision() -> None:
+    assert decider().decide(context(pinned="10"), EVERYBODY) is None
+
+
+def test_a_variant_that_stands_in_is_told_apart_from_the_assigned_one() -> None:
+    one = Decider(Allocation("salt", (Arm("a", "1", 50), Arm("b", "2", 30), Arm("c", "3", 20)), 1))
+    others = Assignment({"b": 30, "c": 20})
+    answering = set()
+    for unit in UNITS[:300]:
+        made = one.decide(context(unit), frozenset({"b", "c"}))
+        assert made is not None
+        if made.assigned == "a":
+            assert made.variant == others.variant("salt" + FALL_OVER_SALT, unit)
+            assert made.propensity == 0.5
+            answering.add(made.version)
+        else:
+            assert made.variant == made.assigned
+    assert answering == {"2", "3"}
+
+
+def test_an_assignment_is_made_even_where_nobody_can_answer() -> None:
+    made = decider().decide(context("user-1"), frozenset())
+    assert made is not None
+    assert made.assigned == Assignment({"control": 75, "treatment": 25}).variant("salt", "user-1")
+    assert (made.variant, made.version) == (None, None)
+
+
+def test_an_endpoint_without_weights_decides_nothing() -> None:
+    assert Decider(Allocation("salt", (Arm("9", "9", 0),), 1)).decide(context("user-1"), EVERYBODY) is None

@@ -1,0 +1,81 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tidegate.core.scaling.policy import Scaling, check_scaling, target_of
+from tidegate.errors import InvalidArgument
+
+SPEC = Scaling(1, 10, "concurrency", 5.0)
+
+
+def test_what_can_be_is_taken() -> None:
+    check_scaling(SPEC)
+    check_scaling(replace(SPEC, min_replicas=0, idle_s=300.0))
+    check_scaling(replace(SPEC, min_replicas=100, max_replicas=100))
+    check_scaling(replace(SPEC, metric="cpu", target=100.0))
+    check_scaling(replace(SPEC, max_replicas=500), replicas_limit=500)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "told"),
+    [
+        ({"min_replicas": 11}, "min", "the minimum of replicas, 11, is above the maximum, 10"),
+        ({"min_replicas": -1}, "min", "it must be 0 or more"),
+        (
+            {"max_replicas": 101},
+            "max",
+            "the maximum of replicas is 101: it must be from 1 to 100, this platform's limit",
+        ),
+        ({"max_replicas": 0, "min_replicas": 0}, "max", "from 1 to 100"),
+        ({"target": 0.0}, "target", "the target of concurrency must be a number above 0, and is 0"),
+        ({"target": float("nan")}, "target", "and is nan"),
+        ({"target": float("inf")}, "target", "and is inf"),
+        ({"target": -3.0}, "target", "and is -3"),
+        ({"metric": "cpu", "target": 150.0}, "target", "in percent"),
+        ({"metric": "memory"}, "target", "there is no metric 'memory': choose one of concurrency, rps, cpu"),
+        ({"metric": "latency_p95"}, "target", "not supported yet"),
+        ({"min_replicas": 0}, "idle_s", "a minimum of 0 needs --idle"),
+        ({"idle_s": 60.0}, "idle_s", "--idle needs a minimum of 0, and it is 1"),
+        ({"min_replicas": 0, "idle_s": float("nan")}, "idle_s", "from 1 to 86400"),
+        ({"stable_s": 5.0}, "stable_s", "from 6 to 300, and is 5"),
+        ({"stable_s": 301.0}, "stable_s", "from 6 to 300"),
+        ({"panic_s": 0.0}, "panic_s", "from 1"),
+        ({"panic_threshold": 0.5}, "panic_threshold", "from 1"),
+        ({"down_s": -1.0}, "down_s", "from 0"),
+        ({"down_s": float("nan")}, "down_s", "from 0"),
+        ({"rate_s": 0.0}, "rate_s", "from 1"),
+        ({"up_factor": 0.0}, "up_factor", "from 1"),
+        ({"up_step": 0}, "up_step", "from 1"),
+        ({"down_factor": 1.0}, "down_factor", "from 1.01"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_reason(change: dict[str, Any], field: str, told: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_scaling(replace(SPEC, **change))
+    assert caught.value.details["field"] == field
+    assert told in caught.value.message
+
+
+def test_a_target_is_a_metric_and_a_number() -> None:
+    assert target_of("concurrency=2.5") == ("concurrency", 2.5)
+    assert target_of("cpu=70") == ("cpu", 70.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("rps", "--target 'rps' has no '=': write it as rps=5"),
+        ("rps=", "has no number"),
+        ("rps=many", "has no number"),
+        ("rps=0", "above 0"),
+        ("rps=nan", "above 0"),
+        ("memory=5", "there is no metric 'memory'"),
+        ("latency_p95=50ms", "not supported yet"),
+        ("", "there is no metric ''"),
+    ],
+)
+def test_a_target_that_cannot_be_read_is_refused(text: str, told: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        target_of(text)
+    assert told in caught.value.message
