@@ -2,9 +2,9 @@
 
 Where there may be no namespaces at all, it becomes another user, and what it sees is for the modes of files to say.
 
-Started by `adapters.sandbox.confinement` before a model's code: the process keeps its number. Only the standard library,
-so that it costs little. Folders that others may not enter are hidden behind an empty one, and what the program needs of
-them is put back at its place: the model's files to read, a folder of its own to write.
+Started by `adapters.sandbox.confinement` before a model's code: the process keeps its number. Only the standard
+library, so that it costs little. Folders that others may not enter are hidden behind an empty one, and what the program
+needs of them is put back at its place: the model's files to read, a folder of its own to write.
 """
 
 from __future__ import annotations
