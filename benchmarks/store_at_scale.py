@@ -19,8 +19,8 @@ from time import perf_counter, process_time
 
 from lib.fleets import ReadyEngine, fill, reconciler
 from tidegate.api.app import create_app
-from tidegate.client.in_process import InProcess
-from tidegate.client.transport import ApiCall
+from tidegate.client.transport.base import ApiCall
+from tidegate.client.transport.in_process import InProcess
 from tidegate.settings import Settings
 from tidegate.wiring import build
 

@@ -51,7 +51,7 @@ def test_json_has_the_rest_shape_and_the_limit_is_told(run: Callable[..., Result
 
 
 def test_a_client_reads_page_after_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.client.audit.PAGE", 3)
+    monkeypatch.setattr("tidegate.client.resources.audit.PAGE", 3)
     with closing(container_at(tmp_path / "data")) as container, served(container) as api:
         for number in range(10):
             container.models.trust("fraud", TrustRequest(pickle=number % 2 == 0), ME)

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from tidegate.cli.jobs import jobs
-from tidegate.client.jobs import Jobs
+from tidegate.client.resources.jobs import Jobs
 from tidegate.wire.rest import Job
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tidegate.cli.rows import batched, parse_json, read_rows
-from tidegate.client.predictions import ModelMetadata, TensorInfo
+from tidegate.client.resources.predictions import ModelMetadata, TensorInfo
 from tidegate.errors import InvalidArgument
 
 MATRIX = ModelMetadata("m", [TensorInfo("input", "FP64", [-1, 2])], [])

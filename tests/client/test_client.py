@@ -24,9 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from support.control import container_at
 from tidegate import Client, errors
 from tidegate.api.app import create_app
-from tidegate.client import paging
-from tidegate.client.in_process import Caller, InProcess
-from tidegate.client.saving import save_model
+from tidegate.client.registration.saving import save_model
+from tidegate.client.rest import paging
+from tidegate.client.transport.in_process import Caller, InProcess
 from tidegate.wiring import Container
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import httpx
 
-from tidegate.client.in_process import InProcess
+from tidegate.client.transport.in_process import InProcess
 from tidegate.console.app import Console
 from tidegate.console.asking import Ask, Platform, Route, Shown
 

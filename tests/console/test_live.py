@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message
 
 from support.control import ME, add_version
-from tidegate.client.in_process import Caller
+from tidegate.client.transport.in_process import Caller
 from tidegate.console import live
 from tidegate.console.live import Live
 from tidegate.errors import Overloaded, StoreUnavailable, Unauthenticated

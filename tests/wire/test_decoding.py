@@ -15,8 +15,8 @@ from tidegate.wire.signature import Signature
 # first thread waits until the second one has decoded the same type, or has had time to.
 HELD = """
 import sys, threading
-from tidegate.client.lists import ListedModels
-from tidegate.client.api import decode
+from tidegate.client.rest.lists import ListedModels
+from tidegate.client.rest.api import decode
 from tidegate.wire import decoding
 from tidegate.wire.rest import Status
 from tidegate.wire.signature import Signature

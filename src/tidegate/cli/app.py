@@ -17,8 +17,8 @@ import click
 
 if TYPE_CHECKING:
     from tidegate.client import Client
-    from tidegate.client.files import OnProgress
-    from tidegate.client.paging import Page
+    from tidegate.client.registration.files import OnProgress
+    from tidegate.client.rest.paging import Page
 
 Body = Callable[..., None]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

@@ -115,7 +115,7 @@ def deploy(
         raise InvalidArgument(f"{model!r} is registered already: --name goes with a path")
     elif (given := _given(options)) and not follow and not _may_be_new(client, model):
         raise InvalidArgument(f"{model!r} is registered already: --{given[0].replace('_', '-')} goes with a path")
-    from tidegate.client.options import DeployOptions
+    from tidegate.client.resources.options import DeployOptions
 
     where = cast(DeployOptions, {"backend": backend, "cpus": cpus, **serving})
     where["memory_bytes"] = None if memory is None else bytes_of(memory)
@@ -137,7 +137,7 @@ def deploy(
 
 
 def _to_register(model: str, name: str | None) -> bool:
-    from tidegate.client.registration import is_uri
+    from tidegate.client.registration.request import is_uri
 
     if model.startswith(MODELS_SCHEME) and name is None:
         _check_ref(model)
@@ -159,7 +159,7 @@ def _check_ref(uri: str) -> None:
 
 def _may_be_new(client: Client, model: str) -> bool:
     """Whether it names a version that the registry may have and the platform has not."""
-    from tidegate.client.registration import version_of
+    from tidegate.client.registration.request import version_of
 
     wanted = version_of(ref := parse_ref(model))
     if wanted is None:

@@ -15,7 +15,7 @@ import click
 from tidegate import clock
 
 if TYPE_CHECKING:
-    from tidegate.client.files import OnProgress
+    from tidegate.client.registration.files import OnProgress
     from tidegate.wire.rest import VariantView
 
 

@@ -14,7 +14,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Job, Version
 
 if TYPE_CHECKING:
-    from tidegate.client.registration import RegisterOptions
+    from tidegate.client.registration.request import RegisterOptions
 
 F = TypeVar("F", bound=Callable[..., None])
 

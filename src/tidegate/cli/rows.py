@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from tidegate.client.predictions import ModelMetadata
+from tidegate.client.resources.predictions import ModelMetadata
 from tidegate.errors import InvalidArgument, MissingLibrary
 from tidegate.wire.csv_fields import field_value
 

@@ -7,19 +7,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tidegate.client.api import Api
-from tidegate.client.endpoints import Endpoints
-from tidegate.client.gateway import Gateway
-from tidegate.client.http import Http
-from tidegate.client.images import Images
-from tidegate.client.jobs import Jobs
 from tidegate.client.locate import Location, locate
-from tidegate.client.models import Models
-from tidegate.client.platform import Platform
-from tidegate.client.transport import Transport
+from tidegate.client.resources.endpoints import Endpoints
+from tidegate.client.resources.gateway import Gateway
+from tidegate.client.resources.images import Images
+from tidegate.client.resources.jobs import Jobs
+from tidegate.client.resources.models import Models
+from tidegate.client.resources.platform import Platform
+from tidegate.client.rest.api import Api
+from tidegate.client.transport.base import Transport
+from tidegate.client.transport.http import Http
 
 if TYPE_CHECKING:
-    from tidegate.client.in_process import Caller, InProcess
+    from tidegate.client.transport.in_process import Caller, InProcess
 
 TIMEOUT_S = 30.0
 
@@ -69,7 +69,7 @@ class Client:
         Nothing is looked up: no file, no environment, no token of the platform's. Predictions go to the gateway over
         HTTP, with `api_key` if one is given.
         """
-        from tidegate.client.in_process import CallerTransport  # asyncio, which the command line never needs
+        from tidegate.client.transport.in_process import CallerTransport  # asyncio, which the command line never needs
 
         client = cls.__new__(cls)
         client.timeout_s = timeout_s

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.client.api import error_of
-from tidegate.client.transport import ApiCall, Transport
+from tidegate.client.rest.api import error_of
+from tidegate.client.transport.base import ApiCall, Transport
 
 if TYPE_CHECKING:
     from tidegate.client.client import Client

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tidegate import clock
-from tidegate.client.files import OnProgress
+from tidegate.client.registration.files import OnProgress
 from tidegate.error_codes import by_code
 from tidegate.error_kinds import Kind
 from tidegate.errors import Conflict, DeadlineExceeded, TidegateError

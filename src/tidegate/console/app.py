@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from tidegate.client.in_process import Caller
+from tidegate.client.transport.in_process import Caller
 from tidegate.clock import now
 from tidegate.console import render
 from tidegate.console.asking import Ask, Moved, Platform, Route, Shown, fields_of

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from tidegate.client import Client
-from tidegate.client.in_process import Caller, InProcess
+from tidegate.client.transport.in_process import Caller, InProcess
 from tidegate.errors import InvalidArgument
 
 FIELDS_MAX = 1000

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.client.options import ScaleOptions
+from tidegate.client.resources.options import ScaleOptions
 from tidegate.console import words
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint, Version

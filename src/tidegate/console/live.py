@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from anyio import CapacityLimiter, to_thread
 from starlette.types import Receive, Send
 
-from tidegate.client.in_process import Caller
+from tidegate.client.transport.in_process import Caller
 from tidegate.clock import monotonic, now, rfc3339
 from tidegate.console.headers import STREAM_HEADERS
 from tidegate.errors import Forbidden, Overloaded, TidegateError, Unauthenticated

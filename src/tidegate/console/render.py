@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from tidegate.client.in_process import Caller
+from tidegate.client.transport.in_process import Caller
 from tidegate.console import words
 from tidegate.console.asking import Shown
 from tidegate.console.assets import static

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tidegate.client.options import ScaleOptions
+from tidegate.client.resources.options import ScaleOptions
 from tidegate.errors import InvalidArgument
 from tidegate.wire.scaling import Scale, ScaleDecision, ScalingView
 

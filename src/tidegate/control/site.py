@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from tidegate.api.app import create_app
 from tidegate.api.console_guard import ConsoleGuard, GuardedConsole
 from tidegate.api.guard import allowed_hosts
-from tidegate.client.in_process import InProcess
+from tidegate.client.transport.in_process import InProcess
 from tidegate.console import app as consoles
 from tidegate.console.app import Console
 from tidegate.console.asking import Platform

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tidegate.cli.deploy import deploy
-from tidegate.client.options import DeployOptions
+from tidegate.client.resources.options import DeployOptions
 from tidegate.core.endpoints.serving import (
     SERVING_SETTINGS,
     Serving,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.client.options import ChangeOptions, ScaleOptions
+from tidegate.client.resources.options import ChangeOptions, ScaleOptions
 from tidegate.clock import monotonic
 from tidegate.console import scaling, words
 from tidegate.console.asking import Ask, Moved, Route, Shown

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate.client.in_process import CallerTransport
 from tidegate.client.login import log_in
+from tidegate.client.transport.in_process import CallerTransport
 from tidegate.console.asking import CALL_TIMEOUT_S, Ask, Moved, Route, Shown
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from tidegate.client.files import OnProgress
-from tidegate.client.registration import RegisterOptions
+from tidegate.client.registration.files import OnProgress
+from tidegate.client.registration.request import RegisterOptions
 from tidegate.core.endpoints.serving import ServingOptions
 from tidegate.wire.rest import Endpoint
 from tidegate.wire.tags import tag_of

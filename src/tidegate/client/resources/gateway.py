@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tidegate.client.api import Api
-from tidegate.client.paths import part
-from tidegate.client.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
-from tidegate.client.transport import Transport
+from tidegate.client.resources.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.paths import part
+from tidegate.client.transport.base import Transport
 
 
 class Gateway:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tidegate.client.api import Api
+from tidegate.client.rest.api import Api
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from tidegate.client.transport import ApiAnswer, ApiCall, Transport
+from tidegate.client.transport.base import ApiAnswer, ApiCall, Transport
 from tidegate.error_codes import by_code
 from tidegate.errors import NotRunning, TidegateError
 from tidegate.wire.decoding import decode_json

@@ -10,8 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
 
-from tidegate.client.files import Payload, code_payload, model_payload, payload_of
-from tidegate.client.saving import save_model
+from tidegate.client.registration.files import Payload, code_payload, model_payload, payload_of
+from tidegate.client.registration.saving import save_model
 from tidegate.core.names import ModelRef, check_device, check_label, check_name
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Follow, Gate, RegisterRequest, Upload

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlencode
 
 from urllib3 import HTTPHeaderDict
 
-from tidegate.client.transport import ApiAnswer, ApiCall
+from tidegate.client.transport.base import ApiAnswer, ApiCall
 from tidegate.clock import monotonic
 from tidegate.errors import DeadlineExceeded, NotRunning, OutOfResources, TooLarge
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from tidegate.client.api import decode
-from tidegate.client.transport import ApiAnswer
+from tidegate.client.rest.api import decode
+from tidegate.client.transport.base import ApiAnswer
 from tidegate.errors import InvalidArgument
 
 

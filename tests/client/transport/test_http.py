@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tidegate import errors
-from tidegate.client.api import Api
-from tidegate.client.http import Http
+from tidegate.client.rest.api import Api
+from tidegate.client.transport.http import Http
 from tidegate.wire.rest import Model, Upload
 
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack, cast
 
-from tidegate.client.api import Api
-from tidegate.client.files import OnProgress
 from tidegate.client.following import NewLines, follow
-from tidegate.client.lists import ListedEndpoints, ListedHistory, ListedLogs
-from tidegate.client.models import Models
-from tidegate.client.options import ChangeOptions, DeployOptions, ScaleOptions, WaitOptions, as_read
-from tidegate.client.paging import Page, every, page_of
-from tidegate.client.paths import API, part
-from tidegate.client.registration import RegisterOptions, follow_request, followed_uri, version_of
+from tidegate.client.registration.files import OnProgress
+from tidegate.client.registration.request import RegisterOptions, follow_request, followed_uri, version_of
+from tidegate.client.resources.models import Models
+from tidegate.client.resources.options import ChangeOptions, DeployOptions, ScaleOptions, WaitOptions, as_read
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.lists import ListedEndpoints, ListedHistory, ListedLogs
+from tidegate.client.rest.paging import Page, every, page_of
+from tidegate.client.rest.paths import API, part
 from tidegate.client.waiting import poll, wait_for_endpoint
 from tidegate.core.endpoints.serving import given_among
 from tidegate.core.names import check_name, parse_ref

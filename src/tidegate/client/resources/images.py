@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, overload
 
-from tidegate.client.api import Api
-from tidegate.client.files import OnProgress
-from tidegate.client.jobs import Jobs
-from tidegate.client.paths import API, part
+from tidegate.client.registration.files import OnProgress
+from tidegate.client.resources.jobs import Jobs
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
 from tidegate.wire.rest import BuildRequest, Dockerfile, Image, Job
 

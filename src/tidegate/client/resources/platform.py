@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate.client.api import Api
-from tidegate.client.audit import read_audit
-from tidegate.client.paths import API
+from tidegate.client.resources.audit import read_audit
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.paths import API
 from tidegate.wire.audit import AuditEntry
 from tidegate.wire.rest import LoginCode, Status
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate.client.api import Api
-from tidegate.client.paths import API
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.paths import API
 from tidegate.wire.audit import AuditEntry, AuditPage
 
 PAGE = 1000

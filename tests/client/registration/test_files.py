@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.client.files import code_payload, payload_of, with_progress
+from tidegate.client.registration.files import code_payload, payload_of, with_progress
 from tidegate.errors import InvalidArgument
 
 

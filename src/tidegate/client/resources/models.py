@@ -8,13 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
-from tidegate.client.api import Api
-from tidegate.client.files import OnProgress, Payload, payload_of, with_progress
-from tidegate.client.jobs import Jobs
-from tidegate.client.lists import ListedModels
-from tidegate.client.paging import Page, every, page_of
-from tidegate.client.paths import API, part
-from tidegate.client.registration import RegisterOptions, register_request
+from tidegate.client.registration.files import OnProgress, Payload, payload_of, with_progress
+from tidegate.client.registration.request import RegisterOptions, register_request
+from tidegate.client.resources.jobs import Jobs
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.lists import ListedModels
+from tidegate.client.rest.paging import Page, every, page_of
+from tidegate.client.rest.paths import API, part
 from tidegate.wire.rest import AliasRequest, Job, Model, RegisterRequest, TrustRequest, Upload, Version
 
 UPLOAD_TIMEOUT_S = 600.0

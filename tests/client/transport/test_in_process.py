@@ -21,9 +21,9 @@ from support.control import container_at
 from tidegate import Client, errors
 from tidegate.api.app import create_app
 from tidegate.api.sessions import COOKIE
-from tidegate.client.api import Api
-from tidegate.client.in_process import CALLS_MAX, Caller, CallerTransport, InProcess
-from tidegate.client.transport import ApiCall
+from tidegate.client.rest.api import Api
+from tidegate.client.transport.base import ApiCall
+from tidegate.client.transport.in_process import CALLS_MAX, Caller, CallerTransport, InProcess
 from tidegate.wiring import Container
 
 SERVER_THREADS = 40  # anyio's own number
@@ -272,7 +272,7 @@ def test_an_endless_answer_ends_once_its_caller_has_left() -> None:
 
 
 def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.client.in_process.ANSWER_BYTES_MAX", 2 << 20)
+    monkeypatch.setattr("tidegate.client.transport.in_process.ANSWER_BYTES_MAX", 2 << 20)
     ended = threading.Event()
     api = InProcess(_endless(ended))
     with pytest.raises(errors.TooLarge, match="longer than 2 MiB"):

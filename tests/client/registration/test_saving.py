@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from tidegate.client.saving import save_model
+from tidegate.client.registration.saving import save_model
 from tidegate.errors import InvalidArgument, PickleNotGranted
 
 X = np.arange(40, dtype=float).reshape(20, 2)

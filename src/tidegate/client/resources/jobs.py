@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate.client.api import Api
-from tidegate.client.files import OnProgress
-from tidegate.client.lists import ListedJobs
-from tidegate.client.paging import Page, page_of
-from tidegate.client.paths import API, part
+from tidegate.client.registration.files import OnProgress
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.lists import ListedJobs
+from tidegate.client.rest.paging import Page, page_of
+from tidegate.client.rest.paths import API, part
 from tidegate.client.waiting import has_ended, poll, wait_for_job
 from tidegate.errors import DeadlineExceeded
 from tidegate.wire.rest import Job

@@ -8,7 +8,7 @@ from typing import Any
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ReadTimeoutError
 
-from tidegate.client.transport import ApiAnswer, ApiCall
+from tidegate.client.transport.base import ApiAnswer, ApiCall
 from tidegate.errors import DeadlineExceeded, InvalidArgument, NotRunning, TidegateError
 
 CONNECT_TIMEOUT_S = 5.0

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tidegate.client.predictions import encode_request, key_header
+from tidegate.client.resources.predictions import encode_request, key_header
 from tidegate.errors import InvalidArgument
 
 FRAME = pd.DataFrame({"age": [41, 7], "plan": ["gold", None], "since": [1.5, float("nan")]})

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tidegate.client.files import Payload
-from tidegate.client.registration import RegisterOptions, register_request
+from tidegate.client.registration.files import Payload
+from tidegate.client.registration.request import RegisterOptions, register_request
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import RegisterRequest, Upload
 

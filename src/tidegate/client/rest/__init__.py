@@ -1,0 +1,1 @@
+"""Typed calls of the REST API: paths, lists, pages. Knows no verbs."""

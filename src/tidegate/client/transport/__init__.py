@@ -1,0 +1,1 @@
+"""What carries the client's calls: HTTP, or an application of the same process."""
