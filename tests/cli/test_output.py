@@ -9,9 +9,9 @@ import orjson
 import pytest
 from click import unstyle
 
-from tidegate.cli.deploy import curl_line
+from tidegate.cli.endpoints.deploy import curl_line
 from tidegate.cli.output import moment, plain_table, progress, size, split, terminal_table
-from tidegate.cli.predict import split_request
+from tidegate.cli.predict.predict import split_request
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint
 

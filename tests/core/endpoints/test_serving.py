@@ -7,7 +7,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from tidegate.cli.deploy import deploy
+from tidegate.cli.endpoints.deploy import deploy
 from tidegate.client.resources.options import DeployOptions
 from tidegate.core.endpoints.serving import (
     SERVING_SETTINGS,

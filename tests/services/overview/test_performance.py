@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.control import ME, add_version, container_at
-from tidegate.cli.performance import render, seconds
+from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.core.performance import Curve
 from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable, UnknownEndpoint
 from tidegate.services.overview.performance import PRESENT, Performance

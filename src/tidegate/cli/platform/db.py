@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, remember
-from tidegate.cli.processes import become
+from tidegate.cli.platform.processes import become
 from tidegate.errors import MissingExtra
 from tidegate.settings import Settings
 

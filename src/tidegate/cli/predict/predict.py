@@ -57,7 +57,7 @@ def predict(
     if file is not None:
         requests = requests_of(app.client(), endpoint, file, rows_per_request, (version_, key))
         return _print_all(app, file, requests)
-    from tidegate.cli.rows import parse_json
+    from tidegate.cli.predict.rows import parse_json
 
     features, in_body = split_request(parse_json(str(data), "--data"))
     version, unit = version_ or in_body.get("model_version"), key or in_body.get("user_id")
@@ -80,7 +80,7 @@ def requests_of(
     client: Client, endpoint: str, file: Path, rows_per_request: int, choice: tuple[str | None, str | None]
 ) -> Iterator[Prediction]:
     """Send the file's rows, so many a request; `choice` is (version, key)."""
-    from tidegate.cli.rows import batched, read_rows
+    from tidegate.cli.predict.rows import batched, read_rows
 
     for batch in batched(read_rows(file, client.gateway.metadata(endpoint)), rows_per_request):
         yield client.gateway.predict(endpoint, batch, *choice)

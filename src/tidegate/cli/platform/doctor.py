@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.cli.app import App, command
-from tidegate.cli.processes import become
+from tidegate.cli.platform.processes import become
 
 
 @command("doctor", "tidegate doctor", "tidegate doctor --json")

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.cli.answered import answered_table, failing
+from tidegate.cli.endpoints.answered import answered_table, failing
 from tidegate.wire.parts import AnsweredView
 from tidegate.wire.rest import Endpoint, ReplicaCount, VariantView
 

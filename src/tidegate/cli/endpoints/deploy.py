@@ -12,9 +12,15 @@ import click
 import orjson
 
 from tidegate.cli.app import App, command
-from tidegate.cli.change import accept_option, end_option
+from tidegate.cli.endpoints.change import accept_option, end_option
+from tidegate.cli.models.register import (
+    describe_version,
+    finish_register,
+    register_options,
+    registration_of,
+    start_register,
+)
 from tidegate.cli.output import split
-from tidegate.cli.register import describe_version, finish_register, register_options, registration_of, start_register
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, given_among
 from tidegate.core.engines.capabilities import ENGINES
 from tidegate.core.engines.placement import bytes_of

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, paging_options, remember, yes_option
+from tidegate.cli.models.register import acceleration_lines
 from tidegate.cli.output import moment, size, table
-from tidegate.cli.register import acceleration_lines
 from tidegate.core.names import parse_ref
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Model, Version

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tidegate.cli.jobs import jobs
+from tidegate.cli.platform.jobs import jobs
 from tidegate.client.resources.jobs import Jobs
 from tidegate.wire.rest import Job
 

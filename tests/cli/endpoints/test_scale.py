@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.cli.scale import explained, scaled
+from tidegate.cli.endpoints.scale import explained, scaled
 from tidegate.wire.scaling import Scale, ScaleDecision, ScaleSamples, ScalingView
 
 VIEW = ScalingView(1, 100, "concurrency", 12.5, 60.0, 6.0, 300.0)

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from tidegate.cli.app import App, command
+from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import moment, table
-from tidegate.cli.performance import seconds
 from tidegate.wire.audit import AuditEntry
 
 VALUE_CHARS_MAX = 60

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tidegate.cli.app import App
-from tidegate.cli.console import console
+from tidegate.cli.platform.console import console
 from tidegate.client import login
 
 LINK = "http://127.0.0.1:8800/login?code=once"

@@ -21,13 +21,13 @@ import click
 
 from tidegate import clock
 from tidegate.cli.app import App, command
-from tidegate.cli.processes import PORT
+from tidegate.cli.platform.processes import PORT
 from tidegate.client.login import login_url
 from tidegate.errors import DataDirUnusable, MissingExtra, PortInUse, TidegateError
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
 if TYPE_CHECKING:
-    from tidegate.cli.demo_models import DemoFiles
+    from tidegate.cli.demo.models import DemoFiles
 
 NAME = "tumor"
 STEP_TIMEOUT_S = 180.0
@@ -169,7 +169,7 @@ def _play(stage: Stage, port: int | None, control_port: int | None) -> None:
 
 def _start_and_train(stage: Stage, port: int | None, control_port: int | None) -> DemoFiles:
     """Start the platform and train meanwhile."""
-    from tidegate.cli.demo_models import train
+    from tidegate.cli.demo.models import train
 
     gateway = port or _free_ports(stage, GATEWAY_PORT, count=2)
     control = control_port or _free_ports(stage, CONTROL_PORT, count=1)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tidegate.cli.rows import batched, parse_json, read_rows
+from tidegate.cli.predict.rows import batched, parse_json, read_rows
 from tidegate.client.resources.predictions import ModelMetadata, TensorInfo
 from tidegate.errors import InvalidArgument
 

@@ -6,12 +6,12 @@ import platform
 
 import click
 
-from tidegate.cli.answered import answered_table, by_version, failing
 from tidegate.cli.app import App, command, paging_options
-from tidegate.cli.load import load_table, p95, rate, series_table
+from tidegate.cli.endpoints.answered import answered_table, by_version, failing
+from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
+from tidegate.cli.endpoints.performance import render, seconds
+from tidegate.cli.endpoints.scale import scaled
 from tidegate.cli.output import moment, named, split, table, weight
-from tidegate.cli.performance import render, seconds
-from tidegate.cli.scale import scaled
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tidegate.cli.app import App
-from tidegate.cli.logs import logs
+from tidegate.cli.endpoints.logs import logs
 from tidegate.client.following import NewLines
 from tidegate.errors import UnknownEndpoint
 

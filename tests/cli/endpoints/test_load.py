@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.cli.load import load_table, p95, rate, series_table
+from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
 from tidegate.wire.load import LoadSeries, LoadView, VersionSeries
 from tidegate.wire.rest import Endpoint, ReplicaCount, VariantView
 

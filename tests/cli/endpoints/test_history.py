@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tidegate.cli.show import CHANGES_SHOWN, _endpoint, _endpoint_table, _page
+from tidegate.cli.endpoints.show import CHANGES_SHOWN, _endpoint, _endpoint_table, _page
 from tidegate.wire.parts import AutomationView
 from tidegate.wire.rest import Endpoint, HistoryEntry, ReplicaCount, VariantView
 

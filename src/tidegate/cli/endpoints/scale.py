@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from tidegate.cli.app import App, command
-from tidegate.cli.change import finish, waiting_options
+from tidegate.cli.endpoints.change import finish, waiting_options
+from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import moment, table
-from tidegate.cli.performance import seconds
 from tidegate.wire.rest import Endpoint, Scale
 from tidegate.wire.scaling import ScaleDecision, ScalingView
 

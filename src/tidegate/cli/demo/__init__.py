@@ -1,0 +1,1 @@
+"""`demo`, and the models it shows."""

@@ -1,0 +1,1 @@
+"""Commands on endpoints: deploy, change, scale, look."""

@@ -1,0 +1,1 @@
+"""Commands on the platform: its processes, database, jobs and audit."""

@@ -1,0 +1,1 @@
+"""`predict`, and the rows of files that it reads."""
