@@ -87,6 +87,12 @@ class NoReadyReplica(TidegateError):
     code, kind = "no_ready_replica", Kind.UNAVAILABLE
 
 
+class FeedbackNotKept(TidegateError):
+    """The feedback could not be written to the capture journal: nothing of it was taken."""
+
+    code, kind = "feedback_not_kept", Kind.UNAVAILABLE
+
+
 class Internal(TidegateError):
     """The server failed; its log has the details under this id."""
 

@@ -33,8 +33,8 @@ def test_every_listed_route_answers_and_every_example_predicts(ports: dict[str, 
                     example = content["example"]
                     body = example if isinstance(example, str) else json.dumps(example)
                     reply = ask(port, post(path, body, f"content-type: {kind}"))
-                    assert reply.status == 200, (path, kind, body, reply.body)
+                    assert reply.status == (202 if path == "/feedback" else 200), (path, kind, body, reply.body)
                     tried += 1
     # Three models by four protocols, MLflow's also in CSV; but the one with tensors of every datatype fits neither CSV
-    # nor V2's JSON.
-    assert tried == 3 * 5 - 2
+    # nor V2's JSON. Gateways take feedback besides.
+    assert tried == 3 * 5 - 2 + (len(set(ports.values())) == 1)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starlette.routing import Route
+
 from tidegate import clock
 from tidegate.dataplane.base.ticking import every
 from tidegate.dataplane.calls.limits import DataplaneLimits
-from tidegate.dataplane.http.app import AppOptions, build_app
+from tidegate.dataplane.http.app import AppOptions, OwnRoutes, build_app
 from tidegate.dataplane.pipeline.access import Access, key_hash
 from tidegate.dataplane.pipeline.infer import InferenceEngine
 from tidegate.dataplane.pipeline.metrics import Metrics, MetricState, Place, render
@@ -28,6 +30,8 @@ from tidegate.gateway.control.follower import SNAPSHOT_SUFFIX, ControlPlane, Fol
 from tidegate.gateway.control.load import LoadReports, Totals, totals
 from tidegate.gateway.control.losses import Losses
 from tidegate.gateway.control.wake_requests import WakeRequests
+from tidegate.gateway.feedback import openapi
+from tidegate.gateway.feedback.route import FeedbackRoute
 from tidegate.gateway.routing.directory import Router
 from tidegate.gateway.routing.version_pool import PoolParts
 from tidegate.gateway.shared.sharing import Sharing
@@ -146,6 +150,8 @@ class Gateway:
         self._access = Access(self._own_hashes, required=key is not None)
         self.engine = InferenceEngine(self.router, limits, observer, self._access, clock.monotonic)
         self._metrics.add_gauges(self.engine.buffered.fill_gauges)
+        self._feedback = FeedbackRoute(self.engine, self._journal, self.is_ready, clock.now)
+        self._metrics.add_gauges(self._feedback.fill_gauges)
         kept_dir = settings.data_dir / "gateways"
         self._counts_path = kept_dir / f"{options.id}{SUFFIX}"
         self._counts = CountsFile(self._counts_path, self._metrics.state)
@@ -162,7 +168,9 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The ASGI application of the cold routes."""
-        options = AppOptions("Tidegate gateway", self._render_metrics, self.is_ready)
+        feedback = Route("/feedback", self._feedback.take, methods=["POST"])
+        own = OwnRoutes((feedback,), openapi.paths(), openapi.SCHEMAS)
+        options = AppOptions("Tidegate gateway", self._render_metrics, self.is_ready, own)
         return build_app(self.engine, options)
 
     async def start(self) -> None:

@@ -7,8 +7,8 @@ same `infer`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -44,12 +44,22 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
+class OwnRoutes:
+    """What one server answers beside what all do, and how its OpenAPI describes that."""
+
+    routes: tuple[Route, ...] = ()
+    paths: Mapping[str, Any] = field(default_factory=dict)
+    schemas: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AppOptions:
     """What differs between the servers that share this application."""
 
     title: str
     render_metrics: Callable[[], Awaitable[bytes]]
     is_ready: Callable[[], bool]
+    own: OwnRoutes = OwnRoutes()
 
 
 def build_app(engine: InferenceEngine, options: AppOptions) -> ASGIApp:
@@ -80,6 +90,7 @@ def build_app(engine: InferenceEngine, options: AppOptions) -> ASGIApp:
             Route("/docs", cold.docs, methods=get),
             Route("/docs/{asset}", cold.asset, methods=get),
             Route("/openapi.json", cold.openapi, methods=get),
+            *options.own.routes,
         ],
         exception_handlers={HTTPException: _http_error, TidegateError: _tidegate_error, Exception: _unexpected},
     )
@@ -175,7 +186,10 @@ class _Cold:
     async def openapi(self, _: Request) -> Response:
         only = self._engine.directory.only()
         services = list(self._engine.directory.services().values())
-        return _json(openapi(self._options.title, services, is_replica=only is not None))
+        described = openapi(self._options.title, services, is_replica=only is not None)
+        described["paths"] |= self._options.own.paths
+        described["components"]["schemas"] = described["components"]["schemas"] | self._options.own.schemas
+        return _json(described)
 
     async def predict(self, request: Request) -> Response:
         route = self._routes.find(request.scope["raw_path"])

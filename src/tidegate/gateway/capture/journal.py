@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.failure import Failure
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.gateway.capture.segments import Segments, Written
+    from tidegate.wire.journal import FeedbackRecord
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,12 @@ class Journal:
             if self._append(payload, at_s) is None:
                 return
         self._failures.omit(failure, at_s)
+
+    def feedback(self, record: FeedbackRecord) -> str | None:
+        """Record feedback; why it was not, where it could not be. Whoever sent it is told, so it counts as no loss."""
+        if self._circuit.is_open(self._monotonic()):
+            return self._circuit.reason or "stalled"
+        return self._append(self._encode(record), self._wall())
 
     def start(self) -> None:
         """Seal what was left by gateways that died, and keep to the bound."""

@@ -109,6 +109,32 @@ class FailureRecord(msgspec.Struct, array_like=True, tag="failures"):
     until_s: float = 0.0
 
 
+class FeedbackEvent(msgspec.Struct, array_like=True, gc=False):
+    """What became known of one prediction later: its label, the values of metrics, or both.
+
+    It names a request (`id`, and perhaps one `row` of it) or a unit (`key`, kept as `recorded_unit` has it), never
+    both. `event` makes a repetition the same event. `label` is the label's JSON text. Times are microseconds since the
+    epoch.
+    """
+
+    id: str | None
+    row: int | None
+    key: str | None
+    event: str | None
+    at_us: int
+    endpoint: str | None = None
+    experiment: str | None = None
+    label: str | None = None
+    metrics: dict[str, float] = {}
+
+
+class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback"):
+    """The events of one request for feedback, in its order. Releases before it count the record as unreadable."""
+
+    events: list[FeedbackEvent]
+    received_at_us: int
+
+
 class Sealed(msgspec.Struct, array_like=True, tag="sealed"):
     """The last record of a segment that takes no more: how many records stand before it, written from when to when.
 
@@ -121,7 +147,7 @@ class Sealed(msgspec.Struct, array_like=True, tag="sealed"):
     torn_bytes: int = 0
 
 
-Record = BatchRecord | FailureRecord | Sealed
+Record = BatchRecord | FailureRecord | FeedbackRecord | Sealed
 
 # A union is no class, and decodes all the same.
 _records: msgspec.msgpack.Decoder[Record] = msgpack_decoder(Record)  # type: ignore[arg-type]

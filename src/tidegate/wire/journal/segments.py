@@ -19,7 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from tidegate.wire.journal.frames import FRAME, MAGIC_1, Frame, Gap, frame_head, marker_of, scan, scan_1
-from tidegate.wire.journal.records import FailureRecord, Record, Sealed, decode_record
+from tidegate.wire.journal.records import FailureRecord, FeedbackRecord, Record, Sealed, decode_record
 
 SUFFIX, OPEN_SUFFIX = ".tgj", ".tgj.open"
 SEAL_BYTES_MAX = 256
@@ -204,6 +204,8 @@ def _written_s(payload: bytes) -> float:
     record = _decoded(payload)
     if record is None or isinstance(record, Sealed):
         return 0.0
+    if isinstance(record, FeedbackRecord):
+        return record.received_at_us / 1e6
     ends = [
         one.at_s + one.duration_s for one in (record.calls if isinstance(record, FailureRecord) else record.requests)
     ]
