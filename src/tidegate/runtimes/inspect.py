@@ -83,7 +83,10 @@ def _guarded(work: Work, request: dict[str, Any], on_progress: Progress) -> dict
 
 
 def _inspect(request: dict[str, Any], on_progress: Progress) -> dict[str, Any]:
-    options = InspectOptions(bool(request.get("allow_pickle")), validation_of(request), request.get("device"))
+    rows_file = Path(request["rows_file"]) if request.get("rows_file") else None
+    options = InspectOptions(
+        bool(request.get("allow_pickle")), validation_of(request), request.get("device"), rows_file
+    )
     package_dir = Path(request["package_dir"])
     check_files(package_dir)
     return inspect_model(package_dir, options, on_progress).body()

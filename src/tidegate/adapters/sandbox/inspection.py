@@ -58,24 +58,33 @@ UNWATCHED = Watched()
 
 @dataclass(frozen=True)
 class ValidationRequest:
-    """Data to score the model on. `filename` is the file's own name; see `runtimes.inspection.gate` for the metrics."""
+    """Data to score the model on. `filename` is the file's own name; see `runtimes.inspection.gate` for the metrics.
+
+    Without `scored` the rows are predicted alone, and no `target` is needed ("").
+    """
 
     path: Path
     filename: str
     target: str
     metric: str | None = None
     min_score: float | None = None
+    scored: bool = True
 
 
 @dataclass(frozen=True)
 class InspectionRequest:
-    """A package to inspect. `python` is the interpreter of its own environment; None: this process's."""
+    """A package to inspect. `python` is the interpreter of its own environment; None: this process's.
+
+    `rows_file`: where the validation's rows and the model's answers are kept, in the scratch folder; read it with
+    `adapters.kept_rows`.
+    """
 
     package_dir: Path
     allow_pickle: bool = False
     validation: ValidationRequest | None = None
     python: Path | None = None
     device: str | None = None
+    rows_file: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,9 @@ def chosen_metric(validation: Validation, task: Task, y_true: Any) -> str:
     return validation.metric
 
 
-def score(model: LoadedModel, inputs: Arrays, target: Any, validation: Validation) -> Score:
-    """Measure the model's answers to `inputs` against the `target` column. Does not judge: see `Score.check`."""
+def score(model: LoadedModel, answers: Arrays, target: Any, validation: Validation) -> Score:
+    """Measure the model's `answers` against the `target` column. Does not judge: see `Score.check`."""
     metric = chosen_metric(validation, model.task, target)
-    answers = model.predict(inputs, None)
     names = list(answers)
     predicted = answers[names[0]]
     y_true = target.to_numpy() if metric in NUMBERS else _as_labels(target, model, predicted)

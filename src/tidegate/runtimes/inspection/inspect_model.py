@@ -16,8 +16,10 @@ from tidegate.errors import ModelLoadFailed, UnfitInput, ValidationDataUnusable
 from tidegate.packaging import scan_pickle
 from tidegate.packaging.code import DISTRIBUTIONS
 from tidegate.packaging.mlmodel import Layout, read_layout
-from tidegate.runtimes.base.runtime import LoadedModel, Progress
+from tidegate.runtimes.base.inputs import row_count
+from tidegate.runtimes.base.runtime import Arrays, LoadedModel, Progress
 from tidegate.runtimes.inspection.gate import Score, check_request, score
+from tidegate.runtimes.inspection.kept_rows import keep_rows
 from tidegate.runtimes.loading.building import adopt
 from tidegate.runtimes.loading.objects import check_sklearn_versions, load_object
 from tidegate.runtimes.models.graph_model import GraphModel
@@ -47,11 +49,12 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class InspectOptions:
-    """What an inspection may do, and the gate to pass."""
+    """What an inspection may do, and the gate to pass. `rows_file`: where the rows and their answers are kept."""
 
     allow_pickle: bool = False
     validation: Validation | None = None
     device: str | None = None
+    rows_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     Raises what loading raises (see `load_object`), `ValidationDataUnusable`, `InvalidArgument` or `ScoreBelowGate`.
     """
     validation = options.validation
-    if validation is not None:
+    if validation is not None and validation.scored:
         check_request(validation)
     on_progress(0.05, "reading the package")
     layout = read_layout(package_dir)
@@ -128,7 +131,7 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     started_s = clock.monotonic()
     inferred.model.predict(inferred.inputs, None)
     predict_s = clock.monotonic() - started_s
-    gate = _gate(inferred, validation, notes, on_progress)
+    gate = _gate(inferred, options, notes, on_progress)
     on_progress(1.0, "inspected")
     return Inspection(
         framework=layout.framework,
@@ -160,15 +163,25 @@ def _others(inferred: InferredSignature, layout: Layout, notes: list[str]) -> di
 
 
 def _gate(
-    inferred: InferredSignature, validation: Validation | None, notes: list[str], on_progress: Progress
+    inferred: InferredSignature, options: InspectOptions, notes: list[str], on_progress: Progress
 ) -> Score | None:
+    validation = options.validation
     if validation is None or inferred.table is None:
         return None
-    on_progress(0.8, f"scoring it on {len(inferred.target)} rows")
+    on_progress(0.8, f"predicting {row_count(inferred.table)} rows")
     try:
-        measured = score(inferred.model, inferred.table, inferred.target, validation)
+        answers = inferred.model.predict(inferred.table, None)
     except UnfitInput as error:
         raise ValidationDataUnusable(f"{validation.filename!r} holds rows that do not fit: {error.message}") from error
+    measured = _measured(inferred, answers, validation, notes) if validation.scored else None
+    if options.rows_file is not None:
+        keep_rows(options.rows_file, inferred.table, answers, inferred.target)
+    return measured
+
+
+def _measured(inferred: InferredSignature, answers: Arrays, validation: Validation, notes: list[str]) -> Score:
+    """What the gate says of the answers. Raises `ScoreBelowGate`."""
+    measured = score(inferred.model, answers, inferred.target, validation)
     measured.check()
     if measured.from_scores:
         notes.append(

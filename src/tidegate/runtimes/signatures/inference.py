@@ -120,7 +120,7 @@ def _try_draft(
         except ValidationDataUnusable as error:
             problems.append(error)
             return None
-        target = frame[validation.target]
+        target = frame[validation.target] if validation.target else None
     for inputs in _candidates(draft, layout, table):
         for probabilities in (True, False) if _may_have_probabilities(adopted) else (False,):
             try:

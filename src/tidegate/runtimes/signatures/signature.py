@@ -114,7 +114,7 @@ def _unnamed(hints: list[Hint]) -> SignatureDraft:
 
 def drafts_of_table(frame: Any, target: str) -> list[SignatureDraft]:
     """For a model that knows nothing of its columns: the validation data's, as a data frame and as a matrix."""
-    features = frame.drop(columns=[target])
+    features = frame.drop(columns=[target] if target else [])
     draft = SignatureDraft(
         "columns", tuple(TensorSpec(str(name), _column_datatype(features[name]), (-1,)) for name in features)
     )

@@ -20,13 +20,17 @@ SHOWN_MAX = 30
 
 @dataclass(frozen=True)
 class Validation:
-    """A data file and what to do with it. `filename` is its own name, `min_score` the gate (see `gate.py`)."""
+    """A data file and what to do with it. `filename` is its own name, `min_score` the gate (see `gate.py`).
+
+    Without `scored` there is no gate, and no `target` is needed ("").
+    """
 
     path: Path
     filename: str
     target: str
     metric: str | None = None
     min_score: float | None = None
+    scored: bool = True
 
 
 def read_table(validation: Validation, text_columns: Collection[str]) -> Any:
@@ -41,18 +45,23 @@ def read_table(validation: Validation, text_columns: Collection[str]) -> Any:
         head = file.read(8192)
     frame = _read_parquet(validation) if head.startswith(b"PAR1") else _read_csv(validation, head, text_columns)
     frame.columns = [str(column) for column in frame.columns]
+    if validation.target:
+        _check_target(frame, validation)
+    if not len(frame):
+        raise ValidationDataUnusable(f"{name!r} has column names but no rows")
+    if validation.scored and (missing := int(frame[validation.target].isna().sum())):
+        raise ValidationDataUnusable(f"the target {validation.target!r} is missing in {missing} rows of {name!r}")
+    return frame
+
+
+def _check_target(frame: Any, validation: Validation) -> None:
     if validation.target not in frame.columns:
         raise ValidationDataUnusable(
-            f"{name!r} has no column {validation.target!r} (the target): it has {_listed(frame.columns)}",
+            f"{validation.filename!r} has no column {validation.target!r} (the target): it has "
+            f"{_listed(frame.columns)}",
             target=validation.target,
             columns=list(frame.columns)[:SHOWN_MAX],
         )
-    if not len(frame):
-        raise ValidationDataUnusable(f"{name!r} has column names but no rows")
-    missing = int(frame[validation.target].isna().sum())
-    if missing:
-        raise ValidationDataUnusable(f"the target {validation.target!r} is missing in {missing} rows of {name!r}")
-    return frame
 
 
 def _read_parquet(validation: Validation) -> Any:

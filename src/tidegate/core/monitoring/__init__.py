@@ -1,0 +1,1 @@
+"""What monitoring decides without statistics: which columns a model has, what settings mean. Pure."""
