@@ -91,7 +91,11 @@ def test_unknown_is_its_own_state_and_repeats_nothing() -> None:
 
 def test_a_fault_of_a_column_inhibits_its_drift_and_an_outage_all_statistics() -> None:
     quality = step(facts(), [seen(), seen(type_="data_quality"), seen(feature="income")], 0)
-    assert states(quality) == {"data_drift age": "inhibited", "data_drift income": "firing", "data_quality age": "firing"}
+    assert states(quality) == {
+        "data_drift age": "inhibited",
+        "data_drift income": "firing",
+        "data_quality age": "firing",
+    }
     assert set(told(quality)) == {("income", "firing"), ("age", "firing")}, "of age the fault alone"
     assert [len(notice.alerts) for notice in quality.notices] == [1, 1]
     outage = step(facts(quality.alerts), [seen(type_="errors", feature="")], 60)

@@ -1,1 +1,1 @@
-"""Alerts as pure decisions: results of monitors, rules, silences and what is known go in; alerts and notices come out."""
+"""Alerts as pure decisions: from results of monitors, rules and silences to what is sent and done."""
