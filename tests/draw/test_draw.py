@@ -21,14 +21,17 @@ from tidegate.draw import (
     Line,
     Plot,
     Size,
+    Span,
     bar_share,
     bin_names,
+    blocks,
     histogram_pair,
     interval_series,
     series,
     sparkline,
+    timeline,
 )
-from tidegate.draw.scales import domain, rounded_out, ticks, written
+from tidegate.draw.scales import domain, known, rounded_out, ticks, written
 from tidegate.draw.times import moment, time_ticks
 
 NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
@@ -48,6 +51,7 @@ def every_plot(name: str, values: list[float | None]) -> list[Plot]:
         sparkline(name, values, unit=name),
         histogram_pair(name, bins, Bins(name, values), Bins(name, values), description=name),
         bar_share(name, [(name, value) for value in values]),
+        timeline(name, [Span(name, NOON, value, "high", name) for value in values if known(value)], (NOON, NOON + 9)),
     ]
 
 
@@ -106,7 +110,8 @@ def test_whatever_comes_is_drawn_within_the_picture(values: list[float | None]) 
         assert svg.get("role") == "img"
         assert title is not None
         assert title.text == "churn"
-        assert all(-1 <= number <= 481 for number in numbers_of(plot))
+        width = float(svg.get("width", ""))
+        assert all(-1 <= number <= width + 1 for number in numbers_of(plot))
 
 
 def test_names_are_only_text() -> None:
@@ -247,10 +252,75 @@ def test_times_before_and_after_all_calendars_are_numbers() -> None:
 
 def test_distributions_are_compared_by_their_shares() -> None:
     plot = histogram_pair("t", ["a", "b"], Bins("reference", [10, 30]), Bins("now", [5000, 15_000]))
-    rects = list(tree(plot.svg).iter("rect"))
-    heights = {which: [rect.get("height") for rect in rects if rect.get("class") == which] for which in ("ref", "now")}
-    assert heights["ref"] == heights["now"]
+    tops = [rect.get("y") for rect in tree(plot.svg).iter("rect") if rect.get("class") == "now"]
+    outline = re.findall(r"[ML][\d.]+ ([\d.]+)H", path_of(plot, "outline"))
+    assert [float(top or "") for top in tops] == [float(step) for step in outline]
     assert plot.table.rows[0] == ["a", "10", "25.0", "5,000", "25.0"]
+
+
+def test_an_outline_is_broken_where_the_reference_is_missing() -> None:
+    plot = histogram_pair("t", ["a", "b", "c", "d"], Bins("r", [10, 30, None, 5]), Bins("now", [1, 1, 1, 1]))
+    assert path_of(plot, "outline").count("M") == 2
+
+
+def test_a_small_picture_names_its_first_and_its_last_bin() -> None:
+    names = [f"({number}.25, {number + 1}.25]" for number in range(20)]
+    plot = histogram_pair("t", names, Bins("r", [1.0] * 20), Bins("now", [2.0] * 20), Size(300, 120))
+    groups = [group for group in tree(plot.svg).iter("g") if group.get("class") == "x"]
+    labels = [(item.text, item.get("text-anchor")) for group in groups for item in group]
+    assert labels == [("(0.25, 1.25]", "start"), ("(19.25, 20.25]", "end")]
+
+
+def test_events_are_marked_within_the_axis_alone() -> None:
+    axis = Axis(events=[("drift of age", NOON + 5), ("before", NOON - 5)])
+    plot = series("t", [NOON, NOON + 10], [Line("a", [1.0, 2.0])], axis)
+    (event,) = [item for item in tree(plot.svg).iter("path") if item.get("class") == "event"]
+    assert event.find("title") is not None
+    assert "drift of age" in plot.__html__()
+
+
+def test_a_timeline_has_a_row_for_each_span_and_an_end_for_what_goes_on() -> None:
+    spans = [Span("drift", NOON, None, "high", "moved"), Span("errors", NOON - 60, NOON, "low")]
+    plot = timeline("t", spans, (NOON - 100, NOON + 100))
+    parsed(plot)
+    bars = [rect for rect in tree(plot.svg).iter("rect") if rect.get("class") != "none"]
+    assert [rect.get("class") for rect in bars] == ["high ongoing", "low over"]
+    assert float(bars[0].get("x", "")) + float(bars[0].get("width", "")) == 630.0
+    assert plot.table.rows[0] == ["drift", "high", "2026-11-18 12:00:00Z", "goes on", "moved"]
+    with pytest.raises(ValueError, match="has no length"):
+        timeline("t", spans, (NOON, NOON))
+
+
+def test_a_timeline_draws_no_more_rows_than_can_be_read() -> None:
+    plot = timeline("t", [Span("drift", NOON, NOON + 1, "high")] * 1000, (NOON, NOON + 100))
+    assert plot.svg.count("<rect") == 30
+    assert "970 more are in the table" in plot.svg
+    parsed(timeline("t", [], (NOON, NOON + 100)))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([0, 1, 2, 4, 8], "▁▂▃▅█"),
+        ([5.0] * 4, "████"),
+        ([0, 0], "▁▁"),
+        ([1, None, math.nan, 8], "▂  █"),
+        ([-1, 0, 1], "▁▅█"),
+        ([], ""),
+        ([None], " "),
+        ([1e308, -1e308], "█▁"),
+    ],
+)
+def test_a_series_in_characters(values: list[float | None], told: str) -> None:
+    assert blocks(values) == told
+
+
+def test_characters_show_the_highest_of_their_values_and_never_more_than_the_width() -> None:
+    assert blocks([0, 9, 0, 0, 0, 0, 0, 0], 4) == "█▁▁▁"
+    assert len(blocks([1.0] * 1000, 16)) == 16
+    assert blocks([0, 4, 8], is_ascii=True) == "_+@"
+    with pytest.raises(ValueError, match="no room"):
+        blocks([1.0], 0)
 
 
 def test_bins_and_counts_belong_together() -> None:
@@ -265,7 +335,7 @@ def test_bins_are_named_by_their_edges() -> None:
 def test_many_bins_are_drawn_together_with_their_neighbours() -> None:
     counts = [1.0] * 1000
     plot = histogram_pair("t", bin_names([float(edge) for edge in range(1001)]), Bins("a", counts), Bins("b", counts))
-    assert plot.svg.count("<rect") == 120
+    assert plot.svg.count("<rect") == 60
     assert plot.table.total == 1000
 
 
@@ -280,7 +350,10 @@ def test_every_class_has_its_look() -> None:
     lines = [Line(str(number), [1.0, None, 2.0, 2.0]) for number in range(12)]
     times = [NOON + second for second in range(4)]
     plots = [
-        series("t", times, lines, Axis("ms", level=("limit", 1.0))),
+        series("t", times, lines, Axis("ms", level=("limit", 1.0), events=[("deploy", NOON)])),
+        timeline(
+            "t", [Span("a", NOON, None, look) for look in ("low", "medium", "high", "critical")], (NOON, NOON + 9)
+        ),
         series("t", [], []),
         bar_share("t", [(str(number), 1.0) for number in range(12)]),
         *every_plot("t", [1.0, 2.0]),

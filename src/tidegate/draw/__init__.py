@@ -5,10 +5,12 @@ Content-Security-Policy takes them; how they look is in `STYLE`, once on the pag
 """
 
 from tidegate.draw.bars import Bins, bar_share, bin_names, histogram_pair
+from tidegate.draw.blocks import blocks
 from tidegate.draw.frame import Axis, Size
 from tidegate.draw.lines import Band, Line, interval_series, series, sparkline
 from tidegate.draw.plot import Plot, Table
 from tidegate.draw.style import STYLE
+from tidegate.draw.timeline import Span, timeline
 
 __all__ = [
     "STYLE",
@@ -18,11 +20,14 @@ __all__ = [
     "Line",
     "Plot",
     "Size",
+    "Span",
     "Table",
     "bar_share",
     "bin_names",
+    "blocks",
     "histogram_pair",
     "interval_series",
     "series",
     "sparkline",
+    "timeline",
 ]

@@ -8,13 +8,15 @@ from itertools import pairwise
 
 from tidegate.draw.frame import GRID_LINES, LEFT, RIGHT, TOP, USUAL, Size, grid, no_data
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.plot import COLOURS, Plot, Table, area_key, chosen, picture
+from tidegate.draw.plot import COLOURS, Plot, Table, area_key, chosen, outline_key, picture
 from tidegate.draw.scales import MISSING, Scale, known, rounded_out, written
 
 BINS_MAX = 60
 """Narrower bars could not be told apart: neighbours are drawn as one."""
 BOTTOM = 22.0
 LABEL_CHARS_MAX = 14
+GRID_LINE_HEIGHT = 24.0
+"""Lines of the grid stand at least so far apart."""
 _GAP = 1.0
 THIN = Size(240.0, 12.0)
 
@@ -49,8 +51,9 @@ def histogram_pair(
     size: Size = USUAL,
     description: str = "",
 ) -> Plot:
-    """Two distributions over the same bins, each as shares of its own whole, so that their sizes do not matter.
+    """Two distributions over the same bins: the current one as bars, the reference as an outline over them.
 
+    Each is drawn as shares of its own whole, so that their sizes do not matter.
     Raises `ValueError` where a distribution has not one count a bin.
     """
     for one in (reference, current):
@@ -60,11 +63,13 @@ def histogram_pair(
     groups = _groups(len(bins))
     drawn = [[_sum(every, group) for group in groups] for every in shares]
     high = max((share for every in drawn for share in every if share is not None), default=0.0)
-    y = Scale(*rounded_out(0.0, high or 1.0, GRID_LINES), size.height - BOTTOM, TOP)
+    lines = min(GRID_LINES, max(1, int((size.height - BOTTOM - TOP) // GRID_LINE_HEIGHT)))
+    y = Scale(*rounded_out(0.0, high or 1.0, lines), size.height - BOTTOM, TOP)
     x = Scale(0.0, max(len(groups), 1), LEFT, size.width - RIGHT)
     parts = [
-        grid(x, y, " %"),
-        _bars(drawn, x, y),
+        grid(x, y, " %", lines=lines),
+        _bars(drawn[1], x, y),
+        _outline(drawn[0], x, y),
         _labels([_name(bins, group) for group in groups], x, size.height - 5),
     ]
     if not any(share is not None for every in drawn for share in every):
@@ -73,7 +78,7 @@ def histogram_pair(
     headers = ["", *(f"{one.name} ({what})" for one in (reference, current) for what in ("count", "%"))]
     columns = [_cells(one.counts, every) for one, every in zip((reference, current), shares, strict=True)]
     rows = [[bins[index], *columns[0][index], *columns[1][index]] for index in chosen(len(bins))]
-    keys = (area_key(reference.name, "ref"), area_key(current.name, "now"))
+    keys = (outline_key(reference.name), area_key(current.name, "now"))
     return Plot(svg, Table(title, headers, rows, len(bins)), keys)
 
 
@@ -119,27 +124,39 @@ def _name(bins: Sequence[str], group: range) -> str:
     return bins[group[0]] if len(group) == 1 else f"{bins[group[0]]} … {bins[group[-1]]}"
 
 
-def _bars(drawn: Sequence[Sequence[float | None]], x: Scale, y: Scale) -> str:
-    width = (x(1.0) - x(0.0)) * 0.4
+def _bars(shares: Sequence[float | None], x: Scale, y: Scale) -> str:
+    room = x(1.0) - x(0.0)
+    gap = _GAP if room > 4 * _GAP else 0.0
     found = []
-    for which, (class_, shares) in enumerate(zip(("ref", "now"), drawn, strict=True)):
-        for index, share in enumerate(shares):
-            if share:
-                left, top = x(index + 0.5) + (which - 1) * width, y(share)
-                box = {"x": left, "y": top, "width": width, "height": max(y.start - top, 0.5)}
-                found.append(element("rect", class_=class_, **box))
+    for index, share in enumerate(shares):
+        if share:
+            top = y(share)
+            box = {"x": x(index) + gap / 2, "y": top, "width": room - gap, "height": max(y.start - top, 0.5)}
+            found.append(element("rect", class_="now", **box))
     return "".join(found)
 
 
+def _outline(shares: Sequence[float | None], x: Scale, y: Scale) -> str:
+    """The tops of the bins as steps; broken where a share is missing."""
+    steps, is_joined = [], False
+    for index, share in enumerate(shares):
+        if share is not None:
+            steps.append(f"{'L' if is_joined else 'M'}{x(index):.1f} {y(share):.1f}H{x(index + 1):.1f}")
+        is_joined = share is not None
+    return element("path", d="".join(steps), class_="outline") if steps else ""
+
+
 def _labels(names: Sequence[str], x: Scale, y: float) -> str:
-    """As many names as there is room for, each under its bars; all are in the table."""
-    longest = max((min(len(name), LABEL_CHARS_MAX) for name in names), default=1)
+    """As many names as there is room for, each under its bar, or the first and the last; all are in the table."""
+    shown = [shortened(name, LABEL_CHARS_MAX) for name in names]
+    longest = max(map(len, shown), default=1)
     room = max(1, int((x.end - x.start) // (longest * 7.5 + 8)))
-    every = -(-len(names) // room) or 1
-    labels = [
-        element("text", text(shortened(name, LABEL_CHARS_MAX)), x=x(index + 0.5), y=y, text_anchor="middle")
-        for index, name in list(enumerate(names))[::every]
-    ]
+    every = -(-len(shown) // room) or 1
+    places = [(x(index + 0.5), "middle", name) for index, name in list(enumerate(shown))[::every]]
+    if len(shown) > 1 and len(places) < 3 and every > 1:
+        fit = (len(shown[0]) + len(shown[-1])) * 7.5 + 8 <= x.end - x.start
+        places = [(x.start, "start", shown[0]), *([(x.end, "end", shown[-1])] if fit else [])]
+    labels = [element("text", text(name), x=at, y=y, text_anchor=anchor) for at, anchor, name in places]
     return element("g", "".join(labels), class_="x")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidegate.draw.markup import element, shortened, text
@@ -13,6 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 20.0, 22.0
 """What labels need around the area, in units; with letters twice the size they still fit on a narrow screen."""
 LABEL_WIDTH = 74.0
 GRID_LINES = 5
+EVENTS_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Axis:
     """How values are read. `from_zero`: the axis begins at 0, as it should for amounts; not for scores.
 
     `level` is a name and a value of interest, such as a threshold or no difference at all, drawn as a dashed line.
+    `events` are moments of interest by name, such as alerts: the first `EVENTS_MAX` of them as upright lines.
     """
 
     unit: str = ""
     from_zero: bool = True
     level: tuple[str, float] | None = None
+    events: Sequence[tuple[str, float]] = ()
 
     def said(self, value: float | None) -> str:
         """The value with its unit."""
@@ -73,12 +76,26 @@ def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: It
     if axis.unit:
         parts.append(element("text", text(shortened(axis.unit, 40)), x=0, y=11, class_="unit"))
     if times is not None:
-        parts.append(element("g", _times(x, size.height), class_="x"))
+        parts.append(element("g", time_labels(x, size.height), class_="x"))
     if axis.level is not None:
         parts.append(element("path", d=f"M{x.start:g} {y(axis.level[1]):.1f}H{x.end:g}", class_="level"))
+    if times is not None:
+        parts.append(_events(axis.events, x, y))
     if not found:
         parts.append(no_data(x, y))
     return Frame(x, y, "".join(parts))
+
+
+def _events(events: Sequence[tuple[str, float]], x: Scale, y: Scale) -> str:
+    """Only those within the axis."""
+    inside = [(name, at) for name, at in events if x.low <= at <= x.high][:EVENTS_MAX]
+    drawn = [
+        element(
+            "path", element("title", text(shortened(name))), d=f"M{x(at):.1f} {y.start:g}V{y.end:g}", class_="event"
+        )
+        for name, at in inside
+    ]
+    return "".join(drawn)
 
 
 def no_data(x: Scale, y: Scale) -> str:
@@ -87,19 +104,20 @@ def no_data(x: Scale, y: Scale) -> str:
     return element("text", "no data", class_="empty", x=middle[0], y=middle[1], text_anchor="middle")
 
 
-def grid(x: Scale, y: Scale, unit: str = "", *, labelled: bool = True) -> str:
-    """A line at each round value, with the value before it."""
-    places = ticks(y.low, y.high, GRID_LINES + 1)
+def grid(x: Scale, y: Scale, unit: str = "", *, labelled: bool = True, lines: int = GRID_LINES) -> str:
+    """A line at each round value, with the value before it; at most `lines` above the lowest."""
+    places = ticks(y.low, y.high, lines + 1)
     step = places[1] - places[0] if len(places) > 1 else None
-    lines = []
+    drawn = []
     for at in places:
-        lines.append(element("path", d=f"M{x.start:g} {y(at):.1f}H{x.end:g}"))
+        drawn.append(element("path", d=f"M{x.start:g} {y(at):.1f}H{x.end:g}"))
         if labelled:
-            lines.append(element("text", f"{written(at, step)}{unit}", x=x.start - 6, y=y(at) + 4, text_anchor="end"))
-    return element("g", "".join(lines), class_="grid")
+            drawn.append(element("text", f"{written(at, step)}{unit}", x=x.start - 6, y=y(at) + 4, text_anchor="end"))
+    return element("g", "".join(drawn), class_="grid")
 
 
-def _times(x: Scale, height: float) -> str:
+def time_labels(x: Scale, height: float) -> str:
+    """Round moments along the bottom of a picture of this height."""
     count_max = max(2, int((x.end - x.start) // LABEL_WIDTH))
     labels = [
         element("text", text(label), x=_within(x(at), label, x), y=height - 5, text_anchor="middle")

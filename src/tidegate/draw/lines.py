@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tidegate.draw.frame import USUAL, Axis, Frame, Size, framed
 from tidegate.draw.markup import element
-from tidegate.draw.plot import Key, Plot, Table, chosen, level_key, line_key, picture, stroke
+from tidegate.draw.plot import Key, Plot, Table, chosen, event_key, level_key, line_key, picture, stroke
 from tidegate.draw.scales import MISSING, Scale, domain, known, written
 from tidegate.draw.thinning import Run, check_times, envelope, runs
 from tidegate.draw.times import moment
@@ -16,6 +16,8 @@ from tidegate.draw.times import moment
 Values = Sequence[float | None]
 
 AMOUNTS, SCORES, SMALL = Axis(), Axis(from_zero=False), Size(120.0, 28.0)
+EVENT_NAMES_MAX = 5
+"""So many kinds of events are in a legend; each event says its own on hovering."""
 CUT_SHARE = 0.1
 """Of the widest intervals so many may reach beyond the picture, where they would make the others flat."""
 CUT_FROM = 4.0
@@ -60,7 +62,7 @@ def series(
     keys = [line_key(line.name, index, note) for index, (line, note) in enumerate(zip(lines, notes, strict=True))]
     table = _table(title, times, [(_header(line.name, axis), line.values) for line in lines])
     svg = picture(title, said, (size.width, size.height), frame.markup + drawn)
-    return Plot(svg, table, (*keys, *_level(axis)))
+    return Plot(svg, table, (*keys, *_of_interest(axis)))
 
 
 def interval_series(
@@ -94,7 +96,7 @@ def interval_series(
         )
     ]
     svg = picture(title, said, (size.width, size.height), frame.markup + drawn)
-    return Plot(svg, _table(title, times, columns_of), (*keys, *_level(axis)))
+    return Plot(svg, _table(title, times, columns_of), (*keys, *_of_interest(axis)))
 
 
 def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") -> Plot:
@@ -111,8 +113,10 @@ def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") ->
     return Plot(picture(title, _newest(values, axis), (size.width, size.height), drawn, "spark"), table)
 
 
-def _level(axis: Axis) -> list[Key]:
-    return [] if axis.level is None else [level_key(axis.level[0], axis.said(axis.level[1]))]
+def _of_interest(axis: Axis) -> list[Key]:
+    level = [] if axis.level is None else [level_key(axis.level[0], axis.said(axis.level[1]))]
+    names = list(dict.fromkeys(name for name, _at in axis.events))
+    return level + [event_key(name, "") for name in names[:EVENT_NAMES_MAX]]
 
 
 def _line(found: list[Run], frame: Frame, index: int) -> str:

@@ -90,6 +90,18 @@ def level_key(name: str, note: str) -> Key:
     return Key(name, element("svg", dashed, class_="key", width=22, height=10, aria_hidden="true"), note)
 
 
+def event_key(name: str, note: str) -> Key:
+    """The entry of moments that are marked."""
+    upright = element("path", d="M11 1V9", class_="event")
+    return Key(name, element("svg", upright, class_="key", width=22, height=10, aria_hidden="true"), note)
+
+
+def outline_key(name: str, note: str = "") -> Key:
+    """The entry of a distribution that is drawn as an outline."""
+    steps = element("path", d="M1 9V3H11V6H21V9", class_="outline")
+    return Key(name, element("svg", steps, class_="key", width=22, height=10, aria_hidden="true"), note)
+
+
 def area_key(name: str, class_: str, note: str = "") -> Key:
     """The entry of bars or of a part of a bar."""
     filled = element("rect", width=10, height=10, rx=2, class_=class_)

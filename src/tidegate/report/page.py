@@ -1,0 +1,281 @@
+"""The report's page: one HTML text of at most `BYTES_MAX`, whatever the number of columns, results and alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tidegate.draw import STYLE as PLOTS
+from tidegate.draw import Plot
+from tidegate.draw.markup import element, shortened, text
+from tidegate.draw.scales import MISSING, written
+from tidegate.draw.times import moment
+from tidegate.report import reading
+from tidegate.report.figures import (
+    NAME_CHARS_MAX,
+    VERDICT_CHARS_MAX,
+    Alarm,
+    alarms_over_time,
+    course,
+    coverage,
+    distribution,
+)
+from tidegate.report.style import STYLE
+from tidegate.wire.monitoring import MonitorResult
+
+BYTES_MAX = 2_000_000
+CARDS_MAX, ROWS_MAX, COURSES_MAX, FIRST_MAX, ALARMS_MAX = 24, 250, 8, 30, 100
+"""Columns with a picture, rows of a table, metrics with a picture, lines of what comes first, alerts."""
+_TONES = {"alert": "bad", "ok": "ok", "unknown": "idle"}
+_SEVERITY_TONES = {"critical": "bad", "high": "bad", "medium": "warn", "low": "warn"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report is of: an endpoint's results over some time with the newest of each, and its alerts.
+
+    `made_at` is when (seconds since 1970); `is_cut` says that there are older results than these.
+    """
+
+    endpoint: str
+    made_at: float
+    results: Sequence[MonitorResult]
+    alarms: Sequence[Alarm] = ()
+    is_cut: bool = False
+
+
+def render(report: Report) -> str:
+    """The whole page; it loads nothing and runs nothing."""
+    newest = reading.newest(report.results)
+    title = f"{report.endpoint}: monitoring report"
+    parts = [
+        _header(report, newest),
+        _first(newest),
+        _features(reading.drifts(newest)),
+        _quality(reading.courses(report.results), report.alarms),
+        _table("Segments", "segments", reading.segments(newest), "Segment"),
+        _alarms(report),
+        _table("Other checks", "checks", reading.checks(newest), "Check"),
+    ]
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"{element('title', text(title))}<style>{STYLE}{PLOTS}</style>"
+    )
+    body = element("main", "".join(parts)) + element("footer", element("p", text(_HOW), class_="sub"))
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+_HOW = (
+    "A difference is an alert where it is larger than its margin with its uncertainty taken off. All monitors of an "
+    "endpoint share one budget: at most one false page in 30 days, in expectation, at the defaults. Where nothing "
+    "can be known, the state is unknown, which neither raises nor ends an alert."
+)
+
+
+def _header(report: Report, newest: Sequence[MonitorResult]) -> str:
+    versions = ", ".join(f"v{one}" for one in reading.versions(newest)) or "no version yet"
+    told = [f"made {moment(report.made_at)}", versions]
+    if report.results:
+        begin, end = min(one.since for one in report.results), max(one.until for one in report.results)
+        told.insert(1, f"rows from {moment(begin)} to {moment(end)}")
+    if report.is_cut:
+        told.append("older results are left out")
+    return element("h1", f"{text(report.endpoint)} <small>monitoring</small>") + element(
+        "p", text(" · ".join(told)), class_="sub"
+    )
+
+
+def _first(newest: Sequence[MonitorResult]) -> str:
+    found = reading.alerting(newest)
+    if not newest:
+        said = "Nothing is known yet: no monitor has run."
+    elif not found:
+        unknown = sum(one.state == "unknown" for one in newest)
+        said = f"Nothing does. {len(newest) - unknown} checks are fine" + (
+            f"; of {unknown} nothing can be known yet." if unknown else "."
+        )
+    else:
+        said = f"{len(found)} of {len(newest)} checks need a look."
+    rows = [
+        element("li", _tag(one.severity or "alert", _SEVERITY_TONES.get(one.severity or "", "bad")) + _line(one))
+        for one in found[:FIRST_MAX]
+    ]
+    more = _more(len(found), FIRST_MAX, "further down")
+    return _section("Needs attention", "first", element("p", text(said)) + _list(rows) + more, "first")
+
+
+def _line(one: MonitorResult) -> str:
+    where = f"{reading.MONITORS[one.monitor]}{f', version {one.version}' if one.version else ''}"
+    named = f"{reading.about(one)}{f' in {one.segment}' if one.segment else ''}"
+    return element(
+        "span",
+        f"{element('b', _name(named))}: {_verdict(one)} {element('span', text(f'({where})'), class_='sub')}",
+    )
+
+
+def _features(found: Sequence[MonitorResult]) -> str:
+    if not found:
+        return _section("Features and predictions", "features", _none("No column was compared yet."))
+    cards = "".join(_card(one) for one in found[:CARDS_MAX])
+    rest = found[CARDS_MAX:]
+    also = (
+        element("h3", text(f"The other {len(rest):,} columns")) + _drift_table(rest[:ROWS_MAX]) if rest else ""
+    ) + _more(len(rest), ROWS_MAX, "left out")
+    drifted = sum(one.state == "alert" for one in found)
+    said = element("p", text(f"{drifted} of {len(found):,} drifted; those that moved most come first."), class_="sub")
+    return _section("Features and predictions", "features", said + element("div", cards, class_="cards") + also)
+
+
+def _card(one: MonitorResult) -> str:
+    plot = distribution(one)
+    facts = [
+        ("moved", _percent(one.effect)),
+        ("at least", _percent(one.effect_lower)),
+        ("p", _number(one.p_value)),
+        ("PSI", _number(one.psi)),
+    ]
+    listed = "".join(element("div", element("dt", name) + element("dd", value)) for name, value in facts)
+    version = element("span", text(f"v{one.version}"), class_="sub") if one.version else ""
+    role = element("span", "prediction", class_="sub") if one.monitor == "prediction_drift" else ""
+    head = element("h3", _name(reading.about(one))) + _tag(_word(one), _TONES[one.state]) + role + version
+    body = element("header", head) + element("p", _verdict(one)) + element("dl", listed, class_="facts")
+    return element("article", body + (plot.__html__() if plot else ""), class_="card")
+
+
+def _drift_table(found: Sequence[MonitorResult]) -> str:
+    rows = [
+        [
+            _name(reading.about(one)),
+            _tag(_word(one), _TONES[one.state]),
+            _percent(one.effect),
+            _percent(one.effect_lower),
+            f"{one.n:,}",
+            _verdict(one),
+        ]
+        for one in found
+    ]
+    return _rows(("Column", "State", "Moved", "At least", "Rows", "Verdict"), rows)
+
+
+def _quality(courses: Sequence[Sequence[MonitorResult]], alarms: Sequence[Alarm]) -> str:
+    if not courses:
+        told = "No performance is known: send labels with feedback, and it shows here."
+        return _section("Performance over time", "quality", _none(told))
+    parts = [_course(run, alarms) for run in courses[:COURSES_MAX]] + [_more(len(courses), COURSES_MAX, "left out")]
+    return _section("Performance over time", "quality", "".join(parts))
+
+
+def _course(run: Sequence[MonitorResult], alarms: Sequence[Alarm]) -> str:
+    last = run[-1]
+    head = element("h3", _name(_titled(last))) + _tag(_word(last), _TONES[last.state])
+    plots: list[Plot] = [course(run, alarms)]
+    labels = coverage(run)
+    if labels is not None:
+        plots.append(labels)
+    said = element("p", _verdict(last)) + _assumption(last)
+    drawn = element("div", "".join(element("div", plot.__html__()) for plot in plots), class_="pair")
+    return element("article", element("header", head) + said + drawn, class_="card")
+
+
+def _titled(one: MonitorResult) -> str:
+    kind = "" if one.monitor == "performance" else f", {reading.MONITORS[one.monitor]}"
+    return f"{reading.about(one)}{kind}{f' of version {one.version}' if one.version else ''}"
+
+
+def _assumption(one: MonitorResult) -> str:
+    return element("p", text(f"This estimate {one.assumption}."), class_="sub") if one.assumption else ""
+
+
+def _table(title: str, id_: str, found: Sequence[MonitorResult], first: str) -> str:
+    if not found:
+        return ""
+    rows = [
+        [
+            _name(_where(one)),
+            _tag(_word(one), _TONES[one.state]),
+            _value(one.value if one.value is not None else one.effect),
+            _value(one.reference),
+            f"{one.n:,}",
+            _verdict(one),
+        ]
+        for one in found[:ROWS_MAX]
+    ]
+    made = _rows((first, "State", "Value", "Reference", "Rows", "Verdict"), rows)
+    return _section(title, id_, made + _more(len(found), ROWS_MAX, "left out"))
+
+
+def _where(one: MonitorResult) -> str:
+    what = reading.MONITORS[one.monitor]
+    of = "" if reading.about(one) == what else f", {reading.about(one)}"
+    version = f", v{one.version}" if one.version else ""
+    return f"{one.segment}: {what}{of}{version}" if one.segment else f"{what}{of}{version}"
+
+
+def _alarms(report: Report) -> str:
+    if not report.alarms:
+        return _section("Alerts", "alerts", _none("No alert was raised in this time."))
+    begin = min([one.since for one in report.alarms] + [one.since for one in report.results])
+    drawn = alarms_over_time(report.alarms[:ALARMS_MAX], (begin, report.made_at))
+    lanes = element("div", drawn.__html__(), class_="lanes")
+    return _section("Alerts", "alerts", lanes + _more(len(report.alarms), ALARMS_MAX, "left out"))
+
+
+# -- parts of the page ------------------------------------------------------------------------------------------------
+
+
+def _section(title: str, id_: str, content: str, class_: str | None = None) -> str:
+    head = element("h2", text(title), id=f"{id_}-h")
+    return element("section", head + content, class_=class_, aria_labelledby=f"{id_}-h")
+
+
+def _rows(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells are markup already."""
+    head = "".join(element("th", text(header), scope="col") for header in headers)
+    body = "".join(
+        element("tr", element("th", row[0], scope="row") + "".join(element("td", cell) for cell in row[1:]))
+        for row in rows
+    )
+    table = element("table", element("thead", element("tr", head)) + element("tbody", body))
+    return element("div", table, class_="scroll")
+
+
+def _list(rows: Sequence[str]) -> str:
+    return element("ul", "".join(rows)) if rows else ""
+
+
+def _tag(word: str, tone: str) -> str:
+    return element("span", text(word), class_=f"tag {tone}")
+
+
+def _word(one: MonitorResult) -> str:
+    return {"alert": one.severity or "alert", "ok": "ok", "unknown": "unknown"}[one.state]
+
+
+def _name(name: str) -> str:
+    return element("bdi", text(shortened(name, NAME_CHARS_MAX)))
+
+
+def _verdict(one: MonitorResult) -> str:
+    return text(shortened(one.verdict, VERDICT_CHARS_MAX))
+
+
+def _none(told: str) -> str:
+    return element("p", text(told), class_="sub")
+
+
+def _more(count: int, shown: int, where: str) -> str:
+    return _none(f"{count - shown:,} more are {where}.") if count > shown else ""
+
+
+def _percent(share: float | None) -> str:
+    return MISSING if share is None else f"{100 * share:.1f} %"
+
+
+def _value(value: float | None) -> str:
+    return MISSING if value is None else text(written(value))
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else text(written(value)) if value >= 1e-4 or value == 0 else f"{value:.0e}"
