@@ -16,7 +16,7 @@ import click
 
 from tidegate import errors, settings
 from tidegate.cli.main import root
-from tidegate.error_kinds import HTTP_STATUS
+from tidegate.errors.kinds import HTTP_STATUS
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by scripts/generate_docs.py from the code: change it there, then `make docs-generate`. -->\n"

@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.api.guard import refusal
-from tidegate.error_kinds import Kind
 from tidegate.errors import (
     Internal,
     InvalidArgument,
@@ -23,6 +22,7 @@ from tidegate.errors import (
     TidegateError,
     UnknownRoute,
 )
+from tidegate.errors.kinds import Kind
 from tidegate.exhaustion import exhausted
 from tidegate.telemetry import log_failure, new_failure_id
 from tidegate.wire import rest

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from tidegate import clock
 from tidegate.client.registration.files import OnProgress
-from tidegate.error_codes import by_code
-from tidegate.error_kinds import Kind
 from tidegate.errors import Conflict, DeadlineExceeded, TidegateError
+from tidegate.errors.codes import by_code
+from tidegate.errors.kinds import Kind
 from tidegate.wire.rest import Endpoint, Job, VariantView
 
 T = TypeVar("T")

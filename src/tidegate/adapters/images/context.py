@@ -26,7 +26,7 @@ from tidegate.packaging.mlmodel import REQUIREMENTS, Layout, read_layout
 from tidegate.packaging.wrap import libraries_of
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
 
-PROGRAM = ("dataplane", "environments", "packaging", "runtimes", "server", "swagger_ui", "wire")
+PROGRAM = ("dataplane", "environments", "errors", "packaging", "runtimes", "server", "swagger_ui", "wire")
 """The packages of Tidegate that a replica is made of; of single modules it has those that all layers share."""
 MODULES = (
     "__init__.py",
@@ -34,8 +34,6 @@ MODULES = (
     "clock.py",
     "commands.py",
     "ending.py",
-    "error_kinds.py",
-    "errors.py",
     "exhaustion.py",
     "file_lock.py",
     "request_head.py",

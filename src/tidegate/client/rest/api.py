@@ -10,8 +10,8 @@ import msgspec
 import orjson
 
 from tidegate.client.transport.base import ApiAnswer, ApiCall, Transport
-from tidegate.error_codes import by_code
 from tidegate.errors import NotRunning, TidegateError
+from tidegate.errors.codes import by_code
 from tidegate.wire.decoding import decode_json
 
 T = TypeVar("T")

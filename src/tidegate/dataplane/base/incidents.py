@@ -8,8 +8,8 @@ import itertools
 import logging
 import os
 
-from tidegate.error_kinds import Kind
 from tidegate.errors import Internal, MalformedRequest, TidegateError
+from tidegate.errors.kinds import Kind
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.error_kinds import Kind
 from tidegate.errors import TidegateError
+from tidegate.errors.kinds import Kind
 from tidegate.wire.signature import PREDICTION
 
 Tensors = dict[str, np.ndarray[Any, Any]]

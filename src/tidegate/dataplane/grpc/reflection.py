@@ -7,7 +7,7 @@ from functools import cache
 from tidegate.dataplane.grpc import protobuf
 from tidegate.dataplane.grpc.descriptors import FILES, File, descriptor
 from tidegate.dataplane.grpc.streams import StreamingCall
-from tidegate.error_kinds import GRPC_STATUS, Kind
+from tidegate.errors.kinds import GRPC_STATUS, Kind
 
 SERVICES = tuple(file.service_name for file in FILES)
 REFLECTIONS = tuple(name for name in SERVICES if name.endswith(".ServerReflection"))

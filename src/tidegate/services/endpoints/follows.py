@@ -12,9 +12,9 @@ from tidegate.clock import Clock
 from tidegate.core.access import part_of_platform
 from tidegate.core.endpoints import follow as core
 from tidegate.core.ports import RegistryVersion
-from tidegate.error_codes import by_code
-from tidegate.error_kinds import Kind
 from tidegate.errors import SignatureChanged, TidegateError, UnknownVersion
+from tidegate.errors.codes import by_code
+from tidegate.errors.kinds import Kind
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.jobs.queue import Jobs
 from tidegate.store import endpoints as endpoint_rows

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from tidegate.clock import Clock, monotonic
 from tidegate.core.access import part_of_platform
 from tidegate.core.ports import ReplicaSpec
-from tidegate.error_codes import by_code
 from tidegate.errors import ImagePending, TidegateError, UnknownJob
+from tidegate.errors.codes import by_code
 from tidegate.services.jobs.queue import Jobs
 from tidegate.wire import rest
 
