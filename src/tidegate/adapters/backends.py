@@ -4,7 +4,7 @@ A new engine is its adapter (a `core.ports.Backend`, which `tests/conformance/ba
 `core.engines.capabilities` that says what it can do, and one of `BUILDERS`. What else names engines is not derived from
 these: `settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`), `doctor/servers.py`, which looks
 for an engine's server, and `down.py`, which ends what a control plane that is gone left there. The default limits of
-replicas (`wiring.default_placement`) are those of Docker's settings.
+replicas (`wiring/defaults.py`) are those of Docker's settings.
 """
 
 from __future__ import annotations

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from tidegate.core.reconcile.fleet import ReconcileLimits
+from tidegate.services.gateways.listed import GATEWAY_SEEN_S
 from tidegate.settings import Settings
-
-GATEWAY_SEEN_S = 30.0
-"""A gateway that polled for the snapshot within so long counts as alive, whoever started it.
-
-After that nothing waits for it to let go of a replica (`core.reconcile.leaving`), and one that was started elsewhere is
-shown as `down`. Processes that this control plane started are watched, and started again, by `loops.gateways`.
-"""
 
 
 def limits_of(settings: Settings) -> ReconcileLimits:

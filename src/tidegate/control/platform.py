@@ -16,7 +16,7 @@ from tidegate.clock import monotonic
 from tidegate.control.bounded_http import BACKLOG, Waiting
 from tidegate.control.descriptors import connections_max
 from tidegate.control.leading import LEASE_TROUBLE, Leading
-from tidegate.control.limits import GATEWAY_SEEN_S, limits_of
+from tidegate.control.limits import limits_of
 from tidegate.control.options import Options
 from tidegate.control.site import Site
 from tidegate.core.reconcile.fleet import GatewayFacts
@@ -32,13 +32,10 @@ from tidegate.loops.runner import Loop, Runner
 from tidegate.services.leadership import Term
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
-from tidegate.wire.rest import GatewayView
 
 log = logging.getLogger(__name__)
 
 GATEWAYS_END_S, REPLICAS_END_S, LOOPS_END_S, API_END_S = 10.0, 10.0, 6.0, 3.0
-GATEWAY_FORGOTTEN_S = 3600.0
-"""One that others started, and that has not polled for so long, is no gateway of this platform any more."""
 
 
 class Platform:
@@ -50,12 +47,10 @@ class Platform:
         self._supervisor = supervisor
         self._ending = threading.Event()
         self._listening_since = monotonic()
-        container = wiring.build(
-            settings, gateway_url=options.gateway_url, control_url=options.public_url, host=options.host
-        )
+        addresses = wiring.Addresses(options.gateway_url, options.public_url, options.host)
+        container = wiring.build(settings, addresses, own_gateways=supervisor.views)
         self.container = container
         supervisor.on_retired = container.forget_gateway
-        container.gateway_views = lambda: self._gateway_views(options.gateway_url)
         self._settings, self._metrics = settings, metrics
         if container.redis is not None:
             metrics.watch(container.redis)
@@ -192,18 +187,6 @@ class Platform:
         self._site.close()
         self.container.close()
         self._others.end()
-
-    def _gateway_views(self, url: str) -> list[GatewayView]:
-        """Its own gateways, and those that others started: of these it knows when they last asked for a snapshot."""
-        seen = self.container.gateway_revisions.applied()
-        own = self._supervisor.views(url, {name: one.revision for name, one in seen.items()})
-        known, present = {view.id for view in own}, monotonic()
-        others = [(name, one) for name, one in seen.items() if name not in known]
-        return own + [
-            GatewayView(name, url, None, one.revision, "ready" if present - one.at <= GATEWAY_SEEN_S else "down")
-            for name, one in sorted(others)
-            if present - one.at <= GATEWAY_FORGOTTEN_S
-        ]
 
     def _gateways_heard(self) -> tuple[tuple[GatewayFacts, ...], float]:
         """What gateways that may be routing said last, and for how long they could have said something."""

@@ -1,6 +1,6 @@
 """Routing snapshots for the gateways that poll, and which revision each has applied when. In memory only.
 
-When a gateway counts as dead is for those who ask (`control.limits`, `core.reconcile.leaving`).
+When a gateway counts as dead is for those who ask (`listed`, `core.reconcile.leaving`).
 """
 
 from __future__ import annotations

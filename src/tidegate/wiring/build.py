@@ -1,0 +1,222 @@
+"""Settings → objects: the only composition root of the control plane. `control` builds its process around it."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tidegate import clock as clocks
+from tidegate.adapters.backends import EngineParts, build_engines
+from tidegate.adapters.celery_queue import CeleryQueue
+from tidegate.adapters.leader_link import LeaderLink
+from tidegate.adapters.prometheus import Prometheus
+from tidegate.adapters.redis_probe import RedisProbe
+from tidegate.adapters.sandbox import confinement
+from tidegate.api.sessions import LoginCodes
+from tidegate.child_env import inherited_env
+from tidegate.clock import Clock
+from tidegate.core.engines.placement import Placement
+from tidegate.core.ports import Backend
+from tidegate.job_wiring import job_parts
+from tidegate.loops.runner import Loop
+from tidegate.services.audit import Audit
+from tidegate.services.endpoints.follows import Follows
+from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.endpoints.scaling import Decisions, Scales
+from tidegate.services.gateways.answered import SILENT_S, Answered
+from tidegate.services.gateways.listed import ListedGateways, OwnGateways, none_of_its_own
+from tidegate.services.gateways.load import GONE_S, Load, LoadIntake
+from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
+from tidegate.services.gateways.wanted import WantedEndpoints
+from tidegate.services.images.builds import Images
+from tidegate.services.images.replica_images import ReplicaImages
+from tidegate.services.jobs.queue import Jobs, forget_old
+from tidegate.services.jobs.uploads import Uploads
+from tidegate.services.leadership import Leadership
+from tidegate.services.models.files_home import files_home
+from tidegate.services.models.registry_health import RegistryHealth
+from tidegate.services.overview.measures import Measures
+from tidegate.services.overview.performance import Performance
+from tidegate.services.overview.status import StatusReport
+from tidegate.services.platform_keys import check_kept_keys, platform_keys
+from tidegate.settings import Settings
+from tidegate.store.engine import Store, open_store, store_url
+from tidegate.store.leases import Candidate
+from tidegate.wiring.container import Container
+from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
+from tidegate.wiring.running_jobs import running_jobs
+
+KEEP_HOUSE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where clients reach the gateways and the control plane, and the host that its own server is bound to."""
+
+    gateway_url: str = "http://127.0.0.1:8000"
+    control_url: str = "http://127.0.0.1:8800"
+    host: str = "127.0.0.1"
+
+
+LOOPBACK = Addresses()
+
+
+def build(
+    settings: Settings,
+    addresses: Addresses = LOOPBACK,
+    *,
+    own_gateways: OwnGateways = none_of_its_own,
+    backend: Backend | None = None,
+    clock: Clock = clocks.now,
+) -> Container:
+    """Open and migrate the store in a data directory that exists, and wire the rest. Starts nothing yet.
+
+    Raises `DataDirUnusable`, `StoreUnavailable`, `InvalidArgument`.
+    """
+    data_dir = settings.data_dir
+    store = open_store(store_url(data_dir, settings.database_url))
+    store.migrate(host_id(data_dir))
+    leadership = Leadership(store, Candidate(secrets.token_hex(8), host_id(data_dir), addresses.control_url))
+    fenced = store.fenced(leadership.fence)
+    keys, placement = platform_keys(settings), default_placement(settings)
+    spec_changed, scaling_changed, registry_changed = threading.Event(), threading.Event(), threading.Event()
+
+    files_dir = files_home(store, settings.files_home)
+    parts = job_parts(settings, store, files_dir, clock)
+    models, registry = replace(parts.models, changed=registry_changed.set), parts.registry
+    health = RegistryHealth(registry.where)
+    uploads = replace(parts.uploads, store=fenced)
+
+    running = running_jobs(settings, fenced, leadership, parts, uploads)
+    jobs, fenced_jobs = (Jobs(one, clock, running.runner.notify) for one in (store, fenced))
+    engines = build_engines(EngineParts(settings, files_dir, inherited_env(), ReplicaImages(fenced_jobs).make))
+    backend = backend or engines.backend
+
+    revisions = GatewayRevisions(clocks.monotonic)
+    listed = ListedGateways(revisions, addresses.gateway_url, own_gateways, clocks.monotonic)
+    answered = Answered(clock, lambda: revisions.heard_within(SILENT_S))
+    leader_link = LeaderLink(keys.node)
+    samples = Load(clocks.monotonic, lambda: revisions.heard_within(GONE_S), settings.load_samples_max)
+    load = LoadIntake(samples, leadership, leader_link.pass_on)
+
+    endpoints = Endpoints(
+        store,
+        registry,
+        backend,
+        clock,
+        addresses.gateway_url,
+        _all_set(spec_changed, scaling_changed),
+        placement,
+        scaling_defaults(settings),
+        can_start=_while_leading(leadership, backend),
+        answered=answered.of,
+        load=load.view,
+    )
+    decisions = Decisions()
+    redis = RedisProbe(settings.redis_url) if settings.redis_url else None
+    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
+    report = StatusReport(
+        store,
+        endpoints,
+        str(data_dir),
+        clock(),
+        listed.views,
+        leader=leadership.view,
+        engine=lambda: engines.view(placement.backend),
+        queue=running.view,
+        registry=health.view,
+        redis=redis.view if redis else lambda: None,
+        confinement=confinement.said_so_far,
+    )
+    return Container(
+        settings=settings,
+        clock=clock,
+        host=addresses.host,
+        keys=keys,
+        login_codes=LoginCodes(clock),
+        gateway_url=addresses.gateway_url,
+        store=store,
+        fenced=fenced,
+        leadership=leadership,
+        registry=registry,
+        artifacts=parts.artifacts,
+        files_lock=parts.files_lock,
+        manifests=models.manifests,
+        backend=backend,
+        models=models,
+        endpoints=endpoints,
+        scales=Scales(endpoints.shown, decisions, leadership),
+        jobs=jobs,
+        images=Images(models, jobs, parts.build.images, settings.image_base),
+        uploads=uploads,
+        status=report,
+        placement=placement,
+        measures=Measures(store, report, clock, decisions),
+        performance=Performance(endpoints, prometheus, clock),
+        job_runner=running.runner,
+        follows=Follows(fenced, replace(endpoints, store=fenced), fenced_jobs, clock),
+        registry_health=health,
+        registry_changed=registry_changed,
+        spec_changed=spec_changed,
+        scaling_changed=scaling_changed,
+        snapshot_changed=Broadcast(),
+        snapshots=Snapshots(store, leadership.me.host),
+        gateway_revisions=revisions,
+        answered=answered,
+        loops=(*running.loops, _housekeeping(fenced, uploads, settings.audit_rows_max), *_redis_loops(redis)),
+        audit=Audit(store, clock),
+        load=load,
+        wanted=WantedEndpoints(clocks.monotonic, scaling_changed.set),
+        leader_link=leader_link,
+        redis=redis,
+        bench=running.bench,
+    )
+
+
+def check(settings: Settings) -> None:
+    """Raise what `build` would raise with these settings and this database, and change nothing."""
+    check_kept_keys(settings)
+    default_placement(settings)
+    if settings.celery_broker_url:
+        CeleryQueue(settings.celery_broker_url, settings.job_queue)
+    if settings.redis_url:
+        RedisProbe(settings.redis_url).close()
+    store = open_store(store_url(settings.data_dir, settings.database_url))
+    try:
+        store.rehearse_migration(host_id(settings.data_dir))
+    finally:
+        store.close()
+
+
+def _housekeeping(store: Store, uploads: Uploads, audit_rows_max: int) -> Loop:
+    def step() -> float:
+        forget_old(store, uploads, audit_rows_max)
+        return KEEP_HOUSE_EVERY_S
+
+    return Loop("housekeeping", step, leader_only=True)
+
+
+def _redis_loops(redis: RedisProbe | None) -> list[Loop]:
+    return [Loop("redis", redis.step, close=redis.close)] if redis else []
+
+
+def _while_leading(leadership: Leadership, backend: Backend) -> Callable[[Placement], None]:
+    """Asks the engine whether it can start a replica; a standby's engine is not the one that will be asked."""
+
+    def can_start(where: Placement) -> None:
+        if leadership.term is not None:
+            backend.check(where)
+
+    return can_start
+
+
+def _all_set(*events: threading.Event) -> Callable[[], None]:
+    """Sets them all."""
+
+    def set_all() -> None:
+        for event in events:
+            event.set()
+
+    return set_all
