@@ -33,11 +33,12 @@ from tidegate.core.access import Principal
 from tidegate.errors import StoreUnavailable
 from tidegate.store import history, migrate
 from tidegate.store.audit import AuditFilter, entries
+from tidegate.store.base import Base
 from tidegate.store.endpoints import page, variants_by_endpoint
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.jobs import asked_by, jobs
 from tidegate.store.leases import database_time
-from tidegate.store.tables import Base, ModelRow
+from tidegate.store.tables import ModelRow
 
 REVISIONS = [one.revision for one in ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions()][::-1]
 

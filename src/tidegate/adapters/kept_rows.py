@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.adapters.left_behind import read_left
+from tidegate.adapters.sandbox.left_behind import read_left
 from tidegate.errors import ModelLoadFailed
 
 BYTES_MAX = 1 << 30

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tidegate.store.tables import Base
+from tidegate.store.base import Base
 
 
 class AlertRow(Base):

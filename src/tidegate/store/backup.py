@@ -21,10 +21,11 @@ from sqlalchemy.orm import Session
 
 from tidegate.atomic import replacing
 from tidegate.errors import Conflict, InvalidArgument, StoreUnavailable
+from tidegate.store.base import Base
 from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
 from tidegate.store.migrate import known_revisions, schema_of, upgrade
-from tidegate.store.tables import Base, LeaseRow, SnapshotRow
+from tidegate.store.tables import LeaseRow, SnapshotRow
 from tidegate.version import __version__
 
 FORMAT = "tidegate-backup-1"

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from tidegate.store.tables import Base
+from tidegate.store.base import Base
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
