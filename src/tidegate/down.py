@@ -17,7 +17,8 @@ from time import sleep
 from tidegate.adapters.local.processes import Found, ProcessRef, is_alive, processes_of, send
 from tidegate.clock import monotonic
 from tidegate.errors import TidegateError
-from tidegate.settings import Settings, run_dir
+from tidegate.settings import Settings
+from tidegate.system.run_dir import run_dir
 
 CONTROL = "tidegate.control"
 JOBS = ("tidegate.runtimes.inspect", "tidegate.runtimes.accelerate")

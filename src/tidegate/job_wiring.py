@@ -13,7 +13,6 @@ from tidegate.adapters.images.wheelhouse import Wheelhouse
 from tidegate.adapters.locks import FileLock
 from tidegate.adapters.mlflow.registry import MlflowRegistry
 from tidegate.adapters.sandbox import confinement
-from tidegate.child_env import engine_env, installer_env
 from tidegate.clock import Clock
 from tidegate.environments import Environments
 from tidegate.jobs.acceleration import Acceleration
@@ -24,8 +23,10 @@ from tidegate.jobs.spec import JobSpec
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.models.catalog import Models
 from tidegate.services.models.files_home import files_of_platform
-from tidegate.settings import Settings, run_dir
+from tidegate.settings import Settings
 from tidegate.store.engine import Store
+from tidegate.system.child_env import engine_env, installer_env
+from tidegate.system.run_dir import run_dir
 
 FILES_WAIT_S, INTAKE_WAIT_S = 300.0, 600.0
 """How long to wait for others who move or remove versions' files, or who number a version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,3 +30,25 @@ def is_address(value: str, schemes: tuple[str, ...]) -> bool:
     except ValueError:
         return False
     return parts.scheme in schemes and bool(parts.hostname or (parts.scheme == "unix" and parts.path))
+
+
+def check_ranges(settings: Any) -> None:
+    """A dataclass whose fields say what is `allowed`. Raises `InvalidArgument` for the first that is out of range."""
+    for item in fields(settings):
+        value, allowed = getattr(settings, item.name), item.metadata["allowed"]
+        if allowed is not None and not allowed[0] <= value <= allowed[1]:  # NaN is in no range
+            name = item.metadata["env"]
+            raise InvalidArgument(
+                f"{name}={value!r} is out of range: it must be from {allowed[0]} to {allowed[1]}", field=name
+            )
+
+
+def check_urls(settings: Any) -> None:
+    """Form alone. The message never repeats the value: it may hold a password."""
+    for item in fields(settings):
+        value, schemes = getattr(settings, item.name), item.metadata.get("schemes")
+        if value is None or schemes is None or is_address(value, schemes):
+            continue
+        name, example = item.metadata["env"], item.metadata["example"]
+        beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise InvalidArgument(f"{name} must be {beginnings} with a host, such as {example}", field=name)

@@ -5,20 +5,16 @@ No other module reads the environment (a subprocess's own hand-over variables as
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import ipaddress
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tidegate.errors import DataDirUnusable, InvalidArgument, KeyRequired
-from tidegate.setting_values import is_address, parse
+from tidegate.errors import InvalidArgument
+from tidegate.setting_values import check_ranges, check_urls, parse
 
 GATEWAY_PORT, CONTROL_PORT = 8000, 8800
 AUDIT_ROWS_MAX = 100_000
@@ -272,34 +268,13 @@ class Settings:
                 values[item.name] = parse(name, env[name], str(item.type))
         values |= {key: value for key, value in overrides.items() if value is not None}
         settings = cls(**values)
-        _check_ranges(settings)
-        _check_urls(settings)
+        check_ranges(settings)
+        check_urls(settings)
         _check_cluster(settings)
         if "buffered_bytes_max" not in values and settings.request_bytes_max > settings.buffered_bytes_max:
             settings = replace(settings, buffered_bytes_max=settings.request_bytes_max)
         _check_room(settings)
         return cls(**{**settings.__dict__, "data_dir": Path(settings.data_dir).expanduser().absolute()})
-
-
-def _check_ranges(settings: Settings) -> None:
-    for item in fields(settings):
-        value, allowed = getattr(settings, item.name), item.metadata["allowed"]
-        if allowed is not None and not allowed[0] <= value <= allowed[1]:  # NaN is in no range
-            name = item.metadata["env"]
-            raise InvalidArgument(
-                f"{name}={value!r} is out of range: it must be from {allowed[0]} to {allowed[1]}", field=name
-            )
-
-
-def _check_urls(settings: Settings) -> None:
-    """Form alone. The message never repeats the value: it may hold a password."""
-    for item in fields(settings):
-        value, schemes = getattr(settings, item.name), item.metadata.get("schemes")
-        if value is None or schemes is None or is_address(value, schemes):
-            continue
-        name, example = item.metadata["env"], item.metadata["example"]
-        beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise InvalidArgument(f"{name} must be {beginnings} with a host, such as {example}", field=name)
 
 
 def _check_cluster(settings: Settings) -> None:
@@ -324,62 +299,3 @@ def _check_room(settings: Settings) -> None:
             f"TIDEGATE_REQUEST_BYTES_MAX={settings.request_bytes_max}: raise the one or lower the other",
             field="TIDEGATE_BUFFERED_BYTES_MAX",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def required_key(host: str, settings: Settings) -> str | None:
-    """The key that prediction routes on `host` ask for; None where they are open. Raises `KeyRequired`."""
-    if is_loopback(host) or settings.auth == "none":
-        return None
-    if not settings.api_key:
-        raise KeyRequired(
-            f"refusing to bind {host} without a key: set TIDEGATE_API_KEY, or TIDEGATE_AUTH=none to serve without one, "
-            "or bind 127.0.0.1"
-        )
-    return settings.api_key
-
-
-SOCKET_PATH_BYTES_MAX = 100
-"""Unix socket paths end at 108 bytes on Linux and 104 on macOS."""
-SHORT_PREFIX = "tidegate-"
-SHORT_FOLDER = Path("/tmp")  # noqa: S108 - `make_run_dir` makes sure of the owner of what lies in it
-
-
-def run_dir(data_dir: Path) -> Path:
-    """Where this platform's Unix sockets lie: in the data directory, or in a short folder when that is too deep.
-
-    Only names the folder; `make_run_dir` creates it. Not in TMPDIR: whoever looks for the platform may have another.
-    """
-    inside = data_dir / "run"
-    longest_name = "r-" + 32 * "x" + ".sock"
-    if len(os.fsencode(inside / longest_name)) <= SOCKET_PATH_BYTES_MAX:
-        return inside
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    return SHORT_FOLDER / f"{SHORT_PREFIX}{os.getuid()}-{digest}"
-
-
-def make_run_dir(data_dir: Path) -> Path:
-    """Create `run_dir` for this user alone. Raises `DataDirUnusable` where somebody else was first.
-
-    Anyone can guess the name of a folder below /tmp, and its owner could put sockets in the place of ours.
-    """
-    folder = run_dir(data_dir)
-    with contextlib.suppress(FileExistsError):  # a file, or a link that leads nowhere: refused below
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.lstat()
-    inside = folder.parent == data_dir
-    if not inside and not (stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o067):
-        raise DataDirUnusable(
-            f"the folder for sockets, {folder}, is not this user's alone: remove it, or choose a data directory with a "
-            "shorter path"
-        )
-    return folder

@@ -17,7 +17,7 @@ from support.platform import TIDEGATE, Platform
 from support.release_before import release_before
 from support.wait import until
 from tidegate.control.checks import holder_of
-from tidegate.ending import LEAVE
+from tidegate.system.ending import LEAVE
 from tidegate.wire.journal import list_segments, read_records
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

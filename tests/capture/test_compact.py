@@ -15,9 +15,9 @@ import pytest
 
 from support.gateway_bed import Bed as Processes
 from support.gateway_bed import Load, stop_hard
-from tidegate import atomic
 from tidegate.capture import compact as module
 from tidegate.capture.compact import Compacted, compact
+from tidegate.system import atomic
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import (
     BatchRecord,

@@ -14,7 +14,7 @@ from tidegate.control.checks import DataDirLock, check_port, listening_socket, p
 from tidegate.control.options import parse
 from tidegate.down import stop_platform
 from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
-from tidegate.settings import make_run_dir
+from tidegate.system.run_dir import make_run_dir
 
 
 def test_data_dir_is_made_for_its_owner_alone(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_data_dir_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_sockets_of_others_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.settings.SHORT_FOLDER", tmp_path)
+    monkeypatch.setattr("tidegate.system.run_dir.SHORT_FOLDER", tmp_path)
     data_dir = tmp_path / ("long" * 30)
     folder = make_run_dir(data_dir)
     assert (folder.parent, folder.stat().st_mode & 0o777) == (tmp_path, 0o700)
@@ -37,7 +37,7 @@ def test_a_folder_for_sockets_of_others_is_not_used(tmp_path: Path, monkeypatch:
 
 
 def test_down_removes_the_folder_for_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.settings.SHORT_FOLDER", tmp_path)
+    monkeypatch.setattr("tidegate.system.run_dir.SHORT_FOLDER", tmp_path)
     data_dir = tmp_path / ("long" * 30)
     folder = make_run_dir(data_dir)
     (folder / "r-1.sock").touch()

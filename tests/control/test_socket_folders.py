@@ -15,7 +15,7 @@ from tidegate.control.socket_folders import UNTOUCHED_S, sweep
 def shared(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stands for /tmp, by a path that is short enough for a socket."""
     folder = tmp_path_factory.mktemp("t")
-    monkeypatch.setattr("tidegate.settings.SHORT_FOLDER", folder)
+    monkeypatch.setattr("tidegate.system.run_dir.SHORT_FOLDER", folder)
     monkeypatch.chdir(folder)
     return folder
 

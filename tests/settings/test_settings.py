@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.child_env import inherited_env
 from tidegate.errors import InvalidArgument
-from tidegate.settings import Settings, run_dir
+from tidegate.settings import Settings
+from tidegate.system.child_env import inherited_env
+from tidegate.system.run_dir import run_dir
 
 
 @pytest.mark.parametrize(

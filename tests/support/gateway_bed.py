@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from support.gateway_replica import SIGNATURE
 from support.platform import clean_env
 from support.wait import free_ports, until
-from tidegate.settings import run_dir
+from tidegate.system.run_dir import run_dir
 from tidegate.wire.replica_key import replica_key
 from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant, encode_snapshot
 

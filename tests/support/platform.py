@@ -16,7 +16,8 @@ import httpx
 import psutil
 
 from support.wait import free_ports
-from tidegate.settings import Settings, run_dir
+from tidegate.settings import Settings
+from tidegate.system.run_dir import run_dir
 
 TIDEGATE = Path(sys.executable).with_name("tidegate")
 OWN_SETTINGS = ("TIDEGATE_", "MLFLOW_", "AWS_", *(item.metadata["env"] for item in fields(Settings)))

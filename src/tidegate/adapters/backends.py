@@ -17,12 +17,12 @@ from pathlib import Path
 from tidegate.adapters.docker.backend import MARK, DockerBackend, MakeImage
 from tidegate.adapters.docker.engine import DockerEngine, address_of
 from tidegate.adapters.local.backend import LocalBackend
-from tidegate.child_env import engine_env
 from tidegate.core.engines.capabilities import DOCKER, LOCAL
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, InvalidArgument, TidegateError
 from tidegate.settings import Settings
+from tidegate.system.child_env import engine_env
 from tidegate.wire.parts import EngineView
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tidegate.clock import monotonic
 from tidegate.errors import FilesBusy
-from tidegate.file_lock import open_lock, take
+from tidegate.system.file_lock import open_lock, take
 
 
 class FileLock:

@@ -23,7 +23,7 @@ from tidegate.errors import (
     UnknownRoute,
 )
 from tidegate.errors.kinds import Kind
-from tidegate.exhaustion import exhausted
+from tidegate.system.exhaustion import exhausted
 from tidegate.telemetry import log_failure, new_failure_id
 from tidegate.wire import rest
 

@@ -26,10 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate import clock as clocks
-from tidegate.atomic import replacing, write_whole
 from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows
 from tidegate.clock import Clock
-from tidegate.file_lock import open_lock, take
+from tidegate.system.atomic import replacing, write_whole
+from tidegate.system.file_lock import open_lock, take
 from tidegate.wire.journal import (
     BatchRecord,
     Damage,

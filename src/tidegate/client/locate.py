@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tidegate.errors import Forbidden, InvalidArgument, NotRunning
-from tidegate.settings import Settings, is_loopback
+from tidegate.listening import is_loopback
+from tidegate.settings import Settings
 from tidegate.wire.decoding import decode_json
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tidegate.ending import end
+from tidegate.system.ending import end
 
 
 def main(argv: list[str] | None = None) -> int:

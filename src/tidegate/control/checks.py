@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tidegate.adapters.sandbox.job_users import MODELS_GROUP
 from tidegate.errors import DataDirInUse, DataDirUnusable, InvalidArgument, PortInUse
-from tidegate.file_lock import take
+from tidegate.system.file_lock import take
 
 LISTEN_BACKLOG = 512
 PROBED_FOR_S = 0.5

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tidegate.atomic import write_whole
 from tidegate.control.options import Options
+from tidegate.listening import is_loopback, required_key
 from tidegate.observability import files
 from tidegate.services.platform_keys import METRICS
-from tidegate.settings import Settings, is_loopback, required_key
+from tidegate.settings import Settings
+from tidegate.system.atomic import write_whole
 
 FOLDER = "observability"
 METRICS_KEY = f"../{METRICS}"

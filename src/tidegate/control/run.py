@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
-from tidegate import atomic
 from tidegate.adapters.local.processes import bound_log, read_tail
-from tidegate.child_env import inherited_env
 from tidegate.clock import now
 from tidegate.control import socket_folders
 from tidegate.control.banner import banner
@@ -25,13 +23,17 @@ from tidegate.control.observability import with_prometheus, write_observability
 from tidegate.control.options import Options, parse
 from tidegate.control.state import ControlState, remove_state, write_state
 from tidegate.control.succession import succeed
-from tidegate.ending import LEAVE, StopSignals
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
+from tidegate.listening import required_key
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.private_memory import keep_memory_private
 from tidegate.services.platform_keys import check_keys
-from tidegate.settings import Settings, required_key, run_dir
+from tidegate.settings import Settings
+from tidegate.system import atomic
+from tidegate.system.child_env import inherited_env
+from tidegate.system.ending import LEAVE, StopSignals
+from tidegate.system.private_memory import keep_memory_private
+from tidegate.system.run_dir import run_dir
 from tidegate.telemetry import configure_logging
 from tidegate.version import __version__
 

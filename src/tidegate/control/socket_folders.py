@@ -1,6 +1,6 @@
 """Removes the folders of sockets that platforms of this user left behind when they were killed. Called at a start.
 
-Only those in the temporary directory (`settings.run_dir`): others lie in their platform's data directory.
+Only those in the temporary directory (`system.run_dir`): others lie in their platform's data directory.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidegate import settings
 from tidegate.clock import now
-from tidegate.unix_sockets import listens
+from tidegate.system import run_dir
+from tidegate.system.unix_sockets import listens
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ def sweep(own: Path) -> int:
 
 
 def _of_this_user() -> Iterator[Path]:
-    prefix = f"{settings.SHORT_PREFIX}{os.getuid()}-"
+    prefix = f"{run_dir.SHORT_PREFIX}{os.getuid()}-"
     names: list[str] = []
-    with contextlib.suppress(OSError), os.scandir(settings.SHORT_FOLDER) as entries:
+    with contextlib.suppress(OSError), os.scandir(run_dir.SHORT_FOLDER) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     for name in names[:FOLDERS_MAX]:
-        folder = settings.SHORT_FOLDER / name
+        folder = run_dir.SHORT_FOLDER / name
         try:
             found = folder.lstat()
         except OSError:  # another platform that starts was quicker

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tidegate.atomic import write_whole
+from tidegate.system.atomic import write_whole
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 from tidegate.adapters.sandbox import confinement
 from tidegate.doctor.findings import DoctorFacts, FindingState, Verdict
 from tidegate.environments.installed import find_here
-from tidegate.settings import Settings, make_run_dir, run_dir
+from tidegate.settings import Settings
+from tidegate.system.run_dir import make_run_dir, run_dir
 from tidegate.version import __version__
 
 FREE_BYTES_MIN = 1 << 30

@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 import urllib3
 
-from tidegate.child_env import engine_env
 from tidegate.doctor.asking import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Server
 from tidegate.doctor.findings import DoctorFacts, FindingState, Verdict
 from tidegate.errors import EngineUnavailable, MissingExtra, PartUnavailable
+from tidegate.system.child_env import engine_env
 
 MLFLOW = ("http", "https")
 WITHOUT_SERVER = ("file", "sqlite", "postgresql", "mysql", "mssql", "databricks", "uc")

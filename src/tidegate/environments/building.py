@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tidegate.child_env import installer_env
-from tidegate.commands import Ran, Start, run
 from tidegate.environments.links import lend_to
 from tidegate.environments.links import refresh as refresh_links
 from tidegate.environments.requirements import Requirements
 from tidegate.errors import EnvironmentFailed
-from tidegate.file_lock import let_go, open_lock, take
+from tidegate.system.child_env import installer_env
+from tidegate.system.commands import Ran, Start, run
+from tidegate.system.file_lock import let_go, open_lock, take
 
 MARKER = "tidegate-environment.json"
 """Written last: what has none was cut off."""

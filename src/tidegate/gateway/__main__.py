@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 from tidegate.dataplane.serve import run_server
-from tidegate.ending import end
 from tidegate.errors import TidegateError
 from tidegate.gateway.process import GatewayOptions, build_gateway, open_sockets
 from tidegate.gateway.shared.redis_link import connect
-from tidegate.private_memory import keep_memory_private
-from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings, required_key
+from tidegate.listening import required_key
+from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
+from tidegate.system.ending import end
+from tidegate.system.private_memory import keep_memory_private
 from tidegate.telemetry import configure_logging
 
 

@@ -37,8 +37,8 @@ from tidegate.gateway.routing.version_pool import PoolParts
 from tidegate.gateway.shared.sharing import Sharing
 from tidegate.gateway.telemetry.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.telemetry.siblings import AdminServer, Siblings
-from tidegate.settings import make_run_dir
-from tidegate.unix_sockets import listens, listens_on
+from tidegate.system.run_dir import make_run_dir
+from tidegate.system.unix_sockets import listens, listens_on
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.access import Principal
 from tidegate.errors import Internal, JobAbandoned, JobCancelled, NotLeader, StoreUnavailable, TidegateError
-from tidegate.exhaustion import exhausted
 from tidegate.store import jobs as rows
 from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow
+from tidegate.system.exhaustion import exhausted
 from tidegate.telemetry import log_failure
 
 _log = logging.getLogger(__name__)

@@ -23,14 +23,14 @@ from typing import Literal
 
 from tidegate.adapters.local.processes import ProcessRef, bound_log, is_alive, processes_of, send, spawn
 from tidegate.adapters.local.unix_probe import speaks
-from tidegate.atomic import write_whole
 from tidegate.build_id import build_id
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
 from tidegate.errors import OutOfResources
-from tidegate.exhaustion import exhausted
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.settings import run_dir
+from tidegate.system.atomic import write_whole
+from tidegate.system.exhaustion import exhausted
+from tidegate.system.run_dir import run_dir
 from tidegate.version import __version__
 from tidegate.wire.rest import GatewayView
 

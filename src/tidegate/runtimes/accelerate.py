@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tidegate.ending import end
 from tidegate.packaging.filelist import check_files
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.build.trying import KNOWN_ROWS_MAX, Original, accelerate
@@ -22,6 +21,7 @@ from tidegate.runtimes.models.booster_model import BoosterModel
 from tidegate.runtimes.models.sklearn_model import OtherFunction, SklearnModel
 from tidegate.runtimes.signatures.inference import InferredSignature, infer_signature
 from tidegate.runtimes.signatures.trial import accepted, rows_of
+from tidegate.system.ending import end
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import PROBABILITIES, Signature
 

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from tidegate.atomic import write_whole
-from tidegate.ending import end
 from tidegate.errors import Internal, ModelLoadFailed, TidegateError
-from tidegate.exhaustion import exhausted
 from tidegate.packaging.filelist import check_files
 from tidegate.runtimes.base.runtime import Progress, error_text
 from tidegate.runtimes.inspection.inspect_model import InspectOptions, inspect_model
 from tidegate.runtimes.signatures.tables import Validation
+from tidegate.system.atomic import write_whole
+from tidegate.system.ending import end
+from tidegate.system.exhaustion import exhausted
 
 ALARM_GRACE_S = 5
 

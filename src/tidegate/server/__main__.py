@@ -22,13 +22,14 @@ import msgspec
 
 from tidegate import runtimes
 from tidegate.dataplane.serve import Listen, open_socket, run_server
-from tidegate.ending import end
 from tidegate.errors import InvalidArgument, ModelLoadFailed, NotAModel, TidegateError
-from tidegate.exhaustion import exhausted
+from tidegate.listening import required_key
 from tidegate.runtimes.base.inputs import rows_to_inputs
 from tidegate.runtimes.base.runtime import Runtime, wrong_rows
 from tidegate.server.replica import build_replica
-from tidegate.settings import GATEWAY_PORT, Settings, required_key
+from tidegate.settings import GATEWAY_PORT, Settings
+from tidegate.system.ending import end
+from tidegate.system.exhaustion import exhausted
 from tidegate.telemetry import configure_logging
 from tidegate.wire.manifest import Manifest, read_manifest
 

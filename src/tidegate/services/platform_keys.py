@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.atomic import write_whole
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
+from tidegate.system.atomic import write_whole
 
 TOKEN, NODE, METRICS = "token", "node.key", "metrics.key"
 EARLIER_GATEWAYS = "earlier-gateways"

@@ -19,13 +19,13 @@ import orjson
 from sqlalchemy import Connection, Integer, MetaData, Table, func, inspect, select, text
 from sqlalchemy.orm import Session
 
-from tidegate.atomic import replacing
 from tidegate.errors import Conflict, InvalidArgument, StoreUnavailable
 from tidegate.store.base import Base
 from tidegate.store.engine import Store
 from tidegate.store.leases import database_time
 from tidegate.store.migrate import known_revisions, schema_of, upgrade
 from tidegate.store.tables import LeaseRow, SnapshotRow
+from tidegate.system.atomic import replacing
 from tidegate.version import __version__
 
 FORMAT = "tidegate-backup-1"

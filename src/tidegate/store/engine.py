@@ -17,9 +17,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from tidegate.errors import DataDirUnusable, DiskFull, InvalidArgument, StoreUnavailable, TidegateError
-from tidegate.exhaustion import no_descriptor_left
 from tidegate.store import postgres
 from tidegate.store.migrate import Schema, migrate, rehearse, schema_of
+from tidegate.system.exhaustion import no_descriptor_left
 
 BUSY_TIMEOUT_S = 15.0
 """How long a writer waits for another process's transaction (a `tidegate down`, a backup) before it gives up."""

@@ -15,7 +15,6 @@ from tidegate.adapters.prometheus import Prometheus
 from tidegate.adapters.redis_probe import RedisProbe
 from tidegate.adapters.sandbox import confinement
 from tidegate.api.sessions import LoginCodes
-from tidegate.child_env import inherited_env
 from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend
@@ -44,6 +43,7 @@ from tidegate.services.platform_keys import check_kept_keys, platform_keys
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
+from tidegate.system.child_env import inherited_env
 from tidegate.wiring.container import Container
 from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
 from tidegate.wiring.running_jobs import running_jobs

@@ -20,13 +20,13 @@ from tidegate.adapters.celery_queue import CeleryQueue, make_app
 from tidegate.adapters.local.processes import kill_children
 from tidegate.control.checks import prepare_data_dir
 from tidegate.core.backoff import Backoff
-from tidegate.ending import StopSignals
 from tidegate.errors import InvalidArgument, PartUnavailable, StoreUnavailable, TidegateError
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
-from tidegate.private_memory import keep_memory_private
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
+from tidegate.system.ending import StopSignals
+from tidegate.system.private_memory import keep_memory_private
 from tidegate.telemetry import configure_logging
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import pytest
 from tidegate.adapters.docker.backend import DockerBackend
 from tidegate.adapters.docker.engine import DockerEngine
 from tidegate.core.ports import Handle, Observation
-from tidegate.settings import make_run_dir
+from tidegate.system.run_dir import make_run_dir
 
 
 class StandInEngine:

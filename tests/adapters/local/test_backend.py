@@ -19,10 +19,10 @@ from support.wait import until
 from tidegate.adapters.local import processes
 from tidegate.adapters.local.backend import LocalBackend
 from tidegate.adapters.local.processes import bound_log, drop_oldest, names_data_dir, read_tail
-from tidegate.child_env import inherited_env
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import OutOfResources
-from tidegate.settings import run_dir
+from tidegate.system.child_env import inherited_env
+from tidegate.system.run_dir import run_dir
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from tidegate import confine
 from tidegate.adapters.sandbox import confinement, job_users
 from tidegate.adapters.sandbox.confinement import Needs, Way, _argv, confined, take_back
 from tidegate.adapters.sandbox.passage import closed_above
 from tidegate.control.checks import prepare_data_dir
 from tidegate.errors import OutOfResources
+from tidegate.system import confine
 
 LOOK = """
 import json, os, sys

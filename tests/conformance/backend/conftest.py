@@ -14,9 +14,9 @@ from support.wait import until
 from tidegate.adapters.docker.backend import MARK, DockerBackend
 from tidegate.adapters.docker.engine import DockerEngine as Client
 from tidegate.adapters.local.backend import LocalBackend
-from tidegate.child_env import inherited_env
 from tidegate.core.ports import Backend
 from tidegate.errors import ImagePending
+from tidegate.system.child_env import inherited_env
 
 
 @pytest.fixture(scope="session")

@@ -25,13 +25,13 @@ from tidegate.adapters.docker.engine import DockerEngine, api_error
 from tidegate.adapters.local.processes import drop_oldest, read_tail
 from tidegate.adapters.local.unix_probe import get_status
 from tidegate.clock import monotonic
-from tidegate.commands import is_full
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.contents import labels_of
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.errors import DiskFull, EngineUnavailable, ModelCrashed, OutOfResources, TidegateError
-from tidegate.exhaustion import exhausted
-from tidegate.settings import make_run_dir
+from tidegate.system.commands import is_full
+from tidegate.system.exhaustion import exhausted
+from tidegate.system.run_dir import make_run_dir
 from tidegate.wire.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)

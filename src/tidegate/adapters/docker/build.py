@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.docker.engine import address_of, unavailable
-from tidegate.commands import OnLine, Ran, is_full, output, run
 from tidegate.core.images.contents import registry_of
 from tidegate.errors import DiskFull, EngineUnavailable, ImageBuildFailed, ImagePushFailed
+from tidegate.system.commands import OnLine, Ran, is_full, output, run
 
 ANSWER_TIMEOUT_S, PULL_TIMEOUT_S, BUILD_TIMEOUT_S = 60.0, 1800.0, 3600.0
 CHECK_TIMEOUT_S = 300.0

@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from tidegate.clock import Clock, monotonic
-from tidegate.commands import output
 from tidegate.core.backoff import Backoff
 from tidegate.errors import EngineUnavailable, MissingExtra, TidegateError
+from tidegate.system.commands import output
 
 log = logging.getLogger(__name__)
 

@@ -26,16 +26,12 @@ from tidegate.packaging.mlmodel import REQUIREMENTS, Layout, read_layout
 from tidegate.packaging.wrap import libraries_of
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
 
-PROGRAM = ("dataplane", "environments", "errors", "packaging", "runtimes", "server", "swagger_ui", "wire")
+PROGRAM = ("dataplane", "environments", "errors", "packaging", "runtimes", "server", "swagger_ui", "system", "wire")
 """The packages of Tidegate that a replica is made of; of single modules it has those that all layers share."""
 MODULES = (
     "__init__.py",
-    "atomic.py",
     "clock.py",
-    "commands.py",
-    "ending.py",
-    "exhaustion.py",
-    "file_lock.py",
+    "listening.py",
     "request_head.py",
     "setting_values.py",
     "settings.py",

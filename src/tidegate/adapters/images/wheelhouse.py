@@ -20,9 +20,9 @@ from pathlib import Path
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from tidegate.commands import OnLine, is_full, run
 from tidegate.errors import DiskFull, ImageBuildFailed, WheelMissing
-from tidegate.file_lock import take
+from tidegate.system.commands import OnLine, is_full, run
+from tidegate.system.file_lock import take
 
 COLLECT_TIMEOUT_S = 1800.0
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}

@@ -36,8 +36,8 @@ from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
 from tidegate.environments import Environments
 from tidegate.errors import EnvironmentFailed, ModelCrashed, OutOfResources, TidegateError
-from tidegate.exhaustion import exhausted
-from tidegate.settings import make_run_dir, run_dir
+from tidegate.system.exhaustion import exhausted
+from tidegate.system.run_dir import make_run_dir, run_dir
 from tidegate.wire.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import http.client
 import socket
 from pathlib import Path
 
-from tidegate.exhaustion import exhausted
-from tidegate.unix_sockets import past_no_link
+from tidegate.system.exhaustion import exhausted
+from tidegate.system.unix_sockets import past_no_link
 
 
 class _UnixConnection(http.client.HTTPConnection):

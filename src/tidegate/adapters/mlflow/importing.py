@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tidegate.errors import RegistryUnavailable
-from tidegate.exhaustion import exhausted
+from tidegate.system.exhaustion import exhausted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

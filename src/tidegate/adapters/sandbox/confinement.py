@@ -24,13 +24,13 @@ import tidegate
 from tidegate.adapters.sandbox import job_users
 from tidegate.adapters.sandbox.left_behind import own_tree
 from tidegate.adapters.sandbox.passage import closed_above, let_through
-from tidegate.confine import EXIT_NOT_CONFINED
 from tidegate.errors import OutOfResources
-from tidegate.exhaustion import exhausted
+from tidegate.system.confine import EXIT_NOT_CONFINED
+from tidegate.system.exhaustion import exhausted
 
 _log = logging.getLogger(__name__)
 
-SCRIPT = Path(tidegate.__file__).with_name("confine.py")
+SCRIPT = Path(tidegate.__file__).parent / "system" / "confine.py"
 PROBE_TIMEOUT_S = 20.0
 _PASSING = (
     "MemoryError",

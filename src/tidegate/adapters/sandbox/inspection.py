@@ -19,10 +19,10 @@ from typing import IO, Any
 from tidegate import clock
 from tidegate.adapters.sandbox.confinement import Needs, confined, take_back, user_of_job
 from tidegate.adapters.sandbox.left_behind import read_left
-from tidegate.child_env import inherited_env
 from tidegate.errors import ModelCrashed, ModelLoadFailed, ModelTimedOut, TidegateError
 from tidegate.errors.codes import by_code
-from tidegate.exhaustion import exhausted
+from tidegate.system.child_env import inherited_env
+from tidegate.system.exhaustion import exhausted
 
 STDERR_LINES_MAX = 40
 LINE_CHARS_MAX = 2000

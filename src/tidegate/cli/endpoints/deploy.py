@@ -26,7 +26,7 @@ from tidegate.core.engines.capabilities import ENGINES
 from tidegate.core.engines.placement import bytes_of
 from tidegate.core.names import MODELS_SCHEME, parse_ref
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
-from tidegate.settings import is_loopback
+from tidegate.listening import is_loopback
 from tidegate.wire.rest import Endpoint
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import urllib3
 
-from tidegate.atomic import write_whole
+from tidegate.system.atomic import write_whole
 from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.replica_key import replica_key

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidegate.atomic import write_whole
 from tidegate.dataplane.base.ticking import every
 from tidegate.dataplane.pipeline.metrics import MetricState
+from tidegate.system.atomic import write_whole
 from tidegate.wire.decoding import msgpack_decoder
 
 if TYPE_CHECKING:

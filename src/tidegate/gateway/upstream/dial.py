@@ -12,7 +12,7 @@ from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
 from tidegate.gateway.upstream.hop import RequestWriter
 from tidegate.gateway.upstream.place import place_of
 from tidegate.gateway.upstream.trust import Unusable, client_context, why_untrusted
-from tidegate.unix_sockets import past_no_link
+from tidegate.system.unix_sockets import past_no_link
 
 REFUSALS = (401, 403)
 

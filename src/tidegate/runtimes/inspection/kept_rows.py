@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.atomic import replacing
 from tidegate.runtimes.base.inputs import row_count
 from tidegate.runtimes.base.runtime import Arrays
+from tidegate.system.atomic import replacing
 
 CELLS_MAX = 20_000_000
 """Numbers and texts in all columns together; of more rows so many are drawn evenly."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate.atomic import write_whole
+from tidegate.system.atomic import write_whole
 from tidegate.wire.decoding import json_decoder
 
 SUFFIX = ".cursor"

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from support.wait import until
-from tidegate.commands import Start, run
+from tidegate.system.commands import Start, run
 
 
 def python(program: str) -> list[str]:

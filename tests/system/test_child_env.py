@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.adapters.sandbox.inspection import clean_environment
-from tidegate.child_env import engine_env, inherited_env, installer_env
+from tidegate.system.child_env import engine_env, inherited_env, installer_env
 
 SECRETS = {
     "SSH_PRIVATE_KEY": "x",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.file_lock import let_go, open_lock, take
+from tidegate.system.file_lock import let_go, open_lock, take
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_it_is_free_when_its_holder_dies(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     program = f"""
 import os, pathlib
-from tidegate.file_lock import open_lock, take
+from tidegate.system.file_lock import open_lock, take
 assert take(open_lock(pathlib.Path({str(path)!r})))
 print("held", flush=True)
 os.read(0, 1)

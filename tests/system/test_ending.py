@@ -7,7 +7,7 @@ import sys
 
 ENDS = """
 import atexit, sys, threading, time
-from tidegate.ending import end
+from tidegate.system.ending import end
 
 atexit.register(lambda: print("exit function", flush=True))
 threading.Thread(target=time.sleep, args=(3600,)).start()  # of a library that never ends it
@@ -26,7 +26,7 @@ def test_what_was_written_is_there_and_a_thread_that_goes_on_is_not_waited_for()
 
 CLOSED = """
 import os, sys
-from tidegate.ending import end
+from tidegate.system.ending import end
 
 sys.stdout.write("to nobody")
 os.close(1)
@@ -41,7 +41,7 @@ def test_an_output_that_nobody_takes_any_more_changes_no_exit_code() -> None:
 # A signal that comes while the main thread is inside `Event.wait`, at the step where that holds the event's lock.
 ASKED = """
 import signal, threading
-from tidegate.ending import StopSignals
+from tidegate.system.ending import StopSignals
 
 signals, called = StopSignals(), threading.Semaphore(0)
 signals.then = called.release

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.atomic import LEFT_S, replacing, sweep, write_whole
+from tidegate.system.atomic import LEFT_S, replacing, sweep, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -64,7 +64,7 @@ def test_what_is_durable_is_on_the_disk_before_it_takes_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[list[str]] = []
-    monkeypatch.setattr("tidegate.atomic.os.fsync", lambda descriptor: synced.append(names(tmp_path)))
+    monkeypatch.setattr("tidegate.system.atomic.os.fsync", lambda descriptor: synced.append(names(tmp_path)))
     write_whole(tmp_path / "a", b"", durable=False)
     assert synced == []
     write_whole(tmp_path / "b", b"")
@@ -75,7 +75,7 @@ def test_what_is_durable_is_on_the_disk_before_it_takes_its_place(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tidegate.atomic import replacing
+from tidegate.system.atomic import replacing
 with replacing(Path(sys.argv[1])) as file:
     os.kill(os.getpid(), signal.SIGKILL)
 """

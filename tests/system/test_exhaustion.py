@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 from tidegate.errors import DiskFull, ModelCrashed, ModelLoadFailed, OutOfResources
-from tidegate.exhaustion import exhausted
 from tidegate.jobs.report import _expected
 from tidegate.store.tables import JobRow
+from tidegate.system.exhaustion import exhausted
 
 
 def _of(number: int) -> OSError:
