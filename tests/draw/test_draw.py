@@ -323,6 +323,11 @@ def test_characters_show_the_highest_of_their_values_and_never_more_than_the_wid
         blocks([1.0], 0)
 
 
+def test_characters_are_drawn_to_a_scale_that_is_given() -> None:
+    assert blocks([0.9, 0.8], low=0.8) == "█▁"
+    assert blocks([1.0, 2.0], high=4.0) == "▃▅"
+
+
 def test_bins_and_counts_belong_together() -> None:
     with pytest.raises(ValueError, match="1 counts for 2 bins"):
         histogram_pair("t", ["a", "b"], Bins("reference", [1]), Bins("now", [1, 2]))

@@ -11,8 +11,15 @@ BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 GAP = " "
 
 
-def blocks(values: Sequence[float | None], width: int = 20, *, is_ascii: bool = False) -> str:
-    """A character a value, from 0 or the lowest up to the highest; a missing value is a blank.
+def blocks(
+    values: Sequence[float | None],
+    width: int = 20,
+    *,
+    low: float = 0.0,
+    high: float | None = None,
+    is_ascii: bool = False,
+) -> str:
+    """A character a value, from `low` or the lowest up to the highest, or to `high`; a missing value is a blank.
 
     Of more than `width` values, neighbours share a character, which shows the highest of them.
     """
@@ -23,9 +30,9 @@ def blocks(values: Sequence[float | None], width: int = 20, *, is_ascii: bool = 
     there = [value for value in groups if value is not None]
     if not there:
         return GAP * len(groups)
-    low, high = min(0.0, *there), max(0.0, *there)
+    low, top = min(low, *there), max(low, *there, low if high is None else high)
     characters = ASCII if is_ascii else BLOCKS
-    return "".join(GAP if value is None else characters[_step(value, low, high)] for value in groups)
+    return "".join(GAP if value is None else characters[_step(value, low, top)] for value in groups)
 
 
 def _cuts(count: int, width: int) -> list[tuple[int, int]]:
@@ -41,6 +48,6 @@ def _step(value: float, low: float, high: float) -> int:
     """The lowest character is what is nothing; whatever is more has a higher one."""
     if high <= low:
         return 0
-    share = value / high if low == 0 else (value / 2 - low / 2) / (high / 2 - low / 2)
+    share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halves, whose differences cannot overflow
     last = len(BLOCKS) - 1
     return 0 if share <= 0 else min(last, 1 + int(share * last * (1 - 1e-12)))

@@ -1,0 +1,1 @@
+"""How the verbs that watch (`monitor`, `alerts`) tell people what was found."""
