@@ -1,20 +1,33 @@
-"""Months of traffic without drift, in blocks: how often monitors page for nothing. For benchmarks/drift.py."""
+"""Months of traffic without drift, in blocks: how often monitors page for nothing. For benchmarks/drift.py.
+
+The baseline is three weeks and more of the same traffic before the month; all monitors share one budget.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lib.drifting import Floats, binned_ks_p, binned_normal, drawn, normal_layout
-from tidegate.watch.budget import DAY_S, Budget
-from tidegate.watch.clustering import Clustering
-from tidegate.watch.drift import Drift, Look, evaluate
+from tidegate.watch.baseline import Baseline, Expected, Part
+from tidegate.watch.budget import Budget
+from tidegate.watch.drift import Look
+from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram
+from tidegate.watch.layout import Layout
+from tidegate.watch.performance import Cohort, Metric, Reference
+from tidegate.watch.performance import evaluate as evaluate_performance
+from tidegate.watch.rhythm import Rhythm
 
 HOUR_S = 3_600.0
+WEEK_H = 168
 LAYOUT = normal_layout()
+LOSSES = Layout("category", "BYTES", values=("0", "1"))
+ERROR, MISSING = 0.1, 0.01
+BASELINE_ROWS_MAX = 200
+"""Of an hour, on average: a baseline has so many rows at most, evenly of all, so that busy traffic is no slower."""
 Means = Callable[[np.random.Generator, int], Floats]
 """Each hour's mean of one feature, in standard deviations."""
 
@@ -38,63 +51,120 @@ def autocorrelated(rng: np.random.Generator, hours: int) -> Floats:
     return means
 
 
-TRAFFIC: dict[str, Means] = {"steady": steady, "diurnal": diurnal, "autocorrelated": autocorrelated}
+def both(rng: np.random.Generator, hours: int) -> Floats:
+    """A rhythm of a day, and a mean that strolls about it."""
+    return diurnal(rng, hours) + autocorrelated(rng, hours)
 
 
-@dataclass(frozen=True)
+TRAFFIC: dict[str, Means] = {"steady": steady, "diurnal": diurnal, "autocorrelated": autocorrelated, "both": both}
+
+
+@dataclass
 class Month:
-    """Pages in 30 days: ours, ours allowing for clustering, and of a KS test at p < 0.05 on the same blocks."""
+    """Pages in 30 days, by monitor; on the same blocks of a KS test at p < 0.05, and of a dummy on every block."""
 
-    blocks: int
-    pages: int
-    clustered_pages: int
-    naive_pages: int
-
-
-def month(rng: np.random.Generator, means: Means, rows_per_hour: int, features: int, budget: Budget) -> Month:
-    """One month; the reference is of two weeks of the same traffic before it (at most 50,000 rows)."""
-    hours = int(budget.horizon_s / HOUR_S)
-    per_slot = max(1, round(rows_per_hour / 600)) if rows_per_hour > 600 else 1  # slots of a block at least
-    step_h = 1 / per_slot if rows_per_hour > 600 else 1.0
-    paths = [means(rng, hours + 336) for _ in range(features)]
-    per_hour = max(1, min(rows_per_hour, 50_000 // 336))
-    before, clustering = {}, {}
-    for at, path in enumerate(paths):
-        days = [_counted(rng, [(mean, per_hour) for mean in path[begun : begun + 24]]) for begun in range(0, 336, 24)]
-        before[f"f{at}"], clustering[f"f{at}"] = days[0].merge(*days[1:]), Clustering.of(days)
-    blocks = pages = clustered_pages = naive_pages = 0
-    waiting: list[tuple[int, int]] = []
-    begun_h = now_h = 0.0
-    while now_h < hours - 1e-9:
-        hour = int(now_h)
-        now_h += step_h
-        waiting.append((336 + hour, int(rng.poisson(rows_per_hour * step_h))))
-        rows, block_s = sum(each for _, each in waiting), (now_h - begun_h) * HOUR_S
-        if not budget.closes(rows, block_s):
-            continue
-        now = {
-            f"f{at}": _counted(rng, [(path[place], each) for place, each in waiting]) for at, path in enumerate(paths)
-        }
-        alpha = budget.page_alpha("drift", block_s)
-        pages += _pages(evaluate(before, now, look=Look(page_alpha=alpha)))
-        clustered_pages += _pages(evaluate(before, now, look=Look(page_alpha=alpha, clustering=clustering)))
-        naive_pages += any(binned_ks_p(before[name], each) < 0.05 for name, each in now.items() if each.rows)
-        waiting, begun_h, blocks = [], now_h, blocks + 1
-    return Month(blocks, pages, clustered_pages, naive_pages)
+    is_seasonal: bool
+    blocks: int = 0
+    drift: int = 0
+    performance: int = 0
+    any: int = 0
+    naive: int = 0
 
 
-def _pages(found: dict[str, Drift]) -> bool:
-    return any(each.drift_detected for each in found.values())
+@dataclass
+class _Traffic:
+    """Each feature's means, and the error's and missing values' rates, by the hour; `rows`: of each hour."""
+
+    means: dict[str, Floats]
+    errors: Floats
+    missing: Floats
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+    @classmethod
+    def of(cls, rng: np.random.Generator, means: Means, rows_per_hour: int, features: int, hours: int) -> _Traffic:
+        """The number of rows goes up and down with the day where features do; the error and missing values too."""
+        paths = {f"f{at}": means(rng, hours) for at in range(features)}
+        errors, missing = (share * np.exp(means(rng, hours)) for share in (ERROR, MISSING))
+        return cls(paths, errors, missing, rng.poisson(rows_per_hour * np.exp(diurnal(rng, hours)), hours))
+
+    def column(self, rng: np.random.Generator, name: str, hour: int, rows: int) -> Histogram:
+        """One hour's rows of a feature, some of which are missing."""
+        absent = int(rng.binomial(rows, self.missing[hour]))
+        found = drawn(rng, LAYOUT, rows - absent, binned_normal(float(self.means[name][hour])))
+        return Histogram(LAYOUT, (absent, *found.counts[1:]))
 
 
-def _counted(rng: np.random.Generator, parts: list[tuple[float, int]]) -> Histogram:
-    """Rows of several hours together; hours of the same mean are drawn at once."""
-    by_mean: dict[float, int] = {}
-    for mean, rows in parts:
-        by_mean[float(mean)] = by_mean.get(float(mean), 0) + rows
-    return Histogram.empty(LAYOUT).merge(
-        *(drawn(rng, LAYOUT, rows, binned_normal(mean)) for mean, rows in by_mean.items())
+def month(rng: np.random.Generator, means: Means, rows_per_hour: int, features: int, weeks: int) -> Month:
+    """One month after a baseline of so many weeks."""
+    before_h, hours = weeks * WEEK_H, 720
+    traffic = _Traffic.of(rng, means, rows_per_hour, features, before_h + hours)
+    baseline = _baseline(rng, traffic, before_h)
+    budget, found = baseline.budget(Budget()), Month(bool(baseline.rhythm.seasons))
+    waiting: dict[int, int] = {}
+    begun = before_h
+    for hour in range(before_h, before_h + hours):
+        waiting[hour] = int(traffic.rows[hour])
+        if budget.closes(sum(waiting.values()), (hour + 1 - begun) * HOUR_S):
+            _judge(rng, traffic, baseline, waiting, found)
+            waiting, begun = {}, hour + 1
+    return found
+
+
+def _baseline(rng: np.random.Generator, traffic: _Traffic, hours: int) -> Baseline:
+    kept = min(1.0, BASELINE_ROWS_MAX / float(traffic.rows[:hours].mean()))
+    rows = np.rint(traffic.rows[:hours] * kept).astype(int).tolist()
+    columns = {
+        name: {hour: traffic.column(rng, name, hour, rows[hour]) for hour in range(hours)} for name in traffic.means
+    }
+    wrong = {hour: _wrong(rng, traffic, hour, rows[hour]) for hour in range(hours)}
+    rhythm = Rhythm.of(columns, {hour: _losses(each) for hour, each in wrong.items()})
+    whole = {name: Histogram.empty(LAYOUT).merge(*each.values()) for name, each in columns.items()}
+    risk = Reference.of(np.concatenate(list(wrong.values())), rhythm.losses[24])
+    return Baseline(Part(sum(rows), whole, risk=risk), rhythm=rhythm)
+
+
+def _wrong(rng: np.random.Generator, traffic: _Traffic, hour: int, rows: int) -> Floats:
+    return np.asarray(rng.random(rows) < traffic.errors[hour], dtype=np.float64)
+
+
+def _losses(wrong: Floats) -> Histogram:
+    errors = int(wrong.sum())
+    return Histogram(LOSSES, (0, 0, 0, 0, wrong.size - errors, errors))
+
+
+def _judge(
+    rng: np.random.Generator, traffic: _Traffic, baseline: Baseline, rows_by_hour: Mapping[int, int], into: Month
+) -> None:
+    budget, expected = Budget(), baseline.expected(rows_by_hour)
+    block_s = len(rows_by_hour) * HOUR_S
+    now = {
+        name: Histogram.empty(LAYOUT).merge(
+            *(traffic.column(rng, name, hour, rows) for hour, rows in rows_by_hour.items())
+        )
+        for name in traffic.means
+    }
+    look = Look({"f0"}, page_alpha=budget.page_alpha("drift", block_s), clustering=expected.clustering)
+    found = evaluate_drift(expected.part.columns, now, look=look)
+    moved = any(each.drift_detected for each in found.values())
+    worse = _performance(rng, traffic, expected, rows_by_hour, budget.page_alpha("performance", block_s))
+    into.blocks += 1
+    into.drift += moved
+    into.performance += worse
+    into.any += moved or worse
+    into.naive += any(binned_ks_p(baseline.whole.columns[name], each) < 0.05 for name, each in now.items() if each.rows)
+
+
+def _performance(
+    rng: np.random.Generator,
+    traffic: _Traffic,
+    expected: Expected,
+    rows_by_hour: Mapping[int, int],
+    page_alpha: float,
+) -> bool:
+    wrong = np.concatenate([_wrong(rng, traffic, hour, rows) for hour, rows in rows_by_hour.items()])
+    if expected.part.risk is None:
+        raise ValueError("a baseline of labelled rows has a risk")
+    found = evaluate_performance(
+        Cohort(wrong), expected.part.risk, Metric("accuracy"), page_alpha=page_alpha, clustering=expected.losses
     )
-
-
-WHOLE_DAYS = Budget(block_s_min=DAY_S)
+    return bool(found.significant_drop)

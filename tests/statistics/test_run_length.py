@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lib.drift_months import TRAFFIC, month
 from tidegate.watch import drift, performance
 from tidegate.watch.budget import DAY_S, Budget
 from tidegate.watch.clustering import Clustering
@@ -79,3 +80,15 @@ def test_days_that_differ_among_themselves_do_not_page_when_the_baseline_says_by
             pages, naive = (pages + paged, naive) if look.clustering else (pages, naive + paged)
     assert naive > 10
     assert pages <= 1
+
+
+@pytest.mark.parametrize("kind", TRAFFIC)
+@pytest.mark.parametrize(("rows_per_hour", "weeks"), [(50, 3), (200, 3), (200, 6), (5_000, 6)])
+def test_real_traffic_at_the_defaults_has_a_page_a_month_at_most(kind: str, rows_per_hour: int, weeks: int) -> None:
+    """Drift of four features and performance, with a baseline of so many weeks before; the benchmark has a hundred."""
+    found = month(np.random.default_rng(15), TRAFFIC[kind], rows_per_hour, features=4, weeks=weeks)
+    assert found.is_seasonal == (weeks == 6)
+    assert found.blocks >= 29
+    assert found.any <= 1
+    if found.is_seasonal and kind != "steady":
+        assert found.naive > 10

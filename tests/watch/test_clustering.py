@@ -18,7 +18,7 @@ def days(between: float, rows: int = 1_000, count: int = 40) -> list[Histogram]:
 
 def test_independent_rows_are_worth_themselves() -> None:
     clustering = Clustering.of(days(0.0))
-    assert clustering.correlation < 0.0005
+    assert clustering.correlation == 0
     block = days(0.0, 1_000, 1)[0]
     assert clustering.of_block(block).rows == pytest.approx(1_000, rel=0.4)
     assert Clustering().of_block(block) is block
@@ -26,10 +26,10 @@ def test_independent_rows_are_worth_themselves() -> None:
 
 @pytest.mark.parametrize("between", [0.1, 0.3])
 def test_the_correlation_is_that_of_two_rows_of_a_day(between: float) -> None:
-    """Means vary by `between` beside rows that vary by 1: of the values b²/(1 + b²), of their ranks somewhat less."""
+    """Means vary by `between` beside rows that vary by 1: b²/(1 + b²), somewhat more where days are few."""
     found = Clustering.of(days(between)).correlation
     whole = between**2 / (1 + between**2)
-    assert 0.4 * whole < found < 1.4 * whole
+    assert 0.5 * whole < found < 2 * whole
 
 
 def test_categories_have_a_correlation_too() -> None:
@@ -38,7 +38,7 @@ def test_categories_have_a_correlation_too() -> None:
         Histogram(layout, (0, 0, 0, 0, *RNG.multinomial(500, RNG.dirichlet(np.full(3, 50.0))).tolist()))
         for _ in range(60)
     ]
-    assert Clustering.of(blocks).correlation == pytest.approx(1 / 151, rel=0.4)
+    assert Clustering.of(blocks).correlation == pytest.approx(1 / 151, rel=0.6)
 
 
 def test_a_day_like_others_is_no_drift_where_days_differ() -> None:

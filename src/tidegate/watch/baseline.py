@@ -7,18 +7,23 @@ Segments are counted in the bins of the whole, so that they add up to it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tidegate.errors import InvalidArgument
+from tidegate.watch.budget import DEFAULT, Budget
+from tidegate.watch.clustering import Clustering
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import Kind, Layout
 from tidegate.watch.performance import Reference
+from tidegate.watch.rhythm import DAY_H, Hours, Rhythm, at_span, hours_of, zone_of
 from tidegate.watch.values import Column, Floats, canonicals, column, datatype_of
 
-FORM = 1
+FORM = 2
+FORMS = (1, FORM)
+"""Form 1 has no rhythm."""
 SAMPLE_ROWS_MAX = 50_000
 SEGMENTS_MAX = 50
 SEGMENT_ROWS_MIN = 100
@@ -32,7 +37,9 @@ class Source:
     """What a baseline is made of: columns of equal length, by name.
 
     `kinds`, `datatypes`: of columns where they do not follow from the values. `losses`: within [0, 1], NaN where a row
-    has no label. `by`: the column whose values are the segments.
+    has no label. `by`: the column whose values are the segments. `times_s`: when each row was, in seconds since 1970
+    (UTC; NaN where that is not known), and `timezone`, whose days and weeks the traffic follows: without times a
+    baseline cannot say how much days differ.
     """
 
     inputs: Mapping[str, Any]
@@ -41,6 +48,8 @@ class Source:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     datatypes: Mapping[str, str] = field(default_factory=dict)
     by: str | None = None
+    times_s: Floats | None = None
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,20 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What one block of rows is compared with. `clustering`: of its columns; `losses`: how alike its losses are."""
+
+    part: Part
+    clustering: Mapping[str, Clustering] = field(default_factory=dict)
+    losses: Clustering = Clustering()
+
+
+@dataclass(frozen=True)
 class Baseline:
     """The whole, its segments by their value, and a sample of rows (columns of equal length) for jobs that need rows.
 
-    `outputs`: which of the columns the model answered. `as_dict` leaves the sample out: rows have a file of their own.
+    `outputs`: which of the columns the model answered. `rhythm`: how traffic goes through day and week; empty where
+    rows had no times. `as_dict` leaves the sample out: rows have a file of their own.
     """
 
     whole: Part
@@ -83,6 +102,23 @@ class Baseline:
     by: str | None = None
     segments: Mapping[str, Part] = field(default_factory=dict)
     sample: Mapping[str, Column] = field(default_factory=dict)
+    rhythm: Rhythm = Rhythm()
+
+    def budget(self, base: Budget = DEFAULT) -> Budget:
+        """How blocks of the endpoint close, so that they can be compared with this baseline."""
+        return self.rhythm.budget(base)
+
+    def expected(self, rows_by_hour: Mapping[int, int], segment: str | None = None) -> Expected:
+        """What a block is compared with: its columns' histograms, and how alike its rows are.
+
+        `rows_by_hour`: how many of its rows are in each hour since 1970 (UTC).
+        """
+        part = self.part(segment)
+        columns, clustering = {}, {}
+        for name, histogram in part.columns.items():
+            columns[name], clustering[name] = self.rhythm.expected(name, histogram, rows_by_hour)
+        span_h = max(rows_by_hour, default=0) - min(rows_by_hour, default=0) + 1
+        return Expected(replace(part, columns=columns), clustering, at_span(self.rhythm.losses, span_h))
 
     def part(self, segment: str | None = None) -> Part:
         """A segment's part; the whole where it was too small, or did not exist yet."""
@@ -96,20 +132,24 @@ class Baseline:
             "outputs": list(self.outputs),
             "by": self.by,
             "segments": {name: part.as_dict() for name, part in self.segments.items()},
+            "rhythm": self.rhythm.as_dict(),
         }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], sample: Mapping[str, Column] | None = None) -> Baseline:
         """The baseline that `as_dict` wrote; `InvalidArgument` says what cannot be."""
-        if plain.get("form") != FORM:
-            raise InvalidArgument(f"This is no baseline of form {FORM}.", field="form")
+        if plain.get("form") not in FORMS:
+            raise InvalidArgument(f"This is no baseline of form {FORM} or an earlier one.", field="form")
         try:
+            whole = Part.from_dict(plain["whole"])
+            rhythm = Rhythm.from_dict(plain["rhythm"], whole.columns) if plain["form"] > 1 else Rhythm()
             return cls(
-                whole=Part.from_dict(plain["whole"]),
+                whole=whole,
                 outputs=tuple(plain["outputs"]),
                 by=plain["by"],
                 segments={name: Part.from_dict(each) for name, each in plain["segments"].items()},
                 sample=sample or {},
+                rhythm=rhythm,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidArgument(f"This is no baseline: {error!r}.", field="baseline") from None
@@ -123,11 +163,31 @@ def baseline_of(source: Source, sample_rows_max: int = SAMPLE_ROWS_MAX) -> Basel
         for name, values in columns.items()
     }
     rows = len(next(iter(columns.values())))
-    whole = _part(columns, layouts, source.losses, np.arange(rows))
+    rhythm = _rhythm(source, columns, layouts)
+    of_losses = rhythm.losses.get(DAY_H, Clustering())
+    whole = _part(columns, layouts, source.losses, np.arange(rows), of_losses)
     segments = {
-        name: _part(columns, layouts, source.losses, chosen) for name, chosen in _segments(source, columns).items()
+        name: _part(columns, layouts, source.losses, chosen, of_losses)
+        for name, chosen in _segments(source, columns).items()
     }
-    return Baseline(whole, tuple(source.outputs), source.by, segments, _sample(columns, source.losses, sample_rows_max))
+    sample = _sample(columns, source.losses, sample_rows_max)
+    return Baseline(whole, tuple(source.outputs), source.by, segments, sample, rhythm)
+
+
+def _rhythm(source: Source, columns: Mapping[str, Column], layouts: Mapping[str, Layout]) -> Rhythm:
+    """Segments have no hours of the week of their own: with them, blocks are whole days."""
+    if source.times_s is None:
+        return Rhythm(source.timezone)
+    hours = hours_of(source.times_s)
+    counted: dict[str, Hours] = {
+        name: {hour: Histogram.of(values[rows], layouts[name], name) for hour, rows in hours.items()}
+        for name, values in columns.items()
+    }
+    losses = source.losses
+    of_losses = (
+        None if losses is None else {hour: Histogram.of(losses[rows], _LOSS_LAYOUT) for hour, rows in hours.items()}
+    )
+    return Rhythm.of(counted, of_losses, source.timezone, seasonal=source.by is None)
 
 
 def _checked(source: Source) -> dict[str, Column]:
@@ -138,8 +198,11 @@ def _checked(source: Source) -> dict[str, Column]:
     if not columns:
         raise InvalidArgument("A baseline needs at least one column of inputs or outputs.", field="inputs")
     sizes = {name: values.size for name, values in columns.items()}
+    zone_of(source.timezone)
     if source.losses is not None:
         sizes["losses"] = source.losses.size
+    if source.times_s is not None:
+        sizes["times_s"] = source.times_s.size
     if len(set(sizes.values())) > 1:
         short, long = min(sizes, key=lambda name: sizes[name]), max(sizes, key=lambda name: sizes[name])
         raise InvalidArgument(
@@ -156,7 +219,11 @@ def _checked(source: Source) -> dict[str, Column]:
 
 
 def _part(
-    columns: Mapping[str, Column], layouts: Mapping[str, Layout], losses: Floats | None, rows: np.ndarray[Any, Any]
+    columns: Mapping[str, Column],
+    layouts: Mapping[str, Layout],
+    losses: Floats | None,
+    rows: np.ndarray[Any, Any],
+    clustering: Clustering,
 ) -> Part:
     histograms = {name: Histogram.of(values[rows], layouts[name], name) for name, values in columns.items()}
     if losses is None:
@@ -164,7 +231,7 @@ def _part(
     chosen = losses[rows]
     labelled = bool((~np.isnan(chosen)).any())
     loss = Histogram.of(chosen, _LOSS_LAYOUT, "losses")
-    return Part(int(rows.size), histograms, loss, Reference.of(chosen) if labelled else None)
+    return Part(int(rows.size), histograms, loss, Reference.of(chosen, clustering) if labelled else None)
 
 
 _LOSS_CUTS = (float(np.nextafter(0.0, -1.0)), *(each / LOSS_BINS for each in range(LOSS_BINS + 1)))

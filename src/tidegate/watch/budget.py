@@ -61,3 +61,7 @@ class Budget:
             )
         spent = self.false_pages * max(0.0, min(block_s, self.block_s_max)) / self.horizon_s
         return min(1.0, self.shares[monitor] * spent)
+
+
+DEFAULT = Budget()
+"""One false page in 30 days."""

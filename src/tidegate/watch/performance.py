@@ -14,6 +14,7 @@ import numpy as np
 
 from tidegate.errors import InvalidArgument
 from tidegate.watch import betting, bounds
+from tidegate.watch.clustering import INDEPENDENT, Clustering
 from tidegate.watch.values import Floats
 
 MetricName = Literal["accuracy", "brier", "absolute_error"]
@@ -52,18 +53,19 @@ class Reference:
     rows: int
 
     @classmethod
-    def of(cls, losses: Floats) -> Reference:
-        """From the losses of a fixed sample; rows without labels are left out."""
+    def of(cls, losses: Floats, clustering: Clustering = INDEPENDENT) -> Reference:
+        """From the losses of a fixed sample; rows without labels are left out. `clustering`: of its blocks."""
         known = losses[~np.isnan(losses)]
         if not known.size:
             raise InvalidArgument(
                 "The baseline has no labelled row: there is nothing to compare with.", field="baseline"
             )
+        worth = clustering.of_losses(known, clustering.block_rows)
         is_counted = bool(np.all((known == 0) | (known == 1)))
         if is_counted:
-            upper = float(bounds.binomial_upper(np.array([known.sum()]), known.size, REFERENCE_ALPHA)[0])
+            upper = float(bounds.binomial_upper(np.array([worth.sum()]), worth.size, REFERENCE_ALPHA)[0])
         else:
-            upper = betting.mean_upper(known, REFERENCE_ALPHA)
+            upper = betting.mean_upper(worth, REFERENCE_ALPHA)
         return cls(float(known.mean()), upper, int(known.size))
 
     @classmethod
@@ -170,10 +172,12 @@ def evaluate(
     metric: Metric,
     rule: PerformanceRule = PerformanceRule(),
     page_alpha: float | None = None,
+    clustering: Clustering = INDEPENDENT,
 ) -> Performance:
     """Whether the risk is above the reference's by more than the tolerance (Podkopaev and Ramdas 2022).
 
-    `page_alpha`: the probability of a false page that the endpoint's budget leaves this look.
+    `page_alpha`: the probability of a false page that the endpoint's budget leaves this block, which is then judged
+    once: it is not to be passed of a sample that grows. `clustering`: how alike the losses of such a block are.
     """
     losses = cohort.matured
     pending = np.isnan(losses)
@@ -197,8 +201,10 @@ def evaluate(
         return replace(result, verdict=f"unknown: {reason}")
     alpha = rule.alpha / 2 if page_alpha is None else min(page_alpha, rule.alpha / 2)
     risk = float(losses[~pending].mean())
-    lower = betting.mean_lower(np.where(pending, 0.0, losses), alpha)
-    upper = betting.mean_upper(np.where(pending, 1.0, losses), alpha)
+    best, worst = np.where(pending, 0.0, losses), np.where(pending, 1.0, losses)
+    if page_alpha is not None:
+        best, worst = clustering.of_losses(best), clustering.of_losses(worst)
+    lower, upper = betting.mean_lower(best, alpha), betting.mean_upper(worst, alpha)
     is_worse = lower > reference.upper + rule.tolerance
     edges = sorted((metric.of(lower), metric.of(upper)))
     drop = (risk - reference.risk) * metric.scale
