@@ -205,9 +205,7 @@ def _half_power(n: int) -> float:
 def months(trials: int) -> None:
     """Thirty days of traffic without drift, by the defaults: pages of all monitors, all features together."""
     repeats = max(1, trials // 20)
-    print(
-        f"\n30 days without drift at the defaults, {COLUMNS} features (1 % missing; one an output), accuracy .9;"
-    )
+    print(f"\n30 days without drift at the defaults, {COLUMNS} features (1 % missing; one an output), accuracy .9;")
     print(f"false pages by monitor, of one that the budget allows; {repeats} months a line, mean")
     rows: list[Sequence[object]] = []
     for name, means in TRAFFIC.items():
