@@ -1,0 +1,139 @@
+"""Rows that were predicted elsewhere, in the capture store: each once, with their times; bad ones are told."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tidegate.capture.importing import Columns, Imported, Target, import_file
+from tidegate.capture.store import CaptureStore
+from tidegate.errors import InvalidArgument
+
+NOW_S = 1_400_000_000.0
+JULY_S = 1_372_636_800.0  # 2013-07-01T00:00Z
+COLUMNS = Columns(
+    "at", "id", {"x": "x", "carrier": "carrier"}, {"late": "prediction"}, label="truth", label_time="landed"
+)
+TARGET = Target("flights", "3")
+CSV = """at,id,x,carrier,late,truth,landed
+2013-07-01T00:10:00Z,a,1.5,UA,1,true,2013-07-01T03:00:00Z
+2013-07-01T01:20:00+02:00,b,,DL,0,false,2013-07-01T04:00:00Z
+2013-07-01 02:30,c,3,,1,,
+"""
+
+
+def imported(store: Path, text: str, columns: Columns = COLUMNS, **more: Any) -> Imported:
+    path = store.parent / "rows.csv"
+    path.write_text(text)
+    return import_file(path, "csv", columns, more.get("target", TARGET), store, NOW_S)
+
+
+def rows(store: Path, table: Any = "predictions", endpoint: str = "flights") -> list[dict[str, Any]]:
+    store.parent.joinpath("journal").mkdir(exist_ok=True)
+    read = CaptureStore(store, store.parent / "journal").rows(table, endpoint, 0.0, NOW_S)
+    return sorted(read.to_pylist(), key=lambda row: str(row["id"]))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "capture"
+
+
+def test_rows_of_a_csv_are_predictions_at_their_times_with_their_labels(store: Path) -> None:
+    done = imported(store, CSV)
+    assert (done.rows, done.labels, done.refused) == (3, 2, 0)
+    assert (done.first_at_s, done.last_at_s) == (JULY_S - 2_400, JULY_S + 9_000)
+    found = rows(store)
+    assert [row["id"] for row in found] == ["a", "b", "c"]
+    assert [row["at"].timestamp() - JULY_S for row in found] == [600, -2_400, 9_000]
+    assert [row["input_x"] for row in found] == [1.5, None, 3.0]
+    assert [row["input_carrier"] for row in found] == ["UA", "DL", None]
+    assert [row["output_prediction"] for row in found] == [1, 0, 1]
+    assert {(row["version"], row["endpoint"], row["row"], row["code"]) for row in found} == {("3", "flights", 0, 200)}
+    hours = sorted(path.name for path in (store / "predictions/endpoint=flights").iterdir())
+    assert hours == ["hour=2013-06-30T23", "hour=2013-07-01T00", "hour=2013-07-01T02"]
+    labels = pq.read_table(store / "feedback" / "endpoint=flights").to_pylist()
+    assert {(row["id"], row["label"], row["at"].timestamp() - JULY_S) for row in labels} == {
+        ("a", "true", 10_800),
+        ("b", "false", 14_400),
+    }
+
+
+def test_importing_again_changes_nothing_and_other_options_take_the_place(store: Path) -> None:
+    imported(store, CSV)
+    before = {path: path.read_bytes() for path in store.rglob("*.parquet")}
+    imported(store, CSV)
+    assert {path: path.read_bytes() for path in store.rglob("*.parquet")} == before
+    moved = Columns("at", "id", {"x": "x"}, {"late": "prediction"}, timezone="America/New_York")
+    done = imported(store, CSV, moved)
+    assert (done.rows, done.labels) == (3, 0)
+    assert [row["at"].timestamp() - JULY_S for row in rows(store)] == [600, -2_400, 9_000 + 4 * 3_600]
+    assert not list((store / "feedback").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("soon,d,1,UA,1,,", "'soon' in 'at' is no time"),
+        ("2013-02-31 10:00,d,1,UA,1,,", "'2013-02-31 10:00' in 'at' is no time"),
+        (",d,1,UA,1,,", "no time in 'at'"),
+        ("2013-07-01,,1,UA,1,,", "no id in 'id'"),
+        ("2013-07-01,a,1,UA,1,,", "the id 'a' is that of an earlier row"),
+        ("2033-07-01,d,1,UA,1,,", "its time 2033-07-01 is in the future"),
+        ("2013-07-01,d,1,UA,1", "5 values where the header has 7"),
+        ("2013-07-01,d,many,UA,1,,", "'many' in 'x' is no FP64"),
+    ],
+)
+def test_a_bad_row_is_left_out_and_told(store: Path, line: str, reason: str) -> None:
+    columns = Columns("at", "id", {"x": "x", "carrier": "carrier"}, {"late": "prediction"}, {"x": "FP64"})
+    done = imported(store, f"{CSV}{line}\n2013-07-01,e,2,UA,0,,\n", columns)
+    assert (done.rows, done.refused) == (4, 1)
+    assert [(bad.line, bad.reason) for bad in done.bad] == [(5, reason)]
+    assert [row["id"] for row in rows(store)] == ["a", "b", "c", "e"]
+
+
+def test_rows_of_parquet_keep_their_types(store: Path, tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "when": pa.array([JULY_S, JULY_S + 3_600.5, None]),
+            "number": [7, 8, 9],
+            "vector": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]],
+            "kind": pa.array(["a", "b", "a"]).dictionary_encode(),
+            "label": pa.array([float("nan"), 2.0, 3.0]),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    columns = Columns("when", "number", {"vector": "vector", "kind": "kind"}, label="label")
+    done = import_file(tmp_path / "rows.parquet", "parquet", columns, TARGET, store, NOW_S)
+    assert (done.rows, done.labels, done.refused) == (2, 1, 1)
+    assert [(bad.line, bad.reason) for bad in done.bad] == [(3, "no time in 'when'")]
+    found = rows(store)
+    assert [(row["id"], row["input_vector"], row["input_kind"]) for row in found] == [
+        ("7", [1.0, 2.0], "a"),
+        ("8", [3.0, 4.0], "b"),
+    ]
+
+
+def test_two_files_and_two_endpoints_stand_beside_each_other(store: Path) -> None:
+    imported(store, CSV)
+    imported(store, CSV.replace(",a,", ",z,"))
+    imported(store, CSV, target=Target("other", "1"))
+    assert len(rows(store)) == 6
+    assert len(rows(store, endpoint="other")) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("rows.csv", b"id,x\n1,2\n", "rows.csv has no column 'at'; it has id, x"),
+        ("rows.csv", b"", "rows.csv cannot be read as csv"),
+        ("rows.parquet", b"PAR1 it is not", "rows.parquet cannot be read as parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(store: Path, tmp_path: Path, name: str, data: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InvalidArgument, match=told):
+        import_file(tmp_path / name, name.partition(".")[2], COLUMNS, TARGET, store, NOW_S)  # type: ignore[arg-type]
+    assert not store.exists()
