@@ -178,6 +178,19 @@ def test_rows_from_the_future_are_not_rows_before_or_after_compaction(
     assert len(list(store._root.glob("quarantined/predictions/**/*.parquet"))) == 1
 
 
+def test_a_damaged_file_costs_its_own_rows_alone_and_is_told(
+    gateway: Gateway, store: CaptureStore, journal: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        gateway.write(batch(name))
+        gateway.seal()
+    compact(journal, store._root, lambda: AT_S + 3600)
+    first = min(store._root.rglob("*.parquet"))
+    first.write_bytes(first.read_bytes()[:100])
+    assert ids(store) == ["b"]
+    assert str(first) in caplog.text
+
+
 def test_an_endpoint_that_nobody_called_has_its_columns_and_no_rows(store: CaptureStore) -> None:
     made = store.rows("predictions", "churn", AT_S, AT_S + 1)
     assert len(made) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,12 +19,16 @@ from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
 from tidegate.capture.rows import SCHEMAS
 from tidegate.capture.schemas import concat, union_schema
 from tidegate.clock import Clock
+from tidegate.errors import CaptureUnreadable
 from tidegate.wire.journal import Segment, list_segments
 from tidegate.wire.journal.cursors import read_cursor
 
 Table = Literal["predictions", "shadow_predictions", "failures"]
 LOOKS_MAX = 20
 """How often a read begins again because a segment was dropped under it; each time at least one fewer is there."""
+DAMAGED_MAX = 1000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class CaptureStore:
 
     def __init__(self, root: Path, journal: Path, clock: Clock = clocks.now) -> None:
         self._root, self._journal, self._clock = root, journal, clock
+        self._damaged: set[Path] = set()
 
     def rows(
         self,
@@ -60,7 +66,8 @@ class CaptureStore:
 
         Versions may differ in their columns: what a row's version does not have is null, and a column of several types
         has one that holds them all. Only `columns` are read, and come in that order; one that no row has is null. Rows
-        of a large request whose parts are not all there (it failed, or is still computed) are left out.
+        of a large request whose parts are not all there (it failed, or is still computed) are left out, and so are
+        files that are damaged (said in the log). Raises `CaptureUnreadable`.
         """
         query = _Query(table, endpoint, since_s, until_s, version, None if columns is None else tuple(columns))
         for _ in range(LOOKS_MAX):
@@ -68,7 +75,9 @@ class CaptureStore:
                 return self._read(query, self.look())
             except FileNotFoundError:
                 continue
-        raise RuntimeError(f"{LOOKS_MAX} times a segment was dropped while it was read: journal_bytes_max is too small")
+        raise CaptureUnreadable(
+            f"{LOOKS_MAX} times a segment was dropped while it was read: raise TIDEGATE_JOURNAL_BYTES_MAX"
+        )
 
     def look(self) -> Look:
         """List, then ask for the cursor: see above why in this order."""
@@ -102,9 +111,17 @@ class CaptureStore:
                 found.append(query.cut(_file_table(path, query)))
             except FileNotFoundError:  # retention, or a person who has the right to be forgotten, was quicker
                 continue
+            except pa.ArrowInvalid as error:
+                self._tell_damaged(path, error)
         found = [made for made in found if len(made)]
         whole = concat(found, union_schema([*(made.schema for made in found), query.known()]))
         return query.chosen(_answered(whole) if "request_rows" in whole.column_names else whole)
+
+    def _tell_damaged(self, path: Path, error: Exception) -> None:
+        """Once for each file: the others are read all the same."""
+        if path not in self._damaged and len(self._damaged) < DAMAGED_MAX:
+            self._damaged.add(path)
+            log.error("%s is no whole Parquet file, and its rows are missing from what is read: %s", path, error)
 
     def _pending_tables(self, query: _Query, look: Look) -> Iterator[pa.Table]:
         latest = pa.scalar(round((self._clock() + AHEAD_S_MAX) * 1e6), pa.timestamp("us", tz="UTC"))

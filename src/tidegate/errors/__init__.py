@@ -250,6 +250,24 @@ class PartUnavailable(TidegateError):
     code, kind = "part_unavailable", Kind.UNAVAILABLE
 
 
+class CaptureUnreadable(TidegateError):
+    """What was captured cannot be read just now."""
+
+    code, kind = "capture_unreadable", Kind.UNAVAILABLE
+
+
+class QueryRefused(TidegateError):
+    """The query is no SELECT of the captured tables, or makes no sense."""
+
+    code, kind = "query_refused", Kind.UNFIT
+
+
+class QueryTooLarge(TidegateError):
+    """The query took longer, or more memory, than one may."""
+
+    code, kind = "query_too_large", Kind.UNFIT
+
+
 class MetricsUnavailable(TidegateError):
     """Prometheus does not answer."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
+from tidegate.adapters.capture.rows import StoredRows
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.leader_link import LeaderLink
 from tidegate.adapters.prometheus import Prometheus
@@ -170,6 +171,7 @@ def build(
         load=load,
         wanted=WantedEndpoints(clocks.monotonic, scaling_changed.set),
         leader_link=leader_link,
+        capture=StoredRows(data_dir),
         redis=redis,
         bench=running.bench,
     )

@@ -17,7 +17,7 @@ from tidegate.adapters.sandbox import confinement
 from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Backend
+from tidegate.core.ports import Backend, CapturedRows
 from tidegate.jobs.bench import Bench
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
@@ -94,6 +94,7 @@ class Container:
     load: LoadIntake
     wanted: WantedEndpoints
     leader_link: LeaderLink
+    capture: CapturedRows
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

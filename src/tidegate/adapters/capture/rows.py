@@ -1,0 +1,80 @@
+"""Captured rows as numpy columns, for services that know no Arrow. Implements `core.ports.CapturedRows`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tidegate.core.ports import CapturedTable, Columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tidegate.capture.store import CaptureStore
+
+
+class StoredRows:
+    """Of the store in one data directory. pyarrow is imported with the first question, not with the control plane."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._opened: CaptureStore | None = None
+
+    def rows(
+        self,
+        table: CapturedTable,
+        endpoint: str,
+        since_s: float,
+        until_s: float,
+        columns: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> Columns:
+        """See the port."""
+        return numpy_columns(self._store().rows(table, endpoint, since_s, until_s, columns, version))
+
+    def _store(self) -> CaptureStore:
+        if self._opened is None:
+            from tidegate.capture.store import CaptureStore
+
+            self._opened = CaptureStore(self._data_dir / "capture", self._data_dir / "journal")
+        return self._opened
+
+
+def numpy_columns(table: pa.Table) -> Columns:
+    """Numbers with NaN where they are missing, times as seconds since the epoch, the rest as objects with None."""
+    return {name: _column(table[name]) for name in table.column_names}
+
+
+def _column(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    kind = column.type
+    if pt.is_timestamp(kind):
+        micros = column.cast(pa.int64())
+        numbers: np.ndarray[Any, Any] = micros.to_numpy().astype(np.float64)  # null is NaN
+        return numbers / 1e6
+    if pt.is_floating(kind) or (pt.is_integer(kind) and column.null_count):
+        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    if pt.is_integer(kind) or (pt.is_boolean(kind) and not column.null_count):
+        return np.asarray(column.to_numpy())
+    values = np.empty(len(column), dtype=object)
+    values[:] = column.to_pylist() if not _nested(kind) else _lists(column)
+    return values
+
+
+def _nested(kind: pa.DataType) -> bool:
+    import pyarrow.types as pt
+
+    return bool(pt.is_list(kind) or pt.is_large_list(kind))
+
+
+def _lists(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """One array a row; None where the row has none."""
+    made = np.empty(len(column), dtype=object)
+    for place, one in enumerate(column):
+        made[place] = None if one.as_py() is None else np.asarray(one.values.to_numpy(zero_copy_only=False))
+    return made
