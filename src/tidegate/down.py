@@ -25,6 +25,7 @@ JOBS = ("tidegate.runtimes.inspect", "tidegate.runtimes.accelerate")
 NAMES = {
     "tidegate.worker": "worker",
     "tidegate.gateway": "gateway",
+    "tidegate.compactor": "compactor",
     "tidegate.server": "replica",
     **dict.fromkeys(JOBS, "job process"),
 }

@@ -27,6 +27,7 @@ from tidegate.observability import files
 HOUSE = Path(__file__).resolve().parent.parent.parent
 SERVICES = {
     "gateway",
+    "compactor",
     "control",
     "worker",
     "postgres",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
 from tidegate.services.overview.measures import Measured
@@ -33,6 +33,7 @@ class _Once:
         yield from self._jobs()
         yield from self._queue()
         yield self._scores()
+        yield from self._capture()
 
     def _platform(self) -> Iterator[Metric]:
         status, database = self._status, self._status.database
@@ -137,6 +138,30 @@ class _Once:
         for score in self._measured.scores or ():
             family.add_metric([score.endpoint, score.version, score.metric], score.value)
         return family
+
+    def _capture(self) -> Iterator[Metric]:
+        """As the compactor of this data directory said last."""
+        said = self._status.capture
+        if said is None:
+            return
+        yield _gauge(
+            "tidegate_compactor_up", "1: the compactor works; 0: it is silent or cannot write.", said.status == "ready"
+        )
+        counts = {
+            "segments": ("Segments of the journal that became Parquet.", said.segments),
+            "rows": ("Rows that became Parquet.", said.rows),
+            "lost_bytes": ("Bytes of the journal that were damaged or of an unknown kind.", said.lost_bytes),
+            "unfit_records": ("Sound records that made no sense.", said.unfit_records),
+            "ahead_rows": ("Rows set aside because their time is ahead of now.", said.ahead_rows),
+            "quarantined_segments": ("Segments set aside whole.", said.quarantined_segments),
+            "expired_files": ("Parquet files that retention has deleted.", said.expired_files),
+        }
+        for name, (meaning, count) in counts.items():
+            yield CounterMetricFamily(f"tidegate_capture_{name}", meaning, value=count)
+        yield _gauge("tidegate_capture_stored_bytes", "Parquet that is kept.", said.stored_bytes)
+        yield _gauge("tidegate_capture_backlog_segments", "Sealed segments that wait.", said.backlog_segments)
+        yield _gauge("tidegate_capture_backlog_bytes", "Their size.", said.backlog_bytes)
+        yield _gauge("tidegate_capture_lag_seconds", "How long the oldest of them has waited.", said.lag_s)
 
     def _queue(self) -> Iterator[Metric]:
         queue = self._status.queue

@@ -17,7 +17,7 @@ import logging
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import msgspec
@@ -68,6 +68,15 @@ class Compacted:
     ahead: int = 0
     quarantined: int = 0
 
+    def add(self, more: Compacted) -> None:
+        """What another run did, or one more segment."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(more, one.name))
+
+
+class _Unreadable(OSError):
+    """A segment that the disk does not give."""
+
 
 @dataclass
 class _Reading:
@@ -95,17 +104,21 @@ class _Reading:
 
 
 def compact(
-    journal: Path, store: Path, clock: Clock = clocks.now, keep_going: Callable[[], bool] = lambda: True
+    journal: Path,
+    store: Path,
+    clock: Clock = clocks.now,
+    keep_going: Callable[[], bool] = lambda: True,
+    on_segment: Callable[[Compacted], None] = lambda _: None,
 ) -> Compacted | None:
     """Write what was sealed since the last time; None where another compactor of this store is at work.
 
-    Ends early between two segments when it is not to `keep_going`. Raises `OSError` where the store cannot be written;
-    what is done by then stays done.
+    Ends early between two segments when it is not to `keep_going`; `on_segment` hears of each what was done. Raises
+    `OSError` where the store cannot be written; what is done by then stays done.
     """
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = open_lock(store / ".lock")
     try:
-        return _compact(journal, store, clock, keep_going) if take(lock) else None
+        return _Run(journal, store, clock, keep_going, on_segment).all_segments() if take(lock) else None
     finally:
         os.close(lock)
 
@@ -116,43 +129,64 @@ def backlog(journal: Path) -> list[Segment]:
     return [segment for segment in list_segments(journal) if not segment.is_open and segment.name not in known]
 
 
-def _compact(journal: Path, store: Path, clock: Clock, keep_going: Callable[[], bool]) -> Compacted:
-    for segment in list_segments(journal):
-        if segment.is_open:
-            with contextlib.suppress(OSError):  # the next run tries again
-                seal_abandoned(segment)
-    done, known = Compacted(), read_cursor(journal, READER)
-    segments = [segment for segment in list_segments(journal) if not segment.is_open]
-    offsets = {segment.name: known[segment.name] for segment in segments if segment.name in known}
-    for segment in segments:
-        if segment.name in offsets:
-            continue
-        if not keep_going():
-            break
-        with contextlib.suppress(FileNotFoundError):  # a gateway dropped it, and counted that
-            size = segment.path.stat().st_size
-            if not _compact_segment(segment, store, clock(), done):
+@dataclass(frozen=True)
+class _Run:
+    journal: Path
+    store: Path
+    clock: Clock
+    keep_going: Callable[[], bool]
+    on_segment: Callable[[Compacted], None]
+
+    def all_segments(self) -> Compacted:
+        self._seal_abandoned()
+        total, known = Compacted(), read_cursor(self.journal, READER)
+        unreadable: OSError | None = None
+        segments = [segment for segment in list_segments(self.journal) if not segment.is_open]
+        offsets = {segment.name: known[segment.name] for segment in segments if segment.name in known}
+        for segment in segments:
+            if segment.name in offsets:
                 continue
-            offsets[segment.name] = size
-            write_cursor(journal, READER, offsets)
-    return done
+            if not self.keep_going():
+                break
+            done = Compacted()
+            try:
+                size = segment.path.stat().st_size
+                if self._segment(segment, done):
+                    offsets[segment.name] = size
+                    write_cursor(self.journal, READER, offsets)
+            except FileNotFoundError:  # a gateway dropped it, and counted that
+                continue
+            except _Unreadable as error:
+                unreadable = error  # the next run tries again; the segments behind it need not wait
+            total.add(done)
+            self.on_segment(done)
+        if unreadable is not None:
+            raise unreadable
+        return total
 
+    def _seal_abandoned(self) -> None:
+        for segment in list_segments(self.journal):
+            if segment.is_open:
+                with contextlib.suppress(OSError):  # the next run tries again
+                    seal_abandoned(segment)
 
-def _compact_segment(segment: Segment, store: Path, now_s: float, done: Compacted) -> bool:
-    """Write a segment's rows. False where it was set aside instead: no row of it is in the store then."""
-    try:
-        tables = _read(segment, done)
-    except OSError:
-        raise
-    except Exception as error:  # whatever is wrong with one segment must not stop the next
-        log.exception("the segment %s cannot be compacted, and is set aside", segment.name)
-        _set_aside(segment, error)
-        done.quarantined += 1
-        return False
-    for place, parts in tables.items():
-        _publish(store, place, pa.concat_tables(parts), segment.name, now_s, done)
-    done.segments += 1
-    return True
+    def _segment(self, segment: Segment, done: Compacted) -> bool:
+        """Write a segment's rows. False where it was set aside instead: no row of it is in the store then."""
+        try:
+            tables = _read(segment, done)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _Unreadable(error.errno, f"{segment.path.name} cannot be read: {error.strerror}") from error
+        except Exception as error:  # whatever is wrong with one segment must not stop the next
+            log.exception("the segment %s cannot be compacted, and is set aside", segment.name)
+            _set_aside(segment, error)
+            done.quarantined += 1
+            return False
+        for place, parts in tables.items():
+            _publish(self.store, place, pa.concat_tables(parts), segment.name, self.clock(), done)
+        done.segments += 1
+        return True
 
 
 def _read(segment: Segment, done: Compacted) -> dict[Place, list[pa.Table]]:

@@ -24,10 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tidegate.atomic import replacing
 from tidegate.capture.import_files import Bad, Block, Format, blocks_of
 from tidegate.capture.rows import PREDICTIONS
 from tidegate.errors import InvalidArgument
+from tidegate.system.atomic import replacing
 
 AHEAD_S_MAX = 300.0
 BAD_MAX = 100

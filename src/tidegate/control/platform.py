@@ -22,6 +22,7 @@ from tidegate.control.site import Site
 from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.loops import autoscale, gateways
 from tidegate.loops.adoption import stop_replicas
+from tidegate.loops.compactor import CompactorSupervisor
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
 from tidegate.loops.gateways import GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
@@ -42,9 +43,14 @@ class Platform:
     """Everything of one control plane between its checks and its end."""
 
     def __init__(
-        self, settings: Settings, options: Options, supervisor: GatewaySupervisor, metrics: LoopMetrics
+        self,
+        settings: Settings,
+        options: Options,
+        supervisor: GatewaySupervisor,
+        compactor: CompactorSupervisor,
+        metrics: LoopMetrics,
     ) -> None:
-        self._supervisor = supervisor
+        self._supervisor, self._compactor = supervisor, compactor
         self._ending = threading.Event()
         self._listening_since = monotonic()
         addresses = wiring.Addresses(options.gateway_url, options.public_url, options.host)
@@ -101,6 +107,7 @@ class Platform:
         return (
             Loop("reconcile", leading.step, self.container.spec_changed, close=leading.step_down),
             Loop("gateways", supervisor.step, backoff=gateways.TROUBLE),
+            Loop("compactor", self._compactor.step),
             self._autoscale_loop(),
         )
 
@@ -163,6 +170,7 @@ class Platform:
         """Gateways finish what they have, then replicas, then the API; each within its bound, or `at_once`."""
         log.info("stopping the gateways")
         self._end_loops(lambda: self._supervisor.stop_all(GATEWAYS_END_S, at_once))
+        self._compactor.stop(at_once)
         log.info("stopping the replicas")
         stop_replicas(self.container.backend, REPLICAS_END_S, at_once)
         self._end_api()

@@ -25,6 +25,7 @@ from tidegate.control.state import ControlState, remove_state, write_state
 from tidegate.control.succession import succeed
 from tidegate.errors import EXIT_FAILED, Internal, NotRunning, TidegateError
 from tidegate.listening import required_key
+from tidegate.loops.compactor import CompactorSupervisor
 from tidegate.loops.gateways import GatewaySettings, GatewaySupervisor
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.services.platform_keys import check_keys
@@ -83,14 +84,16 @@ def _foreground(options: Options, settings: Settings) -> int:
         api_socket = listening_socket(options.host, options.control_port, "--control-port")
         stack.callback(api_socket.close)
         metrics = LoopMetrics(REGISTRY)
-        supervisor = GatewaySupervisor(_gateway_settings(options, settings), metrics)
+        gateway_settings = _gateway_settings(options, settings)
+        supervisor = GatewaySupervisor(gateway_settings, metrics)
+        compactor = CompactorSupervisor(settings.data_dir, gateway_settings.env, metrics, wanted=options.gateways > 0)
         adopted = supervisor.adopt()
         if options.gateways and not adopted:
             check_port(options.host, options.port, "--port")
             check_port(options.host, options.grpc_port, "--grpc-port")
         from tidegate.control.platform import Platform  # a second of imports, after the checks
 
-        platform = Platform(settings, options, supervisor, metrics)
+        platform = Platform(settings, options, supervisor, compactor, metrics)
         try:
             _start(platform, options, api_socket, signals)
             _stay(platform, settings, signals)

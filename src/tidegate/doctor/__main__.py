@@ -37,6 +37,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("grafana", watchers.grafana),
     ("control plane", platform.control_plane),
     ("gateway", platform.gateways),
+    ("compactor", platform.compactor),
 )
 MARKS = {FindingState.OK: "ok", FindingState.NOTE: "note", FindingState.OFF: "-", FindingState.WRONG: "WRONG"}
 

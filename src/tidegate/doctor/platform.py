@@ -33,6 +33,25 @@ def control_plane(facts: DoctorFacts) -> Verdict:
     return FindingState.OK, f"{said}, {sum(status.endpoints_by_status.values())} endpoints"
 
 
+def compactor(facts: DoctorFacts) -> Verdict:
+    """Whether captured predictions become Parquet."""
+    try:
+        said = _status(facts).capture
+    except NotRunning:
+        return FindingState.OFF, "none is known without a control plane"
+    if said is None:
+        return FindingState.NOTE, "none has run here: 'tidegate up' starts one (python -m tidegate.compactor)"
+    waiting = f"{said.rows} rows captured, {said.backlog_segments} segments wait"
+    if said.status != "ready":
+        return FindingState.WRONG, f"{waiting}: {said.reason} (its log is compactor.log, or its container's)"
+    if said.quarantined_segments:
+        return (
+            FindingState.NOTE,
+            f"{waiting}; {said.quarantined_segments} set aside in journal/quarantine, with reasons",
+        )
+    return FindingState.OK, waiting
+
+
 def gateways(facts: DoctorFacts) -> Verdict:
     """Whether the address that clients call answers, and routes by the newest snapshot."""
     try:

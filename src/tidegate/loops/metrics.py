@@ -38,6 +38,10 @@ class LoopMetrics:
             "tidegate_gateway_restarts", "Gateway processes that ended by themselves.", ["gateway"], registry=registry
         )
 
+        self.compactor_restarts = Counter(
+            "tidegate_compactor_restarts", "Times that the compactor ended by itself.", registry=registry
+        )
+
     def watch(self, probe: Probe) -> None:
         """Say at each scrape how it is."""
         self._registry.register(_RedisCollector(probe))

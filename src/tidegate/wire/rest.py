@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tidegate.wire.capture import CaptureView
 from tidegate.wire.exact import STRICT, Flag, Number, Whole
 from tidegate.wire.load import LoadView
 from tidegate.wire.parts import AnsweredView, AutomationView, DatabaseView, EngineView, LeaderView, QueueView, RedisView
@@ -378,6 +379,7 @@ class Status:
     confinement: str | None = None
     """How models' processes are kept from the platform's files on its machine, in words; None: not known yet."""
     endpoints_by_status: dict[str, int] = field(default_factory=dict)
+    capture: CaptureView | None = None
 
 
 @dataclass(frozen=True)

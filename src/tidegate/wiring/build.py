@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
@@ -45,6 +46,7 @@ from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.system.child_env import inherited_env
+from tidegate.wire.capture import CaptureView, capture_view, read_state
 from tidegate.wiring.container import Container
 from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
 from tidegate.wiring.running_jobs import running_jobs
@@ -130,6 +132,7 @@ def build(
         registry=health.view,
         redis=redis.view if redis else lambda: None,
         confinement=confinement.said_so_far,
+        capture=_captured(data_dir, clock),
     )
     return Container(
         settings=settings,
@@ -190,6 +193,11 @@ def check(settings: Settings) -> None:
         store.rehearse_migration(host_id(settings.data_dir))
     finally:
         store.close()
+
+
+def _captured(data_dir: Path, clock: Clock) -> Callable[[], CaptureView | None]:
+    """What the compactor of this data directory said last."""
+    return lambda: capture_view(read_state(data_dir / "capture"), clock())
 
 
 def _housekeeping(store: Store, uploads: Uploads, audit_rows_max: int) -> Loop:

@@ -32,7 +32,7 @@ def seen(verdict: Verdict = "alert", type_: Any = "data_drift", feature: str = "
 
 
 def facts(known: tuple[Alert, ...] = (), rule: Rule = RULE, **more: Any) -> Facts:
-    rules: Any = {type_: rule for type_ in TYPES}
+    rules: Any = dict.fromkeys(TYPES, rule)
     return Facts(**{"rules": rules, "receivers": (HOOK,), "known": known, **more})
 
 

@@ -122,6 +122,7 @@ def _platform(now: Status) -> str:
             *_registry(now.registry),
             *_redis(now.redis),
             *([now.confinement] if now.confinement else []),
+            *_captured(now),
             "",
             table(("gateway", "status", "url", "pid", "revision"), gateways, "no gateway runs"),
             *([] if away else ["", _shown(now)]),
@@ -162,6 +163,18 @@ def _engine(now: Status) -> list[str]:
         f"the container engine is away: {now.engine.reason}",
         "containers that run serve on; changes wait, and the platform goes on by itself when the engine is back",
     ]
+
+
+def _captured(now: Status) -> list[str]:
+    """What the compactor does, where one runs."""
+    said = now.capture
+    if said is None:
+        return []
+    waiting = f"{said.backlog_segments} segments wait" if said.backlog_segments else "none waits"
+    if said.status != "ready":
+        return [f"captured rows stay in the journal ({waiting}): {said.reason}"]
+    aside = f", {said.quarantined_segments} set aside" if said.quarantined_segments else ""
+    return [f"captured {said.rows} rows in {said.segments} segments, {waiting}{aside}"]
 
 
 def _queue(now: Status) -> list[str]:

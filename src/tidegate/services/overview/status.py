@@ -15,6 +15,7 @@ from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import snapshot_revision
 from tidegate.wire import parts, rest
+from tidegate.wire.capture import CaptureView
 from tidegate.wire.registering import RegistryView
 
 ENDPOINTS_SHOWN_MAX = 100
@@ -36,6 +37,7 @@ class StatusReport:
     registry: Callable[[], RegistryView | None] = lambda: None
     redis: Callable[[], parts.RedisView | None] = lambda: None
     confinement: Callable[[], str | None] = lambda: None
+    capture: Callable[[], CaptureView | None] = lambda: None
 
     def get(self) -> rest.Status:
         """A database that is away is part of the status, not an error: gateways and replicas serve on without it."""
@@ -56,6 +58,7 @@ class StatusReport:
             registry=self.registry(),
             redis=self.redis(),
             confinement=self.confinement(),
+            capture=self.capture(),
         )
         where = self.store.where
         try:

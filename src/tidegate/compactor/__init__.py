@@ -1,0 +1,1 @@
+"""The compactor's process: what gateways recorded becomes Parquet, a sealed segment at a time."""

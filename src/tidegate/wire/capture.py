@@ -1,0 +1,109 @@
+"""What the compactor says of itself, and the shapes of the capture API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tidegate.system.atomic import write_whole
+from tidegate.wire.decoding import json_decoder
+
+STATE_FILE = "compactor.json"
+"""In the folder of the capture store."""
+STATE_BYTES_MAX = 1 << 20
+
+
+class CompactorState(msgspec.Struct, frozen=True):
+    """As of `at_s` (seconds since the epoch). Counts go on over restarts.
+
+    `backlog_segments` and `backlog_bytes` wait to be compacted, the oldest for `lag_s`. `trouble` is why nothing can be
+    written just now, empty where all is well. `lost_bytes`, `unfit_records`, `ahead_rows`, `quarantined_segments`: what
+    could not be made into rows, by why.
+    """
+
+    pid: int
+    at_s: float
+    segments: int = 0
+    rows: int = 0
+    lost_bytes: int = 0
+    unfit_records: int = 0
+    ahead_rows: int = 0
+    quarantined_segments: int = 0
+    expired_files: int = 0
+    stored_bytes: int = 0
+    backlog_segments: int = 0
+    backlog_bytes: int = 0
+    lag_s: float = 0.0
+    trouble: str = ""
+
+
+SILENT_S = 60.0
+"""A compactor says something every ten seconds, also when it rests."""
+
+
+@dataclass(frozen=True)
+class CaptureView:
+    """What becomes of captured predictions: how many rows became Parquet, and what waits (the oldest for `lag_s`).
+
+    `trouble`: the compactor cannot write, and why is in `reason`; `silent`: it has said nothing for a minute. What it
+    could not make into rows is in the four counts after that.
+    """
+
+    status: Literal["ready", "trouble", "silent"]
+    rows: int
+    segments: int
+    backlog_segments: int
+    backlog_bytes: int
+    lag_s: float
+    lost_bytes: int
+    unfit_records: int
+    ahead_rows: int
+    quarantined_segments: int
+    expired_files: int
+    stored_bytes: int
+    reason: str = ""
+
+
+def capture_view(state: CompactorState | None, now_s: float) -> CaptureView | None:
+    """What status shows; None where no compactor ever ran."""
+    if state is None:
+        return None
+    silent = now_s - state.at_s > SILENT_S
+    reason = f"the compactor has said nothing for {now_s - state.at_s:.0f} s" if silent else state.trouble
+    return CaptureView(
+        status="silent" if silent else "trouble" if state.trouble else "ready",
+        rows=state.rows,
+        segments=state.segments,
+        backlog_segments=state.backlog_segments,
+        backlog_bytes=state.backlog_bytes,
+        lag_s=state.lag_s,
+        lost_bytes=state.lost_bytes,
+        unfit_records=state.unfit_records,
+        ahead_rows=state.ahead_rows,
+        quarantined_segments=state.quarantined_segments,
+        expired_files=state.expired_files,
+        stored_bytes=state.stored_bytes,
+        reason=reason,
+    )
+
+
+_states = json_decoder(CompactorState)
+
+
+def write_state(store: Path, state: CompactorState) -> None:
+    """Raises `OSError`."""
+    write_whole(store / STATE_FILE, msgspec.json.encode(state), mode=0o600, durable=False)
+
+
+def read_state(store: Path) -> CompactorState | None:
+    """What the compactor of this store said last; None where it never did, or where that cannot be read."""
+    path = store / STATE_FILE
+    try:
+        if path.stat().st_size > STATE_BYTES_MAX:
+            return None
+        return _states.decode(path.read_bytes())
+    except (OSError, ValueError):  # msgspec's own are ValueErrors
+        return None
