@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tidegate import clock as clocks
 from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.baseline_files import DirectoryBaselines
 from tidegate.adapters.docker.build import DockerCli
 from tidegate.adapters.images.files import ImageFiles
 from tidegate.adapters.images.wheelhouse import Wheelhouse
@@ -16,6 +17,7 @@ from tidegate.adapters.sandbox import confinement
 from tidegate.clock import Clock
 from tidegate.environments import Environments
 from tidegate.jobs.acceleration import Acceleration
+from tidegate.jobs.baseline import BaselineJob, BaselineMaker
 from tidegate.jobs.bench import Bench
 from tidegate.jobs.build import BuildJob
 from tidegate.jobs.register import RegisterJob
@@ -23,6 +25,7 @@ from tidegate.jobs.spec import JobSpec
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.models.catalog import Models
 from tidegate.services.models.files_home import files_of_platform
+from tidegate.services.monitoring.baselines import Baselines
 from tidegate.settings import Settings
 from tidegate.store.engine import Store
 from tidegate.system.child_env import engine_env, installer_env
@@ -43,17 +46,30 @@ class JobParts:
     uploads: Uploads
     register: RegisterJob
     build: BuildJob
+    baselines: Baselines
+    baseline: BaselineJob
 
     def specs(self) -> tuple[JobSpec, ...]:
         """Every kind of job there is."""
-        return JobSpec("register", self._register_on), JobSpec("build", self._build_on)
+        return (
+            JobSpec("register", self._register_on),
+            JobSpec("build", self._build_on),
+            JobSpec("baseline", self._baseline_on),
+        )
 
     def _register_on(self, store: Store) -> RegisterJob:
         models = replace(self.models, store=store)
-        return replace(self.register, models=models, acceleration=replace(self.register.acceleration, models=models))
+        acceleration = replace(self.register.acceleration, models=models)
+        return replace(self.register, models=models, acceleration=acceleration, baselines=self._maker_on(store))
 
     def _build_on(self, store: Store) -> BuildJob:
         return replace(self.build, models=replace(self.models, store=store))
+
+    def _baseline_on(self, store: Store) -> BaselineJob:
+        return replace(self.baseline, maker=self._maker_on(store))
+
+    def _maker_on(self, store: Store) -> BaselineMaker:
+        return BaselineMaker(replace(self.models, store=store), replace(self.baselines, store=store))
 
 
 def job_parts(settings: Settings, store: Store, files_dir: Path, clock: Clock) -> JobParts:
@@ -69,7 +85,9 @@ def job_parts(settings: Settings, store: Store, files_dir: Path, clock: Clock) -
     scratch_root, bytes_max = settings.data_dir / "jobs", settings.upload_bytes_max
     register = RegisterJob(models, registry, uploads, scratch_root, bytes_max, Acceleration(models), intake)
     build = _build_job(settings, models, ImageFiles(manifests), clock)
-    return JobParts(registry, artifacts, files_lock, models, uploads, register, build)
+    baselines = Baselines(store, DirectoryBaselines(files_dir / "baselines"), clock)
+    baseline = BaselineJob(BaselineMaker(models, baselines), uploads, scratch_root)
+    return JobParts(registry, artifacts, files_lock, models, uploads, register, build, baselines, baseline)
 
 
 def build_bench(settings: Settings, store: Store, clock: Clock = clocks.now) -> Bench:

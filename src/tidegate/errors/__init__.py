@@ -338,3 +338,9 @@ class UnknownImage(TidegateError):
     """No image of this version was built."""
 
     code, kind = "unknown_image", Kind.NOT_FOUND
+
+
+class UnknownBaseline(TidegateError):
+    """This version has no baseline."""
+
+    code, kind = "unknown_baseline", Kind.NOT_FOUND

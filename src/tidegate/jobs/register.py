@@ -28,7 +28,7 @@ from tidegate.core.access import Principal
 from tidegate.core.ports import NewRegistryVersion, Registry, RegistryVersion
 from tidegate.environments import Environment, environment, requirements_of
 from tidegate.errors import RegistryUnavailable, TidegateError
-from tidegate.jobs import repair
+from tidegate.jobs import baseline, repair
 from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
@@ -37,6 +37,7 @@ from tidegate.services.models.catalog import Models, NewVersion
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert
 from tidegate.wire.manifest import Manifest
+from tidegate.wire.monitoring import BaselineSource
 from tidegate.wire.signature import Signature
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class RegisterJob:
     unpacked_bytes_max: int
     acceleration: Acceleration
     intake: AbstractContextManager[object] = field(default_factory=threading.Lock)
+    baselines: baseline.BaselineMaker | None = None
 
     def run(self, payload: dict[str, Any], report: JobReport) -> dict[str, Any]:
         """`{"model", "version", "created"}`. Raises what the steps raise."""
@@ -84,6 +86,11 @@ class RegisterJob:
                 done = {"model": name, "version": known.version, "created": True}
             else:
                 done = self._register_again(name, request, (given, known), scratch, report)
+            rows = self._rows_of(request)
+            if self.baselines is not None and rows is not None:
+                source: BaselineSource = "file" if request.baseline_upload else "validation"
+                report.progress(0.78, "counting what production is compared with")
+                self.baselines.after_registration(name, done["version"], rows, source, scratch, report)
             self._accelerate(name, request, given.digest, scratch, report)
             return done
         finally:
@@ -179,6 +186,10 @@ class RegisterJob:
         python = own.python if own else None
         found = self._inspect(request, package.dir, package.needs_pickle_grant, scratch, report, python)
         found["environment"] = own.key if own else None
+        if request.baseline_upload and (rows := self._rows_of(request)) is not None:
+            report.progress(0.6, f"answering the rows of {rows.filename!r}")
+            asked = InspectionRequest(package.dir, package.needs_pickle_grant, None, python, request.device)
+            baseline.answer(asked, rows, scratch, report)
         with self.intake:
             known = self.models.known(name, given.digest)
             if known is not None:  # another job was first with the same bytes
@@ -204,8 +215,11 @@ class RegisterJob:
         python: Path | None,
     ) -> dict[str, Any]:
         """Load, infer the signature, score: in a subprocess, within the gate's deadline."""
+        rows_file = None if request.baseline_upload else scratch / baseline.ROWS_FILE
         return run_inspection(
-            InspectionRequest(package_dir, allow_pickle, self._validation(request.gate), python, request.device),
+            InspectionRequest(
+                package_dir, allow_pickle, self._validation(request.gate), python, request.device, rows_file
+            ),
             timeout_s=request.gate.timeout_s,
             scratch_dir=scratch,
             watched=Watched(lambda done, message: _tell(report, 0.2 + 0.5 * done, message), report.look),
@@ -238,6 +252,16 @@ class RegisterJob:
         return ValidationRequest(
             path, gate.validation_filename or "validation.csv", str(gate.target), gate.metric, gate.min_score
         )
+
+    def _rows_of(self, request: rest.RegisterRequest) -> baseline.RowsToAnswer | None:
+        """The rows that production will be compared with: those given for it, else those of the validation."""
+        gate, upload, filename = request.gate, request.baseline_upload, request.baseline_filename
+        if upload is None:
+            upload, filename = gate.validation_upload, gate.validation_filename
+        if upload is None:
+            return None
+        path = self.uploads.path(upload)
+        return baseline.RowsToAnswer(path, filename or "baseline.csv", gate.target or "", gate.timeout_s)
 
     def _number(
         self, name: str, request: rest.RegisterRequest, given: _Input, package: Package, job_id: str

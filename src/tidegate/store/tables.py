@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from tidegate.store.base import SIZE, Base, Stamped
+from tidegate.store.base import SIZE, Stamped
+from tidegate.store.base import Base as Base  # noqa: PLC0414
 
 # Also names of this module, so that whoever knows the tables knows all of them.
 from tidegate.store.monitoring_tables import BaselineRow as BaselineRow  # noqa: PLC0414

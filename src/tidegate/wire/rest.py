@@ -29,7 +29,7 @@ VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting", "asleep"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle", "asleep"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-JobKind = Literal["register", "build"]
+JobKind = Literal["register", "build", "baseline"]
 
 
 @dataclass(frozen=True)

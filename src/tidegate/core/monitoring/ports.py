@@ -53,4 +53,5 @@ class BaselineFiles(Protocol):
     def delete(self, name: str) -> None:
         """Deleting what is gone is no error."""
 
-    def names(self) -> set[str]: ...
+    def names(self, before: float) -> set[str]:
+        """Of those that were written before this moment."""

@@ -24,6 +24,7 @@ from tidegate.store import uploads as upload_rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import JobRow
 from tidegate.wire import rest
+from tidegate.wire.monitoring import BaselineRequest
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 QUEUED_JOBS_MAX = 1000
@@ -73,6 +74,21 @@ class Jobs:
         change = audit.Change("build", "version", f"{model}:{version}", _asked(job, asdict(request)))
         with self.store.transaction() as tx:
             self._queue(tx, job, who, change)
+        self.queued()
+        return views.job_view(job)
+
+    def baseline(self, model: str, version: str, request: BaselineRequest, who: Principal) -> rest.Job:
+        """Queue the making of a baseline of a version that exists. Raises `InvalidArgument`, `UnknownUpload`."""
+        if not 0 < request.timeout_s <= GATE_TIMEOUT_S_MAX:
+            raise InvalidArgument(
+                f"timeout_s must be more than 0 and at most {GATE_TIMEOUT_S_MAX:g}", field="timeout_s"
+            )
+        _check_filename(request.filename)
+        job = self._new("baseline", model, {"model": model, "version": version, "request": asdict(request)}, who)
+        given: dict[str, object] = {"filename": request.filename, "target": request.target, "by": request.by}
+        with self.store.transaction() as tx:
+            check_upload(tx, request.upload)
+            self._queue(tx, job, who, audit.Change("baseline", "version", f"{model}:{version}", _asked(job, given)))
         self.queued()
         return views.job_view(job)
 
@@ -179,6 +195,8 @@ def _check_source(request: rest.RegisterRequest) -> None:
         raise InvalidArgument("give exactly one of 'upload' and 'uri'", field="upload")
     if request.upload is not None:
         _check_filename(request.filename)
+    if request.baseline_upload is not None:
+        _check_filename(request.baseline_filename)
     if request.uri is not None and not request.uri.startswith(("models:/", "runs:/")):
         raise InvalidArgument(
             f"uri {request.uri!r} is not of this registry: give models:/NAME/VERSION, models:/NAME@ALIAS "

@@ -138,7 +138,8 @@ class Uploads:
 def uploads_of(job: JobRow) -> list[str]:
     """The uploads that a job's payload names."""
     request = job.payload.get("request", {})
-    named = (request.get("upload"), request.get("code_upload"), request.get("gate", {}).get("validation_upload"))
+    named = [request.get(name) for name in ("upload", "code_upload", "baseline_upload")]
+    named.append(request.get("gate", {}).get("validation_upload"))
     return [upload for upload in named if upload]
 
 

@@ -33,6 +33,7 @@ from tidegate.store.automation import versions_used
 from tidegate.store.endpoints import add_repair
 from tidegate.store.engine import Store
 from tidegate.store.history import Entry
+from tidegate.store.monitoring import forget_baselines
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
 from tidegate.wire.manifest import Accelerated, Manifest
@@ -131,6 +132,7 @@ class Models:
                 if row is None:
                     return
                 check_unused(tx, name, number)
+                forget_baselines(tx, name, number)
                 tx.delete(row)
                 change = version_change("delete", row, before=version_facts(row))
                 self._record(tx, who, change)
@@ -145,6 +147,7 @@ class Models:
             with self.store.transaction() as tx:
                 model = model_or_raise(tx, name)
                 check_no_endpoint(tx, name)
+                forget_baselines(tx, name)
                 versions = rows.versions_of(tx, name)
                 for version in versions:
                     tx.delete(version)

@@ -1,0 +1,225 @@
+"""Baselines of versions: made of rows and the model's answers, kept as a file and a row, found again for evaluations.
+
+Called by jobs (validation data, files), by monitoring (rows of production) and by the API.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+
+from tidegate.clock import Clock
+from tidegate.core.access import Principal
+from tidegate.core.monitoring.columns import Array, Role, WatchedColumns, watched_columns
+from tidegate.core.monitoring.ports import BaselineFiles
+from tidegate.errors import Conflict, InvalidArgument, UnknownBaseline
+from tidegate.services.lookup import version_or_raise
+from tidegate.services.monitoring.truth import Truth, truth_of
+from tidegate.store import audit
+from tidegate.store import monitoring as rows
+from tidegate.store.engine import Store
+from tidegate.store.tables import BaselineRow
+from tidegate.watch.baseline import Baseline, Source, baseline_of
+from tidegate.wire.decoding import convert
+from tidegate.wire.monitoring import BaselineColumn, BaselineSource, BaselineView
+from tidegate.wire.signature import Signature
+
+_log = logging.getLogger(__name__)
+
+FORM = 1
+LEFT_S = 3600.0
+"""A file without a row that is older than this is nobody's: a younger one may be about to get its row."""
+KNOWN_MAX = 64
+"""Baselines that are kept in memory, those used last."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a model was asked and answered, as named tensors, and the labels of the rows where they are known."""
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    labels: Array | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a baseline comes from; of production also which endpoint's rows, from when to when."""
+
+    source: BaselineSource
+    by: str | None = None
+    endpoint: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A baseline that is not kept yet."""
+
+    baseline: Baseline
+    roles: dict[str, Role]
+    truth: Truth | None
+    labelled: int
+
+
+@dataclass(frozen=True)
+class KnownBaseline:
+    """A version's baseline as evaluations need it. `truth`: None without labels."""
+
+    baseline: Baseline
+    roles: Mapping[str, Role]
+    truth: Truth | None
+    view: BaselineView
+
+
+def make_baseline(signature: Signature, given: Rows, by: str | None = None) -> Made:
+    """Raises `InvalidArgument` for rows that no baseline can be made of."""
+    found = watched_columns(signature, given.inputs, given.outputs)
+    if not found.values:
+        raise InvalidArgument("none of the rows' columns is an input or an output of the model", field="data")
+    truth = None if given.labels is None else truth_of(signature, found, given.labels)
+    losses = None if truth is None or given.labels is None else truth.losses(found, given.labels)
+    labelled = 0 if losses is None else int((~np.isnan(losses)).sum())
+    source = Source(
+        inputs=found.of("input"),
+        outputs=found.of("output"),
+        losses=losses if labelled else None,
+        kinds=found.kinds,  # type: ignore[arg-type]  # texts that are kinds
+        datatypes=found.datatypes,
+        by=by,
+    )
+    return Made(baseline_of(source), dict(found.roles), truth if labelled else None, labelled)
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The use cases."""
+
+    store: Store
+    files: BaselineFiles
+    clock: Clock
+    _known: OrderedDict[str, KnownBaseline] = field(default_factory=OrderedDict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def keep(self, model: str, number: str, made: Made, origin: Origin, who: Principal) -> BaselineView:
+        """Put it in the place of the one that the version had. Raises `UnknownVersion`, `DiskFull`."""
+        view = _view(model, number, made, origin, self.clock())
+        name = secrets.token_hex(12)
+        document = {
+            "form": FORM,
+            "baseline": made.baseline.as_dict(),
+            "roles": made.roles,
+            "truth": made.truth.as_dict() if made.truth else None,
+        }
+        self.files.write(name, document, dict(made.baseline.sample))
+        before = None
+        try:
+            with self.store.transaction() as tx:
+                version_or_raise(tx, model, number)
+                row = rows.baseline(tx, model, number)
+                if row is None:
+                    row = BaselineRow(model=model, version=number)
+                    tx.add(row)
+                else:
+                    before = row.file
+                row.file, row.view, row.made_at = name, asdict(view), view.made_at
+                told = {"source": (None, view.source), "rows": (None, view.rows), "labelled": (None, view.labelled)}
+                audit.record(tx, who, self.clock(), audit.Change("baseline", "version", f"{model}:{number}", told))
+        except BaseException:
+            self.files.delete(name)
+            raise
+        if before is not None:
+            self.files.delete(before)
+        return view
+
+    def get(self, model: str, reference: str) -> BaselineView:
+        """Raises `UnknownModel`, `UnknownVersion`, `UnknownBaseline`."""
+        with self.store.reading() as tx:
+            number = version_or_raise(tx, model, reference).version
+            row = rows.baseline(tx, model, number)
+        if row is None:
+            raise UnknownBaseline(
+                f"{model}:{number} has no baseline: give one with 'tidegate baseline {model}:{number} --data FILE', or "
+                "register versions with --validation-data",
+                model=model,
+                version=number,
+            )
+        return convert(row.view, BaselineView)
+
+    def known(self, model: str, number: str) -> KnownBaseline | None:
+        """What evaluations compare with; None where there is none, or its file cannot be read (which is logged)."""
+        with self.store.reading() as tx:
+            row = rows.baseline(tx, model, number)
+        if row is None:
+            return None
+        with self._guard:
+            if row.file in self._known:
+                self._known.move_to_end(row.file)
+                return self._known[row.file]
+        try:
+            found = self._read(row)
+        except (Conflict, InvalidArgument) as error:
+            _log.error("the baseline of %s:%s cannot be used: %s", model, number, error)
+            return None
+        with self._guard:
+            self._known[row.file] = found
+            while len(self._known) > KNOWN_MAX:
+                self._known.popitem(last=False)
+        return found
+
+    def _read(self, row: BaselineRow) -> KnownBaseline:
+        document = self.files.read(row.file)
+        try:
+            truth = None if document["truth"] is None else Truth.from_dict(document["truth"])
+            baseline = Baseline.from_dict(document["baseline"])
+            return KnownBaseline(baseline, document["roles"], truth, convert(row.view, BaselineView))
+        except (KeyError, TypeError) as error:
+            raise InvalidArgument(f"it is no baseline of form {FORM}: {error!r}", field="baseline") from None
+
+    def sweep(self) -> None:
+        """Remove files that no row names: of versions that were deleted, or of a process that was killed."""
+        there = self.files.names(self.clock() - LEFT_S)
+        with self.store.reading() as tx:
+            named = rows.baseline_files(tx)
+        for name in there - named:
+            self.files.delete(name)
+
+
+def _view(model: str, number: str, made: Made, origin: Origin, now: float) -> BaselineView:
+    whole, truth = made.baseline.whole, made.truth
+    columns = [
+        BaselineColumn(name, made.roles[name], one.layout.kind, one.layout.bins, one.special.get("missing", 0))
+        for name, one in whole.columns.items()
+    ]
+    view = BaselineView(
+        model=model,
+        version=number,
+        source=origin.source,
+        rows=whole.rows,
+        labelled=made.labelled,
+        made_at=now,
+        columns=columns,
+        by=origin.by,
+        segments=list(made.baseline.segments),
+        endpoint=origin.endpoint,
+        since=origin.since,
+        until=origin.until,
+    )
+    if truth is None or whole.risk is None:
+        return view
+    metric = truth.metric
+    return replace(view, metric=metric.name, value=metric.of(whole.risk.risk), bound=metric.of(whole.risk.upper))
+
+
+def columns_seen(signature: Signature, captured: Mapping[str, Array]) -> WatchedColumns:
+    """The watched columns of captured rows, whose names have `input_` or `output_` before them."""
+    inputs = {name.removeprefix("input_"): one for name, one in captured.items() if name.startswith("input_")}
+    outputs = {name.removeprefix("output_"): one for name, one in captured.items() if name.startswith("output_")}
+    return watched_columns(signature, inputs, outputs)

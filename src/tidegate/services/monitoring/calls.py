@@ -1,0 +1,93 @@
+"""The monitors of an endpoint's requests: traffic, errors and latency between one evaluation and the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tidegate.services.monitoring.place import Place
+from tidegate.watch import bounds
+from tidegate.watch.values import Floats
+from tidegate.wire.monitoring import MonitorResult
+
+REQUESTS_MIN = 20
+"""Of fewer requests nothing is said."""
+ERROR_RATIO = 0.01
+"""Answers of 500 and above: up to this share of the requests does not matter."""
+ERRORS_CRITICAL = 0.2
+LATENCY_QUANTILE, LATENCY_RATIO, LATENCY_MARGIN_MS = 0.95, 2.0, 50.0
+EARLIER_MIN = 12
+"""So many earlier evaluations say what is usual."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Requests of an endpoint, each counted once. `failed`: those answered 500 or above, among `requests`."""
+
+    requests: int
+    failed: int
+    durations_ms: Floats
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier evaluations found of the last day: requests of each, and the usual p95."""
+
+    requests: Sequence[int] = ()
+    p95_ms: Sequence[float] = field(default=())
+
+
+def call_results(calls: Calls, earlier: Earlier, place: Place, page_alpha: float) -> list[MonitorResult]:
+    """Three results."""
+    alpha = page_alpha / 3
+    return [_traffic(calls, earlier, place), _errors(calls, place, alpha), _latency(calls, earlier, place, alpha)]
+
+
+def _traffic(calls: Calls, earlier: Earlier, place: Place) -> MonitorResult:
+    """An alert where requests have stopped that came in every evaluation of the last day: no rhythm explains that."""
+    span_s = place.until - place.since
+    rate = calls.requests / span_s if span_s > 0 else None
+    common = {"n": calls.requests, "value": rate, "metric": "requests_per_s"}
+    usual = min(earlier.requests, default=0)
+    if calls.requests:
+        return place.result("traffic", "ok", f"ok: {calls.requests} requests in {span_s:.0f} s", **common)
+    if len(earlier.requests) < EARLIER_MIN or usual < REQUESTS_MIN:
+        return place.unknown("traffic", f"no request in {span_s:.0f} s, and that is not known to be unusual", **common)
+    verdict = f"stopped: no request in {span_s:.0f} s, where every evaluation of the last day had {usual} or more"
+    return place.result("traffic", "alert", verdict, "high", **common)
+
+
+def _errors(calls: Calls, place: Place, alpha: float) -> MonitorResult:
+    if calls.requests < REQUESTS_MIN:
+        return place.unknown("errors", f"{calls.requests} requests say nothing of a share", n=calls.requests)
+    share = calls.failed / calls.requests
+    lower = 1.0 - float(bounds.binomial_upper(np.array([calls.requests - calls.failed]), calls.requests, alpha)[0])
+    common = {"n": calls.requests, "metric": "error_ratio", "value": share, "lower": max(0.0, lower)}
+    if lower > ERROR_RATIO:
+        verdict = f"failing: {calls.failed} of {calls.requests} requests were answered 500 or above ({share:.1%})"
+        severity = "critical" if share >= ERRORS_CRITICAL else "high"
+        return place.result("errors", "alert", verdict, severity, reference=ERROR_RATIO, **common)
+    verdict = f"ok: {calls.failed} of {calls.requests} requests were answered 500 or above"
+    return place.result("errors", "ok", verdict, reference=ERROR_RATIO, **common)
+
+
+def _latency(calls: Calls, earlier: Earlier, place: Place, alpha: float) -> MonitorResult:
+    n = int(calls.durations_ms.size)
+    if n < REQUESTS_MIN:
+        return place.unknown("latency", f"{n} answers say nothing of a percentile", n=n)
+    ordered = np.sort(calls.durations_ms)
+    value = float(np.quantile(ordered, LATENCY_QUANTILE))
+    common = {"n": n, "metric": "p95_ms", "value": value}
+    if len(earlier.p95_ms) < EARLIER_MIN:
+        return place.result("latency", "ok", f"ok: p95 is {value:.3g} ms; what is usual is not known yet", **common)
+    usual = float(np.median(np.array(earlier.p95_ms)))
+    limit = max(LATENCY_RATIO * usual, usual + LATENCY_MARGIN_MS)
+    slow = int((ordered > limit).sum())
+    share = 1.0 - float(bounds.binomial_upper(np.array([n - slow]), n, alpha)[0])
+    common |= {"reference": usual}
+    if share > 1 - LATENCY_QUANTILE:
+        verdict = f"slow: p95 is {value:.3g} ms, and is {usual:.3g} ms usually"
+        return place.result("latency", "alert", verdict, "medium", **common)
+    return place.result("latency", "ok", f"ok: p95 is {value:.3g} ms, and is {usual:.3g} ms usually", **common)

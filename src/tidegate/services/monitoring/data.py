@@ -1,0 +1,136 @@
+"""The monitors of a block's inputs and outputs: drift of each column, and its quality. On histograms alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tidegate.services.monitoring.baselines import KnownBaseline
+from tidegate.services.monitoring.place import Place
+from tidegate.watch.baseline import Part
+from tidegate.watch.drift import Drift, Look, evaluate
+from tidegate.watch.histogram import Histogram
+from tidegate.watch.rates import RateChange, rate_changes
+from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult, Severity
+
+QUALITY_DIFFERENCE = 0.01
+"""A share of bad values that is larger than the baseline's by up to this does not matter."""
+QUALITY_RATIO = 1.1
+FAULTS = ("missing", "invalid", "below", "above", "unseen")
+LARGE_EFFECT, LARGE_RATE = 0.25, 0.5
+SEGMENTS_SHARE = 0.5
+"""Of the error rate, what segments get where an endpoint has them."""
+
+
+@dataclass(frozen=True)
+class Alphas:
+    """The probabilities of a false page that this look may have."""
+
+    drift: float
+    data_quality: float
+
+    def shared(self, share: float) -> Alphas:
+        return Alphas(self.drift * share, self.data_quality * share)
+
+
+def data_results(
+    known: KnownBaseline, current: Mapping[str, Histogram], place: Place, alphas: Alphas, segment: str | None = None
+) -> list[MonitorResult]:
+    """Drift and quality of each column of the baseline. One that was not captured is unknown."""
+    part = known.baseline.part(segment)
+    there = {name: one for name, one in part.columns.items() if name in current}
+    outputs = [name for name in there if known.roles.get(name) == "output"]
+    found = evaluate(
+        there, {name: current[name] for name in there}, look=Look(outputs=outputs, page_alpha=alphas.drift)
+    )
+    results = [_drift_result(one, part, current[name], place, segment) for name, one in found.items()]
+    if segment is None:
+        alpha = alphas.data_quality / max(1, len(there))
+        results += [_quality_result(name, part.columns[name], current[name], place, alpha) for name in there]
+        results += [
+            place.unknown(
+                _drift_monitor(known, name),
+                "it was not captured",
+                feature=name,
+                n_reference=part.rows,
+                kind=part.columns[name].layout.kind,
+            )
+            for name in part.columns
+            if name not in current
+        ]
+    return results
+
+
+def _drift_monitor(known: KnownBaseline, name: str) -> MonitorName:
+    return "prediction_drift" if known.roles.get(name) == "output" else "feature_drift"
+
+
+def _drift_result(drift: Drift, part: Part, now: Histogram, place: Place, segment: str | None) -> MonitorResult:
+    plain = drift.as_dict()
+    for name in ("feature", "monitor", "state", "verdict"):
+        plain.pop(name)
+    return place.result(
+        drift.monitor,
+        drift.state,
+        drift.verdict,
+        _drift_severity(drift),
+        feature=drift.feature,
+        segment=segment,
+        histograms=pair(part.columns[drift.feature], now),
+        **plain,
+    )
+
+
+def _drift_severity(drift: Drift) -> Severity:
+    is_large = drift.effect_lower is not None and drift.effect_lower > LARGE_EFFECT
+    return "high" if is_large or drift.monitor == "prediction_drift" else "medium"
+
+
+def pair(before: Histogram, now: Histogram) -> Histograms:
+    """As results have it; bins that are empty on both sides are left out."""
+    rows = [row for row in zip(before.layout.names, before.counts, now.counts, strict=True) if row[1] or row[2]]
+    return Histograms([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+
+
+def _quality_result(name: str, before: Histogram, now: Histogram, place: Place, alpha: float) -> MonitorResult:
+    common = {"feature": name, "n": now.rows, "n_reference": before.rows, "kind": before.layout.kind}
+    if not now.rows:
+        return place.unknown("data_quality", "the window is empty", **common)
+    worse = [
+        rate
+        for rate in rate_changes(before, now, QUALITY_RATIO, 0.0)
+        if rate.name in FAULTS and rate.p_value <= alpha / 2 and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
+    ]
+    told = [_told(rate) for rate in worse]
+    if _is_stuck(before, now, alpha / 2):
+        told.append(f"all {now.rows} rows have the same value, where the baseline has several")
+    largest = max((rate.rate for rate in worse), default=1.0)
+    severity: Severity = "high" if largest >= LARGE_RATE else "medium"
+    if not told:
+        return place.result("data_quality", "ok", "ok: no value is odd", **common)
+    return place.result(
+        "data_quality",
+        "alert",
+        "bad data: " + "; ".join(told),
+        severity,
+        **common,
+        value=worse[0].rate if worse else 1.0,
+        reference=worse[0].rate_reference if worse else None,
+        rates=[rate.as_dict() for rate in worse],
+    )
+
+
+def _told(rate: RateChange) -> str:
+    return f"{rate.label} rose from {rate.rate_reference:.2%} to {rate.rate:.2%} of the rows"
+
+
+def _is_stuck(before: Histogram, now: Histogram, alpha: float) -> bool:
+    """Whether all rows fell into one bin that has so little of the baseline that this is no chance.
+
+    Of numbers in a bin between two cuts that may be several values: what counts is that the column says nothing now.
+    """
+    filled = [place for place, count in enumerate(now.counts) if count]
+    if len(filled) != 1 or before.rows < 2 or now.rows < 2 or filled[0] < len(now.layout.specials):
+        return False
+    share = (before.counts[filled[0]] + 1) / (before.rows + 2)
+    return share < 1 and bool(share**now.rows <= alpha) and sum(1 for count in before.counts if count) > 1

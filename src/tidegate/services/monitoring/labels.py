@@ -1,0 +1,147 @@
+"""The monitors that labels feed: performance, and how many labels have come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidegate.core.monitoring.columns import Array, WatchedColumns
+from tidegate.services.monitoring.baselines import KnownBaseline
+from tidegate.services.monitoring.place import Place
+from tidegate.services.monitoring.truth import Truth
+from tidegate.watch import metrics
+from tidegate.watch.performance import Cohort, Performance, evaluate
+from tidegate.watch.values import Floats, canonicals
+from tidegate.wire.monitoring import MonitorResult, Severity
+
+CRITICAL_DROP = 0.1
+CLASSES_SHOWN_MAX = 50
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows of a version in the order of their predictions: what was answered, which labels have come, how old each is.
+
+    `labels`: None where none has come.
+    """
+
+    columns: WatchedColumns
+    labels: Array
+    ages_s: Floats
+    delay_s: float
+
+    @property
+    def matured(self) -> Array:
+        return self.ages_s >= self.delay_s
+
+    @property
+    def n_labelled(self) -> int:
+        """Of the rows that are old enough."""
+        return sum(1 for label in self.labels[self.matured].tolist() if label is not None)
+
+
+def performance_results(known: KnownBaseline, rows: Labelled, place: Place, page_alpha: float) -> list[MonitorResult]:
+    """Whether the model got worse, by the one loss that decides; then what is shown beside it."""
+    truth, risk = known.truth, known.baseline.whole.risk
+    if truth is None or risk is None:
+        if not rows.n_labelled:
+            return []
+        why = (
+            "the baseline has no labels: register versions with --validation-data and --target, or give a baseline with "
+            "--target"
+        )
+        return [place.unknown("performance", why, n=int(rows.matured.sum()), n_labelled=rows.n_labelled)]
+    losses = truth.losses(rows.columns, rows.labels)
+    found = evaluate(Cohort(losses, rows.ages_s, rows.delay_s), risk, truth.metric, page_alpha=page_alpha)
+    return [_performance_result(found, place), *_shown(truth, rows, place)]
+
+
+def _performance_result(found: Performance, place: Place) -> MonitorResult:
+    plain = found.as_dict()
+    for name in ("metric", "state", "verdict"):
+        plain.pop(name)
+    drop = found.performance_drop
+    severity: Severity = "critical" if drop is not None and drop >= CRITICAL_DROP else "high"
+    return place.result("performance", found.state, found.verdict, severity, metric=found.metric, **plain)
+
+
+def coverage_result(rows: Labelled, place: Place) -> MonitorResult:
+    """How many of the predictions that are old enough have labels."""
+    matured, labelled = int(rows.matured.sum()), rows.n_labelled
+    if not matured:
+        return place.unknown("label_coverage", "no prediction is old enough yet")
+    share = labelled / matured
+    verdict = f"ok: {labelled} of {matured} predictions have labels ({share:.0%})"
+    if not labelled:
+        return place.unknown(
+            "label_coverage", f"none of {matured} predictions has a label yet", n=matured, n_labelled=0, coverage=0.0
+        )
+    return place.result("label_coverage", "ok", verdict, n=matured, n_labelled=labelled, coverage=share, value=share)
+
+
+def _shown(truth: Truth, rows: Labelled, place: Place) -> list[MonitorResult]:
+    """Metrics that people know, with bootstrap intervals: they decide nothing."""
+    there = rows.matured & np.array([label is not None for label in rows.labels.tolist()], dtype=bool)
+    if there.sum() < 2:
+        return []
+    columns, labels = rows.columns.where(there), rows.labels[there]
+    if truth.mode == "numbers":
+        predicted, actual = _both_numbers(truth.predicted(columns), labels)
+        found = [metrics.rmse(predicted, actual), metrics.r2(predicted, actual)]
+    else:
+        found = [one for one in (_f1(truth, columns, labels), _auc(truth, columns, labels)) if one is not None]
+    return [
+        place.result(
+            "performance",
+            "unknown",
+            f"shown: {one.name} is {one.value:.3g}; it decides nothing",
+            metric=one.name,
+            n=one.rows,
+            n_labelled=one.rows,
+            value=one.value,
+            lower=one.lower,
+            upper=one.upper,
+        )
+        for one in found
+        if one.value is not None
+    ]
+
+
+def _both_numbers(predicted: Array, labels: Array) -> tuple[Floats, Floats]:
+    def number(value: object) -> float:
+        try:
+            return float(value)  # type: ignore[arg-type]  # what is no number raises
+        except (TypeError, ValueError):
+            return float("nan")
+
+    pairs = [(number(guess), number(label)) for guess, label in zip(predicted.tolist(), labels.tolist(), strict=True)]
+    both = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def _f1(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.Shown | None:
+    guesses, truths = canonicals(truth.predicted(columns), truth.datatype), canonicals(labels, truth.datatype)
+    pairs = [(guess, actual) for guess, actual in zip(guesses, truths, strict=True) if guess and actual]
+    classes = sorted({name for both in pairs for name in both})
+    if not pairs or len(classes) < 2 or len(classes) > CLASSES_SHOWN_MAX:
+        return None
+    places = {name: place for place, name in enumerate(classes)}
+    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for guess, actual in pairs:
+        matrix[places[actual], places[guess]] += 1
+    return metrics.f1(matrix)
+
+
+def _auc(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.Shown | None:
+    """Of two classes: from the score of the second."""
+    names = [name for name in columns.values if name.startswith("probabilities[")]
+    if truth.mode == "scores":
+        scores, positive = columns.values[truth.columns[0]], "1"
+    elif len(names) == 2:
+        scores, positive = columns.values[names[1]], names[1].removeprefix("probabilities[").removesuffix("]")
+    else:
+        return None
+    texts = canonicals(labels, truth.datatype)
+    is_positive = np.array([np.nan if text is None else float(text == positive) for text in texts])
+    return metrics.auc(scores, is_positive)
