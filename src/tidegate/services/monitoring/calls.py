@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from tidegate.services.monitoring.place import Place
 from tidegate.watch import bounds
 from tidegate.watch.values import Floats
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring import MonitorResult, Severity
 
 REQUESTS_MIN = 20
 """Of fewer requests nothing is said."""
@@ -49,7 +50,7 @@ def _traffic(calls: Calls, earlier: Earlier, place: Place) -> MonitorResult:
     """An alert where requests have stopped that came in every evaluation of the last day: no rhythm explains that."""
     span_s = place.until - place.since
     rate = calls.requests / span_s if span_s > 0 else None
-    common = {"n": calls.requests, "value": rate, "metric": "requests_per_s"}
+    common: dict[str, Any] = {"n": calls.requests, "value": rate, "metric": "requests_per_s"}
     usual = min(earlier.requests, default=0)
     if calls.requests:
         return place.result("traffic", "ok", f"ok: {calls.requests} requests in {span_s:.0f} s", **common)
@@ -64,10 +65,10 @@ def _errors(calls: Calls, place: Place, alpha: float) -> MonitorResult:
         return place.unknown("errors", f"{calls.requests} requests say nothing of a share", n=calls.requests)
     share = calls.failed / calls.requests
     lower = 1.0 - float(bounds.binomial_upper(np.array([calls.requests - calls.failed]), calls.requests, alpha)[0])
-    common = {"n": calls.requests, "metric": "error_ratio", "value": share, "lower": max(0.0, lower)}
+    common: dict[str, Any] = {"n": calls.requests, "metric": "error_ratio", "value": share, "lower": max(0.0, lower)}
     if lower > ERROR_RATIO:
         verdict = f"failing: {calls.failed} of {calls.requests} requests were answered 500 or above ({share:.1%})"
-        severity = "critical" if share >= ERRORS_CRITICAL else "high"
+        severity: Severity = "critical" if share >= ERRORS_CRITICAL else "high"
         return place.result("errors", "alert", verdict, severity, reference=ERROR_RATIO, **common)
     verdict = f"ok: {calls.failed} of {calls.requests} requests were answered 500 or above"
     return place.result("errors", "ok", verdict, reference=ERROR_RATIO, **common)
@@ -79,7 +80,7 @@ def _latency(calls: Calls, earlier: Earlier, place: Place, alpha: float) -> Moni
         return place.unknown("latency", f"{n} answers say nothing of a percentile", n=n)
     ordered = np.sort(calls.durations_ms)
     value = float(np.quantile(ordered, LATENCY_QUANTILE))
-    common = {"n": n, "metric": "p95_ms", "value": value}
+    common: dict[str, Any] = {"n": n, "metric": "p95_ms", "value": value}
     if len(earlier.p95_ms) < EARLIER_MIN:
         return place.result("latency", "ok", f"ok: p95 is {value:.3g} ms; what is usual is not known yet", **common)
     usual = float(np.median(np.array(earlier.p95_ms)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.place import Place
@@ -93,7 +94,7 @@ def pair(before: Histogram, now: Histogram) -> Histograms:
 
 
 def _quality_result(name: str, before: Histogram, now: Histogram, place: Place, alpha: float) -> MonitorResult:
-    common = {"feature": name, "n": now.rows, "n_reference": before.rows, "kind": before.layout.kind}
+    common: dict[str, Any] = {"feature": name, "n": now.rows, "n_reference": before.rows, "kind": before.layout.kind}
     if not now.rows:
         return place.unknown("data_quality", "the window is empty", **common)
     worse = [

@@ -48,8 +48,7 @@ def performance_results(known: KnownBaseline, rows: Labelled, place: Place, page
         if not rows.n_labelled:
             return []
         why = (
-            "the baseline has no labels: register versions with --validation-data and --target, or give a baseline with "
-            "--target"
+            "the baseline has no labels: register with --validation-data and --target, or give a baseline with --target"
         )
         return [place.unknown("performance", why, n=int(rows.matured.sum()), n_labelled=rows.n_labelled)]
     losses = truth.losses(rows.columns, rows.labels)
@@ -94,7 +93,7 @@ def _shown(truth: Truth, rows: Labelled, place: Place) -> list[MonitorResult]:
     return [
         place.result(
             "performance",
-            "unknown",
+            "ok",
             f"shown: {one.name} is {one.value:.3g}; it decides nothing",
             metric=one.name,
             n=one.rows,

@@ -1,0 +1,310 @@
+"""One evaluation of an endpoint: reads what was captured, judges the blocks that close, and says what it found.
+
+Writes nothing: `Monitoring.evaluate` keeps what comes of it in one transaction. Time comes in.
+
+Each version's rows are gathered in disjoint blocks. A block is judged when it closes (500 rows, or a day), and whenever
+somebody asks. Each look may page for nothing with the probability that the time since the look before it is worth, so
+that all looks of any 30 days together, however many, do so at most once (a union bound; it holds for looks at a growing
+block as well).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tidegate.core.monitoring.columns import Array, WatchedColumns
+from tidegate.core.monitoring.ports import CapturedRows, Columns
+from tidegate.core.monitoring.settings import MonitorSettings
+from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
+from tidegate.services.monitoring.calls import Calls, Earlier, call_results
+from tidegate.services.monitoring.data import SEGMENTS_SHARE, Alphas, data_results
+from tidegate.services.monitoring.labels import Labelled, coverage_result, performance_results
+from tidegate.services.monitoring.place import Place
+from tidegate.services.monitoring.truth import labels_of
+from tidegate.store.monitoring import Block
+from tidegate.watch.budget import DAY_S, Budget
+from tidegate.watch.histogram import Histogram
+from tidegate.watch.values import canonicals
+from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.signature import Signature
+
+ALLOWANCE_S = 3600.0
+"""What an endpoint's first block may spend beforehand; the budget's horizon is longer by as much."""
+SHARES: Mapping[str, float] = {"drift": 0.4, "performance": 0.3, "data_quality": 0.15, "calls": 0.15}
+BUDGET = Budget(horizon_s=30 * DAY_S + ALLOWANCE_S, shares=SHARES)
+LAG_S = 15.0
+"""Rows that are younger may still be on their way to the disk: a scheduled evaluation leaves them to the next one."""
+ASKED_ROWS_MIN = 100
+"""A block of so many rows ends with the look that somebody asked for; a smaller one goes on to grow."""
+ROWS_AT_ONCE = 200_000
+LABELS_MIN, COVERAGE_MIN = 500, 0.5
+BASELINE_ROWS_MIN, BASELINE_ROWS_MAX, BASELINE_S_MIN, BASELINE_S_MAX = 1_000, 50_000, DAY_S, 7 * DAY_S
+"""Of production: so many rows of a day at least, of the first week at most."""
+_CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An endpoint as the store has it. `versions`: signatures of those that are in use, by number."""
+
+    endpoint: str
+    uid: str
+    model: str
+    created_at: float
+    settings: MonitorSettings
+    versions: Mapping[str, Signature]
+    blocks: Mapping[tuple[str, str], Block]
+    earlier: Earlier = Earlier()
+
+
+@dataclass
+class Evaluation:
+    """One look at one endpoint. `blocks`: what is to be written of them."""
+
+    seen: Seen
+    capture: CapturedRows
+    baselines: Baselines
+    now: float
+    asked: bool = False
+    results: list[MonitorResult] = field(default_factory=list)
+    blocks: dict[tuple[str, str], Block] = field(default_factory=dict)
+    wants_baseline: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Fill in results and blocks. Raises what the capture store raises."""
+        self._calls()
+        predicted = self._predictions()
+        counts = {version: self._rows_of(predicted, version) for version in self.seen.versions}
+        sharing = max(1, sum(1 for version, rows in counts.items() if rows or self._is_recent(version)))
+        for version, rows in counts.items():
+            self._data(version, predicted, rows, 1 / sharing)
+            self._labels(version, 1 / sharing)
+
+    # -- blocks ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _until(self) -> float:
+        return self.now if self.asked else self.now - LAG_S
+
+    def _block(self, version: str, kind: str) -> Block:
+        known = self.seen.blocks.get((version, kind))
+        if known is not None:
+            return known
+        since = max(self.seen.created_at, self.now - BUDGET.block_s_max)
+        return Block(since, since - ALLOWANCE_S)
+
+    def _is_recent(self, version: str) -> bool:
+        """Whether it spent some of the budget within the longest block."""
+        known = self.seen.blocks.get((version, "data"))
+        return known is not None and known.judged_at > self.now - BUDGET.block_s_max
+
+    def _alpha(self, monitor: str, block: Block) -> float:
+        return BUDGET.page_alpha(monitor, self._until - block.judged_at)
+
+    def _judged(self, version: str, kind: str, block: Block, *, is_closed: bool) -> None:
+        since = self._until if is_closed else block.since
+        self.blocks[version, kind] = Block(since, max(self._until, block.judged_at))
+
+    def _place(self, version: str | None, since: float) -> Place:
+        return Place(self.seen.endpoint, version, since, self._until, self.now)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def _calls(self) -> None:
+        block = self._block("", "calls")
+        span_s = self._until - block.since
+        if span_s <= 0 or not (self.asked or span_s >= 0.9 * self.seen.settings.every_s):
+            return
+        since = max(block.since, self._until - max(self.seen.settings.window_s, self.seen.settings.every_s))
+        answered = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS)
+        failed = self.capture.rows("failures", self.seen.endpoint, since, self._until, ("at", "code", "calls"))
+        found = call_results(
+            _calls_of(answered, failed), self.seen.earlier, self._place(None, since), self._alpha("calls", block)
+        )
+        self.results += found
+        self._judged("", "calls", block, is_closed=span_s >= 0.9 * self.seen.settings.every_s)
+
+    # -- inputs and outputs ----------------------------------------------------------------------------------------
+
+    def _predictions(self) -> Columns:
+        """When which version answered live traffic, of all blocks that are open."""
+        since = min((self._block(version, "data").since for version in self.seen.versions), default=self.now)
+        if since >= self._until:
+            return {}
+        return self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS)
+
+    def _rows_of(self, predicted: Columns, version: str) -> int:
+        if not predicted:
+            return 0
+        since = self._block(version, "data").since
+        return int((_live(predicted) & (predicted["version"] == version) & (predicted["at"] >= since)).sum())
+
+    def _data(self, version: str, predicted: Columns, rows: int, share: float) -> None:
+        block = self._block(version, "data")
+        is_full = BUDGET.closes(rows, self._until - block.since)
+        known = self.baselines.known(self.seen.model, version)
+        if known is None:
+            self._without_baseline(version, block, rows)
+            return
+        if not (is_full or self.asked) or self._until <= block.since:
+            return
+        if not rows:
+            if self.asked:
+                self.results.append(self._place(version, block.since).unknown("feature_drift", "the window is empty"))
+            if is_full:
+                self._judged(version, "data", block, is_closed=True)
+            return
+        alphas = Alphas(self._alpha("drift", block), self._alpha("data_quality", block)).shared(share)
+        times = predicted["at"][(predicted["version"] == version) & (predicted["at"] >= block.since)]
+        counted = self._counted(version, known, block.since, times)
+        self.results += _judged_data(known, counted, self._place(version, block.since), alphas)
+        self._judged(version, "data", block, is_closed=is_full or rows >= ASKED_ROWS_MIN)
+
+    def _counted(self, version: str, known: KnownBaseline, since: float, times: Array) -> dict[str | None, Counted]:
+        """Histograms of the whole (None) and of each segment, of so many rows at once that memory stays bounded."""
+        totals: dict[str | None, Counted] = {}
+        signature = self.seen.versions[version]
+        for begin, end in pairwise(_slices(times, since, self._until)):
+            found = self.capture.rows("predictions", self.seen.endpoint, begin, end, None, version)
+            if not found:
+                continue
+            columns = columns_seen(signature, found).where(np.flatnonzero(_live(found)))
+            for segment, part in _segments(known, columns).items():
+                counts = {
+                    name: Histogram.of(values, known.baseline.whole.columns[name].layout, name)
+                    for name, values in part.values.items()
+                    if name in known.baseline.whole.columns
+                }
+                before = totals.get(segment)
+                totals[segment] = counts if before is None else _merged(before, counts)
+        return totals
+
+    def _without_baseline(self, version: str, block: Block, rows: int) -> None:
+        """Production's first rows become the baseline; until then nothing can be known."""
+        since = max(self.seen.created_at, self.now - BASELINE_S_MAX)
+        found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS, version)
+        times = np.sort(found["at"][_live(found)]) if found else np.empty(0)
+        if times.size >= BASELINE_ROWS_MIN and self._until - float(times[0]) >= BASELINE_S_MIN:
+            end = self._until if times.size <= BASELINE_ROWS_MAX else float(times[BASELINE_ROWS_MAX])
+            self.wants_baseline[version] = (float(times[0]), end)
+            self._judged(version, "data", block, is_closed=True)
+        if self.asked:
+            why = (
+                f"version {version} has no baseline: register with --validation-data, or give rows with "
+                f"'tidegate baseline {self.seen.model}:{version} --data FILE'; otherwise it is taken of production "
+                f"after a day and {BASELINE_ROWS_MIN:,} rows ({times.size:,} so far)"
+            )
+            self.results.append(self._place(version, block.since).unknown("feature_drift", why, n=rows))
+
+    # -- labels ----------------------------------------------------------------------------------------------------
+
+    def _labels(self, version: str, share: float) -> None:
+        known = self.baselines.known(self.seen.model, version)
+        if known is None:
+            return
+        block, delay_s = self._block(version, "performance"), self.seen.settings.label_delay_s
+        if self._until <= block.since:
+            return
+        rows = self._labelled(version, block.since, delay_s)
+        if rows is None:
+            if self._until - block.since >= BUDGET.block_s_max + delay_s:
+                self._judged_labels(version, block, delay_s, is_closed=True)
+            return
+        matured, labelled = int(rows.matured.sum()), rows.n_labelled
+        is_known = delay_s > 0 or labelled >= COVERAGE_MIN * matured
+        is_full = (labelled >= LABELS_MIN and is_known) or self._until - block.since >= BUDGET.block_s_max + delay_s
+        if not (is_full or self.asked):
+            return
+        place = self._place(version, block.since)
+        self.results.append(coverage_result(rows, place))
+        self.results += performance_results(known, rows, place, self._alpha("performance", block) * share)
+        self._judged_labels(version, block, delay_s, is_closed=is_full)
+
+    def _judged_labels(self, version: str, block: Block, delay_s: float, *, is_closed: bool) -> None:
+        """Rows whose labels are not due yet are left to the next block."""
+        since = max(block.since, self._until - delay_s) if is_closed else block.since
+        self.blocks[version, "performance"] = Block(since, max(self._until, block.judged_at))
+
+    def _labelled(self, version: str, since: float, delay_s: float) -> Labelled | None:
+        """None where there is no row at all."""
+        signature = self.seen.versions[version]
+        wanted = ["id", "row", "at", "pinned", "code", *(f"output_{spec.name}" for spec in signature.outputs)]
+        found = self.capture.labelled(self.seen.endpoint, since, self._until, wanted, version)
+        if not found:
+            return None
+        live = np.flatnonzero(_live(found))
+        order = live[np.argsort(found["at"][live], kind="stable")]
+        if not order.size:
+            return None
+        columns = columns_seen(signature, found).where(order)
+        labels = labels_of(found["label"][order]) if "label" in found else np.full(order.size, None, dtype=object)
+        return Labelled(columns, labels, np.maximum(0.0, self.now - found["at"][order]), delay_s)
+
+
+Counted = dict[str, Histogram]
+
+
+def _judged_data(
+    known: KnownBaseline, counted: Mapping[str | None, Counted], place: Place, alphas: Alphas
+) -> list[MonitorResult]:
+    segments = [name for name in counted if name is not None]
+    whole = alphas.shared(1 - SEGMENTS_SHARE) if segments else alphas
+    results = data_results(known, counted.get(None, {}), place, whole)
+    for name in sorted(segments):
+        results += data_results(known, counted[name], place, alphas.shared(SEGMENTS_SHARE / len(segments)), name)
+    return results
+
+
+def _segments(known: KnownBaseline, columns: WatchedColumns) -> dict[str | None, WatchedColumns]:
+    """The rows as a whole, and those of each segment that the baseline has."""
+    found: dict[str | None, WatchedColumns] = {None: columns}
+    by = known.baseline.by
+    if by is None or by not in columns.values:
+        return found
+    texts = np.array(canonicals(columns.values[by], columns.datatypes[by]), dtype=object)
+    for segment in known.baseline.segments:
+        rows = np.flatnonzero(texts == segment)
+        if rows.size:
+            found[segment] = columns.where(rows)
+    return found
+
+
+def _merged(one: Counted, other: Counted) -> Counted:
+    both = {name: one[name].merge(other[name]) for name in one if name in other}
+    return both | {name: each for found in (one, other) for name, each in found.items() if name not in both}
+
+
+def _slices(times: Array, since: float, until: float) -> list[float]:
+    """Moments between which there are so many rows at once, from `since` to `until`."""
+    ordered = np.sort(times)
+    inner = [float(ordered[place]) for place in range(ROWS_AT_ONCE, ordered.size, ROWS_AT_ONCE)]
+    return sorted({since, *(moment for moment in inner if since < moment < until), until})
+
+
+def _live(found: Mapping[str, Array]) -> Array:
+    """Rows of live traffic that were answered, and that nobody pinned to a version."""
+    any_column: Array = next(iter(found.values()))
+    live = np.ones(len(any_column), dtype=bool)
+    if "pinned" in found:
+        live &= ~np.array([bool(value) for value in found["pinned"].tolist()], dtype=bool)
+    if "code" in found:
+        live &= found["code"] == 200
+    return live
+
+
+def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> Calls:
+    durations: Any = np.empty(0)
+    requests = failures = 0
+    if answered:
+        first = np.flatnonzero(answered["row"] == 0)
+        requests, durations = int(first.size), answered["duration_ms"][first].astype(np.float64)
+    if failed:
+        weights, codes = failed["calls"].astype(np.int64), failed["code"].astype(np.int64)
+        requests += int(weights.sum())
+        failures = int(weights[codes >= 500].sum())
+    return Calls(requests, failures, durations[np.isfinite(durations)])
