@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidegate import clock as clocks
+from tidegate.adapters.artifacts.baselines import DirectoryBaselines
 from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
-from tidegate.adapters.baseline_files import DirectoryBaselines
 from tidegate.adapters.docker.build import DockerCli
 from tidegate.adapters.images.files import ImageFiles
 from tidegate.adapters.images.wheelhouse import Wheelhouse

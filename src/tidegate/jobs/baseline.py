@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.inspection import InspectionRequest, ValidationRequest, Watched, run_inspection
-from tidegate.adapters.kept_rows import read_kept_rows
+from tidegate.adapters.sandbox.inspection import InspectionRequest, ValidationRequest, Watched, run_inspection
+from tidegate.adapters.sandbox.kept_rows import read_kept_rows
 from tidegate.core.access import Principal
 from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
-from tidegate.services.models import Models
+from tidegate.services.jobs.uploads import Uploads
+from tidegate.services.models.catalog import Models
 from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, make_baseline
-from tidegate.services.uploads import Uploads
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import BaselineRequest, BaselineSource, BaselineView
 from tidegate.wire.signature import Signature

@@ -7,15 +7,15 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-CaptureTable = Literal["predictions", "shadow_predictions", "failures", "feedback"]
+CaptureTable = Literal["predictions", "failures"]
 Columns = dict[str, np.ndarray[Any, Any]]
 
 
 class CapturedRows(Protocol):
     """Captured rows of an endpoint within [since, until), each exactly once, as columns of equal length by name.
 
-    Names are those of the tables (`at` in seconds since the epoch); a column that no row has is left out. A tensor of
-    several values a row is a two-dimensional array.
+    Names are those of the tables (`at` in seconds since the epoch). A column that no row has holds None, and so may one
+    that some rows have not; where a row has several values they are an array.
     """
 
     def rows(

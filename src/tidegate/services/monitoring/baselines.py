@@ -19,8 +19,8 @@ from tidegate.core.access import Principal
 from tidegate.core.monitoring.columns import Array, Role, WatchedColumns, watched_columns
 from tidegate.core.monitoring.ports import BaselineFiles
 from tidegate.errors import Conflict, InvalidArgument, UnknownBaseline
-from tidegate.services.lookup import version_or_raise
 from tidegate.services.monitoring.truth import Truth, truth_of
+from tidegate.services.reading.lookup import version_or_raise
 from tidegate.store import audit
 from tidegate.store import monitoring as rows
 from tidegate.store.engine import Store
@@ -220,6 +220,31 @@ def _view(model: str, number: str, made: Made, origin: Origin, now: float) -> Ba
 
 def columns_seen(signature: Signature, captured: Mapping[str, Array]) -> WatchedColumns:
     """The watched columns of captured rows, whose names have `input_` or `output_` before them."""
-    inputs = {name.removeprefix("input_"): one for name, one in captured.items() if name.startswith("input_")}
-    outputs = {name.removeprefix("output_"): one for name, one in captured.items() if name.startswith("output_")}
-    return watched_columns(signature, inputs, outputs)
+    return watched_columns(signature, *tensors_of(captured))
+
+
+def tensors_of(captured: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Captured rows as the tensors that a model was asked and answered."""
+    tensors: dict[str, dict[str, Array]] = {"input": {}, "output": {}}
+    for name, values in captured.items():
+        part, _, rest = name.partition("_")
+        tensor = _tensor(values) if part in tensors and rest else None
+        if tensor is not None:
+            tensors[part][rest] = tensor
+    return tensors["input"], tensors["output"]
+
+
+def _tensor(values: Array) -> Array | None:
+    """Rows of several values as one array; None for a column that no row has, or whose rows differ in length."""
+    if values.dtype.kind != "O":
+        return values
+    first = next((value for value in values.tolist() if value is not None), None)
+    if first is None:
+        return None
+    if not isinstance(first, np.ndarray | list):
+        return values
+    blank = np.full(len(first), np.nan)
+    try:
+        return np.stack([blank if value is None else np.asarray(value) for value in values.tolist()])
+    except ValueError:
+        return None

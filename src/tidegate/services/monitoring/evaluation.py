@@ -139,7 +139,7 @@ class Evaluation:
         return self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS)
 
     def _rows_of(self, predicted: Columns, version: str) -> int:
-        if not predicted:
+        if not _size(predicted):
             return 0
         since = self._block(version, "data").since
         return int((_live(predicted) & (predicted["version"] == version) & (predicted["at"] >= since)).sum())
@@ -171,7 +171,7 @@ class Evaluation:
         signature = self.seen.versions[version]
         for begin, end in pairwise(_slices(times, since, self._until)):
             found = self.capture.rows("predictions", self.seen.endpoint, begin, end, None, version)
-            if not found:
+            if not _size(found):
                 continue
             columns = columns_seen(signature, found).where(np.flatnonzero(_live(found)))
             for segment, part in _segments(known, columns).items():
@@ -188,7 +188,7 @@ class Evaluation:
         """Production's first rows become the baseline; until then nothing can be known."""
         since = max(self.seen.created_at, self.now - BASELINE_S_MAX)
         found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS, version)
-        times = np.sort(found["at"][_live(found)]) if found else np.empty(0)
+        times = np.sort(found["at"][_live(found)]) if _size(found) else np.empty(0)
         if times.size >= BASELINE_ROWS_MIN and self._until - float(times[0]) >= BASELINE_S_MIN:
             end = self._until if times.size <= BASELINE_ROWS_MAX else float(times[BASELINE_ROWS_MAX])
             self.wants_baseline[version] = (float(times[0]), end)
@@ -235,7 +235,7 @@ class Evaluation:
         signature = self.seen.versions[version]
         wanted = ["id", "row", "at", "pinned", "code", *(f"output_{spec.name}" for spec in signature.outputs)]
         found = self.capture.labelled(self.seen.endpoint, since, self._until, wanted, version)
-        if not found:
+        if not _size(found):
             return None
         live = np.flatnonzero(_live(found))
         order = live[np.argsort(found["at"][live], kind="stable")]
@@ -286,6 +286,10 @@ def _slices(times: Array, since: float, until: float) -> list[float]:
     return sorted({since, *(moment for moment in inner if since < moment < until), until})
 
 
+def _size(found: Mapping[str, Array]) -> int:
+    return len(next(iter(found.values()))) if found else 0
+
+
 def _live(found: Mapping[str, Array]) -> Array:
     """Rows of live traffic that were answered, and that nobody pinned to a version."""
     any_column: Array = next(iter(found.values()))
@@ -300,10 +304,10 @@ def _live(found: Mapping[str, Array]) -> Array:
 def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> Calls:
     durations: Any = np.empty(0)
     requests = failures = 0
-    if answered:
+    if _size(answered):
         first = np.flatnonzero(answered["row"] == 0)
         requests, durations = int(first.size), answered["duration_ms"][first].astype(np.float64)
-    if failed:
+    if _size(failed):
         weights, codes = failed["calls"].astype(np.int64), failed["code"].astype(np.int64)
         requests += int(weights.sum())
         failures = int(weights[codes >= 500].sum())

@@ -1,0 +1,275 @@
+"""What people ask of monitoring, and what the monitor loop has it do: evaluate an endpoint, and keep what was found."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tidegate.clock import Clock
+from tidegate.core.access import Principal, part_of_platform
+from tidegate.core.monitoring.ports import CapturedRows
+from tidegate.core.monitoring.settings import MonitorSettings
+from tidegate.errors import Conflict, InvalidArgument, TidegateError, UnknownVersion
+from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, make_baseline, tensors_of
+from tidegate.services.monitoring.calls import Earlier
+from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen
+from tidegate.services.reading.lookup import endpoint_or_raise
+from tidegate.services.reading.pages import check_page
+from tidegate.store import audit
+from tidegate.store import models as model_rows
+from tidegate.store import monitoring as rows
+from tidegate.store.automation import versions_used
+from tidegate.store.engine import Store
+from tidegate.store.tables import EndpointRow
+from tidegate.watch.budget import DAY_S
+from tidegate.wire.decoding import convert
+from tidegate.wire.monitoring import (
+    MonitorBlock,
+    MonitorName,
+    MonitorRequest,
+    MonitorResult,
+    MonitorResultPage,
+    MonitorView,
+)
+from tidegate.wire.signature import Signature
+
+_log = logging.getLogger(__name__)
+
+MONITOR = part_of_platform("monitor")
+EARLIER_MAX = 2_000
+EVALUATION_WAIT_S = 120.0
+"""How long one that was asked for waits for the one that is under way."""
+
+Observe = Callable[[Session, str, Sequence[MonitorResult], float], None]
+"""Told of results in the transaction that keeps them: what alerts make of them is kept with them or not at all."""
+
+
+def _nobody(_tx: Session, _endpoint: str, _results: Sequence[MonitorResult], _now: float) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """The use cases. `store` is the leader's (fenced): what a former leader evaluates is not kept."""
+
+    store: Store
+    capture: CapturedRows
+    baselines: Baselines
+    clock: Clock
+    observe: Observe = _nobody
+    wake: Callable[[], None] = lambda: None
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    # -- settings --------------------------------------------------------------------------------------------------
+
+    def get(self, endpoint: str) -> MonitorView:
+        """How it is monitored. Raises `UnknownEndpoint`."""
+        with self.store.reading() as tx:
+            return _view(tx, endpoint_or_raise(tx, endpoint))
+
+    def configure(self, endpoint: str, request: MonitorRequest, who: Principal) -> MonitorView:
+        """Set what is given. Raises `UnknownEndpoint`, `InvalidArgument`."""
+        with self.store.transaction() as tx:
+            found = endpoint_or_raise(tx, endpoint)
+            row = rows.monitor_to_write(tx, found)
+            before = MonitorSettings.from_dict(row.settings)
+            after = before.with_changes(**asdict(request))
+            if after != before:
+                row.settings = after.as_dict()
+                changes = audit.differing(before.as_dict(), after.as_dict())
+                audit.record(tx, who, self.clock(), audit.Change("monitor", "endpoint", endpoint, changes))
+            tx.flush()
+            view = _view(tx, found)
+        self.wake()
+        return view
+
+    # -- what was found --------------------------------------------------------------------------------------------
+
+    def results(
+        self,
+        endpoint: str,
+        limit: int,
+        cursor: str | None = None,
+        since_s: float | None = None,
+        of: tuple[str | None, str | None] = (None, None),
+    ) -> MonitorResultPage:
+        """Results, newest first: of the last `since_s` seconds, of a monitor and a feature (`of`), where given.
+
+        Raises `UnknownEndpoint`, `InvalidArgument`.
+        """
+        check_page(limit)
+        since = None if since_s is None else self.clock() - since_s
+        wanted = rows.ResultFilter(limit + 1, _before(cursor), since, *of)
+        with self.store.reading() as tx:
+            found = rows.results(tx, endpoint_or_raise(tx, endpoint).uid, wanted)
+        following = str(found[limit - 1][0]) if len(found) > limit else None
+        return MonitorResultPage([one for _, one in found[:limit]], following)
+
+    # -- evaluating ------------------------------------------------------------------------------------------------
+
+    def run(self, endpoint: str) -> list[MonitorResult]:
+        """Evaluate now, because somebody asks: open blocks are judged too. Raises `Conflict` where it is off."""
+        if not self.get(endpoint).on:
+            raise Conflict(
+                f"endpoint {endpoint!r} is not monitored: 'tidegate monitor {endpoint} --on' has it monitored again",
+                endpoint=endpoint,
+            )
+        return self.evaluate(endpoint, self.clock(), asked=True)
+
+    def evaluate(self, endpoint: str, now: float, *, asked: bool = False) -> list[MonitorResult]:
+        """What its monitors find now, which is kept; alerts are told in the same transaction.
+
+        Raises `UnknownEndpoint`, and what the capture store raises: then nothing is kept.
+        """
+        if not self._one_at_a_time.acquire(timeout=EVALUATION_WAIT_S):
+            raise Conflict("another evaluation is still under way: try again in a minute")
+        try:
+            seen = self._see(endpoint, now)
+            evaluation = Evaluation(seen, self.capture, self.baselines, now, asked)
+            evaluation.run()
+            self._take_baselines(evaluation)
+            shown = self._recent(evaluation) if asked else []
+            with self.store.transaction() as tx:
+                found = endpoint_or_raise(tx, endpoint)
+                if found.uid != seen.uid:  # another one has its name by now
+                    return []
+                row = rows.monitor_to_write(tx, found)
+                row.evaluated_at, row.trouble = now, ""
+                rows.write_blocks(tx, seen.uid, evaluation.blocks)
+                rows.add_results(tx, seen.uid, evaluation.results)
+                self.observe(tx, endpoint, evaluation.results, now)
+            return evaluation.results + shown
+        finally:
+            self._one_at_a_time.release()
+
+    def note_trouble(self, endpoint: str, now: float, why: str) -> None:
+        """The evaluation failed; the next is made when it is due."""
+        with self.store.transaction() as tx:
+            row = rows.monitor_to_write(tx, endpoint_or_raise(tx, endpoint))
+            row.evaluated_at, row.trouble = now, why[:1000]
+
+    def due(self, now: float) -> tuple[list[str], float]:
+        """The endpoints that are to be evaluated now, and how long until the next one is."""
+        with self.store.reading() as tx:
+            known = [(one.name, rows.settings_of(row), row) for one, row in rows.monitored(tx)]
+        waits = {
+            name: 0.0 if row is None or row.evaluated_at is None else row.evaluated_at + settings.every_s - now
+            for name, settings, row in known
+            if settings.on
+        }
+        later = [wait_s for wait_s in waits.values() if wait_s > 0]
+        return [name for name, wait_s in waits.items() if wait_s <= 0], min(later, default=float("inf"))
+
+    def newest(self, monitors: Sequence[MonitorName], rows_max: int) -> list[MonitorResult]:
+        """What these monitors found last, of all endpoints."""
+        with self.store.reading() as tx:
+            uids = [endpoint.uid for endpoint, row in rows.monitored(tx) if row is not None]
+            return rows.newest_results(tx, uids, monitors, rows_max)
+
+    def _see(self, endpoint: str, now: float) -> Seen:
+        with self.store.reading() as tx:
+            found = endpoint_or_raise(tx, endpoint)
+            used = versions_used(found)
+            versions = {
+                one.version: convert(one.signature, Signature)
+                for one in model_rows.versions_of(tx, found.model)
+                if one.version in used
+            }
+            return Seen(
+                endpoint=endpoint,
+                uid=found.uid,
+                model=found.model,
+                created_at=found.created_at,
+                settings=rows.settings_of(rows.monitor(tx, found)),
+                versions=versions,
+                blocks=rows.blocks_of(tx, found.uid),
+                earlier=_earlier(tx, found.uid, now),
+            )
+
+    def _recent(self, evaluation: Evaluation) -> list[MonitorResult]:
+        """Of versions without rows since their last block: what was found of that one, if it is recent enough."""
+        seen = evaluation.seen
+        empty = {one.version for one in evaluation.results if one.verdict == "unknown: the window is empty"}
+        if not empty:
+            return []
+        oldest = evaluation.now - max(seen.settings.window_s, LAG_S)
+        shown: list[MonitorResult] = []
+        with self.store.reading() as tx:
+            for monitor in ("feature_drift", "prediction_drift", "data_quality"):
+                found = rows.newest_results(tx, [seen.uid], [monitor], EARLIER_MAX)
+                shown += [one for one in found if one.version in empty and one.until >= oldest and one.n]
+        if shown:
+            told = {one.version for one in shown}
+            evaluation.results[:] = [
+                one
+                for one in evaluation.results
+                if not (one.version in told and one.verdict == "unknown: the window is empty")
+            ]
+        return shown
+
+    def _take_baselines(self, evaluation: Evaluation) -> None:
+        """Of the first rows of production, for versions that have no other."""
+        seen = evaluation.seen
+        for version, (since, until) in evaluation.wants_baseline.items():
+            try:
+                found = self.capture.rows("predictions", seen.endpoint, since, until, None, version)
+                made = make_baseline(seen.versions[version], rows_of_captured(found))
+                origin = Origin("production", endpoint=seen.endpoint, since=since, until=until)
+                self.baselines.keep(seen.model, version, made, origin, MONITOR)
+            except (InvalidArgument, UnknownVersion) as error:
+                _log.warning("no baseline of %s:%s from production: %s", seen.model, version, error.message)
+
+
+def rows_of_captured(found: dict[str, Any]) -> Rows:
+    """Captured rows as a baseline takes them: without labels, which came later for some rows and not for others."""
+    inputs, outputs = tensors_of(found)
+    return Rows(inputs, outputs)
+
+
+def _view(tx: Session, endpoint: EndpointRow) -> MonitorView:
+    row = rows.monitor(tx, endpoint)
+    settings = rows.settings_of(row)
+    evaluated_at = None if row is None else row.evaluated_at
+    blocks = [
+        MonitorBlock(version, block.since, block.judged_at)
+        for (version, kind), block in rows.blocks_of(tx, endpoint.uid).items()
+        if kind == "data"
+    ]
+    return MonitorView(
+        endpoint=endpoint.name,
+        **settings.as_dict(),
+        evaluated_at=evaluated_at,
+        next_at=None if evaluated_at is None or not settings.on else evaluated_at + settings.every_s,
+        trouble="" if row is None else row.trouble or "",
+        blocks=blocks,
+    )
+
+
+def _earlier(tx: Session, uid: str, now: float) -> Earlier:
+    since = now - DAY_S
+    traffic, latency = (
+        rows.results(tx, uid, rows.ResultFilter(EARLIER_MAX, None, since, monitor))
+        for monitor in ("traffic", "latency")
+    )
+    return Earlier(
+        [one.n for _, one in traffic if one.state == "ok"],
+        [one.value for _, one in latency if one.state == "ok" and one.value is not None],
+    )
+
+
+def _before(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.isdigit() or len(cursor) > 18:
+        raise InvalidArgument(f"cursor {cursor[:100]!r} is none that a list of results has named", field="cursor")
+    return int(cursor)
+
+
+def told_of(error: TidegateError | OSError) -> str:
+    """In words, for the status."""
+    return error.message if isinstance(error, TidegateError) else str(error)
