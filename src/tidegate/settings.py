@@ -247,6 +247,9 @@ class Settings:
     audit_rows_max: int = _setting(
         AUDIT_ROWS_MAX, "TIDEGATE_AUDIT_ROWS_MAX", "Changes that the audit keeps; the oldest go.", (1000, 100_000_000)
     )
+    monitor_results_max: int = _setting(
+        200_000, "TIDEGATE_MONITOR_RESULTS_MAX", "Monitors' results that are kept; the oldest go.", (1000, 100_000_000)
+    )
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
 
     @property

@@ -12,7 +12,7 @@ from tidegate.api.app import create_app
 from tidegate.api.permissions import Needed
 from tidegate.core.access import Permission
 from tidegate.errors import StoreUnavailable
-from tidegate.store.tables import JobRow
+from tidegate.store.tables import JobRow, UploadRow
 from tidegate.wiring import Container
 
 UNAUDITED = {"POST /api/v1/uploads"}
@@ -29,6 +29,9 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST /api/v1/endpoints/{name}/rollback", "told", {}),
     ("POST /api/v1/endpoints/{name}/scale", "told", {"replicas": 2}),
     ("PUT /api/v1/endpoints/{name}/scale", "told", {"max": 5, "target": "concurrency=2"}),
+    ("PUT /api/v1/endpoints/{name}/monitor", "told", {"every_s": 60}),
+    ("POST /api/v1/endpoints/{name}/monitor/run", "told", None),
+    ("PUT /api/v1/models/{name}/versions/{version}/baseline", "told", {"upload": "told", "filename": "rows.csv"}),
     ("DELETE /api/v1/endpoints/{name}", "told", None),
     ("DELETE /api/v1/models/{name}/versions/{version}", "gone", None),
     ("DELETE /api/v1/models/{name}", "gone", None),
@@ -60,6 +63,7 @@ def test_every_route_that_changes_something_is_audited_with_who_asked(
     }
     assert changing == {route for route, _, _ in CHANGES} | UNAUDITED
     with container.store.transaction() as tx:
+        tx.add(UploadRow(id="told", size_bytes=1, sha256="", created_at=1.0, expires_at=9e9))
         tx.add(JobRow(id="told", kind="build", subject="told", payload={}, state="queued", log=[], created_at=1.0))
     for route, name, body in CHANGES:
         method, path = route.split()

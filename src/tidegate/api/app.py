@@ -9,7 +9,7 @@ from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.permissions import Needed
 from tidegate.api.platform import Platform
-from tidegate.api.routes import audit, endpoints, images, jobs, models, platform
+from tidegate.api.routes import audit, endpoints, images, jobs, models, monitoring, platform
 from tidegate.api.sessions import Sessions
 
 
@@ -28,7 +28,15 @@ def create_app(container: Platform) -> FastAPI:
     )
     keys = Keys(container.keys, Sessions(container.keys.token, container.clock))
     app.state.platform, app.state.keys = container, keys
-    routers = (models.router, images.router, endpoints.router, jobs.router, audit.router, platform.router)
+    routers = (
+        models.router,
+        images.router,
+        endpoints.router,
+        monitoring.router,
+        jobs.router,
+        audit.router,
+        platform.router,
+    )
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

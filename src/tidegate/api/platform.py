@@ -23,6 +23,8 @@ from tidegate.services.jobs.queue import Jobs
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership
 from tidegate.services.models.catalog import Models
+from tidegate.services.monitoring.baselines import Baselines
+from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import Performance
 from tidegate.services.overview.status import StatusReport
@@ -77,6 +79,10 @@ class Platform(Protocol):
     def wanted(self) -> WantedEndpoints: ...
     @property
     def load(self) -> LoadIntake: ...
+    @property
+    def monitoring(self) -> Monitoring: ...
+    @property
+    def baselines(self) -> Baselines: ...
     @property
     def leadership(self) -> Leadership: ...
 

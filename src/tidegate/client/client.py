@@ -13,6 +13,7 @@ from tidegate.client.resources.gateway import Gateway
 from tidegate.client.resources.images import Images
 from tidegate.client.resources.jobs import Jobs
 from tidegate.client.resources.models import Models
+from tidegate.client.resources.monitoring import Monitoring
 from tidegate.client.resources.platform import Platform
 from tidegate.client.rest.api import Api
 from tidegate.client.transport.base import Transport
@@ -25,7 +26,8 @@ TIMEOUT_S = 30.0
 
 
 class Client:
-    """A client of one platform, by subject: `models`, `endpoints`, `jobs`, `images`, `platform` and `gateway`.
+    """A client of one platform, by subject: `models`, `endpoints`, `monitoring`, `jobs`, `images`, `platform`
+    and `gateway`.
 
     Without arguments it talks to the platform on this machine: `TIDEGATE_URL`, else the one that runs on the data
     directory (`data_dir`, `TIDEGATE_DATA_DIR`, `~/.tidegate`), whose token it reads there; elsewhere it sends
@@ -91,6 +93,7 @@ class Client:
         self.platform, self.jobs = Platform(self._api), Jobs(self._api)
         self.models, self.images = Models(self._api, self.jobs), Images(self._api, self.jobs)
         self.endpoints = Endpoints(self._api, self.models)
+        self.monitoring = Monitoring(self._api, self.models, self.jobs)
         self.gateway = Gateway(gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect)
         self.register, self.predict = self.models.register, self.gateway.predict
         self.deploy, self.traffic = self.endpoints.deploy, self.endpoints.traffic

@@ -136,14 +136,15 @@ def _validation_table(options: RegisterOptions, scratch: Path) -> Payload | None
     if min_score is not None and not math.isfinite(min_score):
         raise InvalidArgument(f"min_score must be a finite number, not {min_score}", field="min_score")
     if not isinstance(data, str | PathLike):
-        return payload_of(_saved_frame(data, scratch))
+        return payload_of(saved_frame(data, scratch))
     path = Path(data)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InvalidArgument(f"validation data {path} is neither .csv nor .parquet", field="validation_data")
     return payload_of(path)
 
 
-def _saved_frame(data: Any, scratch: Path) -> Path:
+def saved_frame(data: Any, scratch: Path) -> Path:
+    """A data frame as a file in the scratch folder. Raises `InvalidArgument` for anything else."""
     if not hasattr(data, "to_csv") or not hasattr(data, "columns"):
         raise InvalidArgument(
             f"validation data is a {type(data).__name__}: give a CSV or Parquet file or a data frame",

@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 MONITOR = part_of_platform("monitor")
 EARLIER_MAX = 2_000
+RESULTS_KEPT_S = 90 * DAY_S
 EVALUATION_WAIT_S = 120.0
 """How long one that was asked for waits for the one that is under way."""
 
@@ -55,9 +56,10 @@ def _nobody(_tx: Session, _endpoint: str, _results: Sequence[MonitorResult], _no
 
 @dataclass(frozen=True)
 class Monitoring:
-    """The use cases. `store` is the leader's (fenced): what a former leader evaluates is not kept."""
+    """The use cases. `fenced`: the leader's store, so that what a former leader evaluates is not kept."""
 
     store: Store
+    fenced: Store
     capture: CapturedRows
     baselines: Baselines
     clock: Clock
@@ -95,15 +97,14 @@ class Monitoring:
         endpoint: str,
         limit: int,
         cursor: str | None = None,
-        since_s: float | None = None,
+        since: float | None = None,
         of: tuple[str | None, str | None] = (None, None),
     ) -> MonitorResultPage:
-        """Results, newest first: of the last `since_s` seconds, of a monitor and a feature (`of`), where given.
+        """Results, newest first: since a moment, of a monitor and a feature (`of`), where given.
 
         Raises `UnknownEndpoint`, `InvalidArgument`.
         """
         check_page(limit)
-        since = None if since_s is None else self.clock() - since_s
         wanted = rows.ResultFilter(limit + 1, _before(cursor), since, *of)
         with self.store.reading() as tx:
             found = rows.results(tx, endpoint_or_raise(tx, endpoint).uid, wanted)
@@ -112,14 +113,18 @@ class Monitoring:
 
     # -- evaluating ------------------------------------------------------------------------------------------------
 
-    def run(self, endpoint: str) -> list[MonitorResult]:
+    def run(self, endpoint: str, who: Principal) -> list[MonitorResult]:
         """Evaluate now, because somebody asks: open blocks are judged too. Raises `Conflict` where it is off."""
         if not self.get(endpoint).on:
             raise Conflict(
                 f"endpoint {endpoint!r} is not monitored: 'tidegate monitor {endpoint} --on' has it monitored again",
                 endpoint=endpoint,
             )
-        return self.evaluate(endpoint, self.clock(), asked=True)
+        found = self.evaluate(endpoint, self.clock(), asked=True)
+        told = {"results": (None, len(found)), "alerts": (None, sum(one.state == "alert" for one in found))}
+        with self.fenced.transaction() as tx:
+            audit.record(tx, who, self.clock(), audit.Change("evaluate", "endpoint", endpoint, told))
+        return found
 
     def evaluate(self, endpoint: str, now: float, *, asked: bool = False) -> list[MonitorResult]:
         """What its monitors find now, which is kept; alerts are told in the same transaction.
@@ -134,7 +139,7 @@ class Monitoring:
             evaluation.run()
             self._take_baselines(evaluation)
             shown = self._recent(evaluation) if asked else []
-            with self.store.transaction() as tx:
+            with self.fenced.transaction() as tx:
                 found = endpoint_or_raise(tx, endpoint)
                 if found.uid != seen.uid:  # another one has its name by now
                     return []
@@ -149,7 +154,7 @@ class Monitoring:
 
     def note_trouble(self, endpoint: str, now: float, why: str) -> None:
         """The evaluation failed; the next is made when it is due."""
-        with self.store.transaction() as tx:
+        with self.fenced.transaction() as tx:
             row = rows.monitor_to_write(tx, endpoint_or_raise(tx, endpoint))
             row.evaluated_at, row.trouble = now, why[:1000]
 
@@ -164,6 +169,11 @@ class Monitoring:
         }
         later = [wait_s for wait_s in waits.values() if wait_s > 0]
         return [name for name, wait_s in waits.items() if wait_s <= 0], min(later, default=float("inf"))
+
+    def forget_old(self, rows_max: int) -> None:
+        """Forget old results, and what is left of endpoints that are gone."""
+        with self.fenced.transaction() as tx:
+            rows.prune(tx, self.clock() - RESULTS_KEPT_S, rows_max)
 
     def newest(self, monitors: Sequence[MonitorName], rows_max: int) -> list[MonitorResult]:
         """What these monitors found last, of all endpoints."""
