@@ -4,7 +4,8 @@ A segment's rows are in files that are named by it, and it never changes once it
 or beside another compactor, writes the same files again. Only when all of them are there does the cursor say so, and
 gateways may drop the segment.
 
-    STORE/predictions/endpoint=churn/hour=2026-11-29T01/SEGMENT-SHAPE.parquet    (and shadow_predictions, failures)
+    STORE/predictions/endpoint=churn/hour=2026-11-29T01/SEGMENT-SHAPE.parquet
+    (and shadow_predictions, failures, feedback)
 
 Any reader of Hive-partitioned Parquet reads a table. Late rows are further files of their hour. A segment that cannot
 be made into rows at all is set aside (`JOURNAL/quarantine`), with the reason beside it, and the next one is read.
@@ -26,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate import clock as clocks
-from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows
+from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows, feedback_rows
 from tidegate.clock import Clock
 from tidegate.system.atomic import replacing, write_whole
 from tidegate.system.file_lock import open_lock, take
@@ -34,6 +35,7 @@ from tidegate.wire.journal import (
     BatchRecord,
     Damage,
     FailureRecord,
+    FeedbackRecord,
     Record,
     Segment,
     list_segments,
@@ -92,6 +94,8 @@ class _Reading:
             batch_rows(record, self.held)
         elif isinstance(record, FailureRecord):
             failure_rows(record, self.held)
+        elif isinstance(record, FeedbackRecord):
+            feedback_rows(record, self.held)
         self.held_bytes += size_bytes
         if self.held_bytes >= CHUNK_BYTES:
             self.settle()

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 
-from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows
-from tidegate.wire.journal import BatchRecord, Entry, FailureRecord, Segment, read_entries
+from tidegate.capture.rows import NO_ENDPOINT, Place, Rows, batch_rows, failure_rows, feedback_rows
+from tidegate.wire.journal import BatchRecord, Entry, FailureRecord, FeedbackRecord, Segment, read_entries
 from tidegate.wire.journal.segments import opened_at_us
 
 WRITTEN_LATE_S_MAX = 86_400.0
@@ -15,12 +15,12 @@ WRITTEN_LATE_S_MAX = 86_400.0
 CLOCK_S = 600.0
 
 
-def may_have(segment: Segment, since_s: float, until_s: float) -> bool:
+def may_have(segment: Segment, table: str, since_s: float, until_s: float) -> bool:
     """Whether rows of this time can be in a segment, by its name and by when it was written last.
 
-    Raises `FileNotFoundError` for one that is gone.
+    Feedback may come as late as it likes. Raises `FileNotFoundError` for a segment that is gone.
     """
-    if opened_at_us(segment) / 1e6 >= until_s + WRITTEN_LATE_S_MAX:
+    if table != "feedback" and opened_at_us(segment) / 1e6 >= until_s + WRITTEN_LATE_S_MAX:
         return False
     return segment.is_open or segment.path.stat().st_mtime >= since_s - CLOCK_S
 
@@ -41,11 +41,18 @@ def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[st
                     batch_rows(record, held, wanted)
             elif isinstance(record, FailureRecord) and record.endpoint == endpoint and table == "failures":
                 failure_rows(record, held)
+            elif isinstance(record, FeedbackRecord) and table == "feedback":
+                feedback_rows(_of_endpoint(record, endpoint), held)
         except ValueError:
             continue  # the compactor counts it, once
     for place, rows in held.items():
         if place.table == table:
             yield rows.table(place)
+
+
+def _of_endpoint(record: FeedbackRecord, endpoint: str) -> FeedbackRecord:
+    named = None if endpoint == NO_ENDPOINT else endpoint
+    return FeedbackRecord([one for one in record.events if one.endpoint == named], record.received_at_us)
 
 
 def _tables_of(record: BatchRecord) -> Sequence[str]:

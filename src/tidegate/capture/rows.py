@@ -1,4 +1,4 @@
-"""Records of the journal as rows of tables: predictions (live, shadow) and failures. No I/O."""
+"""Records of the journal as rows of tables: predictions (live, shadow), failures and feedback. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidegate.wire.decision import Decision
-from tidegate.wire.journal import BatchRecord, CapturedRequest, FailureRecord
+from tidegate.wire.journal import BatchRecord, CapturedRequest, FailureRecord, FeedbackRecord
 from tidegate.wire.journal.records import Tensor
 
 Array = np.ndarray[Any, Any]
@@ -47,9 +47,20 @@ FAILURES = pa.schema(
     | _OF_DECISION
     | {"key": pa.string(), "duration_ms": pa.float64(), "code": pa.int16(), "reason": pa.string(), "calls": pa.int64()}
 )
+FEEDBACK = pa.schema(
+    {"id": pa.string(), "row": pa.int64(), "key": pa.string(), "event": pa.string(), "at": _AT, "received_at": _AT}
+    | {"label": pa.string(), "metrics": pa.map_(pa.string(), pa.float64()), "experiment": pa.string()}
+)
+"""`label` is the label's JSON text."""
+NO_ENDPOINT = "__HIVE_DEFAULT_PARTITION__"
+"""Where feedback is that names no endpoint: as Hive writes a partition of null."""
 
-
-SCHEMAS = {"predictions": PREDICTIONS, "shadow_predictions": PREDICTIONS, "failures": FAILURES}
+SCHEMAS = {
+    "predictions": PREDICTIONS,
+    "shadow_predictions": PREDICTIONS,
+    "failures": FAILURES,
+    "feedback": FEEDBACK,
+}
 """Columns that each table has whatever the model; `endpoint` and `hour` are in the names of folders."""
 
 
@@ -153,6 +164,22 @@ def failure_rows(record: FailureRecord, into: dict[Place, Rows]) -> None:
     for at_s, hour, values in failures:
         rows = into.setdefault(Place("failures", endpoint, hour), Rows())
         rows.add(values | {"at": round(at_s * 1e6)})
+
+
+def feedback_rows(record: FeedbackRecord, into: dict[Place, Rows]) -> None:
+    """Add the events of a record, one a row, in the hour of their own time.
+
+    Raises `ValueError`, and adds nothing, for a record with an event of no endpoint's name or of no time.
+    """
+    places = [
+        Place("feedback", NO_ENDPOINT if one.endpoint is None else _endpoint(one.endpoint), _hour(one.at_us / 1e6))
+        for one in record.events
+    ]
+    for place, one in zip(places, record.events, strict=True):
+        named = {"id": one.id, "row": [one.row], "key": one.key, "event": one.event, "experiment": one.experiment}
+        times = {"at": one.at_us, "received_at": record.received_at_us}
+        values = {"label": one.label, "metrics": list(one.metrics.items())}
+        into.setdefault(place, Rows()).add(named | times | values)
 
 
 def _failures(record: FailureRecord) -> Iterator[tuple[float, dict[str, Any]]]:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,14 +15,14 @@ import pyarrow.parquet as pq
 from tidegate import clock as clocks
 from tidegate.capture import open_rows
 from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
-from tidegate.capture.rows import SCHEMAS
+from tidegate.capture.labels import Keep, Table, labelled
+from tidegate.capture.rows import NO_ENDPOINT, SCHEMAS
 from tidegate.capture.schemas import concat, union_schema
 from tidegate.clock import Clock
 from tidegate.errors import CaptureUnreadable
 from tidegate.wire.journal import Segment, list_segments
 from tidegate.wire.journal.cursors import read_cursor
 
-Table = Literal["predictions", "shadow_predictions", "failures"]
 LOOKS_MAX = 20
 """How often a read begins again because a segment was dropped under it; each time at least one fewer is there."""
 DAMAGED_MAX = 1000
@@ -49,9 +48,30 @@ class CaptureStore:
     again), or counts it as lost. Rows that are recorded while a read runs may be in it or not.
     """
 
-    def __init__(self, root: Path, journal: Path, clock: Clock = clocks.now) -> None:
-        self._root, self._journal, self._clock = root, journal, clock
+    def __init__(self, root: Path, journal: Path, clock: Clock = clocks.now, keep: Keep | None = None) -> None:
+        self._root, self._journal, self._clock, self._keep = root, journal, clock, keep
         self._damaged: set[Path] = set()
+
+    def keeping(self, keep: Keep) -> CaptureStore:
+        """The same store, of whose rows only those are held that `keep` says: a mask for each piece that is read.
+
+        It is asked with the columns that are read, which are those asked for and a few more.
+        """
+        return CaptureStore(self._root, self._journal, self._clock, keep)
+
+    def labelled(
+        self,
+        endpoint: str,
+        since_s: float,
+        until_s: float,
+        columns: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> pa.Table:
+        """As `rows` of predictions, with `label` (the label's JSON text) and `labelled_at`, null without one.
+
+        See `capture.labels` for what is read.
+        """
+        return labelled(self, endpoint, (since_s, until_s), columns, version)
 
     def rows(
         self,
@@ -88,7 +108,7 @@ class CaptureStore:
     def endpoints(self) -> list[str]:
         """Those that have rows in Parquet."""
         found = {path.name.partition("=")[2] for path in self._root.glob("*/endpoint=*")}
-        return sorted(found - {"__HIVE_DEFAULT_PARTITION__"})
+        return sorted(found - {NO_ENDPOINT})
 
     def files(self, table: str, endpoint: str, since_s: float, until_s: float, look: Look) -> Iterator[Path]:
         """Parquet files that may have rows of this time, from the oldest hour on."""
@@ -105,10 +125,10 @@ class CaptureStore:
                     yield path
 
     def _read(self, query: _Query, look: Look) -> pa.Table:
-        found = [query.cut(made) for made in self._pending_tables(query, look)]
+        found = [self._kept(query.cut(made)) for made in self._pending_tables(query, look)]
         for path in self.files(query.table, query.endpoint, query.since_s, query.until_s, look):
             try:
-                found.append(query.cut(_file_table(path, query)))
+                found.append(self._kept(query.cut(_file_table(path, query))))
             except FileNotFoundError:  # retention, or a person who has the right to be forgotten, was quicker
                 continue
             except pa.ArrowInvalid as error:
@@ -126,9 +146,17 @@ class CaptureStore:
     def _pending_tables(self, query: _Query, look: Look) -> Iterator[pa.Table]:
         latest = pa.scalar(round((self._clock() + AHEAD_S_MAX) * 1e6), pa.timestamp("us", tz="UTC"))
         for segment in look.pending:
-            if open_rows.may_have(segment, query.since_s, query.until_s):
+            if open_rows.may_have(segment, query.table, query.since_s, query.until_s):
                 for made in open_rows.tables_of(segment, query.table, query.endpoint, query.needed()):
                     yield made.filter(pc.less_equal(made["at"], latest))
+
+
+_OWN = {
+    "predictions": ("at", "version", "id", "request_rows"),
+    "shadow_predictions": ("at", "version", "id", "request_rows"),
+    "failures": ("at", "version"),
+    "feedback": ("at",),
+}
 
 
 @dataclass(frozen=True)
@@ -144,8 +172,7 @@ class _Query:
         """Columns to read: those that are asked for, and those that say which rows are."""
         if self.columns is None:
             return None
-        own = ("at", "version") if self.table == "failures" else ("at", "version", "id", "request_rows")
-        return {*self.columns, *own}
+        return {*self.columns, *_OWN[self.table]}
 
     def known(self) -> pa.Schema:
         """What every table has, whatever its rows."""
@@ -159,13 +186,13 @@ class _Query:
             pc.greater_equal(at, pa.scalar(round(self.since_s * 1e6), at.type)),
             pc.less(at, pa.scalar(round(self.until_s * 1e6), at.type)),
         )
-        if self.version is not None:
+        if self.version is not None and self.table != "feedback":
             kept = pc.and_(kept, pc.equal(made["version"], self.version))
         return made.filter(kept)
 
     def chosen(self, made: pa.Table) -> pa.Table:
         """The columns in the order they were asked for."""
-        endpoint = pa.array([self.endpoint] * len(made), pa.string())
+        endpoint = pa.array([None if self.endpoint == NO_ENDPOINT else self.endpoint] * len(made), pa.string())
         if self.columns is None:
             names = [name for name in made.column_names if name != "request_rows"]
             return made.select(names).add_column(names.index("at") + 1, "endpoint", endpoint)
