@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
@@ -30,7 +30,7 @@ from tidegate.adapters.local.processes import (
     send,
     spawn,
 )
-from tidegate.adapters.local.unix_probe import get_status
+from tidegate.adapters.local.unix_probe import Asked, get_statuses
 from tidegate.adapters.sandbox.confinement import Needs, confined
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle, Observation, ReplicaSpec
@@ -46,7 +46,6 @@ MODULE = "tidegate.server"
 READY_PATH = "/v2/health/ready"
 HEALTH_TIMEOUT_S = 1.0
 BEGINS_WITHIN_MS = 5000
-HEALTH_THREADS = 16
 LOGS_KEPT = 200
 _SOCKETS, _SOCKET = "local", "s"
 """Below the folder of sockets: a folder for each replica, which may write there alone. Short, for paths are bounded."""
@@ -66,7 +65,6 @@ class LocalBackend:
         self._log_dir = data_dir / "logs" / "replicas"
         self._env = {**ONE_THREAD, **env, "PYTHONUNBUFFERED": "1"}
         self._children: dict[str, subprocess.Popen[bytes]] = {}  # by replica id; those found again are not children
-        self._pool = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health")
 
     def check(self, placement: Placement) -> None:
         """Processes can always be started, as far as anybody knows before."""
@@ -140,7 +138,13 @@ class LocalBackend:
             raise ModelCrashed(error.message) from error
 
     def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
-        return list(self._pool.map(self._seen, handles))
+        """Those that run are asked all at once whether they are ready."""
+        found = [self._looked_at(handle) for handle in handles]
+        running = [place for place, one in enumerate(found) if one is not None and one.alive]
+        sockets = [_socket(handles[place]) for place in running]
+        for place, answer in zip(running, get_statuses(sockets, READY_PATH, HEALTH_TIMEOUT_S), strict=True):
+            found[place] = self._answered(handles[place], answer)
+        return found
 
     def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
         return cpu_seconds([_ref(handle) for handle in handles])
@@ -170,27 +174,32 @@ class LocalBackend:
     def on_this_host(self) -> list[Handle]:
         return self.orphans([])
 
-    def _seen(self, handle: Handle) -> Observation | None:
-        """None: this process had nothing left to look with. That its replica is silent is not said by that."""
+    def _looked_at(self, handle: Handle) -> Observation | None:
+        """Whether its process runs. None: this process had nothing left to look with, which says nothing of it."""
         try:
-            return self._observe_one(handle)
+            return self._process_of(handle)
         except (OSError, OutOfResources) as error:
             if (here := exhausted(error)) is None:
                 raise
-            log.debug("replica %s could not be looked at: %s", handle.data["replica"], here)
+            _log_unseen(handle, here)
             return None
 
-    def _observe_one(self, handle: Handle) -> Observation:
-        ref, socket_path = _ref(handle), Path(str(handle.data["socket"]))
-        address = f"unix:{socket_path}"
+    def _process_of(self, handle: Handle) -> Observation:
+        ref, socket_path = _ref(handle), _socket(handle)
         child = self._children.get(str(handle.data["replica"]))
         # Of a child the kernel tells the exit code, but only once the last of its threads is gone.
         if is_alive(ref) if child is None else child.poll() is None:
             bound_log(self._log_file(str(handle.data["replica"])))
-            return Observation(True, get_status(socket_path, READY_PATH, HEALTH_TIMEOUT_S) == 200, address)
+            return Observation(True, False, f"unix:{socket_path}")
         self._remove_socket(socket_path)
         exit_code = child.returncode if child else None
-        return Observation(False, False, address, exit_code, tuple(self.logs(handle, 20)))
+        return Observation(False, False, f"unix:{socket_path}", exit_code, tuple(self.logs(handle, 20)))
+
+    def _answered(self, handle: Handle, answer: Asked) -> Observation | None:
+        if isinstance(answer, TidegateError):
+            _log_unseen(handle, answer)
+            return None
+        return Observation(True, answer == HTTPStatus.OK, f"unix:{_socket(handle)}")
 
     def _remove_socket(self, socket_path: Path) -> None:
         """With the folder it had for itself, of this platform alone: a model may start what claims to be a replica and
@@ -231,6 +240,14 @@ def _readable(manifest_file: Path) -> Manifest | None:
         if exhausted(error) is not None:
             raise
         return None
+
+
+def _log_unseen(handle: Handle, why: TidegateError) -> None:
+    log.debug("replica %s could not be looked at: %s", handle.data["replica"], why)
+
+
+def _socket(handle: Handle) -> Path:
+    return Path(str(handle.data["socket"]))
 
 
 def _ref(handle: Handle) -> ProcessRef:
