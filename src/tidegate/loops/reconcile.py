@@ -228,7 +228,8 @@ def _is_waking(fleet: Fleet, present: float) -> bool:
     replicas = fleet.replicas
     since = present - WAKING_LOOKS_S
     loads = any(r.state == "starting" and not r.waits and since < r.created_at for r in replicas)
-    return fleet.endpoint.may_sleep and loads and not any(r.state == "ready" for r in replicas)
+    slept = fleet.endpoint.may_sleep or any(variant.waking for variant in fleet.variants)
+    return slept and loads and not any(r.state == "ready" for r in replicas)
 
 
 def _is_changing(made: Plan) -> bool:

@@ -96,6 +96,7 @@ def variant_of(row: VariantRow) -> Variant:
         restarts=row.restarts,
         retry_at=row.retry_at,
         quarantined_generation=row.quarantined_generation,
+        waking=bool(row.waking),
     )
 
 
@@ -175,7 +176,7 @@ def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) ->
         row.status, row.reason, row.cause = variant.status, variant.reason, variant.cause
         row.idle_since, row.retry_at = variant.idle_since, variant.retry_at
         row.attempts, row.crashes, row.restarts = variant.attempts, list(variant.crashes), variant.restarts
-        row.quarantined_generation = variant.quarantined_generation
+        row.quarantined_generation, row.waking = variant.quarantined_generation, variant.waking
     for unwanted in rows.values():
         tx.delete(unwanted)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tidegate.store.base import SIZE, Stamped
@@ -127,6 +127,7 @@ class VariantRow(Stamped, Base):
     quarantined_generation: Mapped[
         int | None
     ]  # in quarantine since this generation of the endpoint, until it is retried
+    waking: Mapped[bool] = mapped_column(default=False, server_default=false())  # slept, and no replica ready since
 
 
 class ReplicaRow(Stamped, Base):

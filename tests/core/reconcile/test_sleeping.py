@@ -137,3 +137,26 @@ def test_what_was_decided_before_people_asked_for_a_minimum_ends_no_replica() ->
     made = decide(Fleet(asked_for_one, (), (replica("1", "ready", READY),)))
     assert ([one.state for one in made.fleet.replicas], made.fleet.endpoint.status) == (["ready"], "ready")
     assert decide(Fleet(asked_for_one)).starts == ("1",), "it wakes without another decision"
+
+
+@pytest.mark.parametrize("counts", [{"1": 0}, {}], ids=["--min 1", "--replicas 2"])
+def test_who_waits_for_waking_goes_on_waiting_when_people_ask_that_it_never_sleeps(counts: dict[str, int]) -> None:
+    asleep = decide(Fleet(sleepy({"1": 0}))).fleet
+    asked = replace(asleep.endpoint, may_sleep=False, counts=counts, generation=4)
+    made = decide(replace(asleep, endpoint=asked))
+    assert set(made.starts) == {"1"}
+    assert wakes(told(made.fleet))
+    assert wakes(told(decide(replace(made.fleet, replicas=(replica("1", "starting", RUNS),))).fleet))
+    there = decide(replace(made.fleet, replicas=(replica("1", "starting", READY),)))
+    assert not wakes(told(there.fleet))
+    lost = decide(replace(there.fleet, replicas=(replace(there.fleet.replicas[0], seen=GONE),)))
+    assert not wakes(told(lost.fleet)), "it did not sleep: requests are told at once that none is ready"
+
+
+def test_one_that_fails_on_waking_is_said_to_fail_when_people_ask_that_it_never_sleeps() -> None:
+    asleep = decide(Fleet(sleepy({"1": 0}))).fleet
+    dead = replace(GONE, exit_code=1, log_tail=("no torch",))
+    asked = replace(asleep.endpoint, may_sleep=False, counts={})
+    failed = decide(replace(asleep, endpoint=asked, replicas=(replica("1", "starting", dead),)))
+    view = told(failed.fleet)
+    assert (wakes(view), "no torch" in view.reason) == (False, True)

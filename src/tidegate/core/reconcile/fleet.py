@@ -81,6 +81,7 @@ class Variant:
     restarts: int = 0
     retry_at: float | None = None
     quarantined_generation: int | None = None
+    waking: bool = False  # it has traffic, slept, and has had no replica ready since: requests for it wait
 
 
 @dataclass(frozen=True)

@@ -191,9 +191,12 @@ def _place(
     variants: dict[str, Variant] = {}
     replicas: list[Replica] = []
     actions = list(judged.actions)
+    ready = judged.ready()
     for version, variant in judged.variants.items():
         idle_since = None if version in active else (variant.idle_since or world.now)
-        variants[version] = replace(rested(variant) if endpoint.sleeps(version) else variant, idle_since=idle_since)
+        asleep = endpoint.sleeps(version)
+        waking = asleep or (variant.waking and version in endpoint.routed and not ready[version])
+        variants[version] = replace(rested(variant) if asleep else variant, idle_since=idle_since, waking=waking)
         kept = idle_since is None or world.now - idle_since < limits.keep_previous_s
         mine = judged.of(version)
         verdicts = _trim(

@@ -34,19 +34,22 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
     replicas run of engines that run them on one host.
 
     A routed version without a ready replica stays in, without targets: gateways answer 503 for its share, or, where it
-    sleeps or wakes just now, wait for a replica. One whose start failed is not waited for.
+    sleeps or wakes just now, wait for a replica, also where people have asked meanwhile that it never sleeps. One whose
+    start failed is not waited for.
     """
     endpoint = fleet.endpoint
     shown = [share for share in _in_order(fleet) if share.version in versions]
     variants = tuple(_variant(fleet, share, versions[share.version], host) for share in shown)
     dead = list(dict.fromkeys(v.version for v in variants if v.weight > 0 and not v.targets))
-    failing = [one for one in fleet.variants if one.version in dead and _fails_to_start(one)]
-    woken = set(dead) - {one.version for one in failing} if endpoint.may_sleep else set()
+    sleepers = {one.version for one in fleet.variants if one.waking} | (set(dead) if endpoint.may_sleep else set())
+    waited_for = [version for version in dead if version in sleepers]
+    failing = [one for one in fleet.variants if one.version in waited_for and _fails_to_start(one)]
+    woken = set(waited_for) - {one.version for one in failing}
     return wire.Endpoint(
         name=endpoint.name,
         salt=salt,
         variants=tuple(replace(one, wakes=True) if one.version in woken else one for one in variants),
-        reason=_reason(dead, failing if endpoint.may_sleep else (), started=bool(variants)),
+        reason=_reason(dead, failing, started=bool(variants)),
         assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
         **endpoint.settings,
         experiment="" if endpoint.routed_split is None else endpoint.routed_split.experiment,
