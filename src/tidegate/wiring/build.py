@@ -13,7 +13,8 @@ from tidegate.adapters.backends import EngineParts, build_engines
 from tidegate.adapters.capture.rows import StoredRows
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.leader_link import LeaderLink
-from tidegate.adapters.prometheus import Prometheus
+from tidegate.adapters.prometheus.endpoint_history import EndpointHistory
+from tidegate.adapters.prometheus.server import Prometheus
 from tidegate.adapters.redis_probe import RedisProbe
 from tidegate.adapters.sandbox import confinement
 from tidegate.api.sessions import LoginCodes
@@ -119,7 +120,7 @@ def build(
     )
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
-    prometheus = Prometheus(settings.prometheus_url) if settings.prometheus_url else None
+    history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
     report = StatusReport(
         store,
         endpoints,
@@ -158,7 +159,7 @@ def build(
         status=report,
         placement=placement,
         measures=Measures(store, report, clock, decisions),
-        performance=Performance(endpoints, prometheus, clock),
+        performance=Performance(endpoints, history, clock),
         job_runner=running.runner,
         follows=Follows(fenced, replace(endpoints, store=fenced), fenced_jobs, clock),
         registry_health=health,

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from support.control import ME, add_version, container_at
+from tidegate.adapters.prometheus.endpoint_history import PRESENT, EndpointHistory
 from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.core.performance import Curve
 from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable, UnknownEndpoint
-from tidegate.services.overview.performance import PRESENT, Performance
+from tidegate.services.overview.performance import Performance
 from tidegate.wire.rest import DeployRequest
 from tidegate.wiring import Container
 
@@ -60,7 +61,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 
 
 def over(container: Container, source: Scrapes | None) -> Performance:
-    return Performance(container.endpoints, source, lambda: NOW_S)
+    return Performance(container.endpoints, EndpointHistory(source) if source else None, lambda: NOW_S)
 
 
 def test_without_prometheus_it_says_what_to_set(container: Container) -> None:

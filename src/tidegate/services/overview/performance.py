@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,24 +15,26 @@ from tidegate.wire import performance as wire
 
 SLOTS = 12
 SINCE_S_MIN, SINCE_S_MAX = 10.0, 400 * 86_400.0
-LOOKS = 240
-"""How finely the beginning of what Prometheus knows is looked for at a time: within this part of the span."""
-PRESENT = "tidegate_buffered_bytes"
-"""A metric that every scrape of a gateway has, whatever it serves."""
-
 
 Curves = list[core.Curve]
 
 
-class MetricSource(Protocol):
-    """Prometheus. Raises `MetricsUnavailable`."""
+class MetricHistory(Protocol):
+    """What was measured of endpoints, and kept. Everything raises `MetricsUnavailable`.
+
+    Times are in seconds since the epoch; curves are at the edges of slots that are as long as one another.
+    """
 
     @property
     def url(self) -> str: ...
 
-    def curves(self, query: str, edges_s: list[float]) -> Curves: ...
+    def first_seen_s(self, now_s: float, within_s: float) -> float | None: ...
 
-    def number(self, query: str, at_s: float) -> float | None: ...
+    def present(self, edges_s: list[float]) -> list[bool]: ...
+
+    def counters(self, endpoint: str, edges_s: list[float]) -> Curves: ...
+
+    def gauges(self, endpoint: str, edges_s: list[float]) -> Curves: ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Performance:
     """The use case; `source` is None where PROMETHEUS_URL is not set."""
 
     endpoints: Endpoints
-    source: MetricSource | None
+    source: MetricHistory | None
     clock: Clock
 
     def of(self, name: str, since_s: float) -> wire.Performance:
@@ -65,17 +66,17 @@ class Performance:
 
 
 class _LookBack:
-    """One look back: all queries of one report."""
+    """One look back: all that one report asks for."""
 
-    def __init__(self, source: MetricSource, endpoint: str, now_s: float, since_s: float) -> None:
+    def __init__(self, source: MetricHistory, endpoint: str, now_s: float, since_s: float) -> None:
         self._source, self._endpoint, self._since_s = source, endpoint, since_s
         self._edges_s = self._known(now_s)
         self._slot_s = self._edges_s[1] - self._edges_s[0]
-        self._seen = [any(at) for at in zip(*self._present(), strict=True)]
+        self._seen = source.present(self._edges_s)
 
     def _known(self, now_s: float) -> list[float]:
         """The edges of the slots, over the part of the span that Prometheus knows."""
-        first_s = self._first_seen(now_s)
+        first_s = self._source.first_seen_s(now_s, self._since_s)
         if first_s is None or now_s - first_s < 1.0:
             raise MetricsUnavailable(
                 f"Prometheus at {self._source.url} knows nothing of this platform's gateway in the time asked for: "
@@ -84,29 +85,9 @@ class _LookBack:
         first_s = max(first_s, now_s - self._since_s)
         return [first_s + (now_s - first_s) * i / SLOTS for i in range(SLOTS)] + [now_s]
 
-    def _first_seen(self, now_s: float) -> float | None:
-        """When the gateway was scraped first within the span: looked for coarsely, then finer before what was found.
-
-        Finer looks also find a gateway that was there for a moment only, at the end.
-        """
-        first_s, end_s, within_s = None, now_s, self._since_s
-        while True:
-            step_s = math.ceil(within_s / LOOKS)
-            looked = f"min(min_over_time(timestamp({PRESENT})[{math.ceil(within_s)}s:{step_s}s]))"
-            found_s = self._source.number(looked, end_s)
-            if found_s is not None:
-                first_s = end_s = found_s
-            if step_s == 1:
-                return first_s
-            within_s = 2.0 * step_s
-
-    def _present(self) -> list[list[bool]]:
-        curves = self._source.curves(PRESENT, self._edges_s)
-        return [[value is not None for value in curve.values] for curve in curves] or [[False] * len(self._edges_s)]
-
     def report(self) -> wire.Performance:
-        counters = self._counters()
-        gauges = self._gauges()
+        counters = self._source.counters(self._endpoint, self._edges_s)
+        gauges = self._source.gauges(self._endpoint, self._edges_s)
         versions = sorted({curve.labels.get("version", "") for curve in counters}, key=_by_number)
         parts = [self._part(version, _of(version, counters), _of(version, gauges)) for version in versions]
         # Replicas are of versions: how busy all of them together were is no figure that helps.
@@ -120,26 +101,6 @@ class _LookBack:
             slots=whole.slots,
             versions=parts,
         )
-
-    def _counters(self) -> Curves:
-        names = "|".join(core.COUNTERS)
-        query = f'sum by (__name__, version, code, le) ({{__name__=~"{names}", endpoint="{self._endpoint}"}})'
-        return self._source.curves(query, self._edges_s)
-
-    def _gauges(self) -> Curves:
-        """The fullest queue and the mean of ready replicas of each slot; quality as it was said last."""
-        at, within = f'{{endpoint="{self._endpoint}"}}', f"[{max(1, round(self._slot_s))}s]"
-        queries = {
-            "queue": f"max by (version) (max_over_time(model_queue_rows{at}{within}))",
-            "queue_limit": f"max by (version) (max_over_time(model_queue_rows_limit{at}{within}))",
-            "ready": f"max by (version) (avg_over_time(tidegate_replicas_ready{at}{within}))",
-            "quality": f"max by (version, metric) (last_over_time(model_quality{at}{within}))",
-        }
-        return [
-            core.Curve({**curve.labels, "__name__": name}, curve.values)
-            for name, query in queries.items()
-            for curve in self._source.curves(query, self._edges_s)
-        ]
 
     def _part(self, version: str | None, counters: Curves, gauges: Curves) -> wire.VersionPerformance:
         grown = core.by_slot(counters, self._seen)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tidegate.adapters.prometheus import Prometheus
+from tidegate.adapters.prometheus.server import Prometheus
 from tidegate.errors import MetricsUnavailable
 
 

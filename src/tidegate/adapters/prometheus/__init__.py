@@ -1,0 +1,1 @@
+"""Prometheus: its HTTP API, and what the platform's own metrics there say of an endpoint."""
