@@ -134,3 +134,13 @@ def test_a_block_is_judged_by_the_longest_span_that_is_not_longer() -> None:
     spans = {1: Clustering(0.3), 4: Clustering(0.2), 24: Clustering(0.1)}
     assert [at_span(spans, hours).correlation for hours in (0.5, 1, 5, 30)] == [0.3, 0.3, 0.2, 0.1]
     assert at_span({}, 5) == Clustering()
+
+
+def test_a_part_of_a_day_is_no_drift_where_days_are_compared() -> None:
+    """Somebody asks at noon: what hours of the day differ by is known, though blocks are whole days."""
+    times, values = traffic(2, 100)
+    made = baseline_of(Source({"x": values}, times_s=times))
+    morning = {"x": Histogram.of(RNG.normal(1.0, 1.0, 600), made.whole.columns["x"].layout)}
+    assert evaluate(made.whole.columns, morning)["x"].drift_detected
+    expected = made.expected(dict.fromkeys(range(hour_at(3), hour_at(9)), 100))
+    assert not evaluate(expected.part.columns, morning, look=Look(clustering=expected.clustering))["x"].drift_detected

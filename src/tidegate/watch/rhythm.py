@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -54,12 +55,12 @@ class Rhythm:
         cells = {hour: cell_of(hour, zone) for hours in columns.values() for hour in hours}
         is_seasonal = seasonal and bool(columns) and all(_has_enough(hours, cells) for hours in columns.values())
         if not is_seasonal:
-            clusterings = {name: _by_day(hours, zone) for name, hours in columns.items()}
-            return cls(timezone, {}, clusterings, _by_day(losses or {}, zone))
+            clusterings = {name: _by_span(hours, zone) for name, hours in columns.items()}
+            return cls(timezone, {}, clusterings, _by_span(losses or {}, zone))
         seasons, clusterings = {}, {}
         for name, hours in columns.items():
             seasons[name], clusterings[name] = _season(hours, cells)
-        return cls(timezone, seasons, clusterings, _by_span(losses or {}))
+        return cls(timezone, seasons, clusterings, _by_span(losses or {}, zone))
 
     def budget(self, base: Budget = DEFAULT) -> Budget:
         """How blocks close: not before an hour where hours of the week are compared, else after whole days."""
@@ -149,30 +150,22 @@ def _has_enough(hours: Hours, cells: Mapping[int, int]) -> bool:
     return bool(rows.min() >= CELL_ROWS_MIN)
 
 
-def _by_day(hours: Hours, zone: zoneinfo.ZoneInfo) -> dict[int, Clustering]:
-    """Of whole days alone; nothing where there are too few of them."""
-    days: dict[dt.date, list[Histogram]] = {}
-    for hour, histogram in hours.items():
-        days.setdefault(dt.datetime.fromtimestamp(hour * HOUR_S, zone).date(), []).append(histogram)
-    if len(days) < BLOCKS_MIN:
-        return {}
-    return {DAY_H: Clustering.of([day[0].merge(*day[1:]) for day in days.values()])}
+def _by_span(hours: Hours, zone: zoneinfo.ZoneInfo) -> dict[int, Clustering]:
+    """Of blocks of each length that there are enough of, hours of the day counting as differences; of whole days."""
+    keys: dict[int, Callable[[int], object]] = {span: partial(_span_of, span) for span in SPANS_H}
+    keys[DAY_H] = lambda hour: dt.datetime.fromtimestamp(hour * HOUR_S, zone).date()
+    found: dict[int, Clustering] = {}
+    for span, key in keys.items():
+        blocks: dict[object, list[Histogram]] = {}
+        for hour, histogram in hours.items():
+            blocks.setdefault(key(hour), []).append(histogram)
+        if len(blocks) >= BLOCKS_MIN:
+            found[span] = Clustering.of([block[0].merge(*block[1:]) for block in blocks.values()])
+    return found
 
 
-def _by_span(hours: Hours) -> dict[int, Clustering]:
-    """Of blocks of each length, whose hours of the day count as differences."""
-    if not hours:
-        return {}
-    ordered = sorted(hours)
-    return {
-        span: Clustering.of(
-            [
-                hours[ordered[begin]].merge(*(hours[hour] for hour in ordered[begin + 1 : begin + span]))
-                for begin in range(0, len(ordered), span)
-            ]
-        )
-        for span in SPANS_H
-    }
+def _span_of(span: int, hour: int) -> int:
+    return hour // span
 
 
 def _season(hours: Hours, cells: Mapping[int, int]) -> tuple[Season, dict[int, Clustering]]:
