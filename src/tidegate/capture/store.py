@@ -137,6 +137,9 @@ class CaptureStore:
         whole = concat(found, union_schema([*(made.schema for made in found), query.known()]))
         return query.chosen(_answered(whole) if "request_rows" in whole.column_names else whole)
 
+    def _kept(self, made: pa.Table) -> pa.Table:
+        return made if self._keep is None else made.filter(self._keep(made))
+
     def _tell_damaged(self, path: Path, error: Exception) -> None:
         """Once for each file: the others are read all the same."""
         if path not in self._damaged and len(self._damaged) < DAMAGED_MAX:

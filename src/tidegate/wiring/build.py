@@ -22,6 +22,7 @@ from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend
 from tidegate.job_wiring import job_parts
+from tidegate.loops.monitor import MonitorLoop
 from tidegate.loops.runner import Loop
 from tidegate.services.audit import Audit
 from tidegate.services.endpoints.follows import Follows
@@ -39,6 +40,8 @@ from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership
 from tidegate.services.models.files_home import files_home
 from tidegate.services.models.registry_health import RegistryHealth
+from tidegate.services.monitoring.baselines import Baselines
+from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import Performance
 from tidegate.services.overview.status import StatusReport
@@ -118,6 +121,7 @@ def build(
         answered=answered.of,
         load=load.view,
     )
+    monitoring, monitor_loop = _monitoring(store, fenced, StoredRows(data_dir), parts.baselines, clock)
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
     history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
@@ -170,12 +174,19 @@ def build(
         snapshots=Snapshots(store, leadership.me.host),
         gateway_revisions=revisions,
         answered=answered,
-        loops=(*running.loops, _housekeeping(fenced, uploads, settings.audit_rows_max), *_redis_loops(redis)),
+        loops=(
+            *running.loops,
+            _housekeeping(fenced, uploads, monitoring, settings),
+            monitor_loop,
+            *_redis_loops(redis),
+        ),
         audit=Audit(store, clock),
         load=load,
         wanted=WantedEndpoints(clocks.monotonic, scaling_changed.set),
         leader_link=leader_link,
         capture=StoredRows(data_dir),
+        monitoring=monitoring,
+        baselines=monitoring.baselines,
         redis=redis,
         bench=running.bench,
     )
@@ -201,9 +212,19 @@ def _captured(data_dir: Path, clock: Clock) -> Callable[[], CaptureView | None]:
     return lambda: capture_view(read_state(data_dir / "capture"), clock())
 
 
-def _housekeeping(store: Store, uploads: Uploads, audit_rows_max: int) -> Loop:
+def _monitoring(
+    store: Store, fenced: Store, capture: StoredRows, baselines: Baselines, clock: Clock
+) -> tuple[Monitoring, Loop]:
+    """The use cases, and the loop that evaluates endpoints when they are due."""
+    woken = threading.Event()
+    monitoring = Monitoring(store, fenced, capture, replace(baselines, store=fenced), clock, wake=woken.set)
+    return monitoring, Loop("monitor", MonitorLoop(monitoring, clock).step, woken, leader_only=True)
+
+
+def _housekeeping(store: Store, uploads: Uploads, monitoring: Monitoring, settings: Settings) -> Loop:
     def step() -> float:
-        forget_old(store, uploads, audit_rows_max)
+        forget_old(store, uploads, settings.audit_rows_max)
+        monitoring.forget_old(settings.monitor_results_max)
         return KEEP_HOUSE_EVERY_S
 
     return Loop("housekeeping", step, leader_only=True)

@@ -35,6 +35,8 @@ from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership, Term
 from tidegate.services.models.catalog import Models
 from tidegate.services.models.registry_health import RegistryHealth
+from tidegate.services.monitoring.baselines import Baselines
+from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import Performance
 from tidegate.services.overview.status import StatusReport
@@ -95,6 +97,8 @@ class Container:
     wanted: WantedEndpoints
     leader_link: LeaderLink
     capture: CapturedRows
+    monitoring: Monitoring
+    baselines: Baselines
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tidegate.atomic import replacing, write_whole
 from tidegate.core.monitoring.ports import Columns
 from tidegate.errors import Conflict, DiskFull
+from tidegate.system.atomic import replacing, write_whole
 
 _NAME = re.compile(r"[0-9a-f]{24}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)

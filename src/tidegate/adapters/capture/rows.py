@@ -35,6 +35,17 @@ class StoredRows:
         """See the port."""
         return numpy_columns(self._store().rows(table, endpoint, since_s, until_s, columns, version))
 
+    def labelled(
+        self,
+        endpoint: str,
+        since_s: float,
+        until_s: float,
+        columns: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> Columns:
+        """See the port."""
+        return numpy_columns(self._store().labelled(endpoint, since_s, until_s, columns, version))
+
     def _store(self) -> CaptureStore:
         if self._opened is None:
             from tidegate.capture.store import CaptureStore
