@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2026_11_29_alerts"
-down_revision = "2026_11_29_workload"
+revision = "2026_11_29_z_alerts"
+down_revision = "2026_11_29_y_monitoring"
 
 
 def upgrade() -> None:
