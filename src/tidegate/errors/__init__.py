@@ -6,6 +6,7 @@ An error says what was wrong, where, and what to do. Its docstring is its defaul
 from __future__ import annotations
 
 # Also names of this module, which has all errors for those who ask.
+from tidegate.errors.alerts import *  # noqa: F403
 from tidegate.errors.kinds import EXIT_DONE as EXIT_DONE
 from tidegate.errors.kinds import EXIT_FAILED as EXIT_FAILED
 from tidegate.errors.kinds import EXIT_WRONG_USE as EXIT_WRONG_USE

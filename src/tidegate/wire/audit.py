@@ -8,7 +8,7 @@ from typing import Any, Literal
 PrincipalKind = Literal["token", "session", "predict", "node", "metrics", "platform", "unknown"]
 """What a principal is known by: the platform's token, a browser's session, one of its other keys. `platform` is a loop
 or another part of the platform itself, `unknown` whoever asked before that was kept."""
-SubjectKind = Literal["endpoint", "model", "version", "session", "job"]
+SubjectKind = Literal["endpoint", "model", "version", "session", "job", "alert", "silence", "notifier"]
 Outcome = Literal["done", "started", "failed"]
 """`started`, then `done` or `failed`, is for changes in the registry, which no transaction of ours can hold."""
 

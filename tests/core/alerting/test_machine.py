@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -243,18 +244,18 @@ def _heard(found: list[tuple[float, Outcome]]) -> dict[str, list[tuple[float, st
 
 
 @given(_histories, _rules, _silences)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_nobody_hears_the_same_twice_within_the_repeat_interval_and_every_end_follows_a_beginning(
     history: Any, rule: Rule, silences: Any
 ) -> None:
     for heard in _heard(_run(history, rule, silences)).values():
         assert heard[0][1] == "firing"
-        for (before, first), (after, second) in zip(heard, heard[1:], strict=False):
+        for (before, first), (after, second) in pairwise(heard):
             assert first != second or (second == "firing" and after - before >= rule.repeat_interval_s)
 
 
 @given(_histories, _rules, _silences)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_unknown_neither_fires_nor_resolves(history: Any, rule: Rule, silences: Any) -> None:
     newest: dict[str, str] = {}
     for (_, outcome), (_, results) in zip(_run(history, rule, silences), history, strict=True):
@@ -275,7 +276,7 @@ def _small(one: Observation, rule: Rule) -> bool:
 
 
 @given(_histories, _rules, _silences)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_who_heard_that_an_alert_fires_hears_of_its_end_whatever_the_silences(
     history: Any, rule: Rule, silences: Any
 ) -> None:
@@ -290,7 +291,7 @@ def test_who_heard_that_an_alert_fires_hears_of_its_end_whatever_the_silences(
 
 
 @given(_histories, _rules, _silences, st.randoms())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_order_of_results_and_of_what_is_known_does_not_matter(
     history: Any, rule: Rule, silences: Any, chance: Any
 ) -> None:

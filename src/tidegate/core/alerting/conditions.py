@@ -88,6 +88,8 @@ def _at(alert: Alert, facts: Facts, now: float) -> Alert:
     rule = facts.rule(alert.type)
     if alert.condition == "resolved":
         return alert
+    if facts.gone:
+        return _ended(alert, now, "the endpoint was deleted")
     version = alert.label("version")
     if version and facts.served is not None and version not in facts.served:
         return _ended(alert, now, f"version {version} gets no traffic any more")

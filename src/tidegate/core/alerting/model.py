@@ -175,7 +175,7 @@ class Facts:
     """What a step needs beside the results, all of one endpoint.
 
     `served` are the versions that get or shall get traffic; None where that is not known. `acted_at` says when each
-    action was last begun.
+    action was last begun. Of an endpoint that is `gone` every alert ends.
     """
 
     rules: Mapping[AlertType, Rule] = field(default_factory=dict)
@@ -184,6 +184,7 @@ class Facts:
     known: Sequence[Alert] = ()
     served: frozenset[str] | None = None
     acted_at: Mapping[str, float] = field(default_factory=dict)
+    gone: bool = False
 
     def rule(self, type_: AlertType) -> Rule:
         """The endpoint's own, else the one by default."""

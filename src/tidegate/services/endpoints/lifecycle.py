@@ -190,10 +190,13 @@ class Endpoints:
         self.changed()
         return view
 
-    def rollback(self, name: str, request: rest.RollbackRequest, who: Principal) -> rest.Endpoint:
+    def rollback(
+        self, name: str, request: rest.RollbackRequest, who: Principal, *, why: str = "", end_automation: bool = True
+    ) -> rest.Endpoint:
         """Re-apply the newest earlier traffic of people that differs from the current one, or revision `to`'s.
 
-        While an automation sets the weights, it is ended, and what was stable is restored.
+        While an automation sets the weights, it is ended, and what was stable is restored; without `end_automation`
+        that is `AutomationRunning`. `why` is for the history.
 
         Traffic alone: replicas, backend, limits, rate and response cache stay as they are now. Signatures are not asked
         about: clients had these versions before.
@@ -202,10 +205,11 @@ class Endpoints:
         """
         with self.store.transaction() as tx, endpoint_audited(tx, name, "rollback", who, self.clock):
             row = live_or_raise(tx, name)
-            ended = ended_by(row, end=True)
+            ended = ended_by(row, end=end_automation)
             back = to_restore(row, history_rows.intended(tx, row), request.to)
             check_versions_there(tx, row, back)
-            change = Change("rollback", back.traffic, actor=who.name, restores=back.revision, note=ended)
+            note = "; ".join(part for part in (why, ended) if part)
+            change = Change("rollback", back.traffic, actor=who.name, restores=back.revision, note=note)
             view = self._apply(tx, row, change)
         self.changed()
         return view

@@ -1,0 +1,109 @@
+"""Rolls back because of an alert: by the service that people use, once, and only what they have not changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from tidegate.core.access import part_of_platform
+from tidegate.errors.kinds import Kind
+from tidegate.errors import Conflict, TidegateError
+from tidegate.services.alerting.rules import stored_rules
+from tidegate.services.alerting.state import served_versions
+from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.reading.lookup import live_or_raise
+from tidegate.store import alert_outbox as outbox
+from tidegate.store import history as history_rows
+from tidegate.store.automation import effective_of, word_of
+from tidegate.store.tables import EndpointRow
+from tidegate.wire.rest import RollbackRequest
+
+MONITOR = part_of_platform("monitor")
+"""Who rolls back, in the history and the audit."""
+WHY_CHARS_MAX = 500
+
+
+class AlreadyDone(Conflict):
+    """This was done before."""
+
+    code = "already_done"
+
+
+@dataclass(frozen=True)
+class Rollbacks:
+    """`endpoints` writes through the leader's fenced store."""
+
+    endpoints: Endpoints
+
+    def run(self, delivery_id: int, payload: Mapping[str, Any]) -> None:
+        """Do it, in one transaction with the mark that it is done; or mark why not.
+
+        Raises what makes a later attempt worth while: the database is away, this is no leader any more.
+        """
+        store, clock = self.endpoints.store, self.endpoints.clock
+        with store.reading() as tx:
+            row = outbox.get(tx, delivery_id)
+        if row is None or row.state != "pending":
+            return
+        name = row.endpoint
+        try:
+            with store.reading() as tx:
+                to, end = self._plan(tx, name, payload)
+
+            def mark(tx: Session) -> None:
+                row = outbox.get(tx, delivery_id)
+                if row is None or row.state != "pending":
+                    raise AlreadyDone
+                endpoint = live_or_raise(tx, name)
+                _check_same(endpoint, payload)
+                row.state, row.done_at, row.attempts = "sent", clock(), row.attempts + 1
+                row.outcome = "rolled back" + ("" if to is None else f" to revision {to}")
+
+            marking = replace(self.endpoints, store=store.fenced(mark))
+            why = str(payload["why"])[:WHY_CHARS_MAX]
+            marking.rollback(name, RollbackRequest(to), MONITOR, why=why, end_automation=end)
+        except AlreadyDone:
+            return
+        except TidegateError as error:
+            if error.kind not in (Kind.CONFLICT, Kind.NOT_FOUND, Kind.CHANGED, Kind.UNFIT):
+                raise
+            self._refused(delivery_id, error.message)
+
+    def _plan(self, tx: Session, name: str, payload: Mapping[str, Any]) -> tuple[int | None, bool]:
+        """Which revision to go back to (None: what is stable), and whether an automation may be ended for it."""
+        endpoint = live_or_raise(tx, name)
+        _check_same(endpoint, payload)
+        version, type_ = str(payload["version"]), payload["type"]
+        end = type_ in (rules := stored_rules(tx, name)) and rules[type_].end_automation
+        running = effective_of(endpoint).weights
+        if running is not None:
+            if not end:
+                raise Conflict(
+                    f"{running.kind} {running.name!r} sets the traffic, and this rule may not end it: roll back "
+                    f"by hand ('tidegate rollback {name}'), or allow it ('tidegate alert-rules {name} --end-automation')"
+                )
+            if version in running.stable:
+                raise Conflict(f"version {version} is what {running.kind} {running.name!r} calls stable")
+            return None, True
+        if version and version not in served_versions(endpoint):
+            raise Conflict(f"version {version} gets no traffic any more")
+        for entry in history_rows.intended(tx, endpoint):
+            if entry.traffic and entry.traffic != endpoint.traffic and not (version and version in entry.traffic):
+                return entry.revision, False
+        raise Conflict(f"endpoint {name!r} never had traffic without version {version}: there is nothing to go back to")
+
+    def _refused(self, delivery_id: int, why: str) -> None:
+        with self.endpoints.store.transaction() as tx:
+            row = outbox.get(tx, delivery_id)
+            if row is not None and row.state == "pending":
+                row.state, row.done_at, row.attempts = "refused", self.endpoints.clock(), row.attempts + 1
+                row.outcome = f"not done: {why}"
+
+
+def _check_same(endpoint: EndpointRow, payload: Mapping[str, Any]) -> None:
+    """Raises `Conflict` where people, or an automation's end, changed the endpoint since the alert fired."""
+    if endpoint.uid != payload["uid"] or word_of(endpoint) != payload["word"]:
+        raise Conflict("somebody changed the endpoint since the alert fired")
