@@ -31,6 +31,8 @@ COMMANDS = {
     "rollback": ("endpoints.change", "rollback", "Re-apply the traffic from before the current one."),
     "scale": ("endpoints.scale", "scale", "Fix the replicas of each version, or follow its load."),
     "delete": ("endpoints.change", "delete", "Remove an endpoint."),
+    "monitor": ("watching.monitor", "monitor", "Watch drift, quality and performance of an endpoint."),
+    "baseline": ("watching.baseline", "baseline", "Show or set what a version's data is compared with."),
     "console": ("platform.console", "console", "Open the console in the browser, logged in."),
     "status": ("endpoints.show", "status", "Show the platform, or one endpoint."),
     "history": ("endpoints.show", "history", "Show the changes of an endpoint, also of one that is gone."),

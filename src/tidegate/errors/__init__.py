@@ -345,3 +345,9 @@ class UnknownBaseline(TidegateError):
     """This version has no baseline."""
 
     code, kind = "unknown_baseline", Kind.NOT_FOUND
+
+
+class MonitorsAlert(TidegateError):
+    """Monitors that were to be fine alert."""
+
+    code, kind = "monitors_alert", Kind.CONFLICT

@@ -255,13 +255,14 @@ class RegisterJob:
 
     def _rows_of(self, request: rest.RegisterRequest) -> baseline.RowsToAnswer | None:
         """The rows that production will be compared with: those given for it, else those of the validation."""
-        gate, upload, filename = request.gate, request.baseline_upload, request.baseline_filename
+        gate, upload = request.gate, request.baseline_upload
+        filename, target = request.baseline_filename, request.baseline_target
         if upload is None:
-            upload, filename = gate.validation_upload, gate.validation_filename
+            upload, filename, target = gate.validation_upload, gate.validation_filename, gate.target
         if upload is None:
             return None
         path = self.uploads.path(upload)
-        return baseline.RowsToAnswer(path, filename or "baseline.csv", gate.target or "", gate.timeout_s)
+        return baseline.RowsToAnswer(path, filename or "baseline.csv", target or "", gate.timeout_s)
 
     def _number(
         self, name: str, request: rest.RegisterRequest, given: _Input, package: Package, job_id: str

@@ -34,7 +34,7 @@ class RegisterRequest:
     `code_upload` is a tar of the folder whose modules the model needs. `device` is where its replicas run it: `cpu`
     (when not given), `auto`, `cuda` or `cuda:N`; a version of the same bytes with another device is a conflict.
     `description` has at most 10,000 characters. `baseline_upload` is a CSV or Parquet file of rows that production is
-    compared with (`gate.target` is the column with their truth); without it those of the validation are taken.
+    compared with (`baseline_target` is the column with their truth); without it those of the validation are taken.
     """
 
     __pydantic_config__ = STRICT
@@ -55,6 +55,7 @@ class RegisterRequest:
     device: str | None = None
     baseline_upload: str | None = None
     baseline_filename: str | None = None
+    baseline_target: str | None = None
 
 
 @dataclass(frozen=True)

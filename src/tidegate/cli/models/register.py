@@ -27,6 +27,9 @@ OPTIONS = (
     click.option("--target", metavar="COL", help="The column of the validation data to predict."),
     click.option("--metric", help="What to score [default: accuracy for classifiers, r2 for regressors]."),
     click.option("--min-score", type=float, help="Refuse the version below this score [default: 0.8 with data]."),
+    click.option(
+        "--baseline", type=FILE, metavar="F.csv|.parquet", help="Rows to compare production with, in their place."
+    ),
     click.option("--label", help="A name for the version, such as v1.0.0."),
     click.option("--run-id", metavar="ID", help="The MLflow run that the model comes from."),
     click.option("--tag", "tags", multiple=True, metavar="K=V", help="A tag; may be given several times."),

@@ -28,6 +28,7 @@ class RegisterOptions(TypedDict, total=False):
     - `validation_data`: a CSV or Parquet file, or a data frame, scored before the version is taken in;
     - `target`: its column with the truth; `metric`: accuracy for classifiers and r2 for regressors when not given;
     - `min_score`: the version is refused below it (0.8 when data is given);
+    - `baseline`: a CSV or Parquet file, or a data frame, of rows to compare production with (else `validation_data`);
     - `label`: a name for the version, like v1.0.0; `run_id`: the MLflow run it comes from; `tags`; `description`;
     - `allow_pickle`: grant this version that loading it runs code from its file;
     - `code`: the folder (or `.py` file) with modules it needs; `requirements`: a requirements file, or a list of lines;
@@ -37,6 +38,7 @@ class RegisterOptions(TypedDict, total=False):
     """
 
     validation_data: Any
+    baseline: Any
     target: str | None
     metric: str | None
     min_score: float | None
@@ -67,6 +69,7 @@ def register_request(
     with tempfile.TemporaryDirectory(prefix="tidegate-register-") as scratch:
         source = _source(model, Path(scratch), bool(options.get("allow_pickle")))
         table = _validation_table(options, Path(scratch))
+        rows = _baseline_table(options, Path(scratch))
         folder = options.get("code")
         code = code_payload(Path(folder)) if folder else None
         requirements = _requirements_text(options.get("requirements"))
@@ -86,6 +89,9 @@ def register_request(
             requirements=requirements,
             accelerate=options.get("accelerate"),
             device=options.get("device"),
+            baseline_upload=upload(rows).id if rows else None,
+            baseline_filename=rows.name if rows else None,
+            baseline_target=options.get("target") if rows else None,
         )
 
 
@@ -126,7 +132,7 @@ def _validation_table(options: RegisterOptions, scratch: Path) -> Payload | None
     data = options.get("validation_data")
     if data is None:
         for name in ("target", "metric", "min_score"):
-            if options.get(name) is not None:
+            if options.get(name) is not None and not (name == "target" and options.get("baseline") is not None):
                 raise InvalidArgument(f"{name} is given without validation data to apply it to", field=name)
         return None
     if not options.get("target"):
@@ -135,12 +141,25 @@ def _validation_table(options: RegisterOptions, scratch: Path) -> Payload | None
     # JSON has no such number: it would arrive as "not given", and be the default.
     if min_score is not None and not math.isfinite(min_score):
         raise InvalidArgument(f"min_score must be a finite number, not {min_score}", field="min_score")
+    return payload_of(_table_file(data, scratch, "validation data"))
+
+
+def _baseline_table(options: RegisterOptions, scratch: Path) -> Payload | None:
+    data = options.get("baseline")
+    if data is None:
+        return None
+    own = scratch / "baseline"
+    own.mkdir()
+    return payload_of(_table_file(data, own, "baseline"))
+
+
+def _table_file(data: Any, scratch: Path, what: str) -> Path:
     if not isinstance(data, str | PathLike):
-        return payload_of(saved_frame(data, scratch))
+        return saved_frame(data, scratch)
     path = Path(data)
     if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise InvalidArgument(f"validation data {path} is neither .csv nor .parquet", field="validation_data")
-    return payload_of(path)
+        raise InvalidArgument(f"{what} {path} is neither .csv nor .parquet", field=what.replace(" ", "_"))
+    return path
 
 
 def saved_frame(data: Any, scratch: Path) -> Path:
