@@ -250,6 +250,12 @@ class Settings:
     monitor_results_max: int = _setting(
         200_000, "TIDEGATE_MONITOR_RESULTS_MAX", "Monitors' results that are kept; the oldest go.", (1000, 100_000_000)
     )
+    notify_networks: str = _setting(
+        "",
+        "TIDEGATE_NOTIFY_NETWORKS",
+        "Networks, by comma, where alerts may be sent beside public addresses: 10.0.0.0/8. Loopback is allowed while "
+        "the control plane listens on loopback.",
+    )
     log_level: str = _setting("info", "TIDEGATE_LOG_LEVEL", "debug, info, warning or error.")
 
     @property

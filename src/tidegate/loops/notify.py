@@ -14,9 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate.errors import DeliveryFailed, DeliveryRefused
 from tidegate.clock import Clock, monotonic
-from tidegate.errors import NotLeader
+from tidegate.errors import DeliveryFailed, DeliveryRefused, NotLeader
 from tidegate.services.alerting.acting import Rollbacks
 from tidegate.services.alerting.deliveries import Deliveries, Due
 from tidegate.services.alerting.state import Alerting
@@ -41,7 +40,6 @@ class NotifyDependencies:
     deliveries: Deliveries
     rollbacks: Rollbacks
     send: Send
-    platform: str
     wake: threading.Event
     ticks: Clock = monotonic
     jitter: Callable[[], float] = field(default=random.random)
@@ -96,7 +94,7 @@ class Notify:
             if due.kind == "rollback":
                 dependencies.rollbacks.run(due.id, due.payload)
                 return
-            dependencies.send(due.kind, due.config, f"{dependencies.platform}-{due.id}", due.payload)
+            dependencies.send(due.kind, due.config, due.delivery, due.payload)
         except NotLeader:
             raise
         except Exception as error:

@@ -13,6 +13,7 @@ from tidegate.adapters.backends import EngineParts, build_engines
 from tidegate.adapters.capture.rows import StoredRows
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.leader_link import LeaderLink
+from tidegate.adapters.notifiers.reach import read_networks
 from tidegate.adapters.prometheus.endpoint_history import EndpointHistory
 from tidegate.adapters.prometheus.server import Prometheus
 from tidegate.adapters.redis_probe import RedisProbe
@@ -51,6 +52,7 @@ from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
 from tidegate.system.child_env import inherited_env
 from tidegate.wire.capture import CaptureView, capture_view, read_state
+from tidegate.wiring.alerts import alert_parts, reach_of
 from tidegate.wiring.container import Container
 from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
 from tidegate.wiring.running_jobs import running_jobs
@@ -122,6 +124,8 @@ def build(
         load=load.view,
     )
     monitoring, monitor_loop = _monitoring(store, fenced, StoredRows(data_dir), parts.baselines, clock)
+    reach = reach_of(settings, addresses.host)
+    alerts = alert_parts(endpoints, fenced, reach, addresses.control_url, clock)
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
     history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
@@ -179,6 +183,7 @@ def build(
             _housekeeping(fenced, uploads, monitoring, settings),
             monitor_loop,
             *_redis_loops(redis),
+            alerts.loop,
         ),
         audit=Audit(store, clock),
         load=load,
@@ -187,6 +192,7 @@ def build(
         capture=StoredRows(data_dir),
         monitoring=monitoring,
         baselines=monitoring.baselines,
+        alerts=alerts,
         redis=redis,
         bench=running.bench,
     )
@@ -196,6 +202,7 @@ def check(settings: Settings) -> None:
     """Raise what `build` would raise with these settings and this database, and change nothing."""
     check_kept_keys(settings)
     default_placement(settings)
+    read_networks(settings.notify_networks)
     if settings.celery_broker_url:
         CeleryQueue(settings.celery_broker_url, settings.job_queue)
     if settings.redis_url:

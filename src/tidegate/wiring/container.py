@@ -43,6 +43,7 @@ from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
 from tidegate.store.engine import Store
+from tidegate.wiring.alerts import Alerts
 
 STOP_TIMEOUT_S = 5.0
 
@@ -99,6 +100,7 @@ class Container:
     capture: CapturedRows
     monitoring: Monitoring
     baselines: Baselines
+    alerts: Alerts
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

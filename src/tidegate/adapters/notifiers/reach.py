@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from tidegate.errors import DeliveryFailed, DeliveryRefused
 from tidegate.clock import monotonic
-from tidegate.errors import InvalidArgument
+from tidegate.errors import DeliveryFailed, DeliveryRefused, InvalidArgument
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tidegate.adapters.notifiers.reach import Deadline, Reach
-from tidegate.errors import DeliveryFailed, DeliveryRefused
 from tidegate.clock import Clock
 from tidegate.core.alerting.messages import titled
+from tidegate.errors import DeliveryFailed, DeliveryRefused
 
 
 class Smtp:

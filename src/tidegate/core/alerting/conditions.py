@@ -84,22 +84,23 @@ def _observed(alert: Alert, one: Observation, verdict: Verdict, rule: Rule, now:
 
 
 def _at(alert: Alert, facts: Facts, now: float) -> Alert:
-    """The alert, ended where it is over: good for long enough, or about something that is no more."""
-    rule = facts.rule(alert.type)
-    if alert.condition == "resolved":
-        return alert
+    why = "" if alert.condition == "resolved" else _over(alert, facts, now)
+    return _ended(alert, now, why) if why else alert
+
+
+def _over(alert: Alert, facts: Facts, now: float) -> str:
+    """Why the alert is over: good for long enough, or about something that is no more; "" where it is not."""
+    rule, version = facts.rule(alert.type), alert.label("version")
     if facts.gone:
-        return _ended(alert, now, "the endpoint was deleted")
-    version = alert.label("version")
+        return "the endpoint was deleted"
     if version and facts.served is not None and version not in facts.served:
-        return _ended(alert, now, f"version {version} gets no traffic any more")
+        return f"version {version} gets no traffic any more"
     if not rule.enabled:
-        return _ended(alert, now, "its rule was turned off")
+        return "its rule was turned off"
     if alert.ok_since is None or alert.unknown_since is not None:
-        return alert
-    if alert.condition == "pending" or now - alert.ok_since >= rule.keep_firing_for_s:
-        return _ended(alert, now, "results are good again")
-    return alert
+        return ""
+    long_enough = alert.condition == "pending" or now - alert.ok_since >= rule.keep_firing_for_s
+    return "results are good again" if long_enough else ""
 
 
 def _ended(alert: Alert, now: float, why: str) -> Alert:

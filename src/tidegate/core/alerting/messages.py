@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from tidegate.clock import rfc3339
 from tidegate.core.alerting.model import Alert, Notice, Status
 
 ALERTS_MAX = 50
@@ -51,11 +51,15 @@ def _alert(alert: Alert, status: Status, url: str) -> dict[str, Any]:
         "status": status,
         "labels": {**alert.labels, "severity": alert.severity},
         "annotations": {"summary": alert.message, "alert_id": alert.id, **why, **numbers},
-        "startsAt": rfc3339(alert.fired_at if alert.fired_at is not None else alert.since),
-        "endsAt": rfc3339(alert.ended_at) if status == "resolved" and alert.ended_at is not None else _NEVER,
+        "startsAt": _rfc3339(alert.fired_at if alert.fired_at is not None else alert.since),
+        "endsAt": _rfc3339(alert.ended_at) if status == "resolved" and alert.ended_at is not None else _NEVER,
         "generatorURL": f"{url}/endpoints/{alert.label('endpoint')}" if url else "",
         "fingerprint": alert.fingerprint,
     }
+
+
+def _rfc3339(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _common(each: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tidegate.core.access import part_of_platform
-from tidegate.errors.kinds import Kind
 from tidegate.errors import Conflict, TidegateError
+from tidegate.errors.kinds import Kind
 from tidegate.services.alerting.rules import stored_rules
 from tidegate.services.alerting.state import served_versions
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -26,10 +26,8 @@ MONITOR = part_of_platform("monitor")
 WHY_CHARS_MAX = 500
 
 
-class AlreadyDone(Conflict):
-    """This was done before."""
-
-    code = "already_done"
+class _AlreadyDone(Exception):
+    """Another step was first."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Rollbacks:
             def mark(tx: Session) -> None:
                 row = outbox.get(tx, delivery_id)
                 if row is None or row.state != "pending":
-                    raise AlreadyDone
+                    raise _AlreadyDone
                 endpoint = live_or_raise(tx, name)
                 _check_same(endpoint, payload)
                 row.state, row.done_at, row.attempts = "sent", clock(), row.attempts + 1
@@ -65,7 +63,7 @@ class Rollbacks:
             marking = replace(self.endpoints, store=store.fenced(mark))
             why = str(payload["why"])[:WHY_CHARS_MAX]
             marking.rollback(name, RollbackRequest(to), MONITOR, why=why, end_automation=end)
-        except AlreadyDone:
+        except _AlreadyDone:
             return
         except TidegateError as error:
             if error.kind not in (Kind.CONFLICT, Kind.NOT_FOUND, Kind.CHANGED, Kind.UNFIT):
@@ -83,7 +81,7 @@ class Rollbacks:
             if not end:
                 raise Conflict(
                     f"{running.kind} {running.name!r} sets the traffic, and this rule may not end it: roll back "
-                    f"by hand ('tidegate rollback {name}'), or allow it ('tidegate alert-rules {name} --end-automation')"
+                    f"by hand ('tidegate rollback {name}'), or allow it (alert-rules {name} --end-automation)"
                 )
             if version in running.stable:
                 raise Conflict(f"version {version} is what {running.kind} {running.name!r} calls stable")

@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.errors import UnknownDelivery
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.backoff import Backoff
-from tidegate.errors import Conflict, InvalidArgument
+from tidegate.errors import Conflict, InvalidArgument, UnknownDelivery
 from tidegate.services.alerting.views import delivery_view
 from tidegate.services.reading.pages import check_page
 from tidegate.store import alert_outbox as outbox
 from tidegate.store import alerts as rows
 from tidegate.store import audit
+from tidegate.store.alert_tables import OutboxRow
 from tidegate.store.engine import Store
 from tidegate.wire import alerts as wire
 
@@ -28,13 +28,21 @@ DELIVERY_STATES = ("pending", "sent", "dead", "refused")
 
 @dataclass(frozen=True)
 class Due:
-    """Something to send or to do now. `kind` and `config` say by which notifier; of an action `config` has its URL."""
+    """Something to send or to do now. `kind` and `config` say by which notifier; of an action `config` has its URL.
+
+    `delivery` is its name for receivers: the same when it is sent again by itself, another when a person has it sent.
+    """
 
     id: int
+    delivery: str
     target: str
     kind: str
     config: Mapping[str, str]
     payload: Mapping[str, Any]
+
+
+def _name(row: OutboxRow) -> str:
+    return f"{round(row.created_at * 1000):x}-{row.id}"
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,12 @@ class Deliveries:
             for row in outbox.heads(tx, self.clock(), busy):
                 notifier = rows.get_notifier(tx, row.target)
                 if row.kind == "rollback":
-                    found.append(Due(row.id, row.target, "rollback", {}, row.payload))
+                    found.append(Due(row.id, _name(row), row.target, "rollback", {}, row.payload))
                 elif row.kind == "webhook":
                     url = row.target.partition("=")[2]
-                    found.append(Due(row.id, row.target, "webhook", {"url": url}, row.payload))
+                    found.append(Due(row.id, _name(row), row.target, "webhook", {"url": url}, row.payload))
                 elif notifier is not None:
-                    found.append(Due(row.id, row.target, notifier.kind, notifier.config, row.payload))
+                    found.append(Due(row.id, _name(row), row.target, notifier.kind, notifier.config, row.payload))
         return found
 
     def wait_s(self, most_s: float) -> float:

@@ -10,13 +10,12 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from tidegate.errors import UnknownNotifier
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.alerting.messages import test_payload
 from tidegate.core.alerting.rules import shown_url
 from tidegate.core.names import check_name
-from tidegate.errors import Conflict, InvalidArgument
+from tidegate.errors import Conflict, InvalidArgument, UnknownNotifier
 from tidegate.services.alerting.views import delivery_view, notifier_view
 from tidegate.services.reading.lookup import live_or_raise
 from tidegate.store import alert_outbox as outbox

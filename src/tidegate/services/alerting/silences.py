@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from tidegate.errors import UnknownSilence
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.alerting.model import LABELS
-from tidegate.errors import Conflict, InvalidArgument
+from tidegate.errors import Conflict, InvalidArgument, UnknownSilence
 from tidegate.services.alerting.views import silence_view
 from tidegate.store import alerts as rows
 from tidegate.store import audit

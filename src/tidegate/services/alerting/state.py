@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tidegate.errors import UnknownAlert
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.alerting.machine import step
@@ -19,7 +18,7 @@ from tidegate.core.alerting.messages import message, payload
 from tidegate.core.alerting.model import STATES, Alert, Deed, Facts, Observation, Outcome, Receiver, Silence
 from tidegate.core.alerting.observations import Result, observation
 from tidegate.core.alerting.rules import rules_of, shown_action
-from tidegate.errors import Conflict, InvalidArgument
+from tidegate.errors import Conflict, InvalidArgument, UnknownAlert
 from tidegate.services.alerting.views import alert_view
 from tidegate.services.reading.pages import check_page
 from tidegate.store import alert_outbox as outbox
