@@ -72,6 +72,7 @@ ROUTES: dict[Permission | None, set[str]] = {
     Permission.AUDIT: {"GET /api/v1/audit"},
     Permission.METRICS: {"GET /metrics"},
     Permission.NODE: {
+        "GET /internal/v1/scale/{name}",
         "GET /internal/v1/snapshot",
         "POST /internal/v1/answered",
         "POST /internal/v1/load",

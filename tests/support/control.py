@@ -11,13 +11,17 @@ from pathlib import Path
 import httpx
 import msgspec
 import uvicorn
+from sqlalchemy import update
 
 from support.wait import free_ports, until
 from tidegate.api.app import create_app
 from tidegate.control.bounded_http import Waiting
 from tidegate.core.access import EVERYTHING, Principal
+from tidegate.services.leadership import Leadership
 from tidegate.services.models.catalog import NewVersion
 from tidegate.settings import Settings
+from tidegate.store.leases import Candidate
+from tidegate.store.tables import LeaseRow
 from tidegate.wire.manifest import Manifest
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container, build
@@ -37,6 +41,16 @@ def container_at(data_dir: Path, **overrides: object) -> Container:
     container = build(Settings.from_env({}, data_dir=data_dir, **overrides))
     container.leadership.step()
     return container
+
+
+def lead_elsewhere(container: Container, url: str) -> Leadership:
+    """Another control plane at `url` leads from now on; its leadership."""
+    with container.store.transaction() as tx:
+        tx.execute(update(LeaseRow).values(expires_at=0.0))
+    other = Leadership(container.store, Candidate("other", "other-host:/data", url))
+    assert other.step() is not None
+    assert container.leadership.step() is None
+    return other
 
 
 def digest_for(text: str) -> str:

@@ -17,7 +17,7 @@ from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.load import LoadIntake
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
-from tidegate.services.gateways.wanted import WantedEndpoints
+from tidegate.services.gateways.wanted import WantedIntake
 from tidegate.services.images.builds import Images
 from tidegate.services.jobs.queue import Jobs
 from tidegate.services.jobs.uploads import Uploads
@@ -76,7 +76,7 @@ class Platform(Protocol):
     @property
     def audit(self) -> Audit: ...
     @property
-    def wanted(self) -> WantedEndpoints: ...
+    def wake_requests(self) -> WantedIntake: ...
     @property
     def load(self) -> LoadIntake: ...
     @property

@@ -134,6 +134,11 @@ class Leadership:
             token=leader.token,
         )
 
+    def leader_elsewhere(self) -> parts.LeaderView | None:
+        """The control plane that leads, where that is another one and alive."""
+        leader = None if self.term is not None else self._leader
+        return leader if leader is not None and leader.alive and not leader.here else None
+
     def view(self) -> parts.LeaderView | None:
         """Who leads, as it was seen last."""
         return self._leader

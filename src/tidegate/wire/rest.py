@@ -298,12 +298,13 @@ class RollbackRequest:
 
 @dataclass(frozen=True)
 class WantedReport:
-    """Requests wait at a gateway for an endpoint that sleeps."""
+    """Requests wait at a gateway for an endpoint that sleeps. `host` is set where a standby passes it on."""
 
     __pydantic_config__ = STRICT
 
     gateway: str
     endpoint: str
+    host: str = ""
 
 
 @dataclass(frozen=True)

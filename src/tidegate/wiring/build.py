@@ -12,6 +12,7 @@ from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
 from tidegate.adapters.capture.rows import StoredRows
 from tidegate.adapters.celery_queue import CeleryQueue
+from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.adapters.leader_link import LeaderLink
 from tidegate.adapters.notifiers.reach import read_networks
 from tidegate.adapters.prometheus.endpoint_history import EndpointHistory
@@ -33,7 +34,7 @@ from tidegate.services.gateways.answered import SILENT_S, Answered
 from tidegate.services.gateways.listed import ListedGateways, OwnGateways, none_of_its_own
 from tidegate.services.gateways.load import GONE_S, Load, LoadIntake
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
-from tidegate.services.gateways.wanted import WantedEndpoints
+from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
 from tidegate.services.images.replica_images import ReplicaImages
 from tidegate.services.jobs.queue import Jobs, forget_old
@@ -106,7 +107,7 @@ def build(
     revisions = GatewayRevisions(clocks.monotonic)
     listed = ListedGateways(revisions, addresses.gateway_url, own_gateways, clocks.monotonic)
     answered = Answered(clock, lambda: revisions.heard_within(SILENT_S))
-    leader_link = LeaderLink(keys.node)
+    leader_link, leader_calls = LeaderLink(keys.node), LeaderCalls(keys.node)
     samples = Load(clocks.monotonic, lambda: revisions.heard_within(GONE_S), settings.load_samples_max)
     load = LoadIntake(samples, leadership, leader_link.pass_on)
 
@@ -160,7 +161,7 @@ def build(
         backend=backend,
         models=models,
         endpoints=endpoints,
-        scales=Scales(endpoints.shown, decisions, leadership),
+        scales=Scales(endpoints.shown, decisions, leadership, leader_calls.scale),
         jobs=jobs,
         images=Images(models, jobs, parts.build.images, settings.image_base),
         uploads=uploads,
@@ -187,12 +188,14 @@ def build(
         ),
         audit=Audit(store, clock),
         load=load,
-        wanted=WantedEndpoints(clocks.monotonic, scaling_changed.set),
+        wanted=(wanted := WantedEndpoints(clocks.monotonic, scaling_changed.set)),
+        wake_requests=WantedIntake(wanted, leadership, leader_calls.tell_wanted),
         leader_link=leader_link,
         capture=StoredRows(data_dir),
         monitoring=monitoring,
         baselines=monitoring.baselines,
         alerts=alerts,
+        leader_calls=leader_calls,
         redis=redis,
         bench=running.bench,
     )

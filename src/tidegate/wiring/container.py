@@ -9,6 +9,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
+from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.adapters.leader_link import LeaderLink
 from tidegate.adapters.locks import FileLock
 from tidegate.adapters.mlflow.registry import MlflowRegistry
@@ -28,7 +29,7 @@ from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.load import LoadIntake
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
-from tidegate.services.gateways.wanted import WantedEndpoints
+from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
 from tidegate.services.jobs.queue import Jobs
 from tidegate.services.jobs.uploads import Uploads
@@ -96,11 +97,13 @@ class Container:
     audit: Audit
     load: LoadIntake
     wanted: WantedEndpoints
+    wake_requests: WantedIntake
     leader_link: LeaderLink
     capture: CapturedRows
     monitoring: Monitoring
     baselines: Baselines
     alerts: Alerts
+    leader_calls: LeaderCalls
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None
@@ -144,6 +147,7 @@ class Container:
         """End long polls and jobs within a bound (a job that is cut off runs again), then close the store."""
         self.snapshot_changed.close()
         self.leader_link.close()
+        self.leader_calls.close()
         if self.bench is not None:
             self.bench.end()
         if self.runner is not None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from support.control import ME, NewDatabase, add_version, container_at
+from support.control import ME, NewDatabase, add_version, container_at, lead_elsewhere
 from tidegate.core.engines.placement import Placement
-from tidegate.errors import Conflict, InvalidArgument, UnknownEndpoint
+from tidegate.errors import Conflict, InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.wire.rest import DeployRequest, ScaleRequest, ScalingView, TrafficRequest
-from tidegate.wire.scaling import ScaleDecision
+from tidegate.wire.scaling import Scale, ScaleDecision
 from tidegate.wiring import Container
 
 
@@ -144,3 +144,25 @@ def test_why_there_are_as_many_is_told(platform: Container) -> None:
     platform.scales.decisions.put({"churn": [decision], "gone": []})
     assert platform.scales.get("churn").versions == [decision]
     assert Decisions().of("churn") == {}
+
+
+def test_a_standby_tells_what_the_leader_decided(platform: Container) -> None:
+    _scale(platform, max=4)
+    platform.scales.decisions.put({"churn": [ScaleDecision("1", 9, 9, "panic", "of a former term")]})
+    lead_elsewhere(platform, "http://other:8800")
+    decision, asked = ScaleDecision("1", 3, 2, "panic", "a rush"), []
+
+    def of_leader(url: str, name: str) -> Scale:
+        asked.append((url, name))
+        return Scale(name, 1, None, [decision])
+
+    told = replace(platform.scales, of_leader=of_leader).get("churn")
+    assert (told.versions, asked) == ([decision], [("http://other:8800", "churn")])
+    assert told.scaling == platform.endpoints.get("churn").scaling
+
+    def silent(url: str, _name: str) -> Scale:
+        raise NotLeader(f"the control plane at {url}, which leads, was asked: it does not answer")
+
+    (unknown,) = replace(platform.scales, of_leader=silent).get("churn").versions
+    assert (unknown.rule, unknown.desired) == ("unknown", 2)
+    assert "http://other:8800, which leads, was asked: it does not answer" in unknown.reason

@@ -167,12 +167,23 @@ def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     status_code=204,
     response_class=Response,
     responses=json_answers(400, 413, 415, 503),
-    dependencies=[needs(Permission.NODE), LeaderOnly],
+    dependencies=[needs(Permission.NODE)],
 )
 def tell_wanted(platform: PlatformOf, report: rest.WantedReport) -> Response:
-    """Requests wait for an endpoint that sleeps: it is woken now. Only the leader can."""
-    platform.wanted.tell(report.endpoint[:63])
+    """Requests wait for an endpoint that sleeps: it is woken now. The leader is told, whoever is asked."""
+    platform.wake_requests.take(report)
     return Response(status_code=204)
+
+
+@router.get(
+    "/internal/v1/scale/{name}",
+    tags=["internal"],
+    responses=answers(404, 503),
+    dependencies=[needs(Permission.NODE), LeaderOnly],
+)
+def get_decided_scale(platform: PlatformOf, name: str) -> rest.Scale:
+    """How many replicas there shall be and why, for a control plane that stands by. Only the leader knows."""
+    return platform.scales.get(name)
 
 
 @router.post(

@@ -6,11 +6,11 @@ Called by `services.endpoints.lifecycle` and the API; the autoscaler's loop writ
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.core.scaling.policy import Scaling, ScalingDefaults, ScalingRequest, scaling_of
-from tidegate.errors import InvalidArgument
+from tidegate.errors import InvalidArgument, NotLeader
 from tidegate.services.leadership import Leadership
 from tidegate.services.reading import views
 from tidegate.services.reading.lookup import endpoint_or_raise
@@ -20,6 +20,7 @@ from tidegate.wire import rest
 from tidegate.wire.scaling import Scale, ScaleDecision, ScaleRequest
 
 BY_OURSELVES = "tidegate"
+NOT_YET = "not decided yet: the load has not been looked at"
 
 
 def check_replicas(replicas: int, limit: int) -> int:
@@ -81,11 +82,15 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Scales:
-    """Tells why an endpoint has as many replicas as it has."""
+    """Tells why an endpoint has as many replicas as it has.
+
+    The leader decides: a standby asks it, with `of_leader` (its URL, the endpoint), which raises `NotLeader`.
+    """
 
     shown: ShownEndpoints
     decisions: Decisions
     leadership: Leadership
+    of_leader: Callable[[str, str], Scale]
 
     def get(self, name: str) -> Scale:
         """Raises `UnknownEndpoint`."""
@@ -97,16 +102,21 @@ class Scales:
         if follows is None or view.status == "deleting":
             why = "the endpoint is being deleted" if view.status == "deleting" else f"people asked for {fixed}"
             return Scale(name, fixed, None, [_as_it_is(one, "fixed", why) for one in versions.values()])
-        known = self.decisions.of(name) if self.leadership.term is not None else {}
-        why = self._why_undecided()
+        known, why = self._decided(name)
         decisions = [known.get(one.version) or _as_it_is(one, "unknown", why) for one in versions.values()]
         return Scale(name, fixed, views.scaling_view(follows), decisions)
 
-    def _why_undecided(self) -> str:
-        leader = self.leadership.view()
-        if self.leadership.term is not None or leader is None:
-            return "not decided yet: the load has not been looked at"
-        return f"the control plane at {leader.url} decides: ask it"
+    def _decided(self, name: str) -> tuple[Mapping[str, ScaleDecision], str]:
+        """By version, and why there is none of a version."""
+        leader = self.leadership.leader_elsewhere()
+        if leader is not None:
+            try:
+                return {one.version: one for one in self.of_leader(leader.url, name).versions}, NOT_YET
+            except NotLeader as error:
+                return {}, error.message
+        if self.leadership.term is None:
+            return {}, "no control plane leads at the moment: nothing is decided"
+        return self.decisions.of(name), NOT_YET
 
 
 def _as_it_is(variant: rest.VariantView, rule: str, reason: str) -> ScaleDecision:

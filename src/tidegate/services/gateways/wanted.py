@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidegate.clock import Clock
+from tidegate.services.leadership import Leadership
+from tidegate.wire.rest import WantedReport
 
 WAITS_S = 3.0
 """For so long after a report a request is taken to wait. Gateways report each second."""
 ENDPOINTS_MAX = 10_000
+ENDPOINT_CHARS_MAX = 63
 
 
 @dataclass
@@ -47,3 +50,24 @@ class WantedEndpoints:
             oldest = self.clock() - WAITS_S
             self._at = {name: at for name, at in self._at.items() if at > oldest}
             return frozenset(self._at)
+
+
+@dataclass(frozen=True)
+class WantedIntake:
+    """Takes what gateways report to this control plane: wakes the endpoint, or has the leader wake it.
+
+    `pass_on` tells the control plane at a URL, and raises `NotLeader` where that does not take it.
+    """
+
+    wanted: WantedEndpoints
+    leadership: Leadership
+    pass_on: Callable[[str, WantedReport], None]
+
+    def take(self, report: WantedReport) -> None:
+        """Raises `NotLeader` where nobody wakes it now. What was passed on once is not passed on again."""
+        leader = self.leadership.leader_elsewhere()
+        if leader is not None and not report.host:
+            self.pass_on(leader.url, replace(report, host=self.leadership.me.host))
+            return
+        self.leadership.must_lead()
+        self.wanted.tell(report.endpoint[:ENDPOINT_CHARS_MAX])
