@@ -29,6 +29,7 @@ def post(reach: Reach, url: str, body: bytes, headers: Mapping[str, str]) -> Non
     with reach.deadline() as limit:
         opened = reach.connect(host, port, limit)
         connection.sock = limit.with_tls(opened, host, ssl.create_default_context()) if secure else opened
+        answer = None
         try:
             connection.request("POST", path, body, sent)
             answer = connection.getresponse()
@@ -37,6 +38,10 @@ def post(reach: Reach, url: str, body: bytes, headers: Mapping[str, str]) -> Non
             if limit.passed:
                 raise TimeoutError from error
             raise DeliveryFailed(f"the answer is no HTTP ({type(error).__name__})") from error
+        finally:
+            if answer is not None:
+                answer.close()
+            connection.close()
     _judge(answer.status, said)
 
 

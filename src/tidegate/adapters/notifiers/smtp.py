@@ -43,16 +43,18 @@ class Smtp:
                 raise DeliveryFailed(f"{type(error).__name__}: {error}") from error
 
     def _exchange(self, client: _Client, user: str | None, password: str | None, mail: EmailMessage) -> None:
-        client.ehlo()
-        if not client.secure and client.has_extn("starttls"):
-            client.begin_tls()
+        try:
             client.ehlo()
-        if user is not None:
-            if not client.secure:
-                raise DeliveryRefused("the server offers no TLS, and without it no password is sent: use smtps://")
-            client.login(unquote(user), unquote(password or ""))
-        client.send_message(mail)
-        client.close()
+            if not client.secure and client.has_extn("starttls"):
+                client.begin_tls()
+                client.ehlo()
+            if user is not None:
+                if not client.secure:
+                    raise DeliveryRefused("the server offers no TLS, and without it no password is sent: use smtps://")
+                client.login(unquote(user), unquote(password or ""))
+            client.send_message(mail)
+        finally:
+            client.close()
 
 
 class _Client(smtplib.SMTP):
@@ -73,6 +75,8 @@ class _Client(smtplib.SMTP):
         if code != 220 or self.sock is None:
             raise smtplib.SMTPResponseException(code, said)
         self.sock = self._limit.with_tls(self.sock, self._to, ssl.create_default_context())
+        if self.file is not None:
+            self.file.close()
         self.file = None
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}

@@ -68,7 +68,7 @@ def _common(each: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {name: value for name, value in each[0].items() if all(one.get(name) == value for one in each)}
 
 
-def test_payload(receiver: str, url: str, at: float) -> dict[str, Any]:
+def trial_payload(receiver: str, url: str, at: float) -> dict[str, Any]:
     """What `notifiers test` sends: one alert that fires, named TidegateTest."""
     alert = Alert(
         id="test",

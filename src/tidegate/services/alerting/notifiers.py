@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
-from tidegate.core.alerting.messages import test_payload
+from tidegate.core.alerting.messages import trial_payload
 from tidegate.core.alerting.rules import shown_url
 from tidegate.core.names import check_name
 from tidegate.errors import Conflict, InvalidArgument, UnknownNotifier
@@ -95,7 +95,7 @@ class Notifiers:
         now = self.clock()
         with self.store.transaction() as tx:
             _or_raise(tx, name)
-            body = test_payload(name, self.url, now)
+            body = trial_payload(name, self.url, now)
             row = outbox.add(tx, outbox.NewDelivery("test", name, "", body), now)
             audit.record(tx, who, now, audit.Change("test_notifier", "notifier", name))
             view = delivery_view(row)
