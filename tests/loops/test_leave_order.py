@@ -121,6 +121,7 @@ class Platform:
             metrics=LoopMetrics(CollectorRegistry()),
             limits=self._limits,
             clock=self.now,
+            ticks=lambda: clock.monotonic() + self.ahead_s,
         )
         return Loop("reconcile", Reconciler(around).step, container.spec_changed)
 

@@ -40,7 +40,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.container: Container = container_at(folder / "data")
         self.backend = MemoryBackend()
-        self.now = 1000.0
+        self.now, self.set_by_s = 1000.0, 0.0
         self.written = 0
         self.registry = CollectorRegistry()
         self.gateways: tuple[GatewayFacts, ...] = ()
@@ -51,18 +51,22 @@ class Bench:
         store = self.container.store
         return ReconcileDependencies(
             store=store,
-            engine=ReplicaEngine(self.backend, store, self.container.manifests.path, lambda: self.now, token=2),
+            engine=ReplicaEngine(self.backend, store, self.container.manifests.path, self.clock, token=2),
             placement=PROCESSES,
             snapshot_written=self.count,
             gateways=lambda: (self.gateways, 60.0),
             metrics=LoopMetrics(self.registry),
             limits=ReconcileLimits(keep_previous_s=0, drain_s=5),
-            clock=lambda: self.now,
+            clock=self.clock,
+            ticks=lambda: self.now,
         )
 
     def dependencies_of_next_term(self) -> ReconcileDependencies:
         store, path = self.container.store, self.container.manifests.path
-        return replace(self.dependencies, engine=ReplicaEngine(self.backend, store, path, lambda: self.now, token=2))
+        return replace(self.dependencies, engine=ReplicaEngine(self.backend, store, path, self.clock, token=2))
+
+    def clock(self) -> float:
+        return self.now + self.set_by_s
 
     def count(self) -> None:
         self.written += 1
@@ -592,3 +596,50 @@ def test_a_replica_that_wakes_is_looked_for_often_and_a_slow_one_as_others_are(b
     assert bench.loop.step() == WAKING_S
     bench.now += WAKING_LOOKS_S
     assert bench.loop.step() == CHANGING_S
+
+
+HOUR_S = 3600.0
+
+
+@pytest.mark.parametrize("set_by_s", [HOUR_S, -HOUR_S], ids=["forward", "back"])
+def test_a_clock_that_is_set_neither_cuts_nor_prolongs_what_a_replica_that_leaves_has(
+    bench: Bench, set_by_s: float
+) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    (old,) = bench.backend.running
+    bench.deploy("churn", "2")
+    bench.steps(4)
+    bench.says(bench.snapshot().revision - 1)
+    bench.now += 20
+    bench.set_by_s = set_by_s
+    bench.steps(3)
+    assert ("stop", old) not in bench.backend.done, "the gateway still routes to it"
+    bench.now += bench.dependencies.limits.leave_s - 20
+    bench.says(bench.snapshot().revision - 1)
+    bench.steps(3)
+    assert ("stop", old) in bench.backend.done
+
+
+def test_a_clock_that_is_set_forward_fails_no_replica_that_starts(bench: Bench) -> None:
+    bench.backend.ready = False
+    bench.deploy("churn")
+    bench.steps()
+    bench.set_by_s = HOUR_S
+    bench.steps(5)
+    (variant,) = bench.container.endpoints.get("churn").variants
+    assert (len(bench.backend.running), variant.restarts) == (1, 0)
+    bench.now += bench.dependencies.limits.ready_timeout_s
+    bench.steps()
+    (variant,) = bench.container.endpoints.get("churn").variants
+    assert variant.restarts == 1
+
+
+def test_a_clock_that_is_set_back_puts_no_endpoint_in_trouble_off(bench: Bench) -> None:
+    bench.backend.breaks_on = "churn"
+    bench.deploy("churn")
+    bench.steps()
+    bench.backend.breaks_on, bench.set_by_s = None, -HOUR_S
+    bench.now += 20
+    bench.steps()
+    assert bench.status("churn") == "ready"

@@ -7,17 +7,19 @@ rows are committed before their processes start, so that none is ever lost.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec
 from uuid import uuid4
 
-from tidegate.clock import Clock, now
+from tidegate.clock import Clock, monotonic, now
 from tidegate.core.engines.placement import Placement
 from tidegate.core.reconcile.fleet import Fleet, GatewayFacts, Plan, ReconcileLimits, Replica, World
 from tidegate.core.reconcile.plan import converged, plan
 from tidegate.errors import NotLeader
+from tidegate.loops.clock_leaps import ClockLeaps
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes, Place, Published, publish, published, routed_versions
 from tidegate.loops.replica_engine import ReplicaEngine
@@ -41,7 +43,7 @@ class ReconcileDependencies:
 
     `placement` is where replicas run of endpoints that do not say.
     `snapshot_written` is called after each new snapshot; `gateways` tells what those that may be routing said last, and
-    for how long any could have said something.
+    for how long any could have said something. `ticks` is a clock that nobody sets.
     """
 
     store: Store
@@ -55,6 +57,7 @@ class ReconcileDependencies:
     key_hashes: KeyHashes = field(default_factory=KeyHashes)
     host: str = ""  # of local replicas, and of the sockets in the snapshot
     clock: Clock = now
+    ticks: Clock = monotonic
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Reconciler:
     def __init__(self, dependencies: ReconcileDependencies) -> None:
         self._dependencies = dependencies
         self._failures: dict[str, int] = {}  # endpoints whose pass failed are left alone for a while ...
-        self._retry_at: dict[str, float] = {}  # ... while the others go on
+        self._retry_at: dict[str, float] = {}  # ... while the others go on, until then by `ticks`
+        self._leaps = ClockLeaps(dependencies.clock, dependencies.ticks)
         self._room = 0  # for replicas that had to wait before they could start
         self._fleets = Fleets(dependencies.placement, dependencies.host)
         self._at_rest: dict[str, LoadedFleet] = {}  # endpoints that the last pass found nothing to do for, as they were
@@ -102,6 +106,7 @@ class Reconciler:
 
     def _pass(self) -> float:
         """How long until the next look: soon while something is on its way, sooner while a request waits for it."""
+        self._follow_the_clock()
         with self._dependencies.store.reading() as tx:
             loaded = self._fleets.read(tx)
             if rows.snapshot_revision(tx) != self._newest.revision:
@@ -123,6 +128,17 @@ class Reconciler:
         changing = len(saved) < len(moving) or any(_is_changing(step.made) for step in saved.values())
         return CHANGING_S if changing else CALM_S
 
+    def _follow_the_clock(self) -> None:
+        """Where the time was set, what waits goes on waiting for as long as it still had to."""
+        leap_s = self._leaps.pending_s()
+        if not leap_s:
+            return
+        with self._dependencies.store.transaction() as tx:
+            rows.shift_waits(tx, leap_s)
+        self._leaps.settled()
+        way = "forward" if leap_s > 0 else "back"
+        log.warning("the time was set %s by %.0f s: waits of replicas go on as they were", way, abs(leap_s))
+
     def _plan_all(self, observed: list[LoadedFleet]) -> dict[str, _Step]:
         """A plan for every endpoint but those in trouble; endpoints that load least get room to start first."""
         ordered = sorted(observed, key=lambda one: _loading(one.fleet))
@@ -133,7 +149,7 @@ class Reconciler:
             name = one.fleet.endpoint.name
             jitter = random.random()  # noqa: S311 (no secret)
             world = World(self._dependencies.clock(), jitter, slots, gateways, listening_s)
-            if world.now < self._retry_at.get(name, 0.0):
+            if self._dependencies.ticks() < self._retry_at.get(name, -math.inf):
                 continue
             if self._isolated(name, self._plan_one, one, world, steps):
                 slots -= len(steps[name].made.starts)
@@ -199,7 +215,7 @@ class Reconciler:
         except Exception:
             self._failures[name] = self._failures.get(name, 0) + 1
             delay_s = TROUBLE.delay_s(self._failures[name], 0.0)
-            self._retry_at[name] = self._dependencies.clock() + delay_s
+            self._retry_at[name] = self._dependencies.ticks() + delay_s
             self._dependencies.metrics.failed_passes.labels(name).inc()
             log.exception("%s: pass failed, the other endpoints go on; trying again in %.1f s", name, delay_s)
             return False

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from tidegate.core.endpoints.effective import Split
@@ -208,6 +208,17 @@ def save_handle(tx: Session, replica_id: str, handle: Handle, started_at: float)
 def forget_replicas(tx: Session, replica_ids: list[str]) -> None:
     """Remove rows of replicas that ended while nobody watched."""
     tx.execute(delete(ReplicaRow).where(ReplicaRow.id.in_(replica_ids)))
+
+
+def shift_waits(tx: Session, by_s: float) -> None:
+    """Move the times that waits of replicas and variants count from, or end at: the clock was set by so much."""
+    tx.execute(update(ReplicaRow).where(ReplicaRow.state == "starting").values(created_at=ReplicaRow.created_at + by_s))
+    for row, columns in (
+        (ReplicaRow, (ReplicaRow.unready_since, ReplicaRow.draining_at, ReplicaRow.stopping_at)),
+        (VariantRow, (VariantRow.idle_since, VariantRow.retry_at)),
+    ):
+        for column in columns:
+            tx.execute(update(row).where(column.is_not(None)).values({column: column + by_s}))
 
 
 def lift_quarantines(tx: Session) -> None:
