@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import cast
 
+import msgspec
 from sqlalchemy.orm import Session
 
 from tidegate.core.endpoints.effective import (
@@ -61,8 +62,22 @@ def effective_of(row: EndpointRow) -> Effective:
 
 
 def scaling_of(row: EndpointRow) -> Scaling | None:
-    """What people ask of the autoscaler; None where they fixed the number of replicas."""
+    """What people ask of the autoscaler; None where they fixed the number of replicas.
+
+    Raises `msgspec.ValidationError` for what another release wrote, or nobody should have.
+    """
     return None if row.scaling is None else convert(row.scaling, Scaling)
+
+
+def readable_scaling_of(row: EndpointRow) -> tuple[Scaling | None, str]:
+    """As `scaling_of`, and in words why it cannot be read, with what to do; then it is None."""
+    try:
+        return scaling_of(row), ""
+    except msgspec.ValidationError as error:
+        return None, (
+            f"how its replicas follow the load cannot be read ({error}), so their number stays as it is: "
+            f"set it anew with 'tidegate scale {row.name} --replicas N', or --min A --max B --target concurrency=X"
+        )
 
 
 def versions_used(row: EndpointRow) -> set[str]:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from support.control import ME, NewDatabase, add_version, container_at, lead_elsewhere
 from tidegate.core.engines.placement import Placement
 from tidegate.errors import Conflict, InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.endpoints.scaling import Decisions
+from tidegate.store.fleets import Fleets
+from tidegate.store.tables import EndpointRow
 from tidegate.wire.rest import DeployRequest, ScaleRequest, ScalingView, TrafficRequest
 from tidegate.wire.scaling import Scale, ScaleDecision
 from tidegate.wiring import Container
@@ -166,3 +169,30 @@ def test_a_standby_tells_what_the_leader_decided(platform: Container) -> None:
     (unknown,) = replace(platform.scales, of_leader=silent).get("churn").versions
     assert (unknown.rule, unknown.desired) == ("unknown", 2)
     assert "http://other:8800, which leads, was asked: it does not answer" in unknown.reason
+
+
+@pytest.mark.parametrize(
+    "kept", [{"min_replicas": 1}, {"min_replicas": 1, "max_replicas": 4, "metric": "moods", "target": 1.0}, [1]]
+)
+def test_what_another_release_wrote_is_shown_as_unreadable_until_it_is_set_anew(platform: Container, kept: Any) -> None:
+    def damage() -> None:
+        with platform.store.transaction() as tx:
+            tx.execute(update(EndpointRow).values(scaling=kept))
+
+    damage()
+    (shown,) = platform.endpoints.shown.all()
+    assert shown.scaling is None
+    assert "cannot be read" in shown.reason
+    assert "tidegate scale churn --replicas N" in shown.reason
+    assert {(one.rule, one.desired) for one in platform.scales.get("churn").versions} == {("unknown", 2)}
+    with platform.store.reading() as tx:
+        (fleet,) = Fleets(Placement("local"), "").read(tx)
+    assert fleet.fleet.endpoint.name == "churn", "the reconcile loop goes on"
+    platform.endpoints.deploy("churn", DeployRequest("churn", "2"), ME)
+    with platform.store.reading() as tx:
+        assert tx.scalars(select(EndpointRow)).one().scaling == kept, "who changes something else loses nothing"
+    assert platform.endpoints.scale("churn", ScaleRequest(replicas=2), ME).reason == ""
+    assert platform.endpoints.history("churn")[0].note == "a fixed number of replicas (was unreadable)"
+    damage()
+    assert _scale(platform, max=4, target="rps=5") == ScalingView(1, 4, "rps", 5.0, 60.0, 6.0, 300.0)
+    assert "cannot be read" not in platform.endpoints.get("churn").reason

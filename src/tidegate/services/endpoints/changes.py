@@ -11,7 +11,7 @@ from tidegate.core.engines.placement import PlacementRequest
 from tidegate.core.scaling import policy
 from tidegate.core.scaling.policy import Scaling
 from tidegate.store import endpoints as rows
-from tidegate.store.automation import effective_of, scaling_of, versions_used, word_of
+from tidegate.store.automation import effective_of, readable_scaling_of, versions_used, word_of
 from tidegate.store.fleet import placement_request_of
 from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow
@@ -45,7 +45,9 @@ def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
     """
     before = Serving(placement_request_of(row), settings_of(row))
     after = before.after(change.placement, change.given)
-    followed, follows = scaling_of(row), _follows(row, change)
+    followed, unreadable = readable_scaling_of(row)
+    follows = None if change.replicas is not None else change.scaling or followed
+    says_anew = change.replicas is not None or change.scaling is not None
     fixed = row.replicas if change.replicas is None else change.replicas
     in_effect = effective_of(row)
     same = (change.traffic, fixed, follows, after) == (row.traffic, row.replicas, followed, before)
@@ -56,21 +58,19 @@ def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
         row.traffic_revision = word
     if change.replicas is not None:
         row.replicas_revision = word
-    if same and not ends and row.status not in _UNHEALTHY:
+    if same and not (unreadable and says_anew) and not ends and row.status not in _UNHEALTHY:
         return
     row.traffic, row.replicas = change.traffic, fixed
-    row.scaling = None if follows is None else policy.kept(follows)
+    if says_anew or not unreadable:
+        row.scaling = None if follows is None else policy.kept(follows)
     for name, value in after.settings.items():
         setattr(row, name, value)
     where = after.placement
     row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
-    turned = "" if follows == followed else f"{policy.words(follows)} (was {policy.words(followed)})"
+    was = "unreadable" if unreadable else policy.words(followed)
+    turned = "" if follows == followed and not (unreadable and says_anew) else f"{policy.words(follows)} (was {was})"
     note = "; ".join(part for part in (change.note, turned, change_of(before, after)) if part)
     # A quarantine is lifted where a person names it, or changes how it runs.
     everywhere = change.action == "scale" or after.placement != before.placement
     retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
     rows.add_revision(tx, row, Entry(change.action, now, change.actor, change.restores, note, retries))
-
-
-def _follows(row: EndpointRow, change: Change) -> Scaling | None:
-    return None if change.replicas is not None else change.scaling or scaling_of(row)

@@ -47,7 +47,7 @@ from tidegate.services.reading.shown_endpoints import ShownEndpoints
 from tidegate.services.reading.tags import check_tag
 from tidegate.store import endpoints as rows
 from tidegate.store import history as history_rows
-from tidegate.store.automation import scaling_of
+from tidegate.store.automation import readable_scaling_of
 from tidegate.store.engine import Store
 from tidegate.store.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow
@@ -137,7 +137,7 @@ class Endpoints:
                 requested = requested_placement(row, request, self.placement)
                 check_same_engine(name, where, placed(requested, self.placement))
                 check_same_model(row, request.model)
-                if replicas is None and (follows := scaling_of(row)) is not None:
+                if replicas is None and (follows := readable_scaling_of(row)[0]) is not None:
                     check_measured(follows, placed(requested, self.placement))
                 traffic = {version.version: 100.0}
                 ended = ended_by(row, end=request.end_automation)
@@ -230,7 +230,7 @@ class Endpoints:
         if request.replicas is not None:
             fixed = check_replicas(request.replicas, self.scaling.replicas_limit)
             return Change("scale", row.traffic, fixed, who.name)
-        follows = scaling_asked(request, scaling_of(row), self.scaling)
+        follows = scaling_asked(request, readable_scaling_of(row)[0], self.scaling)
         check_measured(follows, placed(placement_request_of(row), self.placement))
         return Change("scale", row.traffic, actor=who.name, scaling=follows)
 

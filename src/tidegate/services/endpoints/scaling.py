@@ -96,9 +96,11 @@ class Scales:
         """Raises `UnknownEndpoint`."""
         with self.shown.store.reading() as tx:
             row = endpoint_or_raise(tx, name)
-            follows, fixed = automation.scaling_of(row), row.replicas
+            (follows, unreadable), fixed = automation.readable_scaling_of(row), row.replicas
             view = self.shown.one(tx, row)
         versions = {one.version: one for one in view.variants}
+        if unreadable:
+            return Scale(name, fixed, None, [_as_it_is(one, "unknown", unreadable) for one in versions.values()])
         if follows is None or view.status == "deleting":
             why = "the endpoint is being deleted" if view.status == "deleting" else f"people asked for {fixed}"
             return Scale(name, fixed, None, [_as_it_is(one, "fixed", why) for one in versions.values()])

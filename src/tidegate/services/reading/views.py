@@ -15,7 +15,7 @@ from tidegate.core.engines.placement import Placement, placed
 from tidegate.core.scaling.policy import Scaling
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
-from tidegate.store.automation import effective_of, scaling_of
+from tidegate.store.automation import effective_of, readable_scaling_of
 from tidegate.store.fleet import placement_of, placement_request_of, routed_split_of
 from tidegate.store.tables import (
     EndpointRow,
@@ -101,12 +101,12 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
     """An endpoint with its variants, heaviest first; `default` is where replicas run that nobody placed."""
     placement = placed(placement_request_of(row), default)
     status, reason = _status(row)
-    now = effective_of(row)
+    now, (follows, unreadable) = effective_of(row), readable_scaling_of(row)
     return rest.Endpoint(
         name=row.name,
         url=f"{gateway_url}/predict/{row.name}",
         status=status,
-        reason=reason,
+        reason="; ".join(filter(None, (reason, unreadable))),
         traffic=row.routed,
         variants=_variants(row, now, parts, placement),
         target=now.traffic,
@@ -122,7 +122,7 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
         cpus=placement.cpus,
         memory_bytes=placement.memory_bytes,
         follow=None if row.follow is None else _follow_view(row.follow, row.traffic),
-        scaling=None if (follows := scaling_of(row)) is None else scaling_view(follows),
+        scaling=None if follows is None else scaling_view(follows),
         **settings_of(row),
     )
 
