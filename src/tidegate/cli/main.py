@@ -26,6 +26,7 @@ COMMANDS = {
     "deploy": ("endpoints.deploy", "deploy", "Give a version all of an endpoint's traffic."),
     "endpoints": ("endpoints.show", "endpoints", "List endpoints."),
     "predict": ("predict.predict", "predict", "Predict rows through the gateway."),
+    "feedback": ("feedback.feedback", "feedback", "Say what came true of predictions: labels and metrics."),
     "traffic": ("endpoints.change", "traffic", "Split an endpoint's traffic over versions."),
     "promote": ("endpoints.change", "promote", "Give one version all of the traffic."),
     "rollback": ("endpoints.change", "rollback", "Re-apply the traffic from before the current one."),

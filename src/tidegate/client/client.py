@@ -41,7 +41,7 @@ class Client:
             client.models.get("churn").versions
 
     `register` is that of `client.models`; `deploy`, `traffic` and `rollback` are those of `client.endpoints`; `predict`
-    is that of `client.gateway`.
+    and `feedback` are those of `client.gateway`.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Client:
         self.monitoring = Monitoring(self._api, self.models, self.jobs)
         self.gateway = Gateway(gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect)
         self.register, self.predict = self.models.register, self.gateway.predict
+        self.feedback = self.gateway.feedback
         self.deploy, self.traffic = self.endpoints.deploy, self.endpoints.traffic
         self.rollback = self.endpoints.rollback
 

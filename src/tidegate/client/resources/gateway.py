@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tidegate.client.resources.feedback import FeedbackAnswer, events_of, requests_of
 from tidegate.client.resources.predictions import ModelMetadata, Prediction, decode_answer, encode_request, key_header
-from tidegate.client.rest.api import Api
+from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import part
 from tidegate.client.transport.base import Transport
+from tidegate.errors import InvalidArgument, TidegateError
 
 
 class Gateway:
@@ -41,6 +43,37 @@ class Gateway:
         headers = key_header(key)
         body = encode_request(features, None if version is None else str(version))
         return decode_answer(self._connected().raw("POST", f"/predict/{part(endpoint)}", body, headers))
+
+    def feedback(self, endpoint: str | None = None, events: Any = None, **event: Any) -> FeedbackAnswer:
+        """Say what came true of predictions: labels, values of metrics, or both.
+
+        One event by its fields, or `events`: a dict, a list of them, or a data frame with a column for each field. An
+        event has `id` (that of the prediction) or `key` (the unit's), and `label`, `metrics` or both; besides, `row` of
+        a request of many, `at` (a datetime with a zone, or RFC 3339; now, if left out), `event` (makes a repetition
+        the same event) and `experiment`. A list as the label of a request of many rows has an item for each.
+
+            client.feedback("churn", id=answer.id, label=1)
+            client.feedback("churn", [{"key": "user-7", "label": 0, "metrics": {"paid": 12.5}}])
+
+        Many are sent in several requests, one after the other. Raises `InvalidArgument` for what is no event, and
+        `FeedbackNotKept` while the gateway cannot keep it: nothing of that request was taken then, and
+        `details["accepted"]` says how many of those before were.
+        """
+        if (events is None) == (not event):
+            raise InvalidArgument("give one event by its fields, or several as events", field="events")
+        accepted = 0
+        for body, _ in requests_of(events_of(event if events is None else events), endpoint):
+            try:
+                accepted += self.send_feedback(body).accepted
+            except TidegateError as error:
+                error.details["accepted"] = accepted
+                raise
+        return FeedbackAnswer(accepted)
+
+    def send_feedback(self, body: bytes) -> FeedbackAnswer:
+        """Send one request of events that are JSON already."""
+        answer = self._connected().raw("POST", "/feedback", body)
+        return decode(answer.data, FeedbackAnswer, "gateway")
 
     def metadata(self, endpoint: str) -> ModelMetadata:
         """The endpoint's inputs and outputs, as the gateway's V2 metadata names them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.gateway.feedback.reading import (
+from tidegate.wire.feedback import (
     EVENTS_MAX,
     KEY_CHARS_MAX,
     METRICS_MAX,

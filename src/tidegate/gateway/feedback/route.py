@@ -26,7 +26,7 @@ from tidegate.errors import (
     UnknownEndpoint,
     WrongContentType,
 )
-from tidegate.gateway.feedback.reading import event_of, read_items
+from tidegate.wire.feedback import event_of, read_items
 from tidegate.wire.journal import FeedbackRecord
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""The body of `POST /feedback` as events: what is wrong with it is said with the event's place and the field's name.
+"""Feedback as clients write it, and what is wrong with it, said with the event's place and the field's name. Pure.
 
-Pure, and used by `route.py` alone. Which endpoints there are is the route's to know.
+Gateways read it, and the client checks the rows of a file by the same rules before it sends them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""`tidegate feedback`: labels and metrics out of files."""
