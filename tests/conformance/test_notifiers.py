@@ -16,12 +16,12 @@ from support.receivers import Mailbox, Receiver, hanging_server, http_receiver, 
 from tidegate.adapters.notifiers.reach import LOOPBACK, Reach, read_networks
 from tidegate.adapters.notifiers.sending import Notifying, check_config
 from tidegate.adapters.notifiers.webhook import signature
-from tidegate.alert_errors import DeliveryFailed, DeliveryRefused
 from tidegate.core.alerting.machine import step
 from tidegate.core.alerting.messages import payload, trial_payload
 from tidegate.core.alerting.model import Facts, Observation
 from tidegate.core.alerting.model import Receiver as Wanted
 from tidegate.errors import InvalidArgument
+from tidegate.errors.alerts import DeliveryFailed, DeliveryRefused
 
 OVER_HTTP = ("webhook", "alertmanager", "slack")
 KINDS = (*OVER_HTTP, "smtp")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tidegate.adapters.notifiers.reach import LOOPBACK, Reach, read_networks
 from tidegate.adapters.notifiers.sending import Notifying, check_config
 from tidegate.clock import Clock
+from tidegate.listening import is_loopback
 from tidegate.loops.notify import Notify, NotifyDependencies
 from tidegate.loops.runner import Loop
 from tidegate.services.alerting.acting import Rollbacks
@@ -17,7 +18,7 @@ from tidegate.services.alerting.rules import AlertRules
 from tidegate.services.alerting.silences import Silences
 from tidegate.services.alerting.state import Alerting
 from tidegate.services.endpoints.lifecycle import Endpoints
-from tidegate.settings import Settings, is_loopback
+from tidegate.settings import Settings
 from tidegate.store.engine import Store
 
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_29_y_monitoring"
-down_revision = "2026_11_29_alerts"
+down_revision = "2026_11_29_workload"
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
