@@ -1,0 +1,190 @@
+"""SQL over what was captured of an endpoint: DuckDB on Arrow tables, in a process of its own.
+
+    python -m tidegate.capture.sql CAPTURE JOURNAL < query.json
+
+The engine is given the tables and nothing else: it opens no file, reaches no network, loads no extension, reads no
+variable of this process, and its settings cannot be changed. The process has a bound on memory, and whoever started it
+ends it when its time is up, whatever it is doing. Standard output: one line of JSON, then the rows (JSON or an Arrow
+stream). What is wrong with a query is one line of JSON on standard error, and exit code 1.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+import re
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from tidegate.capture.store import CaptureStore
+from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, TidegateError
+from tidegate.system.ending import end
+from tidegate.wire.decoding import json_decoder
+
+ENGINE_BYTES = 1 << 30
+PROCESS_BYTES_MAX = 6 << 30
+"""Of addresses, which libraries reserve more of than they use."""
+ANSWER_BYTES_MAX = 256 << 20
+CHUNK_ROWS = 2048
+SETTINGS = {
+    "TimeZone": "UTC",
+    "threads": 2,
+    "memory_limit": f"{ENGINE_BYTES >> 20}MiB",
+    "temp_directory": "",
+    "max_temp_directory_size": "0B",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "python_enable_replacements": False,
+    "enable_external_access": False,
+}
+"""In this order: after the last one, folders cannot be set any more."""
+
+
+class SqlQuery(msgspec.Struct, frozen=True):
+    """A SELECT over the rows of one endpoint with `since_s` <= at < `until_s` (seconds since the epoch)."""
+
+    endpoint: str
+    sql: str
+    since_s: float
+    until_s: float
+    version: str | None = None
+    rows_max: int = 10_000
+    form: Literal["json", "arrow"] = "json"
+
+
+class SqlAnswer(msgspec.Struct, frozen=True):
+    """The first line of an answer. `truncated`: there were more rows than `rows_max`."""
+
+    rows: int
+    columns: list[str]
+    truncated: bool
+
+
+_queries = json_decoder(SqlQuery)
+
+Source = Callable[[CaptureStore, SqlQuery], pa.Table]
+
+
+def _of(table: Literal["predictions", "shadow_predictions", "failures"]) -> Source:
+    return lambda store, query: store.rows(table, query.endpoint, query.since_s, query.until_s, version=query.version)
+
+
+VIEWS: dict[str, Source] = {
+    "predictions": _of("predictions"),
+    "shadow_predictions": _of("shadow_predictions"),
+    "failures": _of("failures"),
+}
+"""What a query can select from. Only those that its text names are read."""
+
+
+def answer(store: CaptureStore, query: SqlQuery) -> tuple[pa.Table, bool]:
+    """The rows, at most `rows_max`, and whether there were more. Raises `QueryRefused`, `QueryTooLarge`."""
+    with duckdb.connect(":memory:") as connection:
+        for name, value in SETTINGS.items():
+            connection.execute(f"SET {name} = {value!r}")
+        statement = _checked(connection, query.sql)
+        for name, source in VIEWS.items():
+            if re.search(rf"\b{name}\b", query.sql, re.IGNORECASE):
+                connection.register(name, source(store, query))
+        connection.execute("SET lock_configuration = true")
+        try:
+            return _fetched(connection.sql(statement).to_arrow_reader(CHUNK_ROWS), query.rows_max)
+        except duckdb.OutOfMemoryException:
+            raise QueryTooLarge("the query needs more memory than one may: narrow its time, or select less") from None
+        except duckdb.Error as error:
+            raise QueryRefused(_said(error)) from None
+
+
+def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """The one statement of the text. Raises `QueryRefused`."""
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise QueryRefused(_said(error)) from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(one.type.name for one in statements[:3]) or "nothing"
+        raise QueryRefused(
+            f"a query is one SELECT over {', '.join(VIEWS)}, and this is {len(statements)} statements: {kinds}"
+            if len(statements) > 1
+            else f"a query is one SELECT over {', '.join(VIEWS)}, and this is {kinds}"
+        )
+    return statements[0]
+
+
+def _fetched(reader: pa.RecordBatchReader, rows_max: int) -> tuple[pa.Table, bool]:
+    batches, rows, size = [], 0, 0
+    for batch in reader:
+        batches.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+        if size > ANSWER_BYTES_MAX:
+            raise QueryTooLarge(f"the answer is larger than {ANSWER_BYTES_MAX >> 20} MiB: select less, or add a LIMIT")
+        if rows > rows_max:
+            break
+    table = pa.Table.from_batches(batches, reader.schema)
+    return table.slice(0, rows_max), rows > rows_max
+
+
+def _said(error: Exception) -> str:
+    """DuckDB's words, without what belongs to its own errors' form."""
+    return str(error).strip().replace("\n\n", "\n")[:2000]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: times as RFC 3339, what is no number null, bytes as escaped text."""
+    match value:
+        case float() | decimal.Decimal():
+            return float(value) if math.isfinite(value) else None
+        case dt.datetime() | dt.date() | dt.time():
+            return value.isoformat().replace("+00:00", "Z")
+        case dict():
+            return {str(key): plain(one) for key, one in value.items()}
+        case list() | tuple():
+            return [plain(one) for one in value]
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+    return value if isinstance(value, str | int | None) else str(value)
+
+
+def _body(table: pa.Table, form: str) -> bytes:
+    if form == "arrow":
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return bytes(sink.getvalue())
+    return msgspec.json.encode([plain(row) for row in table.to_pylist()])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Answer the query on standard input."""
+    capture, journal = (Path(one) for one in (argv or sys.argv[1:])[:2])
+    resource.setrlimit(resource.RLIMIT_AS, (PROCESS_BYTES_MAX, PROCESS_BYTES_MAX))
+    try:
+        query = _queries.decode(sys.stdin.buffer.read())
+        table, truncated = answer(CaptureStore(capture, journal), query)
+        head = SqlAnswer(len(table), table.column_names, truncated)
+        sys.stdout.buffer.write(msgspec.json.encode(head) + b"\n" + _body(table, query.form))
+    except TidegateError as error:
+        return _fail(error)
+    except MemoryError:
+        return _fail(QueryTooLarge("what the query reads does not fit into its memory: narrow its time"))
+    except (OSError, pa.ArrowException) as error:
+        return _fail(CaptureUnreadable(f"what was captured cannot be read: {error}"))
+    return 0
+
+
+def _fail(error: TidegateError) -> int:
+    sys.stderr.buffer.write(msgspec.json.encode({"code": error.code, "error": error.message}) + b"\n")
+    return 1
+
+
+if __name__ == "__main__":
+    end(main())

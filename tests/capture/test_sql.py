@@ -1,0 +1,121 @@
+"""SQL over captured rows: what it selects, and what it refuses whoever asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.capture_bed import AT_S, Gateway, batch
+from tidegate.capture import sql
+from tidegate.capture.compact import compact
+from tidegate.capture.sql import SqlQuery, answer, plain
+from tidegate.capture.store import CaptureStore
+from tidegate.errors import QueryRefused
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CaptureStore:
+    made = CaptureStore(tmp_path / "capture", tmp_path / "journal", lambda: AT_S + 3600)
+    gateway = Gateway(tmp_path / "journal")
+    gateway.write(batch("a", rows=3))
+    gateway.seal()
+    compact(tmp_path / "journal", tmp_path / "capture", lambda: AT_S + 3600)
+    gateway.write(batch("b", AT_S + 1, version="8"))
+    gateway.write(batch("s", role="shadow"))
+    return made
+
+
+def ask(store: CaptureStore, text: str, **more: Any) -> list[dict[str, Any]]:
+    fields: dict[str, Any] = {"since_s": AT_S, "until_s": AT_S + 60} | more
+    found: list[dict[str, Any]] = answer(store, SqlQuery("churn", text, **fields))[0].to_pylist()
+    return found
+
+
+def test_compacted_and_open_rows_are_one_table(store: CaptureStore) -> None:
+    found = ask(store, "SELECT version, count(*) AS n, max(input_age) AS oldest FROM Predictions GROUP BY 1 ORDER BY 1")
+    assert found == [{"version": "7", "n": 3, "oldest": 2.0}, {"version": "8", "n": 1, "oldest": 0.0}]
+    assert ask(store, "SELECT id FROM shadow_predictions") == [{"id": "s"}]
+    assert ask(store, "SELECT count(*) AS n FROM predictions", version="8") == [{"n": 1}]
+    assert ask(store, "SELECT count(*) AS n FROM predictions", until_s=AT_S + 1) == [{"n": 3}]
+    assert ask(store, "WITH p AS (SELECT * FROM predictions) SELECT count(*) AS n FROM p, failures") == [{"n": 0}]
+
+
+def test_no_more_rows_than_were_asked_for_and_it_says_that_there_are_more(store: CaptureStore) -> None:
+    made, truncated = answer(store, SqlQuery("churn", "FROM range(10000)", AT_S, AT_S + 1, rows_max=3000))
+    assert (len(made), truncated) == (3000, True)
+    made, truncated = answer(store, SqlQuery("churn", "FROM range(3000)", AT_S, AT_S + 1, rows_max=3000))
+    assert (len(made), truncated) == (3000, False)
+
+
+REFUSED = (
+    "DELETE FROM predictions",
+    "UPDATE predictions SET id = 'x'",
+    "INSERT INTO predictions SELECT * FROM predictions",
+    "DROP VIEW predictions",
+    "CREATE TABLE mine AS SELECT * FROM predictions",
+    "COPY predictions TO '/tmp/stolen.csv'",
+    "COPY (SELECT 1) TO '/tmp/stolen.parquet'",
+    "EXPORT DATABASE '/tmp/stolen'",
+    "ATTACH '/tmp/other.db'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "PRAGMA enable_profiling",
+    "CALL pragma_version()",
+    "SELECT 1; SELECT 2",
+    "",
+    "no SQL",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_blob('/etc/passwd')",
+    "SELECT * FROM read_parquet('/etc/passwd')",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM 'https://example.com/a.parquet'",
+    "SELECT * FROM sqlite_scan('/etc/passwd', 'x')",
+    "SELECT * FROM store",
+    "SELECT * FROM query",
+    "SELECT getenv('PATH')",
+    "SELECT nothing FROM predictions",
+    "SELECT CAST(id AS INTEGER) FROM predictions",
+)
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_writes_or_reads_anything_else_is_refused(store: CaptureStore, text: str) -> None:
+    with pytest.raises(QueryRefused) as told:
+        ask(store, text)
+    assert told.value.message
+
+
+def test_no_file_of_this_machine_is_told_of(store: CaptureStore) -> None:
+    """Tables of the engine's own settings and files exist, and have nothing that is not known anyway."""
+    settings = {one["name"]: one["value"] for one in ask(store, "SELECT name, value FROM duckdb_settings()")}
+    assert settings["enable_external_access"] == "false"
+    assert settings["lock_configuration"] == "true"
+    assert settings["temp_directory"] == ""
+
+
+def test_values_are_as_json_has_them(store: CaptureStore) -> None:
+    found = ask(
+        store,
+        "SELECT 'nan'::DOUBLE AS a, 1.5::DECIMAL(4,2) AS b, \"at\" AS c, [1, NULL] AS d, {'x': DATE '2026-01-01'} AS e, "
+        "'\\x00\\xFF'::BLOB AS f, INTERVAL 90 SECOND AS g FROM predictions WHERE id = 'a' LIMIT 1",
+    )
+    assert plain(found[0]) == {
+        "a": None,
+        "b": 1.5,
+        "c": "2026-11-29T01:59:59Z",
+        "d": [1, None],
+        "e": {"x": "2026-01-01"},
+        "f": "\x00\\xff",
+        "g": plain(found[0]["g"]),
+    }
+
+
+def test_every_setting_that_keeps_it_apart_is_one_of_this_engine(store: CaptureStore) -> None:
+    known = {one["name"] for one in ask(store, "SELECT name FROM duckdb_settings()")}
+    assert set(sql.SETTINGS) <= known
