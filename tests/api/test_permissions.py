@@ -69,6 +69,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "PUT /api/v1/models/{name}/versions/{version}/baseline",
     },
     Permission.ADMINISTER: {"PUT /api/v1/models/{name}/trust", "POST /api/v1/login-codes"},
+    Permission.ROWS: {"POST /api/v1/endpoints/{name}/capture/query"},
     Permission.AUDIT: {"GET /api/v1/audit"},
     Permission.METRICS: {"GET /metrics"},
     Permission.NODE: {

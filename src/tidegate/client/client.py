@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tidegate.client.locate import Location, locate
+from tidegate.client.resources.capture import Capture
 from tidegate.client.resources.endpoints import Endpoints
 from tidegate.client.resources.gateway import Gateway
 from tidegate.client.resources.images import Images
@@ -93,6 +94,7 @@ class Client:
         self.platform, self.jobs = Platform(self._api), Jobs(self._api)
         self.models, self.images = Models(self._api, self.jobs), Images(self._api, self.jobs)
         self.endpoints = Endpoints(self._api, self.models)
+        self.capture = Capture(self._api)
         self.monitoring = Monitoring(self._api, self.models, self.jobs)
         self.gateway = Gateway(gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect)
         self.register, self.predict = self.models.register, self.gateway.predict

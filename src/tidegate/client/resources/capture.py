@@ -1,0 +1,59 @@
+"""`client.capture`: what gateways recorded of an endpoint's predictions, by SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from tidegate.client.rest.api import Api, decode
+from tidegate.client.rest.paths import API, part
+from tidegate.wire.capture import ARROW_TYPE, ROWS_DEFAULT, TRUNCATED, CaptureAnswer, CaptureQueryRequest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Capture:
+    """`client.capture`. Times are seconds since the epoch; the last hour where none is given."""
+
+    api: Api
+
+    def query(
+        self,
+        endpoint: str,
+        sql: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        version: str | None = None,
+        rows_max: int = ROWS_DEFAULT,
+    ) -> pa.Table:
+        """The rows that a SELECT over `predictions`, `labelled`, `failures` … gives, as an Arrow table; needs pyarrow.
+
+        `.to_pandas()` makes a data frame of it, `polars.from_arrow` one of polars. Without `sql`, every column of
+        `predictions`. `client.capture.was_cut(table)`: there were more than `rows_max` rows. Raises `QueryRefused`,
+        `QueryTooLarge`, `UnknownEndpoint`.
+        """
+        import pyarrow as pa
+
+        request = CaptureQueryRequest(sql, since, until, version, rows_max)
+        body = self._asked(endpoint, request, {"Accept": ARROW_TYPE})
+        with pa.ipc.open_stream(body) as reader:
+            return reader.read_all()
+
+    @staticmethod
+    def was_cut(table: pa.Table) -> bool:
+        """Whether the query had more rows than were asked for."""
+        return (table.schema.metadata or {}).get(TRUNCATED) == b"true"
+
+    def rows(self, endpoint: str, request: CaptureQueryRequest) -> CaptureAnswer:
+        """The same as plain objects, without pyarrow."""
+        return decode(self._asked(endpoint, request, {}), CaptureAnswer, self.api.transport.who)
+
+    def _asked(self, endpoint: str, request: CaptureQueryRequest, headers: dict[str, Any]) -> bytes:
+        sent = orjson.dumps(msgspec.to_builtins(request))
+        return self.api.raw("POST", f"{API}/endpoints/{part(endpoint)}/capture/query", sent, headers).data

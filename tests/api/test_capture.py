@@ -1,0 +1,75 @@
+"""Captured rows over the API: SQL in a process of its own, with bounds, by a permission of its own, in the audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from support.capture_bed import Gateway, batch
+from tidegate import clock
+from tidegate.adapters.capture.queries import SqlProcesses
+from tidegate.errors import Overloaded, QueryTooLarge
+from tidegate.wire.capture import ARROW_TYPE, CaptureSelection
+from tidegate.wiring import Container
+
+PATH = "/api/v1/endpoints/churn/capture/query"
+
+
+@pytest.fixture(autouse=True)
+def captured(container: Container) -> None:
+    gateway = Gateway(container.settings.data_dir / "journal")
+    gateway.write(batch("a", clock.now() - 10, rows=3))
+    gateway.write(batch("b", clock.now() - 7200))
+    (container.settings.data_dir / "capture" / "predictions" / "endpoint=churn").mkdir(parents=True)
+
+
+def test_rows_of_the_last_seconds_come_as_json_and_as_arrow(api: httpx.Client) -> None:
+    answer = api.post(PATH, json={"sql": 'SELECT id, "row", input_age FROM predictions ORDER BY "row"', "rows_max": 2})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "columns": ["id", "row", "input_age"],
+        "rows": [{"id": "a", "row": 0, "input_age": 0.0}, {"id": "a", "row": 1, "input_age": 1.0}],
+        "truncated": True,
+    }
+    arrow = api.post(PATH, json={"since": 0}, headers={"accept": ARROW_TYPE})
+    table = pa.ipc.open_stream(arrow.content).read_all()
+    assert table["id"].to_pylist() == ["b", "a", "a", "a"]
+
+
+def test_what_is_wrong_is_said_and_nothing_else_is_done(api: httpx.Client) -> None:
+    for sql in ("DROP TABLE predictions", "SELECT * FROM read_text('/etc/passwd')", "SELEC"):
+        answer = api.post(PATH, json={"sql": sql})
+        assert (answer.status_code, answer.json()["code"]) == (422, "query_refused"), sql
+    assert api.post(PATH, json={"since": 2, "until": 1}).status_code == 422
+    answer = api.post("/api/v1/endpoints/nowhere/capture/query", json={})
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_endpoint")
+
+
+def test_who_read_rows_is_in_the_audit_with_the_query(api: httpx.Client) -> None:
+    api.post(PATH, json={"sql": "SELECT 1"})
+    (entry,) = api.get("/api/v1/audit", params={"endpoint": "churn"}).json()["entries"]
+    assert (entry["action"], entry["note"], entry["who"]["kind"]) == ("query_capture", "SELECT 1", "token")
+
+
+def test_a_query_that_goes_on_for_ever_is_ended(tmp_path: Path) -> None:
+    processes = SqlProcesses(tmp_path, timeout_s=3.0)
+    endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t"
+    with pytest.raises(QueryTooLarge, match="longer than 3 s"):
+        processes.run(CaptureSelection("churn", endless, 0, 1))
+
+
+def test_a_query_that_takes_all_memory_is_ended_alone(tmp_path: Path) -> None:
+    greedy = "SELECT list(repeat('x', 10000) || i) AS xs FROM range(100000000) t(i)"
+    with pytest.raises(QueryTooLarge):
+        SqlProcesses(tmp_path).run(CaptureSelection("churn", greedy, 0, 1))
+
+
+def test_so_many_at_a_time(tmp_path: Path) -> None:
+    processes = SqlProcesses(tmp_path)
+    for _ in range(2):
+        assert processes._room.acquire(blocking=False)
+    with pytest.raises(Overloaded):
+        processes.run(CaptureSelection("churn", "SELECT 1", 0, 1))
