@@ -27,7 +27,8 @@ def test_every_listed_route_answers_and_every_example_predicts(ports: dict[str, 
         paths: dict[str, Any] = ask(port, get("/openapi.json")).json["paths"]
         for path, methods in paths.items():
             if "get" in methods:
-                assert ask(port, get(path)).status == 200, path
+                given = [f"{one['name']}={one['example']}" for one in methods["get"].get("parameters", [])]
+                assert ask(port, get("?".join([path, *given]))).status == 200, path
             for kind, content in methods.get("post", {}).get("requestBody", {}).get("content", {}).items():
                 if "example" in content:
                     example = content["example"]

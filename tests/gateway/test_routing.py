@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
@@ -213,3 +215,47 @@ def test_another_version_answers_while_a_units_own_has_no_replica(bed: Bed) -> N
     bed.publish({"1": 50, "2": 50})  # version 2 is routed and has no replica
     replies = [gateway.ask([1, 2, 3], headers={"X-Tidegate-Key": f"user-{n}"}) for n in range(30)]
     assert {(reply.status, reply.json["model_version"]) for reply in replies} == {(200, "1")}
+
+
+def assigned(gateway: Gateway, key: str) -> Any:
+    return json.loads(gateway.request("GET", f"/assign/sums?key={quote(key)}").body)
+
+
+def test_who_asks_for_a_units_assignment_is_told_what_routing_does(shared: Shared) -> None:
+    for key in (*(f"user-{number}" for number in range(40)), "jürgen müller", "&?=#"):
+        in_utf8 = {"X-Tidegate-Key": key.encode().decode("latin-1")}
+        by_header = shared[1].ask([1, 2, 3], headers=in_utf8).headers
+        by_body = shared[1].ask([1, 2, 3], user_id=key).headers
+        variant, version = by_header["x-tidegate-variant"], by_header["x-tidegate-version"]
+        assert by_body["x-tidegate-variant"] == variant, "the header's unit is the body's"
+        assert assigned(shared[1], key) == {"variant": variant, "version": version, "experiment": None}
+
+
+def test_an_assignment_names_the_experiment_and_the_variant_that_stands_in(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish_endpoints(replace(bed.endpoint({"1": 50, "2": 50}), experiment="blue"))
+    assert {json.dumps(assigned(gateway, f"user-{n}")) for n in range(30)} == {
+        json.dumps({"variant": "1", "version": "1", "experiment": "blue"})
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/assign/sums", 422, "invalid_argument"),
+        ("/assign/sums?key=", 422, "invalid_argument"),
+        (f"/assign/sums?key={'u' * 5000}", 422, "invalid_argument"),
+        ("/assign/nowhere?key=u", 404, "unknown_endpoint"),
+    ],
+)
+def test_an_assignment_of_nobody_is_refused(shared: Shared, path: str, status: int, code: str) -> None:
+    reply = shared[1].request("GET", path)
+    assert (reply.status, reply.json["code"]) == (status, code)
+
+
+def test_an_assignment_that_nobody_could_answer_is_503(bed: Bed) -> None:
+    gateway = bed.gateway()
+    bed.publish({"1": 1})
+    reply = gateway.request("GET", "/assign/sums?key=u")
+    assert (reply.status, reply.json["code"], reply.headers["retry-after"]) == (503, "no_ready_replica", "1")

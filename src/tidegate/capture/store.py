@@ -87,7 +87,8 @@ class CaptureStore:
         Versions may differ in their columns: what a row's version does not have is null, and a column of several types
         has one that holds them all. Only `columns` are read, and come in that order; one that no row has is null. Rows
         of a large request whose parts are not all there (it failed, or is still computed) are left out, and so are
-        files that are damaged (said in the log). Raises `CaptureUnreadable`.
+        files that are damaged (said in the log). Feedback is of no version; that which names no endpoint is read as
+        that of `rows.NO_ENDPOINT`. Raises `CaptureUnreadable`.
         """
         query = _Query(table, endpoint, since_s, until_s, version, None if columns is None else tuple(columns))
         for _ in range(LOOKS_MAX):

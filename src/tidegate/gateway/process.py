@@ -32,6 +32,8 @@ from tidegate.gateway.control.losses import Losses
 from tidegate.gateway.control.wake_requests import WakeRequests
 from tidegate.gateway.feedback import openapi
 from tidegate.gateway.feedback.route import FeedbackRoute
+from tidegate.gateway.routing import assign_route
+from tidegate.gateway.routing.assign_route import AssignRoute
 from tidegate.gateway.routing.directory import Router
 from tidegate.gateway.routing.version_pool import PoolParts
 from tidegate.gateway.shared.sharing import Sharing
@@ -168,8 +170,15 @@ class Gateway:
 
     def app(self) -> ASGIApp:
         """The ASGI application of the cold routes."""
-        feedback = Route("/feedback", self._feedback.take, methods=["POST"])
-        own = OwnRoutes((feedback,), openapi.paths(), openapi.SCHEMAS)
+        routes = (
+            Route("/feedback", self._feedback.take, methods=["POST"]),
+            Route("/assign/{name}", AssignRoute(self.engine).answer, methods=["GET"]),
+        )
+        own = OwnRoutes(
+            routes,
+            lambda services: openapi.paths() | assign_route.paths(services),
+            openapi.SCHEMAS | assign_route.SCHEMAS,
+        )
         options = AppOptions("Tidegate gateway", self._render_metrics, self.is_ready, own)
         return build_app(self.engine, options)
 

@@ -45,10 +45,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class OwnRoutes:
-    """What one server answers beside what all do, and how its OpenAPI describes that."""
+    """What one server answers beside what all do, and how its OpenAPI describes that for what is served now."""
 
     routes: tuple[Route, ...] = ()
-    paths: Mapping[str, Any] = field(default_factory=dict)
+    paths: Callable[[list[Service]], Mapping[str, Any]] = lambda _: {}
     schemas: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -187,7 +187,7 @@ class _Cold:
         only = self._engine.directory.only()
         services = list(self._engine.directory.services().values())
         described = openapi(self._options.title, services, is_replica=only is not None)
-        described["paths"] |= self._options.own.paths
+        described["paths"] |= self._options.own.paths(services)
         described["components"]["schemas"] = described["components"]["schemas"] | self._options.own.schemas
         return _json(described)
 

@@ -69,10 +69,16 @@ class Assignable(Protocol):
 
 
 def unit_of(exchange: Assignable, named: Any) -> str | None:
-    """The unit an experiment sticks to: the header, else `user_id` of the body or its parameters."""
+    """The unit an experiment sticks to: the header, else `user_id` of the body or its parameters.
+
+    A header in UTF-8 names the same unit as that text in a body; one that is no UTF-8 is read byte by byte.
+    """
     header = exchange.headers.get(b"x-tidegate-key")
     if header is not None:
-        return header.decode("latin-1")
+        try:
+            return header.decode()
+        except UnicodeDecodeError:
+            return header.decode("latin-1")
     return None if named is None else str(named)
 
 
