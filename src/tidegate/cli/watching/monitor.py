@@ -50,9 +50,7 @@ _SPANS = {"every": "every_s", "window": "window_s", "label_delay": "label_delay_
 @click.option("--since", metavar="SPAN", default="1d", show_default=True, help="Show what was found since then.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="F.html", help="Save a page of it.")
 @click.option("--fail-on", metavar="WHAT,…", help=f"End with 1 where one of these alerts: {', '.join(FAIL_ON)}, any.")
-def monitor(
-    app: App, endpoint: str, now: bool, since: str, report: Path | None, fail_on: str | None, **given: Any
-) -> None:
+def monitor(app: App, endpoint: str, now: bool, report: Path | None, fail_on: str | None, **given: Any) -> None:
     """Watch an endpoint: drift and quality of what goes in and out, performance by its labels, traffic and errors.
 
     It needs no setting: each endpoint is evaluated every 5 minutes, its versions against their baselines (of the
