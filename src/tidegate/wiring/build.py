@@ -42,7 +42,6 @@ from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership
 from tidegate.services.models.files_home import files_home
 from tidegate.services.models.registry_health import RegistryHealth
-from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import Performance
@@ -124,9 +123,17 @@ def build(
         answered=answered.of,
         load=load.view,
     )
-    monitoring, monitor_loop = _monitoring(store, fenced, StoredRows(data_dir), parts.baselines, clock)
     reach = reach_of(settings, addresses.host)
     alerts = alert_parts(endpoints, fenced, reach, addresses.control_url, clock)
+    monitoring = Monitoring(
+        store,
+        fenced,
+        StoredRows(data_dir),
+        replace(parts.baselines, store=fenced),
+        clock,
+        observe=alerts.observing.observe,
+        wake=(monitor_woken := threading.Event()).set,
+    )
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
     history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
@@ -182,7 +189,7 @@ def build(
         loops=(
             *running.loops,
             _housekeeping(fenced, uploads, monitoring, settings),
-            monitor_loop,
+            Loop("monitor", MonitorLoop(monitoring, clock).step, monitor_woken, leader_only=True),
             *_redis_loops(redis),
             alerts.loop,
         ),
@@ -220,15 +227,6 @@ def check(settings: Settings) -> None:
 def _captured(data_dir: Path, clock: Clock) -> Callable[[], CaptureView | None]:
     """What the compactor of this data directory said last."""
     return lambda: capture_view(read_state(data_dir / "capture"), clock())
-
-
-def _monitoring(
-    store: Store, fenced: Store, capture: StoredRows, baselines: Baselines, clock: Clock
-) -> tuple[Monitoring, Loop]:
-    """The use cases, and the loop that evaluates endpoints when they are due."""
-    woken = threading.Event()
-    monitoring = Monitoring(store, fenced, capture, replace(baselines, store=fenced), clock, wake=woken.set)
-    return monitoring, Loop("monitor", MonitorLoop(monitoring, clock).step, woken, leader_only=True)
 
 
 def _housekeeping(store: Store, uploads: Uploads, monitoring: Monitoring, settings: Settings) -> Loop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ QUALITY_DIFFERENCE = 0.01
 """A share of bad values that is larger than the baseline's by up to this does not matter."""
 QUALITY_RATIO = 1.1
 FAULTS = ("missing", "invalid", "below", "above", "unseen")
+OUTPUT_FAULTS = ("missing", "invalid", "unseen")
+"""A model may well answer what it had not answered before."""
 LARGE_EFFECT, LARGE_RATE = 0.25, 0.5
 SEGMENTS_SHARE = 0.5
 """Of the error rate, what segments get where an endpoint has them."""
@@ -47,7 +49,9 @@ def data_results(
     results = [_drift_result(one, part, current[name], place, segment) for name, one in found.items()]
     if segment is None:
         alpha = alphas.data_quality / max(1, len(there))
-        results += [_quality_result(name, part.columns[name], current[name], place, alpha) for name in there]
+        for name in there:
+            faults = OUTPUT_FAULTS if name in outputs else FAULTS
+            results.append(_quality_result(name, (part.columns[name], current[name]), place, alpha, faults))
         results += [
             place.unknown(
                 _drift_monitor(known, name),
@@ -93,14 +97,17 @@ def pair(before: Histogram, now: Histogram) -> Histograms:
     return Histograms([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
-def _quality_result(name: str, before: Histogram, now: Histogram, place: Place, alpha: float) -> MonitorResult:
+def _quality_result(
+    name: str, pair_of: tuple[Histogram, Histogram], place: Place, alpha: float, faults: Collection[str]
+) -> MonitorResult:
+    before, now = pair_of
     common: dict[str, Any] = {"feature": name, "n": now.rows, "n_reference": before.rows, "kind": before.layout.kind}
     if not now.rows:
         return place.unknown("data_quality", "the window is empty", **common)
     worse = [
         rate
         for rate in rate_changes(before, now, QUALITY_RATIO, 0.0)
-        if rate.name in FAULTS and rate.p_value <= alpha / 2 and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
+        if rate.name in faults and rate.p_value <= alpha / 2 and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
     ]
     told = [_told(rate) for rate in worse]
     if _is_stuck(before, now, alpha / 2):

@@ -42,7 +42,8 @@ LAG_S = 15.0
 ASKED_ROWS_MIN = 100
 """A block of so many rows ends with the look that somebody asked for; a smaller one goes on to grow."""
 ROWS_AT_ONCE = 200_000
-LABELS_MIN, COVERAGE_MIN = 500, 0.5
+LABELS_MIN, LABELS_EVERY_S, COVERAGE_WHOLE = 500, 3600.0, 0.999
+"""So many labels are judged, at most so often while more of them may come: a block ends with the last, or with a day."""
 BASELINE_ROWS_MIN, BASELINE_ROWS_MAX, BASELINE_S_MIN, BASELINE_S_MAX = 1_000, 50_000, DAY_S, 7 * DAY_S
 """Of production: so many rows of a day at least, of the first week at most."""
 _CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms")
@@ -215,15 +216,15 @@ class Evaluation:
             if self._until - block.since >= BUDGET.block_s_max + delay_s:
                 self._judged_labels(version, block, delay_s, is_closed=True)
             return
-        matured, labelled = int(rows.matured.sum()), rows.n_labelled
-        is_known = delay_s > 0 or labelled >= COVERAGE_MIN * matured
-        is_full = (labelled >= LABELS_MIN and is_known) or self._until - block.since >= BUDGET.block_s_max + delay_s
-        if not (is_full or self.asked):
+        labelled, is_old = rows.n_labelled, self._until - block.since >= BUDGET.block_s_max + delay_s
+        is_whole = delay_s > 0 or labelled >= COVERAGE_WHOLE * int(rows.matured.sum())
+        is_due = labelled >= LABELS_MIN and (is_whole or self._until - block.judged_at >= LABELS_EVERY_S)
+        if not (is_due or is_old or self.asked):
             return
         place = self._place(version, block.since)
         self.results.append(coverage_result(rows, place))
         self.results += performance_results(known, rows, place, self._alpha("performance", block) * share)
-        self._judged_labels(version, block, delay_s, is_closed=is_full)
+        self._judged_labels(version, block, delay_s, is_closed=is_old or (labelled >= LABELS_MIN and is_whole))
 
     def _judged_labels(self, version: str, block: Block, delay_s: float, *, is_closed: bool) -> None:
         """Rows whose labels are not due yet are left to the next block."""

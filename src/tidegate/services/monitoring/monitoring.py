@@ -42,6 +42,14 @@ _log = logging.getLogger(__name__)
 
 MONITOR = part_of_platform("monitor")
 EARLIER_MAX = 2_000
+OF_BLOCKS: tuple[MonitorName, ...] = (
+    "feature_drift",
+    "prediction_drift",
+    "data_quality",
+    "performance",
+    "label_coverage",
+)
+"""Monitors that judge blocks of rows: between two blocks there may be nothing new to judge."""
 RESULTS_KEPT_S = 90 * DAY_S
 EVALUATION_WAIT_S = 120.0
 """How long one that was asked for waits for the one that is under way."""
@@ -202,24 +210,15 @@ class Monitoring:
             )
 
     def _recent(self, evaluation: Evaluation) -> list[MonitorResult]:
-        """Of versions without rows since their last block: what was found of that one, if it is recent enough."""
+        """Where a version has no row since its last block: what was found of that one, if it is recent enough."""
         seen = evaluation.seen
-        empty = {one.version for one in evaluation.results if one.verdict == "unknown: the window is empty"}
-        if not empty:
-            return []
+        known = {(one.monitor, one.version) for one in evaluation.results if one.n}
         oldest = evaluation.now - max(seen.settings.window_s, LAG_S)
-        shown: list[MonitorResult] = []
         with self.store.reading() as tx:
-            for monitor in ("feature_drift", "prediction_drift", "data_quality"):
-                found = rows.newest_results(tx, [seen.uid], [monitor], EARLIER_MAX)
-                shown += [one for one in found if one.version in empty and one.until >= oldest and one.n]
-        if shown:
-            told = {one.version for one in shown}
-            evaluation.results[:] = [
-                one
-                for one in evaluation.results
-                if not (one.version in told and one.verdict == "unknown: the window is empty")
-            ]
+            found = rows.newest_results(tx, [seen.uid], OF_BLOCKS, EARLIER_MAX)
+        shown = [one for one in found if (one.monitor, one.version) not in known and one.until >= oldest and one.n]
+        told = {(one.monitor, one.version) for one in shown}
+        evaluation.results[:] = [one for one in evaluation.results if (one.monitor, one.version) not in told]
         return shown
 
     def _take_baselines(self, evaluation: Evaluation) -> None:
