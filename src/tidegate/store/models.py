@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Integer, cast, func, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from tidegate.store.tables import EndpointRow, ModelRow, ReplicaRow, VersionRow
 
@@ -37,11 +37,24 @@ def versions_of(tx: Session, model: str) -> list[VersionRow]:
     return list(tx.scalars(select(VersionRow).where(VersionRow.model == model).order_by(newest_first)))
 
 
-def versions_by_model(tx: Session, models: Collection[str]) -> dict[str, list[VersionRow]]:
-    """The versions of these models, newest first."""
+def version_counts(tx: Session, models: Collection[str]) -> dict[str, int]:
+    """How many versions each of these models has; those without any are left out."""
+    of_models = select(VersionRow.model, func.count()).where(VersionRow.model.in_(models))
+    return {model: int(count) for model, count in tx.execute(of_models.group_by(VersionRow.model))}
+
+
+def newest_by_model(
+    tx: Session, models: Collection[str], newest: int, *, in_short: bool = False
+) -> dict[str, list[VersionRow]]:
+    """The `newest` versions of each of these models, newest first; `in_short` without their signatures and examples."""
     newest_first = cast(VersionRow.version, Integer).desc()
+    place = func.row_number().over(partition_by=VersionRow.model, order_by=newest_first).label("place")
+    placed = select(VersionRow.id, place).where(VersionRow.model.in_(models)).subquery()
+    query = select(VersionRow).join(placed, placed.c.id == VersionRow.id).where(placed.c.place <= newest)
+    if in_short:
+        query = query.options(defer(VersionRow.signature), defer(VersionRow.example))
     found: dict[str, list[VersionRow]] = {}
-    for row in tx.scalars(select(VersionRow).where(VersionRow.model.in_(models)).order_by(newest_first)):
+    for row in tx.scalars(query.order_by(newest_first)):
         found.setdefault(row.model, []).append(row)
     return found
 

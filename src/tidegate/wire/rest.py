@@ -59,12 +59,13 @@ class Version:
 
 @dataclass(frozen=True)
 class Model:
-    """A model and its versions, newest first."""
+    """A model and its versions, newest first: in a list the newest of `version_count`."""
 
     name: str
     versions: list[Version]
     description: str = ""
     pickle_trusted: bool = False
+    version_count: int | None = None
 
 
 @dataclass(frozen=True)

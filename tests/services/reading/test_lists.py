@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lib.fleets import fill, name_of
 from support.control import NewDatabase, container_at
 from support.queries import counted
 from tidegate.errors import InvalidArgument
+from tidegate.services.models import catalog
 from tidegate.services.overview import status as status_reports
 from tidegate.store.tables import EndpointRow, FollowRow, JobRow
 from tidegate.wiring import Container
@@ -55,6 +57,31 @@ def test_every_model_is_on_one_page(platform: Container) -> None:
     pages = paged(platform.models.page, 3)
     assert [len(page) for page in pages] == [3, 3, 1]
     assert [[version.version for version in one.versions] for page in pages for one in page] == [["3", "2", "1"]] * 7
+
+
+def test_of_each_model_a_list_has_the_newest_versions_and_how_many_there_are(
+    platform: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, _ = platform.models.page(100, None, 2)
+    assert {tuple(one.version for one in model.versions) for model in listed} == {("3", "2")}
+    assert {model.version_count for model in listed} == {3}
+    whole = platform.models.get(listed[0].name)
+    assert whole.versions[:2] == listed[0].versions
+    assert whole.version_count == 3
+    monkeypatch.setattr(catalog, "VERSIONS_OF_A_PAGE_MAX", 5)
+    assert [len(page) for page in paged(platform.models.page, 100)] == [1] * 7
+    shorter = paged(lambda rows, cursor: platform.models.page(rows, cursor, 2), 100)
+    assert [len(page) for page in shorter] == [2, 2, 2, 1]
+
+
+def test_in_short_versions_come_without_what_is_large_of_them(platform: Container) -> None:
+    ((model, *_), _), whole = platform.models.page(100, in_short=True), platform.models.get(name_of(0))
+    short = model.versions[0]
+    assert (short.signature, short.validation, short.acceleration, short.example) == ({}, {}, {}, None)
+    large: dict[str, Any] = {"signature": {}, "validation": {}, "acceleration": {}, "example": None}
+    assert model.versions == [replace(one, **large) for one in whole.versions]
+    assert platform.models.get(model.name, in_short=True) == model
+    assert short.score == whole.versions[0].score is not None
 
 
 def test_every_job_is_on_one_page_also_those_of_one_moment(platform: Container) -> None:

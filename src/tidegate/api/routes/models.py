@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Query
 
 from tidegate.api.failures import answers
 from tidegate.api.paging import ROWS, Cursor, Limit
 from tidegate.api.permissions import needs
 from tidegate.api.platform import LeaderOnly, PlatformOf, Who
 from tidegate.core.access import Permission
+from tidegate.services.models.catalog import NEWEST
+from tidegate.services.reading.pages import PAGE_ROWS_MAX
 from tidegate.wire import rest
+
+InShort = Annotated[bool, Query(description="Leave out signatures, examples, and how validation and acceleration went")]
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
 
@@ -45,15 +49,24 @@ class ModelList:
 
 
 @router.get("", responses=answers(422), dependencies=[needs(Permission.READ)])
-def list_models(platform: PlatformOf, limit: Limit = ROWS, cursor: Cursor = None) -> ModelList:
-    """Models by name with their versions, newest first, so many models a page."""
-    return ModelList(*platform.models.page(limit, cursor))
+def list_models(
+    platform: PlatformOf,
+    limit: Limit = ROWS,
+    cursor: Cursor = None,
+    versions: Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX, description="Of each model at most")] = NEWEST,
+    in_short: InShort = False,
+) -> ModelList:
+    """Models by name with their newest versions, so many models a page; `version_count` is how many each has.
+
+    A page has fewer models where their versions would be more than 2000.
+    """
+    return ModelList(*platform.models.page(limit, cursor, versions, in_short=in_short))
 
 
 @router.get("/{name}", responses=answers(404), dependencies=[needs(Permission.READ)])
-def get_model(platform: PlatformOf, name: str) -> rest.Model:
-    """One model with its versions, newest first."""
-    return platform.models.get(name)
+def get_model(platform: PlatformOf, name: str, in_short: InShort = False) -> rest.Model:
+    """One model with all of its versions, newest first."""
+    return platform.models.get(name, in_short=in_short)
 
 
 @router.delete(

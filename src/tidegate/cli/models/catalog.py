@@ -35,7 +35,13 @@ HEADERS = ("model", "version", "label", "aliases", "score", "framework", "size",
 
 
 def _rows(found: list[Model]) -> list[list[str]]:
-    return [[model.name, *_cells(version)] for model in found for version in model.versions]
+    return [row for model in found for row in _rows_of(model)]
+
+
+def _rows_of(model: Model) -> list[list[str]]:
+    listed = [[model.name, *_cells(version)] for version in model.versions]
+    older = (model.version_count or 0) - len(listed)
+    return [*listed, [model.name, f"and {older} older", *[""] * (len(HEADERS) - 2)]] if older > 0 else listed
 
 
 def _cells(version: Version) -> list[str]:
@@ -55,7 +61,7 @@ def _cells(version: Version) -> list[str]:
 @command("list", "tidegate models list", "tidegate models list --json", "tidegate models list --limit 1000")
 @paging_options
 def list_(app: App, limit: int | None, cursor: str | None) -> None:
-    """List models by name, with every version."""
+    """List models by name, with the newest versions of each: 'tidegate models show NAME' has all of them."""
     _list(app, limit, cursor)
 
 

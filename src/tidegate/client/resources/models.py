@@ -96,16 +96,28 @@ class Models:
         return self.version(str(result["model"]), str(result["version"]))
 
     def list(self) -> builtins.list[Model]:
-        """Every model by name, with its versions, newest first."""
+        """Every model by name, with its newest 20 versions; `version_count` is how many it has."""
         return every(self.page)
 
-    def page(self, limit: int | None = None, cursor: str | None = None) -> Page[Model]:
-        """At most `limit` models by name (100 when not given, up to 1000); `cursor` is `next` of the page before."""
-        return page_of(self.api, f"{API}/models", ListedModels, "models", {"limit": limit, "cursor": cursor})
+    def page(
+        self,
+        limit: int | None = None,
+        cursor: str | None = None,
+        *,
+        versions: int | None = None,
+        in_short: bool = False,
+    ) -> Page[Model]:
+        """At most `limit` models by name (100 when not given, up to 1000); `cursor` is `next` of the page before.
 
-    def get(self, name: str) -> Model:
-        """One model with its versions. Raises `UnknownModel`."""
-        return self.api.get(_path(name), Model)
+        With the newest `versions` (20) of each; `in_short` without their signatures, examples, and how validation and
+        acceleration went.
+        """
+        params = {"limit": limit, "cursor": cursor, "versions": versions, "in_short": _flag(in_short)}
+        return page_of(self.api, f"{API}/models", ListedModels, "models", params)
+
+    def get(self, name: str, *, in_short: bool = False) -> Model:
+        """One model with all of its versions, `in_short` as in `page`. Raises `UnknownModel`."""
+        return self.api.get(_path(name), Model, {"in_short": _flag(in_short)})
 
     def version(self, name: str, version: str | int) -> Version:
         """One version by number, label (`v1.0.0`) or alias (`@champion`). Raises `UnknownVersion`."""
@@ -130,3 +142,8 @@ class Models:
 
 def _path(name: str) -> str:
     return f"{API}/models/{part(name)}"
+
+
+def _flag(asked: bool) -> str | None:
+    """Servers of earlier releases are asked what they know."""
+    return "true" if asked else None

@@ -16,7 +16,7 @@ from tidegate.console.snippets import snippets
 from tidegate.errors import Forbidden, InvalidArgument, TidegateError, Unauthenticated
 from tidegate.wire.rest import Endpoint, Gate, RegisterRequest
 
-MODELS = 50
+MODELS, VERSIONS = 50, 5
 ACCELERATE = {"": None, "yes": True, "no": False}
 FIELDS = ("name", "label", "target", "metric", "min_score", "description", "accelerate", "allow_pickle")
 
@@ -26,7 +26,7 @@ def _deploy(ask: Ask) -> Shown | Moved:
 
 
 def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
-    page = ask.client.models.page(MODELS, ask.query.get("after"))
+    page = ask.client.models.page(MODELS, ask.query.get("after"), versions=VERSIONS, in_short=True)
     form = {name: ask.form.get(name, ask.query.get(name, "")) for name in FIELDS}
     if "allow_pickle" not in ask.form and form["allow_pickle"]:
         form["allow_pickle"] = "ask"  # a link can point at the grant, and not give it

@@ -87,7 +87,7 @@ def _page(ask: Ask, problem: Problem | None = None) -> Shown:
 def _forms(ask: Ask, found: Endpoint) -> dict[str, Any]:
     """What no live sample needs: it changes when somebody does something."""
     try:
-        model = ask.client.models.get(found.model)
+        model = ask.client.models.get(found.model, in_short=True)
     except UnknownModel:  # removed since, while what runs serves on
         model = Model(found.model, [])
     main = _main_version(ask, found)

@@ -15,7 +15,7 @@ ROWS, VERSIONS, ENDPOINTS = 50, 50, 100
 
 
 def _models(ask: Ask) -> Shown | Moved:
-    page = ask.client.models.page(ROWS, ask.query.get("after"))
+    page = ask.client.models.page(ROWS, ask.query.get("after"), in_short=True)
     return Shown(
         "models.html",
         {
@@ -29,11 +29,11 @@ def _models(ask: Ask) -> Shown | Moved:
 def _model_row(model: Model) -> dict[str, Any]:
     newest = model.versions[0] if model.versions else None
     aliases = [(alias, one.version) for one in model.versions for alias in one.aliases]
-    return {"name": model.name, "count": len(model.versions), "newest": newest, "aliases": aliases}
+    return {"name": model.name, "count": model.version_count, "newest": newest, "aliases": aliases}
 
 
 def _model(ask: Ask) -> Shown | Moved:
-    model = ask.client.models.get(ask.of["model"])
+    model = ask.client.models.get(ask.of["model"], in_short=True)
     served, skipped = serving(ask, model.name), ask.number("skip", 0, 10**9, 0)
     shown = model.versions[skipped : skipped + VERSIONS]
     more = skipped + VERSIONS < len(model.versions)

@@ -27,6 +27,7 @@ from tidegate.services.audit import outside_audited, version_audited, version_ch
 from tidegate.services.models.in_use import check_no_endpoint, check_unused
 from tidegate.services.reading import views
 from tidegate.services.reading.lookup import in_registry, model_or_raise, version_or_raise
+from tidegate.services.reading.pages import rows_that_fit
 from tidegate.store import audit
 from tidegate.store import models as rows
 from tidegate.store.automation import versions_used
@@ -37,6 +38,9 @@ from tidegate.store.monitoring import forget_baselines
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
 from tidegate.wire.manifest import Accelerated, Manifest
+
+NEWEST, VERSIONS_OF_A_PAGE_MAX = 20, 2000
+"""Of each model in a list, and of all models of a page together."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,22 +76,37 @@ class Models:
     files: AbstractContextManager[object] = field(default_factory=threading.Lock)
     changed: Callable[[], None] = lambda: None
 
-    def page(self, rows_max: int, cursor: str | None = None) -> tuple[list[rest.Model], str | None]:
-        """So many models by name after the cursor, and the cursor of the next page, None after the last."""
+    def page(
+        self, rows_max: int, cursor: str | None = None, newest: int = NEWEST, *, in_short: bool = False
+    ) -> tuple[list[rest.Model], str | None]:
+        """Up to so many models by name after the cursor, and the cursor of the next page, None after the last.
+
+        With the `newest` versions of each, `in_short` without what is large of them; fewer models where these are more
+        than `VERSIONS_OF_A_PAGE_MAX`.
+        """
         with self.store.reading() as tx:
             models = rows.page(tx, cursor or "", rows_max + 1)
-            more, models = len(models) > rows_max, models[:rows_max]
-            versions = rows.versions_by_model(tx, [model.name for model in models])
+            counts = rows.version_counts(tx, [model.name for model in models])
+            shown = [min(counts.get(model.name, 0), newest) for model in models[:rows_max]]
+            fitting = rows_that_fit(shown, VERSIONS_OF_A_PAGE_MAX)
+            more, models = len(models) > fitting, models[:fitting]
+            versions = rows.newest_by_model(tx, [model.name for model in models], newest, in_short=in_short)
         aliases = self._aliases([model.name for model in models if model.name in versions])
-        shown = [views.model_view(row, versions.get(row.name, []), aliases.get(row.name, {})) for row in models]
-        return shown, shown[-1].name if more else None
+        listed = [
+            replace(
+                views.model_view(row, versions.get(row.name, []), aliases.get(row.name, {}), in_short=in_short),
+                version_count=counts.get(row.name, 0),
+            )
+            for row in models
+        ]
+        return listed, listed[-1].name if more else None
 
-    def get(self, name: str) -> rest.Model:
-        """Raises `UnknownModel`."""
+    def get(self, name: str, *, in_short: bool = False) -> rest.Model:
+        """With all of its versions. Raises `UnknownModel`."""
         with self.store.reading() as tx:
             model, versions = model_or_raise(tx, name), rows.versions_of(tx, name)
         aliases = self._aliases([name] if versions else [])
-        return views.model_view(model, versions, aliases.get(name, {}))
+        return views.model_view(model, versions, aliases.get(name, {}), in_short=in_short)
 
     def version(self, name: str, reference: str) -> rest.Version:
         """One version by number, label, `latest` or `@alias`. Raises `UnknownModel`, `UnknownVersion`."""

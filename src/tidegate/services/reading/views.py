@@ -37,8 +37,9 @@ AnsweredOf = Callable[[str, str], AnsweredView | None]
 LoadOf = Callable[[str, Sequence[str]], LoadView | None]
 
 
-def version_view(row: VersionRow, aliases: Sequence[str] = ()) -> rest.Version:
-    """One version; `aliases` come from the registry."""
+def version_view(row: VersionRow, aliases: Sequence[str] = (), *, in_short: bool = False) -> rest.Version:
+    """One version; `aliases` come from the registry. `in_short` without what is large, and has a page of its own."""
+    large = {} if in_short else _large(row)
     return rest.Version(
         version=row.version,
         label=row.label,
@@ -55,20 +56,29 @@ def version_view(row: VersionRow, aliases: Sequence[str] = ()) -> rest.Version:
         pickle_granted=row.pickle_granted,
         size_bytes=row.size_bytes,
         created_at=row.created_at,
-        signature=row.signature,
-        validation=row.validation,
-        acceleration=row.acceleration,
-        example=row.example,
+        **large,
     )
 
 
-def model_view(row: ModelRow, versions: Sequence[VersionRow], aliases: dict[str, tuple[str, ...]]) -> rest.Model:
-    """A model; `aliases` maps version numbers to the registry's aliases."""
+def _large(row: VersionRow) -> dict[str, Any]:
+    return {
+        "signature": row.signature,
+        "validation": row.validation,
+        "acceleration": row.acceleration,
+        "example": row.example,
+    }
+
+
+def model_view(
+    row: ModelRow, versions: Sequence[VersionRow], aliases: dict[str, tuple[str, ...]], *, in_short: bool = False
+) -> rest.Model:
+    """A model with these versions; `aliases` maps version numbers to the registry's aliases."""
     return rest.Model(
         name=row.name,
-        versions=[version_view(version, aliases.get(version.version, ())) for version in versions],
+        versions=[version_view(one, aliases.get(one.version, ()), in_short=in_short) for one in versions],
         description=row.description,
         pickle_trusted=row.pickle_trusted,
+        version_count=len(versions),
     )
 
 
