@@ -53,17 +53,17 @@ class Block:
     bad: list[Bad] = field(default_factory=list)
 
 
-def columns_of(path: Path, format: Format) -> list[str]:  # noqa: A002 - as users call it
-    """The names of a file's columns. Raises `InvalidArgument`."""
+def columns_of(path: Path, format: Format, name: str = "") -> list[str]:  # noqa: A002 - as users call it
+    """The names of a file's columns; `name`: what messages call it. Raises `InvalidArgument`."""
     try:
         if format == "parquet":
             return list(pq.read_schema(path).names)
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file), [])
     except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
-        raise _unreadable(path, format, error) from None
+        raise _unreadable(name or path.name, format, error) from None
     if not header:
-        raise _unreadable(path, format, ValueError("it is empty"))
+        raise _unreadable(name or path.name, format, ValueError("it is empty"))
     return header
 
 
@@ -83,12 +83,12 @@ def blocks_of(
     try:
         yield from _parquet(path, columns, datatypes) if format == "parquet" else _csv(path, columns, datatypes)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, format, error) from None
+        raise _unreadable(path.name, format, error) from None
 
 
-def _unreadable(path: Path, format: Format, error: Exception) -> InvalidArgument:  # noqa: A002
+def _unreadable(name: str, format: Format, error: Exception) -> InvalidArgument:  # noqa: A002
     told = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InvalidArgument(f"{path.name} cannot be read as {format}: {told}", field="file")
+    return InvalidArgument(f"{name} cannot be read as {format}: {told}", field="file")
 
 
 def _parquet(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> Iterator[Block]:

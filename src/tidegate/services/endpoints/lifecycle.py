@@ -132,7 +132,7 @@ class Endpoints:
             with self.store.transaction() as tx, endpoint_audited(tx, name, "deploy", who, self.clock):
                 version = version_or_raise(tx, request.model, named.version)
                 check_same_version(version, named)
-                row = rows.get_endpoint(tx, name) or self._new(tx, name, request.model)
+                row = rows.get_endpoint(tx, name) or self.new_row(tx, name, request.model)
                 # Read again: another of its settings may have changed meanwhile.
                 requested = requested_placement(row, request, self.placement)
                 check_same_engine(name, where, placed(requested, self.placement))
@@ -292,7 +292,8 @@ class Endpoints:
     def _view(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
         return self.shown.one(tx, row)
 
-    def _new(self, tx: Session, name: str, model: str) -> EndpointRow:
+    def new_row(self, tx: Session, name: str, model: str) -> EndpointRow:
+        """An endpoint without traffic yet, in the transaction of whoever gives it some."""
         row = EndpointRow(
             name=name,
             model=model,

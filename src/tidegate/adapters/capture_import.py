@@ -1,0 +1,73 @@
+"""Files of rows into the capture store on this machine: what `services.endpoints.imports` asks of the outside."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidegate.clock import Clock
+from tidegate.errors import Conflict, DiskFull
+from tidegate.wire.importing import BadRow, ImportRequest, ImportResult
+
+
+@dataclass(frozen=True)
+class CaptureImports:
+    """Of one capture store. One file at a time: each holds a block of its rows in memory."""
+
+    store: Path
+    clock: Clock
+    _busy: threading.Lock = field(default_factory=threading.Lock)
+
+    def columns(self, path: Path, request: ImportRequest) -> list[str]:
+        """The names of a file's columns. Raises `InvalidArgument`."""
+        from tidegate.capture.import_files import columns_of  # pyarrow, which nothing else of the API needs
+
+        return columns_of(path, request.format, request.filename)
+
+    def run(
+        self,
+        path: Path,
+        request: ImportRequest,
+        blank: ImportResult,
+        columns: tuple[Mapping[str, str], Mapping[str, str]],
+        datatypes: Mapping[str, str],
+    ) -> ImportResult:
+        """Import a file whose inputs and outputs are these columns. Raises `InvalidArgument`, `Conflict`, `DiskFull`."""
+        from tidegate.capture.importing import Columns, Target, import_file
+
+        given = Columns(
+            time=request.time_column,
+            id=request.id_column,
+            inputs=columns[0],
+            outputs=columns[1],
+            datatypes=datatypes,
+            label=request.label_column,
+            label_time=request.label_time_column,
+            key=request.key_column,
+            timezone=request.timezone,
+        )
+        if not self._busy.acquire(blocking=False):
+            raise Conflict("another file is imported just now: send this one again when that is done")
+        try:
+            done = import_file(
+                path, request.format, given, Target(blank.endpoint, blank.version), self.store, self.clock()
+            )
+        except OSError as error:
+            raise DiskFull(f"the capture store cannot be written: {error.strerror or error}") from None
+        finally:
+            self._busy.release()
+        return ImportResult(
+            endpoint=blank.endpoint,
+            model=blank.model,
+            version=blank.version,
+            rows=done.rows,
+            labels=done.labels,
+            refused=done.refused,
+            bad=[BadRow(bad.line, bad.reason) for bad in done.bad],
+            first_at=done.first_at_s,
+            last_at=done.last_at_s,
+            ignored=blank.ignored,
+            absent=blank.absent,
+        )
