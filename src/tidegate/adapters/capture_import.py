@@ -34,7 +34,7 @@ class CaptureImports:
         columns: tuple[Mapping[str, str], Mapping[str, str]],
         datatypes: Mapping[str, str],
     ) -> ImportResult:
-        """Import a file whose inputs and outputs are these columns. Raises `InvalidArgument`, `Conflict`, `DiskFull`."""
+        """Import a file whose inputs and outputs are these columns. Raises as `Imports.run`."""
         from tidegate.capture.importing import Columns, Target, import_file
 
         given = Columns(
@@ -51,9 +51,8 @@ class CaptureImports:
         if not self._busy.acquire(blocking=False):
             raise Conflict("another file is imported just now: send this one again when that is done")
         try:
-            done = import_file(
-                path, request.format, given, Target(blank.endpoint, blank.version), self.store, self.clock()
-            )
+            target = Target(blank.endpoint, blank.version, request.filename)
+            done = import_file(path, request.format, given, target, self.store, self.clock())
         except OSError as error:
             raise DiskFull(f"the capture store cannot be written: {error.strerror or error}") from None
         finally:

@@ -9,7 +9,7 @@ from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.permissions import Needed
 from tidegate.api.platform import Platform
-from tidegate.api.routes import audit, endpoints, images, jobs, models, monitoring, platform
+from tidegate.api.routes import audit, endpoints, images, imports, jobs, models, monitoring, platform
 from tidegate.api.sessions import Sessions
 
 
@@ -32,6 +32,7 @@ def create_app(container: Platform) -> FastAPI:
         models.router,
         images.router,
         endpoints.router,
+        imports.router,
         monitoring.router,
         jobs.router,
         audit.router,

@@ -12,6 +12,7 @@ from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.services.audit import Audit
+from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.gateways.answered import Answered
@@ -53,6 +54,8 @@ class Platform(Protocol):
     def endpoints(self) -> Endpoints: ...
     @property
     def scales(self) -> Scales: ...
+    @property
+    def imports(self) -> Imports: ...
     @property
     def jobs(self) -> Jobs: ...
     @property

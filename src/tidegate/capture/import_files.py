@@ -68,22 +68,24 @@ def columns_of(path: Path, format: Format, name: str = "") -> list[str]:  # noqa
 
 
 def blocks_of(
-    path: Path,
+    file: tuple[Path, str],
     format: Format,  # noqa: A002 - as users call it
     columns: Sequence[str],
     datatypes: Mapping[str, str],
 ) -> Iterator[Block]:
-    """The file's rows with these columns. Raises `InvalidArgument` where it has not all of them, or cannot be read."""
-    there = columns_of(path, format)
+    """The file's rows with these columns; a file is where it lies, and what messages call it.
+
+    Raises `InvalidArgument` where it has not all of them, or cannot be read.
+    """
+    path, called = file
+    there = columns_of(path, format, called)
     missing = [name for name in columns if name not in there]
     if missing:
-        raise InvalidArgument(
-            f"{path.name} has no column {missing[0]!r}; it has {', '.join(there[:20])}", field="columns"
-        )
+        raise InvalidArgument(f"{called} has no column {missing[0]!r}; it has {', '.join(there[:20])}", field="columns")
     try:
         yield from _parquet(path, columns, datatypes) if format == "parquet" else _csv(path, columns, datatypes)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path.name, format, error) from None
+        raise _unreadable(called, format, error) from None
 
 
 def _unreadable(name: str, format: Format, error: Exception) -> InvalidArgument:  # noqa: A002

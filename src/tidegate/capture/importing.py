@@ -73,10 +73,11 @@ class Columns:
 
 @dataclass(frozen=True)
 class Target:
-    """Whose rows they become."""
+    """Whose rows they become; `file` is what messages call the file that they are of."""
 
     endpoint: str
     version: str
+    file: str = ""
 
 
 @dataclass
@@ -118,7 +119,7 @@ def import_file(
     """
     name = f"import-{_hash(path)[:_HASH_CHARS]}"
     done, written, ids = Imported(), set(), _Ids()
-    for block in blocks_of(path, format, columns.used, columns.datatypes_of_file()):
+    for block in blocks_of((path, target.file or path.name), format, columns.used, columns.datatypes_of_file()):
         done.refuse(block.bad)
         rows, bad = _rows(block, columns, target, now_s, ids)
         done.refuse(bad)

@@ -34,6 +34,7 @@ COMMANDS = {
     "delete": ("endpoints.change", "delete", "Remove an endpoint."),
     "monitor": ("watching.monitor", "monitor", "Watch drift, quality and performance of an endpoint."),
     "capture": ("capture.query", "capture", "Show or save captured predictions, by SQL."),
+    "capture-import": ("watching.capture_import", "capture_import", "Make captured rows of a file."),
     "baseline": ("watching.baseline", "baseline", "Show or set what a version's data is compared with."),
     "console": ("platform.console", "console", "Open the console in the browser, logged in."),
     "status": ("endpoints.show", "status", "Show the platform, or one endpoint."),

@@ -12,6 +12,7 @@ from tidegate.client.resources.capture import Capture
 from tidegate.client.resources.endpoints import Endpoints
 from tidegate.client.resources.gateway import Gateway
 from tidegate.client.resources.images import Images
+from tidegate.client.resources.imports import Imports
 from tidegate.client.resources.jobs import Jobs
 from tidegate.client.resources.models import Models
 from tidegate.client.resources.monitoring import Monitoring
@@ -95,6 +96,7 @@ class Client:
         self.models, self.images = Models(self._api, self.jobs), Images(self._api, self.jobs)
         self.endpoints = Endpoints(self._api, self.models)
         self.capture = Capture(self._api)
+        self.imports = Imports(self._api, self.models)
         self.monitoring = Monitoring(self._api, self.models, self.jobs)
         self.gateway = Gateway(gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect)
         self.register, self.predict = self.models.register, self.gateway.predict

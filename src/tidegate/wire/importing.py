@@ -14,7 +14,7 @@ class ImportRequest:
 
     `model` and `version` (number or label) are who predicted the rows; where the endpoint is there already, they may be
     left out. A column called `input_X` or `output_X`, or as an input or output of the model's signature, is that one;
-    `output_columns` are outputs too. Others are not taken, but for a model without signature, where they are inputs.
+    `output_columns` are outputs too. Others are not taken.
     `label_column`: what came true, known at the time in `label_time_column` (of the row itself, when not given).
     `timezone`: of times that name none.
     """

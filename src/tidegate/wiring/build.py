@@ -11,6 +11,7 @@ from pathlib import Path
 from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
 from tidegate.adapters.capture.rows import StoredRows
+from tidegate.adapters.capture_import import CaptureImports
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.adapters.leader_link import LeaderLink
@@ -28,6 +29,7 @@ from tidegate.loops.monitor import MonitorLoop
 from tidegate.loops.runner import Loop
 from tidegate.services.audit import Audit
 from tidegate.services.endpoints.follows import Follows
+from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Decisions, Scales
 from tidegate.services.gateways.answered import SILENT_S, Answered
@@ -169,6 +171,7 @@ def build(
         models=models,
         endpoints=endpoints,
         scales=Scales(endpoints.shown, decisions, leadership, leader_calls.scale),
+        imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(data_dir / "capture", clock), clock),
         jobs=jobs,
         images=Images(models, jobs, parts.build.images, settings.image_base),
         uploads=uploads,

@@ -24,6 +24,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.audit import Audit
 from tidegate.services.endpoints.follows import Follows
+from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.gateways.answered import Answered
@@ -77,6 +78,7 @@ class Container:
     placement: Placement
     models: Models
     endpoints: Endpoints
+    imports: Imports
     scales: Scales
     jobs: Jobs
     images: Images

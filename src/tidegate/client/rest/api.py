@@ -33,9 +33,17 @@ class Api:
         sent = orjson.dumps(msgspec.to_builtins(body))
         return decode(self.raw(method, path, sent, headers).data, shape, self.transport.who)
 
-    def raw(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> ApiAnswer:
+    def raw(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> ApiAnswer:
         """Send JSON bytes once and return the answer, headers and all."""
-        return self._answer(ApiCall(method, path, {}, {"Content-Type": "application/json", **(headers or {})}, body))
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return self._answer(ApiCall(method, path, {}, sent, body, timeout_s))
 
     def stream(self, path: str, chunks: Iterable[bytes], size_bytes: int, shape: type[T], timeout_s: float) -> T:
         """POST `size_bytes` of raw bytes as they come, so that a file is never whole in memory."""
