@@ -55,8 +55,8 @@ def http_receiver() -> Iterator[Receiver]:
             self.end_headers()
             self.wfile.write(receiver.said)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+        def log_message(self, *_args: object) -> None:
+            """Tests say what went wrong."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         receiver.url = f"http://127.0.0.1:{server.server_port}"
@@ -116,43 +116,45 @@ class Mailbox:
     got: list[tuple[str, list[str], str]] = field(default_factory=list)
 
 
+class _MailSession:
+    """One client of the mail server."""
+
+    def __init__(self, box: Mailbox, connection: socket.socket) -> None:
+        self._box, self._connection = box, connection
+        self._sender, self._recipients = "", list[str]()
+
+    def run(self) -> None:
+        with self._connection, self._connection.makefile("rwb") as lines:
+            self._say(lines, "220 here")
+            while line := lines.readline():
+                verb = line[:4].upper()
+                self._say(lines, self._answer(verb, line.decode(), lines))
+                if verb == b"QUIT":
+                    return
+
+    def _answer(self, verb: bytes, line: str, lines: Any) -> str:
+        named = line.partition("<")[2].partition(">")[0]
+        if verb == b"MAIL":
+            self._sender = named
+        elif verb == b"RCPT":
+            self._recipients.append(named)
+            return self._box.refuse_with or "250 good"
+        elif verb == b"DATA":
+            self._say(lines, "354 go on")
+            text = b"".join(iter(lines.readline, b".\r\n")).decode()
+            self._box.got.append((self._sender, self._recipients, text))
+        return "250 good"
+
+    @staticmethod
+    def _say(lines: Any, text: str) -> None:
+        lines.write(text.encode() + b"\r\n")
+        lines.flush()
+
+
 @contextmanager
 def mail_receiver() -> Iterator[Mailbox]:
     """A mail server on loopback without TLS; it takes what every client sends and no more."""
     box = Mailbox()
-
-    def talk(connection: socket.socket) -> None:
-        with connection, connection.makefile("rwb") as lines:
-
-            def say(text: str) -> None:
-                lines.write(text.encode() + b"\r\n")
-                lines.flush()
-
-            say("220 here")
-            sender, recipients = "", []
-            while line := lines.readline():
-                verb = line.split()[0].upper().decode() if line.split() else ""
-                if verb in ("EHLO", "HELO"):
-                    say("250 here")
-                elif verb == "MAIL":
-                    sender = line.decode().partition("<")[2].partition(">")[0]
-                    say("250 good")
-                elif verb == "RCPT":
-                    recipients.append(line.decode().partition("<")[2].partition(">")[0])
-                    say(box.refuse_with or "250 good")
-                elif verb == "DATA":
-                    say("354 go on")
-                    text = b""
-                    while (part := lines.readline()) != b".\r\n":
-                        text += part
-                    box.got.append((sender, recipients, text.decode()))
-                    say("250 taken")
-                elif verb == "QUIT":
-                    say("221 bye")
-                    return
-                else:
-                    say("250 good")
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -161,7 +163,7 @@ def mail_receiver() -> Iterator[Mailbox]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+                threading.Thread(target=_MailSession(box, connection).run, daemon=True).start()
 
         accepting = threading.Thread(target=accept, daemon=True)
         accepting.start()
