@@ -10,6 +10,7 @@ from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.permissions import Needed
 from tidegate.api.platform import Platform
 from tidegate.api.routes import audit, endpoints, images, imports, jobs, models, monitoring, platform
+from tidegate.api.routes import alerts, audit, endpoints, images, jobs, models, monitoring, platform
 from tidegate.api.sessions import Sessions
 
 
@@ -34,6 +35,7 @@ def create_app(container: Platform) -> FastAPI:
         endpoints.router,
         imports.router,
         monitoring.router,
+        alerts.router,
         jobs.router,
         audit.router,
         platform.router,

@@ -11,6 +11,11 @@ from tidegate.api.guard import PRINCIPAL
 from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
+from tidegate.services.alerting.deliveries import Deliveries
+from tidegate.services.alerting.notifiers import Notifiers
+from tidegate.services.alerting.rules import AlertRules
+from tidegate.services.alerting.silences import Silences
+from tidegate.services.alerting.state import Alerting
 from tidegate.services.audit import Audit
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -31,6 +36,21 @@ from tidegate.services.overview.performance import Performance
 from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
+
+
+class AlertUseCases(Protocol):
+    """What is done about alerts."""
+
+    @property
+    def state(self) -> Alerting: ...
+    @property
+    def silences(self) -> Silences: ...
+    @property
+    def rules(self) -> AlertRules: ...
+    @property
+    def notifiers(self) -> Notifiers: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
 
 
 class Platform(Protocol):
@@ -82,6 +102,8 @@ class Platform(Protocol):
     def wake_requests(self) -> WantedIntake: ...
     @property
     def load(self) -> LoadIntake: ...
+    @property
+    def alerts(self) -> AlertUseCases: ...
     @property
     def monitoring(self) -> Monitoring: ...
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from tidegate.client.locate import Location, locate
 from tidegate.client.resources.capture import Capture
+from tidegate.client.resources.alerts import Alerts
 from tidegate.client.resources.endpoints import Endpoints
 from tidegate.client.resources.gateway import Gateway
 from tidegate.client.resources.images import Images
@@ -28,7 +29,7 @@ TIMEOUT_S = 30.0
 
 
 class Client:
-    """A client of one platform, by subject: `models`, `endpoints`, `monitoring`, `jobs`, `images`, `platform`
+    """A client of one platform, by subject: `models`, `endpoints`, `monitoring`, `alerts`, `jobs`, `images`, `platform`
     and `gateway`.
 
     Without arguments it talks to the platform on this machine: `TIDEGATE_URL`, else the one that runs on the data
@@ -97,6 +98,7 @@ class Client:
         self.endpoints = Endpoints(self._api, self.models)
         self.capture = Capture(self._api)
         self.imports = Imports(self._api, self.models)
+        self.alerts = Alerts(self._api)
         self.monitoring = Monitoring(self._api, self.models, self.jobs)
         self.gateway = Gateway(gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect)
         self.register, self.predict = self.models.register, self.gateway.predict
