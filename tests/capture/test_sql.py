@@ -10,9 +10,10 @@ import pytest
 from support.capture_bed import AT_S, Gateway, batch
 from tidegate.capture import sql
 from tidegate.capture.compact import compact
-from tidegate.capture.sql import SqlQuery, answer, plain
+from tidegate.capture.sql import answer, plain
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import QueryRefused
+from tidegate.wire.capture import CaptureSelection
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def store(tmp_path: Path) -> CaptureStore:
 
 def ask(store: CaptureStore, text: str, **more: Any) -> list[dict[str, Any]]:
     fields: dict[str, Any] = {"since_s": AT_S, "until_s": AT_S + 60} | more
-    found: list[dict[str, Any]] = answer(store, SqlQuery("churn", text, **fields))[0].to_pylist()
+    found: list[dict[str, Any]] = answer(store, CaptureSelection("churn", text, **fields))[0].to_pylist()
     return found
 
 
@@ -43,9 +44,9 @@ def test_compacted_and_open_rows_are_one_table(store: CaptureStore) -> None:
 
 
 def test_no_more_rows_than_were_asked_for_and_it_says_that_there_are_more(store: CaptureStore) -> None:
-    made, truncated = answer(store, SqlQuery("churn", "FROM range(10000)", AT_S, AT_S + 1, rows_max=3000))
+    made, truncated = answer(store, CaptureSelection("churn", "FROM range(10000)", AT_S, AT_S + 1, rows_max=3000))
     assert (len(made), truncated) == (3000, True)
-    made, truncated = answer(store, SqlQuery("churn", "FROM range(3000)", AT_S, AT_S + 1, rows_max=3000))
+    made, truncated = answer(store, CaptureSelection("churn", "FROM range(3000)", AT_S, AT_S + 1, rows_max=3000))
     assert (len(made), truncated) == (3000, False)
 
 
@@ -102,7 +103,8 @@ def test_no_file_of_this_machine_is_told_of(store: CaptureStore) -> None:
 def test_values_are_as_json_has_them(store: CaptureStore) -> None:
     found = ask(
         store,
-        "SELECT 'nan'::DOUBLE AS a, 1.5::DECIMAL(4,2) AS b, \"at\" AS c, [1, NULL] AS d, {'x': DATE '2026-01-01'} AS e, "
+        "SELECT 'nan'::DOUBLE AS a, 1.5::DECIMAL(4,2) AS b, \"at\" AS c, [1, NULL] AS d, "
+        "{'x': DATE '2026-01-01'} AS e, "
         "'\\x00\\xFF'::BLOB AS f, INTERVAL 90 SECOND AS g FROM predictions WHERE id = 'a' LIMIT 1",
     )
     assert plain(found[0]) == {

@@ -9,8 +9,7 @@ from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.permissions import Needed
 from tidegate.api.platform import Platform
-from tidegate.api.routes import audit, endpoints, images, imports, jobs, models, monitoring, platform
-from tidegate.api.routes import alerts, audit, endpoints, images, jobs, models, monitoring, platform
+from tidegate.api.routes import alerts, audit, capture, endpoints, images, imports, jobs, models, monitoring, platform
 from tidegate.api.sessions import Sessions
 
 
@@ -29,17 +28,8 @@ def create_app(container: Platform) -> FastAPI:
     )
     keys = Keys(container.keys, Sessions(container.keys.token, container.clock))
     app.state.platform, app.state.keys = container, keys
-    routers = (
-        models.router,
-        images.router,
-        endpoints.router,
-        imports.router,
-        monitoring.router,
-        alerts.router,
-        jobs.router,
-        audit.router,
-        platform.router,
-    )
+    parts = (models, images, endpoints, imports, capture, monitoring, alerts, jobs, audit, platform)
+    routers = [one.router for one in parts]
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

@@ -17,6 +17,7 @@ from tidegate.services.alerting.rules import AlertRules
 from tidegate.services.alerting.silences import Silences
 from tidegate.services.alerting.state import Alerting
 from tidegate.services.audit import Audit
+from tidegate.services.capture.queries import CapturedData
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
@@ -108,6 +109,8 @@ class Platform(Protocol):
     def monitoring(self) -> Monitoring: ...
     @property
     def baselines(self) -> Baselines: ...
+    @property
+    def captured(self) -> CapturedData: ...
     @property
     def leadership(self) -> Leadership: ...
 

@@ -4,8 +4,9 @@
 
 The engine is given the tables and nothing else: it opens no file, reaches no network, loads no extension, reads no
 variable of this process, and its settings cannot be changed. The process has a bound on memory, and whoever started it
-ends it when its time is up, whatever it is doing. Standard output: one line of JSON, then the rows (JSON or an Arrow
-stream). What is wrong with a query is one line of JSON on standard error, and exit code 1.
+ends it when its time is up, whatever it is doing. Standard output is the answer: JSON, or an Arrow stream whose schema
+says in its metadata whether there were more rows. What is wrong with a query is one line of JSON on standard error, and
+the exit code 1.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import pyarrow as pa
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, TidegateError
 from tidegate.system.ending import end
+from tidegate.wire.capture import TRUNCATED, CaptureAnswer, CaptureSelection
 from tidegate.wire.decoding import json_decoder
 
 ENGINE_BYTES = 1 << 30
@@ -49,29 +51,9 @@ SETTINGS = {
 """In this order: after the last one, folders cannot be set any more."""
 
 
-class SqlQuery(msgspec.Struct, frozen=True):
-    """A SELECT over the rows of one endpoint with `since_s` <= at < `until_s` (seconds since the epoch)."""
+_queries = json_decoder(CaptureSelection)
 
-    endpoint: str
-    sql: str
-    since_s: float
-    until_s: float
-    version: str | None = None
-    rows_max: int = 10_000
-    form: Literal["json", "arrow"] = "json"
-
-
-class SqlAnswer(msgspec.Struct, frozen=True):
-    """The first line of an answer. `truncated`: there were more rows than `rows_max`."""
-
-    rows: int
-    columns: list[str]
-    truncated: bool
-
-
-_queries = json_decoder(SqlQuery)
-
-Source = Callable[[CaptureStore, SqlQuery], pa.Table]
+Source = Callable[[CaptureStore, CaptureSelection], pa.Table]
 
 
 def _of(table: Literal["predictions", "shadow_predictions", "failures"]) -> Source:
@@ -86,7 +68,7 @@ VIEWS: dict[str, Source] = {
 """What a query can select from. Only those that its text names are read."""
 
 
-def answer(store: CaptureStore, query: SqlQuery) -> tuple[pa.Table, bool]:
+def answer(store: CaptureStore, query: CaptureSelection) -> tuple[pa.Table, bool]:
     """The rows, at most `rows_max`, and whether there were more. Raises `QueryRefused`, `QueryTooLarge`."""
     with duckdb.connect(":memory:") as connection:
         for name, value in SETTINGS.items():
@@ -154,13 +136,15 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | None) else str(value)
 
 
-def _body(table: pa.Table, form: str) -> bytes:
+def _body(table: pa.Table, form: str, *, truncated: bool) -> bytes:
     if form == "arrow":
+        table = table.replace_schema_metadata({TRUNCATED: str(truncated).lower()})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         return bytes(sink.getvalue())
-    return msgspec.json.encode([plain(row) for row in table.to_pylist()])
+    rows = [plain(row) for row in table.to_pylist()]
+    return msgspec.json.encode(CaptureAnswer(table.column_names, rows, truncated))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -170,8 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         query = _queries.decode(sys.stdin.buffer.read())
         table, truncated = answer(CaptureStore(capture, journal), query)
-        head = SqlAnswer(len(table), table.column_names, truncated)
-        sys.stdout.buffer.write(msgspec.json.encode(head) + b"\n" + _body(table, query.form))
+        sys.stdout.buffer.write(_body(table, query.form, truncated=truncated))
     except TidegateError as error:
         return _fail(error)
     except MemoryError:

@@ -23,6 +23,8 @@ class Permission(StrEnum):
     """Decide what is trusted: pickles of a model's name, and browsers that log in."""
     AUDIT = "audit"
     """Read who changed what."""
+    ROWS = "rows"
+    """Read what was captured: inputs and answers, row by row."""
     PREDICT = "predict"
     """Ask gateways for predictions. No route of the control plane takes it."""
     NODE = "node"

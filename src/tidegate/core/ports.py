@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from tidegate.core.engines.placement import Placement
+from tidegate.wire.capture import CaptureSelection
 
 
 @dataclass(frozen=True)
@@ -252,4 +253,17 @@ class CapturedRows(Protocol):
         """Rows with `since_s` <= at < `until_s`, all columns or those asked for, of all versions or of one.
 
         A column that no row has is there, with None. Raises `CaptureUnreadable` where the store cannot be read.
+        """
+
+
+class CaptureQueries(Protocol):
+    """SQL over captured rows, away from the control plane's memory and time."""
+
+    def endpoints(self) -> list[str]:
+        """Those of which something was captured and compacted."""
+
+    def run(self, selection: CaptureSelection) -> bytes:
+        """`wire.capture.CaptureAnswer` as JSON, or an Arrow stream.
+
+        Raises `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.
         """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from tidegate.system.atomic import write_whole
 from tidegate.wire.decoding import json_decoder
+from tidegate.wire.exact import STRICT
 
 STATE_FILE = "compactor.json"
 """In the folder of the capture store."""
@@ -107,3 +108,48 @@ def read_state(store: Path) -> CompactorState | None:
         return _states.decode(path.read_bytes())
     except (OSError, ValueError):  # msgspec's own are ValueErrors
         return None
+
+
+# -- queries ----------------------------------------------------------------------------------------------------------
+
+CaptureForm = Literal["json", "arrow"]
+ROWS_DEFAULT, ROWS_MAX = 10_000, 1_000_000
+ARROW_TYPE = "application/vnd.apache.arrow.stream"
+TRUNCATED = b"truncated"
+"""In the metadata of an Arrow answer's schema: whether there were more rows."""
+
+
+@dataclass(frozen=True)
+class CaptureQueryRequest:
+    """A SELECT over what was captured of an endpoint from `since` until `until` (seconds since the epoch; the last hour
+    where they are not given), of one version where one is named. Without `sql`, every column of `predictions`.
+    """
+
+    __pydantic_config__ = STRICT
+
+    sql: str | None = None
+    since: float | None = None
+    until: float | None = None
+    version: str | None = None
+    rows_max: int = ROWS_DEFAULT
+
+
+@dataclass(frozen=True)
+class CaptureAnswer:
+    """Rows as objects. `truncated`: there were more than `rows_max`."""
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    truncated: bool
+
+
+class CaptureSelection(msgspec.Struct, frozen=True):
+    """A SELECT over the rows of one endpoint with `since_s` <= at < `until_s` (seconds since the epoch)."""
+
+    endpoint: str
+    sql: str
+    since_s: float
+    until_s: float
+    version: str | None = None
+    rows_max: int = ROWS_DEFAULT
+    form: CaptureForm = "json"

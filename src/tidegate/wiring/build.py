@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
+from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.adapters.capture.rows import StoredRows
 from tidegate.adapters.capture_import import CaptureImports
 from tidegate.adapters.celery_queue import CeleryQueue
@@ -28,6 +29,7 @@ from tidegate.job_wiring import job_parts
 from tidegate.loops.monitor import MonitorLoop
 from tidegate.loops.runner import Loop
 from tidegate.services.audit import Audit
+from tidegate.services.capture.queries import CapturedData
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -206,6 +208,7 @@ def build(
         baselines=monitoring.baselines,
         alerts=alerts,
         leader_calls=leader_calls,
+        captured=CapturedData(store, SqlProcesses(data_dir), clock),
         redis=redis,
         bench=running.bench,
     )

@@ -23,6 +23,7 @@ from tidegate.jobs.bench import Bench
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.audit import Audit
+from tidegate.services.capture.queries import CapturedData
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -106,6 +107,7 @@ class Container:
     baselines: Baselines
     alerts: Alerts
     leader_calls: LeaderCalls
+    captured: CapturedData
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

@@ -1,0 +1,89 @@
+"""Runs SQL over captured rows in a process of its own, so that no query takes memory or time of the control plane.
+
+Implements `core.ports.CaptureQueries`. The process is killed when its time is up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from tidegate.errors import CaptureUnreadable, Overloaded, QueryTooLarge
+from tidegate.errors.codes import by_code
+from tidegate.system.child_env import inherited_env
+from tidegate.wire.capture import CaptureSelection
+
+QUERIES_MAX = 2
+TIMEOUT_S = 30.0
+ERROR_BYTES_MAX = 100_000
+
+
+class SqlProcesses:
+    """Of the store in one data directory; at most `QUERIES_MAX` queries at a time."""
+
+    def __init__(self, data_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
+        self._capture, self._journal = data_dir / "capture", data_dir / "journal"
+        self._timeout_s = timeout_s
+        self._room = threading.BoundedSemaphore(QUERIES_MAX)
+
+    def endpoints(self) -> list[str]:
+        """See the port."""
+        found = {path.name.partition("=")[2] for path in self._capture.glob("*/endpoint=*")}
+        return sorted(found)
+
+    def run(self, selection: CaptureSelection) -> bytes:
+        """See the port."""
+        if not self._room.acquire(blocking=False):
+            raise Overloaded(f"{QUERIES_MAX} queries run already: try again in a moment", retry_after_s=1.0)
+        try:
+            return self._run(selection)
+        finally:
+            self._room.release()
+
+    def _run(self, selection: CaptureSelection) -> bytes:
+        argv = [sys.executable, "-m", "tidegate.capture.sql", str(self._capture), str(self._journal)]
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=inherited_env(),
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(msgspec.json.encode(selection), timeout=self._timeout_s)
+        except subprocess.TimeoutExpired:
+            raise QueryTooLarge(
+                f"the query took longer than {self._timeout_s:g} s and was ended: narrow its time, or select less"
+            ) from None
+        finally:
+            _end(process)
+        if process.returncode != 0:
+            raise _said(err[-ERROR_BYTES_MAX:], process.returncode)
+        return out
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _said(err: bytes, code: int) -> Exception:
+    """What the process wrote as its last line; else it was killed, or could not even begin."""
+    lines = err.decode("utf-8", "replace").strip().splitlines() or [""]
+    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+        told = orjson.loads(lines[-1])
+        return by_code(str(told["code"]))(str(told["error"]))
+    if code == -signal.SIGKILL or "MemoryError" in lines[-1] or "bad_alloc" in lines[-1]:
+        return QueryTooLarge("the query needs more memory than there is: narrow its time, or select less")
+    return CaptureUnreadable(f"the query's process ended with {code}: {lines[-1][:500]}")

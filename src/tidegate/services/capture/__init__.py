@@ -1,0 +1,1 @@
+"""What was captured, as people ask for it: queries, settings, forgetting."""

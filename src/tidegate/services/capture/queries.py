@@ -1,0 +1,46 @@
+"""SQL over what was captured of an endpoint. Who asks is in the audit: rows are people's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.clock import Clock
+from tidegate.core.access import Principal
+from tidegate.core.ports import CaptureQueries
+from tidegate.errors import InvalidArgument, UnknownEndpoint
+from tidegate.store import audit as audit_rows
+from tidegate.store import endpoints as rows
+from tidegate.store.engine import Store
+from tidegate.wire.capture import CaptureForm, CaptureQueryRequest, CaptureSelection
+
+EVERY_ROW = 'SELECT * FROM predictions ORDER BY predictions."at", id, "row"'
+SINCE_S = 3600.0
+
+
+@dataclass(frozen=True)
+class CapturedData:
+    """The use cases of the API."""
+
+    store: Store
+    queries: CaptureQueries
+    clock: Clock
+
+    def query(self, endpoint: str, request: CaptureQueryRequest, who: Principal, form: CaptureForm) -> bytes:
+        """The answer of the query as JSON (`wire.capture.CaptureAnswer`) or as an Arrow stream.
+
+        An endpoint that is gone may have rows still, and an imported one has nothing else. Raises `UnknownEndpoint`,
+        `InvalidArgument`, `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.
+        """
+        now = self.clock()
+        until_s = now if request.until is None else request.until
+        since_s = until_s - SINCE_S if request.since is None else request.since
+        if since_s >= until_s:
+            raise InvalidArgument("since must be before until", field="since")
+        sql = request.sql or EVERY_ROW
+        with self.store.transaction() as tx:
+            if rows.get_endpoint(tx, endpoint) is None and endpoint not in self.queries.endpoints():
+                raise UnknownEndpoint(f"there is no endpoint {endpoint!r}, and nothing was captured of one")
+            change = audit_rows.Change("query_capture", "endpoint", endpoint, note=sql)
+            audit_rows.record(tx, who, now, change)
+        selection = CaptureSelection(endpoint, sql, since_s, until_s, request.version, request.rows_max, form)
+        return self.queries.run(selection)
