@@ -144,12 +144,17 @@ def test_without_a_notifier_nothing_is_lost_and_a_new_one_hears_what_fires(bed: 
 
 def test_a_transaction_that_fails_leaves_no_alert_and_no_message(bed: Bed, receiver: Receiver) -> None:
     bed.notifier("team", receiver.url)
-    with pytest.raises(ZeroDivisionError), bed.container.fenced.transaction() as tx:
-        result = MonitorResult(
-            monitor="errors", endpoint="churn", since=0, until=1, verdict="", state="alert", evaluated_at=1
-        )
-        bed.state.observe(tx, "churn", [result], bed.time.now)
-        raise ZeroDivisionError
+
+    def observed_and_failed() -> None:
+        with bed.container.fenced.transaction() as tx:
+            result = MonitorResult(
+                monitor="errors", endpoint="churn", since=0, until=1, verdict="", state="alert", evaluated_at=1
+            )
+            bed.state.observe(tx, "churn", [result], bed.time.now)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        observed_and_failed()
     assert bed.state.page(10) == ([], None)
     assert bed.deliveries.due(()) == []
 
