@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from tidegate.clock import now
 from tidegate.console import words
+from tidegate.report.figures import alert_about
+from tidegate.wire.alerts import AlertView
 from tidegate.wire.rest import Endpoint, Job, Status
 
 ERRORS_SHARE_MIN = 0.01
 """From this share of requests on that end in errors, an endpoint needs a look."""
 JOBS_FAILED_WITHIN_S = 24 * 3600.0
 JOBS_SHOWN = 3
+_SEVERITIES = ("critical", "high", "medium", "low")
 _ORDER = {"bad": 0, "warn": 1, "info": 2}
 
 
@@ -27,10 +30,12 @@ class Item:
     to: str | None = None
 
 
-def attention(status: Status, shown: Sequence[Endpoint], failed: Sequence[Job]) -> list[Item]:
+def attention(
+    status: Status, shown: Sequence[Endpoint], failed: Sequence[Job], firing: Sequence[AlertView] = ()
+) -> list[Item]:
     """The worst first. `shown` are the endpoints of the page; the status knows the others that need a look."""
     endpoints = {one.name: one for one in (*shown, *status.endpoints)}
-    found = [*_platform(status), *_endpoints(endpoints.values()), *_jobs(failed)]
+    found = [*_platform(status), *_endpoints(endpoints.values()), *_alerts(firing), *_jobs(failed)]
     return sorted(found, key=lambda item: _ORDER[item.tone])
 
 
@@ -73,6 +78,14 @@ def _endpoints(endpoints: Iterable[Endpoint]) -> Iterator[Item]:
         if one.follow is not None and one.follow.state == "refused":
             text = f"version {one.follow.version}, which @{one.follow.alias} names, is refused: {one.follow.reason}"
             yield Item("warn", "refused", one.name, text, to)
+
+
+def _alerts(firing: Sequence[AlertView]) -> Iterator[Item]:
+    """The severest first; those that somebody has acknowledged are not firing."""
+    for one in sorted(firing, key=lambda alert: _SEVERITIES.index(alert.severity)):
+        tone = "bad" if one.severity in ("critical", "high") else "warn"
+        to = f"/alerts?endpoint={one.endpoint}"
+        yield Item(tone, one.severity, f"{one.endpoint}, {alert_about(one)}", one.message, to)
 
 
 def _jobs(failed: Sequence[Job]) -> Iterator[Item]:

@@ -27,11 +27,22 @@ _TONES = {
     "failed": "bad",
     "down": "bad",
     "unavailable": "bad",
+    "firing": "bad",
+    "pending": "warn",
+    "acknowledged": "info",
+    "resolved": "ok",
+    "critical": "bad",
+    "high": "bad",
+    "medium": "warn",
+    "low": "info",
+    "sent": "ok",
+    "dead": "bad",
+    "refused": "bad",
 }
 
 
 def tone(status: str) -> str:
-    """The class of a status's word: ok, bad, info or idle."""
+    """The class of a status's word: ok, bad, warn, info or idle."""
     return _TONES.get(status, "idle")
 
 

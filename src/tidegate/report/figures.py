@@ -13,6 +13,7 @@ from tidegate.draw import Axis, Band, Bins, Line, Plot, Size, Span, histogram_pa
 from tidegate.draw.markup import shortened
 from tidegate.draw.scales import written
 from tidegate.report.reading import about, filled
+from tidegate.wire.alerts import AlertView
 from tidegate.wire.monitoring import MonitorResult, Severity
 
 PAIR = Size(340.0, 150.0)
@@ -33,6 +34,17 @@ class Alarm:
     message: str
     since: float
     until: float | None = None
+
+
+def alarm(one: AlertView) -> Alarm:
+    """An alert, from when it fired on."""
+    return Alarm(alert_about(one), one.severity, one.message, one.fired_at or one.since, one.ended_at)
+
+
+def alert_about(one: AlertView) -> str:
+    """What an alert is of, in words."""
+    of = one.feature or one.metric
+    return f"{one.type.replace('_', ' ')}{f' of {shortened(of)}' if of else ''}"
 
 
 def distribution(one: MonitorResult, size: Size = PAIR) -> Plot | None:

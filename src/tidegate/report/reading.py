@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tidegate.wire.monitoring import Histograms, MonitorResult
+from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult
 
 STALE_S = 86_400.0
 """What was not looked at for so long, while others were, is of a version or column that is gone."""
 DRIFT = ("feature_drift", "prediction_drift")
 QUALITY = ("performance", "estimated_performance")
 SEVERITIES = ("critical", "high", "medium", "low")
-MONITORS: Mapping[str, str] = {
+MONITORS: Mapping[MonitorName, str] = {
     "feature_drift": "drift of a feature",
     "prediction_drift": "drift of predictions",
     "performance": "performance",
@@ -28,6 +28,20 @@ MONITORS: Mapping[str, str] = {
     "capture": "capture",
 }
 """What monitors are called on a page."""
+WANTED: Mapping[MonitorName, int] = {
+    "feature_drift": 1000,
+    "prediction_drift": 200,
+    "performance": 1000,
+    "estimated_performance": 300,
+    "data_quality": 500,
+    "label_shift": 50,
+    "traffic": 50,
+    "latency": 50,
+    "errors": 50,
+    "label_coverage": 50,
+    "capture": 50,
+}
+"""How many of the newest results of each monitor pages are made of: some are looked at over time, others only now."""
 _STATES = {"alert": 0, "ok": 1, "unknown": 2}
 
 

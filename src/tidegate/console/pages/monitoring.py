@@ -1,0 +1,101 @@
+"""`/endpoints/{name}/monitoring`: what monitors found; run them, set them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tidegate.clock import now
+from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.watching import results, settings
+from tidegate.errors import Forbidden, TidegateError, Unauthenticated, UnknownEndpoint
+from tidegate.report.reading import WANTED
+from tidegate.wire.monitoring import MonitorResult, MonitorView
+
+SINCE_S = 7 * 86_400.0
+_ELSEWHERE = (Unauthenticated, Forbidden, UnknownEndpoint)
+
+
+def _monitoring(ask: Ask) -> Shown | Moved:
+    return _page(ask)
+
+
+def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
+    """A live sample only says whether there is more than the page shows: results move while nobody reads them."""
+    found = ask.client.endpoints.get(ask.of["name"])
+    view = ask.client.monitoring.get(found.name)
+    seen = ask.query.get("seen")
+    context: dict[str, Any] = {
+        "endpoint": found,
+        "monitor": view,
+        "is_newer": ask.live and seen is not None and _mark(view) != seen,
+        "here_href": ask.with_query(seen=None, done=None),
+    }
+    if ask.live:
+        return Shown("monitoring.html", context)
+    version = ask.query.get("version")
+    skip = ask.number("skip", 0, 100_000, 0)
+    shown = results.overview(_history(ask, found.name), [], version, skip)
+    form = settings.filled(view, ask.form)
+    context |= shown | _links(ask, shown, skip)
+    context |= {
+        "live_of": replace(ask, path=_path(ask)).with_query(seen=_mark(view), done=None),
+        "version": version,
+        "form": form,
+        "settings_cli": settings.command(view, form),
+        "problem": problem,
+        "done": ask.query.get("done"),
+    }
+    return Shown("monitoring.html", context, problem.http_status if problem else 200)
+
+
+def _mark(view: MonitorView) -> str:
+    """What changes with each evaluation."""
+    return f"{view.evaluated_at or 0:.3f}"
+
+
+def _path(ask: Ask) -> str:
+    return f"/endpoints/{ask.of['name']}/monitoring"
+
+
+def _history(ask: Ask, name: str) -> list[MonitorResult]:
+    since = now() - SINCE_S
+    pages = (ask.client.monitoring.results(name, since=since, monitor=one, limit=n) for one, n in WANTED.items())
+    return [result for page in pages for result in page]
+
+
+def _links(ask: Ask, shown: dict[str, Any], skip: int) -> dict[str, Any]:
+    following = skip + results.CARDS
+    return {
+        "all_href": ask.with_query(version=None, skip=None, done=None),
+        "version_links": [(one, ask.with_query(version=one, skip=None, done=None)) for one in shown["versions"]],
+        "first": ask.with_query(skip=None, done=None) if skip else None,
+        "next": ask.with_query(skip=following, done=None) if following < shown["columns_total"] else None,
+    }
+
+
+def _run(ask: Ask) -> Shown | Moved:
+    try:
+        ask.client.monitoring.run(ask.of["name"])
+    except _ELSEWHERE:
+        raise
+    except TidegateError as error:
+        return _page(ask, error)
+    return Moved(f"{_path(ask)}?done=run")
+
+
+def _set(ask: Ask) -> Shown | Moved:
+    try:
+        ask.client.monitoring.set(ask.of["name"], **settings.asked(ask.form))
+    except _ELSEWHERE:
+        raise
+    except TidegateError as error:
+        return _page(ask, error)
+    return Moved(f"{_path(ask)}?done=settings")
+
+
+ROUTES = (
+    Route("GET", "/endpoints/{name}/monitoring", _monitoring, live=True),
+    Route("POST", "/endpoints/{name}/monitoring", _set),
+    Route("POST", "/endpoints/{name}/monitoring/run", _run),
+)
