@@ -79,9 +79,9 @@ ROUTES: dict[Permission | None, set[str]] = {
         "PUT /api/v1/endpoints/{name}/scale",
         "PUT /api/v1/endpoints/{name}/monitor",
         "POST /api/v1/endpoints/{name}/monitor/run",
+        "POST /api/v1/endpoints/{name}/capture/import",
         "PUT /api/v1/models/{name}/versions/{version}/baseline",
     },
-    Permission.ADMINISTER: {"PUT /api/v1/models/{name}/trust", "POST /api/v1/login-codes"},
     Permission.ROWS: {"POST /api/v1/endpoints/{name}/capture/query"},
     Permission.ADMINISTER: {
         "PUT /api/v1/models/{name}/trust",

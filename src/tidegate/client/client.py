@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tidegate.client.locate import Location, locate
-from tidegate.client.resources.capture import Capture
 from tidegate.client.resources.alerts import Alerts
+from tidegate.client.resources.capture import Capture
 from tidegate.client.resources.endpoints import Endpoints
 from tidegate.client.resources.gateway import Gateway
 from tidegate.client.resources.images import Images

@@ -43,7 +43,7 @@ ASKED_ROWS_MIN = 100
 """A block of so many rows ends with the look that somebody asked for; a smaller one goes on to grow."""
 ROWS_AT_ONCE = 200_000
 LABELS_MIN, LABELS_EVERY_S, COVERAGE_WHOLE = 500, 3600.0, 0.999
-"""So many labels are judged, at most so often while more of them may come: a block ends with the last, or with a day."""
+"""So many labels are judged, at most so often while more may come: a block ends with the last, or with a day."""
 BASELINE_ROWS_MIN, BASELINE_ROWS_MAX, BASELINE_S_MIN, BASELINE_S_MAX = 1_000, 50_000, DAY_S, 7 * DAY_S
 """Of production: so many rows of a day at least, of the first week at most."""
 _CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms")
