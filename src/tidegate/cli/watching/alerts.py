@@ -24,6 +24,7 @@ HEADERS = ("alert", "severity", "state", "what", "since", "message")
 @click.pass_context
 def alerts(
     ctx: click.Context,
+    /,
     endpoint: str | None,
     state: str | None,
     limit: int | None,
