@@ -15,15 +15,15 @@ from tidegate.errors import Overloaded, QueryTooLarge
 from tidegate.wire.capture import ARROW_TYPE, CaptureSelection
 from tidegate.wiring import Container
 
-PATH = "/api/v1/endpoints/churn/capture/query"
+PATH = "/api/v1/endpoints/captured/capture/query"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def captured(container: Container) -> None:
     gateway = Gateway(container.settings.data_dir / "journal")
-    gateway.write(batch("a", clock.now() - 10, rows=3))
-    gateway.write(batch("b", clock.now() - 7200))
-    (container.settings.data_dir / "capture" / "predictions" / "endpoint=churn").mkdir(parents=True)
+    gateway.write(batch("a", clock.now() - 10, rows=3, endpoint="captured"))
+    gateway.write(batch("b", clock.now() - 7200, endpoint="captured"))
+    (container.settings.data_dir / "capture" / "predictions" / "endpoint=captured").mkdir(parents=True)
 
 
 def test_rows_of_the_last_seconds_come_as_json_and_as_arrow(api: httpx.Client) -> None:
@@ -50,7 +50,7 @@ def test_what_is_wrong_is_said_and_nothing_else_is_done(api: httpx.Client) -> No
 
 def test_who_read_rows_is_in_the_audit_with_the_query(api: httpx.Client) -> None:
     api.post(PATH, json={"sql": "SELECT 1"})
-    (entry,) = api.get("/api/v1/audit", params={"endpoint": "churn"}).json()["entries"]
+    entry = api.get("/api/v1/audit", params={"endpoint": "captured"}).json()["entries"][0]
     assert (entry["action"], entry["note"], entry["who"]["kind"]) == ("query_capture", "SELECT 1", "token")
 
 

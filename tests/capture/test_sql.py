@@ -121,3 +121,8 @@ def test_values_are_as_json_has_them(store: CaptureStore) -> None:
 def test_every_setting_that_keeps_it_apart_is_one_of_this_engine(store: CaptureStore) -> None:
     known = {one["name"] for one in ask(store, "SELECT name FROM duckdb_settings()")}
     assert set(sql.SETTINGS) <= known
+
+
+def test_labels_and_feedback_are_tables_too(store: CaptureStore, tmp_path: Path) -> None:
+    assert [one["label"] for one in ask(store, "SELECT label, labelled_at FROM labelled")] == [None] * 4
+    assert ask(store, "SELECT count(*) AS n FROM feedback") == [{"n": 0}]

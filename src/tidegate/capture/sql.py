@@ -19,12 +19,13 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import msgspec
 import pyarrow as pa
 
+from tidegate.capture.labels import Table
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, TidegateError
 from tidegate.system.ending import end
@@ -56,14 +57,25 @@ _queries = json_decoder(CaptureSelection)
 Source = Callable[[CaptureStore, CaptureSelection], pa.Table]
 
 
-def _of(table: Literal["predictions", "shadow_predictions", "failures"]) -> Source:
+def _of(table: Table) -> Source:
     return lambda store, query: store.rows(table, query.endpoint, query.since_s, query.until_s, version=query.version)
+
+
+def _labelled(store: CaptureStore, query: CaptureSelection) -> pa.Table:
+    return store.labelled(query.endpoint, query.since_s, query.until_s, version=query.version)
+
+
+def _feedback(store: CaptureStore, query: CaptureSelection) -> pa.Table:
+    """It is of no version."""
+    return store.rows("feedback", query.endpoint, query.since_s, query.until_s)
 
 
 VIEWS: dict[str, Source] = {
     "predictions": _of("predictions"),
-    "shadow_predictions": _of("shadow_predictions"),
+    "labelled": _labelled,
+    "feedback": _feedback,
     "failures": _of("failures"),
+    "shadow_predictions": _of("shadow_predictions"),
 }
 """What a query can select from. Only those that its text names are read."""
 

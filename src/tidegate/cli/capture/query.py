@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN_ROWS = 20
+SHOWN = (
+    "SELECT * EXCLUDE (endpoint, assigned, variant, experiment, phase, propensity, pinned, revision, key, duration_ms,"
+    ' cached, params, sample_rate) FROM predictions ORDER BY predictions."at" DESC, id, "row"'
+)
+"""What fits a terminal, the newest first."""
 CELL_CHARS_MAX = 40
 FORMS = (".parquet", ".csv")
 
@@ -48,7 +53,8 @@ def capture(app: App, endpoint: str, since: str, until: str | None, out: Path | 
     until_s = clock.now() if until is None else _moment(until)
     since_s = until_s - seconds(since)
     rows_max = given["limit"] or (SHOWN_ROWS if out is None and not app.json else ROWS_MAX)
-    request = CaptureQueryRequest(given["sql"], since_s, until_s, given["version_"], rows_max)
+    sql = given["sql"] or (SHOWN if out is None and not app.json else None)
+    request = CaptureQueryRequest(sql, since_s, until_s, given["version_"], rows_max)
     if out is None:
         _show(app, endpoint, request)
     else:
