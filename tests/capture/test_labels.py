@@ -180,3 +180,17 @@ def test_events_of_a_folder_that_is_none_are_not_written(journal: Journal) -> No
     journal.feedback(AT_S, {"id": "b", "label": "1", "endpoint": "churn"})
     journal.compact()
     assert pd.read_parquet(journal.capture / "feedback")["id"].tolist() == ["b"]
+
+
+def test_a_request_in_parts_whose_clocks_were_read_apart_is_one(journal: Journal) -> None:
+    for first, at_s in ((0, AT_S + 5e-6), (2, AT_S)):
+        request = CapturedRequest("a", None, 0, at_s, 0.25, 2, 200, (first, 4))
+        answers: Any = ("INT64", (2,), np.arange(2).tobytes())
+        journal.write(
+            BatchRecord("churn", "7", [Decision("7", "7", "7")], [request], {}, {"prediction": answers}), at_s
+        )
+    events = [{"id": "a", "row": row, "label": str(row), "endpoint": "churn"} for row in range(4)]
+    journal.feedback(AT_S + 60, *events)
+    assert journal.labels() == {("a", row): str(row) for row in range(4)}
+    journal.compact()
+    assert journal.labels() == {("a", row): str(row) for row in range(4)}

@@ -30,7 +30,7 @@ LOOKBACK_S = 30 * 86_400.0
 AGES_S = (3600.0, 6 * 3600.0, 86_400.0, 3 * 86_400.0, 7 * 86_400.0, 30 * 86_400.0)
 
 _ADDED = ("label", "labelled_at")
-_IDENTITY = ("id", "row", "key", "at")
+_IDENTITY = ("id", "row", "key", "at", "request_rows")
 _FEEDBACK = ("id", "row", "key", "event", "at", "received_at", "label")
 
 
@@ -73,7 +73,7 @@ def labelled(
     table = store.rows("predictions", endpoint, *window_s, needed)
     labels = _labels_of(store, endpoint, table, window_s[0])
     later = _later_than(store, endpoint, window_s[1], labels)
-    both = pa.concat_tables([table.select(_IDENTITY), later.select(_IDENTITY)])
+    both = pa.concat_tables([_identity_of(table), _identity_of(later)], promote_options="default")
     found = Labels.of(labels)
     matches = match(Predicted.of(both), found)
     texts, own = text_of(found, matches), np.arange(len(table))
@@ -86,6 +86,10 @@ def labelled(
     if version is not None:
         table = table.filter(pc.equal(table["version"], version))
     return table if columns is None else table.select([*dict.fromkeys([*columns, *_ADDED])])
+
+
+def _identity_of(table: pa.Table) -> pa.Table:
+    return table.select([name for name in _IDENTITY if name in table.column_names])
 
 
 def coverage(

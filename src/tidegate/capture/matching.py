@@ -30,6 +30,7 @@ OUTCOMES = ("matched", "no_prediction", "no_row", "rows_differ", "repeated")
 another number of rows than the label has items; it is an event that was received before."""
 MATCHED, NO_PREDICTION, NO_ROW, ROWS_DIFFER, REPEATED = range(5)
 _ROWS = 1 << 31
+PARTS_APART_US_MAX = 100_000
 
 _lists: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -45,8 +46,23 @@ class Predicted:
 
     @classmethod
     def of(cls, table: pa.Table) -> Predicted:
-        """From the columns `id`, `key`, `row` and `at`."""
-        return cls(_whole(table["id"]), _whole(table["key"]), _ints(table["row"], 0), _ints(table["at"], 0))
+        """From the columns `id`, `key`, `row` and `at`, and `request_rows` of requests that came in parts."""
+        ids, rows, at_us = _whole(table["id"]), _ints(table["row"], 0), _ints(table["at"], 0)
+        if "request_rows" in table.column_names:
+            at_us = _put_together(ids, at_us, np.flatnonzero(_flags(_whole(table["request_rows"]).is_valid())))
+        return cls(ids, _whole(table["key"]), rows, at_us)
+
+
+def _put_together(ids: pa.Array, at_us: Ints, parts: Ints) -> Ints:
+    """Times at which a request that was recorded in parts is one: each part's is off by when its clock was read."""
+    ranks = _ranks(ids)[parts]
+    order = np.lexsort((at_us[parts], ranks))
+    ordered = at_us[parts][order]
+    begins = np.ones(len(order), np.bool_)
+    begins[1:] = (np.diff(ranks[order]) != 0) | (np.diff(ordered) > PARTS_APART_US_MAX)
+    made = at_us.copy()
+    made[parts[order]] = ordered[np.flatnonzero(begins)][np.cumsum(begins) - 1]
+    return made
 
 
 @dataclass(frozen=True)
