@@ -94,7 +94,7 @@ def last_actions(tx: Session, endpoint: str) -> dict[str, float]:
         .where(OutboxRow.endpoint == endpoint, OutboxRow.kind.in_(ACTIONS), OutboxRow.state != "refused")
         .group_by(OutboxRow.target)
     )
-    return {target: at for target, at in tx.execute(query).tuples()}  # noqa: C416 - mypy reads no dict of rows
+    return {row[0]: row[1] for row in tx.execute(query)}
 
 
 def actions_of(tx: Session, endpoint: str, rows_max: int = 100) -> list[OutboxRow]:

@@ -1,0 +1,301 @@
+"""Evaluations on a store and a registry that are real, and captured rows that a test makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.control import ME, add_version, container_at
+from tidegate.core.monitoring.ports import Columns
+from tidegate.errors import InvalidArgument, NotLeader, UnknownEndpoint
+from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
+from tidegate.services.monitoring.evaluation import LAG_S
+from tidegate.services.monitoring.monitoring import Monitoring
+from tidegate.wire import rest
+from tidegate.wire.decoding import convert
+from tidegate.wire.monitoring import MonitorRequest, MonitorResult
+from tidegate.wire.signature import Signature
+from tidegate.wiring import Container
+
+DAY_S = 86_400.0
+
+
+@dataclass
+class Captured:
+    """Captured rows of one endpoint as the port gives them; `labels` by place."""
+
+    at: list[float] = field(default_factory=list)
+    rows: list[tuple[float, float]] = field(default_factory=list)
+    said: list[int] = field(default_factory=list)
+    labels: dict[int, str] = field(default_factory=dict)
+    pinned: set[int] = field(default_factory=set)
+    failures: list[tuple[float, int, int]] = field(default_factory=list)
+    reads: list[tuple[float, float]] = field(default_factory=list)
+
+    def predict(self, at: float, rows: Any, said: Sequence[int] | None = None) -> range:
+        """A row every millisecond from then on; their places."""
+        first = len(self.at)
+        for place, row in enumerate(np.asarray(rows, dtype=float)):
+            self.at.append(at + place / 1000)
+            self.rows.append((row[0], row[1]))
+            self.said.append(int(row[0] > 0) if said is None else said[place])
+        return range(first, len(self.at))
+
+    def rows_(self, since_s: float, until_s: float) -> Columns:
+        places = [place for place, at in enumerate(self.at) if since_s <= at < until_s]
+        inputs = np.empty(len(places), dtype=object)
+        inputs[:] = [np.array(self.rows[place]) for place in places]
+        return {
+            "id": np.array([f"r{place}" for place in places], dtype=object),
+            "row": np.zeros(len(places), dtype=np.int64),
+            "at": np.array([self.at[place] for place in places]),
+            "version": np.array(["1"] * len(places), dtype=object),
+            "pinned": np.array([place in self.pinned for place in places]),
+            "code": np.full(len(places), 200),
+            "duration_ms": np.full(len(places), 5.0),
+            "input_input": inputs,
+            "output_prediction": np.array([self.said[place] for place in places], dtype=np.int64),
+            "label": np.array([self.labels.get(place) for place in places], dtype=object),
+        }
+
+
+@dataclass
+class Port:
+    captured: Captured
+
+    def rows(self, table: str, endpoint: str, since_s: float, until_s: float, *_more: Any) -> Columns:
+        assert endpoint == "churn"
+        if table == "failures":
+            found = [one for one in self.captured.failures if since_s <= one[0] < until_s]
+            at, code, calls = (np.array(column) for column in zip(*found, strict=True)) if found else ([], [], [])
+            return {"at": np.array(at), "code": np.array(code), "calls": np.array(calls)}
+        self.captured.reads.append((since_s, until_s))
+        return self.captured.rows_(since_s, until_s)
+
+    def labelled(self, _endpoint: str, since_s: float, until_s: float, *_more: Any) -> Columns:
+        return self.captured.rows_(since_s, until_s)
+
+
+@dataclass
+class Bench:
+    container: Container
+    captured: Captured
+    monitoring: Monitoring
+    begin: float
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
+
+    def normal(self, rows: int, shift: float = 0.0) -> Any:
+        return self.rng.normal(size=(rows, 2)) + np.array([0.0, shift])
+
+    def baseline(self, rows: int = 4_000) -> None:
+        inputs = self.normal(rows)
+        truth = (inputs[:, 0] > 0).astype(np.int64)
+        labels = np.where(self.rng.random(rows) < 0.9, truth, 1 - truth)
+        version = self.container.models.version("churn", "1")
+        made = make_baseline(
+            convert(version.signature, Signature), Rows({"input": inputs}, {"prediction": truth}, labels)
+        )
+        self.monitoring.baselines.keep("churn", "1", made, Origin("validation"), ME)
+
+    def look(self, at: float, *, asked: bool = False) -> list[MonitorResult]:
+        return self.monitoring.evaluate("churn", at, asked=asked)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    container = container_at(tmp_path / "data")
+    add_version(container, "churn", "1")
+    container.endpoints.deploy("churn", rest.DeployRequest("churn", "1"), ME)
+    captured = Captured()
+    monitoring = replace(container.monitoring, capture=Port(captured))
+    begin = container.endpoints.get("churn").created_at
+    yield Bench(container, captured, monitoring, begin)
+    container.close()
+
+
+def drift(found: list[MonitorResult]) -> dict[str | None, bool | None]:
+    return {one.feature: one.drift_detected for one in found if one.monitor == "feature_drift"}
+
+
+def test_a_block_is_judged_when_it_is_full_and_once(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin + 10, bench.normal(499, 1.0))
+    early = bench.look(bench.begin + 60)
+    assert drift(early) == {}
+    bench.captured.predict(bench.begin + 70, bench.normal(10, 1.0))
+    full = bench.look(bench.begin + 120)
+    assert drift(full) == {"feature_0": False, "feature_1": True}
+    moved = next(one for one in full if one.feature == "feature_1" and one.monitor == "feature_drift")
+    assert (moved.n, moved.state, moved.severity) == (509, "alert", "high")
+    assert moved.histograms is not None
+    assert sum(moved.histograms.current) == 509
+    assert drift(bench.look(bench.begin + 180)) == {}
+    again = replace(bench.monitoring)  # another process: all that it knows is in the store
+    assert drift(again.evaluate("churn", bench.begin + 240)) == {}
+    assert again.get("churn").blocks[0].since == bench.begin + 120 - LAG_S
+
+
+def test_rows_that_may_still_be_on_their_way_are_left_to_the_next_look(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin + 10, bench.normal(600))
+    assert drift(bench.look(bench.begin + 10 + LAG_S / 2)) == {}
+    assert drift(bench.look(bench.begin + 20 + LAG_S)) == {"feature_0": False, "feature_1": False}
+
+
+def test_asking_judges_an_open_block_and_ends_it_where_it_has_rows_enough(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin + 1, bench.normal(60))
+    assert drift(bench.look(bench.begin + 2, asked=True)) == {"feature_0": False, "feature_1": False}
+    assert bench.monitoring.get("churn").blocks[0].since == bench.begin
+    bench.captured.predict(bench.begin + 3, bench.normal(60))
+    assert [one.n for one in bench.look(bench.begin + 4, asked=True) if one.monitor == "prediction_drift"] == [120]
+    bench.captured.predict(bench.begin + 5, bench.normal(300, 2.0))
+    found = bench.look(bench.begin + 6, asked=True)
+    assert drift(found) == {"feature_0": False, "feature_1": True}
+    shown = bench.look(bench.begin + 7, asked=True)
+    assert drift(shown) == {"feature_0": False, "feature_1": True}
+    kept = bench.monitoring.results("churn", 100, None, None, ("feature_drift", "feature_1")).results
+    assert [one.n for one in kept] == [300, 120, 60], "what is shown again is not kept again"
+
+
+def test_what_was_pinned_to_a_version_is_no_traffic(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.pinned.update(bench.captured.predict(bench.begin + 1, bench.normal(600, 3.0)))
+    bench.captured.predict(bench.begin + 2, bench.normal(200))
+    assert drift(bench.look(bench.begin + 3, asked=True)) == {"feature_0": False, "feature_1": False}
+
+
+def test_a_day_without_rows_says_nothing(bench: Bench) -> None:
+    bench.baseline()
+    found = bench.look(bench.begin + 2 * DAY_S)
+    assert {one.state for one in found} == {"unknown"}
+    asked = bench.look(bench.begin + 2 * DAY_S + 1, asked=True)
+    assert {one.state for one in asked} == {"unknown"}
+    assert any(one.verdict == "unknown: the window is empty" for one in asked)
+
+
+def test_labels_decide_once_they_are_due(bench: Bench) -> None:
+    bench.baseline()
+    bench.monitoring.configure("churn", MonitorRequest(label_delay_s=3600.0), ME)
+    rows = bench.normal(600)
+    places = bench.captured.predict(bench.begin + 1, rows)
+    wrong = {place: str(1 - bench.captured.said[place]) for place in places}
+    bench.captured.labels.update(wrong)
+    young = [one for one in bench.look(bench.begin + 60, asked=True) if one.metric == "accuracy"]
+    assert [one.state for one in young] == ["unknown"]
+    (due,) = [one for one in bench.look(bench.begin + 3700) if one.metric == "accuracy"]
+    assert (due.significant_drop, due.current_accuracy, due.n) == (True, 0.0, 600)
+    assert due.baseline_accuracy == pytest.approx(0.9, abs=0.02)
+    assert [one for one in bench.look(bench.begin + 4100) if one.metric == "accuracy"] == []
+
+
+def test_a_class_that_is_no_class_counts_as_wrong_and_a_list_as_no_label(bench: Bench) -> None:
+    bench.baseline()
+    places = list(bench.captured.predict(bench.begin + 1, bench.normal(300)))
+    bench.captured.labels |= dict.fromkeys(places[:200], "7") | dict.fromkeys(places[200:], "[1, 2]")
+    (found,) = [one for one in bench.look(bench.begin + 2, asked=True) if one.metric == "accuracy"]
+    assert (found.n_labelled, found.value, found.coverage) == (200, 0.0, pytest.approx(2 / 3))
+
+
+def test_without_a_baseline_production_becomes_one_after_a_day(bench: Bench) -> None:
+    for hour in range(26):
+        bench.captured.predict(bench.begin + 3600 * hour, bench.normal(50))
+    early = bench.look(bench.begin + 3600, asked=True)
+    assert any("has no baseline" in one.verdict for one in early)
+    bench.look(bench.begin + 25 * 3600)
+    made = bench.monitoring.baselines.get("churn", "1")
+    assert (made.source, made.endpoint, made.labelled) == ("production", "churn", 0)
+    assert made.rows == 1250
+    bench.captured.predict(bench.begin + 26 * 3600, bench.normal(600, 2.0))
+    assert drift(bench.look(bench.begin + 27 * 3600)) == {"feature_0": False, "feature_1": True}
+
+
+def test_failing_requests_alert_and_few_of_them_say_nothing(bench: Bench) -> None:
+    bench.captured.failures.append((bench.begin + 1, 500, 5))
+    (few,) = [one for one in bench.look(bench.begin + 300, asked=True) if one.monitor == "errors"]
+    assert few.state == "unknown"
+    bench.captured.failures.append((bench.begin + 310, 503, 400))
+    bench.captured.failures.append((bench.begin + 311, 429, 400))
+    (many,) = [one for one in bench.look(bench.begin + 700) if one.monitor == "errors"]
+    assert (many.state, many.severity, many.n) == ("alert", "critical", 800)
+    assert many.value == 0.5
+
+
+def test_traffic_that_stops_alerts_where_it_never_did(bench: Bench) -> None:
+    bench.baseline()
+    for look in range(14):
+        at = bench.begin + 300 * look
+        bench.captured.predict(at + 100, bench.normal(40))
+        bench.look(at + 300)
+    (stopped,) = [one for one in bench.look(bench.begin + 15 * 300) if one.monitor == "traffic"]
+    assert (stopped.state, stopped.n) == ("alert", 0)
+
+
+def test_what_may_not_be_set_is_refused_and_named(bench: Bench) -> None:
+    for wrong, named in (
+        ({"every_s": 0.5}, "every_s"),
+        ({"window_s": float("inf")}, "window_s"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"timezone": "../etc/passwd"}, "timezone"),
+        ({"label_delay_s": -1.0}, "label_delay_s"),
+    ):
+        with pytest.raises(InvalidArgument, match=named):
+            bench.monitoring.configure("churn", MonitorRequest(**wrong), ME)
+    with pytest.raises(UnknownEndpoint):
+        bench.monitoring.configure("nobody", MonitorRequest(every_s=60.0), ME)
+    assert bench.monitoring.get("churn").every_s == 300
+
+
+def test_the_loop_evaluates_what_is_due_and_nothing_that_is_off(bench: Bench) -> None:
+    assert bench.monitoring.due(bench.begin)[0] == ["churn"]
+    bench.look(bench.begin + 100)
+    assert bench.monitoring.due(bench.begin + 200) == ([], pytest.approx(200))
+    assert bench.monitoring.due(bench.begin + 400)[0] == ["churn"]
+    bench.monitoring.configure("churn", MonitorRequest(on=False), ME)
+    assert bench.monitoring.due(bench.begin + 400) == ([], float("inf"))
+
+
+def test_a_former_leader_keeps_nothing(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin + 10, bench.normal(600, 2.0))
+
+    def late(_tx: Any) -> None:
+        raise NotLeader("another control plane leads")
+
+    late_one = replace(bench.monitoring, fenced=bench.container.store.fenced(late))
+    with pytest.raises(NotLeader):
+        late_one.evaluate("churn", bench.begin + 60)
+    assert bench.monitoring.results("churn", 10).results == []
+    assert drift(bench.look(bench.begin + 61))["feature_1"] is True
+
+
+def test_results_have_pages_and_old_ones_are_forgotten(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin + 1, bench.normal(200))
+    found = bench.look(bench.begin + 2, asked=True)
+    first = bench.monitoring.results("churn", 3)
+    rest_of = bench.monitoring.results("churn", 1000, first.next)
+    assert len(first.results) == 3
+    assert [*first.results, *rest_of.results] == list(reversed(found))
+    assert rest_of.next is None
+    with pytest.raises(InvalidArgument, match="cursor"):
+        bench.monitoring.results("churn", 3, "'; DROP TABLE")
+    bench.monitoring.forget_old(2)
+    assert len(bench.monitoring.results("churn", 1000).results) == 2
+
+
+def test_a_baseline_goes_with_its_version(bench: Bench) -> None:
+    add_version(bench.container, "churn", "2")
+    version = bench.container.models.version("churn", "2")
+    made = make_baseline(convert(version.signature, Signature), Rows({"input": bench.normal(500)}, {}))
+    baselines = bench.monitoring.baselines
+    baselines.keep("churn", "2", made, Origin("file"), ME)
+    assert baselines.known("churn", "2") is not None
+    bench.container.registry.delete_version = lambda *_given: None  # type: ignore[method-assign]
+    bench.container.models.delete_version("churn", "2", ME)
+    assert baselines.known("churn", "2") is None
