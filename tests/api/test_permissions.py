@@ -44,6 +44,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "GET /api/v1/endpoints/{name}/logs",
         "GET /api/v1/endpoints/{name}/monitor",
         "GET /api/v1/endpoints/{name}/monitor-results",
+        "GET /api/v1/endpoints/{name}/monitor/report",
         "GET /api/v1/models/{name}/versions/{version}/baseline",
         "GET /api/v1/endpoints/{name}/load",
         "GET /api/v1/alerts",

@@ -83,9 +83,8 @@ def test_an_alert_says_what_can_be_done_about_it() -> None:
 
 
 def test_a_silence_is_of_alerts_like_this_one() -> None:
-    asked = alerts.silence_of(alert(feature="age", version="3"), {"duration": "4h", "comment": " known "})
-    assert asked.matchers == {"alertname": "data_drift", "endpoint": "churn", "feature": "age", "version": "3"}
-    assert (asked.duration_s, asked.comment) == (14_400.0, "known")
+    asked = alerts.matchers_of(alert(feature="age", version="3"))
+    assert asked == {"alertname": "data_drift", "endpoint": "churn", "feature": "age", "version": "3"}
 
 
 def test_a_rule_is_shown_and_asked_for_in_the_same_words() -> None:
@@ -119,14 +118,10 @@ def test_a_notifier_that_cannot_be_meant_is_refused(form: dict[str, str], why: s
 
 
 def test_a_notifier_is_asked_for_as_it_was_filled_in() -> None:
-    name, asked = alerts.notifier_of({"name": "ops", "kind": "webhook", "url": "https://a", "severity_min": "high"})
-    assert (name, asked.kind, asked.endpoint, asked.severity_min, asked.resolved) == (
-        "ops",
-        "webhook",
-        None,
-        "high",
-        False,
-    )
+    given = {"name": "ops", "kind": "webhook", "url": "https://a", "severity_min": "high"}
+    name, kind, url, asked = alerts.notifier_of(given)
+    assert (name, kind, url, asked["endpoint"]) == ("ops", "webhook", "https://a", None)
+    assert (asked["severity_min"], asked["resolved"]) == ("high", False)
 
 
 def test_captured_rows_have_what_was_answered_before_what_was_asked() -> None:

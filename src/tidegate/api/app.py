@@ -9,7 +9,19 @@ from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.permissions import Needed
 from tidegate.api.platform import Platform
-from tidegate.api.routes import alerts, audit, capture, endpoints, images, imports, jobs, models, monitoring, platform
+from tidegate.api.routes import (
+    alerts,
+    audit,
+    capture,
+    endpoints,
+    images,
+    imports,
+    jobs,
+    models,
+    monitoring,
+    platform,
+    reports,
+)
 from tidegate.api.sessions import Sessions
 
 
@@ -28,7 +40,7 @@ def create_app(container: Platform) -> FastAPI:
     )
     keys = Keys(container.keys, Sessions(container.keys.token, container.clock))
     app.state.platform, app.state.keys = container, keys
-    parts = (models, images, endpoints, imports, capture, monitoring, alerts, jobs, audit, platform)
+    parts = (models, images, endpoints, imports, capture, monitoring, reports, alerts, jobs, audit, platform)
     routers = [one.router for one in parts]
     for router in routers:
         app.include_router(router)

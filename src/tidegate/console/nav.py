@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-NAV = (("Overview", "/"), ("Deploy", "/deploy"), ("Models", "/models"), ("Jobs", "/jobs"))
+NAV = (("Overview", "/"), ("Deploy", "/deploy"), ("Models", "/models"), ("Jobs", "/jobs"), ("Alerts", "/alerts"))
 """Words and paths, in their order."""

@@ -28,6 +28,7 @@ from tidegate.wire.monitoring import (
 from tidegate.wire.rest import Job
 
 PAGE = 1000
+REPORT_S = 7 * 86_400.0
 RUN_TIMEOUT_S = 600.0
 """Longest wait for an evaluation that was asked for."""
 
@@ -97,6 +98,13 @@ class Monitoring:
         """One page of `results`; `cursor` is `next` of the page before."""
         path = f"{_endpoint(endpoint)}/monitor-results"
         return self.api.get(path, MonitorResultPage, {"limit": limit, "cursor": cursor, **wanted})
+
+    def report(self, endpoint: str, since_s: float = REPORT_S) -> str:
+        """The last `since_s` seconds as one page of HTML, at most 2 MB, which opens without a network.
+
+        Path("churn.html").write_text(client.monitoring.report("churn"))
+        """
+        return self.api.text(f"{_endpoint(endpoint)}/monitor/report", {"since_s": since_s})
 
     def baseline(self, model: str) -> BaselineView:
         """The baseline of `churn` (its newest version), `churn:3` or `churn@champion`. Raises `UnknownBaseline`."""

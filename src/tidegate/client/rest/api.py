@@ -28,6 +28,11 @@ class Api:
         query = {name: str(value) for name, value in (params or {}).items() if value is not None}
         return self._decoded(ApiCall("GET", path, query), shape)
 
+    def text(self, path: str, params: Mapping[str, Any] | None = None) -> str:
+        """GET, as the text that it is."""
+        query = {name: str(value) for name, value in (params or {}).items() if value is not None}
+        return self._answer(ApiCall("GET", path, query)).data.decode()
+
     def send(self, method: str, path: str, body: Any, shape: type[T], headers: Mapping[str, str] | None = None) -> T:
         """POST, PUT or DELETE with a JSON body, decoded into `shape`; sent once."""
         sent = orjson.dumps(msgspec.to_builtins(body))

@@ -6,13 +6,14 @@ each in an element with that id, are kept fresh where the route is `live`; an en
 
 from __future__ import annotations
 
-from tidegate.console.pages import deploy, endpoint, jobs, login, models, monitoring, overview
+from tidegate.console.pages import alerts, deploy, endpoint, jobs, login, models, monitoring, overview
 
 ROUTES = (
     *login.ROUTES,
     *overview.ROUTES,
     *endpoint.ROUTES,
     *monitoring.ROUTES,
+    *alerts.ROUTES,
     *deploy.ROUTES,
     *models.ROUTES,
     *jobs.ROUTES,

@@ -13,6 +13,8 @@ from tidegate.report.reading import WANTED
 from tidegate.wire.monitoring import MonitorResult, MonitorView
 
 SINCE_S = 7 * 86_400.0
+ALERTS = 50
+"""So many of the newest are marked where performance is drawn."""
 _ELSEWHERE = (Unauthenticated, Forbidden, UnknownEndpoint)
 
 
@@ -35,11 +37,13 @@ def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
         return Shown("monitoring.html", context)
     version = ask.query.get("version")
     skip = ask.number("skip", 0, 100_000, 0)
-    shown = results.overview(_history(ask, found.name), [], version, skip)
+    alerts = ask.client.alerts.page(found.name, None, ALERTS).rows
+    shown = results.overview(_history(ask, found.name), alerts, version, skip)
     form = settings.filled(view, ask.form)
     context |= shown | _links(ask, shown, skip)
     context |= {
         "live_of": replace(ask, path=_path(ask)).with_query(seen=_mark(view), done=None),
+        "report_href": f"/api/v1/endpoints/{found.name}/monitor/report",
         "version": version,
         "form": form,
         "settings_cli": settings.command(view, form),

@@ -12,7 +12,7 @@ from tidegate.draw.plot import Markup
 from tidegate.wire.load import LoadView
 from tidegate.wire.rest import Endpoint
 
-ROWS, FAILED_JOBS, ITEMS = 50, 20, 30
+ROWS, FAILED_JOBS, FIRING, ITEMS = 50, 20, 30, 30
 BAR = Size(130, 7)
 
 
@@ -21,7 +21,8 @@ def _overview(ask: Ask) -> Shown | Moved:
     page = ask.client.endpoints.page(rows, ask.query.get("after"))
     status = ask.client.platform.status()
     failed = ask.client.jobs.list(state="failed", limit=FAILED_JOBS)
-    items = attention(status, page.rows, failed)
+    firing = ask.client.alerts.page(None, "firing", FIRING).rows
+    items = attention(status, page.rows, failed, firing)
     return Shown(
         "overview.html",
         {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from tidegate.client.resources.alerts import NotifierOptions
 from tidegate.console.watching.spans import span_s, written
 from tidegate.console.words import shell_word
 from tidegate.draw.markup import shortened
@@ -17,8 +18,6 @@ from tidegate.wire.alerts import (
     AlertState,
     AlertView,
     NotifierKind,
-    NotifierRequest,
-    SilenceRequest,
     SilenceView,
 )
 
@@ -62,14 +61,10 @@ def row(one: AlertView) -> Row:
     )
 
 
-def silence_of(one: AlertView, form: Mapping[str, str]) -> SilenceRequest:
-    """Of all alerts like this one, by its labels. Raises `InvalidArgument`."""
+def matchers_of(one: AlertView) -> dict[str, str]:
+    """What silences all alerts like this one: its labels."""
     labels = {name: value for name in _LABELS if (value := getattr(one, name)) is not None}
-    return SilenceRequest(
-        matchers={"alertname": one.type} | labels,
-        duration_s=span_s(form.get("duration", ""), "duration"),
-        comment=form.get("comment", "").strip(),
-    )
+    return {"alertname": one.type} | labels
 
 
 def matched(one: SilenceView) -> str:
@@ -85,8 +80,8 @@ def notifier_filled(form: Mapping[str, str]) -> dict[str, str]:
     return {name: form.get(name, "") for name in (*NOTIFIER_FIELDS, "severity_min")}
 
 
-def notifier_of(form: Mapping[str, str]) -> tuple[str, NotifierRequest]:
-    """A notifier's name, and the notifier. Raises `InvalidArgument`."""
+def notifier_of(form: Mapping[str, str]) -> tuple[str, str, str, NotifierOptions]:
+    """A notifier's name, its kind, its address and the rest, as the client takes them. Raises `InvalidArgument`."""
     given = {name: form.get(name, "").strip() for name in NOTIFIER_FIELDS}
     if not given["name"]:
         raise InvalidArgument("the notifier has no name: give it one", field="name")
@@ -94,15 +89,14 @@ def notifier_of(form: Mapping[str, str]) -> tuple[str, NotifierRequest]:
         raise InvalidArgument(f"choose a kind ({', '.join(KINDS)}) and a severity", field="kind")
     if not given["url"]:
         raise InvalidArgument("the notifier has no address: give it one", field="url")
-    return given["name"], NotifierRequest(
-        kind=given["kind"],  # type: ignore[arg-type] # one of KINDS
-        url=given["url"],
-        sender=given["sender"] or None,
-        recipients=given["recipients"] or None,
-        endpoint=given["endpoint"] or None,
-        severity_min=form["severity_min"],  # type: ignore[arg-type] # one of SEVERITIES
-        resolved=form.get("resolved") == "yes",
-    )
+    options: NotifierOptions = {
+        "sender": given["sender"] or None,
+        "recipients": given["recipients"] or None,
+        "endpoint": given["endpoint"] or None,
+        "severity_min": form["severity_min"],
+        "resolved": form.get("resolved") == "yes",
+    }
+    return given["name"], given["kind"], given["url"], options
 
 
 @dataclass(frozen=True)
