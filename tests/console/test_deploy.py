@@ -106,3 +106,51 @@ def test_uploads_of_nothing_and_of_ten_gigabytes_are_refused_before_they_are_rea
         connection.endheaders(b"the first bytes of many")
         answer = connection.getresponse()
         assert (answer.status, b"TIDEGATE_UPLOAD_BYTES_MAX" in answer.read()) == (413, True)
+
+
+NO_SCRIPT = {"name": "no-script", "label": "", "target": "b", "min_score": "0.5", "allow_pickle": "yes"}
+
+
+def test_without_scripts_the_form_brings_its_files_along(browser: httpx.Client, container: Container) -> None:
+    page = browser.get("/deploy").text
+    assert 'enctype="multipart/form-data"' in page
+    model = b"\r\n--x" * 500_000  # more than fits into a form that is held in memory
+    files = {"upload_file": (r"C:\models\model.joblib", model), "validation_file": ("rows.csv", b"a,b\n1,2\n")}
+    answer = browser.post("/deploy", data=NO_SCRIPT, files=files)
+    assert answer.status_code == 303, answer.text
+    job = container.jobs.get(answer.headers["location"].removeprefix("/jobs/"))
+    with container.store.reading() as tx:
+        from tidegate.store.jobs import get_job
+
+        row = get_job(tx, job.id)
+        assert row is not None
+        request = row.payload["request"]
+    assert (request["filename"], request["gate"]["validation_filename"]) == ("model.joblib", "rows.csv")
+    assert (request["allow_pickle"], request["gate"]["min_score"]) == (True, 0.5)
+    assert container.uploads.path(request["upload"]).read_bytes() == model
+
+
+def test_without_scripts_what_is_missing_or_too_large_is_said_on_a_page(
+    browser: httpx.Client, container: Container
+) -> None:
+    nothing = browser.post("/deploy", data=NO_SCRIPT, files={"upload_file": ("", b"")})
+    assert nothing.status_code == 422
+    assert "no file came along: choose the model&#39;s file" in nothing.text
+    assert 'value="no-script"' in nothing.text, "as it was filled in"
+    empty = browser.post("/deploy", data=NO_SCRIPT, files={"upload_file": ("model.onnx", b"")})
+    assert (empty.status_code, "the upload is empty" in empty.text) == (422, True)
+    long = browser.post("/deploy", data={"name": "x" * 70_000}, files={"upload_file": ("", b"")})
+    assert (long.status_code, "have more than 65536 bytes" in long.text) == (413, True)
+    broken = browser.post("/deploy", content=b"--x\r\n", headers={"content-type": "multipart/form-data; boundary=x"})
+    assert (broken.status_code, "it ends in the middle" in broken.text) == (400, True)
+    assert not list(container.uploads.directory.glob("*.part"))
+    elsewhere = browser.post("/endpoints/churn/traffic", files={"upload_file": ("model.onnx", b"x")})
+    assert elsewhere.status_code == 415
+
+
+def test_without_a_session_or_from_another_site_no_file_is_taken(url: str, browser: httpx.Client) -> None:
+    files = {"upload_file": ("model.onnx", b"x")}
+    with httpx.Client(base_url=url, headers={"accept": "text/html", "origin": url}) as stranger:
+        assert stranger.post("/deploy", data=NO_SCRIPT, files=files).status_code == 401
+    elsewhere = browser.post("/deploy", data=NO_SCRIPT, files=files, headers={"origin": "https://example.com"})
+    assert elsewhere.status_code == 403

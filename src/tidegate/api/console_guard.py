@@ -37,7 +37,8 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True)
 class GuardedConsole:
-    """The console behind the guard. `is_open` says which paths take no session, `by_itself` which no person asks for.
+    """The console behind the guard. `is_open` says which paths take no session, `by_itself` which no person asks for,
+    `sends_files` which requests have a body that the console reads as it comes.
 
     `refused` is the scope's entry that says why a request may not be answered.
     """
@@ -45,6 +46,7 @@ class GuardedConsole:
     app: ASGIApp
     is_open: Callable[[str], bool]
     by_itself: Callable[[str], bool]
+    sends_files: Callable[[Scope], bool]
     refused: str
 
 
@@ -84,6 +86,8 @@ class ConsoleGuard:
         if found is None:
             raise Unauthenticated("no session, or one that has ended")
         check_permission(found, Permission.ADMINISTER)
+        if self._console.sends_files(scope):
+            return receive
         body = await read_body(scope, headers, receive)
         return receive if body is None else replay(body, receive)
 

@@ -5,6 +5,7 @@ Who asks was checked before (`api.console_guard`); a refused request comes with 
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import logging
 import re
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
+from tidegate.client import Client
 from tidegate.client.transport.in_process import Caller
 from tidegate.clock import now
 from tidegate.console import render
@@ -26,11 +28,14 @@ from tidegate.console.asking import Ask, Moved, Platform, Route, Shown, fields_o
 from tidegate.console.assets import STATIC, asset
 from tidegate.console.headers import FILE_HEADERS, PAGE_HEADERS
 from tidegate.console.live import Live
+from tidegate.console.multipart import MEDIA_TYPE, boundary_of
 from tidegate.console.pages import ROUTES
+from tidegate.console.uploading import blocking, received
 from tidegate.errors import (
     Internal,
     InvalidArgument,
     MethodNotAllowed,
+    Overloaded,
     TidegateError,
     Unauthenticated,
     UnknownRoute,
@@ -42,8 +47,9 @@ log = logging.getLogger(__name__)
 
 REFUSED = "tidegate.refused"
 """The scope's entry that says why this request may not be answered; a `TidegateError`."""
-LIVE_PATH, LOGIN_PATH = "/live", "/login"
-PAGES_AT_ONCE_MAX = 8
+LIVE_PATH, LOGIN_PATH, DEPLOY_PATH = "/live", "/login", "/deploy"
+PAGES_AT_ONCE_MAX, UPLOADS_AT_ONCE_MAX = 8, 4
+RETRY_AFTER_S = 10.0
 PACKED_BYTES_MIN = 1000
 _FORM = "application/x-www-form-urlencoded"
 
@@ -56,6 +62,12 @@ def is_open(path: str) -> bool:
 def is_stream(path: str) -> bool:
     """Whether pages ask for a path by themselves: that is no use of a session."""
     return path == LIVE_PATH
+
+
+def sends_files(scope: Scope) -> bool:
+    """Whether a browser sends a form with files, which nobody may hold in memory: that of a model, without scripts."""
+    media_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+    return scope["method"] == "POST" and scope["path"] == DEPLOY_PATH and media_type == MEDIA_TYPE
 
 
 def takes_html(scope: Scope) -> bool:
@@ -71,6 +83,7 @@ class Console:
         self._routes = [(route, compile_path(route.path)[0]) for route in routes]
         self._live = Live(self._sample, streams_max)
         self._room = CapacityLimiter(PAGES_AT_ONCE_MAX)
+        self._uploads = CapacityLimiter(UPLOADS_AT_ONCE_MAX)
 
     def close(self) -> None:
         """From any thread."""
@@ -102,12 +115,25 @@ class Console:
             return _file(path.removeprefix(STATIC), request.headers)
         route, of = self._found(request.method, path)
         query = fields_of(request.url.query)
-        form = await _form(request) if request.method == "POST" else {}
+        form = await _form(request) if request.method == "POST" and not sends_files(request.scope) else {}
         with self._platform.client(caller := _caller(request)) as client:
+            if sends_files(request.scope):
+                form = await self._with_files(request, client)
             https = request.url.scheme == "https"
             ask = Ask(self._platform, caller, client, path, of, query, form, https=https)
             around = _around(request) | {"live_of": ask.here if route.live else None}
             return await to_thread.run_sync(_made, route, ask, around, request.headers, limiter=self._room)
+
+    async def _with_files(self, request: Request, client: Client) -> dict[str, str]:
+        """In a thread of its own, not among those that make pages: a file may take long."""
+        if self._uploads.available_tokens < 1:
+            raise Overloaded(
+                f"{UPLOADS_AT_ONCE_MAX} files are being sent to this server already: try again when they are done",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        boundary = boundary_of(request.headers.get("content-type", ""))
+        chunks = blocking(request.stream(), asyncio.get_running_loop())
+        return await to_thread.run_sync(received, chunks, boundary, client, limiter=self._uploads)
 
     def _found(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """Raises `UnknownRoute`, `MethodNotAllowed`."""

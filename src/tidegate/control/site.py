@@ -35,7 +35,9 @@ class Site:
             min(STREAMS_MAX, max(connections_max // STREAMS_SHARE, 1)),
         )
         hosts = allowed_hosts(container.host, container.settings.allowed_hosts)
-        guarded = GuardedConsole(self._console, consoles.is_open, consoles.is_stream, consoles.REFUSED)
+        guarded = GuardedConsole(
+            self._console, consoles.is_open, consoles.is_stream, consoles.sends_files, consoles.REFUSED
+        )
         self._console_guard = ConsoleGuard(guarded, self._api.state.keys, hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -36,6 +37,10 @@ class Models:
         """Upload what `files` made of a file or a directory."""
         chunks = with_progress(payload, on_progress)
         return self.api.stream(f"{API}/uploads", chunks, payload.size_bytes, Upload, UPLOAD_TIMEOUT_S)
+
+    def upload_chunks(self, chunks: Iterable[bytes]) -> Upload:
+        """Upload bytes as they come, of which nobody knows yet how many there will be."""
+        return self.api.stream(f"{API}/uploads", chunks, None, Upload, UPLOAD_TIMEOUT_S)
 
     @overload
     def register(

@@ -50,9 +50,11 @@ class Api:
         sent = {"Content-Type": "application/json", **(headers or {})}
         return self._answer(ApiCall(method, path, {}, sent, body, timeout_s))
 
-    def stream(self, path: str, chunks: Iterable[bytes], size_bytes: int, shape: type[T], timeout_s: float) -> T:
-        """POST `size_bytes` of raw bytes as they come, so that a file is never whole in memory."""
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+    def stream(self, path: str, chunks: Iterable[bytes], size_bytes: int | None, shape: type[T], timeout_s: float) -> T:
+        """POST `size_bytes` of raw bytes (None: nobody knows) as they come, so that a file is never whole in memory."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if size_bytes is not None:
+            headers["Content-Length"] = str(size_bytes)
         return self._decoded(ApiCall("POST", path, {}, headers, chunks, timeout_s), shape)
 
     def close(self) -> None:

@@ -46,6 +46,7 @@
     const inputs = [...form.querySelectorAll("input[data-file]")], sending = form.querySelector(".sending");
     const bar = sending.querySelector("progress"), told = sending.querySelector("[data-sent]"), button = form.querySelector("button.primary");
     let request = null;
+    form.enctype = "application/x-www-form-urlencoded"; // without scripts the files go along: here they are sent before
     sending.querySelector("[data-stop]").addEventListener("click", () => request?.abort());
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
