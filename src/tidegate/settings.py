@@ -174,6 +174,18 @@ class Settings:
     journal_wait_ms_max: int = _setting(
         50, "TIDEGATE_JOURNAL_WAIT_MS_MAX", "Longest a journal write may stall, in milliseconds.", (0, 60_000)
     )
+    capture_retain_s: float = _setting(
+        2_592_000.0,
+        "TIDEGATE_CAPTURE_RETAIN_S",
+        "How long captured rows are kept, in seconds.",
+        (3600, 315_360_000),
+    )
+    capture_bytes_max: int = _setting(
+        10 << 30,
+        "TIDEGATE_CAPTURE_BYTES_MAX",
+        "Parquet of captured rows that is kept, in bytes; the oldest hours go.",
+        (1 << 20, 1 << 50),
+    )
     ready_timeout_s: float = _setting(
         120.0, "TIDEGATE_READY_TIMEOUT_S", "How long a replica may take to become ready, in seconds.", (0.001, 86_400)
     )

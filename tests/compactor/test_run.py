@@ -178,3 +178,11 @@ def test_at_rest_it_has_no_arrow_in_memory(bed: Bed) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_rows_go_when_their_time_is_over(bed: Bed) -> None:
+    bed.segment("old", at_s=NOW_S - 31 * 86_400)
+    bed.segment("new")
+    bed.compactor().run(once=True)
+    assert bed.ids() == ["new"]
+    assert (bed.state().expired_files, bed.state().stored_bytes > 0) == (1, True)

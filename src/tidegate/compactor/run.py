@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate import clock as clocks
+from tidegate.capture.retention import Keep, expire
 from tidegate.clock import Clock
 from tidegate.system.file_lock import open_lock, take
 from tidegate.wire.capture import CompactorState, read_state, write_state
@@ -32,6 +33,7 @@ OTHER_S = 5.0
 ABANDONED_EVERY_S = 5.0
 """How often to look for segments that a dead gateway left open."""
 SAY_EVERY_S = 10.0
+EXPIRE_EVERY_S = 300.0
 TROUBLE_FIRST_S, TROUBLE_MAX_S = 1.0, 30.0
 READER = "compactor"
 
@@ -43,6 +45,7 @@ class _Due:
     """When things are to be done next, on the monotonic clock."""
 
     abandoned_at: float = 0.0
+    expiry_at: float = 0.0
     say_at: float = 0.0
 
 
@@ -52,6 +55,7 @@ class Compactor:
     def __init__(
         self, settings: Settings, stop: threading.Event, clock: Clock = clocks.now, monotonic: Clock = clocks.monotonic
     ) -> None:
+        self._settings = settings
         self._journal, self._store = settings.data_dir / "journal", settings.data_dir / "capture"
         self._stop, self._clock, self._monotonic = stop, clock, monotonic
         self._due = _Due()
@@ -84,6 +88,7 @@ class Compactor:
         try:
             if self._has_work():
                 self._compact()
+            self._expire()
             self._trouble_s = 0.0
             if self._state.trouble:
                 log.info("the capture store is written again")
@@ -135,6 +140,16 @@ class Compactor:
             self._say(at_once=False)
 
         compact(self._journal, self._store, self._clock, lambda: not self._stop.is_set(), on_segment)
+
+    def _expire(self) -> None:
+        now = self._monotonic()
+        if now < self._due.expiry_at:
+            return
+        self._due.expiry_at = now + EXPIRE_EVERY_S
+        keep = Keep(self._settings.capture_retain_s, self._settings.capture_bytes_max)
+        done = expire(self._store, self._journal, self._clock(), lambda _endpoint: keep, keep.bytes_max)
+        files = self._state.expired_files + done.files
+        self._state = msgspec.structs.replace(self._state, expired_files=files, stored_bytes=done.stored_bytes)
 
     def _count(self, done: Compacted) -> None:
         state = self._state
