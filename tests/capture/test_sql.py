@@ -14,6 +14,7 @@ from tidegate.capture.sql import answer, plain
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import QueryRefused
 from tidegate.wire.capture import CaptureSelection
+from tidegate.wire.journal import FeedbackEvent, FeedbackRecord
 
 
 @pytest.fixture
@@ -41,6 +42,21 @@ def test_compacted_and_open_rows_are_one_table(store: CaptureStore) -> None:
     assert ask(store, "SELECT count(*) AS n FROM predictions", version="8") == [{"n": 1}]
     assert ask(store, "SELECT count(*) AS n FROM predictions", until_s=AT_S + 1) == [{"n": 3}]
     assert ask(store, "WITH p AS (SELECT * FROM predictions) SELECT count(*) AS n FROM p, failures") == [{"n": 0}]
+
+
+def test_labels_stand_beside_their_predictions_and_feedback_is_a_table(store: CaptureStore, tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path / "journal", name="gateway-1")
+    at_us = round((AT_S + 5) * 1e6)
+    named = FeedbackEvent("a", 1, None, None, at_us, "churn", None, "1", {"paid": 2.5})
+    unnamed = FeedbackEvent("b", None, None, None, at_us, None, None, '"yes"')
+    gateway.write(FeedbackRecord([named, unnamed], at_us))
+    found = ask(store, "SELECT id, row, label, labelled_at IS NULL AS open FROM labelled ORDER BY id, row")
+    assert [tuple(one.values()) for one in found] == [
+        ("a", 0, None, True), ("a", 1, "1", False), ("a", 2, None, True), ("b", 0, '"yes"', False),
+    ]  # fmt: skip
+    found = ask(store, "SELECT id, endpoint, label, metrics['paid'] AS paid FROM feedback ORDER BY id")
+    assert [tuple(one.values()) for one in found] == [("a", "churn", "1", 2.5), ("b", None, '"yes"', None)]
+    assert ask(store, "SELECT count(label) AS n FROM labelled", version="8") == [{"n": 1}]
 
 
 def test_no_more_rows_than_were_asked_for_and_it_says_that_there_are_more(store: CaptureStore) -> None:

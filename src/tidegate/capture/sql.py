@@ -26,6 +26,7 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.capture.labels import Table
+from tidegate.capture.rows import NO_ENDPOINT
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, TidegateError
 from tidegate.system.ending import end
@@ -66,8 +67,9 @@ def _labelled(store: CaptureStore, query: CaptureSelection) -> pa.Table:
 
 
 def _feedback(store: CaptureStore, query: CaptureSelection) -> pa.Table:
-    """It is of no version."""
-    return store.rows("feedback", query.endpoint, query.since_s, query.until_s)
+    """What names the endpoint, and what names none (its endpoint is null), which joins by id."""
+    times = (query.since_s, query.until_s)
+    return pa.concat_tables([store.rows("feedback", place, *times) for place in (query.endpoint, NO_ENDPOINT)])
 
 
 VIEWS: dict[str, Source] = {

@@ -33,9 +33,10 @@ def query_capture(
     request: Annotated[CaptureQueryRequest, Body(openapi_examples=_QUERY)],
     accept: Annotated[str, Header(description=f"{ARROW_TYPE} for an Arrow stream")] = "application/json",
 ) -> Response:
-    """Select from captured rows, those of the last seconds included: predictions, shadow_predictions, failures.
+    """Select from captured rows, those of the last seconds included.
 
-    One SELECT of DuckDB's SQL, which reads no files and changes nothing, within half a minute.
+    Tables: predictions, labelled (predictions with their labels), feedback, shadow_predictions, failures. One SELECT of
+    DuckDB's SQL, which reads no files and changes nothing, within half a minute.
     """
     form: CaptureForm = "arrow" if ARROW_TYPE in accept else "json"
     body = platform.captured.query(name, request, who, form)
