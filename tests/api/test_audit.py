@@ -11,10 +11,23 @@ from support.control import add_version
 from tidegate.api.app import create_app
 from tidegate.api.permissions import Needed
 from tidegate.core.access import Permission
+from tidegate.core.alerting.model import Alert
 from tidegate.errors import StoreUnavailable
+from tidegate.store import alert_outbox as outbox
+from tidegate.store import alerts as rows
+from tidegate.store.alert_tables import SilenceRow
 from tidegate.store.tables import JobRow, UploadRow
 from tidegate.wiring import Container
 
+NAMES = {
+    "version": "1",
+    "alias": "champion",
+    "number": "1",
+    **dict.fromkeys(("job_id", "endpoint", "alert_id", "silence_id"), "told"),
+}
+ALERT = Alert(
+    "told", "f", {"alertname": "errors", "endpoint": "told"}, "firing", "firing", "low", "", 1.0, fired_at=1.0
+)
 UNAUDITED = {"POST /api/v1/uploads"}
 """Bytes that are used for nothing yet: the request that names them is audited."""
 
@@ -32,6 +45,14 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("PUT /api/v1/endpoints/{name}/monitor", "told", {"every_s": 60}),
     ("POST /api/v1/endpoints/{name}/monitor/run", "told", None),
     ("PUT /api/v1/models/{name}/versions/{version}/baseline", "told", {"upload": "told", "filename": "rows.csv"}),
+    ("PUT /api/v1/alert-rules/{endpoint}", "told", {"rules": [{"type": "drift", "for_s": 60}]}),
+    ("POST /api/v1/alerts/{alert_id}/ack", "told", {}),
+    ("POST /api/v1/silences", "told", {"matchers": {"endpoint": "told"}, "duration_s": 60}),
+    ("DELETE /api/v1/silences/{silence_id}", "told", None),
+    ("PUT /api/v1/notifiers/{name}", "told", {"kind": "webhook", "url": "http://127.0.0.1:9/"}),
+    ("POST /api/v1/notifiers/{name}/test", "told", None),
+    ("POST /api/v1/deliveries/{number}/resend", "told", None),
+    ("DELETE /api/v1/notifiers/{name}", "told", None),
     ("DELETE /api/v1/endpoints/{name}", "told", None),
     ("DELETE /api/v1/models/{name}/versions/{version}", "gone", None),
     ("DELETE /api/v1/models/{name}", "gone", None),
@@ -64,10 +85,13 @@ def test_every_route_that_changes_something_is_audited_with_who_asked(
     assert changing == {route for route, _, _ in CHANGES} | UNAUDITED
     with container.store.transaction() as tx:
         tx.add(UploadRow(id="told", size_bytes=1, sha256="", created_at=1.0, expires_at=9e9))
+        rows.write(tx, ALERT)
+        tx.add(SilenceRow(id="told", matchers={}, starts_at=0, ends_at=9e9, comment="", created_by="", created_at=0))
+        outbox.add(tx, outbox.NewDelivery("notice", "told", "told", {}), 1.0).state = "dead"
         tx.add(JobRow(id="told", kind="build", subject="told", payload={}, state="queued", log=[], created_at=1.0))
     for route, name, body in CHANGES:
         method, path = route.split()
-        path = path.format(name=name, version="1", alias="champion", job_id=name)
+        path = path.format(**NAMES | {"name": name})
         answer = api.request(method, path, json=body, headers={"x-request-id": f"change of {route}".replace(" ", "-")})
         assert answer.status_code < 300, (route, answer.text)
         request_id = answer.headers["x-request-id"]

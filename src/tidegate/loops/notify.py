@@ -76,7 +76,8 @@ class Notify:
     def _reap(self) -> None:
         ended = [target for target, future in self._busy.items() if future.done()]
         for target in ended:
-            error = self._busy.pop(target).exception()
+            future = self._busy.pop(target)
+            error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, NotLeader):
                 log.error("%s: what was sent could not be marked, and is sent again", target, exc_info=error)
 
