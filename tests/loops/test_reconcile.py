@@ -643,3 +643,27 @@ def test_a_clock_that_is_set_back_puts_no_endpoint_in_trouble_off(bench: Bench) 
     bench.now += 20
     bench.steps()
     assert bench.status("churn") == "ready"
+
+
+def test_history_tells_once_why_replicas_that_work_are_replaced(bench: Bench) -> None:
+    bench.deploy("churn", replicas=3)
+    bench.steps(5)
+    assert len(bench.backend.running) == 3
+    with bench.container.store.transaction() as tx:
+        tx.execute(update(ReplicaRow).values(form="trees"))
+    bench.steps(8)
+    assert bench.status("churn") == "ready"
+    entries = [one for one in bench.container.endpoints.history("churn") if one.action == "replace"]
+    ((note, actor, automated),) = [(one.note, one.actor, one.automated) for one in entries]
+    assert note == ("version 1: its 3 replicas are replaced: served as trees so far, as the original from now on")
+    assert (actor, automated) == ("reconcile", True)
+
+
+def test_history_tells_that_replicas_move(bench: Bench) -> None:
+    bench.deploy("churn")
+    bench.steps()
+    with bench.container.store.transaction() as tx:
+        tx.execute(update(ReplicaRow).values(cpus=2.0, memory_bytes=1 << 20))
+    bench.steps()
+    notes = [one.note for one in bench.container.endpoints.history("churn") if one.action == "replace"]
+    assert notes == ["version 1: its replica is replaced: from local with 2 CPUs and 1048576 bytes to local"]

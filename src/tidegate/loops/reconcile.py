@@ -181,7 +181,7 @@ class Reconciler:
         replicas = tuple(_stamped(replica, self._newest) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
         with self._dependencies.store.transaction() as tx:
-            rows.save_plan(tx, made, self._dependencies.host)
+            rows.save_plan(tx, made, self._dependencies.clock(), self._dependencies.host)
         failed = {r.id for r in step.loaded.fleet.replicas if r.live} & set(step.made.gone)
         self._dependencies.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
 

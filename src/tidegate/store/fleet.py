@@ -24,12 +24,15 @@ from tidegate.core.reconcile.fleet import (
     VariantStatus,
 )
 from tidegate.core.routing.snapshot import VersionFacts
+from tidegate.store import history
 from tidegate.store.automation import effective_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
 
 SNAPSHOT_ID = 1
+REPLACED_BY = "reconcile"
+"""Who history says it was that replaced replicas."""
 FAILED_KEPT, FAILED_KEPT_OF_A_KIND = 20, 3
 LINE_CHARS_MAX = 2000
 PAIRS_AT_ONCE = 1000
@@ -124,7 +127,7 @@ def placement_of(row: ReplicaRow) -> Placement:
     return Placement(row.backend, row.cpus, row.memory_bytes)
 
 
-def save_plan(tx: Session, plan: Plan, host: str = "") -> None:
+def save_plan(tx: Session, plan: Plan, now: float, host: str = "") -> None:
     """Write status, variants and replicas as planned; new replicas get their rows before they start (on `host`)."""
     endpoint = plan.fleet.endpoint
     _remember_failed(tx, endpoint, plan)
@@ -140,6 +143,10 @@ def save_plan(tx: Session, plan: Plan, host: str = "") -> None:
     row.routed, row.observed_generation = endpoint.routed, endpoint.observed_generation
     row.routed_split = asdict(endpoint.routed_split) if endpoint.routed_split else {}
     _save_variants(tx, endpoint.name, plan.fleet.variants)
+    if plan.replaced:
+        note = "; ".join(one.words for one in plan.replaced)
+        entry = history.Entry("replace", now, REPLACED_BY, note=note)
+        history.add(tx, row, entry, automated=True, traffic=effective_of(row).traffic)
     for replica in plan.fleet.replicas:
         _save_replica(tx, endpoint, replica, host)
 

@@ -200,11 +200,27 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """A version whose replicas, so many, work and are replaced all the same, and why."""
+
+    version: str
+    count: int
+    why: str
+
+    @property
+    def words(self) -> str:
+        """For history and the log."""
+        its = "its replica is" if self.count == 1 else f"its {self.count} replicas are"
+        return f"version {self.version}: {its} replaced: {self.why}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """The fleet as it shall be written, and what to do.
 
     `starts` names a version once for each replica to start. `gone` are replicas whose rows go, `failed` those that came
-    to grief since the last pass. `removed`: the endpoint itself goes. `events` are sentences for the log.
+    to grief since the last pass. `removed`: the endpoint itself goes. `events` are sentences for the log, `replaced`
+    replacements that begin, for history.
     """
 
     fleet: Fleet
@@ -213,4 +229,5 @@ class Plan:
     actions: tuple[Action, ...] = ()
     removed: bool = False
     events: tuple[str, ...] = ()
+    replaced: tuple[Replaced, ...] = ()
     failed: tuple[Failed, ...] = ()

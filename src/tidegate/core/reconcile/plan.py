@@ -5,7 +5,7 @@ A change of traffic takes effect whole, when every version it names is ready; un
 A replica is restarted in two steps. `reconcile_replicas.judge` finds that it failed, and the cause is kept in its
 version's status (`reconcile_failures.record`) and for the logs command (`Plan.failed`). Then the version has one too
 few, and `_starts` starts another as soon as back-off and quarantine allow. A replica that works is replaced where it is
-`_outdated`.
+outdated (`replacing.why_outdated`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tidegate.core.reconcile.fleet import (
     Variant,
     World,
 )
+from tidegate.core.reconcile.replacing import replacements, why_outdated
 from tidegate.core.reconcile.replicas import Verdict, drain, judge, stop
 from tidegate.core.reconcile.status import endpoint_status, variant_status
 
@@ -67,6 +68,8 @@ def plan(fleet: Fleet, world: World, limits: ReconcileLimits) -> Plan:
     )
     variants, stopped = _place(endpoint, judged, world, limits)
     starts = _starts(endpoint, variants, stopped.replicas, world)
+    first_tries = [version for version in starts if not variants[version].attempts]
+    replaced = replacements(judged.replicas, endpoint, first_tries)
     named = _named(endpoint, variants, stopped.replicas)
     ready = {version: sum(r.state == "ready" for r in stopped.of(version)) for version in named}
     endpoint = endpoint_status(endpoint, named, ready)
@@ -75,8 +78,13 @@ def plan(fleet: Fleet, world: World, limits: ReconcileLimits) -> Plan:
         starts=starts,
         gone=stopped.gone,
         actions=stopped.actions,
-        events=(*stopped.events, *_news(fleet, endpoint, named)),
+        events=(
+            *stopped.events,
+            *(f"{endpoint.name}: {one.words}" for one in replaced),
+            *_news(fleet, endpoint, named),
+        ),
         failed=stopped.failed,
+        replaced=replaced,
     )
 
 
@@ -94,7 +102,7 @@ def converged(fleet: Fleet) -> bool:
         and endpoint.arrived
         and Counter(replica.version for replica in fleet.replicas) == Counter(wanted)
         and all(variant.version in wanted and _clean(variant) for variant in fleet.variants)
-        and all(_serves(replica) and not _outdated(replica, endpoint) for replica in fleet.replicas)
+        and all(_serves(replica) and not why_outdated(replica, endpoint) for replica in fleet.replicas)
     )
 
 
@@ -216,16 +224,11 @@ def _keep(replicas: list[Replica], endpoint: Endpoint, wanted: int, *, idle: boo
     """
     ranks = {"ready": 0, "unready": 1, "starting": 2}
     live = sorted((r for r in replicas if r.live), key=lambda r: (ranks[r.state], r.created_at, r.id))
-    fresh = [r for r in live if idle or not _outdated(r, endpoint)][:wanted]
+    fresh = [r for r in live if idle or not why_outdated(r, endpoint)][:wanted]
     there = sum(r.state == "ready" for r in fresh)
-    old = [r for r in live if not idle and _outdated(r, endpoint) and r.state != "starting"][: max(wanted - there, 0)]
+    outdated = [r for r in live if not idle and why_outdated(r, endpoint) and r.state != "starting"]
+    old = outdated[: max(wanted - there, 0)]
     return {r.id for r in (*fresh, *old) if not (idle and r.state == "starting")}
-
-
-def _outdated(replica: Replica, endpoint: Endpoint) -> bool:
-    """Whether it has another form of its version than the one that is served now, or runs where it no longer should."""
-    old_form = replica.form is not None and replica.form != endpoint.forms.get(replica.version, replica.form)
-    return old_form or replica.placement != endpoint.placement
 
 
 def _trim(replicas: list[Replica], keep: set[str], world: World) -> list[Verdict]:
@@ -247,7 +250,7 @@ def _starts(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Rep
         if variant.quarantined_generation is not None or world.now < (variant.retry_at or 0.0):
             continue
         mine = [replica for replica in replicas if replica.version == version and replica.live]
-        live = [replica for replica in mine if not _outdated(replica, endpoint)]
+        live = [replica for replica in mine if not why_outdated(replica, endpoint)]
         missing = endpoint.wanted(version) - len(live)
         if variant.attempts:  # on probation: one at a time, so that each failure is one try
             missing = min(missing, 0 if any(r.state == "starting" for r in live) else 1)
