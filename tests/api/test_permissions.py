@@ -47,6 +47,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "GET /api/v1/endpoints/{name}/monitor/report",
         "GET /api/v1/models/{name}/versions/{version}/baseline",
         "GET /api/v1/endpoints/{name}/load",
+        "GET /api/v1/load",
         "GET /api/v1/alerts",
         "GET /api/v1/alerts/{alert_id}",
         "GET /api/v1/silences",

@@ -6,10 +6,15 @@ import html
 import re
 
 import httpx
+import pytest
 
 from support.control import ME, add_version
+from tidegate.clock import monotonic
 from tidegate.console.pages.overview import ITEMS
+from tidegate.services.gateways.load import Load
+from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.wire import rest
+from tidegate.wire.load import LoadReport, VersionLoad
 from tidegate.wiring import Container
 
 
@@ -45,3 +50,24 @@ def test_what_is_not_known_is_not_nothing(browser: httpx.Client, container: Cont
     row = page[page.index('id="row-quiet"') :].partition("</tr>")[0]
     assert row.count("\N{EN DASH}") == 3, "no gateway has told rate, errors and latency"
     assert "deploying" in row
+
+
+def test_each_endpoint_that_was_asked_for_something_has_small_lines(
+    browser: httpx.Client, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(container, "lined", "1")
+    for name in ("lined", "lined-idle"):
+        container.endpoints.deploy(name, rest.DeployRequest("lined", "1"), ME)
+    load = VersionLoad("lined", "1", 0.5, 20, 0, [0, 20, *[0] * 15])
+    at = monotonic()
+    overview = Load(lambda: at, lambda: {"g-0"}, 10_000)
+    for _ in range(60):
+        at += 1.0
+        overview.record(LoadReport("g-0", 1.0, [load]))
+    monkeypatch.setattr(container, "load_overview", LoadOverview(overview))
+    page = browser.get("/?rows=200").text
+    row = page[page.index('id="row-lined"') :].partition("</tr>")[0]
+    assert row.count("<svg") == 2, "rate and p95"
+    assert "Requests a second, five minutes" in row
+    idle = page[page.index('id="row-lined-idle"') :].partition("</tr>")[0]
+    assert "five minutes" not in idle

@@ -17,6 +17,7 @@ from tidegate.api.routes import (
     images,
     imports,
     jobs,
+    load,
     models,
     monitoring,
     platform,
@@ -40,7 +41,7 @@ def create_app(container: Platform) -> FastAPI:
     )
     keys = Keys(container.keys, Sessions(container.keys.token, container.clock))
     app.state.platform, app.state.keys = container, keys
-    parts = (models, images, endpoints, imports, capture, monitoring, reports, alerts, jobs, audit, platform)
+    parts = (models, images, endpoints, load, imports, capture, monitoring, reports, alerts, jobs, audit, platform)
     routers = [one.router for one in parts]
     for router in routers:
         app.include_router(router)

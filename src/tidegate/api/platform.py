@@ -23,6 +23,7 @@ from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.load import LoadIntake
+from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedIntake
 from tidegate.services.images.builds import Images
@@ -103,6 +104,8 @@ class Platform(Protocol):
     def wake_requests(self) -> WantedIntake: ...
     @property
     def load(self) -> LoadIntake: ...
+    @property
+    def load_overview(self) -> LoadOverview: ...
     @property
     def alerts(self) -> AlertUseCases: ...
     @property

@@ -87,3 +87,15 @@ class LoadSeries:
     times: list[float]
     versions: dict[str, VersionSeries]
     gateways_silent: int = 0
+
+
+@dataclass(frozen=True)
+class EndpointsLoad:
+    """How busy endpoints were, as `LoadSeries` has it for one: by name, those that had requests, all versions of each
+    together.
+    """
+
+    step_s: float
+    times: list[float]
+    endpoints: dict[str, VersionSeries]
+    gateways_silent: int = 0

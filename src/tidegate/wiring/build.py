@@ -37,6 +37,7 @@ from tidegate.services.endpoints.scaling import Decisions, Scales
 from tidegate.services.gateways.answered import SILENT_S, Answered
 from tidegate.services.gateways.listed import ListedGateways, OwnGateways, none_of_its_own
 from tidegate.services.gateways.load import GONE_S, Load, LoadIntake
+from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
@@ -200,6 +201,7 @@ def build(
         ),
         audit=Audit(store, clock),
         load=load,
+        load_overview=LoadOverview(samples),
         wanted=(wanted := WantedEndpoints(clocks.monotonic, scaling_changed.set)),
         wake_requests=WantedIntake(wanted, leadership, leader_calls.tell_wanted),
         leader_link=leader_link,

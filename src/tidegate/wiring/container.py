@@ -30,6 +30,7 @@ from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.load import LoadIntake
+from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
@@ -99,6 +100,7 @@ class Container:
     answered: Answered
     audit: Audit
     load: LoadIntake
+    load_overview: LoadOverview
     wanted: WantedEndpoints
     wake_requests: WantedIntake
     leader_link: LeaderLink

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from support.loads import Clock, busy
 from tidegate.errors import InvalidArgument
 from tidegate.services.gateways.load import KEPT_S
-from tidegate.services.gateways.load_series import load_series
+from tidegate.services.gateways.load_series import OVERVIEWS_KEPT_MAX, LoadOverview, load_series
 from tidegate.wire.load import LoadSeries
 
 AHEAD_S = 1_795_000_000.0 - 1000.0
@@ -77,3 +78,34 @@ def test_a_step_that_makes_no_sense_is_refused(step_s: float) -> None:
 def test_nothing_told_is_nothing_known() -> None:
     assert set(seen(Clock(), 60.0).versions["1"].requests_per_s) == {None}
     assert len(seen(Clock(), 60.0).times) == 5
+
+
+def test_of_many_endpoints_all_versions_are_added_up_once_for_each_point() -> None:
+    clock = Clock()
+    fraud = replace(busy(1.0, 3), endpoint="fraud")
+    refused = busy(0.0, 1, version="")
+    clock.pass_seconds(30, g0=[busy(2.0, 10, 1), busy(0.5, 4, version="2"), refused], g1=[fraud])
+    overview = LoadOverview(clock.load)
+    found = overview.get("", 10, 10.0, clock.now + AHEAD_S)
+    assert (len(found.times), list(found.endpoints)) == (KEPT_S / 10, ["churn", "fraud"])
+    assert found.endpoints["churn"].requests_per_s[-1] == pytest.approx(15.0)
+    assert found.endpoints["churn"].errors_per_s[-1] == pytest.approx(1.0)
+    assert found.endpoints["fraud"].requests_per_s[-1] == pytest.approx(3.0)
+    assert found.endpoints["churn"].requests_per_s[0] is None, "nothing was told of that time"
+    assert list(overview.get("d", 10, 10.0, clock.now + AHEAD_S).endpoints) == ["fraud"]
+    assert list(overview.get("", 1, 10.0, clock.now + AHEAD_S).endpoints) == ["churn"]
+    clock.pass_seconds(5, g0=[])
+    assert overview.get("", 10, 10.0, clock.now + AHEAD_S) is found, "no new point"
+    clock.pass_seconds(5, g0=[], g1=[])
+    assert overview.get("", 10, 10.0, clock.now + AHEAD_S).times[-1] == found.times[-1] + 10
+    with pytest.raises(InvalidArgument, match="step_s"):
+        overview.get("", 10, math.nan, 0.0)
+
+
+def test_series_of_many_endpoints_are_kept_within_a_bound() -> None:
+    clock = Clock()
+    clock.pass_seconds(20, g0=[busy(2.0, 10)])
+    overview = LoadOverview(clock.load)
+    for number in range(3 * OVERVIEWS_KEPT_MAX):
+        overview.get(f"{number}", 10, 10.0, clock.now + AHEAD_S)
+        assert len(overview._made) <= OVERVIEWS_KEPT_MAX

@@ -20,7 +20,7 @@ from tidegate.client.waiting import poll, wait_for_endpoint
 from tidegate.core.endpoints.serving import given_among
 from tidegate.core.names import check_name, parse_ref
 from tidegate.errors import DeadlineExceeded, NotTakenIn, TidegateError, UnknownEndpoint
-from tidegate.wire.load import LoadSeries
+from tidegate.wire.load import EndpointsLoad, LoadSeries
 from tidegate.wire.performance import Performance
 from tidegate.wire.rest import (
     DeployRequest,
@@ -203,6 +203,10 @@ class Endpoints:
         As gateways told it, without a Prometheus; what is not known is None.
         """
         return self.api.get(f"{_path(endpoint)}/load", LoadSeries, {"step_s": step_s})
+
+    def loads(self, first: str = "", limit: int = 100, step_s: float = 10.0) -> EndpointsLoad:
+        """As `load`, of up to `limit` endpoints by name from `first` on that had requests, versions added up."""
+        return self.api.get(f"{API}/load", EndpointsLoad, {"first": first, "limit": limit, "step_s": step_s})
 
     def performance(self, endpoint: str, since_s: float = 86_400.0) -> Performance:
         """How its versions did over the last `since_s` seconds. Raises `Conflict` where no Prometheus is set."""

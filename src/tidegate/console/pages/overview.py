@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, Route, Shown
 from tidegate.console.attention import attention
-from tidegate.draw import Size, bar_share
+from tidegate.draw import Size, bar_share, sparkline
 from tidegate.draw.plot import Markup
-from tidegate.wire.load import LoadView
+from tidegate.errors import NotLeader
+from tidegate.wire.load import LoadView, VersionSeries
 from tidegate.wire.rest import Endpoint
 
 ROWS, FAILED_JOBS, FIRING, ITEMS = 50, 20, 30, 30
-BAR = Size(130, 7)
+BAR, LINE = Size(130, 7), Size(96, 22)
+LINES_KEPT = 1024
 
 
 def _overview(ask: Ask) -> Shown | Moved:
@@ -23,12 +27,13 @@ def _overview(ask: Ask) -> Shown | Moved:
     failed = ask.client.jobs.list(state="failed", limit=FAILED_JOBS)
     firing = ask.client.alerts.page(None, "firing", FIRING).rows
     items = attention(status, page.rows, failed, firing)
+    loads = _loads(ask, page.rows)
     return Shown(
         "overview.html",
         {
             "items": items[:ITEMS],
             "is_cut": len(items) > ITEMS,
-            "endpoints": [row(one) for one in page.rows],
+            "endpoints": [row(one) | lines_of(loads.get(one.name)) for one in page.rows],
             "total": sum(status.endpoints_by_status.values()),
             "first": ask.with_query(after=None) if ask.query.get("after") else None,
             "next": None if page.next is None else ask.with_query(after=page.next),
@@ -50,6 +55,33 @@ def row(endpoint: Endpoint) -> dict[str, Any]:
         "desired": sum(count.desired for count in counts),
         **figures(endpoint.load),
     }
+
+
+def _loads(ask: Ask, rows: Sequence[Endpoint]) -> Mapping[str, VersionSeries]:
+    """By endpoint, of those that had requests; none where another control plane is told of them."""
+    if not rows:
+        return {}
+    try:
+        return ask.client.endpoints.loads(rows[0].name, len(rows)).endpoints
+    except NotLeader:
+        return {}
+
+
+def lines_of(load: VersionSeries | None) -> dict[str, Markup | None]:
+    """Rate and p95 of the last five minutes as small lines; None where nobody asked for anything."""
+    if load is None:
+        return {"rate_line": None, "p95_line": None}
+    p95_ms = (None if value is None else value * 1000 for value in load.p95_s)
+    return {
+        "rate_line": _line("Requests a second, five minutes", tuple(load.requests_per_s), "/s"),
+        "p95_line": _line("p95, five minutes", tuple(p95_ms), "ms"),
+    }
+
+
+@lru_cache(LINES_KEPT)
+def _line(title: str, values: tuple[float | None, ...], unit: str) -> Markup | None:
+    """Drawn once: the points change every ten seconds, and the page is made anew each second."""
+    return sparkline(title, values, LINE, unit).svg if any(value is not None for value in values) else None
 
 
 def bar(traffic: dict[str, float]) -> Markup | None:
