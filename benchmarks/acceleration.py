@@ -40,7 +40,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.accelerated.build.trying import Original, Record, accelerate
 from tidegate.runtimes.base.inputs import column_inputs
 from tidegate.runtimes.base.runtime import Arrays, LoadedModel, output_spec
@@ -119,7 +119,7 @@ def subject_of(estimator: Any, x: Any, y: Any) -> Original:
     """The estimator trained on one half, with rows of the other."""
     estimator.fit(x[::2], y[::2])
     if isinstance(x, pd.DataFrame):
-        inferred = infer_signature(estimator, Layout(Path(), "joblib", None, None, {}), None, [])
+        inferred = infer_signature(estimator, PackageLayout(Path(), "joblib", None, None, {}), None, [])
         signature = inferred.signature()
         inputs: Arrays = {}
         for spec in signature.inputs:

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from tidegate.client.following import LOOK_EVERY_S, SILENT_LOOK_EVERY_S, Follower, NewLines, follow, newer
+from tidegate.client.following import LOOK_EVERY_S, SILENT_LOOK_EVERY_S, LogFollower, NewLines, follow, newer
 from tidegate.errors import NotRunning, TidegateError, UnknownEndpoint
 from tidegate.wire.rest import LogLines
 
@@ -28,7 +28,7 @@ def test_what_is_new_comes_after_what_was_seen(before: list[str], now: list[str]
 
 
 def test_each_replica_is_followed_and_forgotten_when_it_is_gone() -> None:
-    follower = Follower()
+    follower = LogFollower()
     one, two = LogLines("r1", "1", ["a"]), LogLines("r2", "2", ["a"])
     assert follower.take([one]) == [NewLines("r1", "1", ["a"])]
     assert follower.take([one, two]) == [NewLines("r2", "2", ["a"])]

@@ -10,7 +10,7 @@ import httpx
 
 from tidegate.client.transport.in_process import InProcess
 from tidegate.console.app import Console
-from tidegate.console.asking import Ask, Platform, Route, Shown
+from tidegate.console.asking import Ask, ConsolePlatform, PageRoute, Shown
 
 
 class _Said:
@@ -33,8 +33,8 @@ def test_a_page_is_made_in_a_thread_and_not_in_the_loop_of_the_server() -> None:
     def handler(_ask: Ask) -> Shown:
         return Shown("error.html", {"error": said, "title": "Title", "status": 200})
 
-    platform = Platform(InProcess(cast(Any, None)), "http://127.0.0.1:1")
-    console = Console(platform, 1, [Route("GET", "/", handler)])
+    platform = ConsolePlatform(InProcess(cast(Any, None)), "http://127.0.0.1:1")
+    console = Console(platform, 1, [PageRoute("GET", "/", handler)])
 
     async def asked() -> str:
         transport = httpx.ASGITransport(app=cast(Any, console))

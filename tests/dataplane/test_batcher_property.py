@@ -13,7 +13,7 @@ from support.wait import until
 from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.calls.outputs import ModelFailed, Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
 from tidegate.errors import NoReadyReplica, Overloaded, TidegateError
@@ -53,7 +53,7 @@ class Counting:
 
     def abandoned(self, call: Call, now_s: float) -> None: ...
 
-    def refused(self, failure: Failure) -> None: ...
+    def refused(self, failure: FailedRequest) -> None: ...
 
 
 class HandTarget:

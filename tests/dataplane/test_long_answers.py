@@ -23,7 +23,7 @@ from tidegate.dataplane.codec import written
 from tidegate.dataplane.codec.v2 import V2Request
 from tidegate.dataplane.grpc.infer import EDGE
 from tidegate.dataplane.grpc.messages import InferRequest, TensorHead
-from tidegate.dataplane.pipeline.infer import Route
+from tidegate.dataplane.pipeline.infer import PredictionRoute
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.server.replica import build_replica
 from tidegate.settings import Settings
@@ -64,7 +64,7 @@ class Answer:
         self.engine.scheduler = self.scheduler = Stepped()  # type: ignore[assignment]
         self.exchange = Kept(self.engine, PLAIN if path == GRPC else path, b"")
         if path == GRPC:
-            self.exchange.route = Route(EDGE, "m")
+            self.exchange.route = PredictionRoute(EDGE, "m")
         self.exchange.meta = meta
         (destination,) = self.engine.directory.services()["m"].destinations()
         self.call = Call(self.exchange, destination, "mine", len(next(iter(outputs.tensors.values()))))
@@ -233,7 +233,7 @@ def test_a_request_of_too_many_rows_is_refused(
         manifest = Manifest("m", "1", "d" * 64, ".", "python", model.signature, [1], batchable=True)
         exchange = Kept(build_replica(manifest, model, Settings.from_env(), None)[0], V2, b"", headers)
         if path == GRPC:
-            exchange.route, exchange.meta = Route(EDGE, "m"), body
+            exchange.route, exchange.meta = PredictionRoute(EDGE, "m"), body
         else:
             exchange = Kept(exchange.engine, path, body, headers)
         list(infer_in_pieces(exchange, exchange.engine.clock()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.pipeline.metrics import SERIES_KEPT_S, Metrics, MetricState, render
 from tidegate.errors import Overloaded
 from tidegate.wire.decision import AssignmentContext
@@ -19,7 +19,7 @@ def told(metrics: Metrics) -> set[tuple[str, str]]:
 
 def count(metrics: Metrics, endpoint: str, version: str) -> None:
     metrics.answered_at_once((endpoint, version, version), 1, 0.0, 0.001)
-    metrics.refused(Failure(AssignmentContext(endpoint, "id"), None, Overloaded(), 0.0, 0.0))
+    metrics.refused(FailedRequest(AssignmentContext(endpoint, "id"), None, Overloaded(), 0.0, 0.0))
 
 
 def test_versions_that_come_and_go_leave_no_counts_behind_for_ever() -> None:

@@ -22,7 +22,7 @@ from support.grpc_process import stub
 from support.wait import until
 from tidegate.core.routing.assign import Assignment
 from tidegate.wire.decision import Decision
-from tidegate.wire.journal import BatchRecord, Entry, FailedCall, FailureRecord, list_segments, read_entries
+from tidegate.wire.journal import BatchRecord, FailedCall, FailureRecord, JournalEntry, list_segments, read_entries
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Captured:
         made = cls()
         for segment in list_segments(bed.data_dir / "journal"):
             for entry in read_entries(segment):
-                assert isinstance(entry, Entry)
+                assert isinstance(entry, JournalEntry)
                 made._take(entry.record)
         return made
 

@@ -13,13 +13,13 @@ import pytest
 
 from support.gateway_bed import Bed, Gateway, stop_hard
 from support.wait import until
-from tidegate.wire.journal import Entry, FeedbackEvent, FeedbackRecord, list_segments, read_entries
+from tidegate.wire.journal import FeedbackEvent, FeedbackRecord, JournalEntry, list_segments, read_entries
 
 
 def events(data_dir: Path) -> list[FeedbackEvent]:
     """All that is in the journals, in the order of writing."""
     found = [one for segment in list_segments(data_dir / "journal") for one in read_entries(segment)]
-    records = [one.record for one in found if isinstance(one, Entry) and isinstance(one.record, FeedbackRecord)]
+    records = [one.record for one in found if isinstance(one, JournalEntry) and isinstance(one.record, FeedbackRecord)]
     return [event for record in records for event in record.events]
 
 

@@ -22,7 +22,7 @@ from tidegate.dataplane.batching.batcher import Batcher
 from tidegate.dataplane.batching.parts import Assembly
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call, Destination, Identity
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import DeadlineExceeded, Overloaded
 from tidegate.gateway.capture.circuit import Circuit
@@ -32,9 +32,9 @@ from tidegate.gateway.capture.segments import SEGMENT_AGE_S_MAX, Segments
 from tidegate.wire.decision import AssignmentContext, Decision
 from tidegate.wire.journal import (
     BatchRecord,
-    Entry,
     FailedCall,
     FailureRecord,
+    JournalEntry,
     Sealed,
     list_segments,
     read_entries,
@@ -96,7 +96,7 @@ class Folder:
         found: list[Any] = []
         for segment in list_segments(self.path):
             with suppress(FileNotFoundError):
-                found += [one.record for one in read_entries(segment) if isinstance(one, Entry)]
+                found += [one.record for one in read_entries(segment) if isinstance(one, JournalEntry)]
         return found
 
     def records(self) -> list[BatchRecord]:
@@ -493,7 +493,7 @@ def test_after_kill_9_and_a_restart_every_answer_is_recorded_once_and_whole(bed:
         answered |= load.ids
     first, second = list_segments(journal.path)
     assert (first.is_open, second.is_open) == (False, True)
-    *records, footer = [one.record for one in read_entries(first) if isinstance(one, Entry)]
+    *records, footer = [one.record for one in read_entries(first) if isinstance(one, JournalEntry)]
     assert isinstance(footer, Sealed)
     assert footer.records == len(records) > 0
     assert seal_abandoned(second) is not None
@@ -549,7 +549,7 @@ def test_of_a_segment_that_was_read_in_part_only_the_rest_is_lost(
     fill(journal, folder, "a", 120)
     first = list_segments(folder.path)[0]
     assert not first.is_open
-    entries = [one for one in read_entries(first) if isinstance(one, Entry)]
+    entries = [one for one in read_entries(first) if isinstance(one, JournalEntry)]
     write_cursor(folder.path, "compactor", {first.name: entries[9].end})
     until_dropped = 0
     while first.name in {one.name for one in list_segments(folder.path)}:
@@ -573,8 +573,8 @@ def test_a_segment_is_sealed_when_it_is_old_also_where_nothing_is_written(folder
     assert (footer.records, footer.last_at_s - footer.first_at_s, footer.torn_bytes) == (1, 0.0, 0)
 
 
-def failure(request_id: str, now_s: float, endpoint: str = "sums", decision: Decision | None = None) -> Failure:
-    return Failure(AssignmentContext(endpoint, request_id, "anna"), decision, Overloaded(), now_s - 0.5, now_s)
+def failure(request_id: str, now_s: float, endpoint: str = "sums", decision: Decision | None = None) -> FailedRequest:
+    return FailedRequest(AssignmentContext(endpoint, request_id, "anna"), decision, Overloaded(), now_s - 0.5, now_s)
 
 
 def failures(folder: Folder) -> list[FailureRecord]:

@@ -16,7 +16,7 @@ import pytest
 from support.batcher_bench import Bench, run, turn
 from support.gateway_bed import TOKEN, Bed, Gateway, Publisher
 from support.wait import until
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.calls.guarded import Guarded
 from tidegate.dataplane.pipeline.metrics import Metrics
 from tidegate.errors import Overloaded
@@ -89,7 +89,7 @@ def test_what_a_client_gave_up_was_in_progress_until_then() -> None:
 
 def test_refused_requests_are_errors_of_no_version() -> None:
     metrics = Metrics()
-    metrics.refused(Failure(AssignmentContext("e", "id"), None, Overloaded("full"), 0.0, 0.0))
+    metrics.refused(FailedRequest(AssignmentContext("e", "id"), None, Overloaded("full"), 0.0, 0.0))
     assert growth({}, totals(metrics.series(), {})) == [
         {"endpoint": "e", "version": "", "in_progress_s": 0.0, "requests": 1, "errors": 0, "durations": [0] * 17}
     ]

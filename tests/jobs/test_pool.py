@@ -11,7 +11,7 @@ from support.pools import Doing, pool_on, run
 from support.wait import until
 from tidegate.errors import NotAModel
 from tidegate.jobs.pool import JobPool
-from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobReport, Outcome
+from tidegate.jobs.report import ATTEMPTS_MAX, Claim, JobLost, JobOutcome, JobReport
 from tidegate.store import jobs as rows
 from tidegate.store.leases import database_time
 from tidegate.store.tables import JobRow, LeaseRow
@@ -174,7 +174,7 @@ def test_a_worker_whose_job_was_taken_over_writes_nothing(own: Container) -> Non
     slow = JobReport(own.store, Claim("a", "slow"))
     writes: list[Callable[[], None]] = [
         lambda: slow.progress(0.9, "late"),
-        lambda: slow.end(Outcome(result={})),
+        lambda: slow.end(JobOutcome(result={})),
         slow.beat,
     ]
     for write in writes:

@@ -226,7 +226,7 @@ def test_an_entry_is_bounded_and_can_be_read_whatever_is_recorded(platform: Cont
     odd = {"text\ud800": ("a\0b", {"k\udfff": ["\ud800"]}), "number": (1, None)}
     who = replace(ME, name="w\ud800")
     with platform.store.transaction() as tx:
-        rows.record(tx, who, 1.0, rows.Change("odd", "model", "s\ud800", odd, "n\0"))
+        rows.record(tx, who, 1.0, rows.AuditedChange("odd", "model", "s\ud800", odd, "n\0"))
     entry = _newest(platform)
     assert (entry.who.name, entry.subject.name, entry.note) == ("w\ufffd", "s\ufffd", "n\ufffd")
     assert entry.changes == {"text\ufffd": ["a\ufffdb", {"k\ufffd": ["\ufffd"]}], "number": [1, None]}

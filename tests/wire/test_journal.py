@@ -18,8 +18,8 @@ from tidegate.wire.journal import (
     BatchRecord,
     CapturedRequest,
     Damage,
-    Entry,
     FailureRecord,
+    JournalEntry,
     Sealed,
     Segment,
     list_segments,
@@ -59,7 +59,7 @@ def written(folder: Path, data: bytes, *, is_open: bool = False, at_us: int = 1_
 
 
 def ids(segment: Segment, offset: int = 0) -> list[str]:
-    entries = [one.record for one in read_entries(segment, offset) if isinstance(one, Entry)]
+    entries = [one.record for one in read_entries(segment, offset) if isinstance(one, JournalEntry)]
     return [request.id for one in entries if isinstance(one, BatchRecord) for request in one.requests]
 
 
@@ -95,7 +95,7 @@ def test_every_record_that_damage_did_not_touch_is_read(
     segment = segment_of(path)
     assert segment is not None
     found = list(read_entries(segment))
-    read = {one.offset for one in found if isinstance(one, Entry)}
+    read = {one.offset for one in found if isinstance(one, JournalEntry)}
     sound = {
         begin for begin, end in itertools.pairwise(ends) if not any(first < end and begin < last for first, last in hit)
     }
@@ -126,11 +126,11 @@ def test_a_record_that_a_client_sends_inside_its_request_is_never_read(tmp_path:
 def test_an_identity_is_the_same_open_and_sealed_and_reading_goes_on_behind_it(tmp_path: Path) -> None:
     data = framed(*encoded(*(record(f"r{number}") for number in range(3))))
     before = written(tmp_path, data, is_open=True)
-    entries = [one for one in read_entries(before) if isinstance(one, Entry)]
+    entries = [one for one in read_entries(before) if isinstance(one, JournalEntry)]
     assert seal_abandoned(before) == Sealed(3, 100.5, 100.5)
     (after,) = list_segments(tmp_path)
     assert (after.is_open, after.name) == (False, before.name)
-    again = [one for one in read_entries(after) if isinstance(one, Entry)]
+    again = [one for one in read_entries(after) if isinstance(one, JournalEntry)]
     assert [(one.segment, one.offset) for one in again[:3]] == [(one.segment, one.offset) for one in entries]
     assert isinstance(again[3].record, Sealed)
     assert ids(after, entries[1].end) == ["r2"]
@@ -208,7 +208,7 @@ def test_one_whose_writer_died_between_footer_and_name_gets_no_second_footer(tmp
     segment = written(tmp_path, framed(*encoded(record("a"), footer)), is_open=True)
     assert seal_abandoned(segment) == footer
     (sealed,) = list_segments(tmp_path)
-    assert [type(one.record) for one in read_entries(sealed) if isinstance(one, Entry)] == [BatchRecord, Sealed]
+    assert [type(one.record) for one in read_entries(sealed) if isinstance(one, JournalEntry)] == [BatchRecord, Sealed]
 
 
 def test_records_are_counted_with_and_without_a_footer(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_journal_of_version_1_is_read_as_one_of_version_2() -> None:
     """The file was written by the release before version 2, and stays as it is."""
     (segment,) = list_segments(DATA)
     assert segment.name == "gateway-0-0000000001"
-    records = [one.record for one in read_entries(segment) if isinstance(one, Entry)]
+    records = [one.record for one in read_entries(segment) if isinstance(one, JournalEntry)]
     assert damage(segment) == []
     first, second = records
     assert isinstance(first, BatchRecord)
@@ -289,7 +289,7 @@ def test_what_follows_damage_in_version_1_is_counted_as_lost(tmp_path: Path, los
     path = tmp_path / segment.path.name
     path.write_bytes(data[:-lost_bytes])
     (torn,) = list_segments(tmp_path)
-    assert len([one for one in read_entries(torn) if isinstance(one, Entry)]) == 1
+    assert len([one for one in read_entries(torn) if isinstance(one, JournalEntry)]) == 1
     assert [one.end for one in damage(torn)] == [len(data) - lost_bytes]
     told: list[str] = []
     with path.open("rb") as stream:

@@ -8,7 +8,7 @@ import tidegate
 from tidegate.api import docs, failures
 from tidegate.api.guard import Guard, Keys, allowed_hosts
 from tidegate.api.permissions import Needed
-from tidegate.api.platform import Platform
+from tidegate.api.platform import ApiServices
 from tidegate.api.routes import (
     alerts,
     audit,
@@ -26,7 +26,7 @@ from tidegate.api.routes import (
 from tidegate.api.sessions import Sessions
 
 
-def create_app(container: Platform) -> FastAPI:
+def create_app(container: ApiServices) -> FastAPI:
     """The application on a started container; holds no state but what the container has.
 
     Raises `Undeclared` for a route that does not say which permission it needs.

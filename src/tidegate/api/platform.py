@@ -34,7 +34,7 @@ from tidegate.services.models.catalog import Models
 from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.overview.measures import Measures
-from tidegate.services.overview.performance import Performance
+from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
@@ -55,7 +55,7 @@ class AlertUseCases(Protocol):
     def deliveries(self) -> Deliveries: ...
 
 
-class Platform(Protocol):
+class ApiServices(Protocol):
     """Read-only here: the API calls services and never the store or an adapter."""
 
     @property
@@ -87,7 +87,7 @@ class Platform(Protocol):
     @property
     def measures(self) -> Measures: ...
     @property
-    def performance(self) -> Performance: ...
+    def performance(self) -> PerformanceReports: ...
     @property
     def snapshots(self) -> Snapshots: ...
     @property
@@ -118,8 +118,8 @@ class Platform(Protocol):
     def leadership(self) -> Leadership: ...
 
 
-def _platform(request: Request) -> Platform:
-    platform: Platform = request.app.state.platform
+def _platform(request: Request) -> ApiServices:
+    platform: ApiServices = request.app.state.platform
     return platform
 
 
@@ -132,7 +132,7 @@ def _leader_only(request: Request) -> None:
     _platform(request).leadership.must_lead()
 
 
-PlatformOf = Annotated[Platform, Depends(_platform)]
+PlatformOf = Annotated[ApiServices, Depends(_platform)]
 Who = Annotated[Principal, Depends(_who)]
 """Who asks, on a route that is not open."""
 LeaderOnly = Depends(_leader_only)

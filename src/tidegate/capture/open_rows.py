@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import pyarrow as pa
 
 from tidegate.capture.rows import NO_ENDPOINT, Place, Rows, batch_rows, failure_rows, feedback_rows
-from tidegate.wire.journal import BatchRecord, Entry, FailureRecord, FeedbackRecord, Segment, read_entries
+from tidegate.wire.journal import BatchRecord, FailureRecord, FeedbackRecord, JournalEntry, Segment, read_entries
 from tidegate.wire.journal.segments import opened_at_us
 
 WRITTEN_LATE_S_MAX = 86_400.0
@@ -32,7 +32,7 @@ def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[st
     """
     held: dict[Place, Rows] = {}
     for found in read_entries(segment):
-        if not isinstance(found, Entry):
+        if not isinstance(found, JournalEntry):
             continue
         record = found.record
         try:

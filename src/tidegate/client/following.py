@@ -25,7 +25,7 @@ class NewLines:
 
 
 @dataclass
-class Follower:
+class LogFollower:
     """Remembers what was seen of each replica; those that are gone are forgotten."""
 
     _seen: dict[str, Sequence[str]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def follow(
 
     A control plane that is away is asked again, more rarely; `on_silence` is told once of each time that it went.
     """
-    follower, silent = Follower(), False
+    follower, silent = LogFollower(), False
     while True:
         try:
             logs = look()

@@ -24,7 +24,7 @@ from tidegate.client import Client
 from tidegate.client.transport.in_process import Caller
 from tidegate.clock import now
 from tidegate.console import render
-from tidegate.console.asking import Ask, Moved, Platform, Route, Shown, fields_of
+from tidegate.console.asking import Ask, ConsolePlatform, Moved, PageRoute, Shown, fields_of
 from tidegate.console.assets import STATIC, asset
 from tidegate.console.headers import FILE_HEADERS, PAGE_HEADERS
 from tidegate.console.live import Live
@@ -78,7 +78,7 @@ def takes_html(scope: Scope) -> bool:
 class Console:
     """One console of one platform. `close` ends what it keeps open."""
 
-    def __init__(self, platform: Platform, streams_max: int, routes: Sequence[Route] = ROUTES) -> None:
+    def __init__(self, platform: ConsolePlatform, streams_max: int, routes: Sequence[PageRoute] = ROUTES) -> None:
         self._platform = platform
         self._routes = [(route, compile_path(route.path)[0]) for route in routes]
         self._live = Live(self._sample, streams_max)
@@ -135,7 +135,7 @@ class Console:
         chunks = blocking(request.stream(), asyncio.get_running_loop())
         return await to_thread.run_sync(received, chunks, boundary, client, limiter=self._uploads)
 
-    def _found(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+    def _found(self, method: str, path: str) -> tuple[PageRoute, Mapping[str, str]]:
         """Raises `UnknownRoute`, `MethodNotAllowed`."""
         methods = set()
         for route, pattern in self._routes:
@@ -203,7 +203,7 @@ def _failed(request: Request, error: TidegateError) -> Response:
     return _page(Shown(template, context, status, headers), _around(request), request.headers)
 
 
-def _made(route: Route, ask: Ask, around: Mapping[str, Any], asked: Headers) -> Response:
+def _made(route: PageRoute, ask: Ask, around: Mapping[str, Any], asked: Headers) -> Response:
     """What a handler says, as an answer. In a thread: a large page takes its time, which is not the server's loop's."""
     made = route.handler(ask)
     if isinstance(made, Moved):

@@ -17,7 +17,7 @@ CALL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Platform:
+class ConsolePlatform:
     """What the console knows of the platform it is part of. Predictions of the pages go to the gateway.
 
     `upload_bytes_max`: larger files are not sent at all.
@@ -42,7 +42,7 @@ class Ask:
     `live` asks for what changes by itself alone: the page is open already, and is asked for again each second.
     """
 
-    platform: Platform
+    platform: ConsolePlatform
     caller: Caller
     client: Client
     path: str = "/"
@@ -95,7 +95,7 @@ Handler = Callable[[Ask], Shown | Moved]
 
 
 @dataclass(frozen=True)
-class Route:
+class PageRoute:
     """A page, or a form's target. A page that is `live` has blocks that change by themselves."""
 
     method: str

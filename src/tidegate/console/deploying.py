@@ -18,7 +18,7 @@ MB = 1_000_000
 
 
 @dataclass(frozen=True)
-class Form:
+class DeployForm:
     """Fields as they were filled in; an empty one leaves things as they are."""
 
     endpoint: str = ""
@@ -61,13 +61,13 @@ class Form:
         }
 
 
-def filled(form: Mapping[str, str]) -> Form:
+def filled(form: Mapping[str, str]) -> DeployForm:
     """What came of the page."""
-    return Form(*(form.get(name, "") for name in Form.__dataclass_fields__))
+    return DeployForm(*(form.get(name, "") for name in DeployForm.__dataclass_fields__))
 
 
 def differences(
-    version: Version, live: Version | None, there: Endpoint | None, form: Form
+    version: Version, live: Version | None, there: Endpoint | None, form: DeployForm
 ) -> list[tuple[str, str, str]]:
     """(what, as it runs now, as it will be) of what deploying changes; empty for a new endpoint."""
     if there is None:
@@ -101,7 +101,7 @@ def _shown(version: Version | None) -> dict[str, str]:
     }
 
 
-def request_lines(model: str, version: str, form: Form) -> list[str]:
+def request_lines(model: str, version: str, form: DeployForm) -> list[str]:
     """The form as commands."""
     lines = [_deploy_line(model, version, form)]
     if form.follows:
@@ -112,7 +112,7 @@ def request_lines(model: str, version: str, form: Form) -> list[str]:
     return lines
 
 
-def _deploy_line(model: str, version: str, form: Form) -> str:
+def _deploy_line(model: str, version: str, form: DeployForm) -> str:
     parts = ["tidegate", "deploy", f"{model}:{version}"]
     if form.endpoint and form.endpoint != model:
         parts += ["--endpoint", form.endpoint]

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 GATEWAYS_END_S, REPLICAS_END_S, LOOPS_END_S, API_END_S = 10.0, 10.0, 6.0, 3.0
 
 
-class Platform:
+class RunningPlatform:
     """Everything of one control plane between its checks and its end."""
 
     def __init__(

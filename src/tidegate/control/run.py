@@ -39,7 +39,7 @@ from tidegate.telemetry import configure_logging
 from tidegate.version import __version__
 
 if TYPE_CHECKING:
-    from tidegate.control.platform import Platform
+    from tidegate.control.platform import RunningPlatform
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,9 @@ def _foreground(options: Options, settings: Settings) -> int:
         if options.gateways and not adopted:
             check_port(options.host, options.port, "--port")
             check_port(options.host, options.grpc_port, "--grpc-port")
-        from tidegate.control.platform import Platform  # a second of imports, after the checks
+        from tidegate.control.platform import RunningPlatform  # a second of imports, after the checks
 
-        platform = Platform(settings, options, supervisor, compactor, metrics)
+        platform = RunningPlatform(settings, options, supervisor, compactor, metrics)
         try:
             _start(platform, options, api_socket, signals)
             _stay(platform, settings, signals)
@@ -107,7 +107,7 @@ def _foreground(options: Options, settings: Settings) -> int:
     return 0
 
 
-def _end(platform: Platform, signals: StopSignals) -> None:
+def _end(platform: RunningPlatform, signals: StopSignals) -> None:
     if signals.leave.is_set():
         platform.leave()
         log.info("left; gateways and replicas serve on")
@@ -116,7 +116,7 @@ def _end(platform: Platform, signals: StopSignals) -> None:
         log.info("stopped")
 
 
-def _start(platform: Platform, options: Options, api_socket: socket.socket, signals: StopSignals) -> None:
+def _start(platform: RunningPlatform, options: Options, api_socket: socket.socket, signals: StopSignals) -> None:
     """Until everything answers; then say so, to people and to other processes."""
     data_dir = platform.container.settings.data_dir
     platform.start(api_socket)
@@ -140,7 +140,7 @@ def _newest(folder: Path, pattern: str) -> Path | None:
     return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _stay(platform: Platform, settings: Settings, signals: StopSignals) -> None:
+def _stay(platform: RunningPlatform, settings: Settings, signals: StopSignals) -> None:
     log.info("running on %s", settings.data_dir)
     try:
         while not signals.stop.wait(LOG_CHECK_S):

@@ -10,7 +10,7 @@ from tidegate.api.guard import allowed_hosts
 from tidegate.client.transport.in_process import InProcess
 from tidegate.console import app as consoles
 from tidegate.console.app import Console
-from tidegate.console.asking import Platform
+from tidegate.console.asking import ConsolePlatform
 from tidegate.wiring import Container
 
 STREAMS_MAX, STREAMS_SHARE = 64, 4
@@ -26,7 +26,7 @@ class Site:
         self._api = create_app(container)
         self._in_process = InProcess(self._api)
         self._console = Console(
-            Platform(
+            ConsolePlatform(
                 self._in_process,
                 container.gateway_url,
                 container.keys.predict,

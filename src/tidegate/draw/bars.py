@@ -9,7 +9,7 @@ from itertools import pairwise
 from tidegate.draw.frame import GRID_LINES, LEFT, RIGHT, TOP, USUAL, Size, grid, no_data
 from tidegate.draw.markup import element, shortened, text
 from tidegate.draw.plot import COLOURS, Plot, Table, area_key, chosen, outline_key, picture
-from tidegate.draw.scales import MISSING, Scale, known, rounded_out, written
+from tidegate.draw.scales import MISSING, AxisScale, known, rounded_out, written
 
 BINS_MAX = 60
 """Narrower bars could not be told apart: neighbours are drawn as one."""
@@ -64,8 +64,8 @@ def histogram_pair(
     drawn = [[_sum(every, group) for group in groups] for every in shares]
     high = max((share for every in drawn for share in every if share is not None), default=0.0)
     lines = min(GRID_LINES, max(1, int((size.height - BOTTOM - TOP) // GRID_LINE_HEIGHT)))
-    y = Scale(*rounded_out(0.0, high or 1.0, lines), size.height - BOTTOM, TOP)
-    x = Scale(0.0, max(len(groups), 1), LEFT, size.width - RIGHT)
+    y = AxisScale(*rounded_out(0.0, high or 1.0, lines), size.height - BOTTOM, TOP)
+    x = AxisScale(0.0, max(len(groups), 1), LEFT, size.width - RIGHT)
     parts = [
         grid(x, y, " %", lines=lines),
         _bars(drawn[1], x, y),
@@ -124,7 +124,7 @@ def _name(bins: Sequence[str], group: range) -> str:
     return bins[group[0]] if len(group) == 1 else f"{bins[group[0]]} … {bins[group[-1]]}"
 
 
-def _bars(shares: Sequence[float | None], x: Scale, y: Scale) -> str:
+def _bars(shares: Sequence[float | None], x: AxisScale, y: AxisScale) -> str:
     room = x(1.0) - x(0.0)
     gap = _GAP if room > 4 * _GAP else 0.0
     found = []
@@ -136,7 +136,7 @@ def _bars(shares: Sequence[float | None], x: Scale, y: Scale) -> str:
     return "".join(found)
 
 
-def _outline(shares: Sequence[float | None], x: Scale, y: Scale) -> str:
+def _outline(shares: Sequence[float | None], x: AxisScale, y: AxisScale) -> str:
     """The tops of the bins as steps; broken where a share is missing."""
     steps, is_joined = [], False
     for index, share in enumerate(shares):
@@ -146,7 +146,7 @@ def _outline(shares: Sequence[float | None], x: Scale, y: Scale) -> str:
     return element("path", d="".join(steps), class_="outline") if steps else ""
 
 
-def _labels(names: Sequence[str], x: Scale, y: float) -> str:
+def _labels(names: Sequence[str], x: AxisScale, y: float) -> str:
     """As many names as there is room for, each under its bar, or the first and the last; all are in the table."""
     shown = [shortened(name, LABEL_CHARS_MAX) for name in names]
     longest = max(map(len, shown), default=1)

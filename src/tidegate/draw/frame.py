@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.scales import Scale, domain, rounded_out, ticks, written
+from tidegate.draw.scales import AxisScale, domain, rounded_out, ticks, written
 from tidegate.draw.times import time_ticks
 
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 20.0, 22.0
@@ -48,11 +48,11 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Axes:
     """Places of times (`x`) and values (`y`), and the markup of the axes."""
 
-    x: Scale
-    y: Scale
+    x: AxisScale
+    y: AxisScale
     markup: str
 
     @property
@@ -61,17 +61,17 @@ class Frame:
         return int(self.x.end - self.x.start)
 
 
-def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: Iterable[float]) -> Frame:
+def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: Iterable[float]) -> Axes:
     """Axes for known values between the first and the last time; None: nothing is known, which the frame says."""
     found = list(values)
     level = [] if axis.level is None else [axis.level[1]]
     low, high = domain([*found, *level], axis.from_zero)
     low, high = rounded_out(low, high, GRID_LINES)
-    y = Scale(low, high, size.height - BOTTOM, TOP)
+    y = AxisScale(low, high, size.height - BOTTOM, TOP)
     first, last = times or (0.0, 1.0)
     if first == last:
         first, last = first - 30.0, last + 30.0
-    x = Scale(first, last, LEFT, size.width - RIGHT)
+    x = AxisScale(first, last, LEFT, size.width - RIGHT)
     parts = [grid(x, y, labelled=bool(found or level))]
     if axis.unit:
         parts.append(element("text", text(shortened(axis.unit, 40)), x=0, y=11, class_="unit"))
@@ -83,10 +83,10 @@ def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: It
         parts.append(_events(axis.events, x, y))
     if not found:
         parts.append(no_data(x, y))
-    return Frame(x, y, "".join(parts))
+    return Axes(x, y, "".join(parts))
 
 
-def _events(events: Sequence[tuple[str, float]], x: Scale, y: Scale) -> str:
+def _events(events: Sequence[tuple[str, float]], x: AxisScale, y: AxisScale) -> str:
     """Only those within the axis."""
     inside = [(name, at) for name, at in events if x.low <= at <= x.high][:EVENTS_MAX]
     drawn = [
@@ -98,13 +98,13 @@ def _events(events: Sequence[tuple[str, float]], x: Scale, y: Scale) -> str:
     return "".join(drawn)
 
 
-def no_data(x: Scale, y: Scale) -> str:
+def no_data(x: AxisScale, y: AxisScale) -> str:
     """What stands in the middle where nothing can be drawn."""
     middle = (x.start + x.end) / 2, (y.start + y.end) / 2
     return element("text", "no data", class_="empty", x=middle[0], y=middle[1], text_anchor="middle")
 
 
-def grid(x: Scale, y: Scale, unit: str = "", *, labelled: bool = True, lines: int = GRID_LINES) -> str:
+def grid(x: AxisScale, y: AxisScale, unit: str = "", *, labelled: bool = True, lines: int = GRID_LINES) -> str:
     """A line at each round value, with the value before it; at most `lines` above the lowest."""
     places = ticks(y.low, y.high, lines + 1)
     step = places[1] - places[0] if len(places) > 1 else None
@@ -116,7 +116,7 @@ def grid(x: Scale, y: Scale, unit: str = "", *, labelled: bool = True, lines: in
     return element("g", "".join(drawn), class_="grid")
 
 
-def time_labels(x: Scale, height: float) -> str:
+def time_labels(x: AxisScale, height: float) -> str:
     """Round moments along the bottom of a picture of this height."""
     count_max = max(2, int((x.end - x.start) // LABEL_WIDTH))
     labels = [
@@ -126,6 +126,6 @@ def time_labels(x: Scale, height: float) -> str:
     return element("text", "UTC", x=0, y=height - 5) + "".join(labels)
 
 
-def _within(place: float, label: str, x: Scale) -> float:
+def _within(place: float, label: str, x: AxisScale) -> float:
     """So that no label is cut off at the right."""
     return min(place, x.end + RIGHT - len(label) * 4)

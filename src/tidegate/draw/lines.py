@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tidegate.draw.frame import USUAL, Axis, Frame, Size, framed
+from tidegate.draw.frame import USUAL, Axes, Axis, Size, framed
 from tidegate.draw.markup import element
 from tidegate.draw.plot import Key, Plot, Table, chosen, event_key, level_key, line_key, picture, stroke
-from tidegate.draw.scales import MISSING, Scale, domain, known, written
+from tidegate.draw.scales import MISSING, AxisScale, domain, known, written
 from tidegate.draw.thinning import Run, check_times, envelope, runs
 from tidegate.draw.times import moment
 
@@ -104,10 +104,10 @@ def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") ->
     places = range(len(values))
     found = runs(places, values, int(size.width))
     low, high = domain((value for run in found for _at, value in run), from_zero=True)
-    x = Scale(0.0, max(len(values) - 1, 1), 2.0, size.width - 2)
-    y = Scale(low, high, size.height - 2, 2.0)
+    x = AxisScale(0.0, max(len(values) - 1, 1), 2.0, size.width - 2)
+    y = AxisScale(low, high, size.height - 2, 2.0)
     axis = Axis(unit)
-    drawn = _line(found, Frame(x, y, ""), 0)
+    drawn = _line(found, Axes(x, y, ""), 0)
     rows = [[str(index + 1), _cell(values[index])] for index in chosen(len(values))]
     table = Table(title, ["", unit or "value"], rows, len(values))
     return Plot(picture(title, _newest(values, axis), (size.width, size.height), drawn, "spark"), table)
@@ -119,7 +119,7 @@ def _of_interest(axis: Axis) -> list[Key]:
     return level + [event_key(name, "") for name in names[:EVENT_NAMES_MAX]]
 
 
-def _line(found: list[Run], frame: Frame, index: int) -> str:
+def _line(found: list[Run], frame: Axes, index: int) -> str:
     """Runs as one path; a point alone as a dot."""
     joined, dots = [], []
     for run in found:
@@ -133,7 +133,7 @@ def _line(found: list[Run], frame: Frame, index: int) -> str:
     return path + "".join(dots)
 
 
-def _area(times: Sequence[float], band: Band, frame: Frame, index: int) -> str:
+def _area(times: Sequence[float], band: Band, frame: Axes, index: int) -> str:
     """The interval as an area; where either end is missing there is none."""
     shapes = []
     for run in envelope(times, band.lower, band.upper, frame.columns):

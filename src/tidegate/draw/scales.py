@@ -26,7 +26,7 @@ def shown(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class Scale:
+class AxisScale:
     """Values from `low` to `high` (low < high) onto places from `start` to `end`; others onto the nearer end."""
 
     low: float

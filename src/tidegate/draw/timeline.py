@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tidegate.draw.frame import RIGHT, time_labels
 from tidegate.draw.markup import element, shortened, text
 from tidegate.draw.plot import Plot, Table, chosen, picture
-from tidegate.draw.scales import MISSING, Scale
+from tidegate.draw.scales import MISSING, AxisScale
 from tidegate.draw.times import moment
 
 ROWS_MAX = 30
@@ -40,7 +40,7 @@ def timeline(title: str, spans: Sequence[Span], window: tuple[float, float], des
         raise ValueError(f"a window from {begin:g} to {end:g} has no length")
     drawn = spans[:ROWS_MAX]
     height = TOP + BOTTOM + ROW_HEIGHT * max(len(drawn), 1)
-    x = Scale(begin, end, _LEFT, WIDTH - RIGHT)
+    x = AxisScale(begin, end, _LEFT, WIDTH - RIGHT)
     parts = [element("g", time_labels(x, height), class_="x")]
     for index, span in enumerate(drawn):
         parts.append(_row(span, x, TOP + ROW_HEIGHT * index))
@@ -54,7 +54,7 @@ def timeline(title: str, spans: Sequence[Span], window: tuple[float, float], des
     return Plot(svg, Table(title, ["", "severity", "from", "to", ""], rows, len(spans)))
 
 
-def _row(span: Span, x: Scale, top: float) -> str:
+def _row(span: Span, x: AxisScale, top: float) -> str:
     left, right = x(span.begin), x(x.high if span.end is None else span.end)
     width = max(right - left, 3.0)
     left = min(left, x.end - width)

@@ -26,7 +26,13 @@ from tidegate.gateway.capture.journal import Journal
 from tidegate.gateway.capture.observer import GatewayObserver
 from tidegate.gateway.capture.segments import Segments
 from tidegate.gateway.control.answered import AnsweredReports
-from tidegate.gateway.control.follower import SNAPSHOT_SUFFIX, ControlPlane, Follower, SnapshotFile, SnapshotRefused
+from tidegate.gateway.control.follower import (
+    SNAPSHOT_SUFFIX,
+    ControlPlane,
+    SnapshotFile,
+    SnapshotFollower,
+    SnapshotRefused,
+)
 from tidegate.gateway.control.load import LoadReports, Totals, totals
 from tidegate.gateway.control.losses import Losses
 from tidegate.gateway.control.wake_requests import WakeRequests
@@ -120,7 +126,7 @@ def _refuse_strangers(host: str, port: int, option: str, admin_path: Path) -> No
         raise PortInUse(f"port {port} on {host} is in use by another platform: choose another with {option}", port=port)
 
 
-class Gateway:
+class RunningGateway:
     """One gateway process; made inside its running loop."""
 
     def __init__(self, options: GatewayOptions, settings: Settings, key: str | None, sockets: Sockets) -> None:
@@ -162,7 +168,7 @@ class Gateway:
         self._load = LoadReports(self._load_totals, source.tell_load, clock.monotonic)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
         self._file = SnapshotFile(kept_dir / f"{options.id}{SNAPSHOT_SUFFIX}")
-        self._follower = Follower(source, self._file, self._apply, self._in_use)
+        self._follower = SnapshotFollower(source, self._file, self._apply, self._in_use)
 
     def is_ready(self) -> bool:
         """Whether it has a snapshot to route by."""
@@ -274,5 +280,5 @@ def build_gateway(
     options: GatewayOptions, settings: Settings, key: str | None, sockets: Sockets
 ) -> tuple[InferenceEngine, ASGIApp, Hooks]:
     """Engine, application and hooks for `run_server`; call it inside the running loop."""
-    gateway = Gateway(options, settings, key, sockets)
+    gateway = RunningGateway(options, settings, key, sockets)
     return gateway.engine, gateway.app(), Hooks(gateway.start, gateway.stop, gateway.is_ready)

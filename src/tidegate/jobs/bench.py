@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tidegate.errors import InvalidArgument, StoreUnavailable, TidegateError
-from tidegate.jobs.report import Claim, JobLost, JobReport, Outcome, carry_out
+from tidegate.jobs.report import Claim, JobLost, JobOutcome, JobReport, carry_out
 from tidegate.jobs.scratch import sweep_scratch
 from tidegate.jobs.spec import JobSpec
 from tidegate.services.jobs.uploads import Uploads
@@ -79,7 +79,7 @@ class Bench:
         """
         return self._insist(lambda: self.try_claim(job_id))
 
-    def run(self, claimed: Claimed) -> Outcome | None:
+    def run(self, claimed: Claimed) -> JobOutcome | None:
         """Run it to its end, and write that down; None when it was given back, or another has it by now."""
         job, report = claimed.job, claimed.report
         self._running[report] = job
@@ -133,12 +133,12 @@ class Bench:
         claim = Claim(job.id, holder, job.attempts, self._lease_s, self._letters, rows.asked_by(job))
         return Claimed(job, JobReport(self._store, claim))
 
-    def _carry_out(self, claimed: Claimed) -> Outcome:
+    def _carry_out(self, claimed: Claimed) -> JobOutcome:
         job, report = claimed.job, claimed.report
         spec = self._specs.get(job.kind)
         if spec is None:
             why = f"the worker's release has no jobs of kind {job.kind!r}: start one of the control plane's release"
-            return Outcome(error=InvalidArgument(why))
+            return JobOutcome(error=InvalidArgument(why))
         return carry_out(job, spec.function(self._store.fenced(report.fence)), report)
 
     def _release(self, job: JobRow) -> None:

@@ -53,7 +53,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended."""
 
     result: dict[str, Any] | None = None
@@ -104,7 +104,7 @@ class JobReport:
         """The work is over: what was made is removed, and nobody can cancel that."""
         self._undoing = True
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: JobOutcome) -> None:
         """How it ended. One that was cancelled when all was done has succeeded."""
         error = outcome.error
         with self._store.transaction() as tx:
@@ -145,7 +145,7 @@ class JobFunction(Protocol):
         """Remove whatever a failed (or thrice crashed) run left half-made."""
 
 
-def carry_out(job: JobRow, function: JobFunction, report: JobReport) -> Outcome:
+def carry_out(job: JobRow, function: JobFunction, report: JobReport) -> JobOutcome:
     """Run it, or undo what a failed run left half-made.
 
     Raises `JobLost` and `NotLeader` where it is another's now, and `StoreUnavailable`: then it has not ended.
@@ -154,14 +154,14 @@ def carry_out(job: JobRow, function: JobFunction, report: JobReport) -> Outcome:
         if job.attempts > ATTEMPTS_MAX:
             raise JobAbandoned(f"the process that ran this job died {ATTEMPTS_MAX} times: it is not run again")
         report.look()  # it may have been cancelled while it waited to be run again
-        return Outcome(result=function.run(job.payload, report))
+        return JobOutcome(result=function.run(job.payload, report))
     except (JobLost, NotLeader, StoreUnavailable):
         raise
     except Exception as error:
         report.undoing()
         report.check()  # what another made meanwhile is not ours to undo
         function.undo(job.payload, job.id)
-        return Outcome(error=_expected(error, job))
+        return JobOutcome(error=_expected(error, job))
 
 
 def _state_of(error: TidegateError | None) -> str:

@@ -50,7 +50,7 @@ def published(revision: int, body: str) -> Published:
 
 
 @dataclass(frozen=True)
-class Place:
+class SnapshotPlace:
     """Where snapshots are written, whose sockets are in them, and what they say of keys."""
 
     store: Store
@@ -59,7 +59,9 @@ class Place:
     clock: Clock
 
 
-def publish(place: Place, fleets: list[LoadedFleet], facts: Mapping[str, Facts], newest: Published) -> Published:
+def publish(
+    place: SnapshotPlace, fleets: list[LoadedFleet], facts: Mapping[str, Facts], newest: Published
+) -> Published:
     """`newest` where nothing changed, else the snapshot with the next revision, as it was written."""
     endpoints = _endpoints(fleets, facts, place.host)
     if newest.body and _encoded(newest.revision, endpoints, place.hashes) == newest.body:

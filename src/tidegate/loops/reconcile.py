@@ -21,7 +21,7 @@ from tidegate.core.reconcile.plan import converged, plan
 from tidegate.errors import NotLeader
 from tidegate.loops.clock_leaps import ClockLeaps
 from tidegate.loops.metrics import LoopMetrics
-from tidegate.loops.publish import KeyHashes, Place, Published, publish, published, routed_versions
+from tidegate.loops.publish import KeyHashes, Published, SnapshotPlace, publish, published, routed_versions
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import TROUBLE
 from tidegate.store import fleet as rows
@@ -194,7 +194,7 @@ class Reconciler:
             return
         with dependencies.store.reading() as tx:
             facts = self._fleets.facts(tx, routed_versions(fleets))
-        place = Place(dependencies.store, dependencies.host, dependencies.key_hashes, dependencies.clock)
+        place = SnapshotPlace(dependencies.store, dependencies.host, dependencies.key_hashes, dependencies.clock)
         self._newest = publish(place, fleets, facts, before)
         self._published = made_of
         if self._newest is not before:

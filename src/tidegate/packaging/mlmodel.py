@@ -61,7 +61,7 @@ FRAMEWORK: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackageLayout:
     """How to load a package. `file` is None for pyfunc, which loads the folder itself."""
 
     dir: Path
@@ -94,7 +94,7 @@ class Layout:
         return [path for path in own | {self.dir / CODE, self.dir / (named or CODE)} if path.is_dir()]
 
 
-def read_layout(package_dir: Path) -> Layout:
+def read_layout(package_dir: Path) -> PackageLayout:
     """Read a package's `MLmodel`; raises `NotAModel` when it is missing, no YAML, or names files that are not there."""
     mlmodel = _read_yaml(package_dir / MLMODEL)
     flavors = mlmodel["flavors"]
@@ -107,7 +107,7 @@ def read_layout(package_dir: Path) -> Layout:
         raise NotAModel(f"{MLMODEL} has no flavour that can be served: it has {', '.join(sorted(flavors)) or 'none'}")
     loader = flavors["python_function"].get("loader_module", "unknown")
     reason = f"it is an MLflow Python function (loaded by {loader}), and loading it runs code from the folder"
-    return Layout(package_dir, "pyfunc", None, reason, mlmodel)
+    return PackageLayout(package_dir, "pyfunc", None, reason, mlmodel)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -136,12 +136,12 @@ def _pickled(what: str) -> str:
     return f"its {what} is a pickle, and loading a pickle runs code from the file"
 
 
-def _read_tidegate(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+def _read_tidegate(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> PackageLayout | None:
     """Our own packages name files so for which MLflow has no flavour."""
     kind = flavor.get("format", "joblib")
     if kind == "savedmodel":
         folder = _inside(package_dir, f"{flavor.get('file')}/{SAVED_MODEL}").parent
-        return Layout(package_dir, kind, folder, saved_model_reason(folder), mlmodel)
+        return PackageLayout(package_dir, kind, folder, saved_model_reason(folder), mlmodel)
     file = _inside(package_dir, flavor.get("file"))
     reasons: dict[str, Callable[[], str | None]] = {
         "torch_export": lambda: export_reason(file),
@@ -150,41 +150,41 @@ def _read_tidegate(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str,
         "python": lambda: PYTHON_REASON,
     }
     if kind in reasons:
-        return Layout(package_dir, kind, file, reasons[kind](), mlmodel)
-    return Layout(package_dir, "joblib", file, _pickled(file.name), mlmodel)
+        return PackageLayout(package_dir, kind, file, reasons[kind](), mlmodel)
+    return PackageLayout(package_dir, "joblib", file, _pickled(file.name), mlmodel)
 
 
-def _read_sklearn(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+def _read_sklearn(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> PackageLayout | None:
     file = _inside(package_dir, flavor.get("pickled_model", "model.pkl"))
     if flavor.get("serialization_format") == "skops":
         # The `skops_trusted_types` beside it are the sender's own word: only a grant makes them trusted.
-        return Layout(package_dir, "skops", file, None, mlmodel)
-    return Layout(package_dir, "pickle", file, _pickled(file.name), mlmodel)
+        return PackageLayout(package_dir, "skops", file, None, mlmodel)
+    return PackageLayout(package_dir, "pickle", file, _pickled(file.name), mlmodel)
 
 
-def _read_onnx(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
-    return Layout(package_dir, "onnx", _inside(package_dir, flavor.get("data", "model.onnx")), None, mlmodel)
+def _read_onnx(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> PackageLayout | None:
+    return PackageLayout(package_dir, "onnx", _inside(package_dir, flavor.get("data", "model.onnx")), None, mlmodel)
 
 
-def _read_xgboost(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+def _read_xgboost(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> PackageLayout | None:
     file = _inside(package_dir, flavor.get("data", "model.ubj"))
-    return Layout(package_dir, "xgboost", file, None, mlmodel, model_class=str(flavor.get("model_class", "")))
+    return PackageLayout(package_dir, "xgboost", file, None, mlmodel, model_class=str(flavor.get("model_class", "")))
 
 
-def _read_lightgbm(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+def _read_lightgbm(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> PackageLayout | None:
     file = _inside(package_dir, flavor.get("data", "model.lgb"))
     if file.suffix == ".skops":
-        return Layout(package_dir, "skops", file, None, mlmodel)
+        return PackageLayout(package_dir, "skops", file, None, mlmodel)
     if file.suffix == ".pkl":
-        return Layout(package_dir, "pickle", file, _pickled(file.name), mlmodel)
-    return Layout(package_dir, "lightgbm", file, None, mlmodel)
+        return PackageLayout(package_dir, "pickle", file, _pickled(file.name), mlmodel)
+    return PackageLayout(package_dir, "lightgbm", file, None, mlmodel)
 
 
-def _read_catboost(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> Layout | None:
+def _read_catboost(package_dir: Path, mlmodel: dict[str, Any], flavor: dict[str, Any]) -> PackageLayout | None:
     if flavor.get("save_format", "cbm") != "cbm":
         return None
     file = _inside(package_dir, flavor.get("data", "model.cb"))
-    return Layout(package_dir, "catboost", file, None, mlmodel, model_class=str(flavor.get("model_type", "")))
+    return PackageLayout(package_dir, "catboost", file, None, mlmodel, model_class=str(flavor.get("model_type", "")))
 
 
 _READERS = {

@@ -33,7 +33,7 @@ def endpoint_audited(tx: Session, name: str, action: str, who: Principal, clock:
     yield
     changes = rows.differing(before, _spec(get_endpoint(tx, name)))
     if changes:
-        rows.record(tx, who, clock(), rows.Change(action, "endpoint", name, changes))
+        rows.record(tx, who, clock(), rows.AuditedChange(action, "endpoint", name, changes))
 
 
 def _spec(row: EndpointRow | None) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def version_audited(tx: Session, row: VersionRow, action: str, who: Principal, c
 
 def version_change(
     action: str, row: VersionRow, before: Mapping[str, Any] = _NOTHING, after: Mapping[str, Any] = _NOTHING
-) -> rows.Change:
+) -> rows.AuditedChange:
     """What becomes of a version: of one that is new nothing was before, of one that is removed nothing is after."""
-    return rows.Change(action, "version", f"{row.model}:{row.version}", rows.differing(before, after))
+    return rows.AuditedChange(action, "version", f"{row.model}:{row.version}", rows.differing(before, after))
 
 
 def version_facts(row: VersionRow) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def version_facts(row: VersionRow) -> dict[str, Any]:
 
 
 @contextmanager
-def outside_audited(store: Store, change: rows.Change, who: Principal, clock: Clock) -> Iterator[None]:
+def outside_audited(store: Store, change: rows.AuditedChange, who: Principal, clock: Clock) -> Iterator[None]:
     """Record that a change outside the database was started, then whether it was done or failed."""
     outcome: wire.Outcome = "failed"
     with store.transaction() as tx:
@@ -117,17 +117,19 @@ class Audit:
 
     def login_code(self, who: Principal) -> None:
         """Somebody made a code with which a browser can log in."""
-        self._note(who, rows.Change("login_code", "session", "browser"))
+        self._note(who, rows.AuditedChange("login_code", "session", "browser"))
 
     def login(self, session: str, request_id: str) -> None:
         """A browser logged in: its session begins."""
-        self._note(Principal("session", session, request_id=request_id), rows.Change("login", "session", session))
+        self._note(
+            Principal("session", session, request_id=request_id), rows.AuditedChange("login", "session", session)
+        )
 
     def logout(self, who: Principal) -> None:
         """A browser's session was ended."""
-        self._note(who, rows.Change("logout", "session", who.name))
+        self._note(who, rows.AuditedChange("logout", "session", who.name))
 
-    def _note(self, who: Principal, change: rows.Change) -> None:
+    def _note(self, who: Principal, change: rows.AuditedChange) -> None:
         """Record what is kept in no row. While the database is away it is only logged: browsers must get in then."""
         try:
             with self.store.transaction() as tx:

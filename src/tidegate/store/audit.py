@@ -27,7 +27,7 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Change:
+class AuditedChange:
     """What was done to which subject. `changes` has the values before and after of what became another."""
 
     action: str
@@ -38,7 +38,7 @@ class Change:
     outcome: Outcome = "done"
 
 
-def record(tx: Session, who: Principal, at: float, change: Change) -> None:
+def record(tx: Session, who: Principal, at: float, change: AuditedChange) -> None:
     """Add the row of a change that this transaction makes."""
     tx.add(
         AuditRow(

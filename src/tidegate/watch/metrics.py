@@ -22,7 +22,7 @@ _SEED = 15
 
 
 @dataclass(frozen=True)
-class Shown:
+class MetricInterval:
     """A metric and its 95 % bootstrap interval; None where it is not defined (one class alone, no spread)."""
 
     name: str
@@ -35,7 +35,7 @@ class Shown:
         return asdict(self)
 
 
-def auc(scores: Any, is_positive: Any) -> Shown:
+def auc(scores: Any, is_positive: Any) -> MetricInterval:
     """The area under the ROC curve: how often a positive row scores higher than a negative one; ties count half."""
     score, labels = _pair(scores, is_positive)
     positive = (labels > 0).astype(np.float64)
@@ -53,7 +53,7 @@ def weighted_auc(scores: Floats, positive: Floats, negative: Floats) -> float:
     return float((hits * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else float("nan")
 
 
-def f1(matrix: Any) -> Shown:
+def f1(matrix: Any) -> MetricInterval:
     """F1 from a table of counts (rows: true classes, columns: predicted ones).
 
     Of two classes that of the second; of more the mean over classes that occur.
@@ -65,7 +65,7 @@ def f1(matrix: Any) -> Shown:
         )
     rows = int(counts.sum())
     if not rows:
-        return Shown("f1")
+        return MetricInterval("f1")
     drawn = np.random.default_rng(_SEED).multinomial(rows, counts.ravel() / rows, size=RESAMPLES)
     values = [_f1(each.reshape(counts.shape)) for each in drawn]
     return _shown("f1", _f1(counts), values, rows)
@@ -80,14 +80,14 @@ def _f1(counts: np.ndarray[Any, np.dtype[np.int64]]) -> float:
     return float(each[occur > 0].mean())
 
 
-def rmse(predictions: Any, labels: Any) -> Shown:
+def rmse(predictions: Any, labels: Any) -> MetricInterval:
     """The root of the mean squared error."""
     predicted, actual = _pair(predictions, labels)
     squares = (predicted - actual) ** 2
     return _by_rows("rmse", lambda weights: float(np.sqrt(weights @ squares / weights.sum())), predicted.size)
 
 
-def r2(predictions: Any, labels: Any) -> Shown:
+def r2(predictions: Any, labels: Any) -> MetricInterval:
     """The share of the labels' variance that the predictions explain; below 0 they do worse than a constant."""
     predicted, actual = _pair(predictions, labels)
     squares = (predicted - actual) ** 2
@@ -114,19 +114,19 @@ def _pair(first: Any, second: Any) -> tuple[Floats, Floats]:
     return one, two
 
 
-def _by_rows(name: str, of: Callable[[Floats], float], rows: int) -> Shown:
+def _by_rows(name: str, of: Callable[[Floats], float], rows: int) -> MetricInterval:
     if not rows:
-        return Shown(name)
+        return MetricInterval(name)
     rng = np.random.default_rng(_SEED)
     drawn = (np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(np.float64) for _ in range(RESAMPLES))
     return _shown(name, of(np.ones(rows)), [of(weights) for weights in drawn], rows)
 
 
-def _shown(name: str, value: float, resampled: Sequence[float], rows: int) -> Shown:
+def _shown(name: str, value: float, resampled: Sequence[float], rows: int) -> MetricInterval:
     defined = np.array([each for each in resampled if np.isfinite(each)])
     if not np.isfinite(value):
-        return Shown(name, rows=rows)
+        return MetricInterval(name, rows=rows)
     if defined.size < RESAMPLES / 2:
-        return Shown(name, value, rows=rows)
+        return MetricInterval(name, value, rows=rows)
     low, high = cast("list[float]", np.quantile(defined, _LEVELS).tolist())
-    return Shown(name, value, min(low, value), max(high, value), rows)
+    return MetricInterval(name, value, min(low, value), max(high, value), rows)

@@ -49,7 +49,7 @@ from tidegate.services.models.files_home import files_home
 from tidegate.services.models.registry_health import RegistryHealth
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.overview.measures import Measures
-from tidegate.services.overview.performance import Performance
+from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import check_kept_keys, platform_keys
 from tidegate.settings import Settings
@@ -181,7 +181,7 @@ def build(
         status=report,
         placement=placement,
         measures=Measures(store, report, clock, decisions),
-        performance=Performance(endpoints, history, clock),
+        performance=PerformanceReports(endpoints, history, clock),
         job_runner=running.runner,
         follows=Follows(fenced, replace(endpoints, store=fenced), fenced_jobs, clock),
         registry_health=health,

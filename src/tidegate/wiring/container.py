@@ -42,7 +42,7 @@ from tidegate.services.models.registry_health import RegistryHealth
 from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.overview.measures import Measures
-from tidegate.services.overview.performance import Performance
+from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
@@ -87,7 +87,7 @@ class Container:
     uploads: Uploads
     status: StatusReport
     measures: Measures
-    performance: Performance
+    performance: PerformanceReports
     job_runner: JobRunner
     follows: Follows
     registry_health: RegistryHealth

@@ -27,7 +27,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler,
 from threadpoolctl import threadpool_limits
 
 from tidegate.errors import UnfitInput
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.accelerated.build import from_tables, timing
 from tidegate.runtimes.accelerated.build.trying import Original, Record, accelerate
 from tidegate.runtimes.accelerated.serve.serving import FastModel
@@ -145,7 +145,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def subject_of(estimator: Any, frame: Any, y: Any) -> Original:
     estimator.fit(frame[::2], y[::2])
-    inferred = infer_signature(estimator, Layout(Path("/nowhere"), "joblib", None, None, {}), None, [])
+    inferred = infer_signature(estimator, PackageLayout(Path("/nowhere"), "joblib", None, None, {}), None, [])
     rows = inferred.trial_rows(40)
     signature = inferred.signature()
     return Original(estimator, inferred.model, signature, rows_of(rows, accepted(inferred.model, rows)))

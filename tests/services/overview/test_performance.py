@@ -12,7 +12,7 @@ from tidegate.adapters.prometheus.endpoint_history import PRESENT, EndpointHisto
 from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.core.performance import Curve
 from tidegate.errors import Conflict, InvalidArgument, MetricsUnavailable, UnknownEndpoint
-from tidegate.services.overview.performance import Performance
+from tidegate.services.overview.performance import PerformanceReports
 from tidegate.wire.rest import DeployRequest
 from tidegate.wiring import Container
 
@@ -60,8 +60,8 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     container.close()
 
 
-def over(container: Container, source: Scrapes | None) -> Performance:
-    return Performance(container.endpoints, EndpointHistory(source) if source else None, lambda: NOW_S)
+def over(container: Container, source: Scrapes | None) -> PerformanceReports:
+    return PerformanceReports(container.endpoints, EndpointHistory(source) if source else None, lambda: NOW_S)
 
 
 def test_without_prometheus_it_says_what_to_set(container: Container) -> None:

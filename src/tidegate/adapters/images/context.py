@@ -22,7 +22,7 @@ from tidegate.environments.installed import Find, closure, find_here
 from tidegate.environments.requirements import STANDS_IN
 from tidegate.errors import ImageBuildFailed, ModelLoadFailed, PickleNotGranted
 from tidegate.packaging import read_source
-from tidegate.packaging.mlmodel import REQUIREMENTS, Layout, read_layout
+from tidegate.packaging.mlmodel import REQUIREMENTS, PackageLayout, read_layout
 from tidegate.packaging.wrap import libraries_of
 from tidegate.wire.manifest import Accelerated, Manifest, encode_manifest
 
@@ -124,7 +124,7 @@ def _libraries(manifest: Manifest, package_dir: Path, find: Find) -> list[str]:
     return sorted(wanted)
 
 
-def _recorded(package_dir: Path, layout: Layout) -> Iterator[str]:
+def _recorded(package_dir: Path, layout: PackageLayout) -> Iterator[str]:
     """Names of the package's requirements; MLflow itself is needed only where nothing else loads the model."""
     for file in {package_dir / REQUIREMENTS, *(folder / REQUIREMENTS for folder in layout.code_dirs)}:
         if file.is_file():
@@ -134,7 +134,7 @@ def _recorded(package_dir: Path, layout: Layout) -> Iterator[str]:
                     yield name[0]
 
 
-def _modules(package_dir: Path, layout: Layout) -> set[str]:
+def _modules(package_dir: Path, layout: PackageLayout) -> set[str]:
     """Top-level modules that the pickle names or that the model's own code imports."""
     scan = read_source(package_dir).scan
     named = {module.partition(".")[0] for module, _ in scan.globals} if scan is not None else set()

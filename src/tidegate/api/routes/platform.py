@@ -14,7 +14,7 @@ from tidegate.api.failures import answers, json_answers
 from tidegate.api.guard import REQUEST_ID, cookie_of
 from tidegate.api.metrics import CONTENT_TYPE, render
 from tidegate.api.permissions import OPEN, needs
-from tidegate.api.platform import LeaderOnly, Platform, PlatformOf, Who
+from tidegate.api.platform import ApiServices, LeaderOnly, PlatformOf, Who
 from tidegate.api.sessions import CODE_LIVES_S, Sessions, set_cookie
 from tidegate.clock import monotonic
 from tidegate.core.access import Permission
@@ -214,7 +214,7 @@ def tell_load(platform: PlatformOf, report: LoadReport) -> Response:
     return Response(status_code=204)
 
 
-async def _newer(platform: Platform, after: int, wait_s: float) -> str | None:
+async def _newer(platform: ApiServices, after: int, wait_s: float) -> str | None:
     deadline = monotonic() + wait_s
     while True:
         # Counted before reading: a snapshot committed in between ends the wait at once.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.watching import alerts
 from tidegate.console.watching.spans import span_s
 from tidegate.errors import Forbidden, TidegateError, Unauthenticated, UnknownDelivery
@@ -161,14 +161,14 @@ def _set_rule(ask: Ask) -> Shown | Moved:
 
 
 ROUTES = (
-    Route("GET", "/alerts", _alerts, live=True),
-    Route("POST", "/alerts/{id}/ack", _acknowledge),
-    Route("POST", "/alerts/{id}/silence", _silence),
-    Route("POST", "/silences/{id}/end", _end_silence),
-    Route("POST", "/notifiers", _add_notifier),
-    Route("POST", "/notifiers/{name}/test", _test_notifier),
-    Route("POST", "/notifiers/{name}/delete", _delete_notifier),
-    Route("POST", "/deliveries/{id}/resend", _resend),
-    Route("GET", "/endpoints/{name}/alert-rules", _rules),
-    Route("POST", "/endpoints/{name}/alert-rules", _set_rule),
+    PageRoute("GET", "/alerts", _alerts, live=True),
+    PageRoute("POST", "/alerts/{id}/ack", _acknowledge),
+    PageRoute("POST", "/alerts/{id}/silence", _silence),
+    PageRoute("POST", "/silences/{id}/end", _end_silence),
+    PageRoute("POST", "/notifiers", _add_notifier),
+    PageRoute("POST", "/notifiers/{name}/test", _test_notifier),
+    PageRoute("POST", "/notifiers/{name}/delete", _delete_notifier),
+    PageRoute("POST", "/deliveries/{id}/resend", _resend),
+    PageRoute("GET", "/endpoints/{name}/alert-rules", _rules),
+    PageRoute("POST", "/endpoints/{name}/alert-rules", _set_rule),
 )

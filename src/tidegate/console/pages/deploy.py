@@ -9,7 +9,7 @@ from typing import Any
 from tidegate.client.waiting import describe, failure, reached
 from tidegate.clock import monotonic
 from tidegate.console import words
-from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.deploying import filled
 from tidegate.console.pages.models import version_page
 from tidegate.console.snippets import snippets
@@ -165,9 +165,9 @@ def _predict(ask: Ask) -> Shown | Moved:
 
 
 ROUTES = (
-    Route("GET", "/deploy", _deploy),
-    Route("POST", "/deploy", _register),
-    Route("POST", "/models/{model}/versions/{version}/deploy", _deploy_version),
-    Route("GET", "/deployments/{name}/{version}", _deployment, live=True),
-    Route("POST", "/deployments/{name}/{version}", _predict),
+    PageRoute("GET", "/deploy", _deploy),
+    PageRoute("POST", "/deploy", _register),
+    PageRoute("POST", "/models/{model}/versions/{version}/deploy", _deploy_version),
+    PageRoute("GET", "/deployments/{name}/{version}", _deployment, live=True),
+    PageRoute("POST", "/deployments/{name}/{version}", _predict),
 )

@@ -9,7 +9,7 @@ from typing import Any
 from tidegate.client.resources.options import ChangeOptions, ScaleOptions
 from tidegate.clock import monotonic
 from tidegate.console import scaling, words
-from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.fields import RowForm, form_of
 from tidegate.console.pages.overview import figures
 from tidegate.console.snippets import snippets
@@ -264,9 +264,9 @@ def _predict(ask: Ask) -> Shown | Moved:
 
 
 ROUTES = (
-    Route("GET", "/endpoints/{name}", _endpoint, live=True),
-    Route("POST", "/endpoints/{name}/traffic", _traffic),
-    Route("POST", "/endpoints/{name}/rollback", _rollback),
-    Route("POST", "/endpoints/{name}/scale", _scale),
-    Route("POST", "/endpoints/{name}/predict", _predict),
+    PageRoute("GET", "/endpoints/{name}", _endpoint, live=True),
+    PageRoute("POST", "/endpoints/{name}/traffic", _traffic),
+    PageRoute("POST", "/endpoints/{name}/rollback", _rollback),
+    PageRoute("POST", "/endpoints/{name}/scale", _scale),
+    PageRoute("POST", "/endpoints/{name}/predict", _predict),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from tidegate.client.waiting import has_ended
-from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.errors import Conflict, TidegateError, UnknownModel, UnknownVersion
 from tidegate.wire.rest import Job, JobState, Version
 
@@ -69,7 +69,7 @@ def _cancel(ask: Ask) -> Shown | Moved:
 
 
 ROUTES = (
-    Route("GET", "/jobs", _jobs, live=True),
-    Route("GET", "/jobs/{id}", _job, live=True),
-    Route("POST", "/jobs/{id}/cancel", _cancel),
+    PageRoute("GET", "/jobs", _jobs, live=True),
+    PageRoute("GET", "/jobs/{id}", _job, live=True),
+    PageRoute("POST", "/jobs/{id}/cancel", _cancel),
 )

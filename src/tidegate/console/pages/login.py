@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegate.client.login import log_in
 from tidegate.client.transport.in_process import CallerTransport
-from tidegate.console.asking import CALL_TIMEOUT_S, Ask, Moved, Route, Shown
+from tidegate.console.asking import CALL_TIMEOUT_S, Ask, Moved, PageRoute, Shown
 
 
 def _in(ask: Ask) -> Shown | Moved:
@@ -19,4 +19,4 @@ def _out(ask: Ask) -> Shown | Moved:
     return Shown("left.html", {"has_session": False}, headers={"set-cookie": cookie})
 
 
-ROUTES = (Route("GET", "/login", _in), Route("POST", "/logout", _out))
+ROUTES = (PageRoute("GET", "/login", _in), PageRoute("POST", "/logout", _out))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidegate.console import words
-from tidegate.console.asking import Ask, Moved, Route, Shown
-from tidegate.console.deploying import ENGINES, METRICS, Form, differences, filled, request_lines
+from tidegate.console.asking import Ask, Moved, PageRoute, Shown
+from tidegate.console.deploying import ENGINES, METRICS, DeployForm, differences, filled, request_lines
 from tidegate.errors import Forbidden, InvalidArgument, TidegateError, Unauthenticated
 from tidegate.wire.rest import Endpoint, Model, Version
 
@@ -63,7 +63,7 @@ def _version(ask: Ask) -> Shown | Moved:
     return version_page(ask)
 
 
-def version_page(ask: Ask, problem: TidegateError | None = None, form: Form | None = None) -> Shown:
+def version_page(ask: Ask, problem: TidegateError | None = None, form: DeployForm | None = None) -> Shown:
     """The page of a version, with the form that deploys it; as it was filled in where that was not done."""
     model, version = ask.of["model"], ask.client.models.version(ask.of["model"], ask.of["version"])
     served = serving(ask, model)
@@ -147,8 +147,8 @@ def _alias(ask: Ask) -> Shown | Moved:
 
 
 ROUTES = (
-    Route("GET", "/models", _models),
-    Route("GET", "/models/{model}", _model),
-    Route("GET", "/models/{model}/versions/{version}", _version),
-    Route("POST", "/models/{model}/versions/{version}/alias", _alias),
+    PageRoute("GET", "/models", _models),
+    PageRoute("GET", "/models/{model}", _model),
+    PageRoute("GET", "/models/{model}/versions/{version}", _version),
+    PageRoute("POST", "/models/{model}/versions/{version}/alias", _alias),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.clock import now
-from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.watching import results, settings
 from tidegate.errors import Forbidden, TidegateError, Unauthenticated, UnknownEndpoint
 from tidegate.report.reading import WANTED
@@ -99,7 +99,7 @@ def _set(ask: Ask) -> Shown | Moved:
 
 
 ROUTES = (
-    Route("GET", "/endpoints/{name}/monitoring", _monitoring, live=True),
-    Route("POST", "/endpoints/{name}/monitoring", _set),
-    Route("POST", "/endpoints/{name}/monitoring/run", _run),
+    PageRoute("GET", "/endpoints/{name}/monitoring", _monitoring, live=True),
+    PageRoute("POST", "/endpoints/{name}/monitoring", _set),
+    PageRoute("POST", "/endpoints/{name}/monitoring/run", _run),
 )

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from tidegate.console import words
-from tidegate.console.asking import Ask, Moved, Route, Shown
+from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.attention import attention
 from tidegate.draw import Size, bar_share, sparkline
 from tidegate.draw.plot import Markup
@@ -104,4 +104,4 @@ def figures(load: LoadView | None) -> dict[str, Any]:
     }
 
 
-ROUTES = (Route("GET", "/", _overview, live=True),)
+ROUTES = (PageRoute("GET", "/", _overview, live=True),)

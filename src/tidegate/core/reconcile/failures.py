@@ -39,7 +39,7 @@ PLATFORM_PAUSE_OF = 3
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedReplica:
     """One replica that failed: at its start, or after it had been ready (`crash`)."""
 
     kind: FailureKind
@@ -47,14 +47,14 @@ class Failure:
     code: str | None = None
 
 
-def failure_of(kind: FailureKind, seen: Observation) -> Failure:
+def failure_of(kind: FailureKind, seen: Observation) -> FailedReplica:
     """The failure of a replica that is gone."""
     code, message = _reported_error(seen.log_tail)
     if message:
-        return Failure(kind, message, code)
+        return FailedReplica(kind, message, code)
     cause = _exit_cause(seen.exit_code)
     lines = [line for line in seen.log_tail if line.strip()][-LOG_LINES_SHOWN:]
-    return Failure(kind, f"{cause}; last log lines: {' | '.join(lines)}" if lines else cause)
+    return FailedReplica(kind, f"{cause}; last log lines: {' | '.join(lines)}" if lines else cause)
 
 
 def _reported_error(log_tail: Sequence[str]) -> tuple[str | None, str | None]:
@@ -99,7 +99,7 @@ def rested(variant: Variant) -> Variant:
 
 def record(
     variant: Variant,
-    failures: Sequence[Failure],
+    failures: Sequence[FailedReplica],
     became_ready: bool,
     fleet: Endpoint,
     world: World,

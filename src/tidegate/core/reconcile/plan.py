@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.core.endpoints.effective import shares_of
-from tidegate.core.reconcile.failures import Failure, lift_quarantine, record, rested
+from tidegate.core.reconcile.failures import FailedReplica, lift_quarantine, record, rested
 from tidegate.core.reconcile.fleet import (
     Action,
     Endpoint,
@@ -174,7 +174,7 @@ def _judge_all(fleet: Fleet, world: World, limits: ReconcileLimits) -> _Judged:
     )
 
 
-def _failed(replica: Replica, failure: Failure, world: World) -> Failed:
+def _failed(replica: Replica, failure: FailedReplica, world: World) -> Failed:
     seen = replica.seen
     exit_code, log_tail = (seen.exit_code, seen.log_tail) if seen else (None, ())
     return Failed(replica.id, replica.version, world.now, failure.kind, failure.cause, exit_code, log_tail)

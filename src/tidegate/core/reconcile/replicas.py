@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tidegate.core.ports import Observation
-from tidegate.core.reconcile.failures import Failure, failure_of
+from tidegate.core.reconcile.failures import FailedReplica, failure_of
 from tidegate.core.reconcile.fleet import Action, ReconcileLimits, Replica, World
 from tidegate.core.reconcile.leaving import release
 
@@ -18,7 +18,7 @@ class Verdict:
     """The replica as it is now (None: gone), how it failed, and what to do."""
 
     replica: Replica | None
-    failure: Failure | None = None
+    failure: FailedReplica | None = None
     action: Action | None = None
     became_ready: bool = False
 
@@ -79,7 +79,7 @@ def _starting(replica: Replica, seen: Observation, world: World, limits: Reconci
     if world.now - replica.created_at < limits.ready_timeout_s:
         return Verdict(replica)
     why = f"the replica did not become ready within {limits.ready_timeout_s:g} s"
-    return _kill(replica, world, Failure("start", _with_log(why, seen)))
+    return _kill(replica, world, FailedReplica("start", _with_log(why, seen)))
 
 
 def _serving(replica: Replica, seen: Observation, world: World, limits: ReconcileLimits) -> Verdict:
@@ -90,7 +90,7 @@ def _serving(replica: Replica, seen: Observation, world: World, limits: Reconcil
     replica = replace(replica, unready_since=since)
     if world.now - since >= limits.health_timeout_s:
         why = f"the replica did not answer its health check for {limits.health_timeout_s:g} s"
-        return _kill(replica, world, Failure("crash", _with_log(why, seen)))
+        return _kill(replica, world, FailedReplica("crash", _with_log(why, seen)))
     return Verdict(replace(replica, state="unready") if world.now - since >= limits.silent_s else replica)
 
 
@@ -108,7 +108,7 @@ def _stopping(replica: Replica, world: World, limits: ReconcileLimits) -> Verdic
     return Verdict(replica, action=Action("kill", replica.id, f"still there {limits.stop_grace_s:g} s after SIGTERM"))
 
 
-def _kill(replica: Replica, world: World, failure: Failure) -> Verdict:
+def _kill(replica: Replica, world: World, failure: FailedReplica) -> Verdict:
     stopping = replace(replica, state="stopping", stopping_at=world.now)
     return Verdict(stopping, failure, Action("kill", replica.id, failure.cause))
 

@@ -16,7 +16,7 @@ from tidegate.dataplane.base.incidents import internal
 from tidegate.dataplane.batching.adaptive_batch_size import SMALL_ROWS, AdaptiveBatchSize
 from tidegate.dataplane.batching.failures import died_twice, in_other_shapes, too_late
 from tidegate.dataplane.batching.fair import FairQueue, Room
-from tidegate.dataplane.batching.parts import Part
+from tidegate.dataplane.batching.parts import CallPart
 from tidegate.dataplane.batching.quarantine import Quarantine
 from tidegate.dataplane.batching.reruns import Reruns
 from tidegate.dataplane.calls.batch import Batch, BatchTarget, Observer
@@ -235,7 +235,7 @@ class Batcher:
                     released = "latency"
                 made.released = released
                 for call in calls:
-                    if call.rows <= SMALL_ROWS and not isinstance(call, Part):
+                    if call.rows <= SMALL_ROWS and not isinstance(call, CallPart):
                         self._batch_size.saw_small(now_s)
                         break
                 return made
@@ -293,7 +293,7 @@ class Batcher:
 
     def _batch_answered(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
         for call in batch.calls:
-            if type(call) is Part and not call.joins(outputs):
+            if type(call) is CallPart and not call.joins(outputs):
                 self._fail_calls([call], in_other_shapes())
         self._observer.batch_done(batch, outputs, now_s)
         first_row = 0
@@ -387,4 +387,4 @@ class Batcher:
 
 def _whole(call: Call) -> Call:
     """The request that a call stands for: itself, or what it is a part of."""
-    return call.whole if isinstance(call, Part) else call
+    return call.whole if isinstance(call, CallPart) else call

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate.dataplane.batching.adaptive_batch_size import SMALL_ROWS
-from tidegate.dataplane.batching.parts import Assembly, Part
+from tidegate.dataplane.batching.parts import Assembly, CallPart
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.call import Call
@@ -283,7 +283,7 @@ class _Picked:
         self._contended = room.chunk_rows < room.limit_rows
         self._slice_rows = max(1, room.chunk_rows // SLICES_A_CHUNK) if self._contended else room.limit_rows
         self._small_rows = min(SMALL_ROWS, room.limit_rows)
-        self._parts: dict[object, Part] = {}
+        self._parts: dict[object, CallPart] = {}
         self.calls: list[Call] = []
         self.rows = 0
         self.reason = "idle"
@@ -305,10 +305,10 @@ class _Picked:
     def add(self, call: Call, rows: int) -> None:
         """Take a call in; a further slice of one that is in already joins the first."""
         self.rows += rows
-        first = self._parts.setdefault(call.sink, call) if isinstance(call, Part) else call
+        first = self._parts.setdefault(call.sink, call) if isinstance(call, CallPart) else call
         if first is call:
             self.calls.append(call)
-        elif isinstance(first, Part):
+        elif isinstance(first, CallPart):
             first.extend(rows)
 
     def why(self, waiting_rows: int) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tidegate.errors import TidegateError
 
 
-class Part(Call):
+class CallPart(Call):
     """Some rows of a call, computed as a call of its own. `first_row` is where they stand in the whole."""
 
     __slots__ = ("_done", "first_row", "whole")
@@ -98,16 +98,16 @@ class Assembly:
         """The whole call's."""
         return self.whole.sink.connection
 
-    def take(self, rows: int) -> Part:
+    def take(self, rows: int) -> CallPart:
         """The next rows, as a part."""
-        part = Part(self, self.taken_rows, rows)
+        part = CallPart(self, self.taken_rows, rows)
         self.taken_rows += rows
         return part
 
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:
         """Keep a part's rows; the last one's arrival answers the call."""
         rows = slice(first_row, first_row + call.rows)
-        place = call.first_row if isinstance(call, Part) else 0
+        place = call.first_row if isinstance(call, CallPart) else 0
         # Copies: a view would keep the whole batch's arrays, other clients' rows among them, until the last part came.
         self._pieces.append((place, {name: array[rows].copy() for name, array in outputs.tensors.items()}))
         self.missing_rows -= call.rows

@@ -10,7 +10,7 @@ import numpy as np
 
 from tidegate.dataplane.base.tensors import rows_array
 from tidegate.dataplane.calls.call import Call, Destination
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.calls.outputs import Outputs, Tensors
 from tidegate.errors import TidegateError
 
@@ -111,5 +111,5 @@ class Observer(Protocol):
     def abandoned(self, call: Call, now_s: float) -> None:
         """The client of a call that had a destination went away before it was answered."""
 
-    def refused(self, failure: Failure) -> None:
+    def refused(self, failure: FailedRequest) -> None:
         """A request to a known endpoint was refused before it became a call, or no version took its call."""

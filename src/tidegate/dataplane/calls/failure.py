@@ -8,7 +8,7 @@ from tidegate.errors import TidegateError
 from tidegate.wire.decision import AssignmentContext, Decision
 
 
-class Failure(msgspec.Struct, gc=False):
+class FailedRequest(msgspec.Struct, gc=False):
     """Refused, failed or timed out. `decision` is None where it was refused before one was made. Times are monotonic.
 
     `started_s` is when the request was whole; equal to `now_s` where it was refused before.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch, Observer
     from tidegate.dataplane.calls.call import Call
-    from tidegate.dataplane.calls.failure import Failure
+    from tidegate.dataplane.calls.failure import FailedRequest
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.errors import TidegateError
 
@@ -42,7 +42,7 @@ class Guarded:
         except Exception:
             log.exception("an abandoned request could not be counted")
 
-    def refused(self, failure: Failure) -> None:
+    def refused(self, failure: FailedRequest) -> None:
         """Forward to the observer; what it raises is logged."""
         try:
             self._observer.refused(failure)

@@ -17,7 +17,7 @@ import orjson
 from tidegate.dataplane.base.stepwise import pause
 from tidegate.dataplane.base.tensors import all_finite
 from tidegate.dataplane.codec.keys import check_keys
-from tidegate.dataplane.codec.written import Change, Rows, document
+from tidegate.dataplane.codec.written import Change, WrittenRows, document
 from tidegate.errors import MalformedRequest
 
 if TYPE_CHECKING:
@@ -86,14 +86,16 @@ def float_rows_of(field: Any) -> list[list[float]] | None:
         return None
 
 
-def lenient_rows(outputs: Outputs, first: int, end: int, change: Change, names: Sequence[str] | None = None) -> Rows:
+def lenient_rows(
+    outputs: Outputs, first: int, end: int, change: Change, names: Sequence[str] | None = None
+) -> WrittenRows:
     """Rows of these outputs (of all, else), whose numbers are written as literals where they are not finite."""
     arrays = [outputs.tensors[name] for name in (outputs.tensors if names is None else names)]
     finite = all(all_finite(array[first:end]) for array in arrays)
-    return Rows(outputs, first, end, change, _dumps if finite else _dumps_literals)
+    return WrittenRows(outputs, first, end, change, _dumps if finite else _dumps_literals)
 
 
-def encode(answer: dict[str, Any], rows: Rows) -> bytes:
+def encode(answer: dict[str, Any], rows: WrittenRows) -> bytes:
     """An answer of these rows."""
     return document(answer, _dumps) if rows.outputs.is_long else rows.dumps(answer)
 

@@ -43,7 +43,7 @@ _rows = msgspec.json.Decoder(list[list[float]])
 
 
 @dataclass(slots=True)
-class Numbers:
+class NumberTexts:
     """`body` with texts for its long arrays; `take` gives the array, float64, for a text as JSON, once."""
 
     body: bytes
@@ -54,9 +54,9 @@ class Numbers:
         """The array that this JSON stands for: flat, or 2-D for a list of lists; None where it is no such text."""
         return self._arrays.pop(text, None)
 
-    def fresh(self) -> Numbers:
+    def fresh(self) -> NumberTexts:
         """The same, with every array still to be taken."""
-        return Numbers(self.body, dict(self._arrays), self._whole)
+        return NumberTexts(self.body, dict(self._arrays), self._whole)
 
     def is_whole(self, text: bytes) -> bool:
         """Whether the array that this JSON stands for was written as whole numbers alone."""
@@ -82,7 +82,7 @@ def arrays_of(*keys: str, flat: bool = True) -> re.Pattern[bytes]:
     return re.compile(rb'"(?:%b)"%b:%b(?=\[%b%b)' % ("|".join(keys).encode(), _SPACE, _SPACE, _SPACE, opening))
 
 
-def read_numbers(body: bytes, arrays: re.Pattern[bytes]) -> Generator[bool, None, Numbers | None]:
+def read_numbers(body: bytes, arrays: re.Pattern[bytes]) -> Generator[bool, None, NumberTexts | None]:
     """Read the long ones among `arrays`, yielding True after each piece; None for a body to be read whole."""
     places = _places(body, arrays)
     if not places:
@@ -101,7 +101,7 @@ def read_numbers(body: bytes, arrays: re.Pattern[bytes]) -> Generator[bool, None
             whole.add(text)
         parts += [body[at : place.begin], text]
         at = place.end
-    return Numbers(b"".join((*parts, body[at:])), found, frozenset(whole))
+    return NumberTexts(b"".join((*parts, body[at:])), found, frozenset(whole))
 
 
 class _Place(NamedTuple):
@@ -183,7 +183,7 @@ def _pieces(body: bytes, place: _Place) -> Iterator[bytes]:
         at = comma.end()
 
 
-def fit_numbers(numbers: Numbers, text: Any, destination: Destination) -> tuple[Fitted, bool]:
+def fit_numbers(numbers: NumberTexts, text: Any, destination: Destination) -> tuple[Fitted, bool]:
     """The rows that a decoded value stands for; also tells whether it was one un-nested row.
 
     Raises `UnfitInput` where the body is to be read whole instead.

@@ -25,7 +25,7 @@ from tidegate.dataplane.base.tensors import (
 )
 from tidegate.dataplane.calls.outputs import Tensors
 from tidegate.dataplane.codec.keys import SHORT_BYTES_MAX, check_keys, check_short
-from tidegate.dataplane.codec.numbers import Numbers
+from tidegate.dataplane.codec.numbers import NumberTexts
 from tidegate.dataplane.codec.params import PARAMETER
 from tidegate.errors import MalformedRequest, UnfitInput
 
@@ -101,7 +101,7 @@ _LEAF_TYPES: dict[str, tuple[type, ...]] = {"f": (float, int), "i": (int,), "u":
 # -- requests --------------------
 
 
-def decode_request(body: bytes, header_length: int | None, numbers: Numbers | None = None) -> Message:
+def decode_request(body: bytes, header_length: int | None, numbers: NumberTexts | None = None) -> Message:
     """Read a request body; `header_length` is `Inference-Header-Content-Length` where the request has binary tensors.
 
     `numbers`: the arrays that were cut out of the body.
@@ -163,7 +163,7 @@ def _split(body: bytes, header_length: int | None) -> tuple[bytes | memoryview, 
 
 
 def _tensor(
-    item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nulls: Tensors, numbers: Numbers | None = None
+    item: V2Input | _ResponseTensor, binary: memoryview, offset: int, nulls: Tensors, numbers: NumberTexts | None = None
 ) -> tuple[Array, int]:
     shape = _shape(item)
     size = item.parameters.get("binary_data_size")

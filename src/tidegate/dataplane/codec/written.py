@@ -38,7 +38,7 @@ def as_they_are(_: str, values: list[Any]) -> list[Any]:
 
 
 @dataclass(slots=True)
-class Rows:
+class WrittenRows:
     """Rows `first` to `end` of a batch's outputs. `change` makes an output's values what the JSON has of them.
 
     `change` is given nested lists, and of rows that are long themselves the lists inside.

@@ -24,7 +24,7 @@ from tidegate.dataplane.grpc.messages import (
     write_tensor_head,
 )
 from tidegate.dataplane.pipeline.assignment import choose, unit_of
-from tidegate.dataplane.pipeline.infer import Exchange, Route, new_call
+from tidegate.dataplane.pipeline.infer import Exchange, PredictionRoute, new_call
 from tidegate.errors import MalformedRequest, TooLarge, UnfitInput
 
 
@@ -63,9 +63,9 @@ EDGE = GrpcEdge()
 
 
 @lru_cache(maxsize=4096)
-def route_of(model_name: str, model_version: str) -> Route:
+def route_of(model_name: str, model_version: str) -> PredictionRoute:
     """The route of a request by what it names."""
-    return Route(EDGE, model_name, model_version or None)
+    return PredictionRoute(EDGE, model_name, model_version or None)
 
 
 def _tensors(request: InferRequest, exchange: Exchange) -> Tensors:

@@ -39,7 +39,14 @@ from tidegate.dataplane.http2.flow import NOBODY, Request, Stream
 from tidegate.dataplane.http2.frames import HEADER_BYTES_MAX
 from tidegate.dataplane.http2.share import TurnShare
 from tidegate.dataplane.pipeline.encodings import inflate_held
-from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, Route, find_service, infer, that_matter
+from tidegate.dataplane.pipeline.infer import (
+    Exchange,
+    InferenceEngine,
+    PredictionRoute,
+    find_service,
+    infer,
+    that_matter,
+)
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.dataplane.protocols.v2_metadata import EXTENSIONS, destination_of, metadata
 from tidegate.errors import DeadlineExceeded, MalformedRequest, MethodNotAllowed, TidegateError, TooLarge
@@ -170,7 +177,7 @@ class GrpcExchange(Exchange):
         self.stream.respond_head(response_fields(destination, self.request_id) + error_fields(identified(error)))
 
 
-_NOWHERE = Route(EDGE, None)
+_NOWHERE = PredictionRoute(EDGE, None)
 """Stands in until the message was read, which names the model."""
 
 

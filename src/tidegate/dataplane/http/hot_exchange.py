@@ -10,7 +10,14 @@ from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN
 from tidegate.dataplane.base.incidents import new_id
 from tidegate.dataplane.calls.call import Destination
 from tidegate.dataplane.pipeline.assignment import tell_refused
-from tidegate.dataplane.pipeline.infer import Exchange, InferenceEngine, Route, encode_error, infer, response_head
+from tidegate.dataplane.pipeline.infer import (
+    Exchange,
+    InferenceEngine,
+    PredictionRoute,
+    encode_error,
+    infer,
+    response_head,
+)
 from tidegate.dataplane.protocols.pieces import start
 from tidegate.errors import TidegateError
 
@@ -53,7 +60,7 @@ class HotExchange(Exchange):
     def __init__(
         self,
         engine: InferenceEngine,
-        route: Route,
+        route: PredictionRoute,
         headers: dict[bytes, bytes],
         protocol: HttpConnection,
         *,

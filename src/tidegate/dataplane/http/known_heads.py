@@ -12,7 +12,7 @@ import msgspec
 from tidegate.dataplane.pipeline.buffered import FREE_BYTES_MAX
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.pipeline.infer import Route
+    from tidegate.dataplane.pipeline.infer import PredictionRoute
 
 HEAD_END = b"\r\n\r\n"
 HEAD_BYTES_MAX = 2048
@@ -22,7 +22,7 @@ GENERATION_MAX = 512
 class KnownHead(msgspec.Struct, frozen=True):
     """What a head says: the path's route, the headers that matter (not to be changed), where the body is."""
 
-    route: Route
+    route: PredictionRoute
     headers: dict[bytes, bytes]
     body_at: int
     size: int
@@ -53,7 +53,7 @@ class KnownHeads:
                 self._keep(head, known)
         return known if known.size == len(data) else None
 
-    def learn(self, data: bytes, route: Route, headers: dict[bytes, bytes]) -> None:
+    def learn(self, data: bytes, route: PredictionRoute, headers: dict[bytes, bytes]) -> None:
         """Remember the head of a request that was parsed, if `data` is that request, whole and nothing more.
 
         Not before a body so large that it is counted while it is held: that is the parser's way.

@@ -11,7 +11,7 @@ import re
 from urllib.parse import unquote
 
 from tidegate.dataplane.http.known_heads import KnownHeads
-from tidegate.dataplane.pipeline.infer import Edge, Route
+from tidegate.dataplane.pipeline.infer import Edge, PredictionRoute
 from tidegate.dataplane.protocols.mlflow import MlflowEdge
 from tidegate.dataplane.protocols.plain import PlainEdge
 from tidegate.dataplane.protocols.tensorflow import TensorflowEdge
@@ -51,16 +51,16 @@ class RouteTable:
     """
 
     def __init__(self) -> None:
-        self._young: dict[bytes, Route] = {}
-        self._old: dict[bytes, Route] = {}
+        self._young: dict[bytes, PredictionRoute] = {}
+        self._old: dict[bytes, PredictionRoute] = {}
         self.heads = KnownHeads()
 
-    def find(self, url: bytes) -> Route | None:
+    def find(self, url: bytes) -> PredictionRoute | None:
         """The route of a prediction path, None for any other."""
         route = self._young.get(url)
         return route if route is not None else self._remembered_or_parsed(url)
 
-    def _remembered_or_parsed(self, url: bytes) -> Route | None:
+    def _remembered_or_parsed(self, url: bytes) -> PredictionRoute | None:
         route = self._old.get(url) or self._parse(url)
         if route is not None and len(url) <= _CACHED_URL_BYTES_MAX:
             if len(self._young) >= _GENERATION_MAX:
@@ -68,10 +68,10 @@ class RouteTable:
             self._young[url] = route
         return route
 
-    def _parse(self, url: bytes) -> Route | None:
+    def _parse(self, url: bytes) -> PredictionRoute | None:
         path = unquote(url.partition(b"?")[0].decode("latin-1"))
         for pattern, edge in _PATTERNS:
             match = pattern.fullmatch(path)
             if match is not None:
-                return Route(edge, match["name"], match.groupdict().get("version"))
+                return PredictionRoute(edge, match["name"], match.groupdict().get("version"))
         return None

@@ -34,7 +34,7 @@ from tidegate.dataplane.http2.frames import (
     literal,
     unpadded,
 )
-from tidegate.dataplane.http2.heads import Block, HeadReader, HeadT
+from tidegate.dataplane.http2.heads import HeaderBlock, HeadReader, HeadT
 from tidegate.dataplane.http2.reader import PRIORITY_BYTES
 from tidegate.dataplane.http2.share import TurnShare
 from tidegate.dataplane.http2.wire import Wire
@@ -113,14 +113,14 @@ class Http2Connection(Wire, Generic[HeadT]):
         except StreamFault as fault:
             self._break(stream_id, fault.code)
 
-    def _decoded(self, block: bytes) -> Block[HeadT]:
+    def _decoded(self, block: bytes) -> HeaderBlock[HeadT]:
         weight = self._heads.weight(block)
         self.reader.used += weight
         if not self.trusted:
             self.waste(weight)
         return self._heads.read(block)
 
-    def _open(self, stream_id: int, read: Block[HeadT], *, ended: bool) -> None:
+    def _open(self, stream_id: int, read: HeaderBlock[HeadT], *, ended: bool) -> None:
         self.last_id = stream_id
         if self.draining or len(self.streams) >= STREAMS_MAX:
             self.waste(read.weight)
@@ -141,7 +141,7 @@ class Http2Connection(Wire, Generic[HeadT]):
         elif ended:
             self._complete(stream)
 
-    def _end_with_trailers(self, stream: Stream, read: Block[HeadT], *, ended: bool) -> None:
+    def _end_with_trailers(self, stream: Stream, read: HeaderBlock[HeadT], *, ended: bool) -> None:
         if stream.ended:
             raise StreamFault(Code.STREAM_CLOSED, "headers after the end of a request")
         if not ended or read.wrong_trailer:

@@ -29,7 +29,7 @@ HeadT = TypeVar("HeadT")
 
 
 @dataclass(slots=True, frozen=True)
-class Block(Generic[HeadT]):
+class HeaderBlock(Generic[HeadT]):
     """What a header block says. `wrong` is why it can begin no request (empty: it can), `wrong_trailer` why it can end
     none; `length` is the `content-length`; `weight` is what reading it cost, in frames of the cheapest kind.
     """
@@ -54,7 +54,7 @@ class HeadReader(Generic[HeadT]):
         self._decode: Callable[..., Any] = hpack.Decoder(max_header_list_size=DECODED_BYTES_MAX).decode
         self._oversized = hpack.OversizedHeaderListError
         self._error = hpack.HPACKError
-        self._known: dict[bytes, Block[HeadT]] = {}
+        self._known: dict[bytes, HeaderBlock[HeadT]] = {}
         self.known = self._known.get
         """What a block said before, None where it is not known or may mean something else by now."""
 
@@ -62,7 +62,7 @@ class HeadReader(Generic[HeadT]):
         """What reading one that is not known would cost."""
         return 2 + len(block) // 16
 
-    def read(self, block: bytes) -> Block[HeadT]:
+    def read(self, block: bytes) -> HeaderBlock[HeadT]:
         """What the fields of a block that is not known say; raises `Http2Fault` where the connection cannot go on."""
         only_indexed = bool(block) and min(block) > 0x80 and max(block) < 0xFF
         if not only_indexed or len(self._known) >= HEADS_MAX:
@@ -78,17 +78,17 @@ class HeadReader(Generic[HeadT]):
             self._known[block] = self._judge(pairs, 1)
         return made
 
-    def _judge(self, pairs: Pairs, weight: int) -> Block[HeadT]:
+    def _judge(self, pairs: Pairs, weight: int) -> HeaderBlock[HeadT]:
         size = sum(len(name) + len(value) + FIELD_BYTES for name, value in pairs)
         if size > HEADER_BYTES_MAX:
-            return Block(None, "", "the fields are too long", None, weight + size // 1024)
+            return HeaderBlock(None, "", "the fields are too long", None, weight + size // 1024)
         wrong_field = _wrong_field(pairs)
         wrong = wrong_field or _wrong_request(pairs)
         wrong_trailer = wrong_field or ("a pseudo-header field" if any(name[:1] == b":" for name, _ in pairs) else "")
         if wrong:
-            return Block(None, wrong, wrong_trailer, None, weight)
+            return HeaderBlock(None, wrong, wrong_trailer, None, weight)
         length = next((int(value) for name, value in pairs if name == b"content-length"), None)
-        return Block(self._make(pairs), "", wrong_trailer, length, weight)
+        return HeaderBlock(self._make(pairs), "", wrong_trailer, length, weight)
 
 
 # -- rules for fields ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.errors import Unauthenticated
 from tidegate.wire.decision import AssignmentContext, Decision
 
@@ -111,4 +111,4 @@ def tell_refused(exchange: Assignable, error: TidegateError, started_s: float | 
         context = AssignmentContext(service.name, exchange.request_id, unit_of(exchange, None))
     now_s = engine.clock()
     started_s = now_s if started_s is None else started_s
-    engine.observer.refused(Failure(context, exchange.decision, error, started_s, now_s))
+    engine.observer.refused(FailedRequest(context, exchange.decision, error, started_s, now_s))

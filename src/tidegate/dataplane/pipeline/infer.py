@@ -65,7 +65,7 @@ class Edge(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class Route:
+class PredictionRoute:
     """What a path asks for: a protocol, a name (None on a replica's plain route) and perhaps a version."""
 
     edge: Edge
@@ -118,7 +118,7 @@ class Exchange(Body):
     admitted: ClassVar[bool] = False
     """Whether this kind of exchange was asked for its key before its body came (`admit`)."""
 
-    def __init__(self, engine: InferenceEngine, route: Route, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, engine: InferenceEngine, route: PredictionRoute, headers: dict[bytes, bytes]) -> None:
         self.engine = engine
         self.route = route
         self.headers = headers

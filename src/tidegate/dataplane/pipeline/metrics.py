@@ -17,7 +17,7 @@ from prometheus_client.exposition import generate_latest
 
 from tidegate.dataplane.calls.batch import Batch
 from tidegate.dataplane.calls.call import Call
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import TidegateError
 from tidegate.wire.load import DURATION_BUCKETS_S
@@ -236,7 +236,7 @@ class Metrics:
         """Count the time of a call whose client went away."""
         self._of_call(call).abandoned_s += now_s - call.started_s
 
-    def refused(self, failure: Failure) -> None:
+    def refused(self, failure: FailedRequest) -> None:
         """Count a request that never became a call."""
         series, code = self._of(failure.endpoint, "", ""), failure.error.http_status
         series.codes[code] = series.codes.get(code, 0) + 1

@@ -13,7 +13,7 @@ from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.codec.frames import fit_csv, fit_float_rows, fit_frame, fit_inputs, fit_numbers_frame
 from tidegate.dataplane.codec.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
-from tidegate.dataplane.codec.numbers import Numbers, TakesRows, arrays_of, fit_numbers
+from tidegate.dataplane.codec.numbers import NumberTexts, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.codec.params import fit_params
 from tidegate.dataplane.pipeline.assignment import choose, unit_of
 from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, new_call
@@ -28,7 +28,7 @@ class MlflowEdge(TakesRows):
 
     arrays = arrays_of("instances", "inputs", "data", flat=False)
 
-    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: NumberTexts | None = None) -> Call:
         """Read the one form that the body has, choose a version, fit."""
         body = exchange.body if numbers is None else numbers.body
         is_csv = _is_csv(exchange)
@@ -111,7 +111,7 @@ def _params(fields: dict[str, Any]) -> dict[str, Any]:
     return params or {}
 
 
-def _fit_numbers(form: str, field: Any, numbers: Numbers, destination: Destination) -> Fitted:
+def _fit_numbers(form: str, field: Any, numbers: NumberTexts, destination: Destination) -> Fitted:
     if form != "dataframe_split":
         return fit_numbers(numbers, field, destination)[0]
     frame = value_of(field)

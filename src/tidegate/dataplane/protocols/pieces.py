@@ -19,7 +19,7 @@ from tidegate.dataplane.base.cooperative_scheduler import LARGE_BYTES_MIN, while
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.calls.call import Call, Destination
 from tidegate.dataplane.calls.directory import Service
-from tidegate.dataplane.codec.numbers import Numbers, read_numbers
+from tidegate.dataplane.codec.numbers import NumberTexts, read_numbers
 from tidegate.dataplane.pipeline.buffered import pack_rows
 from tidegate.dataplane.pipeline.encodings import inflate_body
 from tidegate.dataplane.pipeline.infer import (
@@ -49,7 +49,7 @@ class ReadsNumbers(Edge, Protocol):
     def takes_numbers(self, destination: Destination) -> bool:
         """Whether arrays of numbers can be what this version takes: reading them by themselves is for nothing else."""
 
-    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: NumberTexts | None = None) -> Call:
         """With `numbers`, of a body whose long arrays were read already: a failure then is one of that way alone."""
 
 
@@ -90,7 +90,7 @@ def infer_in_pieces(exchange: Exchange, arrived_s: float) -> Iterator[bool]:
     yield False
 
 
-def _numbers(exchange: Exchange, service: Service) -> Generator[bool, None, Numbers | None]:
+def _numbers(exchange: Exchange, service: Service) -> Generator[bool, None, NumberTexts | None]:
     edge = exchange.route.edge
     if not isinstance(edge, ReadsNumbers) or not _is_json(exchange):
         return None
@@ -100,7 +100,7 @@ def _numbers(exchange: Exchange, service: Service) -> Generator[bool, None, Numb
     return (yield from read_numbers(exchange.body, edge.arrays))
 
 
-def _read(exchange: Exchange, numbers: Numbers | None) -> Generator[bool, None, Call]:
+def _read(exchange: Exchange, numbers: NumberTexts | None) -> Generator[bool, None, Call]:
     """The call; of a version that is still there. Between two steps versions may be replaced."""
     for _ in range(DECODES_MAX):
         service = _service(exchange)
@@ -122,7 +122,7 @@ def _service(exchange: Exchange) -> Service:
     return find_service(exchange.engine.directory, exchange.route.name)
 
 
-def _decode(exchange: Exchange, service: Service, numbers: Numbers | None) -> Call:
+def _decode(exchange: Exchange, service: Service, numbers: NumberTexts | None) -> Call:
     """What is done in steps."""
     call = None
     if numbers is not None:
@@ -137,7 +137,7 @@ def _decode(exchange: Exchange, service: Service, numbers: Numbers | None) -> Ca
     return call
 
 
-def _decode_numbers(exchange: Exchange, service: Service, numbers: Numbers) -> Call | None:
+def _decode_numbers(exchange: Exchange, service: Service, numbers: NumberTexts) -> Call | None:
     """None where numbers stand where the edge does not look: the whole body says better what is wrong with it."""
     edge, numbers = exchange.route.edge, numbers.fresh()
     with contextlib.suppress(TidegateError):

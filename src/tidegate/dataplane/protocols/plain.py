@@ -15,9 +15,9 @@ from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.columns import wrong_width
 from tidegate.dataplane.codec.fit import Fitted, fit_values
 from tidegate.dataplane.codec.keys import check_keys
-from tidegate.dataplane.codec.numbers import Numbers, TakesRows, arrays_of, fit_numbers
+from tidegate.dataplane.codec.numbers import NumberTexts, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.codec.ranges import check_floats
-from tidegate.dataplane.codec.written import Rows, document
+from tidegate.dataplane.codec.written import WrittenRows, document
 from tidegate.dataplane.pipeline.assignment import choose, unit_of
 from tidegate.dataplane.pipeline.infer import Exchange, check_json, new_call
 from tidegate.errors import MalformedRequest, UnfitInput
@@ -56,7 +56,7 @@ class PlainEdge(TakesRows):
 
     arrays = arrays_of("features")
 
-    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: NumberTexts | None = None) -> Call:
         """Try the shapes that need no look at each value first; what fits none of them gets the careful way."""
         check_json(exchange)
         body = exchange.body if numbers is None else numbers.body
@@ -96,7 +96,7 @@ class PlainEdge(TakesRows):
         def change(name: str, values: list[Any]) -> list[Any]:
             return from_json_rows(values) if name in packed else values
 
-        rows = Rows(outputs, first_row, first_row + call.rows, change, _dumps)
+        rows = WrittenRows(outputs, first_row, first_row + call.rows, change, _dumps)
         if call.destination.table:
             answer: dict[str, Any] = {"prediction": rows.records(list(outputs.tensors))}
         else:
@@ -110,7 +110,7 @@ class PlainEdge(TakesRows):
         return document(answer, _dumps) if outputs.is_long else _dumps(answer)
 
 
-def _confidences(rows: Rows, destination: Destination, *, one: bool) -> Any:
+def _confidences(rows: WrittenRows, destination: Destination, *, one: bool) -> Any:
     outputs, name = rows.outputs, destination.probabilities_name
     if outputs.is_long and not one and name is not None and outputs.has_rows_of_numbers(name):
         return rows.highest(name)

@@ -15,7 +15,7 @@ from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.dataplane.codec.fit import Fitted
 from tidegate.dataplane.codec.frames import fit_float_rows, fit_inputs, fit_instances
 from tidegate.dataplane.codec.lenient import decode_fields, encode, float_rows_of, lenient_rows, value_of
-from tidegate.dataplane.codec.numbers import Numbers, TakesRows, arrays_of, fit_numbers
+from tidegate.dataplane.codec.numbers import NumberTexts, TakesRows, arrays_of, fit_numbers
 from tidegate.dataplane.pipeline.assignment import choose, unit_of
 from tidegate.dataplane.pipeline.infer import Exchange, check_json_size, new_call
 from tidegate.errors import MalformedRequest
@@ -40,7 +40,7 @@ class TensorflowEdge(TakesRows):
 
     arrays = arrays_of("instances", "inputs", flat=False)
 
-    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: NumberTexts | None = None) -> Call:
         """Read `instances` or `inputs`, choose a version, fit."""
         kind_of(exchange.headers)  # refuses what a page of another site may send unasked
         body = exchange.body if numbers is None else numbers.body

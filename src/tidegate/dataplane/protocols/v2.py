@@ -10,7 +10,7 @@ from tidegate.dataplane.calls.call import Call, Destination
 from tidegate.dataplane.calls.directory import Service
 from tidegate.dataplane.calls.outputs import Outputs, Tensors
 from tidegate.dataplane.codec.fit_tensors import fit_tensors
-from tidegate.dataplane.codec.numbers import Numbers, arrays_of
+from tidegate.dataplane.codec.numbers import NumberTexts, arrays_of
 from tidegate.dataplane.codec.params import params_of, under_signature
 from tidegate.dataplane.codec.v2 import Message, V2Request, decode_request
 from tidegate.dataplane.codec.v2_answers import encode_response
@@ -37,7 +37,7 @@ class V2Edge:
         length = exchange.headers.get(b"inference-header-content-length", b"")
         return exchange.body[: int(length)] if _DIGITS.fullmatch(length) else None
 
-    def decode(self, exchange: Exchange, service: Service, numbers: Numbers | None = None) -> Call:
+    def decode(self, exchange: Exchange, service: Service, numbers: NumberTexts | None = None) -> Call:
         """Read the JSON part and the binary tensors, choose a version, fit."""
         message = _read(exchange, numbers)
         exchange.meta = message.request
@@ -66,7 +66,7 @@ class V2Edge:
         return body
 
 
-def _read(exchange: Exchange, numbers: Numbers | None) -> Message:
+def _read(exchange: Exchange, numbers: NumberTexts | None) -> Message:
     if kind_of(exchange.headers) not in _TAKEN:
         given = exchange.headers[b"content-type"]
         raise WrongContentType(

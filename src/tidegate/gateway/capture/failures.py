@@ -14,7 +14,7 @@ from tidegate.wire.journal import FailedCall, FailureRecord, Omitted
 from tidegate.wire.journal.records import recorded_unit
 
 if TYPE_CHECKING:
-    from tidegate.dataplane.calls.failure import Failure
+    from tidegate.dataplane.calls.failure import FailedRequest
     from tidegate.wire.decision import Decision
 
 CALLS_PER_S, CALLS_BURST = 20.0, 1000.0
@@ -71,7 +71,7 @@ class Failures:
             allowance = self._allowances[endpoint] = _Allowance(now_s)
         return allowance.take(now_s)
 
-    def omit(self, failure: Failure, at_s: float) -> None:
+    def omit(self, failure: FailedRequest, at_s: float) -> None:
         """Count one that is not recorded by itself."""
         counts = self._counts.get(failure.endpoint)
         if counts is None:
@@ -96,7 +96,7 @@ class Failures:
         return [_counts_record(endpoint, counts) for endpoint, counts in counted.items()]
 
 
-def failure_record(failure: Failure, wall_offset_s: float) -> FailureRecord:
+def failure_record(failure: FailedRequest, wall_offset_s: float) -> FailureRecord:
     """The record of one failure; `wall_offset_s` is what the wall clock is ahead of the monotonic one."""
     decision, context = failure.decision, failure.context
     call = FailedCall(

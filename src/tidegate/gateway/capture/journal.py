@@ -29,7 +29,7 @@ from tidegate.gateway.control.threads import start_thread
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch
-    from tidegate.dataplane.calls.failure import Failure
+    from tidegate.dataplane.calls.failure import FailedRequest
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.gateway.capture.segments import Segments, Written
     from tidegate.wire.journal import FeedbackRecord
@@ -94,7 +94,7 @@ class Journal:
         if payload is not None and (lost := self._append(payload, at_s)) is not None:
             self.counts.drop(lost)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: FailedRequest) -> None:
         """Record a request that gets no answer, or count it where there are too many, or the disk is not written to."""
         at_s = self._wall()
         if not self._circuit.is_open(failure.now_s) and self._failures.take(failure.endpoint, failure.now_s):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.dataplane.base.tensors import finite
 from tidegate.dataplane.calls.batch import Batch
-from tidegate.dataplane.calls.failure import Failure
+from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.wire.decision import AssignmentContext
 from tidegate.wire.journal import CACHED
 
@@ -56,14 +56,14 @@ class GatewayObserver:
         """Record, then count."""
         if self._journal is not None:
             context = AssignmentContext(call.destination.identity.endpoint, call.request_id, call.unit)
-            self._journal.failed(Failure(context, call.decision, error, call.started_s, now_s))
+            self._journal.failed(FailedRequest(context, call.decision, error, call.started_s, now_s))
         self._metrics.call_failed(call, error, now_s)
 
     def abandoned(self, call: Call, now_s: float) -> None:
         """Count."""
         self._metrics.abandoned(call, now_s)
 
-    def refused(self, failure: Failure) -> None:
+    def refused(self, failure: FailedRequest) -> None:
         """Record, then count."""
         if self._journal is not None:
             self._journal.failed(failure)

@@ -172,7 +172,7 @@ class ControlPlane:
             return (self.data_dir / "token").read_text().strip()
 
 
-class Follower:
+class SnapshotFollower:
     """`apply` is called in the follower's thread with each new snapshot, and returns when it is in force.
 
     It raises `SnapshotRefused` for one that it cannot take, and then changes nothing. `in_use`, called there too, tells

@@ -15,7 +15,7 @@ from tidegate import clock
 from tidegate.errors import ModelLoadFailed, UnfitInput, ValidationDataUnusable
 from tidegate.packaging import scan_pickle
 from tidegate.packaging.code import DISTRIBUTIONS
-from tidegate.packaging.mlmodel import Layout, read_layout
+from tidegate.packaging.mlmodel import PackageLayout, read_layout
 from tidegate.runtimes.base.inputs import row_count
 from tidegate.runtimes.base.runtime import Arrays, LoadedModel, Progress
 from tidegate.runtimes.inspection.gate import Score, check_request, score
@@ -148,7 +148,7 @@ def inspect_model(package_dir: Path, options: InspectOptions, on_progress: Progr
     )
 
 
-def _others(inferred: InferredSignature, layout: Layout, notes: list[str]) -> dict[str, InferredSignature]:
+def _others(inferred: InferredSignature, layout: PackageLayout, notes: list[str]) -> dict[str, InferredSignature]:
     """A model's further signatures that answer a row made for them."""
     found: dict[str, InferredSignature] = {}
     if isinstance(inferred.model, GraphModel):

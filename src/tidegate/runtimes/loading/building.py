@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.errors import NotAModel
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.base.runtime import LoadedModel, error_text
 from tidegate.runtimes.models.booster_model import BoosterModel
 from tidegate.runtimes.models.catboost_model import CatBoostModel
@@ -18,7 +18,7 @@ from tidegate.runtimes.models.sklearn_model import PREDICT, OtherFunction, make_
 from tidegate.wire.signature import PROBABILITIES, InputKind, Signature, TensorSpec
 
 
-def adopt(loaded: Any, layout: Layout) -> Any:
+def adopt(loaded: Any, layout: PackageLayout) -> Any:
     """What was loaded, in the class that drafts and models are made from; raises `NotAModel` for no model at all."""
     if layout.format == "onnx":
         return OnnxModel(loaded)

@@ -17,7 +17,7 @@ from typing import Any
 from tidegate.errors import MissingCode, MissingLibrary, ModelLoadFailed, NotAModel, PickleNotGranted, TidegateError
 from tidegate.packaging.code import DISTRIBUTIONS, definitions, missing_library, missing_module
 from tidegate.packaging.library_versions import xgboost_version
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.base.devices import CPU, chosen_device, only_cpu
 from tidegate.runtimes.base.runtime import THREADS, error_text
 from tidegate.runtimes.models.python_folder import load_folder
@@ -28,7 +28,7 @@ _SAFE_SKOPS = re.compile(
 )
 
 
-def load_object(layout: Layout, granted: bool, device: str | None = None) -> Any:
+def load_object(layout: PackageLayout, granted: bool, device: str | None = None) -> Any:
     """The model itself: an estimator, a booster, an ONNX session, a program or an MLflow pyfunc model.
 
     `device` is `cpu` (as None is), `auto`, `cuda` or `cuda:N`. Raises `PickleNotGranted`, `MissingLibrary`,
@@ -117,7 +117,7 @@ def _main_finder(code_dirs: list[Path]) -> Callable[[str], Any]:
 
 
 @contextmanager
-def _explained(layout: Layout, code_dirs: list[Path]) -> Iterator[None]:
+def _explained(layout: PackageLayout, code_dirs: list[Path]) -> Iterator[None]:
     """Turn whatever loading raised into an error that says what to do."""
     try:
         yield
@@ -137,12 +137,12 @@ def _explained(layout: Layout, code_dirs: list[Path]) -> Iterator[None]:
         raise ModelLoadFailed(f"{_name(layout)} could not be loaded: {error_text(error)}") from error
 
 
-def _name(layout: Layout) -> str:
+def _name(layout: PackageLayout) -> str:
     handed_in = ((layout.mlmodel.get("metadata") or {}).get("tidegate") or {}).get("filename")
     return repr(handed_in or (layout.file.name if layout.file else layout.dir.name))
 
 
-def _module_missing(error: ModuleNotFoundError, layout: Layout, code_dirs: list[Path]) -> TidegateError:
+def _module_missing(error: ModuleNotFoundError, layout: PackageLayout, code_dirs: list[Path]) -> TidegateError:
     module = error.name or "unknown"
     top = module.partition(".")[0]
     if module != top and importlib.util.find_spec(top) is not None:
@@ -156,7 +156,7 @@ def _module_missing(error: ModuleNotFoundError, layout: Layout, code_dirs: list[
     return missing_module(_name(layout).strip("'"), module, {module}, code_dirs[0] if code_dirs else None)
 
 
-def _attribute_missing(error: AttributeError, layout: Layout, code_dirs: list[Path]) -> TidegateError:
+def _attribute_missing(error: AttributeError, layout: PackageLayout, code_dirs: list[Path]) -> TidegateError:
     text = error_text(error)
     match = re.search(r"'(\w+)' on <module '([\w.]+)'|module '([\w.]+)' has no attribute '(\w+)'", text)
     if match is None:
@@ -173,17 +173,17 @@ def _attribute_missing(error: AttributeError, layout: Layout, code_dirs: list[Pa
     return MissingCode(f"{_name(layout)} was saved with {name!r} of {place}: {hint}", module=module, names=[name])
 
 
-def _load_joblib(layout: Layout, _granted: bool) -> Any:
+def _load_joblib(layout: PackageLayout, _granted: bool) -> Any:
     joblib = _library("joblib", layout)
     return joblib.load(layout.file)
 
 
-def _load_pickle(layout: Layout, _granted: bool) -> Any:
+def _load_pickle(layout: PackageLayout, _granted: bool) -> Any:
     with _file(layout).open("rb") as file:
         return pickle.load(file)  # noqa: S301 - granted: `load_object` has seen to it
 
 
-def _load_skops(layout: Layout, granted: bool) -> Any:
+def _load_skops(layout: PackageLayout, granted: bool) -> Any:
     skops_io = _library("skops.io", layout)
     untrusted = list(skops_io.get_untrusted_types(file=layout.file))
     unknown = sorted(name for name in untrusted if not _SAFE_SKOPS.fullmatch(name))
@@ -196,7 +196,7 @@ def _load_skops(layout: Layout, granted: bool) -> Any:
     return skops_io.load(layout.file, trusted=untrusted)
 
 
-def _load_onnx(layout: Layout, _granted: bool, device: str | None) -> Any:
+def _load_onnx(layout: PackageLayout, _granted: bool, device: str | None) -> Any:
     ort = _library("onnxruntime", layout)
     has_gpu = "CUDAExecutionProvider" in ort.get_available_providers()
     place = chosen_device(device, lambda: int(has_gpu), "ONNX")
@@ -212,7 +212,7 @@ def _load_onnx(layout: Layout, _granted: bool, device: str | None) -> Any:
         raise
 
 
-def _load_xgboost(layout: Layout, _granted: bool) -> Any:
+def _load_xgboost(layout: PackageLayout, _granted: bool) -> Any:
     xgboost = _library("xgboost", layout)
     _check_not_newer(layout, xgboost.__version__)
     booster = xgboost.Booster({"nthread": THREADS})
@@ -227,7 +227,7 @@ def _load_xgboost(layout: Layout, _granted: bool) -> Any:
     return model
 
 
-def _check_not_newer(layout: Layout, here: str) -> None:
+def _check_not_newer(layout: PackageLayout, here: str) -> None:
     """XGBoost reads files of older versions; of newer ones it takes what it knows, and leaves out the rest."""
     saved = xgboost_version(_file(layout))
     if saved is None or saved <= tuple(int(part) for part in here.split(".")[:2]):
@@ -242,58 +242,58 @@ def _check_not_newer(layout: Layout, here: str) -> None:
     )
 
 
-def _load_lightgbm(layout: Layout, _granted: bool) -> Any:
+def _load_lightgbm(layout: PackageLayout, _granted: bool) -> Any:
     lightgbm = _library("lightgbm", layout)
     return lightgbm.Booster(model_file=str(layout.file))
 
 
-def _load_catboost(layout: Layout, _granted: bool) -> Any:
+def _load_catboost(layout: PackageLayout, _granted: bool) -> Any:
     from tidegate.runtimes.models.catboost_model import load_catboost
 
     return load_catboost(layout.file, layout.model_class)
 
 
-def _load_torchscript(layout: Layout, _granted: bool, device: str | None) -> Any:
+def _load_torchscript(layout: PackageLayout, _granted: bool, device: str | None) -> Any:
     from tidegate.runtimes.models.torch_model import load_script
 
     return load_script(_file(layout), device)
 
 
-def _load_torch_export(layout: Layout, _granted: bool, device: str | None) -> Any:
+def _load_torch_export(layout: PackageLayout, _granted: bool, device: str | None) -> Any:
     from tidegate.runtimes.models.torch_model import load_exported
 
     return load_exported(_file(layout), device)
 
 
-def _load_keras(layout: Layout, granted: bool, device: str | None) -> Any:
+def _load_keras(layout: PackageLayout, granted: bool, device: str | None) -> Any:
     from tidegate.runtimes.models.tensorflow_model import load_keras
 
     return load_keras(_file(layout), device, granted=granted)
 
 
-def _load_saved_model(layout: Layout, _granted: bool, device: str | None) -> Any:
+def _load_saved_model(layout: PackageLayout, _granted: bool, device: str | None) -> Any:
     from tidegate.runtimes.models.tensorflow_model import load_saved_model
 
     return load_saved_model(_file(layout), device)
 
 
-def _file(layout: Layout) -> Path:
+def _file(layout: PackageLayout) -> Path:
     assert layout.file is not None  # noqa: S101 - for the type checker: only pyfunc has no file
     return layout.file
 
 
-def _load_pyfunc(layout: Layout, _granted: bool) -> Any:
+def _load_pyfunc(layout: PackageLayout, _granted: bool) -> Any:
     # By name, at run time: this package must work without MLflow (a contract in pyproject.toml forbids the import), and
     # only a flavour that has no loader here asks for it.
     mlflow_pyfunc = _library("mlflow.pyfunc", layout)
     return mlflow_pyfunc.load_model(str(layout.dir))
 
 
-def _load_python(layout: Layout, _granted: bool) -> Any:
+def _load_python(layout: PackageLayout, _granted: bool) -> Any:
     return load_folder(layout)
 
 
-_LOADERS: dict[str, Callable[[Layout, bool], Any]] = {
+_LOADERS: dict[str, Callable[[PackageLayout, bool], Any]] = {
     "joblib": _load_joblib,
     "pickle": _load_pickle,
     "skops": _load_skops,
@@ -303,7 +303,7 @@ _LOADERS: dict[str, Callable[[Layout, bool], Any]] = {
     "pyfunc": _load_pyfunc,
     "python": _load_python,
 }
-_ON_DEVICES: dict[str, Callable[[Layout, bool, str | None], Any]] = {
+_ON_DEVICES: dict[str, Callable[[PackageLayout, bool, str | None], Any]] = {
     "onnx": _load_onnx,
     "torchscript": _load_torchscript,
     "torch_export": _load_torch_export,
@@ -313,7 +313,7 @@ _ON_DEVICES: dict[str, Callable[[Layout, bool, str | None], Any]] = {
 """Frameworks that can be told where to run."""
 
 
-def _library(module: str, layout: Layout) -> Any:
+def _library(module: str, layout: PackageLayout) -> Any:
     """Import a framework; raises `MissingLibrary` with the line that installs it."""
     try:
         return importlib.import_module(module)

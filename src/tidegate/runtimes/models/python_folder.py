@@ -15,7 +15,7 @@ from typing import Any
 
 from tidegate.errors import MissingLibrary, ModelLoadFailed, NotAModel
 from tidegate.packaging.code import DISTRIBUTIONS
-from tidegate.packaging.mlmodel import MODEL_PY, Layout
+from tidegate.packaging.mlmodel import MODEL_PY, PackageLayout
 from tidegate.runtimes.base.runtime import error_text
 
 CLASS = "Model"
@@ -34,7 +34,7 @@ class PythonClass:
     batch: bool = False
 
 
-def load_folder(layout: Layout) -> PythonClass:
+def load_folder(layout: PackageLayout) -> PythonClass:
     """Import `model.py`, make its class and call its `load`.
 
     Raises `NotAModel` for no class or several, `MissingLibrary`, and `ModelLoadFailed` with the line that raised.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.errors import ModelLoadFailed, TidegateError, UnfitInput, ValidationDataUnusable
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.base.inputs import row_count, rows_to_inputs
 from tidegate.runtimes.base.runtime import Arrays, LoadedModel, error_text, output_spec, wrong_rows
 from tidegate.runtimes.loading.building import build
@@ -79,7 +79,9 @@ class InferredSignature:
         return is_batchable(self.model, self.trial_rows())
 
 
-def infer_signature(adopted: Any, layout: Layout, validation: Validation | None, notes: list[str]) -> InferredSignature:
+def infer_signature(
+    adopted: Any, layout: PackageLayout, validation: Validation | None, notes: list[str]
+) -> InferredSignature:
     """Find inputs that the model answers. Raises `ValidationDataUnusable` or `ModelLoadFailed` when it answers none."""
     drafts = drafts_of(adopted, layout)
     frame = None
@@ -107,7 +109,7 @@ def infer_signature(adopted: Any, layout: Layout, validation: Validation | None,
 
 def _try_draft(
     adopted: Any,
-    layout: Layout,
+    layout: PackageLayout,
     draft: SignatureDraft,
     data: tuple[Any, Validation | None, list[str]],
     problems: list[Exception],
@@ -171,7 +173,7 @@ def _is_odd(answers: Arrays, model: LoadedModel) -> bool:
     return found.ndim != 2 or predicted.ndim != 1 or found.shape[1] != len(model.classes or ())
 
 
-def _candidates(draft: SignatureDraft, layout: Layout, table: Arrays | None) -> Iterator[Arrays]:
+def _candidates(draft: SignatureDraft, layout: PackageLayout, table: Arrays | None) -> Iterator[Arrays]:
     """Rows to try, the most real first."""
     if table is not None:
         rows = row_count(table)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.base.runtime import v2_datatype
 from tidegate.runtimes.signatures.drafts import SignatureDraft, matrix
 from tidegate.runtimes.signatures.hints import Hint
@@ -29,7 +29,7 @@ _VALUES = 4
 """How many values are made up for a column whose values are objects, bytes or times."""
 
 
-def mlflow_draft(layout: Layout) -> SignatureDraft | None:
+def mlflow_draft(layout: PackageLayout) -> SignatureDraft | None:
     """The inputs of the signature in `MLmodel`; None when it has none, or types that are not known here."""
     text = (layout.mlmodel.get("signature") or {}).get("inputs")
     try:
@@ -48,7 +48,7 @@ def mlflow_draft(layout: Layout) -> SignatureDraft | None:
     return _unnamed(inputs, layout)
 
 
-def _unnamed(inputs: list[dict[str, Any]], layout: Layout) -> SignatureDraft:
+def _unnamed(inputs: list[dict[str, Any]], layout: PackageLayout) -> SignatureDraft:
     """A matrix where all are numbers. Only MLflow itself insists on the type of each."""
     hinted = layout.mlmodel.get("is_signature_from_type_hint") is True
     types = {item["type"] for item in inputs}
@@ -119,7 +119,7 @@ def _value(item: dict[str, Any], number: int) -> Any:
     return simple.get(str(kind), f"text {number}")
 
 
-def mlflow_params(layout: Layout) -> tuple[ParamSpec, ...]:
+def mlflow_params(layout: PackageLayout) -> tuple[ParamSpec, ...]:
     """The params of the signature in `MLmodel`. Only MLflow's own loader passes them on."""
     text = (layout.mlmodel.get("signature") or {}).get("params") if layout.format == "pyfunc" else None
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.models.booster_model import BoosterModel
 from tidegate.runtimes.models.catboost_model import CatBoostModel
 from tidegate.runtimes.models.graph_model import GraphModel
@@ -33,7 +33,7 @@ from tidegate.wire.signature import TensorSpec
 FREE_SIDES = (1, 8, 32, 224)
 
 
-def drafts_of(model: Any, layout: Layout) -> list[SignatureDraft]:
+def drafts_of(model: Any, layout: PackageLayout) -> list[SignatureDraft]:
     """What the package and the model say themselves, most binding first."""
     declared = mlflow_draft(layout)
     own = _own_drafts(model)

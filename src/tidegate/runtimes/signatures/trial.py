@@ -11,7 +11,7 @@ from msgspec import structs
 
 from tidegate import clock
 from tidegate.errors import ModelLoadFailed
-from tidegate.packaging.mlmodel import Layout
+from tidegate.packaging.mlmodel import PackageLayout
 from tidegate.runtimes.base.cells import plain_of
 from tidegate.runtimes.base.inputs import is_missing, row_count
 from tidegate.runtimes.base.runtime import Arrays, LoadedModel, numpy_dtype
@@ -78,7 +78,7 @@ def _guessed_tensors(draft: SignatureDraft, rng: np.random.Generator, *, first: 
     return made
 
 
-def mlflow_example(layout: Layout) -> list[Any]:
+def mlflow_example(layout: PackageLayout) -> list[Any]:
     """The rows of the input example that MLflow keeps beside a model; none when there is none that can be read."""
     for name in ("serving_input_example.json", "input_example.json"):
         path = layout.dir / name

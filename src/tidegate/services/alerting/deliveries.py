@@ -130,7 +130,9 @@ class Deliveries:
             if row.state != "dead":
                 raise Conflict(f"delivery {delivery_id} was not given up: it is {row.state}", state=row.state)
             row.state, row.next_at, row.done_at, row.created_at = "pending", now, None, now
-            audit.record(tx, who, now, audit.Change("resend", "notifier", row.target, {"delivery": (None, row.id)}))
+            audit.record(
+                tx, who, now, audit.AuditedChange("resend", "notifier", row.target, {"delivery": (None, row.id)})
+            )
             view = delivery_view(row)
         self.changed()
         return view

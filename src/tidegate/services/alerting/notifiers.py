@@ -75,7 +75,7 @@ class Notifiers:
             changes = audit.differing(before, _told(row))
             if request.secret is not None:
                 changes["secret"] = (None, "set")
-            audit.record(tx, who, now, audit.Change("notifier", "notifier", name, changes))
+            audit.record(tx, who, now, audit.AuditedChange("notifier", "notifier", name, changes))
             tx.flush()
             view = notifier_view(row, outbox.figures(tx)[0], made)
         self.changed()
@@ -87,7 +87,7 @@ class Notifiers:
             row = _or_raise(tx, name)
             outbox.drop_target(tx, name)
             gone = audit.differing(_told(row), {})
-            audit.record(tx, who, self.clock(), audit.Change("delete_notifier", "notifier", name, gone))
+            audit.record(tx, who, self.clock(), audit.AuditedChange("delete_notifier", "notifier", name, gone))
             tx.delete(row)
 
     def test(self, name: str, who: Principal) -> wire.DeliveryView:
@@ -97,7 +97,7 @@ class Notifiers:
             _or_raise(tx, name)
             body = trial_payload(name, self.url, now)
             row = outbox.add(tx, outbox.NewDelivery("test", name, "", body), now)
-            audit.record(tx, who, now, audit.Change("test_notifier", "notifier", name))
+            audit.record(tx, who, now, audit.AuditedChange("test_notifier", "notifier", name))
             view = delivery_view(row)
         self.changed()
         return view

@@ -49,7 +49,7 @@ class AlertRules:
             tx.add(row)
             told = audit.differing(_told(before), _told(after))
             if told:
-                audit.record(tx, who, self.clock(), audit.Change("alert_rules", "endpoint", endpoint, told))
+                audit.record(tx, who, self.clock(), audit.AuditedChange("alert_rules", "endpoint", endpoint, told))
         self.changed()
         return _view(endpoint, after)
 

@@ -55,7 +55,7 @@ class Silences:
             )
             tx.add(row)
             told = {"matchers": (None, row.matchers), "ends_at": (None, row.ends_at)}
-            audit.record(tx, who, now, audit.Change("silence", "silence", row.id, told, note=row.comment))
+            audit.record(tx, who, now, audit.AuditedChange("silence", "silence", row.id, told, note=row.comment))
             view = silence_view(row, now)
         self.changed()
         return view
@@ -69,7 +69,7 @@ class Silences:
                 raise UnknownSilence(f"no silence has the id {silence_id!r}", silence=silence_id)
             if row.ends_at > now:
                 told = {"ends_at": (row.ends_at, now)}
-                audit.record(tx, who, now, audit.Change("end_silence", "silence", row.id, told))
+                audit.record(tx, who, now, audit.AuditedChange("end_silence", "silence", row.id, told))
                 row.ends_at = now
             view = silence_view(row, now)
         self.changed()

@@ -147,7 +147,7 @@ class Alerting:
             before, after = row.acknowledged_by, "" if request.off else who.name or who.kind
             row.acknowledged_by = after
             if before != after:
-                change = audit.Change(
+                change = audit.AuditedChange(
                     "acknowledge", "alert", alert_id, {"acknowledged_by": (before or None, after or None)}
                 )
                 audit.record(tx, who, now, change)

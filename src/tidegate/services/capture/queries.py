@@ -40,7 +40,7 @@ class CapturedData:
         with self.store.transaction() as tx:
             if rows.get_endpoint(tx, endpoint) is None and endpoint not in self.queries.endpoints():
                 raise UnknownEndpoint(f"there is no endpoint {endpoint!r}, and nothing was captured of one")
-            change = audit_rows.Change("query_capture", "endpoint", endpoint, note=sql)
+            change = audit_rows.AuditedChange("query_capture", "endpoint", endpoint, note=sql)
             audit_rows.record(tx, who, now, change)
         selection = CaptureSelection(endpoint, sql, since_s, until_s, request.version, request.rows_max, form)
         return self.queries.run(selection)

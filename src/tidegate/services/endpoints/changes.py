@@ -20,7 +20,7 @@ _UNHEALTHY = ("failed", "degraded")
 
 
 @dataclass(frozen=True)
-class Change:
+class SpecChange:
     """What a caller wants an endpoint's spec to become, and how history calls it. None leaves a setting as it is."""
 
     action: str
@@ -38,7 +38,7 @@ class Change:
         return self.action != "scale"
 
 
-def apply(tx: Session, row: EndpointRow, change: Change, now: float) -> None:
+def apply(tx: Session, row: EndpointRow, change: SpecChange, now: float) -> None:
     """Write the change and its history entry; one that changes nothing only retries what is not healthy.
 
     Either way it is people's word: what an automation decided before it comes too late.

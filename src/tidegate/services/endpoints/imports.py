@@ -18,7 +18,7 @@ from tidegate.core.names import check_name
 from tidegate.core.scaling.policy import Scaling
 from tidegate.errors import InvalidArgument
 from tidegate.services.audit import endpoint_audited
-from tidegate.services.endpoints.changes import Change, apply
+from tidegate.services.endpoints.changes import SpecChange, apply
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.reading.lookup import check_same_model, version_or_raise
@@ -82,7 +82,7 @@ class Imports:
             elif done.first_at is not None:
                 row.created_at = min(row.created_at, done.first_at)
             told = {"file": (None, request.filename), "rows": (None, done.rows), "labels": (None, done.labels)}
-            audit.record(tx, who, self.clock(), audit.Change("import", "endpoint", name, told))
+            audit.record(tx, who, self.clock(), audit.AuditedChange("import", "endpoint", name, told))
         if is_new:
             self.endpoints.changed()
         return replace(done, created=is_new)
@@ -92,7 +92,7 @@ class Imports:
         row = self.endpoints.new_row(tx, done.endpoint, done.model)
         traffic = {done.version: 100.0}
         note = "for imported rows: it sleeps until a request comes"
-        apply(tx, row, Change("deploy", traffic, actor=who.name, note=note, scaling=ASLEEP), self.clock())
+        apply(tx, row, SpecChange("deploy", traffic, actor=who.name, note=note, scaling=ASLEEP), self.clock())
         row.created_at = min(self.clock(), done.first_at or self.clock())
         row.routed, row.status = dict(traffic), "asleep"
         row.automated_replicas.append(

@@ -21,7 +21,7 @@ from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.scaling.policy import ScalingDefaults, check_measured
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services.audit import endpoint_audited
-from tidegate.services.endpoints.changes import Change, apply
+from tidegate.services.endpoints.changes import SpecChange, apply
 from tidegate.services.endpoints.deploy_requests import (
     alias_to_follow,
     check_same_engine,
@@ -143,7 +143,7 @@ class Endpoints:
                 ended = ended_by(row, end=request.end_automation)
                 notice = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
                 note = "; ".join(part for part in (ended, f"follows @{alias}" if alias else "", notice) if part)
-                change = Change(
+                change = SpecChange(
                     "deploy",
                     traffic,
                     replicas,
@@ -169,7 +169,7 @@ class Endpoints:
         notice = check_signatures(tx, row, traffic, accepted=False)
         who = part_of_platform(f"@{alias}")
         with endpoint_audited(tx, row.name, "follow", who, self.clock):
-            self._apply(tx, row, Change("follow", traffic, actor=who.name, note=notice))
+            self._apply(tx, row, SpecChange("follow", traffic, actor=who.name, note=notice))
 
     def set_traffic(self, name: str, request: rest.TrafficRequest, who: Principal) -> rest.Endpoint:
         """Split traffic over versions (numbers or labels), shifted once all are ready. It follows no alias any more.
@@ -186,7 +186,7 @@ class Endpoints:
             changes = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
             note = "; ".join(part for part in (ended, changes) if part)
             row.follow = None
-            view = self._apply(tx, row, Change(request.action, traffic, actor=who.name, note=note))
+            view = self._apply(tx, row, SpecChange(request.action, traffic, actor=who.name, note=note))
         self.changed()
         return view
 
@@ -209,7 +209,7 @@ class Endpoints:
             back = to_restore(row, history_rows.intended(tx, row), request.to)
             check_versions_there(tx, row, back)
             note = "; ".join(part for part in (why, ended) if part)
-            change = Change("rollback", back.traffic, actor=who.name, restores=back.revision, note=note)
+            change = SpecChange("rollback", back.traffic, actor=who.name, restores=back.revision, note=note)
             view = self._apply(tx, row, change)
         self.changed()
         return view
@@ -226,13 +226,13 @@ class Endpoints:
         self.changed()
         return view
 
-    def _scaled(self, row: EndpointRow, request: rest.ScaleRequest, who: Principal) -> Change:
+    def _scaled(self, row: EndpointRow, request: rest.ScaleRequest, who: Principal) -> SpecChange:
         if request.replicas is not None:
             fixed = check_replicas(request.replicas, self.scaling.replicas_limit)
-            return Change("scale", row.traffic, fixed, who.name)
+            return SpecChange("scale", row.traffic, fixed, who.name)
         follows = scaling_asked(request, readable_scaling_of(row)[0], self.scaling)
         check_measured(follows, placed(placement_request_of(row), self.placement))
-        return Change("scale", row.traffic, actor=who.name, scaling=follows)
+        return SpecChange("scale", row.traffic, actor=who.name, scaling=follows)
 
     def delete(self, name: str, who: Principal) -> rest.Endpoint:
         """Mark it for deletion: the loop drains its replicas, then removes it; its history stays.
@@ -319,6 +319,6 @@ class Endpoints:
         tx.add(row)
         return row
 
-    def _apply(self, tx: Session, row: EndpointRow, change: Change) -> rest.Endpoint:
+    def _apply(self, tx: Session, row: EndpointRow, change: SpecChange) -> rest.Endpoint:
         apply(tx, row, change, self.clock())
         return self._view(tx, row)

@@ -65,13 +65,13 @@ class Jobs:
         for upload in uploads_of(job):
             check_upload(tx, upload)
         given = {name: getattr(request, name) for name in ("uri", "filename", "label", "allow_pickle")}
-        self._queue(tx, job, who, audit.Change("register", "model", model, _asked(job, given)))
+        self._queue(tx, job, who, audit.AuditedChange("register", "model", model, _asked(job, given)))
         return job
 
     def build(self, model: str, version: str, request: rest.BuildRequest, who: Principal) -> rest.Job:
         """Queue an image of a version that exists. Raises `Conflict` when too many jobs wait."""
         job = self._new("build", model, {"model": model, "version": version, "request": asdict(request)}, who)
-        change = audit.Change("build", "version", f"{model}:{version}", _asked(job, asdict(request)))
+        change = audit.AuditedChange("build", "version", f"{model}:{version}", _asked(job, asdict(request)))
         with self.store.transaction() as tx:
             self._queue(tx, job, who, change)
         self.queued()
@@ -88,7 +88,9 @@ class Jobs:
         given: dict[str, object] = {"filename": request.filename, "target": request.target, "by": request.by}
         with self.store.transaction() as tx:
             check_upload(tx, request.upload)
-            self._queue(tx, job, who, audit.Change("baseline", "version", f"{model}:{version}", _asked(job, given)))
+            self._queue(
+                tx, job, who, audit.AuditedChange("baseline", "version", f"{model}:{version}", _asked(job, given))
+            )
         self.queued()
         return views.job_view(job)
 
@@ -122,7 +124,7 @@ class Jobs:
             if row.cancelled_by is None:
                 row.cancelled_by = who.name
                 change = {"kind": (None, row.kind), "subject": (None, row.subject), "state": (row.state, "cancelled")}
-                audit.record(tx, who, self.clock(), audit.Change("cancel", "job", job_id, change))
+                audit.record(tx, who, self.clock(), audit.AuditedChange("cancel", "job", job_id, change))
                 rows.end_untouched(row, self.clock())
             view = views.job_view(row)
         self.queued()  # one that was given back waits for somebody to undo what it left
@@ -139,7 +141,7 @@ class Jobs:
             shown = [views.job_view(row) for row in found[:rows_max]]
         return shown, f"{shown[-1].created_at!r}-{shown[-1].id}" if len(found) > rows_max else None
 
-    def _queue(self, tx: Session, job: JobRow, who: Principal, change: audit.Change) -> None:
+    def _queue(self, tx: Session, job: JobRow, who: Principal, change: audit.AuditedChange) -> None:
         _check_room(tx)
         tx.add(job)
         audit.record(tx, who, self.clock(), change)

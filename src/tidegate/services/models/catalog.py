@@ -120,7 +120,9 @@ class Models:
             row = self._model_row(tx, name)
             if row.pickle_trusted != request.pickle:
                 self._record(
-                    tx, who, audit.Change("trust", "model", name, {"pickle": (not request.pickle, request.pickle)})
+                    tx,
+                    who,
+                    audit.AuditedChange("trust", "model", name, {"pickle": (not request.pickle, request.pickle)}),
                 )
             row.pickle_trusted = request.pickle
         self.changed()
@@ -133,13 +135,13 @@ class Models:
         """
         row = self._find(name, request.version)
         named = [number for number, aliases in self._aliases([name]).get(name, {}).items() if alias in aliases]
-        change = audit.Change("alias", "model", name, {f"@{alias}": (next(iter(named), None), row.version)})
+        change = audit.AuditedChange("alias", "model", name, {f"@{alias}": (next(iter(named), None), row.version)})
         with outside_audited(self.store, change, who, self.clock):
             self.registry.set_alias(name, alias, row.version)
         self.changed()
         return self.get(name)
 
-    def _record(self, tx: Session, who: Principal, change: audit.Change) -> None:
+    def _record(self, tx: Session, who: Principal, change: audit.AuditedChange) -> None:
         audit.record(tx, who, self.clock(), change)
 
     def delete_version(self, name: str, reference: str, who: Principal) -> None:
@@ -173,14 +175,14 @@ class Models:
                 tx.flush()
                 tx.delete(model)
                 held = {"versions": ([version.version for version in versions], None)}
-                change = audit.Change("delete", "model", name, held)
+                change = audit.AuditedChange("delete", "model", name, held)
                 self._record(tx, who, change)
             with self._put_back([model, *versions], who, change):
                 self.registry.delete_model(name)
             self._remove_files(versions)
 
     @contextmanager
-    def _put_back(self, removed: list[Any], who: Principal, change: audit.Change) -> Iterator[None]:
+    def _put_back(self, removed: list[Any], who: Principal, change: audit.AuditedChange) -> Iterator[None]:
         """Write rows that were deleted again when what follows fails: the caller can then delete once more."""
         try:
             yield
@@ -261,7 +263,9 @@ class Models:
                 for endpoint in rows.endpoints_of_model(tx, version.model):
                     if version.version in versions_used(endpoint):
                         add_repair(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
-                        done = audit.Change("repair", "endpoint", endpoint.name, note=f"{version.version}: {why}")
+                        done = audit.AuditedChange(
+                            "repair", "endpoint", endpoint.name, note=f"{version.version}: {why}"
+                        )
                         self._record(tx, who, done)
 
     def discard(self, name: str, number: str, digest: str) -> None:

@@ -131,7 +131,9 @@ class Baselines:
                     before = row.file
                 row.file, row.view, row.made_at = name, asdict(view), view.made_at
                 told = {"source": (None, view.source), "rows": (None, view.rows), "labelled": (None, view.labelled)}
-                audit.record(tx, who, self.clock(), audit.Change("baseline", "version", f"{model}:{number}", told))
+                audit.record(
+                    tx, who, self.clock(), audit.AuditedChange("baseline", "version", f"{model}:{number}", told)
+                )
         except BaseException:
             self.files.delete(name)
             raise

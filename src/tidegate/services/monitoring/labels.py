@@ -119,7 +119,7 @@ def _both_numbers(predicted: Array, labels: Array) -> tuple[Floats, Floats]:
     return both[:, 0], both[:, 1]
 
 
-def _f1(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.Shown | None:
+def _f1(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.MetricInterval | None:
     guesses, truths = canonicals(truth.predicted(columns), truth.datatype), canonicals(labels, truth.datatype)
     pairs = [(guess, actual) for guess, actual in zip(guesses, truths, strict=True) if guess and actual]
     classes = sorted({name for both in pairs for name in both})
@@ -132,7 +132,7 @@ def _f1(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.Shown |
     return metrics.f1(matrix)
 
 
-def _auc(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.Shown | None:
+def _auc(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.MetricInterval | None:
     """Of two classes: from the score of the second."""
     names = [name for name in columns.values if name.startswith("probabilities[")]
     if truth.mode == "scores":

@@ -92,7 +92,7 @@ class Monitoring:
             if after != before:
                 row.settings = after.as_dict()
                 changes = audit.differing(before.as_dict(), after.as_dict())
-                audit.record(tx, who, self.clock(), audit.Change("monitor", "endpoint", endpoint, changes))
+                audit.record(tx, who, self.clock(), audit.AuditedChange("monitor", "endpoint", endpoint, changes))
             tx.flush()
             view = _view(tx, found)
         self.wake()
@@ -131,7 +131,7 @@ class Monitoring:
         found = self.evaluate(endpoint, self.clock(), asked=True)
         told = {"results": (None, len(found)), "alerts": (None, sum(one.state == "alert" for one in found))}
         with self.fenced.transaction() as tx:
-            audit.record(tx, who, self.clock(), audit.Change("evaluate", "endpoint", endpoint, told))
+            audit.record(tx, who, self.clock(), audit.AuditedChange("evaluate", "endpoint", endpoint, told))
         return found
 
     def evaluate(self, endpoint: str, now: float, *, asked: bool = False) -> list[MonitorResult]:

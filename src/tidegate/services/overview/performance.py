@@ -38,7 +38,7 @@ class MetricHistory(Protocol):
 
 
 @dataclass(frozen=True)
-class Performance:
+class PerformanceReports:
     """The use case; `source` is None where PROMETHEUS_URL is not set."""
 
     endpoints: Endpoints

@@ -5,7 +5,7 @@ Gateways write it (`tidegate.gateway.capture`); the compactor, tests and tools r
 
 from __future__ import annotations
 
-from tidegate.wire.journal.reading import Damage, Entry, read_entries, read_records
+from tidegate.wire.journal.reading import Damage, JournalEntry, read_entries, read_records
 from tidegate.wire.journal.records import (
     CACHED,
     BatchRecord,
@@ -25,7 +25,7 @@ __all__ = [
     "BatchRecord",
     "CapturedRequest",
     "Damage",
-    "Entry",
+    "JournalEntry",
     "FailedCall",
     "FailureRecord",
     "FeedbackEvent",

@@ -23,7 +23,7 @@ from tidegate.wire.journal.segments import Segment, frames_of, is_written, open_
 log = logging.getLogger(__name__)
 
 
-class Entry(msgspec.Struct, frozen=True):
+class JournalEntry(msgspec.Struct, frozen=True):
     """A record, its identity (`segment`, `offset`), and the offset behind it."""
 
     segment: str
@@ -46,7 +46,7 @@ class Damage(msgspec.Struct, frozen=True):
         return self.end - self.offset
 
 
-def read_entries(segment: Segment, offset: int = 0) -> Iterator[Entry | Damage]:
+def read_entries(segment: Segment, offset: int = 0) -> Iterator[JournalEntry | Damage]:
     """What stands in a segment from an offset on, as far as it is written.
 
     The end of a segment that a living gateway writes may be half a record: that is not there yet, and no damage. Raises
@@ -59,11 +59,11 @@ def read_entries(segment: Segment, offset: int = 0) -> Iterator[Entry | Damage]:
             yield _read(segment.name, found, decode)
 
 
-def _read(name: str, found: Frame | Gap, decode: Callable[[bytes], Record]) -> Entry | Damage:
+def _read(name: str, found: Frame | Gap, decode: Callable[[bytes], Record]) -> JournalEntry | Damage:
     if isinstance(found, Gap):
         return Damage(name, found.offset, found.end, "damaged")
     try:
-        return Entry(name, found.offset, found.end, decode(found.payload))
+        return JournalEntry(name, found.offset, found.end, decode(found.payload))
     except msgspec.DecodeError:
         return Damage(name, found.offset, found.end, "unreadable")
 

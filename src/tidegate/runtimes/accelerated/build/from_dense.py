@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert, Prepared
-from tidegate.runtimes.accelerated.serve.form import Form, FormDraft, Head
+from tidegate.runtimes.accelerated.serve.form import AcceleratedForm, FormDraft, Head
 from tidegate.runtimes.base.runtime import scalars
 
 Array = np.ndarray[Any, Any]
@@ -37,7 +37,7 @@ def dense_form(found: Prepared) -> FormDraft:
     classes: Any = getattr(estimator, "classes_", None)
     if isinstance(classes, list) or np.ndim(classes) > 1:
         raise CannotConvert("it predicts several labels at once")
-    form = Form(
+    form = AcceleratedForm(
         name="dense-float64",
         engine="dense",
         n_features=int(estimator.n_features_in_),

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert
-from tidegate.runtimes.accelerated.serve.form import Form, FormDraft
+from tidegate.runtimes.accelerated.serve.form import AcceleratedForm, FormDraft
 from tidegate.runtimes.base.runtime import Task, scalars
 from tidegate.runtimes.models.sklearn_model import classes_of, last_step, n_features
 
@@ -25,7 +25,7 @@ def graph_form(estimator: Any, task: Task, *, graph_float32: bool) -> FormDraft:
         warnings.simplefilter("ignore")
         model = to_onnx(estimator, initial_types=[("input", element([None, width]))], options=options)
     classes = classes_of(estimator) if task == "classifier" else None
-    form = Form(
+    form = AcceleratedForm(
         name="skl2onnx-float32" if graph_float32 else "skl2onnx-float64",
         engine="graph",
         n_features=width,

@@ -19,7 +19,7 @@ import numpy as np
 from tidegate.runtimes.accelerated.build import timing
 from tidegate.runtimes.accelerated.build.equality import Largest, NotEqual, check_refusals, check_same
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert
-from tidegate.runtimes.accelerated.serve.form import Form, FormDraft
+from tidegate.runtimes.accelerated.serve.form import AcceleratedForm, FormDraft
 from tidegate.runtimes.accelerated.serve.serving import NamedGraph
 from tidegate.runtimes.base.inputs import row_count
 from tidegate.runtimes.base.runtime import Arrays, error_text, numpy_dtype
@@ -85,7 +85,7 @@ def program_form(model: ExportedModel, signature: Signature) -> FormDraft:
     if program is None:
         raise CannotConvert("PyTorch's exporter made no graph of it")
     graph = program.model_proto.SerializeToString()
-    return FormDraft(Form(NAME, "named", 0, "value"), {}, graph)
+    return FormDraft(AcceleratedForm(NAME, "named", 0, "value"), {}, graph)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from tidegate.runtimes.accelerated.build.from_boosters import booster_ensemble, is_booster
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert, Prepared
 from tidegate.runtimes.accelerated.serve.ensemble import Ensemble, Tree, aimed
-from tidegate.runtimes.accelerated.serve.form import Form, FormDraft, Head
+from tidegate.runtimes.accelerated.serve.form import AcceleratedForm, FormDraft, Head
 from tidegate.runtimes.accelerated.serve.mirrored import mirrored, pays
 from tidegate.runtimes.base.runtime import scalars
 
@@ -149,7 +149,7 @@ def tree_form(found: Prepared, ensemble: Ensemble, *, graph_float32: bool) -> Fo
     if graph_float32 and not ensemble.sums_float32:
         _check_float32(ensemble)
     turned = pays(ensemble)
-    form = Form(
+    form = AcceleratedForm(
         name="trees-float32" if graph_float32 else "trees-float64",
         engine="trees",
         n_features=ensemble.n_features,

@@ -10,7 +10,7 @@ import numpy as np
 
 from tidegate.errors import ModelLoadFailed
 from tidegate.packaging.code import missing_library
-from tidegate.runtimes.accelerated.serve.form import GRAPH_FILE, Form, read_array
+from tidegate.runtimes.accelerated.serve.form import GRAPH_FILE, AcceleratedForm, read_array
 from tidegate.runtimes.accelerated.serve.mirrored import with_negatives
 from tidegate.runtimes.base.runtime import error_text
 
@@ -37,7 +37,7 @@ def open_session(folder: Path) -> Any:
 class Dense:
     """Linear models and perceptrons: the very products that scikit-learn asks of NumPy, in float64."""
 
-    def __init__(self, form: Form, folder: Path) -> None:
+    def __init__(self, form: AcceleratedForm, folder: Path) -> None:
         self._layers = [
             (read_array(folder, f"weight-{index}"), read_array(folder, f"bias-{index}"), ACTIVATIONS[name])
             for index, name in enumerate(form.activations)
@@ -53,7 +53,7 @@ class Dense:
 class Trees:
     """A tree ensemble on ONNX Runtime. The splits are the original's to the last bit; sums are rounded to float32."""
 
-    def __init__(self, form: Form, folder: Path) -> None:
+    def __init__(self, form: AcceleratedForm, folder: Path) -> None:
         self._session = open_session(folder)
         self._names = [node.name for node in self._session.get_outputs()]
         self._dtype = np.dtype(np.float32 if form.graph_float32 else np.float64)
@@ -144,7 +144,7 @@ class ExactTrees:
 class Graph:
     """A whole model as skl2onnx converted it: its last two outputs are labels and probabilities, or values."""
 
-    def __init__(self, form: Form, folder: Path) -> None:
+    def __init__(self, form: AcceleratedForm, folder: Path) -> None:
         self._session = open_session(folder)
         self.names = [node.name for node in self._session.get_outputs()]
         self._dtype = np.dtype(np.float32 if form.graph_float32 else np.float64)

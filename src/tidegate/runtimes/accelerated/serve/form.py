@@ -64,7 +64,7 @@ class TableForm(msgspec.Struct, frozen=True, omit_defaults=True):
     numbers: tuple[NumberColumns, ...] = ()
 
 
-class Form(msgspec.Struct, frozen=True, omit_defaults=True):
+class AcceleratedForm(msgspec.Struct, frozen=True, omit_defaults=True):
     """What serving needs to know beside the arrays.
 
     `steps` are done in float64 before the model, each with an array `step-N.npy`; `float32` says that the model sees
@@ -100,11 +100,11 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
 class FormDraft:
     """A form that is not written yet. `graph` is the ONNX model's bytes."""
 
-    form: Form
+    form: AcceleratedForm
     arrays: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     graph: bytes | None = None
 
-    def write(self, folder: Path, changes: Mapping[str, Any]) -> Form:
+    def write(self, folder: Path, changes: Mapping[str, Any]) -> AcceleratedForm:
         """Write all files into a new folder; `changes` replace fields of the form."""
         folder.mkdir(mode=0o700)
         form = msgspec.structs.replace(self.form, **changes)
@@ -116,10 +116,10 @@ class FormDraft:
         return form
 
 
-def read_form(folder: Path) -> Form:
+def read_form(folder: Path) -> AcceleratedForm:
     """Raises `ModelLoadFailed`: there is no other form to fall back to silently."""
     try:
-        form = decode_json((folder / FORM_FILE).read_bytes(), Form)
+        form = decode_json((folder / FORM_FILE).read_bytes(), AcceleratedForm)
     except (OSError, msgspec.DecodeError) as error:
         raise ModelLoadFailed(
             f"the accelerated form in {folder} cannot be read: {error}. Register the same file with --no-accelerate "

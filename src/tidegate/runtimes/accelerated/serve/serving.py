@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.runtimes.accelerated.serve.engines import Dense, Graph, Trees, both_classes, expit, open_session, softmax
-from tidegate.runtimes.accelerated.serve.form import Form, read_array, read_form
+from tidegate.runtimes.accelerated.serve.form import AcceleratedForm, read_array, read_form
 from tidegate.runtimes.accelerated.serve.steps import STEPS, refused
 from tidegate.runtimes.accelerated.serve.tables import Table
 from tidegate.runtimes.base.inputs import columns_of, matrix_of, with_missing_nan
@@ -147,7 +147,7 @@ def stacked(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Array:
     return np.column_stack(marked)
 
 
-def _labels(form: Form, dtype: np.dtype[Any]) -> Array | None:
+def _labels(form: AcceleratedForm, dtype: np.dtype[Any]) -> Array | None:
     if form.classes is None:
         return None
     labels = np.empty(len(form.classes), dtype=dtype)
