@@ -17,7 +17,6 @@ import pytest
 
 from support.http_bytes import Connection, post
 from support.wait import free_ports, until
-from tidegate.adapters.artifacts.package import read_source, wrap
 from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.sandbox.inspection import (
     AccelerationRequest,
@@ -25,6 +24,7 @@ from tidegate.adapters.sandbox.inspection import (
     run_acceleration,
     run_inspection,
 )
+from tidegate.packaging import read_source, wrap
 from tidegate.wire.manifest import Accelerated, Manifest
 from tidegate.wire.signature import Signature
 

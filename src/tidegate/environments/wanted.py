@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from tidegate.environments.building import Environment, Environments
 from tidegate.environments.requirements import Requirements, version_of
 from tidegate.errors import EnvironmentFailed, PickleNotGranted
-from tidegate.packaging import Source
+from tidegate.packaging import ModelSource
 from tidegate.packaging.code import DISTRIBUTIONS
 from tidegate.packaging.mlmodel import REQUIREMENTS
 
@@ -19,7 +19,7 @@ _WHEELS_ONLY = "--only-binary=numpy,scipy,pandas,scikit-learn"
 """Building these from source takes a compiler and most of an hour: no wheel for this Python is a plain refusal."""
 
 
-def requirements_of(source: Source, given: str | None, granted: bool) -> Requirements | None:
+def requirements_of(source: ModelSource, given: str | None, granted: bool) -> Requirements | None:
     """The requirements that this process's environment does not meet; None when it meets them all.
 
     Looked at are those that a person gave (`--requirements`, a Python folder's own), those that MLflow recorded for a
@@ -50,7 +50,7 @@ def requirements_of(source: Source, given: str | None, granted: bool) -> Require
 
 @contextmanager
 def environment(
-    environments: Environments, wanted: Requirements | None, source: Source, on_step: Callable[[str], None]
+    environments: Environments, wanted: Requirements | None, source: ModelSource, on_step: Callable[[str], None]
 ) -> Iterator[Environment | None]:
     """The environment of these requirements; None for none. Raises `EnvironmentFailed`, with the reason to have one."""
     if wanted is None:
@@ -63,7 +63,7 @@ def environment(
         raise _with_reason(source, error) from error
 
 
-def _with_reason(source: Source, error: EnvironmentFailed) -> EnvironmentFailed:
+def _with_reason(source: ModelSource, error: EnvironmentFailed) -> EnvironmentFailed:
     """The same error, and why an environment was wanted at all, for a model of another scikit-learn."""
     saved = _other_sklearn(source, None)
     if saved is None:
@@ -75,7 +75,7 @@ def _with_reason(source: Source, error: EnvironmentFailed) -> EnvironmentFailed:
     )
 
 
-def _declared(source: Source, given: str | None) -> Requirements | None:
+def _declared(source: ModelSource, given: str | None) -> Requirements | None:
     folder = source.path if source.path.is_dir() else None
     if given is not None:
         return Requirements.read(given, folder)
@@ -86,7 +86,7 @@ def _declared(source: Source, given: str | None) -> Requirements | None:
     return Requirements.read(file.read_text(encoding="utf-8", errors="replace"), folder)
 
 
-def _other_sklearn(source: Source, wanted: Requirements | None) -> str | None:
+def _other_sklearn(source: ModelSource, wanted: Requirements | None) -> str | None:
     """The minor version that a pickle was saved with, where it is one, not the one here, and nobody asked for one."""
     saved = {match[0] for version in _saved(source) if (match := _MINOR.match(version))}
     here = _MINOR.match(version_of(SKLEARN) or "")
@@ -95,11 +95,11 @@ def _other_sklearn(source: Source, wanted: Requirements | None) -> str | None:
     return saved.pop()
 
 
-def _saved(source: Source) -> frozenset[str]:
+def _saved(source: ModelSource) -> frozenset[str]:
     return source.scan.sklearn_versions if source.scan is not None else source.sklearn_versions
 
 
-def _libraries(source: Source) -> set[str]:
+def _libraries(source: ModelSource) -> set[str]:
     """What else the pickle names, of the libraries that models are made with; what a skops file is read with."""
     if source.sklearn_versions:
         return {"skops"}

@@ -13,15 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.artifacts.package import (
-    Package,
-    Source,
-    digest_of,
-    digest_with_name,
-    extract_tar,
-    read_source,
-    wrap,
-)
 from tidegate.adapters.sandbox import confinement
 from tidegate.adapters.sandbox.inspection import InspectionRequest, ValidationRequest, Watched, run_inspection
 from tidegate.core.access import Principal
@@ -32,6 +23,15 @@ from tidegate.jobs import baseline, repair
 from tidegate.jobs.acceleration import OWN_ENVIRONMENT, SWITCHED_OFF, Acceleration, Work, made_by, wanted
 from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
+from tidegate.packaging import (
+    ModelSource,
+    Package,
+    digest_of,
+    digest_with_name,
+    extract_tar,
+    read_source,
+    wrap,
+)
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.models.catalog import Models, NewVersion
 from tidegate.wire import rest
@@ -50,7 +50,7 @@ _MANIFEST_PACKAGE = "../../artifacts/{digest}"
 class _Input:
     """What came in, on disk. `adopted` is the version the registry already has of it under this very name."""
 
-    source: Source
+    source: ModelSource
     code_dir: Path | None
     digest: str
     adopted: RegistryVersion | None
@@ -127,7 +127,7 @@ class RegisterJob:
         self.models.check_label_free(name, request.label, digest)
         return _Input(source, code_dir, digest, adopted)
 
-    def _digest(self, name: str, source: Source, code_dir: Path | None, requirements: str | None) -> str:
+    def _digest(self, name: str, source: ModelSource, code_dir: Path | None, requirements: str | None) -> str:
         """Of these bytes; the one an earlier release gave them, where the model has a version under that."""
         digest = digest_of(source, code_dir, requirements)
         earlier = digest_with_name(source, code_dir, requirements)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tidegate.core.access import Principal
 from tidegate.environments import environment, requirements_of
 from tidegate.errors import Conflict
-from tidegate.packaging import Source, wrap
+from tidegate.packaging import ModelSource, wrap
 from tidegate.services.models.catalog import Models
 from tidegate.wire import rest
 from tidegate.wire.manifest import Manifest
@@ -30,7 +30,7 @@ class Repair:
 
     name: str
     known: rest.Version
-    source: Source
+    source: ModelSource
     code_dir: Path | None
     requirements: str | None
     scratch: Path

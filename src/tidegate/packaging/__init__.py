@@ -4,7 +4,7 @@ Used by the control plane, the replica and the runtimes alike. Never loads a mod
 """
 
 from tidegate.packaging.archive import extract_tar
-from tidegate.packaging.formats import Format, Source, read_source
+from tidegate.packaging.formats import Format, ModelSource, read_source
 from tidegate.packaging.pickles import PickleScan, scan_pickle
 from tidegate.packaging.wrap import Package, digest_of, digest_with_name, wrap
 
@@ -12,7 +12,7 @@ __all__ = [
     "Format",
     "Package",
     "PickleScan",
-    "Source",
+    "ModelSource",
     "digest_of",
     "digest_with_name",
     "extract_tar",

@@ -52,7 +52,7 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model as it was handed in. `filename` is its own name; `pickle_reason` says why it needs a grant.
 
     `sklearn_versions` are those that the estimators of a skops file were saved with; a pickle's are in its `scan`.
@@ -71,7 +71,7 @@ class Source:
         return self.pickle_reason is not None
 
 
-def read_source(path: Path, filename: str | None = None) -> Source:
+def read_source(path: Path, filename: str | None = None) -> ModelSource:
     """What lies at `path`. `filename` is the name its owner gave it, where `path` is only a temporary one.
 
     Raises `NotAModel`, saying what the file looks like and what is taken, for anything else: also for a model that
@@ -92,12 +92,12 @@ def read_source(path: Path, filename: str | None = None) -> Source:
     return _read_file(path, filename, head, tail)
 
 
-def _read_folder(path: Path, filename: str) -> Source:
+def _read_folder(path: Path, filename: str) -> ModelSource:
     if (path / SAVED_MODEL).is_file() and not (path / MLMODEL).is_file():
-        return Source(path, filename, "savedmodel", saved_model_reason(path))
+        return ModelSource(path, filename, "savedmodel", saved_model_reason(path))
     if not (path / MLMODEL).is_file():
         if (path / MODEL_PY).is_file():
-            return Source(path, filename, "python", PYTHON_REASON)
+            return ModelSource(path, filename, "python", PYTHON_REASON)
         raise NotAModel(
             f"the folder {filename!r} has no {MLMODEL} file, so it is no MLflow model directory, and no {MODEL_PY}, so "
             f"it is no Python model either. {TAKEN}"
@@ -105,29 +105,29 @@ def _read_folder(path: Path, filename: str) -> Source:
     layout = read_layout(path)
     scan = scan_pickle(layout.file) if layout.file and layout.format in ("joblib", "pickle") else None
     versions = skops_sklearn_versions(layout.file) if layout.file and layout.format == "skops" else frozenset()
-    return Source(path, filename, "mlflow", layout.pickle_reason, scan, versions)
+    return ModelSource(path, filename, "mlflow", layout.pickle_reason, scan, versions)
 
 
-def _read_file(path: Path, filename: str, head: bytes, tail: bytes) -> Source:  # noqa: PLR0911 - a return a format
+def _read_file(path: Path, filename: str, head: bytes, tail: bytes) -> ModelSource:  # noqa: PLR0911 - a return a format
     if head.startswith(b"PK"):
         return _read_zip(path, filename)
     if head.startswith(b"CBM1"):
-        return _whole(Source(path, filename, "catboost"), _catboost_is_whole(path, head))
+        return _whole(ModelSource(path, filename, "catboost"), _catboost_is_whole(path, head))
     if head.startswith(b"{L") and b"learner" in head:
-        return _whole(Source(path, filename, "xgboost"), tail.endswith(b"}"))
+        return _whole(ModelSource(path, filename, "xgboost"), tail.endswith(b"}"))
     if head.lstrip().startswith(b"{"):
         return _read_json(path, filename, head, tail)
     if head.startswith(b"tree\n") and b"version=" in head[:200]:
-        return _whole(Source(path, filename, "lightgbm"), _lightgbm_is_whole(path))
+        return _whole(ModelSource(path, filename, "lightgbm"), _lightgbm_is_whole(path))
     verdict = onnx_verdict(path)
     if verdict is not None:
-        return _whole(Source(path, filename, "onnx"), verdict == "whole")
+        return _whole(ModelSource(path, filename, "onnx"), verdict == "whole")
     if head[:1] == b"\x80" or compression_of(head) or filename.lower().endswith(_PICKLE_SUFFIXES):
         return _read_pickle(path, filename, head)
     raise _refused(filename, _looks_like(head))
 
 
-def _whole(source: Source, whole: bool) -> Source:
+def _whole(source: ModelSource, whole: bool) -> ModelSource:
     if whole:
         return source
     raise NotAModel(
@@ -148,7 +148,7 @@ def _lightgbm_is_whole(path: Path) -> bool:
     return b"end of trees" in lines and (b"parameters:" not in lines or b"end of parameters" in lines)
 
 
-def _read_zip(path: Path, filename: str) -> Source:
+def _read_zip(path: Path, filename: str) -> ModelSource:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -158,26 +158,26 @@ def _read_zip(path: Path, filename: str) -> Source:
             "it was written or copied"
         ) from None
     if "schema.json" in names:
-        return Source(path, filename, "skops", sklearn_versions=skops_sklearn_versions(path))
+        return ModelSource(path, filename, "skops", sklearn_versions=skops_sklearn_versions(path))
     if "config.json" in names and "metadata.json" in names:
-        return Source(path, filename, "keras", keras_reason(path))
+        return ModelSource(path, filename, "keras", keras_reason(path))
     kind = torch_kind(names)
     if kind == "torchscript":
-        return Source(path, filename, kind, TORCHSCRIPT_REASON)
+        return ModelSource(path, filename, kind, TORCHSCRIPT_REASON)
     if kind == "torch_export":
-        return Source(path, filename, kind, export_reason(path))
+        return ModelSource(path, filename, kind, export_reason(path))
     if kind == "pickled":
         raise _refused(filename, _TORCH_PICKLE)
     raise _refused(filename, "a zip file that holds no model")
 
 
-def _read_json(path: Path, filename: str, head: bytes, tail: bytes) -> Source:
+def _read_json(path: Path, filename: str, head: bytes, tail: bytes) -> ModelSource:
     if b'"learner"' in head or b'"learner"' in tail:
-        return _whole(Source(path, filename, "xgboost"), tail.rstrip().endswith(b"}"))
+        return _whole(ModelSource(path, filename, "xgboost"), tail.rstrip().endswith(b"}"))
     raise _refused(filename, "a JSON document that is no XGBoost model")
 
 
-def _read_pickle(path: Path, filename: str, head: bytes) -> Source:
+def _read_pickle(path: Path, filename: str, head: bytes) -> ModelSource:
     compression = compression_of(head)
     if _TORCH_LEGACY in head[:32]:
         raise _refused(filename, _TORCH_PICKLE)
@@ -191,7 +191,7 @@ def _read_pickle(path: Path, filename: str, head: bytes) -> Source:
         raise _refused(filename, "a pickle of plain data: it names no class")
     is_joblib = compression is not None or filename.lower().endswith(".joblib")
     is_joblib = is_joblib or any(module.startswith("joblib.") for module, _ in scan.globals)
-    source = Source(path, filename, "joblib" if is_joblib else "pickle", PICKLE_REASON, scan)
+    source = ModelSource(path, filename, "joblib" if is_joblib else "pickle", PICKLE_REASON, scan)
     return _whole(source, not scan.truncated)
 
 

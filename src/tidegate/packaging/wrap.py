@@ -15,7 +15,7 @@ import yaml
 from tidegate.errors import NotAModel, PickleNotGranted
 from tidegate.packaging.code import check_code
 from tidegate.packaging.filelist import FILES
-from tidegate.packaging.formats import Format, Source
+from tidegate.packaging.formats import Format, ModelSource
 from tidegate.packaging.mlmodel import CODE, MLMODEL, MODEL_PY, PYTHON_FOLDER, REQUIREMENTS, read_layout
 
 _IGNORED = frozenset(
@@ -70,7 +70,7 @@ def libraries_of(loader: str) -> list[str]:
     return _REQUIRES.get(loader, [])
 
 
-def digest_of(source: Source, code_dir: Path | None = None, requirements: str | None = None) -> str:
+def digest_of(source: ModelSource, code_dir: Path | None = None, requirements: str | None = None) -> str:
     """Hex SHA-256 over the sorted relative paths and contents as they were handed in; a single file's name is left out.
 
     It hashes lines of `sha256(content)  path`, as `sha256sum` prints them, so that a person can work it out as well.
@@ -78,7 +78,7 @@ def digest_of(source: Source, code_dir: Path | None = None, requirements: str | 
     return _digest(_handed_in(source, code_dir, FILE_NAME), requirements)
 
 
-def digest_with_name(source: Source, code_dir: Path | None = None, requirements: str | None = None) -> str:
+def digest_with_name(source: ModelSource, code_dir: Path | None = None, requirements: str | None = None) -> str:
     """What earlier releases gave: a single file's name was part of it. A folder's is the same."""
     return _digest(_handed_in(source, code_dir, source.filename), requirements)
 
@@ -92,7 +92,7 @@ def _digest(handed_in: Iterable[tuple[str, Path]], requirements: str | None) -> 
 
 
 def wrap(
-    source: Source,
+    source: ModelSource,
     into: Path,
     *,
     code_dir: Path | None = None,
@@ -129,12 +129,12 @@ def wrap(
     return Package(into, digest, source.format, framework, source.needs_pickle_grant, size_bytes)
 
 
-def _own_code(source: Source) -> Path | None:
+def _own_code(source: ModelSource) -> Path | None:
     folder = source.path / CODE
     return folder if source.path.is_dir() and folder.is_dir() else None
 
 
-def _handed_in(source: Source, code_dir: Path | None, file_name: str) -> Iterator[tuple[str, Path]]:
+def _handed_in(source: ModelSource, code_dir: Path | None, file_name: str) -> Iterator[tuple[str, Path]]:
     if source.path.is_dir():
         yield from _files(source.path)
     else:
@@ -163,7 +163,7 @@ def _copy_tree(folder: Path, into: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def _copy_file(source: Source, into: Path, *, has_code: bool) -> None:
+def _copy_file(source: ModelSource, into: Path, *, has_code: bool) -> None:
     name = _MODEL_FILE.get(source.format) or _xgboost_name(source.path)
     if source.path.is_dir():
         _copy_tree(source.path, into / name)
@@ -173,7 +173,7 @@ def _copy_file(source: Source, into: Path, *, has_code: bool) -> None:
     (into / REQUIREMENTS).write_text("\n".join(_REQUIRES[source.format]) + "\n", encoding="utf-8")
 
 
-def _copy_python(source: Source, into: Path) -> None:
+def _copy_python(source: ModelSource, into: Path) -> None:
     """The folder as it is, below one of its own: the registry writes files of its own beside `MLmodel`."""
     _copy_tree(source.path, into / PYTHON_FOLDER)
     _write_mlmodel(source, into, f"{PYTHON_FOLDER}/{MODEL_PY}", None)
@@ -182,7 +182,7 @@ def _copy_python(source: Source, into: Path) -> None:
         shutil.copyfile(requirements, into / REQUIREMENTS)
 
 
-def _write_mlmodel(source: Source, into: Path, name: str, code: str | None) -> None:
+def _write_mlmodel(source: ModelSource, into: Path, name: str, code: str | None) -> None:
     mlmodel = {
         "flavors": _flavors(source.format, name, code),
         "metadata": {"tidegate": {"filename": source.filename}},

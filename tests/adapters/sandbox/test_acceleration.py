@@ -17,7 +17,6 @@ import xgboost
 from sklearn.datasets import load_breast_cancer
 
 from tidegate import runtimes
-from tidegate.adapters.artifacts.package import read_source, wrap
 from tidegate.adapters.sandbox import inspection
 from tidegate.adapters.sandbox.inspection import (
     AccelerationRequest,
@@ -26,6 +25,7 @@ from tidegate.adapters.sandbox.inspection import (
     run_acceleration,
     run_inspection,
 )
+from tidegate.packaging import read_source, wrap
 from tidegate.packaging.mlmodel import read_layout
 from tidegate.runtimes.accelerated.serve.serving import FastModel
 from tidegate.runtimes.loading.building import adopt, rebuild

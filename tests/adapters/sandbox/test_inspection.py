@@ -22,7 +22,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tidegate.adapters.artifacts.package import read_source, wrap
 from tidegate.adapters.sandbox import confinement
 from tidegate.adapters.sandbox.inspection import (
     InspectionRequest,
@@ -43,6 +42,7 @@ from tidegate.errors import (
     ScoreBelowGate,
     ValidationDataUnusable,
 )
+from tidegate.packaging import read_source, wrap
 
 DATA = load_breast_cancer(as_frame=True)
 Packager = Callable[..., Path]
