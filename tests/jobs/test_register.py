@@ -389,11 +389,11 @@ from tidegate.settings import Settings
 from tidegate.wiring import build
 from tidegate.adapters.artifacts.store import DirectoryArtifacts, ManifestFiles
 from tidegate.adapters.mlflow.registry import MlflowRegistry
-from tidegate.services.models.catalog import Models
+from tidegate.services.models.intake import Intake
 
 owner, method, when = sys.argv[2:]
 owner = {"artifacts": DirectoryArtifacts, "manifests": ManifestFiles, "registry": MlflowRegistry,
-    "models": Models}[owner]
+    "intake": Intake}[owner]
 original = getattr(owner, method)
 
 def killing(self, *args):
@@ -417,7 +417,7 @@ signal.pause()
         ("registry", "create_version", "after"),
         ("artifacts", "put", "after"),
         ("manifests", "write", "after"),
-        ("models", "take_in", "after"),
+        ("intake", "take_in", "after"),
         ("artifacts", "put_form", "after"),
         ("manifests", "set_accelerated", "after"),
     ],

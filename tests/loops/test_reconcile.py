@@ -24,6 +24,7 @@ from tidegate.loops.adoption import adopt
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import CALM_S, CHANGING_S, WAKING_LOOKS_S, WAKING_S, ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
+from tidegate.services.models.intake import Intake
 from tidegate.store import automation
 from tidegate.store.endpoints import add_note, failed_replicas_of, get_endpoint, replicas_of
 from tidegate.store.fleet import load_snapshot
@@ -305,7 +306,7 @@ def _refused(bench: Bench) -> None:
 
 
 def _repaired(bench: Bench, version: str) -> None:
-    bench.container.models.try_again(digest_for(f"churn {version}"), "its copy was damaged", ME)
+    Intake(bench.container.models).try_again(digest_for(f"churn {version}"), "its copy was damaged", ME)
 
 
 @pytest.mark.parametrize(

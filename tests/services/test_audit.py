@@ -15,6 +15,7 @@ from tidegate.core.access import Principal
 from tidegate.errors import ChangedMeanwhile, InvalidArgument, RegistryUnavailable, StoreUnavailable
 from tidegate.services import audit as service
 from tidegate.services.jobs.queue import forget_old
+from tidegate.services.models.intake import Intake
 from tidegate.services.reading.pages import PAGE_ROWS_MAX
 from tidegate.store import audit as rows
 from tidegate.store import jobs as job_rows
@@ -117,7 +118,7 @@ def test_what_becomes_of_models_and_versions_outlives_them(
     monkeypatch.setattr(type(platform.registry), "delete_model", lambda *_given: None)
     models.trust("churn", TrustRequest(pickle=True), ME)
     assert _newest(platform).changes == {"pickle": [False, True]}
-    models.amend("churn", "1", RegisterRequest(label="v9", tags={"team": "risk"}), None, ME)
+    Intake(models).amend("churn", "1", RegisterRequest(label="v9", tags={"team": "risk"}), None, ME)
     assert _newest(platform).changes == {"label": ["v1.0.0", "v9"], "tags": [None, {"team": "risk"}]}
     models.delete_version("churn", "1", ME)
     assert _newest(platform).changes["label"] == ["v9", None]
@@ -217,7 +218,7 @@ def test_the_oldest_entries_go_when_there_are_too_many(platform: Container) -> N
 
 def test_an_entry_is_bounded_and_can_be_read_whatever_is_recorded(platform: Container) -> None:
     long = RegisterRequest(description="d" * 900_000, tags={f"key-{number}": "v" * 500 for number in range(50)})
-    platform.models.amend("churn", "1", long, None, ME)
+    Intake(platform.models).amend("churn", "1", long, None, ME)
     changes = _newest(platform).changes
     assert changes["description"] == [None, "d" * 1000 + "… (900000 characters)"]
     assert changes["tags"][1].startswith('{"key-0": "vvv')
@@ -234,9 +235,9 @@ def test_an_entry_is_bounded_and_can_be_read_whatever_is_recorded(platform: Cont
 
 def test_endpoints_that_start_again_because_files_are_whole_are_told(platform: Container) -> None:
     platform.endpoints.deploy("churn", DeployRequest("churn", "1"), ME)
-    platform.models.try_again(digest_for("churn 2"), "its copy was damaged", ME)
+    Intake(platform.models).try_again(digest_for("churn 2"), "its copy was damaged", ME)
     assert _newest(platform).action == "deploy", "it serves another version"
-    platform.models.try_again(digest_for("churn 1"), "its copy was damaged", replace(ME, name="ann"))
+    Intake(platform.models).try_again(digest_for("churn 1"), "its copy was damaged", replace(ME, name="ann"))
     told = _newest(platform)
     assert (told.action, told.subject.name, told.who.name) == ("repair", "churn", "ann")
     assert (told.note, told.changes) == ("1: its copy was damaged", {})

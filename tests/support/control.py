@@ -18,7 +18,7 @@ from tidegate.api.app import create_app
 from tidegate.control.bounded_http import Waiting
 from tidegate.core.access import EVERYTHING, Principal
 from tidegate.services.leadership import Leadership
-from tidegate.services.models.catalog import NewVersion
+from tidegate.services.models.intake import Intake, NewVersion
 from tidegate.settings import Settings
 from tidegate.store.leases import Candidate
 from tidegate.store.tables import LeaseRow
@@ -81,7 +81,7 @@ def add_version(
         example=[0.0, 1.0],
         label=label,
     )
-    container.models.take_in(
+    Intake(container.models).take_in(
         NewVersion(manifest, msgspec.to_builtins(signature), {"score": 0.9, "metric": "accuracy"}, 20, {}), package, ME
     )
     return digest

@@ -17,6 +17,7 @@ from tidegate.adapters.sandbox.inspection import AccelerationRequest, Validation
 from tidegate.core.access import Principal, part_of_platform
 from tidegate.errors import TidegateError, UnknownVersion
 from tidegate.services.models.catalog import Models
+from tidegate.services.models.intake import Intake
 from tidegate.wire import rest
 
 _log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Acceleration:
 
     def switch_off(self, name: str, digest: str, who: Principal) -> None:
         """Serve the original from now on."""
-        self.models.set_acceleration(name, digest, SWITCHED_OFF, who)
+        Intake(self.models).set_acceleration(name, digest, SWITCHED_OFF, who)
 
     def give_up(self, name: str, digest: str, job_id: str) -> None:
         """The job will not run again: its version stays as it is, and is no longer waited for."""
@@ -83,7 +84,7 @@ class Acceleration:
         if known is not None and made_by(known, job_id):
             reason = "the job that tried faster forms was given up: register the same file again to try once more"
             record = {"kept": None, "state": "failed", "reason": reason}
-            self.models.set_acceleration(name, digest, record, part_of_platform("jobs"))
+            Intake(self.models).set_acceleration(name, digest, record, part_of_platform("jobs"))
 
     def _try(self, work: Work, known: rest.Version, watched: Watched) -> None:
         into = work.scratch / "form"
@@ -105,12 +106,12 @@ class Acceleration:
         try:
             # A folder of its own for each try: replicas may still read an earlier one.
             form = (f"{record['kept']}.{work.job_id}", into) if record["kept"] else None
-            self.models.set_acceleration(work.name, work.digest, record, work.who, form)
+            Intake(self.models).set_acceleration(work.name, work.digest, record, work.who, form)
         except UnknownVersion:
             raise
         except (TidegateError, OSError) as error:
             failed = {**record, "kept": None, "state": "failed", "reason": f"the form could not be kept: {error}"}
-            self.models.set_acceleration(work.name, work.digest, failed, work.who)
+            Intake(self.models).set_acceleration(work.name, work.digest, failed, work.who)
 
     @contextmanager
     def _alone(self, work: Work) -> Iterator[None]:

@@ -33,7 +33,8 @@ from tidegate.packaging import (
     wrap,
 )
 from tidegate.services.jobs.uploads import Uploads
-from tidegate.services.models.catalog import Models, NewVersion
+from tidegate.services.models.catalog import Models
+from tidegate.services.models.intake import Intake, NewVersion
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert
 from tidegate.wire.manifest import Manifest
@@ -105,7 +106,7 @@ class RegisterJob:
             for version in self._made_by(name, job_id):
                 digest = version.tags["tidegate.digest"]
                 if self.models.known(name, digest) is None:
-                    self.models.discard(name, version.version, digest)
+                    Intake(self.models).discard(name, version.version, digest)
                     self.registry.delete_version(name, version.version)
                 else:
                     self.acceleration.give_up(name, digest, job_id)
@@ -124,7 +125,7 @@ class RegisterJob:
         code_dir = self._unpack(request.code_upload, scratch / "code") if request.code_upload else None
         source = read_source(path, filename)
         digest = self._digest(name, source, code_dir, request.requirements)
-        self.models.check_label_free(name, request.label, digest)
+        Intake(self.models).check_label_free(name, request.label, digest)
         return _Input(source, code_dir, digest, adopted)
 
     def _digest(self, name: str, source: ModelSource, code_dir: Path | None, requirements: str | None) -> str:
@@ -202,7 +203,7 @@ class RegisterJob:
             if request.accelerate is False:
                 record = SWITCHED_OFF
             new = _new_version(name, request, entry, package, {**found, "acceleration": record})
-            self.models.take_in(new, package.dir, report.who)
+            Intake(self.models).take_in(new, package.dir, report.who)
         return {"model": name, "version": entry.version, "created": True}
 
     def _inspect(
@@ -316,7 +317,7 @@ class RegisterJob:
             tags["tidegate.run_id"] = request.run_id
         if tags:
             self.registry.set_tags(name, version, tags)
-        self.models.amend(name, version, request, None if found is None else _validation_of(found), who)
+        Intake(self.models).amend(name, version, request, None if found is None else _validation_of(found), who)
         return {"model": name, "version": version, "created": False}
 
 

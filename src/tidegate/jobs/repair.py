@@ -16,6 +16,7 @@ from tidegate.environments import environment, requirements_of
 from tidegate.errors import Conflict
 from tidegate.packaging import ModelSource, wrap
 from tidegate.services.models.catalog import Models
+from tidegate.services.models.intake import Intake
 from tidegate.wire import rest
 from tidegate.wire.manifest import Manifest
 
@@ -66,7 +67,7 @@ def repaired(models: Models, repair: Repair, tell: Callable[[str], None]) -> Ite
         put_back = _repair_package(models, repair, tell)
         remade = _repair_form(models, repair, manifest, tell)
         if built or put_back or remade:
-            models.try_again(repair.known.digest, f"{repair.title} was registered again", repair.who)
+            Intake(models).try_again(repair.known.digest, f"{repair.title} was registered again", repair.who)
         yield python
 
 
@@ -99,7 +100,7 @@ def _repair_package(models: Models, repair: Repair, tell: Callable[[str], None])
         allow_pickle=repair.known.pickle_granted,
         elsewhere=True,  # it was examined when it was registered
     )
-    models.put_back(repair.known.digest, package.dir)
+    Intake(models).put_back(repair.known.digest, package.dir)
     return True
 
 
@@ -113,5 +114,5 @@ def _repair_form(models: Models, repair: Repair, manifest: Manifest, tell: Calla
     tell(f"the faster form of {repair.title} is made anew: {fault}")
     _log.warning("the faster form of %s is made anew: %s", repair.title, fault)
     record = {"kept": None, "state": "failed", "reason": FORM_LOST}
-    models.set_acceleration(repair.name, repair.known.digest, record, repair.who)
+    Intake(models).set_acceleration(repair.name, repair.known.digest, record, repair.who)
     return True

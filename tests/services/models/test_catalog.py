@@ -5,6 +5,7 @@ import pytest
 
 from support.control import ME, NewDatabase, add_version, container_at, digest_for
 from tidegate.errors import Conflict, InUse, InvalidArgument, RegistryUnavailable, UnknownModel, UnknownVersion
+from tidegate.services.models.intake import Intake
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.manifest import read_manifest
 from tidegate.wire.rest import DeployRequest, RegisterRequest, TrustRequest
@@ -66,7 +67,7 @@ def test_a_label_names_one_version(platform: Container) -> None:
 
 def test_label_and_tags_of_a_version_registered_again_reach_row_and_manifest(platform: Container) -> None:
     add_version(platform, "amended", "1")
-    platform.models.amend("amended", "1", RegisterRequest(label="v9", tags={"team": "risk"}), None, ME)
+    Intake(platform.models).amend("amended", "1", RegisterRequest(label="v9", tags={"team": "risk"}), None, ME)
     version = platform.models.version("amended", "v9")
     assert (version.tags, version.validation["score"]) == ({"team": "risk"}, 0.9)
     assert read_manifest(platform.manifests.path("amended", "1")).label == "v9"
@@ -120,7 +121,7 @@ def test_a_version_that_cannot_be_taken_in_leaves_no_file(platform: Container) -
 
 def test_discarding_leaves_alone_what_a_row_speaks_of(platform: Container) -> None:
     digest = add_version(platform, "solid", "1")
-    platform.models.discard("solid", "1", digest)
+    Intake(platform.models).discard("solid", "1", digest)
     assert _files(platform, digest).is_dir()
     assert platform.manifests.path("solid", "1").is_file()
 
@@ -166,6 +167,6 @@ def test_a_label_that_cannot_reach_the_manifest_reaches_nothing(platform: Contai
     add_version(platform, "halfway", "1")
     platform.manifests.path("halfway", "1").write_text("no manifest")
     with pytest.raises(Conflict, match="cannot be read"):
-        platform.models.amend("halfway", "1", RegisterRequest(label="v9", run_id="r"), None, ME)
+        Intake(platform.models).amend("halfway", "1", RegisterRequest(label="v9", run_id="r"), None, ME)
     version = platform.models.version("halfway", "1")
     assert (version.label, version.run_id) == (None, None)

@@ -16,7 +16,7 @@ from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.errors import Conflict, InvalidArgument, UnknownJob, UnknownUpload
 from tidegate.services.jobs.uploads import Uploads, uploads_of
-from tidegate.services.models.catalog import checked_request
+from tidegate.services.models.intake import checked_request
 from tidegate.services.reading import views
 from tidegate.store import audit
 from tidegate.store import jobs as rows

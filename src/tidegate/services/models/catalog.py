@@ -1,4 +1,4 @@
-"""What people do with models and versions: list, trust, alias, take in, delete.
+"""What people do with models and versions: list, trust, alias, delete. How they are taken in: `intake.py`.
 
 The registry (MLflow) numbers versions and holds aliases; rows, manifests and artifacts here are what serving needs.
 """
@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,44 +18,26 @@ from sqlalchemy.orm import Session, make_transient
 from tidegate.adapters.artifacts.store import ManifestFiles
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
-from tidegate.core.names import check_device, check_label, check_name
+from tidegate.core.names import check_name
 from tidegate.core.ports import ArtifactStore, Registry
 from tidegate.environments import Environments
-from tidegate.errors import Conflict, RegistryUnavailable, UnknownModel, UnknownVersion
-from tidegate.services.audit import outside_audited, version_audited, version_change, version_facts
+from tidegate.errors import RegistryUnavailable, UnknownModel, UnknownVersion
+from tidegate.services.audit import outside_audited, version_change, version_facts
 from tidegate.services.models.in_use import check_no_endpoint, check_unused
 from tidegate.services.reading import views
 from tidegate.services.reading.lookup import in_registry, model_or_raise, version_or_raise
 from tidegate.services.reading.pages import rows_that_fit
 from tidegate.store import audit
 from tidegate.store import models as rows
-from tidegate.store.automation import versions_used
-from tidegate.store.endpoints import add_repair
 from tidegate.store.engine import Store
-from tidegate.store.history import Entry
 from tidegate.store.monitoring import forget_baselines
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
-from tidegate.wire.manifest import Accelerated, Manifest
 
 NEWEST, VERSIONS_OF_A_PAGE_MAX = 20, 2000
 """Of each model in a list, and of all models of a page together."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class NewVersion:
-    """A version that passed the gate and has its number: all that is kept of it but the files."""
-
-    manifest: Manifest
-    signature: dict[str, Any]
-    validation: dict[str, Any]
-    size_bytes: int
-    tags: dict[str, str]
-    acceleration: dict[str, Any] = field(default_factory=dict)
-    description: str = ""
-    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +98,7 @@ class Models:
         """Grant (or withdraw) pickles for versions of this name to come; a name may be trusted before it is used."""
         check_name(name, "model")
         with self.store.transaction() as tx:
-            row = self._model_row(tx, name)
+            row = found_or_new(tx, name, self.clock())
             if row.pickle_trusted != request.pickle:
                 self._record(
                     tx,
@@ -207,96 +188,6 @@ class Models:
             row = rows.get_model(tx, name)
             return row is not None and row.pickle_trusted
 
-    def check_label_free(self, name: str, label: str | None, digest: str) -> None:
-        """Raises `Conflict` when another version of the model has the label."""
-        with self.store.reading() as tx:
-            _check_label_free(tx, name, label, digest)
-
-    def take_in(self, new: NewVersion, package_dir: Path, who: Principal) -> None:
-        """Keep a version's package, manifest and row; the folder is moved. Then it can be deployed.
-
-        Files come first: a row never speaks of a file that is not there. Raises `Conflict`, `DiskFull`, and leaves
-        nothing behind then.
-        """
-        manifest = new.manifest
-        with self.files:
-            self.store.check()
-            try:
-                self.artifacts.put(manifest.digest, package_dir)
-                self.manifests.write(manifest)
-                self._add_row(new, who)
-            except BaseException:
-                self._discard(manifest.name, manifest.version, manifest.digest)
-                raise
-
-    def set_acceleration(
-        self, name: str, digest: str, record: dict[str, Any], who: Principal, form: tuple[str, Path] | None = None
-    ) -> None:
-        """What came of trying faster forms. `form`, its unique name and its folder (moved), is served from now on.
-
-        Without one the original is. Files come first: the loop replaces replicas by what the row says, and a replica
-        reads the manifest. Raises `UnknownVersion` when the version was deleted meanwhile, `Conflict`, `DiskFull`.
-        """
-        with self.files:
-            self.store.check()
-            with self.store.reading() as tx:
-                number = _by_digest(tx, name, digest).version
-            served = None
-            if form is not None:
-                served = Accelerated(str(record["kept"]), self.artifacts.put_form(digest, *form))
-            self.manifests.set_accelerated(name, number, served)
-            with self.store.transaction() as tx:
-                row = _by_digest(tx, name, digest)
-                with version_audited(tx, row, "accelerate", who, self.clock):
-                    row.acceleration = record
-
-    def put_back(self, digest: str, package_dir: Path) -> None:
-        """Keep a package again whose stored copy is damaged or gone; the folder is moved. Raises `DiskFull`."""
-        with self.files:
-            self.store.check()
-            self.artifacts.put(digest, package_dir)
-
-    def try_again(self, digest: str, why: str, who: Principal) -> None:
-        """Have the endpoints of versions of these bytes take them out of quarantine: their files are whole again."""
-        with self.store.transaction() as tx:
-            for version in rows.versions_by_digest(tx, digest):
-                for endpoint in rows.endpoints_of_model(tx, version.model):
-                    if version.version in versions_used(endpoint):
-                        add_repair(tx, endpoint, Entry("repair", self.clock(), why, retries=(version.version,)))
-                        done = audit.AuditedChange(
-                            "repair", "endpoint", endpoint.name, note=f"{version.version}: {why}"
-                        )
-                        self._record(tx, who, done)
-
-    def discard(self, name: str, number: str, digest: str) -> None:
-        """Remove files of a version that a crash kept from being taken in; what a row speaks of stays."""
-        with self.files:
-            self._discard(name, number, digest)
-
-    def amend(
-        self,
-        name: str,
-        number: str,
-        request: rest.RegisterRequest,
-        validation: dict[str, Any] | None,
-        who: Principal,
-    ) -> None:
-        """Label, tags, description, source run and validation of a version that was registered again.
-
-        Raises `Conflict` and `DiskFull`, and changes no row then.
-        """
-        with self.store.transaction() as tx:
-            row = version_or_raise(tx, name, number)
-            _check_label_free(tx, name, request.label, row.digest)
-            with version_audited(tx, row, "amend", who, self.clock):
-                row.label = request.label or row.label
-                row.tags = row.tags | request.tags
-                row.description = request.description or row.description
-                row.run_id = request.run_id or row.run_id
-                row.validation = row.validation if validation is None else validation
-            tx.flush()
-            self.manifests.set_label(name, number, row.label)
-
     def _find(self, name: str, reference: str) -> VersionRow:
         check_name(name, "model")
         if reference.startswith("@"):
@@ -306,32 +197,6 @@ class Models:
                 return version_or_raise(tx, name, reference)
         except (UnknownModel, UnknownVersion) as error:
             raise in_registry(self.registry, name, reference, error) from error
-
-    def _model_row(self, tx: Session, name: str) -> ModelRow:
-        row = rows.get_model(tx, name)
-        if row is None:
-            row = ModelRow(name=name, description="", pickle_trusted=False, created_at=self.clock())
-            tx.add(row)
-        return row
-
-    def _add_row(self, new: NewVersion, who: Principal) -> None:
-        manifest = new.manifest
-        with self.store.transaction() as tx:
-            _check_label_free(tx, manifest.name, manifest.label, manifest.digest)
-            model = self._model_row(tx, manifest.name)
-            model.description = model.description or new.description
-            tx.flush()
-            row = _version_row(new, self.clock())
-            tx.add(row)
-            self._record(tx, who, version_change("take_in", row, after=version_facts(row)))
-
-    def _discard(self, name: str, number: str, digest: str) -> None:
-        with self.store.reading() as tx:
-            known, shared = rows.get_version(tx, name, number), rows.digest_in_use(tx, digest)
-        if known is None:
-            self.manifests.delete(name, number)
-        if not shared:
-            self.artifacts.delete(digest)
 
     def _aliases(self, names: list[str]) -> dict[str, dict[str, tuple[str, ...]]]:
         """Aliases by model and version number. A registry that does not answer costs the aliases, not the list."""
@@ -360,48 +225,10 @@ class Models:
             _log.warning("no environment is removed: %s", error)
 
 
-def checked_request(name: str, request: rest.RegisterRequest) -> rest.RegisterRequest:
-    """The request with names checked, before anything is queued. Raises `InvalidArgument`."""
-    check_name(name, "model")
-    if request.device is not None:
-        check_device(request.device)
-    return replace(request, label=check_label(request.label) if request.label else None)
-
-
-def _check_label_free(tx: Session, name: str, label: str | None, digest: str) -> None:
-    other = rows.version_by_label(tx, name, label) if label else None
-    if other is not None and other.digest != digest:
-        raise Conflict(
-            f"label {label!r} already names version {other.version} of model {name!r}: choose another label",
-            label=label,
-            version=other.version,
-        )
-
-
-def _by_digest(tx: Session, name: str, digest: str) -> VersionRow:
-    row = rows.version_by_digest(tx, name, digest)
+def found_or_new(tx: Session, name: str, now: float) -> ModelRow:
+    """A model's row, added where there is none yet."""
+    row = rows.get_model(tx, name)
     if row is None:
-        raise UnknownVersion(f"the version of model {name!r} with digest {digest[:12]}… was deleted meanwhile")
+        row = ModelRow(name=name, description="", pickle_trusted=False, created_at=now)
+        tx.add(row)
     return row
-
-
-def _version_row(new: NewVersion, now: float) -> VersionRow:
-    manifest = new.manifest
-    return VersionRow(
-        model=manifest.name,
-        version=manifest.version,
-        label=manifest.label,
-        digest=manifest.digest,
-        framework=manifest.framework,
-        signature=new.signature,
-        example=manifest.example,
-        batchable=manifest.batchable,
-        pickle_granted=manifest.pickle_granted,
-        validation=new.validation,
-        acceleration=new.acceleration,
-        tags=new.tags,
-        run_id=new.run_id,
-        description=new.description,
-        size_bytes=new.size_bytes,
-        created_at=now,
-    )
