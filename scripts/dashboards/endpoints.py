@@ -109,6 +109,12 @@ ENDPOINT_BOARD = Board(
             ],
         ),
         Panel("Quality", QUALITY_MEANING, "none", [(quality(ONE), "{{of}}: {{metric}} of version {{version}}")]),
+        Panel(
+            "Drift",
+            "The columns whose values moved furthest: the share of the rows that lie elsewhere than in the baseline.",
+            "percentunit",
+            [(f"max by (feature) (model_feature_drift{{{ONE}}})", "{{feature}}")],
+        ),
     ],
 )
 

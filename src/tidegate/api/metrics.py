@@ -33,6 +33,7 @@ class _Once:
         yield from self._jobs()
         yield from self._queue()
         yield self._scores()
+        yield from self._watched()
         yield from self._capture()
 
     def _platform(self) -> Iterator[Metric]:
@@ -162,6 +163,24 @@ class _Once:
         yield _gauge("tidegate_capture_backlog_segments", "Sealed segments that wait.", said.backlog_segments)
         yield _gauge("tidegate_capture_backlog_bytes", "Their size.", said.backlog_bytes)
         yield _gauge("tidegate_capture_lag_seconds", "How long the oldest of them has waited.", said.lag_s)
+
+    def _watched(self) -> Iterator[Metric]:
+        """What monitors found last: of each endpoint the columns that moved furthest."""
+        drift = GaugeMetricFamily(
+            "model_feature_drift", "How far a column moved: share of the rows.", labels=["endpoint", "feature"]
+        )
+        drifted = GaugeMetricFamily("model_features_drifted", "Columns that drifted.", labels=["endpoint"])
+        quality = GaugeMetricFamily(
+            "model_quality", "Measured in production, by labels.", labels=["endpoint", "version", "metric"]
+        )
+        for one in self._measured.watched:
+            drifted.add_metric([one.endpoint], one.drifted)
+            for feature, effect in one.drift.items():
+                drift.add_metric([one.endpoint, feature], effect)
+            for version, metrics in one.quality.items():
+                for metric, value in metrics.items():
+                    quality.add_metric([one.endpoint, version, metric], value)
+        yield from (drift, drifted, quality)
 
     def _queue(self) -> Iterator[Metric]:
         queue = self._status.queue

@@ -119,18 +119,36 @@ def results(tx: Session, uid: str, wanted: ResultFilter) -> list[tuple[int, Moni
     return [(row.id, convert(row.body, MonitorResult)) for row in tx.scalars(query.limit(wanted.rows_max))]
 
 
-def newest_results(tx: Session, uids: Sequence[str], monitors: Sequence[str], rows_max: int) -> list[MonitorResult]:
-    """The newest evaluation's results of each of these monitors and endpoints."""
+def newest_results(tx: Session, uid: str, monitors: Sequence[str], rows_max: int) -> list[MonitorResult]:
+    """The newest evaluation's results of each of these monitors."""
     found: list[MonitorResult] = []
-    for uid in uids:
-        for name in monitors:
-            of_it = (MonitorResultRow.endpoint_uid == uid, MonitorResultRow.monitor == name)
-            newest = tx.scalar(
-                select(MonitorResultRow.evaluated_at).where(*of_it).order_by(MonitorResultRow.id.desc()).limit(1)
-            )
-            if newest is not None:
-                query = select(MonitorResultRow).where(*of_it, MonitorResultRow.evaluated_at == newest)
-                found += [convert(row.body, MonitorResult) for row in tx.scalars(query.limit(rows_max))]
+    for name in monitors:
+        of_it = (MonitorResultRow.endpoint_uid == uid, MonitorResultRow.monitor == name)
+        newest = tx.scalar(
+            select(MonitorResultRow.evaluated_at).where(*of_it).order_by(MonitorResultRow.id.desc()).limit(1)
+        )
+        if newest is not None:
+            query = select(MonitorResultRow).where(*of_it, MonitorResultRow.evaluated_at == newest)
+            found += [convert(row.body, MonitorResult) for row in tx.scalars(query.limit(rows_max))]
+    return found
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is measured of an endpoint: the features that moved furthest, how many drifted, and metrics by version."""
+
+    endpoint: str
+    drift: dict[str, float]
+    drifted: int
+    quality: dict[str, dict[str, float]]
+
+
+def summaries(tx: Session) -> list[Summary]:
+    """Of every endpoint that was evaluated, from what its newest evaluations left."""
+    found = []
+    for endpoint, row in monitored(tx):
+        if row is not None and row.summary and settings_of(row).on:
+            found.append(Summary(endpoint.name, **row.summary))
     return found
 
 

@@ -36,6 +36,7 @@ class MonitorRow(Base):
     # status
     evaluated_at: Mapped[float | None]
     trouble: Mapped[str] = mapped_column(default="", server_default="")
+    summary: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # store.monitoring.Summary
 
 
 class MonitorBlockRow(Base):

@@ -41,11 +41,16 @@ KNOWN_MAX = 64
 
 @dataclass(frozen=True)
 class Rows:
-    """What a model was asked and answered, as named tensors, and the labels of the rows where they are known."""
+    """What a model was asked and answered, as named tensors; the labels and times of the rows where they are known.
+
+    `timezone`: whose days and weeks the times follow.
+    """
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
     labels: Array | None = None
+    times_s: Array | None = None
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def make_baseline(signature: Signature, given: Rows, by: str | None = None) -> M
         kinds=found.kinds,  # type: ignore[arg-type]  # texts that are kinds
         datatypes=found.datatypes,
         by=by,
+        times_s=given.times_s,
+        timezone=given.timezone,
     )
     return Made(baseline_of(source), dict(found.roles), truth if labelled else None, labelled)
 

@@ -143,7 +143,7 @@ class Evaluation:
         if not _size(predicted):
             return 0
         since = self._block(version, "data").since
-        return int((_live(predicted) & (predicted["version"] == version) & (predicted["at"] >= since)).sum())
+        return int((live_rows(predicted) & (predicted["version"] == version) & (predicted["at"] >= since)).sum())
 
     def _data(self, version: str, predicted: Columns, rows: int, share: float) -> None:
         block = self._block(version, "data")
@@ -174,7 +174,7 @@ class Evaluation:
             found = self.capture.rows("predictions", self.seen.endpoint, begin, end, None, version)
             if not _size(found):
                 continue
-            columns = columns_seen(signature, found).where(np.flatnonzero(_live(found)))
+            columns = columns_seen(signature, found).where(np.flatnonzero(live_rows(found)))
             for segment, part in _segments(known, columns).items():
                 counts = {
                     name: Histogram.of(values, known.baseline.whole.columns[name].layout, name)
@@ -189,7 +189,7 @@ class Evaluation:
         """Production's first rows become the baseline; until then nothing can be known."""
         since = max(self.seen.created_at, self.now - BASELINE_S_MAX)
         found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS, version)
-        times = np.sort(found["at"][_live(found)]) if _size(found) else np.empty(0)
+        times = np.sort(found["at"][live_rows(found)]) if _size(found) else np.empty(0)
         if times.size >= BASELINE_ROWS_MIN and self._until - float(times[0]) >= BASELINE_S_MIN:
             end = self._until if times.size <= BASELINE_ROWS_MAX else float(times[BASELINE_ROWS_MAX])
             self.wants_baseline[version] = (float(times[0]), end)
@@ -238,7 +238,7 @@ class Evaluation:
         found = self.capture.labelled(self.seen.endpoint, since, self._until, wanted, version)
         if not _size(found):
             return None
-        live = np.flatnonzero(_live(found))
+        live = np.flatnonzero(live_rows(found))
         order = live[np.argsort(found["at"][live], kind="stable")]
         if not order.size:
             return None
@@ -291,7 +291,7 @@ def _size(found: Mapping[str, Array]) -> int:
     return len(next(iter(found.values()))) if found else 0
 
 
-def _live(found: Mapping[str, Array]) -> Array:
+def live_rows(found: Mapping[str, Array]) -> Array:
     """Rows of live traffic that were answered, and that nobody pinned to a version."""
     any_column: Array = next(iter(found.values()))
     live = np.ones(len(any_column), dtype=bool)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
@@ -15,9 +16,10 @@ from tidegate.core.access import Principal, part_of_platform
 from tidegate.core.monitoring.ports import CapturedRows
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.errors import Conflict, InvalidArgument, TidegateError, UnknownVersion
-from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, make_baseline, tensors_of
+from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, columns_seen, make_baseline, tensors_of
 from tidegate.services.monitoring.calls import Earlier
-from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen
+from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen, live_rows
+from tidegate.services.monitoring.summary import summary_of
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.services.reading.pages import check_page
 from tidegate.store import audit
@@ -153,6 +155,7 @@ class Monitoring:
                     return []
                 row = rows.monitor_to_write(tx, found)
                 row.evaluated_at, row.trouble = now, ""
+                row.summary = summary_of(row.summary or {}, evaluation.results)
                 rows.write_blocks(tx, seen.uid, evaluation.blocks)
                 rows.add_results(tx, seen.uid, evaluation.results)
                 self.observe(tx, endpoint, evaluation.results, now)
@@ -183,12 +186,6 @@ class Monitoring:
         with self.fenced.transaction() as tx:
             rows.prune(tx, self.clock() - RESULTS_KEPT_S, rows_max)
 
-    def newest(self, monitors: Sequence[MonitorName], rows_max: int) -> list[MonitorResult]:
-        """What these monitors found last, of all endpoints."""
-        with self.store.reading() as tx:
-            uids = [endpoint.uid for endpoint, row in rows.monitored(tx) if row is not None]
-            return rows.newest_results(tx, uids, monitors, rows_max)
-
     def _see(self, endpoint: str, now: float) -> Seen:
         with self.store.reading() as tx:
             found = endpoint_or_raise(tx, endpoint)
@@ -215,7 +212,7 @@ class Monitoring:
         known = {(one.monitor, one.version) for one in evaluation.results if one.n}
         oldest = evaluation.now - max(seen.settings.window_s, LAG_S)
         with self.store.reading() as tx:
-            found = rows.newest_results(tx, [seen.uid], OF_BLOCKS, EARLIER_MAX)
+            found = rows.newest_results(tx, seen.uid, OF_BLOCKS, EARLIER_MAX)
         shown = [one for one in found if (one.monitor, one.version) not in known and one.until >= oldest and one.n]
         told = {(one.monitor, one.version) for one in shown}
         evaluation.results[:] = [one for one in evaluation.results if (one.monitor, one.version) not in told]
@@ -227,17 +224,22 @@ class Monitoring:
         for version, (since, until) in evaluation.wants_baseline.items():
             try:
                 found = self.capture.rows("predictions", seen.endpoint, since, until, None, version)
-                made = make_baseline(seen.versions[version], rows_of_captured(found))
-                origin = Origin("production", endpoint=seen.endpoint, since=since, until=until)
+                given = rows_of_captured(found, seen.settings.timezone)
+                by = (
+                    seen.settings.by if seen.settings.by in columns_seen(seen.versions[version], found).values else None
+                )
+                made = make_baseline(seen.versions[version], given, by)
+                origin = Origin("production", by, seen.endpoint, since, until)
                 self.baselines.keep(seen.model, version, made, origin, MONITOR)
             except (InvalidArgument, UnknownVersion) as error:
                 _log.warning("no baseline of %s:%s from production: %s", seen.model, version, error.message)
 
 
-def rows_of_captured(found: dict[str, Any]) -> Rows:
+def rows_of_captured(found: dict[str, Any], timezone: str) -> Rows:
     """Captured rows as a baseline takes them: without labels, which came later for some rows and not for others."""
-    inputs, outputs = tensors_of(found)
-    return Rows(inputs, outputs)
+    live = np.flatnonzero(live_rows(found))
+    inputs, outputs = tensors_of({name: values[live] for name, values in found.items()})
+    return Rows(inputs, outputs, None, found["at"][live], timezone)
 
 
 def _view(tx: Session, endpoint: EndpointRow) -> MonitorView:

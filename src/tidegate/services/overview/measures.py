@@ -13,6 +13,7 @@ from tidegate.services.overview.status import StatusReport
 from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
+from tidegate.store.monitoring import Summary, summaries
 from tidegate.wire import rest
 from tidegate.wire.scaling import ScaleDecision
 
@@ -31,7 +32,8 @@ class GateScore:
 class Measured:
     """One scrape's facts; `scaled` has the autoscaler's newest decisions, by endpoint.
 
-    `jobs` and `scores` are None while the database is away: unknown, not zero.
+    `watched`: what monitors found last, by endpoint. `jobs` and `scores` are None while the database is away: unknown,
+    not zero.
     """
 
     status: rest.Status
@@ -40,6 +42,7 @@ class Measured:
     oldest_queued_s: float = 0.0
     scores: list[GateScore] | None = field(default=None)
     scaled: list[tuple[str, ScaleDecision]] = field(default_factory=list)
+    watched: list[Summary] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Measures:
     def _with_rows(self, status: rest.Status) -> Measured:
         with self.store.reading() as tx:
             ended, oldest_at = job_rows.figures(tx), job_rows.oldest_queued_at(tx)
+            watched = summaries(tx)
             validations = {(row.model, row.version): row.validation for row in model_rows.scored(tx)}
         endpoints = self.report.endpoints.shown.all()
         kinds = {(kind, state): job_rows.Figures() for kind in get_args(rest.JobKind) for state in STATES}
@@ -71,7 +75,7 @@ class Measures:
         leads = status.leader is not None and status.leader.here
         known = [(one.name, self.decisions.of(one.name)) for one in endpoints if leads and one.scaling is not None]
         scaled = [(name, decision) for name, found in known for decision in found.values()]
-        return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations), scaled)
+        return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations), scaled, watched)
 
 
 def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[GateScore]:

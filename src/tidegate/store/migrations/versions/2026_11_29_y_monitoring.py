@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("evaluated_at", sa.Double(), nullable=True),
         sa.Column("trouble", sa.String(), nullable=False, server_default=""),
+        sa.Column("summary", sa.JSON(), nullable=False, server_default="{}"),
         sa.PrimaryKeyConstraint("endpoint_uid", name=op.f("pk_monitors")),
     )
     op.create_index(op.f("ix_monitors_endpoint"), "monitors", ["endpoint"])
