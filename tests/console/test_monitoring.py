@@ -146,3 +146,36 @@ def test_an_open_page_hears_of_newer_results(browser: httpx.Client, container: C
 def test_an_endpoint_that_is_not_there_is_404(browser: httpx.Client) -> None:
     assert browser.get("/endpoints/nowhere/monitoring").status_code == 404
     assert browser.post("/endpoints/nowhere/monitoring/run").status_code == 404
+
+
+def test_the_report_is_saved_as_one_file(browser: httpx.Client, found: Found) -> None:
+    path = found("told", [*drift_results({"age": 0.6}), *performance_results([0.1, 0.3])])
+    link = re.search(r'href="([^"]+)" download>Save the report', browser.get(path).text)
+    assert link
+    answer = browser.get(link[1])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["content-disposition"] == 'attachment; filename="told-monitoring.html"'
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert "<h1>told" in answer.text
+    assert answer.text.count('role="img"') == 1 + 2
+    assert "made 20" in browser.get(f"{link[1]}?since_s=60").text
+    assert browser.get(f"{link[1]}?since_s=0").status_code == 422
+    assert browser.get("/api/v1/endpoints/nowhere/monitor/report").status_code == 404
+
+
+def test_captured_rows_are_read_only_where_somebody_asks(
+    browser: httpx.Client, container: Container, found: Found
+) -> None:
+    path = found("captured", [])
+
+    def asked() -> list[str]:
+        page = container.audit.page(100, None, None, "captured")
+        return [one.action for one in page.entries if one.action == "query_capture"]
+
+    page = browser.get(path).text
+    assert "Show the newest" in page
+    assert asked() == []
+    shown = browser.get(f"{path}?rows=newest").text
+    assert "Nothing was captured in the last hour" in shown
+    assert "rows=newest" not in re.search(r'data-live="([^"]*)"', shown)[1], "a live sample reads none"  # type: ignore[index]
+    assert asked() == ["query_capture"]

@@ -74,7 +74,7 @@ def monitor(app: App, endpoint: str, now: bool, report: Path | None, fail_on: st
     history = client.monitoring.results(endpoint, since=at - span_s, limit=HISTORY_MAX)
     shown = found or _newest(history)
     if report is not None:
-        _save(report, endpoint, history, at)
+        _save(report, client.monitoring.report(endpoint, span_s))
     app.emit(shown, lambda: _text(view, shown, history))
     _fail(shown, failing)
     return None
@@ -134,10 +134,7 @@ def _span(span_s: float) -> str:
     return f"{span_s:g}s"
 
 
-def _save(path: Path, endpoint: str, history: Sequence[MonitorResult], at: float) -> None:
-    from tidegate.report import Report, render
-
-    page = render(Report(endpoint, at, history, is_cut=len(history) >= HISTORY_MAX))
+def _save(path: Path, page: str) -> None:
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`/endpoints/{name}/monitoring`: what monitors found; run them, set them."""
+"""`/endpoints/{name}/monitoring`: what monitors found; run them, set them, look at captured rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from tidegate.clock import now
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.watching import results, settings
+from tidegate.console.watching.captured import ROWS, SQL, table_of
 from tidegate.errors import Forbidden, TidegateError, Unauthenticated, UnknownEndpoint
 from tidegate.report.reading import WANTED
+from tidegate.wire.capture import CaptureQueryRequest
 from tidegate.wire.monitoring import MonitorResult, MonitorView
 
 SINCE_S = 7 * 86_400.0
@@ -40,9 +42,9 @@ def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
     alerts = ask.client.alerts.page(found.name, None, ALERTS).rows
     shown = results.overview(_history(ask, found.name), alerts, version, skip)
     form = settings.filled(view, ask.form)
-    context |= shown | _links(ask, shown, skip)
+    context |= shown | _links(ask, shown, skip) | _captured(ask, found.name)
     context |= {
-        "live_of": replace(ask, path=_path(ask)).with_query(seen=_mark(view), done=None),
+        "live_of": replace(ask, path=_path(ask)).with_query(seen=_mark(view), done=None, rows=None),
         "report_href": f"/api/v1/endpoints/{found.name}/monitor/report",
         "version": version,
         "form": form,
@@ -76,6 +78,22 @@ def _links(ask: Ask, shown: dict[str, Any], skip: int) -> dict[str, Any]:
         "first": ask.with_query(skip=None, done=None) if skip else None,
         "next": ask.with_query(skip=following, done=None) if following < shown["columns_total"] else None,
     }
+
+
+def _captured(ask: Ask, name: str) -> dict[str, Any]:
+    """Rows only where somebody asks for them: reading them is a permission of its own, and is in the audit."""
+    wanted = ask.query.get("rows") == "newest"
+    rows, problem = None, None
+    if wanted:
+        request = CaptureQueryRequest(SQL, rows_max=ROWS)
+        try:
+            rows = table_of(ask.client.capture.rows(name, request).rows)
+        except Unauthenticated:
+            raise
+        except TidegateError as error:
+            problem = error
+    href = ask.with_query(rows=None if wanted else "newest", done=None)
+    return {"rows": rows, "rows_problem": problem, "rows_href": href}
 
 
 def _run(ask: Ask) -> Shown | Moved:
