@@ -42,6 +42,11 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST /api/v1/endpoints/{name}/rollback", "told", {}),
     ("POST /api/v1/endpoints/{name}/scale", "told", {"replicas": 2}),
     ("PUT /api/v1/endpoints/{name}/scale", "told", {"max": 5, "target": "concurrency=2"}),
+    (
+        "POST /api/v1/endpoints/{name}/capture/import",
+        "told",
+        {"upload": "rows", "filename": "rows.csv", "format": "csv", "time_column": "at", "id_column": "id"},
+    ),
     ("PUT /api/v1/endpoints/{name}/monitor", "told", {"every_s": 60}),
     ("POST /api/v1/endpoints/{name}/monitor/run", "told", None),
     ("PUT /api/v1/models/{name}/versions/{version}/baseline", "told", {"upload": "told", "filename": "rows.csv"}),
@@ -84,11 +89,14 @@ def test_every_route_that_changes_something_is_audited_with_who_asked(
     }
     assert changing == {route for route, _, _ in CHANGES} | UNAUDITED
     with container.store.transaction() as tx:
+        tx.add(UploadRow(id="rows", size_bytes=1, sha256="", created_at=1.0, expires_at=9e9))
         tx.add(UploadRow(id="told", size_bytes=1, sha256="", created_at=1.0, expires_at=9e9))
         rows.write(tx, ALERT)
         tx.add(SilenceRow(id="told", matchers={}, starts_at=0, ends_at=9e9, comment="", created_by="", created_at=0))
         outbox.add(tx, outbox.NewDelivery("notice", "told", "told", {}), 1.0).state = "dead"
         tx.add(JobRow(id="told", kind="build", subject="told", payload={}, state="queued", log=[], created_at=1.0))
+    container.uploads.directory.mkdir(exist_ok=True)
+    (container.uploads.directory / "rows").write_text("at,id,prediction\n2026-01-01,a,1\n")
     for route, name, body in CHANGES:
         method, path = route.split()
         path = path.format(**NAMES | {"name": name})

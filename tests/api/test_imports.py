@@ -31,7 +31,7 @@ def hand_in(api: httpx.Client, endpoint: str, data: bytes = CSV, **more: Any) ->
     return api.post(f"/api/v1/endpoints/{endpoint}/capture/import", json=body)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(container: Container) -> str:
     add_version(container, "flown", "1", signature=COLUMNS)
     return "flown"

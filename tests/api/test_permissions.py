@@ -68,6 +68,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "POST /api/v1/deliveries/{number}/resend",
         "POST /api/v1/jobs/{job_id}/cancel",
         "POST /api/v1/uploads",
+        "POST /api/v1/endpoints/{name}/capture/import",
         "POST /api/v1/models/{name}/versions",
         "DELETE /api/v1/models/{name}",
         "DELETE /api/v1/models/{name}/versions/{version}",

@@ -26,6 +26,7 @@ from tidegate.store import audit
 from tidegate.store import endpoints as rows
 from tidegate.store.automation import word_of
 from tidegate.store.tables import AutomatedReplicasRow, EndpointRow, VersionRow
+from tidegate.watch.rhythm import zone_of
 from tidegate.wire.decoding import convert
 from tidegate.wire.importing import ImportRequest, ImportResult
 from tidegate.wire.signature import Signature
@@ -59,6 +60,7 @@ class Imports:
         Raises `InvalidArgument`, `UnknownUpload`, `UnknownModel`, `UnknownVersion`, `Conflict`, `DiskFull`.
         """
         check_name(name, "endpoint")
+        zone_of(request.timezone)
         path = self.uploads.path(request.upload)
         with self.endpoints.store.reading() as tx:
             version = _version(tx, rows.get_endpoint(tx, name), name, request)
@@ -94,7 +96,7 @@ class Imports:
         note = "for imported rows: it sleeps until a request comes"
         apply(tx, row, SpecChange("deploy", traffic, actor=who.name, note=note, scaling=ASLEEP), self.clock())
         row.created_at = min(self.clock(), done.first_at or self.clock())
-        row.routed, row.status = dict(traffic), "asleep"
+        row.routed, row.status, row.observed_generation = dict(traffic), "asleep", row.generation
         row.automated_replicas.append(
             AutomatedReplicasRow(version=done.version, replicas=0, revision=word_of(row), reason=note, share=100.0)
         )
