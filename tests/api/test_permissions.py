@@ -82,7 +82,6 @@ ROUTES: dict[Permission | None, set[str]] = {
         "PUT /api/v1/endpoints/{name}/scale",
         "PUT /api/v1/endpoints/{name}/monitor",
         "POST /api/v1/endpoints/{name}/monitor/run",
-        "POST /api/v1/endpoints/{name}/capture/import",
         "PUT /api/v1/models/{name}/versions/{version}/baseline",
     },
     Permission.ROWS: {"POST /api/v1/endpoints/{name}/capture/query"},

@@ -10,9 +10,9 @@ from tidegate.packaging.wrap import Package, digest_of, digest_with_name, wrap
 
 __all__ = [
     "Format",
+    "ModelSource",
     "Package",
     "PickleScan",
-    "ModelSource",
     "digest_of",
     "digest_with_name",
     "extract_tar",

@@ -199,7 +199,8 @@ def test_a_class_that_is_no_class_counts_as_wrong_and_a_list_as_no_label(bench: 
     places = list(bench.captured.predict(bench.begin + 1, bench.normal(300)))
     bench.captured.labels |= dict.fromkeys(places[:200], "7") | dict.fromkeys(places[200:], "[1, 2]")
     (found,) = [one for one in bench.look(bench.begin + 2, asked=True) if one.metric == "accuracy"]
-    assert (found.n_labelled, found.value, found.coverage) == (200, 0.0, pytest.approx(2 / 3))
+    assert (found.n_labelled, found.value) == (200, 0.0)
+    assert found.coverage == pytest.approx(2 / 3)
 
 
 def test_without_a_baseline_production_becomes_one_after_a_day(bench: Bench) -> None:
@@ -254,7 +255,9 @@ def test_what_may_not_be_set_is_refused_and_named(bench: Bench) -> None:
 def test_the_loop_evaluates_what_is_due_and_nothing_that_is_off(bench: Bench) -> None:
     assert bench.monitoring.due(bench.begin)[0] == ["churn"]
     bench.look(bench.begin + 100)
-    assert bench.monitoring.due(bench.begin + 200) == ([], pytest.approx(200))
+    names, wait_s = bench.monitoring.due(bench.begin + 200)
+    assert names == []
+    assert wait_s == pytest.approx(200)
     assert bench.monitoring.due(bench.begin + 400)[0] == ["churn"]
     bench.monitoring.configure("churn", MonitorRequest(on=False), ME)
     assert bench.monitoring.due(bench.begin + 400) == ([], float("inf"))
