@@ -132,6 +132,8 @@ class MonitorRequest:
     It is evaluated every `every_s` seconds (300), over the last `window_s` (3600) where no block of rows is judged.
     Rows are judged for performance once their labels had `label_delay_s` (0) to come. `by`: a column whose values are
     the segments, "" for none. `timezone`: whose days they are (UTC), such as `Europe/Berlin`. `on` false: not at all.
+    `selective_labels`: labels come for rows that were chosen by the prediction or the outcome (loans that were
+    granted), so that no average of them is taken.
     """
 
     __pydantic_config__ = STRICT
@@ -142,6 +144,7 @@ class MonitorRequest:
     by: str | None = None
     timezone: str | None = None
     on: Flag | None = None
+    selective_labels: Flag | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ class MonitorView:
     next_at: float | None = None
     trouble: str = ""
     blocks: list[MonitorBlock] = field(default_factory=list)
+    selective_labels: bool = False
 
 
 @dataclass(frozen=True)

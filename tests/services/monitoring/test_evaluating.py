@@ -194,6 +194,24 @@ def test_labels_decide_once_they_are_due(bench: Bench) -> None:
     assert [one for one in bench.look(bench.begin + 4100) if one.metric == "accuracy"] == []
 
 
+def test_selective_labels_are_counted_and_never_averaged(bench: Bench) -> None:
+    bench.baseline()
+    assert bench.monitoring.configure("churn", MonitorRequest(selective_labels=True), ME).selective_labels
+    places = bench.captured.predict(bench.begin + 1, bench.normal(600))
+    bench.captured.labels.update({place: str(1 - bench.captured.said[place]) for place in places[:500]})
+    found = bench.look(bench.begin + 60, asked=True)
+    performance = [one for one in found if one.monitor == "performance"]
+    assert [(one.metric, one.state, one.value, one.current_accuracy) for one in performance] == [
+        ("accuracy", "unknown", None, None)
+    ]
+    assert "selective" in performance[0].verdict
+    (coverage,) = [one for one in found if one.monitor == "label_coverage"]
+    assert (coverage.n, coverage.n_labelled) == (600, 500)
+    bench.monitoring.configure("churn", MonitorRequest(selective_labels=False), ME)
+    again = [one for one in bench.look(bench.begin + 70, asked=True) if one.metric == "accuracy"]
+    assert [one.current_accuracy for one in again] == [0.0]
+
+
 def test_a_class_that_is_no_class_counts_as_wrong_and_a_list_as_no_label(bench: Bench) -> None:
     bench.baseline()
     places = list(bench.captured.predict(bench.begin + 1, bench.normal(300)))

@@ -45,6 +45,12 @@ _SPANS = {"every": "every_s", "window": "window_s", "label_delay": "label_delay_
 @click.option("--label-delay", metavar="SPAN", help="How long labels take: no younger rows are judged [default: 0s].")
 @click.option("--by", metavar="COLUMN", help="A column whose values are segments; '' for none.")
 @click.option("--timezone", metavar="TZ", help="Whose days they are, such as Europe/Berlin [default: UTC].")
+@click.option(
+    "--selective-labels/--all-labels",
+    "selective_labels",
+    default=None,
+    help="Labels come for rows that were chosen by prediction or outcome: average none [default: all].",
+)
 @click.option("--on/--off", "on", default=None, help="Monitor it, or not at all [default: on].")
 @click.option("--now", is_flag=True, help="Evaluate it at once, as a scheduled run does, alerts and all.")
 @click.option("--since", metavar="SPAN", default="1d", show_default=True, help="Show what was found since then.")
@@ -81,7 +87,7 @@ def monitor(app: App, endpoint: str, now: bool, report: Path | None, fail_on: st
 
 
 def _asked(given: dict[str, Any]) -> dict[str, Any]:
-    asked = {name: given[name] for name in ("by", "timezone", "on") if given[name] is not None}
+    asked = {name: given[name] for name in ("by", "timezone", "on", "selective_labels") if given[name] is not None}
     for option, name in _SPANS.items():
         if given[option] is not None:
             asked[name] = seconds(given[option], f"--{option.replace('_', '-')}")
@@ -120,6 +126,8 @@ def described(view: MonitorView) -> str:
     parts = [f"endpoint {view.endpoint} is evaluated every {_span(view.every_s)}"]
     if view.label_delay_s:
         parts.append(f"labels take {_span(view.label_delay_s)}")
+    if view.selective_labels:
+        parts.append("labels are selective")
     if view.by:
         parts.append(f"segments by {view.by}")
     last = f"last at {moment(view.evaluated_at)}" if view.evaluated_at else "not yet"

@@ -42,6 +42,7 @@ class MonitorOptions(TypedDict, total=False):
     by: str | None
     timezone: str | None
     on: bool | None
+    selective_labels: bool | None
 
 
 @dataclass(frozen=True)

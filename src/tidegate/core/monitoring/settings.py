@@ -24,6 +24,7 @@ class MonitorSettings:
     label_delay_s: float = 0.0
     by: str | None = None
     timezone: str = "UTC"
+    selective_labels: bool = False
 
     def with_changes(self, **given: Any) -> MonitorSettings:
         """These with what is given (not None) instead; raises `InvalidArgument` for what may not be."""

@@ -244,7 +244,8 @@ class Evaluation:
             return None
         columns = columns_seen(signature, found).where(order)
         labels = labels_of(found["label"][order]) if "label" in found else np.full(order.size, None, dtype=object)
-        return Labelled(columns, labels, np.maximum(0.0, self.now - found["at"][order]), delay_s)
+        ages_s = np.maximum(0.0, self.now - found["at"][order])
+        return Labelled(columns, labels, ages_s, delay_s, self.seen.settings.selective_labels)
 
 
 Counted = dict[str, Histogram]

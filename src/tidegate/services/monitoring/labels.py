@@ -11,7 +11,7 @@ from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.truth import Truth
 from tidegate.watch import metrics
-from tidegate.watch.performance import Cohort, Performance, evaluate
+from tidegate.watch.performance import Cohort, Performance, PerformanceRule, evaluate
 from tidegate.watch.values import Floats, canonicals
 from tidegate.wire.monitoring import MonitorResult, Severity
 
@@ -23,13 +23,14 @@ CLASSES_SHOWN_MAX = 50
 class Labelled:
     """Rows of a version in the order of their predictions: what was answered, which labels have come, how old each is.
 
-    `labels`: None where none has come.
+    `labels`: None where none has come. `selective`: they come for rows that were chosen, and nothing is averaged.
     """
 
     columns: WatchedColumns
     labels: Array
     ages_s: Floats
     delay_s: float
+    selective: bool = False
 
     @property
     def matured(self) -> Array:
@@ -52,7 +53,8 @@ def performance_results(known: KnownBaseline, rows: Labelled, place: Place, page
         )
         return [place.unknown("performance", why, n=int(rows.matured.sum()), n_labelled=rows.n_labelled)]
     losses = truth.losses(rows.columns, rows.labels)
-    found = evaluate(Cohort(losses, rows.ages_s, rows.delay_s), risk, truth.metric, page_alpha=page_alpha)
+    rule = PerformanceRule(selective=rows.selective)
+    found = evaluate(Cohort(losses, rows.ages_s, rows.delay_s), risk, truth.metric, rule, page_alpha)
     return [_performance_result(found, place), *_shown(truth, rows, place)]
 
 
@@ -82,7 +84,7 @@ def coverage_result(rows: Labelled, place: Place) -> MonitorResult:
 def _shown(truth: Truth, rows: Labelled, place: Place) -> list[MonitorResult]:
     """Metrics that people know, with bootstrap intervals: they decide nothing."""
     there = rows.matured & np.array([label is not None for label in rows.labels.tolist()], dtype=bool)
-    if there.sum() < 2:
+    if rows.selective or there.sum() < 2:
         return []
     columns, labels = rows.columns.where(there), rows.labels[there]
     if truth.mode == "numbers":
