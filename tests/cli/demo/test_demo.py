@@ -30,8 +30,11 @@ def test_the_demo_goes_from_files_to_a_rollback_and_stops(stage: Platform) -> No
     assert answered["1"] + answered["2"] == 200
     assert 4 <= answered["2"] <= 40
     typed = [line.removeprefix("$ tidegate ").split()[0] for line in ran.err.splitlines() if line.startswith("$ tide")]
-    path = "up register register deploy predict traffic predict promote predict rollback status down"
+    path = "up register register deploy predict traffic predict promote predict rollback"
+    path += " predict feedback monitor alerts status down"
     assert typed == path.split()
+    assert "data_drift" in ran.json["alerts"]
+    assert "<svg" in Path(ran.json["report"]).read_text()
     assert stage.processes() == []
 
 

@@ -1,4 +1,4 @@
-"""`demo`: the whole way from two models to a rollback. Runs the commands it prints, and checks what came of them."""
+"""`demo`: from two models to a rollback and an alert. Runs the commands it prints, and checks what came of them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import click
 
 from tidegate import clock
 from tidegate.cli.app import App, command
+from tidegate.cli.demo.watching import watch
 from tidegate.cli.platform.processes import PORT
 from tidegate.client.login import login_url
 from tidegate.errors import DataDirUnusable, MissingExtra, PortInUse, TidegateError
@@ -44,7 +45,8 @@ CANARY_MIN, CANARY_MAX = 4, 40
 @click.option("--port", type=PORT, help="The gateway's port [default: 8000, or a free one].")
 @click.option("--control-port", type=PORT, help="The control plane's port [default: 8800, or a free one].")
 def demo(app: App, exit_: bool, port: int | None, control_port: int | None) -> None:
-    """Show the whole way on this machine: train, register, deploy, predict, split traffic, promote, roll back.
+    """Show the whole way on this machine: train, register, deploy, predict, split traffic, promote, roll back; then
+    rows that moved, labels that come late, what monitors find, the alert and a report.
 
     Prints each command as you would type it, and what came back. The platform it starts keeps its data apart from
     yours, in ~/.tidegate-demo (wiped when the demo starts) unless --data-dir is given, and runs on afterwards.
@@ -107,15 +109,32 @@ class Stage:
         except OSError as error:
             raise DataDirUnusable(f"cannot write to {self.data_dir}: {error.strerror}") from None
 
-    def show(self, title: str, *arguments: str) -> str:
-        """Say what comes, print the command, run it, print what came back and return it. Raises when it fails."""
-        self.say(f"\n{_bold(title)}\n$ tidegate {shlex.join(arguments)}")
+    def say_title(self, title: str) -> None:
+        self.say(f"\n{_bold(title)}")
+
+    def show(self, title: str, *arguments: str, lines_max: int | None = None) -> str:
+        """Say what comes, print the command, run it, print what came back and return it. Raises when it fails.
+
+        `lines_max`: print so many lines of what came back, and say how many more there are.
+        """
+        self.say_title(title)
+        self.say(f"$ tidegate {shlex.join(arguments)}")
         code, output = self.run(arguments)
-        self.say("\n".join(f"  {line}".rstrip() for line in output.splitlines()))
-        if code != 0:
-            last = output.strip().splitlines()[-1:] or ["no reason given"]
-            raise TidegateError(f"'tidegate {arguments[0]}' failed: {last[0].removeprefix('error: ')}")
+        lines = output.splitlines()
+        self.say("\n".join(f"  {line}".rstrip() for line in lines[:lines_max]))
+        if lines_max is not None and len(lines) > lines_max:
+            self.say(f"  … and {len(lines) - lines_max} lines more")
+        _check_code(code, arguments, output)
         return output
+
+    def keep(self, into: str, *arguments: str) -> str:
+        """Print a command and run it with its answer in a file; print and return the last line that it said."""
+        self.say(f"$ tidegate {shlex.join(arguments)} > {into}")
+        code, output = self.run(arguments, into=into)
+        summary = output.strip().splitlines()[-1] if output.strip() else "nothing came back"
+        self.say(f"  {summary}")
+        _check_code(code, arguments, summary)
+        return summary
 
     def run(self, arguments: tuple[str, ...], into: str | None = None) -> tuple[int, str]:
         """Run a command on the demo's data directory; its exit code, and all it printed.
@@ -164,6 +183,7 @@ def _play(stage: Stage, port: int | None, control_port: int | None) -> None:
     _ask_again(stage, files, second)
     stage.show("Second thoughts: take the change back", "rollback", NAME)
     _expect_traffic(stage, {first: 90.0, second: 10.0})
+    watch(stage, files, NAME)
     stage.show("How the endpoint came here", "status", NAME)
 
 
@@ -202,15 +222,8 @@ def _register(stage: Stage, files: DemoFiles, model: str, label: str) -> str:
 def _canary(stage: Stage, files: DemoFiles, first: str, second: str) -> None:
     stage.show("Give the second version 10 % of the traffic", "traffic", NAME, f"{first}=90", f"{second}=10")
     _expect_traffic(stage, {first: 90.0, second: 10.0})
-    title = f"Send {REQUESTS} real requests, a row each, and see who answers (X-Tidegate-Version)"
-    stage.say(f"\n{_bold(title)}")
-    line = ("predict", NAME, "--file", files.rows, "--rows-per-request", "1")
-    stage.say(f"$ tidegate {shlex.join(line)} > predictions.txt")
-    code, output = stage.run(line, into="predictions.txt")
-    summary = output.strip().splitlines()[-1] if output.strip() else "nothing came back"
-    stage.say(f"  {summary}")
-    if code != 0:
-        raise TidegateError(f"'tidegate predict' failed: {summary.removeprefix('error: ')}")
+    stage.say_title(f"Send {REQUESTS} real requests, a row each, and see who answers (X-Tidegate-Version)")
+    summary = stage.keep("predictions.txt", "predict", NAME, "--file", files.rows, "--rows-per-request", "1")
     answered = {version: int(count) for count, version in re.findall(r"(\d+) by version (\S+?)(?:,|$)", summary)}
     stage.facts["answered_by"] = answered
     if sum(answered.values()) != REQUESTS or not CANARY_MIN <= answered.get(second, 0) <= CANARY_MAX:
@@ -250,6 +263,12 @@ def _request(row: list[float]) -> str:
     import orjson
 
     return orjson.dumps({"features": row}).decode()
+
+
+def _check_code(code: int, arguments: tuple[str, ...], output: str) -> None:
+    if code != 0:
+        last = output.strip().splitlines()[-1:] or ["no reason given"]
+        raise TidegateError(f"'tidegate {arguments[0]}' failed: {last[0].removeprefix('error: ')}")
 
 
 def _free_ports(stage: Stage, wanted: int, count: int) -> int:
