@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, select
@@ -17,10 +18,15 @@ from tidegate.wire.monitoring import MonitorResult
 
 @dataclass(frozen=True)
 class Block:
-    """Rows since `since` are not judged yet; of the time up to `judged_at` the budget is spent."""
+    """Rows since `since` are not judged yet; of the time up to `judged_at` the budget is spent.
+
+    `gathered`: what those up to `counted_to` came to (services.monitoring.gathered).
+    """
 
     since: float
     judged_at: float
+    counted_to: float | None = None
+    gathered: dict[str, Any] | None = None
 
 
 def baseline(tx: Session, model: str, version: str) -> BaselineRow | None:
@@ -68,14 +74,20 @@ def monitored(tx: Session) -> list[tuple[EndpointRow, MonitorRow | None]]:
 def blocks_of(tx: Session, uid: str) -> dict[tuple[str, str], Block]:
     """An endpoint's blocks by version and kind."""
     rows = tx.scalars(select(MonitorBlockRow).where(MonitorBlockRow.endpoint_uid == uid))
-    return {(row.version, row.kind): Block(row.since, row.judged_at) for row in rows}
+    return {(row.version, row.kind): Block(row.since, row.judged_at, row.counted_to, row.gathered) for row in rows}
 
 
 def write_blocks(tx: Session, uid: str, blocks: dict[tuple[str, str], Block]) -> None:
     """Put these in the place of what was written of them before."""
     for (version, kind), block in blocks.items():
         row = MonitorBlockRow(
-            endpoint_uid=uid, version=version, kind=kind, since=block.since, judged_at=block.judged_at
+            endpoint_uid=uid,
+            version=version,
+            kind=kind,
+            since=block.since,
+            judged_at=block.judged_at,
+            counted_to=block.counted_to,
+            gathered=block.gathered,
         )
         tx.merge(row)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Integer, String
+from sqlalchemy import JSON, BigInteger, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tidegate.store.base import Base
@@ -46,9 +46,11 @@ class MonitorBlockRow(Base):
 
     endpoint_uid: Mapped[str] = mapped_column(String(32), primary_key=True)
     version: Mapped[str] = mapped_column(String(20), primary_key=True)  # "" of the endpoint as a whole
-    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # data, performance, calls
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # data, drift, performance, calls
     since: Mapped[float]
     judged_at: Mapped[float]
+    counted_to: Mapped[float | None]
+    gathered: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # services.monitoring.gathered
 
 
 class MonitorResultRow(Base):

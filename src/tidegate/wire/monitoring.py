@@ -130,8 +130,10 @@ class MonitorRequest:
     """How an endpoint is monitored from now on; what is not given stays as it is.
 
     It is evaluated every `every_s` seconds (300), over the last `window_s` (3600) where no block of rows is judged.
-    Rows are judged for performance once their labels had `label_delay_s` (0) to come. `by`: a column whose values are
-    the segments, "" for none. `timezone`: whose days they are (UTC), such as `Europe/Berlin`. `on` false: not at all.
+    Rows are judged for performance once their labels had `label_delay_s` (0) to come. `block_s`: the shortest time that
+    drift is judged over, up to a day (when not given: a day, or an hour where the baseline knows the hours of the
+    week). `by`, `timezone` (UTC): of a baseline that is taken of production, the column whose values are the segments
+    ("" for none), and whose days its traffic follows, such as `Europe/Berlin`. `on` false: not at all.
     `selective_labels`: labels come for rows that were chosen by the prediction or the outcome (loans that were
     granted), so that no average of them is taken.
     """
@@ -141,6 +143,7 @@ class MonitorRequest:
     every_s: Number | None = None
     window_s: Number | None = None
     label_delay_s: Number | None = None
+    block_s: Number | None = None
     by: str | None = None
     timezone: str | None = None
     on: Flag | None = None
@@ -165,6 +168,7 @@ class MonitorView:
     every_s: float
     window_s: float
     label_delay_s: float
+    block_s: float | None
     by: str | None
     timezone: str
     evaluated_at: float | None = None

@@ -114,6 +114,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     captured = Captured()
     monitoring = replace(container.monitoring, capture=Port(captured))
     begin = container.endpoints.get("churn").created_at
+    monitoring.configure("churn", MonitorRequest(block_s=0.0), ME)
     yield Bench(container, captured, monitoring, begin)
     container.close()
 
@@ -138,6 +139,25 @@ def test_a_block_is_judged_when_it_is_full_and_once(bench: Bench) -> None:
     again = replace(bench.monitoring)  # another process: all that it knows is in the store
     assert drift(again.evaluate("churn", bench.begin + 240)) == {}
     assert again.get("churn").blocks[0].since == bench.begin + 120 - LAG_S
+
+
+def test_drift_is_judged_over_whole_days_and_what_is_odd_before(bench: Bench) -> None:
+    bench.baseline()
+    bench.monitoring.configure("churn", MonitorRequest(block_s=DAY_S), ME)
+    for hour in range(1, 25):
+        rows = bench.normal(40, 0.5)
+        rows[::4, 0] = np.nan
+        bench.captured.predict(bench.begin + 3600 * hour - 60, rows)
+        found = bench.look(bench.begin + 3600 * hour)
+        if hour < 24:
+            assert drift(found) == {}
+        told = {one.feature: one.state for one in found if one.monitor == "data_quality"}
+        assert told == ({"feature_0": "alert", "feature_1": "ok", "prediction": "ok"} if hour == 13 else {})
+    day = bench.look(bench.begin + DAY_S + 60)
+    assert drift(day) == {"feature_0": True, "feature_1": True}
+    assert {one.n for one in day if one.monitor == "feature_drift"} == {24 * 40}
+    reads = [until - since for since, until in bench.captured.reads]
+    assert max(reads) < 3700, "each row is read when it is new, and a day is never read at once"
 
 
 def test_rows_that_may_still_be_on_their_way_are_left_to_the_next_look(bench: Bench) -> None:

@@ -27,7 +27,7 @@ FAIL_ON = {
     "labels": ("label_coverage",),
     "capture": ("capture",),
 }
-_SPANS = {"every": "every_s", "window": "window_s", "label_delay": "label_delay_s"}
+_SPANS = {"every": "every_s", "window": "window_s", "label_delay": "label_delay_s", "block": "block_s"}
 
 
 @command(
@@ -43,6 +43,7 @@ _SPANS = {"every": "every_s", "window": "window_s", "label_delay": "label_delay_
 @click.option("--every", metavar="SPAN", help="Evaluate it so often [default: 5m].")
 @click.option("--window", metavar="SPAN", help="What errors and latency are looked at over [default: 1h].")
 @click.option("--label-delay", metavar="SPAN", help="How long labels take: no younger rows are judged [default: 0s].")
+@click.option("--block", metavar="SPAN", help="Judge drift over so long at least, and 500 rows [default: 1d].")
 @click.option("--by", metavar="COLUMN", help="A column whose values are segments; '' for none.")
 @click.option("--timezone", metavar="TZ", help="Whose days they are, such as Europe/Berlin [default: UTC].")
 @click.option(
@@ -60,8 +61,9 @@ def monitor(app: App, endpoint: str, now: bool, report: Path | None, fail_on: st
     """Watch an endpoint: drift and quality of what goes in and out, performance by its labels, traffic and errors.
 
     It needs no setting: each endpoint is evaluated every 5 minutes, its versions against their baselines (of the
-    validation data, of 'tidegate baseline', or of production's first day). Rows are judged in blocks of 500, or of a
-    day, and at once with --now; all monitors of an endpoint together raise at most one false alarm in 30 days.
+    validation data, of 'tidegate baseline', or of production's first day). Odd values are told from 500 rows on, drift
+    after a day, and both at once with --now; all monitors of an endpoint together raise at most one false alarm in 30
+    days.
 
     Options that set something change how it is monitored from now on. Without any, it shows what was found last.
     """

@@ -39,6 +39,7 @@ class MonitorOptions(TypedDict, total=False):
     every_s: float | None
     window_s: float | None
     label_delay_s: float | None
+    block_s: float | None
     by: str | None
     timezone: str | None
     on: bool | None

@@ -11,17 +11,19 @@ from tidegate.errors import InvalidArgument
 
 EVERY_S_MIN, WINDOW_S_MIN = 1.0, 1.0
 SPAN_S_MAX = 90 * 86_400.0
+BLOCK_S_MAX = 86_400.0
 COLUMN_CHARS_MAX = 255
 
 
 @dataclass(frozen=True)
 class MonitorSettings:
-    """See `wire.monitoring.MonitorRequest`. `by`: None for no segments."""
+    """See `wire.monitoring.MonitorRequest`. `by`: None for no segments; `block_s`: None for as the baseline says."""
 
     on: bool = True
     every_s: float = 300.0
     window_s: float = 3600.0
     label_delay_s: float = 0.0
+    block_s: float | None = None
     by: str | None = None
     timezone: str = "UTC"
     selective_labels: bool = False
@@ -38,6 +40,8 @@ class MonitorSettings:
                 )
         if changed.by is not None and len(changed.by) > COLUMN_CHARS_MAX:
             raise InvalidArgument(f"by names a column of more than {COLUMN_CHARS_MAX} characters", field="by")
+        if changed.block_s is not None and not 0 <= changed.block_s <= BLOCK_S_MAX:
+            raise InvalidArgument(f"block_s is {changed.block_s:g}: give from 0 s to a day", field="block_s")
         _check_timezone(changed.timezone)
         return changed
 

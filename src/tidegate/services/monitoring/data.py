@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 from tidegate.services.monitoring.baselines import KnownBaseline
+from tidegate.services.monitoring.gathered import WHOLE, Gathered, Part
 from tidegate.services.monitoring.place import Place
-from tidegate.watch.baseline import Part
 from tidegate.watch.drift import Drift, Look, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.rates import RateChange, rate_changes
@@ -25,44 +24,49 @@ SEGMENTS_SHARE = 0.5
 """Of the error rate, what segments get where an endpoint has them."""
 
 
-@dataclass(frozen=True)
-class Alphas:
-    """The probabilities of a false page that this look may have."""
+def drift_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
+    """Drift of each column of the baseline, whole and by segment. A column that was not captured is unknown."""
+    segments = sorted(name for name in block.parts if name != WHOLE)
+    results = _drifts(known, block.parts[WHOLE], place, alpha * (1 - SEGMENTS_SHARE) if segments else alpha)
+    for name in segments:
+        results += _drifts(known, block.parts[name], place, alpha * SEGMENTS_SHARE / len(segments), name)
+    results += [
+        place.unknown(
+            _drift_monitor(known, name),
+            "it was not captured",
+            feature=name,
+            n_reference=one.rows,
+            kind=one.layout.kind,
+        )
+        for name, one in known.baseline.whole.columns.items()
+        if name not in block.parts[WHOLE].histograms
+    ]
+    return results
 
-    drift: float
-    data_quality: float
 
-    def shared(self, share: float) -> Alphas:
-        return Alphas(self.drift * share, self.data_quality * share)
-
-
-def data_results(
-    known: KnownBaseline, current: Mapping[str, Histogram], place: Place, alphas: Alphas, segment: str | None = None
+def _drifts(
+    known: KnownBaseline, now: Part, place: Place, alpha: float, segment: str | None = None
 ) -> list[MonitorResult]:
-    """Drift and quality of each column of the baseline. One that was not captured is unknown."""
-    part = known.baseline.part(segment)
-    there = {name: one for name, one in part.columns.items() if name in current}
-    outputs = [name for name in there if known.roles.get(name) == "output"]
-    found = evaluate(
-        there, {name: current[name] for name in there}, look=Look(outputs=outputs, page_alpha=alphas.drift)
+    expected = known.baseline.expected(now.hours, segment)
+    before = {name: one for name, one in expected.part.columns.items() if name in now.histograms}
+    look = Look(
+        outputs=[name for name in before if known.roles.get(name) == "output"],
+        page_alpha=alpha,
+        clustering=expected.clustering,
     )
-    results = [_drift_result(one, part, current[name], place, segment) for name, one in found.items()]
-    if segment is None:
-        alpha = alphas.data_quality / max(1, len(there))
-        for name in there:
-            faults = OUTPUT_FAULTS if name in outputs else FAULTS
-            results.append(_quality_result(name, (part.columns[name], current[name]), place, alpha, faults))
-        results += [
-            place.unknown(
-                _drift_monitor(known, name),
-                "it was not captured",
-                feature=name,
-                n_reference=part.rows,
-                kind=part.columns[name].layout.kind,
-            )
-            for name in part.columns
-            if name not in current
-        ]
+    found = evaluate(before, {name: now.histograms[name] for name in before}, look=look)
+    pairs = {name: pair(before[name], now.histograms[name]) for name in before}
+    return [_drift_result(one, pairs[name], place, segment) for name, one in found.items()]
+
+
+def quality_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
+    """Whether values are missing, of another type, out of range or new, by column."""
+    before, now = known.baseline.whole.columns, block.parts[WHOLE].histograms
+    names = [name for name in before if name in now]
+    results = []
+    for name in names:
+        faults = OUTPUT_FAULTS if known.roles.get(name) == "output" else FAULTS
+        results.append(_quality_result(name, (before[name], now[name]), place, alpha / len(names), faults))
     return results
 
 
@@ -70,7 +74,7 @@ def _drift_monitor(known: KnownBaseline, name: str) -> MonitorName:
     return "prediction_drift" if known.roles.get(name) == "output" else "feature_drift"
 
 
-def _drift_result(drift: Drift, part: Part, now: Histogram, place: Place, segment: str | None) -> MonitorResult:
+def _drift_result(drift: Drift, histograms: Histograms, place: Place, segment: str | None) -> MonitorResult:
     plain = drift.as_dict()
     for name in ("feature", "monitor", "state", "verdict"):
         plain.pop(name)
@@ -81,7 +85,7 @@ def _drift_result(drift: Drift, part: Part, now: Histogram, place: Place, segmen
         _drift_severity(drift),
         feature=drift.feature,
         segment=segment,
-        histograms=pair(part.columns[drift.feature], now),
+        histograms=histograms,
         **plain,
     )
 

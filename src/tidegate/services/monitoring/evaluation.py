@@ -2,34 +2,34 @@
 
 Writes nothing: `Monitoring.evaluate` keeps what comes of it in one transaction. Time comes in.
 
-Each version's rows are gathered in disjoint blocks. A block is judged when it closes (500 rows, or a day), and whenever
-somebody asks. Each look may page for nothing with the probability that the time since the look before it is worth, so
-that all looks of any 30 days together, however many, do so at most once (a union bound; it holds for looks at a growing
-block as well).
+Each version's rows are gathered in disjoint blocks. A block is judged when it closes, and whenever somebody asks: for
+what is missing or odd at 500 rows or after a day; for drift as its baseline says, after whole days, or where hours of
+the week are compared after an hour and 500 rows. Each look may page for nothing with the probability that the time
+since the look before it is worth, so that all looks of any 30 days together, however many, do so at most once (a union
+bound; it holds for looks at a growing block as well).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from tidegate.core.monitoring.columns import Array, WatchedColumns
+from tidegate.core.monitoring.columns import Array
 from tidegate.core.monitoring.ports import CapturedRows, Columns
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
 from tidegate.services.monitoring.calls import Calls, Earlier, call_results
-from tidegate.services.monitoring.data import SEGMENTS_SHARE, Alphas, data_results
+from tidegate.services.monitoring.data import drift_results, quality_results
+from tidegate.services.monitoring.gathered import Gathered, gathered
 from tidegate.services.monitoring.labels import Labelled, coverage_result, performance_results
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.truth import labels_of
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S, Budget
-from tidegate.watch.histogram import Histogram
-from tidegate.watch.values import canonicals
 from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.signature import Signature
 
@@ -37,6 +37,8 @@ ALLOWANCE_S = 3600.0
 """What an endpoint's first block may spend beforehand; the budget's horizon is longer by as much."""
 SHARES: Mapping[str, float] = {"drift": 0.4, "performance": 0.3, "data_quality": 0.15, "calls": 0.15}
 BUDGET = Budget(horizon_s=30 * DAY_S + ALLOWANCE_S, shares=SHARES)
+ALPHA_MIN = 1e-12
+"""Of a look right after another: what no finite number of looks spends the budget with."""
 LAG_S = 15.0
 """Rows that are younger may still be on their way to the disk: a scheduled evaluation leaves them to the next one."""
 ASKED_ROWS_MIN = 100
@@ -46,6 +48,8 @@ LABELS_MIN, LABELS_EVERY_S, COVERAGE_WHOLE = 500, 3600.0, 0.999
 """So many labels are judged, at most so often while more may come: a block ends with the last, or with a day."""
 BASELINE_ROWS_MIN, BASELINE_ROWS_MAX, BASELINE_S_MIN, BASELINE_S_MAX = 1_000, 50_000, DAY_S, 7 * DAY_S
 """Of production: so many rows of a day at least, of the first week at most."""
+QUALITY, DRIFT = "data", "drift"
+"""Kinds of blocks: values that are missing or odd are told from 500 rows, drift from whole days."""
 _CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms")
 
 
@@ -79,12 +83,18 @@ class Evaluation:
     def run(self) -> None:
         """Fill in results and blocks. Raises what the capture store raises."""
         self._calls()
-        predicted = self._predictions()
-        counts = {version: self._rows_of(predicted, version) for version in self.seen.versions}
-        sharing = max(1, sum(1 for version, rows in counts.items() if rows or self._is_recent(version)))
-        for version, rows in counts.items():
-            self._data(version, predicted, rows, 1 / sharing)
+        new = self._new_rows()
+        times = {version: self._times_of(new, version) for version in self.seen.versions}
+        sharing = max(1, sum(1 for version, at in times.items() if at.size or self._is_recent(version)))
+        for version, at in times.items():
+            self._data(version, at, 1 / sharing)
             self._labels(version, 1 / sharing)
+
+    def _times_of(self, new: Columns, version: str) -> Array:
+        if not _size(new):
+            return np.empty(0)
+        rows = (new["version"] == version) & (new["at"] >= self._counted_to(version))
+        return cast(Array, new["at"][rows])
 
     # -- blocks ----------------------------------------------------------------------------------------------------
 
@@ -101,11 +111,11 @@ class Evaluation:
 
     def _is_recent(self, version: str) -> bool:
         """Whether it spent some of the budget within the longest block."""
-        known = self.seen.blocks.get((version, "data"))
+        known = self.seen.blocks.get((version, DRIFT))
         return known is not None and known.judged_at > self.now - BUDGET.block_s_max
 
     def _alpha(self, monitor: str, block: Block) -> float:
-        return BUDGET.page_alpha(monitor, self._until - block.judged_at)
+        return max(ALPHA_MIN, BUDGET.page_alpha(monitor, self._until - block.judged_at))
 
     def _judged(self, version: str, kind: str, block: Block, *, is_closed: bool) -> None:
         since = self._until if is_closed else block.since
@@ -132,58 +142,69 @@ class Evaluation:
 
     # -- inputs and outputs ----------------------------------------------------------------------------------------
 
-    def _predictions(self) -> Columns:
-        """When which version answered live traffic, of all blocks that are open."""
-        since = min((self._block(version, "data").since for version in self.seen.versions), default=self.now)
+    def _new_rows(self) -> Columns:
+        """When which version answered live traffic since it was counted last."""
+        since = min((self._counted_to(version) for version in self.seen.versions), default=self._until)
         if since >= self._until:
             return {}
-        return self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS)
+        found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS)
+        rows = np.flatnonzero(live_rows(found)) if _size(found) else np.empty(0, dtype=np.int64)
+        return {name: found[name][rows] for name in ("at", "version")} if _size(found) else {}
 
-    def _rows_of(self, predicted: Columns, version: str) -> int:
-        if not _size(predicted):
-            return 0
-        since = self._block(version, "data").since
-        return int((live_rows(predicted) & (predicted["version"] == version) & (predicted["at"] >= since)).sum())
+    def _counted_to(self, version: str) -> float:
+        block = self._block(version, QUALITY)
+        return block.since if block.counted_to is None else block.counted_to
 
-    def _data(self, version: str, predicted: Columns, rows: int, share: float) -> None:
-        block = self._block(version, "data")
-        is_full = BUDGET.closes(rows, self._until - block.since)
+    def _data(self, version: str, times: Array, share: float) -> None:
+        """Count what is new, then judge the quality of full blocks, and drift over days (see `Baseline.budget`)."""
         known = self.baselines.known(self.seen.model, version)
         if known is None:
-            self._without_baseline(version, block, rows)
+            self._without_baseline(version, self._block(version, QUALITY), int(times.size))
             return
-        if not (is_full or self.asked) or self._until <= block.since:
+        since = self._counted_to(version)
+        if self._until <= since and not self.asked:
             return
-        if not rows:
-            if self.asked:
-                self.results.append(self._place(version, block.since).unknown("feature_drift", "the window is empty"))
-            if is_full:
-                self._judged(version, "data", block, is_closed=True)
-            return
-        alphas = Alphas(self._alpha("drift", block), self._alpha("data_quality", block)).shared(share)
-        times = predicted["at"][(predicted["version"] == version) & (predicted["at"] >= block.since)]
-        counted = self._counted(version, known, block.since, times)
-        self.results += _judged_data(known, counted, self._place(version, block.since), alphas)
-        self._judged(version, "data", block, is_closed=is_full or rows >= ASKED_ROWS_MIN)
+        new = self._counted(version, known, since, times)
+        self._judge(version, known, QUALITY, BUDGET, (new, share))
+        base = known.baseline.budget(BUDGET)
+        if self.seen.settings.block_s is not None:
+            base = replace(base, block_s_min=min(self.seen.settings.block_s, base.block_s_max))
+        self._judge(version, known, DRIFT, base, (new, share))
 
-    def _counted(self, version: str, known: KnownBaseline, since: float, times: Array) -> dict[str | None, Counted]:
-        """Histograms of the whole (None) and of each segment, of so many rows at once that memory stays bounded."""
-        totals: dict[str | None, Counted] = {}
+    def _judge(
+        self, version: str, known: KnownBaseline, kind: str, budget: Budget, new: tuple[Gathered, float]
+    ) -> None:
+        """Add what is new to a block, judge it where it is full or somebody asks, and keep what it is from now on."""
+        block, (more, share) = self._block(version, kind), new
+        so_far = Gathered.from_dict(block.gathered, known).with_more(more)
+        is_full = budget.closes(so_far.rows, self._until - block.since)
+        place = self._place(version, block.since)
+        judged_at = block.judged_at
+        if so_far.rows and (is_full or self.asked):
+            alpha = self._alpha("drift" if kind == DRIFT else "data_quality", block) * share
+            found = drift_results if kind == DRIFT else quality_results
+            self.results += found(known, so_far, place, alpha)
+            judged_at = max(self._until, judged_at)
+        elif self.asked and kind == DRIFT:
+            self.results.append(place.unknown("feature_drift", "the window is empty"))
+        if is_full or (self.asked and so_far.rows >= ASKED_ROWS_MIN):
+            judged_at = max(self._until, judged_at)
+            self.blocks[version, kind] = Block(self._until, judged_at, self._until)
+        else:
+            self.blocks[version, kind] = Block(block.since, judged_at, self._until, so_far.as_dict())
+
+    def _counted(self, version: str, known: KnownBaseline, since: float, times: Array) -> Gathered:
+        """The new rows, so many at once that memory stays bounded."""
+        total = Gathered(known.view.made_at)
+        if not times.size:
+            return total
         signature = self.seen.versions[version]
         for begin, end in pairwise(_slices(times, since, self._until)):
             found = self.capture.rows("predictions", self.seen.endpoint, begin, end, None, version)
-            if not _size(found):
-                continue
-            columns = columns_seen(signature, found).where(np.flatnonzero(live_rows(found)))
-            for segment, part in _segments(known, columns).items():
-                counts = {
-                    name: Histogram.of(values, known.baseline.whole.columns[name].layout, name)
-                    for name, values in part.values.items()
-                    if name in known.baseline.whole.columns
-                }
-                before = totals.get(segment)
-                totals[segment] = counts if before is None else _merged(before, counts)
-        return totals
+            if _size(found):
+                rows = np.flatnonzero(live_rows(found))
+                total = total.with_more(gathered(known, columns_seen(signature, found).where(rows), found["at"][rows]))
+        return total
 
     def _without_baseline(self, version: str, block: Block, rows: int) -> None:
         """Production's first rows become the baseline; until then nothing can be known."""
@@ -193,7 +214,8 @@ class Evaluation:
         if times.size >= BASELINE_ROWS_MIN and self._until - float(times[0]) >= BASELINE_S_MIN:
             end = self._until if times.size <= BASELINE_ROWS_MAX else float(times[BASELINE_ROWS_MAX])
             self.wants_baseline[version] = (float(times[0]), end)
-            self._judged(version, "data", block, is_closed=True)
+        for kind in (QUALITY, DRIFT):
+            self.blocks[version, kind] = Block(self._until, self._until, self._until)
         if self.asked:
             why = (
                 f"version {version} has no baseline: register with --validation-data, or give rows with "
@@ -209,7 +231,7 @@ class Evaluation:
         if known is None:
             return
         block, delay_s = self._block(version, "performance"), self.seen.settings.label_delay_s
-        if self._until <= block.since:
+        if self._until <= (block.since if self.asked else block.judged_at):
             return
         rows = self._labelled(version, block.since, delay_s)
         if rows is None:
@@ -246,39 +268,6 @@ class Evaluation:
         labels = labels_of(found["label"][order]) if "label" in found else np.full(order.size, None, dtype=object)
         ages_s = np.maximum(0.0, self.now - found["at"][order])
         return Labelled(columns, labels, ages_s, delay_s, self.seen.settings.selective_labels)
-
-
-Counted = dict[str, Histogram]
-
-
-def _judged_data(
-    known: KnownBaseline, counted: Mapping[str | None, Counted], place: Place, alphas: Alphas
-) -> list[MonitorResult]:
-    segments = [name for name in counted if name is not None]
-    whole = alphas.shared(1 - SEGMENTS_SHARE) if segments else alphas
-    results = data_results(known, counted.get(None, {}), place, whole)
-    for name in sorted(segments):
-        results += data_results(known, counted[name], place, alphas.shared(SEGMENTS_SHARE / len(segments)), name)
-    return results
-
-
-def _segments(known: KnownBaseline, columns: WatchedColumns) -> dict[str | None, WatchedColumns]:
-    """The rows as a whole, and those of each segment that the baseline has."""
-    found: dict[str | None, WatchedColumns] = {None: columns}
-    by = known.baseline.by
-    if by is None or by not in columns.values:
-        return found
-    texts = np.array(canonicals(columns.values[by], columns.datatypes[by]), dtype=object)
-    for segment in known.baseline.segments:
-        rows = np.flatnonzero(texts == segment)
-        if rows.size:
-            found[segment] = columns.where(rows)
-    return found
-
-
-def _merged(one: Counted, other: Counted) -> Counted:
-    both = {name: one[name].merge(other[name]) for name in one if name in other}
-    return both | {name: each for found in (one, other) for name, each in found.items() if name not in both}
 
 
 def _slices(times: Array, since: float, until: float) -> list[float]:

@@ -249,7 +249,7 @@ def _view(tx: Session, endpoint: EndpointRow) -> MonitorView:
     blocks = [
         MonitorBlock(version, block.since, block.judged_at)
         for (version, kind), block in rows.blocks_of(tx, endpoint.uid).items()
-        if kind == "data"
+        if kind == "drift"
     ]
     return MonitorView(
         endpoint=endpoint.name,

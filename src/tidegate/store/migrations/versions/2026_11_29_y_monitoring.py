@@ -40,6 +40,8 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("since", sa.Double(), nullable=False),
         sa.Column("judged_at", sa.Double(), nullable=False),
+        sa.Column("counted_to", sa.Double(), nullable=True),
+        sa.Column("gathered", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("endpoint_uid", "version", "kind", name=op.f("pk_monitor_blocks")),
     )
     op.create_table(

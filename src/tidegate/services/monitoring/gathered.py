@@ -1,0 +1,114 @@
+"""What is gathered of a block so far: histograms, whole and by segment, and how many rows each hour has.
+
+Each row is read and counted once, when it is new, so that what an evaluation costs goes with the traffic since the last
+one and not with the length of its blocks. Kept beside the block; pieces of a stream add up to the whole exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tidegate.core.monitoring.columns import Array, WatchedColumns
+from tidegate.services.monitoring.baselines import KnownBaseline
+from tidegate.watch.histogram import Histogram
+from tidegate.watch.rhythm import HOUR_S
+from tidegate.watch.values import canonicals
+
+WHOLE = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of the whole, or of one segment. `hours`: rows in each hour since 1970, UTC."""
+
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    hours: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return sum(self.hours.values())
+
+    def with_more(self, other: Part) -> Part:
+        """Both together. A column that one of them lacks is of the rows that have it."""
+        names = [*self.histograms, *(name for name in other.histograms if name not in self.histograms)]
+        merged = {}
+        for name in names:
+            both = [part.histograms[name] for part in (self, other) if name in part.histograms]
+            merged[name] = both[0].merge(*both[1:])
+        return Part(merged, dict(Counter(self.hours) + Counter(other.hours)))
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """By segment; "" is the whole. `baseline`: when that was made in whose bins the rows are counted."""
+
+    baseline: float
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return self.parts[WHOLE].rows if WHOLE in self.parts else 0
+
+    def with_more(self, other: Gathered) -> Gathered:
+        """Both together, of the same baseline."""
+        names = dict.fromkeys([*self.parts, *other.parts])
+        parts = {name: self.parts.get(name, Part()).with_more(other.parts.get(name, Part())) for name in names}
+        return Gathered(self.baseline, parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; the bins are the baseline's."""
+        parts = {
+            name: {
+                "counts": {column: list(one.counts) for column, one in part.histograms.items()},
+                "hours": {str(hour): rows for hour, rows in part.hours.items()},
+            }
+            for name, part in self.parts.items()
+        }
+        return {"baseline": self.baseline, "parts": parts}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any] | None, known: KnownBaseline) -> Gathered:
+        """What `as_dict` wrote; nothing where it was counted in the bins of another baseline."""
+        made_at = known.view.made_at
+        if not plain or plain.get("baseline") != made_at:
+            return cls(made_at)
+        columns = known.baseline.whole.columns
+        parts = {
+            name: Part(
+                {
+                    column: Histogram(columns[column].layout, tuple(counts))
+                    for column, counts in part["counts"].items()
+                    if column in columns and len(counts) == columns[column].layout.bins
+                },
+                {int(hour): int(rows) for hour, rows in part["hours"].items()},
+            )
+            for name, part in plain["parts"].items()
+        }
+        return cls(made_at, parts)
+
+
+def gathered(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Gathered:
+    """These rows counted, `at` being when each was (seconds since 1970)."""
+    parts = {WHOLE: _part(known, columns, at)}
+    by = known.baseline.by
+    if by is not None and by in columns.values:
+        texts = np.array(canonicals(columns.values[by], columns.datatypes[by]), dtype=object)
+        for segment in known.baseline.segments:
+            rows = np.flatnonzero(texts == segment)
+            if rows.size:
+                parts[segment] = _part(known, columns.where(rows), at[rows])
+    return Gathered(known.view.made_at, parts)
+
+
+def _part(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Part:
+    of = known.baseline.whole.columns
+    histograms = {
+        name: Histogram.of(values, of[name].layout, name) for name, values in columns.values.items() if name in of
+    }
+    hours, rows = np.unique(np.floor(at / HOUR_S).astype(np.int64), return_counts=True)
+    return Part(histograms, dict(zip(hours.tolist(), rows.tolist(), strict=True)))
