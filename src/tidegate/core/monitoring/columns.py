@@ -37,7 +37,10 @@ class WatchedColumns:
         return {name: values for name, values in self.values.items() if self.roles[name] == role}
 
     def where(self, rows: Array) -> WatchedColumns:
-        """Of these rows alone."""
+        """Of these rows alone; where they are all of them, the very same."""
+        sizes = {len(values) for values in self.values.values()}
+        if sizes == {len(rows)} and np.array_equal(rows, np.arange(len(rows))):
+            return self
         chosen = {name: values[rows] for name, values in self.values.items()}
         return WatchedColumns(chosen, self.datatypes, self.kinds, self.roles)
 
