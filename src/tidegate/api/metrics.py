@@ -34,6 +34,7 @@ class _Once:
         yield from self._queue()
         yield self._scores()
         yield from self._watched()
+        yield from self._alerts()
         yield from self._capture()
 
     def _platform(self) -> Iterator[Metric]:
@@ -181,6 +182,22 @@ class _Once:
                 for metric, value in metrics.items():
                     quality.add_metric([one.endpoint, version, metric], value)
         yield from (drift, drifted, quality)
+
+    def _alerts(self) -> Iterator[Metric]:
+        found = self._measured.alerts
+        if found is None:
+            return
+        labels = ["endpoint", "state", "severity"]
+        alerts = GaugeMetricFamily("tidegate_alerts", "Alerts that have not ended.", labels=labels)
+        for key, number in sorted(found.alerts.items()):
+            alerts.add_metric(list(key), number)
+        kept = "Messages and actions that are kept; dead: given up."
+        deliveries = GaugeMetricFamily("tidegate_alert_deliveries", kept, labels=["target", "state"])
+        for target, number in sorted(found.deliveries.items()):
+            deliveries.add_metric(list(target), number)
+        yield from (alerts, deliveries)
+        waits = "How long the oldest message about an alert waits; 0: none waits."
+        yield _gauge("tidegate_alert_oldest_pending_seconds", waits, found.oldest_pending_s)
 
     def _queue(self) -> Iterator[Metric]:
         queue = self._status.queue

@@ -15,6 +15,7 @@ from support.receivers import Receiver, hanging_server, http_receiver
 from support.wait import until
 from tidegate.adapters.notifiers.reach import LOOPBACK, Reach
 from tidegate.adapters.notifiers.sending import Notifying
+from tidegate.api.metrics import render
 from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.errors import Conflict, InvalidArgument, UnknownAlert, UnknownEndpoint, UnknownNotifier
 from tidegate.loops.notify import Notify, NotifyDependencies
@@ -276,6 +277,19 @@ def test_alerts_end_with_their_version_and_their_endpoint(bed: Bed) -> None:
     bed.time.now += 60
     bed.loop.step()
     assert {one.state for one in bed.state.page(10)[0]} == {"resolved"}
+
+
+def test_prometheus_is_told_of_alerts_and_of_what_waits(bed: Bed, receiver: Receiver) -> None:
+    receiver.status = 404
+    bed.notifier("team", receiver.url)
+    bed.found()
+    bed.send()
+    bed.found(feature="income")
+    scraped = render(bed.container.measures.get()).decode()
+    assert 'tidegate_alerts{endpoint="churn",severity="high",state="firing"} 2.0' in scraped
+    assert 'tidegate_alert_deliveries{state="dead",target="team"} 1.0' in scraped
+    assert 'tidegate_alert_deliveries{state="pending",target="team"} 1.0' in scraped
+    assert "tidegate_alert_oldest_pending_seconds" in scraped
 
 
 # -- actions ----------------------------------------------------------------------------------------------------------

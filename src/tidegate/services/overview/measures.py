@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import get_args
 
+from sqlalchemy.orm import Session
+
 from tidegate.clock import Clock
 from tidegate.errors import StoreUnavailable
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.services.jobs.queue import STATES
 from tidegate.services.overview.status import StatusReport
+from tidegate.store import alert_outbox
+from tidegate.store import alerts as alert_rows
 from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
 from tidegate.store.engine import Store
@@ -29,10 +33,21 @@ class GateScore:
 
 
 @dataclass(frozen=True)
+class AlertFigures:
+    """How many alerts there are by endpoint, state and severity, and deliveries by target and state; how long the
+    oldest of these waits.
+    """
+
+    alerts: dict[tuple[str, str, str], int]
+    deliveries: dict[tuple[str, str], int]
+    oldest_pending_s: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """One scrape's facts; `scaled` has the autoscaler's newest decisions, by endpoint.
 
-    `watched`: what monitors found last, by endpoint. `jobs` and `scores` are None while the database is away: unknown,
+    `watched`: what monitors found last, by endpoint. `jobs`, `scores` and `alerts` are None while the database is away: unknown,
     not zero.
     """
 
@@ -43,6 +58,7 @@ class Measured:
     scores: list[GateScore] | None = field(default=None)
     scaled: list[tuple[str, ScaleDecision]] = field(default_factory=list)
     watched: list[Summary] = field(default_factory=list)
+    alerts: AlertFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,7 @@ class Measures:
         with self.store.reading() as tx:
             ended, oldest_at = job_rows.figures(tx), job_rows.oldest_queued_at(tx)
             watched = summaries(tx)
+            alerts = _alert_figures(tx, self.clock())
             validations = {(row.model, row.version): row.validation for row in model_rows.scored(tx)}
         endpoints = self.report.endpoints.shown.all()
         kinds = {(kind, state): job_rows.Figures() for kind in get_args(rest.JobKind) for state in STATES}
@@ -75,7 +92,18 @@ class Measures:
         leads = status.leader is not None and status.leader.here
         known = [(one.name, self.decisions.of(one.name)) for one in endpoints if leads and one.scaling is not None]
         scaled = [(name, decision) for name, found in known for decision in found.values()]
-        return Measured(status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations), scaled, watched)
+        return Measured(
+            status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations), scaled, watched, alerts
+        )
+
+
+def _alert_figures(tx: Session, now: float) -> AlertFigures:
+    deliveries, oldest = alert_outbox.figures(tx)
+    shown: dict[tuple[str, str], int] = {}
+    for (target, state), number in deliveries.items():  # URLs of actions may be secret, and are many
+        name = target.partition("=")[0], state
+        shown[name] = shown.get(name, 0) + number
+    return AlertFigures(alert_rows.counts(tx), shown, 0.0 if oldest is None else max(0.0, now - oldest))
 
 
 def _scores(endpoints: list[rest.Endpoint], validations: dict[tuple[str, str], dict[str, object]]) -> list[GateScore]:
