@@ -1,0 +1,90 @@
+"""What an endpoint's rules would have sent over the last while: `tidegate alerts test`. Changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from tidegate.clock import Clock
+from tidegate.core.alerting.model import AlertType, Observation, Rule
+from tidegate.core.alerting.observations import observation
+from tidegate.core.alerting.replay import Sent, replay
+from tidegate.errors import InvalidArgument
+from tidegate.services.alerting.rules import stored_rules, with_changes
+from tidegate.services.reading.lookup import endpoint_or_raise
+from tidegate.store import monitoring as rows
+from tidegate.store.engine import Store
+from tidegate.wire import alerts as wire
+
+SINCE_S_MAX = 366 * 86_400.0
+PAGE_ROWS = 2_000
+RESULTS_MAX, SENT_MAX = 500_000, 10_000
+
+Looks = Sequence[tuple[float, Sequence[Observation]]]
+
+
+@dataclass(frozen=True)
+class Replays:
+    """The use case."""
+
+    store: Store
+    clock: Clock
+
+    def run(self, request: wire.ReplayRequest) -> wire.Replay:
+        """Raises `UnknownEndpoint`, `InvalidArgument`."""
+        if not (math.isfinite(request.since_s) and 0 < request.since_s <= SINCE_S_MAX):
+            raise InvalidArgument(
+                f"since_s must be more than 0 and at most {SINCE_S_MAX:g} seconds, not {request.since_s:g}",
+                field="since_s",
+            )
+        now = self.clock()
+        since = now - request.since_s
+        with self.store.reading() as tx:
+            endpoint = endpoint_or_raise(tx, request.endpoint)
+            rules = with_changes(stored_rules(tx, request.endpoint), request.rules)
+            looks = stored_looks(tx, endpoint.uid, since)
+        return replayed(request.endpoint, (since, now), rules, looks)
+
+
+def replayed(endpoint: str, window: tuple[float, float], rules: Mapping[AlertType, Rule], looks: Looks) -> wire.Replay:
+    """The replay of these looks as the API shows it."""
+    since, until = window
+    sent = list(itertools.islice(replay(rules, looks), SENT_MAX))
+    return wire.Replay(endpoint, since, until, sum(len(found) for _, found in looks), [_view(one) for one in sent])
+
+
+def stored_looks(tx: Session, uid: str, since: float) -> Looks:
+    """What monitors found since then, by evaluation, oldest first; the newest results where there are too many."""
+    by_time: dict[float, list[Observation]] = {}
+    for at, found in itertools.islice(_stored(tx, uid, since), RESULTS_MAX):
+        by_time.setdefault(at, []).append(found)
+    return sorted(by_time.items())
+
+
+def _stored(tx: Session, uid: str, since: float) -> Iterator[tuple[float, Observation]]:
+    before: int | None = None
+    while page := rows.results(tx, uid, rows.ResultFilter(PAGE_ROWS, before, since)):
+        for number, result in page:
+            yield result.evaluated_at, observation(result)
+            before = number
+        tx.expunge_all()
+
+
+def _view(sent: Sent) -> wire.ReplayedAlert:
+    alert = sent.alert
+    return wire.ReplayedAlert(
+        at=sent.at,
+        status=sent.status,
+        type=alert.type,
+        monitor=alert.label("monitor"),
+        severity=alert.severity,
+        message=alert.message if sent.status == "firing" else alert.ended_because,
+        version=alert.labels.get("version"),
+        feature=alert.labels.get("feature"),
+        metric=alert.labels.get("metric"),
+        segment=alert.labels.get("segment"),
+    )
