@@ -18,6 +18,7 @@ from tidegate.services.alerting.silences import Silences
 from tidegate.services.alerting.state import Alerting
 from tidegate.services.audit import Audit
 from tidegate.services.capture.queries import CapturedData
+from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
@@ -114,6 +115,8 @@ class ApiServices(Protocol):
     def baselines(self) -> Baselines: ...
     @property
     def captured(self) -> CapturedData: ...
+    @property
+    def capture_rules(self) -> CaptureRulesOf: ...
     @property
     def leadership(self) -> Leadership: ...
 

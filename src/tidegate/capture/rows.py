@@ -123,7 +123,7 @@ def batch_rows(record: BatchRecord, into: dict[Place, Rows], wanted: Collection[
             "code": request.code,
             "cached": record.cached,
             "params": record.params,
-            "sample_rate": 1.0,
+            "sample_rate": record.sample_rate,
             "request_rows": request.part[1] if request.part else None,
         }
         rows.add(of_request | _of_decision(decision), request.rows)

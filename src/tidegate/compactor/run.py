@@ -22,6 +22,7 @@ from tidegate.system.file_lock import open_lock, take
 from tidegate.wire.capture import CompactorState, read_state, write_state
 from tidegate.wire.journal import Segment, list_segments
 from tidegate.wire.journal.cursors import read_cursor
+from tidegate.wire.snapshot import decode_snapshot
 
 if TYPE_CHECKING:
     from tidegate.capture.compact import Compacted
@@ -147,7 +148,10 @@ class Compactor:
             return
         self._due.expiry_at = now + EXPIRE_EVERY_S
         keep = Keep(self._settings.capture_retain_s, self._settings.capture_bytes_max)
-        done = expire(self._store, self._journal, self._clock(), lambda _endpoint: keep, keep.bytes_max)
+        by_endpoint = kept_by_endpoint(self._settings.data_dir / "gateways", keep)
+        done = expire(
+            self._store, self._journal, self._clock(), lambda name: by_endpoint.get(name, keep), keep.bytes_max
+        )
         files = self._state.expired_files + done.files
         self._state = msgspec.structs.replace(self._state, expired_files=files, stored_bytes=done.stored_bytes)
 
@@ -192,6 +196,20 @@ class Compactor:
             log.debug("nor can the state be written")
         self._trouble_s = min(max(TROUBLE_FIRST_S, self._trouble_s * 2), TROUBLE_MAX_S)
         return self._trouble_s
+
+
+def kept_by_endpoint(folder: Path, keep: Keep) -> dict[str, Keep]:
+    """What endpoints say for themselves, as the snapshot has it that a gateway kept last; else as everywhere."""
+    newest = max(folder.glob("*.snapshot.json"), key=lambda path: path.stat().st_mtime, default=None)
+    try:
+        endpoints = () if newest is None else decode_snapshot(newest.read_bytes()).endpoints
+    except (OSError, ValueError) as error:
+        log.warning("the snapshot %s is not read, and no endpoint has a time of its own: %s", newest, error)
+        return {}
+    return {
+        one.name: Keep(one.capture.retain_s or keep.retain_s, one.capture.retain_bytes or keep.bytes_max)
+        for one in endpoints
+    }
 
 
 def _is_written(segment: Segment) -> bool:

@@ -249,6 +249,8 @@ class RunningGateway:
         predict, metrics = frozenset(snapshot.key_hashes), frozenset(snapshot.metrics_key_hashes)
         self.engine.limiter = self._sharing.adopt(snapshot)
         self._access.replace_hashes(self._own_hashes | predict, metrics)
+        if self._journal is not None:
+            self._journal.privacy.adopt(snapshot)  # before the first prediction by this snapshot
         await self.router.take(plan)
         self._metrics.route(plan.places(), clock.monotonic())
 

@@ -50,6 +50,7 @@ def _spec(row: EndpointRow | None) -> dict[str, Any]:
         "cpus": row.cpus,
         "memory_bytes": row.memory_bytes,
         **settings_of(row),
+        "capture": row.capture or None,
         "follows": {"alias": row.follow.alias, **row.follow.options} if row.follow else None,
         "deleting": True if row.deleted_at else None,
     }

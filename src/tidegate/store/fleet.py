@@ -29,6 +29,7 @@ from tidegate.store.automation import effective_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
+from tidegate.wire.snapshot import CaptureRules
 
 SNAPSHOT_ID = 1
 REPLACED_BY = "reconcile"
@@ -72,8 +73,14 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         routed_split=routed_split_of(row),
         observed_generation=row.observed_generation,
         settings=settings_of(row),
+        capture=capture_rules_of(row),
         placement=placed(placement_request_of(row), default),
     )
+
+
+def capture_rules_of(row: EndpointRow) -> CaptureRules:
+    """What is recorded of its predictions, and for how long."""
+    return convert(row.capture, CaptureRules)
 
 
 def routed_split_of(row: EndpointRow) -> Split | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from tidegate.system.atomic import write_whole
 from tidegate.wire.decoding import json_decoder
-from tidegate.wire.exact import STRICT
+from tidegate.wire.exact import STRICT, Flag, Number, Whole
 
 STATE_FILE = "compactor.json"
 """In the folder of the capture store."""
@@ -153,3 +153,36 @@ class CaptureSelection(msgspec.Struct, frozen=True):
     version: str | None = None
     rows_max: int = ROWS_DEFAULT
     form: CaptureForm = "json"
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+COLUMNS_MAX = 1000
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """What is recorded of an endpoint's predictions: of this share of its requests, without the columns in `drop`, with
+    a keyed hash of those in `hash` (and of units' keys); for how long and how much, 0 as the platform's settings say.
+    """
+
+    sample: float
+    drop: list[str]
+    hash: list[str]
+    hash_keys: bool
+    retain_s: float
+    retain_bytes: int
+
+
+@dataclass(frozen=True)
+class CaptureSettingsRequest:
+    """What is to change; null, or nothing, leaves a setting as it is."""
+
+    __pydantic_config__ = STRICT
+
+    sample: Number | None = None
+    drop: list[str] | None = None
+    hash: list[str] | None = None
+    hash_keys: Flag | None = None
+    retain_s: Number | None = None
+    retain_bytes: Whole | None = None

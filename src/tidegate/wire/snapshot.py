@@ -57,6 +57,21 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
     wakes: bool = False
 
 
+class CaptureRules(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is recorded of an endpoint's predictions, and for how long.
+
+    `sample` is the share of requests whose rows are recorded. Columns in `drop` are not recorded, of those in `hash` a
+    keyed hash is; `hash_keys`: of units' keys too. `retain_s` and `retain_bytes` 0: as the platform's settings say.
+    """
+
+    sample: float = 1.0
+    drop: tuple[str, ...] = ()
+    hash: tuple[str, ...] = ()
+    hash_keys: bool = False
+    retain_s: float = 0.0
+    retain_bytes: int = 0
+
+
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """One address that clients call. The weights of its variants add up to 100 when any is ready.
 
@@ -74,6 +89,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     assignment_salt: str = ""
     experiment: str = ""
     phase: int | None = None
+    capture: CaptureRules = CaptureRules()
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -30,6 +30,7 @@ from tidegate.loops.monitor import MonitorLoop
 from tidegate.loops.runner import Loop
 from tidegate.services.audit import Audit
 from tidegate.services.capture.queries import CapturedData
+from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -211,6 +212,7 @@ def build(
         alerts=alerts,
         leader_calls=leader_calls,
         captured=CapturedData(store, SqlProcesses(data_dir), clock),
+        capture_rules=CaptureRulesOf(store, clock, spec_changed.set),
         redis=redis,
         bench=running.bench,
     )

@@ -24,6 +24,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.audit import Audit
 from tidegate.services.capture.queries import CapturedData
+from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -110,6 +111,7 @@ class Container:
     alerts: Alerts
     leader_calls: LeaderCalls
     captured: CapturedData
+    capture_rules: CaptureRulesOf
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

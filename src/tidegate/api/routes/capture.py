@@ -1,4 +1,4 @@
-"""`/api/v1/endpoints/{e}/capture`: SQL over what was captured."""
+"""`/api/v1/endpoints/{e}/capture`: SQL over what was captured, and what is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
-from tidegate.wire.capture import ARROW_TYPE, CaptureAnswer, CaptureForm, CaptureQueryRequest
+from tidegate.wire.capture import (
+    ARROW_TYPE,
+    CaptureAnswer,
+    CaptureForm,
+    CaptureQueryRequest,
+    CaptureSettings,
+    CaptureSettingsRequest,
+)
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["capture"])
 _QUERY = {
     "by version": {"value": {"sql": "SELECT version, count(*) AS rows FROM predictions GROUP BY version"}},
     "every row": {"value": {"rows_max": 100}},
+}
+_SETTINGS = {
+    "a tenth": {"value": {"sample": 0.1}},
+    "private": {"value": {"drop": ["name"], "hash": ["email"], "hash_keys": True}},
 }
 _ARROW: dict[str, Any] = {"content": {ARROW_TYPE: {}}}
 
@@ -41,3 +52,24 @@ def query_capture(
     form: CaptureForm = "arrow" if ARROW_TYPE in accept else "json"
     body = platform.captured.query(name, request, who, form)
     return Response(body, media_type=ARROW_TYPE if form == "arrow" else "application/json")
+
+
+@router.get("/{name}/capture/settings", responses=answers(404), dependencies=[needs(Permission.READ)])
+def get_capture_settings(platform: PlatformOf, name: str) -> CaptureSettings:
+    """What is recorded of an endpoint's predictions, and for how long."""
+    return platform.capture_rules.get(name)
+
+
+@router.put(
+    "/{name}/capture/settings",
+    responses=answers(400, 404, 413, 415, 422),
+    dependencies=[needs(Permission.DEPLOY)],
+)
+def set_capture_settings(
+    platform: PlatformOf,
+    who: Who,
+    name: str,
+    request: Annotated[CaptureSettingsRequest, Body(openapi_examples=_SETTINGS)],
+) -> CaptureSettings:
+    """Set what is recorded; what is not given stays. Gateways apply it before anything is written."""
+    return platform.capture_rules.set(name, request, who)

@@ -10,7 +10,15 @@ import orjson
 
 from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
-from tidegate.wire.capture import ARROW_TYPE, ROWS_DEFAULT, TRUNCATED, CaptureAnswer, CaptureQueryRequest
+from tidegate.wire.capture import (
+    ARROW_TYPE,
+    ROWS_DEFAULT,
+    TRUNCATED,
+    CaptureAnswer,
+    CaptureQueryRequest,
+    CaptureSettings,
+    CaptureSettingsRequest,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,6 +62,18 @@ class Capture:
         """The same as plain objects, without pyarrow."""
         return decode(self._asked(endpoint, request, {}), CaptureAnswer, self.api.transport.who)
 
+    def settings(self, endpoint: str) -> CaptureSettings:
+        """What is recorded of an endpoint's predictions, and for how long."""
+        return self.api.get(_settings(endpoint), CaptureSettings)
+
+    def set_settings(self, endpoint: str, request: CaptureSettingsRequest) -> CaptureSettings:
+        """Change some of it. Gateways know within seconds; rows that are there already stay as they are."""
+        return self.api.send("PUT", _settings(endpoint), request, CaptureSettings)
+
     def _asked(self, endpoint: str, request: CaptureQueryRequest, headers: dict[str, Any]) -> bytes:
         sent = orjson.dumps(msgspec.to_builtins(request))
         return self.api.raw("POST", f"{API}/endpoints/{part(endpoint)}/capture/query", sent, headers).data
+
+
+def _settings(endpoint: str) -> str:
+    return f"{API}/endpoints/{part(endpoint)}/capture/settings"

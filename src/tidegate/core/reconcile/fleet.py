@@ -11,6 +11,7 @@ from tidegate.core.endpoints.effective import Split
 from tidegate.core.endpoints.serving import ServingValues, none_set
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Observation
+from tidegate.wire.snapshot import CaptureRules
 
 ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
 VariantStatus = Literal["starting", "ready", "degraded", "failed", "stopping", "idle", "asleep"]
@@ -104,6 +105,7 @@ class Endpoint:
     retries: dict[str, int] = field(default_factory=dict)  # version -> newest generation that asks to start it anew
     forms: dict[str, str] = field(default_factory=dict)  # version -> form it is served in now, "" the original
     settings: ServingValues = field(default_factory=none_set)
+    capture: CaptureRules = CaptureRules()
     placement: Placement = Placement()  # of the replicas that shall run
     counts: dict[str, int] = field(default_factory=dict)  # version -> replicas, where the autoscaler decided
     shares: dict[str, float] | None = None  # version -> percent of traffic that is enough for; None: no autoscaler

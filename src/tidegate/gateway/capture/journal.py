@@ -25,6 +25,7 @@ import msgspec
 from tidegate.gateway.capture.batches import batch_record
 from tidegate.gateway.capture.circuit import Circuit
 from tidegate.gateway.capture.failures import Failures, failure_record
+from tidegate.gateway.capture.privacy import Privacy
 from tidegate.gateway.control.threads import start_thread
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Journal:
         self._wall = wall
         self._encode = msgspec.msgpack.Encoder().encode
         self.counts = JournalCounts()
+        self.privacy = Privacy()
 
     def write(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
         """Record a computed batch; `now_s` is monotonic."""
@@ -85,6 +87,8 @@ class Journal:
         at_s = self._wall()
         try:
             record = batch_record(batch, outputs, now_s, at_s - now_s)
+            if record is not None and (privacy := self.privacy.of(endpoint)) is not None:
+                record = privacy.batch(record)
             payload = None if record is None else self._encode(record)
         except Exception:
             # A model's own objects may refuse to be written down: that must not cost the prediction.
@@ -98,7 +102,9 @@ class Journal:
         """Record a request that gets no answer, or count it where there are too many, or the disk is not written to."""
         at_s = self._wall()
         if not self._circuit.is_open(failure.now_s) and self._failures.take(failure.endpoint, failure.now_s):
-            payload = self._encode(failure_record(failure, at_s - failure.now_s))
+            privacy = self.privacy.of(failure.endpoint)
+            record = failure_record(failure, at_s - failure.now_s)
+            payload = self._encode(record if privacy is None else privacy.failure(record))
             if self._append(payload, at_s) is None:
                 return
         self._failures.omit(failure, at_s)
@@ -107,7 +113,7 @@ class Journal:
         """Record feedback; why it was not, where it could not be. Whoever sent it is told, so it counts as no loss."""
         if self._circuit.is_open(self._monotonic()):
             return self._circuit.reason or "stalled"
-        return self._append(self._encode(record), self._wall())
+        return self._append(self._encode(self.privacy.feedback(record)), self._wall())
 
     def start(self) -> None:
         """Seal what was left by gateways that died, and keep to the bound."""

@@ -56,7 +56,8 @@ class BatchRecord(msgspec.Struct, array_like=True, tag="batch"):
 
     Rows stand in the order of `requests`, each request owning its `rows` rows of every tensor. `params` is the JSON
     object of the model's parameters, where the requests gave some. A request of no rows is a record of its own; so is
-    one that was answered from the prediction cache, and `cached` says so.
+    one that was answered from the prediction cache, and `cached` says so. `sample_rate` is the share of the endpoint's
+    requests that was recorded then.
     """
 
     endpoint: str
@@ -67,6 +68,7 @@ class BatchRecord(msgspec.Struct, array_like=True, tag="batch"):
     outputs: dict[str, Tensor]
     params: str | None = None
     cached: bool = False
+    sample_rate: float = 1.0
 
     def decision_of(self, request: CapturedRequest) -> Decision:
         """The assignment of one of its requests."""
