@@ -57,7 +57,9 @@ class CaptureStore:
 
         It is asked with the columns that are read, which are those asked for and a few more.
         """
-        return CaptureStore(self._root, self._journal, self._clock, keep)
+        made = CaptureStore(self._root, self._journal, self._clock, keep)
+        made._damaged = self._damaged  # a file is told of once, whatever is kept of it
+        return made
 
     def labelled(
         self,
