@@ -151,7 +151,7 @@ def test_drift_is_judged_over_whole_days_and_what_is_odd_before(bench: Bench) ->
         found = bench.look(bench.begin + 3600 * hour)
         if hour < 24:
             assert drift(found) == {}
-        told = {one.feature: one.state for one in found if one.monitor == "data_quality"}
+        told = {one.feature: one.state for one in found if one.monitor == "data_quality" and one.metric is None}
         assert told == ({"feature_0": "alert", "feature_1": "ok", "prediction": "ok"} if hour == 13 else {})
     day = bench.look(bench.begin + DAY_S + 60)
     assert drift(day) == {"feature_0": True, "feature_1": True}
@@ -181,6 +181,19 @@ def test_asking_judges_an_open_block_and_ends_it_where_it_has_rows_enough(bench:
     assert drift(shown) == {"feature_0": False, "feature_1": True}
     kept = bench.monitoring.results("churn", 100, None, None, ("feature_drift", "feature_1")).results
     assert [one.n for one in kept] == [300, 120, 60], "what is shown again is not kept again"
+
+
+def test_values_out_of_range_and_a_column_that_is_stuck_are_told(bench: Bench) -> None:
+    bench.baseline()
+    rows = bench.normal(300)
+    rows[:, 0] = 0.25
+    rows[::2, 1] = 50.0
+    bench.captured.predict(bench.begin + 1, rows)
+    found = bench.look(bench.begin + 2, asked=True)
+    told = {(one.feature, one.metric): one.verdict for one in found if one.monitor == "data_quality" and one.severity}
+    assert set(told) == {("feature_0", None), ("feature_1", "range"), ("prediction", None)}
+    assert "same value" in told["feature_0", None]
+    assert "above the reference's range rose from 0.00% to 50.00%" in told["feature_1", "range"]
 
 
 def test_what_was_pinned_to_a_version_is_no_traffic(bench: Bench) -> None:

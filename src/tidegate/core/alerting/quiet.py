@@ -30,7 +30,8 @@ def inhibitor(alert: Alert, alerts: Sequence[Alert]) -> Alert | None:
     --------------------------------------------------|--------------------------------------------
     errors, traffic or capture_dropped, of the same   | every alert about data, predictions, labels
     version or of the whole endpoint                  | and quality
-    data_quality of a column                          | data_drift of that column
+    data_quality of a column, but of its range (which | data_drift of that column
+    a world that moved leaves as well)                |
     data_quality of no column (the schema)            | data_drift of every column
     """
     return next((one for one in alerts if one.condition == "firing" and _explains(one, alert)), None)
@@ -44,7 +45,8 @@ def _explains(source: Alert, target: Alert) -> bool:
     if source.type in OUTAGE:
         return target.type in BY_OUTAGE
     same_column = source.label("feature") in ("", target.label("feature"))
-    return source.type == "data_quality" and target.type == "data_drift" and same_column
+    is_fault = source.type == "data_quality" and source.label("metric") != "range"
+    return is_fault and target.type == "data_drift" and same_column
 
 
 def silence_of(alert: Alert, silences: Sequence[Silence], now: float) -> Silence | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from tidegate.services.monitoring.baselines import KnownBaseline
@@ -16,9 +15,10 @@ from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult, Sev
 QUALITY_DIFFERENCE = 0.01
 """A share of bad values that is larger than the baseline's by up to this does not matter."""
 QUALITY_RATIO = 1.1
-FAULTS = ("missing", "invalid", "below", "above", "unseen")
-OUTPUT_FAULTS = ("missing", "invalid", "unseen")
-"""A model may well answer what it had not answered before."""
+FAULTS = ("missing", "invalid", "unseen")
+RANGE = ("below", "above")
+"""Told by itself: values out of the range may be bad, or come of a world that moved. Of inputs alone: a model may well
+answer what it had not answered before."""
 LARGE_EFFECT, LARGE_RATE = 0.25, 0.5
 SEGMENTS_SHARE = 0.5
 """Of the error rate, what segments get where an endpoint has them."""
@@ -65,8 +65,10 @@ def quality_results(known: KnownBaseline, block: Gathered, place: Place, alpha: 
     names = [name for name in before if name in now]
     results = []
     for name in names:
-        faults = OUTPUT_FAULTS if known.roles.get(name) == "output" else FAULTS
-        results.append(_quality_result(name, (before[name], now[name]), place, alpha / len(names), faults))
+        both, each = (before[name], now[name]), alpha / len(names) / 2
+        results.append(_quality_result(name, both, place, each))
+        if known.roles.get(name) != "output" and before[name].layout.is_ordered:
+            results.append(_quality_result(name, both, place, each, is_range=True))
     return results
 
 
@@ -102,19 +104,23 @@ def pair(before: Histogram, now: Histogram) -> Histograms:
 
 
 def _quality_result(
-    name: str, pair_of: tuple[Histogram, Histogram], place: Place, alpha: float, faults: Collection[str]
+    name: str, pair_of: tuple[Histogram, Histogram], place: Place, alpha: float, *, is_range: bool = False
 ) -> MonitorResult:
     before, now = pair_of
     common: dict[str, Any] = {"feature": name, "n": now.rows, "n_reference": before.rows, "kind": before.layout.kind}
+    if is_range:
+        common["metric"] = "range"
     if not now.rows:
         return place.unknown("data_quality", "the window is empty", **common)
     worse = [
         rate
         for rate in rate_changes(before, now, QUALITY_RATIO, 0.0)
-        if rate.name in faults and rate.p_value <= alpha / 2 and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
+        if rate.name in (RANGE if is_range else FAULTS)
+        and rate.p_value <= alpha / 2
+        and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
     ]
     told = [_told(rate) for rate in worse]
-    if _is_stuck(before, now, alpha / 2):
+    if not is_range and _is_stuck(before, now, alpha / 2):
         told.append(f"all {now.rows} rows have the same value, where the baseline has several")
     largest = max((rate.rate for rate in worse), default=1.0)
     severity: Severity = "high" if largest >= LARGE_RATE else "medium"
@@ -123,7 +129,7 @@ def _quality_result(
     return place.result(
         "data_quality",
         "alert",
-        "bad data: " + "; ".join(told),
+        ("out of range: " if is_range else "bad data: ") + "; ".join(told),
         severity,
         **common,
         value=worse[0].rate if worse else 1.0,
