@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 ROOT = Path(__file__).resolve().parent.parent
 TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
 TRAFFIC_S = 150.0
+ROUNDS = ((0.0, 0.03), (0.0, 0.03), (0.0, 0.03), (0.5, 0.1), (1.0, 0.2), (1.5, 0.3))
+"""By how much customers get older (in standard deviations), and of how many the prediction is wrong, round by round."""
+ROUND_ROWS = 400
 WIDE, NARROW, HEIGHT = 1280, 360, 900
 THEMES = ("light", "dark")
 
@@ -40,6 +44,10 @@ PAGES = {
     "endpoint-logs": "/endpoints/churn?logs=follow",
     "endpoint-failing": "/endpoints/fraud",
     "predicted": "/endpoints/churn",
+    "monitoring": "/endpoints/churn/monitoring",
+    "monitoring-rows": "/endpoints/churn/monitoring?rows=newest",
+    "alerts": "/alerts",
+    "alert-rules": "/endpoints/churn/alert-rules",
     "deploy": "/deploy",
     "models": "/models",
     "model": "/models/churn",
@@ -75,8 +83,10 @@ def main() -> int:
     asked.into.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="tidegate-screenshots-"))
     try:
-        with platform(folder) as where, traffic(where, train(folder)):
+        rows = train(folder)
+        with platform(folder) as where, traffic(where, rows):
             fill(where, folder)
+            watched(where, rows["churn"])
             time.sleep(asked.traffic_s)  # plots of five minutes need some of them
             taken = take(where, asked.into, ROOT / "docs" / "pictures" if asked.docs else None)
     finally:
@@ -168,6 +178,27 @@ def fill(where: Where, folder: Path) -> None:
     where.run("promote", "churn", "2")
     where.run("rollback", "churn")
     where.run("traffic", "churn", "1=90", "2=10")
+
+
+def watched(where: Where, rows: list[Any]) -> None:
+    """Customers who get older, labels that come for most of them, and monitors that look after each round."""
+    where.run("notifiers", "add", "ops", "--webhook", "http://127.0.0.1:9/hook")
+    where.run("monitor", "churn", "--every", "1h")  # rounds look by themselves
+    gateway, pool = where.url("gateway_url"), urllib3.PoolManager(timeout=5.0, retries=False)
+    chance = random.Random(8)  # noqa: S311 - the same pictures each time
+    for shift, wrong in ROUNDS:
+        labels = []
+        for number in range(ROUND_ROWS):
+            (row,) = rows[number % len(rows)]
+            older = {**row, "age": row["age"] + shift * 3.5}
+            said = pool.request("POST", f"{gateway}/predict/churn", json={"features": [older]}).json()
+            label = said["prediction"][0]
+            if chance.random() < 0.8:
+                labels.append({"id": said["id"], "label": 1 - label if chance.random() < wrong else label})
+        pool.request("POST", f"{gateway}/feedback", json=labels)
+        where.run("monitor", "churn", "--now")
+    alert = json.loads(where.run("alerts", "--json"))["alerts"][-1]
+    where.run("alerts", "ack", alert["id"])
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def alarm(one: AlertView) -> Alarm:
 
 def alert_about(one: AlertView) -> str:
     """What an alert is of, in words."""
-    of = one.feature or one.metric
+    of = one.feature or (one.metric or "").replace("_", " ")
     return f"{one.type.replace('_', ' ')}{f' of {shortened(of)}' if of else ''}"
 
 

@@ -55,7 +55,7 @@ def render(report: Report) -> str:
         _quality(reading.courses(report.results), report.alarms),
         _table("Segments", "segments", reading.segments(newest), "Segment"),
         _alarms(report),
-        _table("Other checks", "checks", reading.checks(newest), "Check"),
+        _table("Other checks", "checks", reading.checks(newest), "Check", _fine(newest)),
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -163,8 +163,8 @@ def _quality(courses: Sequence[Sequence[MonitorResult]], alarms: Sequence[Alarm]
     if not courses:
         told = "No performance is known: send labels with feedback, and it shows here."
         return _section("Performance over time", "quality", _none(told))
-    parts = [_course(run, alarms) for run in courses[:COURSES_MAX]] + [_more(len(courses), COURSES_MAX, "left out")]
-    return _section("Performance over time", "quality", "".join(parts))
+    drawn = element("div", "".join(_course(run, alarms) for run in courses[:COURSES_MAX]), class_="courses")
+    return _section("Performance over time", "quality", drawn + _more(len(courses), COURSES_MAX, "left out"))
 
 
 def _course(run: Sequence[MonitorResult], alarms: Sequence[Alarm]) -> str:
@@ -176,7 +176,7 @@ def _course(run: Sequence[MonitorResult], alarms: Sequence[Alarm]) -> str:
         plots.append(labels)
     said = element("p", _verdict(last)) + _assumption(last)
     drawn = element("div", "".join(element("div", plot.__html__()) for plot in plots), class_="pair")
-    return element("article", element("header", head) + said + drawn, class_="card")
+    return element("article", element("header", head) + said + drawn, class_="card wide" if labels else "card")
 
 
 def _titled(one: MonitorResult) -> str:
@@ -188,8 +188,13 @@ def _assumption(one: MonitorResult) -> str:
     return element("p", text(f"This estimate {one.assumption}."), class_="sub") if one.assumption else ""
 
 
-def _table(title: str, id_: str, found: Sequence[MonitorResult], first: str) -> str:
-    if not found:
+def _fine(newest: Sequence[MonitorResult]) -> str:
+    count = reading.fine_columns(newest)
+    return _none(f"Data quality of {count:,} more columns is fine.") if count else ""
+
+
+def _table(title: str, id_: str, found: Sequence[MonitorResult], first: str, more: str = "") -> str:
+    if not found and not more:
         return ""
     rows = [
         [
@@ -202,8 +207,8 @@ def _table(title: str, id_: str, found: Sequence[MonitorResult], first: str) -> 
         ]
         for one in found[:ROWS_MAX]
     ]
-    made = _rows((first, "State", "Value", "Reference", "Rows", "Verdict"), rows)
-    return _section(title, id_, made + _more(len(found), ROWS_MAX, "left out"))
+    made = _rows((first, "State", "Value", "Reference", "Rows", "Verdict"), rows) if rows else ""
+    return _section(title, id_, made + _more(len(found), ROWS_MAX, "left out") + more)
 
 
 def _where(one: MonitorResult) -> str:

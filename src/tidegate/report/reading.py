@@ -84,8 +84,18 @@ def alerting(found: Iterable[MonitorResult]) -> list[MonitorResult]:
 
 
 def checks(found: Iterable[MonitorResult]) -> list[MonitorResult]:
-    """What is neither drift nor performance: quality of the data, traffic, latency, errors, labels, capture."""
-    return in_order(one for one in found if one.monitor not in (*DRIFT, *QUALITY) and one.segment is None)
+    """What is neither drift nor performance: traffic, latency, errors, labels, capture, and data of bad quality."""
+    others = (one for one in found if one.monitor not in (*DRIFT, *QUALITY) and one.segment is None)
+    return in_order(one for one in others if not _is_fine(one))
+
+
+def fine_columns(found: Iterable[MonitorResult]) -> int:
+    """How many columns have data of good quality: a number says as much as a row for each."""
+    return sum(map(_is_fine, found))
+
+
+def _is_fine(one: MonitorResult) -> bool:
+    return one.monitor == "data_quality" and one.state == "ok" and one.segment is None
 
 
 def segments(found: Iterable[MonitorResult]) -> list[MonitorResult]:

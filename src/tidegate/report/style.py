@@ -28,7 +28,8 @@ line-height:20px;white-space:nowrap;justify-self:start;align-self:start}
 .card p{font-size:13px;overflow-wrap:anywhere}
 .facts{margin:0 0 6px;display:flex;flex-wrap:wrap;gap:0 14px;font-size:12px;color:var(--soft)}
 .facts div{display:flex;gap:5px}.facts dd{margin:0;color:var(--ink)}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:12px 28px}
+.pair,.courses{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:12px 28px}
+.wide{grid-column:1/-1}
 .scroll{overflow-x:auto}
 table{width:100%;border-collapse:collapse;font-size:13px}
 th,td{text-align:left;padding:5px 10px 5px 0;border-top:1px solid var(--line);vertical-align:top}

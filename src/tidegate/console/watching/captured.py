@@ -12,7 +12,10 @@ from tidegate.draw.markup import shortened
 
 ROWS, CELL_CHARS_MAX, COLUMNS_MAX = 20, 40, 60
 FIRST = ("at", "id", "row", "version", "variant", "duration_ms")
-LEFT_OUT = ("endpoint", "experiment", "phase", "propensity", "pinned", "code", "sample_rate", "key")
+LEFT_OUT = (
+    *("endpoint", "assigned", "experiment", "phase", "propensity", "pinned", "revision", "key"),
+    *("code", "cached", "params", "sample_rate"),
+)
 SQL = f'SELECT * FROM predictions ORDER BY "at" DESC LIMIT {ROWS}'  # noqa: S608 - a number of ours
 
 

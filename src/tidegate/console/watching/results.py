@@ -71,6 +71,7 @@ def overview(
         "segments_total": len(segments),
         "checks": [row(one) for one in checks[:ROWS_MAX]],
         "checks_total": len(checks),
+        "fine_columns": reading.fine_columns(newest),
     }
 
 
