@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from tidegate.core.engines.placement import Placement
-from tidegate.wire.capture import CaptureSelection
 
 
 @dataclass(frozen=True)
@@ -231,39 +228,3 @@ class JobQueue(Protocol):
 
     def close(self) -> None:
         """Disconnect; the next call connects again."""
-
-
-CapturedTable = Literal["predictions", "shadow_predictions", "failures"]
-Columns = dict[str, np.ndarray[Any, Any]]
-"""Captured rows by column: numbers (NaN where missing), times as seconds since the epoch, else objects (None)."""
-
-
-class CapturedRows(Protocol):
-    """What gateways recorded of an endpoint's requests, each row exactly once."""
-
-    def rows(
-        self,
-        table: CapturedTable,
-        endpoint: str,
-        since_s: float,
-        until_s: float,
-        columns: Sequence[str] | None = None,
-        version: str | None = None,
-    ) -> Columns:
-        """Rows with `since_s` <= at < `until_s`, all columns or those asked for, of all versions or of one.
-
-        A column that no row has is there, with None. Raises `CaptureUnreadable` where the store cannot be read.
-        """
-
-
-class CaptureQueries(Protocol):
-    """SQL over captured rows, away from the control plane's memory and time."""
-
-    def endpoints(self) -> list[str]:
-        """Those of which something was captured and compacted."""
-
-    def run(self, selection: CaptureSelection) -> bytes:
-        """`wire.capture.CaptureAnswer` as JSON, or an Arrow stream.
-
-        Raises `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.
-        """

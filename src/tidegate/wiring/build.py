@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
+from tidegate.adapters.capture.imports import CaptureImports
 from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.adapters.capture.rows import StoredRows
-from tidegate.adapters.capture_import import CaptureImports
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.adapters.leader_link import LeaderLink

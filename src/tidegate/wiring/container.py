@@ -17,8 +17,9 @@ from tidegate.adapters.redis_probe import RedisProbe
 from tidegate.adapters.sandbox import confinement
 from tidegate.api.sessions import LoginCodes
 from tidegate.clock import Clock
+from tidegate.core.captured import CapturedRows
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Backend, CapturedRows
+from tidegate.core.ports import Backend
 from tidegate.jobs.bench import Bench
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from support.control import ME, add_version, container_at
-from tidegate.core.monitoring.ports import Columns
+from tidegate.core.captured import Columns
 from tidegate.errors import InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
 from tidegate.services.monitoring.evaluation import LAG_S

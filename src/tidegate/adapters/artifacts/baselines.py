@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tidegate.core.monitoring.ports import Columns
+from tidegate.core.captured import Columns
 from tidegate.errors import Conflict, DiskFull
 from tidegate.system.atomic import replacing, write_whole
 

@@ -1,6 +1,6 @@
 """Runs SQL over captured rows in a process of its own, so that no query takes memory or time of the control plane.
 
-Implements `core.ports.CaptureQueries`. The process is killed when its time is up.
+Implements `core.captured.CaptureQueries`. The process is killed when its time is up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Captured rows as numpy columns, for services that know no Arrow. Implements `core.ports.CapturedRows`."""
+"""Captured rows as numpy columns, for services that know no Arrow. Implements `core.captured.CapturedRows`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidegate.core.ports import CapturedTable, Columns
+from tidegate.core.captured import CapturedTable, Columns
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,42 +1,10 @@
-"""What monitoring asks of the outside: captured rows as plain columns, and files that keep baselines."""
+"""What monitoring asks of the outside beside captured rows (`core.captured`): files that keep baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-
-CaptureTable = Literal["predictions", "failures"]
-Columns = dict[str, np.ndarray[Any, Any]]
-
-
-class CapturedRows(Protocol):
-    """Captured rows of an endpoint within [since, until), each exactly once, as columns of equal length by name.
-
-    Names are those of the tables (`at` in seconds since the epoch). A column that no row has holds None, and so may one
-    that some rows have not; where a row has several values they are an array.
-    """
-
-    def rows(
-        self,
-        table: CaptureTable,
-        endpoint: str,
-        since_s: float,
-        until_s: float,
-        columns: Sequence[str] | None = None,
-        version: str | None = None,
-    ) -> Columns: ...
-
-    def labelled(
-        self,
-        endpoint: str,
-        since_s: float,
-        until_s: float,
-        columns: Sequence[str] | None = None,
-        version: str | None = None,
-    ) -> Columns:
-        """Predictions with `label` (JSON text; None where none has come) and `labelled_at` (NaN without)."""
+from tidegate.core.captured import Columns
 
 
 class BaselineFiles(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
-from tidegate.core.ports import CaptureQueries
+from tidegate.core.captured import CaptureQueries
 from tidegate.errors import InvalidArgument, UnknownEndpoint
 from tidegate.store import audit as audit_rows
 from tidegate.store import endpoints as rows

@@ -18,8 +18,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from tidegate.core.captured import CapturedRows, Columns
 from tidegate.core.monitoring.columns import Array
-from tidegate.core.monitoring.ports import CapturedRows, Columns
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
 from tidegate.services.monitoring.calls import Calls, Earlier, call_results

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal, part_of_platform
-from tidegate.core.monitoring.ports import CapturedRows
+from tidegate.core.captured import CapturedRows
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.errors import Conflict, InvalidArgument, TidegateError, UnknownVersion
 from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, columns_seen, make_baseline, tensors_of

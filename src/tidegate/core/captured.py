@@ -1,0 +1,56 @@
+"""The ports to what gateways captured: rows as plain columns, and SQL over them. `adapters.capture` implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from tidegate.wire.capture import CaptureSelection
+
+CapturedTable = Literal["predictions", "shadow_predictions", "failures"]
+Columns = dict[str, np.ndarray[Any, Any]]
+"""Captured rows by column: numbers (NaN where missing), times as seconds since the epoch, else objects (None)."""
+
+
+class CapturedRows(Protocol):
+    """What gateways recorded of an endpoint's requests, each row exactly once."""
+
+    def rows(
+        self,
+        table: CapturedTable,
+        endpoint: str,
+        since_s: float,
+        until_s: float,
+        columns: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> Columns:
+        """Rows with `since_s` <= at < `until_s`, all columns or those asked for, of all versions or of one.
+
+        Names are those of the tables. A column that no row has is there, with None; where a row has several values they
+        are an array. Raises `CaptureUnreadable` where the store cannot be read.
+        """
+
+    def labelled(
+        self,
+        endpoint: str,
+        since_s: float,
+        until_s: float,
+        columns: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> Columns:
+        """Predictions with `label` (JSON text; None where none has come) and `labelled_at` (NaN without)."""
+
+
+class CaptureQueries(Protocol):
+    """SQL over captured rows, away from the control plane's memory and time."""
+
+    def endpoints(self) -> list[str]:
+        """Those of which something was captured and compacted."""
+
+    def run(self, selection: CaptureSelection) -> bytes:
+        """`wire.capture.CaptureAnswer` as JSON, or an Arrow stream.
+
+        Raises `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.
+        """
