@@ -15,7 +15,7 @@ from tidegate.wire.alerts import AlertRule, AlertView
 from tidegate.wire.monitoring import MonitorView
 from tidegate.wire.rest import Status
 
-VIEW = MonitorView("churn", True, 300.0, 3600.0, 0.0, None, "UTC")
+VIEW = MonitorView("churn", True, 300.0, 3600.0, 0.0, None, None, "UTC")
 
 
 def alert(**more: Any) -> AlertView:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tidegate.core.alerting.model import Action, Observation, Rule, Verdict
+from collections.abc import Mapping
+
+from tidegate.core.alerting.model import Action, AlertType, Observation, Rule, Verdict
 from tidegate.core.alerting.replay import replay
 
 HOUR = 3600.0
@@ -27,7 +29,7 @@ def test_a_replay_repeats_and_takes_no_action() -> None:
 def test_other_rules_would_have_sent_less() -> None:
     looks = [look(hour, "alert" if hour % 2 else "ok") for hour in range(10)]
     assert len(list(replay({}, looks))) == 10 - 1
-    calm = {"data_drift": Rule(keep_firing_for_s=2 * HOUR)}
+    calm: Mapping[AlertType, Rule] = {"data_drift": Rule(keep_firing_for_s=2 * HOUR)}
     assert [one.status for one in replay(calm, looks)] == ["firing"]
-    patient = {"data_drift": Rule(for_s=2 * HOUR, keep_firing_for_s=0)}
+    patient: Mapping[AlertType, Rule] = {"data_drift": Rule(for_s=2 * HOUR, keep_firing_for_s=0)}
     assert list(replay(patient, looks)) == []

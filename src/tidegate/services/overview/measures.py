@@ -47,8 +47,8 @@ class AlertFigures:
 class Measured:
     """One scrape's facts; `scaled` has the autoscaler's newest decisions, by endpoint.
 
-    `watched`: what monitors found last, by endpoint. `jobs`, `scores` and `alerts` are None while the database is away: unknown,
-    not zero.
+    `watched`: what monitors found last, by endpoint. `jobs`, `scores` and `alerts` are None while the database is away:
+    unknown, not zero.
     """
 
     status: rest.Status
