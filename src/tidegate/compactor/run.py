@@ -209,6 +209,7 @@ def kept_by_endpoint(folder: Path, keep: Keep) -> dict[str, Keep]:
     return {
         one.name: Keep(one.capture.retain_s or keep.retain_s, one.capture.retain_bytes or keep.bytes_max)
         for one in endpoints
+        if one.capture is not None
     }
 
 

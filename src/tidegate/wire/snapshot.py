@@ -77,6 +77,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Units are assigned by `assignment_salt`, or where it is empty by `salt`, which is the endpoint's for good.
     `experiment` names the one that set the weights, and `phase` counts its splits; "" and None while none runs.
+    `capture` says what is recorded, None everything.
     `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
     """
 
@@ -89,7 +90,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     assignment_salt: str = ""
     experiment: str = ""
     phase: int | None = None
-    capture: CaptureRules = CaptureRules()
+    capture: CaptureRules | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -52,7 +52,7 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
         reason=_reason(dead, failing, started=bool(variants)),
         assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
         **endpoint.settings,
-        capture=endpoint.capture,
+        capture=None if endpoint.capture == wire.CaptureRules() else endpoint.capture,
         experiment="" if endpoint.routed_split is None else endpoint.routed_split.experiment,
     )
 

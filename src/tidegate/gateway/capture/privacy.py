@@ -126,7 +126,9 @@ class Privacy:
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Take the rules of a snapshot, all at once."""
-        self._endpoints = {one.name: _privacy(one) for one in snapshot.endpoints if one.capture != CaptureRules()}
+        self._endpoints = {
+            one.name: _privacy(one, one.capture) for one in snapshot.endpoints if one.capture is not None
+        }
 
     def of(self, endpoint: str) -> EndpointPrivacy | None:
         """An endpoint's rules; None where everything is recorded as it is."""
@@ -143,9 +145,9 @@ class Privacy:
         return event if privacy is None else msgspec.structs.replace(event, key=privacy.unit(event.key))
 
 
-def _privacy(endpoint: Endpoint) -> EndpointPrivacy:
+def _privacy(endpoint: Endpoint, rules: CaptureRules) -> EndpointPrivacy:
     columns = {one.version: _columns(one.signature) for one in endpoint.variants}
-    return EndpointPrivacy(endpoint.capture, endpoint.salt.encode()[:64], columns)
+    return EndpointPrivacy(rules, endpoint.salt.encode()[:64], columns)
 
 
 def _columns(signature: Signature) -> tuple[str, ...]:
