@@ -26,6 +26,7 @@ import msgspec
 import pyarrow as pa
 
 from tidegate.capture.labels import Table
+from tidegate.capture.naming import name_columns
 from tidegate.capture.rows import NO_ENDPOINT
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, TidegateError
@@ -90,7 +91,7 @@ def answer(store: CaptureStore, query: CaptureSelection) -> tuple[pa.Table, bool
         statement = _checked(connection, query.sql)
         for name, source in VIEWS.items():
             if re.search(rf"\b{name}\b", query.sql, re.IGNORECASE):
-                connection.register(name, source(store, query))
+                connection.register(name, name_columns(source(store, query), query.names))
         connection.execute("SET lock_configuration = true")
         try:
             return _fetched(connection.sql(statement).to_arrow_reader(CHUNK_ROWS), query.rows_max)

@@ -144,7 +144,10 @@ class CaptureAnswer:
 
 
 class CaptureSelection(msgspec.Struct, frozen=True):
-    """A SELECT over the rows of one endpoint with `since_s` <= at < `until_s` (seconds since the epoch)."""
+    """A SELECT over the rows of one endpoint with `since_s` <= at < `until_s` (seconds since the epoch).
+
+    `names` has by version the columns of a matrix, where they have names.
+    """
 
     endpoint: str
     sql: str
@@ -153,6 +156,7 @@ class CaptureSelection(msgspec.Struct, frozen=True):
     version: str | None = None
     rows_max: int = ROWS_DEFAULT
     form: CaptureForm = "json"
+    names: dict[str, list[str]] = {}
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN_ROWS = 20
-SHOWN = (
-    "SELECT * EXCLUDE (endpoint, assigned, variant, experiment, phase, propensity, pinned, revision, key, duration_ms,"
-    ' cached, params, sample_rate) FROM predictions ORDER BY predictions."at" DESC, id, "row"'
-)
-"""What fits a terminal, the newest first."""
+NEWEST = 'SELECT * FROM predictions ORDER BY predictions."at" DESC, id, "row"'
+SHOWN, WIDTH = ("at", "id", "row", "version"), 80
+"""Of every row; then its outputs and inputs, as many as fit."""
 CELL_CHARS_MAX = 40
 FORMS = (".parquet", ".csv")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 
 
 @command(
@@ -53,17 +53,20 @@ def capture(app: App, endpoint: str, since: str, until: str | None, out: Path | 
     until_s = clock.now() if until is None else _moment(until)
     since_s = until_s - seconds(since)
     rows_max = given["limit"] or (SHOWN_ROWS if out is None and not app.json else ROWS_MAX)
-    sql = given["sql"] or (SHOWN if out is None and not app.json else None)
+    sql = given["sql"] or (NEWEST if out is None and not app.json else None)
     request = CaptureQueryRequest(sql, since_s, until_s, given["version_"], rows_max)
     if out is None:
-        _show(app, endpoint, request)
+        _show(app, endpoint, request, chosen=given["sql"] is not None)
     else:
         _save(app, endpoint, out, request)
 
 
-def _show(app: App, endpoint: str, request: CaptureQueryRequest) -> None:
+def _show(app: App, endpoint: str, request: CaptureQueryRequest, *, chosen: bool) -> None:
     found = app.client().capture.rows(endpoint, request)
-    app.emit(found.rows, lambda: _shown(found))
+    columns = found.columns if chosen else _fitting(found)
+    app.emit(found.rows, lambda: _shown(found, columns))
+    if len(columns) < len(found.columns) and found.rows and not app.json:
+        app.note(f"{len(columns)} of {len(found.columns)} columns: --json shows all, --sql those you name")
     if found.truncated:
         app.note(f"there are more than these {len(found.rows)} rows: --limit shows them, --out saves all")
 
@@ -108,15 +111,29 @@ def _flat(found: pa.Table) -> pa.Table:
     return found
 
 
-def _shown(found: CaptureAnswer) -> str:
-    rows = [[_cell(row.get(name)) for name in found.columns] for row in found.rows]
-    return table(found.columns, rows, "nothing was captured in this time")
+def _fitting(found: CaptureAnswer) -> list[str]:
+    """What names a row, then its outputs and inputs, as far as a terminal is wide."""
+    others = [name for part in ("output_", "input_") for name in found.columns if name.startswith(part)]
+    columns, width = [], 0
+    for name in (*SHOWN, *others):
+        width += 2 + max([len(name), *(len(_cell(row.get(name))) for row in found.rows)])
+        if name not in SHOWN and width > WIDTH:
+            break
+        columns.append(name)
+    return columns
+
+
+def _shown(found: CaptureAnswer, columns: list[str]) -> str:
+    rows = [[_cell(row.get(name)) for name in columns] for row in found.rows]
+    return table(columns, rows, "nothing was captured in this time")
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     text = f"{value:g}" if isinstance(value, float) else str(value)
+    if _TIME.fullmatch(text):
+        text = text[:19] + "Z"
     return text if len(text) <= CELL_CHARS_MAX else text[: CELL_CHARS_MAX - 1] + "…"
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.captured import CaptureQueries
 from tidegate.errors import InvalidArgument, UnknownEndpoint
 from tidegate.store import audit as audit_rows
 from tidegate.store import endpoints as rows
+from tidegate.store import models
 from tidegate.store.engine import Store
 from tidegate.wire.capture import CaptureForm, CaptureQueryRequest, CaptureSelection
+from tidegate.wire.decoding import convert
+from tidegate.wire.signature import Signature
 
 EVERY_ROW = 'SELECT * FROM predictions ORDER BY predictions."at", id, "row"'
 SINCE_S = 3600.0
+VERSIONS_MAX = 200
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,22 @@ class CapturedData:
             raise InvalidArgument("since must be before until", field="since")
         sql = request.sql or EVERY_ROW
         with self.store.transaction() as tx:
-            if rows.get_endpoint(tx, endpoint) is None and endpoint not in self.queries.endpoints():
+            row = rows.get_endpoint(tx, endpoint)
+            if row is None and endpoint not in self.queries.endpoints():
                 raise UnknownEndpoint(f"there is no endpoint {endpoint!r}, and nothing was captured of one")
             change = audit_rows.AuditedChange("query_capture", "endpoint", endpoint, note=sql)
             audit_rows.record(tx, who, now, change)
-        selection = CaptureSelection(endpoint, sql, since_s, until_s, request.version, request.rows_max, form)
+            names = {} if row is None else _names(tx, row.model)
+        selection = CaptureSelection(endpoint, sql, since_s, until_s, request.version, request.rows_max, form, names)
         return self.queries.run(selection)
+
+
+def _names(tx: Session, model: str) -> dict[str, list[str]]:
+    """By version, its columns, where they have names."""
+    newest = models.versions_of(tx, model)[:VERSIONS_MAX]
+    signatures = {row.version: convert(row.signature, Signature) for row in newest}
+    return {
+        version: [one.name for one in signature.inputs]
+        for version, signature in signatures.items()
+        if signature.kind == "columns"
+    }
