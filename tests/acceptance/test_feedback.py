@@ -38,3 +38,7 @@ def test_labels_find_their_predictions(platform: Platform, models: Models, tmp_p
 
     expected = {(by_id, 0): "1", (several, 0): "0", (several, 1): "1", ("user-7", 0): "true"}
     until(lambda: labels() == expected, what=f"{expected} of {labels()}")
+    platform.done("capture-settings", "labelled", "--selective-labels")
+    assert platform.api("GET", "/api/v1/endpoints/labelled/monitor").json()["selective_labels"] is True
+    assert "selective" in platform.cli("capture-settings", "labelled").out
+    assert platform.done("monitor", "labelled", "--all-labels")["selective_labels"] is False

@@ -10,10 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, stop_hard
 from support.wait import until
 from tidegate.wire.journal import FeedbackEvent, FeedbackRecord, JournalEntry, list_segments, read_entries
+from tidegate.wire.snapshot import CaptureRules
 
 
 def events(data_dir: Path) -> list[FeedbackEvent]:
@@ -87,6 +89,18 @@ def test_where_one_endpoint_is_served_a_label_by_key_is_its_own(bed: Bed) -> Non
     bed.publish({"1": 1})
     assert send(gateway, {"key": "u", "label": 1}).status_code == 202
     assert events(bed.data_dir)[0].endpoint == "sums"
+
+
+def test_a_key_is_never_kept_as_it_is_where_an_endpoints_keys_are_hashed(bed: Bed) -> None:
+    gateway = bed.gateway()
+    hashing = replace(bed.endpoint({"1": 1}), capture=CaptureRules(hash_keys=True))
+    bed.publish_endpoints(hashing, bed.endpoint({"1": 1}, name="other"))
+    metrics = {"key": "user-7", "metrics": {"paid": 1}}
+    assert send(gateway, metrics).status_code == 422
+    assert send(gateway, metrics | {"endpoint": "sums"}).status_code == 202
+    (event,) = events(bed.data_dir)
+    assert event.key is not None
+    assert "user-7" not in event.key
 
 
 def test_feedback_counts_to_the_clients_rate(bed: Bed) -> None:

@@ -28,6 +28,12 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 @click.option("--drop", multiple=True, metavar="COL", help="Columns that are not recorded; '' for none.")
 @click.option("--hash", "hash_", multiple=True, metavar="COL", help="Columns of which a hash is; '' for none.")
 @click.option("--hash-keys/--no-hash-keys", default=None, help="Whether of units' keys a hash is recorded alone.")
+@click.option(
+    "--selective-labels/--all-labels",
+    "selective",
+    default=None,
+    help="Labels come for rows that were chosen by prediction or outcome: monitors average none.",
+)
 @click.option("--retain", metavar="SPAN", help="Keep rows for so long, such as 30d; 0d: as the platform does.")
 @click.option("--retain-bytes", metavar="SIZE", help="Keep at most so much, such as 10g; 0: as the platform does.")
 def capture_settings(app: App, endpoint: str, **given: Any) -> None:
@@ -46,14 +52,16 @@ def capture_settings(app: App, endpoint: str, **given: Any) -> None:
         retain_bytes=None if given["retain_bytes"] is None else _bytes(given["retain_bytes"]),
     )
     client = app.client()
+    if given["selective"] is not None:
+        client.monitoring.set(endpoint, selective_labels=given["selective"])
     if request == CaptureSettingsRequest():
         found = client.capture.settings(endpoint)
     else:
         found = client.capture.set_settings(endpoint, request)
-    app.emit(found, lambda: _said(found))
+    app.emit(found, lambda: _said(found, selective=client.monitoring.get(endpoint).selective_labels))
 
 
-def _said(found: CaptureSettings) -> str:
+def _said(found: CaptureSettings, *, selective: bool) -> str:
     retain = f"{found.retain_s / 86_400:g} days" if found.retain_s else "as long as the platform's settings say"
     at_most = size(found.retain_bytes) if found.retain_bytes else "as the platform's settings say"
     lines = {
@@ -61,6 +69,7 @@ def _said(found: CaptureSettings) -> str:
         "columns left out": ", ".join(found.drop) or "none",
         "columns hashed": ", ".join(found.hash) or "none",
         "keys of units": "hashed" if found.hash_keys else "as they are",
+        "labels": "selective: monitors average none" if selective else "of all rows",
         "kept": retain,
         "at most": at_most,
     }

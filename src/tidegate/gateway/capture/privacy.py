@@ -134,8 +134,13 @@ class Privacy:
         """An endpoint's rules; None where everything is recorded as it is."""
         return self._endpoints.get(endpoint)
 
+    @property
+    def hashes_keys(self) -> bool:
+        """Whether any endpoint's rules hash units' keys."""
+        return any(one.rules.hash_keys for one in self._endpoints.values())
+
     def feedback(self, record: FeedbackRecord) -> FeedbackRecord:
-        """Feedback by key names its endpoint, whose rules hold for it."""
+        """Feedback by key names its endpoint, whose rules hold for it, where any endpoint's rules hash keys."""
         if not self._endpoints:
             return record
         return msgspec.structs.replace(record, events=[self._event(one) for one in record.events])

@@ -129,7 +129,11 @@ class FeedbackRoute:
         return FeedbackRecord(events, round(now_s * 1e6))
 
     def _check_endpoints(self, events: list[FeedbackEvent]) -> None:
-        """Endpoints that are named exist, and a label by key is of one: a unit may be known to several."""
+        """Endpoints that are named exist, and a label by key is of one: a unit may be known to several.
+
+        Metrics by key may be of none, unless some endpoint's keys are recorded as hashes: then it is not known whether
+        this key may be written as it is.
+        """
         if not self._is_ready():
             raise NoReadyReplica(
                 "this gateway has not learned yet which endpoints there are: try again", retry_after_s=RETRY_AFTER_S
@@ -143,14 +147,17 @@ class FeedbackRoute:
                     "endpoint need not be named",
                     name=one.endpoint,
                 )
-            if one.endpoint is None and one.key is not None and one.label is not None:
+            if one.endpoint is None and one.key is not None and (one.label is not None or self._hashes_keys()):
                 if len(served) != 1:
                     raise InvalidArgument(
-                        f"event {number}: a label by key needs 'endpoint', for a unit may be known to several; "
+                        f"event {number}: feedback by key needs 'endpoint' here, for a unit may be known to several; "
                         f"there is: {shown}",
                         field="endpoint",
                     )
                 one.endpoint = next(iter(served))
+
+    def _hashes_keys(self) -> bool:
+        return self._journal is not None and self._journal.privacy.hashes_keys
 
 
 def _check_headers(headers: Mapping[bytes, bytes]) -> None:
