@@ -138,6 +138,7 @@ def build(
         replace(parts.baselines, store=fenced),
         clock,
         observe=alerts.observing.observe,
+        recording=_captured(data_dir, clock),
         wake=(monitor_woken := threading.Event()).set,
     )
     decisions = Decisions()

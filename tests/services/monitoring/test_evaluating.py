@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
 from tidegate.services.monitoring.evaluation import LAG_S
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.wire import rest
+from tidegate.wire.capture import CompactorState, capture_view
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import MonitorRequest, MonitorResult
 from tidegate.wire.signature import Signature
@@ -276,6 +278,22 @@ def test_failing_requests_alert_and_few_of_them_say_nothing(bench: Bench) -> Non
     (many,) = [one for one in bench.look(bench.begin + 700) if one.monitor == "errors"]
     assert (many.state, many.severity, many.n) == ("alert", "critical", 800)
     assert many.value == 0.5
+
+
+def test_what_is_lost_of_captured_rows_alerts_once(bench: Bench) -> None:
+    state = CompactorState(1, bench.begin)
+
+    def look(at: float, **lost: Any) -> MonitorResult:
+        view = capture_view(msgspec.structs.replace(state, at_s=at, **lost), at)
+        monitoring = replace(bench.monitoring, recording=lambda: view)
+        (found,) = [one for one in monitoring.evaluate("churn", at, asked=True) if one.monitor == "capture"]
+        return found
+
+    assert look(bench.begin + 1, lost_bytes=7).state == "ok", "what was lost before anybody looked"
+    assert look(bench.begin + 2, lost_bytes=7).state == "ok"
+    assert look(bench.begin + 3, lost_bytes=9).severity == "medium"
+    assert look(bench.begin + 4, lost_bytes=9).state == "ok"
+    assert look(bench.begin + 5, trouble="the disk is full").severity == "high"
 
 
 def test_traffic_that_stops_alerts_where_it_never_did(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from tidegate.client.registration.files import OnProgress, payload_of
 from tidegate.client.registration.request import TABLE_SUFFIXES, saved_frame
 from tidegate.client.resources.jobs import Jobs
 from tidegate.client.resources.models import Models
-from tidegate.client.rest.api import Api
+from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
 from tidegate.errors import InvalidArgument
@@ -69,8 +69,8 @@ class Monitoring:
 
         Raises `UnknownEndpoint`, `Conflict` where it is not monitored.
         """
-        path = f"{_endpoint(endpoint)}/monitor/run"
-        return self.api.send("POST", path, None, MonitorRun).results
+        answer = self.api.raw("POST", f"{_endpoint(endpoint)}/monitor/run", b"", None, RUN_TIMEOUT_S)
+        return decode(answer.data, MonitorRun, self.api.transport.who).results
 
     def results(
         self,

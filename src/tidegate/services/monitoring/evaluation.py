@@ -27,9 +27,11 @@ from tidegate.services.monitoring.data import drift_results, quality_results
 from tidegate.services.monitoring.gathered import Gathered, gathered
 from tidegate.services.monitoring.labels import Labelled, coverage_result, performance_results
 from tidegate.services.monitoring.place import Place
+from tidegate.services.monitoring.recording import capture_result
 from tidegate.services.monitoring.truth import labels_of
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S, Budget
+from tidegate.wire.capture import CaptureView
 from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.signature import Signature
 
@@ -65,6 +67,7 @@ class Seen:
     versions: Mapping[str, Signature]
     blocks: Mapping[tuple[str, str], Block]
     earlier: Earlier = Earlier()
+    lost_before: float | None = None
 
 
 @dataclass
@@ -76,6 +79,7 @@ class Evaluation:
     baselines: Baselines
     now: float
     asked: bool = False
+    recording: CaptureView | None = None
     results: list[MonitorResult] = field(default_factory=list)
     blocks: dict[tuple[str, str], Block] = field(default_factory=dict)
     wants_baseline: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -138,6 +142,7 @@ class Evaluation:
             _calls_of(answered, failed), self.seen.earlier, self._place(None, since), self._alpha("calls", block)
         )
         self.results += found
+        self.results.append(capture_result(self.recording, self.seen.lost_before, self._place(None, since)))
         self._judged("", "calls", block, is_closed=span_s >= 0.9 * self.seen.settings.every_s)
 
     # -- inputs and outputs ----------------------------------------------------------------------------------------

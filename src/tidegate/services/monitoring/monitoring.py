@@ -29,6 +29,7 @@ from tidegate.store.automation import versions_used
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow
 from tidegate.watch.budget import DAY_S
+from tidegate.wire.capture import CaptureView
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import (
     MonitorBlock,
@@ -75,6 +76,7 @@ class Monitoring:
     clock: Clock
     observe: Observe = _nobody
     wake: Callable[[], None] = lambda: None
+    recording: Callable[[], CaptureView | None] = lambda: None
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     # -- settings --------------------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class Monitoring:
             raise Conflict("another evaluation is still under way: try again in a minute")
         try:
             seen = self._see(endpoint, now)
-            evaluation = Evaluation(seen, self.capture, self.baselines, now, asked)
+            evaluation = Evaluation(seen, self.capture, self.baselines, now, asked, self.recording())
             evaluation.run()
             self._take_baselines(evaluation)
             shown = self._recent(evaluation) if asked else []
@@ -204,6 +206,7 @@ class Monitoring:
                 versions=versions,
                 blocks=rows.blocks_of(tx, found.uid),
                 earlier=_earlier(tx, found.uid, now),
+                lost_before=_lost_before(tx, found.uid),
             )
 
     def _recent(self, evaluation: Evaluation) -> list[MonitorResult]:
@@ -271,6 +274,11 @@ def _earlier(tx: Session, uid: str, now: float) -> Earlier:
         [one.n for _, one in traffic if one.state == "ok"],
         [one.value for _, one in latency if one.state == "ok" and one.value is not None],
     )
+
+
+def _lost_before(tx: Session, uid: str) -> float | None:
+    known = rows.results(tx, uid, rows.ResultFilter(1, monitor="capture"))
+    return known[0][1].value if known else None
 
 
 def _before(cursor: str | None) -> int | None:
