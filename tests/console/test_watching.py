@@ -65,9 +65,11 @@ def test_what_is_not_known_is_a_dash() -> None:
 def test_the_form_of_settings_asks_for_what_was_filled_in() -> None:
     assert settings.filled(VIEW, {})["every"] == "5m"
     asked = settings.asked({"every": "10m", "window": "", "label_delay": "2d", "by": " region ", "timezone": ""})
-    assert asked == {"every_s": 600.0, "label_delay_s": 172_800.0, "by": "region"}
+    assert asked == {"every_s": 600.0, "label_delay_s": 172_800.0, "by": "region", "selective_labels": False}
+    assert settings.asked({"labels": "selective", "block": "6h"})["block_s"] == 21_600.0
     assert settings.asked({"on": "off"}) == {"on": False}
     command = settings.command(VIEW, settings.filled(VIEW, {"every": "10m", "by": "a b", "timezone": "Europe/Berlin"}))
+    assert settings.command(VIEW, settings.filled(VIEW, {"labels": "selective"})).endswith("--selective-labels")
     assert command == (
         "tidegate monitor churn --every 10m --window 1h --label-delay 0s --by 'a b' --timezone Europe/Berlin"
     )
