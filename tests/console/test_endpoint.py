@@ -12,6 +12,7 @@ import pytest
 
 from support.console import route_all_to
 from support.control import ME, SIGNATURE, add_version
+from tidegate.store.tables import FailedReplicaRow, VariantRow
 from tidegate.wire import rest
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container
@@ -228,3 +229,29 @@ def test_a_prediction_that_nothing_answers_is_said(browser: httpx.Client, deploy
     assert 'name="f0" value="1.25"' in answer.text
     wrong = sent(browser, path, "predict", f0="much")
     assert (wrong.status_code, "x0: &#39;much&#39; is no number" in wrong.text) == (422, True)
+
+
+def test_why_a_replica_was_started_anew_is_one_click_away(
+    browser: httpx.Client, container: Container, deployed: Deployed
+) -> None:
+    path = deployed("restarted")
+    why = "the replica was ended by SIGKILL (out of memory?)"
+    with container.store.transaction() as tx:
+        tx.add(VariantRow(endpoint="restarted", version="1", status="ready", restarts=2, crashes=[]))
+        failed = FailedReplicaRow(replica="r-gone", endpoint="restarted", version="1", at=1000.0, kind="crash")
+        failed.cause, failed.exit_code, failed.backend, failed.handle, failed.log = why, -9, "local", {}, []
+        tx.add(failed)
+    page = browser.get(path)
+    link = re.search(r'<a href="([^"]+)" title="Why[^>]*>2</a>', page.text)
+    assert link
+    assert why not in page.text
+    logs = browser.get(html.unescape(link[1])).text
+    section = logs[logs.index('id="live_logs"') :].partition("</section>")[0]
+    assert "crashed" in section
+    assert why in section
+    assert "it wrote nothing" in section
+
+
+def test_history_says_what_a_browser_s_name_means(browser: httpx.Client, deployed: Deployed) -> None:
+    page = browser.get(deployed("by-whom")).text
+    assert "“browser-…” is one login of this console" in page

@@ -6,10 +6,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from console.test_endpoint import MARKUP, OTHER, buttons_of, form
 from support.console import route_all_to
 from support.control import ME, SIGNATURE, add_version
+from tidegate.store.tables import VersionRow
 from tidegate.wire import rest
 from tidegate.wiring import Container
 
@@ -172,3 +174,17 @@ def test_an_alias_is_pointed_here(browser: httpx.Client, monkeypatch: pytest.Mon
     assert answer.headers.get("location") == f"{path}?done=alias", answer.text
     assert pointed == [("aliased", "champion", "1")]
     assert browser.post(f"{path}/alias", data={"alias": ""}).status_code == 422
+
+
+def test_a_version_s_page_says_what_it_was_validated_with(browser: httpx.Client, container: Container) -> None:
+    add_version(container, "validated", "1")
+    with container.store.transaction() as tx:
+        row = tx.scalars(select(VersionRow).where(VersionRow.model == "validated")).one()
+        row.validation = {"metric": "accuracy", "score": 0.9, "min_score": 0.8, "rows": 400, "higher_is_better": True}
+    earlier = browser.get("/models/validated/versions/1").text
+    assert "accuracy 0.9 on 400 rows, at least 0.8 needed" in earlier, "as an earlier release kept it"
+    with container.store.transaction() as tx:
+        row = tx.scalars(select(VersionRow).where(VersionRow.model == "validated")).one()
+        row.validation = row.validation | {"filename": "holdout<1>.csv", "target": "churned"}
+    page = browser.get("/models/validated/versions/1").text
+    assert "accuracy 0.9 on 400 rows of holdout&lt;1&gt;.csv, column churned, at least 0.8 needed" in page

@@ -65,6 +65,7 @@ def test_a_model_that_passes_the_gate_is_registered(shared: Container, models: M
     assert version.score is not None
     assert version.score > 0.8
     assert (version.metric, version.framework, version.tags) == ("accuracy", "sklearn", {"team": "risk"})
+    assert (version.validation["filename"], version.validation["target"]) == ("v.csv", gate().target)
     assert version.pickle_granted
     manifest_file = shared.manifests.path("passes", "1")
     manifest = read_manifest(manifest_file)
@@ -75,7 +76,7 @@ def test_a_model_that_passes_the_gate_is_registered(shared: Container, models: M
     assert (entry.tags["tidegate.label"], entry.tags["team"], entry.description) == ("v1.0.0", "risk", "the first")
     assert "loading the model" in " ".join(job.log)
     told = [one for one in shared.audit.page(100).entries if one.subject.name in ("passes", "passes:1")]
-    taken_in, asked = [one for one in told if one.action != "accelerate"]
+    taken_in, asked = [one for one in told if one.action in ("take_in", "register")]
     assert (asked.action, asked.changes["job"], job.asked_by) == ("register", [None, job.id], "me")
     assert (taken_in.action, taken_in.changes["label"]) == ("take_in", [None, "v1.0.0"])
     assert {(one.who.name, one.request_id) for one in told} == {("me", "a-request")}, "the job acts in that name"

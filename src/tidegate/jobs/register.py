@@ -317,7 +317,9 @@ class RegisterJob:
             tags["tidegate.run_id"] = request.run_id
         if tags:
             self.registry.set_tags(name, version, tags)
-        Intake(self.models).amend(name, version, request, None if found is None else _validation_of(found), who)
+        Intake(self.models).amend(
+            name, version, request, None if found is None else _validation_of(found, request.gate), who
+        )
         return {"model": name, "version": version, "created": False}
 
 
@@ -351,7 +353,7 @@ def _new_version(
     return NewVersion(
         manifest=manifest,
         signature=found["signature"],
-        validation=_validation_of(found),
+        validation=_validation_of(found, request.gate),
         size_bytes=package.size_bytes,
         tags=request.tags,
         acceleration=found["acceleration"],
@@ -360,6 +362,10 @@ def _new_version(
     )
 
 
-def _validation_of(found: dict[str, Any]) -> dict[str, Any]:
+def _validation_of(found: dict[str, Any], gate: rest.Gate) -> dict[str, Any]:
+    """What is kept of it: the score, and what it was scored with."""
     kept = ("metric", "score", "min_score", "higher_is_better", "rows", "notes", "load_s", "predict_s")
-    return {key: found[key] for key in kept if found.get(key) is not None}
+    with_what = {"filename": gate.validation_filename, "target": gate.target} if gate.validation_upload else {}
+    return {
+        key: value for key, value in ({key: found.get(key) for key in kept} | with_what).items() if value is not None
+    }

@@ -68,6 +68,7 @@ def _page(ask: Ask, problem: Problem | None = None) -> Shown:
         "back": _back(ask, found, history),
         "etag": tag_of(found),
         "logs": ask.client.endpoints.logs(found.name, LOG_LINES) if ask.query.get("logs") else None,
+        "why_href": f"{ask.with_query(logs='follow')}#logs-h",
         "log_href": ask.with_query(logs=None if ask.query.get("logs") else "follow"),
     }
     if not ask.live:

@@ -107,11 +107,13 @@ def facts(version: Version) -> list[tuple[str, str]]:
     if version.score is not None:
         least = gate.get("min_score")
         bound = (
-            f", at {'least' if gate.get('higher_is_better', True) else 'most'} {least:.4g} asked for"
+            f", at {'least' if gate.get('higher_is_better', True) else 'most'} {least:.4g} needed"
             if least is not None
             else ""
         )
-        score = f"{version.metric} {version.score:.4g} on {gate.get('rows', '?')} rows{bound}"
+        of = f" of {gate['filename']}" if gate.get("filename") else ""
+        column = f", column {gate['target']}" if gate.get("target") else ""
+        score = f"{version.metric} {version.score:.4g} on {gate.get('rows', '?')} rows{of}{column}{bound}"
     return [
         ("Gate", score),
         ("Acceleration", acceleration(version)),
