@@ -65,7 +65,7 @@ def calls() -> Iterator[LeaderCalls]:
 
 
 def test_that_an_endpoint_is_wanted_is_told_with_the_key_of_gateways(leader: Leader, calls: LeaderCalls) -> None:
-    calls.tell_wanted(leader.url, WantedReport("g-0", "churn", "b"))
+    calls.report_wanted(leader.url, WantedReport("g-0", "churn", "b"))
     ((method, path, key, body),) = leader.asked
     assert (method, path, key) == ("POST", "/internal/v1/wanted", "Bearer node key")
     assert json.loads(body) == {"gateway": "g-0", "endpoint": "churn", "host": "b"}
@@ -93,4 +93,4 @@ def test_a_leader_that_cannot_tell_is_an_error_that_says_so(
 def test_a_leader_that_is_gone_is_an_error_that_says_so(calls: LeaderCalls) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
     with pytest.raises(NotLeader, match=f"{url}, which leads, was asked: it does not answer"):
-        calls.tell_wanted(url, WantedReport("g-0", "churn", "b"))
+        calls.report_wanted(url, WantedReport("g-0", "churn", "b"))

@@ -194,7 +194,7 @@ def test_a_report_says_that_it_has_no_room_for_every_version(tmp_path: Path) -> 
     try:
         source = ControlPlane(publisher.url, tmp_path, "gateway-0")
         for count in (LOAD_VERSIONS_MAX, LOAD_VERSIONS_MAX + 1):
-            source.tell_load(1.0, [{"endpoint": "churn", "version": str(number)} for number in range(count)])
+            source.report_load(1.0, [{"endpoint": "churn", "version": str(number)} for number in range(count)])
     finally:
         publisher.stop()
     assert [(len(one["versions"]), one.get("truncated")) for one in publisher.load] == [

@@ -72,13 +72,13 @@ BUILDERS: Mapping[str, Callable[[EngineParts], BuiltEngine]] = {LOCAL: _processe
 
 @dataclass(frozen=True)
 class Engines:
-    """All engines of a platform, built."""
+    """All engines of a platform, each with its backend."""
 
     by_name: Mapping[str, BuiltEngine]
 
     @property
     def backend(self) -> Backends:
-        """All of them as one."""
+        """One `Backend` that passes each call to the engine of its replica."""
         return Backends(*(engine.backend for engine in self.by_name.values()))
 
     def view(self, default: str) -> EngineView | None:
@@ -90,7 +90,7 @@ class Engines:
 
 
 def build_engines(parts: EngineParts) -> Engines:
-    """Connects to none of them."""
+    """Build every engine without connecting to it."""
     return Engines({name: build(parts) for name, build in BUILDERS.items()})
 
 
@@ -139,7 +139,7 @@ class Backends:
         return self._of_each(lambda one: one.orphans([handle for handle in known if handle.backend == one.name]))
 
     def on_this_host(self) -> list[Handle]:
-        """As `orphans`."""
+        """This platform's replicas on this host, of every engine that answers; see the port."""
         return self._of_each(lambda one: one.on_this_host())
 
     def _of_each(self, ask: Callable[[Backend], list[Handle]]) -> list[Handle]:

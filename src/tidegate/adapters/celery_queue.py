@@ -92,7 +92,7 @@ class CeleryQueue:
     """`JobQueue` on RabbitMQ."""
 
     def __init__(self, url: str, queue: str) -> None:
-        """Raises `MissingExtra`."""
+        """Raises `MissingExtra` where Celery is not installed."""
         self._url, self._queue = urlsplit(url), queue
         self._app = make_app(url, queue)
         self._connection: Any = None

@@ -37,7 +37,7 @@ class LeaderCalls:
         """Close the connections; what is under way is bounded by its timeout."""
         self._pool.clear()
 
-    def tell_wanted(self, url: str, report: WantedReport) -> None:
+    def report_wanted(self, url: str, report: WantedReport) -> None:
         """Requests wait at a gateway here for an endpoint that sleeps."""
         self._call(url, "POST", "wanted", json=asdict(report))
 

@@ -33,7 +33,7 @@ class FileLock:
         self.release()
 
     def acquire(self, wait_s: float) -> bool:
-        """Whether it is ours now."""
+        """Take the lock within `wait_s`; whether it was taken."""
         deadline = monotonic() + wait_s
         if not self._here.acquire(timeout=wait_s):
             return False

@@ -34,7 +34,7 @@ class RedisProbe:
 
     @property
     def connected(self) -> bool:
-        """Whether it answered last."""
+        """Whether Redis answered the last ping."""
         return self._seen and not self._failing
 
     def view(self) -> RedisView:

@@ -67,7 +67,7 @@ class Server:
 
     @property
     def where(self) -> str:
-        """Host and port alone."""
+        """Host and port of the URL, without user and password."""
         parts = urlsplit(self.url)
         if parts.scheme == "unix":
             return parts.path
@@ -142,7 +142,7 @@ class Server:
 
 @dataclass(frozen=True)
 class ServerAnswer:
-    """What a server said."""
+    """Status and body of a server's HTTP response."""
 
     status: int
     body: bytes

@@ -87,7 +87,7 @@ def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: It
 
 
 def _events(events: Sequence[tuple[str, float]], x: AxisScale, y: AxisScale) -> str:
-    """Only those within the axis."""
+    """The events that lie within the time axis."""
     inside = [(name, at) for name, at in events if x.low <= at <= x.high][:EVENTS_MAX]
     drawn = [
         element(

@@ -169,7 +169,7 @@ def _ends(times: Sequence[float]) -> tuple[float, float] | None:
 
 
 def _newest(values: Values, axis: Axis) -> str:
-    """What is told of a line beside it."""
+    """The newest value of a line, as its legend shows it."""
     return axis.said(known(values[-1])) if len(values) else "no data"
 
 

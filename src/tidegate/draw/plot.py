@@ -79,13 +79,13 @@ class Plot:
 
 
 def line_key(name: str, index: int, note: str = "") -> Key:
-    """The entry of a line."""
+    """The legend's entry for a line."""
     stroked = element("path", d="M1 5H21", **stroke(index))
     return Key(name, element("svg", stroked, class_="key", width=22, height=10, aria_hidden="true"), note)
 
 
 def level_key(name: str, note: str) -> Key:
-    """The entry of a value of interest."""
+    """The legend's entry for a horizontal level."""
     dashed = element("path", d="M1 5H21", class_="level")
     return Key(name, element("svg", dashed, class_="key", width=22, height=10, aria_hidden="true"), note)
 

@@ -58,7 +58,7 @@ def _row(span: Span, x: AxisScale, top: float) -> str:
     left, right = x(span.begin), x(x.high if span.end is None else span.end)
     width = max(right - left, 3.0)
     left = min(left, x.end - width)
-    said = element("title", text(f"{span.name}: {_told(span)}"))
+    said = element("title", text(f"{span.name}: {_span_words(span)}"))
     bar = element(
         "rect",
         said,
@@ -74,7 +74,7 @@ def _row(span: Span, x: AxisScale, top: float) -> str:
     return track + bar + name
 
 
-def _told(span: Span) -> str:
+def _span_words(span: Span) -> str:
     return f"{span.look}, {moment(span.begin)} to {'now' if span.end is None else moment(span.end)}"
 
 

@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GatewayOptions:
-    """What the command line says."""
+    """Options of the command line of one gateway process."""
 
     id: str
     host: str
@@ -140,8 +140,8 @@ class RunningGateway:
         self._sharing = Sharing(settings, observer, clock.monotonic)
         self._sharing.add_gauges(self._metrics)
         source = ControlPlane(options.control_url, settings.data_dir, options.id, settings.node_key)
-        self._losses = Losses(source.tell_loss)
-        self._wake_requests = WakeRequests(source.tell_wanted, self._not_woken, self._loop)
+        self._losses = Losses(source.report_loss)
+        self._wake_requests = WakeRequests(source.report_wanted, self._not_woken, self._loop)
         parts = PoolParts(
             self._loop,
             limits,
@@ -164,8 +164,8 @@ class RunningGateway:
         self._counts_path = kept_dir / f"{options.id}{SUFFIX}"
         self._counts = CountsFile(self._counts_path, self._metrics.state)
         self._admin = AdminServer(self._counts.save)
-        self._answered = AnsweredReports(self._counts.save, source.tell_answered)
-        self._load = LoadReports(self._load_totals, source.tell_load, clock.monotonic)
+        self._answered = AnsweredReports(self._counts.save, source.report_answered)
+        self._load = LoadReports(self._load_totals, source.report_load, clock.monotonic)
         self._siblings = Siblings(sockets.admin_path.parent, kept_dir, options.id)
         self._file = SnapshotFile(kept_dir / f"{options.id}{SNAPSHOT_SUFFIX}")
         self._follower = SnapshotFollower(source, self._file, self._apply, self._in_use)

@@ -68,7 +68,7 @@ class _Decided:
 
 
 class Autoscaler:
-    """One look at a time."""
+    """The loop's step: looks at every version that is scaled, and writes what was decided."""
 
     def __init__(self, dependencies: AutoscaleDependencies) -> None:
         self._dependencies = dependencies
@@ -105,7 +105,7 @@ class Autoscaler:
         return LOOK_S
 
     def _failure(self, endpoint: str, error: Exception) -> str:
-        """In words; logged once."""
+        """The failure in words; logged when it is new."""
         why = f"the last look failed: {error}"
         if self._failed.get(endpoint) != why:
             log.error("%s: not scaled, its replicas stay as they are", endpoint, exc_info=error)

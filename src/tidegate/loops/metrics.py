@@ -16,7 +16,7 @@ class Probe(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether it answered last."""
+        """Whether the last attempt reached it."""
 
 
 class LoopMetrics:
@@ -43,7 +43,7 @@ class LoopMetrics:
         )
 
     def watch(self, probe: Probe) -> None:
-        """Say at each scrape how it is."""
+        """Export whether Redis answers the control plane."""
         self._registry.register(_RedisCollector(probe))
 
 

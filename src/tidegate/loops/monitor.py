@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tidegate.clock import Clock, now
 from tidegate.errors import NotLeader, StoreUnavailable, TidegateError, UnknownEndpoint
-from tidegate.services.monitoring.monitoring import Monitoring, told_of
+from tidegate.services.monitoring.monitoring import Monitoring, failure_words
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ SWEEP_S = 3600.0
 
 @dataclass
 class MonitorLoop:
-    """One step at a time."""
+    """The loop's step: evaluates one endpoint that is due."""
 
     monitoring: Monitoring
     clock: Clock = now
@@ -49,7 +49,11 @@ class MonitorLoop:
         except UnknownEndpoint:  # deleted meanwhile
             self._failed.pop(endpoint, None)
         except Exception as error:
-            why = told_of(error) if isinstance(error, TidegateError | OSError) else f"{type(error).__name__}: {error}"
+            why = (
+                failure_words(error)
+                if isinstance(error, TidegateError | OSError)
+                else f"{type(error).__name__}: {error}"
+            )
             if self._failed.get(endpoint) != why:
                 self._failed[endpoint] = why
                 log.error("endpoint %s could not be evaluated", endpoint, exc_info=error)

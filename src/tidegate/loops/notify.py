@@ -89,7 +89,7 @@ class Notify:
         future.add_done_callback(lambda _future: self._dependencies.wake.set())
 
     def _deliver(self, due: Due) -> None:
-        """In a thread of the pool."""
+        """Deliver one notice; runs in a thread of the pool."""
         dependencies = self._dependencies
         try:
             if due.kind == "rollback":

@@ -173,7 +173,7 @@ class ReplicaEngine:
         return True
 
     def forget(self, replica_ids: Iterable[str]) -> None:
-        """Their rows are gone."""
+        """Drop what is remembered of replicas whose rows are gone."""
         for replica_id in replica_ids:
             self._unsaved.pop(replica_id, None)
             self._failed.pop(replica_id, None)

@@ -26,7 +26,7 @@ TROUBLE = Backoff(first_s=0.5, longest_s=10.0)
 
 
 def _nothing() -> None:
-    """For loops that need no call."""
+    """What a loop calls that needs no call at its end."""
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def outside_audited(store: Store, change: rows.AuditedChange, who: Principal, cl
 
 @dataclass(frozen=True)
 class Audit:
-    """The use cases of the API."""
+    """The use cases behind the API's audit: pages of what was recorded, and logins."""
 
     store: Store
     clock: Clock

@@ -37,7 +37,7 @@ class Ran:
 
     @property
     def text(self) -> str:
-        """The lines as one."""
+        """All lines, joined by newlines."""
         return "\n".join(self.lines)
 
     def last(self, count: int = 4) -> str:

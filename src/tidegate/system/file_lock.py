@@ -39,5 +39,5 @@ def take(descriptor: int, wait_s: float | None = 0.0, *, shared: bool = False) -
 
 
 def let_go(descriptor: int) -> None:
-    """Free it, and keep the descriptor."""
+    """Release the lock, and keep the file's descriptor open for the next time."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -55,7 +55,7 @@ def listens(path: str | Path) -> bool:
 
 
 def listens_on(host: str, port: int) -> bool:
-    """The same of a port."""
+    """Whether anybody listens on a TCP port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(LISTENS_TIMEOUT_S)
         return probe.connect_ex((host, port)) == 0

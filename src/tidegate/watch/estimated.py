@@ -65,7 +65,7 @@ class Calibration:
 
     @classmethod
     def of(cls, scores: Floats, outcomes: Floats) -> Calibration:
-        """Fitted to outcomes of 0 or 1."""
+        """Fit to outcomes of 0 or 1."""
         from scipy.optimize import isotonic_regression  # slow to import, and jobs alone need it
 
         distinct, place, times = np.unique(scores, return_inverse=True, return_counts=True)

@@ -29,7 +29,7 @@ class Histogram:
 
     @classmethod
     def empty(cls, layout: Layout) -> Histogram:
-        """No rows yet."""
+        """A histogram without rows."""
         return cls(layout, (0,) * layout.bins)
 
     @classmethod

@@ -70,7 +70,7 @@ class Reference:
 
     @classmethod
     def exactly(cls, risk: float) -> Reference:
-        """A risk that is taken as it is told, without uncertainty."""
+        """A risk that is given as a number, without an interval."""
         if not 0 <= risk <= 1:
             raise InvalidArgument(
                 f"A baseline's accuracy or loss is a number from 0 to 1, and {risk} was given.", field="baseline"

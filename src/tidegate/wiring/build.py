@@ -205,7 +205,7 @@ def build(
         load=load,
         load_overview=LoadOverview(samples),
         wanted=(wanted := WantedEndpoints(clocks.monotonic, scaling_changed.set)),
-        wake_requests=WantedIntake(wanted, leadership, leader_calls.tell_wanted),
+        wake_requests=WantedIntake(wanted, leadership, leader_calls.report_wanted),
         leader_link=leader_link,
         capture=StoredRows(data_dir),
         monitoring=monitoring,

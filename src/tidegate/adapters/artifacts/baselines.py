@@ -39,7 +39,7 @@ class DirectoryBaselines:
             raise
 
     def read(self, name: str) -> dict[str, Any]:
-        """Raises `Conflict`."""
+        """The document of a baseline. Raises `Conflict` where it cannot be read."""
         path = self._path(name, "json")
         try:
             return dict(orjson.loads(path.read_bytes()))
@@ -49,7 +49,7 @@ class DirectoryBaselines:
             ) from error
 
     def sample(self, name: str) -> Columns:
-        """Raises `Conflict`."""
+        """The rows kept with a baseline. Raises `Conflict` where they cannot be read."""
         import pyarrow.parquet as pq
 
         path = self._path(name, "parquet")

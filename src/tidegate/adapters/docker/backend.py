@@ -201,7 +201,7 @@ class DockerBackend:
         return f"unix:{_socket(handle)}"
 
     def _ended(self, handle: Handle, state: str | None) -> tuple[int | None, tuple[str, ...]]:
-        """How it ended, and its last words. Its container goes; its log stays as a file."""
+        """Exit code and last log lines of a container that ended. Removes it, and keeps its log as a file."""
         replica = str(handle.data["replica"])
         if state is not None:
             self._keep_end(handle, replica)
@@ -257,7 +257,7 @@ class DockerBackend:
         return Handle(self.name, {"replica": replica, "container": container, "socket": str(socket), "token": token})
 
     def _signal(self, handle: Handle, signum: str) -> bool:
-        """False when it does not run."""
+        """Send a signal to a container; False where it does not run."""
         try:
             self._engine.call(lambda api: api.kill(_id(handle), signal=signum))
         except api_error() as error:
@@ -353,7 +353,7 @@ def _exit_code(found: Mapping[str, Any]) -> int | None:
 
 
 def _why_ended(found: Mapping[str, Any]) -> list[str]:
-    """What only the engine knows."""
+    """Why a container ended, as far as only the engine knows: its memory limit, or an error at its start."""
     state, limit = found["State"], int(found["HostConfig"].get("Memory") or 0)
     lines = []
     if state.get("OOMKilled"):

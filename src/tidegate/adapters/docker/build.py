@@ -49,7 +49,7 @@ class BaseImage:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished image."""
+    """A finished image: its id, its size and its layers."""
 
     id: str
     size_bytes: int

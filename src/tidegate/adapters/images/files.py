@@ -48,7 +48,7 @@ class ImageFiles:
         return [(DOCKERFILE, image.dockerfile.encode()), (SBOM, sbom), (IMAGE, described)]
 
     def read(self, model: str, version: str) -> rest.Image:
-        """Raises `UnknownImage`."""
+        """What is kept of a version's image. Raises `UnknownImage`."""
         with contextlib.suppress(OSError, msgspec.DecodeError):
             content = (self._manifests.image_dir(model, version) / IMAGE).read_bytes()
             return decode_json(content, rest.Image)

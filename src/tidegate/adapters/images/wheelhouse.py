@@ -32,7 +32,7 @@ _PART = ".part-"
 
 @dataclass(frozen=True)
 class WheelTarget:
-    """What wheels must fit."""
+    """The platform and Python that wheels must be compatible with."""
 
     python: str
     machine: str
@@ -66,7 +66,7 @@ class WheelTarget:
 
 @dataclass(frozen=True)
 class Pin:
-    """One exact distribution."""
+    """One distribution at one exact version."""
 
     name: str
     version: str

@@ -24,7 +24,7 @@ LOG_BYTES_MAX, LOG_BYTES_KEPT = 8 << 20, 2 << 20
 
 @dataclass(frozen=True)
 class ProcessRef:
-    """A process, once and for all."""
+    """A process's id and start time, which together name it even after its id was used again."""
 
     pid: int
     created_at: float

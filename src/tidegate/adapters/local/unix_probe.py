@@ -65,7 +65,7 @@ class _Round:
         self._answers: dict[int, Asked] = {}
 
     def ask(self, socket_paths: Sequence[Path]) -> list[Asked]:
-        """Their answers, in the same order."""
+        """Ask several sockets at once; their answers in the same order."""
         left = enumerate(socket_paths)
         try:
             self._begin_some(left)
@@ -105,7 +105,7 @@ class _Round:
         self._open[place] = question
 
     def _read(self, question: _Question) -> None:
-        """Only the status line matters."""
+        """Read as far as the end of the status line."""
         try:
             more = question.connection.recv(STATUS_LINE_BYTES_MAX)
         except OSError:

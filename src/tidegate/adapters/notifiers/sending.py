@@ -30,7 +30,7 @@ class Notifier(Protocol):
 
 
 class Notifying:
-    """All of them."""
+    """Every kind of notifier, found by its name."""
 
     def __init__(self, reach: Reach, clock: Clock) -> None:
         self.by_kind: dict[str, Notifier] = {

@@ -154,7 +154,7 @@ async def snapshot(
     responses=json_answers(400, 413, 415),
     dependencies=[needs(Permission.NODE)],
 )
-def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
+def report_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     """A gateway lost a replica: what runs is looked at now. Nothing of it is believed without a look."""
     log.info("%s lost a replica", report.gateway[:64])
     platform.spec_changed.set()
@@ -169,7 +169,7 @@ def tell_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     responses=json_answers(400, 413, 415, 503),
     dependencies=[needs(Permission.NODE)],
 )
-def tell_wanted(platform: PlatformOf, report: rest.WantedReport) -> Response:
+def report_wanted(platform: PlatformOf, report: rest.WantedReport) -> Response:
     """Requests wait for an endpoint that sleeps: it is woken now. The leader is told, whoever is asked."""
     platform.wake_requests.take(report)
     return Response(status_code=204)
@@ -194,7 +194,7 @@ def get_decided_scale(platform: PlatformOf, name: str) -> rest.Scale:
     responses=json_answers(400, 413, 415),
     dependencies=[needs(Permission.NODE)],
 )
-def tell_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
+def report_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
     """How requests ended, by version, as a gateway has counted since it was first started."""
     platform.answered.record(replace(report, gateway=report.gateway[:64]))
     return Response(status_code=204)
@@ -208,7 +208,7 @@ def tell_answered(platform: PlatformOf, report: AnsweredReport) -> Response:
     responses=json_answers(400, 413, 415),
     dependencies=[needs(Permission.NODE)],
 )
-def tell_load(platform: PlatformOf, report: LoadReport) -> Response:
+def report_load(platform: PlatformOf, report: LoadReport) -> Response:
     """How much there was to do, by version, since a gateway's last report. The leader is told, whoever is asked."""
     platform.load.take(report)
     return Response(status_code=204)

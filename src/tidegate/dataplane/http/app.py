@@ -121,7 +121,7 @@ class _Guard:
 
 
 class _Cold:
-    """The handlers."""
+    """Handlers of every route but predictions; predictions too where the hot path does not take them."""
 
     def __init__(self, engine: InferenceEngine, options: AppOptions) -> None:
         self._engine = engine
@@ -228,7 +228,7 @@ class AwaitedExchange(Exchange):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a coroutine waits."""
+        """Whether a coroutine still waits for the response."""
         return not self.response.done()
 
     def send(self, status: int, destination: Destination | None, body: bytes) -> None:

@@ -79,7 +79,7 @@ class HotExchange(Exchange):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the client is there."""
+        """Whether the client is still connected."""
         return not self.disconnected
 
     def ask_for_key(self) -> None:
@@ -153,7 +153,7 @@ class HotExchange(Exchange):
         protocol.on_response_complete()
 
     def abandon(self) -> None:
-        """The client went away."""
+        """Cancel the request: its client has disconnected."""
         self.disconnected = True
         self.engine.abandon(self.call)
         self.let_go()

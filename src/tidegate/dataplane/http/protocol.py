@@ -234,7 +234,7 @@ class HotProtocol(HttpToolsProtocol):
         self.receiving_since_s = self.engine.clock()
 
     def on_headers_complete(self) -> None:
-        """Decide: hot or cold."""
+        """Choose the hot path or uvicorn's for this request, and refuse a head that is malformed."""
         parser = self.parser
         unusual = self._bodiless_bytes > HEAD_BYTES_MAX or parser.should_upgrade() or self._broken is not None
         if unusual and not self._may_be_answered():
@@ -309,7 +309,7 @@ class HotProtocol(HttpToolsProtocol):
     # -- responses -------------------------------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Start a request whose turn it is; uvicorn calls this for pipelined ones too."""
+        """Start a request once those before it are answered; uvicorn calls this for pipelined ones too."""
         if self._broken is not None and _is_cut(cycle):
             self._send_broken()
             return

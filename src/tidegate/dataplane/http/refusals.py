@@ -1,4 +1,4 @@
-"""What a connection is told that does not behave: why it is refused, or not read any further. Used by `protocol.py`."""
+"""Errors that end a connection: too many of them, a slow client, a head too large, bytes that are no HTTP."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class TooSlow(MalformedRequest):
 
     @property
     def http_status(self) -> int:
-        """HTTP has a status of its own for it."""
+        """408: HTTP's own status for a slow request."""
         return HTTPStatus.REQUEST_TIMEOUT
 
 
 def head_too_large() -> TooLarge:
-    """There is more before the body than this server reads."""
+    """The error for a request line and headers past `HEAD_BYTES_MAX`."""
     return TooLarge(f"the request's line and headers are larger than the {HEAD_BYTES_MAX} bytes this server takes")
 
 

@@ -37,7 +37,7 @@ class ServerParts(Protocol):
 
     @property
     def directory(self) -> Directory:
-        """What is served."""
+        """What this server serves, by name."""
 
     @property
     def observer(self) -> Observer:
@@ -45,7 +45,7 @@ class ServerParts(Protocol):
 
     @property
     def clock(self) -> Callable[[], float]:
-        """Monotonic."""
+        """A monotonic clock, in seconds."""
 
 
 class Assignable(Protocol):
@@ -61,11 +61,11 @@ class Assignable(Protocol):
 
     @property
     def route(self) -> RequestedNames:
-        """What its path names."""
+        """The endpoint and version that the request's path names."""
 
     @property
     def engine(self) -> ServerParts:
-        """The server."""
+        """The inference engine that the request came to."""
 
 
 def unit_of(exchange: Assignable, named: Any) -> str | None:

@@ -26,7 +26,7 @@ class Encoded(Protocol):
 
     @property
     def engine(self) -> Bounds:
-        """What bounds its body."""
+        """The inference engine, whose limits bound the decoded body."""
 
     def hold(self, size_bytes: int) -> None:
         """Be counted with so many bytes; raises `BuffersFull`."""

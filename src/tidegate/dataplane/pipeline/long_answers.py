@@ -41,7 +41,7 @@ class Answering(Protocol):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the client is there."""
+        """Whether the client is still connected."""
 
     def encoded(self, call: Call, outputs: Outputs, first_row: int) -> bytes:
         """The answer's body."""

@@ -133,7 +133,7 @@ class Routed:
         self._since_s: float | None = None
 
     def replace(self, places: set[Place], now_s: float) -> None:
-        """These are routed to from now on."""
+        """Take `places` as those that are routed to from now on."""
         left_s = self._left_s | dict.fromkeys(self._now, now_s)
         self._left_s = {
             place: at_s for place, at_s in left_s.items() if place not in places and now_s - at_s <= SERIES_KEPT_S

@@ -127,7 +127,7 @@ class Journal:
             self._settle_in_thread(self._segments.end())
 
     def close(self) -> None:
-        """End the open segment."""
+        """Seal the open segment."""
         if lost := self._write_omitted():
             self.counts.drop("disk_full", lost)
         ended = self._segments.end()

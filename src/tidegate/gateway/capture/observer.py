@@ -29,7 +29,7 @@ class GatewayObserver:
         metrics.add_gauges(self._fill)
 
     def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
-        """Record, then count."""
+        """Write the batch's predictions to the journal, then count them."""
         if self._journal is not None:
             self._journal.write(batch, outputs, now_s)
         self._metrics.batch_done(batch, outputs, now_s)
@@ -53,18 +53,18 @@ class GatewayObserver:
         self._metrics.cache_missed(call)
 
     def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
-        """Record, then count."""
+        """Write the failed call to the journal, then count it."""
         if self._journal is not None:
             context = AssignmentContext(call.destination.identity.endpoint, call.request_id, call.unit)
             self._journal.failed(FailedRequest(context, call.decision, error, call.started_s, now_s))
         self._metrics.call_failed(call, error, now_s)
 
     def abandoned(self, call: Call, now_s: float) -> None:
-        """Count."""
+        """Count the call; the journal has no record of it."""
         self._metrics.abandoned(call, now_s)
 
     def refused(self, failure: FailedRequest) -> None:
-        """Record, then count."""
+        """Write the refused request to the journal, then count it."""
         if self._journal is not None:
             self._journal.failed(failure)
         self._metrics.refused(failure)

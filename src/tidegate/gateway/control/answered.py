@@ -49,7 +49,7 @@ class AnsweredReports:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Report now, and from now on."""
+        """Begin to report, at once and then at intervals."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="answered")
 
     def stop(self) -> None:

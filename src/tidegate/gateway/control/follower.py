@@ -130,19 +130,19 @@ class ControlPlane:
             response.drain_conn()
             response.release_conn()
 
-    def tell_loss(self) -> None:
+    def report_loss(self) -> None:
         """A replica stopped answering. Raises as `fetch` does."""
         self._post("losses", {"gateway": self.gateway_id})
 
-    def tell_wanted(self, endpoint: str) -> None:
+    def report_wanted(self, endpoint: str) -> None:
         """Requests wait for an endpoint that sleeps. Raises as `fetch` does."""
         self._post("wanted", {"gateway": self.gateway_id, "endpoint": endpoint})
 
-    def tell_answered(self, versions: list[dict[str, Any]]) -> None:
+    def report_answered(self, versions: list[dict[str, Any]]) -> None:
         """How requests ended, by version. Raises as `fetch` does."""
         self._post("answered", {"gateway": self.gateway_id, "versions": versions})
 
-    def tell_load(self, span_s: float, versions: list[dict[str, Any]]) -> None:
+    def report_load(self, span_s: float, versions: list[dict[str, Any]]) -> None:
         """What there was to do, by version; nothing is known of those past `LOAD_VERSIONS_MAX`. Raises as `fetch`."""
         body = {"gateway": self.gateway_id, "span_s": span_s, "versions": versions[:LOAD_VERSIONS_MAX]}
         self._post("load", body | ({"truncated": True} if len(versions) > LOAD_VERSIONS_MAX else {}))

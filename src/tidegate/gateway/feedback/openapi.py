@@ -85,7 +85,7 @@ SCHEMAS: dict[str, Any] = {
 
 
 def paths() -> dict[str, Any]:
-    """The path, with an example."""
+    """The OpenAPI path of feedback, with an example."""
     event = {"$ref": "#/components/schemas/FeedbackEvent"}
     schema = {"oneOf": [event, {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": event}]}
     example = [{"id": "5f0c2a9b7d1e00000001", "label": 1, "at": "2026-01-31T12:00:00Z"}]

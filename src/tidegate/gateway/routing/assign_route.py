@@ -43,7 +43,7 @@ SCHEMAS: dict[str, Any] = {
 
 
 class AssignRoute:
-    """The handler."""
+    """Handler of the assignment route."""
 
     def __init__(self, engine: InferenceEngine) -> None:
         self._engine = engine

@@ -129,7 +129,7 @@ class Router:
         self.revision: int | None = None
 
     def services(self) -> Mapping[str, Service]:
-        """By endpoint name."""
+        """What is served, by endpoint name."""
         return self._services
 
     def only(self) -> None:

@@ -28,7 +28,7 @@ DRAIN_POLL_S = 0.01
 
 @dataclass(frozen=True)
 class PoolParts:
-    """What every pool is made with."""
+    """What all version pools of a gateway share."""
 
     loop: asyncio.AbstractEventLoop
     limits: DataplaneLimits

@@ -51,7 +51,7 @@ class WaitingRequests:
 
     @property
     def calls(self) -> set[Call]:
-        """Those that somebody waits for."""
+        """Waiting calls that are neither answered nor abandoned."""
         return {call for call in self._waiting if not call.done}
 
     def add(self, call: Call, admission: Admission) -> None:

@@ -262,7 +262,7 @@ class Keeper:
 
     @property
     def connection(self) -> object:
-        """Who asks."""
+        """The connection of the client that asked."""
         return self._sink.connection
 
     def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:

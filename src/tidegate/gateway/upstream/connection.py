@@ -60,7 +60,7 @@ class HopConnection(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        """Whether a request may be sent."""
+        """Whether the connection may carry another request."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property

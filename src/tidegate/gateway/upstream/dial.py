@@ -21,7 +21,7 @@ KeyOf = Callable[[str], str]
 
 
 def no_keys(credential: str) -> str:
-    """Where there are none."""
+    """Looks keys up where there are none. Raises `OSError`."""
     raise OSError(f"there is no key {credential!r}")
 
 

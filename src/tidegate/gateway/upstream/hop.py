@@ -112,7 +112,7 @@ def is_long(batch: Batch) -> bool:
 
 
 def is_long_answer(answer: HopAnswer) -> bool:
-    """The same of what came for it."""
+    """Whether a replica's answer is so long that it is decoded in steps."""
     length = answer.header_length or 0
     return len(answer.body) - length > LENGTH_BYTES * TEXTS_AT_ONCE_MAX and b'"BYTES"' in answer.body[:length]
 

@@ -27,7 +27,7 @@ WHY_CHARS_MAX = 500
 
 
 class _AlreadyDone(Exception):
-    """Another step was first."""
+    """Another control plane has done what was due."""
 
 
 @dataclass(frozen=True)

@@ -71,13 +71,13 @@ class Deliveries:
         return found
 
     def wait_s(self, most_s: float) -> float:
-        """Until the next one is due."""
+        """Seconds until the next delivery is due."""
         with self.store.reading() as tx:
             at = outbox.next_at(tx)
         return most_s if at is None else min(most_s, max(0.0, at - self.clock()))
 
     def done(self, delivery_id: int, outcome: str = "") -> None:
-        """It was sent."""
+        """Mark a delivery as sent."""
         with self.store.transaction() as tx:
             row = outbox.get(tx, delivery_id)
             if row is not None and row.state == "pending":

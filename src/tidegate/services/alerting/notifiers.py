@@ -47,7 +47,7 @@ class Notifiers:
     url: str = ""
 
     def all(self) -> list[wire.NotifierView]:
-        """By name."""
+        """All notifiers, by name."""
         with self.store.reading() as tx:
             counts, _ = outbox.figures(tx)
             return [notifier_view(row, counts) for row in rows.notifiers(tx)]
@@ -67,12 +67,12 @@ class Notifiers:
                 live_or_raise(tx, request.endpoint)
             if row is None and len(rows.notifiers(tx)) >= NOTIFIERS_MAX:
                 raise Conflict(f"there are {NOTIFIERS_MAX} notifiers, which is the most: delete one first")
-            before = {} if row is None else _told(row)
+            before = {} if row is None else _audited(row)
             row = row or NotifierRow(name=name, created_at=now)
             row.kind, row.config, row.resolved = request.kind, config, request.resolved
             row.endpoint, row.severity_min = request.endpoint or "", request.severity_min
             tx.add(row)
-            changes = audit.differing(before, _told(row))
+            changes = audit.differing(before, _audited(row))
             if request.secret is not None:
                 changes["secret"] = (None, "set")
             audit.record(tx, who, now, audit.AuditedChange("notifier", "notifier", name, changes))
@@ -86,7 +86,7 @@ class Notifiers:
         with self.store.transaction() as tx:
             row = _or_raise(tx, name)
             outbox.drop_target(tx, name)
-            gone = audit.differing(_told(row), {})
+            gone = audit.differing(_audited(row), {})
             audit.record(tx, who, self.clock(), audit.AuditedChange("delete_notifier", "notifier", name, gone))
             tx.delete(row)
 
@@ -143,7 +143,7 @@ def _checked_secret(secret: str) -> str:
     return secret
 
 
-def _told(row: NotifierRow) -> dict[str, Any]:
+def _audited(row: NotifierRow) -> dict[str, Any]:
     """For the audit: without what is secret."""
     shown = {name: value for name, value in row.config.items() if name in ("sender", "recipients")}
     return {

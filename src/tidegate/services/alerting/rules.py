@@ -47,7 +47,7 @@ class AlertRules:
             row = rows.rules_of(tx, endpoint) or AlertRulesRow(endpoint=endpoint)
             row.rules = {type_: kept for type_ in TYPES if (kept := core.kept(after.get(type_, Rule())))}
             tx.add(row)
-            told = audit.differing(_told(before), _told(after))
+            told = audit.differing(_audited(before), _audited(after))
             if told:
                 audit.record(tx, who, self.clock(), audit.AuditedChange("alert_rules", "endpoint", endpoint, told))
         self.changed()
@@ -55,7 +55,7 @@ class AlertRules:
 
 
 def stored_rules(tx: Session, endpoint: str) -> dict[AlertType, Rule]:
-    """Those that are not as by default."""
+    """The rules that differ from the defaults."""
     row = rows.rules_of(tx, endpoint)
     return {} if row is None else core.rules_of(row.rules)
 
@@ -69,7 +69,7 @@ def with_changes(before: Mapping[AlertType, Rule], changes: Iterable[wire.AlertR
     return after
 
 
-def _told(rules: Mapping[AlertType, Rule]) -> dict[str, object]:
+def _audited(rules: Mapping[AlertType, Rule]) -> dict[str, object]:
     """For the audit: what is not as by default, without what is secret in URLs."""
     found: dict[str, object] = {}
     for type_, rule in rules.items():

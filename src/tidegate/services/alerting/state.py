@@ -34,7 +34,7 @@ TOO_MANY_WAIT = f"more than {outbox.PENDING_MAX} messages wait for this notifier
 
 
 def _nothing() -> None:
-    """Nobody to wake."""
+    """What is woken where no loop waits for the outbox."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Alerting:
                 self._step(tx, name, [], now)
 
     def forget_old(self) -> None:
-        """Keep what is over within bounds."""
+        """Delete alerts that ended, silences that are over and deliveries that are done, past their bounds."""
         with self.store.transaction() as tx:
             rows.forget_ended(tx)
             rows.forget_silences(tx, self.clock())

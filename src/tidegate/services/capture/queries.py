@@ -25,7 +25,7 @@ VERSIONS_MAX = 200
 
 @dataclass(frozen=True)
 class CapturedData:
-    """The use cases of the API."""
+    """The use cases behind the API's capture routes: rows and SQL of one endpoint."""
 
     store: Store
     queries: CaptureQueries

@@ -47,7 +47,7 @@ class Importer(Protocol):
 
 @dataclass(frozen=True)
 class Imports:
-    """The use case."""
+    """The use case: a file of rows predicted elsewhere becomes captured rows of an endpoint."""
 
     endpoints: Endpoints
     uploads: Uploads

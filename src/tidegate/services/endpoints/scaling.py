@@ -75,7 +75,7 @@ class Decisions:
             self._by_endpoint = made
 
     def of(self, endpoint: str) -> Mapping[str, ScaleDecision]:
-        """By version."""
+        """The newest decision about each version of an endpoint."""
         with self._lock:
             return self._by_endpoint.get(endpoint, {})
 

@@ -112,7 +112,7 @@ def _columns(reports: Sequence[KeptReport], ends: Sequence[float], silent: bool)
 
 
 def _series(gateways: Sequence[Sequence[_Column]], places: Sequence[Place], count: int) -> VersionSeries:
-    """Of all these places together."""
+    """The series of all these versions together."""
     series = VersionSeries()
     for index in range(count):
         at_once = [columns[index] for columns in gateways]

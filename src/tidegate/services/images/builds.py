@@ -51,7 +51,7 @@ class Images:
 
 
 def contents_of(manifest: Manifest, version: rest.Version, base: str) -> Contents:
-    """What the image says of itself."""
+    """What the image's labels and files say of the version in it."""
     return Contents(
         model=manifest.name,
         version=manifest.version,

@@ -67,7 +67,7 @@ class UploadSink:
 
 @dataclass(frozen=True)
 class Uploads:
-    """The use cases, on one directory."""
+    """The use cases, on one directory of files."""
 
     store: Store
     directory: Path

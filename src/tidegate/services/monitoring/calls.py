@@ -41,7 +41,7 @@ class Earlier:
 
 
 def call_results(calls: Calls, earlier: Earlier, place: Place, page_alpha: float) -> list[MonitorResult]:
-    """Three results."""
+    """The results of the monitors of traffic, errors and latency."""
     alpha = page_alpha / 3
     return [_traffic(calls, earlier, place), _errors(calls, place, alpha), _latency(calls, earlier, place, alpha)]
 

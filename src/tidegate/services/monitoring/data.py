@@ -119,7 +119,7 @@ def _quality_result(
         and rate.p_value <= alpha / 2
         and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
     ]
-    told = [_told(rate) for rate in worse]
+    told = [_rate_words(rate) for rate in worse]
     if not is_range and _is_stuck(before, now, alpha / 2):
         told.append(f"all {now.rows} rows have the same value, where the baseline has several")
     largest = max((rate.rate for rate in worse), default=1.0)
@@ -138,7 +138,7 @@ def _quality_result(
     )
 
 
-def _told(rate: RateChange) -> str:
+def _rate_words(rate: RateChange) -> str:
     return f"{rate.label} rose from {rate.rate_reference:.2%} to {rate.rate:.2%} of the rows"
 
 

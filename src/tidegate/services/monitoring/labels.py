@@ -38,7 +38,7 @@ class Labelled:
 
     @property
     def n_labelled(self) -> int:
-        """Of the rows that are old enough."""
+        """How many rows that are old enough have a label."""
         return sum(1 for label in self.labels[self.matured].tolist() if label is not None)
 
 

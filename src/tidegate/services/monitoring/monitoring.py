@@ -289,6 +289,6 @@ def _before(cursor: str | None) -> int | None:
     return int(cursor)
 
 
-def told_of(error: TidegateError | OSError) -> str:
-    """In words, for the status."""
+def failure_words(error: TidegateError | OSError) -> str:
+    """An error in words, as an endpoint's monitoring shows it."""
     return error.message if isinstance(error, TidegateError) else str(error)

@@ -54,7 +54,7 @@ class ShownEndpoints:
             return self._views(tx, rows.exceptions(tx, rows_max))
 
     def one(self, tx: Session, row: EndpointRow) -> rest.Endpoint:
-        """As it is in this transaction."""
+        """One endpoint, read in this transaction."""
         tx.flush()  # what was changed just now is shown
         (view,) = self._views(tx, [row])
         return view
