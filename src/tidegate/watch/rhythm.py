@@ -140,6 +140,12 @@ def hours_of(times_s: Floats) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
     }
 
 
+def rows_by_hour(times_s: Floats) -> dict[int, int]:
+    """How many rows are in each hour since 1970 (UTC); those without a time are left out."""
+    hours, rows = np.unique(np.floor(times_s[np.isfinite(times_s)] / HOUR_S), return_counts=True)
+    return dict(zip(hours.astype(np.int64).tolist(), rows.tolist(), strict=True))
+
+
 def _has_enough(hours: Hours, cells: Mapping[int, int]) -> bool:
     """Three weeks at least, with 500 rows at least in each hour of the week."""
     if not hours or max(hours) - min(hours) + 1 < WEEKS_MIN * CELLS:

@@ -12,6 +12,7 @@ from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.truth import Truth
 from tidegate.watch import metrics
 from tidegate.watch.performance import Cohort, Performance, PerformanceRule, evaluate
+from tidegate.watch.rhythm import rows_by_hour
 from tidegate.watch.values import Floats, canonicals
 from tidegate.wire.monitoring import MonitorResult, Severity
 
@@ -54,7 +55,9 @@ def performance_results(known: KnownBaseline, rows: Labelled, place: Place, page
         return [place.unknown("performance", why, n=int(rows.matured.sum()), n_labelled=rows.n_labelled)]
     losses = truth.losses(rows.columns, rows.labels)
     rule = PerformanceRule(selective=rows.selective)
-    found = evaluate(Cohort(losses, rows.ages_s, rows.delay_s), risk, truth.metric, rule, page_alpha)
+    clustering = known.baseline.expected(rows_by_hour(place.at - rows.ages_s[rows.matured])).losses
+    cohort = Cohort(losses, rows.ages_s, rows.delay_s)
+    found = evaluate(cohort, risk, truth.metric, rule, page_alpha, clustering)
     return [_performance_result(found, place), *_shown(truth, rows, place)]
 
 
