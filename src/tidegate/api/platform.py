@@ -34,6 +34,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.models.catalog import Models
 from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.monitoring import Monitoring
+from tidegate.services.monitoring.replays import Replays
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
@@ -109,6 +110,8 @@ class ApiServices(Protocol):
     def load_overview(self) -> LoadOverview: ...
     @property
     def alerts(self) -> AlertUseCases: ...
+    @property
+    def replays(self) -> Replays: ...
     @property
     def monitoring(self) -> Monitoring: ...
     @property

@@ -217,13 +217,18 @@ class DeliveryPage:
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """Which alerts the endpoint's rules would have sent over the last `since_s`; with `rules` on top of them."""
+    """Which alerts the endpoint's rules would have sent over the last `since_s`; with `rules` on top of them.
+
+    `source`: of the rows that were captured or imported, evaluated as they would have been (`captured`), or of what
+    monitors found then (`results`), which is much faster.
+    """
 
     __pydantic_config__ = STRICT
 
     endpoint: str
     since_s: Number = 2_592_000.0
     rules: list[AlertRule] = field(default_factory=list)
+    source: Literal["captured", "results"] = "captured"
 
 
 @dataclass(frozen=True)
@@ -244,10 +249,15 @@ class ReplayedAlert:
 
 @dataclass(frozen=True)
 class Replay:
-    """What would have been sent, oldest first; `results` are those of monitors that were replayed."""
+    """What would have been sent, oldest first, of so many evaluations and results.
+
+    `until` is earlier than now where there was no time for more.
+    """
 
     endpoint: str
+    source: str
     since: float
     until: float
+    evaluations: int
     results: int
     alerts: list[ReplayedAlert]

@@ -49,6 +49,7 @@ from tidegate.services.leadership import Leadership
 from tidegate.services.models.files_home import files_home
 from tidegate.services.models.registry_health import RegistryHealth
 from tidegate.services.monitoring.monitoring import Monitoring
+from tidegate.services.monitoring.replays import Replays
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
@@ -209,6 +210,7 @@ def build(
         leader_link=leader_link,
         capture=StoredRows(data_dir),
         monitoring=monitoring,
+        replays=Replays(monitoring),
         baselines=monitoring.baselines,
         alerts=alerts,
         leader_calls=leader_calls,

@@ -43,6 +43,7 @@ from tidegate.services.models.catalog import Models
 from tidegate.services.models.registry_health import RegistryHealth
 from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.monitoring import Monitoring
+from tidegate.services.monitoring.replays import Replays
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
@@ -108,6 +109,7 @@ class Container:
     leader_link: LeaderLink
     capture: CapturedRows
     monitoring: Monitoring
+    replays: Replays
     baselines: Baselines
     alerts: Alerts
     leader_calls: LeaderCalls

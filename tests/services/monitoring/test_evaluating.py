@@ -17,7 +17,8 @@ from tidegate.errors import InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
 from tidegate.services.monitoring.evaluation import LAG_S
 from tidegate.services.monitoring.monitoring import Monitoring
-from tidegate.wire import rest
+from tidegate.services.monitoring.replays import Replays
+from tidegate.wire import alerts, rest
 from tidegate.wire.capture import CompactorState, capture_view
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import MonitorRequest, MonitorResult
@@ -371,3 +372,42 @@ def test_a_baseline_goes_with_its_version(bench: Bench) -> None:
     bench.container.registry.delete_version = lambda *_given: None  # type: ignore[method-assign]
     bench.container.models.delete_version("churn", "2", ME)
     assert baselines.known("churn", "2") is None
+
+
+def test_rules_are_replayed_over_captured_rows_as_they_would_have_been_evaluated(bench: Bench) -> None:
+    """Rows of four days, of which the last two drifted; monitors never looked at them, as when they are imported."""
+    bench.baseline()
+    for hour in range(96):
+        bench.captured.predict(bench.begin - (96 - hour) * 3600 + 60, bench.normal(100, 1.0 if hour >= 48 else 0.0))
+    bench.monitoring.configure("churn", MonitorRequest(every_s=7200.0), ME)
+    replays = Replays(replace(bench.monitoring, clock=lambda: bench.begin))
+
+    def drifted(**more: Any) -> list[alerts.ReplayedAlert]:
+        found = replays.run(alerts.ReplayRequest("churn", 4 * DAY_S, **more))
+        assert (found.evaluations, found.until) == (48, bench.begin)
+        return [one for one in found.alerts if one.type == "data_drift"]
+
+    sent = drifted()
+    hours = (sent[0].at - (bench.begin - 2 * DAY_S)) / 3600
+    assert (sent[0].status, sent[0].version) == ("firing", "1")
+    assert 0 < hours < 24, "once a block of rows that drifted is complete, and no fault of the column explains it"
+    assert {one.status for one in sent} == {"firing"}, "it goes on"
+    assert drifted(rules=[alerts.AlertRule("drift", threshold=0.9)]) == []
+    assert bench.monitoring.results("churn", 10).results == [], "nothing is kept"
+
+
+def test_rules_are_replayed_over_what_monitors_found(bench: Bench) -> None:
+    bench.baseline()
+    for day in range(3):
+        bench.captured.predict(bench.begin + day * DAY_S + 60, bench.normal(600, 1.0))
+        bench.look(bench.begin + day * DAY_S + 3600)
+    replays = Replays(replace(bench.monitoring, clock=lambda: bench.begin + 3 * DAY_S))
+    found = replays.run(alerts.ReplayRequest("churn", 4 * DAY_S, source="results"))
+    assert found.evaluations == 3
+    drifted = [one for one in found.alerts if one.type == "data_drift"]
+    assert drifted[0].status == "firing"
+    with pytest.raises(UnknownEndpoint):
+        replays.run(alerts.ReplayRequest("none"))
+    for since_s in (0.0, float("nan"), 1e12):
+        with pytest.raises(InvalidArgument, match="since_s"):
+            replays.run(alerts.ReplayRequest("churn", since_s))

@@ -30,6 +30,10 @@ _RULES = {
     "for a quarter of an hour": {"value": {"rules": [{"type": "errors", "for_s": 900}]}},
     "as by default": {"value": {"reset": True}},
 }
+_REPLAY = {
+    "a week": {"value": {"endpoint": "churn", "since_s": 604800}},
+    "a higher bar": {"value": {"endpoint": "churn", "rules": [{"type": "drift", "threshold": 0.1}]}},
+}
 _NOTIFIER = {
     "webhook": {"value": {"kind": "webhook", "url": "https://hooks.example/tidegate"}},
     "mail": {
@@ -54,6 +58,14 @@ def list_alerts(
 ) -> wire.AlertPage:
     """Alerts, newest first, those that ended too."""
     return wire.AlertPage(*platform.alerts.state.page(limit, cursor, endpoint, state))
+
+
+@router.post("/alerts/test", responses=answers(400, 404, 409, 413, 415, 422), dependencies=_READ)
+def test_rules(
+    platform: PlatformOf, request: Annotated[wire.ReplayRequest, Body(openapi_examples=_REPLAY)]
+) -> wire.Replay:
+    """What an endpoint's rules would have sent, of captured or imported rows, or of what monitors found."""
+    return platform.replays.run(request)
 
 
 @router.get("/alerts/{alert_id}", responses=answers(404), dependencies=_READ)

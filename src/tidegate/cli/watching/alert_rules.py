@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def alert_rules(app: App, endpoint: str, reset: bool, end_automation: bool | Non
     earlier traffic without the version that the alert is about, and never undoes what somebody changed meanwhile.
     """
     client = app.client().alerts
-    changes = _changes(given)
+    changes = rule_changes(given)
     if end_automation is not None:
         changes.append(AlertRule(EVERY, end_automation=end_automation))
     asked = bool(changes) or reset
@@ -60,7 +60,8 @@ def alert_rules(app: App, endpoint: str, reset: bool, end_automation: bool | Non
     app.emit(shown, lambda: _text(shown))
 
 
-def _changes(given: dict[str, tuple[str, ...]]) -> list[AlertRule]:
+def rule_changes(given: Mapping[str, tuple[str, ...]]) -> list[AlertRule]:
+    """The rules' changes that options of these names ask for. Raises `InvalidArgument`."""
     found = []
     for option, name in (
         ("for_s", "for_s"),
@@ -69,16 +70,16 @@ def _changes(given: dict[str, tuple[str, ...]]) -> list[AlertRule]:
         ("cooldown", "cooldown_s"),
     ):
         shown = "--" + option.removesuffix("_s").replace("_", "-")
-        for type_, text in map(_of_type, given[option]):
+        for type_, text in map(_of_type, given.get(option, ())):
             found.append(_rule(type_, name, seconds(text, shown)))
-    for type_, text in map(_of_type, given["group_by"]):
+    for type_, text in map(_of_type, given.get("group_by", ())):
         found.append(_rule(type_, "group_by", [part for part in text.split(",") if part]))
-    for type_, text in map(_of_type, given["threshold"]):
+    for type_, text in map(_of_type, given.get("threshold", ())):
         found.append(_rule(type_, "threshold", _number(text)))
-    found += [_rule(type_, "enabled", False) for type_ in given["mute"]]
-    found += [_rule(type_, "enabled", True) for type_ in given["unmute"]]
-    found += [_rule(type_, "actions", []) for type_ in given["no_actions"]]
-    return found + _actions(given["actions"])
+    found += [_rule(type_, "enabled", False) for type_ in given.get("mute", ())]
+    found += [_rule(type_, "enabled", True) for type_ in given.get("unmute", ())]
+    found += [_rule(type_, "actions", []) for type_ in given.get("no_actions", ())]
+    return found + _actions(given.get("actions", ()))
 
 
 def _actions(given: Sequence[str]) -> list[AlertRule]:

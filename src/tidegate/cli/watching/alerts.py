@@ -10,8 +10,9 @@ import click
 from tidegate.cli.app import CONTEXT, App, LazyGroup, command, common_options, paging_options, remember
 from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import moment, table
+from tidegate.cli.watching.alert_rules import rule_changes
 from tidegate.errors import InvalidArgument
-from tidegate.wire.alerts import AlertView, DeliveryView, SilenceView
+from tidegate.wire.alerts import AlertView, DeliveryView, Replay, ReplayedAlert, SilenceView
 
 STATES = ("pending", "firing", "inhibited", "silenced", "acknowledged", "not_enough_data", "resolved")
 HEADERS = ("alert", "severity", "state", "what", "since", "message")
@@ -48,6 +49,7 @@ alerts.examples = (
     "tidegate alerts --endpoint churn --state firing --json",
     "tidegate alerts ack 3f2a9c81d0e4",
     "tidegate alerts silence endpoint=churn 'feature=age*' --for 2h",
+    "tidegate alerts test churn --since 30d",
 )
 
 
@@ -186,5 +188,42 @@ def _deliveries(found: Sequence[DeliveryView]) -> str:
     return table(("delivery", "to", "kind", "state", "attempts", "at", "outcome"), rows, "nothing was sent")
 
 
-for _verb in (show, ack, silence, deliveries):
+@command(
+    "test",
+    "tidegate alerts test churn --since 30d",
+    "tidegate alerts test churn --since 7d --threshold drift=0.1 --for errors=15m",
+    "tidegate alerts test churn --since 30d --stored --json",
+)
+@click.argument("endpoint")
+@click.option("--since", metavar="SPAN", default="30d", show_default=True, help="From then until now.")
+@click.option("--stored", is_flag=True, help="Of what monitors found then, which is fast, and not of captured rows.")
+@click.option("--for", "for_s", multiple=True, metavar="[TYPE=]SPAN", help="As if it were so: see 'alert-rules'.")
+@click.option("--keep-firing-for", multiple=True, metavar="[TYPE=]SPAN", help="The same.")
+@click.option("--threshold", multiple=True, metavar="TYPE=X", help="The same.")
+@click.option("--mute", multiple=True, metavar="TYPE", help="The same.")
+def test(app: App, endpoint: str, since: str, stored: bool, **given: tuple[str, ...]) -> None:
+    """Show what an endpoint's rules would have sent, with other rules on top if given. Nothing is sent or changed.
+
+    The rows that were captured or imported are evaluated as they would have been, against the baselines of now; 30 days
+    by the hour. --json is a list: what would have been sent when, that alerts ended too.
+    """
+    source: Any = "results" if stored else "captured"
+    found = app.client().alerts.test_rules(endpoint, seconds(since), rule_changes(given), source)
+    app.emit(found.alerts, lambda: _replay(found))
+    if found.until - found.since < 0.99 * seconds(since):
+        app.note(f"there was no time for more than until {moment(found.until)}: a shorter --since has time enough")
+
+
+def _replay(found: Replay) -> str:
+    rows = [[moment(one.at), one.status, one.severity, _of(one), one.message] for one in found.alerts]
+    looked = f"{found.evaluations} evaluations, {found.results} results"
+    return f"{table(('at', 'status', 'severity', 'what', 'message'), rows, 'nothing would have been sent')}\n\n{looked}"
+
+
+def _of(one: ReplayedAlert) -> str:
+    parts = (one.type, f"version {one.version}" if one.version else None, one.feature, one.metric, one.segment)
+    return " ".join(part for part in parts if part)
+
+
+for _verb in (test, show, ack, silence, deliveries):
     alerts.add_command(_verb)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
-from tidegate.client.rest.api import Api
+import msgspec
+import orjson
+
+from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paging import Page, every, page_of
 from tidegate.client.rest.paths import API, part
 from tidegate.client.waiting import poll
@@ -23,12 +26,14 @@ from tidegate.wire.alerts import (
     NotifierList,
     NotifierRequest,
     NotifierView,
+    Replay,
+    ReplayRequest,
     SilenceList,
     SilenceRequest,
     SilenceView,
 )
 
-TEST_TIMEOUT_S = 30.0
+TEST_TIMEOUT_S, REPLAY_TIMEOUT_S = 30.0, 300.0
 
 
 class ListedAlerts(TypedDict):
@@ -102,6 +107,18 @@ class Alerts:
         """
         request = AlertRulesRequest([*rules], reset)
         return self.api.send("PUT", f"{API}/alert-rules/{part(endpoint)}", request, AlertRulesView)
+
+    def test_rules(
+        self,
+        endpoint: str,
+        since_s: float = 2_592_000.0,
+        rules: Iterable[AlertRule] = (),
+        source: Literal["captured", "results"] = "captured",
+    ) -> Replay:
+        """What the endpoint's rules, with `rules` on top, would have sent over the last `since_s`; changes nothing."""
+        body = orjson.dumps(msgspec.to_builtins(ReplayRequest(endpoint, since_s, [*rules], source)))
+        answer = self.api.raw("POST", f"{API}/alerts/test", body, timeout_s=REPLAY_TIMEOUT_S)
+        return decode(answer.data, Replay, self.api.transport.who)
 
     def notifiers(self) -> builtins.list[NotifierView]:
         """Notifiers, by name."""

@@ -146,7 +146,7 @@ class Monitoring:
         if not self._one_at_a_time.acquire(timeout=EVALUATION_WAIT_S):
             raise Conflict("another evaluation is still under way: try again in a minute")
         try:
-            seen = self._see(endpoint, now)
+            seen = self.see(endpoint, now)
             evaluation = Evaluation(seen, self.capture, self.baselines, now, asked, self.recording())
             evaluation.run()
             self._take_baselines(evaluation)
@@ -188,7 +188,8 @@ class Monitoring:
         with self.fenced.transaction() as tx:
             rows.prune(tx, self.clock() - RESULTS_KEPT_S, rows_max)
 
-    def _see(self, endpoint: str, now: float) -> Seen:
+    def see(self, endpoint: str, now: float) -> Seen:
+        """The endpoint as an evaluation at `now` sees it. Raises `UnknownEndpoint`."""
         with self.store.reading() as tx:
             found = endpoint_or_raise(tx, endpoint)
             used = versions_used(found)

@@ -4,57 +4,90 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from tidegate.clock import Clock
+from tidegate.clock import Clock, monotonic
 from tidegate.core.alerting.model import AlertType, Observation, Rule
 from tidegate.core.alerting.observations import observation
 from tidegate.core.alerting.replay import Sent, replay
-from tidegate.errors import InvalidArgument
+from tidegate.errors import Conflict, InvalidArgument
 from tidegate.services.alerting.rules import stored_rules, with_changes
+from tidegate.services.monitoring.monitoring import Monitoring
+from tidegate.services.monitoring.past import Past
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.store import monitoring as rows
-from tidegate.store.engine import Store
 from tidegate.wire import alerts as wire
 
 SINCE_S_MAX = 366 * 86_400.0
 PAGE_ROWS = 2_000
 RESULTS_MAX, SENT_MAX = 500_000, 10_000
+DEADLINE_S = 240.0
 
 Looks = Sequence[tuple[float, Sequence[Observation]]]
 
 
 @dataclass(frozen=True)
 class Replays:
-    """The use case."""
+    """The use case. `ticks`: seconds that only grow, for the deadline."""
 
-    store: Store
-    clock: Clock
+    monitoring: Monitoring
+    ticks: Clock = monotonic
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, request: wire.ReplayRequest) -> wire.Replay:
-        """Raises `UnknownEndpoint`, `InvalidArgument`."""
+        """What would have been sent: of what was captured, or of what monitors found then (`source`).
+
+        Within `DEADLINE_S`: where that does not suffice, `until` of the answer says how far it came. Raises
+        `UnknownEndpoint`, `InvalidArgument`, `Conflict` while another one runs, and what the capture store raises.
+        """
         if not (math.isfinite(request.since_s) and 0 < request.since_s <= SINCE_S_MAX):
             raise InvalidArgument(
                 f"since_s must be more than 0 and at most {SINCE_S_MAX:g} seconds, not {request.since_s:g}",
                 field="since_s",
             )
-        now = self.clock()
+        now = self.monitoring.clock()
         since = now - request.since_s
-        with self.store.reading() as tx:
+        with self.monitoring.store.reading() as tx:
             endpoint = endpoint_or_raise(tx, request.endpoint)
             rules = with_changes(stored_rules(tx, request.endpoint), request.rules)
-            looks = stored_looks(tx, endpoint.uid, since)
-        return replayed(request.endpoint, (since, now), rules, looks)
+            looks = stored_looks(tx, endpoint.uid, since) if request.source == "results" else None
+        if looks is not None:
+            return replayed(request, (since, now), rules, looks)
+        if not self._one_at_a_time.acquire(blocking=False):
+            raise Conflict("another replay of captured rows is under way: try again when it has ended")
+        try:
+            return self._captured(request, (since, now), rules)
+        finally:
+            self._one_at_a_time.release()
+
+    def _captured(
+        self, request: wire.ReplayRequest, window: tuple[float, float], rules: Mapping[AlertType, Rule]
+    ) -> wire.Replay:
+        since, until = window
+        seen = self.monitoring.see(request.endpoint, until)
+        past = Past(seen, self.monitoring.capture, self.monitoring.baselines, since, until)
+        deadline, looks = self.ticks() + DEADLINE_S, []
+        for at, results in past.looks():
+            looks.append((at, [observation(result) for result in results]))
+            if self.ticks() >= deadline:
+                return replayed(request, (since, at), rules, looks)
+        return replayed(request, window, rules, looks)
 
 
-def replayed(endpoint: str, window: tuple[float, float], rules: Mapping[AlertType, Rule], looks: Looks) -> wire.Replay:
+def replayed(
+    request: wire.ReplayRequest, window: tuple[float, float], rules: Mapping[AlertType, Rule], looks: Looks
+) -> wire.Replay:
     """The replay of these looks as the API shows it."""
     since, until = window
     sent = list(itertools.islice(replay(rules, looks), SENT_MAX))
-    return wire.Replay(endpoint, since, until, sum(len(found) for _, found in looks), [_view(one) for one in sent])
+    results = sum(len(found) for _, found in looks)
+    return wire.Replay(
+        request.endpoint, request.source, since, until, len(looks), results, [_view(one) for one in sent]
+    )
 
 
 def stored_looks(tx: Session, uid: str, since: float) -> Looks:

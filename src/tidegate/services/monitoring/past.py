@@ -1,0 +1,64 @@
+"""What an endpoint's monitors would have found of rows that were captured, or imported, evaluation by evaluation.
+
+The evaluations are those of `Monitoring`, at moments that are over: nothing is kept of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from tidegate.core.monitoring.ports import CapturedRows
+from tidegate.services.monitoring.baselines import Baselines
+from tidegate.services.monitoring.calls import Earlier
+from tidegate.services.monitoring.evaluation import Evaluation, Seen
+from tidegate.watch.budget import DAY_S
+from tidegate.wire.monitoring import MonitorResult
+
+EVALUATIONS_MAX = 750
+"""30 days by the hour: a longer span is looked at in larger steps."""
+
+
+@dataclass
+class Past:
+    """Evaluations from `since` to `until`. Versions are those in use now, against the baselines that they have now."""
+
+    seen: Seen
+    capture: CapturedRows
+    baselines: Baselines
+    since: float
+    until: float
+    _recent: deque[tuple[float, int | None, float | None]] = field(default_factory=deque)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds from one evaluation to the next."""
+        return max(self.seen.settings.every_s, (self.until - self.since) / EVALUATIONS_MAX)
+
+    def looks(self) -> Iterator[tuple[float, list[MonitorResult]]]:
+        """Each evaluation's time and results, oldest first. Raises what the capture store raises."""
+        settings = replace(self.seen.settings, every_s=self.step_s)
+        seen = replace(self.seen, created_at=self.since, settings=settings, blocks={}, earlier=Earlier())
+        steps = math.ceil((self.until - self.since) / self.step_s * (1 - 1e-9))
+        for number in range(1, steps + 1):
+            at = min(self.since + number * self.step_s, self.until) if number < steps else self.until
+            evaluation = Evaluation(replace(seen, earlier=self._earlier(at)), self.capture, self.baselines, at)
+            evaluation.run()
+            seen = replace(seen, blocks={**seen.blocks, **evaluation.blocks})
+            self._remember(at, evaluation.results)
+            yield at, evaluation.results
+
+    def _earlier(self, at: float) -> Earlier:
+        while self._recent and self._recent[0][0] < at - DAY_S:
+            self._recent.popleft()
+        requests = [count for _, count, _ in self._recent if count is not None]
+        return Earlier(requests, [value for _, _, value in self._recent if value is not None])
+
+    def _remember(self, at: float, results: list[MonitorResult]) -> None:
+        for one in results:
+            if one.state == "ok" and one.monitor == "traffic":
+                self._recent.append((at, one.n, None))
+            if one.state == "ok" and one.monitor == "latency":
+                self._recent.append((at, None, one.value))
