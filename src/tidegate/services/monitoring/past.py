@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tidegate.core.monitoring.ports import CapturedRows
+from tidegate.core.captured import CapturedRows
 from tidegate.services.monitoring.baselines import Baselines
 from tidegate.services.monitoring.calls import Earlier
 from tidegate.services.monitoring.evaluation import Evaluation, Seen
