@@ -116,10 +116,10 @@ def _fitting(found: CaptureAnswer) -> list[str]:
     others = [name for part in ("output_", "input_") for name in found.columns if name.startswith(part)]
     columns, width = [], 0
     for name in (*SHOWN, *others):
-        width += 2 + max([len(name), *(len(_cell(row.get(name))) for row in found.rows)])
-        if name not in SHOWN and width > WIDTH:
-            break
-        columns.append(name)
+        wide = 2 + max([len(name), *(len(_cell(row.get(name))) for row in found.rows)])
+        if name in SHOWN or width + wide <= WIDTH:
+            columns.append(name)
+            width += wide
     return columns
 
 
