@@ -77,6 +77,9 @@ def test_drift_and_bad_labels_reach_a_webhook_and_the_version_is_rolled_back(
     assert performance["actions"] == ["rollback: rolled back to revision 1"]
     assert performance["ended_because"] == "version 2 gets no traffic any more"
     assert platform.failed("alerts", "ack", performance["id"])["code"] == "conflict"
+    for options in (("--stored",), ()):
+        would = platform.done("alerts", "test", "alerted", "--since", "1h", *options)
+        assert "performance_drift" in {one["type"] for one in would} or not options, would
     silence = platform.done("alerts", "silence", "endpoint=alerted", "--for", "1h")
     assert platform.done("alerts", "silence", "--end", silence["id"])["active"] is False
     shown = platform.cli("alerts", "show", performance["id"])
