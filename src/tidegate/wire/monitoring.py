@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tidegate.wire.decoding import convert
 from tidegate.wire.exact import STRICT, Flag, Number
 
 MonitorName = Literal[
@@ -104,7 +105,7 @@ class MonitorResult(msgspec.Struct, frozen=True, kw_only=True):
         from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(
-            lambda value: msgspec.convert(value, cls),
+            lambda value: convert(value, cls),
             serialization=core_schema.plain_serializer_function_ser_schema(msgspec.to_builtins),
         )
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,21 +16,19 @@ import click
 
 from tidegate import clock
 from tidegate.cli.app import App, command
+from tidegate.cli.demo.stage import Stage, bold
 from tidegate.cli.demo.watching import watch
 from tidegate.cli.platform.processes import PORT
 from tidegate.client.login import login_url
-from tidegate.errors import DataDirUnusable, MissingExtra, PortInUse, TidegateError
+from tidegate.errors import MissingExtra, PortInUse, TidegateError
 from tidegate.settings import CONTROL_PORT, GATEWAY_PORT, Settings
 
 if TYPE_CHECKING:
     from tidegate.cli.demo.models import DemoFiles
 
 NAME = "tumor"
-STEP_TIMEOUT_S = 180.0
 REQUESTS = 200
 PORTS_TRIED_MAX = 200
-OF_ANOTHER_PLATFORM = frozenset({"TIDEGATE_URL", "DATABASE_URL", "MLFLOW_TRACKING_URI"})
-"""Variables that would lead the demo to a platform, a database or a registry that is not its own."""
 CANARY_MIN, CANARY_MAX = 4, 40
 """Of 200 requests at 10 %, fewer than 4 or more than 40 come about once in 100,000 demos."""
 
@@ -78,96 +71,6 @@ def _data_dir(app: App) -> Path:
     return own if app.data_dir is not None else own.with_name(own.name + "-demo")
 
 
-@dataclass
-class Stage:
-    """Where the demo plays: says things, runs commands as a user would, and knows the platform's directory."""
-
-    app: App
-    data_dir: Path
-    began_s: float = field(default_factory=clock.monotonic)
-    started: bool = False
-    facts: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        """Where the model files lie, and where the commands are run."""
-        return self.data_dir / "demo-files"
-
-    def say(self, text: str) -> None:
-        click.echo(text, err=self.app.json)
-
-    def prepare(self, wipe: bool) -> None:
-        """Make room: stop the platform of an earlier demo, and forget it when the directory is the demo's own."""
-        if wipe and self.data_dir.exists():
-            if not self.folder.is_dir():
-                raise DataDirUnusable(f"{self.data_dir} was not made by a demo: name another directory with --data-dir")
-            self.stop(quiet=True)
-            shutil.rmtree(self.data_dir)
-        try:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise DataDirUnusable(f"cannot write to {self.data_dir}: {error.strerror}") from None
-
-    def say_title(self, title: str) -> None:
-        self.say(f"\n{_bold(title)}")
-
-    def show(self, title: str, *arguments: str, lines_max: int | None = None) -> str:
-        """Say what comes, print the command, run it, print what came back and return it. Raises when it fails.
-
-        `lines_max`: print so many lines of what came back, and say how many more there are.
-        """
-        self.say_title(title)
-        self.say(f"$ tidegate {shlex.join(arguments)}")
-        code, output = self.run(arguments)
-        lines = output.splitlines()
-        self.say("\n".join(f"  {line}".rstrip() for line in lines[:lines_max]))
-        if lines_max is not None and len(lines) > lines_max:
-            self.say(f"  … and {len(lines) - lines_max} lines more")
-        _check_code(code, arguments, output)
-        return output
-
-    def keep(self, into: str, *arguments: str) -> str:
-        """Print a command and run it with its answer in a file; print and return the last line that it said."""
-        self.say(f"$ tidegate {shlex.join(arguments)} > {into}")
-        code, output = self.run(arguments, into=into)
-        summary = output.strip().splitlines()[-1] if output.strip() else "nothing came back"
-        self.say(f"  {summary}")
-        _check_code(code, arguments, summary)
-        return summary
-
-    def run(self, arguments: tuple[str, ...], into: str | None = None) -> tuple[int, str]:
-        """Run a command on the demo's data directory; its exit code, and all it printed.
-
-        `into` names a file in the demo's folder for its standard output, as `> into` does.
-        """
-        line = [sys.executable, "-m", "tidegate", *arguments]
-        env = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_PLATFORM}
-        env["TIDEGATE_DATA_DIR"] = str(self.data_dir)
-        # A file and not a pipe: `up --detach` leaves children behind, and a pipe would stay open with them.
-        with tempfile.TemporaryFile() as said, ExitStack() as stack:
-            out = said if into is None else stack.enter_context((self.folder / into).open("wb"))
-            try:
-                code = subprocess.run(
-                    line, stdout=out, stderr=said, cwd=self.folder, env=env, timeout=STEP_TIMEOUT_S, check=False
-                ).returncode
-            except subprocess.TimeoutExpired:
-                raise TidegateError(f"'tidegate {arguments[0]}' did not end within {STEP_TIMEOUT_S:g} s") from None
-            said.seek(0)
-            return code, said.read().decode("utf-8", "replace")
-
-    def stop(self, quiet: bool) -> None:
-        """Stop the platform, whatever state it is in."""
-        if self.folder.exists():
-            code, output = self.run(("down",))
-            if not quiet or (code != 0 and self.started):
-                self.say(output)
-
-    def down_line(self) -> str:
-        """How a user stops this platform."""
-        return shlex.join(["tidegate", "down", "--data-dir", str(self.data_dir)])
-
-
 def _play(stage: Stage, port: int | None, control_port: int | None) -> None:
     where = (shlex.quote(str(stage.data_dir)), shlex.quote(str(stage.folder)))
     stage.say("Each line that starts with $ is run as it stands; type it yourself to do the same.\n")
@@ -201,7 +104,7 @@ def _start_and_train(stage: Stage, port: int | None, control_port: int | None) -
         stage.show("Start the platform", "up", "--detach", *ports)
         files = training.result()
     stage.say(
-        f"\n{_bold('Train two models on the breast cancer data of scikit-learn')}\n"
+        f"\n{bold('Train two models on the breast cancer data of scikit-learn')}\n"
         f"  {files.first_model}: logistic regression, trained on few rows\n"
         f"  {files.second_model}: a forest of 100 trees, trained on all but {files.holdout}, which neither has seen"
     )
@@ -248,7 +151,7 @@ def _farewell(stage: Stage) -> None:
         control, gateway, login = client.location.url, client.gateway.url, login_url(client)
     stage.facts |= {"gateway_url": gateway, "url": control}
     stage.say(
-        f"\n{_bold('The platform runs on in the background')}\n"
+        f"\n{bold('The platform runs on in the background')}\n"
         f"  gateway   {gateway}/predict/{NAME}, its docs {gateway}/docs\n"
         f"  API       {control}/api/v1/status, its docs {control}/api/docs\n"
         f"  console   {login} (logs in once, within 5 minutes)\n"
@@ -263,12 +166,6 @@ def _request(row: list[float]) -> str:
     import orjson
 
     return orjson.dumps({"features": row}).decode()
-
-
-def _check_code(code: int, arguments: tuple[str, ...], output: str) -> None:
-    if code != 0:
-        last = output.strip().splitlines()[-1:] or ["no reason given"]
-        raise TidegateError(f"'tidegate {arguments[0]}' failed: {last[0].removeprefix('error: ')}")
 
 
 def _free_ports(stage: Stage, wanted: int, count: int) -> int:
@@ -291,7 +188,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _bold(text: str) -> str:
-    return click.style(text, bold=True)

@@ -10,8 +10,8 @@ from tidegate.cli.app import App
 from tidegate.errors import TidegateError
 
 if TYPE_CHECKING:
-    from tidegate.cli.demo.demo import Stage
     from tidegate.cli.demo.models import DemoFiles
+    from tidegate.cli.demo.stage import Stage
 
 ANSWERS, LABELS, REPORT = "later.json", "labels.csv", "report.html"
 FOUND_LINES = 14
