@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.gateway.shared.ratelimit import LimitSync, RateLimits
+from tidegate.gateway.shared.rate_limits import LimitSync, RateLimits
 from tidegate.gateway.shared.redis_link import RedisLink
 from tidegate.gateway.shared.response_cache import ResponseCache
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tidegate.errors import RateLimited
-from tidegate.gateway.shared.ratelimit import CLIENTS_MAX, Bucket, LimitSync, RateLimits, client_of
+from tidegate.gateway.shared.rate_limits import CLIENTS_MAX, Bucket, LimitSync, RateLimits, client_of
 from tidegate.wire.snapshot import Endpoint, Snapshot
 
 KEY = {b"authorization": b"Bearer sesame"}
