@@ -99,7 +99,9 @@ def test_a_fault_of_a_column_inhibits_its_drift_and_an_outage_all_statistics() -
     }
     assert set(told(quality)) == {("income", "firing"), ("age", "firing")}, "of age the fault alone"
     assert [len(notice.alerts) for notice in quality.notices] == [1, 1]
-    outage = step(facts(quality.alerts), [seen(type_="errors", feature="")], 60)
+    few = step(facts(quality.alerts), [seen(type_="errors", feature="", severity="high")], 30)
+    assert states(few)["data_drift income"] == "firing", "a few failures explain nothing"
+    outage = step(facts(quality.alerts), [seen(type_="errors", feature="", severity="critical")], 60)
     assert states(outage) == {
         "data_drift age": "inhibited",
         "data_drift income": "inhibited",
@@ -111,8 +113,9 @@ def test_a_fault_of_a_column_inhibits_its_drift_and_an_outage_all_statistics() -
 
 
 def test_what_was_inhibited_from_beginning_to_end_is_never_told() -> None:
-    first = step(facts(), [seen(), seen(type_="errors", feature="")], 0)
-    second = step(facts(first.alerts), [seen("ok"), seen(type_="errors", feature="")], 60)
+    outage = seen(type_="errors", feature="", severity="critical")
+    first = step(facts(), [seen(), outage], 0)
+    second = step(facts(first.alerts), [seen("ok"), outage], 60)
     assert told(first) == [("", "firing")]
     assert told(second) == []
 

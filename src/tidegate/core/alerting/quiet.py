@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from tidegate.core.alerting.model import Alert, AlertType, Silence, State
+from tidegate.core.alerting.model import SEVERITIES, Alert, AlertType, Severity, Silence, State
 
-OUTAGE: frozenset[AlertType] = frozenset({"errors", "traffic", "capture_dropped"})
-"""While requests fail, stay away or are not recorded, no statistic of them means anything."""
+OUTAGE: Mapping[AlertType, Severity] = {"errors": "critical", "traffic": "high", "capture_dropped": "high"}
+"""From which severity on: while most requests fail, stay away or are not recorded, no statistic of them means anything.
+
+A few failures among many answers explain no drift.
+"""
 BY_OUTAGE: frozenset[AlertType] = frozenset(
     {
         "data_drift",
@@ -28,8 +31,9 @@ def inhibitor(alert: Alert, alerts: Sequence[Alert]) -> Alert | None:
 
     fires                                             | inhibits
     --------------------------------------------------|--------------------------------------------
-    errors, traffic or capture_dropped, of the same   | every alert about data, predictions, labels
-    version or of the whole endpoint                  | and quality
+    an outage of the same version or the endpoint:    | every alert about data, predictions, labels
+    errors that are critical, traffic or              | and quality
+    capture_dropped that are high                     |
     data_quality of a column, but of its range (which | data_drift of that column
     a world that moved leaves as well)                |
     data_quality of no column (the schema)            | data_drift of every column
@@ -43,7 +47,8 @@ def _explains(source: Alert, target: Alert) -> bool:
     if source.label("version") not in ("", target.label("version")):
         return False
     if source.type in OUTAGE:
-        return target.type in BY_OUTAGE
+        is_outage = SEVERITIES.index(source.severity) >= SEVERITIES.index(OUTAGE[source.type])
+        return is_outage and target.type in BY_OUTAGE
     same_column = source.label("feature") in ("", target.label("feature"))
     is_fault = source.type == "data_quality" and source.label("metric") != "range"
     return is_fault and target.type == "data_drift" and same_column
