@@ -57,6 +57,8 @@ def test_labels_stand_beside_their_predictions_and_feedback_is_a_table(store: Ca
     found = ask(store, "SELECT id, endpoint, label, metrics['paid'] AS paid FROM feedback ORDER BY id")
     assert [tuple(one.values()) for one in found] == [("a", "churn", "1", 2.5), ("b", None, '"yes"', None)]
     assert ask(store, "SELECT count(label) AS n FROM labelled", version="8") == [{"n": 1}]
+    gateway.write(FeedbackRecord([FeedbackEvent("gone", None, None, None, at_us, "churn", None, "1")], at_us))
+    assert ask(store, "SELECT id FROM feedback WHERE id NOT IN (SELECT id FROM predictions)") == [{"id": "gone"}]
 
 
 def test_no_more_rows_than_were_asked_for_and_it_says_that_there_are_more(store: CaptureStore) -> None:
