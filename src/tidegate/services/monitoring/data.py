@@ -60,16 +60,24 @@ def _drifts(
 
 
 def quality_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
-    """Whether values are missing, of another type, out of range or new, by column."""
+    """Whether values are missing, of another type or new, or all the same, by column."""
+    return _qualities(known, block, place, alpha / 2, is_range=False)
+
+
+def range_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
+    """Whether inputs lie out of the baseline's range. Over days: a night's may, without anything being odd."""
+    return _qualities(known, block, place, alpha / 2, is_range=True)
+
+
+def _qualities(
+    known: KnownBaseline, block: Gathered, place: Place, alpha: float, *, is_range: bool
+) -> list[MonitorResult]:
     before, now = known.baseline.whole.columns, block.parts[WHOLE].histograms
     names = [name for name in before if name in now]
-    results = []
-    for name in names:
-        both, each = (before[name], now[name]), alpha / len(names) / 2
-        results.append(_quality_result(name, both, place, each))
-        if known.roles.get(name) != "output" and before[name].layout.is_ordered:
-            results.append(_quality_result(name, both, place, each, is_range=True))
-    return results
+    if is_range:
+        names = [name for name in names if known.roles.get(name) != "output" and before[name].layout.is_ordered]
+    each = alpha / max(1, len(names))
+    return [_quality_result(name, (before[name], now[name]), place, each, is_range=is_range) for name in names]
 
 
 def _drift_monitor(known: KnownBaseline, name: str) -> MonitorName:
@@ -104,7 +112,7 @@ def pair(before: Histogram, now: Histogram) -> Histograms:
 
 
 def _quality_result(
-    name: str, pair_of: tuple[Histogram, Histogram], place: Place, alpha: float, *, is_range: bool = False
+    name: str, pair_of: tuple[Histogram, Histogram], place: Place, alpha: float, *, is_range: bool
 ) -> MonitorResult:
     before, now = pair_of
     common: dict[str, Any] = {"feature": name, "n": now.rows, "n_reference": before.rows, "kind": before.layout.kind}

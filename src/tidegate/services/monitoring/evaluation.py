@@ -3,10 +3,10 @@
 Writes nothing: `Monitoring.evaluate` keeps what comes of it in one transaction. Time comes in.
 
 Each version's rows are gathered in disjoint blocks. A block is judged when it closes, and whenever somebody asks: for
-what is missing or odd at 500 rows or after a day; for drift as its baseline says, after whole days, or where hours of
-the week are compared after an hour and 500 rows. Each look may page for nothing with the probability that the time
-since the look before it is worth, so that all looks of any 30 days together, however many, do so at most once (a union
-bound; it holds for looks at a growing block as well).
+what is missing or odd at 500 rows or after a day; for drift, and values out of range, as its baseline says: after whole
+days, or where hours of the week are compared after an hour and 500 rows. Each look may page for nothing with the
+probability that the time since the look before it is worth, so that all looks of any 30 days together, however many, do
+so at most once (a union bound; it holds for looks at a growing block as well).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tidegate.core.monitoring.columns import Array
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
 from tidegate.services.monitoring.calls import Calls, Earlier, call_results
-from tidegate.services.monitoring.data import drift_results, quality_results
+from tidegate.services.monitoring.data import drift_results, quality_results, range_results
 from tidegate.services.monitoring.gathered import Gathered, gathered
 from tidegate.services.monitoring.labels import Labelled, coverage_result, performance_results
 from tidegate.services.monitoring.place import Place
@@ -186,9 +186,12 @@ class Evaluation:
         place = self._place(version, block.since)
         judged_at = block.judged_at
         if so_far.rows and (is_full or self.asked):
-            alpha = self._alpha("drift" if kind == DRIFT else "data_quality", block) * share
-            found = drift_results if kind == DRIFT else quality_results
-            self.results += found(known, so_far, place, alpha)
+            quality = self._alpha("data_quality", block) * share
+            if kind == DRIFT:
+                self.results += drift_results(known, so_far, place, self._alpha("drift", block) * share)
+                self.results += range_results(known, so_far, place, quality)
+            else:
+                self.results += quality_results(known, so_far, place, quality)
             judged_at = max(self._until, judged_at)
         elif self.asked and kind == DRIFT:
             self.results.append(place.unknown("feature_drift", "the window is empty"))
