@@ -60,6 +60,7 @@ PAGES = {
 OF_THE_DOCS = {
     "overview-light-1280": ("console-overview", 620),
     "predicted-light-1280": ("console-endpoint", 1000),
+    "monitoring-light-1280": ("console-monitoring", 1000),
     "version-light-1280": ("console-version", 900),
 }
 """Which pictures the documentation has, under what names, and how much of their height."""

@@ -16,8 +16,8 @@ from tidegate.draw.times import moment
 Values = Sequence[float | None]
 
 AMOUNTS, SCORES, SMALL = Axis(), Axis(from_zero=False), Size(120.0, 28.0)
-EVENT_NAMES_MAX = 5
-"""So many kinds of events are in a legend; each event says its own on hovering."""
+EVENT_NAMES_MAX = 3
+"""So many kinds of events are named in a legend, of more their number; each says its own on hovering."""
 CUT_SHARE = 0.1
 """Of the widest intervals so many may reach beyond the picture, where they would make the others flat."""
 CUT_FROM = 4.0
@@ -116,7 +116,9 @@ def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") ->
 def _of_interest(axis: Axis) -> list[Key]:
     level = [] if axis.level is None else [level_key(axis.level[0], axis.said(axis.level[1]))]
     names = list(dict.fromkeys(name for name, _at in axis.events))
-    return level + [event_key(name, "") for name in names[:EVENT_NAMES_MAX]]
+    if len(names) > EVENT_NAMES_MAX:
+        names = [f"{len(axis.events)} events"]
+    return level + [event_key(name, "") for name in names]
 
 
 def _line(found: list[Run], frame: Axes, index: int) -> str:
