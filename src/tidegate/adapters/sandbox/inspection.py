@@ -76,7 +76,7 @@ class InspectionRequest:
     """A package to inspect. `python` is the interpreter of its own environment; None: this process's.
 
     `rows_file`: where the validation's rows and the model's answers are kept, in the scratch folder; read it with
-    `adapters.kept_rows`.
+    `adapters.sandbox.kept_rows`.
     """
 
     package_dir: Path

@@ -1,6 +1,6 @@
 """Writes what a model was asked and what it answered to a file, for the job that started the inspection.
 
-The reader (`adapters.kept_rows`) trusts nothing of it: plain arrays, no pickles, objects as JSON text.
+The reader (`adapters.sandbox.kept_rows`) trusts nothing of it: plain arrays, no pickles, objects as JSON text.
 """
 
 from __future__ import annotations
