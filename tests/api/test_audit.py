@@ -59,6 +59,7 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST /api/v1/deliveries/{number}/resend", "told", None),
     ("DELETE /api/v1/notifiers/{name}", "told", None),
     ("PUT /api/v1/endpoints/{name}/capture/settings", "told", {"sample": 0.5}),
+    ("POST /api/v1/endpoints/{name}/capture/forget", "told", {"key": "anna"}),
     ("DELETE /api/v1/endpoints/{name}", "told", None),
     ("DELETE /api/v1/models/{name}/versions/{version}", "gone", None),
     ("DELETE /api/v1/models/{name}", "gone", None),

@@ -89,6 +89,7 @@ ROUTES: dict[Permission | None, set[str]] = {
     },
     Permission.ROWS: {"POST /api/v1/endpoints/{name}/capture/query"},
     Permission.ADMINISTER: {
+        "POST /api/v1/endpoints/{name}/capture/forget",
         "PUT /api/v1/models/{name}/trust",
         "POST /api/v1/login-codes",
         "PUT /api/v1/notifiers/{name}",

@@ -14,7 +14,7 @@ from tidegate.wire.journal import BatchRecord, CapturedRequest, FailedCall, Fail
 from tidegate.wire.journal.records import FeedbackEvent
 from tidegate.wire.snapshot import CaptureRules, Endpoint, Snapshot
 
-SALT = b"salt"
+SALT = "salt"
 
 
 def privacy(columns: tuple[str, ...] = (), **rules: Any) -> EndpointPrivacy:
@@ -79,7 +79,7 @@ def test_hashed_values_stay_equal_and_cannot_be_read() -> None:
     assert number.is_integer()
     assert number != 41.0
     assert np.isnan(missing)
-    elsewhere = EndpointPrivacy(CaptureRules(hash=("email",)), b"another salt").batch(record)
+    elsewhere = EndpointPrivacy(CaptureRules(hash=("email",)), "another salt").batch(record)
     assert elsewhere is not None
     assert values(elsewhere.inputs["email"])[0] != one
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "capture": ("capture.query", "capture", "Show or save captured predictions, by SQL."),
     "capture-import": ("watching.capture_import", "capture_import", "Make captured rows of a file."),
     "capture-settings": ("capture.settings", "capture_settings", "Show or set what is recorded, and for how long."),
+    "capture-forget": ("capture.settings", "capture_forget", "Delete what was captured of one unit."),
     "baseline": ("watching.baseline", "baseline", "Show or set what a version's data is compared with."),
     "alerts": ("watching.alerts", "alerts", "List alerts, acknowledge and silence them."),
     "alert-rules": ("watching.alert_rules", "alert_rules", "Say when results become alerts, and what is done."),

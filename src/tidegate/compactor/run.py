@@ -19,7 +19,7 @@ from tidegate import clock as clocks
 from tidegate.capture.retention import Keep, expire
 from tidegate.clock import Clock
 from tidegate.system.file_lock import open_lock, take
-from tidegate.wire.capture import CompactorState, read_state, write_state
+from tidegate.wire.capture import FORGET_FOLDER, CompactorState, read_state, write_state
 from tidegate.wire.journal import Segment, list_segments
 from tidegate.wire.journal.cursors import read_cursor
 from tidegate.wire.snapshot import decode_snapshot
@@ -35,6 +35,7 @@ ABANDONED_EVERY_S = 5.0
 """How often to look for segments that a dead gateway left open."""
 SAY_EVERY_S = 10.0
 EXPIRE_EVERY_S = 300.0
+FORGET_EVERY_S = 15.0
 TROUBLE_FIRST_S, TROUBLE_MAX_S = 1.0, 30.0
 READER = "compactor"
 
@@ -47,6 +48,7 @@ class _Due:
 
     abandoned_at: float = 0.0
     expiry_at: float = 0.0
+    forget_at: float = 0.0
     say_at: float = 0.0
 
 
@@ -89,6 +91,7 @@ class Compactor:
         try:
             if self._has_work():
                 self._compact()
+            self._forget()
             self._expire()
             self._trouble_s = 0.0
             if self._state.trouble:
@@ -141,6 +144,15 @@ class Compactor:
             self._say(at_once=False)
 
         compact(self._journal, self._store, self._clock, lambda: not self._stop.is_set(), on_segment)
+
+    def _forget(self) -> None:
+        """Do what was asked for; what waits for a segment is looked at again from time to time."""
+        now, asked = self._monotonic(), any((self._store / FORGET_FOLDER).glob("*.json"))
+        if not asked or now < self._due.forget_at:
+            return
+        from tidegate.capture.forgetting import forget
+
+        self._due.forget_at = now + (FORGET_EVERY_S if forget(self._store, self._journal).waiting else 0.0)
 
     def _expire(self) -> None:
         now = self._monotonic()

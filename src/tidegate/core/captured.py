@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from tidegate.wire.capture import CaptureSelection
+from tidegate.wire.capture import CaptureSelection, ForgetRequest
 
 CapturedTable = Literal["predictions", "shadow_predictions", "failures"]
 Columns = dict[str, np.ndarray[Any, Any]]
@@ -54,3 +54,10 @@ class CaptureQueries(Protocol):
 
         Raises `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.
         """
+
+
+class CaptureForgetting(Protocol):
+    """Where requests to forget a unit are left, for whoever writes captured rows."""
+
+    def ask(self, request: ForgetRequest) -> None:
+        """Raises `CaptureUnreadable` where it cannot be left."""

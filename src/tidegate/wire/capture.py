@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -190,3 +191,41 @@ class CaptureSettingsRequest:
     hash_keys: Flag | None = None
     retain_s: Number | None = None
     retain_bytes: Whole | None = None
+
+
+# -- forgetting -------------------------------------------------------------------------------------------------------
+
+FORGET_FOLDER = "forget"
+"""In the folder of the capture store."""
+
+
+class ForgetRequest(msgspec.Struct, frozen=True):
+    """Whom to forget: `keys` are the unit's key in each form in which it was recorded. `at_s`: when it was asked."""
+
+    endpoint: str
+    keys: list[str]
+    at_s: float
+
+
+def ask_to_forget(store: Path, request: ForgetRequest) -> None:
+    """Leave a request for the compactor. Raises `OSError`."""
+    folder = store / FORGET_FOLDER
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(folder / f"{secrets.token_hex(8)}.json", msgspec.json.encode(request), mode=0o600)
+
+
+@dataclass(frozen=True)
+class CaptureForgetRequest:
+    """The key of the unit whose rows are to go."""
+
+    __pydantic_config__ = STRICT
+
+    key: str
+
+
+@dataclass(frozen=True)
+class CaptureForgetAnswer:
+    """It was asked for; the compactor does it, of rows that a gateway still writes within the hour."""
+
+    endpoint: str
+    status: Literal["asked"] = "asked"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
+from tidegate.adapters.capture.forgetting import ForgetFiles
 from tidegate.adapters.capture.imports import CaptureImports
 from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.adapters.capture.rows import StoredRows
@@ -215,7 +216,7 @@ def build(
         alerts=alerts,
         leader_calls=leader_calls,
         captured=CapturedData(store, SqlProcesses(data_dir), clock),
-        capture_rules=CaptureRulesOf(store, clock, spec_changed.set),
+        capture_rules=CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir)),
         redis=redis,
         bench=running.bench,
     )

@@ -13,6 +13,8 @@ from tidegate.core.access import Permission
 from tidegate.wire.capture import (
     ARROW_TYPE,
     CaptureAnswer,
+    CaptureForgetAnswer,
+    CaptureForgetRequest,
     CaptureForm,
     CaptureQueryRequest,
     CaptureSettings,
@@ -73,3 +75,14 @@ def set_capture_settings(
 ) -> CaptureSettings:
     """Set what is recorded; what is not given stays. Gateways apply it before anything is written."""
     return platform.capture_rules.set(name, request, who)
+
+
+@router.post(
+    "/{name}/capture/forget",
+    status_code=202,
+    responses=answers(400, 404, 413, 415, 422),
+    dependencies=[needs(Permission.ADMINISTER)],
+)
+def forget_unit(platform: PlatformOf, who: Who, name: str, request: CaptureForgetRequest) -> CaptureForgetAnswer:
+    """Forget a unit: its predictions, failures and feedback, in Parquet and in the journal; not in your backups."""
+    return platform.capture_rules.forget(name, request.key, who)

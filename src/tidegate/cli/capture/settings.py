@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.app import App, command
+from tidegate.cli.app import App, command, yes_option
 from tidegate.cli.endpoints.performance import seconds
 from tidegate.cli.output import size
 from tidegate.errors import InvalidArgument
@@ -59,6 +59,21 @@ def capture_settings(app: App, endpoint: str, **given: Any) -> None:
     else:
         found = client.capture.set_settings(endpoint, request)
     app.emit(found, lambda: _said(found, selective=client.monitoring.get(endpoint).selective_labels))
+
+
+@command("capture-forget", "tidegate capture-forget churn --key user-4711 --yes")
+@click.argument("endpoint")
+@click.option("--key", required=True, help="The unit whose rows are to go.")
+@yes_option
+def capture_forget(app: App, endpoint: str, key: str, yes: bool) -> None:
+    """Forget a unit: every row of it that was captured of an endpoint, with its labels.
+
+    The compactor does it within seconds; rows of segments that gateways still write go within the hour. Rows that name
+    the unit in their inputs alone are not found, samples of baselines keep what they have, and so do your backups.
+    """
+    app.confirm(f"Delete every captured row of {key!r} of {endpoint}?", yes=yes)
+    found = app.client().capture.forget(endpoint, key)
+    app.emit(found, lambda: f"the rows of {key!r} of {endpoint} go within seconds, those still written within the hour")
 
 
 def _said(found: CaptureSettings, *, selective: bool) -> str:

@@ -15,6 +15,8 @@ from tidegate.wire.capture import (
     ROWS_DEFAULT,
     TRUNCATED,
     CaptureAnswer,
+    CaptureForgetAnswer,
+    CaptureForgetRequest,
     CaptureQueryRequest,
     CaptureSettings,
     CaptureSettingsRequest,
@@ -69,6 +71,11 @@ class Capture:
     def set_settings(self, endpoint: str, request: CaptureSettingsRequest) -> CaptureSettings:
         """Change some of it. Gateways know within seconds; rows that are there already stay as they are."""
         return self.api.send("PUT", _settings(endpoint), request, CaptureSettings)
+
+    def forget(self, endpoint: str, key: str) -> CaptureForgetAnswer:
+        """Have every row of a unit deleted: within seconds, of segments that gateways still write within the hour."""
+        path = f"{API}/endpoints/{part(endpoint)}/capture/forget"
+        return self.api.send("POST", path, CaptureForgetRequest(key), CaptureForgetAnswer)
 
     def _asked(self, endpoint: str, request: CaptureQueryRequest, headers: dict[str, Any]) -> bytes:
         sent = orjson.dumps(msgspec.to_builtins(request))

@@ -19,7 +19,7 @@ import numpy as np
 
 from tidegate.dataplane.base.tensors import described
 from tidegate.wire.journal import BatchRecord, FailureRecord, FeedbackRecord
-from tidegate.wire.journal.records import FeedbackEvent, Tensor
+from tidegate.wire.journal.records import FeedbackEvent, Tensor, hashed_text
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature
 from tidegate.wire.snapshot import CaptureRules, Endpoint, Snapshot
 
@@ -35,7 +35,7 @@ class EndpointPrivacy:
     """One endpoint's rules. `columns`: by version, the names of a matrix' columns, where they have names."""
 
     rules: CaptureRules
-    salt: bytes
+    salt: str
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def unit(self, unit: str | None) -> str | None:
@@ -111,11 +111,10 @@ class EndpointPrivacy:
         return np.array(hashed, dtype=np.float64).reshape(values.shape)
 
     def _text(self, value: str | bytes) -> str:
-        data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
-        return blake2b(data, key=self.salt, digest_size=16).hexdigest()
+        return hashed_text(value, self.salt)
 
     def _digest(self, data: bytes) -> int:
-        return int.from_bytes(blake2b(data, key=self.salt, digest_size=8).digest(), "big")
+        return int.from_bytes(blake2b(data, key=self.salt.encode()[:64], digest_size=8).digest(), "big")
 
 
 class Privacy:
@@ -152,7 +151,7 @@ class Privacy:
 
 def _privacy(endpoint: Endpoint, rules: CaptureRules) -> EndpointPrivacy:
     columns = {one.version: _columns(one.signature) for one in endpoint.variants}
-    return EndpointPrivacy(rules, endpoint.salt.encode()[:64], columns)
+    return EndpointPrivacy(rules, endpoint.salt, columns)
 
 
 def _columns(signature: Signature) -> tuple[str, ...]:

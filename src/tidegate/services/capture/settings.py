@@ -9,13 +9,22 @@ import msgspec
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
+from tidegate.core.captured import CaptureForgetting
 from tidegate.errors import InvalidArgument, UnknownEndpoint
 from tidegate.services.audit import endpoint_audited
+from tidegate.store import audit as audit_rows
 from tidegate.store.automation import raise_generation
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.fleet import capture_rules_of
-from tidegate.wire.capture import COLUMNS_MAX, CaptureSettings, CaptureSettingsRequest
+from tidegate.wire.capture import (
+    COLUMNS_MAX,
+    CaptureForgetAnswer,
+    CaptureSettings,
+    CaptureSettingsRequest,
+    ForgetRequest,
+)
+from tidegate.wire.journal.records import hashed_text, recorded_unit
 from tidegate.wire.snapshot import CaptureRules
 
 RETAIN_S_MIN, RETAIN_S_MAX = 3600.0, 315_360_000.0
@@ -29,6 +38,7 @@ class CaptureRulesOf:
     store: Store
     clock: Clock
     changed: Callable[[], None]
+    forgetting: CaptureForgetting
 
     def get(self, endpoint: str) -> CaptureSettings:
         """Raises `UnknownEndpoint`."""
@@ -59,6 +69,23 @@ class CaptureRulesOf:
                     raise_generation(row, ())
         self.changed()
         return _shown(after)
+
+    def forget(self, endpoint: str, key: str, who: Principal) -> CaptureForgetAnswer:
+        """Have the compactor forget a unit. Who asked is in the audit, the key is not.
+
+        Raises `UnknownEndpoint`, `InvalidArgument`, `CaptureUnreadable`.
+        """
+        if not key:
+            raise InvalidArgument("key must name a unit", field="key")
+        recorded = recorded_unit(key) or key
+        with self.store.transaction() as tx:
+            row = get_endpoint(tx, endpoint)
+            if row is None:
+                raise UnknownEndpoint(f"there is no endpoint {endpoint!r}")
+            keys = [recorded, hashed_text(recorded, row.salt)]
+            audit_rows.record(tx, who, self.clock(), audit_rows.AuditedChange("forget_unit", "endpoint", endpoint))
+            self.forgetting.ask(ForgetRequest(endpoint, keys, self.clock()))
+        return CaptureForgetAnswer(endpoint)
 
 
 def _after(before: CaptureRules, request: CaptureSettingsRequest) -> CaptureRules:

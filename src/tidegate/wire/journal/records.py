@@ -5,7 +5,7 @@ Fields are only ever added at the end, with a default: a reader of either releas
 
 from __future__ import annotations
 
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Any
 
 import msgspec
@@ -30,6 +30,12 @@ def recorded_unit(unit: str | None) -> str | None:
     if unit is None or len(unit) <= UNIT_CHARS_MAX:
         return unit
     return f"sha256:{sha256(unit.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def hashed_text(value: str | bytes, salt: str) -> str:
+    """A text as it is recorded where an endpoint's rules ask for a hash: keyed, 32 hexadecimal digits."""
+    data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    return blake2b(data, key=salt.encode()[:64], digest_size=16).hexdigest()
 
 
 class CapturedRequest(msgspec.Struct, array_like=True, gc=False):

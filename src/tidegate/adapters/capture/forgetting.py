@@ -1,0 +1,24 @@
+"""Leaves requests to forget a unit for the compactor. Implements `core.captured.CaptureForgetting`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidegate.errors import CaptureUnreadable
+from tidegate.wire.capture import ForgetRequest, ask_to_forget
+
+
+class ForgetFiles:
+    """Of the store in one data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._store = data_dir / "capture"
+
+    def ask(self, request: ForgetRequest) -> None:
+        """See the port."""
+        try:
+            ask_to_forget(self._store, request)
+        except OSError as error:
+            raise CaptureUnreadable(
+                f"the request cannot be left in {self._store}: {error.strerror or error}"
+            ) from error
