@@ -55,7 +55,7 @@ def test_probabilities_are_named_by_their_classes_and_labels_are_categories() ->
     signature = Signature("columns", (TensorSpec("prediction", "FP64", (-1,)),), outputs, classes=("no", "yes"))
     answers = {"prediction": np.array([0, 1]), "probabilities": np.array([[0.9, 0.1], [0.2, 0.8]])}
     found = watched_columns(signature, {"prediction": np.array([1.0, 2.0])}, answers)
-    assert list(found.of("output")) == ["output_prediction", "probabilities[no]", "probabilities[yes]"]
+    assert list(found.of("output")) == ["output_prediction", "probabilities[yes]"]
     assert found.kinds == {"output_prediction": "category"}
 
 

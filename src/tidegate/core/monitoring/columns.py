@@ -104,7 +104,8 @@ def _outputs(signature: Signature, tensors: Mapping[str, Array]) -> Iterator[_Co
         classes = signature.classes or ()
         if spec.name == PROBABILITIES and array.ndim == 2 and array.shape[1] == len(classes) <= WIDTH_MAX:
             for number, label in enumerate(classes):
-                yield f"{spec.name}[{label}]", array[:, number], spec.datatype, None
+                if len(classes) != 2 or number:  # of two, one says what the other does
+                    yield f"{spec.name}[{label}]", array[:, number], spec.datatype, None
             continue
         is_class = place == 0 and signature.classes is not None and not spec.datatype.startswith(("FP", "BF"))
         for name, values, datatype, kind in _flat(spec.name, array, spec, spec.name + "[{}]"):

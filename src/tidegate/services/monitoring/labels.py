@@ -142,8 +142,8 @@ def _auc(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.Metric
     names = [name for name in columns.values if name.startswith("probabilities[")]
     if truth.mode == "scores":
         scores, positive = columns.values[truth.columns[0]], "1"
-    elif len(names) == 2:
-        scores, positive = columns.values[names[1]], names[1].removeprefix("probabilities[").removesuffix("]")
+    elif len(names) == 1:
+        scores, positive = columns.values[names[0]], names[0].removeprefix("probabilities[").removesuffix("]")
     else:
         return None
     texts = canonicals(labels, truth.datatype)
