@@ -16,7 +16,7 @@ from support.platform import Platform
 from support.receivers import Receiver, http_receiver
 from support.wait import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tidegate.core.alerting.model import (
     Silence,
     Verdict,
 )
+from tidegate.core.alerting.quiet import fits
 
 HOOK = Receiver("hook")
 RULE = Rule(keep_firing_for_s=0)
@@ -129,6 +130,13 @@ def test_a_silence_mutes_what_fires_and_loses_no_end() -> None:
     fired = step(facts(), [seen()], 0)
     ended = step(facts(fired.alerts, silences=(silence,)), [seen("ok")], 60)
     assert told(ended) == [("age", "resolved")]
+
+
+def test_in_a_silence_only_a_star_stands_for_other_characters() -> None:
+    wanted = ("*", "a*", "*a", "*g*", "a*e", "age", "a**e", "x[0]", "ag?", "", "age*age", "*e*g*")
+    assert [one for one in wanted if fits("age", one)] == ["*", "a*", "*g*", "a*e", "age", "a**e"]
+    assert fits("x[0]", "x[0]")
+    assert fits("", "*")
 
 
 def test_an_acknowledged_alert_is_not_repeated_and_its_end_is_told() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from tidegate.core.alerting.model import SEVERITIES, Alert, AlertType, Severity, Silence, State
 
@@ -62,7 +61,28 @@ def silence_of(alert: Alert, silences: Sequence[Silence], now: float) -> Silence
 def matches(silence: Silence, alert: Alert) -> bool:
     """Whether every matcher fits; a label that the alert does not have is "". `id` matches one episode."""
     values = {**alert.labels, "severity": alert.severity, "id": alert.id}
-    return all(fnmatchcase(values.get(name, ""), wanted) for name, wanted in silence.matchers.items())
+    return all(fits(values.get(name, ""), wanted) for name, wanted in silence.matchers.items())
+
+
+def fits(value: str, wanted: str) -> bool:
+    """Whether a value is the wanted one, in which `*` stands for any characters and every other one for itself.
+
+    >>> fits("x[0]", "x[*"), fits("x[0]", "x[1]"), fits("ab", "a*b*b")
+    (True, False, False)
+    """
+    first, *middle = wanted.split("*")
+    if not middle:
+        return value == wanted
+    last = middle.pop()
+    if not value.startswith(first) or not value.endswith(last) or len(value) < len(first) + len(last):
+        return False
+    place, end = len(first), len(value) - len(last)
+    for part in middle:
+        found = value.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True
 
 
 def shown(alert: Alert, alerts: Sequence[Alert], silences: Sequence[Silence], now: float) -> Alert:
