@@ -12,6 +12,8 @@ import pytest
 from support.control import ME, add_version
 from support.monitoring import check_result
 from tidegate.clock import now
+from tidegate.store.endpoints import get_endpoint
+from tidegate.store.monitoring import add_results
 from tidegate.wire import rest
 from tidegate.wire.alerts import AlertView
 from tidegate.wire.monitoring import MonitorResult
@@ -165,6 +167,21 @@ def test_a_rule_is_changed_by_a_form(browser: httpx.Client, container: Container
     refused = browser.post(path, data={**given, "actions": "explode"})
     assert refused.status_code in (400, 422)
     assert 'value="explode"' in refused.text
+
+
+def test_a_rules_page_says_what_would_have_been_sent(browser: httpx.Client, container: Container, fired: Fired) -> None:
+    fired("tried-rules")
+    path = "/endpoints/tried-rules/alert-rules"
+    assert "these rules would have told nobody" in browser.get(f"{path}?since=7d").text
+    kept = [msgspec.structs.replace(drift(), endpoint="tried-rules", since=now() - 60, until=now())]
+    with container.store.transaction() as tx:
+        row = get_endpoint(tx, "tried-rules")
+        assert row is not None
+        add_results(tx, row.uid, kept)
+    section = browser.get(f"{path}?since=7d").text.partition('id="replay-h"')[2].partition("</section>")[0]
+    assert "data drift of age" in section
+    assert "22 % of the rows lie elsewhere" in section
+    assert "replay" not in browser.get(f"{path}?since=always").text.partition("<tbody>")[2]
 
 
 def test_what_is_not_there_is_404(browser: httpx.Client) -> None:

@@ -1,5 +1,5 @@
-"""`/alerts`: what alerts, silences, notifiers and deliveries; `/endpoints/{name}/alert-rules`: from when on, and
-what is done about it.
+"""`/alerts`: what alerts, silences, notifiers and deliveries; `/endpoints/{name}/alert-rules`: from when on, what
+is done about it, and what these rules would have sent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tidegate.console.watching.spans import span_s
 from tidegate.errors import Forbidden, TidegateError, Unauthenticated, UnknownDelivery
 
 ROWS, DELIVERIES, ENDPOINTS = 50, 20, 100
+SINCES = ("1d", "7d", "30d")
 TEST_TIMEOUT_S = 3.0
 """A page waits no longer for the first attempt: what became of it shows among the deliveries."""
 _ELSEWHERE = (Unauthenticated, Forbidden)
@@ -138,11 +139,16 @@ def _rules(ask: Ask) -> Shown | Moved:
 
 
 def _rules_page(ask: Ask, problem: TidegateError | None = None) -> Shown:
-    name = ask.of["name"]
+    name, since = ask.of["name"], ask.query.get("since")
     found = ask.client.alerts.rules(name)
+    since = since if since in SINCES else None
+    replay = ask.client.alerts.test_rules(name, span_s(since, "since"), source="results") if since else None
     context = {
         "endpoint": name,
         "rules": alerts.rule_forms(name, found.rules, found.changed, ask.form),
+        "replay": replay,
+        "since": since,
+        "sinces": SINCES,
         "problem": problem,
         "done": ask.query.get("done"),
     }
