@@ -52,6 +52,15 @@ def test_more_than_can_be_read_is_left_out_and_said() -> None:
     assert "260 more are left out here: --json has them" in lines
 
 
+def test_columns_whose_data_is_fine_are_counted() -> None:
+    fine = [check_result("data_quality", "ok", "ok: no value is odd", feature=f"f{at}") for at in range(14)]
+    bad = check_result("data_quality", "alert", "missing: much", feature="bad", severity="low")
+    told = summary([*fine, bad])
+    assert "data quality: 14 more columns are fine" in told
+    assert "f3" not in told
+    assert "bad (data quality)" in told
+
+
 def test_an_output_without_blocks_is_known() -> None:
     assert takes_blocks("utf-8")
     assert not takes_blocks("ascii")

@@ -12,7 +12,7 @@ from support.monitoring import HOUR_S, NOON, check_result, drift_results, perfor
 from tidegate.report import Report, render
 from tidegate.report.figures import Alarm, distribution
 from tidegate.report.page import BYTES_MAX, CARDS_MAX
-from tidegate.report.reading import alerting, courses, drifts, filled, newest
+from tidegate.report.reading import alerting, courses, drifts, filled, newest, told
 from tidegate.wire.monitoring import Histograms, MonitorResult
 
 EVIL = "</style><script>alert(1)</script>\"'&\x00"
@@ -125,6 +125,17 @@ def test_of_each_the_newest_counts_and_what_is_gone_is_left_out() -> None:
     new = check_result("errors", "ok", "few")
     gone = check_result("traffic", "alert", "of a version that is gone", version="1", at=NOON - 90_000)
     assert newest([new, old, gone]) == [new]
+
+
+def test_the_two_probabilities_of_a_classifier_are_one_finding() -> None:
+    def drift(at: int, version: str) -> MonitorResult:
+        return check_result("prediction_drift", "alert", "d", feature=f"probabilities[{at}]", version=version)
+
+    two = [drift(0, "1"), drift(1, "1")]
+    three = [drift(at, "2") for at in range(3)]
+    assert told([*two, *three]) == [two[1], *three]
+    assert told([two[0]]) == [two[0]]
+    assert newest(two) == two
 
 
 def test_unknown_columns_come_last_and_segments_stand_apart() -> None:

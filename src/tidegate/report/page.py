@@ -46,7 +46,7 @@ class Report:
 
 def render(report: Report) -> str:
     """The whole page; it loads nothing and runs nothing."""
-    newest = reading.newest(report.results)
+    newest = reading.told(report.results)
     title = f"{report.endpoint}: monitoring report"
     parts = [
         _header(report, newest),

@@ -12,6 +12,7 @@ from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult
 STALE_S = 86_400.0
 """What was not looked at for so long, while others were, is of a version or column that is gone."""
 DRIFT = ("feature_drift", "prediction_drift")
+FIRST_OF_TWO = "probabilities[0]"
 QUALITY = ("performance", "estimated_performance")
 SEVERITIES = ("critical", "high", "medium", "low")
 MONITORS: Mapping[MonitorName, str] = {
@@ -64,6 +65,24 @@ def newest(history: Iterable[MonitorResult]) -> list[MonitorResult]:
             last[key(one)] = one
     until = max((one.evaluated_at for one in last.values()), default=0.0)
     return [one for one in last.values() if one.evaluated_at >= until - STALE_S]
+
+
+def told(history: Iterable[MonitorResult]) -> list[MonitorResult]:
+    """The newest as people are told of them: nothing twice.
+
+    Of a classifier's two probabilities the last: the other is what is left of 1, and says the same again.
+    """
+    found = newest(history)
+    keys = {key(one) for one in found}
+
+    def says_the_same(one: MonitorResult) -> bool:
+        if one.feature != FIRST_OF_TWO:
+            return False
+        monitor, version, _, metric, segment = key(one)
+        second, third = ((monitor, version, f"probabilities[{at}]", metric, segment) for at in (1, 2))
+        return second in keys and third not in keys
+
+    return [one for one in found if not says_the_same(one)]
 
 
 def drifts(found: Iterable[MonitorResult]) -> list[MonitorResult]:

@@ -26,7 +26,7 @@ _GAP = "  "
 
 def summary(found: Sequence[MonitorResult], history: Sequence[MonitorResult] = (), *, is_ascii: bool = False) -> str:
     """The newest results; `history` (theirs included) draws how performance went."""
-    newest = reading.newest(found)
+    newest = reading.told(found)
     if not newest:
         return "nothing is known yet: no monitor has run"
     courses = reading.courses(history or found)
@@ -34,7 +34,7 @@ def summary(found: Sequence[MonitorResult], history: Sequence[MonitorResult] = (
         _first(newest),
         _performance(courses, is_ascii),
         _columns(reading.drifts(newest), is_ascii),
-        _others([*reading.checks(newest), *reading.segments(newest)]),
+        _others([*reading.checks(newest), *reading.segments(newest)], reading.fine_columns(newest)),
     ]
     text = "\n\n".join(part for part in parts if part)
     return text.translate(_ASCII) if is_ascii else text
@@ -117,13 +117,14 @@ def _cuts(count: int) -> list[tuple[int, int]]:
     return [(index * count // groups, (index + 1) * count // groups) for index in range(groups)]
 
 
-def _others(found: Sequence[MonitorResult]) -> str:
+def _others(found: Sequence[MonitorResult], fine: int) -> str:
     rows = [
         [_about(one) + _version(one), _state(one), _number(_value(one)), _number(one.reference), f"{one.n:,}"]
         for one in found[:OTHERS_MAX]
     ]
     table = _table(("check", "state", "value", "reference", "rows"), rows, (38, 8, 8, 9, 9))
-    return "\n".join([table, *_left_out(len(found), OTHERS_MAX)]) if table else ""
+    told = [f"data quality: {fine} more columns are fine"] if fine else []
+    return "\n".join([*([table] if table else []), *_left_out(len(found), OTHERS_MAX), *told])
 
 
 def _about(one: MonitorResult) -> str:

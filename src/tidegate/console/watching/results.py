@@ -51,7 +51,7 @@ def overview(
 ) -> dict[str, Any]:
     """Of one version, or of all; `skip` so many columns before the first card."""
     of = [one for one in history if version is None or one.version in (version, None)]
-    newest = reading.newest(of)
+    newest = reading.told(of)
     columns = reading.drifts(newest)
     alerting, courses = reading.alerting(newest), reading.courses(of)
     segments, checks = reading.segments(newest), reading.checks(newest)
