@@ -179,6 +179,24 @@ def test_a_version_gets_what_its_share_needs_before_it_gets_the_traffic(bench: B
     assert bench.desired("2") == 1
 
 
+def test_a_switch_waits_for_what_the_load_takes_and_the_others_follow(bench: Bench) -> None:
+    bench.scale()
+    bench.run(40, v1=8)
+    bench.run(30, v1=1)
+    assert bench.desired("1") == 8, "held for what it needed before"
+    bench.shift(v2=100)
+    bench.look()
+    assert (bench.desired("2"), bench.told("2").rule) == (8, "switch")
+    for _ in range(30):
+        if bench.routed() == {"2": 100}:
+            break
+        bench.settle(1)
+    assert bench.routed() == {"2": 100}
+    assert bench.versions()["2"].replicas.ready < 8
+    bench.run(24, v2=1)
+    assert bench.versions()["2"].replicas.ready == 8
+
+
 def test_a_little_traffic_takes_few_and_a_way_back_is_made_ready_first(bench: Bench) -> None:
     bench.scale()
     bench.run(40, v1=10)

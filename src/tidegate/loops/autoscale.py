@@ -17,7 +17,7 @@ from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle
 from tidegate.core.scaling.autoscale import AutoscaleDecision, Memory, ScalingFacts, decide
 from tidegate.core.scaling.load import Samples
-from tidegate.core.scaling.switch import needed_for
+from tidegate.core.scaling.switch import enough_for, needed_for
 from tidegate.errors import NotLeader
 from tidegate.loops.cpu import CpuOf, CpuSamples, Key
 from tidegate.services.endpoints.scaling import Decisions
@@ -56,6 +56,14 @@ class AutoscaleDependencies:
     host: str
     clock: Clock = now
     ticks: Clock = monotonic
+
+
+@dataclass(frozen=True)
+class TrafficShare:
+    """Percent of the traffic that a number of replicas is for, and how many of them that takes at the present load."""
+
+    percent: float
+    enough: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ class Autoscaler:
         facts = self._facts(one, version, at)
         if percent <= before:
             decision = decide(one.spec, facts, self._memories.get(_key(one, version), Memory()), at)
-            return self._made(one, version, facts, decision, before)
+            return self._made(one, version, facts, decision, TrafficShare(before))
         known = one.counts.get(version)
         if known is None or known.share < percent - _ROUNDING:
             facts = replace(facts, desired=max(facts.desired, self._for_switch(one, percent, at)))
@@ -137,12 +145,16 @@ class Autoscaler:
         if decision.desired == facts.desired:
             why = f"{facts.desired} for the {percent:g} % of the traffic that it gets; {decision.reason}"
             decision = replace(decision, rule="switch", reason=why)
-        return self._made(one, version, facts, replace(decision, memory=Memory()), percent)
+        loads = [self._load(one, routed, at) for routed in one.routed]
+        enough = enough_for(one.spec, percent, loads, at)
+        return self._made(one, version, facts, replace(decision, memory=Memory()), TrafficShare(percent, enough))
 
     def _previous(self, one: Autoscaled, version: str) -> _Decided:
         ready = len(one.running.get(version, _NOTHING).ready)
         why = "no traffic: one is kept for a while, for a way back"
-        return _Decided(ScaleDecision(version, 1, ready, "previous", why), _count(one, version, 1, 0.0, why))
+        return _Decided(
+            ScaleDecision(version, 1, ready, "previous", why), _count(one, version, 1, TrafficShare(0.0), why)
+        )
 
     def _for_switch(self, one: Autoscaled, percent: float, at: float) -> int:
         fleet = sum(one.now.wanted(version) for version in one.routed)
@@ -185,7 +197,7 @@ class Autoscaler:
                 return self._cpu.series(_key(one, version), one.spec.stable_s, at)
 
     def _made(
-        self, one: Autoscaled, version: str, facts: ScalingFacts, decision: AutoscaleDecision, share: float
+        self, one: Autoscaled, version: str, facts: ScalingFacts, decision: AutoscaleDecision, share: TrafficShare
     ) -> _Decided:
         spec, dependencies = one.spec, self._dependencies
         samples = ScaleSamples(
@@ -237,7 +249,7 @@ def _awake(decided: dict[str, _Decided], one: Autoscaled) -> dict[str, _Decided]
     raised = {
         version: _Decided(
             replace(decided[version].shown, desired=1, rule="awake", reason=why),
-            _count(one, version, 1, decided[version].count.share, why),
+            _count(one, version, 1, TrafficShare(decided[version].count.share), why),
             decided[version].memory,
         )
         for version in active
@@ -267,9 +279,9 @@ def _measured(found: Iterable[Autoscaled]) -> Iterable[tuple[Key, dict[str, Hand
                 yield _key(one, version), running.ready
 
 
-def _count(one: Autoscaled, version: str, replicas: int, share: float, reason: str) -> AutomatedReplicas:
+def _count(one: Autoscaled, version: str, replicas: int, share: TrafficShare, reason: str) -> AutomatedReplicas:
     """As it was, where only the reason would be another."""
     known = one.counts.get(version)
-    if known is not None and (known.replicas, known.share) == (replicas, share):
+    if known is not None and (known.replicas, known.share, known.enough) == (replicas, share.percent, share.enough):
         return known
-    return AutomatedReplicas(replicas, one.seen.revision, reason, share)
+    return AutomatedReplicas(replicas, one.seen.revision, reason, share.percent, share.enough)

@@ -102,7 +102,7 @@ def _spec(row: EndpointRow) -> Spec:
 def automated_of(row: EndpointRow) -> Automated:
     """What automations wrote last, whether or not it is still in effect."""
     counts = {
-        one.version: AutomatedReplicas(one.replicas, one.revision, one.reason, one.share)
+        one.version: AutomatedReplicas(one.replicas, one.revision, one.reason, one.share, one.enough)
         for one in row.automated_replicas
     }
     return Automated(None if row.automated_weights is None else _weights(row.automated_weights), counts)
@@ -169,7 +169,8 @@ def set_replicas(tx: Session, seen: EndpointSeen, counts: Mapping[str, Automated
 
 
 def _count(row: AutomatedReplicasRow, one: AutomatedReplicas) -> AutomatedReplicasRow:
-    row.replicas, row.revision, row.reason, row.share = one.replicas, one.revision, one.reason, one.share
+    row.replicas, row.revision, row.reason = one.replicas, one.revision, one.reason
+    row.share, row.enough = one.share, one.enough
     return row
 
 

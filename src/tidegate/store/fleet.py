@@ -63,6 +63,7 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         replicas=now.replicas,
         counts=now.counts,
         shares=None if row.scaling is None else now.shares,
+        enough=now.enough,
         may_sleep=isinstance(row.scaling, dict) and row.scaling.get("min_replicas") == 0,
         generation=row.generation,
         retries=dict(row.retries),

@@ -223,6 +223,7 @@ class AutomatedReplicasRow(Stamped, Base):
     revision: Mapped[int]  # of people's spec when it was decided
     reason: Mapped[str] = mapped_column(default="", server_default="")
     share: Mapped[float] = mapped_column(default=0.0, server_default="0")  # percent of traffic it is enough for
+    enough: Mapped[int | None]  # of these, for that share of the load there was: a switch waits for them alone
 
 
 class FollowRow(Base):

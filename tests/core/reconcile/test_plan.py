@@ -100,6 +100,15 @@ def test_a_fleet_that_follows_its_load_is_made_ready_for_more_traffic(
     assert (next_routed(before, ready).routed == target) is switched
 
 
+@pytest.mark.parametrize(
+    ("enough", "ready", "switched"), [(2, 1, False), (2, 2, True), (9, 3, False), (9, 4, True), (None, 3, False)]
+)
+def test_a_switch_waits_for_what_its_share_of_the_load_takes(enough: int | None, ready: int, switched: bool) -> None:
+    before = replace(endpoint({"2": 100}, {"1": 100}, replicas=4), shares={"2": 100.0})
+    before = replace(before, enough={} if enough is None else {"2": enough})
+    assert (next_routed(before, {"1": 4, "2": ready}).routed == {"2": 100}) is switched
+
+
 def test_old_version_serves_until_every_replica_of_the_new_one_is_ready() -> None:
     serving = [replica("1", "ready", READY, name=f"old{i}") for i in range(2)]
     half = [replica("2", "ready", READY, name="new0"), replica("2", "starting", RUNS, name="new1", at=999)]

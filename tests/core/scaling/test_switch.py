@@ -8,7 +8,7 @@ import pytest
 
 from tidegate.core.scaling.load import Point, Samples
 from tidegate.core.scaling.policy import Scaling
-from tidegate.core.scaling.switch import needed_for
+from tidegate.core.scaling.switch import enough_for, needed_for
 
 SPEC = Scaling(2, 20, "concurrency", 2.0)
 NOW = 1000.0
@@ -33,3 +33,20 @@ def steady(load: float, seconds: int = 60) -> Samples:
 )
 def test_what_a_share_of_the_traffic_takes(percent: float, fleet: int, loads: list[Samples], needed: int) -> None:
     assert needed_for(SPEC, percent, fleet, loads, NOW) == needed
+
+
+@pytest.mark.parametrize(
+    ("percent", "loads", "enough"),
+    [
+        pytest.param(100, [steady(20)], 10, id="the whole load"),
+        pytest.param(50, [steady(20), steady(10)], 8, id="a share of all versions' loads"),
+        pytest.param(100, [steady(1)], 2, id="little, whatever the fleet is"),
+        pytest.param(100, [steady(1e6)], 20, id="the maximum"),
+        pytest.param(100, [Samples()], None, id="not known"),
+        pytest.param(100, [steady(20), Samples()], None, id="not known of one version"),
+        pytest.param(100, [Samples(steady(1).points, frozenset({"g-1"}))], None, id="a gateway is silent"),
+        pytest.param(100, [], None, id="nobody is asked"),
+    ],
+)
+def test_what_a_switch_waits_for(percent: float, loads: list[Samples], enough: int | None) -> None:
+    assert enough_for(SPEC, percent, loads, NOW) == enough

@@ -76,13 +76,15 @@ class AutomatedWeights:
 class AutomatedReplicas:
     """The number of replicas of one version that the autoscaler decided on, when people's spec had this revision.
 
-    It is enough for `share` percent of the endpoint's traffic: before a version gets more, it is decided anew.
+    It is enough for `share` percent of the endpoint's traffic: before a version gets more, it is decided anew. `enough`
+    of them take that share of the load there is: a switch waits for those alone; None: for all of them.
     """
 
     replicas: int
     revision: int
     reason: str = ""
     share: float = 0.0
+    enough: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Effective:
     """What is in effect. `split` and `weights` are None where each version is one variant, by people's own weights.
 
     `counts` are replicas by version where the autoscaler decided; any other version has `replicas`. `shares` are the
-    percent of the traffic that these are enough for.
+    percent of the traffic that these are enough for, `enough` how many of them a switch waits for, where not for all.
     """
 
     traffic: dict[str, float]
@@ -107,6 +109,7 @@ class Effective:
     weights: AutomatedWeights | None = None
     counts: dict[str, int] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    enough: dict[str, int] = field(default_factory=dict)
 
     def wanted(self, version: str) -> int:
         """Replicas of a version that has traffic."""
@@ -133,6 +136,7 @@ def effective(spec: Spec, automated: Automated) -> Effective:
         weights=weights,
         counts={version: one.replicas for version, one in decided.items()},
         shares={version: one.share for version, one in decided.items()},
+        enough={version: one.enough for version, one in decided.items() if one.enough is not None},
     )
 
 

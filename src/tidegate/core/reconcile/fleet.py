@@ -109,6 +109,7 @@ class Endpoint:
     placement: Placement = Placement()  # of the replicas that shall run
     counts: dict[str, int] = field(default_factory=dict)  # version -> replicas, where the autoscaler decided
     shares: dict[str, float] | None = None  # version -> percent of traffic that is enough for; None: no autoscaler
+    enough: dict[str, int] = field(default_factory=dict)  # version -> replicas that a switch waits for, if not all
     split: Split | None = None
     routed_split: Split | None = None
 
@@ -121,6 +122,10 @@ class Endpoint:
         """
         count = self.counts.get(version, self.replicas)
         return count if self.may_sleep and version in self.routed else max(count, 1)
+
+    def enough_of(self, version: str) -> int:
+        """Ready replicas with which a version may take over more of the traffic; the others follow."""
+        return min(self.enough.get(version, self.wanted(version)), self.wanted(version))
 
     def sleeps(self, version: str) -> bool:
         """Whether a version that has traffic shall have no replica now."""

@@ -126,8 +126,9 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
     has traffic already                    | one replica is ready (its loss must not block a change)
     new, while something else serves       | all wanted replicas are ready (it takes traffic at full strength)
     new, while nothing serves              | one replica is ready (a little is better than nothing)
-    gets more than twice its traffic, by   | the autoscaler has decided how many replicas that takes, and all of
-    an autoscaler, while something serves  | them are ready (up to twice, those there are will do meanwhile)
+    gets more than twice its traffic, by   | the autoscaler has decided how many replicas that takes, and those
+    an autoscaler, while something serves  | that its share of the present load takes are ready (all where that is
+                                           | not known; up to twice, those there are will do meanwhile)
     has traffic already, and sleeps        | at once: the next request wakes it
 
     A routed version whose replicas all died stays routed: gateways answer 503 with Retry-After, and nobody's share is
@@ -143,7 +144,7 @@ def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
         grows = after > GROWS_AT_ONCE * before if endpoint.shares is not None else version not in endpoint.routed
         if serving and grows and endpoint.awaits_decision(version, after):
             return False
-        enough = endpoint.wanted(version) if serving and grows else 1
+        enough = endpoint.enough_of(version) if serving and grows else 1
         return ready.get(version, 0) >= max(enough, 1)
 
     if target and all(map(there, target)):

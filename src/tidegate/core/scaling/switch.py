@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tidegate.core.scaling.autoscale import replicas_for
 from tidegate.core.scaling.load import Samples, mean
@@ -20,6 +20,13 @@ def needed_for(spec: Scaling, percent: float, fleet: int, loads: Iterable[Sample
     share = percent / 100
     needed = max(math.ceil(fleet * share), replicas_for(spec, _load(spec, loads, now) * share))
     return min(max(needed, spec.min_replicas, 1), spec.max_replicas)
+
+
+def enough_for(spec: Scaling, percent: float, loads: Collection[Samples], now: float) -> int | None:
+    """What `percent` of the present load takes, within the bounds; None where that is not known of all gateways."""
+    if not loads or any(one.silent or mean(one, now - spec.stable_s, now) is None for one in loads):
+        return None
+    return needed_for(spec, percent, 0, loads, now)
 
 
 def _load(spec: Scaling, loads: Iterable[Samples], now: float) -> float:
