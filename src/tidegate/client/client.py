@@ -8,16 +8,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tidegate.client.locate import Location, locate
-from tidegate.client.resources.alerts import Alerts
-from tidegate.client.resources.capture import Capture
-from tidegate.client.resources.endpoints import Endpoints
-from tidegate.client.resources.gateway import Gateway
-from tidegate.client.resources.images import Images
-from tidegate.client.resources.imports import Imports
-from tidegate.client.resources.jobs import Jobs
-from tidegate.client.resources.models import Models
-from tidegate.client.resources.monitoring import Monitoring
-from tidegate.client.resources.platform import Platform
+from tidegate.client.resources.alerts import AlertsClient
+from tidegate.client.resources.capture import CaptureClient
+from tidegate.client.resources.endpoints import EndpointsClient
+from tidegate.client.resources.gateway import GatewayClient
+from tidegate.client.resources.images import ImagesClient
+from tidegate.client.resources.imports import ImportsClient
+from tidegate.client.resources.jobs import JobsClient
+from tidegate.client.resources.models import ModelsClient
+from tidegate.client.resources.monitoring import MonitoringClient
+from tidegate.client.resources.platform import PlatformClient
 from tidegate.client.rest.api import Api
 from tidegate.client.transport.base import Transport
 from tidegate.client.transport.http import Http
@@ -93,14 +93,16 @@ class Client:
             return Http(url, location.api_key, self.timeout_s, "gateway", headers)
 
         self.location, self._api = location, Api(transport)
-        self.platform, self.jobs = Platform(self._api), Jobs(self._api)
-        self.models, self.images = Models(self._api, self.jobs), Images(self._api, self.jobs)
-        self.endpoints = Endpoints(self._api, self.models)
-        self.capture = Capture(self._api)
-        self.imports = Imports(self._api, self.models)
-        self.alerts = Alerts(self._api)
-        self.monitoring = Monitoring(self._api, self.models, self.jobs)
-        self.gateway = Gateway(gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect)
+        self.platform, self.jobs = PlatformClient(self._api), JobsClient(self._api)
+        self.models, self.images = ModelsClient(self._api, self.jobs), ImagesClient(self._api, self.jobs)
+        self.endpoints = EndpointsClient(self._api, self.models)
+        self.capture = CaptureClient(self._api)
+        self.imports = ImportsClient(self._api, self.models)
+        self.alerts = AlertsClient(self._api)
+        self.monitoring = MonitoringClient(self._api, self.models, self.jobs)
+        self.gateway = GatewayClient(
+            gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect
+        )
         self.register, self.predict = self.models.register, self.gateway.predict
         self.feedback = self.gateway.feedback
         self.deploy, self.traffic = self.endpoints.deploy, self.endpoints.traffic

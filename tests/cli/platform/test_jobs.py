@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from tidegate.cli.platform.jobs import jobs
-from tidegate.client.resources.jobs import Jobs
+from tidegate.client.resources.jobs import JobsClient
 from tidegate.wire.rest import Job
 
 
@@ -17,12 +17,12 @@ def job(state: Any) -> Job:
 def test_one_job_is_shown_with_and_without_a_verb_and_cancelled_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
 
-    def cancel(self: Jobs, job_id: str, *, wait: bool) -> Job:
+    def cancel(self: JobsClient, job_id: str, *, wait: bool) -> Job:
         waits.append(wait)
         return job("cancelled")
 
-    monkeypatch.setattr(Jobs, "get", lambda self, job_id: job("running"))
-    monkeypatch.setattr(Jobs, "cancel", cancel)
+    monkeypatch.setattr(JobsClient, "get", lambda self, job_id: job("running"))
+    monkeypatch.setattr(JobsClient, "cancel", cancel)
     ran = CliRunner()
     for words in (["4f9c2d"], ["show", "4f9c2d"]):
         assert "running by anna" in ran.invoke(jobs, [*words, "--url", "http://127.0.0.1:9"]).output

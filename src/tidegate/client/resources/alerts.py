@@ -55,7 +55,7 @@ class NotifierOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Alerts:
+class AlertsClient:
     """`client.alerts`."""
 
     api: Api

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Capture:
+class CaptureClient:
     """`client.capture`. Times are seconds since the epoch; the last hour where none is given."""
 
     api: Api

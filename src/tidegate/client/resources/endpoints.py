@@ -10,7 +10,7 @@ from typing import Any, Unpack, cast
 from tidegate.client.following import NewLines, follow
 from tidegate.client.registration.files import OnProgress
 from tidegate.client.registration.request import RegisterOptions, follow_request, followed_uri, version_of
-from tidegate.client.resources.models import Models
+from tidegate.client.resources.models import ModelsClient
 from tidegate.client.resources.options import ChangeOptions, DeployOptions, ScaleOptions, WaitOptions, as_read
 from tidegate.client.rest.api import Api
 from tidegate.client.rest.lists import ListedEndpoints, ListedHistory, ListedLogs
@@ -37,11 +37,11 @@ CHANGE_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
-class Endpoints:
+class EndpointsClient:
     """Endpoints: what clients call, and the versions behind it."""
 
     api: Api
-    models: Models
+    models: ModelsClient
 
     def deploy(
         self,

@@ -13,7 +13,7 @@ from tidegate.client.transport.base import Transport
 from tidegate.errors import InvalidArgument, TidegateError
 
 
-class Gateway:
+class GatewayClient:
     """The one address that predictions go to. Found, and connected to, when it is first needed."""
 
     def __init__(self, url: str | None, find: Callable[[], str], connect: Callable[[str], Transport]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, overload
 
 from tidegate.client.registration.files import OnProgress
-from tidegate.client.resources.jobs import Jobs
+from tidegate.client.resources.jobs import JobsClient
 from tidegate.client.rest.api import Api
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
@@ -16,11 +16,11 @@ TIMEOUT_S = 7200.0
 
 
 @dataclass(frozen=True)
-class Images:
+class ImagesClient:
     """`client.images`. A `model` is `churn` (its newest version), `churn:3`, `churn:v1.0.0` or `churn@champion`."""
 
     api: Api
-    jobs: Jobs
+    jobs: JobsClient
 
     @overload
     def build(

@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 import orjson
 
 from tidegate.client.registration.files import OnProgress, payload_of
-from tidegate.client.resources.models import Models
+from tidegate.client.resources.models import ModelsClient
 from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import check_name, parse_ref
@@ -39,11 +39,11 @@ class ImportOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Imports:
+class ImportsClient:
     """Imports of files."""
 
     api: Api
-    models: Models
+    models: ModelsClient
 
     def run(
         self,

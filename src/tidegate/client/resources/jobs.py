@@ -17,7 +17,7 @@ TIMEOUT_S, CANCEL_TIMEOUT_S = 1800.0, 60.0
 
 
 @dataclass(frozen=True)
-class Jobs:
+class JobsClient:
     """Heavy work that the platform does: registering versions, building images."""
 
     api: Api

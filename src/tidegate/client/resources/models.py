@@ -11,7 +11,7 @@ from typing import Any, Literal, Unpack, overload
 
 from tidegate.client.registration.files import OnProgress, Payload, payload_of, with_progress
 from tidegate.client.registration.request import RegisterOptions, register_request
-from tidegate.client.resources.jobs import Jobs
+from tidegate.client.resources.jobs import JobsClient
 from tidegate.client.rest.api import Api
 from tidegate.client.rest.lists import ListedModels
 from tidegate.client.rest.paging import Page, every, page_of
@@ -23,11 +23,11 @@ UPLOAD_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
-class Models:
+class ModelsClient:
     """Models and their versions."""
 
     api: Api
-    jobs: Jobs
+    jobs: JobsClient
 
     def upload(self, path: str | PathLike[str], on_progress: OnProgress | None = None) -> Upload:
         """Upload a file, or a directory as a tar; name the id in a later request within the hour."""

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from tidegate.client.registration.files import OnProgress, payload_of
 from tidegate.client.registration.request import TABLE_SUFFIXES, saved_frame
-from tidegate.client.resources.jobs import Jobs
-from tidegate.client.resources.models import Models
+from tidegate.client.resources.jobs import JobsClient
+from tidegate.client.resources.models import ModelsClient
 from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
@@ -47,12 +47,12 @@ class MonitorOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Monitoring:
+class MonitoringClient:
     """`client.monitoring`."""
 
     api: Api
-    models: Models
-    jobs: Jobs
+    models: ModelsClient
+    jobs: JobsClient
 
     def get(self, endpoint: str) -> MonitorView:
         """How an endpoint is monitored. Raises `UnknownEndpoint`."""

@@ -12,7 +12,7 @@ from tidegate.wire.rest import LoginCode, Status
 
 
 @dataclass(frozen=True)
-class Platform:
+class PlatformClient:
     """What is of no one model or endpoint."""
 
     api: Api
