@@ -24,13 +24,14 @@ from tidegate.core.alerting.model import (
     Status,
     Told,
 )
-from tidegate.core.alerting.quiet import shown
+from tidegate.core.alerting.quiet import explaining, shown
 
 
 def step(facts: Facts, observations: Iterable[Observation], now: float) -> Outcome:
     """The alerts at `now`. Without observations: what time alone changes (ends of silences, what is to be repeated)."""
     raw = conditions(facts, observations, now)
-    alerts = [shown(alert, raw, facts.silences, now) for alert in raw]
+    sources = explaining(raw)
+    alerts = [shown(alert, sources, facts.silences, now) for alert in raw]
     notices = [notice for receiver in facts.receivers for notice in _notices(alerts, receiver, facts, now)]
     deeds = _deeds(alerts, facts, now)
     return Outcome(tuple(_after(alerts, notices, deeds, facts, now)), tuple(notices), tuple(deeds))

@@ -25,6 +25,11 @@ BY_OUTAGE: frozenset[AlertType] = frozenset(
 )
 
 
+def explaining(alerts: Sequence[Alert]) -> list[Alert]:
+    """Those that fire and could inhibit others: few, where many columns drift."""
+    return [one for one in alerts if one.condition == "firing" and (one.type in OUTAGE or one.type == "data_quality")]
+
+
 def inhibitor(alert: Alert, alerts: Sequence[Alert]) -> Alert | None:
     """The alert of the same endpoint that explains this one, if one fires.
 
