@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
 from tidegate.core.engines.placement import PROCESSES, Placement
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
@@ -29,7 +29,7 @@ class ReadyEngine:
 
     def __init__(self) -> None:
         self.ended: set[str] = set()
-        self._ready: dict[str, Observation] = {}  # what it says costs nothing: the loop is what is measured
+        self._ready: dict[str, ReplicaObservation] = {}  # what it says costs nothing: the loop is what is measured
 
     def check(self, _placement: Placement) -> None:
         """Anything can be started."""
@@ -42,7 +42,7 @@ class ReadyEngine:
         """Ready from now on."""
         return Handle("local", {"replica": spec.id, "token": spec.token})
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+    def observe(self, handles: Sequence[Handle]) -> list[ReplicaObservation | None]:
         """As `start` and `stop` left them."""
         names = [str(handle.data["replica"]) for handle in handles]
         return [_GONE if name in self.ended else self._seen(name) for name in names]
@@ -51,9 +51,9 @@ class ReadyEngine:
         """Not measured."""
         return [None for _ in handles]
 
-    def _seen(self, name: str) -> Observation:
+    def _seen(self, name: str) -> ReplicaObservation:
         if name not in self._ready:
-            self._ready[name] = Observation(alive=True, ready=True, address=f"unix:/{name}.sock")
+            self._ready[name] = ReplicaObservation(alive=True, ready=True, address=f"unix:/{name}.sock")
         return self._ready[name]
 
     def stop(self, handle: Handle) -> None:
@@ -75,7 +75,7 @@ class ReadyEngine:
         return []
 
 
-_GONE = Observation(alive=False, ready=False)
+_GONE = ReplicaObservation(alive=False, ready=False)
 
 
 def reconciler(container: Container, engine: ReadyEngine) -> Reconciler:

@@ -20,7 +20,7 @@ from support.platform import clean_env
 from support.wait import free_ports, until
 from tidegate import clock
 from tidegate.core.engines.placement import PROCESSES, Placement
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.fleet import ReconcileLimits
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
@@ -59,7 +59,7 @@ class Processes:
     def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
         return [None for _ in handles]
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+    def observe(self, handles: Sequence[Handle]) -> list[ReplicaObservation | None]:
         return [self._seen(str(handle.data["replica"])) for handle in handles]
 
     def stop(self, handle: Handle) -> None:
@@ -80,10 +80,10 @@ class Processes:
     def path(self, replica: str) -> Path:
         return self.folder / f"{replica}.sock"
 
-    def _seen(self, replica: str) -> Observation:
+    def _seen(self, replica: str) -> ReplicaObservation:
         alive = self.running[replica].poll() is None
         path = self.path(replica)
-        return Observation(alive, alive and is_ready(path), f"unix:{path}")
+        return ReplicaObservation(alive, alive and is_ready(path), f"unix:{path}")
 
 
 class HeldBack(Snapshots):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support.control import container_at
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits
 from tidegate.loops.standby import Standby
 from tidegate.services.gateways.snapshots import Broadcast, Snapshots
@@ -42,8 +42,8 @@ class OneReplica:
     def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
         return [None for _ in handles]
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
-        return [Observation(not self.stopped, not self.stopped) for _ in handles]
+    def observe(self, handles: Sequence[Handle]) -> list[ReplicaObservation | None]:
+        return [ReplicaObservation(not self.stopped, not self.stopped) for _ in handles]
 
     def unavailable_reason(self) -> str | None:
         return None

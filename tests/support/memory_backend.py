@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, ModelCrashed
 
 
@@ -49,12 +49,12 @@ class MemoryBackend:
     def cpu_s(self, handles: Sequence[Handle]) -> list[float | None]:
         return [None for _ in handles]
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+    def observe(self, handles: Sequence[Handle]) -> list[ReplicaObservation | None]:
         if self.unavailable:
             return [None for _ in handles]
         names = [str(handle.data["replica"]) for handle in handles]
         up = {name: name in self.running and (self.ready or name in self.steady) for name in names}
-        return [Observation(name in self.running, up[name], f"unix:/{name}.sock") for name in names]
+        return [ReplicaObservation(name in self.running, up[name], f"unix:/{name}.sock") for name in names]
 
     def stop(self, handle: Handle) -> None:
         self._answer()

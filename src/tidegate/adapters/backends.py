@@ -19,7 +19,7 @@ from tidegate.adapters.docker.engine import DockerEngine, address_of
 from tidegate.adapters.local.backend import LocalBackend
 from tidegate.core.engines.capabilities import DOCKER, LOCAL
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
 from tidegate.errors import EngineUnavailable, InvalidArgument, TidegateError
 from tidegate.settings import Settings
 from tidegate.system.child_env import engine_env
@@ -111,8 +111,8 @@ class Backends:
     def start(self, spec: ReplicaSpec) -> Handle:
         return self._named(spec.placement.backend).start(spec)
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
-        seen: dict[int, Observation | None] = {}
+    def observe(self, handles: Sequence[Handle]) -> list[ReplicaObservation | None]:
+        seen: dict[int, ReplicaObservation | None] = {}
         for name, backend in self._by_name.items():
             mine = [index for index, handle in enumerate(handles) if handle.backend == name]
             seen |= dict(zip(mine, backend.observe([handles[index] for index in mine]), strict=True))

@@ -110,7 +110,7 @@ class Handle:
 
 
 @dataclass(frozen=True)
-class Observation:
+class ReplicaObservation:
     """What an engine says of one replica now. `exit_code` is None while it runs or where it cannot be known.
 
     `address` is how gateways reach it, as `str` of a `core.routing.targets.Address`.
@@ -141,7 +141,7 @@ class Backend(Protocol):
         was lost may be asked for again.
         """
 
-    def observe(self, handles: Sequence[Handle]) -> Sequence[Observation | None]:
+    def observe(self, handles: Sequence[Handle]) -> Sequence[ReplicaObservation | None]:
         """One observation per handle, in order, within a bounded time; of a dead one with the last lines of its log.
 
         None: the engine did not say. What a dead replica left behind (a socket) is removed.

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tidegate.clock import Clock, monotonic
-from tidegate.core.ports import Backend, Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.failures import ERROR_PREFIX
-from tidegate.core.reconcile.fleet import Action, Fleet, Replica
+from tidegate.core.reconcile.fleet import EngineAction, Fleet, Replica
 from tidegate.errors import (
     DiskFull,
     EngineUnavailable,
@@ -34,7 +34,7 @@ REVERT_EVERY_S = 10.0
 WAITS_S = 1.0
 """A start that was not possible yet is tried again after so long."""
 NOT_YET = (EngineUnavailable, ImagePending, DiskFull, OutOfResources)
-GONE = Observation(alive=False, ready=False)
+GONE = ReplicaObservation(alive=False, ready=False)
 
 
 class ReplicaEngine:
@@ -55,7 +55,7 @@ class ReplicaEngine:
         self._manifest_path = manifest_path
         self._clock = clock
         self._unsaved: dict[str, Handle] = {}  # started, but the database did not take the handle
-        self._failed: dict[str, Observation] = {}  # could not even be started
+        self._failed: dict[str, ReplicaObservation] = {}  # could not even be started
         self._waiting: dict[str, tuple[float, str]] = {}  # cannot be started yet: when to try again, and why
         self._observed: dict[
             str, tuple[LoadedFleet, LoadedFleet]
@@ -71,7 +71,7 @@ class ReplicaEngine:
         self._observed = {one.fleet.endpoint.name: (one, self._with_seen(one, seen)) for one in loaded}
         return [observed for _, observed in self._observed.values()]
 
-    def _with_seen(self, one: LoadedFleet, seen: Mapping[str, Observation | None]) -> LoadedFleet:
+    def _with_seen(self, one: LoadedFleet, seen: Mapping[str, ReplicaObservation | None]) -> LoadedFleet:
         found = [(self._seen(replica, seen), self._waits(replica)) for replica in one.fleet.replicas]
         before, after = self._observed.get(one.fleet.endpoint.name, (None, one))
         if before is one and found == [(replica.seen, replica.waits) for replica in after.fleet.replicas]:
@@ -85,7 +85,7 @@ class ReplicaEngine:
     def _waits(self, replica: Replica) -> str:
         return self._waiting.get(replica.id, (0.0, ""))[1]
 
-    def _seen(self, replica: Replica, seen: Mapping[str, Observation | None]) -> Observation | None:
+    def _seen(self, replica: Replica, seen: Mapping[str, ReplicaObservation | None]) -> ReplicaObservation | None:
         if replica.id in seen:
             return seen[replica.id]
         if replica.state == "starting":
@@ -114,7 +114,7 @@ class ReplicaEngine:
             log.warning("ending replica %s: nothing knows of it (its token is %d of %d)", replica, token, self._token)
             self._backend.kill(handle)
 
-    def act(self, actions: Iterable[Action], handles: Mapping[str, Handle]) -> None:
+    def act(self, actions: Iterable[EngineAction], handles: Mapping[str, Handle]) -> None:
         """Stop and kill as planned. An action for a replica that was never started is done already."""
         for action in actions:
             handle = self._unsaved.get(action.replica) or handles.get(action.replica)
@@ -167,7 +167,7 @@ class ReplicaEngine:
         except (NotLeader, StoreUnavailable):
             raise
         except TidegateError as error:
-            self._failed[replica.id] = Observation(False, False, log_tail=(_reported(error),))
+            self._failed[replica.id] = ReplicaObservation(False, False, log_tail=(_reported(error),))
             return False
         log.info("%s: started replica %s of version %s", endpoint.name, replica.id, replica.version)
         return True

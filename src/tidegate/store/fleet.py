@@ -14,13 +14,13 @@ from tidegate.core.endpoints.serving import settings_of
 from tidegate.core.engines.placement import Placement, PlacementRequest, placed
 from tidegate.core.ports import Handle
 from tidegate.core.reconcile.fleet import (
-    Endpoint,
+    EndpointFacts,
     EndpointStatus,
     Fleet,
     Plan,
     Replica,
     ReplicaState,
-    Variant,
+    VariantFacts,
     VariantStatus,
 )
 from tidegate.core.routing.snapshot import VersionFacts
@@ -49,12 +49,12 @@ class LoadedFleet:
     handles: dict[str, Handle]
 
 
-def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> Endpoint:
+def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> EndpointFacts:
     """`forms` has, by version of its model, the form that it is served in; `default` is where replicas run that nobody
     placed.
     """
     now = effective_of(row)
-    return Endpoint(
+    return EndpointFacts(
         name=row.name,
         model=row.model,
         forms=forms,
@@ -94,9 +94,9 @@ def placement_request_of(row: EndpointRow) -> PlacementRequest:
     return PlacementRequest(row.backend, row.cpus, row.memory_bytes)
 
 
-def variant_of(row: VariantRow) -> Variant:
+def variant_of(row: VariantRow) -> VariantFacts:
     """The status of one version of an endpoint."""
-    return Variant(
+    return VariantFacts(
         version=row.version,
         status=cast(VariantStatus, row.status),
         reason=row.reason,
@@ -159,7 +159,7 @@ def save_plan(tx: Session, plan: Plan, now: float, host: str = "") -> None:
         _save_replica(tx, endpoint, replica, host)
 
 
-def _remember_failed(tx: Session, endpoint: Endpoint, plan: Plan) -> None:
+def _remember_failed(tx: Session, endpoint: EndpointFacts, plan: Plan) -> None:
     """Add those that failed, and forget older ones: a few of each version and kind, and of the endpoint, stay."""
     if not plan.failed:
         return
@@ -181,7 +181,7 @@ def _remember_failed(tx: Session, endpoint: Endpoint, plan: Plan) -> None:
             kept[row.version, row.kind] += 1
 
 
-def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) -> None:
+def _save_variants(tx: Session, endpoint: str, variants: tuple[VariantFacts, ...]) -> None:
     rows = {row.version: row for row in tx.scalars(select(VariantRow).where(VariantRow.endpoint == endpoint))}
     for variant in variants:
         row = rows.pop(variant.version, None)
@@ -196,7 +196,7 @@ def _save_variants(tx: Session, endpoint: str, variants: tuple[Variant, ...]) ->
         tx.delete(unwanted)
 
 
-def _save_replica(tx: Session, endpoint: Endpoint, replica: Replica, host: str) -> None:
+def _save_replica(tx: Session, endpoint: EndpointFacts, replica: Replica, host: str) -> None:
     row = tx.get(ReplicaRow, replica.id)
     if row is None:
         row = ReplicaRow(id=replica.id, endpoint=endpoint.name, model=endpoint.model, handle={})

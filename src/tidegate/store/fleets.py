@@ -32,7 +32,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.engines.capabilities import OF_A_HOST
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Handle
-from tidegate.core.reconcile.fleet import Fleet, Replica, Variant
+from tidegate.core.reconcile.fleet import Fleet, Replica, VariantFacts
 from tidegate.core.routing.snapshot import VersionFacts
 from tidegate.store import fleet as rows
 from tidegate.store.fleet import LoadedFleet
@@ -52,7 +52,7 @@ Facts = dict[str, VersionFacts]
 _Row = Any
 """A decoded row: its attributes are those of the table's class, which `store.fleet` reads."""
 _Parts = tuple[
-    _Row, tuple[_Row, ...], tuple[_Row, ...], tuple[Variant, ...], tuple[tuple[Replica, Handle | None], ...], Forms
+    _Row, tuple[_Row, ...], tuple[_Row, ...], tuple[VariantFacts, ...], tuple[tuple[Replica, Handle | None], ...], Forms
 ]
 """An endpoint's row, automated weights and replicas, variants, replicas with their handles, and its model's forms."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from tidegate.adapters.docker.backend import DockerBackend
 from tidegate.adapters.docker.engine import DockerEngine
-from tidegate.core.ports import Handle, Observation
+from tidegate.core.ports import Handle, ReplicaObservation
 from tidegate.system.run_dir import make_run_dir
 
 
@@ -51,7 +51,7 @@ def container_of(data_dir: Path) -> Iterator[Handle]:
 def test_the_folder_of_an_own_container_that_is_gone_is_removed(backend: DockerBackend, tmp_path: Path) -> None:
     with container_of(tmp_path / "own") as handle:
         (seen,) = backend.observe([handle])
-        assert seen == Observation(False, False, f"unix:{handle.data['socket']}")
+        assert seen == ReplicaObservation(False, False, f"unix:{handle.data['socket']}")
         assert not Path(str(handle.data["socket"])).parent.exists()
 
 

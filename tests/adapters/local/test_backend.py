@@ -19,7 +19,7 @@ from support.wait import until
 from tidegate.adapters.local import processes
 from tidegate.adapters.local.backend import LocalBackend
 from tidegate.adapters.local.processes import bound_log, drop_oldest, names_data_dir, read_tail
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.errors import OutOfResources
 from tidegate.system.child_env import inherited_env
 from tidegate.system.run_dir import run_dir
@@ -45,7 +45,7 @@ def end(backend: LocalBackend) -> None:
     until(lambda: not any(seen is None or seen.alive for seen in backend.observe(left)), what="the replicas' end")
 
 
-def _seen(backend: LocalBackend, handle: Handle) -> Observation:
+def _seen(backend: LocalBackend, handle: Handle) -> ReplicaObservation:
     (seen,) = backend.observe([handle])
     assert seen is not None
     return seen

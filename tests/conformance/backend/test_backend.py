@@ -18,7 +18,7 @@ from support.wait import until
 from tidegate.adapters.local.unix_probe import get_status
 from tidegate.core.engines.capabilities import ENGINES
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Backend, Handle, Observation
+from tidegate.core.ports import Backend, Handle, ReplicaObservation
 from tidegate.errors import ImagePending, ModelCrashed
 from tidegate.wire.manifest import encode_manifest, read_manifest
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(1200)  # the first time, the base image is made
 IN_CONTAINERS = pytest.mark.parametrize("subject", ["docker"], indirect=True)
 
 
-def seen(backend: Backend, handle: Handle) -> Observation:
+def seen(backend: Backend, handle: Handle) -> ReplicaObservation:
     (found,) = backend.observe([handle])
     assert found is not None
     return found

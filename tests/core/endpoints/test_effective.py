@@ -19,8 +19,8 @@ from tidegate.core.endpoints.effective import (
     effective,
     shares_of,
 )
-from tidegate.core.ports import Observation
-from tidegate.core.reconcile.fleet import Endpoint, Fleet, Plan, ReconcileLimits, Replica, World
+from tidegate.core.ports import ReplicaObservation
+from tidegate.core.reconcile.fleet import EndpointFacts, Fleet, Plan, ReconcileLimits, Replica, World
 from tidegate.core.reconcile.plan import plan
 from tidegate.core.routing.assign import Assignment
 from tidegate.core.routing.snapshot import VersionFacts, route
@@ -30,7 +30,7 @@ from tidegate.wire.snapshot import Snapshot, decode_snapshot, encode_snapshot
 
 SPLIT = Split("exp-salt", (Share("control", "1", 60.0), Share("treatment", "2", 40.0)))
 SAME = Split("aa-salt", (Share("a", "1", 50.0), Share("b", "1", 50.0)))
-READY = Observation(True, True, "unix:/x")
+READY = ReplicaObservation(True, True, "unix:/x")
 FACTS = VersionFacts(
     "d",
     Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (TensorSpec("y", "FP64", (-1,)),)),
@@ -92,7 +92,7 @@ def test_splits_that_make_no_sense_are_refused(shares: tuple[Share, ...], told: 
 
 def _fleet(*versions: str, **settings: Any) -> Fleet:
     replicas = tuple(Replica(f"r-{v}", v, "ready", 0.0, address="unix:/x", seen=READY) for v in versions)
-    return Fleet(Endpoint("churn", "churn", **settings), (), replicas)
+    return Fleet(EndpointFacts("churn", "churn", **settings), (), replicas)
 
 
 def _decide(fleet: Fleet) -> Plan:
@@ -111,7 +111,7 @@ def test_a_split_over_one_version_is_a_change_though_its_weight_stays() -> None:
     made = _decide(_fleet("1", traffic={"1": 100.0}, replicas=1, generation=2, routed={"1": 100.0}, split=SAME))
     assert made.fleet.endpoint.routed_split == SAME
     assert made.events[0] == "churn: traffic is now a=50 b=50, it was 1=100"
-    back = Endpoint("churn", "churn", {"1": 100.0}, 1, 3, routed={"1": 100.0}, routed_split=SAME)
+    back = EndpointFacts("churn", "churn", {"1": 100.0}, 1, 3, routed={"1": 100.0}, routed_split=SAME)
     assert _decide(Fleet(back, (), made.fleet.replicas)).fleet.endpoint.routed_split is None
 
 

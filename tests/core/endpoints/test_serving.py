@@ -83,7 +83,7 @@ def test_a_change_leaves_what_it_does_not_give_and_says_what_it_changed() -> Non
 
 def test_gateways_read_them_byte_for_byte_where_they_always_were() -> None:
     facts = VersionFacts("d", Signature("matrix", (), ()), None, None, batchable=False)
-    endpoint = fleet.Endpoint("churn", "churn", {"1": 100.0}, 1, 1, routed={"1": 100.0})
+    endpoint = fleet.EndpointFacts("churn", "churn", {"1": 100.0}, 1, 1, routed={"1": 100.0})
     limited = dataclasses.replace(endpoint, settings={"cache_ttl_s": 60.0, "rate_limit_per_s": 2.5})
     for one, tail in (
         (endpoint, b'"cache_ttl_s":0.0,"rate_limit_per_s":0.0}'),

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tidegate.core.ports import Observation
+from tidegate.core.ports import ReplicaObservation
 from tidegate.core.reconcile.fleet import GatewayFacts, ReconcileLimits, Replica, ReplicaState, World
 from tidegate.core.reconcile.leaving import all_let_go, release
 from tidegate.core.reconcile.replicas import judge
@@ -86,7 +86,13 @@ def test_the_replicas_of_a_host_are_let_go_of_together(
 @pytest.mark.parametrize(("state", "ends"), [("draining", "stop"), ("stopping", "kill")])
 def test_a_clock_that_was_set_back_adds_nothing_to_the_wait(state: ReplicaState, ends: str) -> None:
     leaving = Replica(
-        "r-1", "1", state, 0.0, draining_at=LEFT_AT, stopping_at=LEFT_AT, seen=Observation(alive=True, ready=True)
+        "r-1",
+        "1",
+        state,
+        0.0,
+        draining_at=LEFT_AT,
+        stopping_at=LEFT_AT,
+        seen=ReplicaObservation(alive=True, ready=True),
     )
     set_back = LEFT_AT - 3600
     waits = judge(leaving, World(set_back), LIMITS)

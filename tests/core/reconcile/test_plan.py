@@ -10,10 +10,10 @@ import pytest
 
 from tidegate.core.endpoints.effective import Share, Split
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Observation
+from tidegate.core.ports import ReplicaObservation
 from tidegate.core.reconcile.failures import ERROR_PREFIX
 from tidegate.core.reconcile.fleet import (
-    Endpoint,
+    EndpointFacts,
     EndpointStatus,
     Fleet,
     GatewayFacts,
@@ -21,13 +21,17 @@ from tidegate.core.reconcile.fleet import (
     ReconcileLimits,
     Replica,
     ReplicaState,
-    Variant,
+    VariantFacts,
     World,
 )
 from tidegate.core.reconcile.plan import converged, next_routed, plan
 
 LIMITS = ReconcileLimits()
-RUNS, READY, GONE = Observation(True, False, "unix:/x"), Observation(True, True, "unix:/x"), Observation(False, False)
+RUNS, READY, GONE = (
+    ReplicaObservation(True, False, "unix:/x"),
+    ReplicaObservation(True, True, "unix:/x"),
+    ReplicaObservation(False, False),
+)
 
 
 def endpoint(
@@ -37,12 +41,12 @@ def endpoint(
     replicas: int = 1,
     generation: int = 1,
     status: EndpointStatus = "deploying",
-) -> Endpoint:
-    return Endpoint("churn", "churn", traffic, replicas, generation, status=status, routed=routed or {})
+) -> EndpointFacts:
+    return EndpointFacts("churn", "churn", traffic, replicas, generation, status=status, routed=routed or {})
 
 
 def replica(
-    version: str, state: ReplicaState, seen: Observation | None = None, *, name: str = "", at: float = 0.0
+    version: str, state: ReplicaState, seen: ReplicaObservation | None = None, *, name: str = "", at: float = 0.0
 ) -> Replica:
     return Replica(name or f"r-{version}", version, state, at, seen=seen, address="unix:/x")
 
@@ -52,7 +56,7 @@ def decide(fleet: Fleet, now: float = 1000.0, slots: int = 10, applied: int | No
     return plan(fleet, World(now, 0.0, slots, gateways), LIMITS)
 
 
-def variant_of(made: Plan, version: str) -> Variant:
+def variant_of(made: Plan, version: str) -> VariantFacts:
     return next(variant for variant in made.fleet.variants if variant.version == version)
 
 
@@ -125,7 +129,7 @@ def test_old_version_serves_until_every_replica_of_the_new_one_is_ready() -> Non
 
 
 def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving_and_says_why() -> None:
-    failed = Variant("2", attempts=5, cause="needs torch", quarantined_generation=2)
+    failed = VariantFacts("2", attempts=5, cause="needs torch", quarantined_generation=2)
     fleet = Fleet(endpoint({"2": 100}, {"1": 100}, generation=2), (failed,), (replica("1", "ready", READY),))
     made = decide(fleet)
     assert made.fleet.endpoint.routed == {"1": 100}
@@ -136,7 +140,7 @@ def test_a_version_that_never_becomes_ready_leaves_the_old_one_serving_and_says_
 
 
 def test_a_version_given_up_with_one_of_its_replicas_is_not_said_to_be_on_its_way() -> None:
-    given_up = Variant("2", attempts=5, cause="needs torch", quarantined_generation=2)
+    given_up = VariantFacts("2", attempts=5, cause="needs torch", quarantined_generation=2)
     half, old = replica("2", "ready", READY), replica("1", "ready", READY)
     made = decide(Fleet(endpoint({"2": 100}, {"1": 100}, replicas=2, generation=2), (given_up,), (old, half)))
     assert (made.fleet.endpoint.status, variant_of(made, "2").status) == ("degraded", "degraded")
@@ -147,7 +151,7 @@ def test_a_version_given_up_with_one_of_its_replicas_is_not_said_to_be_on_its_wa
 
 
 def test_a_change_by_a_person_lifts_the_quarantine() -> None:
-    failed = Variant("2", attempts=5, cause="needs torch", quarantined_generation=2, retry_at=5000.0)
+    failed = VariantFacts("2", attempts=5, cause="needs torch", quarantined_generation=2, retry_at=5000.0)
     changed = endpoint({"2": 100}, generation=3)
     assert decide(Fleet(replace(changed, retries={"1": 3, "2": 2}), (failed,))).starts == (), "not of this version"
     made = decide(Fleet(replace(changed, retries={"2": 3}), (failed,)))
@@ -156,7 +160,7 @@ def test_a_change_by_a_person_lifts_the_quarantine() -> None:
 
 
 def test_failed_start_waits_before_the_next_and_is_told() -> None:
-    dead = Observation(False, False, exit_code=-9, log_tail=("loading", "still loading"))
+    dead = ReplicaObservation(False, False, exit_code=-9, log_tail=("loading", "still loading"))
     made = decide(Fleet(endpoint({"1": 100}), (), (replica("1", "starting", dead),)))
     assert made.gone == ("r-1",)
     assert made.starts == ()
@@ -169,7 +173,7 @@ def test_failed_start_waits_before_the_next_and_is_told() -> None:
 
 
 def test_five_failed_starts_in_a_row_are_the_last() -> None:
-    fleet = Fleet(endpoint({"1": 100}), (Variant("1", attempts=4),), (replica("1", "starting", GONE),))
+    fleet = Fleet(endpoint({"1": 100}), (VariantFacts("1", attempts=4),), (replica("1", "starting", GONE),))
     made = decide(fleet)
     assert variant_of(made, "1").quarantined_generation == 1
     assert variant_of(made, "1").status == "failed"
@@ -183,7 +187,7 @@ def test_five_failed_starts_in_a_row_are_the_last() -> None:
 )
 def test_a_failure_that_will_not_mend_is_not_tried_again(code: str, last: bool) -> None:
     line = f'tidegate-error: {{"code": "{code}", "error": "it needs the library torch"}}'
-    dead = Observation(False, False, exit_code=1, log_tail=("Traceback", line))
+    dead = ReplicaObservation(False, False, exit_code=1, log_tail=("Traceback", line))
     made = decide(Fleet(endpoint({"1": 100}), (), (replica("1", "starting", dead),)))
     assert (variant_of(made, "1").quarantined_generation is not None) is last
     assert variant_of(made, "1").cause == "it needs the library torch"
@@ -237,7 +241,7 @@ def test_unknown_is_not_dead() -> None:
 def test_crashes_are_counted_within_a_window_and_by_wanted_replicas() -> None:
     recent = tuple(900.0 + i for i in range(4))
     dies = (replica("1", "ready", GONE),)
-    fleet = Fleet(endpoint({"1": 100}, {"1": 100}), (Variant("1", crashes=recent),), dies)
+    fleet = Fleet(endpoint({"1": 100}, {"1": 100}), (VariantFacts("1", crashes=recent),), dies)
     assert variant_of(decide(fleet), "1").quarantined_generation == 1
     assert variant_of(decide(fleet, now=1203.5), "1").quarantined_generation is None
     more = replace(fleet, endpoint=replace(fleet.endpoint, replicas=2))
@@ -246,7 +250,7 @@ def test_crashes_are_counted_within_a_window_and_by_wanted_replicas() -> None:
 
 @pytest.mark.parametrize(("before", "retry_at"), [(0, 1000.0), (1, 1000.0), (2, 1001.0), (3, 1002.0), (4, 1004.0)])
 def test_each_wanted_replica_may_die_once_before_there_are_pauses(before: int, retry_at: float) -> None:
-    crashed = Variant("1", crashes=(990.0,) * before)
+    crashed = VariantFacts("1", crashes=(990.0,) * before)
     both = (replica("1", "ready", READY, name="a"), replica("1", "ready", GONE, name="b"))
     made = decide(Fleet(endpoint({"1": 100}, {"1": 100}, replicas=2), (crashed,), both))
     assert variant_of(made, "1").retry_at == retry_at
@@ -326,7 +330,7 @@ def test_running_it_again_on_its_own_result_changes_nothing() -> None:
 
 
 def test_routing_moves_to_a_target_with_one_replica_each_when_nothing_serves() -> None:
-    def routed(before: Endpoint, ready: dict[str, int]) -> dict[str, float]:
+    def routed(before: EndpointFacts, ready: dict[str, int]) -> dict[str, float]:
         return next_routed(before, ready).routed
 
     assert routed(endpoint({"2": 100}, {"1": 100}, replicas=3), {"1": 0, "2": 1}) == {"2": 100}
@@ -387,7 +391,9 @@ def test_what_the_platform_lacked_is_told_and_tried_again_and_never_held_against
 ) -> None:
     tail = (ERROR_PREFIX + json.dumps({"error": "no file descriptor left", "code": code}),)
     fleet = Fleet(
-        endpoint({"1": 100}), (Variant("1"),), (replica("1", state, Observation(False, False, log_tail=tail)),)
+        endpoint({"1": 100}),
+        (VariantFacts("1"),),
+        (replica("1", state, ReplicaObservation(False, False, log_tail=tail)),),
     )
     for _ in range(20):
         made = decide(fleet)
@@ -404,7 +410,7 @@ def at_rest() -> Fleet:
     asked = replace(endpoint({"1": 90, "2": 10}, {"1": 90, "2": 10}, status="ready"), observed_generation=1)
     return Fleet(
         asked,
-        (Variant("1", "ready"), Variant("2", "ready")),
+        (VariantFacts("1", "ready"), VariantFacts("2", "ready")),
         (replica("1", "ready", READY), replica("2", "ready", READY)),
     )
 
@@ -413,7 +419,7 @@ def test_what_is_as_it_was_asked_to_be_has_settled() -> None:
     fleet = at_rest()
     assert converged(fleet)
     assert decide(fleet) == Plan(fleet)
-    again = replace(fleet, variants=(fleet.variants[0], Variant("2", "ready", restarts=3, retry_at=2000.0)))
+    again = replace(fleet, variants=(fleet.variants[0], VariantFacts("2", "ready", restarts=3, retry_at=2000.0)))
     assert converged(again)
     assert decide(again) == Plan(again)
     more = replace(fleet, replicas=(*fleet.replicas, replica("1", "ready", READY, name="r-more")))
@@ -459,7 +465,7 @@ def test_a_record_that_time_wears_off_has_not_settled(changed: dict[str, Any]) -
     fleet = at_rest()
     first, second = fleet.variants
     assert not converged(replace(fleet, variants=(first, replace(second, **changed))))
-    assert not converged(replace(fleet, variants=(first, second, Variant("3", "idle", idle_since=5.0))))
+    assert not converged(replace(fleet, variants=(first, second, VariantFacts("3", "idle", idle_since=5.0))))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.core.ports import Observation
-from tidegate.core.reconcile.fleet import Endpoint, Fleet, Plan, ReconcileLimits, Replica, World
+from tidegate.core.ports import ReplicaObservation
+from tidegate.core.reconcile.fleet import EndpointFacts, Fleet, Plan, ReconcileLimits, Replica, World
 from tidegate.core.reconcile.plan import converged, plan
 
 VERSIONS = ("1", "2", "3")
@@ -47,7 +47,7 @@ class Process:
 class Simulation:
     """An engine and a store in memory, and one endpoint in them."""
 
-    fleet: Fleet = field(default_factory=lambda: Fleet(Endpoint("e", "m", {"1": 100}, 1, 1)))
+    fleet: Fleet = field(default_factory=lambda: Fleet(EndpointFacts("e", "m", {"1": 100}, 1, 1)))
     processes: dict[str, Process] = field(default_factory=dict)
     behaviour: dict[str, str] = field(default_factory=lambda: dict.fromkeys(VERSIONS, "good"))
     now: float = 0.0
@@ -56,7 +56,7 @@ class Simulation:
     born: int = 0
     rests: bool = False
 
-    def seen(self, replica: Replica) -> Observation | None:
+    def seen(self, replica: Replica) -> ReplicaObservation | None:
         process = self.processes.get(replica.id)
         if not self.engine_answers or process is None:
             return None
@@ -69,7 +69,7 @@ class Simulation:
             and age_s >= 1
             and (behaviour == "good" or replica.ready_at is not None)
         )
-        return Observation(process.alive, ready, f"unix:{replica.id}", None if process.alive else 1)
+        return ReplicaObservation(process.alive, ready, f"unix:{replica.id}", None if process.alive else 1)
 
     def step(self) -> Plan:
         self.now += STEP_S

@@ -6,22 +6,35 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.core.ports import Observation
-from tidegate.core.reconcile.fleet import Endpoint, Fleet, Plan, ReconcileLimits, Replica, ReplicaState, Variant, World
+from tidegate.core.ports import ReplicaObservation
+from tidegate.core.reconcile.fleet import (
+    EndpointFacts,
+    Fleet,
+    Plan,
+    ReconcileLimits,
+    Replica,
+    ReplicaState,
+    VariantFacts,
+    World,
+)
 from tidegate.core.reconcile.plan import converged, plan
 from tidegate.core.routing.snapshot import VersionFacts, route
 from tidegate.wire import snapshot as wire
 from tidegate.wire.signature import Signature, TensorSpec
 
 LIMITS = ReconcileLimits(keep_previous_s=600)
-RUNS, READY, GONE = Observation(True, False, "unix:/x"), Observation(True, True, "unix:/x"), Observation(False, False)
+RUNS, READY, GONE = (
+    ReplicaObservation(True, False, "unix:/x"),
+    ReplicaObservation(True, True, "unix:/x"),
+    ReplicaObservation(False, False),
+)
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (TensorSpec("prediction", "INT64", (-1,)),))
 
 
 def sleepy(
     counts: dict[str, int], traffic: dict[str, float] | None = None, routed: dict[str, float] | None = None
-) -> Endpoint:
-    return Endpoint(
+) -> EndpointFacts:
+    return EndpointFacts(
         "churn",
         "churn",
         traffic or {"1": 100},
@@ -33,7 +46,7 @@ def sleepy(
     )
 
 
-def replica(version: str, state: ReplicaState, seen: Observation) -> Replica:
+def replica(version: str, state: ReplicaState, seen: ReplicaObservation) -> Replica:
     return Replica(f"r-{version}", version, state, 990.0, seen=seen, address="unix:/x")
 
 
@@ -64,7 +77,7 @@ def test_a_version_of_which_none_is_wanted_leaves_and_the_endpoint_sleeps() -> N
 
 
 def test_a_version_that_is_wanted_again_starts_and_gateways_go_on_waiting_meanwhile() -> None:
-    woken = decide(Fleet(replace(sleepy({"1": 1}), status="asleep"), (Variant("1", status="asleep"),)))
+    woken = decide(Fleet(replace(sleepy({"1": 1}), status="asleep"), (VariantFacts("1", status="asleep"),)))
     assert woken.starts == ("1",)
     assert woken.fleet.endpoint.status == "deploying"
     assert wakes(told(woken.fleet))
@@ -95,7 +108,7 @@ def test_a_version_that_fails_on_waking_keeps_nobody_from_waiting_for_another() 
 
 
 def test_a_quarantined_version_is_not_said_to_sleep() -> None:
-    given_up = Variant("1", attempts=5, cause="needs torch", quarantined_generation=3)
+    given_up = VariantFacts("1", attempts=5, cause="needs torch", quarantined_generation=3)
     made = decide(Fleet(sleepy({"1": 0}), (given_up,)))
     assert (made.fleet.endpoint.status, made.fleet.variants[0].status) == ("failed", "failed")
     view = told(made.fleet)
@@ -112,7 +125,7 @@ def test_what_the_platform_lacks_fails_no_waking() -> None:
 
 @pytest.mark.parametrize("counts", [{"1": 0}, {"1": 0, "2": 0}, {"1": 0, "2": 1}])
 def test_a_sleeping_endpoint_wakes_for_a_new_version_and_proves_it(counts: dict[str, int]) -> None:
-    before = Fleet(replace(sleepy(counts, {"2": 100}), status="asleep"), (Variant("1", status="asleep"),))
+    before = Fleet(replace(sleepy(counts, {"2": 100}), status="asleep"), (VariantFacts("1", status="asleep"),))
     made = decide(before)
     assert set(made.starts) == {"2"}
     assert (made.fleet.endpoint.status, made.fleet.endpoint.routed) == ("deploying", {"1": 100})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.core.engines.placement import Placement
-from tidegate.core.reconcile.fleet import Endpoint, Fleet, Replica
+from tidegate.core.reconcile.fleet import EndpointFacts, Fleet, Replica
 from tidegate.core.routing.snapshot import VersionFacts, route
 from tidegate.core.routing.targets import Address, address_of
 from tidegate.errors import InvalidArgument
@@ -57,7 +57,7 @@ def test_the_snapshot_says_which_host_reaches_a_target() -> None:
         Replica(f"r-{name}", "1", "ready", float(at), address=address, placement=Placement(name))
         for at, (name, address) in enumerate(addresses.items())
     ]
-    fleet = Fleet(Endpoint("churn", "churn", {"1": 100}, 1, 1, routed={"1": 100}), (), tuple(replicas))
+    fleet = Fleet(EndpointFacts("churn", "churn", {"1": 100}, 1, 1, routed={"1": 100}), (), tuple(replicas))
     (variant,) = route(fleet, "salt", {"1": FACTS}, "here").variants
     assert variant.targets == (
         Target("r-local", "unix:/run/s", "here"),

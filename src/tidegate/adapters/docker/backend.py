@@ -27,7 +27,7 @@ from tidegate.adapters.local.unix_probe import get_status
 from tidegate.clock import monotonic
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.contents import labels_of
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.errors import DiskFull, EngineUnavailable, ModelCrashed, OutOfResources, TidegateError
 from tidegate.system.commands import is_full
 from tidegate.system.exhaustion import exhausted
@@ -89,7 +89,7 @@ class DockerBackend:
         asked = container_of(spec, image, manifest.device, self._env, self._network)
         return self._handle(spec.id, self._run(asked, folder), spec.token)
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+    def observe(self, handles: Sequence[Handle]) -> list[ReplicaObservation | None]:
         if not handles:
             return []
         try:
@@ -177,20 +177,20 @@ class DockerBackend:
 
     # -- observing -------------------------------------------------------------------------------------------------
 
-    def _observe_one(self, handle: Handle, states: Mapping[str, str]) -> Observation | None:
+    def _observe_one(self, handle: Handle, states: Mapping[str, str]) -> ReplicaObservation | None:
         state = states.get(_id(handle))
         if state in RUNS:
-            return Observation(True, self._answers(handle), self._address(handle))
+            return ReplicaObservation(True, self._answers(handle), self._address(handle))
         try:
             exit_code, tail = self._ended(handle, state)
         except TidegateError:
             return self._observe_blindly(handle)
-        return Observation(False, False, self._address(handle), exit_code, tail)
+        return ReplicaObservation(False, False, self._address(handle), exit_code, tail)
 
-    def _observe_blindly(self, handle: Handle) -> Observation | None:
+    def _observe_blindly(self, handle: Handle) -> ReplicaObservation | None:
         """While the engine is away: what answers on its socket is there, of the rest nothing is known."""
         try:
-            return Observation(True, True, self._address(handle)) if self._answers(handle) else None
+            return ReplicaObservation(True, True, self._address(handle)) if self._answers(handle) else None
         except OutOfResources:  # this process cannot even ask
             return None
 

@@ -33,7 +33,7 @@ from tidegate.adapters.local.processes import (
 from tidegate.adapters.local.unix_probe import Asked, get_statuses
 from tidegate.adapters.sandbox.confinement import Needs, confined
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Handle, Observation, ReplicaSpec
+from tidegate.core.ports import Handle, ReplicaObservation, ReplicaSpec
 from tidegate.environments import Environments
 from tidegate.errors import EnvironmentFailed, ModelCrashed, OutOfResources, TidegateError
 from tidegate.system.exhaustion import exhausted
@@ -137,7 +137,7 @@ class LocalBackend:
         except EnvironmentFailed as error:
             raise ModelCrashed(error.message) from error
 
-    def observe(self, handles: Sequence[Handle]) -> list[Observation | None]:
+    def observe(self, handles: Sequence[Handle]) -> list[ReplicaObservation | None]:
         """Those that run are asked all at once whether they are ready."""
         found = [self._looked_at(handle) for handle in handles]
         running = [place for place, one in enumerate(found) if one is not None and one.alive]
@@ -174,7 +174,7 @@ class LocalBackend:
     def on_this_host(self) -> list[Handle]:
         return self.orphans([])
 
-    def _looked_at(self, handle: Handle) -> Observation | None:
+    def _looked_at(self, handle: Handle) -> ReplicaObservation | None:
         """Whether its process runs. None: this process had nothing left to look with, which says nothing of it."""
         try:
             return self._process_of(handle)
@@ -184,22 +184,22 @@ class LocalBackend:
             _log_unseen(handle, here)
             return None
 
-    def _process_of(self, handle: Handle) -> Observation:
+    def _process_of(self, handle: Handle) -> ReplicaObservation:
         ref, socket_path = _ref(handle), _socket(handle)
         child = self._children.get(str(handle.data["replica"]))
         # Of a child the kernel tells the exit code, but only once the last of its threads is gone.
         if is_alive(ref) if child is None else child.poll() is None:
             bound_log(self._log_file(str(handle.data["replica"])))
-            return Observation(True, False, f"unix:{socket_path}")
+            return ReplicaObservation(True, False, f"unix:{socket_path}")
         self._remove_socket(socket_path)
         exit_code = child.returncode if child else None
-        return Observation(False, False, f"unix:{socket_path}", exit_code, tuple(self.logs(handle, 20)))
+        return ReplicaObservation(False, False, f"unix:{socket_path}", exit_code, tuple(self.logs(handle, 20)))
 
-    def _answered(self, handle: Handle, answer: Asked) -> Observation | None:
+    def _answered(self, handle: Handle, answer: Asked) -> ReplicaObservation | None:
         if isinstance(answer, TidegateError):
             _log_unseen(handle, answer)
             return None
-        return Observation(True, answer == HTTPStatus.OK, f"unix:{_socket(handle)}")
+        return ReplicaObservation(True, answer == HTTPStatus.OK, f"unix:{_socket(handle)}")
 
     def _remove_socket(self, socket_path: Path) -> None:
         """With the folder it had for itself, of this platform alone: a model may start what claims to be a replica and

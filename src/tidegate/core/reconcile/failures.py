@@ -10,8 +10,8 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tidegate.core.ports import Observation
-from tidegate.core.reconcile.fleet import Endpoint, FailureKind, ReconcileLimits, Variant, World
+from tidegate.core.ports import ReplicaObservation
+from tidegate.core.reconcile.fleet import EndpointFacts, FailureKind, ReconcileLimits, VariantFacts, World
 
 ERROR_PREFIX = "tidegate-error: "
 """A replica that cannot load its model prints this and a JSON body as its last line."""
@@ -47,7 +47,7 @@ class FailedReplica:
     code: str | None = None
 
 
-def failure_of(kind: FailureKind, seen: Observation) -> FailedReplica:
+def failure_of(kind: FailureKind, seen: ReplicaObservation) -> FailedReplica:
     """The failure of a replica that is gone."""
     code, message = _reported_error(seen.log_tail)
     if message:
@@ -81,7 +81,7 @@ def _exit_cause(exit_code: int | None) -> str:
     return f"the replica was ended by {name}{hint}"
 
 
-def lift_quarantine(variant: Variant, endpoint: Endpoint) -> Variant:
+def lift_quarantine(variant: VariantFacts, endpoint: EndpointFacts) -> VariantFacts:
     """What concerns this very version (a person's change, its files made whole) clears the record and tries again.
 
     Other changes do not: an alias that was refused, another version that is deployed or repaired.
@@ -92,19 +92,19 @@ def lift_quarantine(variant: Variant, endpoint: Endpoint) -> Variant:
     return replace(variant, quarantined_generation=None, attempts=0, crashes=(), retry_at=None)
 
 
-def rested(variant: Variant) -> Variant:
+def rested(variant: VariantFacts) -> VariantFacts:
     """A version that sleeps: starts that failed before say nothing of its next one, unless it is quarantined."""
     return replace(variant, attempts=0, retry_at=None) if variant.quarantined_generation is None else variant
 
 
 def record(
-    variant: Variant,
+    variant: VariantFacts,
     failures: Sequence[FailedReplica],
     became_ready: bool,
-    fleet: Endpoint,
+    fleet: EndpointFacts,
     world: World,
     limits: ReconcileLimits,
-) -> Variant:
+) -> VariantFacts:
     """The variant after what happened to its replicas since the last pass.
 
     attempts: failed starts in a row; a replica that becomes ready sets them to 0.

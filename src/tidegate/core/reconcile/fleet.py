@@ -10,7 +10,7 @@ from tidegate.core.backoff import Backoff
 from tidegate.core.endpoints.effective import Split
 from tidegate.core.endpoints.serving import ServingValues, none_set
 from tidegate.core.engines.placement import Placement
-from tidegate.core.ports import Observation
+from tidegate.core.ports import ReplicaObservation
 from tidegate.wire.snapshot import CaptureRules
 
 ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
@@ -59,7 +59,7 @@ class Replica:
     reason: str = ""
     form: str | None = None  # of the model it was started with, "" the original; None: unknown
     placement: Placement = Placement()
-    seen: Observation | None = None
+    seen: ReplicaObservation | None = None
     waits: str = ""  # why the engine has not started it yet, where that is no failure
 
     @property
@@ -69,7 +69,7 @@ class Replica:
 
 
 @dataclass(frozen=True)
-class Variant:
+class VariantFacts:
     """Status of one version of an endpoint, and its record of failures."""
 
     version: str
@@ -86,7 +86,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointFacts:
     """What is in effect (traffic by version, replicas, deleted, cache, limit) and status (the rest) of an endpoint.
 
     `split` and `routed_split` are there while an automation sets, and gateways have, the weights of named variants.
@@ -150,8 +150,8 @@ class Endpoint:
 class Fleet:
     """One endpoint with all that runs for it."""
 
-    endpoint: Endpoint
-    variants: tuple[Variant, ...] = ()
+    endpoint: EndpointFacts
+    variants: tuple[VariantFacts, ...] = ()
     replicas: tuple[Replica, ...] = ()
 
 
@@ -182,7 +182,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Action:
+class EngineAction:
     """What to ask of the engine once the plan is committed."""
 
     kind: ActionKind
@@ -233,7 +233,7 @@ class Plan:
     fleet: Fleet
     starts: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
-    actions: tuple[Action, ...] = ()
+    actions: tuple[EngineAction, ...] = ()
     removed: bool = False
     events: tuple[str, ...] = ()
     replaced: tuple[Replaced, ...] = ()

@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from tidegate.core.endpoints.effective import shares_of
 from tidegate.core.reconcile.failures import FailedReplica, lift_quarantine, record, rested
 from tidegate.core.reconcile.fleet import (
-    Action,
-    Endpoint,
+    EndpointFacts,
+    EngineAction,
     Failed,
     Fleet,
     Plan,
     ReconcileLimits,
     Replica,
-    Variant,
+    VariantFacts,
     World,
 )
 from tidegate.core.reconcile.replacing import replacements, why_outdated
@@ -39,10 +39,10 @@ GROWS_AT_ONCE = 2.0
 class _Judged:
     """The fleet after looking at every replica once."""
 
-    variants: dict[str, Variant]
+    variants: dict[str, VariantFacts]
     replicas: list[Replica]
     gone: tuple[str, ...]
-    actions: tuple[Action, ...]
+    actions: tuple[EngineAction, ...]
     events: tuple[str, ...]
     failed: tuple[Failed, ...]
 
@@ -106,7 +106,7 @@ def converged(fleet: Fleet) -> bool:
     )
 
 
-def _clean(variant: Variant) -> bool:
+def _clean(variant: VariantFacts) -> bool:
     """What delays a start is left out: nothing is to be started."""
     in_use = variant.idle_since is None and variant.quarantined_generation is None
     return in_use and not variant.attempts and not variant.crashes
@@ -118,7 +118,7 @@ def _serves(replica: Replica) -> bool:
     )
 
 
-def next_routed(endpoint: Endpoint, ready: dict[str, int]) -> Endpoint:
+def next_routed(endpoint: EndpointFacts, ready: dict[str, int]) -> EndpointFacts:
     """With the weights gateways shall use: the target once it can be served, else what they use now.
 
     version of the target                  | counts as there when
@@ -163,7 +163,7 @@ def _judge_all(fleet: Fleet, world: World, limits: ReconcileLimits) -> _Judged:
         mine = [verdict for replica, verdict in verdicts if replica.version == version]
         failures = [verdict.failure for verdict in mine if verdict.failure]
         became_ready = any(verdict.became_ready for verdict in mine)
-        before = known.get(version, Variant(version))
+        before = known.get(version, VariantFacts(version))
         variants[version] = record(before, failures, became_ready, endpoint, world, limits)
     return _Judged(
         variants=variants,
@@ -181,7 +181,7 @@ def _failed(replica: Replica, failure: FailedReplica, world: World) -> Failed:
     return Failed(replica.id, replica.version, world.now, failure.kind, failure.cause, exit_code, log_tail)
 
 
-def _events(endpoint: Endpoint, verdicts: Iterable[tuple[Replica, Verdict]]) -> Iterable[str]:
+def _events(endpoint: EndpointFacts, verdicts: Iterable[tuple[Replica, Verdict]]) -> Iterable[str]:
     for replica, verdict in verdicts:
         who = f"{endpoint.name}: replica {replica.id} of version {replica.version}"
         if verdict.failure:
@@ -193,11 +193,11 @@ def _events(endpoint: Endpoint, verdicts: Iterable[tuple[Replica, Verdict]]) -> 
 
 
 def _place(
-    endpoint: Endpoint, judged: _Judged, world: World, limits: ReconcileLimits
-) -> tuple[dict[str, Variant], _Judged]:
+    endpoint: EndpointFacts, judged: _Judged, world: World, limits: ReconcileLimits
+) -> tuple[dict[str, VariantFacts], _Judged]:
     """Mark versions with and without traffic; take out the replicas that are too many."""
     active = endpoint.target | endpoint.routed
-    variants: dict[str, Variant] = {}
+    variants: dict[str, VariantFacts] = {}
     replicas: list[Replica] = []
     actions = list(judged.actions)
     ready = judged.ready()
@@ -218,7 +218,7 @@ def _place(
     return variants, replace(judged, replicas=replicas, actions=tuple(actions))
 
 
-def _keep(replicas: list[Replica], endpoint: Endpoint, wanted: int, *, idle: bool) -> set[str]:
+def _keep(replicas: list[Replica], endpoint: EndpointFacts, wanted: int, *, idle: bool) -> set[str]:
     """The `wanted` best replicas, ready ones first, then the oldest; a version without traffic loads none.
 
     Replicas of a form that the version is no longer served in stay until ones of the new form are ready in their place.
@@ -243,7 +243,9 @@ def _take_out(replica: Replica, world: World) -> Verdict:
     return Verdict(drain(replica, world))
 
 
-def _starts(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Replica], world: World) -> tuple[str, ...]:
+def _starts(
+    endpoint: EndpointFacts, variants: dict[str, VariantFacts], replicas: list[Replica], world: World
+) -> tuple[str, ...]:
     """Which versions get new replicas now: those with traffic first, within the room there is for loading."""
     starts: list[str] = []
     for version in endpoint.routed | endpoint.target:
@@ -259,7 +261,9 @@ def _starts(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Rep
     return tuple(starts[: max(world.start_slots, 0)])
 
 
-def _named(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Replica]) -> dict[str, Variant]:
+def _named(
+    endpoint: EndpointFacts, variants: dict[str, VariantFacts], replicas: list[Replica]
+) -> dict[str, VariantFacts]:
     """The variants worth a row, with status and reason: those with traffic or with replicas."""
     active = endpoint.target | endpoint.routed
     named = {}
@@ -274,7 +278,7 @@ def _named(endpoint: Endpoint, variants: dict[str, Variant], replicas: list[Repl
     return named
 
 
-def _remove(endpoint: Endpoint, judged: _Judged, world: World) -> Plan:
+def _remove(endpoint: EndpointFacts, judged: _Judged, world: World) -> Plan:
     """A deleted endpoint leaves the snapshot at once; its replicas drain; the row goes when they are gone."""
     verdicts = [_take_out(replica, world) if replica.live else Verdict(replica) for replica in judged.replicas]
     replicas = tuple(verdict.replica for verdict in verdicts if verdict.replica)
@@ -301,7 +305,7 @@ def _remove(endpoint: Endpoint, judged: _Judged, world: World) -> Plan:
     )
 
 
-def _news(before: Fleet, endpoint: Endpoint, variants: dict[str, Variant]) -> Iterable[str]:
+def _news(before: Fleet, endpoint: EndpointFacts, variants: dict[str, VariantFacts]) -> Iterable[str]:
     old = before.endpoint
     if (endpoint.routed, endpoint.routed_split) != (old.routed, old.routed_split):
         yield f"{endpoint.name}: traffic is now {_weights(endpoint)}, it was {_weights(old)}"
@@ -309,11 +313,11 @@ def _news(before: Fleet, endpoint: Endpoint, variants: dict[str, Variant]) -> It
         yield f"{endpoint.name}: {endpoint.status}{': ' if endpoint.reason else ''}{endpoint.reason}"
     known = {variant.version: variant for variant in before.variants}
     for version, variant in variants.items():
-        was = known.get(version, Variant(version)).quarantined_generation
+        was = known.get(version, VariantFacts(version)).quarantined_generation
         if variant.quarantined_generation is not None and was != variant.quarantined_generation:
             yield f"{endpoint.name}: version {version} is given up: {variant.cause}"
 
 
-def _weights(endpoint: Endpoint) -> str:
+def _weights(endpoint: EndpointFacts) -> str:
     shares = shares_of(endpoint.routed, endpoint.routed_split)
     return " ".join(f"{share.variant}={share.weight:g}" for share in shares) or "nothing"

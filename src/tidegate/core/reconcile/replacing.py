@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tidegate.core.engines.placement import Placement
-from tidegate.core.reconcile.fleet import Endpoint, Replaced, Replica
+from tidegate.core.reconcile.fleet import EndpointFacts, Replaced, Replica
 
 
-def why_outdated(replica: Replica, endpoint: Endpoint) -> str:
+def why_outdated(replica: Replica, endpoint: EndpointFacts) -> str:
     """How it differs from what its version is served as now, or from where it should run; empty where it does not."""
     form = endpoint.forms.get(replica.version, replica.form)
     if replica.form is not None and replica.form != form:
@@ -21,7 +21,7 @@ def why_outdated(replica: Replica, endpoint: Endpoint) -> str:
     return ""
 
 
-def replacements(replicas: Sequence[Replica], endpoint: Endpoint, starts: Iterable[str]) -> tuple[Replaced, ...]:
+def replacements(replicas: Sequence[Replica], endpoint: EndpointFacts, starts: Iterable[str]) -> tuple[Replaced, ...]:
     """Versions whose replacement begins: the first of the new kind is among these `starts`."""
     found = []
     for version in dict.fromkeys(starts):

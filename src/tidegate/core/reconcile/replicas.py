@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tidegate.core.ports import Observation
+from tidegate.core.ports import ReplicaObservation
 from tidegate.core.reconcile.failures import FailedReplica, failure_of
-from tidegate.core.reconcile.fleet import Action, ReconcileLimits, Replica, World
+from tidegate.core.reconcile.fleet import EngineAction, ReconcileLimits, Replica, World
 from tidegate.core.reconcile.leaving import release
 
 
@@ -19,7 +19,7 @@ class Verdict:
 
     replica: Replica | None
     failure: FailedReplica | None = None
-    action: Action | None = None
+    action: EngineAction | None = None
     became_ready: bool = False
 
 
@@ -58,7 +58,7 @@ def judge(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
 def stop(replica: Replica, world: World, why: str) -> Verdict:
     """Ask a replica that no gateway routes to (any more) to end."""
     stopping = replace(replica, state="stopping", stopping_at=world.now, reason="")
-    return Verdict(stopping, action=Action("stop", replica.id, why))
+    return Verdict(stopping, action=EngineAction("stop", replica.id, why))
 
 
 def drain(replica: Replica, world: World) -> Replica:
@@ -66,13 +66,13 @@ def drain(replica: Replica, world: World) -> Replica:
     return replace(replica, state="draining", draining_at=world.now, drain_revision=None)
 
 
-def _gone(replica: Replica, seen: Observation) -> Verdict:
+def _gone(replica: Replica, seen: ReplicaObservation) -> Verdict:
     if not replica.live:
         return Verdict(None)
     return Verdict(None, failure_of("start" if replica.state == "starting" else "crash", seen))
 
 
-def _starting(replica: Replica, seen: Observation, world: World, limits: ReconcileLimits) -> Verdict:
+def _starting(replica: Replica, seen: ReplicaObservation, world: World, limits: ReconcileLimits) -> Verdict:
     replica = replace(replica, address=seen.address)
     if seen.ready:
         return Verdict(replace(replica, state="ready", ready_at=world.now), became_ready=True)
@@ -82,7 +82,7 @@ def _starting(replica: Replica, seen: Observation, world: World, limits: Reconci
     return _kill(replica, world, FailedReplica("start", _with_log(why, seen)))
 
 
-def _serving(replica: Replica, seen: Observation, world: World, limits: ReconcileLimits) -> Verdict:
+def _serving(replica: Replica, seen: ReplicaObservation, world: World, limits: ReconcileLimits) -> Verdict:
     replica = replace(replica, address=seen.address)
     if seen.ready:
         return Verdict(replace(replica, state="ready", unready_since=None))
@@ -105,14 +105,16 @@ def _stopping(replica: Replica, world: World, limits: ReconcileLimits) -> Verdic
     replica = replace(replica, stopping_at=min(replica.stopping_at or 0.0, world.now))
     if world.now - (replica.stopping_at or 0.0) < limits.stop_grace_s:
         return Verdict(replica)
-    return Verdict(replica, action=Action("kill", replica.id, f"still there {limits.stop_grace_s:g} s after SIGTERM"))
+    return Verdict(
+        replica, action=EngineAction("kill", replica.id, f"still there {limits.stop_grace_s:g} s after SIGTERM")
+    )
 
 
 def _kill(replica: Replica, world: World, failure: FailedReplica) -> Verdict:
     stopping = replace(replica, state="stopping", stopping_at=world.now)
-    return Verdict(stopping, failure, Action("kill", replica.id, failure.cause))
+    return Verdict(stopping, failure, EngineAction("kill", replica.id, failure.cause))
 
 
-def _with_log(why: str, seen: Observation) -> str:
+def _with_log(why: str, seen: ReplicaObservation) -> str:
     lines = [line for line in seen.log_tail if line.strip()][-3:]
     return f"{why}; last log lines: {' | '.join(lines)}" if lines else why

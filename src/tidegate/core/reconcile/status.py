@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tidegate.core.reconcile.fleet import Endpoint, EndpointStatus, Replica, Variant, VariantStatus
+from tidegate.core.reconcile.fleet import EndpointFacts, EndpointStatus, Replica, VariantFacts, VariantStatus
 
 ASLEEP = "asleep until a request comes"
 
 
 def variant_status(
-    variant: Variant, wanted: int, replicas: list[Replica], waits_for: str = "", *, asleep: bool = False
-) -> Variant:
+    variant: VariantFacts, wanted: int, replicas: list[Replica], waits_for: str = "", *, asleep: bool = False
+) -> VariantFacts:
     """Status and reason of one variant; `wanted` is 0 for a version without traffic, and for one that is `asleep`.
 
     `waits_for` is what a replica waits for before it can start at all.
@@ -55,7 +55,7 @@ def _stopping(replicas: list[Replica]) -> str:
     return f"its replicas are stopping: {held}" if held else "its replicas are stopping"
 
 
-def _trouble(variant: Variant) -> str:
+def _trouble(variant: VariantFacts) -> str:
     if variant.quarantined_generation is not None:
         failures = max(variant.attempts, len(variant.crashes))
         after = f" after {failures} failures" if failures > 1 else ""
@@ -71,7 +71,7 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dict[str, int]) -> Endpoint:
+def endpoint_status(endpoint: EndpointFacts, variants: dict[str, VariantFacts], ready: dict[str, int]) -> EndpointFacts:
     """Status and reason of the endpoint, once it is decided what is routed: whether the target has arrived.
 
     "serving" are the routed versions with a ready replica; "quarantined" is a version of the target that misses
@@ -114,7 +114,7 @@ def endpoint_status(endpoint: Endpoint, variants: dict[str, Variant], ready: dic
     return replace(endpoint, status=status, reason=_reason(endpoint, variants, serving))
 
 
-def _reason(endpoint: Endpoint, variants: dict[str, Variant], serving: list[str]) -> str:
+def _reason(endpoint: EndpointFacts, variants: dict[str, VariantFacts], serving: list[str]) -> str:
     parts = [
         f"version {version}: {variants[version].reason or 'waiting for a replica'}"
         for version in endpoint.target

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tidegate.core.endpoints.effective import Share, shares_of
 from tidegate.core.engines.capabilities import OF_A_HOST
-from tidegate.core.reconcile.fleet import Fleet, Replica, Variant
+from tidegate.core.reconcile.fleet import Fleet, Replica, VariantFacts
 from tidegate.core.routing.targets import target_of
 from tidegate.wire import snapshot as wire
 from tidegate.wire.signature import Signature
@@ -57,11 +57,11 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
     )
 
 
-def _fails_to_start(variant: Variant) -> bool:
+def _fails_to_start(variant: VariantFacts) -> bool:
     return variant.attempts > 0 or variant.quarantined_generation is not None
 
 
-def _reason(dead: Sequence[str], failing: Sequence[Variant], *, started: bool) -> str:
+def _reason(dead: Sequence[str], failing: Sequence[VariantFacts], *, started: bool) -> str:
     """Why requests are answered with 503."""
     if failing:
         return "; ".join(f"version {variant.version}: {variant.reason}" for variant in failing)

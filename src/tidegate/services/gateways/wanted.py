@@ -2,7 +2,7 @@
 
 Gateways report each one every second for as long as a request waits (`gateway/routing/waking.py`). Written by API
 threads, read by the autoscaler's loop, which `changed` wakes. How many replicas an endpoint wants is another matter
-(`core.reconcile.fleet.Endpoint.wanted`).
+(`core.reconcile.fleet.EndpointFacts.wanted`).
 """
 
 from __future__ import annotations
