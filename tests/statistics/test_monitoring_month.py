@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tidegate.core.captured import Columns
 from tidegate.core.monitoring.settings import MonitorSettings
-from tidegate.core.ports import Columns
 from tidegate.services.monitoring.baselines import KnownBaseline, Rows, make_baseline
 from tidegate.services.monitoring.evaluation import Evaluation, Seen
 from tidegate.store.monitoring import Block
