@@ -411,3 +411,29 @@ def test_rules_are_replayed_over_what_monitors_found(bench: Bench) -> None:
     for since_s in (0.0, float("nan"), 1e12):
         with pytest.raises(InvalidArgument, match="since_s"):
             replays.run(alerts.ReplayRequest("churn", since_s))
+
+
+def test_few_labels_a_day_are_judged_once_their_block_is_old(bench: Bench) -> None:
+    """A block that is neither full nor old is remembered, and does not begin anew with each look."""
+    bench.baseline()
+    bench.monitoring.configure("churn", MonitorRequest(label_delay_s=12 * 3600.0), ME)
+    for hour in range(48):
+        places = bench.captured.predict(bench.begin + 1 + hour * 3600.0, bench.normal(10))
+        bench.captured.labels.update({place: str(bench.captured.said[place]) for place in places})
+    looks = [bench.look(bench.begin + hours * 3600.0) for hours in (12, 24, 37)]
+    found = [[one.n for one in look if one.metric == "accuracy"] for look in looks]
+    assert found == [[], [], [pytest.approx(250, abs=10)]]
+
+
+def test_what_stays_the_same_for_a_day_in_the_baseline_too_is_no_fault(bench: Bench) -> None:
+    days = np.repeat(np.arange(28), 200)
+    inputs = np.column_stack((bench.rng.normal(size=days.size), days % 7)).astype(float)
+    times = np.asarray(days * DAY_S + np.tile(np.arange(200), 28) * 400.0, dtype=np.float64)
+    signature = convert(bench.container.models.version("churn", "1").signature, Signature)
+    said = (inputs[:, 0] > 0).astype(np.int64)
+    made = make_baseline(signature, Rows({"input": inputs}, {"prediction": said}, None, times))
+    bench.monitoring.baselines.keep("churn", "1", made, Origin("file"), ME)
+    bench.captured.predict(bench.begin + 10, np.column_stack((bench.rng.normal(size=600), np.full(600, 3.0))))
+    found = bench.look(bench.begin + 60)
+    assert [one.verdict for one in found if one.state == "alert"] == []
+    assert {one.feature for one in found if one.monitor == "data_quality"} >= {"feature_0", "feature_1"}

@@ -7,6 +7,7 @@ from typing import Any
 from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.gathered import WHOLE, Gathered, Part
 from tidegate.services.monitoring.place import Place
+from tidegate.watch.clustering import Clustering
 from tidegate.watch.drift import Drift, Look, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.rates import RateChange, rate_changes
@@ -73,11 +74,15 @@ def _qualities(
     known: KnownBaseline, block: Gathered, place: Place, alpha: float, *, is_range: bool
 ) -> list[MonitorResult]:
     before, now = known.baseline.whole.columns, block.parts[WHOLE].histograms
+    clustering = known.baseline.expected(block.parts[WHOLE].hours).clustering
     names = [name for name in before if name in now]
     if is_range:
         names = [name for name in names if known.roles.get(name) != "output" and before[name].layout.is_ordered]
     each = alpha / max(1, len(names))
-    return [_quality_result(name, (before[name], now[name]), place, each, is_range=is_range) for name in names]
+    return [
+        _quality_result(name, (before[name], now[name]), clustering[name], place, each, is_range=is_range)
+        for name in names
+    ]
 
 
 def _drift_monitor(known: KnownBaseline, name: str) -> MonitorName:
@@ -112,7 +117,13 @@ def pair(before: Histogram, now: Histogram) -> Histograms:
 
 
 def _quality_result(
-    name: str, pair_of: tuple[Histogram, Histogram], place: Place, alpha: float, *, is_range: bool
+    name: str,
+    pair_of: tuple[Histogram, Histogram],
+    clustering: Clustering,
+    place: Place,
+    alpha: float,
+    *,
+    is_range: bool,
 ) -> MonitorResult:
     before, now = pair_of
     common: dict[str, Any] = {"feature": name, "n": now.rows, "n_reference": before.rows, "kind": before.layout.kind}
@@ -122,13 +133,13 @@ def _quality_result(
         return place.unknown("data_quality", "the window is empty", **common)
     worse = [
         rate
-        for rate in rate_changes(before, now, QUALITY_RATIO, 0.0)
+        for rate in rate_changes(clustering.of_reference(before), clustering.of_block(now), QUALITY_RATIO, 0.0)
         if rate.name in (RANGE if is_range else FAULTS)
         and rate.p_value <= alpha / 2
         and rate.rate - rate.rate_reference >= QUALITY_DIFFERENCE
     ]
     told = [_rate_words(rate) for rate in worse]
-    if not is_range and _is_stuck(before, now, alpha / 2):
+    if not is_range and _is_stuck(before, clustering.of_block(now), alpha / 2):
         told.append(f"all {now.rows} rows have the same value, where the baseline has several")
     largest = max((rate.rate for rate in worse), default=1.0)
     severity: Severity = "high" if largest >= LARGE_RATE else "medium"

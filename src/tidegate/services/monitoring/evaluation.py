@@ -250,6 +250,7 @@ class Evaluation:
         is_whole = delay_s > 0 or labelled >= COVERAGE_WHOLE * int(rows.matured.sum())
         is_due = labelled >= LABELS_MIN and (is_whole or self._until - block.judged_at >= LABELS_EVERY_S)
         if not (is_due or is_old or self.asked):
+            self.blocks[version, "performance"] = block  # else the block would begin anew with each look
             return
         place = self._place(version, block.since)
         self.results.append(coverage_result(rows, place))
