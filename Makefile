@@ -10,7 +10,7 @@ STAMPS := $(VENV)/.stamps
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev services test test-long test-busy test-frameworks lint format types contracts docs docs-generate dashboards screenshots bench clean
+.PHONY: help install demo demo-flights dev services test test-long test-busy test-frameworks lint format types contracts docs docs-generate dashboards screenshots bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ install: $(STAMPS)/platform ## Install Tidegate with its platform into .venv
 
 demo: $(STAMPS)/platform ## The whole path in a minute: train, register, deploy, predict, shift, roll back
 	@$(BIN)/tidegate demo $(ARGS)
+
+demo-flights: $(STAMPS)/flights ## A year of flights through the monitors, and what they alarm of (some minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python scripts/demo_flights.py $(ARGS)
 
 dev: $(STAMPS)/dev ## Install everything that development needs
 
@@ -84,6 +87,11 @@ $(STAMPS)/venv: scripts/make_venv.sh
 $(STAMPS)/platform: $(STAMPS)/venv pyproject.toml
 	@echo "Installing Tidegate with its platform into $(VENV) (a minute or two, once) ..."
 	@$(PIP) --editable '.[platform,onnx,postgres,redis,celery,s3]'
+	@touch $@
+
+$(STAMPS)/flights: $(STAMPS)/platform
+	@echo "Installing the flights (8.7 MB) into $(VENV) ..."
+	@$(PIP) --group flights
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
