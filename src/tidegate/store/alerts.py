@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from tidegate.core.alerting.model import Alert, Told
+from tidegate.core.alerting.model import NO_TRAFFIC, Alert, Told
 from tidegate.store.alert_tables import AlertRow, AlertRulesRow, NotifierRow, SilenceRow
 from tidegate.store.tables import EndpointRow
 
@@ -91,6 +91,18 @@ def counts(tx: Session) -> dict[tuple[str, str, str], int]:
     keys = AlertRow.endpoint, AlertRow.state, AlertRow.severity
     query = select(*keys, func.count()).where(AlertRow.condition != "resolved").group_by(*keys)
     return {(endpoint, state, severity): number for endpoint, state, severity, number in tx.execute(query)}
+
+
+def failed_versions(tx: Session, endpoint: str, type_: str, since: float) -> set[str]:
+    """Versions with an alert of this type that goes on, or that ended since then only for want of traffic."""
+    query = select(AlertRow).where(AlertRow.endpoint == endpoint, AlertRow.fired_at.is_not(None))
+    query = query.where((AlertRow.condition != "resolved") | (AlertRow.ended_at >= since))
+    found = [row for row in tx.scalars(query) if row.labels.get("alertname") == type_]
+    return {
+        row.labels.get("version", "")
+        for row in found
+        if row.condition != "resolved" or row.ended_because.endswith(NO_TRAFFIC)
+    } - {""}
 
 
 def forget_ended(tx: Session) -> None:

@@ -49,7 +49,7 @@ class Bed:
         self.silences = replace(alerts.silences, clock=self.time)
         self.rules, self.notifiers = alerts.rules, replace(alerts.notifiers, clock=self.time)
         self.deliveries = replace(alerts.deliveries, clock=self.time)
-        endpoints = replace(container.endpoints, store=container.fenced)
+        endpoints = replace(container.endpoints, store=container.fenced, clock=self.time)
         self.loop = Notify(
             NotifyDependencies(
                 alerting=replace(self.state, store=container.fenced),
@@ -350,6 +350,19 @@ def test_nothing_is_done_while_somebody_sees_to_it_or_where_there_is_nothing_to_
     _fails(bed)
     bed.send()
     assert (_traffic(bed), bed.one().actions) == ({"2": 100.0}, [])
+
+
+def test_a_rollback_does_not_go_to_a_version_with_an_alert_of_its_own(bed: Bed) -> None:
+    bed.found(monitor="performance", feature=None, metric="accuracy", version="1")
+    bed.time.now += 60
+    bed.loop.step()
+    assert bed.one().ended_because == "version 1 gets no traffic any more"
+    _rule(bed)
+    _fails(bed)
+    bed.send()
+    assert _traffic(bed) == {"2": 100.0}
+    newest = bed.state.page(10)[0][0]
+    assert "a version with an alert of its own (performance_drift of version 1)" in newest.actions[0]
 
 
 def test_an_automation_is_ended_only_where_the_rule_says_so(bed: Bed) -> None:

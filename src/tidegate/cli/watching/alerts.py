@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.wire.alerts import AlertView, DeliveryView, Replay, ReplayedAlert, SilenceView
 
 STATES = ("pending", "firing", "inhibited", "silenced", "acknowledged", "not_enough_data", "resolved")
-HEADERS = ("alert", "severity", "state", "what", "since", "message")
+WIDTH = 80
 
 
 @click.group("alerts", cls=LazyGroup, invoke_without_command=True, context_settings=CONTEXT, params=common_options())
@@ -54,8 +55,20 @@ alerts.examples = (
 
 
 def _table(found: Sequence[AlertView]) -> str:
-    rows = [[one.id, one.severity, one.state, _what(one), moment(one.since), one.message] for one in found]
-    return table(HEADERS, rows, "no alerts")
+    """Of each alert a line of fixed columns, and below it what it is about, within 80 characters."""
+    if not found:
+        return "no alerts"
+    lines = [f"{'ALERT':<12}  {'SEVERITY':<8}  {'STATE':<15}  SINCE"]
+    for one in found:
+        lines.append(f"{one.id:<12}  {one.severity:<8}  {one.state:<15}  {moment(one.since)}")
+        lines += textwrap.wrap(
+            f"{_what(one)}: {one.message}", WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        )
+        if one.quiet_because or one.ended_because:
+            lines += textwrap.wrap(
+                f"({one.quiet_because or one.ended_because})", WIDTH, initial_indent="  ", subsequent_indent="  "
+            )
+    return "\n".join(lines)
 
 
 def _what(one: AlertView) -> str:

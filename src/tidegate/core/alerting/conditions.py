@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tidegate.core.alerting.model import SEVERITIES, Alert, Facts, Observation, Rule, Verdict, alert_id
+from tidegate.core.alerting.model import NO_TRAFFIC, SEVERITIES, Alert, Facts, Observation, Rule, Verdict, alert_id
 
 _WORST: dict[Verdict, int] = {"alert": 2, "ok": 1, "unknown": 0}
 
@@ -94,7 +94,7 @@ def _over(alert: Alert, facts: Facts, now: float) -> str:
     if facts.gone:
         return "the endpoint was deleted"
     if version and facts.served is not None and version not in facts.served:
-        return f"version {version} gets no traffic any more"
+        return f"version {version} {NO_TRAFFIC}"
     if not rule.enabled:
         return "its rule was turned off"
     if alert.ok_since is None or alert.unknown_since is not None:

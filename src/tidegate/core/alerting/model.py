@@ -32,6 +32,8 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 STATES: tuple[State, ...] = get_args(State)
 LABELS = ("alertname", "endpoint", "version", "monitor", "feature", "metric", "segment")
 """What tells one alert from another. The type is `alertname`, as Alertmanager has it."""
+NO_TRAFFIC = "gets no traffic any more"
+"""How it is said that an alert ended with its version: not that results are good again."""
 _FINGERPRINT_CHARS, _ID_CHARS = 16, 12
 
 

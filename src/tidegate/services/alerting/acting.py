@@ -16,6 +16,7 @@ from tidegate.services.alerting.state import served_versions
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.reading.lookup import live_or_raise
 from tidegate.store import alert_outbox as outbox
+from tidegate.store import alerts as alert_rows
 from tidegate.store import history as history_rows
 from tidegate.store.automation import effective_of, word_of
 from tidegate.store.tables import EndpointRow
@@ -24,6 +25,8 @@ from tidegate.wire.rest import RollbackRequest
 MONITOR = part_of_platform("monitor")
 """Who rolls back, in the history and the audit."""
 WHY_CHARS_MAX = 500
+FAILED_S = 7 * 86_400.0
+"""A version whose alert ended so recently, only because it got no traffic any more, is not gone back to."""
 
 
 class _AlreadyDone(Exception):
@@ -74,7 +77,7 @@ class Rollbacks:
         """Which revision to go back to (None: what is stable), and whether an automation may be ended for it."""
         endpoint = live_or_raise(tx, name)
         _check_same(endpoint, payload)
-        version, type_ = str(payload["version"]), payload["type"]
+        version, type_ = str(payload["version"]), str(payload["type"])
         end = type_ in (rules := stored_rules(tx, name)) and rules[type_].end_automation
         running = effective_of(endpoint).weights
         if running is not None:
@@ -88,9 +91,15 @@ class Rollbacks:
             return None, True
         if version and version not in served_versions(endpoint):
             raise Conflict(f"version {version} gets no traffic any more")
-        for entry in history_rows.intended(tx, endpoint):
-            if entry.traffic and entry.traffic != endpoint.traffic and not (version and version in entry.traffic):
+        now = self.endpoints.clock()
+        failed = alert_rows.failed_versions(tx, name, type_, now - FAILED_S) | ({version} - {""})
+        earlier = [one for one in history_rows.intended(tx, endpoint) if one.traffic not in ({}, endpoint.traffic)]
+        for entry in earlier:
+            if not failed & entry.traffic.keys():
                 return entry.revision, False
+        if any(version not in entry.traffic for entry in earlier):
+            others = ", ".join(sorted(failed - {version}))
+            raise Conflict(f"all earlier traffic has a version with an alert of its own ({type_} of version {others})")
         raise Conflict(f"endpoint {name!r} never had traffic without version {version}: there is nothing to go back to")
 
     def _refused(self, delivery_id: int, why: str) -> None:
