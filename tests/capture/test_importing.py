@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tidegate.capture.importing import Columns, Imported, Target, import_file
+from tidegate.capture.retention import Keep, expire
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import InvalidArgument
 
@@ -122,6 +123,19 @@ def test_two_files_and_two_endpoints_stand_beside_each_other(store: Path) -> Non
     imported(store, CSV, target=Target("other", "1"))
     assert len(rows(store)) == 6
     assert len(rows(store, endpoint="other")) == 3
+
+
+def test_imported_rows_age_from_when_they_were_imported(store: Path) -> None:
+    imported(store, CSV)
+    month_s = 30 * 86_400.0
+    imported_at_s = max(path.stat().st_mtime for path in store.rglob("*.parquet"))
+
+    def kept(now_s: float) -> int:
+        expire(store, store.parent / "journal", now_s, lambda _endpoint: Keep(month_s, 1 << 40), 1 << 40)
+        return len(rows(store))
+
+    assert kept(imported_at_s + month_s - 60) == 3
+    assert kept(imported_at_s + month_s + 60) == 0
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate.capture.import_files import Bad, Block, Format, blocks_of
+from tidegate.capture.retention import IMPORTED
 from tidegate.capture.rows import PREDICTIONS
 from tidegate.errors import InvalidArgument
 from tidegate.system.atomic import replacing
@@ -117,7 +118,7 @@ def import_file(
     A row without a time or an id, from the future, with an id that an earlier row of the file has, or with a value that
     its column cannot hold is left out, and told.
     """
-    name = f"import-{_hash(path)[:_HASH_CHARS]}"
+    name = f"{IMPORTED}{_hash(path)[:_HASH_CHARS]}"
     done, written, ids = Imported(), set(), _Ids()
     for block in blocks_of((path, target.file or path.name), format, columns.used, columns.datatypes_of_file()):
         done.refuse(block.bad)

@@ -18,6 +18,8 @@ from tidegate.wire.journal.cursors import read_offsets
 
 HOUR_S = 3600.0
 ALL_ENDPOINTS = "*"
+IMPORTED = "import-"
+"""What names of files of imported rows begin with: rows of last year are not deleted as soon as they are imported."""
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +34,12 @@ class Keep:
 
 @dataclass(frozen=True)
 class Hour:
-    """One hour of one endpoint in one table."""
+    """One hour of one endpoint in one table. Its age counts from `aged_from_s`: its end, or when rows were imported."""
 
     path: Path
     endpoint: str
     begins_s: float
+    aged_from_s: float
     size_bytes: int
     files: int
 
@@ -55,10 +58,15 @@ def hours(store: Path) -> Iterator[Hour]:
         begins_s = _begins_s(folder.name.removeprefix("hour="))
         if begins_s is None:
             continue
-        sizes = []
+        sizes, aged_from_s = [], begins_s + HOUR_S
         with contextlib.suppress(FileNotFoundError):
-            sizes = [path.stat().st_size for path in folder.iterdir()]
-        yield Hour(folder, folder.parent.name.removeprefix("endpoint="), begins_s, sum(sizes), len(sizes))
+            for path in folder.iterdir():
+                stat = path.stat()
+                sizes.append(stat.st_size)
+                if path.name.startswith(IMPORTED):
+                    aged_from_s = max(aged_from_s, stat.st_mtime)
+        endpoint = folder.parent.name.removeprefix("endpoint=")
+        yield Hour(folder, endpoint, begins_s, aged_from_s, sum(sizes), len(sizes))
 
 
 def expire(store: Path, journal: Path, now_s: float, keep: Callable[[str], Keep], bytes_max: int) -> Expired:
@@ -70,7 +78,7 @@ def expire(store: Path, journal: Path, now_s: float, keep: Callable[[str], Keep]
     files = 0
     by_endpoint: dict[str, list[Hour]] = {}
     for hour in hours(store):
-        if hour.begins_s + HOUR_S + keep(hour.endpoint).retain_s <= now_s:
+        if hour.aged_from_s + keep(hour.endpoint).retain_s <= now_s:
             files += _delete(hour)
         else:
             by_endpoint.setdefault(hour.endpoint, []).append(hour)
