@@ -11,21 +11,34 @@ import msgspec
 import numpy as np
 import pytest
 
-from support.control import ME, add_version, container_at
+from support.control import ME, SIGNATURE, add_version, container_at
 from tidegate.core.captured import Columns
 from tidegate.errors import InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
 from tidegate.services.monitoring.evaluation import LAG_S
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.monitoring.replays import Replays
+from tidegate.services.reading.lookup import version_or_raise
 from tidegate.wire import alerts, rest
 from tidegate.wire.capture import CompactorState, capture_view
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import MonitorRequest, MonitorResult
-from tidegate.wire.signature import Signature
+from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container
 
 DAY_S = 86_400.0
+
+
+def scores_of(first: Any) -> Any:
+    """What the model is sure of: all the more, the further a row's first value is from 0."""
+    score = 1 / (1 + np.exp(-3 * np.asarray(first)))
+    return np.stack([1 - score, score], axis=-1)
+
+
+def _arrays(values: Sequence[Any]) -> Any:
+    found = np.empty(len(values), dtype=object)
+    found[:] = [np.array(value) for value in values]
+    return found
 
 
 @dataclass
@@ -51,8 +64,6 @@ class Captured:
 
     def rows_(self, since_s: float, until_s: float) -> Columns:
         places = [place for place, at in enumerate(self.at) if since_s <= at < until_s]
-        inputs = np.empty(len(places), dtype=object)
-        inputs[:] = [np.array(self.rows[place]) for place in places]
         return {
             "id": np.array([f"r{place}" for place in places], dtype=object),
             "row": np.zeros(len(places), dtype=np.int64),
@@ -61,8 +72,9 @@ class Captured:
             "pinned": np.array([place in self.pinned for place in places]),
             "code": np.full(len(places), 200),
             "duration_ms": np.full(len(places), 5.0),
-            "input_input": inputs,
+            "input_input": _arrays([self.rows[place] for place in places]),
             "output_prediction": np.array([self.said[place] for place in places], dtype=np.int64),
+            "output_probabilities": _arrays([scores_of(self.rows[place][0]) for place in places]),
             "label": np.array([self.labels.get(place) for place in places], dtype=object),
         }
 
@@ -437,3 +449,35 @@ def test_what_stays_the_same_for_a_day_in_the_baseline_too_is_no_fault(bench: Be
     found = bench.look(bench.begin + 60)
     assert [one.verdict for one in found if one.state == "alert"] == []
     assert {one.feature for one in found if one.monitor == "data_quality"} >= {"feature_0", "feature_1"}
+
+
+def test_performance_is_estimated_without_labels_once_an_hour_and_when_asked(bench: Bench) -> None:
+    inputs = bench.normal(4_000)
+    scores = scores_of(inputs[:, 0])
+    labels = (bench.rng.random(4_000) < scores[:, 1]).astype(np.int64)
+    said = (inputs[:, 0] > 0).astype(np.int64)
+    scored = TensorSpec("probabilities", "FP64", (-1, 2))
+    model = Signature(
+        SIGNATURE.kind,
+        SIGNATURE.inputs,
+        (*SIGNATURE.outputs, scored),
+        classes=(0, 1),
+    )
+    made = make_baseline(model, Rows({"input": inputs}, {"prediction": said, "probabilities": scores}, labels))
+    bench.monitoring.baselines.keep("churn", "1", made, Origin("validation"), ME)
+    with bench.container.store.transaction() as tx:
+        version_or_raise(tx, "churn", "1").signature = msgspec.to_builtins(model)
+
+    def accuracies(found: list[MonitorResult]) -> list[float | None]:
+        return [one.value for one in found if (one.monitor, one.metric) == ("estimated_performance", "accuracy")]
+
+    bench.captured.predict(bench.begin + 10, 0.2 * bench.normal(300))
+    first = accuracies(bench.look(bench.begin + 3700))
+    bench.captured.predict(bench.begin + 3710, 0.2 * bench.normal(300))
+    assert [len(accuracies(bench.look(bench.begin + 3600 + minutes * 60))) for minutes in (5, 30, 59)] == [0, 0, 0]
+    asked = accuracies(bench.look(bench.begin + 3700 + 3599, asked=True))
+    assert first == [pytest.approx(0.62, abs=0.05)], "rows that the model is not sure of"
+    assert len(asked) == 1
+    assert [one.state for one in bench.look(bench.begin + 9 * 3600) if one.monitor == "estimated_performance"] == [
+        "ok"
+    ] * 3

@@ -16,6 +16,7 @@ import numpy as np
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
+from tidegate.core.captured import Columns
 from tidegate.core.monitoring.columns import Array, Role, WatchedColumns, watched_columns
 from tidegate.core.monitoring.ports import BaselineFiles
 from tidegate.errors import Conflict, InvalidArgument, UnknownBaseline
@@ -182,6 +183,16 @@ class Baselines:
             while len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
         return found
+
+    def sample(self, model: str, number: str) -> Columns:
+        """The rows that are kept with a version's baseline; empty where there are none, or they cannot be read."""
+        with self.store.reading() as tx:
+            row = rows.baseline(tx, model, number)
+        try:
+            return {} if row is None else self.files.sample(row.file)
+        except Conflict as error:
+            _log.error("the rows of the baseline of %s:%s cannot be used: %s", model, number, error)
+            return {}
 
     def _read(self, row: BaselineRow) -> KnownBaseline:
         document = self.files.read(row.file)

@@ -24,6 +24,9 @@ from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
 from tidegate.services.monitoring.calls import Calls, Earlier, call_results
 from tidegate.services.monitoring.data import drift_results, quality_results, range_results
+from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
+from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
+from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
 from tidegate.services.monitoring.gathered import Gathered, gathered
 from tidegate.services.monitoring.labels import Labelled, coverage_result, performance_results
 from tidegate.services.monitoring.place import Place
@@ -80,6 +83,7 @@ class Evaluation:
     now: float
     asked: bool = False
     recording: CaptureView | None = None
+    estimates: bool = True
     results: list[MonitorResult] = field(default_factory=list)
     blocks: dict[tuple[str, str], Block] = field(default_factory=dict)
     wants_baseline: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -93,6 +97,7 @@ class Evaluation:
         for version, at in times.items():
             self._data(version, at, 1 / sharing)
             self._labels(version, 1 / sharing)
+            self._estimate(version)
 
     def _times_of(self, new: Columns, version: str) -> Array:
         if not _size(new):
@@ -261,6 +266,25 @@ class Evaluation:
         """Rows whose labels are not due yet are left to the next block."""
         since = max(block.since, self._until - delay_s) if is_closed else block.since
         self.blocks[version, "performance"] = Block(since, max(self._until, block.judged_at))
+
+    def _estimate(self, version: str) -> None:
+        """What performance would be without labels: of the newest rows, once an hour or where somebody asks."""
+        known, block = self.baselines.known(self.seen.model, version), self._block(version, "estimate")
+        is_due = self.asked or self._until - block.judged_at >= ESTIMATE_EVERY_S
+        if not self.estimates or known is None or not is_due or not is_possible(known):
+            return
+        oldest = max(self.seen.created_at, self._until - SPAN_S_MAX)
+        since = newest_since(self.capture, self.seen.endpoint, version, self._until, oldest)
+        self.blocks[version, "estimate"] = Block(self._until, self._until)
+        if since is None:
+            return
+        found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, None, version)
+        live = np.flatnonzero(live_rows(found)) if _size(found) else np.empty(0, dtype=np.int64)
+        if live.size:
+            rows = live[np.argsort(found["at"][live], kind="stable")][-ESTIMATE_ROWS_MAX:]
+            columns = columns_seen(self.seen.versions[version], found).where(rows)
+            sample = self.baselines.sample(self.seen.model, version)
+            self.results += estimate_results(known, sample, columns, self._place(version, since))
 
     def _labelled(self, version: str, since: float, delay_s: float) -> Labelled | None:
         """None where there is no row at all."""

@@ -50,6 +50,7 @@ OF_BLOCKS: tuple[MonitorName, ...] = (
     "prediction_drift",
     "data_quality",
     "performance",
+    "estimated_performance",
     "label_coverage",
 )
 """Monitors that judge blocks of rows: between two blocks there may be nothing new to judge."""
