@@ -31,7 +31,7 @@ class Bed:
         compact(self.journal, self.store, lambda: NOW_S)
 
     def expire(self, keep: Keep, bytes_max: int = MUCH, **special: Keep) -> Expired:
-        return expire(self.store, self.journal, NOW_S, lambda name: special.get(name, keep), bytes_max)
+        return expire(self.store, self.journal, NOW_S, Keep(keep.retain_s, min(keep.bytes_max, bytes_max)), special)
 
     def ids(self, endpoint: str = "churn") -> list[str]:
         read = CaptureStore(self.store, self.journal, lambda: NOW_S)
@@ -70,6 +70,28 @@ def test_the_journal_keeps_no_rows_longer(bed: Bed) -> None:
     bed.expire(Keep(3600, MUCH))
     assert list_segments(bed.journal) == []
     assert bed.ids() == ["churn-0", "churn-1"]
+
+
+def test_the_shortest_time_of_an_endpoint_holds_for_the_journal_also_once_its_hours_are_gone(bed: Bed) -> None:
+    (segment,) = list_segments(bed.journal)
+    os.utime(segment.path, (NOW_S - 1800, NOW_S - 1800))
+    bed.expire(Keep(MUCH, MUCH), fraud=Keep(-3600, MUCH))
+    assert bed.ids("fraud") == []
+    assert list_segments(bed.journal) == []
+
+
+def test_imported_rows_are_kept_from_their_import_on(bed: Bed) -> None:
+    folder = bed.store / "predictions" / "endpoint=churn" / "hour=2013-07-01T09"
+    folder.mkdir()
+    file = folder / "import-0123-000000000000-aa.parquet"
+    file.write_bytes(b"rows")
+    os.utime(file, (NOW_S - 3600, NOW_S - 3600))
+    (folder / "20130701T090000.000000Z-gateway-0-0011223344556677-aa.parquet").write_bytes(b"recorded")
+    assert bed.expire(Keep(86_400, MUCH)).files == 1
+    assert list(folder.iterdir()) == [file]
+    os.utime(file, (NOW_S - 100_000, NOW_S - 100_000))
+    assert bed.expire(Keep(86_400, MUCH)).files == 1
+    assert not folder.exists()
 
 
 def test_what_no_reader_has_read_stays_however_old_it_is(bed: Bed) -> None:

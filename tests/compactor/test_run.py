@@ -186,3 +186,15 @@ def test_rows_go_when_their_time_is_over(bed: Bed) -> None:
     bed.compactor().run(once=True)
     assert bed.ids() == ["new"]
     assert (bed.state().expired_files, bed.state().stored_bytes > 0) == (1, True)
+
+
+def test_no_row_goes_while_nobody_knows_how_long_an_endpoint_keeps_its_own(bed: Bed) -> None:
+    bed.segment("a", at_s=NOW_S - 40 * 86_400)
+    (bed.data_dir / "gateways").mkdir()
+    snapshot = bed.data_dir / "gateways" / "gateway-0.snapshot.json"
+    snapshot.write_bytes(b"{ damaged")
+    bed.compactor().run(once=True)
+    assert bed.ids() == ["a"]
+    snapshot.unlink()
+    bed.compactor().run(once=True)
+    assert not list(bed.store.rglob("*.parquet"))

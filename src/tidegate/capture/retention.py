@@ -1,14 +1,16 @@
 """How long captured rows are kept: hours that are too old go, then the oldest ones past the bound on bytes.
 
-Called by the compactor, with its lock held. A row's age is its hour's, so rows live up to an hour longer than is said.
-Segments of the journal whose rows are in Parquet, and that every reader has read, go by the same age.
+Called by the compactor, with its lock held. A row's age is its hour's, so rows live up to an hour longer than is said;
+imported rows, which may be years old, are as old as their import. Segments of the journal whose rows are in Parquet,
+and that every reader has read, go by the shortest time that any endpoint has.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,16 +19,15 @@ from tidegate.wire.journal import list_segments
 from tidegate.wire.journal.cursors import read_offsets
 
 HOUR_S = 3600.0
-ALL_ENDPOINTS = "*"
 IMPORTED = "import-"
-"""What names of files of imported rows begin with: rows of last year are not deleted as soon as they are imported."""
+"""Files of imported rows have names that begin so (`importing`)."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Keep:
-    """How long rows are kept, and how many bytes of them; None: as everywhere."""
+    """How long rows are kept, and how many bytes of them."""
 
     retain_s: float
     bytes_max: int
@@ -34,14 +35,16 @@ class Keep:
 
 @dataclass(frozen=True)
 class Hour:
-    """One hour of one endpoint in one table. Its age counts from `aged_from_s`: its end, or when rows were imported."""
+    """Files of one hour of one endpoint in one table: those that were recorded, or those that were imported.
 
-    path: Path
+    `since_s`: when the hour began, or the newest of the files was imported; rows are kept from then on.
+    """
+
+    folder: Path
     endpoint: str
-    begins_s: float
-    aged_from_s: float
+    since_s: float
     size_bytes: int
-    files: int
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -58,39 +61,41 @@ def hours(store: Path) -> Iterator[Hour]:
         begins_s = _begins_s(folder.name.removeprefix("hour="))
         if begins_s is None:
             continue
-        sizes, aged_from_s = [], begins_s + HOUR_S
+        found: dict[bool, list[tuple[Path, os.stat_result]]] = {False: [], True: []}
         with contextlib.suppress(FileNotFoundError):
             for path in folder.iterdir():
-                stat = path.stat()
-                sizes.append(stat.st_size)
-                if path.name.startswith(IMPORTED):
-                    aged_from_s = max(aged_from_s, stat.st_mtime)
+                found[path.name.startswith(IMPORTED)].append((path, path.stat()))
         endpoint = folder.parent.name.removeprefix("endpoint=")
-        yield Hour(folder, endpoint, begins_s, aged_from_s, sum(sizes), len(sizes))
+        for is_imported, its in found.items():
+            if its:
+                since_s = max(begins_s, *(stat.st_mtime for _, stat in its)) if is_imported else begins_s
+                size_bytes = sum(stat.st_size for _, stat in its)
+                yield Hour(folder, endpoint, since_s, size_bytes, tuple(path for path, _ in its))
 
 
-def expire(store: Path, journal: Path, now_s: float, keep: Callable[[str], Keep], bytes_max: int) -> Expired:
-    """Delete what is to be kept no longer; `keep` says it of each endpoint, `bytes_max` of all together.
+def expire(store: Path, journal: Path, now_s: float, keep: Keep, by_endpoint: Mapping[str, Keep]) -> Expired:
+    """Delete what is to be kept no longer: `by_endpoint` has what endpoints say for themselves, `keep` holds for the
+    others, and its bytes for all together.
 
     Raises `OSError` where the store cannot be written.
     """
     kept: list[Hour] = []
     files = 0
-    by_endpoint: dict[str, list[Hour]] = {}
+    found: dict[str, list[Hour]] = {}
     for hour in hours(store):
-        if hour.aged_from_s + keep(hour.endpoint).retain_s <= now_s:
+        if hour.since_s + HOUR_S + by_endpoint.get(hour.endpoint, keep).retain_s <= now_s:
             files += _delete(hour)
         else:
-            by_endpoint.setdefault(hour.endpoint, []).append(hour)
-    for endpoint, its in by_endpoint.items():
-        gone, left = _cut(its, keep(endpoint).bytes_max)
+            found.setdefault(hour.endpoint, []).append(hour)
+    for endpoint, its in found.items():
+        gone, left = _cut(its, by_endpoint.get(endpoint, keep).bytes_max)
         files += sum(map(_delete, gone))
         kept += left
-    gone, kept = _cut(kept, bytes_max)
+    gone, kept = _cut(kept, keep.bytes_max)
     files += sum(map(_delete, gone))
     if files:
         log.info("%d files of captured rows were too old, or too much, and are deleted", files)
-    _expire_journal(journal, now_s, min([keep(ALL_ENDPOINTS).retain_s, *(keep(one).retain_s for one in by_endpoint)]))
+    _expire_journal(journal, now_s, min(one.retain_s for one in (keep, *by_endpoint.values())))
     return Expired(files, sum(hour.size_bytes for hour in kept))
 
 
@@ -98,7 +103,7 @@ def _cut(found: list[Hour], bytes_max: int) -> tuple[list[Hour], list[Hour]]:
     """The oldest hours that are too much, and the others."""
     surplus = sum(hour.size_bytes for hour in found) - bytes_max
     gone, left = [], []
-    for hour in sorted(found, key=lambda one: one.begins_s):
+    for hour in sorted(found, key=lambda one: one.since_s):
         if surplus > 0:
             surplus -= hour.size_bytes
             gone.append(hour)
@@ -108,12 +113,12 @@ def _cut(found: list[Hour], bytes_max: int) -> tuple[list[Hour], list[Hour]]:
 
 
 def _delete(hour: Hour) -> int:
-    for path in hour.path.iterdir():
+    for path in hour.files:
         path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # something is written there just now: the next run sees it
-        hour.path.rmdir()
-        hour.path.parent.rmdir()
-    return hour.files
+    with contextlib.suppress(OSError):  # something else is there, or is written there just now: the next run sees it
+        hour.folder.rmdir()
+        hour.folder.parent.rmdir()
+    return len(hour.files)
 
 
 def _expire_journal(journal: Path, now_s: float, retain_s: float) -> None:

@@ -161,9 +161,9 @@ class Compactor:
         self._due.expiry_at = now + EXPIRE_EVERY_S
         keep = Keep(self._settings.capture_retain_s, self._settings.capture_bytes_max)
         by_endpoint = kept_by_endpoint(self._settings.data_dir / "gateways", keep)
-        done = expire(
-            self._store, self._journal, self._clock(), lambda name: by_endpoint.get(name, keep), keep.bytes_max
-        )
+        if by_endpoint is None:
+            return
+        done = expire(self._store, self._journal, self._clock(), keep, by_endpoint)
         files = self._state.expired_files + done.files
         self._state = msgspec.structs.replace(self._state, expired_files=files, stored_bytes=done.stored_bytes)
 
@@ -210,14 +210,18 @@ class Compactor:
         return self._trouble_s
 
 
-def kept_by_endpoint(folder: Path, keep: Keep) -> dict[str, Keep]:
-    """What endpoints say for themselves, as the snapshot has it that a gateway kept last; else as everywhere."""
-    newest = max(folder.glob("*.snapshot.json"), key=lambda path: path.stat().st_mtime, default=None)
+def kept_by_endpoint(folder: Path, keep: Keep) -> dict[str, Keep] | None:
+    """What endpoints say for themselves, as the snapshot has it that a gateway kept last.
+
+    None where that cannot be read: then nothing may be deleted, for an endpoint may keep its rows longer than others.
+    """
+    newest = folder
     try:
-        endpoints = () if newest is None else decode_snapshot(newest.read_bytes()).endpoints
+        newest = max(folder.glob("*.snapshot.json"), key=lambda path: path.stat().st_mtime, default=folder)
+        endpoints = () if newest == folder else decode_snapshot(newest.read_bytes()).endpoints
     except (OSError, ValueError) as error:
-        log.warning("the snapshot %s is not read, and no endpoint has a time of its own: %s", newest, error)
-        return {}
+        log.warning("no rows are deleted, for the snapshot %s, which says how long, is not read: %s", newest, error)
+        return None
     return {
         one.name: Keep(one.capture.retain_s or keep.retain_s, one.capture.retain_bytes or keep.bytes_max)
         for one in endpoints
