@@ -1,31 +1,38 @@
 """Forgets a unit: every row of its key goes, from Parquet and from the journal. Done by the compactor.
 
 A request is a file in STORE/forget until no segment is left that was begun before it was made: rows of an open segment
-go once that is sealed and compacted, an hour later at most. Files are rewritten whole or not at all, and labels before
-what they are about, so that a request that was killed at any step is done again. Segments that were compacted go whole:
-all that they have is in Parquet.
+go once that is sealed and compacted, an hour later at most. The ids of the unit's predictions are kept with the request
+before any row goes, so that labels which name them are found also when they are compacted later, and by whoever goes on
+after a kill. Files are rewritten whole or not at all; one that did not change is read once for each request. Segments
+that were compacted go whole: all that they have is in Parquet.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate.capture.compact import GROUP_ROWS_MAX
-from tidegate.system.atomic import replacing
+from tidegate.system.atomic import replacing, write_whole
 from tidegate.wire.capture import FORGET_FOLDER, ForgetRequest
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.journal import list_segments
 from tidegate.wire.journal.cursors import read_offsets
 from tidegate.wire.journal.segments import opened_at_us
 
-REQUESTS_MAX = 10_000
+REQUESTS_MAX = 1000
+"""Done together; the others come next."""
+CHANGED_S = 60.0
+"""A file that was written so long before a look at it, or later, is looked at again: clocks of disks are coarse."""
 _requests = json_decoder(ForgetRequest)
 
 log = logging.getLogger(__name__)
@@ -40,62 +47,141 @@ class Forgotten:
     waiting: int = 0
 
 
+@dataclass
+class _Asked:
+    """One request. `looked_s`: files that are older were read for it; `found` are ids that this run found.
+
+    Labels of ids that are `new` may be in any file.
+    """
+
+    path: Path
+    request: ForgetRequest
+    looked_s: float
+    ids: set[str] = field(default_factory=set)
+    found: set[str] = field(default_factory=set)
+    new: bool = False
+
+
+class _Ended(Exception):
+    """The run is to end early."""
+
+
 def waiting(store: Path) -> list[Path]:
     """Requests that are not done yet."""
     return sorted((store / FORGET_FOLDER).glob("*.json"))[:REQUESTS_MAX]
 
 
-def forget(store: Path, journal: Path) -> Forgotten:
-    """Do what was asked, as far as it can be done now; called by the compactor, after it compacted what was sealed."""
-    found = Forgotten()
-    for path in waiting(store):
-        request = _requests.decode(path.read_bytes())
-        found.rows += _from_parquet(store, request)
-        if _journal_is_clean(journal, request):
-            path.unlink(missing_ok=True)
-            found.done += 1
-        else:
-            found.waiting += 1
-    if found.rows:
-        log.info("%d rows of units that are to be forgotten are gone", found.rows)
-    return found
+class Forgetting:
+    """Of one store. Called by the compactor after it compacted what was sealed, with the store's lock held.
+
+    `keep_going` is asked before each file; a run that ends early is done again.
+    """
+
+    def __init__(self, store: Path, journal: Path, keep_going: Callable[[], bool] = lambda: True) -> None:
+        self._store, self._journal, self._keep_going = store, journal, keep_going
+        self._looked: dict[Path, float] = {}
+
+    def run(self, now_s: float) -> Forgotten:
+        """Do what was asked, as far as it can be done now. Raises `OSError` where the store cannot be written."""
+        done, asked = Forgotten(), list(self._asked())
+        self._looked = {one.path: one.looked_s for one in asked}
+        try:
+            for endpoint in sorted({one.request.endpoint for one in asked}):
+                self._from_parquet(endpoint, [one for one in asked if one.request.endpoint == endpoint], done)
+        except _Ended:
+            done.waiting = len(asked)
+            return done
+        unclean_s = _clean_journal(self._journal, max((one.request.at_s for one in asked), default=0.0))
+        for one in asked:
+            self._looked[one.path] = now_s
+            if one.request.at_s < unclean_s:
+                one.path.unlink(missing_ok=True)
+                done.done += 1
+            else:
+                done.waiting += 1
+        if done.rows:
+            log.info("%d rows of units that are to be forgotten are gone", done.rows)
+        return done
+
+    def _asked(self) -> Iterator[_Asked]:
+        for path in waiting(self._store):
+            try:
+                request = _requests.decode(path.read_bytes())
+            except ValueError as error:  # msgspec's own are ValueErrors
+                log.error("the request %s to forget a unit makes no sense, and is set aside: %s", path.name, error)
+                path.replace(path.with_suffix(".bad"))
+                continue
+            yield _Asked(path, request, self._looked.get(path, 0.0), set(request.ids))
+
+    def _from_parquet(self, endpoint: str, asked: list[_Asked], done: Forgotten) -> None:
+        """Feedback that names a forgotten request by its id goes too, whatever endpoint it names."""
+        feedback = self._store / "feedback"
+        its = [
+            path
+            for path in self._store.glob(f"**/endpoint={endpoint}/hour=*/*.parquet")
+            if not path.is_relative_to(feedback)
+        ]
+        for path, due in self._due(its, asked):
+            _find_ids(path, due)
+        for one in asked:
+            if one.found - one.ids:
+                one.ids, one.new = one.ids | one.found, True
+                request = msgspec.structs.replace(one.request, ids=sorted(one.ids))
+                write_whole(one.path, msgspec.json.encode(request), mode=0o600)
+        for path, due in self._due(feedback.glob("endpoint=*/hour=*/*.parquet"), asked, labels=True):
+            if path.parent.parent.name == f"endpoint={endpoint}":
+                done.rows += _without(path, "key", _keys(due))
+            done.rows += _without(path, "id", set[str]().union(*(one.ids for one in due)))
+        for path, due in self._due(its, asked):
+            done.rows += _without(path, "key", _keys(due))
+
+    def _due(
+        self, paths: Iterable[Path], asked: list[_Asked], *, labels: bool = False
+    ) -> Iterator[tuple[Path, list[_Asked]]]:
+        """Files that some of the requests have not seen as they are now, with those requests."""
+        for path in paths:
+            if not self._keep_going():
+                raise _Ended
+            try:
+                changed_s = path.stat().st_mtime
+            except FileNotFoundError:  # retention was quicker
+                continue
+            due = [one for one in asked if changed_s + CHANGED_S >= one.looked_s or (labels and one.new)]
+            if due:
+                yield path, due
 
 
-def _from_parquet(store: Path, request: ForgetRequest) -> int:
-    """Feedback that names a forgotten request by its id goes too, whatever endpoint it names."""
-    keys, feedback = pa.array(request.keys, pa.string()), store / "feedback"
-    every = store.glob(f"**/endpoint={request.endpoint}/hour=*/*.parquet")
-    its = [path for path in every if not path.is_relative_to(feedback)]
-    ids = pa.array(sorted(set().union(*(_ids(path, keys) for path in its))), pa.string())
-    gone = 0
-    for path in feedback.glob("endpoint=*/hour=*/*.parquet"):
-        if path.parent.parent.name == f"endpoint={request.endpoint}":
-            gone += _without(path, "key", keys)
-        if len(ids):
-            gone += _without(path, "id", ids)
-    return gone + sum(_without(path, "key", keys) for path in its)
+def _keys(asked: list[_Asked]) -> set[str]:
+    return {key for one in asked for key in one.request.keys}
 
 
-def _ids(path: Path, keys: pa.Array) -> set[str]:
-    """Of a unit's requests in a file."""
+def _find_ids(path: Path, asked: list[_Asked]) -> None:
+    """Of the units' requests in a file."""
     table = _read(path, ["key", "id"])
     if table is None:
-        return set()
-    return set(table.filter(pc.is_in(table["key"], value_set=keys))["id"].drop_null().to_pylist())
+        return
+    its = table.filter(pc.is_in(table["key"], value_set=pa.array(sorted(_keys(asked)), pa.string())))
+    pairs = set(zip(its["key"].to_pylist(), its["id"].to_pylist(), strict=True))
+    for one in asked:
+        one.found |= {name for key, name in pairs if name is not None and key in one.request.keys}
 
 
-def _without(path: Path, column: str, values: pa.Array) -> int:
-    """Rewrite a file without the rows that have one of these values; how many those were."""
-    found = _read(path, [column])
+def _without(path: Path, column: str, values: Collection[str]) -> int:
+    """Rewrite a file without the rows that have one of these values; how many those were. Its time stays as it was."""
+    found = _read(path, [column]) if values else None
     if found is None or column not in found.column_names:
         return 0
-    mask = pc.fill_null(pc.is_in(found[column], value_set=values), fill_value=False)
+    mask = pc.is_in(found[column], value_set=pa.array(sorted(values), pa.string()))
+    mask = pc.fill_null(mask, fill_value=False)
     count = pc.sum(mask).as_py() or 0
     if not count:
         return 0
-    table = pq.ParquetFile(path).read().filter(pc.invert(mask))
+    written = path.stat()
+    with pq.ParquetFile(path) as old:
+        table = old.read().filter(pc.invert(mask))
     with replacing(path, mode=0o600) as file:
         pq.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS_MAX)
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))  # imported rows are as old as their file
     return int(count)
 
 
@@ -105,17 +191,21 @@ def _read(path: Path, columns: list[str]) -> pa.Table | None:
             return file.read([name for name in columns if name in file.schema_arrow.names])
     except FileNotFoundError:  # retention was quicker
         return None
+    except pa.ArrowInvalid as error:
+        log.error("%s is no whole Parquet file, and nothing of it can be forgotten: %s", path, error)
+        return None
 
 
-def _journal_is_clean(journal: Path, request: ForgetRequest) -> bool:
-    """Whether no segment is left that can have rows from before the request; those that were compacted go."""
-    read, clean = read_offsets(journal), True
+def _clean_journal(journal: Path, at_s: float) -> float:
+    """Delete segments from before then that were compacted; when the first of those was begun that stay."""
+    read, unclean_s = read_offsets(journal), float("inf")
     for segment in list_segments(journal):
-        if opened_at_us(segment) / 1e6 > request.at_s:
+        opened_s = opened_at_us(segment) / 1e6
+        if opened_s > at_s:
             continue
         with contextlib.suppress(FileNotFoundError):
             if segment.is_open or read.get(segment.name, 0) < segment.path.stat().st_size:
-                clean = False
+                unclean_s = min(unclean_s, opened_s)
             else:
                 segment.path.unlink()
-    return clean
+    return unclean_s

@@ -26,6 +26,7 @@ from tidegate.wire.snapshot import decode_snapshot
 
 if TYPE_CHECKING:
     from tidegate.capture.compact import Compacted
+    from tidegate.capture.forgetting import Forgetting
     from tidegate.settings import Settings
 
 REST_S = 1.0
@@ -64,6 +65,7 @@ class Compactor:
         self._due = _Due()
         self._trouble_s = 0.0
         self._state = CompactorState(os.getpid(), 0.0)
+        self._forgetting: Forgetting | None = None
 
     def run(self, *, once: bool = False) -> int:
         """Until it is told to stop; with `once`, until all that is sealed by now is compacted."""
@@ -147,12 +149,20 @@ class Compactor:
 
     def _forget(self) -> None:
         """Do what was asked for; what waits for a segment is looked at again from time to time."""
-        now, asked = self._monotonic(), any((self._store / FORGET_FOLDER).glob("*.json"))
-        if not asked or now < self._due.forget_at:
+        asked = any((self._store / FORGET_FOLDER).glob("*.json"))
+        if not asked or self._monotonic() < self._due.forget_at:
             return
-        from tidegate.capture.forgetting import forget
+        from tidegate.capture.forgetting import Forgetting
 
-        self._due.forget_at = now + (FORGET_EVERY_S if forget(self._store, self._journal).waiting else 0.0)
+        if self._forgetting is None:
+            self._forgetting = Forgetting(self._store, self._journal, self._goes_on)
+        done = self._forgetting.run(self._clock())
+        self._due.forget_at = self._monotonic() + (FORGET_EVERY_S if done.waiting else 0.0)
+
+    def _goes_on(self) -> bool:
+        """Whether it is not to stop; what takes long asks, and the state is said meanwhile."""
+        self._say(at_once=False)
+        return not self._stop.is_set()
 
     def _expire(self) -> None:
         now = self._monotonic()

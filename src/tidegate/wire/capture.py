@@ -200,11 +200,15 @@ FORGET_FOLDER = "forget"
 
 
 class ForgetRequest(msgspec.Struct, frozen=True):
-    """Whom to forget: `keys` are the unit's key in each form in which it was recorded. `at_s`: when it was asked."""
+    """Whom to forget: `keys` are the unit's key in each form in which it was recorded. `at_s`: when it was asked.
+
+    `ids` are those of its requests that the compactor has found.
+    """
 
     endpoint: str
     keys: list[str]
     at_s: float
+    ids: list[str] = []
 
 
 def ask_to_forget(store: Path, request: ForgetRequest) -> None:
