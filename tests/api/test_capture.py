@@ -43,7 +43,14 @@ def test_what_is_wrong_is_said_and_nothing_else_is_done(api: httpx.Client) -> No
     for sql in ("DROP TABLE predictions", "SELECT * FROM read_text('/etc/passwd')", "SELEC"):
         answer = api.post(PATH, json={"sql": sql})
         assert (answer.status_code, answer.json()["code"]) == (422, "query_refused"), sql
-    assert api.post(PATH, json={"since": 2, "until": 1}).status_code == 422
+    for wrong in ('{"since": 2, "until": 1}', '{"rows_max": 0}', '{"rows_max": -5}', '{"rows_max": 1000001}'):
+        answer = api.post(PATH, content=wrong, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_argument"), wrong
+    for wrong in ('{"since": NaN}', '{"until": Infinity}'):
+        answer = api.post(PATH, content=wrong, headers={"content-type": "application/json"})
+        assert answer.status_code in (400, 422), wrong
+    answer = api.post(PATH, json={"sql": "SELECT count(*) AS n FROM predictions", "since": -1e300, "until": 1e300})
+    assert answer.json()["rows"] == [{"n": 4}]
     answer = api.post("/api/v1/endpoints/nowhere/capture/query", json={})
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_endpoint")
 

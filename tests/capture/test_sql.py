@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.capture_bed import AT_S, Gateway, batch
@@ -12,7 +16,7 @@ from tidegate.capture import sql
 from tidegate.capture.compact import compact
 from tidegate.capture.sql import answer, plain
 from tidegate.capture.store import CaptureStore
-from tidegate.errors import QueryRefused
+from tidegate.errors import QueryRefused, QueryTooLarge
 from tidegate.wire.capture import CaptureSelection
 from tidegate.wire.journal import FeedbackEvent, FeedbackRecord
 
@@ -144,3 +148,24 @@ def test_every_setting_that_keeps_it_apart_is_one_of_this_engine(store: CaptureS
 def test_labels_and_feedback_are_tables_too(store: CaptureStore, tmp_path: Path) -> None:
     assert [one["label"] for one in ask(store, "SELECT label, labelled_at FROM labelled")] == [None] * 4
     assert ask(store, "SELECT count(*) AS n FROM feedback") == [{"n": 0}]
+
+
+def test_an_answer_as_json_is_bounded_and_what_json_cannot_hold_is_said(
+    store: CaptureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = answer(store, CaptureSelection("churn", "SELECT range AS n FROM range(5000)", 0, 1))[0]
+    assert msgspec.json.decode(sql._body(table, "json", truncated=False))["rows"][4999] == {"n": 4999}
+    monkeypatch.setattr(sql, "ANSWER_BYTES_MAX", 1000)
+    with pytest.raises(QueryTooLarge, match="as JSON"):
+        sql._body(table, "json", truncated=False)
+    table = answer(store, CaptureSelection("churn", "SELECT 'infinity'::TIMESTAMP AS late", 0, 1))[0]
+    with pytest.raises(QueryRefused, match="VARCHAR"):
+        sql._body(table, "json", truncated=False)
+
+
+def test_a_query_whose_owner_was_killed_ends_by_itself(tmp_path: Path) -> None:
+    begin = "import sys; from tidegate.capture import sql; sql.ALONE_S = 1; sys.exit(sql.main(sys.argv[1:]))"
+    endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t"
+    query = msgspec.json.encode(CaptureSelection("churn", endless, 0, 1))
+    ended = subprocess.run([sys.executable, "-c", begin, str(tmp_path), str(tmp_path)], input=query, check=False)
+    assert ended.returncode == -signal.SIGALRM

@@ -16,6 +16,7 @@ import decimal
 import math
 import re
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ from tidegate.capture.rows import NO_ENDPOINT
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import CaptureUnreadable, QueryRefused, QueryTooLarge, TidegateError
 from tidegate.system.ending import end
-from tidegate.wire.capture import TRUNCATED, CaptureAnswer, CaptureSelection
+from tidegate.wire.capture import ARROW_TYPE, TRUNCATED, CaptureSelection
 from tidegate.wire.decoding import json_decoder
 
 ENGINE_BYTES = 1 << 30
@@ -39,6 +40,8 @@ PROCESS_BYTES_MAX = 6 << 30
 """Of addresses, which libraries reserve more of than they use."""
 ANSWER_BYTES_MAX = 256 << 20
 CHUNK_ROWS = 2048
+ALONE_S = 120
+"""The process ends by itself after so long, whatever it is doing: whoever started it may have been killed."""
 SETTINGS = {
     "TimeZone": "UTC",
     "threads": 2,
@@ -158,13 +161,34 @@ def _body(table: pa.Table, form: str, *, truncated: bool) -> bytes:
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         return bytes(sink.getvalue())
-    rows = [plain(row) for row in table.to_pylist()]
-    return msgspec.json.encode(CaptureAnswer(table.column_names, rows, truncated))
+    rows: list[msgspec.Raw] = []
+    size_bytes = 0
+    for batch in table.to_batches(CHUNK_ROWS):
+        made = [msgspec.json.encode(plain(row)) for row in _objects(batch)]
+        size_bytes += sum(map(len, made))
+        if size_bytes > ANSWER_BYTES_MAX:
+            raise QueryTooLarge(
+                f"the answer is larger than {ANSWER_BYTES_MAX >> 20} MiB as JSON: select less, add a LIMIT, or ask for "
+                f"it as {ARROW_TYPE}"
+            )
+        rows += map(msgspec.Raw, made)
+    return msgspec.json.encode({"columns": table.column_names, "rows": rows, "truncated": truncated})
+
+
+def _objects(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except (OverflowError, ValueError) as error:
+        raise QueryRefused(
+            f"a value of the answer has no form in JSON ({error}): select it as text, as in at::VARCHAR"
+        ) from None
+    return rows
 
 
 def main(argv: list[str] | None = None) -> int:
     """Answer the query on standard input."""
     capture, journal = (Path(one) for one in (argv or sys.argv[1:])[:2])
+    signal.alarm(ALONE_S)
     resource.setrlimit(resource.RLIMIT_AS, (PROCESS_BYTES_MAX, PROCESS_BYTES_MAX))
     try:
         query = _queries.decode(sys.stdin.buffer.read())

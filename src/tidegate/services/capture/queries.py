@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -14,13 +15,15 @@ from tidegate.store import audit as audit_rows
 from tidegate.store import endpoints as rows
 from tidegate.store import models
 from tidegate.store.engine import Store
-from tidegate.wire.capture import CaptureForm, CaptureQueryRequest, CaptureSelection
+from tidegate.wire.capture import ROWS_MAX, CaptureForm, CaptureQueryRequest, CaptureSelection
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
 
 EVERY_ROW = 'SELECT * FROM predictions ORDER BY predictions."at", id, "row"'
 SINCE_S = 3600.0
 VERSIONS_MAX = 200
+LATEST_S = 253_370_764_800.0
+"""The last year that calendars here have begins then."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,9 @@ class CapturedData:
         `InvalidArgument`, `QueryRefused`, `QueryTooLarge`, `Overloaded`, `CaptureUnreadable`.
         """
         now = self.clock()
-        until_s = now if request.until is None else request.until
-        since_s = until_s - SINCE_S if request.since is None else request.since
-        if since_s >= until_s:
-            raise InvalidArgument("since must be before until", field="since")
+        since_s, until_s = _window(request, now)
+        if not 1 <= request.rows_max <= ROWS_MAX:
+            raise InvalidArgument(f"rows_max is {request.rows_max}, and may be 1 to {ROWS_MAX}", field="rows_max")
         sql = request.sql or EVERY_ROW
         with self.store.transaction() as tx:
             row = rows.get_endpoint(tx, endpoint)
@@ -52,6 +54,18 @@ class CapturedData:
             names = {} if row is None else _names(tx, row.model)
         selection = CaptureSelection(endpoint, sql, since_s, until_s, request.version, request.rows_max, form, names)
         return self.queries.run(selection)
+
+
+def _window(request: CaptureQueryRequest, now_s: float) -> tuple[float, float]:
+    """From when until when, in seconds since the epoch, within what calendars have."""
+    until_s = now_s if request.until is None else request.until
+    since_s = until_s - SINCE_S if request.since is None else request.since
+    for field, value in (("since", since_s), ("until", until_s)):
+        if not math.isfinite(value):
+            raise InvalidArgument(f"{field} must be seconds since the epoch, and is {value}", field=field)
+    if since_s >= until_s:
+        raise InvalidArgument("since must be before until", field="since")
+    return max(0.0, min(since_s, LATEST_S)), max(0.0, min(until_s, LATEST_S))
 
 
 def _names(tx: Session, model: str) -> dict[str, list[str]]:
