@@ -198,3 +198,35 @@ def test_no_row_goes_while_nobody_knows_how_long_an_endpoint_keeps_its_own(bed: 
     snapshot.unlink()
     bed.compactor().run(once=True)
     assert not list(bed.store.rglob("*.parquet"))
+
+
+def test_rows_that_arrow_refuses_set_their_segment_aside_whole_and_none_is_there_twice(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidegate.capture import compact
+
+    monkeypatch.setattr(compact, "CHUNK_BYTES", 1)
+    request = CapturedRequest("odd", None, 0, NOW_S, 0.1, 1, 1 << 20)  # no code that a column holds
+    odd = msgspec.msgpack.encode(BatchRecord("churn", "7", [Decision("7", "7", "7")], [request], {}, {}))
+    path = bed.segment("a")
+    path.write_bytes(path.read_bytes() + frame_head(MARKER, odd) + odd)
+    bed.segment("b")
+    bed.compactor().run(once=True)
+    assert bed.ids() == ["b"]
+    assert (bed.state().quarantined_segments, bed.state().unfit_records) == (1, 0)
+
+
+def test_a_machine_without_memory_sets_nothing_aside(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidegate.capture import compact
+
+    def greedy(*_: Any) -> None:
+        raise MemoryError
+
+    bed.segment("a")
+    compactor = bed.compactor()
+    with monkeypatch.context() as patch:
+        patch.setattr(compact, "batch_rows", greedy)
+        compactor.step()
+    assert "memory" in bed.state().trouble
+    compactor.step()
+    assert bed.ids() == ["a"]

@@ -14,6 +14,7 @@ be made into rows at all is set aside (`JOURNAL/quarantine`), with the reason be
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import zlib
@@ -97,11 +98,9 @@ class _Reading:
         elif isinstance(record, FeedbackRecord):
             feedback_rows(record, self.held)
         self.held_bytes += size_bytes
-        if self.held_bytes >= CHUNK_BYTES:
-            self.settle()
 
     def settle(self) -> None:
-        """Make columns of the records that are held."""
+        """Make columns of the held records. What fails here is no one record's fault, and ends the reading."""
         for place, rows in self.held.items():
             self.tables.setdefault(place, []).append(rows.table(place))
         self.held, self.held_bytes = {}, 0
@@ -182,6 +181,8 @@ class _Run:
             raise
         except OSError as error:
             raise _Unreadable(error.errno, f"{segment.path.name} cannot be read: {error.strerror}") from error
+        except MemoryError as error:  # this machine's fault and not the segment's
+            raise _Unreadable(errno.ENOMEM, f"{segment.path.name} needs more memory than there is") from error
         except Exception as error:  # whatever is wrong with one segment must not stop the next
             log.exception("the segment %s cannot be compacted, and is set aside", segment.name)
             _set_aside(segment, error)
@@ -205,6 +206,8 @@ def _read(segment: Segment, done: Compacted) -> dict[Place, list[pa.Table]]:
         except ValueError as error:
             done.unfit += 1
             log.warning("%s: the record at %d is not taken: %s", segment.name, found.offset, error)
+        if reading.held_bytes >= CHUNK_BYTES:
+            reading.settle()
     reading.settle()
     return reading.tables
 
