@@ -12,7 +12,8 @@ from support.capture_bed import Gateway, batch
 from tidegate import clock
 from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.errors import Overloaded, QueryTooLarge
-from tidegate.wire.capture import ARROW_TYPE, CaptureSelection
+from tidegate.wire.capture import ARROW_TYPE, CaptureSelection, ForgetRequest
+from tidegate.wire.decoding import decode_json
 from tidegate.wiring import Container
 
 PATH = "/api/v1/endpoints/captured/capture/query"
@@ -59,6 +60,16 @@ def test_who_read_rows_is_in_the_audit_with_the_query(api: httpx.Client) -> None
     api.post(PATH, json={"sql": "SELECT 1"})
     entry = api.get("/api/v1/audit", params={"endpoint": "captured"}).json()["entries"][0]
     assert (entry["action"], entry["note"], entry["who"]["kind"]) == ("query_capture", "SELECT 1", "token")
+
+
+def test_a_unit_of_an_endpoint_that_is_deleted_can_be_forgotten(api: httpx.Client, container: Container) -> None:
+    answer = api.post("/api/v1/endpoints/captured/capture/forget", json={"key": "anna"})
+    assert (answer.status_code, answer.json()) == (202, {"endpoint": "captured", "status": "asked"})
+    (path,) = (container.settings.data_dir / "capture" / "forget").glob("*.json")
+    assert decode_json(path.read_bytes(), ForgetRequest).keys == ["anna"]
+    path.unlink()
+    answer = api.post("/api/v1/endpoints/nowhere/capture/forget", json={"key": "anna"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_endpoint")
 
 
 def test_a_query_that_goes_on_for_ever_is_ended(tmp_path: Path) -> None:

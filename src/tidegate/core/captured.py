@@ -59,5 +59,8 @@ class CaptureQueries(Protocol):
 class CaptureForgetting(Protocol):
     """Where requests to forget a unit are left, for whoever writes captured rows."""
 
+    def has_rows_of(self, endpoint: str) -> bool:
+        """Whether something was captured of this endpoint and compacted, also where it is deleted by now."""
+
     def ask(self, request: ForgetRequest) -> None:
         """Raises `CaptureUnreadable` where it cannot be left."""

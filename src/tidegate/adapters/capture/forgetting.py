@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidegate.adapters.capture.queries import endpoints_of
 from tidegate.errors import CaptureUnreadable
 from tidegate.wire.capture import ForgetRequest, ask_to_forget
 
@@ -13,6 +14,10 @@ class ForgetFiles:
 
     def __init__(self, data_dir: Path) -> None:
         self._store = data_dir / "capture"
+
+    def has_rows_of(self, endpoint: str) -> bool:
+        """See the port."""
+        return endpoint in endpoints_of(self._store)
 
     def ask(self, request: ForgetRequest) -> None:
         """See the port."""

@@ -26,6 +26,11 @@ TIMEOUT_S = 30.0
 ERROR_BYTES_MAX = 100_000
 
 
+def endpoints_of(capture: Path) -> list[str]:
+    """Endpoints that have rows in a store."""
+    return sorted({path.name.partition("=")[2] for path in capture.glob("*/endpoint=*")})
+
+
 class SqlProcesses:
     """Of the store in one data directory; at most `QUERIES_MAX` queries at a time."""
 
@@ -36,8 +41,7 @@ class SqlProcesses:
 
     def endpoints(self) -> list[str]:
         """See the port."""
-        found = {path.name.partition("=")[2] for path in self._capture.glob("*/endpoint=*")}
-        return sorted(found)
+        return endpoints_of(self._capture)
 
     def run(self, selection: CaptureSelection) -> bytes:
         """See the port."""

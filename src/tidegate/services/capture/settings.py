@@ -73,6 +73,7 @@ class CaptureRulesOf:
     def forget(self, endpoint: str, key: str, who: Principal) -> CaptureForgetAnswer:
         """Have the compactor forget a unit. Who asked is in the audit, the key is not.
 
+        Of an endpoint that is deleted only rows whose keys were recorded as they are can be found: its salt went with it.
         Raises `UnknownEndpoint`, `InvalidArgument`, `CaptureUnreadable`.
         """
         if not key:
@@ -80,9 +81,9 @@ class CaptureRulesOf:
         recorded = recorded_unit(key) or key
         with self.store.transaction() as tx:
             row = get_endpoint(tx, endpoint)
-            if row is None:
-                raise UnknownEndpoint(f"there is no endpoint {endpoint!r}")
-            keys = [recorded, hashed_text(recorded, row.salt)]
+            if row is None and not self.forgetting.has_rows_of(endpoint):
+                raise UnknownEndpoint(f"there is no endpoint {endpoint!r}, and nothing was captured of one")
+            keys = [recorded] if row is None else [recorded, hashed_text(recorded, row.salt)]
             audit_rows.record(tx, who, self.clock(), audit_rows.AuditedChange("forget_unit", "endpoint", endpoint))
             self.forgetting.ask(ForgetRequest(endpoint, keys, self.clock()))
         return CaptureForgetAnswer(endpoint)
