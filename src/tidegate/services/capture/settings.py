@@ -73,7 +73,7 @@ class CaptureRulesOf:
     def forget(self, endpoint: str, key: str, who: Principal) -> CaptureForgetAnswer:
         """Have the compactor forget a unit. Who asked is in the audit, the key is not.
 
-        Of an endpoint that is deleted only rows whose keys were recorded as they are can be found: its salt went with it.
+        Of a deleted endpoint only rows whose keys were recorded as they are can be found: its salt went with it.
         Raises `UnknownEndpoint`, `InvalidArgument`, `CaptureUnreadable`.
         """
         if not key:
