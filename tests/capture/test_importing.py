@@ -131,7 +131,7 @@ def test_imported_rows_age_from_when_they_were_imported(store: Path) -> None:
     imported_at_s = max(path.stat().st_mtime for path in store.rglob("*.parquet"))
 
     def kept(now_s: float) -> int:
-        expire(store, store.parent / "journal", now_s, lambda _endpoint: Keep(month_s, 1 << 40), 1 << 40)
+        expire(store, store.parent / "journal", now_s, Keep(month_s, 1 << 40), {})
         return len(rows(store))
 
     assert kept(imported_at_s + month_s - 60) == 3

@@ -37,12 +37,12 @@ class Keep:
 class Hour:
     """Files of one hour of one endpoint in one table: those that were recorded, or those that were imported.
 
-    `since_s`: when the hour began, or the newest of the files was imported; rows are kept from then on.
+    Their age counts from `aged_from_s`: when the hour ended, or the newest of the files was imported.
     """
 
     folder: Path
     endpoint: str
-    since_s: float
+    aged_from_s: float
     size_bytes: int
     files: tuple[Path, ...]
 
@@ -68,9 +68,10 @@ def hours(store: Path) -> Iterator[Hour]:
         endpoint = folder.parent.name.removeprefix("endpoint=")
         for is_imported, its in found.items():
             if its:
-                since_s = max(begins_s, *(stat.st_mtime for _, stat in its)) if is_imported else begins_s
+                imported_s = max(stat.st_mtime for _, stat in its) if is_imported else 0.0
+                aged_from_s = max(begins_s + HOUR_S, imported_s)
                 size_bytes = sum(stat.st_size for _, stat in its)
-                yield Hour(folder, endpoint, since_s, size_bytes, tuple(path for path, _ in its))
+                yield Hour(folder, endpoint, aged_from_s, size_bytes, tuple(path for path, _ in its))
 
 
 def expire(store: Path, journal: Path, now_s: float, keep: Keep, by_endpoint: Mapping[str, Keep]) -> Expired:
@@ -83,7 +84,7 @@ def expire(store: Path, journal: Path, now_s: float, keep: Keep, by_endpoint: Ma
     files = 0
     found: dict[str, list[Hour]] = {}
     for hour in hours(store):
-        if hour.since_s + HOUR_S + by_endpoint.get(hour.endpoint, keep).retain_s <= now_s:
+        if hour.aged_from_s + by_endpoint.get(hour.endpoint, keep).retain_s <= now_s:
             files += _delete(hour)
         else:
             found.setdefault(hour.endpoint, []).append(hour)
@@ -103,7 +104,7 @@ def _cut(found: list[Hour], bytes_max: int) -> tuple[list[Hour], list[Hour]]:
     """The oldest hours that are too much, and the others."""
     surplus = sum(hour.size_bytes for hour in found) - bytes_max
     gone, left = [], []
-    for hour in sorted(found, key=lambda one: one.since_s):
+    for hour in sorted(found, key=lambda one: one.aged_from_s):
         if surplus > 0:
             surplus -= hour.size_bytes
             gone.append(hour)
