@@ -9,13 +9,17 @@ import pyarrow as pa
 import pytest
 
 from support.capture_bed import Gateway, batch
+from support.control import add_version
 from tidegate import clock
 from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.errors import Overloaded, QueryTooLarge
 from tidegate.wire.capture import ARROW_TYPE, CaptureSelection, ForgetRequest
 from tidegate.wire.decoding import decode_json
+from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wiring import Container
 
+AGE, EMAIL = TensorSpec("age", "FP64", (-1,)), TensorSpec("email", "BYTES", (-1,))
+SCORE = TensorSpec("score", "FP64", (-1,))
 PATH = "/api/v1/endpoints/captured/capture/query"
 
 
@@ -70,6 +74,18 @@ def test_a_unit_of_an_endpoint_that_is_deleted_can_be_forgotten(api: httpx.Clien
     path.unlink()
     answer = api.post("/api/v1/endpoints/nowhere/capture/forget", json={"key": "anna"})
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_endpoint")
+
+
+def test_columns_that_no_version_has_are_not_taken_for_settings(api: httpx.Client, container: Container) -> None:
+    add_version(container, "private", "1", signature=Signature("columns", (AGE, EMAIL), (SCORE,)))
+    assert api.put("/api/v1/endpoints/private", json={"model": "private", "version": "1"}).is_success
+    path = "/api/v1/endpoints/private/capture/settings"
+    answer = api.put(path, json={"drop": ["emial"]})
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "'emial' is no input or output of private, which has: age, email, score"
+    assert api.get(path).json()["drop"] == []
+    answer = api.put(path, json={"drop": ["email"], "hash": ["age", "score"]})
+    assert (answer.status_code, answer.json()["drop"], answer.json()["hash"]) == (200, ["email"], ["age", "score"])
 
 
 def test_a_query_that_goes_on_for_ever_is_ended(tmp_path: Path) -> None:

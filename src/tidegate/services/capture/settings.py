@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
 from tidegate.core.access import Principal
@@ -17,6 +18,8 @@ from tidegate.store.automation import raise_generation
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.fleet import capture_rules_of
+from tidegate.store.models import versions_of
+from tidegate.store.tables import EndpointRow
 from tidegate.wire.capture import (
     COLUMNS_MAX,
     CaptureForgetAnswer,
@@ -24,11 +27,14 @@ from tidegate.wire.capture import (
     CaptureSettingsRequest,
     ForgetRequest,
 )
+from tidegate.wire.decoding import convert
 from tidegate.wire.journal.records import hashed_text, recorded_unit
+from tidegate.wire.signature import Signature
 from tidegate.wire.snapshot import CaptureRules
 
 RETAIN_S_MIN, RETAIN_S_MAX = 3600.0, 315_360_000.0
 RETAIN_BYTES_MIN = 1 << 20
+COLUMNS_SHOWN_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class CaptureRulesOf:
             both = sorted(set(after.drop) & set(after.hash))
             if both:
                 raise InvalidArgument(f"{both[0]!r} is dropped, so it cannot be hashed too: name it once", field="hash")
+            _check_known(tx, row, before, after)
             if after != before:
                 with endpoint_audited(tx, endpoint, "capture_settings", who, self.clock):
                     row.capture = msgspec.to_builtins(after)
@@ -99,6 +106,22 @@ def _after(before: CaptureRules, request: CaptureSettingsRequest) -> CaptureRule
         "retain_bytes": request.retain_bytes,
     }
     return msgspec.structs.replace(before, **{name: value for name, value in given.items() if value is not None})
+
+
+def _check_known(tx: Session, row: EndpointRow, before: CaptureRules, after: CaptureRules) -> None:
+    """A misspelt column would be recorded as it is, and nobody would know. Names that were taken before are taken."""
+    known: set[str] = set()
+    for version in versions_of(tx, row.model):
+        signature = convert(version.signature, Signature)
+        for one in (signature, *signature.others):
+            known |= {spec.name for spec in (*one.inputs, *one.outputs)}
+    for field in ("drop", "hash"):
+        unknown = sorted(set(getattr(after, field)) - set(getattr(before, field)) - known)
+        if unknown:
+            shown = ", ".join(sorted(known)[:COLUMNS_SHOWN_MAX])
+            raise InvalidArgument(
+                f"{unknown[0][:80]!r} is no input or output of {row.model}, which has: {shown}", field=field
+            )
 
 
 def _check(request: CaptureSettingsRequest) -> None:
