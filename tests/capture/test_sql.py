@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from tidegate.capture.store import CaptureStore
 from tidegate.errors import QueryRefused, QueryTooLarge
 from tidegate.wire.capture import CaptureSelection
 from tidegate.wire.journal import FeedbackEvent, FeedbackRecord
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -169,3 +172,16 @@ def test_a_query_whose_owner_was_killed_ends_by_itself(tmp_path: Path) -> None:
     query = msgspec.json.encode(CaptureSelection("churn", endless, 0, 1))
     ended = subprocess.run([sys.executable, "-c", begin, str(tmp_path), str(tmp_path)], input=query, check=False)
     assert ended.returncode == -signal.SIGALRM
+
+
+def documented() -> list[str]:
+    """Every SELECT that the documentation and the help show."""
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "src/tidegate/cli/capture").glob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in pages]
+    return sorted({one[1] for text in texts for one in re.finditer(r"""--sql ["'](SELECT [^"']*)["']""", text)})
+
+
+@pytest.mark.parametrize("text", documented())
+def test_what_the_documentation_selects_is_answered(store: CaptureStore, text: str) -> None:
+    assert len(documented()) >= 3
+    ask(store, text)

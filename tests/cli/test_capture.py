@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tidegate.cli.capture.query import _fitting, _moment, _shown
-from tidegate.cli.capture.settings import _bytes, _columns
+from tidegate.cli.capture.settings import _bytes, _columns, _said
 from tidegate.errors import InvalidArgument
-from tidegate.wire.capture import CaptureAnswer
+from tidegate.wire.capture import CaptureAnswer, CaptureSettings
 
 ROW = {
     "id": "115a7903cbbd00000003",
@@ -41,3 +43,9 @@ def test_times_and_sizes_are_read_as_people_write_them() -> None:
             _moment(wrong)
     with pytest.raises(InvalidArgument):
         _bytes("ten")
+
+
+def test_how_long_rows_are_kept_is_said_as_it_was_given() -> None:
+    found = CaptureSettings(1.0, [], [], hash_keys=False, retain_s=3600.0, retain_bytes=0)
+    assert "kept              1h\n" in _said(found, selective=False)
+    assert "kept              30d\n" in _said(replace(found, retain_s=30 * 86_400.0), selective=False)

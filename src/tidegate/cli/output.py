@@ -127,6 +127,14 @@ def named(variant: VariantView) -> str:
     return variant.version if variant.name in ("", variant.version) else f"{variant.version} ({variant.name})"
 
 
+def span(value_s: float | None) -> str:
+    """A span of time as people give it: `15m`, `36h`, `30d`."""
+    for unit, unit_s in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if value_s and value_s % unit_s == 0:
+            return f"{value_s / unit_s:g}{unit}"
+    return f"{value_s or 0:g}s"
+
+
 def moment(at_s: float | None) -> str:
     """`2026-01-31 12:00:00Z`, `-` where there is none yet."""
     return f"{clock.rfc3339(at_s)[:19].replace('T', ' ')}Z" if at_s else "-"

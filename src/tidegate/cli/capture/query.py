@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,10 +91,14 @@ def _save(app: App, endpoint: str, out: Path, request: CaptureQueryRequest) -> N
         version=request.version,
         rows_max=request.rows_max,
     )
-    if out.suffix == ".csv":
-        pyarrow.csv.write_csv(_flat(found), out)
-    else:
-        pyarrow.parquet.write_table(found, out)
+    try:
+        if out.suffix == ".csv":
+            pyarrow.csv.write_csv(_flat(found), out)
+        else:
+            pyarrow.parquet.write_table(found, out)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise InvalidArgument(f"--out {out} cannot be written: {why}", field="out") from None
     app.emit({"rows": len(found), "file": str(out)}, lambda: f"saved {len(found)} rows to {out}")
     if client.capture.was_cut(found):
         app.note(f"there are more than these {len(found)} rows: narrow --since and --until to save them in parts")

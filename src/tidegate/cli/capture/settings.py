@@ -9,7 +9,7 @@ import click
 
 from tidegate.cli.app import App, command, yes_option
 from tidegate.cli.endpoints.performance import seconds
-from tidegate.cli.output import size
+from tidegate.cli.output import size, span
 from tidegate.errors import InvalidArgument
 from tidegate.wire.capture import CaptureSettings, CaptureSettingsRequest
 
@@ -77,7 +77,7 @@ def capture_forget(app: App, endpoint: str, key: str, yes: bool) -> None:
 
 
 def _said(found: CaptureSettings, *, selective: bool) -> str:
-    retain = f"{found.retain_s / 86_400:g} days" if found.retain_s else "as long as the platform's settings say"
+    retain = span(found.retain_s) if found.retain_s else "as long as the platform's settings say"
     at_most = size(found.retain_bytes) if found.retain_bytes else "as the platform's settings say"
     lines = {
         "requests recorded": f"{found.sample:.4g} of all",

@@ -10,7 +10,7 @@ import click
 
 from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.performance import seconds
-from tidegate.cli.output import table
+from tidegate.cli.output import span, table
 from tidegate.core.alerting.rules import types_of
 from tidegate.errors import InvalidArgument
 from tidegate.wire.alerts import AlertRule, AlertRulesView
@@ -114,9 +114,9 @@ def _text(view: AlertRulesView) -> str:
     rows = [
         [
             rule.type if rule.enabled else f"{rule.type} (off)",
-            _span(rule.for_s),
-            _span(rule.keep_firing_for_s),
-            _span(rule.repeat_interval_s),
+            span(rule.for_s),
+            span(rule.keep_firing_for_s),
+            span(rule.repeat_interval_s),
             "-" if rule.threshold is None else f"{rule.threshold:g}",
             ", ".join(rule.actions or ()) or "-",
         ]
@@ -125,11 +125,3 @@ def _text(view: AlertRulesView) -> str:
     headers = ("type", "for", "keep", "repeat", "threshold", "actions")
     changed = ", ".join(view.changed) or "nothing"
     return f"{table(headers, rows, '')}\n\nchanged from the defaults: {changed}"
-
-
-def _span(value_s: float | None) -> str:
-    """`15m`, as it is given."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if value_s and value_s % size == 0:
-            return f"{value_s / size:g}{unit}"
-    return f"{value_s or 0:g}s"

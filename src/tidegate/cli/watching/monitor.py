@@ -11,7 +11,7 @@ import click
 
 from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.performance import seconds
-from tidegate.cli.output import moment
+from tidegate.cli.output import moment, span
 from tidegate.errors import InvalidArgument, MonitorsAlert
 from tidegate.wire.monitoring import MonitorResult, MonitorView
 
@@ -125,9 +125,9 @@ def described(view: MonitorView) -> str:
     """How an endpoint is monitored, in two lines."""
     if not view.on:
         return f"endpoint {view.endpoint} is not monitored ('tidegate monitor {view.endpoint} --on' has it so)"
-    parts = [f"endpoint {view.endpoint} is evaluated every {_span(view.every_s)}"]
+    parts = [f"endpoint {view.endpoint} is evaluated every {span(view.every_s)}"]
     if view.label_delay_s:
-        parts.append(f"labels take {_span(view.label_delay_s)}")
+        parts.append(f"labels take {span(view.label_delay_s)}")
     if view.selective_labels:
         parts.append("labels are selective")
     if view.by:
@@ -135,13 +135,6 @@ def described(view: MonitorView) -> str:
     last = f"last at {moment(view.evaluated_at)}" if view.evaluated_at else "not yet"
     trouble = f"\nthe last evaluation failed: {view.trouble}" if view.trouble else ""
     return f"{', '.join(parts)}; {last}{trouble}"
-
-
-def _span(span_s: float) -> str:
-    for unit, unit_s in (("d", 86_400.0), ("h", 3_600.0), ("m", 60.0)):
-        if span_s >= unit_s and span_s % unit_s == 0:
-            return f"{span_s / unit_s:.0f}{unit}"
-    return f"{span_s:g}s"
 
 
 def _save(path: Path, page: str) -> None:
