@@ -79,7 +79,7 @@ class Notify:
             future = self._busy.pop(target)
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, NotLeader):
-                log.error("%s: what was sent could not be marked, and is sent again", target, exc_info=error)
+                log.error("%s: what was sent could not be marked, and is sent again", _named(target), exc_info=error)
 
     def _begin(self, due: Due) -> None:
         if self._pool is None:
@@ -107,6 +107,11 @@ class Notify:
         foreseen = isinstance(error, DeliveryFailed)
         why = str(error) if foreseen else f"{type(error).__name__}: {error}"
         trace = None if foreseen else error
-        log.warning("%s: message %d is not delivered: %s", due.target.partition("=")[0], due.id, why, exc_info=trace)
+        log.warning("%s: message %d is not delivered: %s", _named(due.target), due.id, why, exc_info=trace)
         for_good = isinstance(error, DeliveryRefused)
         self._dependencies.deliveries.failed(due.id, why, for_good=for_good, jitter=self._dependencies.jitter())
+
+
+def _named(target: str) -> str:
+    """A target as logs have it: an action's without its URL, which may be secret."""
+    return target.partition("=")[0]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from tidegate.store.alert_tables import OutboxRow
@@ -60,8 +60,7 @@ def add(tx: Session, new: NewDelivery, now: float) -> OutboxRow:
 
 def heads(tx: Session, now: float, busy: Collection[str]) -> list[OutboxRow]:
     """Of each target that is not busy the message that waits longest, where it is due: messages keep their order."""
-    first = select(func.min(OutboxRow.id)).where(OutboxRow.state == "pending").group_by(OutboxRow.target)
-    query = select(OutboxRow).where(OutboxRow.id.in_(first), OutboxRow.next_at <= now)
+    query = select(OutboxRow).where(OutboxRow.id.in_(_firsts()), OutboxRow.next_at <= now)
     return [row for row in tx.scalars(query.order_by(OutboxRow.id)) if row.target not in busy]
 
 
@@ -71,8 +70,13 @@ def get(tx: Session, delivery_id: int) -> OutboxRow | None:
 
 
 def next_at(tx: Session) -> float | None:
-    """When the next one is due; None where nothing waits."""
-    return tx.scalar(select(func.min(OutboxRow.next_at)).where(OutboxRow.state == "pending"))
+    """When the first of some target's messages is due, before which no other of it is; None where nothing waits."""
+    return tx.scalar(select(func.min(OutboxRow.next_at)).where(OutboxRow.id.in_(_firsts())))
+
+
+def _firsts() -> Select[tuple[int]]:
+    """Of each target the message that waits longest."""
+    return select(func.min(OutboxRow.id)).where(OutboxRow.state == "pending").group_by(OutboxRow.target)
 
 
 def page(tx: Session, wanted: DeliveryFilter) -> list[OutboxRow]:

@@ -21,6 +21,7 @@ from tidegate.errors import Conflict, InvalidArgument, UnknownAlert, UnknownEndp
 from tidegate.loops.notify import Notify, NotifyDependencies
 from tidegate.services.alerting.acting import Rollbacks
 from tidegate.services.alerting.deliveries import GIVE_UP_AFTER_S
+from tidegate.store import alert_outbox
 from tidegate.store.automation import effective_of, seen_of, set_weights
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.history import Entry
@@ -179,6 +180,30 @@ def test_a_receiver_that_fails_is_asked_again_in_order_until_it_answers(bed: Bed
     bed.send()
     assert [status for status, _ in _told(receiver)[before:]] == ["firing", "resolved"]
     assert bed.notifiers.all()[0].dead == 0
+
+
+def test_a_message_behind_one_that_failed_does_not_have_the_loop_look_without_a_pause(
+    bed: Bed, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    bed.notifier("team", receiver.url)
+    bed.found()
+    bed.found(monitor="latency", feature=None)
+    bed.send()
+    assert len(receiver.got) == 1
+    bed.time.now += 1.0
+    assert bed.loop.step() > 0.5
+
+
+def test_a_message_that_was_written_while_its_notifier_was_deleted_waits_for_nobody(bed: Bed) -> None:
+    with bed.container.fenced.transaction() as tx:
+        row = alert_outbox.add(tx, alert_outbox.NewDelivery("notice", "gone", "churn", {}), bed.time.now)
+        number = row.id
+    assert bed.loop.step() > 0.5
+    assert (bed.deliveries.get(number).state, bed.deliveries.get(number).outcome) == (
+        "dead",
+        "its notifier was deleted",
+    )
 
 
 def test_what_is_refused_or_failed_for_days_is_a_dead_letter_that_can_be_sent_again(
@@ -344,6 +369,21 @@ def test_a_rollback_goes_to_traffic_without_the_version_and_not_over_somebodys_c
     assert _traffic(bed) == {"1": 100.0}, "and not 50/50, which has the version too"
 
 
+def test_a_second_rollback_does_not_go_back_to_what_the_first_one_left(bed: Bed) -> None:
+    bed.rules.change("churn", wire.AlertRulesRequest([wire.AlertRule("errors", actions=["rollback"])]), ME)
+    errors = {"monitor": "errors", "version": None, "feature": None}
+    bed.found(**errors)
+    bed.send()
+    assert _traffic(bed) == {"1": 100.0}
+    bed.found("ok", **errors)
+    bed.found("ok", **errors, after_s=900)
+    bed.found(**errors, after_s=3600)
+    bed.send()
+    assert _traffic(bed) == {"1": 100.0}, "version 2 failed before"
+    newest, _ = bed.state.page(1)
+    assert "nothing to go back to" in newest[0].actions[0]
+
+
 def test_nothing_is_done_while_somebody_sees_to_it_or_where_there_is_nothing_to_go_back_to(bed: Bed) -> None:
     _rule(bed)
     bed.silences.add(wire.SilenceRequest({"endpoint": "churn"}, 3600), ME)
@@ -399,6 +439,21 @@ def test_a_webhook_is_called_once_for_all_alerts_of_a_type_within_its_cooldown(b
     bed.found(feature="income", after_s=3600)
     bed.send()
     assert [got.json["alerts"][0]["labels"]["feature"] for got in receiver.got] == ["age", "income"]
+
+
+def test_no_log_has_the_url_of_an_action(
+    bed: Bed, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = wire.AlertRule("drift", actions=[f"webhook={receiver.url}/retrain?key=hush"])
+    bed.rules.change("churn", wire.AlertRulesRequest([rule]), ME)
+    monkeypatch.setattr(alert_outbox, "get", lambda *_: 1 / 0)
+    bed.found()
+    bed.loop.step()
+    until(lambda: all(future.done() for future in bed.loop._busy.values()), 20.0)
+    bed.loop.step()
+    assert "could not be marked" in caplog.text
+    assert "hush" not in caplog.text
+    assert "hush" not in render(bed.container.measures.get()).decode()
 
 
 # -- rules and notifiers ----------------------------------------------------------------------------------------------

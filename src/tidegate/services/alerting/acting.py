@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from tidegate.store import alert_outbox as outbox
 from tidegate.store import alerts as alert_rows
 from tidegate.store import history as history_rows
 from tidegate.store.automation import effective_of, word_of
-from tidegate.store.tables import EndpointRow
+from tidegate.store.tables import EndpointRow, HistoryRow
 from tidegate.wire.rest import RollbackRequest
 
 MONITOR = part_of_platform("monitor")
@@ -93,14 +94,15 @@ class Rollbacks:
             raise Conflict(f"version {version} gets no traffic any more")
         now = self.endpoints.clock()
         failed = alert_rows.failed_versions(tx, name, type_, now - FAILED_S) | ({version} - {""})
-        earlier = [one for one in history_rows.intended(tx, endpoint) if one.traffic not in ({}, endpoint.traffic)]
+        earlier = _earlier(history_rows.intended(tx, endpoint), endpoint.traffic)
         for entry in earlier:
             if not failed & entry.traffic.keys():
                 return entry.revision, False
         if any(version not in entry.traffic for entry in earlier):
             others = ", ".join(sorted(failed - {version}))
             raise Conflict(f"all earlier traffic has a version with an alert of its own ({type_} of version {others})")
-        raise Conflict(f"endpoint {name!r} never had traffic without version {version}: there is nothing to go back to")
+        without = f" without version {version}" if version else ""
+        raise Conflict(f"endpoint {name!r} had no earlier traffic{without}: there is nothing to go back to")
 
     def _refused(self, delivery_id: int, why: str) -> None:
         with self.endpoints.store.transaction() as tx:
@@ -114,3 +116,17 @@ def _check_same(endpoint: EndpointRow, payload: Mapping[str, Any]) -> None:
     """Raises `Conflict` where people, or an automation's end, changed the endpoint since the alert fired."""
     if endpoint.uid != payload["uid"] or word_of(endpoint) != payload["word"]:
         raise Conflict("somebody changed the endpoint since the alert fired")
+
+
+def _earlier(entries: Iterable[HistoryRow], traffic: Mapping[str, float]) -> list[HistoryRow]:
+    """Entries, newest first, whose traffic differs, without those that a rollback to the present traffic left behind."""
+    found: list[HistoryRow] = []
+    before = math.inf
+    for entry in entries:
+        if entry.revision >= before:
+            continue
+        if entry.traffic == traffic:
+            before = min(before, entry.restores or math.inf)
+        elif entry.traffic:
+            found.append(entry)
+    return found

@@ -57,7 +57,7 @@ class Deliveries:
 
     def due(self, busy: Collection[str]) -> list[Due]:
         """The oldest message of each target that is due and not busy."""
-        found = []
+        found, orphans = [], []
         with self.store.reading() as tx:
             for row in outbox.heads(tx, self.clock(), busy):
                 notifier = rows.get_notifier(tx, row.target)
@@ -68,6 +68,10 @@ class Deliveries:
                     found.append(Due(row.id, _name(row), row.target, "webhook", {"url": url}, row.payload))
                 elif notifier is not None:
                     found.append(Due(row.id, _name(row), row.target, notifier.kind, notifier.config, row.payload))
+                else:  # written while its notifier was deleted
+                    orphans.append(row.id)
+        for number in orphans:
+            self.failed(number, "its notifier was deleted", for_good=True, jitter=0.0)
         return found
 
     def wait_s(self, most_s: float) -> float:
