@@ -52,6 +52,7 @@ class Captured:
     pinned: set[int] = field(default_factory=set)
     failures: list[tuple[float, int, int]] = field(default_factory=list)
     reads: list[tuple[float, float]] = field(default_factory=list)
+    sample_rate: float = 1.0
 
     def predict(self, at: float, rows: Any, said: Sequence[int] | None = None) -> range:
         """A row every millisecond from then on; their places."""
@@ -72,6 +73,7 @@ class Captured:
             "pinned": np.array([place in self.pinned for place in places]),
             "code": np.full(len(places), 200),
             "duration_ms": np.full(len(places), 5.0),
+            "sample_rate": np.full(len(places), self.sample_rate),
             "input_input": _arrays([self.rows[place] for place in places]),
             "output_prediction": np.array([self.said[place] for place in places], dtype=np.int64),
             "output_probabilities": _arrays([scores_of(self.rows[place][0]) for place in places]),
@@ -132,6 +134,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     monitoring.configure("churn", MonitorRequest(block_s=0.0), ME)
     yield Bench(container, captured, monitoring, begin)
     container.close()
+
+
+def traffic(found: list[MonitorResult]) -> MonitorResult:
+    (only,) = [one for one in found if one.monitor == "traffic"]
+    return only
 
 
 def drift(found: list[MonitorResult]) -> dict[str | None, bool | None]:
@@ -224,7 +231,7 @@ def test_a_day_without_rows_says_nothing(bench: Bench) -> None:
     assert {one.state for one in found} == {"unknown"}
     asked = bench.look(bench.begin + 2 * DAY_S + 1, asked=True)
     assert {one.state for one in asked} == {"unknown"}
-    assert any(one.verdict == "unknown: the window is empty" for one in asked)
+    assert any(one.verdict == "unknown: version 1 has answered no request since then" for one in asked)
 
 
 def test_labels_decide_once_they_are_due(bench: Bench) -> None:
@@ -315,8 +322,42 @@ def test_traffic_that_stops_alerts_where_it_never_did(bench: Bench) -> None:
         at = bench.begin + 300 * look
         bench.captured.predict(at + 100, bench.normal(40))
         bench.look(at + 300)
-    (stopped,) = [one for one in bench.look(bench.begin + 15 * 300) if one.monitor == "traffic"]
+    at = bench.begin + 14 * 300
+    assert traffic(bench.look(at + 2, asked=True)).state == "unknown", "of a few seconds without a request"
+    stopped = traffic(bench.look(at + 300))
     assert (stopped.state, stopped.n) == ("alert", 0)
+
+
+def test_traffic_that_comes_in_bursts_does_not_stop(bench: Bench) -> None:
+    for look in range(30):
+        at = bench.begin + 300 * look
+        if look % 2:
+            bench.captured.predict(at + 100, bench.normal(40))
+        found = traffic(bench.look(at + 300))
+        assert found.state == ("ok" if look % 2 else "unknown")
+
+
+def test_a_sample_of_predictions_does_not_make_the_failures_more(bench: Bench) -> None:
+    bench.captured.sample_rate = 0.1
+    bench.captured.predict(bench.begin + 1, bench.normal(100))
+    bench.captured.failures.append((bench.begin + 2, 500, 6))
+    (found,) = [one for one in bench.look(bench.begin + 300, asked=True) if one.monitor == "errors"]
+    assert (found.state, found.n) == ("ok", 1006)
+    assert found.value == pytest.approx(6 / 1006)
+    bench.captured.failures.append((bench.begin + 310, 500, 600))
+    (many,) = [one for one in bench.look(bench.begin + 600) if one.monitor == "errors"]
+    assert (many.state, many.severity) == ("alert", "critical")
+
+
+def test_a_row_whose_label_is_due_is_judged_in_one_block(bench: Bench) -> None:
+    bench.baseline()
+    bench.monitoring.configure("churn", MonitorRequest(label_delay_s=3600.0), ME)
+    first = bench.captured.predict(bench.begin + 1, bench.normal(600))
+    second = bench.captured.predict(bench.begin + 100, bench.normal(600))
+    bench.captured.labels.update({place: str(bench.captured.said[place]) for place in (*first, *second)})
+    looks = [bench.begin + 3600 + 100 + LAG_S / 2, bench.begin + 3600 + 200]
+    judged = [one.n for at in looks for one in bench.look(at) if one.metric == "accuracy"]
+    assert judged == [600, 600]
 
 
 def test_what_may_not_be_set_is_refused_and_named(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,25 +19,37 @@ ERROR_RATIO = 0.01
 """Answers of 500 and above: up to this share of the requests does not matter."""
 ERRORS_CRITICAL = 0.2
 LATENCY_QUANTILE, LATENCY_RATIO, LATENCY_MARGIN_MS = 0.95, 2.0, 50.0
+WHOLE_SHARE = 0.9
+"""A look at so much of the time between two evaluations is one of them, and not one that somebody asked for between."""
 EARLIER_MIN = 12
 """So many earlier evaluations say what is usual."""
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Requests of an endpoint, each counted once. `failed`: those answered 500 or above, among `requests`."""
+    """Requests of an endpoint, each counted once. `failed`: those answered 500 or above, among `requests`.
+
+    `kept`: the share of answered requests that was recorded, of all failures; then `requests` is an estimate.
+    """
 
     requests: int
     failed: int
     durations_ms: Floats
+    kept: float = 1.0
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier evaluations found of the last day: requests of each, and the usual p95."""
+    """What earlier evaluations found of the last day: requests per second of each (0 too), and the usual p95."""
 
-    requests: Sequence[int] = ()
+    requests_per_s: Sequence[float] = ()
     p95_ms: Sequence[float] = field(default=())
+
+
+def usual_rates(traffic: Iterable[MonitorResult], every_s: float) -> list[float]:
+    """Requests per second of evaluations that looked at a whole `every_s`, also where none came, but for an alert."""
+    whole = (one for one in traffic if one.until - one.since >= WHOLE_SHARE * every_s)
+    return [one.value for one in whole if one.state != "alert" and one.value is not None]
 
 
 def call_results(calls: Calls, earlier: Earlier, place: Place, page_alpha: float) -> list[MonitorResult]:
@@ -51,12 +63,12 @@ def _traffic(calls: Calls, earlier: Earlier, place: Place) -> MonitorResult:
     span_s = place.until - place.since
     rate = calls.requests / span_s if span_s > 0 else None
     common: dict[str, Any] = {"n": calls.requests, "value": rate, "metric": "requests_per_s"}
-    usual = min(earlier.requests, default=0)
+    usual = round(min(earlier.requests_per_s, default=0.0) * span_s)
     if calls.requests:
         return place.result("traffic", "ok", f"ok: {calls.requests} requests in {span_s:.0f} s", **common)
-    if len(earlier.requests) < EARLIER_MIN or usual < REQUESTS_MIN:
+    if len(earlier.requests_per_s) < EARLIER_MIN or usual < REQUESTS_MIN:
         return place.unknown("traffic", f"no request in {span_s:.0f} s, and that is not known to be unusual", **common)
-    verdict = f"stopped: no request in {span_s:.0f} s, where every evaluation of the last day had {usual} or more"
+    verdict = f"stopped: no request in {span_s:.0f} s, where the last day had {usual} or more at any time"
     return place.result("traffic", "alert", verdict, "high", **common)
 
 
@@ -64,7 +76,8 @@ def _errors(calls: Calls, place: Place, alpha: float) -> MonitorResult:
     if calls.requests < REQUESTS_MIN:
         return place.unknown("errors", f"{calls.requests} requests say nothing of a share", n=calls.requests)
     share = calls.failed / calls.requests
-    lower = 1.0 - float(bounds.binomial_upper(np.array([calls.requests - calls.failed]), calls.requests, alpha)[0])
+    n, failed = round(calls.requests * calls.kept), round(calls.failed * calls.kept)  # no more than was recorded
+    lower = 1.0 - float(bounds.binomial_upper(np.array([n - failed]), max(1, n), alpha)[0])
     common: dict[str, Any] = {"n": calls.requests, "metric": "error_ratio", "value": share, "lower": max(0.0, lower)}
     if lower > ERROR_RATIO:
         verdict = f"failing: {calls.failed} of {calls.requests} requests were answered 500 or above ({share:.1%})"

@@ -22,7 +22,7 @@ from tidegate.core.captured import CapturedRows, Columns
 from tidegate.core.monitoring.columns import Array
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
-from tidegate.services.monitoring.calls import Calls, Earlier, call_results
+from tidegate.services.monitoring.calls import WHOLE_SHARE, Calls, Earlier, call_results
 from tidegate.services.monitoring.data import drift_results, quality_results, range_results
 from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
 from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
@@ -55,7 +55,7 @@ BASELINE_ROWS_MIN, BASELINE_ROWS_MAX, BASELINE_S_MIN, BASELINE_S_MAX = 1_000, 50
 """Of production: so many rows of a day at least, of the first week at most."""
 QUALITY, DRIFT = "data", "drift"
 """Kinds of blocks: values that are missing or odd are told from 500 rows, drift from whole days."""
-_CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms")
+_CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms", "sample_rate")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Evaluation:
     def _calls(self) -> None:
         block = self._block("", "calls")
         span_s = self._until - block.since
-        if span_s <= 0 or not (self.asked or span_s >= 0.9 * self.seen.settings.every_s):
+        if span_s <= 0 or not (self.asked or span_s >= WHOLE_SHARE * self.seen.settings.every_s):
             return
         since = max(block.since, self._until - max(self.seen.settings.window_s, self.seen.settings.every_s))
         answered = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS)
@@ -148,7 +148,7 @@ class Evaluation:
         )
         self.results += found
         self.results.append(capture_result(self.recording, self.seen.lost_before, self._place(None, since)))
-        self._judged("", "calls", block, is_closed=span_s >= 0.9 * self.seen.settings.every_s)
+        self._judged("", "calls", block, is_closed=span_s >= WHOLE_SHARE * self.seen.settings.every_s)
 
     # -- inputs and outputs ----------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Evaluation:
                 self.results += quality_results(known, so_far, place, quality)
             judged_at = max(self._until, judged_at)
         elif self.asked and kind == DRIFT:
-            self.results.append(place.unknown("feature_drift", "the window is empty"))
+            self.results.append(place.unknown("feature_drift", f"version {version} has answered no request since then"))
         if is_full or (self.asked and so_far.rows >= ASKED_ROWS_MIN):
             judged_at = max(self._until, judged_at)
             self.blocks[version, kind] = Block(self._until, judged_at, self._until)
@@ -299,7 +299,7 @@ class Evaluation:
             return None
         columns = columns_seen(signature, found).where(order)
         labels = labels_of(found["label"][order]) if "label" in found else np.full(order.size, None, dtype=object)
-        ages_s = np.maximum(0.0, self.now - found["at"][order])
+        ages_s = self._until - found["at"][order]  # what is not old enough by then is left to the next block
         return Labelled(columns, labels, ages_s, delay_s, self.seen.settings.selective_labels)
 
 
@@ -327,12 +327,21 @@ def live_rows(found: Mapping[str, Array]) -> Array:
 
 def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> Calls:
     durations: Any = np.empty(0)
-    requests = failures = 0
+    requests, kept, failures = 0, 1.0, 0
     if _size(answered):
         first = np.flatnonzero(answered["row"] == 0)
-        requests, durations = int(first.size), answered["duration_ms"][first].astype(np.float64)
+        durations = answered["duration_ms"][first].astype(np.float64)
+        requests = round(float((1.0 / _rates_of(answered)[first]).sum()))
+        kept = first.size / requests if requests else 1.0
     if _size(failed):
         weights, codes = failed["calls"].astype(np.int64), failed["code"].astype(np.int64)
         requests += int(weights.sum())
         failures = int(weights[codes >= 500].sum())
-    return Calls(requests, failures, durations[np.isfinite(durations)])
+    return Calls(requests, failures, durations[np.isfinite(durations)], kept)
+
+
+def _rates_of(answered: Mapping[str, Array]) -> Array:
+    """The share of requests that was recorded when each row was; what does not say is whole."""
+    given = answered.get("sample_rate")
+    rates = np.ones(_size(answered)) if given is None else given.astype(np.float64)
+    return np.where((rates > 0) & (rates <= 1), rates, 1.0)

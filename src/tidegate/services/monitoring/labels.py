@@ -55,7 +55,7 @@ def performance_results(known: KnownBaseline, rows: Labelled, place: Place, page
         return [place.unknown("performance", why, n=int(rows.matured.sum()), n_labelled=rows.n_labelled)]
     losses = truth.losses(rows.columns, rows.labels)
     rule = PerformanceRule(selective=rows.selective)
-    clustering = known.baseline.expected(rows_by_hour(place.at - rows.ages_s[rows.matured])).losses
+    clustering = known.baseline.expected(rows_by_hour(place.until - rows.ages_s[rows.matured])).losses
     cohort = Cohort(losses, rows.ages_s, rows.delay_s)
     found = evaluate(cohort, risk, truth.metric, rule, page_alpha, clustering)
     return [_performance_result(found, place), *_shown(truth, rows, place)]

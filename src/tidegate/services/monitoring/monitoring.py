@@ -17,7 +17,7 @@ from tidegate.core.captured import CapturedRows
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.errors import Conflict, InvalidArgument, TidegateError, UnknownVersion
 from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, columns_seen, make_baseline, tensors_of
-from tidegate.services.monitoring.calls import Earlier
+from tidegate.services.monitoring.calls import Earlier, usual_rates
 from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen, live_rows
 from tidegate.services.monitoring.summary import summary_of
 from tidegate.services.reading.lookup import endpoint_or_raise
@@ -193,7 +193,7 @@ class Monitoring:
         """The endpoint as an evaluation at `now` sees it. Raises `UnknownEndpoint`."""
         with self.store.reading() as tx:
             found = endpoint_or_raise(tx, endpoint)
-            used = versions_used(found)
+            used, settings = versions_used(found), rows.settings_of(rows.monitor(tx, found))
             versions = {
                 one.version: convert(one.signature, Signature)
                 for one in model_rows.versions_of(tx, found.model)
@@ -204,10 +204,10 @@ class Monitoring:
                 uid=found.uid,
                 model=found.model,
                 created_at=found.created_at,
-                settings=rows.settings_of(rows.monitor(tx, found)),
+                settings=settings,
                 versions=versions,
                 blocks=rows.blocks_of(tx, found.uid),
-                earlier=_earlier(tx, found.uid, now),
+                earlier=_earlier(tx, found.uid, now, settings.every_s),
                 lost_before=_lost_before(tx, found.uid),
             )
 
@@ -266,14 +266,14 @@ def _view(tx: Session, endpoint: EndpointRow) -> MonitorView:
     )
 
 
-def _earlier(tx: Session, uid: str, now: float) -> Earlier:
+def _earlier(tx: Session, uid: str, now: float, every_s: float) -> Earlier:
     since = now - DAY_S
     traffic, latency = (
         rows.results(tx, uid, rows.ResultFilter(EARLIER_MAX, None, since, monitor))
         for monitor in ("traffic", "latency")
     )
     return Earlier(
-        [one.n for _, one in traffic if one.state == "ok"],
+        usual_rates((one for _, one in traffic), every_s),
         [one.value for _, one in latency if one.state == "ok" and one.value is not None],
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.core.captured import CapturedRows
 from tidegate.services.monitoring.baselines import Baselines
-from tidegate.services.monitoring.calls import Earlier
+from tidegate.services.monitoring.calls import Earlier, usual_rates
 from tidegate.services.monitoring.evaluation import Evaluation, Seen
 from tidegate.watch.budget import DAY_S
 from tidegate.wire.monitoring import MonitorResult
@@ -30,7 +30,7 @@ class Past:
     baselines: Baselines
     since: float
     until: float
-    _recent: deque[tuple[float, int | None, float | None]] = field(default_factory=deque)
+    _recent: deque[tuple[float, float | None, float | None]] = field(default_factory=deque)
 
     @property
     def step_s(self) -> float:
@@ -54,12 +54,12 @@ class Past:
     def _earlier(self, at: float) -> Earlier:
         while self._recent and self._recent[0][0] < at - DAY_S:
             self._recent.popleft()
-        requests = [count for _, count, _ in self._recent if count is not None]
-        return Earlier(requests, [value for _, _, value in self._recent if value is not None])
+        rates = [rate for _, rate, _ in self._recent if rate is not None]
+        return Earlier(rates, [value for _, _, value in self._recent if value is not None])
 
     def _remember(self, at: float, results: list[MonitorResult]) -> None:
+        traffic = [one for one in results if one.monitor == "traffic"]
+        self._recent.extend((at, rate, None) for rate in usual_rates(traffic, self.step_s))
         for one in results:
-            if one.state == "ok" and one.monitor == "traffic":
-                self._recent.append((at, one.n, None))
             if one.state == "ok" and one.monitor == "latency":
                 self._recent.append((at, None, one.value))
