@@ -74,7 +74,7 @@ def next_at(tx: Session) -> float | None:
     return tx.scalar(select(func.min(OutboxRow.next_at)).where(OutboxRow.id.in_(_firsts())))
 
 
-def _firsts() -> Select[tuple[int]]:
+def _firsts() -> Select[int]:
     """Of each target the message that waits longest."""
     return select(func.min(OutboxRow.id)).where(OutboxRow.state == "pending").group_by(OutboxRow.target)
 

@@ -14,6 +14,7 @@ import pytest
 from support.control import ME, SIGNATURE, add_version, container_at
 from tidegate.core.captured import Columns
 from tidegate.errors import InvalidArgument, NotLeader, UnknownEndpoint
+from tidegate.services.monitoring import production
 from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
 from tidegate.services.monitoring.evaluation import LAG_S
 from tidegate.services.monitoring.monitoring import Monitoring
@@ -53,6 +54,7 @@ class Captured:
     failures: list[tuple[float, int, int]] = field(default_factory=list)
     reads: list[tuple[float, float]] = field(default_factory=list)
     sample_rate: float = 1.0
+    labelled_at: float = 0.0
 
     def predict(self, at: float, rows: Any, said: Sequence[int] | None = None) -> range:
         """A row every millisecond from then on; their places."""
@@ -78,6 +80,7 @@ class Captured:
             "output_prediction": np.array([self.said[place] for place in places], dtype=np.int64),
             "output_probabilities": _arrays([scores_of(self.rows[place][0]) for place in places]),
             "label": np.array([self.labels.get(place) for place in places], dtype=object),
+            "labelled_at": np.array([self.labelled_at if place in self.labels else np.nan for place in places]),
         }
 
 
@@ -287,6 +290,43 @@ def test_without_a_baseline_production_becomes_one_after_a_day(bench: Bench) -> 
     assert made.rows == 1250
     bench.captured.predict(bench.begin + 26 * 3600, bench.normal(600, 2.0))
     assert drift(bench.look(bench.begin + 27 * 3600)) == {"feature_0": False, "feature_1": True}
+
+
+def test_a_baseline_of_busy_production_is_of_its_whole_day(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(production, "ROWS_MAX", 700)
+    for hour in range(26):
+        bench.captured.predict(bench.begin + 3600 * hour, bench.normal(100, hour / 5))
+    bench.look(bench.begin + 25 * 3600)
+    made = bench.monitoring.baselines.get("churn", "1")
+    assert (made.rows, made.since) == (700, bench.begin)
+    (name,) = bench.monitoring.baselines.files.names(bench.begin + DAY_S * 365)
+    sample = bench.monitoring.baselines.files.sample(name)["feature_1"]
+    assert sample.mean() == pytest.approx(2.4, abs=0.3), "its first rows have 0.6"
+
+
+def test_a_thinned_sample_takes_each_so_manieth_row(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(production, "ROWS_MAX", 100)
+    rows = np.arange(1_003)
+    for first in range(0, 1_003, 59):
+        some = rows[first : first + 59]
+        bench.captured.predict(bench.begin + 601 * first / 59, np.stack([some, some], axis=1))
+    port: Any = Port(bench.captured)
+    found = production.Production(port, "churn", "1", bench.begin, bench.begin + DAY_S).sample()
+    taken = np.array([row[0] for row in found["input_input"]])
+    assert (taken.size, taken[0]) == (100, 0)
+    assert set(np.diff(taken).tolist()) <= {8, 16}
+    assert taken[-1] > 990
+
+
+def test_labels_that_came_later_are_not_known_at_a_moment_that_is_over(bench: Bench) -> None:
+    bench.baseline()
+    places = bench.captured.predict(bench.begin + 1, bench.normal(600))
+    bench.captured.labels.update({place: str(1 - bench.captured.said[place]) for place in places})
+    bench.captured.labelled_at = bench.begin + DAY_S
+    early = [one for one in bench.look(bench.begin + 7_200) if one.monitor == "label_coverage"]
+    assert [one.n_labelled for one in early] in ([], [0])
+    late = [one for one in bench.look(bench.begin + DAY_S + 60) if one.monitor == "label_coverage"]
+    assert [one.n_labelled for one in late] == [600]
 
 
 def test_failing_requests_alert_and_few_of_them_say_nothing(bench: Bench) -> None:

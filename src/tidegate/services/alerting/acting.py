@@ -119,7 +119,7 @@ def _check_same(endpoint: EndpointRow, payload: Mapping[str, Any]) -> None:
 
 
 def _earlier(entries: Iterable[HistoryRow], traffic: Mapping[str, float]) -> list[HistoryRow]:
-    """Entries, newest first, whose traffic differs, without those that a rollback to the present traffic left behind."""
+    """Entries, newest first, whose traffic differs; none that a rollback to the present traffic left behind."""
     found: list[HistoryRow] = []
     before = math.inf
     for entry in entries:

@@ -30,6 +30,7 @@ from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results,
 from tidegate.services.monitoring.gathered import Gathered, gathered
 from tidegate.services.monitoring.labels import Labelled, coverage_result, performance_results
 from tidegate.services.monitoring.place import Place
+from tidegate.services.monitoring.production import FIRST_S_MAX, ROWS_MIN, SPAN_S_MIN, Production, live_rows, size_of
 from tidegate.services.monitoring.recording import capture_result
 from tidegate.services.monitoring.truth import labels_of
 from tidegate.store.monitoring import Block
@@ -51,8 +52,8 @@ ASKED_ROWS_MIN = 100
 ROWS_AT_ONCE = 200_000
 LABELS_MIN, LABELS_EVERY_S, COVERAGE_WHOLE = 500, 3600.0, 0.999
 """So many labels are judged, at most so often while more may come: a block ends with the last, or with a day."""
-BASELINE_ROWS_MIN, BASELINE_ROWS_MAX, BASELINE_S_MIN, BASELINE_S_MAX = 1_000, 50_000, DAY_S, 7 * DAY_S
-"""Of production: so many rows of a day at least, of the first week at most."""
+LABEL_AHEAD_S = 300.0
+"""How far the clocks of those who give labels may be ahead."""
 QUALITY, DRIFT = "data", "drift"
 """Kinds of blocks: values that are missing or odd are told from 500 rows, drift from whole days."""
 _CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms", "sample_rate")
@@ -86,7 +87,7 @@ class Evaluation:
     estimates: bool = True
     results: list[MonitorResult] = field(default_factory=list)
     blocks: dict[tuple[str, str], Block] = field(default_factory=dict)
-    wants_baseline: dict[str, tuple[float, float]] = field(default_factory=dict)
+    wants_baseline: dict[str, Production] = field(default_factory=dict)
 
     def run(self) -> None:
         """Fill in results and blocks. Raises what the capture store raises."""
@@ -100,7 +101,7 @@ class Evaluation:
             self._estimate(version)
 
     def _times_of(self, new: Columns, version: str) -> Array:
-        if not _size(new):
+        if not size_of(new):
             return np.empty(0)
         rows = (new["version"] == version) & (new["at"] >= self._counted_to(version))
         return cast(Array, new["at"][rows])
@@ -158,8 +159,8 @@ class Evaluation:
         if since >= self._until:
             return {}
         found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS)
-        rows = np.flatnonzero(live_rows(found)) if _size(found) else np.empty(0, dtype=np.int64)
-        return {name: found[name][rows] for name in ("at", "version")} if _size(found) else {}
+        rows = np.flatnonzero(live_rows(found)) if size_of(found) else np.empty(0, dtype=np.int64)
+        return {name: found[name][rows] for name in ("at", "version")} if size_of(found) else {}
 
     def _counted_to(self, version: str) -> float:
         block = self._block(version, QUALITY)
@@ -214,26 +215,26 @@ class Evaluation:
         signature = self.seen.versions[version]
         for begin, end in pairwise(_slices(times, since, self._until)):
             found = self.capture.rows("predictions", self.seen.endpoint, begin, end, None, version)
-            if _size(found):
+            if size_of(found):
                 rows = np.flatnonzero(live_rows(found))
                 total = total.with_more(gathered(known, columns_seen(signature, found).where(rows), found["at"][rows]))
         return total
 
     def _without_baseline(self, version: str, block: Block, rows: int) -> None:
         """Production's first rows become the baseline; until then nothing can be known."""
-        since = max(self.seen.created_at, self.now - BASELINE_S_MAX)
-        found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, _CALL_COLUMNS, version)
-        times = np.sort(found["at"][live_rows(found)]) if _size(found) else np.empty(0)
-        if times.size >= BASELINE_ROWS_MIN and self._until - float(times[0]) >= BASELINE_S_MIN:
-            end = self._until if times.size <= BASELINE_ROWS_MAX else float(times[BASELINE_ROWS_MAX])
-            self.wants_baseline[version] = (float(times[0]), end)
+        since = max(self.seen.created_at, self.now - FIRST_S_MAX)
+        production = Production(self.capture, self.seen.endpoint, version, since, self._until)
+        is_old = self._until - since >= SPAN_S_MIN
+        count, first_at = production.first() if is_old or self.asked else (0, None)
+        if count >= ROWS_MIN and first_at is not None and self._until - first_at >= SPAN_S_MIN:
+            self.wants_baseline[version] = replace(production, since=first_at)
         for kind in (QUALITY, DRIFT):
             self.blocks[version, kind] = Block(self._until, self._until, self._until)
         if self.asked:
             why = (
                 f"version {version} has no baseline: register with --validation-data, or give rows with "
                 f"'tidegate baseline {self.seen.model}:{version} --data FILE'; otherwise it is taken of production "
-                f"after a day and {BASELINE_ROWS_MIN:,} rows ({times.size:,} so far)"
+                f"after a day and {ROWS_MIN:,} rows ({_so_far(count)} so far)"
             )
             self.results.append(self._place(version, block.since).unknown("feature_drift", why, n=rows))
 
@@ -279,7 +280,7 @@ class Evaluation:
         if since is None:
             return
         found = self.capture.rows("predictions", self.seen.endpoint, since, self._until, None, version)
-        live = np.flatnonzero(live_rows(found)) if _size(found) else np.empty(0, dtype=np.int64)
+        live = np.flatnonzero(live_rows(found)) if size_of(found) else np.empty(0, dtype=np.int64)
         if live.size:
             rows = live[np.argsort(found["at"][live], kind="stable")][-ESTIMATE_ROWS_MAX:]
             columns = columns_seen(self.seen.versions[version], found).where(rows)
@@ -291,7 +292,7 @@ class Evaluation:
         signature = self.seen.versions[version]
         wanted = ["id", "row", "at", "pinned", "code", *(f"output_{spec.name}" for spec in signature.outputs)]
         found = self.capture.labelled(self.seen.endpoint, since, self._until, wanted, version)
-        if not _size(found):
+        if not size_of(found):
             return None
         live = np.flatnonzero(live_rows(found))
         order = live[np.argsort(found["at"][live], kind="stable")]
@@ -299,6 +300,8 @@ class Evaluation:
             return None
         columns = columns_seen(signature, found).where(order)
         labels = labels_of(found["label"][order]) if "label" in found else np.full(order.size, None, dtype=object)
+        if "labelled_at" in found:  # of a moment that is over: what came later was not known then
+            labels[found["labelled_at"][order] > self.now + LABEL_AHEAD_S] = None
         ages_s = self._until - found["at"][order]  # what is not old enough by then is left to the next block
         return Labelled(columns, labels, ages_s, delay_s, self.seen.settings.selective_labels)
 
@@ -310,30 +313,19 @@ def _slices(times: Array, since: float, until: float) -> list[float]:
     return sorted({since, *(moment for moment in inner if since < moment < until), until})
 
 
-def _size(found: Mapping[str, Array]) -> int:
-    return len(next(iter(found.values()))) if found else 0
-
-
-def live_rows(found: Mapping[str, Array]) -> Array:
-    """Rows of live traffic that were answered, and that nobody pinned to a version."""
-    any_column: Array = next(iter(found.values()))
-    live = np.ones(len(any_column), dtype=bool)
-    if "pinned" in found:
-        live &= ~np.array([bool(value) for value in found["pinned"].tolist()], dtype=bool)
-    if "code" in found:
-        live &= found["code"] == 200
-    return live
+def _so_far(count: int) -> str:
+    return f"{count:,}" if count < ROWS_MIN else f"{ROWS_MIN:,} or more"
 
 
 def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> Calls:
     durations: Any = np.empty(0)
     requests, kept, failures = 0, 1.0, 0
-    if _size(answered):
+    if size_of(answered):
         first = np.flatnonzero(answered["row"] == 0)
         durations = answered["duration_ms"][first].astype(np.float64)
         requests = round(float((1.0 / _rates_of(answered)[first]).sum()))
         kept = first.size / requests if requests else 1.0
-    if _size(failed):
+    if size_of(failed):
         weights, codes = failed["calls"].astype(np.int64), failed["code"].astype(np.int64)
         requests += int(weights.sum())
         failures = int(weights[codes >= 500].sum())
@@ -343,5 +335,5 @@ def _calls_of(answered: Mapping[str, Array], failed: Mapping[str, Array]) -> Cal
 def _rates_of(answered: Mapping[str, Array]) -> Array:
     """The share of requests that was recorded when each row was; what does not say is whole."""
     given = answered.get("sample_rate")
-    rates = np.ones(_size(answered)) if given is None else given.astype(np.float64)
+    rates = np.ones(size_of(answered)) if given is None else given.astype(np.float64)
     return np.where((rates > 0) & (rates <= 1), rates, 1.0)

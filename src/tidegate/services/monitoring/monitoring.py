@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
@@ -18,7 +17,7 @@ from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.errors import Conflict, InvalidArgument, TidegateError, UnknownVersion
 from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, columns_seen, make_baseline, tensors_of
 from tidegate.services.monitoring.calls import Earlier, usual_rates
-from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen, live_rows
+from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen
 from tidegate.services.monitoring.summary import summary_of
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.services.reading.pages import check_page
@@ -226,15 +225,15 @@ class Monitoring:
     def _take_baselines(self, evaluation: Evaluation) -> None:
         """Of the first rows of production, for versions that have no other."""
         seen = evaluation.seen
-        for version, (since, until) in evaluation.wants_baseline.items():
+        for version, production in evaluation.wants_baseline.items():
             try:
-                found = self.capture.rows("predictions", seen.endpoint, since, until, None, version)
+                found = production.sample()
                 given = rows_of_captured(found, seen.settings.timezone)
                 by = (
                     seen.settings.by if seen.settings.by in columns_seen(seen.versions[version], found).values else None
                 )
                 made = make_baseline(seen.versions[version], given, by)
-                origin = Origin("production", by, seen.endpoint, since, until)
+                origin = Origin("production", by, seen.endpoint, production.since, production.until)
                 self.baselines.keep(seen.model, version, made, origin, MONITOR)
             except (InvalidArgument, UnknownVersion) as error:
                 _log.warning("no baseline of %s:%s from production: %s", seen.model, version, error.message)
@@ -242,9 +241,8 @@ class Monitoring:
 
 def rows_of_captured(found: dict[str, Any], timezone: str) -> Rows:
     """Captured rows as a baseline takes them: without labels, which came later for some rows and not for others."""
-    live = np.flatnonzero(live_rows(found))
-    inputs, outputs = tensors_of({name: values[live] for name, values in found.items()})
-    return Rows(inputs, outputs, None, found["at"][live], timezone)
+    inputs, outputs = tensors_of(found)
+    return Rows(inputs, outputs, None, found["at"], timezone)
 
 
 def _view(tx: Session, endpoint: EndpointRow) -> MonitorView:
