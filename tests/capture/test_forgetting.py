@@ -109,7 +109,12 @@ def test_while_a_request_waits_files_that_did_not_change_are_not_read_again(
     ask_to_forget(bed.store, ForgetRequest("churn", ["anna"], AT_S + 1))
     read: list[Path] = []
     real = forgetting._read
-    monkeypatch.setattr(forgetting, "_read", lambda path, columns: read.append(path) or real(path, columns))
+
+    def reading(path: Path, columns: list[str]) -> Any:
+        read.append(path)
+        return real(path, columns)
+
+    monkeypatch.setattr(forgetting, "_read", reading)
     compact(bed.journal, bed.store, lambda: AT_S + 60)
     for path in bed.store.rglob("*.parquet"):
         os.utime(path, (AT_S, AT_S))
