@@ -94,6 +94,17 @@ def test_imported_rows_are_kept_from_their_import_on(bed: Bed) -> None:
     assert not folder.exists()
 
 
+def test_a_label_that_is_dated_long_ago_is_kept_from_when_it_came(bed: Bed) -> None:
+    folder = bed.store / "feedback" / "endpoint=churn" / "hour=2013-07-01T09"
+    folder.mkdir(parents=True)
+    file = folder / "20261129T120000.000000Z-gateway-0-0011223344556677-aa.parquet"
+    file.write_bytes(b"rows")
+    os.utime(file, (NOW_S - 3600, NOW_S - 3600))
+    assert bed.expire(Keep(86_400, MUCH)).files == 0
+    os.utime(file, (NOW_S - 86_401, NOW_S - 86_401))
+    assert bed.expire(Keep(86_400, MUCH)).files == 1
+
+
 def test_what_no_reader_has_read_stays_however_old_it_is(bed: Bed) -> None:
     (bed.journal / "compactor.cursor").unlink()
     (segment,) = list_segments(bed.journal)

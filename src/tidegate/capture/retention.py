@@ -1,8 +1,8 @@
 """How long captured rows are kept: hours that are too old go, then the oldest ones past the bound on bytes.
 
 Called by the compactor, with its lock held. A row's age is its hour's, so rows live up to an hour longer than is said;
-imported rows, which may be years old, are as old as their import. Segments of the journal whose rows are in Parquet,
-and that every reader has read, go by the shortest time that any endpoint has.
+imported rows, and feedback, may be dated years ago, and are as old as their files. Segments of the journal whose rows
+are in Parquet, and that every reader has read, go by the shortest time that any endpoint has.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Keep:
 
 @dataclass(frozen=True)
 class Hour:
-    """Files of one hour of one endpoint in one table: those that were recorded, or those that were imported.
+    """Files of one hour of one endpoint in one table: those that were recorded then, or those that came later.
 
-    Their age counts from `aged_from_s`: when the hour ended, or the newest of the files was imported.
+    Their age counts from `aged_from_s`: when the hour ended, or the newest of the files came.
     """
 
     folder: Path
@@ -61,15 +61,16 @@ def hours(store: Path) -> Iterator[Hour]:
         begins_s = _begins_s(folder.name.removeprefix("hour="))
         if begins_s is None:
             continue
+        came_later = folder.parent.parent.name == "feedback"
         found: dict[bool, list[tuple[Path, os.stat_result]]] = {False: [], True: []}
         with contextlib.suppress(FileNotFoundError):
             for path in folder.iterdir():
-                found[path.name.startswith(IMPORTED)].append((path, path.stat()))
+                found[came_later or path.name.startswith(IMPORTED)].append((path, path.stat()))
         endpoint = folder.parent.name.removeprefix("endpoint=")
-        for is_imported, its in found.items():
+        for is_late, its in found.items():
             if its:
-                imported_s = max(stat.st_mtime for _, stat in its) if is_imported else 0.0
-                aged_from_s = max(begins_s + HOUR_S, imported_s)
+                came_s = max(stat.st_mtime for _, stat in its) if is_late else 0.0
+                aged_from_s = max(begins_s + HOUR_S, came_s)
                 size_bytes = sum(stat.st_size for _, stat in its)
                 yield Hour(folder, endpoint, aged_from_s, size_bytes, tuple(path for path, _ in its))
 
