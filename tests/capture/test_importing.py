@@ -117,6 +117,14 @@ def test_rows_of_parquet_keep_their_types(store: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_rows_that_are_left_out_are_told_in_the_order_of_their_lines(store: Path) -> None:
+    lines = CSV.splitlines()
+    values = lines[1].split(",")
+    torn, timeless = values[0], ",".join(["", *values[1:]])
+    done = imported(store, "\n".join([lines[0], timeless, torn, *lines[1:]]) + "\n")
+    assert [bad.line for bad in done.bad] == [2, 3]
+
+
 def test_two_files_and_two_endpoints_stand_beside_each_other(store: Path) -> None:
     imported(store, CSV)
     imported(store, CSV.replace(",a,", ",z,"))

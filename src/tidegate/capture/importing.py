@@ -121,9 +121,8 @@ def import_file(
     name = f"{IMPORTED}{_hash(path)[:_HASH_CHARS]}"
     done, written, ids = Imported(), set(), _Ids()
     for block in blocks_of((path, target.file or path.name), format, columns.used, columns.datatypes_of_file()):
-        done.refuse(block.bad)
         rows, bad = _rows(block, columns, target, now_s, ids)
-        done.refuse(bad)
+        done.refuse(sorted([*block.bad, *bad], key=lambda one: one.line))
         labels = _labels(rows, columns)
         done.rows, done.labels = done.rows + len(rows), done.labels + len(labels)
         if len(rows):
