@@ -11,6 +11,7 @@ from tidegate.capture.importing import Columns, Imported, Target, import_file
 from tidegate.capture.retention import Keep, expire
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import InvalidArgument
+from tidegate.wire.journal.records import recorded_unit
 
 NOW_S = 1_400_000_000.0
 JULY_S = 1_372_636_800.0  # 2013-07-01T00:00Z
@@ -123,6 +124,13 @@ def test_rows_that_are_left_out_are_told_in_the_order_of_their_lines(store: Path
     torn, timeless = values[0], ",".join(["", *values[1:]])
     done = imported(store, "\n".join([lines[0], timeless, torn, *lines[1:]]) + "\n")
     assert [bad.line for bad in done.bad] == [2, 3]
+
+
+def test_long_keys_are_kept_as_those_of_predictions_so_that_labels_find_them(store: Path) -> None:
+    keys = ["u" * 300 + end for end in ("a", "b")]
+    text = "at,id,x,who\n" + "".join(f"2013-07-01,{place},1,{key}\n" for place, key in enumerate(keys))
+    imported(store, text, Columns("at", "id", {"x": "x"}, key="who"))
+    assert [row["key"] for row in rows(store)] == [recorded_unit(key) for key in keys]
 
 
 def test_two_files_and_two_endpoints_stand_beside_each_other(store: Path) -> None:

@@ -29,11 +29,11 @@ from tidegate.capture.retention import IMPORTED
 from tidegate.capture.rows import PREDICTIONS
 from tidegate.errors import InvalidArgument
 from tidegate.system.atomic import replacing
+from tidegate.wire.journal.records import recorded_unit
 
 AHEAD_S_MAX = 300.0
 BAD_MAX = 100
 """So many rows that were left out are told with their reasons; all are counted."""
-KEY_CHARS_MAX = 256
 _AT = pa.timestamp("us", tz="UTC")
 _HASH_CHARS = 20
 _FEEDBACK = pa.schema(
@@ -199,7 +199,8 @@ def _as_stored(kept: pa.Table, at: np.ndarray[Any, np.dtype[np.int64]], columns:
         "sample_rate": pa.array(np.ones(rows)),
     }
     if columns.key is not None:
-        own["key"] = pc.utf8_slice_codeunits(pc.cast(kept[columns.key], pa.string()), 0, KEY_CHARS_MAX)
+        keys = pc.cast(kept[columns.key], pa.string()).to_pylist()
+        own["key"] = pa.array([recorded_unit(one) for one in keys], pa.string())
     made = {each.name: own.get(each.name, pa.nulls(rows, each.type)) for each in PREDICTIONS}
     made |= {f"input_{tensor}": kept[name] for name, tensor in columns.inputs.items()}
     made |= {f"output_{tensor}": kept[name] for name, tensor in columns.outputs.items()}
