@@ -191,6 +191,21 @@ def test_internal_addresses_are_refused_unless_their_network_is_listed(kind: str
         closed.send(kind, _config(kind, f"{host}:9"), "d-1", trial_payload("a", "", AT))
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["64:ff9b::a9fe:a9fe", "::7f00:1", "2002:7f00:1::1", "::ffff:10.0.0.1", "fec0::1", "::", "::1", "fe80::1"],
+)
+def test_an_internal_address_in_the_clothes_of_another_is_refused(address: str) -> None:
+    assert not Reach().allows(ipaddress.ip_address(address))
+    assert Reach(read_networks("127.0.0.0/8, 10.0.0.0/8, 169.254.0.0/16, ::/0")).allows(ipaddress.ip_address(address))
+    assert all(Reach().allows(ipaddress.ip_address(one)) for one in ("64:ff9b::808:808", "2606:4700::1111", "8.8.8.8"))
+
+
+def test_a_url_beyond_ascii_is_sent_as_browsers_send_it(receiver: Receiver) -> None:
+    _notifying().send("webhook", {"url": f"{receiver.url}/häuser?a=%20&b=ü"}, "d-1", _message())
+    assert receiver.got[0].path == "/h%C3%A4user?a=%20&b=%C3%BC"
+
+
 def test_networks_are_listed_with_commas() -> None:
     reach = Reach(read_networks("10.0.0.0/8, fd00::/8"))
     inside = ["10.1.1.1", "11.1.1.1", "fd00::1", "::ffff:10.0.0.1"]

@@ -6,12 +6,14 @@ import base64
 import ssl
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tidegate.adapters.notifiers.reach import Reach
 from tidegate.errors import DeliveryFailed, DeliveryRefused
 
 REASON_BYTES_MAX = 300
+_AS_GIVEN = "".join(map(chr, range(33, 127)))
+"""What a URL is made of; the rest is percent-encoded, as browsers do."""
 _AGAIN = (408, 425, 429)
 """Statuses below 500 that say: not now."""
 
@@ -21,7 +23,7 @@ def post(reach: Reach, url: str, body: bytes, headers: Mapping[str, str]) -> Non
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_AS_GIVEN)
     sent = {"Content-Type": "application/json", "User-Agent": "tidegate", "Connection": "close", **headers}
     if parts.username is not None:
         sent["Authorization"] = _basic(parts.username, parts.password)

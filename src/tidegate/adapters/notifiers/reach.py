@@ -23,6 +23,8 @@ from tidegate.errors import DeliveryFailed, DeliveryRefused, InvalidArgument
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_EMBEDDING = (ipaddress.ip_network("::/96"), ipaddress.ip_network("64:ff9b::/96"))
+"""Networks of IPv6 whose last 32 bits are an address of IPv4."""
 DEADLINE_S = 10.0
 
 
@@ -49,9 +51,10 @@ class Reach:
 
     def allows(self, address: Address) -> bool:
         """Whether it is a public one, or in one of the networks."""
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
-        return (address.is_global and not address.is_multicast) or any(address in one for one in self.networks)
+        meant = _meant(address)
+        if any(address in one or meant in one for one in self.networks):
+            return True
+        return meant.is_global and not meant.is_multicast and not getattr(meant, "is_site_local", False)
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The host's addresses that are allowed. Raises `DeliveryFailed` where it has none, `DeliveryRefused`."""
@@ -87,6 +90,15 @@ class Reach:
             except OSError as error:
                 last = error
         raise last or OSError("no address")
+
+
+def _meant(address: Address) -> Address:
+    """The IPv4 address that one of IPv6 stands for, where it does: mapped, compatible, or through NAT64 or 6to4."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if any(address in one for one in _EMBEDDING) and int(address) > 1:  # :: and ::1 are themselves
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 class Deadline:
