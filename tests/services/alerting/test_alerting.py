@@ -26,7 +26,7 @@ from tidegate.store.automation import effective_of, seen_of, set_weights
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.history import Entry
 from tidegate.wire import alerts as wire
-from tidegate.wire.monitoring import MonitorResult
+from tidegate.wire.monitoring import MonitorRequest, MonitorResult
 from tidegate.wire.rest import DeployRequest, TrafficRequest
 from tidegate.wiring import Container
 
@@ -302,6 +302,17 @@ def test_alerts_end_with_their_version_and_their_endpoint(bed: Bed) -> None:
     bed.time.now += 60
     bed.loop.step()
     assert {one.state for one in bed.state.page(10)[0]} == {"resolved"}
+
+
+def test_alerts_end_where_nobody_looks_any_more(bed: Bed, receiver: Receiver) -> None:
+    bed.notifier("team", receiver.url)
+    bed.found()
+    bed.send()
+    bed.container.monitoring.configure("churn", MonitorRequest(on=False), ME)
+    bed.time.now += 60
+    bed.send()
+    assert [status for status, _ in _told(receiver)] == ["firing", "resolved"]
+    assert bed.one().ended_because == "the endpoint is not monitored any more"
 
 
 def test_prometheus_is_told_of_alerts_and_of_what_waits(bed: Bed, receiver: Receiver) -> None:

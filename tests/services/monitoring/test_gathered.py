@@ -115,9 +115,12 @@ def result(monitor: Any, feature: str | None, effect: float | None, **more: Any)
 def test_prometheus_hears_of_the_columns_that_moved_furthest() -> None:
     found = [result("feature_drift", f"f{n:02}", n / 100, version="1", drift_detected=n > 15) for n in range(20)]
     found.append(result("performance", None, None, version="1", metric="accuracy", value=0.9))
-    first = summary_of({}, found)
+    first = summary_of({}, found, {"1"})
     assert list(first["drift"]) == [f"f{n:02}" for n in range(19, 19 - FEATURES_MAX, -1)]
     assert (first["drifted"], first["quality"]) == (4, {"1": {"accuracy": 0.9}})
-    later = summary_of(first, [result("performance", None, None, version="2", metric="accuracy", value=0.8)])
+    later = summary_of(
+        first, [result("performance", None, None, version="2", metric="accuracy", value=0.8)], {"1", "2"}
+    )
     assert later["drift"] == first["drift"]
     assert later["quality"] == {"1": {"accuracy": 0.9}, "2": {"accuracy": 0.8}}
+    assert summary_of(later, [], {"2"})["quality"] == {"2": {"accuracy": 0.8}}, "and not of what serves no more"

@@ -93,6 +93,8 @@ def _over(alert: Alert, facts: Facts, now: float) -> str:
     rule, version = facts.rule(alert.type), alert.label("version")
     if facts.gone:
         return "the endpoint was deleted"
+    if not facts.monitored:
+        return "the endpoint is not monitored any more"
     if version and facts.served is not None and version not in facts.served:
         return f"version {version} {NO_TRAFFIC}"
     if not rule.enabled:

@@ -177,7 +177,7 @@ class Facts:
     """What a step needs beside the results, all of one endpoint.
 
     `served` are the versions that get or shall get traffic; None where that is not known. `acted_at` says when each
-    action was last begun. Of an endpoint that is `gone` every alert ends.
+    action was last begun. Of an endpoint that is `gone`, or not `monitored` any more, every alert ends.
     """
 
     rules: Mapping[AlertType, Rule] = field(default_factory=dict)
@@ -187,6 +187,7 @@ class Facts:
     served: frozenset[str] | None = None
     acted_at: Mapping[str, float] = field(default_factory=dict)
     gone: bool = False
+    monitored: bool = True
 
     def rule(self, type_: AlertType) -> Rule:
         """The endpoint's own, else the one by default."""

@@ -23,7 +23,7 @@ from tidegate.services.alerting.views import alert_view
 from tidegate.services.reading.pages import check_page
 from tidegate.store import alert_outbox as outbox
 from tidegate.store import alerts as rows
-from tidegate.store import audit
+from tidegate.store import audit, monitoring
 from tidegate.store.alert_tables import AlertRow, NotifierRow, SilenceRow
 from tidegate.store.automation import effective_of, word_of
 from tidegate.store.engine import Store
@@ -170,6 +170,7 @@ def facts_of(tx: Session, endpoint: str, row: EndpointRow | None, now: float) ->
         served=None if row is None else served_versions(row),
         acted_at=outbox.last_actions(tx, endpoint),
         gone=row is None or row.deleted_at is not None,
+        monitored=row is None or monitoring.settings_of(monitoring.monitor(tx, row)).on,
     )
 
 

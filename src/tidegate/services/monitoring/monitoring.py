@@ -157,7 +157,7 @@ class Monitoring:
                     return []
                 row = rows.monitor_to_write(tx, found)
                 row.evaluated_at, row.trouble = now, ""
-                row.summary = summary_of(row.summary or {}, evaluation.results)
+                row.summary = summary_of(row.summary or {}, evaluation.results, seen.versions)
                 rows.write_blocks(tx, seen.uid, evaluation.blocks)
                 rows.add_results(tx, seen.uid, evaluation.results)
                 self.observe(tx, endpoint, evaluation.results, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tidegate.wire.monitoring import MonitorResult
@@ -12,13 +12,15 @@ FEATURES_MAX = 10
 DRIFT = ("feature_drift", "prediction_drift")
 
 
-def summary_of(before: Mapping[str, Any], results: Iterable[MonitorResult]) -> dict[str, Any]:
+def summary_of(
+    before: Mapping[str, Any], results: Iterable[MonitorResult], versions: Collection[str]
+) -> dict[str, Any]:
     """`drift` (effect by column, the furthest of all versions), `drifted` (how many), `quality` (by version, metric).
 
-    What these results say nothing of stays as it was before.
+    What these results say nothing of stays as it was before, of `versions`: those in use.
     """
     drifts = [one for one in results if one.monitor in DRIFT and one.segment is None and one.effect is not None]
-    quality = {version: dict(of) for version, of in before.get("quality", {}).items()}
+    quality = {version: dict(of) for version, of in before.get("quality", {}).items() if version in versions}
     for one in results:
         if one.monitor == "performance" and one.version and one.metric and one.value is not None:
             quality.setdefault(one.version, {})[one.metric] = one.value
