@@ -53,6 +53,7 @@ class Captured:
     pinned: set[int] = field(default_factory=set)
     failures: list[tuple[float, int, int]] = field(default_factory=list)
     reads: list[tuple[float, float]] = field(default_factory=list)
+    labels_read: list[tuple[float, float]] = field(default_factory=list)
     sample_rate: float = 1.0
     labelled_at: float = 0.0
 
@@ -98,6 +99,7 @@ class Port:
         return self.captured.rows_(since_s, until_s)
 
     def labelled(self, _endpoint: str, since_s: float, until_s: float, *_more: Any) -> Columns:
+        self.captured.labels_read.append((since_s, until_s))
         return self.captured.rows_(since_s, until_s)
 
 
@@ -387,6 +389,17 @@ def test_a_sample_of_predictions_does_not_make_the_failures_more(bench: Bench) -
     bench.captured.failures.append((bench.begin + 310, 500, 600))
     (many,) = [one for one in bench.look(bench.begin + 600) if one.monitor == "errors"]
     assert (many.state, many.severity) == ("alert", "critical")
+
+
+def test_rows_whose_labels_are_not_due_are_not_read_at_every_look(bench: Bench) -> None:
+    bench.baseline()
+    bench.monitoring.configure("churn", MonitorRequest(label_delay_s=DAY_S), ME)
+    for hour in range(1, 28):
+        bench.captured.predict(bench.begin + 3600 * hour - 100, bench.normal(4))
+        bench.look(bench.begin + 3600 * hour)
+    spans = [until - since for since, until in bench.captured.labels_read]
+    assert spans
+    assert max(spans) <= 4 * 3600
 
 
 def test_a_row_whose_label_is_due_is_judged_in_one_block(bench: Bench) -> None:

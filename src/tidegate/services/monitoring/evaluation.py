@@ -247,8 +247,11 @@ class Evaluation:
         block, delay_s = self._block(version, "performance"), self.seen.settings.label_delay_s
         if self._until <= (block.since if self.asked else block.judged_at):
             return
-        rows = self._labelled(version, block.since, delay_s)
+        # Those that are too young are read where they are shown alone: of late labels they are the many.
+        due_until = self._until if self.asked else self._until - delay_s
+        rows = self._labelled(version, block.since, due_until, delay_s)
         if rows is None:
+            self.blocks[version, "performance"] = block
             if self._until - block.since >= BUDGET.block_s_max + delay_s:
                 self._judged_labels(version, block, delay_s, is_closed=True)
             return
@@ -258,6 +261,8 @@ class Evaluation:
         if not (is_due or is_old or self.asked):
             self.blocks[version, "performance"] = block  # else the block would begin anew with each look
             return
+        if due_until < self._until:
+            rows = self._labelled(version, block.since, self._until, delay_s) or rows
         place = self._place(version, block.since)
         self.results.append(coverage_result(rows, place))
         self.results += performance_results(known, rows, place, self._alpha("performance", block) * share)
@@ -287,11 +292,13 @@ class Evaluation:
             sample = self.baselines.sample(self.seen.model, version)
             self.results += estimate_results(known, sample, columns, self._place(version, since))
 
-    def _labelled(self, version: str, since: float, delay_s: float) -> Labelled | None:
+    def _labelled(self, version: str, since: float, until: float, delay_s: float) -> Labelled | None:
         """None where there is no row at all."""
+        if until <= since:
+            return None
         signature = self.seen.versions[version]
         wanted = ["id", "row", "at", "pinned", "code", *(f"output_{spec.name}" for spec in signature.outputs)]
-        found = self.capture.labelled(self.seen.endpoint, since, self._until, wanted, version)
+        found = self.capture.labelled(self.seen.endpoint, since, until, wanted, version)
         if not size_of(found):
             return None
         live = np.flatnonzero(live_rows(found))
