@@ -79,14 +79,25 @@ def test_messages_name_only_commands_that_there_are() -> None:
             check_command(re.sub(r"\{[^}]*\}", "X", line))
 
 
+def test_the_console_names_only_commands_that_there_are() -> None:
+    lines = [
+        line
+        for path in (HOUSE / "src" / "tidegate" / "console" / "templates").glob("*.html")
+        for line in re.findall(r'ui\.cli\("(tidegate [^"]*)"', path.read_text())
+    ]
+    assert len(lines) > 20
+    for line in lines:
+        check_command(line)
+
+
 def code_lines(text: str) -> list[str]:
     """Shell lines of a page: in blocks, continued lines joined, and in backticks."""
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     inline = [
         code for code in re.findall(r"`((?:tidegate|make) [a-z][^`]*)`", text) if not re.search(r"[A-Z]{2}$", code)
     ]
-    return [line.removeprefix("$ ") for line in lines] + inline
+    return [line.removeprefix("$ ") for line in lines if "[OPTIONS]" not in line] + inline
 
 
 def check_command(line: str) -> None:

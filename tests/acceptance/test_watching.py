@@ -102,6 +102,7 @@ def test_what_is_as_it_was_stays_quiet(platform: Platform, models: Models) -> No
 def test_nothing_is_said_where_nothing_is_known(platform: Platform, models: Models) -> None:
     platform.done("deploy", models.path("forest.joblib"), "--name", "unwatched", "--allow-pickle", "--no-accelerate")
     assert platform.failed("baseline", "unwatched")["code"] == "unknown_baseline"
+    assert "last at 20" in platform.cli("monitor", "unwatched", "--now").out
     found = platform.done("monitor", "unwatched", "--now")
     assert {one["state"] for one in found if one["monitor"] != "capture"} == {"unknown"}
     assert any("tidegate baseline unwatched:1 --data" in one["verdict"] for one in found)

@@ -72,6 +72,18 @@ def test_what_was_taken_in_is_shown_with_its_score_and_can_be_deployed(
     assert browser.get(queue(container, "gone", state="succeeded", result=gone)).status_code == 200
 
 
+def test_what_was_refused_says_what_to_tick_and_names_no_options(browser: httpx.Client, container: Container) -> None:
+    for at, told in enumerate((
+        "'m.joblib' is refused: it is a pickle. If you trust it, allow it with --allow-pickle (or 'x')",
+        "runs their code: if you trust where the model comes from, allow it with --allow-pickle",
+    )):  # fmt: skip
+        error = PickleNotGranted(told).body()
+        page = browser.get(queue(container, f"no-{at}", state="failed", message=told, error=error, log=[told])).text
+        assert "tick <b>Let this file run code when it is loaded</b>" in page
+        assert "--allow-pickle" not in page
+        assert ("is a pickle." if at == 0 else "runs their code.") in page
+
+
 def test_what_was_refused_says_why_and_asks_for_the_grant(browser: httpx.Client, container: Container) -> None:
     error = PickleNotGranted(f"loading {MARKUP} runs code").body()
     page = browser.get(queue(container, "refused", state="failed", message="no", error=error)).text

@@ -109,7 +109,7 @@ def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
-        raise QueryRefused(_said(error)) from None
+        raise QueryRefused(_said(error) + _hint(sql)) from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(one.type.name for one in statements[:3]) or "nothing"
         raise QueryRefused(
@@ -131,6 +131,12 @@ def _fetched(reader: pa.RecordBatchReader, rows_max: int) -> tuple[pa.Table, boo
             break
     table = pa.Table.from_batches(batches, reader.schema)
     return table.slice(0, rows_max), rows > rows_max
+
+
+def _hint(sql: str) -> str:
+    """Of a text that cannot be parsed: which columns' names are words of SQL, where it has one without quotes."""
+    bare = re.search(r"""(?<!["'\w])(at|row)(?!["'\w])""", sql, re.IGNORECASE)
+    return '\nat and row are words of SQL: write "at" and "row" for the columns' if bare else ""
 
 
 def _said(error: Exception) -> str:

@@ -43,7 +43,7 @@ class Axis:
     def said(self, value: float | None) -> str:
         """The value with its unit."""
         if value is None:
-            return "missing"
+            return "no data"
         return f"{written(value)} {self.unit}".strip()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +18,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.wire.alerts import AlertRule, AlertRulesView
 
 EVERY = "all"
+WIDTH = 80
 _OF_TYPE = "[TYPE=]"
 
 
@@ -105,9 +108,12 @@ def _rule(type_: str, name: str, value: Any) -> AlertRule:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise InvalidArgument(f"--threshold {text!r} is no number", field="threshold") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidArgument(f"--threshold {text!r} is no number: give TYPE=X, such as drift=0.1", field="threshold")
+    return number
 
 
 def _text(view: AlertRulesView) -> str:
@@ -124,4 +130,5 @@ def _text(view: AlertRulesView) -> str:
     ]
     headers = ("type", "for", "keep", "repeat", "threshold", "actions")
     changed = ", ".join(view.changed) or "nothing"
-    return f"{table(headers, rows, '')}\n\nchanged from the defaults: {changed}"
+    told = textwrap.fill(f"changed from the defaults: {changed}", WIDTH, subsequent_indent="  ")
+    return f"{table(headers, rows, '')}\n\n{told}"

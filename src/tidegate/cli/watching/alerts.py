@@ -88,7 +88,8 @@ def _described(one: AlertView) -> str:
         *(("done", action) for action in one.actions),
         *((name, f"{value:.6g}") for name, value in one.evidence.items() if name not in _TIMES),
     ]
-    return "\n".join(f"{name:<16}{value}" for name, value in lines)
+    longest = max(len(name) for name, _value in lines)
+    return "\n".join(f"{name:<{longest}}  {value}" for name, value in lines)
 
 
 _TIMES = ("since", "until", "evaluated_at")

@@ -74,11 +74,11 @@ def monitor(app: App, endpoint: str, now: bool, report: Path | None, fail_on: st
         view = client.monitoring.set(endpoint, **asked)
         if not (now or report or fail_on):
             return app.emit(view, lambda: described(view))
-    view = client.monitoring.get(endpoint)
     from tidegate import clock
 
     at = clock.now()
     found = client.monitoring.run(endpoint) if now else []
+    view = client.monitoring.get(endpoint)
     history = client.monitoring.results(endpoint, since=at - span_s, limit=HISTORY_MAX)
     shown = found or _newest(history)
     if report is not None:

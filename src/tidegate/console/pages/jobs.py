@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 from tidegate.client.waiting import has_ended
@@ -10,6 +11,7 @@ from tidegate.errors import Conflict, TidegateError, UnknownModel, UnknownVersio
 from tidegate.wire.rest import Job, JobState, Version
 
 ROWS = 50
+_GRANT = re.compile(r"[.:] if you trust [^.]*? with --allow-pickle.*$", re.IGNORECASE | re.DOTALL)
 STATES = get_args(JobState)
 
 
@@ -42,11 +44,21 @@ def _row(job: Job) -> dict[str, Any]:
     error = job.error or {}
     return {
         "job": job,
-        "said": str(error.get("error") or job.message),
+        "said": _said(job),
+        "log": [_on_a_page(line) for line in job.log],
         "code": str(error.get("code") or ""),
         "ended": has_ended(job),
         "ending": not has_ended(job) and bool(job.cancelled_by),
     }
+
+
+def _said(job: Job) -> str:
+    return _on_a_page(str((job.error or {}).get("error") or job.message))
+
+
+def _on_a_page(text: str) -> str:
+    """Without the options of the command line that grant a pickle: the page says what to tick instead."""
+    return _GRANT.sub(".", text)
 
 
 def _version(ask: Ask, job: Job) -> tuple[str, Version] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -150,6 +151,9 @@ def _rule_form(endpoint: str, rule: AlertRule, is_changed: bool, form: Mapping[s
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise InvalidArgument(f"the threshold {text[:40]!r} is no number", field="threshold") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidArgument(f"the threshold {text[:40]!r} is no number: give one like 0.1", field="threshold")
+    return number
