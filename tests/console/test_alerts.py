@@ -152,6 +152,22 @@ def test_a_test_message_shows_among_the_deliveries(
     container.alerts.notifiers.delete("tried", ME)
 
 
+def test_what_fired_and_is_not_known_any_more_is_not_taken_for_over(
+    browser: httpx.Client, container: Container, fired: Fired
+) -> None:
+    fired("unsure", drift())
+    unknown = check_result("feature_drift", "unknown", "unknown: no row came", feature="age", at=now())
+    observe(container, "unsure", unknown)
+    with container.store.transaction() as tx:
+        row = get_endpoint(tx, "unsure")
+        assert row is not None
+        add_results(tx, row.uid, [msgspec.structs.replace(unknown, endpoint="unsure")])
+    assert container.alerts.state.page(50, None, "unsure")[0][0].state == "not_enough_data"
+    assert "22 % of the rows lie elsewhere; nothing newer is known" in browser.get("/").text
+    page = browser.get("/endpoints/unsure/monitoring").text
+    assert '<a href="/alerts?endpoint=unsure">1 alert</a> of it is open' in page
+
+
 def test_a_rule_is_changed_by_a_form(browser: httpx.Client, container: Container, fired: Fired) -> None:
     fired("ruled")
     path = "/endpoints/ruled/alert-rules"
@@ -164,6 +180,9 @@ def test_a_rule_is_changed_by_a_form(browser: httpx.Client, container: Container
     rule = container.alerts.rules.get("ruled").rules[0]
     assert (rule.for_s, rule.repeat_interval_s, rule.threshold) == (600.0, 172_800.0, 0.2)
     assert "not as by default" in browser.get(path).text
+    endless = browser.post(path, data={**given, "threshold": "nan"})
+    assert (endless.status_code, "&#39;nan&#39; is no number" in endless.text) == (422, True)
+    assert container.alerts.rules.get("ruled").rules[0].threshold == 0.2
     refused = browser.post(path, data={**given, "actions": "explode"})
     assert refused.status_code in (400, 422)
     assert 'value="explode"' in refused.text

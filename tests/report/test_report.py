@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
 from support.monitoring import HOUR_S, NOON, check_result, drift_results, performance_results
@@ -187,3 +188,12 @@ def test_an_alert_that_goes_on_ends_with_the_report(results: list[MonitorResult]
     html = render(report_of(results, going, replace(going, about="errors", until=NOON - 60)))
     assert "goes on" in html
     assert "2026-11-18 11:59:00Z" in html
+
+
+def test_a_bin_that_begins_just_below_zero_begins_at_zero() -> None:
+    names = ["below", "(-4.94e-324, 0]", "(-4.94e-324, 1]", "(1, 2]"]
+    one = check_result("feature_drift", "ok", "ok", feature="visits")
+    one = msgspec.structs.replace(one, histograms=Histograms(names, [1, 1, 1, 1], [1, 1, 1, 1]))
+    plot = distribution(one)
+    assert plot is not None
+    assert [row[0] for row in plot.table.rows] == ["below", "0", "0 to 1", "1 to 2"]

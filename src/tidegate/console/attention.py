@@ -81,11 +81,14 @@ def _endpoints(endpoints: Iterable[Endpoint]) -> Iterator[Item]:
 
 
 def _alerts(firing: Sequence[AlertView]) -> Iterator[Item]:
-    """The severest first; those that somebody has acknowledged are not firing."""
+    """The severest first; those that somebody has acknowledged are not firing. One that fired and of which nothing
+    newer is known is not over.
+    """
     for one in sorted(firing, key=lambda alert: _SEVERITIES.index(alert.severity)):
         tone = "bad" if one.severity in ("critical", "high") else "warn"
         to = f"/alerts?endpoint={one.endpoint}"
-        yield Item(tone, one.severity, f"{one.endpoint}, {alert_about(one)}", one.message, to)
+        newer = "; nothing newer is known" if one.state == "not_enough_data" else ""
+        yield Item(tone, one.severity, f"{one.endpoint}, {alert_about(one)}", f"{one.message}{newer}", to)
 
 
 def _jobs(failed: Sequence[Job]) -> Iterator[Item]:

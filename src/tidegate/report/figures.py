@@ -6,6 +6,7 @@ Used by the report's page and by the console's, so that both show the same.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,5 +100,14 @@ def _name(one: MonitorResult) -> str:
 def _bin(name: str) -> str:
     """A bin of numbers with as many digits as people read; others as they are."""
     edges = re.fullmatch(rf"\(({_NUMBER}), ({_NUMBER})\]", name)
-    low, high = (written(float(edge)) for edge in edges.groups()) if edges else ("", "")
+    if not edges:
+        return shortened(name, BIN_CHARS_MAX)
+    low, high = (written(_or_zero(float(edge))) for edge in edges.groups())
+    if low == high == "0":
+        return "0"
     return f"{low} to {high}" if low != high else shortened(name, BIN_CHARS_MAX)
+
+
+def _or_zero(edge: float) -> float:
+    """0 for the number just below 0, which is the open edge of a bin that has 0 in it."""
+    return 0.0 if abs(edge) < sys.float_info.min else edge

@@ -47,6 +47,7 @@ def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
         "live_of": replace(ask, path=_path(ask)).with_query(seen=_mark(view), done=None, rows=None),
         "report_href": f"/api/v1/endpoints/{found.name}/monitor/report",
         "version": version,
+        "open_alerts": sum(one.fired_at is not None and one.ended_at is None for one in alerts),
         "form": form,
         "settings_cli": settings.command(view, form),
         "problem": problem,

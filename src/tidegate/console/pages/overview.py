@@ -12,12 +12,14 @@ from tidegate.console.attention import attention
 from tidegate.draw import Size, bar_share, sparkline
 from tidegate.draw.plot import Markup
 from tidegate.errors import NotLeader
+from tidegate.wire.alerts import AlertState
 from tidegate.wire.load import LoadView, VersionSeries
 from tidegate.wire.rest import Endpoint
 
 ROWS, FAILED_JOBS, FIRING, ITEMS = 50, 20, 30, 30
 BAR, LINE = Size(130, 7), Size(96, 22)
 LINES_KEPT = 1024
+STILL_FIRING: Sequence[AlertState] = ("firing", "not_enough_data")
 
 
 def _overview(ask: Ask) -> Shown | Moved:
@@ -25,7 +27,7 @@ def _overview(ask: Ask) -> Shown | Moved:
     page = ask.client.endpoints.page(rows, ask.query.get("after"))
     status = ask.client.platform.status()
     failed = ask.client.jobs.list(state="failed", limit=FAILED_JOBS)
-    firing = ask.client.alerts.page(None, "firing", FIRING).rows
+    firing = [one for state in STILL_FIRING for one in ask.client.alerts.page(None, state, FIRING).rows]
     items = attention(status, page.rows, failed, firing)
     loads = _loads(ask, page.rows)
     return Shown(

@@ -88,7 +88,8 @@ def _check(request: wire.SilenceRequest) -> None:
         raise InvalidArgument(f"a matcher has at most {VALUE_CHARS_MAX} characters", field="matchers")
     if not (math.isfinite(request.duration_s) and 0 < request.duration_s <= DURATION_S_MAX):
         raise InvalidArgument(
-            f"duration_s must be more than 0 and at most {DURATION_S_MAX:g} seconds, not {request.duration_s:g}",
+            f"duration_s must be more than 0 and at most {DURATION_S_MAX / 86_400:g} days, "
+            f"not {request.duration_s / 86_400:g}",
             field="duration_s",
         )
     if len(request.comment) > COMMENT_CHARS_MAX:

@@ -46,7 +46,8 @@ class Replays:
         """
         if not (math.isfinite(request.since_s) and 0 < request.since_s <= SINCE_S_MAX):
             raise InvalidArgument(
-                f"since_s must be more than 0 and at most {SINCE_S_MAX:g} seconds, not {request.since_s:g}",
+                f"since_s must be more than 0 and at most {SINCE_S_MAX / 86_400:g} days, "
+                f"not {request.since_s / 86_400:g}",
                 field="since_s",
             )
         now = self.monitoring.clock()
