@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -186,17 +185,6 @@ def documented() -> list[str]:
 def test_what_the_documentation_selects_is_answered(store: CaptureStore, text: str) -> None:
     assert len(documented()) >= 3
     ask(store, text)
-
-
-def test_queries_of_the_documentation_are_answered(store: CaptureStore) -> None:
-    pages = Path(__file__).resolve().parents[2] / "docs"
-    lines = {
-        line for page in pages.rglob("*.md") for line in re.findall(r"^tidegate .*--sql.*$", page.read_text(), re.M)
-    }
-    assert len(lines) > 3
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        ask(store, words[words.index("--sql") + 1])
 
 
 def test_a_column_that_is_a_word_of_sql_is_told_how_to_write(store: CaptureStore) -> None:
