@@ -575,3 +575,20 @@ def test_performance_is_estimated_without_labels_once_an_hour_and_when_asked(ben
     assert [one.state for one in bench.look(bench.begin + 9 * 3600) if one.monitor == "estimated_performance"] == [
         "ok"
     ] * 3
+
+
+def test_labels_that_stay_away_are_told_once_a_week_was_seen_and_do_not_become_the_usual(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin + 1, bench.normal(1))
+    bench.look(bench.begin + 60)
+    found = {}
+    for day in range(1, 12):
+        places = bench.captured.predict(bench.begin + day * DAY_S - 7200, bench.normal(200))
+        labelled = {2: 60, 9: 4, 10: 0}.get(day, 100)
+        bench.captured.labels.update({place: str(bench.captured.said[place]) for place in places[:labelled]})
+        look = bench.look(bench.begin + day * (DAY_S + LAG_S))
+        (found[day],) = [one for one in look if one.monitor == "label_coverage"]
+    states = {day: one.state for day, one in found.items()}
+    assert states == {day: "alert" if day in (9, 10) else "ok" for day in range(1, 12)}
+    assert (found[9].value, found[9].n, found[9].n_labelled, found[9].severity) == (0.02, 200, 4, "medium")
+    assert found[9].reference == pytest.approx(0.3, abs=0.002), "the day that had the fewest"

@@ -23,12 +23,13 @@ from tidegate.core.monitoring.columns import Array
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
 from tidegate.services.monitoring.calls import WHOLE_SHARE, Calls, Earlier, call_results
+from tidegate.services.monitoring.coverage import coverage_result, days_of, remembered
 from tidegate.services.monitoring.data import drift_results, quality_results, range_results
 from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
 from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
 from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
 from tidegate.services.monitoring.gathered import Gathered, gathered
-from tidegate.services.monitoring.labels import Labelled, coverage_result, performance_results
+from tidegate.services.monitoring.labels import Labelled, performance_results
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.production import FIRST_S_MAX, ROWS_MIN, SPAN_S_MIN, Production, live_rows, size_of
 from tidegate.services.monitoring.recording import capture_result
@@ -41,7 +42,13 @@ from tidegate.wire.signature import Signature
 
 ALLOWANCE_S = 3600.0
 """What an endpoint's first block may spend beforehand; the budget's horizon is longer by as much."""
-SHARES: Mapping[str, float] = {"drift": 0.4, "performance": 0.3, "data_quality": 0.15, "calls": 0.15}
+SHARES: Mapping[str, float] = {
+    "drift": 0.4,
+    "performance": 0.3,
+    "data_quality": 0.15,
+    "calls": 0.1,
+    "label_coverage": 0.05,
+}
 BUDGET = Budget(horizon_s=30 * DAY_S + ALLOWANCE_S, shares=SHARES)
 ALPHA_MIN = 1e-12
 """Of a look right after another: what no finite number of looks spends the budget with."""
@@ -264,14 +271,20 @@ class Evaluation:
         if due_until < self._until:
             rows = self._labelled(version, block.since, self._until, delay_s) or rows
         place = self._place(version, block.since)
-        self.results.append(coverage_result(rows, place))
+        is_closed = is_old or (labelled >= LABELS_MIN and is_whole)
+        days, alpha = days_of(block.gathered), self._alpha("label_coverage", block) * share if is_closed else 0.0
+        coverage = coverage_result(rows, place, days, alpha)
+        self.results.append(coverage)
         self.results += performance_results(known, rows, place, self._alpha("performance", block) * share)
-        self._judged_labels(version, block, delay_s, is_closed=is_old or (labelled >= LABELS_MIN and is_whole))
+        if is_closed:
+            block = replace(block, gathered=remembered(days, coverage))
+        self._judged_labels(version, block, delay_s, is_closed=is_closed)
 
     def _judged_labels(self, version: str, block: Block, delay_s: float, *, is_closed: bool) -> None:
         """Rows whose labels are not due yet are left to the next block."""
         since = max(block.since, self._until - delay_s) if is_closed else block.since
-        self.blocks[version, "performance"] = Block(since, max(self._until, block.judged_at))
+        judged_at = max(self._until, block.judged_at)
+        self.blocks[version, "performance"] = replace(block, since=since, judged_at=judged_at)
 
     def _estimate(self, version: str) -> None:
         """What performance would be without labels: of the newest rows, once an hour or where somebody asks."""

@@ -1,4 +1,4 @@
-"""The monitors that labels feed: performance, and how many labels have come."""
+"""The monitor that labels feed: performance."""
 
 from __future__ import annotations
 
@@ -68,20 +68,6 @@ def _performance_result(found: Performance, place: Place) -> MonitorResult:
     drop = found.performance_drop
     severity: Severity = "critical" if drop is not None and drop >= CRITICAL_DROP else "high"
     return place.result("performance", found.state, found.verdict, severity, metric=found.metric, **plain)
-
-
-def coverage_result(rows: Labelled, place: Place) -> MonitorResult:
-    """How many of the predictions that are old enough have labels."""
-    matured, labelled = int(rows.matured.sum()), rows.n_labelled
-    if not matured:
-        return place.unknown("label_coverage", "no prediction is old enough yet")
-    share = labelled / matured
-    verdict = f"ok: {labelled} of {matured} predictions have labels ({share:.0%})"
-    if not labelled:
-        return place.unknown(
-            "label_coverage", f"none of {matured} predictions has a label yet", n=matured, n_labelled=0, coverage=0.0
-        )
-    return place.result("label_coverage", "ok", verdict, n=matured, n_labelled=labelled, coverage=share, value=share)
 
 
 def _shown(truth: Truth, rows: Labelled, place: Place) -> list[MonitorResult]:
