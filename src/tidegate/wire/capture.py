@@ -51,7 +51,7 @@ class CaptureView:
     """What becomes of captured predictions: how many rows became Parquet, and what waits (the oldest for `lag_s`).
 
     `trouble`: the compactor cannot write, and why is in `reason`; `silent`: it has said nothing for a minute. What it
-    could not make into rows is in the four counts after that.
+    could not make into rows is in the four counts after that. `dropped_records`: gateways could not record them at all.
     """
 
     status: Literal["ready", "trouble", "silent"]
@@ -67,9 +67,10 @@ class CaptureView:
     expired_files: int
     stored_bytes: int
     reason: str = ""
+    dropped_records: int = 0
 
 
-def capture_view(state: CompactorState | None, now_s: float) -> CaptureView | None:
+def capture_view(state: CompactorState | None, now_s: float, dropped_records: int = 0) -> CaptureView | None:
     """What status shows; None where no compactor ever ran."""
     if state is None:
         return None
@@ -89,6 +90,7 @@ def capture_view(state: CompactorState | None, now_s: float) -> CaptureView | No
         expired_files=state.expired_files,
         stored_bytes=state.stored_bytes,
         reason=reason,
+        dropped_records=dropped_records,
     )
 
 

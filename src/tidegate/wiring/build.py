@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tidegate import clock as clocks
 from tidegate.adapters.backends import EngineParts, build_engines
+from tidegate.adapters.capture.dropped import dropped_records
 from tidegate.adapters.capture.forgetting import ForgetFiles
 from tidegate.adapters.capture.imports import CaptureImports
 from tidegate.adapters.capture.queries import SqlProcesses
@@ -239,8 +240,8 @@ def check(settings: Settings) -> None:
 
 
 def _captured(data_dir: Path, clock: Clock) -> Callable[[], CaptureView | None]:
-    """What the compactor of this data directory said last."""
-    return lambda: capture_view(read_state(data_dir / "capture"), clock())
+    """What the compactor and the gateways of this data directory said last."""
+    return lambda: capture_view(read_state(data_dir / "capture"), clock(), dropped_records(data_dir / "gateways"))
 
 
 def _housekeeping(store: Store, uploads: Uploads, monitoring: Monitoring, settings: Settings) -> Loop:

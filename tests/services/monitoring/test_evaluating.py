@@ -345,8 +345,8 @@ def test_failing_requests_alert_and_few_of_them_say_nothing(bench: Bench) -> Non
 def test_what_is_lost_of_captured_rows_alerts_once(bench: Bench) -> None:
     state = CompactorState(1, bench.begin)
 
-    def look(at: float, **lost: Any) -> MonitorResult:
-        view = capture_view(msgspec.structs.replace(state, at_s=at, **lost), at)
+    def look(at: float, dropped: int = 0, **lost: Any) -> MonitorResult:
+        view = capture_view(msgspec.structs.replace(state, at_s=at, **lost), at, dropped)
         monitoring = replace(bench.monitoring, recording=lambda: view)
         (found,) = [one for one in monitoring.evaluate("churn", at, asked=True) if one.monitor == "capture"]
         return found
@@ -356,6 +356,8 @@ def test_what_is_lost_of_captured_rows_alerts_once(bench: Bench) -> None:
     assert look(bench.begin + 3, lost_bytes=9).severity == "medium"
     assert look(bench.begin + 4, lost_bytes=9).state == "ok"
     assert look(bench.begin + 5, trouble="the disk is full").severity == "high"
+    assert look(bench.begin + 6, dropped=2, lost_bytes=9).state == "alert", "gateways could not write it"
+    assert look(bench.begin + 7, dropped=2, lost_bytes=9).state == "ok"
 
 
 def test_traffic_that_stops_alerts_where_it_never_did(bench: Bench) -> None:
