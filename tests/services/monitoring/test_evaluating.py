@@ -594,3 +594,22 @@ def test_labels_that_stay_away_are_told_once_a_week_was_seen_and_do_not_become_t
     assert states == {day: "alert" if day in (9, 10) else "ok" for day in range(1, 12)}
     assert (found[9].value, found[9].n, found[9].n_labelled, found[9].severity) == (0.02, 200, 4, "medium")
     assert found[9].reference == pytest.approx(0.3, abs=0.002), "the day that had the fewest"
+
+
+def test_labels_that_are_distributed_otherwise_are_told_over_a_day(bench: Bench) -> None:
+    bench.baseline()
+    bench.monitoring.configure("churn", MonitorRequest(label_delay_s=3600.0, block_s=DAY_S), ME)
+    found: list[list[MonitorResult]] = [[], []]
+    for quarter in range(5 * 4):
+        is_moved, at = quarter >= 8, bench.begin + quarter * DAY_S / 4
+        for number, place in enumerate(bench.captured.predict(at + 60, bench.normal(240))):
+            bench.captured.labels[place] = str(int(number < (216 if is_moved else 120)))
+        look = bench.look(at + DAY_S / 4 + LAG_S)
+        found[is_moved] += [one for one in look if one.monitor == "label_shift"]
+    assert {one.state for one in found[False]} == {"ok"}
+    assert len(found[False]) <= 2, "once a day"
+    last = found[True][-1]
+    assert (last.state, last.severity, last.kind) == ("alert", "medium", "category")
+    assert last.effect == pytest.approx(0.4, abs=0.05)
+    assert last.histograms is not None
+    assert sorted(last.histograms.names) == ["0", "1"]

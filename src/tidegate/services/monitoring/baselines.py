@@ -27,6 +27,8 @@ from tidegate.store import monitoring as rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import BaselineRow
 from tidegate.watch.baseline import Baseline, Source, baseline_of
+from tidegate.watch.histogram import Histogram, reference
+from tidegate.watch.values import column, is_missing
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import BaselineColumn, BaselineSource, BaselineView
 from tidegate.wire.signature import Signature
@@ -73,6 +75,7 @@ class Made:
     roles: dict[str, Role]
     truth: Truth | None
     labelled: int
+    labels: Histogram | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class KnownBaseline:
     roles: Mapping[str, Role]
     truth: Truth | None
     view: BaselineView
+    labels: Histogram | None = None
 
 
 def make_baseline(signature: Signature, given: Rows, by: str | None = None) -> Made:
@@ -103,7 +107,18 @@ def make_baseline(signature: Signature, given: Rows, by: str | None = None) -> M
         times_s=given.times_s,
         timezone=given.timezone,
     )
-    return Made(baseline_of(source), dict(found.roles), truth if labelled else None, labelled)
+    if truth is None or not labelled:
+        return Made(baseline_of(source), dict(found.roles), None, 0)
+    return Made(baseline_of(source), dict(found.roles), truth, labelled, _labels_of(truth, given.labels))
+
+
+def _labels_of(truth: Truth, labels: Array | None) -> Histogram:
+    """How frequent each label is; of numbers, in bins."""
+    values = column(labels, "labels")
+    there = values[np.array([not is_missing(value) for value in values.tolist()], dtype=bool)]
+    if truth.mode == "numbers":
+        return reference(there, "numeric", "FP64", name="labels")
+    return reference(there, "category", truth.datatype, name="labels")
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,7 @@ class Baselines:
             "baseline": made.baseline.as_dict(),
             "roles": made.roles,
             "truth": made.truth.as_dict() if made.truth else None,
+            "labels": made.labels.as_dict() if made.labels else None,
         }
         self.files.write(name, document, dict(made.baseline.sample))
         before = None
@@ -199,7 +215,8 @@ class Baselines:
         try:
             truth = None if document["truth"] is None else Truth.from_dict(document["truth"])
             baseline = Baseline.from_dict(document["baseline"])
-            return KnownBaseline(baseline, document["roles"], truth, convert(row.view, BaselineView))
+            labels = Histogram.from_dict(document["labels"]) if document.get("labels") else None
+            return KnownBaseline(baseline, document["roles"], truth, convert(row.view, BaselineView), labels)
         except (KeyError, TypeError) as error:
             raise InvalidArgument(f"it is no baseline of form {FORM}: {error!r}", field="baseline") from None
 

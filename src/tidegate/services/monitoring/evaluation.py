@@ -29,6 +29,7 @@ from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
 from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
 from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
 from tidegate.services.monitoring.gathered import Gathered, gathered
+from tidegate.services.monitoring.label_shift import LabelCounts, label_shift_result
 from tidegate.services.monitoring.labels import Labelled, performance_results
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.production import FIRST_S_MAX, ROWS_MIN, SPAN_S_MIN, Production, live_rows, size_of
@@ -44,10 +45,11 @@ ALLOWANCE_S = 3600.0
 """What an endpoint's first block may spend beforehand; the budget's horizon is longer by as much."""
 SHARES: Mapping[str, float] = {
     "drift": 0.4,
-    "performance": 0.3,
+    "performance": 0.25,
     "data_quality": 0.15,
     "calls": 0.1,
     "label_coverage": 0.05,
+    "label_shift": 0.05,
 }
 BUDGET = Budget(horizon_s=30 * DAY_S + ALLOWANCE_S, shares=SHARES)
 ALPHA_MIN = 1e-12
@@ -184,10 +186,11 @@ class Evaluation:
             return
         new = self._counted(version, known, since, times)
         self._judge(version, known, QUALITY, BUDGET, (new, share))
-        base = known.baseline.budget(BUDGET)
-        if self.seen.settings.block_s is not None:
-            base = replace(base, block_s_min=min(self.seen.settings.block_s, base.block_s_max))
-        self._judge(version, known, DRIFT, base, (new, share))
+        self._judge(version, known, DRIFT, self._drift_budget(known), (new, share))
+
+    def _drift_budget(self, known: KnownBaseline) -> Budget:
+        base, block_s = known.baseline.budget(BUDGET), self.seen.settings.block_s
+        return base if block_s is None else replace(base, block_s_min=min(block_s, base.block_s_max))
 
     def _judge(
         self, version: str, known: KnownBaseline, kind: str, budget: Budget, new: tuple[Gathered, float]
@@ -277,8 +280,22 @@ class Evaluation:
         self.results.append(coverage)
         self.results += performance_results(known, rows, place, self._alpha("performance", block) * share)
         if is_closed:
+            self._label_shift(version, known, rows, share)
             block = replace(block, gathered=remembered(days, coverage))
         self._judged_labels(version, block, delay_s, is_closed=is_closed)
+
+    def _label_shift(self, version: str, known: KnownBaseline, rows: Labelled, share: float) -> None:
+        """Count the labels of rows that are judged, and judge them over as long as drift is."""
+        if known.labels is None or rows.selective:
+            return
+        block = self._block(version, "labels")
+        found = LabelCounts.from_dict(block.gathered, known).with_more(known.labels, rows, self.now)
+        if found.labelled and self._drift_budget(known).closes(found.labelled, self._until - block.since):
+            alpha, place = self._alpha("label_shift", block) * share, self._place(version, block.since)
+            self.results.append(label_shift_result(known, known.labels, found, place, alpha))
+            self.blocks[version, "labels"] = Block(self._until, max(self._until, block.judged_at))
+        else:
+            self.blocks[version, "labels"] = replace(block, gathered=found.as_dict())
 
     def _judged_labels(self, version: str, block: Block, delay_s: float, *, is_closed: bool) -> None:
         """Rows whose labels are not due yet are left to the next block."""

@@ -51,6 +51,7 @@ OF_BLOCKS: tuple[MonitorName, ...] = (
     "performance",
     "estimated_performance",
     "label_coverage",
+    "label_shift",
 )
 """Monitors that judge blocks of rows: between two blocks there may be nothing new to judge."""
 RESULTS_KEPT_S = 90 * DAY_S
