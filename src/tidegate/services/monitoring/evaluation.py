@@ -289,7 +289,7 @@ class Evaluation:
         if known.labels is None or rows.selective:
             return
         block = self._block(version, "labels")
-        found = LabelCounts.from_dict(block.gathered, known).with_more(known.labels, rows, self.now)
+        found = LabelCounts.from_dict(block.gathered, known).with_more(known.labels, rows, self._until)
         if found.labelled and self._drift_budget(known).closes(found.labelled, self._until - block.since):
             alpha, place = self._alpha("label_shift", block) * share, self._place(version, block.since)
             self.results.append(label_shift_result(known, known.labels, found, place, alpha))

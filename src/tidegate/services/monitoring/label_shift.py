@@ -42,7 +42,7 @@ class LabelCounts:
         return sum(self.counts)
 
     def with_more(self, before: Histogram, rows: Labelled, at: float) -> LabelCounts:
-        """With the rows of one block that are old enough, `at` being now."""
+        """With the rows of one block that are old enough, `at` being when its rows' ages were taken."""
         there = rows.matured & np.array([label is not None for label in rows.labels.tolist()], dtype=bool)
         more = Histogram.of(rows.labels[there], before.layout, LABEL).counts
         counts = tuple(sum(both) for both in zip(self.counts or (0,) * len(more), more, strict=True))
