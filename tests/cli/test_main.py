@@ -61,6 +61,8 @@ def test_every_help_has_examples_that_parse(path: str, command: click.Command) -
     assert examples, f"{path} --help shows no example"
     assert all(line.startswith("tidegate ") for line in examples)
     assert any(path.removeprefix("tidegate ") in line for line in examples)
+    options = said.partition("Options:")[2].partition("Examples:")[0]
+    assert max(map(len, options.splitlines())) <= 80
     assert {"--json", "--data-dir", "--url"} <= {name for option in command.params for name in option.opts}
 
 

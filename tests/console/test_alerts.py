@@ -173,6 +173,7 @@ def test_a_rule_is_changed_by_a_form(browser: httpx.Client, container: Container
     path = "/endpoints/ruled/alert-rules"
     page = browser.get(path)
     types = re.findall(r'name="type" value="([^"]+)"', page.text)
+    assert "tidegate alerts test ruled --since 1d --stored" in page.text, "as the form does"
     assert len(types) == len(container.alerts.rules.get("ruled").rules)
     given = {"type": types[0], "enabled": "yes", "for": "10m", "threshold": "0.2", "repeat": "2d", "actions": ""}
     answer = browser.post(path, data=given)

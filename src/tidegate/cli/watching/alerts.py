@@ -21,7 +21,9 @@ WIDTH = 80
 
 @click.group("alerts", cls=LazyGroup, invoke_without_command=True, context_settings=CONTEXT, params=common_options())
 @click.option("--endpoint", help="Only alerts of this endpoint.")
-@click.option("--state", type=click.Choice(STATES), help="Only alerts like this.")
+@click.option(
+    "--state", type=click.Choice(STATES), metavar="STATE", help=f"Only alerts like this: {', '.join(STATES)}."
+)
 @paging_options
 @click.pass_context
 def alerts(
