@@ -210,6 +210,17 @@ def test_asking_judges_an_open_block_and_ends_it_where_it_has_rows_enough(bench:
     assert [one.n for one in kept] == [300, 120, 60], "what is shown again is not kept again"
 
 
+def test_a_look_so_soon_after_another_calls_nothing_fine_that_may_have_moved(bench: Bench) -> None:
+    bench.baseline()
+    bench.captured.predict(bench.begin + 1, bench.normal(300, 0.65))
+    assert drift(bench.look(bench.begin + 2, asked=True))["feature_1"]
+    bench.captured.predict(bench.begin + 3, bench.normal(120, 0.65))
+    soon = {one.feature: one for one in bench.look(bench.begin + 4, asked=True) if one.monitor == "feature_drift"}
+    assert (soon["feature_1"].state, soon["feature_1"].drift_detected) == ("unknown", None)
+    assert "so soon after the look before" in soon["feature_1"].verdict
+    assert soon["feature_0"].state != "alert"
+
+
 def test_values_out_of_range_and_a_column_that_is_stuck_are_told(bench: Bench) -> None:
     bench.baseline()
     rows = bench.normal(300)

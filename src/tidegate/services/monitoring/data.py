@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tidegate.services.monitoring.baselines import KnownBaseline
@@ -21,6 +22,8 @@ RANGE = ("below", "above")
 """Told by itself: values out of the range may be bad, or come of a world that moved. Of inputs alone: a model may well
 answer what it had not answered before."""
 LARGE_EFFECT, LARGE_RATE = 0.25, 0.5
+LITTLE_ALPHA = 1e-4
+"""What some minutes are worth: a look that follows another so soon can hardly tell a difference from chance."""
 SEGMENTS_SHARE = 0.5
 """Of the error rate, what segments get where an endpoint has them."""
 
@@ -55,9 +58,21 @@ def _drifts(
         page_alpha=alpha,
         clustering=expected.clustering,
     )
-    found = evaluate(before, {name: now.histograms[name] for name in before}, look=look)
+    current = {name: now.histograms[name] for name in before}
+    found = evaluate(before, current, look=look)
+    if alpha < LITTLE_ALPHA:
+        alone = evaluate(before, current, look=replace(look, page_alpha=None))
+        found = {name: _doubtful(one) if alone[name].state == "alert" else one for name, one in found.items()}
     pairs = {name: pair(before[name], now.histograms[name]) for name in before}
     return [_drift_result(one, pairs[name], place, segment) for name, one in found.items()]
+
+
+def _doubtful(drift: Drift) -> Drift:
+    """What a look without much of the budget says of what would be drift in a look by itself: unknown, and not fine."""
+    if drift.state != "ok":
+        return drift
+    verdict = "unknown: it moved, but so soon after the look before this one that cannot be told from chance"
+    return replace(drift, state="unknown", drift_detected=None, verdict=verdict)
 
 
 def quality_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
