@@ -382,7 +382,7 @@ def test_a_rollback_goes_to_traffic_without_the_version_and_not_over_somebodys_c
 
 def test_a_second_rollback_does_not_go_back_to_what_the_first_one_left(bed: Bed) -> None:
     bed.rules.change("churn", wire.AlertRulesRequest([wire.AlertRule("errors", actions=["rollback"])]), ME)
-    errors = {"monitor": "errors", "version": None, "feature": None}
+    errors: dict[str, Any] = {"monitor": "errors", "version": None, "feature": None}
     bed.found(**errors)
     bed.send()
     assert _traffic(bed) == {"1": 100.0}

@@ -214,7 +214,7 @@ def test_a_look_so_soon_after_another_calls_nothing_fine_that_may_have_moved(ben
     bench.baseline()
     bench.captured.predict(bench.begin + 1, bench.normal(300, 0.65))
     assert drift(bench.look(bench.begin + 2, asked=True))["feature_1"]
-    bench.captured.predict(bench.begin + 3, bench.normal(120, 0.65))
+    bench.captured.predict(bench.begin + 3, bench.normal(120, 0.57))
     soon = {one.feature: one for one in bench.look(bench.begin + 4, asked=True) if one.monitor == "feature_drift"}
     assert (soon["feature_1"].state, soon["feature_1"].drift_detected) == ("unknown", None)
     assert "so soon after the look before" in soon["feature_1"].verdict
