@@ -21,13 +21,20 @@ def test_settings_are_set_one_by_one(api: httpx.Client, endpoint: str) -> None:
     path = f"/api/v1/endpoints/{endpoint}/monitor"
     first = api.get(path).json()
     assert (first["on"], first["every_s"], first["label_delay_s"], first["evaluated_at"]) == (True, 300, 0, None)
-    assert api.put(path, json={"label_delay_s": 60, "by": "town"}).json()["label_delay_s"] == 60
+    assert api.put(path, json={"label_delay_s": 60, "by": "prediction"}).json()["label_delay_s"] == 60
     assert api.put(path, json={"every_s": 30, "by": ""}).json() | {"blocks": []} == first | {
         "label_delay_s": 60,
         "every_s": 30,
         "by": None,
     }
-    for wrong in ({"every": 5}, {"every_s": "5"}, {"every_s": -1}, {"timezone": "Nowhere/Here"}, {"block_s": 1e9}):
+    for wrong in (
+        {"every": 5},
+        {"every_s": "5"},
+        {"every_s": -1},
+        {"timezone": "Nowhere/Here"},
+        {"block_s": 1e9},
+        {"by": "town"},
+    ):
         answer = api.put(path, json=wrong)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_argument"), wrong
     assert api.get("/api/v1/endpoints/nobody/monitor").status_code == 404

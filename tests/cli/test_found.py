@@ -41,7 +41,7 @@ def test_it_draws_both_distributions_to_one_scale_and_performance_over_time(resu
 
 def test_what_is_fine_and_what_is_not_known_is_said() -> None:
     fine, unknown = check_result("errors", "ok", "ok"), check_result("latency", "unknown", "unknown")
-    assert summary([fine, unknown]).startswith("nothing needs attention: 1 checks are fine; of 1 nothing can be known")
+    assert summary([fine, unknown]).startswith("no check needs attention: 1 is fine; of 1 nothing can be known")
     assert summary([]) == "nothing is known yet: no monitor has run"
 
 

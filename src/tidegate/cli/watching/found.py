@@ -54,7 +54,8 @@ def _first(newest: Sequence[MonitorResult]) -> str:
     unknown = sum(one.state == "unknown" for one in newest)
     if not found:
         also = f"; of {unknown} nothing can be known yet" if unknown else ""
-        return f"nothing needs attention: {len(newest) - unknown} checks are fine{also}"
+        fine = len(newest) - unknown
+        return f"no check needs attention: {fine} {'is' if fine == 1 else 'are'} fine{also}"
     lines = [f"{len(found)} of {len(newest)} checks need a look"]
     for one in found[:FIRST_MAX]:
         told = f"{one.severity or 'alert'}: {_about(one)}{_version(one)}: {shortened(one.verdict, 300)}"

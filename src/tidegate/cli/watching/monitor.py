@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,11 @@ from tidegate.cli.output import moment, span
 from tidegate.errors import InvalidArgument, MonitorsAlert
 from tidegate.wire.monitoring import MonitorResult, MonitorView
 
+if TYPE_CHECKING:
+    from tidegate.client.client import Client
+
 HISTORY_MAX = 5_000
-SHOWN_S = 86_400.0
+ALERTS_COUNTED_MAX = 100
 FAIL_ON = {
     "drift": ("feature_drift", "prediction_drift"),
     "quality": ("data_quality",),
@@ -24,7 +27,7 @@ FAIL_ON = {
     "traffic": ("traffic",),
     "latency": ("latency",),
     "errors": ("errors",),
-    "labels": ("label_coverage",),
+    "labels": ("label_coverage", "label_shift"),
     "capture": ("capture",),
 }
 _SPANS = {"every": "every_s", "window": "window_s", "label_delay": "label_delay_s", "block": "block_s"}
@@ -83,7 +86,7 @@ def monitor(app: App, endpoint: str, now: bool, report: Path | None, fail_on: st
     shown = found or _newest(history)
     if report is not None:
         _save(report, client.monitoring.report(endpoint, span_s))
-    app.emit(shown, lambda: _text(view, shown, history))
+    app.emit(shown, lambda: _text(view, shown, history) + _alerts_line(client, endpoint))
     _fail(shown, failing)
     return None
 
@@ -119,6 +122,15 @@ def _text(view: MonitorView, shown: Sequence[MonitorResult], history: Sequence[M
 
     is_ascii = not found.takes_blocks(sys.stdout.encoding)
     return f"{described(view)}\n\n{found.summary(shown, history, is_ascii=is_ascii)}"
+
+
+def _alerts_line(client: Client, endpoint: str) -> str:
+    """What goes on that this evaluation may say nothing of: an alert outlives the result that raised it."""
+    firing = client.alerts.page(endpoint, "firing", ALERTS_COUNTED_MAX).rows
+    if not firing:
+        return ""
+    number = f"{ALERTS_COUNTED_MAX} alerts and more" if len(firing) == ALERTS_COUNTED_MAX else f"{len(firing)} alerts"
+    return f"\n\n{'1 alert is' if len(firing) == 1 else f'{number} are'} firing: tidegate alerts --endpoint {endpoint}"
 
 
 def described(view: MonitorView) -> str:

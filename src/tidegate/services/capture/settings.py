@@ -13,12 +13,12 @@ from tidegate.core.access import Principal
 from tidegate.core.captured import CaptureForgetting
 from tidegate.errors import InvalidArgument, UnknownEndpoint
 from tidegate.services.audit import endpoint_audited
+from tidegate.services.reading.columns import check_columns
 from tidegate.store import audit as audit_rows
 from tidegate.store.automation import raise_generation
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.fleet import capture_rules_of
-from tidegate.store.models import versions_of
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.capture import (
     COLUMNS_MAX,
@@ -27,14 +27,11 @@ from tidegate.wire.capture import (
     CaptureSettingsRequest,
     ForgetRequest,
 )
-from tidegate.wire.decoding import convert
 from tidegate.wire.journal.records import hashed_text, recorded_unit
-from tidegate.wire.signature import Signature
 from tidegate.wire.snapshot import CaptureRules
 
 RETAIN_S_MIN, RETAIN_S_MAX = 3600.0, 315_360_000.0
 RETAIN_BYTES_MIN = 1 << 20
-COLUMNS_SHOWN_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -110,18 +107,8 @@ def _after(before: CaptureRules, request: CaptureSettingsRequest) -> CaptureRule
 
 def _check_known(tx: Session, row: EndpointRow, before: CaptureRules, after: CaptureRules) -> None:
     """A misspelt column would be recorded as it is, and nobody would know. Names that were taken before are taken."""
-    known: set[str] = set()
-    for version in versions_of(tx, row.model):
-        signature = convert(version.signature, Signature)
-        for one in (signature, *signature.others):
-            known |= {spec.name for spec in (*one.inputs, *one.outputs)}
     for field in ("drop", "hash"):
-        unknown = sorted(set(getattr(after, field)) - set(getattr(before, field)) - known)
-        if unknown:
-            shown = ", ".join(sorted(known)[:COLUMNS_SHOWN_MAX])
-            raise InvalidArgument(
-                f"{unknown[0][:80]!r} is no input or output of {row.model}, which has: {shown}", field=field
-            )
+        check_columns(tx, row.model, getattr(after, field), field, taken=getattr(before, field))
 
 
 def _check(request: CaptureSettingsRequest) -> None:

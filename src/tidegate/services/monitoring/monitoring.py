@@ -19,6 +19,7 @@ from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, colu
 from tidegate.services.monitoring.calls import Earlier, usual_rates
 from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen
 from tidegate.services.monitoring.summary import summary_of
+from tidegate.services.reading.columns import check_columns
 from tidegate.services.reading.lookup import endpoint_or_raise
 from tidegate.services.reading.pages import check_page
 from tidegate.store import audit
@@ -94,6 +95,7 @@ class Monitoring:
             row = rows.monitor_to_write(tx, found)
             before = MonitorSettings.from_dict(row.settings)
             after = before.with_changes(**asdict(request))
+            check_columns(tx, found.model, [after.by] if after.by else [], "by", taken=[before.by or ""])
             if after != before:
                 row.settings = after.as_dict()
                 changes = audit.differing(before.as_dict(), after.as_dict())
