@@ -65,9 +65,8 @@ class Reach:
         every = list(dict.fromkeys(str(one[4][0]).partition("%")[0] for one in found))
         allowed = [one for one in every if self.allows(ipaddress.ip_address(one))]
         if not allowed:
-            raise DeliveryRefused(
-                f"{host} is {every[0]}, an internal address: list its network in TIDEGATE_NOTIFY_NETWORKS to allow it"
-            )
+            what = "an internal address" if host == every[0] else f"{every[0]}, an internal address"
+            raise DeliveryRefused(f"{host} is {what}: list its network in TIDEGATE_NOTIFY_NETWORKS to allow it")
         return allowed
 
     @contextmanager
