@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Engine, column, literal_column, select, table
 from tidegate.errors import StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+PAUSED_S = 60
+"""How long a migration may do nothing within its transaction: on a busy machine it thinks longer than writers may."""
 _LEASES = "0004"
 """Since this revision the database says who leads."""
 
@@ -90,6 +92,8 @@ def _leader(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection, revision: str) -> None:
     """Upgrade to this revision, inside the connection's transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{PAUSED_S}s'")
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)

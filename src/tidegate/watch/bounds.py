@@ -1,6 +1,6 @@
 """How far a count may stray by chance: critical values and exact bounds, vectorised over bins.
 
-Called by sizes and rates. Special functions alone (`scipy.special`): the rest of scipy takes half a second to import.
+Called by sizes and rates. Special functions alone (`scipy.special`, which scipy loads when it is first used).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tidegate.watch.values import Floats
 
@@ -96,7 +96,7 @@ def _legendre(nodes: int) -> tuple[Floats, Floats]:
 
 def normal_quantile(alpha: float) -> float:
     """What a standard normal variable exceeds with probability alpha."""
-    return float(-special.ndtri(alpha))
+    return float(-scipy.special.ndtri(alpha))
 
 
 def quantile_past_margin(deviations: Floats, margin: float, alpha: float, at_least: float = 0.0) -> float:
@@ -108,7 +108,7 @@ def quantile_past_margin(deviations: Floats, margin: float, alpha: float, at_lea
     lead = margin / deviations[deviations > 0]
 
     def too_often(c: float) -> bool:
-        return bool(2 * special.ndtr(-(c + lead)).sum() > alpha)
+        return bool(2 * scipy.special.ndtr(-(c + lead)).sum() > alpha)
 
     if not too_often(at_least):
         return at_least
@@ -124,7 +124,7 @@ def quantile_past_margin(deviations: Floats, margin: float, alpha: float, at_lea
 def binomial_lower(successes: Floats, trials: float, alpha: float) -> Floats:
     """Clopper and Pearson's lower bound of a proportion, above the truth with probability <= alpha. Exact."""
     k = _floats(successes)
-    inside = special.betaincinv(np.maximum(k, 1), trials - np.maximum(k, 1) + 1, alpha)
+    inside = scipy.special.betaincinv(np.maximum(k, 1), trials - np.maximum(k, 1) + 1, alpha)
     return _floats(np.where(k > 0, inside, 0.0))
 
 
@@ -143,6 +143,8 @@ def rate_change_p(now: Floats, rows: Floats, before: Floats, rows_before: Floats
     total = x + y
     up = rows * ratio / (rows * ratio + rows_before)
     down = rows / (rows + ratio * rows_before)
-    rose = np.where(x > 0, special.betainc(np.maximum(x, 1), y + 1, up), 1.0)  # P(Binomial(total, up) >= x)
-    fell = np.where(y > 0, special.betainc(np.maximum(y, 1), x + 1, 1 - down), 1.0)  # P(Binomial(total, down) <= x)
+    rose = np.where(x > 0, scipy.special.betainc(np.maximum(x, 1), y + 1, up), 1.0)  # P(Binomial(total, up) >= x)
+    fell = np.where(
+        y > 0, scipy.special.betainc(np.maximum(y, 1), x + 1, 1 - down), 1.0
+    )  # P(Binomial(total, down) <= x)
     return _floats(np.where(total > 0, np.minimum(1.0, 2 * np.minimum(rose, fell)), 1.0))

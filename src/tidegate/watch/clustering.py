@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tidegate.errors import InvalidArgument
 from tidegate.watch.histogram import Histogram
@@ -68,7 +68,7 @@ class Clustering:
         typical = (total - float((rows**2).sum()) / total) / max(1, rows.size - 1)
         if within <= 0:
             return cls(1.0 if between > 0 else 0.0, typical)
-        if between / within <= float(special.chdtri(free, BELIEVED_ALPHA)) / free:
+        if between / within <= float(scipy.special.chdtri(free, BELIEVED_ALPHA)) / free:
             return cls(0.0, typical)
         ratio = between / within * _uncertain(free)
         return cls((ratio - 1) / (ratio + typical - 1), typical)
@@ -123,7 +123,7 @@ def tabled(blocks: Sequence[Histogram]) -> list[tuple[Floats, Floats]]:
 
 def _uncertain(free: float) -> float:
     """By how much a variance of so many degrees of freedom is to be taken larger, for tails as thin as these."""
-    return float((special.stdtrit(free, _TAIL) / special.ndtri(_TAIL)) ** 2)
+    return float((scipy.special.stdtrit(free, _TAIL) / scipy.special.ndtri(_TAIL)) ** 2)
 
 
 def _worth(histogram: Histogram, rows_for_one: float) -> Histogram:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import special
+import scipy
 
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Layout
@@ -48,7 +48,7 @@ def distances(reference: Histogram, current: Histogram) -> Distances:
     seen = p + q > 0
     p, q = p[seen], q[seen]
     noise = 1 / rows + 1 / rows_before
-    chance = float(special.chdtri(max(p.size - 1, 1), 1 - NULL_LEVEL)) * noise if p.size > 1 else 0.0
+    chance = float(scipy.special.chdtri(max(p.size - 1, 1), 1 - NULL_LEVEL)) * noise if p.size > 1 else 0.0
     wasserstein, wasserstein_null = _wasserstein(reference, current)
     return Distances(
         wasserstein=wasserstein,
@@ -63,7 +63,7 @@ def distances(reference: Histogram, current: Histogram) -> Distances:
 
 def _jensen_shannon(p: Floats, q: Floats) -> float:
     middle = (p + q) / 2
-    divergence = 0.5 * (special.rel_entr(p, middle).sum() + special.rel_entr(q, middle).sum()) / math.log(2)
+    divergence = 0.5 * (scipy.special.rel_entr(p, middle).sum() + scipy.special.rel_entr(q, middle).sum()) / math.log(2)
     return math.sqrt(max(0.0, float(divergence)))
 
 
@@ -115,4 +115,4 @@ def _quantile_of_weighted_bridge(reference: Histogram) -> float:
     variance = float(scaled @ covariance @ scaled)
     if variance <= 0:
         return 0.0
-    return whole * float(special.gammaincinv(mean * mean / variance, NULL_LEVEL)) * variance / mean
+    return whole * float(scipy.special.gammaincinv(mean * mean / variance, NULL_LEVEL)) * variance / mean

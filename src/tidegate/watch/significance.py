@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.sizes import categories
@@ -40,7 +40,7 @@ def homogeneity_p(reference: Histogram, current: Histogram) -> float:
     if min(n, m) >= ROWS_MIN:
         pooled_before, pooled_now = _pooled(before, now, min(n, m) / (n + m))
         if pooled_now.size > 1:
-            return float(special.chdtrc(pooled_now.size - 1, _chi2(pooled_now, pooled_before + pooled_now, n, m)))
+            return float(scipy.special.chdtrc(pooled_now.size - 1, _chi2(pooled_now, pooled_before + pooled_now, n, m)))
     return _permutation_p(before, now)
 
 
