@@ -146,8 +146,9 @@ class HotProtocol(HttpToolsProtocol):
         if fresh and (known := self.routes.heads.find(data)) is not None:
             self._answer_known(known, data)
             return
-        if fresh:
-            self.hot = None  # the one before: the parser skips empty lines, and they are no part of it
+        if fresh and self.hot is not None:  # the one before: the parser skips empty lines, and they are no part of it
+            self.hot = None
+            self._bodiless_bytes = 0  # which a known one does not say
         self._unset_keepalive_if_required()
         self._bodiless_bytes += len(data)
         try:
