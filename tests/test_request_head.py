@@ -20,6 +20,7 @@ WRONG = {
     "no host": [],
     "an unknown coding": ["host: t", "transfer-encoding: gzip, chunked"],
     "another coding": ["host: t", "transfer-encoding: identity"],
+    "a length of thousands of digits": ["host: t", f"content-length: {'0' * 5000}"],
     "two codings": ["host: t", "transfer-encoding: chunked", "transfer-encoding: chunked"],
 }
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+LENGTH_DIGITS_MAX = 100
+"""Of a body's length, leading zeros among them: Python makes no number of thousands of digits."""
+
 
 def head_fault(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """What is wrong with a head, its header names in lower case; None: nothing."""
@@ -20,6 +23,8 @@ def head_fault(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> str
             codings += 1
             if value.strip().lower() != b"chunked":
                 return f"transfer coding {value[:40].decode('latin-1')!r} is not known here: send 'chunked', or none"
+        elif name == b"content-length" and len(value) > LENGTH_DIGITS_MAX:
+            return f"the header content-length has {len(value)} characters, and up to {LENGTH_DIGITS_MAX} are taken"
     if hosts > 1 or codings > 1:
         return f"the header {'host' if hosts > 1 else 'transfer-encoding'} is there {max(hosts, codings)} times"
     if hosts == 0 and http_version == "1.1":
