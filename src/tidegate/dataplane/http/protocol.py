@@ -147,8 +147,7 @@ class HotProtocol(HttpToolsProtocol):
             self._answer_known(known, data)
             return
         if fresh and self.hot is not None:  # the one before: the parser skips empty lines, and they are no part of it
-            self.hot = None
-            self._bodiless_bytes = 0  # which a known one does not say
+            self.hot, self._bodiless_bytes = None, 0  # a known one leaves the count as it was
         self._unset_keepalive_if_required()
         self._bodiless_bytes += len(data)
         try:
