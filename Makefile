@@ -10,10 +10,10 @@ STAMPS := $(VENV)/.stamps
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-flights dev services test test-long test-busy test-frameworks lint format types contracts docs docs-generate dashboards screenshots bench clean
+.PHONY: help install demo demo-flights dev services test test-long test-busy test-frameworks test-newest-uvicorn lint format types contracts docs docs-generate dashboards screenshots bench clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ARGS=... is passed on: make demo ARGS=--exit, make test ARGS='-k gateway -x'"
 	@echo "  PYTHON=... chooses the interpreter (3.11 or newer), VENV=... the folder of the environment"
@@ -42,6 +42,9 @@ test-busy: $(STAMPS)/dev ## Run the tests three times beside processes that keep
 
 test-frameworks: $(STAMPS)/frameworks ## Run the tests with PyTorch, TensorFlow and CatBoost, which are large
 	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest $(IN_TWO) tests/frameworks $(ARGS)
+
+test-newest-uvicorn: $(STAMPS)/dev ## Report whether the tests of HTTP pass with uvicorn's newest release (never fails)
+	@sh scripts/test_newest_uvicorn.sh $(BIN)/python $(VENV)/newest-uvicorn $(ARGS)
 
 lint: $(STAMPS)/dev ## Check style
 	@$(BIN)/ruff check .
