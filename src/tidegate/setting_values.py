@@ -51,4 +51,27 @@ def check_urls(settings: Any) -> None:
             continue
         name, example = item.metadata["env"], item.metadata["example"]
         beginnings = " or ".join(f"{scheme}://" for scheme in schemes)
-        raise InvalidArgument(f"{name} must be {beginnings} with a host, such as {example}", field=name)
+        what = "a bucket" if "s3" in schemes else "a host"
+        raise InvalidArgument(f"{name} must be {beginnings} with {what}, such as {example}", field=name)
+
+
+def check_bucket(url: str | None, endpoint_url: str | None) -> None:
+    """What captured rows' bucket, and the server that has it, may be: keys have no place in either."""
+    for name, value in (("TIDEGATE_CAPTURE_URL", url), ("TIDEGATE_CAPTURE_S3_ENDPOINT_URL", endpoint_url)):
+        if value is not None and (set("@?#") & set(value) or "//" in value.partition("://")[2]):
+            raise InvalidArgument(
+                f"{name} has a user, a query or an empty folder in it, which is for no bucket: keys are "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                field=name,
+            )
+    if endpoint_url is not None and urlsplit(endpoint_url).path.strip("/"):
+        name = "TIDEGATE_CAPTURE_S3_ENDPOINT_URL"
+        raise InvalidArgument(f"{name} is a server alone, such as http://host:9000, without a path", field=name)
+    if endpoint_url is not None and url is None:
+        name = "TIDEGATE_CAPTURE_S3_ENDPOINT_URL"
+        raise InvalidArgument(f"{name} is set, and TIDEGATE_CAPTURE_URL is not: name the bucket too", field=name)
+    if url is not None and ":" in urlsplit(url).netloc:
+        raise InvalidArgument(
+            "TIDEGATE_CAPTURE_URL names a bucket, without a port: the server is TIDEGATE_CAPTURE_S3_ENDPOINT_URL",
+            field="TIDEGATE_CAPTURE_URL",
+        )

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tidegate.errors import InvalidArgument
-from tidegate.setting_values import check_ranges, check_urls, parse
+from tidegate.setting_values import check_bucket, check_ranges, check_urls, parse
 
 GATEWAY_PORT, CONTROL_PORT = 8000, 8800
 AUDIT_ROWS_MAX = 100_000
@@ -186,6 +186,18 @@ class Settings:
         "Parquet of captured rows that is kept, in bytes; the oldest hours go.",
         (1 << 20, 1 << 50),
     )
+    capture_url: str | None = _url_setting(
+        "TIDEGATE_CAPTURE_URL",
+        "Bucket of S3 that has the Parquet of captured rows, 'capture' in the data directory when unset; its keys are "
+        "found as AWS's own tools find them",
+        "s3://bucket/prefix",
+    )
+    capture_s3_endpoint_url: str | None = _url_setting(
+        "TIDEGATE_CAPTURE_S3_ENDPOINT_URL",
+        "S3 server of TIDEGATE_CAPTURE_URL, where it is not Amazon's",
+        "http://host:9000",
+        "https",
+    )
     ready_timeout_s: float = _setting(
         120.0, "TIDEGATE_READY_TIMEOUT_S", "How long a replica may take to become ready, in seconds.", (0.001, 86_400)
     )
@@ -292,6 +304,7 @@ class Settings:
         check_ranges(settings)
         check_urls(settings)
         _check_cluster(settings)
+        check_bucket(settings.capture_url, settings.capture_s3_endpoint_url)
         if "buffered_bytes_max" not in values and settings.request_bytes_max > settings.buffered_bytes_max:
             settings = replace(settings, buffered_bytes_max=settings.request_bytes_max)
         _check_room(settings)

@@ -10,6 +10,7 @@ import pytest
 
 from support.capture_bed import Gateway, batch
 from tidegate.capture.compact import compact
+from tidegate.capture.files import LocalFiles
 from tidegate.capture.retention import Expired, Keep, expire, hours
 from tidegate.capture.store import CaptureStore
 from tidegate.wire.journal import list_segments
@@ -53,7 +54,7 @@ def test_hours_that_are_too_old_go_and_by_endpoint_where_that_is_said(bed: Bed) 
 
 
 def test_past_the_bound_on_bytes_the_oldest_hours_go(bed: Bed) -> None:
-    size = max(hour.size_bytes for hour in hours(bed.store))
+    size = max(hour.size_bytes for hour in hours(LocalFiles(bed.store)))
     done = bed.expire(Keep(MUCH, MUCH), bytes_max=size * 4)
     assert bed.ids() == ["churn-0", "churn-1"]
     assert done.stored_bytes <= size * 4

@@ -31,7 +31,7 @@ def gateway(journal: Path) -> Iterator[Gateway]:
 
 @pytest.fixture
 def store(tmp_path: Path, journal: Path) -> CaptureStore:
-    return CaptureStore(tmp_path / "capture", journal, lambda: AT_S + 3600)
+    return CaptureStore(journal.parent / "capture", journal, lambda: AT_S + 3600)
 
 
 def ids(store: CaptureStore, since_s: float = AT_S - 3600, until_s: float = AT_S + 3600, **more: Any) -> Any:
@@ -50,7 +50,7 @@ def test_open_sealed_and_compacted_rows_are_read_alike_and_once(
         if step != "open":
             gateway.seal()
         if step == "compacted":
-            compact(journal, tmp_path / "capture", lambda: AT_S + 3600)
+            compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
         seen.append(Counter(ids(store)))
     assert seen == [Counter({"a": n, "b": 2 * n}) for n in (1, 2, 3)]
 
@@ -61,7 +61,7 @@ def test_a_row_belongs_to_the_window_that_its_time_is_in(gateway: Gateway, store
     gateway.seal()
     for _ in range(2):
         assert ids(store, AT_S + 1, AT_S + 3) == ["at-1", "at-2"]
-        compact(journal, store._root, lambda: AT_S + 3600)
+        compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
 
 
 def test_only_the_columns_that_are_asked_for_come_in_their_order(gateway: Gateway, store: CaptureStore) -> None:
@@ -76,7 +76,7 @@ def test_versions_with_other_columns_and_types_are_one_table(
 ) -> None:
     gateway.write(batch("one", dtype="INT64"))
     gateway.seal()
-    compact(journal, store._root, lambda: AT_S + 3600)
+    compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
     gateway.write(batch("two", version="8", dtype="FP64", column="height"))
     gateway.write(batch("three", version="9", dtype="BYTES"))
     made = store.rows("predictions", "churn", AT_S, AT_S + 1, ["id", "input_age", "input_height"])
@@ -100,7 +100,7 @@ def test_whole_numbers_of_one_version_and_fractions_of_another_are_numbers(
 def test_a_large_request_is_there_once_all_its_parts_are(gateway: Gateway, store: CaptureStore, journal: Path) -> None:
     gateway.write(batch("large", rows=2, part=(0, 3)))
     gateway.seal()
-    compact(journal, store._root, lambda: AT_S + 3600)
+    compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
     assert ids(store) == []
     gateway.write(batch("large", rows=1, part=(2, 3)))
     made = store.rows("predictions", "churn", AT_S, AT_S + 1)
@@ -117,7 +117,7 @@ def test_failures_are_rows_too_before_and_after_compaction(
     for _ in range(2):
         made = store.rows("failures", "churn", AT_S, AT_S + 1, ["code", "calls"])
         assert sorted(made["calls"].to_pylist()) == [1, 700]
-        compact(journal, store._root, lambda: AT_S + 3600)
+        compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
 
 
 def test_half_a_record_at_the_end_of_an_open_segment_is_not_there_yet(gateway: Gateway, store: CaptureStore) -> None:
@@ -137,10 +137,10 @@ def test_rows_from_the_future_are_not_rows_before_or_after_compaction(
     gateway.seal()
     for _ in range(2):
         assert ids(store, AT_S, AT_S + 1e6) == ["now"]
-        done = compact(journal, store._root, lambda: AT_S + 3600)
+        done = compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
         assert done is not None
         assert done.ahead in (0, 1)
-    assert len(list(store._root.glob("quarantined/predictions/**/*.parquet"))) == 1
+    assert len(list((journal.parent / "capture").glob("quarantined/predictions/**/*.parquet"))) == 1
 
 
 def test_a_damaged_file_costs_its_own_rows_alone_and_is_told(
@@ -149,8 +149,8 @@ def test_a_damaged_file_costs_its_own_rows_alone_and_is_told(
     for name in ("a", "b"):
         gateway.write(batch(name))
         gateway.seal()
-    compact(journal, store._root, lambda: AT_S + 3600)
-    first = min(store._root.rglob("*.parquet"))
+    compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
+    first = min((journal.parent / "capture").rglob("*.parquet"))
     first.write_bytes(first.read_bytes()[:100])
     assert ids(store) == ["b"]
     assert str(first) in caplog.text

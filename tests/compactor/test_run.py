@@ -112,7 +112,7 @@ def test_rows_from_the_future_are_set_aside_and_counted(bed: Bed) -> None:
 def test_a_store_that_cannot_be_written_is_said_and_tried_again_until_it_can(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tidegate.capture import compact
+    from tidegate.capture import files
 
     bed.segment("a")
     compactor = bed.compactor()
@@ -122,7 +122,7 @@ def test_a_store_that_cannot_be_written_is_said_and_tried_again_until_it_can(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(compact, "replacing", full)
+        patch.setattr(files, "replacing", full)
         waits = [compactor.step() for _ in range(7)]
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert bed.state().trouble == "the capture store cannot be written: No space left on device"

@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -28,9 +29,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate import clock as clocks
+from tidegate.capture.files import Files, LocalFiles
 from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows, feedback_rows
 from tidegate.clock import Clock
-from tidegate.system.atomic import replacing, write_whole
+from tidegate.system.atomic import write_whole
 from tidegate.system.file_lock import open_lock, take
 from tidegate.wire.journal import (
     BatchRecord,
@@ -112,8 +114,11 @@ def compact(
     clock: Clock = clocks.now,
     keep_going: Callable[[], bool] = lambda: True,
     on_segment: Callable[[Compacted], None] = lambda _: None,
+    files: Files | None = None,
 ) -> Compacted | None:
     """Write what was sealed since the last time; None where another compactor of this store is at work.
+
+    `store` has the lock, and the Parquet too where no other `files` are given.
 
     Ends early between two segments when it is not to `keep_going`; `on_segment` hears of each what was done. Raises
     `OSError` where the store cannot be written; what is done by then stays done.
@@ -121,7 +126,8 @@ def compact(
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = open_lock(store / ".lock")
     try:
-        return _Run(journal, store, clock, keep_going, on_segment).all_segments() if take(lock) else None
+        run = _Run(journal, files or LocalFiles(store), clock, keep_going, on_segment)
+        return run.all_segments() if take(lock) else None
     finally:
         os.close(lock)
 
@@ -135,7 +141,7 @@ def backlog(journal: Path) -> list[Segment]:
 @dataclass(frozen=True)
 class _Run:
     journal: Path
-    store: Path
+    files: Files
     clock: Clock
     keep_going: Callable[[], bool]
     on_segment: Callable[[Compacted], None]
@@ -189,7 +195,7 @@ class _Run:
             done.quarantined += 1
             return False
         for place, parts in tables.items():
-            _publish(self.store, place, pa.concat_tables(parts), segment.name, self.clock(), done)
+            _publish(self.files, place, pa.concat_tables(parts), segment.name, self.clock(), done)
         done.segments += 1
         return True
 
@@ -219,29 +225,36 @@ def _set_aside(segment: Segment, error: Exception) -> None:
     segment.path.replace(folder / segment.path.name)
 
 
-def _publish(store: Path, place: Place, table: pa.Table, segment: str, now_s: float, done: Compacted) -> None:
+def _publish(files: Files, place: Place, table: pa.Table, segment: str, now_s: float, done: Compacted) -> None:
     ahead = pc.greater(table["at"], pa.scalar(round((now_s + AHEAD_S_MAX) * 1e6), table["at"].type))
     count = pc.sum(ahead).as_py() or 0
     if count:
         log.warning("%d rows of %s are more than %.0f s ahead of now", count, segment, AHEAD_S_MAX)
         done.ahead += count
-        _write(store, f"quarantined/{place.table}", place, table.filter(ahead), segment)
+        _write(files, f"quarantined/{place.table}", place, table.filter(ahead), segment)
         table = table.filter(pc.invert(ahead))
     if len(table):
         done.rows += len(table)
-        _write(store, place.table, place, table, segment)
+        _write(files, place.table, place, table, segment)
 
 
-def _write(store: Path, kind: str, place: Place, table: pa.Table, segment: str) -> None:
-    folder = store / kind / f"endpoint={place.endpoint}" / f"hour={place.hour}"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = f"{segment}-{zlib.crc32(msgspec.json.encode(place.shape)):08x}.parquet"
-    for half_written in folder.glob(f".{name}-*"):  # by one that was killed: the lock is ours
-        half_written.unlink()
-    with replacing(folder / name, mode=0o600) as file:
+def _write(files: Files, kind: str, place: Place, table: pa.Table, segment: str) -> None:
+    folder = f"{kind}/endpoint={place.endpoint}/hour={place.hour}"
+    name = f"{folder}/{segment}-{zlib.crc32(msgspec.json.encode(place.shape)):08x}.parquet"
+    if isinstance(files, LocalFiles):
+        files.sweep(name)  # the lock is ours: who left something was killed
+    write_parquet(files, name, table)
+
+
+def write_parquet(files: Files, name: str, table: pa.Table, written_s: float | None = None) -> None:
+    """A file of rows, as if written then where a time is given. Raises `OSError`."""
+
+    def fill(file: Any) -> None:
         pq.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS_MAX)
 
+    files.write(name, fill, written_s)
 
-def segment_of_file(path: Path) -> str:
+
+def segment_of_file(name: str) -> str:
     """The name of the segment whose rows a file of the store has."""
-    return path.name.removesuffix(".parquet").rpartition("-")[0]
+    return name.rpartition("/")[2].removesuffix(".parquet").rpartition("-")[0]

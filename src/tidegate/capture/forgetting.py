@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tidegate.capture.compact import GROUP_ROWS_MAX
-from tidegate.system.atomic import replacing, write_whole
+from tidegate.capture.compact import write_parquet
+from tidegate.capture.files import File, Files, LocalFiles, is_parquet
+from tidegate.system.atomic import write_whole
 from tidegate.wire.capture import FORGET_FOLDER, ForgetRequest
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.journal import list_segments
@@ -77,8 +77,16 @@ class Forgetting:
     `keep_going` is asked before each file; a run that ends early is done again.
     """
 
-    def __init__(self, store: Path, journal: Path, keep_going: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        store: Path,
+        journal: Path,
+        keep_going: Callable[[], bool] = lambda: True,
+        files: Files | None = None,
+    ) -> None:
+        """`store` has the requests, and the Parquet too where no other `files` are given."""
         self._store, self._journal, self._keep_going = store, journal, keep_going
+        self._files = files or LocalFiles(store)
         self._looked: dict[Path, float] = {}
 
     def run(self, now_s: float) -> Forgotten:
@@ -115,85 +123,78 @@ class Forgetting:
 
     def _from_parquet(self, endpoint: str, asked: list[_Asked], done: Forgotten) -> None:
         """Feedback that names a forgotten request by its id goes too, whatever endpoint it names."""
-        feedback = self._store / "feedback"
-        its = [
-            path
-            for path in self._store.glob(f"**/endpoint={endpoint}/hour=*/*.parquet")
-            if not path.is_relative_to(feedback)
-        ]
-        for path, due in self._due(its, asked):
-            _find_ids(path, due)
+        files = [file for file in self._files.below() if is_parquet(file.name) and "/hour=" in file.name]
+        feedback = [file for file in files if file.name.startswith("feedback/")]
+        its = [file for file in files if f"/endpoint={endpoint}/" in file.name and file not in feedback]
+        for file, due in self._due(its, asked):
+            self._find_ids(file.name, due)
         for one in asked:
             if one.found - one.ids:
                 one.ids, one.new = one.ids | one.found, True
                 request = msgspec.structs.replace(one.request, ids=sorted(one.ids))
                 write_whole(one.path, msgspec.json.encode(request), mode=0o600)
-        for path, due in self._due(feedback.glob("endpoint=*/hour=*/*.parquet"), asked, labels=True):
-            if path.parent.parent.name == f"endpoint={endpoint}":
-                done.rows += _without(path, "key", _keys(due))
-            done.rows += _without(path, "id", set[str]().union(*(one.ids for one in due)))
-        for path, due in self._due(its, asked):
-            done.rows += _without(path, "key", _keys(due))
+        for file, due in self._due(feedback, asked, labels=True):
+            if f"/endpoint={endpoint}/" in file.name:
+                done.rows += self._without(file, "key", _keys(due))
+            done.rows += self._without(file, "id", set[str]().union(*(one.ids for one in due)))
+        for file, due in self._due(its, asked):
+            done.rows += self._without(file, "key", _keys(due))
 
     def _due(
-        self, paths: Iterable[Path], asked: list[_Asked], *, labels: bool = False
-    ) -> Iterator[tuple[Path, list[_Asked]]]:
+        self, files: Iterable[File], asked: list[_Asked], *, labels: bool = False
+    ) -> Iterator[tuple[File, list[_Asked]]]:
         """Files that some of the requests have not seen as they are now, with those requests."""
-        for path in paths:
+        for file in files:
             if not self._keep_going():
                 raise _Ended
-            try:
-                changed_s = path.stat().st_mtime
-            except FileNotFoundError:  # retention was quicker
-                continue
-            due = [one for one in asked if changed_s + CHANGED_S >= one.looked_s or (labels and one.new)]
+            due = [one for one in asked if file.written_s + CHANGED_S >= one.looked_s or (labels and one.new)]
             if due:
-                yield path, due
+                yield file, due
+
+    def _find_ids(self, name: str, asked: list[_Asked]) -> None:
+        """Of the units' requests in a file."""
+        table = self._read(name, ["key", "id"])
+        if table is None:
+            return
+        its = table.filter(pc.is_in(table["key"], value_set=pa.array(sorted(_keys(asked)), pa.string())))
+        pairs = set(zip(its["key"].to_pylist(), its["id"].to_pylist(), strict=True))
+        for one in asked:
+            one.found |= {name for key, name in pairs if name is not None and key in one.request.keys}
+
+    def _without(self, file: File, column: str, values: Collection[str]) -> int:
+        """Rewrite a file without the rows that have one of these values; how many those were. Its time stays as it
+        was: imported rows are as old as their file.
+        """
+        found = self._read(file.name, [column]) if values else None
+        if found is None or column not in found.column_names:
+            return 0
+        mask = pc.is_in(found[column], value_set=pa.array(sorted(values), pa.string()))
+        mask = pc.fill_null(mask, fill_value=False)
+        count = pc.sum(mask).as_py() or 0
+        if not count:
+            return 0
+        whole = self._read(file.name)
+        if whole is None:
+            return 0
+        write_parquet(self._files, file.name, whole.filter(pc.invert(mask)), file.written_s)
+        return int(count)
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
+        try:
+            with self._files.open(name) as stream, pq.ParquetFile(stream) as file:
+                known = file.schema_arrow.names
+                return file.read(None if columns is None else [one for one in columns if one in known])
+        except FileNotFoundError:  # retention was quicker
+            return None
+        except pa.ArrowInvalid as error:
+            log.error(
+                "%s is no whole Parquet file, and nothing of it can be forgotten: %s", self._files.where(name), error
+            )
+            return None
 
 
 def _keys(asked: list[_Asked]) -> set[str]:
     return {key for one in asked for key in one.request.keys}
-
-
-def _find_ids(path: Path, asked: list[_Asked]) -> None:
-    """Of the units' requests in a file."""
-    table = _read(path, ["key", "id"])
-    if table is None:
-        return
-    its = table.filter(pc.is_in(table["key"], value_set=pa.array(sorted(_keys(asked)), pa.string())))
-    pairs = set(zip(its["key"].to_pylist(), its["id"].to_pylist(), strict=True))
-    for one in asked:
-        one.found |= {name for key, name in pairs if name is not None and key in one.request.keys}
-
-
-def _without(path: Path, column: str, values: Collection[str]) -> int:
-    """Rewrite a file without the rows that have one of these values; how many those were. Its time stays as it was."""
-    found = _read(path, [column]) if values else None
-    if found is None or column not in found.column_names:
-        return 0
-    mask = pc.is_in(found[column], value_set=pa.array(sorted(values), pa.string()))
-    mask = pc.fill_null(mask, fill_value=False)
-    count = pc.sum(mask).as_py() or 0
-    if not count:
-        return 0
-    written = path.stat()
-    with pq.ParquetFile(path) as old:
-        table = old.read().filter(pc.invert(mask))
-    with replacing(path, mode=0o600) as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS_MAX)
-    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))  # imported rows are as old as their file
-    return int(count)
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table | None:
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read([name for name in columns if name in file.schema_arrow.names])
-    except FileNotFoundError:  # retention was quicker
-        return None
-    except pa.ArrowInvalid as error:
-        log.error("%s is no whole Parquet file, and nothing of it can be forgotten: %s", path, error)
-        return None
 
 
 def _clean_journal(journal: Path, at_s: float) -> float:

@@ -22,13 +22,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from tidegate.capture.compact import write_parquet
+from tidegate.capture.files import Files, files_in, is_parquet
 from tidegate.capture.import_files import Bad, Block, Format, blocks_of
 from tidegate.capture.retention import IMPORTED
 from tidegate.capture.rows import PREDICTIONS
 from tidegate.errors import InvalidArgument
-from tidegate.system.atomic import replacing
 from tidegate.wire.journal.records import recorded_unit
 
 AHEAD_S_MAX = 300.0
@@ -110,7 +110,7 @@ def import_file(
     format: Format,  # noqa: A002 - as users call it
     columns: Columns,
     target: Target,
-    store: Path,
+    store: Path | Files,
     now_s: float,
 ) -> Imported:
     """Write the file's rows into the store. Raises `InvalidArgument` for a file that cannot be read, `OSError`.
@@ -118,6 +118,7 @@ def import_file(
     A row without a time or an id, from the future, with an id that an earlier row of the file has, or with a value that
     its column cannot hold is left out, and told.
     """
+    files = files_in(store)
     name = f"{IMPORTED}{_hash(path)[:_HASH_CHARS]}"
     done, written, ids = Imported(), set(), _Ids()
     for block in blocks_of((path, target.file or path.name), format, columns.used, columns.datatypes_of_file()):
@@ -130,9 +131,9 @@ def import_file(
             done.add(Imported(first_at_s=ends["min"] / 1e6, last_at_s=ends["max"] / 1e6))
         made = rows.drop_columns([each for each in ("_label", "_label_at") if each in rows.column_names])
         piece = f"{name}-{block.first_row:012d}"
-        written |= _write(store, ("predictions", target.endpoint), made, piece)
-        written |= _write(store, ("feedback", target.endpoint), labels, piece)
-    _remove_others(store, target.endpoint, name, written)
+        written |= _write(files, ("predictions", target.endpoint), made, piece)
+        written |= _write(files, ("feedback", target.endpoint), labels, piece)
+    _remove_others(files, target.endpoint, name, written)
     return done
 
 
@@ -299,17 +300,15 @@ def _local(array: pa.Array, timezone: str) -> pa.Array:
     ).cast(_AT)
 
 
-def _write(store: Path, place: tuple[str, str], table: pa.Table, piece: str) -> set[Path]:
+def _write(files: Files, place: tuple[str, str], table: pa.Table, piece: str) -> set[str]:
     """A file for each hour, in the order of the rows."""
-    written: set[Path] = set()
+    written: set[str] = set()
     for hour, rows in _by_hour(table):
-        folder = store / place[0] / f"endpoint={place[1]}" / f"hour={hour}"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         shape = [(each.name, str(each.type)) for each in rows.schema]
-        path = folder / f"{piece}-{zlib.crc32(msgspec.json.encode(shape)):08x}.parquet"
-        with replacing(path, mode=0o600) as file:
-            pq.write_table(rows, file, compression="zstd")
-        written.add(path)
+        folder = f"{place[0]}/endpoint={place[1]}/hour={hour}"
+        name = f"{folder}/{piece}-{zlib.crc32(msgspec.json.encode(shape)):08x}.parquet"
+        write_parquet(files, name, rows)
+        written.add(name)
     return written
 
 
@@ -325,8 +324,7 @@ def _by_hour(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         yield str(np.datetime64(hour, "h")), sorted_rows.slice(int(starts[place]), int(end - starts[place]))
 
 
-def _remove_others(store: Path, endpoint: str, name: str, written: set[Path]) -> None:
+def _remove_others(files: Files, endpoint: str, name: str, written: set[str]) -> None:
     for table in ("predictions", "feedback"):
-        for path in (store / table / f"endpoint={endpoint}").glob(f"hour=*/{name}-*.parquet"):
-            if path not in written:
-                path.unlink(missing_ok=True)
+        found = {file.name for file in files.below(f"{table}/endpoint={endpoint}") if is_parquet(file.name)}
+        files.delete(one for one in found - written if one.rpartition("/")[2].startswith(f"{name}-"))

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tidegate.capture.files import File, Files, files_in
 from tidegate.wire.journal import list_segments
 from tidegate.wire.journal.cursors import read_offsets
 
 HOUR_S = 3600.0
 IMPORTED = "import-"
 """Files of imported rows have names that begin so (`importing`)."""
+_NAME = re.compile(r"(?:.+/)?([^/]+)/endpoint=([^/]+)/hour=([^/]+)/([^/]+)")
+"""Table, endpoint, hour and name of a file; others are nobody's business here."""
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +43,10 @@ class Hour:
     Their age counts from `aged_from_s`: when the hour ended, or the newest of the files came.
     """
 
-    folder: Path
     endpoint: str
     aged_from_s: float
     size_bytes: int
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,50 +57,51 @@ class Expired:
     stored_bytes: int
 
 
-def hours(store: Path) -> Iterator[Hour]:
-    """Every hour of the store, of every table. Folders with other names are nobody's business here."""
-    for folder in store.glob("**/endpoint=*/hour=*"):
-        begins_s = _begins_s(folder.name.removeprefix("hour="))
-        if begins_s is None:
-            continue
-        came_later = folder.parent.parent.name == "feedback"
-        found: dict[bool, list[tuple[Path, os.stat_result]]] = {False: [], True: []}
-        with contextlib.suppress(FileNotFoundError):
-            for path in folder.iterdir():
-                found[came_later or path.name.startswith(IMPORTED)].append((path, path.stat()))
-        endpoint = folder.parent.name.removeprefix("endpoint=")
-        for is_late, its in found.items():
-            if its:
-                came_s = max(stat.st_mtime for _, stat in its) if is_late else 0.0
-                aged_from_s = max(begins_s + HOUR_S, came_s)
-                size_bytes = sum(stat.st_size for _, stat in its)
-                yield Hour(folder, endpoint, aged_from_s, size_bytes, tuple(path for path, _ in its))
+def hours(files: Files) -> Iterator[Hour]:
+    """Every hour of the store, of every table."""
+    found: dict[tuple[str, bool], list[File]] = {}
+    for file in files.below():
+        its = _NAME.fullmatch(file.name)
+        if its is not None and _begins_s(its[3]) is not None:
+            is_late = its[1] == "feedback" or its[4].startswith(IMPORTED)
+            found.setdefault((file.name.rpartition("/")[0], is_late), []).append(file)
+    for (folder, is_late), its_files in found.items():
+        _, endpoint, hour = folder.rsplit("/", 2)
+        came_s = max(file.written_s for file in its_files) if is_late else 0.0
+        yield Hour(
+            endpoint.removeprefix("endpoint="),
+            max((_begins_s(hour.removeprefix("hour=")) or 0.0) + HOUR_S, came_s),
+            sum(file.size_bytes for file in its_files),
+            tuple(file.name for file in its_files),
+        )
 
 
-def expire(store: Path, journal: Path, now_s: float, keep: Keep, by_endpoint: Mapping[str, Keep]) -> Expired:
+def expire(store: Path | Files, journal: Path, now_s: float, keep: Keep, by_endpoint: Mapping[str, Keep]) -> Expired:
     """Delete what is to be kept no longer: `by_endpoint` has what endpoints say for themselves, `keep` holds for the
     others, and its bytes for all together.
 
     Raises `OSError` where the store cannot be written.
     """
+    files = files_in(store)
     kept: list[Hour] = []
-    files = 0
+    deleted: list[str] = []
     found: dict[str, list[Hour]] = {}
-    for hour in hours(store):
+    for hour in hours(files):
         if hour.aged_from_s + by_endpoint.get(hour.endpoint, keep).retain_s <= now_s:
-            files += _delete(hour)
+            deleted += hour.files
         else:
             found.setdefault(hour.endpoint, []).append(hour)
     for endpoint, its in found.items():
         gone, left = _cut(its, by_endpoint.get(endpoint, keep).bytes_max)
-        files += sum(map(_delete, gone))
+        deleted += (name for hour in gone for name in hour.files)
         kept += left
     gone, kept = _cut(kept, keep.bytes_max)
-    files += sum(map(_delete, gone))
-    if files:
-        log.info("%d files of captured rows were too old, or too much, and are deleted", files)
+    deleted += (name for hour in gone for name in hour.files)
+    if deleted:
+        files.delete(deleted)
+        log.info("%d files of captured rows were too old, or too much, and are deleted", len(deleted))
     _expire_journal(journal, now_s, min(one.retain_s for one in (keep, *by_endpoint.values())))
-    return Expired(files, sum(hour.size_bytes for hour in kept))
+    return Expired(len(deleted), sum(hour.size_bytes for hour in kept))
 
 
 def _cut(found: list[Hour], bytes_max: int) -> tuple[list[Hour], list[Hour]]:
@@ -112,15 +115,6 @@ def _cut(found: list[Hour], bytes_max: int) -> tuple[list[Hour], list[Hour]]:
         else:
             left.append(hour)
     return gone, left
-
-
-def _delete(hour: Hour) -> int:
-    for path in hour.files:
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # something else is there, or is written there just now: the next run sees it
-        hour.folder.rmdir()
-        hour.folder.parent.rmdir()
-    return len(hour.files)
 
 
 def _expire_journal(journal: Path, now_s: float, retain_s: float) -> None:

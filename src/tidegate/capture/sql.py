@@ -1,6 +1,6 @@
 """SQL over what was captured of an endpoint: DuckDB on Arrow tables, in a process of its own.
 
-    python -m tidegate.capture.sql CAPTURE JOURNAL < query.json
+    python -m tidegate.capture.sql CAPTURE JOURNAL [URL ENDPOINT_URL] < query.json
 
 The engine is given the tables and nothing else: it opens no file, reaches no network, loads no extension, reads no
 variable of this process, and its settings cannot be changed. The process has a bound on memory, and whoever started it
@@ -26,6 +26,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from tidegate.capture.files import Location
 from tidegate.capture.labels import Table
 from tidegate.capture.naming import name_columns
 from tidegate.capture.rows import NO_ENDPOINT
@@ -193,19 +194,21 @@ def _objects(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Answer the query on standard input."""
-    capture, journal = (Path(one) for one in (argv or sys.argv[1:])[:2])
+    folder, journal, *where = argv or sys.argv[1:]
+    url, endpoint_url = (*(one or None for one in where), None, None)[:2]
     signal.alarm(ALONE_S)
     resource.setrlimit(resource.RLIMIT_AS, (PROCESS_BYTES_MAX, PROCESS_BYTES_MAX))
     try:
         query = _queries.decode(sys.stdin.buffer.read())
-        table, truncated = answer(CaptureStore(capture, journal), query)
+        table, truncated = answer(CaptureStore(Location(Path(folder), url, endpoint_url).files(), Path(journal)), query)
         sys.stdout.buffer.write(_body(table, query.form, truncated=truncated))
     except TidegateError as error:
         return _fail(error)
     except MemoryError:
         return _fail(QueryTooLarge("what the query reads does not fit into its memory: narrow its time"))
     except (OSError, pa.ArrowException) as error:
-        return _fail(CaptureUnreadable(f"what was captured cannot be read: {error}"))
+        told = getattr(error, "strerror", None) or error
+        return _fail(CaptureUnreadable(f"what was captured cannot be read: {told}"))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from tidegate import clock as clocks
 from tidegate.capture import open_rows
 from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
+from tidegate.capture.files import Files, endpoints_of, files_in, is_parquet
 from tidegate.capture.labels import Keep, Table, labelled
 from tidegate.capture.rows import NO_ENDPOINT, SCHEMAS
 from tidegate.capture.schemas import concat, union_schema
@@ -38,7 +40,8 @@ class Look:
 
 
 class CaptureStore:
-    """Reads what was captured of an endpoint. `root` has the Parquet, `journal` the segments of all gateways.
+    """Reads what was captured of an endpoint. `root` has the Parquet, in a folder or elsewhere, and `journal`
+    the segments of all gateways.
 
     **Each row once, beside a compactor.** A read lists the segments first, then reads the compactor's cursor: segments
     that are not in it are pending, and their rows are taken from the journal. Only then it lists Parquet files, and
@@ -48,16 +51,16 @@ class CaptureStore:
     again), or counts it as lost. Rows that are recorded while a read runs may be in it or not.
     """
 
-    def __init__(self, root: Path, journal: Path, clock: Clock = clocks.now, keep: Keep | None = None) -> None:
-        self._root, self._journal, self._clock, self._keep = root, journal, clock, keep
-        self._damaged: set[Path] = set()
+    def __init__(self, root: Path | Files, journal: Path, clock: Clock = clocks.now, keep: Keep | None = None) -> None:
+        self._files, self._journal, self._clock, self._keep = files_in(root), journal, clock, keep
+        self._damaged: set[str] = set()
 
     def keeping(self, keep: Keep) -> CaptureStore:
         """The same store, of whose rows only those are held that `keep` says: a mask for each piece that is read.
 
         It is asked with the columns that are read, which are those asked for and a few more.
         """
-        made = CaptureStore(self._root, self._journal, self._clock, keep)
+        made = CaptureStore(self._files, self._journal, self._clock, keep)
         made._damaged = self._damaged  # a file is told of once, whatever is kept of it
         return made
 
@@ -98,6 +101,8 @@ class CaptureStore:
                 return self._read(query, self.look())
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise CaptureUnreadable(f"what was captured cannot be read: {error.strerror or error}") from error
         raise CaptureUnreadable(
             f"{LOOKS_MAX} times a segment was dropped while it was read: raise TIDEGATE_JOURNAL_BYTES_MAX"
         )
@@ -110,44 +115,51 @@ class CaptureStore:
 
     def endpoints(self) -> list[str]:
         """Those that have rows in Parquet."""
-        found = {path.name.partition("=")[2] for path in self._root.glob("*/endpoint=*")}
-        return sorted(found - {NO_ENDPOINT})
+        return [name for name in endpoints_of(self._files) if name != NO_ENDPOINT]
 
-    def files(self, table: str, endpoint: str, since_s: float, until_s: float, look: Look) -> Iterator[Path]:
+    def files(self, table: str, endpoint: str, since_s: float, until_s: float, look: Look) -> list[str]:
         """Parquet files that may have rows of this time, from the oldest hour on."""
-        first, last = f"hour={_hour(since_s)}", f"hour={_hour(until_s)}"
-        folder = self._root / table / f"endpoint={endpoint}"
-        try:
-            hours = sorted(path for path in folder.iterdir() if first <= path.name <= last)
-        except FileNotFoundError:
-            return
+        between = (f"hour={_hour(since_s)}", f"hour={_hour(until_s)}")
         skipped = {segment.name for segment in look.pending}
-        for hour in hours:
-            for path in sorted(hour.glob("[!.]*.parquet")):
-                if segment_of_file(path) not in skipped:
-                    yield path
+        found = self._files.below(f"{table}/endpoint={endpoint}", between)
+        return [file.name for file in found if is_parquet(file.name) and segment_of_file(file.name) not in skipped]
 
     def _read(self, query: _Query, look: Look) -> pa.Table:
         found = [self._kept(query.cut(made)) for made in self._pending_tables(query, look)]
-        for path in self.files(query.table, query.endpoint, query.since_s, query.until_s, look):
-            try:
-                found.append(self._kept(query.cut(_file_table(path, query))))
-            except FileNotFoundError:  # retention, or a person who has the right to be forgotten, was quicker
-                continue
-            except pa.ArrowInvalid as error:
-                self._tell_damaged(path, error)
-        found = [made for made in found if len(made)]
+        names = self.files(query.table, query.endpoint, query.since_s, query.until_s, look)
+        if self._files.readers == 1 or len(names) < 2:
+            found += [self._file_rows(name, query) for name in names]
+        else:
+            with ThreadPoolExecutor(self._files.readers) as pool:
+                found += pool.map(lambda name: self._file_rows(name, query), names)
+        found = [made for made in found if made is not None and len(made)]
         whole = concat(found, union_schema([*(made.schema for made in found), query.known()]))
         return query.chosen(_answered(whole) if "request_rows" in whole.column_names else whole)
+
+    def _file_rows(self, name: str, query: _Query) -> pa.Table | None:
+        try:
+            with self._files.open(name) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+                needed, names = query.needed(), file.schema_arrow.names
+                columns = None if needed is None else [one for one in names if one in needed]
+                return self._kept(query.cut(file.read(columns)))
+        except FileNotFoundError:  # retention, or a person who has the right to be forgotten, was quicker
+            return None
+        except pa.ArrowInvalid as error:
+            self._tell_damaged(name, error)
+            return None
 
     def _kept(self, made: pa.Table) -> pa.Table:
         return made if self._keep is None else made.filter(self._keep(made))
 
-    def _tell_damaged(self, path: Path, error: Exception) -> None:
+    def _tell_damaged(self, name: str, error: Exception) -> None:
         """Once for each file: the others are read all the same."""
-        if path not in self._damaged and len(self._damaged) < DAMAGED_MAX:
-            self._damaged.add(path)
-            log.error("%s is no whole Parquet file, and its rows are missing from what is read: %s", path, error)
+        if name not in self._damaged and len(self._damaged) < DAMAGED_MAX:
+            self._damaged.add(name)
+            log.error(
+                "%s is no whole Parquet file, and its rows are missing from what is read: %s",
+                self._files.where(name),
+                error,
+            )
 
     def _pending_tables(self, query: _Query, look: Look) -> Iterator[pa.Table]:
         latest = pa.scalar(round((self._clock() + AHEAD_S_MAX) * 1e6), pa.timestamp("us", tz="UTC"))
@@ -207,12 +219,6 @@ class _Query:
             for name in dict.fromkeys(self.columns)
         }
         return pa.table(columns) if columns else made.select([])
-
-
-def _file_table(path: Path, query: _Query) -> pa.Table:
-    with pq.ParquetFile(path) as file:
-        needed, names = query.needed(), file.schema_arrow.names
-        return file.read(None if needed is None else [name for name in names if name in needed])
 
 
 def _answered(made: pa.Table) -> pa.Table:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate import clock as clocks
+from tidegate.capture.files import Files, Location
 from tidegate.capture.retention import Keep, expire
 from tidegate.clock import Clock
 from tidegate.system.file_lock import open_lock, take
@@ -66,6 +67,8 @@ class Compactor:
         self._trouble_s = 0.0
         self._state = CompactorState(os.getpid(), 0.0)
         self._forgetting: Forgetting | None = None
+        self._location = Location.of(settings)
+        self._opened: Files | None = None
 
     def run(self, *, once: bool = False) -> int:
         """Until it is told to stop; with `once`, until all that is sealed by now is compacted."""
@@ -145,7 +148,7 @@ class Compactor:
             self._count(done)
             self._say(at_once=False)
 
-        compact(self._journal, self._store, self._clock, lambda: not self._stop.is_set(), on_segment)
+        compact(self._journal, self._store, self._clock, lambda: not self._stop.is_set(), on_segment, self._files())
 
     def _forget(self) -> None:
         """Do what was asked for; what waits for a segment is looked at again from time to time."""
@@ -155,9 +158,14 @@ class Compactor:
         from tidegate.capture.forgetting import Forgetting
 
         if self._forgetting is None:
-            self._forgetting = Forgetting(self._store, self._journal, self._goes_on)
+            self._forgetting = Forgetting(self._store, self._journal, self._goes_on, self._files())
         done = self._forgetting.run(self._clock())
         self._due.forget_at = self._monotonic() + (FORGET_EVERY_S if done.waiting else 0.0)
+
+    def _files(self) -> Files:
+        if self._opened is None:
+            self._opened = self._location.files()
+        return self._opened
 
     def _goes_on(self) -> bool:
         """Whether it is not to stop; what takes long asks, and the state is said meanwhile."""
@@ -173,7 +181,7 @@ class Compactor:
         by_endpoint = kept_by_endpoint(self._settings.data_dir / "gateways", keep)
         if by_endpoint is None:
             return
-        done = expire(self._store, self._journal, self._clock(), keep, by_endpoint)
+        done = expire(self._files(), self._journal, self._clock(), keep, by_endpoint)
         files = self._state.expired_files + done.files
         self._state = msgspec.structs.replace(self._state, expired_files=files, stored_bytes=done.stored_bytes)
 

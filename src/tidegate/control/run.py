@@ -31,7 +31,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.services.platform_keys import check_keys
 from tidegate.settings import Settings
 from tidegate.system import atomic
-from tidegate.system.child_env import inherited_env
+from tidegate.system.child_env import inherited_env, storage_keys
 from tidegate.system.ending import LEAVE, StopSignals
 from tidegate.system.private_memory import keep_memory_private
 from tidegate.system.run_dir import run_dir
@@ -86,7 +86,8 @@ def _foreground(options: Options, settings: Settings) -> int:
         metrics = LoopMetrics(REGISTRY)
         gateway_settings = _gateway_settings(options, settings)
         supervisor = GatewaySupervisor(gateway_settings, metrics)
-        compactor = CompactorSupervisor(settings.data_dir, gateway_settings.env, metrics, wanted=options.gateways > 0)
+        compactor_env = {**gateway_settings.env, **storage_keys()}
+        compactor = CompactorSupervisor(settings.data_dir, compactor_env, metrics, wanted=options.gateways > 0)
         adopted = supervisor.adopt()
         if options.gateways and not adopted:
             check_port(options.host, options.port, "--port")

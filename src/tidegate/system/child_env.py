@@ -21,6 +21,8 @@ SECRET_NAMES = frozenset(
         "PGPASSFILE",
         "PROMETHEUS_URL",
         "REDIS_URL",
+        "TIDEGATE_CAPTURE_S3_ENDPOINT_URL",
+        "TIDEGATE_CAPTURE_URL",
     }
 )
 """Addresses that hold passwords, and files of keys."""
@@ -42,6 +44,14 @@ def inherited_env(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     env = os.environ if env is None else env
     return {name: value for name, value in env.items() if not _is_secret(name, value)}
+
+
+def storage_keys(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What says where captured rows are and what AWS's own credential chain takes: for processes that read them there,
+    the compactor and queries, beside `inherited_env`.
+    """
+    env = os.environ if env is None else env
+    return {name: value for name, value in env.items() if name.startswith(("AWS_", "TIDEGATE_CAPTURE_"))}
 
 
 def installer_env(env: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -24,6 +24,7 @@ from tidegate.adapters.prometheus.server import Prometheus
 from tidegate.adapters.redis_probe import RedisProbe
 from tidegate.adapters.sandbox import confinement
 from tidegate.api.sessions import LoginCodes
+from tidegate.capture.files import Location
 from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend
@@ -99,6 +100,7 @@ def build(
     leadership = Leadership(store, Candidate(secrets.token_hex(8), host_id(data_dir), addresses.control_url))
     fenced = store.fenced(leadership.fence)
     keys, placement = platform_keys(settings), default_placement(settings)
+    location = Location.of(settings)
     spec_changed, scaling_changed, registry_changed = threading.Event(), threading.Event(), threading.Event()
 
     files_dir = files_home(store, settings.files_home)
@@ -137,7 +139,7 @@ def build(
     monitoring = Monitoring(
         store,
         fenced,
-        StoredRows(data_dir),
+        StoredRows(data_dir, location),
         replace(parts.baselines, store=fenced),
         clock,
         observe=alerts.observing.observe,
@@ -179,7 +181,7 @@ def build(
         models=models,
         endpoints=endpoints,
         scales=Scales(endpoints.shown, decisions, leadership, leader_calls.scale),
-        imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(data_dir / "capture", clock), clock),
+        imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(location, clock), clock),
         jobs=jobs,
         images=Images(models, jobs, parts.build.images, settings.image_base),
         uploads=uploads,
@@ -210,14 +212,14 @@ def build(
         wanted=(wanted := WantedEndpoints(clocks.monotonic, scaling_changed.set)),
         wake_requests=WantedIntake(wanted, leadership, leader_calls.report_wanted),
         leader_link=leader_link,
-        capture=StoredRows(data_dir),
+        capture=StoredRows(data_dir, location),
         monitoring=monitoring,
         replays=Replays(monitoring),
         baselines=monitoring.baselines,
         alerts=alerts,
         leader_calls=leader_calls,
-        captured=CapturedData(store, SqlProcesses(data_dir), clock),
-        capture_rules=CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir)),
+        captured=CapturedData(store, SqlProcesses(data_dir, location=location), clock),
+        capture_rules=CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir, location)),
         redis=redis,
         bench=running.bench,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tidegate.adapters.capture.queries import endpoints_of
+from tidegate.adapters.capture.queries import stored_endpoints
+from tidegate.capture.files import Location
 from tidegate.errors import CaptureUnreadable
 from tidegate.wire.capture import ForgetRequest, ask_to_forget
 
@@ -12,12 +13,13 @@ from tidegate.wire.capture import ForgetRequest, ask_to_forget
 class ForgetFiles:
     """Of the store in one data directory."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, location: Location | None = None) -> None:
         self._store = data_dir / "capture"
+        self._location = location or Location(self._store)
 
     def has_rows_of(self, endpoint: str) -> bool:
         """See the port."""
-        return endpoint in endpoints_of(self._store)
+        return endpoint in stored_endpoints(self._location)
 
     def ask(self, request: ForgetRequest) -> None:
         """See the port."""

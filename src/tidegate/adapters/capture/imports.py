@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tidegate.capture.files import Location
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, DiskFull
 from tidegate.wire.importing import BadRow, ImportRequest, ImportResult
@@ -16,7 +17,7 @@ from tidegate.wire.importing import BadRow, ImportRequest, ImportResult
 class CaptureImports:
     """Of one capture store. One file at a time: each holds a block of its rows in memory."""
 
-    store: Path
+    location: Location
     clock: Clock
     _busy: threading.Lock = field(default_factory=threading.Lock)
 
@@ -52,7 +53,7 @@ class CaptureImports:
             raise Conflict("another file is imported just now: send this one again when that is done")
         try:
             target = Target(blank.endpoint, blank.version, request.filename)
-            done = import_file(path, request.format, given, target, self.store, self.clock())
+            done = import_file(path, request.format, given, target, self.location.files(), self.clock())
         except OSError as error:
             raise DiskFull(f"the capture store cannot be written: {error.strerror or error}") from None
         finally:

@@ -16,9 +16,10 @@ from pathlib import Path
 import msgspec
 import orjson
 
+from tidegate.capture.files import Location, endpoints_of
 from tidegate.errors import CaptureUnreadable, Overloaded, QueryTooLarge
 from tidegate.errors.codes import by_code
-from tidegate.system.child_env import inherited_env
+from tidegate.system.child_env import inherited_env, storage_keys
 from tidegate.wire.capture import CaptureSelection
 
 QUERIES_MAX = 2
@@ -26,22 +27,17 @@ TIMEOUT_S = 30.0
 ERROR_BYTES_MAX = 100_000
 
 
-def endpoints_of(capture: Path) -> list[str]:
-    """Endpoints that have rows in a store."""
-    return sorted({path.name.partition("=")[2] for path in capture.glob("*/endpoint=*")})
-
-
 class SqlProcesses:
-    """Of the store in one data directory; at most `QUERIES_MAX` queries at a time."""
+    """Of the store of one data directory; at most `QUERIES_MAX` queries at a time."""
 
-    def __init__(self, data_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
-        self._capture, self._journal = data_dir / "capture", data_dir / "journal"
+    def __init__(self, data_dir: Path, timeout_s: float = TIMEOUT_S, location: Location | None = None) -> None:
+        self._location, self._journal = location or Location(data_dir / "capture"), data_dir / "journal"
         self._timeout_s = timeout_s
         self._room = threading.BoundedSemaphore(QUERIES_MAX)
 
     def endpoints(self) -> list[str]:
         """See the port."""
-        return endpoints_of(self._capture)
+        return stored_endpoints(self._location)
 
     def run(self, selection: CaptureSelection) -> bytes:
         """See the port."""
@@ -53,13 +49,16 @@ class SqlProcesses:
             self._room.release()
 
     def _run(self, selection: CaptureSelection) -> bytes:
-        argv = [sys.executable, "-m", "tidegate.capture.sql", str(self._capture), str(self._journal)]
+        its = self._location
+        argv = [sys.executable, "-m", "tidegate.capture.sql", str(its.folder), str(self._journal)]
+        if its.url is not None:
+            argv += [its.url, its.endpoint_url or ""]
         process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=inherited_env(),
+            env=inherited_env() | ({} if its.url is None else storage_keys()),
             start_new_session=True,
         )
         try:
@@ -73,6 +72,14 @@ class SqlProcesses:
         if process.returncode != 0:
             raise _said(err[-ERROR_BYTES_MAX:], process.returncode)
         return out
+
+
+def stored_endpoints(location: Location) -> list[str]:
+    """Endpoints that have rows in a store. Raises `CaptureUnreadable`."""
+    try:
+        return endpoints_of(location.files())
+    except OSError as error:
+        raise CaptureUnreadable(f"what was captured cannot be read: {error.strerror or error}") from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidegate.capture.files import Files, Location
 from tidegate.core.captured import CapturedTable, Columns
+from tidegate.errors import CaptureUnreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 class StoredRows:
     """Of the store in one data directory. pyarrow is imported with the first question, not with the control plane."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    def __init__(self, data_dir: Path, location: Location | None = None) -> None:
+        self._location, self._journal = location or Location(data_dir / "capture"), data_dir / "journal"
         self._opened: CaptureStore | None = None
 
     def rows(
@@ -50,8 +52,14 @@ class StoredRows:
         if self._opened is None:
             from tidegate.capture.store import CaptureStore
 
-            self._opened = CaptureStore(self._data_dir / "capture", self._data_dir / "journal")
+            self._opened = CaptureStore(self._files(), self._journal)
         return self._opened
+
+    def _files(self) -> Files:
+        try:
+            return self._location.files()
+        except OSError as error:
+            raise CaptureUnreadable(f"what was captured cannot be read: {error.strerror or error}") from error
 
 
 def numpy_columns(table: pa.Table) -> Columns:
