@@ -95,3 +95,25 @@ def test_the_folder_for_sockets_is_the_same_for_every_tmpdir(monkeypatch: pytest
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     assert run_dir(deep) == folder
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"TIDEGATE_CAPTURE_URL": "gs://bucket/x"}, "must be s3:// with a bucket, such as s3://bucket/prefix"),
+        ({"TIDEGATE_CAPTURE_URL": "s3://"}, "must be s3:// with a bucket"),
+        ({"TIDEGATE_CAPTURE_URL": "s3://key:hush@bucket/x"}, "keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ({"TIDEGATE_CAPTURE_URL": "s3://bucket//x"}, "an empty folder"),
+        ({"TIDEGATE_CAPTURE_URL": "s3://minio:9000/bucket"}, "the server is TIDEGATE_CAPTURE_S3_ENDPOINT_URL"),
+        ({"TIDEGATE_CAPTURE_S3_ENDPOINT_URL": "http://minio:9000"}, "name the bucket too"),
+        (
+            {"TIDEGATE_CAPTURE_URL": "s3://b", "TIDEGATE_CAPTURE_S3_ENDPOINT_URL": "http://minio:9000/b"},
+            "a server alone, such as http://host:9000, without a path",
+        ),
+    ],
+)
+def test_what_is_no_bucket_for_captured_rows_is_refused_at_start(env: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Settings.from_env(env)
+    assert said in caught.value.message
+    assert "hush" not in caught.value.message

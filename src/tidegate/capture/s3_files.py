@@ -37,7 +37,12 @@ class S3Files:
     readers = READERS
 
     def __init__(
-        self, url: str, endpoint_url: str | None = None, *, request_timeout_s: float = REQUEST_TIMEOUT_S
+        self,
+        url: str,
+        endpoint_url: str | None = None,
+        *,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
         parts, server = urlsplit(url), urlsplit(endpoint_url or "https://s3.amazonaws.com")
         self._bucket, self._host = parts.netloc, server.netloc
@@ -49,7 +54,7 @@ class S3Files:
                 scheme=server.scheme,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 request_timeout=request_timeout_s,
-                retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS_MAX),
+                retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=attempts_max),
                 allow_delayed_open=True,
             )
 

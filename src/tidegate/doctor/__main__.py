@@ -30,6 +30,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("database", servers.database),
     ("mlflow", servers.mlflow),
     ("s3", servers.s3),
+    ("capture store", servers.capture_store),
     ("rabbitmq", servers.rabbitmq),
     ("redis", servers.redis),
     ("docker", servers.docker),

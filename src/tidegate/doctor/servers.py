@@ -155,6 +155,23 @@ def _bucket_found(server: Server, url: str | None, bucket: str | None) -> str:
     return f"{server.where} answers, buckets: {', '.join(buckets) or 'none'}"
 
 
+def capture_store(facts: DoctorFacts) -> Verdict:
+    """Whether the bucket of captured rows is there, and takes the keys. Nothing is written."""
+    settings = facts.settings
+    if settings.capture_url is None:
+        return FindingState.OFF, "in the data directory (TIDEGATE_CAPTURE_URL names a bucket of S3)"
+    url = settings.capture_s3_endpoint_url
+    if url is not None:
+        Server("S3", "TIDEGATE_CAPTURE_S3_ENDPOINT_URL", url).get("/")
+    from tidegate.capture.s3_files import S3Files
+
+    try:
+        S3Files(settings.capture_url, url, request_timeout_s=READ_TIMEOUT_S, attempts_max=1).check()
+    except OSError as error:
+        raise PartUnavailable(str(error.strerror or error)) from None
+    return FindingState.OK, f"{settings.capture_url} answers and can be listed"
+
+
 # -- queue and cache --------------------------------------------------------------------------------------------------
 
 
