@@ -7,8 +7,13 @@ from scipy import stats
 from tidegate.watch import bounds
 
 
+def evenly(cuts: int) -> tuple[float, ...]:
+    """Probabilities of so many cuts between bins of equal size."""
+    return tuple(k / (cuts + 1) for k in range(1, cuts + 1))
+
+
 def test_the_critical_value_follows_the_number_of_cuts() -> None:
-    found = {cuts: bounds.bridge_quantile(bounds.evenly(cuts), 0.05) for cuts in (1, 4, 9, 19, 49, 99)}
+    found = {cuts: bounds.bridge_quantile(evenly(cuts), 0.05) for cuts in (1, 4, 9, 19, 49, 99)}
     assert found[1] == pytest.approx(1.960, abs=0.002)
     assert found[19] == pytest.approx(2.81, abs=0.005)
     assert list(found.values()) == sorted(found.values())
@@ -16,7 +21,7 @@ def test_the_critical_value_follows_the_number_of_cuts() -> None:
     assert all(found[cuts] < bonferroni[cuts] for cuts in found if cuts > 1)
 
 
-@pytest.mark.parametrize("cuts", [bounds.evenly(9), bounds.evenly(19), (0.01, 0.02, 0.5, 0.52, 0.9)])
+@pytest.mark.parametrize("cuts", [evenly(9), evenly(19), (0.01, 0.02, 0.5, 0.52, 0.9)])
 def test_the_critical_value_is_that_of_simulated_bridges(cuts: tuple[float, ...]) -> None:
     t = np.array(cuts)
     widths = np.diff(np.concatenate(([0.0], t, [1.0])))
@@ -34,7 +39,7 @@ def test_cuts_that_are_nearly_one_cost_next_to_nothing() -> None:
 
 def test_the_budget_of_pages_raises_the_critical_value_of_small_blocks_alone() -> None:
     def critical(rows: int) -> float:
-        t = np.array(bounds.evenly(19))
+        t = np.array(evenly(19))
         deviations = np.sqrt(t * (1 - t) * (1 / rows + 1 / 5_000))
         return bounds.quantile_past_margin(deviations, 0.05, 1 / 720 / 100, at_least=2.81)
 

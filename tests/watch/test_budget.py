@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.bounds import evenly
 from tidegate.watch.budget import DAY_S, SHARES, Budget
 from tidegate.watch.sizes import Levels, critical_value
 
@@ -38,7 +37,7 @@ def test_a_block_closes_at_enough_rows_or_after_a_day() -> None:
 
 
 def test_the_critical_value_is_the_larger_of_what_cuts_and_budget_want() -> None:
-    cuts = np.array(evenly(19))
+    cuts = np.arange(1, 20) / 20
     hourly = Budget(shares={"drift": 1.0}).page_alpha("drift", 3_600)
     assert hourly == pytest.approx(1 / 720)
 

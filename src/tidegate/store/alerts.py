@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
@@ -10,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.alerting.model import NO_TRAFFIC, Alert, Told
 from tidegate.store.alert_tables import AlertRow, AlertRulesRow, NotifierRow, SilenceRow
-from tidegate.store.tables import EndpointRow
 
 ENDED_KEPT_MAX = 10_000
 """Alerts that ended and are still shown; those that began first are forgotten first."""
@@ -160,9 +158,3 @@ def notifiers(tx: Session) -> list[NotifierRow]:
 def get_notifier(tx: Session, name: str) -> NotifierRow | None:
     """One notifier."""
     return tx.get(NotifierRow, name)
-
-
-def living(tx: Session, names: Iterable[str]) -> set[str]:
-    """Those of the names that endpoints have which are not being deleted."""
-    query = select(EndpointRow.name).where(EndpointRow.name.in_(list(names)), EndpointRow.deleted_at.is_(None))
-    return set(tx.scalars(query))

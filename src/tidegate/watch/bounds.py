@@ -57,11 +57,6 @@ def _root_of_log(probability: Callable[[float], float], alpha: float, low: float
     return high
 
 
-def evenly(cuts: int) -> tuple[float, ...]:
-    """Probabilities of so many cuts between bins of equal size."""
-    return tuple(k / (cuts + 1) for k in range(1, cuts + 1))
-
-
 def _steps(cuts: tuple[float, ...]) -> Floats:
     """Distances between neighbouring cuts on the scale where the standardised bridge is stationary."""
     inside = np.array(sorted(t for t in cuts if 0 < t < 1))
