@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tidegate.capture.importing import Columns, Imported, Target, import_file
+from tidegate.capture.importing import ImportColumns, Imported, ImportTarget, import_file
 from tidegate.capture.retention import Keep, expire
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import InvalidArgument
@@ -15,10 +15,10 @@ from tidegate.wire.journal.records import recorded_unit
 
 NOW_S = 1_400_000_000.0
 JULY_S = 1_372_636_800.0  # 2013-07-01T00:00Z
-COLUMNS = Columns(
+COLUMNS = ImportColumns(
     "at", "id", {"x": "x", "carrier": "carrier"}, {"late": "prediction"}, label="truth", label_time="landed"
 )
-TARGET = Target("flights", "3")
+TARGET = ImportTarget("flights", "3")
 CSV = """at,id,x,carrier,late,truth,landed
 2013-07-01T00:10:00Z,a,1.5,UA,1,true,2013-07-01T03:00:00Z
 2013-07-01T01:20:00+02:00,b,,DL,0,false,2013-07-01T04:00:00Z
@@ -26,7 +26,7 @@ CSV = """at,id,x,carrier,late,truth,landed
 """
 
 
-def imported(store: Path, text: str, columns: Columns = COLUMNS, **more: Any) -> Imported:
+def imported(store: Path, text: str, columns: ImportColumns = COLUMNS, **more: Any) -> Imported:
     path = store.parent / "rows.csv"
     path.write_text(text)
     return import_file(path, "csv", columns, more.get("target", TARGET), store, NOW_S)
@@ -68,7 +68,7 @@ def test_importing_again_changes_nothing_and_other_options_take_the_place(store:
     before = {path: path.read_bytes() for path in store.rglob("*.parquet")}
     imported(store, CSV)
     assert {path: path.read_bytes() for path in store.rglob("*.parquet")} == before
-    moved = Columns("at", "id", {"x": "x"}, {"late": "prediction"}, timezone="America/New_York")
+    moved = ImportColumns("at", "id", {"x": "x"}, {"late": "prediction"}, timezone="America/New_York")
     done = imported(store, CSV, moved)
     assert (done.rows, done.labels) == (3, 0)
     assert [row["at"].timestamp() - JULY_S for row in rows(store)] == [600, -2_400, 9_000 + 4 * 3_600]
@@ -89,7 +89,7 @@ def test_importing_again_changes_nothing_and_other_options_take_the_place(store:
     ],
 )
 def test_a_bad_row_is_left_out_and_told(store: Path, line: str, reason: str) -> None:
-    columns = Columns("at", "id", {"x": "x", "carrier": "carrier"}, {"late": "prediction"}, {"x": "FP64"})
+    columns = ImportColumns("at", "id", {"x": "x", "carrier": "carrier"}, {"late": "prediction"}, {"x": "FP64"})
     done = imported(store, f"{CSV}{line}\n2013-07-01,e,2,UA,0,,\n", columns)
     assert (done.rows, done.refused) == (4, 1)
     assert [(bad.line, bad.reason) for bad in done.bad] == [(5, reason)]
@@ -107,7 +107,7 @@ def test_rows_of_parquet_keep_their_types(store: Path, tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "rows.parquet")
-    columns = Columns("when", "number", {"vector": "vector", "kind": "kind"}, label="label")
+    columns = ImportColumns("when", "number", {"vector": "vector", "kind": "kind"}, label="label")
     done = import_file(tmp_path / "rows.parquet", "parquet", columns, TARGET, store, NOW_S)
     assert (done.rows, done.labels, done.refused) == (2, 1, 1)
     assert [(bad.line, bad.reason) for bad in done.bad] == [(3, "no time in 'when'")]
@@ -129,14 +129,14 @@ def test_rows_that_are_left_out_are_told_in_the_order_of_their_lines(store: Path
 def test_long_keys_are_kept_as_those_of_predictions_so_that_labels_find_them(store: Path) -> None:
     keys = ["u" * 300 + end for end in ("a", "b")]
     text = "at,id,x,who\n" + "".join(f"2013-07-01,{place},1,{key}\n" for place, key in enumerate(keys))
-    imported(store, text, Columns("at", "id", {"x": "x"}, key="who"))
+    imported(store, text, ImportColumns("at", "id", {"x": "x"}, key="who"))
     assert [row["key"] for row in rows(store)] == [recorded_unit(key) for key in keys]
 
 
 def test_two_files_and_two_endpoints_stand_beside_each_other(store: Path) -> None:
     imported(store, CSV)
     imported(store, CSV.replace(",a,", ",z,"))
-    imported(store, CSV, target=Target("other", "1"))
+    imported(store, CSV, target=ImportTarget("other", "1"))
     assert len(rows(store)) == 6
     assert len(rows(store, endpoint="other")) == 3
 

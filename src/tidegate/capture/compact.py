@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from tidegate import clock as clocks
 from tidegate.capture.files import Files, LocalFiles
-from tidegate.capture.rows import Place, Rows, batch_rows, failure_rows, feedback_rows
+from tidegate.capture.rows import Partition, RowBuffer, batch_rows, failure_rows, feedback_rows
 from tidegate.clock import Clock
 from tidegate.system.atomic import write_whole
 from tidegate.system.file_lock import open_lock, take
@@ -87,9 +87,9 @@ class _Unreadable(OSError):
 class _Reading:
     """One segment's rows as they are found: records up to `CHUNK_BYTES`, then tables."""
 
-    held: dict[Place, Rows] = field(default_factory=dict)
+    held: dict[Partition, RowBuffer] = field(default_factory=dict)
     held_bytes: int = 0
-    tables: dict[Place, list[pa.Table]] = field(default_factory=dict)
+    tables: dict[Partition, list[pa.Table]] = field(default_factory=dict)
 
     def add(self, record: Record, size_bytes: int) -> None:
         """Raises `ValueError` for a record that makes no sense."""
@@ -200,7 +200,7 @@ class _Run:
         return True
 
 
-def _read(segment: Segment, done: Compacted) -> dict[Place, list[pa.Table]]:
+def _read(segment: Segment, done: Compacted) -> dict[Partition, list[pa.Table]]:
     reading = _Reading()
     for found in read_entries(segment):
         if isinstance(found, Damage):
@@ -225,7 +225,7 @@ def _set_aside(segment: Segment, error: Exception) -> None:
     segment.path.replace(folder / segment.path.name)
 
 
-def _publish(files: Files, place: Place, table: pa.Table, segment: str, now_s: float, done: Compacted) -> None:
+def _publish(files: Files, place: Partition, table: pa.Table, segment: str, now_s: float, done: Compacted) -> None:
     ahead = pc.greater(table["at"], pa.scalar(round((now_s + AHEAD_S_MAX) * 1e6), table["at"].type))
     count = pc.sum(ahead).as_py() or 0
     if count:
@@ -238,7 +238,7 @@ def _publish(files: Files, place: Place, table: pa.Table, segment: str, now_s: f
         _write(files, place.table, place, table, segment)
 
 
-def _write(files: Files, kind: str, place: Place, table: pa.Table, segment: str) -> None:
+def _write(files: Files, kind: str, place: Partition, table: pa.Table, segment: str) -> None:
     folder = f"{kind}/endpoint={place.endpoint}/hour={place.hour}"
     name = f"{folder}/{segment}-{zlib.crc32(msgspec.json.encode(place.shape)):08x}.parquet"
     if isinstance(files, LocalFiles):

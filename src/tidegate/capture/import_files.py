@@ -44,7 +44,7 @@ class Bad:
 
 
 @dataclass(frozen=True)
-class Block:
+class FileBlock:
     """Good rows so far, in the order of the file. `first_row`: the place of the block's first row, from 0."""
 
     table: pa.Table
@@ -72,7 +72,7 @@ def blocks_of(
     format: Format,  # noqa: A002 - as users call it
     columns: Sequence[str],
     datatypes: Mapping[str, str],
-) -> Iterator[Block]:
+) -> Iterator[FileBlock]:
     """The file's rows with these columns; a file is where it lies, and what messages call it.
 
     Raises `InvalidArgument` where it has not all of them, or cannot be read.
@@ -93,17 +93,17 @@ def _unreadable(name: str, format: Format, error: Exception) -> InvalidArgument:
     return InvalidArgument(f"{name} cannot be read as {format}: {told}", field="file")
 
 
-def _parquet(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> Iterator[Block]:
+def _parquet(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> Iterator[FileBlock]:
     with pq.ParquetFile(path) as file:
         first = 0
         for batch in file.iter_batches(batch_size=BLOCK_ROWS, columns=list(columns)):
             table = pa.Table.from_batches([batch])
             lines = np.arange(first + 1, first + 1 + len(table))
-            yield _typed(Block(table, lines.tolist(), first), datatypes)
+            yield _typed(FileBlock(table, lines.tolist(), first), datatypes)
             first += len(table)
 
 
-def _csv(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> Iterator[Block]:
+def _csv(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> Iterator[FileBlock]:
     """All texts at first: a value that is of no use to its column costs its row, never the file.
 
     The types of columns whose datatype nobody knows are those of the first block's values.
@@ -125,7 +125,7 @@ def _csv(path: Path, columns: Sequence[str], datatypes: Mapping[str, str]) -> It
             gaps, odd[:] = list(odd), []
             lines = _lines(len(table), line + 2, {each.line for each in gaps})
             known = {name: _guess(table[name]) for name in columns} | known
-            yield _typed(Block(table, lines, first, gaps), known)
+            yield _typed(FileBlock(table, lines, first, gaps), known)
             first, line = first + len(table), line + len(table) + len(gaps)
 
 
@@ -164,7 +164,7 @@ def _guess(column: pa.ChunkedArray) -> str:
     return "BYTES"
 
 
-def _typed(block: Block, datatypes: Mapping[str, str]) -> Block:
+def _typed(block: FileBlock, datatypes: Mapping[str, str]) -> FileBlock:
     """With columns of these datatypes; rows that have a value which is none of its column's are left out."""
     good = np.ones(len(block.table), dtype=bool)
     reasons: dict[int, str] = {}
@@ -183,7 +183,7 @@ def _typed(block: Block, datatypes: Mapping[str, str]) -> Block:
     bad = [*block.bad, *(Bad(block.lines[place], reason) for place, reason in reasons.items())]
     table = pa.table(made).filter(pa.array(good))
     lines = [line for line, is_good in zip(block.lines, good.tolist(), strict=True) if is_good]
-    return Block(table, lines, block.first_row, sorted(bad, key=lambda each: each.line))
+    return FileBlock(table, lines, block.first_row, sorted(bad, key=lambda each: each.line))
 
 
 def _plain(column: pa.Array) -> pa.Array:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from tidegate.capture.compact import write_parquet
 from tidegate.capture.files import Files, files_in, is_parquet
-from tidegate.capture.import_files import Bad, Block, Format, blocks_of
+from tidegate.capture.import_files import Bad, FileBlock, Format, blocks_of
 from tidegate.capture.retention import IMPORTED
 from tidegate.capture.rows import PREDICTIONS
 from tidegate.errors import InvalidArgument
@@ -43,7 +43,7 @@ _FEEDBACK = pa.schema(
 
 
 @dataclass(frozen=True)
-class Columns:
+class ImportColumns:
     """Which column of the file is what. `inputs`, `outputs`: names in the file → tensors' names; others are left out.
 
     `datatypes`: of tensors by name, as the signature has them. Without `label_time` a label is as old as its row.
@@ -73,7 +73,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Target:
+class ImportTarget:
     """Whose rows they become; `file` is what messages call the file that they are of."""
 
     endpoint: str
@@ -108,8 +108,8 @@ class Imported:
 def import_file(
     path: Path,
     format: Format,  # noqa: A002 - as users call it
-    columns: Columns,
-    target: Target,
+    columns: ImportColumns,
+    target: ImportTarget,
     store: Path | Files,
     now_s: float,
 ) -> Imported:
@@ -157,7 +157,9 @@ class _Ids:
         return found
 
 
-def _rows(block: Block, columns: Columns, target: Target, now_s: float, ids: _Ids) -> tuple[pa.Table, list[Bad]]:
+def _rows(
+    block: FileBlock, columns: ImportColumns, target: ImportTarget, now_s: float, ids: _Ids
+) -> tuple[pa.Table, list[Bad]]:
     """The block's good rows as the store has them, with `_label` and `_label_at`; and why the others are none."""
     table = block.table
     at, bad_time = _times(table[columns.time], columns.timezone)
@@ -185,7 +187,9 @@ def _rows(block: Block, columns: Columns, target: Target, now_s: float, ids: _Id
     return _as_stored(kept, at[good], columns, target), bad
 
 
-def _as_stored(kept: pa.Table, at: np.ndarray[Any, np.dtype[np.int64]], columns: Columns, target: Target) -> pa.Table:
+def _as_stored(
+    kept: pa.Table, at: np.ndarray[Any, np.dtype[np.int64]], columns: ImportColumns, target: ImportTarget
+) -> pa.Table:
     rows = len(kept)
     own: dict[str, Any] = {
         "id": pc.cast(kept[columns.id], pa.string()),
@@ -215,7 +219,7 @@ def _as_stored(kept: pa.Table, at: np.ndarray[Any, np.dtype[np.int64]], columns:
     return pa.table(made)
 
 
-def _labels(rows: pa.Table, columns: Columns) -> pa.Table:
+def _labels(rows: pa.Table, columns: ImportColumns) -> pa.Table:
     """Feedback for the rows whose label there is, each an event of its own that a second import does not repeat."""
     if columns.label is None or not len(rows):
         return _FEEDBACK.empty_table()

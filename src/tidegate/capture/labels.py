@@ -34,7 +34,7 @@ _IDENTITY = ("id", "row", "key", "at", "request_rows")
 _FEEDBACK = ("id", "row", "key", "event", "at", "received_at", "label")
 
 
-class Store(Protocol):
+class CaptureReader(Protocol):
     """Where predictions and feedback are read (`store.CaptureStore`)."""
 
     def rows(
@@ -62,7 +62,7 @@ class AgeCoverage:
 
 
 def labelled(
-    store: Store,
+    store: CaptureReader,
     endpoint: str,
     window_s: tuple[float, float],
     columns: Sequence[str] | None = None,
@@ -93,7 +93,7 @@ def _identity_of(table: pa.Table) -> pa.Table:
 
 
 def coverage(
-    store: Store,
+    store: CaptureReader,
     endpoint: str,
     window_s: tuple[float, float],
     now_s: float,
@@ -117,7 +117,7 @@ def coverage(
 
 
 def outcomes(
-    store: Store, endpoint: str, window_s: tuple[float, float], lookback_s: float = LOOKBACK_S
+    store: CaptureReader, endpoint: str, window_s: tuple[float, float], lookback_s: float = LOOKBACK_S
 ) -> dict[str, int]:
     """What became of the labels of a time that name this endpoint, by `matching.OUTCOMES`.
 
@@ -130,7 +130,7 @@ def outcomes(
     return dict(zip(OUTCOMES, map(int, counts), strict=True))
 
 
-def _labels_of(store: Store, endpoint: str, predictions: pa.Table, since_s: float) -> pa.Table:
+def _labels_of(store: CaptureReader, endpoint: str, predictions: pa.Table, since_s: float) -> pa.Table:
     """Feedback with a label that may be about these predictions."""
     named = _names_in(predictions)
 
@@ -145,14 +145,14 @@ def _labels_of(store: Store, endpoint: str, predictions: pa.Table, since_s: floa
     return pa.concat_tables(tables).combine_chunks()
 
 
-def _later_than(store: Store, endpoint: str, until_s: float, labels: pa.Table) -> pa.Table:
+def _later_than(store: CaptureReader, endpoint: str, until_s: float, labels: pa.Table) -> pa.Table:
     """Predictions since then that the labels may be about instead."""
     newest = pc.max(labels["at"].cast(pa.int64())).as_py() if len(labels) else None
     horizon_s = until_s if newest is None else max(until_s, (newest + 1) / 1e6)
     return store.keeping(_names_in(labels)).rows("predictions", endpoint, until_s, horizon_s, _IDENTITY)
 
 
-def _with_label(store: Store) -> Store:
+def _with_label(store: CaptureReader) -> CaptureReader:
     return store.keeping(lambda table: table["label"].is_valid())
 
 

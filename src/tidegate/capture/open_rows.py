@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 
-from tidegate.capture.rows import NO_ENDPOINT, Place, Rows, batch_rows, failure_rows, feedback_rows
+from tidegate.capture.rows import NO_ENDPOINT, Partition, RowBuffer, batch_rows, failure_rows, feedback_rows
 from tidegate.wire.journal import BatchRecord, FailureRecord, FeedbackRecord, JournalEntry, Segment, read_entries
 from tidegate.wire.journal.segments import opened_at_us
 
@@ -30,7 +30,7 @@ def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[st
 
     Raises `FileNotFoundError` for a segment that was dropped.
     """
-    held: dict[Place, Rows] = {}
+    held: dict[Partition, RowBuffer] = {}
     for found in read_entries(segment):
         if not isinstance(found, JournalEntry):
             continue

@@ -64,7 +64,7 @@ SCHEMAS = {
 """Columns that each table has whatever the model; `endpoint` and `hour` are in the names of folders."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Partition(msgspec.Struct, frozen=True):
     """Which rows stand together in one file: those of a table, an endpoint, an hour (UTC) and a shape."""
 
     table: str
@@ -74,7 +74,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class Rows:
+class RowBuffer:
     """Columns of rows that are yet to be written, and pieces of tensors by column."""
 
     columns: dict[str, list[Any]] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Rows:
             else:
                 column += [value] * rows
 
-    def table(self, place: Place) -> pa.Table:
+    def table(self, place: Partition) -> pa.Table:
         """As Arrow has it."""
         schema = SCHEMAS[place.table]
         made = pa.table({name: pa.array(self.columns[name], schema.field(name).type) for name in schema.names})
@@ -99,7 +99,7 @@ class Rows:
         return made
 
 
-def batch_rows(record: BatchRecord, into: dict[Place, Rows], wanted: Collection[str] | None = None) -> None:
+def batch_rows(record: BatchRecord, into: dict[Partition, RowBuffer], wanted: Collection[str] | None = None) -> None:
     """Add the rows of a computed batch; of its tensors those columns that are `wanted`, or all.
 
     Raises `ValueError`, and adds nothing, for a record whose parts do not fit one another.
@@ -112,7 +112,7 @@ def batch_rows(record: BatchRecord, into: dict[Place, Rows], wanted: Collection[
     first = 0
     for request, decision, place in places:
         last = first + request.rows
-        rows = into.setdefault(place, Rows())
+        rows = into.setdefault(place, RowBuffer())
         begin = request.part[0] if request.part else 0
         of_request = {
             "id": request.id,
@@ -134,7 +134,7 @@ def batch_rows(record: BatchRecord, into: dict[Place, Rows], wanted: Collection[
 
 def _places(
     record: BatchRecord, shape: Shape, values: dict[str, Array]
-) -> list[tuple[CapturedRequest, Decision, Place]]:
+) -> list[tuple[CapturedRequest, Decision, Partition]]:
     """Where the rows of each request go, found out before the first one is added."""
     rows = sum(request.rows for request in record.requests)
     short = [name for name, one in values.items() if len(one) != rows]
@@ -147,11 +147,11 @@ def _places(
         except IndexError:
             raise ValueError("a request names a decision that its record does not have") from None
         table = "shadow_predictions" if decision.role == "shadow" else "predictions"
-        found.append((request, decision, Place(table, _endpoint(record.endpoint), _hour(request.at_s), shape)))
+        found.append((request, decision, Partition(table, _endpoint(record.endpoint), _hour(request.at_s), shape)))
     return found
 
 
-def failure_rows(record: FailureRecord, into: dict[Place, Rows]) -> None:
+def failure_rows(record: FailureRecord, into: dict[Partition, RowBuffer]) -> None:
     """Add the failures of a record: one a row, and those that were only counted as one row with their number.
 
     Raises `ValueError`, and adds nothing, for a record whose parts do not fit one another.
@@ -162,24 +162,24 @@ def failure_rows(record: FailureRecord, into: dict[Place, Rows]) -> None:
     except IndexError:
         raise ValueError("a failure names a decision that its record does not have") from None
     for at_s, hour, values in failures:
-        rows = into.setdefault(Place("failures", endpoint, hour), Rows())
+        rows = into.setdefault(Partition("failures", endpoint, hour), RowBuffer())
         rows.add(values | {"at": round(at_s * 1e6)})
 
 
-def feedback_rows(record: FeedbackRecord, into: dict[Place, Rows]) -> None:
+def feedback_rows(record: FeedbackRecord, into: dict[Partition, RowBuffer]) -> None:
     """Add the events of a record, one a row, in the hour of their own time.
 
     Raises `ValueError`, and adds nothing, for a record with an event of no endpoint's name or of no time.
     """
     places = [
-        Place("feedback", NO_ENDPOINT if one.endpoint is None else _endpoint(one.endpoint), _hour(one.at_us / 1e6))
+        Partition("feedback", NO_ENDPOINT if one.endpoint is None else _endpoint(one.endpoint), _hour(one.at_us / 1e6))
         for one in record.events
     ]
     for place, one in zip(places, record.events, strict=True):
         named = {"id": one.id, "row": [one.row], "key": one.key, "event": one.event, "experiment": one.experiment}
         times = {"at": one.at_us, "received_at": record.received_at_us}
         values = {"label": one.label, "metrics": list(one.metrics.items())}
-        into.setdefault(place, Rows()).add(named | times | values)
+        into.setdefault(place, RowBuffer()).add(named | times | values)
 
 
 def _failures(record: FailureRecord) -> Iterator[tuple[float, dict[str, Any]]]:

@@ -36,9 +36,9 @@ class CaptureImports:
         datatypes: Mapping[str, str],
     ) -> ImportResult:
         """Import a file whose inputs and outputs are these columns. Raises as `Imports.run`."""
-        from tidegate.capture.importing import Columns, Target, import_file
+        from tidegate.capture.importing import ImportColumns, ImportTarget, import_file
 
-        given = Columns(
+        given = ImportColumns(
             time=request.time_column,
             id=request.id_column,
             inputs=columns[0],
@@ -52,7 +52,7 @@ class CaptureImports:
         if not self._busy.acquire(blocking=False):
             raise Conflict("another file is imported just now: send this one again when that is done")
         try:
-            target = Target(blank.endpoint, blank.version, request.filename)
+            target = ImportTarget(blank.endpoint, blank.version, request.filename)
             done = import_file(path, request.format, given, target, self.location.files(), self.clock())
         except OSError as error:
             raise DiskFull(f"the capture store cannot be written: {error.strerror or error}") from None
