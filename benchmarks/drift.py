@@ -16,7 +16,7 @@ from lib.drift_months import TRAFFIC, month
 from lib.drifting import Floats
 from tidegate.watch import betting, bounds
 from tidegate.watch.budget import Budget
-from tidegate.watch.drift import Look, evaluate
+from tidegate.watch.drift import DriftContext, evaluate
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import Layout
 from tidegate.watch.performance import Cohort, Metric, Reference
@@ -124,7 +124,7 @@ def _power(n: int, m: int, shift: float, trials: int) -> list[str]:
     for trial in range(trials):
         before, now = drifting.drawn(rng, layout, m, here), drifting.drawn(rng, layout, n, there)
         drift = evaluate({"x": before}, {"x": now})["x"]
-        paged = evaluate({"x": before}, {"x": now}, look=Look(page_alpha=page_alpha))["x"]
+        paged = evaluate({"x": before}, {"x": now}, look=DriftContext(page_alpha=page_alpha))["x"]
         dkw = float(np.sqrt(np.log(4 / 0.05) / 2)) * (n**-0.5 + m**-0.5)  # both bands at 5 % together
         deciles = [np.add.reduceat(each.ordinary[1:-1], np.arange(0, 20, 2)).astype(np.int64) for each in (before, now)]
         seen[trial] = (
@@ -155,7 +155,7 @@ def rare(trials: int) -> None:
             for each in found:
                 before, now = {"x": of(100_000, 0.002)}, {"x": of(n, share)}
                 each[0] = bool(evaluate(before, now)["x"].drift_detected)
-                each[1] = bool(evaluate(before, now, look=Look(page_alpha=budgeted))["x"].drift_detected)
+                each[1] = bool(evaluate(before, now, look=DriftContext(page_alpha=budgeted))["x"].drift_detected)
             cells.append(" / ".join(percent(share) for share in found.mean(axis=0)))
         rows.append([n, *cells])
     print(tables.table(["rows", "0.2 %", "0.22 %", "0.4 %", "none"], rows))
@@ -260,7 +260,7 @@ def cost(trials: int) -> None:
         for _ in range(trials + 1):
             now = {name: Histogram.of(rng.normal(size=n), each.layout) for name, each in before.items()}
             started, cpu_started = time.perf_counter(), time.process_time()
-            evaluate(before, now, look=Look(page_alpha=1e-3))
+            evaluate(before, now, look=DriftContext(page_alpha=1e-3))
             took.append(time.perf_counter() - started)
             cpu.append(time.process_time() - cpu_started)
         rows.append([n, cpu[0] * 1e3, float(np.median(cpu[1:])) * 1e3, float(np.median(took[1:])) * 1e3])

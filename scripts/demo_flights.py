@@ -31,7 +31,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from tidegate.core.access import EVERYTHING, Principal
 from tidegate.draw import STYLE, Axis, Band, Plot, Size, Span, interval_series, timeline
-from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
+from tidegate.services.monitoring.baselines import BaselineRows, Origin, make_baseline
 from tidegate.settings import Settings
 from tidegate.wire.alerts import AlertView
 from tidegate.wire.decoding import convert
@@ -179,7 +179,7 @@ def _compared_with(container: Container, known: pd.DataFrame, said: np.ndarray[A
     signature = convert(container.models.version("flights", "1").signature, Signature)
     inputs = {name: known[name].to_numpy() for name in NUMBERS + TEXTS}
     labels = known["late"].astype(int).to_numpy()
-    rows = Rows(inputs, {"prediction": said}, labels, _seconds(known["at"]), ZONE)
+    rows = BaselineRows(inputs, {"prediction": said}, labels, _seconds(known["at"]), ZONE)
     view = container.baselines.keep("flights", "1", make_baseline(signature, rows), Origin("file"), ME)
     print(f"the baseline: {view.rows:,} flights, {view.metric} {view.value:.3f} (at least {view.bound:.3f})")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.drifting import Floats, binned_ks_p, binned_normal, drawn, normal_layout
-from tidegate.watch.baseline import Baseline, Expected, Part
+from tidegate.watch.baseline import Baseline, BaselinePart, Expected
 from tidegate.watch.budget import Budget
-from tidegate.watch.drift import Look
+from tidegate.watch.drift import DriftContext
 from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Layout
@@ -120,7 +120,7 @@ def _baseline(rng: np.random.Generator, traffic: _Traffic, hours: int) -> Baseli
     rhythm = Rhythm.of(columns, {hour: _losses(each) for hour, each in wrong.items()})
     whole = {name: Histogram.empty(LAYOUT).merge(*each.values()) for name, each in columns.items()}
     risk = Reference.of(np.concatenate(list(wrong.values())), rhythm.losses[24])
-    return Baseline(Part(sum(rows), whole, risk=risk), rhythm=rhythm)
+    return Baseline(BaselinePart(sum(rows), whole, risk=risk), rhythm=rhythm)
 
 
 def _wrong(rng: np.random.Generator, traffic: _Traffic, hour: int, rows: int) -> Floats:
@@ -143,7 +143,7 @@ def _judge(
         )
         for name in traffic.means
     }
-    look = Look({"f0"}, page_alpha=budget.page_alpha("drift", block_s), clustering=expected.clustering)
+    look = DriftContext({"f0"}, page_alpha=budget.page_alpha("drift", block_s), clustering=expected.clustering)
     found = evaluate_drift(expected.part.columns, now, look=look)
     moved = any(each.drift_detected for each in found.values())
     worse = _performance(rng, traffic, expected, rows_by_hour, budget.page_alpha("performance", block_s))

@@ -10,7 +10,7 @@ import pytest
 
 from tidegate.core.captured import Columns
 from tidegate.core.monitoring.settings import MonitorSettings
-from tidegate.services.monitoring.baselines import KnownBaseline, Rows, make_baseline
+from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
 from tidegate.services.monitoring.evaluation import Evaluation, Seen
 from tidegate.store.monitoring import Block
 from tidegate.wire.monitoring import BaselineView, MonitorResult
@@ -80,7 +80,7 @@ class Month:
         fine = replace(self, seed=self.seed + 1, moved_at=float("inf"), worse_at=float("inf"), made={})
         rows = fine.rows("predictions", "e", BEGIN, BEGIN + 10 * 24 * HOUR_S)
         chosen = np.random.default_rng(self.seed).choice(len(rows["at"]), 5000, replace=False)
-        given = Rows(
+        given = BaselineRows(
             {"input": rows["input_input"][chosen]},
             {"prediction": rows["output_prediction"][chosen]},
             rows["label"][chosen],

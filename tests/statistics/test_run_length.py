@@ -7,7 +7,7 @@ from lib.drift_months import TRAFFIC, month
 from tidegate.watch import drift, performance
 from tidegate.watch.budget import DAY_S, Budget
 from tidegate.watch.clustering import Clustering
-from tidegate.watch.drift import Look
+from tidegate.watch.drift import DriftContext
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Layout
 from tidegate.watch.performance import Cohort, Metric, Reference
@@ -37,7 +37,9 @@ def test_months_without_drift_have_hardly_a_page(rows_per_hour: int, months: int
         if not budget.closes(rows, block_s):
             continue
         now = {name: drawn(rng, rows) for name in names}
-        found = drift.evaluate(before, now, look=Look({"score"}, page_alpha=budget.page_alpha("drift", block_s)))
+        found = drift.evaluate(
+            before, now, look=DriftContext({"score"}, page_alpha=budget.page_alpha("drift", block_s))
+        )
         wrong = Cohort((rng.random(rows) < 0.1).astype(np.float64))
         page_alpha = budget.page_alpha("performance", block_s)
         worse = performance.evaluate(wrong, reference, Metric("accuracy"), page_alpha=page_alpha)
@@ -55,7 +57,7 @@ def test_at_the_budget_a_shift_is_still_found() -> None:
     for _ in range(20):
         now = {name: drawn(rng, 500) for name in before}
         now["f7"] = Histogram(LAYOUT, (0, 0, 0, *rng.multinomial(500, moved / moved.sum()).tolist(), 0))
-        looks = drift.evaluate(before, now, look=Look(page_alpha=budget.page_alpha("drift", 3_600.0)))
+        looks = drift.evaluate(before, now, look=DriftContext(page_alpha=budget.page_alpha("drift", 3_600.0)))
         found += bool(looks["f7"].drift_detected)
         assert not any(look.drift_detected for name, look in looks.items() if name != "f7")
     assert found >= 8
@@ -75,7 +77,7 @@ def test_days_that_differ_among_themselves_do_not_page_when_the_baseline_says_by
     pages, naive = 0, 0
     for _ in range(60):
         now = {name: day(5_000) for name in before}
-        for look in (Look(page_alpha=alpha), Look(page_alpha=alpha, clustering=clustering)):
+        for look in (DriftContext(page_alpha=alpha), DriftContext(page_alpha=alpha, clustering=clustering)):
             paged = any(each.drift_detected for each in drift.evaluate(before, now, look=look).values())
             pages, naive = (pages + paged, naive) if look.clustering else (pages, naive + paged)
     assert naive > 10

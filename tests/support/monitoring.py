@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.watch.drift import Look
+from tidegate.watch.drift import DriftContext
 from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.performance import Cohort, Metric, Reference
@@ -36,7 +36,7 @@ def drift_results(shifts: dict[str, float], rows: int = 2000, at: float = NOON, 
     current = {name: Histogram.of(now[name], one.layout, name) for name, one in references.items()}
     outputs = [name for name in shifts if name == "score"]
     found = []
-    for name, drift in evaluate_drift(references, current, look=Look(outputs)).items():
+    for name, drift in evaluate_drift(references, current, look=DriftContext(outputs)).items():
         names = list(references[name].layout.names)
         pair = Histograms(names, list(references[name].counts), list(current[name].counts))
         plain = {key: value for key, value in drift.as_dict().items() if key in FIELDS}

@@ -8,7 +8,7 @@ import pytest
 
 from tidegate.errors import InvalidArgument
 from tidegate.watch.baseline import SEGMENT_ROWS_MIN, Baseline, Source, baseline_of
-from tidegate.watch.drift import Look, evaluate
+from tidegate.watch.drift import DriftContext, evaluate
 from tidegate.watch.histogram import Histogram, merged
 
 RNG = np.random.default_rng(15)
@@ -55,8 +55,8 @@ def test_a_baseline_survives_json_and_decides_alike() -> None:
     assert again == made
     columns = made.whole.columns
     now = {name: Histogram.of(values[:1_000], columns[name].layout) for name, values in {**INPUTS, **OUTPUTS}.items()}
-    assert evaluate(columns, now, look=Look(made.outputs)) == evaluate(
-        again.whole.columns, now, look=Look(again.outputs)
+    assert evaluate(columns, now, look=DriftContext(made.outputs)) == evaluate(
+        again.whole.columns, now, look=DriftContext(again.outputs)
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tidegate.errors import InvalidArgument
 from tidegate.watch.clustering import Clustering
-from tidegate.watch.drift import Look, evaluate
+from tidegate.watch.drift import DriftContext, evaluate
 from tidegate.watch.histogram import Histogram, reference
 
 RNG = np.random.default_rng(15)
@@ -46,7 +46,7 @@ def test_a_day_like_others_is_no_drift_where_days_differ() -> None:
     before = {"x": blocks[0].merge(*blocks[1:])}
     now = {"x": Histogram.of(RNG.normal(0.25, 1, 5_000), LAYOUT)}
     assert evaluate(before, now)["x"].drift_detected
-    allowed = evaluate(before, now, look=Look(clustering={"x": Clustering.of(blocks)}))["x"]
+    allowed = evaluate(before, now, look=DriftContext(clustering={"x": Clustering.of(blocks)}))["x"]
     assert allowed.drift_detected is False
     assert allowed.n == 5_000
     assert allowed.n_effective is not None
@@ -54,7 +54,7 @@ def test_a_day_like_others_is_no_drift_where_days_differ() -> None:
 
 
 def test_of_a_window_worth_nothing_nothing_is_claimed() -> None:
-    alike = Look(clustering={"x": Clustering(0.9, 1_000.0)})
+    alike = DriftContext(clustering={"x": Clustering(0.9, 1_000.0)})
     before = {"x": days(0.0, 500, 1)[0]}
     found = evaluate(before, {"x": Histogram.of([0.0, 1.0], LAYOUT)}, look=alike)["x"]
     assert (found.state, found.drift_detected, found.n_effective) == ("ok", False, 2)

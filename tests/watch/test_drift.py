@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.drift import Drift, Look, evaluate
+from tidegate.watch.drift import Drift, DriftContext, evaluate
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import Kind
 
@@ -173,12 +173,13 @@ def test_outputs_get_half_of_the_error_rate_and_the_rest_goes_by_importance() ->
     before = {name: reference(rng.normal(size=5_000)) for name in [*names, "score"]}
     now = {name: Histogram.of(rng.normal(size=300), histogram.layout) for name, histogram in before.items()}
     critical = {
-        name: drift.critical for name, drift in evaluate(before, now, look=Look({"score"}, page_alpha=1e-3)).items()
+        name: drift.critical
+        for name, drift in evaluate(before, now, look=DriftContext({"score"}, page_alpha=1e-3)).items()
     }
     assert critical["score"] is not None
     assert critical["f0"] is not None
     assert critical["score"] < critical["f0"]
-    weighted = evaluate(before, now, look=Look({"score"}, {"f0": 9.0, "f1": 1.0}, 1e-3))
+    weighted = evaluate(before, now, look=DriftContext({"score"}, {"f0": 9.0, "f1": 1.0}, 1e-3))
     assert weighted["f0"].critical is not None
     assert weighted["f0"].critical < critical["f0"]
     assert (weighted["score"].monitor, weighted["f0"].monitor) == ("prediction_drift", "feature_drift")
@@ -187,9 +188,9 @@ def test_outputs_get_half_of_the_error_rate_and_the_rest_goes_by_importance() ->
 def test_a_column_that_has_no_share_of_the_error_rate_never_alarms_and_stops_no_other() -> None:
     before = {name: reference(list("abc") * 200) for name in ("matters", "does_not")}
     now = {name: Histogram.of(list("aab") * 200, each.layout) for name, each in before.items()}
-    found = evaluate(before, now, look=Look(importance={"matters": 1.0}, page_alpha=1e-3))
+    found = evaluate(before, now, look=DriftContext(importance={"matters": 1.0}, page_alpha=1e-3))
     assert {name: drift.state for name, drift in found.items()} == {"matters": "alert", "does_not": "ok"}
-    assert {drift.state for drift in evaluate(before, now, look=Look(page_alpha=0.0)).values()} == {"ok"}
+    assert {drift.state for drift in evaluate(before, now, look=DriftContext(page_alpha=0.0)).values()} == {"ok"}
 
 
 def test_histograms_that_do_not_belong_together_are_refused() -> None:

@@ -10,7 +10,7 @@ from sklearn import metrics as oracle
 from tidegate.errors import InvalidArgument
 from tidegate.watch import metrics
 from tidegate.watch.losses import absolute_losses, brier_losses, clip_of, error_losses
-from tidegate.watch.performance import Cohort, Metric, Performance, PerformanceRule, Reference, evaluate
+from tidegate.watch.performance import Cohort, Metric, MetricReading, PerformanceRule, Reference, evaluate
 from tidegate.watch.values import Floats
 
 ACCURACY = Metric("accuracy")
@@ -21,7 +21,7 @@ def wrong(rows: int, share: float, seed: int = 1) -> Floats:
     return (np.random.default_rng(seed).random(rows) < share).astype(np.float64)
 
 
-def judged(losses: Floats, **kwargs: Any) -> Performance:
+def judged(losses: Floats, **kwargs: Any) -> MetricReading:
     result = evaluate(Cohort(losses, **kwargs), FINE, ACCURACY)
     json.dumps(result.as_dict(), allow_nan=False)
     return result

@@ -10,7 +10,7 @@ from tidegate.errors import InvalidArgument
 from tidegate.watch.baseline import Baseline, Source, baseline_of
 from tidegate.watch.budget import DAY_S
 from tidegate.watch.clustering import Clustering
-from tidegate.watch.drift import Look, evaluate
+from tidegate.watch.drift import DriftContext, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.rhythm import HOUR_S, at_span, cell_of, hours_of, zone_of
 from tidegate.watch.values import Floats
@@ -43,7 +43,7 @@ def hour_at(hour_of_day: int, weeks_later: int = 5) -> int:
 def test_an_hour_is_compared_with_its_like(hour: int) -> None:
     assert SEASONAL.rhythm.seasons
     expected = SEASONAL.expected({hour_at(hour): 1_000})
-    look = Look(clustering=expected.clustering)
+    look = DriftContext(clustering=expected.clustering)
     assert not evaluate(expected.part.columns, block(SEASONAL, hour), look=look)["x"].drift_detected
     assert evaluate(expected.part.columns, block(SEASONAL, hour, shift=0.5), look=look)["x"].drift_detected
     if hour in (6, 18):
@@ -143,4 +143,6 @@ def test_a_part_of_a_day_is_no_drift_where_days_are_compared() -> None:
     morning = {"x": Histogram.of(RNG.normal(1.0, 1.0, 600), made.whole.columns["x"].layout)}
     assert evaluate(made.whole.columns, morning)["x"].drift_detected
     expected = made.expected(dict.fromkeys(range(hour_at(3), hour_at(9)), 100))
-    assert not evaluate(expected.part.columns, morning, look=Look(clustering=expected.clustering))["x"].drift_detected
+    assert not evaluate(expected.part.columns, morning, look=DriftContext(clustering=expected.clustering))[
+        "x"
+    ].drift_detected

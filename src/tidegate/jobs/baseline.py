@@ -20,7 +20,7 @@ from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.models.catalog import Models
-from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, make_baseline
+from tidegate.services.monitoring.baselines import BaselineRows, Baselines, Origin, make_baseline
 from tidegate.wire.decoding import convert
 from tidegate.wire.monitoring import BaselineRequest, BaselineSource, BaselineView
 from tidegate.wire.signature import Signature
@@ -68,7 +68,7 @@ class BaselineMaker:
         if kept is None or not kept.rows:
             return None
         signature = convert(self.models.version(model, number).signature, Signature)
-        made = make_baseline(signature, Rows(kept.inputs, kept.outputs, kept.labels), origin.by)
+        made = make_baseline(signature, BaselineRows(kept.inputs, kept.outputs, kept.labels), origin.by)
         return self.baselines.keep(model, number, made, origin, who)
 
     def after_registration(

@@ -53,7 +53,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Part:
+class BaselinePart:
     """Histograms of the whole or of one segment. `risk`: what decides about performance; None without labels."""
 
     rows: int
@@ -70,7 +70,7 @@ class Part:
         }
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Part:
+    def from_dict(cls, plain: Mapping[str, Any]) -> BaselinePart:
         """The part that `as_dict` wrote."""
         return cls(
             rows=int(plain["rows"]),
@@ -84,7 +84,7 @@ class Part:
 class Expected:
     """What one block of rows is compared with. `clustering`: of its columns; `losses`: how alike its losses are."""
 
-    part: Part
+    part: BaselinePart
     clustering: Mapping[str, Clustering] = field(default_factory=dict)
     losses: Clustering = Clustering()
 
@@ -97,10 +97,10 @@ class Baseline:
     rows had no times. `as_dict` leaves the sample out: rows have a file of their own.
     """
 
-    whole: Part
+    whole: BaselinePart
     outputs: tuple[str, ...] = ()
     by: str | None = None
-    segments: Mapping[str, Part] = field(default_factory=dict)
+    segments: Mapping[str, BaselinePart] = field(default_factory=dict)
     sample: Mapping[str, Column] = field(default_factory=dict)
     rhythm: Rhythm = Rhythm()
 
@@ -120,7 +120,7 @@ class Baseline:
         span_h = max(rows_by_hour, default=0) - min(rows_by_hour, default=0) + 1
         return Expected(replace(part, columns=columns), clustering, at_span(self.rhythm.losses, span_h))
 
-    def part(self, segment: str | None = None) -> Part:
+    def part(self, segment: str | None = None) -> BaselinePart:
         """A segment's part; the whole where it was too small, or did not exist yet."""
         return self.segments.get(segment, self.whole) if segment is not None else self.whole
 
@@ -141,13 +141,13 @@ class Baseline:
         if plain.get("form") not in FORMS:
             raise InvalidArgument(f"This is no baseline of form {FORM} or an earlier one.", field="form")
         try:
-            whole = Part.from_dict(plain["whole"])
+            whole = BaselinePart.from_dict(plain["whole"])
             rhythm = Rhythm.from_dict(plain["rhythm"], whole.columns) if plain["form"] > 1 else Rhythm()
             return cls(
                 whole=whole,
                 outputs=tuple(plain["outputs"]),
                 by=plain["by"],
-                segments={name: Part.from_dict(each) for name, each in plain["segments"].items()},
+                segments={name: BaselinePart.from_dict(each) for name, each in plain["segments"].items()},
                 sample=sample or {},
                 rhythm=rhythm,
             )
@@ -224,14 +224,14 @@ def _part(
     losses: Floats | None,
     rows: np.ndarray[Any, Any],
     clustering: Clustering,
-) -> Part:
+) -> BaselinePart:
     histograms = {name: Histogram.of(values[rows], layouts[name], name) for name, values in columns.items()}
     if losses is None:
-        return Part(int(rows.size), histograms)
+        return BaselinePart(int(rows.size), histograms)
     chosen = losses[rows]
     labelled = bool((~np.isnan(chosen)).any())
     loss = Histogram.of(chosen, _LOSS_LAYOUT, "losses")
-    return Part(int(rows.size), histograms, loss, Reference.of(chosen, clustering) if labelled else None)
+    return BaselinePart(int(rows.size), histograms, loss, Reference.of(chosen, clustering) if labelled else None)
 
 
 _LOSS_CUTS = (float(np.nextafter(0.0, -1.0)), *(each / LOSS_BINS for each in range(LOSS_BINS + 1)))

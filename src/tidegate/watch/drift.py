@@ -28,7 +28,7 @@ OUTPUTS_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Rule:
+class DriftRule:
     """What counts as drift.
 
     `margin`: differences of a distribution up to this (as a share of the rows) do not matter. `alpha`: one feature's
@@ -45,7 +45,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Look:
+class DriftContext:
     """What is known of one evaluation beside its histograms.
 
     `outputs`: the columns that the model answers; they get half of the error rate, features the rest by `importance`
@@ -111,8 +111,8 @@ class _Seen:
 def evaluate(
     reference: Mapping[str, Histogram],
     current: Mapping[str, Histogram],
-    rule: Rule = Rule(),
-    look: Look = Look(),
+    rule: DriftRule = DriftRule(),
+    look: DriftContext = DriftContext(),
 ) -> dict[str, Drift]:
     """Every column's drift, in the order of the reference."""
     if set(reference) != set(current):
@@ -179,7 +179,7 @@ def _nothing_to_know(before: Histogram, now: Histogram) -> str | None:
 
 
 def _look(
-    before: Histogram, now: Histogram, rule: Rule, page_alpha: float | None, clustering: Clustering | None
+    before: Histogram, now: Histogram, rule: DriftRule, page_alpha: float | None, clustering: Clustering | None
 ) -> _Seen:
     levels = Levels(rule.margin, rule.alpha, None if page_alpha is None else page_alpha / 2)
     if clustering is not None:
@@ -188,7 +188,7 @@ def _look(
     return _Seen(size(before, now, levels), rates, homogeneity_p(before, now), now.rows)
 
 
-def _judged(drift: Drift, seen: _Seen, rule: Rule, alpha: float, *, is_believed: bool) -> Drift:
+def _judged(drift: Drift, seen: _Seen, rule: DriftRule, alpha: float, *, is_believed: bool) -> Drift:
     changed = [
         rate
         for rate in seen.rates
@@ -211,7 +211,7 @@ def _judged(drift: Drift, seen: _Seen, rule: Rule, alpha: float, *, is_believed:
     return replace(drift, verdict=_verdict(drift, rule, moved=moved))
 
 
-def _verdict(drift: Drift, rule: Rule, *, moved: bool) -> str:
+def _verdict(drift: Drift, rule: DriftRule, *, moved: bool) -> str:
     seen = None if drift.effect is None else f"{_percent(drift.effect)} of the rows lie elsewhere than in the reference"
     if drift.state == "ok":
         return f"ok: {seen or 'no row has a value'}; more than {rule.margin:.0%} cannot be told from chance"

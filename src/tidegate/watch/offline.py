@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tidegate.errors import InvalidArgument
-from tidegate.watch.drift import Look, Rule
+from tidegate.watch.drift import DriftContext, DriftRule
 from tidegate.watch.drift import evaluate as evaluate_drift
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import BINS
@@ -55,7 +55,7 @@ def detect_data_drift(
         for name, values in before.items()
     }
     current = {name: Histogram.of(now[name], histogram.layout, name) for name, histogram in references.items()}
-    results = evaluate_drift(references, current, Rule(margin=margin), Look(outputs))
+    results = evaluate_drift(references, current, DriftRule(margin=margin), DriftContext(outputs))
     return {name: result.as_dict() for name, result in results.items()}
 
 

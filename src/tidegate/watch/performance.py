@@ -132,7 +132,7 @@ class PerformanceRule:
 
 
 @dataclass(frozen=True)
-class Performance:
+class MetricReading:
     """What one look says of a metric. None where nothing can be known; never NaN.
 
     `value`: of the matured rows that have labels. `lower`, `upper`: the metric lies there with confidence 1 - alpha at
@@ -173,7 +173,7 @@ def evaluate(
     rule: PerformanceRule = PerformanceRule(),
     page_alpha: float | None = None,
     clustering: Clustering = INDEPENDENT,
-) -> Performance:
+) -> MetricReading:
     """Whether the risk is above the reference's by more than the tolerance (Podkopaev and Ramdas 2022).
 
     `page_alpha`: the probability of a false page that the endpoint's budget leaves this block, which is then judged
@@ -183,7 +183,7 @@ def evaluate(
     pending = np.isnan(losses)
     labelled = int(losses.size - pending.sum())
     low, high = _final(cohort.losses, metric)
-    result = Performance(
+    result = MetricReading(
         metric=metric.name,
         state="unknown",
         verdict="",
@@ -247,7 +247,7 @@ def _by_age(cohort: Cohort) -> tuple[Coverage, ...]:
     return tuple(found)
 
 
-def _verdict(result: Performance, metric: Metric) -> str:
+def _verdict(result: MetricReading, metric: Metric) -> str:
     name = metric.name.replace("_", " ")
     between = f"between {result.lower:.3g} and {result.upper:.3g}"
     seen = f"{name} is {result.value:.3g} ({between}), and was {result.reference:.3g}"

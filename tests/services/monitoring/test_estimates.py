@@ -10,7 +10,7 @@ import pytest
 
 from tidegate.core.captured import Columns
 from tidegate.core.monitoring.columns import watched_columns
-from tidegate.services.monitoring.baselines import KnownBaseline, Rows, make_baseline
+from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, make_baseline
 from tidegate.services.monitoring.estimates import ROWS_MAX, estimate_results, newest_since
 from tidegate.services.monitoring.place import Place
 from tidegate.wire.monitoring import MonitorResult
@@ -23,7 +23,7 @@ def estimates(
     signature: Signature, before: tuple[Any, Any, Any], now: tuple[Any, Any], labels: bool = True
 ) -> dict[str | None, MonitorResult]:
     """`before`: inputs, outputs and labels of the baseline; `now`: inputs and outputs."""
-    made = make_baseline(signature, Rows(before[0], before[1], before[2] if labels else None))
+    made = make_baseline(signature, BaselineRows(before[0], before[1], before[2] if labels else None))
     view = SimpleNamespace(made_at=0.0)
     known = KnownBaseline(made.baseline, made.roles, made.truth, view)  # type: ignore[arg-type]
     columns = watched_columns(signature, *now)

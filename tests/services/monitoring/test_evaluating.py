@@ -15,7 +15,7 @@ from support.control import ME, SIGNATURE, add_version, container_at
 from tidegate.core.captured import Columns
 from tidegate.errors import InvalidArgument, NotLeader, UnknownEndpoint
 from tidegate.services.monitoring import production
-from tidegate.services.monitoring.baselines import Origin, Rows, make_baseline
+from tidegate.services.monitoring.baselines import BaselineRows, Origin, make_baseline
 from tidegate.services.monitoring.evaluation import LAG_S
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.monitoring.replays import Replays
@@ -120,7 +120,7 @@ class Bench:
         labels = np.where(self.rng.random(rows) < 0.9, truth, 1 - truth)
         version = self.container.models.version("churn", "1")
         made = make_baseline(
-            convert(version.signature, Signature), Rows({"input": inputs}, {"prediction": truth}, labels)
+            convert(version.signature, Signature), BaselineRows({"input": inputs}, {"prediction": truth}, labels)
         )
         self.monitoring.baselines.keep("churn", "1", made, Origin("validation"), ME)
 
@@ -484,7 +484,7 @@ def test_results_have_pages_and_old_ones_are_forgotten(bench: Bench) -> None:
 def test_a_baseline_goes_with_its_version(bench: Bench) -> None:
     add_version(bench.container, "churn", "2")
     version = bench.container.models.version("churn", "2")
-    made = make_baseline(convert(version.signature, Signature), Rows({"input": bench.normal(500)}, {}))
+    made = make_baseline(convert(version.signature, Signature), BaselineRows({"input": bench.normal(500)}, {}))
     baselines = bench.monitoring.baselines
     baselines.keep("churn", "2", made, Origin("file"), ME)
     assert baselines.known("churn", "2") is not None
@@ -550,7 +550,7 @@ def test_what_stays_the_same_for_a_day_in_the_baseline_too_is_no_fault(bench: Be
     times = np.asarray(days * DAY_S + np.tile(np.arange(200), 28) * 400.0, dtype=np.float64)
     signature = convert(bench.container.models.version("churn", "1").signature, Signature)
     said = (inputs[:, 0] > 0).astype(np.int64)
-    made = make_baseline(signature, Rows({"input": inputs}, {"prediction": said}, None, times))
+    made = make_baseline(signature, BaselineRows({"input": inputs}, {"prediction": said}, None, times))
     bench.monitoring.baselines.keep("churn", "1", made, Origin("file"), ME)
     bench.captured.predict(bench.begin + 10, np.column_stack((bench.rng.normal(size=600), np.full(600, 3.0))))
     found = bench.look(bench.begin + 60)
@@ -570,7 +570,7 @@ def test_performance_is_estimated_without_labels_once_an_hour_and_when_asked(ben
         (*SIGNATURE.outputs, scored),
         classes=(0, 1),
     )
-    made = make_baseline(model, Rows({"input": inputs}, {"prediction": said, "probabilities": scores}, labels))
+    made = make_baseline(model, BaselineRows({"input": inputs}, {"prediction": said, "probabilities": scores}, labels))
     bench.monitoring.baselines.keep("churn", "1", made, Origin("validation"), ME)
     with bench.container.store.transaction() as tx:
         version_or_raise(tx, "churn", "1").signature = msgspec.to_builtins(model)

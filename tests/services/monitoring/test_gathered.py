@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.core.monitoring.columns import watched_columns
-from tidegate.services.monitoring.baselines import KnownBaseline, Made, Rows, make_baseline
+from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, Made, make_baseline
 from tidegate.services.monitoring.gathered import WHOLE, Gathered, gathered
 from tidegate.services.monitoring.summary import FEATURES_MAX, summary_of
 from tidegate.services.monitoring.truth import labels_of
@@ -38,7 +38,7 @@ def known(made: Made, made_at: float = 1.0) -> KnownBaseline:
     return KnownBaseline(made.baseline, made.roles, made.truth, view)
 
 
-BASELINE = known(make_baseline(SIGNATURE, Rows(*rows(1000)), "town"))
+BASELINE = known(make_baseline(SIGNATURE, BaselineRows(*rows(1000)), "town"))
 
 
 @settings(max_examples=30, deadline=None)
@@ -63,7 +63,7 @@ def test_pieces_add_up_to_the_whole(cuts: list[int]) -> None:
 def test_what_was_counted_in_other_bins_is_forgotten() -> None:
     inputs, outputs = rows(50)
     kept = gathered(BASELINE, watched_columns(SIGNATURE, inputs, outputs), np.zeros(50)).as_dict()
-    assert Gathered.from_dict(kept, known(make_baseline(SIGNATURE, Rows(*rows(900))), 2.0)).rows == 0
+    assert Gathered.from_dict(kept, known(make_baseline(SIGNATURE, BaselineRows(*rows(900))), 2.0)).rows == 0
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_predictions_are_compared_with_labels_however_these_are_written(
     signature = Signature("columns", SIGNATURE.inputs[:1], (TensorSpec("prediction", datatype, (-1,)),))
     answers = np.array(said, dtype=object if datatype == "BYTES" else None)
     truths = np.array(labels, dtype=object)
-    made = make_baseline(signature, Rows({"age": np.arange(4.0)}, {"prediction": answers}, truths))
+    made = make_baseline(signature, BaselineRows({"age": np.arange(4.0)}, {"prediction": answers}, truths))
     assert made.truth is not None
     assert made.truth.mode == mode
     found = watched_columns(signature, {"age": np.arange(4.0)}, {"prediction": answers})
@@ -90,7 +90,9 @@ def test_predictions_are_compared_with_labels_however_these_are_written(
 
 def test_texts_are_no_truth_of_numbers_and_lists_no_labels() -> None:
     signature = Signature("columns", SIGNATURE.inputs[:1], (TensorSpec("prediction", "FP64", (-1,)),))
-    given = Rows({"age": np.arange(2.0)}, {"prediction": np.array([0.5, 7.5])}, np.array(["red", "blue"], dtype=object))
+    given = BaselineRows(
+        {"age": np.arange(2.0)}, {"prediction": np.array([0.5, 7.5])}, np.array(["red", "blue"], dtype=object)
+    )
     made = make_baseline(signature, given)
     assert (made.truth, made.labelled) == (None, 0)
     texts = np.array(["1", '"x"', "[1]", "null", "no JSON", None, "true"], dtype=object)

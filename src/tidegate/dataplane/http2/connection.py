@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic
 
-from tidegate.dataplane.http2.flow import Incoming, Outgoing, Past, Request, Stream
+from tidegate.dataplane.http2.flow import EndedStreams, Incoming, Outgoing, Request, Stream
 from tidegate.dataplane.http2.frames import (
     ACK,
     ENABLE_PUSH,
@@ -66,7 +66,7 @@ class Http2Connection(Wire, Generic[HeadT]):
         self.streams: dict[int, Stream] = {}
         self.draining = False
         self.trusted = True
-        self._past = Past()
+        self._past = EndedStreams()
         self._incoming = Incoming(self)
         self.outgoing = Outgoing(self)
 

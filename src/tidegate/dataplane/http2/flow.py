@@ -154,7 +154,7 @@ NOBODY = _Nobody()
 """Of a stream that was answered by its header fields alone."""
 
 
-class Past:
+class EndedStreams:
     """How the last streams of a connection ended, which says what a frame that still comes for one of them means.
 
     Two generations: what the older one holds is forgotten when the newer one is full.

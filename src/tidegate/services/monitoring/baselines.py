@@ -43,7 +43,7 @@ KNOWN_MAX = 64
 
 
 @dataclass(frozen=True)
-class Rows:
+class BaselineRows:
     """What a model was asked and answered, as named tensors; the labels and times of the rows where they are known.
 
     `timezone`: whose days and weeks the times follow.
@@ -89,7 +89,7 @@ class KnownBaseline:
     labels: Histogram | None = None
 
 
-def make_baseline(signature: Signature, given: Rows, by: str | None = None) -> Made:
+def make_baseline(signature: Signature, given: BaselineRows, by: str | None = None) -> Made:
     """Raises `InvalidArgument` for rows that no baseline can be made of."""
     found = watched_columns(signature, given.inputs, given.outputs)
     if not found.values:

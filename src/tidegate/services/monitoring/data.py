@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.services.monitoring.baselines import KnownBaseline
-from tidegate.services.monitoring.gathered import WHOLE, Gathered, Part
+from tidegate.services.monitoring.gathered import WHOLE, Gathered, GatheredPart
 from tidegate.services.monitoring.place import Place
 from tidegate.watch.clustering import Clustering
-from tidegate.watch.drift import Drift, Look, evaluate
+from tidegate.watch.drift import Drift, DriftContext, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.rates import RateChange, rate_changes
 from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult, Severity
@@ -49,11 +49,11 @@ def drift_results(known: KnownBaseline, block: Gathered, place: Place, alpha: fl
 
 
 def _drifts(
-    known: KnownBaseline, now: Part, place: Place, alpha: float, segment: str | None = None
+    known: KnownBaseline, now: GatheredPart, place: Place, alpha: float, segment: str | None = None
 ) -> list[MonitorResult]:
     expected = known.baseline.expected(now.hours, segment)
     before = {name: one for name, one in expected.part.columns.items() if name in now.histograms}
-    look = Look(
+    look = DriftContext(
         outputs=[name for name in before if known.roles.get(name) == "output"],
         page_alpha=alpha,
         clustering=expected.clustering,

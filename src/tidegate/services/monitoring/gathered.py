@@ -23,7 +23,7 @@ WHOLE = ""
 
 
 @dataclass(frozen=True)
-class Part:
+class GatheredPart:
     """Of the whole, or of one segment. `hours`: rows in each hour since 1970, UTC."""
 
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
@@ -33,14 +33,14 @@ class Part:
     def rows(self) -> int:
         return sum(self.hours.values())
 
-    def with_more(self, other: Part) -> Part:
+    def with_more(self, other: GatheredPart) -> GatheredPart:
         """Both together. A column that one of them lacks is of the rows that have it."""
         names = [*self.histograms, *(name for name in other.histograms if name not in self.histograms)]
         merged = {}
         for name in names:
             both = [part.histograms[name] for part in (self, other) if name in part.histograms]
             merged[name] = both[0].merge(*both[1:])
-        return Part(merged, dict(Counter(self.hours) + Counter(other.hours)))
+        return GatheredPart(merged, dict(Counter(self.hours) + Counter(other.hours)))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Gathered:
     """By segment; "" is the whole. `baseline`: when that was made in whose bins the rows are counted."""
 
     baseline: float
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, GatheredPart] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -57,7 +57,10 @@ class Gathered:
     def with_more(self, other: Gathered) -> Gathered:
         """Both together, of the same baseline."""
         names = dict.fromkeys([*self.parts, *other.parts])
-        parts = {name: self.parts.get(name, Part()).with_more(other.parts.get(name, Part())) for name in names}
+        parts = {
+            name: self.parts.get(name, GatheredPart()).with_more(other.parts.get(name, GatheredPart()))
+            for name in names
+        }
         return Gathered(self.baseline, parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,7 +82,7 @@ class Gathered:
             return cls(made_at)
         columns = known.baseline.whole.columns
         parts = {
-            name: Part(
+            name: GatheredPart(
                 {
                     column: Histogram(columns[column].layout, tuple(counts))
                     for column, counts in part["counts"].items()
@@ -105,10 +108,10 @@ def gathered(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Gather
     return Gathered(known.view.made_at, parts)
 
 
-def _part(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Part:
+def _part(known: KnownBaseline, columns: WatchedColumns, at: Array) -> GatheredPart:
     of = known.baseline.whole.columns
     histograms = {
         name: Histogram.of(values, of[name].layout, name) for name, values in columns.values.items() if name in of
     }
     hours, rows = np.unique(np.floor(at / HOUR_S).astype(np.int64), return_counts=True)
-    return Part(histograms, dict(zip(hours.tolist(), rows.tolist(), strict=True)))
+    return GatheredPart(histograms, dict(zip(hours.tolist(), rows.tolist(), strict=True)))

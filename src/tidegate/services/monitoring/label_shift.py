@@ -17,13 +17,13 @@ from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.data import pair
 from tidegate.services.monitoring.labels import Labelled
 from tidegate.services.monitoring.place import Place
-from tidegate.watch.drift import Look, Rule, evaluate
+from tidegate.watch.drift import DriftContext, DriftRule, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.rhythm import rows_by_hour
 from tidegate.wire.monitoring import MonitorResult
 
 LABEL = "label"
-RULE = Rule()
+RULE = DriftRule()
 NEVER = 2.0
 """No rate changes by so much."""
 
@@ -75,8 +75,8 @@ def label_shift_result(
     drift = evaluate(
         {LABEL: before},
         {LABEL: now},
-        Rule(margin=RULE.margin + missing, rate_difference=rates),
-        Look(page_alpha=page_alpha, clustering={LABEL: clustering}),
+        DriftRule(margin=RULE.margin + missing, rate_difference=rates),
+        DriftContext(page_alpha=page_alpha, clustering={LABEL: clustering}),
     )[LABEL]
     plain = drift.as_dict()
     for name in ("feature", "monitor", "state", "verdict"):

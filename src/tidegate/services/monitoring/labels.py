@@ -11,7 +11,7 @@ from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.truth import Truth
 from tidegate.watch import metrics
-from tidegate.watch.performance import Cohort, Performance, PerformanceRule, evaluate
+from tidegate.watch.performance import Cohort, MetricReading, PerformanceRule, evaluate
 from tidegate.watch.rhythm import rows_by_hour
 from tidegate.watch.values import Floats, canonicals
 from tidegate.wire.monitoring import MonitorResult, Severity
@@ -61,7 +61,7 @@ def performance_results(known: KnownBaseline, rows: Labelled, place: Place, page
     return [_performance_result(found, place), *_shown(truth, rows, place)]
 
 
-def _performance_result(found: Performance, place: Place) -> MonitorResult:
+def _performance_result(found: MetricReading, place: Place) -> MonitorResult:
     plain = found.as_dict()
     for name in ("metric", "state", "verdict"):
         plain.pop(name)

@@ -15,7 +15,14 @@ from tidegate.core.access import Principal, part_of_platform
 from tidegate.core.captured import CapturedRows
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.errors import Conflict, InvalidArgument, TidegateError, UnknownVersion
-from tidegate.services.monitoring.baselines import Baselines, Origin, Rows, columns_seen, make_baseline, tensors_of
+from tidegate.services.monitoring.baselines import (
+    BaselineRows,
+    Baselines,
+    Origin,
+    columns_seen,
+    make_baseline,
+    tensors_of,
+)
 from tidegate.services.monitoring.calls import Earlier, usual_rates
 from tidegate.services.monitoring.evaluation import LAG_S, Evaluation, Seen
 from tidegate.services.monitoring.summary import summary_of
@@ -242,10 +249,10 @@ class Monitoring:
                 _log.warning("no baseline of %s:%s from production: %s", seen.model, version, error.message)
 
 
-def rows_of_captured(found: dict[str, Any], timezone: str) -> Rows:
+def rows_of_captured(found: dict[str, Any], timezone: str) -> BaselineRows:
     """Captured rows as a baseline takes them: without labels, which came later for some rows and not for others."""
     inputs, outputs = tensors_of(found)
-    return Rows(inputs, outputs, None, found["at"], timezone)
+    return BaselineRows(inputs, outputs, None, found["at"], timezone)
 
 
 def _view(tx: Session, endpoint: EndpointRow) -> MonitorView:
