@@ -11,6 +11,7 @@ import contextlib
 import errno
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from tidegate.capture.files import Between, File, StoreUnavailable
 CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S = 3.0, 20.0
 ATTEMPTS_MAX = 3
 READERS = 8
-"""A read waits for answers: several at a time."""
+"""Files are read, and folders deleted, several at a time: each waits for answers."""
 WRITTEN = "_written"
 _CODE = re.compile(r"AWS Error (\w+) during (\w+) operation: ?(.*?)( \(Request ID.*)?$", re.DOTALL)
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what else AWS's credential chain takes"
@@ -101,27 +102,33 @@ class S3Files:
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Files`."""
-        gone = set(names)
-        folders = {name.rpartition("/")[0] for name in gone}
-        for folder in folders:
-            prefix = f"{self._root}/{WRITTEN}/"
-            for info in self._found_files(_join(WRITTEN, folder)):
-                if info.path.removeprefix(prefix).rpartition("@")[0] in gone:
-                    self._delete(info.path.removeprefix(f"{self._root}/"))
+        by_folder: dict[str, set[str]] = {}
+        for name in names:
+            by_folder.setdefault(name.rpartition("/")[0], set()).add(name)
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(lambda folder: self._delete_in(folder, by_folder[folder]), by_folder))
+        for parent in {folder.rpartition("/")[0] for folder in by_folder}:
+            self._remove_empty(parent)
+            self._remove_empty(_join(WRITTEN, parent))
+
+    def _delete_in(self, folder: str, gone: set[str]) -> None:
+        dates = _join(WRITTEN, folder)
+        for info in self._found_files(dates):
+            name = info.path.removeprefix(f"{self._root}/")
+            if name.removeprefix(f"{WRITTEN}/").rpartition("@")[0] in gone:
+                self._delete(name)
         for name in gone:
             self._delete(name)
-        for folder in folders:
-            for one in (folder, _join(WRITTEN, folder)):
-                self._remove_empty(one)
-                self._remove_empty(one.rpartition("/")[0])
+        self._remove_empty(folder)
+        self._remove_empty(dates)
 
     def _remove_empty(self, folder: str) -> None:
-        """Delete the empty object that stands for a folder: a client leaves one where it deleted a folder's last file.
+        """Delete the empty object that stands for a folder: pyarrow puts one where it deleted a folder's last file.
 
-        Another writer's file that comes between the look and the deletion would go with it: compactors exclude each
-        other, and what is imported is never of an hour that was emptied a moment ago but by a chance of milliseconds.
+        A file that another process writes between the look and the deletion would be lost. Compactors exclude each
+        other; an import that writes into the same hour in these milliseconds is the one case that remains.
         """
-        if folder and not self._found(folder, recursive=True):
+        if folder and self._listed(folder, recursive=True) == []:
             with self._named(), contextlib.suppress(FileNotFoundError):
                 self._fs.delete_dir(f"{self._root}/{folder}")
 
@@ -139,13 +146,16 @@ class S3Files:
         return [info for info in self._found(folder, recursive=True) if info.type == pafs.FileType.File]
 
     def _found(self, folder: str, *, recursive: bool) -> list[pafs.FileInfo]:
-        """Nothing where there is no such folder, and never because there is no such bucket."""
+        return self._listed(folder, recursive=recursive) or []
+
+    def _listed(self, folder: str, *, recursive: bool) -> list[pafs.FileInfo] | None:
+        """None where there is no such folder; that there is no such bucket raises."""
         selector = pafs.FileSelector(_join(self._root, folder), recursive=recursive)
         with self._named():
             try:
                 found: list[pafs.FileInfo] = self._fs.get_file_info(selector)
             except FileNotFoundError:
-                return []
+                return None
         return found
 
     @contextlib.contextmanager
