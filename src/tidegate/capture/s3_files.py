@@ -29,7 +29,8 @@ _CODE = re.compile(r"AWS Error (\w+) during (\w+) operation: ?(.*?)( \(Request I
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what else AWS's credential chain takes"
 _REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID")
 _EXPIRED = ("REQUEST_EXPIRED", "EXPIRED_TOKEN", "REQUEST_TIME_TOO_SKEWED")
-_AWAY = ("NETWORK_CONNECTION", "REQUEST_TIMEOUT", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "INTERNAL_FAILURE")
+_AWAY = ("NETWORK_CONNECTION", "REQUEST_TIMEOUT")
+_FAILS = ("INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING")
 
 
 class S3Files:
@@ -170,15 +171,18 @@ class S3Files:
 
     def _said(self, text: str) -> str:
         found = _CODE.search(text)
-        code, why = (found[1], found[3].strip() or found[2]) if found else ("", text)
+        code, operation, why = (found[1], found[2], found[3].strip() or found[2]) if found else ("", "", text)
         if code == "NO_SUCH_BUCKET" or text.startswith("Bucket '"):
             return f"S3 at {self._host} has no bucket {self._bucket!r}: make it, or correct TIDEGATE_CAPTURE_URL"
         if code in _REFUSED:
-            return f"S3 at {self._host} refuses the keys for the bucket {self._bucket!r} ({code}): {_KEYS}"
+            told = f"refuses the keys for the bucket {self._bucket!r}, or there are none ({code})"
+            return f"S3 at {self._host} {told}: {_KEYS}"
         if code in _EXPIRED:
             return f"S3 at {self._host} takes the keys no longer ({code}): renew them, and set this machine's clock"
         if code in _AWAY or "curlCode" in text:
-            return f"S3 at {self._host} does not answer ({why[:200]}): is TIDEGATE_CAPTURE_S3_ENDPOINT_URL right?"
+            return f"S3 at {self._host} does not answer ({why[:200]}): see TIDEGATE_CAPTURE_S3_ENDPOINT_URL"
+        if code in _FAILS:
+            return f"S3 at {self._host} answers that it cannot do it now ({code} for {operation}): see its own log"
         return f"S3 at {self._host} cannot be used ({why[:300]})"
 
 
