@@ -14,7 +14,8 @@ from support.services.s3 import S3
 from tidegate.adapters.capture.forgetting import ForgetFiles
 from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.adapters.capture.rows import StoredRows
-from tidegate.capture.files import Location, StoreUnavailable
+from tidegate.capture.files import StoreUnavailable
+from tidegate.capture.location import Location
 from tidegate.capture.s3_files import S3Files
 from tidegate.compactor.run import Compactor
 from tidegate.doctor import servers

@@ -12,12 +12,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from tidegate.system.atomic import replacing
-
-if TYPE_CHECKING:
-    from tidegate.settings import Settings
 
 Between = tuple[str, str]
 """Only what lies in subfolders whose names are from the one to the other, both included."""
@@ -128,31 +125,6 @@ class LocalFiles:
         path = self._root / name
         path.unlink(missing_ok=True)
         return path.parent
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where captured rows are: in `folder`, or, with `url`, in that bucket of S3 (`s3://bucket/prefix`).
-
-    `folder` is on this machine in either case: it has the locks and the compactor's state.
-    """
-
-    folder: Path
-    url: str | None = None
-    endpoint_url: str | None = None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Location:
-        """As the settings say."""
-        return cls(settings.data_dir / "capture", settings.capture_url, settings.capture_s3_endpoint_url)
-
-    def files(self) -> Files:
-        """Opened; for S3 pyarrow is imported, and a bucket's region may be asked for. Raises `StoreUnavailable`."""
-        if self.url is None:
-            return LocalFiles(self.folder)
-        from tidegate.capture.s3_files import S3Files
-
-        return S3Files(self.url, self.endpoint_url)
 
 
 def files_in(root: Path | Files) -> Files:

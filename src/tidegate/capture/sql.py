@@ -26,8 +26,8 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from tidegate.capture.files import Location
 from tidegate.capture.labels import Table
+from tidegate.capture.location import Location
 from tidegate.capture.naming import name_columns
 from tidegate.capture.rows import NO_ENDPOINT
 from tidegate.capture.store import CaptureStore

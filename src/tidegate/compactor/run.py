@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tidegate import clock as clocks
-from tidegate.capture.files import Files, Location
+from tidegate.capture.files import Files
+from tidegate.capture.location import Location
 from tidegate.capture.retention import Keep, expire
 from tidegate.clock import Clock
 from tidegate.system.file_lock import open_lock, take

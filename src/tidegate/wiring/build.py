@@ -24,7 +24,7 @@ from tidegate.adapters.prometheus.server import Prometheus
 from tidegate.adapters.redis_probe import RedisProbe
 from tidegate.adapters.sandbox import confinement
 from tidegate.api.sessions import LoginCodes
-from tidegate.capture.files import Location
+from tidegate.capture.location import Location
 from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.adapters.capture.queries import stored_endpoints
-from tidegate.capture.files import Location
+from tidegate.capture.location import Location
 from tidegate.errors import CaptureUnreadable
 from tidegate.wire.capture import ForgetRequest, ask_to_forget
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidegate.capture.files import Location
+from tidegate.capture.location import Location
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, DiskFull
 from tidegate.wire.importing import BadRow, ImportRequest, ImportResult

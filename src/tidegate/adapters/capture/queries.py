@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from tidegate.capture.files import Location, endpoints_of
+from tidegate.capture.files import endpoints_of
+from tidegate.capture.location import Location
 from tidegate.errors import CaptureUnreadable, Overloaded, QueryTooLarge
 from tidegate.errors.codes import by_code
 from tidegate.system.child_env import inherited_env, storage_keys

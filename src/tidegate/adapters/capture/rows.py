@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidegate.capture.files import Files, Location
+from tidegate.capture.files import Files
+from tidegate.capture.location import Location
 from tidegate.core.captured import CapturedTable, Columns
 from tidegate.errors import CaptureUnreadable
 
