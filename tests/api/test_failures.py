@@ -91,7 +91,7 @@ def test_a_method_that_a_path_does_not_take_is_told_the_ones_it_takes(api: httpx
 def test_a_failure_that_nobody_foresaw_has_an_id_and_no_traceback(
     container: Container, api: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def burst(_self: object, *_page: object) -> None:
+    def burst(_self: object, *_page: object, **_shown: object) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr("tidegate.services.models.catalog.Models.page", burst)
