@@ -237,9 +237,9 @@ def test_a_receiver_that_hangs_keeps_no_other_waiting(container: Container, rece
         bed.notifier("hangs", f"http://{address}/")
         bed.notifier("works", receiver.url)
         bed.found()
-        until(lambda: (bed.loop.step(), receiver.got)[1], 10.0)
+        until(lambda: (bed.loop.step(), receiver.got)[1], 20.0)
         bed.found(feature="income")
-        until(lambda: (bed.loop.step(), len(receiver.got) == 2)[1], 10.0)
+        until(lambda: (bed.loop.step(), len(receiver.got) == 2)[1], 20.0)
         assert bed.deliveries.page(10, notifier="hangs", state="sent").deliveries == []
     bed.loop.close()
 
@@ -251,7 +251,8 @@ def test_a_crash_between_sending_and_marking_sends_again_under_the_same_id(
     bed.found()
     with monkeypatch.context() as patched:
         patched.setattr(type(bed.deliveries), "done", lambda *_given: None)
-        until(lambda: (bed.loop.step(), receiver.got)[1], 10.0)
+        until(lambda: (bed.loop.step(), receiver.got)[1], 20.0)
+        until(lambda: all(future.done() for future in bed.loop._busy.values()), 20.0)
     later = Bed(bed.container)
     later.time.now = bed.time.now
     later.send()
