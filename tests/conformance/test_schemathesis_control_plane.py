@@ -54,7 +54,7 @@ def test_whatever_is_sent_the_answer_is_as_described(tmp_path: Path) -> None:
             )
     finally:
         container.close()
-    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
+    assert ran.returncode == 0, ran.stdout[-9000:] + ran.stderr[-2000:]
     assert operations >= 30
     assert f"{operations} selected" in ran.stdout
 

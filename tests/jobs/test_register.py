@@ -23,7 +23,7 @@ from tidegate.errors import DiskFull, RegistryUnavailable
 from tidegate.jobs import acceleration as acceleration_module
 from tidegate.jobs import register as register_module
 from tidegate.packaging import read_source
-from tidegate.services.models.catalog import Models as ModelService
+from tidegate.services.models import intake
 from tidegate.store.models import get_version
 from tidegate.wire.manifest import read_manifest
 from tidegate.wire.rest import AliasRequest, RegisterRequest, TrustRequest
@@ -240,18 +240,18 @@ def test_what_the_registry_does_not_have_is_said(shared: Container) -> None:
     _nothing_is_left(shared, "missing")
 
 
-_STEPS: list[tuple[type, str]] = [
+_STEPS: list[tuple[Any, str]] = [
     (MlflowRegistry, "_log_package"),
     (MlflowRegistry, "_create"),
     (DirectoryArtifacts, "put"),
-    (ModelService, "_model_row"),
+    (intake, "found_or_new"),
 ]
 
 
 @pytest.mark.parametrize(("owner", "method"), _STEPS)
 @pytest.mark.parametrize(("when", "error"), [("before", DiskFull), ("after", RuntimeError)])
 def test_a_failure_at_any_step_leaves_nothing(
-    shared: Container, models: Models, owner: type, method: str, when: str, error: type[Exception]
+    shared: Container, models: Models, owner: Any, method: str, when: str, error: type[Exception]
 ) -> None:
     name = f"fails-{method.strip('_').replace('_', '-')}-{when}"
     path = models.folder / "logistic.joblib"

@@ -96,6 +96,12 @@ def test_counts_are_right_over_gateways_their_death_and_restarts(
     assert prometheus.number(refused) == 2
 
 
+def test_what_monitors_found_is_scraped(watched: tuple[Platform, str], prometheus: Prometheus) -> None:
+    platform, _ = watched
+    platform.done("monitor", "churn", "--now")
+    until(lambda: prometheus.ask('model_feature_drift{endpoint="churn"}'), what="the drift of a column")
+
+
 def panels() -> list[Any]:
     found = []
     for name, text in files.dashboards().items():

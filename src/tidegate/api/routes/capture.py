@@ -30,7 +30,7 @@ _SETTINGS = {
     "a tenth": {"value": {"sample": 0.1}},
     "private": {"value": {"drop": ["name"], "hash": ["email"], "hash_keys": True}},
 }
-_ARROW: dict[str, Any] = {"content": {ARROW_TYPE: {}}}
+_ARROW: dict[str, Any] = {"content": {ARROW_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
 @router.post(
