@@ -17,7 +17,13 @@ from tidegate.services.platform_keys import PlatformKeys, load_key
 from tidegate.wiring import Container
 
 PUBLIC_PATHS = ("/health", "/login")
-WITHOUT_BODY = ("/api/v1/login-codes", "/api/v1/jobs/{job_id}/cancel")
+WITHOUT_BODY = (
+    "/api/v1/login-codes",
+    "/api/v1/jobs/{job_id}/cancel",
+    "/api/v1/endpoints/{name}/monitor/run",
+    "/api/v1/notifiers/{name}/test",
+    "/api/v1/deliveries/{number}/resend",
+)
 """Changes that say everything by their path."""
 
 

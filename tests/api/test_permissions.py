@@ -51,7 +51,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "GET /api/v1/endpoints/{name}/capture/settings",
         "GET /api/v1/alerts",
         "GET /api/v1/alerts/{alert_id}",
-        "POST /api/v1/alerts/test",
+        "POST /api/v1/alert-replays",
         "GET /api/v1/silences",
         "GET /api/v1/alert-rules",
         "GET /api/v1/alert-rules/{endpoint}",

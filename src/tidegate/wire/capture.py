@@ -131,8 +131,8 @@ class CaptureQueryRequest:
     __pydantic_config__ = STRICT
 
     sql: str | None = None
-    since: float | None = None
-    until: float | None = None
+    since: Number | None = None
+    until: Number | None = None
     version: str | None = None
     rows_max: int = ROWS_DEFAULT
 

@@ -92,7 +92,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _said(err: bytes, code: int) -> Exception:
     """What the process wrote as its last line; else it was killed, or could not even begin."""
-    lines = err.decode("utf-8", "replace").strip().splitlines() or [""]
+    lines = err.decode("utf-8", "replace").strip().split("\n")  # and at no other character: a query may quote any
     with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
         told = orjson.loads(lines[-1])
         return by_code(str(told["code"]))(str(told["error"]))

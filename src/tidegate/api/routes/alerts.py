@@ -60,7 +60,7 @@ def list_alerts(
     return wire.AlertPage(*platform.alerts.state.page(limit, cursor, endpoint, state))
 
 
-@router.post("/alerts/test", responses=answers(400, 404, 409, 413, 415, 422), dependencies=_READ)
+@router.post("/alert-replays", responses=answers(400, 404, 409, 413, 415, 422), dependencies=_READ)
 def test_rules(
     platform: PlatformOf, request: Annotated[wire.ReplayRequest, Body(openapi_examples=_REPLAY)]
 ) -> wire.Replay:

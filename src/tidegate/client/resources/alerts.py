@@ -117,7 +117,7 @@ class AlertsClient:
     ) -> Replay:
         """What the endpoint's rules, with `rules` on top, would have sent over the last `since_s`; changes nothing."""
         body = orjson.dumps(msgspec.to_builtins(ReplayRequest(endpoint, since_s, [*rules], source)))
-        answer = self.api.raw("POST", f"{API}/alerts/test", body, timeout_s=REPLAY_TIMEOUT_S)
+        answer = self.api.raw("POST", f"{API}/alert-replays", body, timeout_s=REPLAY_TIMEOUT_S)
         return decode(answer.data, Replay, self.api.transport.who)
 
     def notifiers(self) -> builtins.list[NotifierView]:

@@ -14,6 +14,7 @@ from tidegate.clock import Clock, monotonic
 from tidegate.core.alerting.model import AlertType, Observation, Rule
 from tidegate.core.alerting.observations import observation
 from tidegate.core.alerting.replay import Sent, replay
+from tidegate.core.captured import CapturedTable
 from tidegate.errors import Conflict, InvalidArgument
 from tidegate.services.alerting.rules import stored_rules, with_changes
 from tidegate.services.monitoring.monitoring import Monitoring
@@ -69,6 +70,8 @@ class Replays:
         self, request: wire.ReplayRequest, window: tuple[float, float], rules: Mapping[AlertType, Rule]
     ) -> wire.Replay:
         since, until = window
+        if not self._has_rows(request.endpoint, since, until):
+            return replayed(request, window, rules, ())
         seen = self.monitoring.see(request.endpoint, until)
         past = Past(seen, self.monitoring.capture, self.monitoring.baselines, since, until)
         deadline, looks = self.ticks() + DEADLINE_S, []
@@ -77,6 +80,11 @@ class Replays:
             if self.ticks() >= deadline:
                 return replayed(request, (since, at), rules, looks)
         return replayed(request, window, rules, looks)
+
+    def _has_rows(self, endpoint: str, since: float, until: float) -> bool:
+        """Without any, there is nothing to evaluate a thousand times."""
+        tables: tuple[CapturedTable, ...] = ("predictions", "failures")
+        return any(len(self.monitoring.capture.rows(one, endpoint, since, until, ("at",))["at"]) for one in tables)
 
 
 def replayed(
