@@ -46,7 +46,7 @@ def accelerate_program(model: ExportedModel, signature: Signature, rows: Arrays,
     cases = cases_of(signature, rows)
     record["rows"] = {name: row_count(inputs) for name, inputs in cases.items()}
     record["libraries"] = {name: metadata.version(name) for name in (*NEEDED, "torch")}
-    timed = timing.timed_rows(rows)
+    timed = {count: rows_of(rows, np.resize(np.arange(row_count(rows)), count).tolist()) for count in timing.TIMED_ROWS}
     record["original"] = timing.seconds_by_rows(model, timed)
     entry: dict[str, Any] = {"form": NAME, "equal": False}
     record["tried"] = [entry]
@@ -60,7 +60,9 @@ def accelerate_program(model: ExportedModel, signature: Signature, rows: Arrays,
         return _refused(record, entry, str(error))
     except Exception as error:  # whatever the exporter or ONNX Runtime does, the original is served
         return _refused(record, entry, f"cannot be converted: {error_text(error)}")
-    entry |= {"equal": True, **timing.beside_original(record["original"], fast, timed)}
+    times = timing.seconds_by_rows(fast, timed)
+    entry |= {"equal": True, **times, **timing.speedups(record["original"], times)}
+    entry["gain"] = timing.gain_of(entry)
     if entry["gain"] <= timing.GAIN_MIN:
         return record | {"reason": "no form that is equal is faster"}
     return record | {"kept": NAME}

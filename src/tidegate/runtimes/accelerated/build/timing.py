@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
 from tidegate import clock
-from tidegate.runtimes.base.inputs import row_count
 from tidegate.runtimes.base.runtime import Arrays, LoadedModel
-from tidegate.runtimes.signatures.trial import rows_of
 
 TIMED_ROWS = (1, 64)
 TIMING_S, ROUNDS = 0.1, 5
@@ -20,19 +16,6 @@ GAIN_MIN = 1.1
 
 BY_CHANCE = 1.05
 """Two forms whose gains differ by no more than this are equally fast."""
-
-
-def timed_rows(rows: Arrays) -> dict[int, Arrays]:
-    """Inputs of as many rows as are timed, out of the rows given, repeated where those are fewer."""
-    count = row_count(rows)
-    return {wanted: rows_of(rows, np.resize(np.arange(count), wanted).tolist()) for wanted in TIMED_ROWS}
-
-
-def beside_original(original: Mapping[str, float], fast: LoadedModel, timed: Mapping[int, Arrays]) -> dict[str, float]:
-    """What a record says of a form that is equal: its seconds, its speed-ups, and their geometric mean as `gain`."""
-    times = seconds_by_rows(fast, timed)
-    found = speedups(original, times)
-    return {**times, **found, "gain": gain_of(found)}
 
 
 def seconds_by_rows(model: LoadedModel, timed: Mapping[int, Arrays]) -> dict[str, float]:

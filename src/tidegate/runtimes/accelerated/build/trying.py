@@ -191,7 +191,7 @@ def _trial(whole: Original, taken: Taken | None, record: Record) -> _Trial:
     if is_booster(subject.estimator):  # they fill up or cut rows themselves; the signature refuses these before
         odd = {name: rows for name, rows in odd.items() if rows.shape[1] == known.shape[1]}
     bad = {name: probes.as_inputs(rows, specs) for name, rows in odd.items()}
-    timed = timing.timed_rows(whole.rows)
+    timed = {rows: rows_of(whole.rows, np.resize(np.arange(len(known)), rows).tolist()) for rows in timing.TIMED_ROWS}
     cases = {} if taken is None else dict(cases_of(taken.form, whole.signature, whole.rows))
     return _Trial(whole, taken, subject, record, found, ensemble, flags, answered, bad, timed, cases)
 
@@ -309,7 +309,10 @@ def _tried(trial: _Trial, name: str, make: Callable[[], FormDraft], folder: Path
         return {**entry, "reason": error.message}
     except Exception as error:
         return {**entry, "reason": f"cannot be converted: {error_text(error)}"}
-    return {**entry, "equal": True, **timing.beside_original(trial.record.original, fast, trial.timed)}
+    times = timing.seconds_by_rows(fast, trial.timed)
+    speedups = timing.speedups(trial.record.original, times)
+    gain = timing.gain_of(speedups)
+    return {**entry, "equal": True, **times, **speedups, "gain": gain}
 
 
 def _check_classes(draft: FormDraft) -> None:
