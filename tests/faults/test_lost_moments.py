@@ -103,7 +103,7 @@ def test_what_ended_while_nobody_watched_is_started_again_and_no_crash(here: Pla
 def test_down_after_a_kill_leaves_nothing(here: Platform) -> None:
     ran = here.stop()
     assert ran.code == 0
-    assert "1 gateway, 1 replica" in ran.out
+    assert "1 gateway, 1 compactor, 1 replica" in ran.out
     assert here.processes() == []
     sockets: list[Path] = [path for path in (here.data_dir / "run").rglob("*") if path.is_socket()]
     assert sockets == []
