@@ -183,6 +183,16 @@ def test_a_worker_whose_job_was_taken_over_writes_nothing(own: Container) -> Non
     assert own.jobs.get("a").state == "running"
 
 
+def test_a_worker_without_work_takes_no_lock(own: Container) -> None:
+    pool = _pool(own, Doing(lambda report: {}))
+    blocker = sqlite3.connect(own.settings.data_dir / "tidegate.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    try:
+        assert pool.work() > 0
+    finally:
+        blocker.close()
+
+
 def test_a_database_that_is_away_for_a_while_loses_no_job(
     own: Container, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,11 +200,10 @@ def test_a_database_that_is_away_for_a_while_loses_no_job(
     hasty = container_at(own.settings.data_dir)
     pool = _pool(hasty, Doing(lambda report: {}))
     pool.take_over()
-    runner = run(pool)
-    _queue(own, "a", state="paused")
+    _queue(own, "a")
     blocker = sqlite3.connect(own.settings.data_dir / "tidegate.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    blocker.execute("UPDATE jobs SET state = 'queued'")
+    runner = run(pool)
     until(lambda: "trying again" in caplog.text, what="a worker that meets the lock")
     blocker.execute("COMMIT")
     assert _ended(own, "a").state == "succeeded"

@@ -116,6 +116,8 @@ class Bench:
 
     def try_claim(self, job_id: str | None = None) -> Claimed | None:
         """This job, or the oldest that waits, as `claim`. Raises `StoreUnavailable`."""
+        if job_id is None and not self._has_work():
+            return None
         holder = f"{self._name}-{secrets.token_hex(6)}"
         with self._store.transaction() as tx:
             present = database_time(tx)
@@ -132,6 +134,11 @@ class Bench:
             return None
         claim = Claim(job.id, holder, job.attempts, self._lease_s, self._letters, rows.asked_by(job))
         return Claimed(job, JobReport(self._store, claim))
+
+    def _has_work(self) -> bool:
+        """Whether a job waits: asked in a read, for a worker without work would take the write lock every second."""
+        with self._store.reading() as tx:
+            return rows.is_any_claimable(tx, database_time(tx))
 
     def _carry_out(self, claimed: Claimed) -> JobOutcome:
         job, report = claimed.job, claimed.report

@@ -93,6 +93,11 @@ def claim(tx: Session, worker: str, now: float, lease_s: float) -> JobRow | None
     return None if job is None else _taken(job, worker, now, lease_s)
 
 
+def is_any_claimable(tx: Session, now: float) -> bool:
+    """Whether `claim` would find a job: a look that locks nothing."""
+    return tx.scalar(select(JobRow.id).where(_claimable(now)).limit(1)) is not None
+
+
 def claim_one(tx: Session, job_id: str, worker: str, now: float, lease_s: float) -> JobRow | None:
     """Take this very job for `worker`; None when it ended, or another holds it, or there is none."""
     job = tx.scalar(select(JobRow).where(JobRow.id == job_id, _claimable(now)).with_for_update())
