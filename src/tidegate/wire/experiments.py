@@ -134,7 +134,7 @@ class ArmView:
 class MetricView:
     """A metric of a treatment beside control's. None where nothing can be known yet.
 
-    `improvement` is (b − a)/a, between `lower` and `upper` at every look; `winner` is "a", "b" or None.
+    `improvement` is (b - a)/a, between `lower` and `upper` at every look; `winner` is "a", "b" or None.
     """
 
     name: str
