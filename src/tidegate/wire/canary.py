@@ -1,4 +1,5 @@
-"""The REST shapes of canaries, and of the guard that watches a new version for a while. Times: seconds since the epoch."""
+"""The REST shapes of canaries, and of the guard that watches a new version. Times: seconds since the epoch."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
