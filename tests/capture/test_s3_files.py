@@ -14,7 +14,7 @@ from support.services.s3 import S3
 from tidegate.adapters.capture.forgetting import ForgetFiles
 from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.adapters.capture.rows import StoredRows
-from tidegate.capture.files import StoreUnavailable
+from tidegate.capture.files import CaptureUnavailable
 from tidegate.capture.location import Location
 from tidegate.capture.s3_files import S3Files
 from tidegate.compactor.run import Compactor
@@ -97,7 +97,7 @@ def test_where_s3_cannot_be_used_the_journal_keeps_what_waits_and_a_sentence_say
 def test_refused_keys_are_told_from_a_server_that_is_away(server: S3, tmp_path: Path) -> None:
     server.refuse_keys(True)
     try:
-        with pytest.raises(StoreUnavailable, match=r"refuses the keys for the bucket 'captured'.*AWS_ACCESS_KEY_ID"):
+        with pytest.raises(CaptureUnavailable, match=r"refuses the keys for the bucket 'captured'.*AWS_ACCESS_KEY_ID"):
             S3Files(f"s3://{BUCKET}/x", server.url).check()
         with pytest.raises(PartUnavailable, match="refuses the keys"):
             servers.capture_store(DoctorFacts(_settings(server.url, tmp_path, f"s3://{BUCKET}/x"), {}))
@@ -105,7 +105,7 @@ def test_refused_keys_are_told_from_a_server_that_is_away(server: S3, tmp_path: 
         server.refuse_keys(False)
     with closed_port() as port:
         away = _settings(f"http://127.0.0.1:{port}", tmp_path, f"s3://{BUCKET}/x")
-        with pytest.raises(StoreUnavailable, match=rf"S3 at 127.0.0.1:{port} does not answer"):
+        with pytest.raises(CaptureUnavailable, match=rf"S3 at 127.0.0.1:{port} does not answer"):
             S3Files(f"s3://{BUCKET}/x", f"http://127.0.0.1:{port}", attempts_max=1).check()
         with pytest.raises(PartUnavailable, match="refuses connections"):
             servers.capture_store(DoctorFacts(away, {}))

@@ -21,7 +21,7 @@ Between = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class File:
+class CaptureFile:
     """One file. `written_s`: seconds since the epoch, by the clock of what holds it."""
 
     name: str
@@ -29,7 +29,7 @@ class File:
     written_s: float
 
 
-class StoreUnavailable(OSError):
+class CaptureUnavailable(OSError):
     """Object storage that cannot be used; `strerror` says in a sentence why, and what to do."""
 
 
@@ -40,7 +40,7 @@ class Files(Protocol):
     readers: int
     """So many files are best read at a time."""
 
-    def below(self, folder: str = "", between: Between | None = None) -> list[File]:
+    def below(self, folder: str = "", between: Between | None = None) -> list[CaptureFile]:
         """Every file below a folder, by name; none where there is no such folder."""
 
     def where(self, name: str) -> str:
@@ -70,19 +70,19 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def below(self, folder: str = "", between: Between | None = None) -> list[File]:
+    def below(self, folder: str = "", between: Between | None = None) -> list[CaptureFile]:
         """See `Files`."""
         top = self._root / folder
         parts = [top] if between is None else [top / name for name in self.folders(folder) if _within(name, between)]
         return sorted((file for part in parts for file in self._walked(part)), key=lambda file: file.name)
 
-    def _walked(self, top: Path) -> Iterator[File]:
+    def _walked(self, top: Path) -> Iterator[CaptureFile]:
         for folder, _, names in os.walk(top):
             for name in names:
                 path = Path(folder, name)
                 with contextlib.suppress(FileNotFoundError):  # it is deleted, or took its place, just now
                     found = path.stat()
-                    yield File(path.relative_to(self._root).as_posix(), found.st_size, found.st_mtime)
+                    yield CaptureFile(path.relative_to(self._root).as_posix(), found.st_size, found.st_mtime)
 
     def where(self, name: str) -> str:
         """See `Files`."""

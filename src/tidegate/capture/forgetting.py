@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tidegate.capture.compact import write_parquet
-from tidegate.capture.files import File, Files, LocalFiles, is_parquet
+from tidegate.capture.files import CaptureFile, Files, LocalFiles, is_parquet
 from tidegate.system.atomic import write_whole
 from tidegate.wire.capture import FORGET_FOLDER, ForgetRequest
 from tidegate.wire.decoding import json_decoder
@@ -141,8 +141,8 @@ class Forgetting:
             done.rows += self._without(file, "key", _keys(due))
 
     def _due(
-        self, files: Iterable[File], asked: list[_Asked], *, labels: bool = False
-    ) -> Iterator[tuple[File, list[_Asked]]]:
+        self, files: Iterable[CaptureFile], asked: list[_Asked], *, labels: bool = False
+    ) -> Iterator[tuple[CaptureFile, list[_Asked]]]:
         """Files that some of the requests have not seen as they are now, with those requests."""
         for file in files:
             if not self._keep_going():
@@ -161,7 +161,7 @@ class Forgetting:
         for one in asked:
             one.found |= {name for key, name in pairs if name is not None and key in one.request.keys}
 
-    def _without(self, file: File, column: str, values: Collection[str]) -> int:
+    def _without(self, file: CaptureFile, column: str, values: Collection[str]) -> int:
         """Rewrite a file without the rows that have one of these values; how many those were. Its time stays as it
         was: imported rows are as old as their file.
         """

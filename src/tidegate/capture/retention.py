@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tidegate.capture.files import File, Files, files_in
+from tidegate.capture.files import CaptureFile, Files, files_in
 from tidegate.wire.journal import list_segments
 from tidegate.wire.journal.cursors import read_offsets
 
@@ -59,7 +59,7 @@ class Expired:
 
 def hours(files: Files) -> Iterator[Hour]:
     """Every hour of the store, of every table."""
-    found: dict[tuple[str, bool], list[File]] = {}
+    found: dict[tuple[str, bool], list[CaptureFile]] = {}
     for file in files.below():
         its = _NAME.fullmatch(file.name)
         if its is not None and _begins_s(its[3]) is not None:

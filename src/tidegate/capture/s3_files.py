@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from tidegate.capture.files import Between, File, StoreUnavailable
+from tidegate.capture.files import Between, CaptureFile, CaptureUnavailable
 
 CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S = 3.0, 20.0
 ATTEMPTS_MAX = 3
@@ -61,10 +61,10 @@ class S3Files:
             )
 
     def check(self) -> None:
-        """Raises `StoreUnavailable` unless the bucket is there and can be listed."""
+        """Raises `CaptureUnavailable` unless the bucket is there and can be listed."""
         self._found("", recursive=False)
 
-    def below(self, folder: str = "", between: Between | None = None) -> list[File]:
+    def below(self, folder: str = "", between: Between | None = None) -> list[CaptureFile]:
         """See `Files`."""
         first_part = folder.count("/") + 1 if folder else 0
         made = []
@@ -73,7 +73,7 @@ class S3Files:
             if name.startswith(f"{WRITTEN}/"):
                 continue
             if between is None or between[0] <= name.split("/")[first_part] <= between[1]:
-                made.append(File(name, info.size, info.mtime_ns / 1e9))
+                made.append(CaptureFile(name, info.size, info.mtime_ns / 1e9))
         as_if = _as_if(self._found_files(_join(WRITTEN, folder)), f"{self._root}/{WRITTEN}/")
         return sorted((_dated(file, as_if) for file in made), key=lambda file: file.name)
 
@@ -161,13 +161,13 @@ class S3Files:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """What goes wrong on the way as `StoreUnavailable`; that a file is not there passes as it is."""
+        """What goes wrong on the way as `CaptureUnavailable`; that a file is not there passes as it is."""
         try:
             yield
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException) as error:
-            raise StoreUnavailable(errno.EIO, self._said(str(error))) from error
+            raise CaptureUnavailable(errno.EIO, self._said(str(error))) from error
 
     def _said(self, text: str) -> str:
         found = _CODE.search(text)
@@ -201,10 +201,10 @@ def _as_if(found: Iterable[pafs.FileInfo], prefix: str) -> dict[str, list[tuple[
     return told
 
 
-def _dated(file: File, as_if: dict[str, list[tuple[float, int, float]]]) -> File:
+def _dated(file: CaptureFile, as_if: dict[str, list[tuple[float, int, float]]]) -> CaptureFile:
     counts = [
         written_s
         for written_s, size_bytes, said_s in as_if.get(file.name, ())
         if size_bytes == file.size_bytes and said_s >= file.written_s
     ]
-    return File(file.name, file.size_bytes, min(counts)) if counts else file
+    return CaptureFile(file.name, file.size_bytes, min(counts)) if counts else file

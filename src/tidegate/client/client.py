@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tidegate.client.locate import Location, locate
+from tidegate.client.locate import PlatformLocation, locate
 from tidegate.client.resources.alerts import AlertsClient
 from tidegate.client.resources.capture import CaptureClient
 from tidegate.client.resources.endpoints import EndpointsClient
@@ -79,13 +79,15 @@ class Client:
         client = cls.__new__(cls)
         client.timeout_s = timeout_s
         transport = CallerTransport(api, caller, timeout_s)
-        client._over(transport, Location(transport.where, None, gateway_url, api_key, None), None, caller.trace())
+        client._over(
+            transport, PlatformLocation(transport.where, None, gateway_url, api_key, None), None, caller.trace()
+        )
         return client
 
     def _over(
         self,
         transport: Transport,
-        location: Location,
+        location: PlatformLocation,
         gateway_url: str | None,
         headers: Mapping[str, str] | None = None,
     ) -> None:

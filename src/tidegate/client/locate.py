@@ -23,7 +23,7 @@ class ControlFile(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Location:
+class PlatformLocation:
     """Where to call and what to show at the door. `gateway_url` None: the control plane knows it."""
 
     url: str
@@ -33,7 +33,7 @@ class Location:
     data_dir: Path | None
 
 
-def locate(url: str | None = None, token: str | None = None, data_dir: str | Path | None = None) -> Location:
+def locate(url: str | None = None, token: str | None = None, data_dir: str | Path | None = None) -> PlatformLocation:
     """What is said here comes first, then what the environment says, then the default data directory.
 
     The token in the data directory is never sent to a URL off this machine. Raises `NotRunning` when no platform runs
@@ -47,14 +47,14 @@ def locate(url: str | None = None, token: str | None = None, data_dir: str | Pat
         gateway_url = running.gateway_url if running and running.url.rstrip("/") == url.rstrip("/") else None
         local = is_loopback(check_url(url))
         token = token or settings.token or (read_token(settings.data_dir) if local else None)
-        return Location(url.rstrip("/"), token, gateway_url, settings.api_key, settings.data_dir)
+        return PlatformLocation(url.rstrip("/"), token, gateway_url, settings.api_key, settings.data_dir)
     if running is None:
         raise NotRunning(
             f"no platform runs on data directory {settings.data_dir}: start it with 'tidegate up', "
             "or point at another with --data-dir, --url or TIDEGATE_URL"
         )
     token = token or read_token(settings.data_dir) or settings.token
-    return Location(running.url.rstrip("/"), token, running.gateway_url, settings.api_key, settings.data_dir)
+    return PlatformLocation(running.url.rstrip("/"), token, running.gateway_url, settings.api_key, settings.data_dir)
 
 
 def check_url(url: str) -> str:

@@ -44,7 +44,7 @@ def runs(times: Sequence[float], values: Sequence[float | None], columns: int) -
 
 
 @dataclass(slots=True)
-class _Column:
+class _PixelColumn:
     """What is kept of one column; `first` is None where it has no value."""
 
     first: Point | None = None
@@ -67,12 +67,12 @@ class _Column:
 
 def _thinned(times: Sequence[float], values: Sequence[float | None], width: float, columns: int) -> list[Run]:
     found: list[Run] = [[]]
-    start, number_now, column = times[0], 0, _Column()
+    start, number_now, column = times[0], 0, _PixelColumn()
     for at, value in zip(times, values, strict=True):
         number = min(int((at - start) / width), columns - 1)
         if number != number_now:
             _end(found, column)
-            number_now, column = number, _Column()
+            number_now, column = number, _PixelColumn()
         if (is_known := known(value)) is not None:
             column.take((float(at), is_known))
     _end(found, column)
@@ -105,7 +105,7 @@ def envelope(
     return [run for run in found if run]
 
 
-def _end(found: list[Run], column: _Column) -> None:
+def _end(found: list[Run], column: _PixelColumn) -> None:
     """A column that was entered and has no value is a gap; one between two sparse samples is none."""
     if points := column.points():
         found[-1].extend(points)

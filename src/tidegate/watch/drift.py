@@ -17,7 +17,7 @@ from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import Kind
 from tidegate.watch.rates import RateChange, rate_changes
 from tidegate.watch.significance import believed, homogeneity_p
-from tidegate.watch.sizes import Levels, Size, size
+from tidegate.watch.sizes import EffectSize, Levels, size
 
 State = Literal["ok", "alert", "unknown"]
 Monitor = Literal["feature_drift", "prediction_drift"]
@@ -97,7 +97,7 @@ class Drift:
 class _Seen:
     """One column before it is weighed against the others."""
 
-    size: Size | None
+    size: EffectSize | None
     rates: list[RateChange]
     p_value: float
     rows_worth: int

@@ -38,7 +38,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Size:
+class EffectSize:
     """`effect`: the largest difference seen (KS, or total variation). `lower`: it is at least that much, never below 0.
 
     `critical`: how many standard errors the bound takes off; None where the bound is exact.
@@ -49,7 +49,7 @@ class Size:
     critical: float | None = None
 
 
-def size(reference: Histogram, current: Histogram, levels: Levels) -> Size | None:
+def size(reference: Histogram, current: Histogram, levels: Levels) -> EffectSize | None:
     """The difference of the rows with ordinary values; None where one side has none."""
     rows, rows_before = ordinary_rows(current), ordinary_rows(reference)
     if not rows or not rows_before:
@@ -73,7 +73,7 @@ def categories(histogram: Histogram) -> Floats:
     return np.append(histogram.ordinary, float(tail))
 
 
-def _of_numbers(reference: Histogram, current: Histogram, levels: Levels) -> Size:
+def _of_numbers(reference: Histogram, current: Histogram, levels: Levels) -> EffectSize:
     """Max over the inner cuts of |F - G| - c·se: a lower bound of the KS distance that holds at all cuts at once."""
     n, m = float(current.ordinary.sum()), float(reference.ordinary.sum())
     below, before = current.below_cuts, reference.below_cuts
@@ -81,9 +81,9 @@ def _of_numbers(reference: Histogram, current: Histogram, levels: Levels) -> Siz
     if len(below) > 2:  # the outer two are the ends of the reference's range: their tails are tested as rates
         below, before = below[1:-1], before[1:-1]
     if min(n, m) < ROWS_ASYMPTOTIC_MIN:
-        return Size(effect, _exact_lower(below, n, before, m, levels.strictest))
+        return EffectSize(effect, _exact_lower(below, n, before, m, levels.strictest))
     critical = critical_value(before / m, n, m, levels)
-    return Size(effect, _asymptotic_lower(below, n, before, m, critical), critical)
+    return EffectSize(effect, _asymptotic_lower(below, n, before, m, critical), critical)
 
 
 def critical_value(shares: Floats, rows: float, rows_reference: float, levels: Levels) -> float:
@@ -122,7 +122,7 @@ def _exact_lower(x: Floats, n: float, y: Floats, m: float, alpha: float) -> floa
     return max(0.0, float(np.maximum(more, less).max()))
 
 
-def _of_categories(before: Floats, now: Floats, levels: Levels) -> Size:
+def _of_categories(before: Floats, now: Floats, levels: Levels) -> EffectSize:
     """Total variation, by two bounds that share the error probability: of one category, and of all together."""
     seen = before + now > 0
     before, now = before[seen], now[seen]
@@ -130,10 +130,10 @@ def _of_categories(before: Floats, now: Floats, levels: Levels) -> Size:
     effect = 0.5 * float(np.abs(now / n - before / m).sum())
     if now.size <= 2:
         critical, lower = _one_category(now[:1], n, before[:1], m, levels)
-        return Size(effect, lower, critical)
+        return EffectSize(effect, lower, critical)
     half = levels.halved()
     critical, one = _one_category(now, n, before, m, half)
-    return Size(effect, max(one, _all_categories(before / m, n, m, effect, half)), critical)
+    return EffectSize(effect, max(one, _all_categories(before / m, n, m, effect, half)), critical)
 
 
 def _one_category(now: Floats, n: float, before: Floats, m: float, levels: Levels) -> tuple[float | None, float]:

@@ -16,7 +16,7 @@ from tidegate.errors import EXIT_FAILED, InvalidArgument, TidegateError
 from tidegate.errors.kinds import Kind
 
 if TYPE_CHECKING:
-    from tidegate.cli.feedback.files import Line
+    from tidegate.cli.feedback.files import LabelLine
     from tidegate.client import Client
 
 REASONS_SHOWN_MAX, REASONS_KEPT_MAX = 20, 1000
@@ -65,7 +65,7 @@ class _Refused:
     rows: int = 0
     first: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: LabelLine) -> None:
         self.rows += 1
         if len(self.first) < REASONS_KEPT_MAX:
             self.first.append((line.number, line.reason))
@@ -103,11 +103,11 @@ def _columns(given: dict[str, Any]) -> Any:
     return Columns(**named, metrics=metrics, given=frozenset({*named.values(), *metrics}))
 
 
-def _batches(lines: Iterator[Line], refused: _Refused) -> Iterator[list[Line]]:
+def _batches(lines: Iterator[LabelLine], refused: _Refused) -> Iterator[list[LabelLine]]:
     """Sound rows in requests of a size that gateways take; the others are `refused`."""
     from tidegate.client.resources.feedback import BYTES_A_REQUEST, EVENTS_A_REQUEST
 
-    batch: list[Line] = []
+    batch: list[LabelLine] = []
     size_bytes = 0
     for line in lines:
         if line.event is None:
@@ -122,7 +122,7 @@ def _batches(lines: Iterator[Line], refused: _Refused) -> Iterator[list[Line]]:
         yield batch
 
 
-def _send(client: Client, file: Path, batch: list[Line]) -> int:
+def _send(client: Client, file: Path, batch: list[LabelLine]) -> int:
     """Send one request; again, for a while, where the gateway cannot take it just now (it has taken nothing then)."""
     body = b"[" + b",".join(line.event for line in batch if line.event is not None) + b"]"
     for tried in range(TRIES_MAX):

@@ -35,7 +35,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Line:
+class LabelLine:
     """A row of the file: its line (or its number, where a file has no lines), and its event as JSON, or why it is none.
 
     `share` is how much of the file is read by then.
@@ -47,7 +47,7 @@ class Line:
     reason: str = ""
 
 
-def read_lines(path: Path, columns: Columns, endpoint: str, now_s: float) -> Iterator[Line]:
+def read_lines(path: Path, columns: Columns, endpoint: str, now_s: float) -> Iterator[LabelLine]:
     """The file's rows in their order. Raises `InvalidArgument` where the file itself cannot be read.
 
     `now_s`, since the epoch: events are not of the future.
@@ -61,7 +61,7 @@ def read_lines(path: Path, columns: Columns, endpoint: str, now_s: float) -> Ite
     checked = False
     for number, share, record in reader(path):
         if isinstance(record, str):
-            yield Line(number, share, None, record)
+            yield LabelLine(number, share, None, record)
             continue
         if not checked:
             _check_columns(path, columns, record)
@@ -88,15 +88,15 @@ def _check_columns(path: Path, columns: Columns, first: Record) -> None:
         )
 
 
-def _line(number: int, share: float, record: Record, columns: Columns, known: tuple[str, float]) -> Line:
+def _line(number: int, share: float, record: Record, columns: Columns, known: tuple[str, float]) -> LabelLine:
     endpoint, now_s = known
     try:
         body = encode_event(_event(record, columns), endpoint)
         (item,) = read_items(body)
         event_of(item, number, now_s)
     except TidegateError as error:
-        return Line(number, share, None, error.message.partition(": ")[2] or error.message)
-    return Line(number, share, body)
+        return LabelLine(number, share, None, error.message.partition(": ")[2] or error.message)
+    return LabelLine(number, share, body)
 
 
 def _event(record: Record, columns: Columns) -> dict[str, Any]:

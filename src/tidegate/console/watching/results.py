@@ -20,7 +20,7 @@ _TONES = {"critical": "bad", "high": "bad", "medium": "warn", "low": "info"}
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownResult:
     """One result as a card or a row. `word` and `tone` are of its tag."""
 
     about: str
@@ -75,24 +75,26 @@ def overview(
     }
 
 
-def card(one: MonitorResult) -> Shown:
+def card(one: MonitorResult) -> ShownResult:
     """With its two distributions."""
     facts = [("moved", _percent(one.effect)), ("at least", _percent(one.effect_lower)), ("p", _number(one.p_value))]
     return _shown(one, facts, distribution(one))
 
 
-def row(one: MonitorResult) -> Shown:
+def row(one: MonitorResult) -> ShownResult:
     """With its value, what it is compared with, and of how many rows."""
     value = one.value if one.value is not None else one.effect
     return _shown(one, [("value", _number(value)), ("reference", _number(one.reference)), ("rows", f"{one.n:,}")], None)
 
 
-def _shown(one: MonitorResult, facts: Sequence[tuple[str, str]], plot: Plot | None) -> Shown:
+def _shown(one: MonitorResult, facts: Sequence[tuple[str, str]], plot: Plot | None) -> ShownResult:
     tone = _TONES.get(one.severity or "", "bad") if one.state == "alert" else {"ok": "ok"}.get(one.state, "idle")
     word = (one.severity or "alert") if one.state == "alert" else one.state
     about, verdict = shortened(reading.about(one), NAME_CHARS_MAX), shortened(one.verdict, VERDICT_CHARS_MAX)
     segment = shortened(one.segment, NAME_CHARS_MAX) if one.segment else ""
-    return Shown(about, reading.MONITORS[one.monitor], word, tone, verdict, one.version or "", segment, facts, plot)
+    return ShownResult(
+        about, reading.MONITORS[one.monitor], word, tone, verdict, one.version or "", segment, facts, plot
+    )
 
 
 def _course(run: Sequence[MonitorResult], alarms: Sequence[Alarm]) -> Course:

@@ -21,7 +21,7 @@ _FIELD = re.compile(r"(?:(\w+)\| )?(repeated )?(map<string, )?([\w.]+)>? (\w+) =
 
 
 @dataclass(frozen=True)
-class File:
+class ProtoFile:
     """One .proto file. `methods` has each with its request, its response, and which of them are streams."""
 
     name: str
@@ -49,7 +49,7 @@ class File:
         return {f"{self.package}.{name}" for name in own | methods | {self.service}}
 
 
-_INFERENCE = File(
+_INFERENCE = ProtoFile(
     "grpc_service.proto",
     "inference",
     "GRPCInferenceService",
@@ -78,7 +78,7 @@ ModelInferResponse: string model_name = 1; string model_version = 2; string id =
 ModelInferResponse.InferOutputTensor: string name = 1; string datatype = 2; repeated int64 shape = 3; map<string, InferParameter> parameters = 4; InferTensorContents contents = 5
 """,  # noqa: E501 (a line for a message)
 )
-_HEALTH = File(
+_HEALTH = ProtoFile(
     "grpc/health/v1/health.proto",
     "grpc.health.v1",
     "Health",
@@ -94,8 +94,8 @@ HealthCheckResponse: HealthCheckResponse.ServingStatus status = 1
 )
 
 
-def _reflection(version: str) -> File:
-    return File(
+def _reflection(version: str) -> ProtoFile:
+    return ProtoFile(
         f"grpc/reflection/{version}/reflection.proto",
         f"grpc.reflection.{version}",
         "ServerReflection",
@@ -117,7 +117,7 @@ FILES = (_INFERENCE, _HEALTH, _reflection("v1"), _reflection("v1alpha"))
 
 
 @cache
-def descriptor(file: File) -> bytes:
+def descriptor(file: ProtoFile) -> bytes:
     """A FileDescriptorProto."""
     parts = [protobuf.text(1, file.name), protobuf.text(2, file.package)]
     messages = dict(file.lines())
@@ -127,7 +127,7 @@ def descriptor(file: File) -> bytes:
     return b"".join(parts)
 
 
-def _message(file: File, name: str, messages: dict[str, list[str]]) -> bytes:
+def _message(file: ProtoFile, name: str, messages: dict[str, list[str]]) -> bytes:
     fields = [_parsed(one) for one in messages[name]]
     oneofs = list(dict.fromkeys(one.oneof for one in fields if one.oneof))
     parts = [protobuf.text(1, name.rpartition(".")[2])]
@@ -165,7 +165,7 @@ def _parsed(text: str) -> _Field:
     return _Field(name, int(number), kind, oneof or "", bool(repeated or of_map), bool(of_map))
 
 
-def _field(file: File, message: str, one: _Field, oneofs: list[str]) -> bytes:
+def _field(file: ProtoFile, message: str, one: _Field, oneofs: list[str]) -> bytes:
     parts = [protobuf.text(1, one.name), protobuf.number(3, one.number)]
     parts.append(protobuf.number(4, _REPEATED if one.repeated else _OPTIONAL))
     if one.is_map:
@@ -177,14 +177,14 @@ def _field(file: File, message: str, one: _Field, oneofs: list[str]) -> bytes:
     return b"".join(parts)
 
 
-def _type(file: File, name: str) -> list[bytes]:
+def _type(file: ProtoFile, name: str) -> list[bytes]:
     if name in _TYPES:
         return [protobuf.number(5, _TYPES[name])]
     kind = _ENUM if name in dict(file.enums) else _MESSAGE
     return [protobuf.number(5, kind), protobuf.text(6, f".{file.package}.{name}")]
 
 
-def _entry(file: File, one: _Field) -> bytes:
+def _entry(file: ProtoFile, one: _Field) -> bytes:
     key = protobuf.text(1, "key") + protobuf.number(3, 1) + protobuf.number(4, _OPTIONAL) + protobuf.number(5, 9)
     value = protobuf.text(1, "value") + protobuf.number(3, 2) + protobuf.number(4, _OPTIONAL)
     fields = protobuf.blob(2, key) + protobuf.blob(2, value + b"".join(_type(file, one.type)))
@@ -196,7 +196,7 @@ def _enum(name: str, values: tuple[str, ...]) -> bytes:
     return protobuf.text(1, name.rpartition(".")[2]) + b"".join(protobuf.blob(2, one) for one in named)
 
 
-def _service(file: File) -> bytes:
+def _service(file: ProtoFile) -> bytes:
     parts = [protobuf.text(1, file.service)]
     for name, request, response, streams in file.methods:
         method = protobuf.text(1, name)

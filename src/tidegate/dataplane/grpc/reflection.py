@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from tidegate.dataplane.grpc import protobuf
-from tidegate.dataplane.grpc.descriptors import FILES, File, descriptor
+from tidegate.dataplane.grpc.descriptors import FILES, ProtoFile, descriptor
 from tidegate.dataplane.grpc.streams import StreamingCall
 from tidegate.errors.kinds import GRPC_STATUS, Kind
 
@@ -46,15 +46,15 @@ def _answer(kind: int, about: str) -> bytes:
 
 
 @cache
-def _by_filename() -> dict[str, File]:
+def _by_filename() -> dict[str, ProtoFile]:
     return {file.name: file for file in FILES}
 
 
-def _by_symbol(symbol: str) -> File | None:
+def _by_symbol(symbol: str) -> ProtoFile | None:
     return next((file for file in FILES if symbol in file.symbols()), None)
 
 
-def _file_or_error(file: File | None, missing: str) -> bytes:
+def _file_or_error(file: ProtoFile | None, missing: str) -> bytes:
     if file is None:
         return _error(Kind.NOT_FOUND, missing)
     return protobuf.blob(_FILE, protobuf.blob(1, descriptor(file)))

@@ -41,7 +41,7 @@ class _Allowance:
         return True
 
 
-class _Counts:
+class _FailureCounts:
     """What was counted of an endpoint since the last record of counts; by decision, code and reason."""
 
     def __init__(self, at_s: float) -> None:
@@ -54,7 +54,7 @@ class Failures:
 
     def __init__(self) -> None:
         self._allowances: dict[str, _Allowance] = {}
-        self._counts: dict[str, _Counts] = {}
+        self._counts: dict[str, _FailureCounts] = {}
 
     def earn(self, endpoint: str, calls: int) -> None:
         """So many requests of the endpoint were computed."""
@@ -75,14 +75,14 @@ class Failures:
         """Count one that is not recorded by itself."""
         counts = self._counts.get(failure.endpoint)
         if counts is None:
-            counts = self._counts[failure.endpoint] = _Counts(at_s)
+            counts = self._counts[failure.endpoint] = _FailureCounts(at_s)
         counts.until_s = at_s
         group = (failure.decision, failure.error.http_status, failure.error.code)
         counts.calls[group] = counts.calls.get(group, 0) + 1
 
     def keep(self, record: FailureRecord) -> None:
         """Take counts back that could not be written; they are recorded with what is counted next."""
-        counts = self._counts.setdefault(record.endpoint, _Counts(record.since_s))
+        counts = self._counts.setdefault(record.endpoint, _FailureCounts(record.since_s))
         counts.since_s = min(counts.since_s, record.since_s)
         counts.until_s = max(counts.until_s, record.until_s)
         for one in record.omitted:
@@ -111,7 +111,7 @@ def failure_record(failure: FailedRequest, wall_offset_s: float) -> FailureRecor
     return FailureRecord(context.endpoint, [] if decision is None else [decision], [call])
 
 
-def _counts_record(endpoint: str, counts: _Counts) -> FailureRecord:
+def _counts_record(endpoint: str, counts: _FailureCounts) -> FailureRecord:
     decisions = list(dict.fromkeys(decision for decision, _, _ in counts.calls if decision is not None))
     omitted = [
         Omitted(None if decision is None else decisions.index(decision), code, reason, calls)

@@ -75,14 +75,14 @@ def _times(step_s: float, now: float) -> list[float]:
     return [last - step_s * back for back in range(int(KEPT_S / step_s) - 1, -1, -1)]
 
 
-def _by_gateway(reports: KeptReports, times: Sequence[float], step_s: float, now: float) -> list[list[_Column]]:
+def _by_gateway(reports: KeptReports, times: Sequence[float], step_s: float, now: float) -> list[list[_SeriesColumn]]:
     ahead_s = now - reports.at  # of the monotonic clock that reports came by
     ends = [at - ahead_s for at in [times[0] - step_s, *times]]
     return [_columns(of_one, ends, name in reports.silent) for name, of_one in reports.by_gateway.items()]
 
 
 @dataclass(frozen=True)
-class _Column:
+class _SeriesColumn:
     """One gateway's reports on the seconds of one point, and which were truncated; `due`: it ran at that time."""
 
     covered_s: float
@@ -95,7 +95,7 @@ class _Column:
         return (self.covered_s > 0 or not self.due) and all(place in busy for busy in self.truncated)
 
 
-def _columns(reports: Sequence[KeptReport], ends: Sequence[float], silent: bool) -> list[_Column]:
+def _columns(reports: Sequence[KeptReport], ends: Sequence[float], silent: bool) -> list[_SeriesColumn]:
     columns, position = [], 0
     since, until = reports[0].at - reports[0].span_s, math.inf if silent else reports[-1].at
     for start, end in pairwise(ends):
@@ -107,11 +107,11 @@ def _columns(reports: Sequence[KeptReport], ends: Sequence[float], silent: bool)
             position += 1
         covered_s = sum(one.span_s for one in inside)
         truncated = [one.busy for one in inside if one.truncated]
-        columns.append(_Column(covered_s, [one.busy for one in inside], truncated, since < end and start < until))
+        columns.append(_SeriesColumn(covered_s, [one.busy for one in inside], truncated, since < end and start < until))
     return columns
 
 
-def _series(gateways: Sequence[Sequence[_Column]], places: Sequence[Place], count: int) -> VersionSeries:
+def _series(gateways: Sequence[Sequence[_SeriesColumn]], places: Sequence[Place], count: int) -> VersionSeries:
     """The series of all these versions together."""
     series = VersionSeries()
     for index in range(count):

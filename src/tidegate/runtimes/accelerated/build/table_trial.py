@@ -18,7 +18,7 @@ from tidegate.runtimes.accelerated.build.equality import NotEqual
 from tidegate.runtimes.accelerated.build.from_tables import NO_UNICODE, PipelineSplit, dense, table_of, unknown
 from tidegate.runtimes.accelerated.build.preparation import CannotConvert
 from tidegate.runtimes.accelerated.serve.form import CategoryColumn, TableForm
-from tidegate.runtimes.accelerated.serve.tables import Table
+from tidegate.runtimes.accelerated.serve.tables import FrameEncoder
 from tidegate.runtimes.base.inputs import matrix_of, row_count
 from tidegate.runtimes.base.runtime import Arrays, numpy_dtype, refusals
 from tidegate.runtimes.models.sklearn_model import SklearnModel
@@ -95,7 +95,7 @@ def check_table(model: SklearnModel, taken: Taken, signature: Signature, rows: A
     folder.mkdir(mode=0o700)
     for name, array in taken.arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    table = Table(taken.form, folder, signature.inputs if signature.kind == "columns" else ())
+    table = FrameEncoder(taken.form, folder, signature.inputs if signature.kind == "columns" else ())
     compared = {"rows of the table": 0, "refusals of the table": 0}
     for what, inputs in cases_of(taken.form, signature, rows):
         kind = "rows of the table" if _check(model, taken, table, inputs, what) else "refusals of the table"
@@ -103,7 +103,7 @@ def check_table(model: SklearnModel, taken: Taken, signature: Signature, rows: A
     return compared
 
 
-def _check(model: SklearnModel, taken: Taken, table: Table, inputs: Arrays, what: str) -> bool:
+def _check(model: SklearnModel, taken: Taken, table: FrameEncoder, inputs: Arrays, what: str) -> bool:
     """Whether both answered; else both refused."""
     expected = got = None
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from tidegate.runtimes.accelerated.serve.engines import Dense, Graph, Trees, both_classes, expit, open_session, softmax
 from tidegate.runtimes.accelerated.serve.form import AcceleratedForm, read_array, read_form
 from tidegate.runtimes.accelerated.serve.steps import STEPS, refused
-from tidegate.runtimes.accelerated.serve.tables import Table
+from tidegate.runtimes.accelerated.serve.tables import FrameEncoder
 from tidegate.runtimes.base.inputs import columns_of, matrix_of, with_missing_nan
 from tidegate.runtimes.base.runtime import Arrays, Task, Wanted, numpy_dtype
 from tidegate.runtimes.models.onnx_model import OnnxModel
@@ -49,7 +49,7 @@ class FastModel:
         self._datatypes = {spec.name: numpy_dtype(spec.datatype) for spec in signature.outputs}
         self._names = list(self._datatypes)
         self._labels = _labels(form, self._datatypes[PREDICTION])
-        self._table = Table(form.table, folder, self._specs) if form.table is not None and whole else None
+        self._table = FrameEncoder(form.table, folder, self._specs) if form.table is not None and whole else None
         self._steps = [(step, read_array(folder, f"step-{index}")) for index, step in enumerate(form.steps)]
         self._rounds_only = form.float32 and not self._steps and form.takes_inf == form.takes_overflow
         self._engine: Dense | Trees | Graph = _ENGINES[form.engine](form, folder)

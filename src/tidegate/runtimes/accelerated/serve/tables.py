@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 SHOWN_CHARS_MAX = 60
 
 
-class Table:
+class FrameEncoder:
     """The first part of a form whose original takes a data frame. `specs`: its columns; none for a matrix."""
 
     def __init__(self, form: TableForm, folder: Path, specs: Sequence[TensorSpec]) -> None:
