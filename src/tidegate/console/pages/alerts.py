@@ -9,15 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
+from tidegate.console.changing import changed
 from tidegate.console.watching import alerts
 from tidegate.console.watching.spans import span_s
-from tidegate.errors import Forbidden, TidegateError, Unauthenticated, UnknownDelivery
+from tidegate.errors import TidegateError, UnknownDelivery
+from tidegate.wire.alerts import NotifierView
 
 ROWS, DELIVERIES, ENDPOINTS = 50, 20, 100
 SINCES = ("1d", "7d", "30d")
 TEST_TIMEOUT_S = 3.0
 """A page waits no longer for the first attempt: what became of it shows among the deliveries."""
-_ELSEWHERE = (Unauthenticated, Forbidden)
 
 
 def _alerts(ask: Ask) -> Shown | Moved:
@@ -76,13 +77,7 @@ def _of(endpoint: str | None, state: str | None) -> str:
 
 
 def _done(ask: Ask, what: str, change: Callable[[], object]) -> Shown | Moved:
-    try:
-        change()
-    except _ELSEWHERE:
-        raise
-    except TidegateError as error:
-        return _page(ask, error)
-    return Moved(f"/alerts?done={what}")
+    return changed(change, f"/alerts?done={what}", lambda error: _page(ask, error))
 
 
 def _acknowledge(ask: Ask) -> Shown | Moved:
@@ -104,16 +99,17 @@ def _end_silence(ask: Ask) -> Shown | Moved:
 
 def _add_notifier(ask: Ask) -> Shown | Moved:
     """The secret of a webhook is shown on the page that answers, and nowhere else ever."""
-    try:
+
+    def add() -> NotifierView:
         name, kind, url, options = alerts.notifier_of(ask.form)
-        made = ask.client.alerts.put_notifier(name, kind, url, **options)
-    except _ELSEWHERE:
-        raise
-    except TidegateError as error:
-        return _page(ask, error)
-    if made.secret:
-        return _page(ask, secret=(made.name, made.secret), form=alerts.notifier_filled({}))
-    return Moved("/alerts?done=notifier")
+        return ask.client.alerts.put_notifier(name, kind, url, **options)
+
+    def added(made: NotifierView) -> Shown | Moved:
+        if made.secret:
+            return _page(ask, secret=(made.name, made.secret), form=alerts.notifier_filled({}))
+        return Moved("/alerts?done=notifier")
+
+    return changed(add, added, lambda error: _page(ask, error))
 
 
 def _test_notifier(ask: Ask) -> Shown | Moved:
@@ -157,13 +153,11 @@ def _rules_page(ask: Ask, problem: TidegateError | None = None) -> Shown:
 
 def _set_rule(ask: Ask) -> Shown | Moved:
     name = ask.of["name"]
-    try:
-        ask.client.alerts.set_rules(name, [alerts.rule_of(ask.form)])
-    except _ELSEWHERE:
-        raise
-    except TidegateError as error:
-        return _rules_page(ask, error)
-    return Moved(f"/endpoints/{name}/alert-rules?done=rule")
+
+    def change() -> object:
+        return ask.client.alerts.set_rules(name, [alerts.rule_of(ask.form)])
+
+    return changed(change, f"/endpoints/{name}/alert-rules?done=rule", lambda error: _rules_page(ask, error))
 
 
 ROUTES = (

@@ -6,14 +6,16 @@ import json
 import math
 from typing import Any
 
+from tidegate.client.resources.options import ScaleOptions
 from tidegate.client.waiting import describe, failure, reached
 from tidegate.clock import monotonic
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
+from tidegate.console.changing import changed
 from tidegate.console.deploying import filled
 from tidegate.console.pages.models import version_page
 from tidegate.console.snippets import snippets
-from tidegate.errors import Forbidden, InvalidArgument, TidegateError, Unauthenticated
+from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.wire.rest import Endpoint, Gate, RegisterRequest
 
 MODELS, VERSIONS = 50, 5
@@ -43,13 +45,12 @@ def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
 
 def _register(ask: Ask) -> Shown | Moved:
     """The files came before, by `/api/v1/uploads`; the form names them."""
-    try:
-        job = ask.client.models.queue(ask.form.get("name", "").strip(), _request(ask))
-    except (Unauthenticated, Forbidden):
-        raise
-    except TidegateError as error:
-        return _page(ask, error)
-    return Moved(f"/jobs/{job.id}")
+    name = ask.form.get("name", "").strip()
+    return changed(
+        lambda: ask.client.models.queue(name, _request(ask)),
+        lambda job: Moved(f"/jobs/{job.id}"),
+        lambda error: _page(ask, error),
+    )
 
 
 def _request(ask: Ask) -> RegisterRequest:
@@ -93,29 +94,31 @@ def _score(text: str) -> float | None:
 def _deploy_version(ask: Ask) -> Shown | Moved:
     """The one button."""
     form, model, version = filled(ask.form), ask.of["model"], ask.of["version"]
-    accepts, ends = "accept" in ask.form, "end" in ask.form
     compared = ask.form.get("etag_of") == form.endpoint.strip()  # else another endpoint's name was filled in
-    try:
+
+    def deploy() -> tuple[Endpoint, ScaleOptions | None]:
         bounds = form.bounds()
         asked = ask.client.endpoints.deploy(
             f"{model}:{version}",
             **form.asked(),
-            accept_signature_change=accepts,
-            end_automation=ends,
+            accept_signature_change="accept" in ask.form,
+            end_automation="end" in ask.form,
             only_if=(ask.form.get("etag") or None) if compared else None,
             wait=False,
         )
-    except (Unauthenticated, Forbidden):
-        raise
-    except TidegateError as error:
-        return version_page(ask, error, form)
-    try:
-        if bounds is not None:
-            ask.client.endpoints.scale(asked.name, **bounds)
-    except TidegateError as error:
-        told = f"version {version} is being deployed, but its replicas do not follow the load: {error.message}"
-        return version_page(ask, InvalidArgument(told), form)
-    return Moved(f"/deployments/{asked.name}/{version}")
+        return asked, bounds
+
+    def deployed(made: tuple[Endpoint, ScaleOptions | None]) -> Shown | Moved:
+        asked, bounds = made
+        try:
+            if bounds is not None:
+                ask.client.endpoints.scale(asked.name, **bounds)
+        except TidegateError as error:
+            told = f"version {version} is being deployed, but its replicas do not follow the load: {error.message}"
+            return version_page(ask, InvalidArgument(told), form)
+        return Moved(f"/deployments/{asked.name}/{version}")
+
+    return changed(deploy, deployed, lambda error: version_page(ask, error, form))
 
 
 # -- what comes of it -------------------------------------------------------------------------------------------------
@@ -154,14 +157,12 @@ def _curl(ask: Ask, found: Endpoint) -> str:
 def _predict(ask: Ask) -> Shown | Moved:
     """The example row that the model came with, through the gateway."""
     page = _progress(ask)
-    try:
-        began = monotonic()
-        answer = ask.client.predict(ask.of["name"], page.context["endpoint"].example, version=ask.of["version"])
-    except (Unauthenticated, Forbidden):
-        raise
-    except TidegateError as error:
-        return page.also(error.http_status, problem=error)
-    return page.also(answer=answer, took_s=monotonic() - began)
+    began = monotonic()
+    return changed(
+        lambda: ask.client.predict(ask.of["name"], page.context["endpoint"].example, version=ask.of["version"]),
+        lambda answer: page.also(answer=answer, took_s=monotonic() - began),
+        lambda error: page.also(error.http_status, problem=error),
+    )
 
 
 ROUTES = (

@@ -10,20 +10,12 @@ from tidegate.client.resources.options import ChangeOptions, ScaleOptions
 from tidegate.clock import monotonic
 from tidegate.console import scaling, words
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
+from tidegate.console.changing import changed
 from tidegate.console.fields import RowForm, form_of
 from tidegate.console.pages.overview import figures
 from tidegate.console.snippets import snippets
 from tidegate.draw import Axis, Line, Plot, Size, series
-from tidegate.errors import (
-    Forbidden,
-    InvalidArgument,
-    NotLeader,
-    TidegateError,
-    Unauthenticated,
-    UnknownEndpoint,
-    UnknownModel,
-    UnknownVersion,
-)
+from tidegate.errors import InvalidArgument, NotLeader, TidegateError, UnknownModel, UnknownVersion
 from tidegate.wire.rest import Endpoint, HistoryEntry, Model, VariantView, Version
 from tidegate.wire.scaling import Scale
 from tidegate.wire.tags import tag_of
@@ -31,8 +23,6 @@ from tidegate.wire.tags import tag_of
 CHANGES, LOG_LINES = 10, 200
 VERSIONS_OFFERED = 8
 PLOT = Size(560, 170)
-_ELSEWHERE = (Unauthenticated, Forbidden, UnknownEndpoint)
-"""What is no fault of a form: it has a page of its own."""
 
 
 @dataclass(frozen=True)
@@ -195,13 +185,8 @@ def _before(ask: Ask) -> int | None:
 
 def _changed(ask: Ask, form: str, change: Callable[[], object]) -> Shown | Moved:
     """Do it, and show the endpoint; or show why not beside the form, as it was filled in."""
-    try:
-        change()
-    except _ELSEWHERE:
-        raise
-    except TidegateError as error:
-        return _page(ask, Problem(form, error))
-    return Moved(f"/endpoints/{ask.of['name']}?done={form}")
+    to = f"/endpoints/{ask.of['name']}?done={form}"
+    return changed(change, to, lambda error: _page(ask, Problem(form, error)))
 
 
 def _traffic(ask: Ask) -> Shown | Moved:
@@ -253,15 +238,18 @@ def _predict(ask: Ask) -> Shown | Moved:
     """A real prediction, through the gateway; shown on the same page."""
     page = _page(ask)
     form: RowForm = page.context["try"]
-    try:
+
+    def predict() -> dict[str, Any]:
         row = form.row()
         began = monotonic()
         answer = ask.client.predict(ask.of["name"], row, version=ask.form.get("version") or None)
-    except _ELSEWHERE:
-        raise
-    except TidegateError as error:
-        return page.also(error.http_status, problem=Problem("try", error))
-    return page.also(answer=answer, took_s=monotonic() - began, row=row)
+        return {"answer": answer, "took_s": monotonic() - began}
+
+    return changed(
+        predict,
+        lambda said: page.also(**said),
+        lambda error: page.also(error.http_status, problem=Problem("try", error)),
+    )
 
 
 ROUTES = (

@@ -7,8 +7,9 @@ from typing import Any
 
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
+from tidegate.console.changing import changed
 from tidegate.console.deploying import ENGINES, METRICS, DeployForm, differences, filled, request_lines
-from tidegate.errors import Forbidden, InvalidArgument, TidegateError, Unauthenticated
+from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.wire.rest import Endpoint, Model, Version
 
 ROWS, VERSIONS, ENDPOINTS = 50, 50, 100
@@ -137,15 +138,14 @@ def acceleration(version: Version) -> str:
 
 def _alias(ask: Ask) -> Shown | Moved:
     alias = ask.form.get("alias", "").strip().removeprefix("@")
-    try:
+
+    def change() -> object:
         if not alias:
             raise InvalidArgument("the alias has no name: give it one, such as champion", field="alias")
-        ask.client.models.set_alias(ask.of["model"], alias, ask.of["version"])
-    except (Unauthenticated, Forbidden):
-        raise
-    except TidegateError as error:
-        return version_page(ask, error)
-    return Moved(f"/models/{ask.of['model']}/versions/{ask.of['version']}?done=alias")
+        return ask.client.models.set_alias(ask.of["model"], alias, ask.of["version"])
+
+    to = f"/models/{ask.of['model']}/versions/{ask.of['version']}?done=alias"
+    return changed(change, to, lambda error: version_page(ask, error))
 
 
 ROUTES = (

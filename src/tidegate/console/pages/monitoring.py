@@ -7,9 +7,10 @@ from typing import Any
 
 from tidegate.clock import now
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
+from tidegate.console.changing import changed
 from tidegate.console.watching import results, settings
 from tidegate.console.watching.captured import ROWS, SQL, table_of
-from tidegate.errors import Forbidden, TidegateError, Unauthenticated, UnknownEndpoint
+from tidegate.errors import TidegateError, Unauthenticated
 from tidegate.report.reading import WANTED
 from tidegate.wire.capture import CaptureQueryRequest
 from tidegate.wire.monitoring import MonitorResult, MonitorView
@@ -17,7 +18,6 @@ from tidegate.wire.monitoring import MonitorResult, MonitorView
 SINCE_S = 7 * 86_400.0
 ALERTS = 50
 """So many of the newest are marked where performance is drawn."""
-_ELSEWHERE = (Unauthenticated, Forbidden, UnknownEndpoint)
 
 
 def _monitoring(ask: Ask) -> Shown | Moved:
@@ -98,23 +98,15 @@ def _captured(ask: Ask, name: str) -> dict[str, Any]:
 
 
 def _run(ask: Ask) -> Shown | Moved:
-    try:
-        ask.client.monitoring.run(ask.of["name"])
-    except _ELSEWHERE:
-        raise
-    except TidegateError as error:
-        return _page(ask, error)
-    return Moved(f"{_path(ask)}?done=run")
+    run = ask.client.monitoring.run
+    return changed(lambda: run(ask.of["name"]), f"{_path(ask)}?done=run", lambda error: _page(ask, error))
 
 
 def _set(ask: Ask) -> Shown | Moved:
-    try:
-        ask.client.monitoring.set(ask.of["name"], **settings.asked(ask.form))
-    except _ELSEWHERE:
-        raise
-    except TidegateError as error:
-        return _page(ask, error)
-    return Moved(f"{_path(ask)}?done=settings")
+    def change() -> object:
+        return ask.client.monitoring.set(ask.of["name"], **settings.asked(ask.form))
+
+    return changed(change, f"{_path(ask)}?done=settings", lambda error: _page(ask, error))
 
 
 ROUTES = (
