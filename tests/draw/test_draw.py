@@ -18,17 +18,24 @@ from tidegate.draw import (
     Axis,
     Band,
     Bins,
+    Limit,
     Line,
+    Parts,
     Plot,
+    Row,
     Size,
     Span,
+    Stair,
     bar_share,
     bin_names,
     blocks,
     histogram_pair,
     interval_series,
+    limits,
+    rows,
     series,
     sparkline,
+    stairs,
     timeline,
 )
 from tidegate.draw.scales import domain, known, rounded_out, ticks, written
@@ -52,6 +59,12 @@ def every_plot(name: str, values: list[float | None]) -> list[Plot]:
         histogram_pair(name, bins, Bins(name, values), Bins(name, values), description=name),
         bar_share(name, [(name, value) for value in values]),
         timeline(name, [Span(name, NOON, value, "high", name) for value in values if known(value)], (NOON, NOON + 9)),
+        rows(name, Parts([name, name], name, name), [Row(name, [value, value], value) for value in values], name),
+        limits(name, [Limit(name, value, value, 1.0, unit=name) for value in values], name),
+        limits(name, [Limit(name, 1.0, 1.0, math.nan if value is None else value, is_least=True) for value in values]),
+        stairs(
+            name, [Stair(math.nan if v is None else v, at, at + 1, name) for at, v in zip(times, values, strict=True)]
+        ),
     ]
 
 
@@ -75,7 +88,8 @@ def numbers_of(plot: Plot) -> list[float]:
     for item in tree(plot.svg).iter():
         for name in ("d", "x", "y", "cx", "cy", "width", "height"):
             found += [
-                float(number) for number in re.findall(r"[-+.\w]*\d[-+.\w]*", re.sub("[MLHZ]", " ", item.get(name, "")))
+                float(number)
+                for number in re.findall(r"[-+.\w]*\d[-+.\w]*", re.sub("[MLHVZ]", " ", item.get(name, "")))
             ]
     return found
 
@@ -110,8 +124,8 @@ def test_whatever_comes_is_drawn_within_the_picture(values: list[float | None]) 
         assert svg.get("role") == "img"
         assert title is not None
         assert title.text == "churn"
-        width = float(svg.get("width", ""))
-        assert all(-1 <= number <= width + 1 for number in numbers_of(plot))
+        side = max(float(svg.get("width", "")), float(svg.get("height", "")))
+        assert all(-1 <= number <= side + 1 for number in numbers_of(plot))
 
 
 def test_names_are_only_text() -> None:

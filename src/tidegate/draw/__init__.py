@@ -7,8 +7,11 @@ Content-Security-Policy takes them; how they look is in `STYLE`, once on the pag
 from tidegate.draw.bars import Bins, bar_share, bin_names, histogram_pair
 from tidegate.draw.blocks import blocks
 from tidegate.draw.frame import Axis, Size
+from tidegate.draw.limits import Limit, limits
 from tidegate.draw.lines import Band, Line, interval_series, series, sparkline
 from tidegate.draw.plot import Plot, Table
+from tidegate.draw.rows import Parts, Row, rows
+from tidegate.draw.stairs import Stair, stairs
 from tidegate.draw.style import STYLE
 from tidegate.draw.timeline import Span, timeline
 
@@ -17,17 +20,24 @@ __all__ = [
     "Axis",
     "Band",
     "Bins",
+    "Limit",
     "Line",
+    "Parts",
     "Plot",
+    "Row",
     "Size",
     "Span",
+    "Stair",
     "Table",
     "bar_share",
     "bin_names",
     "blocks",
     "histogram_pair",
     "interval_series",
+    "limits",
+    "rows",
     "series",
     "sparkline",
+    "stairs",
     "timeline",
 ]

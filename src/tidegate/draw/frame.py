@@ -32,13 +32,15 @@ class Axis:
     """How values are read. `from_zero`: the axis begins at 0, as it should for amounts; not for scores.
 
     `level` is a name and a value of interest, such as a threshold or no difference at all, drawn as a dashed line.
-    `events` are moments of interest by name, such as alerts: the first `EVENTS_MAX` of them as upright lines.
+    `events` are moments of trouble by name, such as alerts: the first `EVENTS_MAX` of them as upright lines. `marks`
+    are moments that are none: a decision, a new phase.
     """
 
     unit: str = ""
     from_zero: bool = True
     level: tuple[str, float] | None = None
     events: Sequence[tuple[str, float]] = ()
+    marks: Sequence[tuple[str, float]] = ()
 
     def said(self, value: float | None) -> str:
         """The value with its unit."""
@@ -80,19 +82,18 @@ def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: It
     if axis.level is not None:
         parts.append(element("path", d=f"M{x.start:g} {y(axis.level[1]):.1f}H{x.end:g}", class_="level"))
     if times is not None:
-        parts.append(_events(axis.events, x, y))
+        parts.append(_moments(axis.marks, x, y, "mark"))
+        parts.append(_moments(axis.events, x, y, "event"))
     if not found:
         parts.append(no_data(x, y))
     return Axes(x, y, "".join(parts))
 
 
-def _events(events: Sequence[tuple[str, float]], x: AxisScale, y: AxisScale) -> str:
-    """The events that lie within the time axis."""
-    inside = [(name, at) for name, at in events if x.low <= at <= x.high][:EVENTS_MAX]
+def _moments(moments: Sequence[tuple[str, float]], x: AxisScale, y: AxisScale, look: str) -> str:
+    """Those that lie within the time axis."""
+    inside = [(name, at) for name, at in moments if x.low <= at <= x.high][:EVENTS_MAX]
     drawn = [
-        element(
-            "path", element("title", text(shortened(name))), d=f"M{x(at):.1f} {y.start:g}V{y.end:g}", class_="event"
-        )
+        element("path", element("title", text(shortened(name))), d=f"M{x(at):.1f} {y.start:g}V{y.end:g}", class_=look)
         for name, at in inside
     ]
     return "".join(drawn)

@@ -115,10 +115,13 @@ def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") ->
 
 def _of_interest(axis: Axis) -> list[Key]:
     level = [] if axis.level is None else [level_key(axis.level[0], axis.said(axis.level[1]))]
-    names = list(dict.fromkeys(name for name, _at in axis.events))
-    if len(names) > EVENT_NAMES_MAX:
-        names = [f"{len(axis.events)} events"]
-    return level + [event_key(name, "") for name in names]
+    marks = [event_key(name, "", "mark") for name in _names(axis.marks)]
+    return level + marks + [event_key(name, "") for name in _names(axis.events)]
+
+
+def _names(moments: Sequence[tuple[str, float]]) -> list[str]:
+    names = list(dict.fromkeys(name for name, _at in moments))
+    return names if len(names) <= EVENT_NAMES_MAX else [f"{len(moments)} events"]
 
 
 def _line(found: list[Run], frame: Axes, index: int) -> str:

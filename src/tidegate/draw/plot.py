@@ -90,10 +90,16 @@ def level_key(name: str, note: str) -> Key:
     return Key(name, element("svg", dashed, class_="key", width=22, height=10, aria_hidden="true"), note)
 
 
-def event_key(name: str, note: str) -> Key:
+def event_key(name: str, note: str, look: str = "event") -> Key:
     """The entry of moments that are marked."""
-    upright = element("path", d="M11 1V9", class_="event")
+    upright = element("path", d="M11 1V9", class_=look)
     return Key(name, element("svg", upright, class_="key", width=22, height=10, aria_hidden="true"), note)
+
+
+def limit_key(name: str) -> Key:
+    """The entry of where something was meant to end, or must."""
+    upright = element("path", d="M11 0V10", class_="limit")
+    return Key(name, element("svg", upright, class_="key", width=22, height=10, aria_hidden="true"))
 
 
 def outline_key(name: str, note: str = "") -> Key:

@@ -17,6 +17,10 @@ path:is(.s1,.s2,.s3,.s4,.s5,.s6){fill:none;stroke:var(--p);stroke-width:2;stroke
 .f1{fill:var(--p1)}.f2{fill:var(--p2)}.f3{fill:var(--p3)}.f4{fill:var(--p4)}.f5{fill:var(--p5)}.f6{fill:var(--p6)}\
 .now{fill:var(--p1);opacity:.55}.outline{fill:none;stroke:var(--ptext);stroke-width:1.6;stroke-linejoin:round}\
 .none{fill:var(--pgrid)}.event{stroke:var(--pbad);stroke-width:1.6;stroke-dasharray:1 2}\
+.mark{stroke:var(--ptext);stroke-width:1.2}.soft{opacity:.4}.pale{opacity:.18}\
+.limit{stroke:var(--ptext);stroke-width:2}.beyond{fill:var(--pbad);opacity:.13}\
+.trouble{--p:var(--pbad)}.idle{--p:var(--ptext)}path.reach{stroke:var(--p);stroke-width:4;opacity:.4}\
+.ahead{fill:none;stroke:var(--ptext);stroke-dasharray:3 3}\
 .low{fill:var(--p6)}.medium{fill:var(--p2)}.high,.critical{fill:var(--pbad)}.ongoing{opacity:.95}.over{opacity:.5}
 .figure{margin:0}.figure figcaption{font-size:13px}.legend{display:flex;flex-wrap:wrap;gap:2px 16px;list-style:none;\
 margin:4px 0;padding:0}.figure caption{text-align:left;padding:4px 0}
