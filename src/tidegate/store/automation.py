@@ -109,7 +109,13 @@ def automated_of(row: EndpointRow) -> Automated:
 
 
 def _weights(row: AutomatedWeightsRow) -> AutomatedWeights:
-    split = Split(row.salt, convert(row.shares, tuple[Share, ...]))
+    split = Split(
+        row.salt,
+        convert(row.shares, tuple[Share, ...]),
+        coverage=row.coverage,
+        uncovered=row.uncovered,
+        phase=row.phase,
+    )
     return AutomatedWeights(cast(AutomationKind, row.kind), row.name, row.revision, split, dict(row.stable))
 
 
@@ -124,10 +130,12 @@ def set_weights(tx: Session, seen: EndpointSeen, weights: AutomatedWeights, entr
     if row is None or weights.revision < row.traffic_revision or _are_gone(tx, row, weights):
         return False
     if automated_of(row).weights != weights:
+        split = weights.split
         mine = row.automated_weights or AutomatedWeightsRow(endpoint=row.name)
         mine.kind, mine.name, mine.revision = weights.kind, weights.name, weights.revision
-        mine.salt, mine.stable = weights.split.salt, dict(weights.stable)
-        mine.shares = [asdict(share) for share in weights.split.shares]
+        mine.salt, mine.stable = split.salt, dict(weights.stable)
+        mine.shares = [asdict(share) for share in split.shares]
+        mine.coverage, mine.uncovered, mine.phase = split.coverage, split.uncovered, split.phase
         row.automated_weights = mine
         _changed(tx, row, entry)
     return True

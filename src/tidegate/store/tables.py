@@ -214,6 +214,9 @@ class AutomatedWeightsRow(Stamped, Base):
     salt: Mapped[str] = mapped_column(String(64))
     shares: Mapped[Any] = mapped_column(JSON)  # core.endpoints.effective.Share, each
     stable: Mapped[dict[str, float]]  # version number -> percent: what a rollback returns to
+    coverage: Mapped[float] = mapped_column(default=1.0, server_default="1")  # of each variant's range of units
+    uncovered: Mapped[str] = mapped_column(String(63), default="", server_default="")  # variant of the other units
+    phase: Mapped[int | None]  # counts its splits, from 1
 
 
 class AutomatedReplicasRow(Stamped, Base):

@@ -29,9 +29,11 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Which variant a request was assigned, and which one answers it.
 
     The two differ where the assigned variant has no replica and others stand in; then an analysis of an experiment goes
-    by `assigned`. `variant` and `version` are None where nobody could answer. `propensity` is the share of unpinned
-    traffic that the assigned variant has, None for a pinned request, which is in no experiment. `revision` is the
-    routing snapshot's; None on a replica, which has none, and in journals of version 1, which say nothing of it.
+    by `assigned`. `variant` and `version` are None where nobody could answer. `experiment` and `phase` are None for a
+    unit that does not take part: of a ramp, one that is not covered yet. `propensity` is the share that the assigned
+    variant has of the units that take part, 1 for one that does not, and None for a pinned request, which is in no
+    experiment. `revision` is the routing snapshot's; None on a replica, which has none, and in journals of version 1,
+    which say nothing of it.
     """
 
     assigned: str

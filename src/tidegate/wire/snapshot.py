@@ -41,7 +41,8 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
     """One variant of an endpoint: a running version by the name it has there, which is its number but in experiments.
 
     `weight` is percent of unpinned traffic, 0 to 100 (0: only pinned calls). Where it `wakes`, requests that meet no
-    replica wait for one, and the control plane, which starts it, is told that they do.
+    replica wait for one, and the control plane, which starts it, is told that they do. `share` is its percent of the
+    units that take part in an experiment or a canary, where that is another one.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True):
     label: str | None = None
     batchable: bool = False
     wakes: bool = False
+    share: float | None = None
 
 
 class CaptureRules(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,6 +79,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Units are assigned by `assignment_salt`, or where it is empty by `salt`, which is the endpoint's for good.
     `experiment` names the one that set the weights, and `phase` counts its splits; "" and None while none runs.
+    `coverage` is the share of each variant's range of units that takes part; the others get the variant `uncovered`.
     `capture` says what is recorded, None everything.
     `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
     """
@@ -91,6 +94,8 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     experiment: str = ""
     phase: int | None = None
     capture: CaptureRules | None = None
+    coverage: float = 1.0
+    uncovered: str = ""
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -29,6 +29,13 @@ from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wire.snapshot import Snapshot, decode_snapshot, encode_snapshot
 
 SPLIT = Split("exp-salt", (Share("control", "1", 60.0), Share("treatment", "2", 40.0)))
+RAMP = Split(
+    "canary-salt",
+    (Share("baseline", "1", 50.0), Share("canary", "2", 50.0), Share("stable", "1", 0.0)),
+    coverage=0.1,
+    uncovered="stable",
+    phase=2,
+)
 SAME = Split("aa-salt", (Share("a", "1", 50.0), Share("b", "1", 50.0)))
 READY = ReplicaObservation(True, True, "unix:/x")
 FACTS = VersionFacts(
@@ -142,3 +149,47 @@ def test_two_experiments_of_one_endpoint_draw_independent_buckets() -> None:
     first, second = ({unit: assignment.variant(salt, unit) for unit in units} for salt in ("exp-1", "exp-2"))
     both = sum(first[unit] == second[unit] for unit in units)
     assert 1800 < both < 2200, "half of them meet by chance; 2000 expected, six standard deviations"
+
+
+def test_a_ramp_counts_to_versions_what_takes_part_and_what_does_not() -> None:
+    assert RAMP.by_version == {"1": 95.0, "2": 5.0}
+    assert [(share.variant, share.weight) for share in shares_of({}, RAMP)] == [
+        ("baseline", 5.0),
+        ("canary", 5.0),
+        ("stable", 90.0),
+    ]
+    ended, whole = replace(RAMP, coverage=0.0), replace(RAMP, coverage=1.0)
+    assert (ended.by_version, whole.by_version) == ({"1": 100.0}, {"1": 50.0, "2": 50.0})
+    assert [share.variant for share in shares_of({}, ended)] == ["stable"]
+    assert [share.variant for share in shares_of({}, whole)] == ["baseline", "canary"]
+    assert sum(replace(RAMP, coverage=1 / 3).by_version.values()) == pytest.approx(100, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"coverage": 1.5}, "0 to 1"),
+        ({"coverage": float("nan")}, "0 to 1"),
+        ({"uncovered": ""}, "none of the split"),
+        ({"uncovered": "other"}, "baseline, canary, stable"),
+        ({"phase": 0}, "from 1"),
+    ],
+)
+def test_a_ramp_that_makes_no_sense_is_refused(changed: dict[str, Any], told: str) -> None:
+    check_split(RAMP)
+    with pytest.raises(InvalidArgument, match=told):
+        check_split(replace(RAMP, **changed))
+
+
+def test_gateways_are_told_of_a_ramp_and_give_the_units_it_covers() -> None:
+    spec: dict[str, Any] = {"traffic": RAMP.by_version, "replicas": 1, "generation": 1}
+    endpoint = EndpointFacts("churn", "churn", routed=RAMP.by_version, split=RAMP, routed_split=RAMP, **spec)
+    made = route(Fleet(endpoint), "salt", {"1": FACTS, "2": FACTS})
+    told = decode_snapshot(encode_snapshot(Snapshot(1, (made,)))).endpoints[0]
+    assert told == made
+    assert (told.coverage, told.uncovered, told.phase) == (0.1, "stable", 2)
+    assert {(one.name, one.weight, one.share) for one in told.variants} == {
+        ("baseline", 5.0, 50.0),
+        ("canary", 5.0, 50.0),
+        ("stable", 90.0, 0.0),
+    }

@@ -187,3 +187,75 @@ def test_an_assignment_is_made_even_where_nobody_can_answer() -> None:
 
 def test_an_endpoint_without_weights_decides_nothing() -> None:
     assert Decider(Allocation("salt", (Arm("9", "9", 0),), 1)).decide(context("user-1"), EVERYBODY) is None
+
+
+SPLITS = st.lists(st.integers(1, 100), min_size=2, max_size=4)
+
+
+@given(weights=SPLITS, one=st.floats(0, 1), other=st.floats(0, 1), units=st.lists(st.text(), min_size=1, max_size=50))
+def test_raising_the_coverage_moves_no_unit_that_is_covered(
+    weights: list[int], one: float, other: float, units: list[str]
+) -> None:
+    shares = {f"arm-{number}": float(weight) for number, weight in enumerate(weights)}
+    whole = Assignment(shares)
+    before, after = Assignment(shares, min(one, other), "rest"), Assignment(shares, max(one, other), "rest")
+    for unit in units:
+        was, now = before.variant("salt", unit), after.variant("salt", unit)
+        assert was in (now, "rest")
+        assert now in (whole.variant("salt", unit), "rest")
+
+
+def test_a_ramp_covers_the_same_share_of_each_arm() -> None:
+    shares = {"a": 50.0, "b": 30.0, "c": 20.0}
+    for coverage in (0.0, 0.02, 0.1, 0.5, 0.9, 1.0):
+        assignment = Assignment(shares, coverage, "rest")
+        counts = dict.fromkeys([*shares, "rest"], 0)
+        for unit in UNITS:
+            counts[assignment.variant("ramp", unit)] += 1
+        expected = {name: coverage * weight / 100 for name, weight in shares.items()} | {"rest": 1 - coverage}
+        for name, share in expected.items():
+            spread = (share * (1 - share) / len(UNITS)) ** 0.5
+            assert abs(counts[name] / len(UNITS) - share) <= 3.9 * spread, (coverage, name)
+
+
+CANARY = (Arm("baseline", "1", 5, share=50), Arm("canary", "2", 5, share=50), Arm("stable", "1", 90, share=0))
+OF_CANARY = frozenset({"baseline", "canary", "stable"})
+
+
+def test_units_that_do_not_take_part_get_their_variant_in_no_experiment_and_no_phase() -> None:
+    one = Decider(Allocation("salt", CANARY, 1, "checkout", 3, coverage=0.1, uncovered="stable"))
+    table = Assignment({"baseline": 50, "canary": 50}, 0.1, "stable")
+    counts = dict.fromkeys(OF_CANARY, 0)
+    for unit in UNITS[:2000]:
+        made = one.decide(context(unit), OF_CANARY)
+        assert made is not None
+        assert made.assigned == table.variant("salt", unit)
+        told = (made.experiment, made.phase, made.propensity)
+        assert told == ((None, None, 1.0) if made.assigned == "stable" else ("checkout", 3, 0.5))
+        counts[made.assigned] += 1
+    assert counts["stable"] > 1700
+    assert min(counts.values()) > 60
+
+
+def test_a_control_that_others_get_too_is_told_apart() -> None:
+    arms = (Arm("control", "1", 75, share=50), Arm("treatment", "2", 25, share=50))
+    one = Decider(Allocation("salt", arms, 1, "checkout", 1, coverage=0.5, uncovered="control"))
+    made = [one.decide(context(unit), EVERYBODY) for unit in UNITS[:2000]]
+    told = {(d.assigned, d.experiment, d.phase, d.propensity) for d in made if d is not None}
+    assert told == {("control", "checkout", 1, 0.5), ("treatment", "checkout", 1, 0.5), ("control", None, None, 1.0)}
+
+
+def test_a_stand_in_leaves_a_unit_out_of_the_experiment_that_it_is_not_in() -> None:
+    one = Decider(Allocation("salt", CANARY, 1, "checkout", 3, coverage=0.1, uncovered="stable"))
+    for unit in UNITS[:300]:
+        usual, made = one.decide(context(unit), OF_CANARY), one.decide(context(unit), frozenset({"canary"}))
+        assert usual is not None
+        assert made is not None
+        assert (made.assigned, made.experiment, made.phase) == (usual.assigned, usual.experiment, usual.phase)
+        assert (made.variant, made.version) == ("canary", "2")
+
+
+def test_without_coverage_everybody_gets_what_is_for_the_others() -> None:
+    one = Decider(Allocation("salt", (Arm("stable", "1", 100, share=0),), 1, coverage=0.0, uncovered="stable"))
+    made = one.decide(context("user-1"), frozenset({"stable"}))
+    assert made == Decision("stable", "stable", "1", propensity=1.0, revision=1)

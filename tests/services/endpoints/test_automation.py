@@ -128,6 +128,20 @@ def test_a_step_that_changes_nothing_is_none(platform: Container) -> None:
         automation.set_weights(tx, seen, replace(_experiment(seen), split=split), _entry())
 
 
+def test_a_ramp_is_kept_and_counts_by_version(platform: Container) -> None:
+    seen = _seen(platform)
+    arms = (Share("baseline", "1", 50.0), Share("canary", "2", 50.0), Share("stable", "1", 0.0))
+    ramp = AutomatedWeights("canary", "up", seen.revision, Split("s", arms, "", 0.1, "stable", 2), STABLE)
+    with _loops(platform).transaction() as tx:
+        assert automation.set_weights(tx, seen, ramp, _entry("canary"))
+    with platform.store.reading() as tx:
+        row = get_endpoint(tx, "churn")
+        assert row is not None
+        assert automation.automated_of(row).weights == ramp
+    assert _get(platform).target == {"1": 95.0, "2": 5.0}
+    assert platform.endpoints.history("churn")[0].traffic == {"1": 95.0, "2": 5.0}
+
+
 def test_one_version_can_be_two_variants(platform: Container) -> None:
     seen = _seen(platform)
     split = Split("aa", (Share("a", "1", 50.0), Share("b", "1", 50.0)))

@@ -16,12 +16,13 @@ from tidegate.core.scaling.policy import REPLICAS_MAX
 from tidegate.errors import InvalidArgument
 
 NAME_CHARS_MAX, SALT_CHARS_MAX = 63, 64
+_DECIMALS = 9
 AutomationKind = Literal["experiment", "canary", "bandit"]
 
 
 @dataclass(frozen=True)
 class Share:
-    """A variant, the version behind it and its percent of the traffic. One version can be two variants."""
+    """A variant, the version behind it and its percent of the units that take part. One version can be two variants."""
 
     variant: str
     version: str
@@ -32,18 +33,37 @@ class Share:
 class Split:
     """Traffic split over named variants by a salt of its own, so that no two experiments draw the same buckets.
 
+    Each variant owns a fixed range of units, and `coverage` is the share of each range that takes part: a ramp raises
+    it, and moves no unit from one variant to another. The units that do not take part get `uncovered`, a variant of
+    the split, of weight 0 where it is there for them alone. `phase` counts the splits of one automation, from 1.
     `experiment` is filled in by `effective`: what is captured of a request names the experiment that it was in.
     """
 
     salt: str
     shares: tuple[Share, ...]
     experiment: str = ""
+    coverage: float = 1.0
+    uncovered: str = ""
+    phase: int | None = None
+
+    @property
+    def by_variant(self) -> tuple[Share, ...]:
+        """Its variants with percent of all traffic, whether or not it takes part."""
+        if self.coverage >= 1:
+            return self.shares
+        return tuple(replace(share, weight=self._percent(share)) for share in self.shares)
 
     @property
     def by_version(self) -> dict[str, float]:
-        """Percent by version."""
+        """Percent of all traffic by version, those without any left out."""
         versions = dict.fromkeys(share.version for share in self.shares)
-        return {name: fsum(one.weight for one in self.shares if one.version == name) for name in versions}
+        shares = self.by_variant
+        sums = {name: fsum(one.weight for one in shares if one.version == name) for name in versions}
+        return {name: percent for name, percent in sums.items() if percent > 0}
+
+    def _percent(self, share: Share) -> float:
+        others = 100.0 * (1 - self.coverage) if share.variant == self.uncovered else 0.0
+        return round(share.weight * self.coverage + others, _DECIMALS)
 
 
 @dataclass(frozen=True)
@@ -145,9 +165,9 @@ def _named(weights: AutomatedWeights) -> Split:
 
 
 def shares_of(traffic: Mapping[str, float], split: Split | None) -> tuple[Share, ...]:
-    """The variants with traffic: those of the split, else each version under its own number."""
+    """The variants with traffic, by percent of it: those of the split, else each version under its own number."""
     plain = (Share(version, version, weight) for version, weight in traffic.items())
-    return tuple(share for share in (plain if split is None else split.shares) if share.weight > 0)
+    return tuple(share for share in (plain if split is None else split.by_variant) if share.weight > 0)
 
 
 def check_automated(weights: AutomatedWeights) -> None:
@@ -163,7 +183,7 @@ def check_automated(weights: AutomatedWeights) -> None:
 def check_split(split: Split) -> None:
     """Raises `InvalidArgument` unless names differ, weights add up to 100 and no variant has another version's number.
 
-    A number is what pins a request to a version.
+    A number is what pins a request to a version. Units that do not take part need a variant of the split.
     """
     if not split.salt:
         raise InvalidArgument("a split needs a salt of its own", field="salt")
@@ -175,6 +195,16 @@ def check_split(split: Split) -> None:
     if twice := _twice(names):
         raise InvalidArgument(f"variant {twice} is named twice", field="variants")
     check_weights({share.variant: share.weight for share in split.shares})
+    if not 0 <= split.coverage <= 1:  # also catches NaN
+        raise InvalidArgument(f"a coverage of {split.coverage:g} makes no sense: give 0 to 1", field="coverage")
+    if (split.uncovered or split.coverage < 1) and split.uncovered not in names:
+        raise InvalidArgument(
+            f"the units that do not take part get variant {split.uncovered!r}, which is none of the split: "
+            f"name one of {', '.join(names)}",
+            field="uncovered",
+        )
+    if split.phase is not None and split.phase < 1:
+        raise InvalidArgument(f"phases are counted from 1, this one is {split.phase}", field="phase")
 
 
 def check_counts(counts: Mapping[str, AutomatedReplicas]) -> None:

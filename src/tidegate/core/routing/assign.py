@@ -12,6 +12,8 @@ from hashlib import sha256
 from itertools import accumulate
 from struct import Struct
 
+from msgspec.structs import replace
+
 from tidegate.wire.decision import AssignmentContext, Decision
 
 _FIRST_64_BITS = Struct(">Q24x").unpack
@@ -35,47 +37,79 @@ def variant_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (0, int(name), name) if _is_number(name) else (1, 0, name))
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a range of [0, 1) gets: a variant, and whether its units take part in what runs."""
+
+    variant: str
+    takes_part: bool = True
+
+
 class Assignment:
-    """Variants with weights, ready to be asked. Weights may add up to any positive number."""
+    """Variants with weights, ready to be asked. Weights may add up to any positive number.
 
-    __slots__ = ("_bounds", "names")
+    Of each variant's range the first `coverage` takes part, and the rest gets the variant `uncovered`. So while the
+    weights stay as they are, raising the coverage only turns units of the rest into units of their own range's variant.
+    """
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
+    __slots__ = ("_bounds", "names", "places")
+
+    def __init__(self, weights: Mapping[str, float], coverage: float = 1.0, uncovered: str = "") -> None:
         self.names = variant_order(name for name, weight in weights.items() if weight > 0)
         cumulative = list(accumulate(weights[name] for name in self.names))
-        # The last variant's end is left out: whatever lies past the others is its own, so rounding loses nobody.
-        self._bounds = [end / cumulative[-1] for end in cumulative[:-1]]
+        ends = [end / cumulative[-1] for end in cumulative]
+        rest = Place(uncovered, takes_part=False)
+        if coverage <= 0:
+            bounds, self.places = [1.0], [rest]
+        elif coverage < 1:
+            starts = [0.0, *ends][: len(ends)]
+            covered = [min(start + coverage * (end - start), end) for start, end in zip(starts, ends, strict=True)]
+            bounds = [bound for pair in zip(covered, ends, strict=True) for bound in pair]
+            self.places = [place for name in self.names for place in (Place(name), rest)]
+        else:
+            bounds, self.places = ends, [Place(name) for name in self.names]
+        # The last end is left out: whatever lies past the others belongs to the last, so rounding loses nobody.
+        self._bounds = bounds[:-1]
 
     def index(self, salt: str, unit: str) -> int:
-        """The place in `names` of the unit's variant. Needs at least one variant with weight."""
+        """Where in `places` the unit is. Needs at least one variant with weight."""
         return bisect_right(self._bounds, unit_interval(salt, unit))
 
     def variant(self, salt: str, unit: str) -> str:
         """The name of the unit's variant; `LookupError` where no variant has weight."""
-        if not self.names:
+        if not self.places:
             raise LookupError("no variant has weight")
-        return self.names[self.index(salt, unit)]
+        return self.places[self.index(salt, unit)].variant
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A variant of an endpoint: its name there, the version (and its label) behind it, its share of the traffic."""
+    """A variant of an endpoint: its name there, the version (and its label) behind it, its share of the traffic.
+
+    `share` is that of the units that take part, where it is another one.
+    """
 
     variant: str
     version: str
     weight: float
     label: str | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """How an endpoint's traffic is divided, as one routing snapshot has it. `experiment` is None while none runs."""
+    """How an endpoint's traffic is divided, as one routing snapshot has it. `experiment` is None while none runs.
+
+    Of each arm's range `coverage` takes part; the other units get the variant `uncovered`, in no experiment and phase.
+    """
 
     salt: str
     arms: tuple[Arm, ...]
     revision: int
     experiment: str | None = None
     phase: int | None = None
+    coverage: float = 1.0
+    uncovered: str = ""
 
 
 class Decider:
@@ -86,7 +120,9 @@ class Decider:
         "_arms",
         "_assignment",
         "_made",
+        "_pins",
         "_salt",
+        "_shares",
         "_stand_ins",
         "_total",
         "_usual",
@@ -98,13 +134,15 @@ class Decider:
         self._allocation = allocation
         self._arms = {arm.variant: arm for arm in allocation.arms}
         self._weights = {arm.variant: arm.weight for arm in allocation.arms}
-        self._assignment = Assignment(self._weights)
-        self.names = self._assignment.names
-        self._total = sum(self._weights[name] for name in self.names)
-        self._made: dict[tuple[str, str | None, bool], Decision] = {}
+        self._shares = {arm.variant: arm.weight if arm.share is None else arm.share for arm in allocation.arms}
+        self._assignment = Assignment(self._shares, allocation.coverage, allocation.uncovered)
+        self.names = variant_order(arm.variant for arm in allocation.arms if arm.weight > 0)
+        self._total = sum(self._shares.values())
+        self._made: dict[tuple[Decision, str | None], Decision] = {}
+        self._pins: dict[str, Decision] = {}
         self._stand_ins: dict[frozenset[str], Assignment] = {}
         self._salt = allocation.salt
-        self._usual = [self._decision(name, name) for name in self.names]
+        self._usual = [self._decision(place) for place in self._assignment.places]
 
     def decide(self, context: AssignmentContext, available: frozenset[str]) -> Decision | None:
         """The decision for a request, with the variants that have a replica now.
@@ -113,7 +151,7 @@ class Decider:
         """
         if context.pinned is not None:
             arm = self.pinned(context.pinned)
-            return None if arm is None else self._decision(arm.variant, arm.variant, pinned=True)
+            return None if arm is None else self._pinned(arm)
         usual = self._usual
         if not usual:
             return None
@@ -121,7 +159,7 @@ class Decider:
         decision = usual[self._assignment.index(self._salt, unit)] if len(usual) > 1 else usual[0]
         if decision.assigned in available:
             return decision
-        return self._decision(decision.assigned, self._stand_in(unit, available))
+        return self._answered_by(decision, self._stand_in(unit, available))
 
     def pinned(self, name: str) -> Arm | None:
         """The variant whose version has this number or label, else the variant of this name."""
@@ -145,21 +183,32 @@ class Decider:
             others = self._stand_ins[available] = Assignment(up)
         return others.variant(self._salt + FALL_OVER_SALT, unit) if others.names else None
 
-    def _decision(self, assigned: str, variant: str | None, *, pinned: bool = False) -> Decision:
-        key = (assigned, variant, pinned)
-        made = self._made.get(key)
+    def _decision(self, place: Place) -> Decision:
+        allocation, arm = self._allocation, self._arms.get(place.variant)
+        return Decision(
+            assigned=place.variant,
+            variant=place.variant,
+            version=None if arm is None else arm.version,
+            experiment=allocation.experiment if place.takes_part else None,
+            phase=allocation.phase if place.takes_part else None,
+            propensity=self._shares[place.variant] / self._total if place.takes_part else 1.0,
+            revision=allocation.revision,
+        )
+
+    def _pinned(self, arm: Arm) -> Decision:
+        made = self._pins.get(arm.variant)
         if made is None:
-            allocation = self._allocation
-            made = self._made[key] = Decision(
-                assigned=assigned,
-                variant=variant,
-                version=None if variant is None else self._arms[variant].version,
-                experiment=None if pinned else allocation.experiment,
-                phase=None if pinned else allocation.phase,
-                propensity=None if pinned else self._weights[assigned] / self._total,
-                pinned=pinned,
-                revision=allocation.revision,
-            )
+            revision = self._allocation.revision
+            made = Decision(arm.variant, arm.variant, arm.version, pinned=True, revision=revision)
+            self._pins[arm.variant] = made
+        return made
+
+    def _answered_by(self, decision: Decision, variant: str | None) -> Decision:
+        """The same decision, answered by another variant, or by none."""
+        made = self._made.get((decision, variant))
+        if made is None:
+            version = None if variant is None else self._arms[variant].version
+            made = self._made[decision, variant] = replace(decision, variant=variant, version=version)
         return made
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from msgspec.structs import replace
 
-from tidegate.core.endpoints.effective import Share, shares_of
+from tidegate.core.endpoints.effective import Share, Split, shares_of
 from tidegate.core.engines.capabilities import OF_A_HOST
 from tidegate.core.reconcile.fleet import Fleet, Replica, VariantFacts
 from tidegate.core.routing.targets import target_of
@@ -50,11 +50,32 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
         salt=salt,
         variants=tuple(replace(one, wakes=True) if one.version in woken else one for one in variants),
         reason=_reason(dead, failing, started=bool(variants)),
-        assignment_salt="" if endpoint.routed_split is None else endpoint.routed_split.salt,
         **endpoint.settings,
         capture=None if endpoint.capture == wire.CaptureRules() else endpoint.capture,
-        experiment="" if endpoint.routed_split is None else endpoint.routed_split.experiment,
+        **_assignment(endpoint.routed_split),
     )
+
+
+class _AssignmentOf(TypedDict, total=False):
+    assignment_salt: str
+    experiment: str
+    phase: int | None
+    coverage: float
+    uncovered: str
+
+
+def _assignment(split: Split | None) -> _AssignmentOf:
+    """How units are assigned while an automation sets the weights."""
+    if split is None:
+        return {}
+    partly = split.coverage < 1
+    return {
+        "assignment_salt": split.salt,
+        "experiment": split.experiment,
+        "phase": split.phase,
+        "coverage": split.coverage if partly else 1.0,
+        "uncovered": split.uncovered if partly else "",
+    }
 
 
 def _fails_to_start(variant: VariantFacts) -> bool:
@@ -79,6 +100,9 @@ def _in_order(fleet: Fleet) -> list[Share]:
 
 def _variant(fleet: Fleet, share: Share, facts: VersionFacts, host: str) -> wire.Variant:
     targets = targets_of([replica for replica in fleet.replicas if replica.version == share.version])
+    split = fleet.endpoint.routed_split
+    of_units = {} if split is None else {one.variant: one.weight for one in split.shares}
+    part = of_units.get(share.variant, share.weight)
     return wire.Variant(
         name=share.variant,
         version=share.version,
@@ -90,6 +114,7 @@ def _variant(fleet: Fleet, share: Share, facts: VersionFacts, host: str) -> wire
         targets=tuple(_target(replica, host) for replica in targets),
         label=facts.label,
         batchable=facts.batchable,
+        share=None if part == share.weight else part,
     )
 
 

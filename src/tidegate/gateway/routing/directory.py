@@ -275,9 +275,16 @@ def _pool_key(endpoint: Endpoint, variant: Variant) -> PoolKey:
 
 
 def _allocation(endpoint: Endpoint, revision: int) -> Allocation:
-    arms = tuple(Arm(one.name, one.version, one.weight, one.label) for one in endpoint.variants)
-    salt = endpoint.assignment_salt or endpoint.salt
-    return Allocation(salt, arms, revision, endpoint.experiment or None, endpoint.phase)
+    arms = tuple(Arm(one.name, one.version, one.weight, one.label, one.share) for one in endpoint.variants)
+    return Allocation(
+        endpoint.assignment_salt or endpoint.salt,
+        arms,
+        revision,
+        endpoint.experiment or None,
+        endpoint.phase,
+        endpoint.coverage,
+        endpoint.uncovered,
+    )
 
 
 def _identity(endpoint: Endpoint, variant: Variant) -> Identity:
