@@ -1,0 +1,178 @@
+"""What follows from a look: promote, roll back, hold, go on, or end without a result. Called by the loop.
+
+    a guardrail breached, or a metric worse for certain   rollback (hold or continue, by `on_breach`)
+    units not in the planned ratio                        hold
+    fewer than 100 units an arm                           insufficient_data
+    a metric better, all guardrails kept, none worse      promote
+    older than `max_days`                                 inconclusive
+    otherwise                                             continue
+
+No data is neither good nor bad: it decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidegate.sequential import words
+from tidegate.sequential.analysis import Analysis
+from tidegate.sequential.evidence import LEAST_UNITS
+from tidegate.sequential.sample_ratio import ENOUGH
+from tidegate.wire.experiments import ExperimentDecision, ExperimentSpec, MetricView
+
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to know beside the numbers. `units_per_day` of late, all arms; None: as since the start.
+
+    `traffic` whether any unit came lately; `unreported` the metrics that no value ever came for.
+    """
+
+    started_at: float
+    now: float
+    units_per_day: float | None = None
+    traffic: bool = True
+    unreported: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision, why, what happens next, and about how many days until then. `variant`: which is promoted."""
+
+    decision: ExperimentDecision
+    reason: str
+    next: str
+    days_left: float | None = None
+    variant: str | None = None
+
+
+def decide(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> Verdict:
+    """The table above, from the top; the first line that holds."""
+    breaches = _breaches(spec, analysis)
+    if breaches and spec.on_breach == "rollback":
+        return Verdict("rollback", _sentence(breaches), "all traffic goes back to control")
+    if breaches and spec.on_breach == "hold":
+        return Verdict("hold", _sentence(breaches), "held until a person resumes or stops it")
+    return _unsound(analysis) if not analysis.ratio.sound else _weigh(spec, analysis, facts, breaches)
+
+
+def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: Facts, breaches: list[str]) -> Verdict:
+    """The lines of the table from the third on."""
+    over = facts.now - facts.started_at >= spec.max_days * _DAY_S
+    short = _short(analysis)
+    if short and not over:
+        return _insufficient(spec, analysis, facts, short)
+    winners = [] if breaches else _winners(spec, analysis)
+    if winners:
+        best = winners[0]
+        metric = next(each for each in spec.metrics if each.name == best.name)
+        ready = "it is promoted" if spec.auto else "it waits for approval"
+        reason = f"{words.improvement(metric, best)}; ready to promote"
+        return Verdict("promote", reason, ready, 0.0, best.variant)
+    if over:
+        reason = f"{_so_far(spec, analysis, short)} after {spec.max_days:g} days, the most it may take"
+        return Verdict("inconclusive", reason, "all traffic goes back to control", 0.0)
+    left = _days_left(spec, analysis, facts)
+    blocked = _sentence(breaches) if breaches else _so_far(spec, analysis, None)
+    return Verdict("continue", blocked, _until(left, facts), left)
+
+
+def _breaches(spec: ExperimentSpec, analysis: Analysis) -> list[str]:
+    absolute = {each.metric.name: each.absolute for each in spec.guardrails}
+    found = [
+        words.breach(view, absolute=absolute[view.name])
+        for view in analysis.guardrails
+        if view.state == "breached" and not view.dry_run
+    ]
+    metrics = {each.name: each for each in spec.metrics}
+    for view in analysis.metrics:
+        if (view.name, view.variant) in analysis.worse:
+            told = words.improvement(metrics[view.name], view)
+            found.append(told if "worse" in told and "better" not in told else f"{view.variant}'s {view.name} is worse")
+    return found
+
+
+def _sentence(parts: list[str]) -> str:
+    return "; ".join(parts)
+
+
+def _unsound(analysis: Analysis) -> Verdict:
+    factor = analysis.ratio.bayes_factor or 0.0
+    if factor >= ENOUGH:
+        reason = "unhealthy: ratio. Units did not come as they were shared out, so the arms cannot be compared"
+    else:
+        reason = f"unhealthy: {analysis.ratio.several} units were in more than one arm"
+    return Verdict("hold", reason, "held: look for requests or feedback lost in one arm, then stop and start anew")
+
+
+def _short(analysis: Analysis) -> MetricView | None:
+    """The metric with the fewest units, where these are too few."""
+    least = min(analysis.metrics, key=lambda view: min(view.units_a, view.units_b), default=None)
+    return least if least is not None and min(least.units_a, least.units_b) < LEAST_UNITS else None
+
+
+def _insufficient(spec: ExperimentSpec, analysis: Analysis, facts: Facts, short: MetricView) -> Verdict:
+    seen = min(short.units_a, short.units_b)
+    if short.name in facts.unreported:
+        reason = f"nobody has reported {short.name} yet"
+        then = f'it waits for feedback named "{short.name}", with the key of the request'
+    elif not facts.traffic:
+        reason, then = "no requests come in", "it waits for traffic"
+    else:
+        waiting = f"; {short.immature} wait for their window to pass" if short.immature else ""
+        reason = f"{short.name} has {seen} units in the smaller arm of {LEAST_UNITS} that are needed{waiting}"
+        then = "it goes on collecting"
+    return Verdict("insufficient_data", reason, then, _days_left(spec, analysis, facts))
+
+
+def _winners(spec: ExperimentSpec, analysis: Analysis) -> list[MetricView]:
+    """One superior metric of each treatment that may be promoted, the best first."""
+    found = []
+    for arm in spec.arms[1:]:
+        views = [view for view in analysis.metrics if view.variant == arm.variant]
+        superior = [view for view in views if view.significant and view.winner == "b"]
+        deteriorated = any(view.significant and view.winner == "a" for view in views)
+        kept = all(
+            view.state == "ok" for view in analysis.guardrails if view.variant == arm.variant and not view.dry_run
+        )
+        if superior and kept and not deteriorated:
+            found.append(superior[0])
+    return sorted(found, key=lambda view: -abs(view.improvement or 0.0))
+
+
+def _so_far(spec: ExperimentSpec, analysis: Analysis, short: MetricView | None) -> str:
+    if short is not None:
+        return f"{short.name} has too few units to say anything"
+    metrics = {each.name: each for each in spec.metrics}
+    told = [words.improvement(metrics[view.name], view) for view in analysis.metrics]
+    wanting = sorted({v.name for v in analysis.guardrails if not v.dry_run and v.state in ("unknown", "undecided")})
+    if wanting:
+        told.append(f"not yet known to keep its margin: {words.listed(wanting)}")
+    return _sentence(told)
+
+
+def _days_left(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> float | None:
+    """Days until the first metric has the units it is planned for, or until the most it may take."""
+    elapsed = (facts.now - facts.started_at) / _DAY_S
+    if elapsed < 0:
+        return None
+    most = max(0.0, spec.max_days - elapsed)
+    view = analysis.metrics[0] if analysis.metrics else None
+    plan = None if view is None else analysis.plans.get(view.name)
+    if view is None or plan is None:
+        return None
+    units = view.units_a + view.units_b
+    pair = (spec.arms[0].share + spec.arms[1].share) / sum(arm.share for arm in spec.arms)
+    per_day = facts.units_per_day * pair if facts.units_per_day is not None else units / elapsed if elapsed else 0.0
+    if per_day <= 0 or units >= plan.planned:
+        return most
+    return min(most, (plan.planned - units) / per_day)
+
+
+def _until(left: float | None, facts: Facts) -> str:
+    if not facts.traffic:
+        return "it waits for traffic"
+    return "it goes on" if left is None else f"{words.days(left)} left at the present rate"
