@@ -9,7 +9,7 @@ import numpy as np
 
 from tidegate.wire.capture import CaptureSelection, ForgetRequest
 
-CapturedTable = Literal["predictions", "shadow_predictions", "failures"]
+CapturedTable = Literal["predictions", "shadow_predictions", "failures", "shadow_failures"]
 Columns = dict[str, np.ndarray[Any, Any]]
 """Captured rows by column: numbers (NaN where missing), times as seconds since the epoch, else objects (None)."""
 
