@@ -115,7 +115,7 @@ class _Pairs:
 def match(predicted: Predicted, labels: Labels) -> Matches:
     """Find for each predicted row its label, and for each label what became of it."""
     outcome = np.full(len(labels.rows), NO_PREDICTION, np.int8)
-    outcome[_repeated(labels)] = REPEATED
+    outcome[repeated(labels)] = REPEATED
     pairs = [
         _match_by(names, others, predicted, labels, outcome)
         for names, others in ((predicted.ids, labels.ids), (predicted.keys, labels.keys))
@@ -238,8 +238,8 @@ def _whole_request(requests: _Requests, labels: Labels, which: Ints, request: In
     )
 
 
-def _repeated(labels: Labels) -> Ints:
-    """Labels whose event was received before."""
+def repeated(labels: Labels) -> Ints:
+    """Places of feedback whose event was received before."""
     which = np.flatnonzero(_flags(labels.events.is_valid()))
     chosen = pa.array(which)
     names = [_ranks(one.take(chosen)) for one in (labels.events, labels.ids, labels.keys)]

@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from tidegate.wire.capture import CaptureSelection, ForgetRequest
+from tidegate.wire.units import UnitQuery, UnitRows
 
-CapturedTable = Literal["predictions", "shadow_predictions", "failures", "shadow_failures"]
+CapturedTable = Literal["predictions", "shadow_predictions", "failures"]
 Columns = dict[str, np.ndarray[Any, Any]]
 """Captured rows by column: numbers (NaN where missing), times as seconds since the epoch, else objects (None)."""
 
@@ -41,6 +42,13 @@ class CapturedRows(Protocol):
         version: str | None = None,
     ) -> Columns:
         """Predictions with `label` (JSON text; None where none has come) and `labelled_at` (NaN without)."""
+
+
+class CapturedUnits(Protocol):
+    """What gateways recorded of the units of an experiment."""
+
+    def units(self, query: UnitQuery) -> UnitRows:
+        """Units with their arm and the values of their metrics. Raises `CaptureUnreadable`."""
 
 
 class CaptureQueries(Protocol):

@@ -1,9 +1,11 @@
-"""Captured rows as numpy columns, for services that know no Arrow. Implements `core.captured.CapturedRows`."""
+"""Captured rows as numpy columns, for services that know no Arrow, and units of experiments.
+
+Implements `core.captured.CapturedRows` and `CapturedUnits`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from tidegate.capture.files import Files
 from tidegate.capture.location import Location
 from tidegate.core.captured import CapturedTable, Columns
 from tidegate.errors import CaptureUnreadable
+from tidegate.wire.units import UnitQuery, UnitRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +52,12 @@ class StoredRows:
     ) -> Columns:
         """See the port."""
         return numpy_columns(self._store().labelled(endpoint, since_s, until_s, columns, version))
+
+    def units(self, query: UnitQuery) -> UnitRows:
+        """Implements `core.captured.CapturedUnits`."""
+        from tidegate.capture.units.gather import units
+
+        return units(self._store(), query)
 
     def _store(self) -> CaptureStore:
         if self._opened is None:
@@ -94,15 +103,8 @@ def _nested(kind: pa.DataType) -> bool:
 
 
 def _lists(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """One array a row, of a slice of its chunk's values; None where the row has none."""
+    """One array a row; None where the row has none."""
     made = np.empty(len(column), dtype=object)
-    begin = 0
-    for chunk in column.chunks:
-        values, ends = chunk.values.to_numpy(zero_copy_only=False), chunk.offsets.to_numpy().tolist()
-        rows = [values[start:end] for start, end in pairwise(ends)]
-        for place in np.flatnonzero(chunk.is_null().to_numpy(zero_copy_only=False)).tolist():
-            rows[place] = None
-        for place, row in enumerate(rows, begin):
-            made[place] = row
-        begin += len(chunk)
+    for place, one in enumerate(column):
+        made[place] = None if one.as_py() is None else np.asarray(one.values.to_numpy(zero_copy_only=False))
     return made

@@ -150,8 +150,7 @@ class Privacy:
 
 
 def _privacy(endpoint: Endpoint, rules: CaptureRules) -> EndpointPrivacy:
-    listening = () if endpoint.shadow is None else (endpoint.shadow.variant,)
-    columns = {one.version: _columns(one.signature) for one in (*endpoint.variants, *listening)}
+    columns = {one.version: _columns(one.signature) for one in endpoint.variants}
     return EndpointPrivacy(rules, endpoint.salt, columns)
 
 

@@ -1,1 +1,0 @@
-"""Shadows: copies of live requests for a version whose answers are recorded and thrown away."""
