@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidegate.draw import STYLE as PLOTS
 from tidegate.draw import Plot
 from tidegate.draw.markup import element, shortened, text
-from tidegate.draw.scales import MISSING, written
 from tidegate.draw.times import moment
-from tidegate.report import reading
+from tidegate.report import parts, reading
 from tidegate.report.figures import (
-    NAME_CHARS_MAX,
     VERDICT_CHARS_MAX,
     Alarm,
     alarms_over_time,
@@ -20,7 +17,6 @@ from tidegate.report.figures import (
     coverage,
     distribution,
 )
-from tidegate.report.style import STYLE
 from tidegate.wire.monitoring import MonitorResult
 
 BYTES_MAX = 2_000_000
@@ -48,7 +44,7 @@ def render(report: Report) -> str:
     """The whole page; it loads nothing and runs nothing."""
     newest = reading.told(report.results)
     title = f"{report.endpoint}: monitoring report"
-    parts = [
+    sections = [
         _header(report, newest),
         _first(newest),
         _features(reading.drifts(newest)),
@@ -57,14 +53,7 @@ def render(report: Report) -> str:
         _alarms(report),
         _table("Other checks", "checks", reading.checks(newest), "Check", _fine(newest)),
     ]
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"{element('title', text(title))}<style>{STYLE}{PLOTS}</style>"
-    )
-    body = element("main", "".join(parts)) + element("footer", element("p", text(_HOW), class_="sub"))
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    return parts.page(title, sections, _HOW)
 
 
 _HOW = (
@@ -99,11 +88,11 @@ def _first(newest: Sequence[MonitorResult]) -> str:
     else:
         said = f"{len(found)} of {len(newest)} checks need a look."
     rows = [
-        element("li", _tag(one.severity or "alert", _SEVERITY_TONES.get(one.severity or "", "bad")) + _line(one))
+        element("li", parts.tag(one.severity or "alert", _SEVERITY_TONES.get(one.severity or "", "bad")) + _line(one))
         for one in found[:FIRST_MAX]
     ]
-    more = _more(len(found), FIRST_MAX, "further down")
-    return _section("Needs attention", "first", element("p", text(said)) + _list(rows) + more, "first")
+    more = parts.more(len(found), FIRST_MAX, "further down")
+    return parts.section("Needs attention", "first", element("p", text(said)) + parts.bulleted(rows) + more, "first")
 
 
 def _line(one: MonitorResult) -> str:
@@ -111,35 +100,35 @@ def _line(one: MonitorResult) -> str:
     named = f"{reading.about(one)}{f' in {one.segment}' if one.segment else ''}"
     return element(
         "span",
-        f"{element('b', _name(named))}: {_verdict(one)} {element('span', text(f'({where})'), class_='sub')}",
+        f"{element('b', parts.name(named))}: {_verdict(one)} {element('span', text(f'({where})'), class_='sub')}",
     )
 
 
 def _features(found: Sequence[MonitorResult]) -> str:
     if not found:
-        return _section("Features and predictions", "features", _none("No column was compared yet."))
+        return parts.section("Features and predictions", "features", parts.aside("No column was compared yet."))
     cards = "".join(_card(one) for one in found[:CARDS_MAX])
     rest = found[CARDS_MAX:]
     also = (
         element("h3", text(f"The other {len(rest):,} columns")) + _drift_table(rest[:ROWS_MAX]) if rest else ""
-    ) + _more(len(rest), ROWS_MAX, "left out")
+    ) + parts.more(len(rest), ROWS_MAX, "left out")
     drifted = sum(one.state == "alert" for one in found)
     said = element("p", text(f"{drifted} of {len(found):,} drifted; those that moved most come first."), class_="sub")
-    return _section("Features and predictions", "features", said + element("div", cards, class_="cards") + also)
+    return parts.section("Features and predictions", "features", said + element("div", cards, class_="cards") + also)
 
 
 def _card(one: MonitorResult) -> str:
     plot = distribution(one)
     facts = [
-        ("moved", _percent(one.effect)),
-        ("at least", _percent(one.effect_lower)),
-        ("p", _number(one.p_value)),
-        ("PSI", _number(one.psi)),
+        ("moved", parts.percent(one.effect)),
+        ("at least", parts.percent(one.effect_lower)),
+        ("p", parts.small(one.p_value)),
+        ("PSI", parts.small(one.psi)),
     ]
     listed = "".join(element("div", element("dt", name) + element("dd", value)) for name, value in facts)
     version = element("span", text(f"v{one.version}"), class_="sub") if one.version else ""
     role = element("span", "prediction", class_="sub") if one.monitor == "prediction_drift" else ""
-    head = element("h3", _name(reading.about(one))) + _tag(_word(one), _TONES[one.state]) + role + version
+    head = element("h3", parts.name(reading.about(one))) + parts.tag(_word(one), _TONES[one.state]) + role + version
     body = element("header", head) + element("p", _verdict(one)) + element("dl", listed, class_="facts")
     return element("article", body + (plot.__html__() if plot else ""), class_="card")
 
@@ -147,29 +136,29 @@ def _card(one: MonitorResult) -> str:
 def _drift_table(found: Sequence[MonitorResult]) -> str:
     rows = [
         [
-            _name(reading.about(one)),
-            _tag(_word(one), _TONES[one.state]),
-            _percent(one.effect),
-            _percent(one.effect_lower),
+            parts.name(reading.about(one)),
+            parts.tag(_word(one), _TONES[one.state]),
+            parts.percent(one.effect),
+            parts.percent(one.effect_lower),
             f"{one.n:,}",
             _verdict(one),
         ]
         for one in found
     ]
-    return _rows(("Column", "State", "Moved", "At least", "Rows", "Verdict"), rows)
+    return parts.table(("Column", "State", "Moved", "At least", "Rows", "Verdict"), rows)
 
 
 def _quality(courses: Sequence[Sequence[MonitorResult]], alarms: Sequence[Alarm]) -> str:
     if not courses:
         told = "No performance is known: send labels with feedback, and it shows here."
-        return _section("Performance over time", "quality", _none(told))
+        return parts.section("Performance over time", "quality", parts.aside(told))
     drawn = element("div", "".join(_course(run, alarms) for run in courses[:COURSES_MAX]), class_="courses")
-    return _section("Performance over time", "quality", drawn + _more(len(courses), COURSES_MAX, "left out"))
+    return parts.section("Performance over time", "quality", drawn + parts.more(len(courses), COURSES_MAX, "left out"))
 
 
 def _course(run: Sequence[MonitorResult], alarms: Sequence[Alarm]) -> str:
     last = run[-1]
-    head = element("h3", _name(_titled(last))) + _tag(_word(last), _TONES[last.state])
+    head = element("h3", parts.name(_titled(last))) + parts.tag(_word(last), _TONES[last.state])
     plots: list[Plot] = [course(run, alarms)]
     labels = coverage(run)
     if labels is not None:
@@ -190,7 +179,7 @@ def _assumption(one: MonitorResult) -> str:
 
 def _fine(newest: Sequence[MonitorResult]) -> str:
     count = reading.fine_columns(newest)
-    return _none(f"Data quality of {count:,} more columns is fine.") if count else ""
+    return parts.aside(f"Data quality of {count:,} more columns is fine.") if count else ""
 
 
 def _table(title: str, id_: str, found: Sequence[MonitorResult], first: str, more: str = "") -> str:
@@ -198,17 +187,17 @@ def _table(title: str, id_: str, found: Sequence[MonitorResult], first: str, mor
         return ""
     rows = [
         [
-            _name(_where(one)),
-            _tag(_word(one), _TONES[one.state]),
-            _value(one.value if one.value is not None else one.effect),
-            _value(one.reference),
+            parts.name(_where(one)),
+            parts.tag(_word(one), _TONES[one.state]),
+            parts.value(one.value if one.value is not None else one.effect),
+            parts.value(one.reference),
             f"{one.n:,}",
             _verdict(one),
         ]
         for one in found[:ROWS_MAX]
     ]
-    made = _rows((first, "State", "Value", "Reference", "Rows", "Verdict"), rows) if rows else ""
-    return _section(title, id_, made + _more(len(found), ROWS_MAX, "left out") + more)
+    made = parts.table((first, "State", "Value", "Reference", "Rows", "Verdict"), rows) if rows else ""
+    return parts.section(title, id_, made + parts.more(len(found), ROWS_MAX, "left out") + more)
 
 
 def _where(one: MonitorResult) -> str:
@@ -220,67 +209,16 @@ def _where(one: MonitorResult) -> str:
 
 def _alarms(report: Report) -> str:
     if not report.alarms:
-        return _section("Alerts", "alerts", _none("No alert was raised in this time."))
+        return parts.section("Alerts", "alerts", parts.aside("No alert was raised in this time."))
     begin = min([one.since for one in report.alarms] + [one.since for one in report.results])
     drawn = alarms_over_time(report.alarms[:ALARMS_MAX], (begin, report.made_at))
     lanes = element("div", drawn.__html__(), class_="lanes")
-    return _section("Alerts", "alerts", lanes + _more(len(report.alarms), ALARMS_MAX, "left out"))
-
-
-# -- parts of the page ------------------------------------------------------------------------------------------------
-
-
-def _section(title: str, id_: str, content: str, class_: str | None = None) -> str:
-    head = element("h2", text(title), id=f"{id_}-h")
-    return element("section", head + content, class_=class_, aria_labelledby=f"{id_}-h")
-
-
-def _rows(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are markup already."""
-    head = "".join(element("th", text(header), scope="col") for header in headers)
-    body = "".join(
-        element("tr", element("th", row[0], scope="row") + "".join(element("td", cell) for cell in row[1:]))
-        for row in rows
-    )
-    table = element("table", element("thead", element("tr", head)) + element("tbody", body))
-    return element("div", table, class_="scroll")
-
-
-def _list(rows: Sequence[str]) -> str:
-    return element("ul", "".join(rows)) if rows else ""
-
-
-def _tag(word: str, tone: str) -> str:
-    return element("span", text(word), class_=f"tag {tone}")
+    return parts.section("Alerts", "alerts", lanes + parts.more(len(report.alarms), ALARMS_MAX, "left out"))
 
 
 def _word(one: MonitorResult) -> str:
     return {"alert": one.severity or "alert", "ok": "ok", "unknown": "unknown"}[one.state]
 
 
-def _name(name: str) -> str:
-    return element("bdi", text(shortened(name, NAME_CHARS_MAX)))
-
-
 def _verdict(one: MonitorResult) -> str:
     return text(shortened(one.verdict, VERDICT_CHARS_MAX))
-
-
-def _none(told: str) -> str:
-    return element("p", text(told), class_="sub")
-
-
-def _more(count: int, shown: int, where: str) -> str:
-    return _none(f"{count - shown:,} more are {where}.") if count > shown else ""
-
-
-def _percent(share: float | None) -> str:
-    return MISSING if share is None else f"{100 * share:.1f} %"
-
-
-def _value(value: float | None) -> str:
-    return MISSING if value is None else text(written(value))
-
-
-def _number(value: float | None) -> str:
-    return MISSING if value is None else text(written(value)) if value >= 1e-4 or value == 0 else f"{value:.0e}"
