@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import msgspec
 import pytest
 
+from support.html import Page
 from support.monitoring import HOUR_S, NOON, check_result, drift_results, performance_results
 from tidegate.report import Report, render
 from tidegate.report.figures import Alarm, distribution
@@ -17,30 +17,6 @@ from tidegate.report.reading import alerting, courses, drifts, filled, newest, t
 from tidegate.wire.monitoring import Histograms, MonitorResult
 
 EVIL = "</style><script>alert(1)</script>\"'&\x00"
-VOID = {"meta", "br", "link"}
-
-
-class Page(HTMLParser):
-    """Tags in their order, which must be closed as they were opened."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")

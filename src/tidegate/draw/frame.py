@@ -14,6 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 20.0, 22.0
 LABEL_WIDTH = 74.0
 GRID_LINES = 5
 EVENTS_MAX = 50
+MARK_CHARS_MAX = 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def framed(size: Size, axis: Axis, times: tuple[float, float] | None, values: It
     if axis.level is not None:
         parts.append(element("path", d=f"M{x.start:g} {y(axis.level[1]):.1f}H{x.end:g}", class_="level"))
     if times is not None:
-        parts.append(_moments(axis.marks, x, y, "mark"))
+        parts.append(_moments(axis.marks, x, y, "mark") + _mark_names(axis.marks, x, y))
         parts.append(_moments(axis.events, x, y, "event"))
     if not found:
         parts.append(no_data(x, y))
@@ -97,6 +98,19 @@ def _moments(moments: Sequence[tuple[str, float]], x: AxisScale, y: AxisScale, l
         for name, at in inside
     ]
     return "".join(drawn)
+
+
+def _mark_names(marks: Sequence[tuple[str, float]], x: AxisScale, y: AxisScale) -> str:
+    """Names over the marks that have room for theirs; all are in the legend."""
+    labels, free = [], x.start
+    for name, at in sorted(marks, key=lambda mark: mark[1]):
+        half = len(shortened(name, MARK_CHARS_MAX)) * 4.0
+        middle = min(x(at), x.end + RIGHT - half)
+        if x.low <= at <= x.high and middle - half >= free:
+            shown = text(shortened(name, MARK_CHARS_MAX))
+            labels.append(element("text", shown, x=middle, y=y.end - 5, text_anchor="middle"))
+            free = middle + half
+    return "".join(labels)
 
 
 def no_data(x: AxisScale, y: AxisScale) -> str:

@@ -32,14 +32,14 @@ def section(title: str, id_: str, content: str, class_: str | None = None) -> st
     return element("section", head + content, class_=class_, aria_labelledby=f"{id_}-h")
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first cell of each row is its heading."""
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], class_: str | None = None) -> str:
+    """The first cell of each row is its heading. Of the class `lines`: no cell breaks."""
     head = "".join(element("th", text(header), scope="col") for header in headers)
     body = "".join(
         element("tr", element("th", row[0], scope="row") + "".join(element("td", cell) for cell in row[1:]))
         for row in rows
     )
-    made = element("table", element("thead", element("tr", head)) + element("tbody", body))
+    made = element("table", element("thead", element("tr", head)) + element("tbody", body), class_=class_)
     return element("div", made, class_="scroll")
 
 

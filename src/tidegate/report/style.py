@@ -4,9 +4,9 @@ from __future__ import annotations
 
 STYLE = """\
 :root{color-scheme:light dark;--bg:#f5f7f7;--panel:#fff;--ink:#172026;--soft:#56656d;--line:#dde3e5;--accent:#0b6e75;\
---ok:#19703f;--bad:#b3261e;--idle:#5d6a72;--warn:#8a5a00}
+--ok:#19703f;--bad:#b3261e;--idle:#5d6a72;--warn:#8a5a00;--info:#2b5fa8}
 @media (prefers-color-scheme:dark){:root{--bg:#0e1417;--panel:#151d21;--ink:#e3eaec;--soft:#97a6ae;--line:#29353b;\
---accent:#4fb7bd;--ok:#5cc98b;--bad:#ff8a80;--idle:#95a4ac;--warn:#e8b04f}}
+--accent:#4fb7bd;--ok:#5cc98b;--bad:#ff8a80;--idle:#95a4ac;--warn:#e8b04f;--info:#84b3f5}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:14px/1.5 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;\
 font-variant-numeric:tabular-nums}
@@ -21,7 +21,7 @@ min-width:0}
 border-top:1px solid var(--line);overflow-wrap:anywhere}.first li:first-child{border-top:0}
 .tag{display:inline-block;padding:0 8px;border-radius:999px;border:1px solid currentColor;font-size:12px;\
 line-height:20px;white-space:nowrap;justify-self:start;align-self:start}
-.ok{color:var(--ok)}.bad{color:var(--bad);font-weight:600}.idle{color:var(--idle)}.warn{color:var(--warn)}
+.ok{color:var(--ok)}.bad{color:var(--bad);font-weight:600}.idle{color:var(--idle)}.warn{color:var(--warn)}.info{color:var(--info)}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px 22px}
 .card{border-top:1px solid var(--line);padding:10px 0 0;min-width:0}
 .card header{display:flex;gap:8px;align-items:center;flex-wrap:wrap;margin-bottom:2px}
@@ -35,7 +35,9 @@ table{width:100%;border-collapse:collapse;font-size:13px}
 th,td{text-align:left;padding:5px 10px 5px 0;border-top:1px solid var(--line);vertical-align:top}
 td{overflow-wrap:anywhere}thead th{border-top:0;color:var(--soft);font-weight:500;font-size:12px;white-space:nowrap}
 tbody th{font-weight:600;overflow-wrap:anywhere}.num{text-align:right;white-space:nowrap}
-tbody th{min-width:110px}td:last-child{min-width:200px}.legend{font-size:12px}.lanes{max-width:800px}
+tbody th{min-width:110px}td:last-child{min-width:200px}.lines td{white-space:nowrap;padding-right:18px}\
+.seq{max-width:680px}.slim{max-width:560px;margin-bottom:12px}.tags{display:inline-flex;gap:6px;margin-right:6px}\
+.legend{font-size:12px}.lanes{max-width:800px}
 summary{cursor:pointer;font-size:12px;color:var(--soft)}summary:focus-visible{outline:2px solid var(--accent)}
 footer{max-width:1120px;margin:0 auto;padding:0 24px 32px}
 @media (max-width:640px){main,footer{padding-left:12px;padding-right:12px}.first li{grid-template-columns:1fr}}

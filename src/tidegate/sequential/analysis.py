@@ -137,9 +137,8 @@ class _Look:
         if found is not None:
             tell = _margin if guardrail.kind == "margin" else _limit
             value, bound, state = tell(guardrail, found, self.spec.alpha, self.alpha_back)
-        return GuardrailView(
-            metric.name, variant, value, bound, guardrail.value, state, guardrail.kind, guardrail.dry_run
-        )
+        about = guardrail.kind, guardrail.dry_run, guardrail.absolute
+        return GuardrailView(metric.name, variant, value, bound, guardrail.value, state, *about)
 
     def _evidence(self, key: str, metric: Metric, arm: int) -> tuple[Evidence | None, Units | None]:
         units = self.units.get(key)

@@ -155,7 +155,11 @@ class MetricView:
 
 @dataclass(frozen=True)
 class GuardrailView:
-    """A guardrail: the treatment's value, the bound of its sequence, and the margin (or limit) it must keep."""
+    """A guardrail: the treatment's value, the bound of its sequence, and the margin (or limit) it must keep.
+
+    Of a margin all three say by how much it is worse than control: as shares of control's value, or as amounts where it
+    is `absolute`.
+    """
 
     name: str
     variant: str
@@ -165,6 +169,7 @@ class GuardrailView:
     state: GuardrailState
     kind: BoundKind = "margin"
     dry_run: bool = False
+    absolute: bool = False
 
 
 @dataclass(frozen=True)
