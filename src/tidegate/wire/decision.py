@@ -11,6 +11,9 @@ import msgspec
 
 Role = Literal["live", "shadow"]
 
+KEY_CHARS_MAX = 4096
+"""Of the key that a request, or feedback, names its unit by."""
+
 
 class AssignmentContext(msgspec.Struct, frozen=True, gc=False):
     """One request as assignment sees it.

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 
 from tidegate.errors import InvalidArgument, MalformedRequest, TooLarge
+from tidegate.wire.decision import KEY_CHARS_MAX
 from tidegate.wire.decoding import json_decoder
 from tidegate.wire.journal import FeedbackEvent
 from tidegate.wire.journal.records import recorded_unit
 
 EVENTS_MAX = 1000
-KEY_CHARS_MAX, NAME_CHARS_MAX = 4096, 128
+NAME_CHARS_MAX = 128
 LABEL_BYTES_MAX = 64 << 10
 METRICS_MAX = 64
 ROW_MAX = (1 << 31) - 1

@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tidegate.dataplane.calls.failure import FailedRequest
-from tidegate.errors import Unauthenticated
-from tidegate.wire.decision import AssignmentContext, Decision
+from tidegate.errors import InvalidArgument, MalformedRequest, Unauthenticated
+from tidegate.wire.decision import KEY_CHARS_MAX, AssignmentContext, Decision
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Observer
     from tidegate.dataplane.calls.call import Destination
     from tidegate.dataplane.calls.directory import Directory, Service
     from tidegate.errors import TidegateError
+
+
+NAME_CHARS_SHOWN = 80
 
 
 class RequestedNames(Protocol):
@@ -69,27 +72,65 @@ class Assignable(Protocol):
 
 
 def unit_of(exchange: Assignable, named: Any) -> str | None:
-    """The unit an experiment sticks to: the header, else `user_id` of the body or its parameters.
+    """The unit an experiment sticks to: the header, else `user_id` of the body or its parameters; empty is none.
 
     A header in UTF-8 names the same unit as that text in a body; one that is no UTF-8 is read byte by byte.
+    Raises `InvalidArgument` for a key that is too long, and for a `user_id` that is neither text nor a whole number.
     """
     header = exchange.headers.get(b"x-tidegate-key")
     if header is not None:
-        try:
-            return header.decode()
-        except UnicodeDecodeError:
-            return header.decode("latin-1")
-    return None if named is None else str(named)
+        return _checked(_text(header), "X-Tidegate-Key")
+    return None if named is None else _checked(named, "user_id")
+
+
+def _text(header: bytes) -> str:
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
+
+
+def _checked(key: Any, name: str) -> str | None:
+    if type(key) is int:
+        # An integer in JSON may have more digits than Python writes.
+        key = str(key) if key.bit_length() <= KEY_CHARS_MAX else " " * (KEY_CHARS_MAX + 1)
+    if type(key) is not str:
+        raise InvalidArgument(
+            f"{name} is a {type(key).__name__}: it names a unit by text or a whole number", field=name
+        )
+    if len(key) > KEY_CHARS_MAX:
+        raise InvalidArgument(
+            f"{name} is longer than {KEY_CHARS_MAX} characters: name the unit by an id, or by a hash of what it has",
+            field=name,
+        )
+    return key or None
+
+
+def asked_for(headers: Mapping[bytes, bytes], version: str | None) -> str | None:
+    """What a request is pinned to: the variant that its header names, or `version`, that of the path or the body.
+
+    Raises `MalformedRequest` where two of them are named that differ.
+    """
+    pinned = None if version == "latest" else version
+    header = headers.get(b"x-tidegate-variant")
+    if header is None:
+        return pinned
+    variant = _text(header)
+    if pinned is not None and pinned != variant:
+        raise MalformedRequest(
+            f"the request names variant {variant[:NAME_CHARS_SHOWN]!r} in X-Tidegate-Variant, and version "
+            f"{pinned[:NAME_CHARS_SHOWN]!r} besides: name one of them"
+        )
+    return variant
 
 
 def choose(service: Service, exchange: Assignable, version: str | None, unit: str | None) -> Destination:
     """Assign the request to a variant, by weights or by the pinned version; the destination that answers.
 
     The path's version takes precedence over `version`, the body's. The only place where `exchange.decision` is set.
-    Raises `UnknownVersion`, `NoReadyReplica`.
+    Raises `UnknownVersion`, `NoReadyReplica`, `MalformedRequest`.
     """
-    asked = exchange.route.version or version
-    pinned = None if asked == "latest" else asked
+    pinned = asked_for(exchange.headers, exchange.route.version or version)
     exchange.context = context = AssignmentContext(service.name, exchange.request_id, unit, pinned)
     exchange.decision = decision = service.decide(context)
     return service.destination(decision)
@@ -108,7 +149,15 @@ def tell_refused(exchange: Assignable, error: TidegateError, started_s: float | 
         service = engine.directory.services().get(name) if name is not None else engine.directory.only()
         if service is None:
             return
-        context = AssignmentContext(service.name, exchange.request_id, unit_of(exchange, None))
+        context = AssignmentContext(service.name, exchange.request_id, _unit_if_any(exchange))
     now_s = engine.clock()
     started_s = now_s if started_s is None else started_s
     engine.observer.refused(FailedRequest(context, exchange.decision, error, started_s, now_s))
+
+
+def _unit_if_any(exchange: Assignable) -> str | None:
+    """The unit of a request whose body was not read, none where it is named by what is no key."""
+    try:
+        return unit_of(exchange, None)
+    except InvalidArgument:
+        return None

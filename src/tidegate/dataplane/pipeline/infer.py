@@ -223,6 +223,7 @@ _INTERESTING = frozenset(
         b"x-request-id",
         b"x-tidegate-key",
         b"x-tidegate-timeout-ms",
+        b"x-tidegate-variant",
     }
 )
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.wire.feedback import (
-    EVENTS_MAX,
-    KEY_CHARS_MAX,
-    METRICS_MAX,
-    NAME_CHARS_MAX,
-    ROW_MAX,
-)
+from tidegate.wire.decision import KEY_CHARS_MAX
+from tidegate.wire.feedback import EVENTS_MAX, METRICS_MAX, NAME_CHARS_MAX, ROW_MAX
 
 _ERRORS = {
     "400": "No JSON",

@@ -1,7 +1,7 @@
 """`GET /assign/{endpoint}?key=U`: which variant a unit gets, for applications that show it something besides.
 
-The answer is that of routing, at this moment: the same decision by the same snapshot. Nothing is recorded of it; the
-unit is exposed with its first prediction.
+The answer is that of routing, at this moment: the same decision by the same snapshot, also for a tester who names a
+variant. Nothing is recorded of it; the unit is exposed with its first prediction.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.responses import Response
 
+from tidegate.dataplane.pipeline.assignment import asked_for
 from tidegate.dataplane.pipeline.infer import InferenceEngine, find_service, that_matter
 from tidegate.errors import InvalidArgument
-from tidegate.wire.decision import AssignmentContext
+from tidegate.wire.decision import KEY_CHARS_MAX, AssignmentContext
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tidegate.dataplane.calls.directory import Service
 
-KEY_CHARS_MAX = 4096
 _ERRORS = {
     "401": "A key is needed",
-    "404": "Unknown endpoint",
+    "404": "Unknown endpoint, or no such variant",
     "422": "No unit",
     "429": "Overloaded",
     "503": "No ready replica",
@@ -58,9 +58,10 @@ class AssignRoute:
                 f"GET /assign/{service.name}?key=UNIT, with the unit that predictions name",
                 field="key",
             )
+        headers = that_matter(list(request.scope["headers"]))
         if self._engine.limiter is not None:
-            self._engine.limiter.check(service.name, that_matter(list(request.scope["headers"])))
-        decision = service.decide(AssignmentContext(service.name, "", unit))
+            self._engine.limiter.check(service.name, headers)
+        decision = service.decide(AssignmentContext(service.name, "", unit, asked_for(headers, None)))
         destination = service.destination(decision)
         answer = {
             "variant": destination.identity.variant,

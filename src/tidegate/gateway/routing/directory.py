@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.core.routing.assign import Allocation, Arm, Decider
 from tidegate.dataplane.calls.call import Destination, Identity
+from tidegate.dataplane.pipeline.assignment import NAME_CHARS_SHOWN
 from tidegate.errors import NoReadyReplica, UnknownEndpoint, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused
 from tidegate.gateway.routing.version_pool import PoolParts, VersionPool, replica_of
@@ -89,8 +90,9 @@ class EndpointService:
 
     def _unknown(self, version: str) -> UnknownVersion:
         running = list(dict.fromkeys(_shown(destination.identity) for destination in self._all.values()))
+        running += [name for name, one in self._all.items() if name != one.identity.version]
         return UnknownVersion(
-            f"version {version!r} of endpoint {self.name!r} is not running; "
+            f"version or variant {version[:NAME_CHARS_SHOWN]!r} of endpoint {self.name!r} is not running; "
             + (f"running: {', '.join(running)}" if running else "none is"),
             running=running,
         )
