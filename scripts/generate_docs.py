@@ -1,4 +1,4 @@
-"""Writes the reference pages that come from the code: the command line, the settings, the errors.
+"""Writes the reference pages that come from the code: the command line, the settings, the errors, the JSON Schema.
 
 `make docs-generate` runs it; with --check it writes nothing and fails when a page is not as it would be written.
 """
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import orjson
 
 from tidegate import errors, settings
 from tidegate.cli.main import root
+from tidegate.core.declared.endpoint import SCHEMA_FILE, schema
 from tidegate.errors.kinds import HTTP_STATUS
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -41,7 +43,8 @@ def main() -> int:
 def pages() -> dict[Path, str]:
     """Each generated page and its text."""
     made = {"cli.md": cli_page(), "settings.md": settings_page(), "errors.md": errors_page()}
-    return {REFERENCE / name: f"{NOTE}\n{text}" for name, text in made.items()}
+    described = orjson.dumps(schema(), option=orjson.OPT_INDENT_2).decode() + "\n"
+    return {REFERENCE / name: f"{NOTE}\n{text}" for name, text in made.items()} | {REFERENCE / SCHEMA_FILE: described}
 
 
 # -- command line -----------------------------------------------------------------------------------------------------

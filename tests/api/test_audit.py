@@ -40,6 +40,7 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("PUT /api/v1/endpoints/{name}", "told", {"model": "told", "version": "1"}),
     ("PUT /api/v1/endpoints/{name}/traffic", "told", {"traffic": {"2": 100}}),
     ("POST /api/v1/endpoints/{name}/rollback", "told", {}),
+    ("POST /api/v1/apply", "told", {"documents": [{"endpoint": "told", "replicas": 3}]}),
     ("POST /api/v1/endpoints/{name}/scale", "told", {"replicas": 2}),
     ("PUT /api/v1/endpoints/{name}/scale", "told", {"max": 5, "target": "concurrency=2"}),
     (

@@ -11,6 +11,7 @@ from tidegate.api.permissions import Needed
 from tidegate.api.platform import ApiServices
 from tidegate.api.routes import (
     alerts,
+    apply,
     audit,
     capture,
     endpoints,
@@ -41,7 +42,21 @@ def create_app(container: ApiServices) -> FastAPI:
     )
     keys = Keys(container.keys, Sessions(container.keys.token, container.clock))
     app.state.platform, app.state.keys = container, keys
-    parts = (models, images, endpoints, load, imports, capture, monitoring, reports, alerts, jobs, audit, platform)
+    parts = (
+        models,
+        images,
+        endpoints,
+        load,
+        imports,
+        capture,
+        monitoring,
+        reports,
+        alerts,
+        apply,
+        jobs,
+        audit,
+        platform,
+    )
     routers = [one.router for one in parts]
     for router in routers:
         app.include_router(router)

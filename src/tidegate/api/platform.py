@@ -19,6 +19,7 @@ from tidegate.services.alerting.state import Alerting
 from tidegate.services.audit import Audit
 from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
+from tidegate.services.declared.documents import Documents
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
@@ -120,6 +121,8 @@ class ApiServices(Protocol):
     def captured(self) -> CapturedData: ...
     @property
     def capture_rules(self) -> CaptureRulesOf: ...
+    @property
+    def documents(self) -> Documents: ...
     @property
     def leadership(self) -> Leadership: ...
 

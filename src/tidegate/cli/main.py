@@ -32,6 +32,8 @@ COMMANDS = {
     "rollback": ("endpoints.change", "rollback", "Re-apply the traffic from before the current one."),
     "scale": ("endpoints.scale", "scale", "Fix the replicas of each version, or follow its load."),
     "delete": ("endpoints.change", "delete", "Remove an endpoint."),
+    "apply": ("endpoints.apply", "apply", "Make endpoints as a file says."),
+    "export": ("endpoints.apply", "export", "Write endpoints as a file."),
     "monitor": ("watching.monitor", "monitor", "Watch drift, quality and performance of an endpoint."),
     "capture": ("capture.query", "capture", "Show or save captured predictions, by SQL."),
     "capture-import": ("watching.capture_import", "capture_import", "Make captured rows of a file."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from tidegate.client.locate import PlatformLocation, locate
 from tidegate.client.resources.alerts import AlertsClient
 from tidegate.client.resources.capture import CaptureClient
+from tidegate.client.resources.documents import DocumentsClient
 from tidegate.client.resources.endpoints import EndpointsClient
 from tidegate.client.resources.gateway import GatewayClient
 from tidegate.client.resources.images import ImagesClient
@@ -44,7 +45,7 @@ class Client:
             client.models.get("churn").versions
 
     `register` is that of `client.models`; `deploy`, `traffic` and `rollback` are those of `client.endpoints`; `predict`
-    and `feedback` are those of `client.gateway`.
+    and `feedback` are those of `client.gateway`; `apply` is that of `client.documents`.
     """
 
     def __init__(
@@ -109,6 +110,8 @@ class Client:
         self.feedback = self.gateway.feedback
         self.deploy, self.traffic = self.endpoints.deploy, self.endpoints.traffic
         self.rollback = self.endpoints.rollback
+        self.documents = DocumentsClient(self._api, self.endpoints)
+        self.apply = self.documents.apply
 
     def __enter__(self) -> Self:
         return self

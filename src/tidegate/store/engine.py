@@ -80,6 +80,10 @@ class Store:
                 self._fence(session)
             yield session
 
+    def joined(self, tx: Session) -> Store:
+        """The same store for use cases that are to be part of `tx`: theirs is committed, or taken back, with it."""
+        return _Joined(self._engine, self._fence, tx)
+
     def check(self) -> None:
         """Before a change outside the database: raises what the fence raises, where this writer was replaced."""
         with self.transaction():
@@ -138,6 +142,34 @@ class Store:
             if ours is None:
                 raise
             raise ours from error
+
+
+class _Joined(Store):
+    """Every transaction of it is part of one that is open already."""
+
+    def __init__(self, engine: Engine, fence: Fence | None, tx: Session) -> None:
+        super().__init__(engine, fence)
+        self._tx = tx
+
+    def fenced(self, fence: Fence) -> Store:
+        return super().fenced(fence).joined(self._tx)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        if self._fence is not None:
+            self._fence(self._tx)
+        yield self._tx
+        self._tx.flush()
+
+    @contextmanager
+    def aside(self) -> Iterator[Session]:
+        yield self._tx
+        self._tx.flush()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        self._tx.flush()
+        yield self._tx
 
 
 def open_store(url: str) -> Store:

@@ -34,6 +34,7 @@ from tidegate.loops.runner import Loop
 from tidegate.services.audit import Audit
 from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
+from tidegate.services.declared.documents import Documents
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -146,6 +147,7 @@ def build(
         recording=_captured(data_dir, clock),
         wake=(monitor_woken := threading.Event()).set,
     )
+    capture_rules = CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir, location))
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
     history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
@@ -219,7 +221,8 @@ def build(
         alerts=alerts,
         leader_calls=leader_calls,
         captured=CapturedData(store, SqlProcesses(data_dir, location=location), clock),
-        capture_rules=CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir, location)),
+        capture_rules=capture_rules,
+        documents=Documents(store, endpoints, capture_rules, monitoring, alerts.rules),
         redis=redis,
         bench=running.bench,
     )

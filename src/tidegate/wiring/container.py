@@ -26,6 +26,7 @@ from tidegate.loops.runner import Loop, Runner
 from tidegate.services.audit import Audit
 from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
+from tidegate.services.declared.documents import Documents
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -115,6 +116,7 @@ class Container:
     leader_calls: LeaderCalls
     captured: CapturedData
     capture_rules: CaptureRulesOf
+    documents: Documents
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

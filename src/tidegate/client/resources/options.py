@@ -41,6 +41,16 @@ class ChangeOptions(WaitOptions, total=False):
     end_automation: bool
 
 
+class ApplyOptions(TypedDict, total=False):
+    """As in `ChangeOptions`, for several endpoints at once."""
+
+    wait: bool
+    timeout_s: float
+    on_progress: OnProgress | None
+    accept_signature_change: bool
+    end_automation: bool
+
+
 class DeployOptions(ChangeOptions, ServingOptions, total=False):
     """Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited.
 

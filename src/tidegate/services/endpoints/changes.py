@@ -32,10 +32,11 @@ class SpecChange:
     placement: PlacementRequest | None = None  # where it shall run
     note: str = ""
     scaling: Scaling | None = None  # how the autoscaler shall follow the load
+    keeps_traffic: bool = False  # what is said of it is what people said already, and no word of theirs
 
     @property
     def sets_traffic(self) -> bool:
-        return self.action != "scale"
+        return self.action != "scale" and not self.keeps_traffic
 
 
 def apply(tx: Session, row: EndpointRow, change: SpecChange, now: float) -> None:

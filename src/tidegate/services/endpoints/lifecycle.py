@@ -152,7 +152,7 @@ class Endpoints:
                     given=given,
                     placement=requested,
                 )
-                row.follow = self._follow(tx, row, alias, request.follow, version.version)
+                row.follow = self.follow_row(tx, row, alias, request.follow, version.version)
                 view = self._apply(tx, row, change)
         except (UnknownModel, UnknownVersion) as error:
             raise in_registry(self.registry, request.model, named.version, error) from error
@@ -275,7 +275,7 @@ class Endpoints:
         found = self.backend.logs(Handle(row.backend, row.handle), lines_max) if row.handle else []
         return found or row.log[-lines_max:]
 
-    def _follow(
+    def follow_row(
         self, tx: Session, row: EndpointRow, alias: str | None, options: rest.Follow | None, version: str
     ) -> FollowRow | None:
         """What the endpoint follows from now on; the version that was deployed is the one that was dealt with."""

@@ -95,13 +95,13 @@ class Monitoring:
         with self.store.reading() as tx:
             return _view(tx, endpoint_or_raise(tx, endpoint))
 
-    def configure(self, endpoint: str, request: MonitorRequest, who: Principal) -> MonitorView:
-        """Set what is given. Raises `UnknownEndpoint`, `InvalidArgument`."""
+    def configure(self, endpoint: str, request: MonitorRequest, who: Principal, *, whole: bool = False) -> MonitorView:
+        """Set what is given; `whole`: what is not is as by default. Raises `UnknownEndpoint`, `InvalidArgument`."""
         with self.store.transaction() as tx:
             found = endpoint_or_raise(tx, endpoint)
             row = rows.monitor_to_write(tx, found)
             before = MonitorSettings.from_dict(row.settings)
-            after = before.with_changes(**asdict(request))
+            after = (MonitorSettings() if whole else before).with_changes(**asdict(request))
             check_columns(tx, found.model, [after.by] if after.by else [], "by", taken=[before.by or ""])
             if after != before:
                 row.settings = after.as_dict()

@@ -1,0 +1,144 @@
+"""`apply` and `export`: endpoints as a file, made so and written down."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tidegate.cli.app import App, command
+from tidegate.cli.endpoints.change import accept_option, end_option, waiting_options
+from tidegate.errors import EXIT_FAILED, InvalidArgument, TidegateError
+from tidegate.wire.declared import AppliedDocument, ApplyAnswer
+
+if TYPE_CHECKING:
+    from tidegate.core.declared.yaml_text import TextDocument
+
+STDIN = "-"
+FORMATS = ("tidegate", "kubernetes", "ecs", "cloudrun")
+_OUTCOMES = {"created": "created", "changed": "changed", "unchanged": "no change"}
+_DRY = {"created": "would be created", "changed": "would change", "unchanged": "no change"}
+
+
+@command(
+    "apply",
+    "tidegate apply -f endpoint.yaml --dry-run",
+    "tidegate apply -f endpoint.yaml",
+    "tidegate apply -f endpoint.yaml --dry-run --fail-on-change",
+)
+@click.option("-f", "--file", "file", required=True, metavar="FILE", help="Documents in YAML or JSON; - reads them.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--fail-on-change", is_flag=True, help="With --dry-run: end with 1 where something would change.")
+@accept_option
+@end_option
+@waiting_options
+def apply(app: App, *, file: str, dry_run: bool, fail_on_change: bool, no_wait: bool, **options: Any) -> None:
+    """Make endpoints as a file says: all of its documents, or none where one cannot be.
+
+    What a document leaves out stays as it is; a section that it has (placement, serving, capture, monitor, alerts) is
+    whole: what that leaves out is as by default. The same file again changes nothing. Fields that are not known are
+    refused, with their line. 'tidegate export' writes such a file, and 'tidegate export --schema' the JSON Schema by
+    which editors complete it.
+    """
+    if fail_on_change and not dry_run:
+        raise InvalidArgument("--fail-on-change goes with --dry-run")
+    documents = _documents(file)
+    with app.progress() as report:
+        try:
+            done = app.client().apply(
+                [_fields(file, one.data, one.line) for one in documents],
+                dry_run=dry_run,
+                wait=not no_wait,
+                on_progress=report,
+                **options,
+            )
+        except TidegateError as error:
+            _add_line(error, file, documents)
+            raise
+    app.emit(done, lambda: _text(done))
+    if fail_on_change and any(one.outcome != "unchanged" for one in done.documents):
+        sys.exit(EXIT_FAILED)
+
+
+@command("export", "tidegate export churn > endpoint.yaml", "tidegate export", "tidegate export --schema")
+@click.argument("endpoint", required=False)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="tidegate", help="The format [default: tidegate]."
+)
+@click.option("--schema", is_flag=True, help="Write the JSON Schema of documents, for editors.")
+def export(app: App, *, endpoint: str | None, form: str, schema: bool) -> None:
+    """Write endpoints as a file that 'tidegate apply -f FILE' makes so again: one, or all.
+
+    Secrets are not in it: an address of a webhook is cut to its host, and means the one that is set when it is applied.
+    The first line names the schema beside the file: 'tidegate export --schema > tidegate.schema.json'.
+    """
+    if schema:
+        import orjson
+
+        from tidegate.core.declared.endpoint import schema as schema_of
+
+        return click.echo(orjson.dumps(schema_of(), option=orjson.OPT_INDENT_2))
+    documents = app.client().documents.export(endpoint, form)
+
+    def text() -> str:
+        from tidegate.core.declared.yaml_text import write_text
+
+        return write_text(documents).rstrip() if documents else "# no endpoint yet"
+
+    return app.emit(documents, text)
+
+
+def _documents(file: str) -> list[TextDocument]:
+    from tidegate.core.declared.yaml_text import read_text
+
+    try:
+        return read_text(_text_of(file))
+    except InvalidArgument as error:
+        error.message = f"{file}: {error.message}" if "field" not in error.details else error.message
+        raise
+
+
+def _text_of(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgument(f"{file} cannot be read: {error.strerror}", field="file") from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"{file} is no text in UTF-8", field="file") from None
+
+
+def _fields(file: str, data: Any, line: int) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise InvalidArgument(f"{file}:{line}: a document has fields: begin with 'endpoint: NAME'", field="file")
+    return {str(name): value for name, value in data.items()}
+
+
+def _add_line(error: TidegateError, file: str, documents: Sequence[TextDocument]) -> None:
+    """Say on which line it stands that an error is about."""
+    number, path = error.details.get("document"), error.details.get("field")
+    if isinstance(number, int) and number < len(documents):
+        error.message = f"{file}:{documents[number].line_of(str(path or ''))}: {error.message}"
+
+
+def _text(done: ApplyAnswer) -> str:
+    lines = [line for one in done.documents for line in _lines(one, done.dry_run)]
+    if done.dry_run and any(one.outcome != "unchanged" for one in done.documents):
+        lines += ["", "nothing was changed: without --dry-run it is"]
+    return "\n".join(lines)
+
+
+def _lines(one: AppliedDocument, dry_run: bool) -> list[str]:
+    words = _DRY if dry_run else _OUTCOMES
+    width = max((len(change.path) for change in one.changes), default=0)
+    changes = [
+        f"  {change.path:<{width}}  {_was(change.before)}{change.after if change.after is not None else 'not any more'}"
+        for change in one.changes
+    ]
+    return [f"{one.endpoint}: {words[one.outcome]}", *changes]
+
+
+def _was(before: str | None) -> str:
+    return "" if before is None else f"{before} → "

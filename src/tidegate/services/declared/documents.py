@@ -1,0 +1,275 @@
+"""Makes endpoints as documents say, all of them in one transaction or none, and writes down what they are.
+
+Each part is set by the use case that people have for it, so that checks, history, audit and alerts are those of a
+change by hand. A dry run is the same transaction, taken back at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from sqlalchemy.orm import Session
+
+from tidegate.core.access import Principal
+from tidegate.core.alerting.rules import read_action, shown_action
+from tidegate.core.declared.changes import changes_of
+from tidegate.core.declared.endpoint import path_of, read_endpoint
+from tidegate.core.engines.placement import placed
+from tidegate.errors import InvalidArgument, TidegateError, UnknownModel, UnknownVersion
+from tidegate.services.alerting.rules import AlertRules, stored_rules
+from tidegate.services.capture.settings import CaptureRulesOf
+from tidegate.services.declared.facts import document_of, facts_of
+from tidegate.services.declared.spec import Applying, AskedSpec, apply_spec, placement_asked
+from tidegate.services.endpoints.deploy_requests import named_version
+from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.monitoring.monitoring import Monitoring
+from tidegate.services.reading.lookup import endpoint_or_raise, in_registry
+from tidegate.store import endpoints as rows
+from tidegate.store.engine import Store
+from tidegate.store.fleet import placement_request_of
+from tidegate.store.tables import EndpointRow
+from tidegate.wire.alerts import AlertRule, AlertRulesRequest
+from tidegate.wire.capture import CaptureSettingsRequest
+from tidegate.wire.declared import DOCUMENTS_MAX, AppliedDocument, ApplyAnswer, ApplyRequest, ExportAnswer
+from tidegate.wire.monitoring import MonitorRequest
+
+LATER = {
+    name: f"manifests for {name} cannot be exported yet: 'tidegate export' writes documents of Tidegate's own"
+    for name in ("kubernetes", "ecs", "cloudrun")
+}
+
+
+class _TakenBack(Exception):
+    """The end of a dry run, with what would have been done."""
+
+    def __init__(self, done: list[AppliedDocument]) -> None:
+        super().__init__()
+        self.done = done
+
+
+@dataclass
+class _Part:
+    """The use cases, as part of one transaction."""
+
+    tx: Session
+    endpoints: Endpoints
+    capture_rules: CaptureRulesOf
+    monitoring: Monitoring
+    alert_rules: AlertRules
+
+
+class Section(Protocol):
+    """Sets one section of a document, whole, in the transaction of `part`."""
+
+    def __call__(self, part: _Part, endpoint: str, values: Any, who: Principal) -> None: ...
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The use cases of the API."""
+
+    store: Store
+    endpoints: Endpoints
+    capture_rules: CaptureRulesOf
+    monitoring: Monitoring
+    alert_rules: AlertRules
+
+    def export(self, endpoint: str | None = None, form: str = "tidegate") -> ExportAnswer:
+        """Endpoints as documents, by name: one, or all that are not being deleted.
+
+        Raises `UnknownEndpoint`, and `InvalidArgument` for a form that is not there.
+        """
+        if form != "tidegate":
+            told = LATER.get(form, f"there is no format {form[:40]!r}: leave it out, or give tidegate")
+            raise InvalidArgument(told, field="format")
+        with self.store.reading() as tx:
+            if endpoint is not None:
+                found = [endpoint_or_raise(tx, endpoint)]
+            else:
+                found = [row for row in _every(tx) if row.deleted_at is None]
+            return ExportAnswer([document_of(facts_of(tx, row)) for row in found])
+
+    def apply(self, request: ApplyRequest, who: Principal) -> ApplyAnswer:
+        """Make the endpoints so. Where one cannot be, nothing is changed, and the error says which and where.
+
+        Raises what the use cases of its parts raise.
+        """
+        asked = self._read(request.documents)
+        for number, one in enumerate(asked):
+            with _of_document(number, one.endpoint, len(asked)):
+                self._check_engine(one)
+        woken: list[Callable[[], None]] = []
+        try:
+            done = self._in_one_transaction(asked, request, who, woken)
+        except _TakenBack as dry:
+            return ApplyAnswer(dry.done, dry_run=True)
+        except (UnknownModel, UnknownVersion) as error:  # the registry is not asked within a transaction
+            model, version = error.details.get("model", ""), error.details.get("version")
+            raise in_registry(self.endpoints.registry, model, version, error) from error
+        for wake in dict.fromkeys(woken):
+            wake()
+        return ApplyAnswer(done)
+
+    def _in_one_transaction(
+        self, asked: Sequence[AskedSpec], request: ApplyRequest, who: Principal, woken: list[Callable[[], None]]
+    ) -> list[AppliedDocument]:
+        done: list[AppliedDocument] = []
+        with self.store.transaction() as tx:
+            part = self._part(tx, woken)
+            applying = Applying(part.endpoints, request, who)
+            for number, one in enumerate(asked):
+                with _of_document(number, one.endpoint, len(asked)):
+                    done.append(_applied(part, one, applying))
+            if request.dry_run:
+                raise _TakenBack(done)
+        return done
+
+    def _read(self, documents: Sequence[Mapping[str, Any]]) -> list[AskedSpec]:
+        """What is asked for; aliases as the registry has them now."""
+        if not 1 <= len(documents) <= DOCUMENTS_MAX:
+            raise InvalidArgument(
+                f"there are {len(documents)} documents: give from 1 to {DOCUMENTS_MAX}", field="documents"
+            )
+        asked: dict[str, AskedSpec] = {}
+        for number, raw in enumerate(documents):
+            name = raw.get("endpoint")
+            with _of_document(number, name if isinstance(name, str) else "", len(documents)):
+                one = self._resolved(read_endpoint(raw))
+                if one.endpoint in asked:
+                    raise InvalidArgument(
+                        "another document is of this endpoint too: give one of each", field="endpoint"
+                    )
+                asked[one.endpoint] = one
+        return list(asked.values())
+
+    def _resolved(self, values: Mapping[str, Any]) -> AskedSpec:
+        reference = values.get("follow") or values.get("version")
+        if reference is None or not reference.startswith("@"):
+            return AskedSpec(values)
+        with self.store.reading() as tx:
+            row = rows.get_endpoint(tx, values["endpoint"])
+            if row is not None and row.follow is not None and f"@{row.follow.alias}" == values.get("follow"):
+                return AskedSpec(values)
+            model = values.get("model") or (row.model if row is not None else "")
+        if not model:
+            raise InvalidArgument(
+                f"endpoint {values['endpoint']!r} is new: say with 'model' what it serves", field="model"
+            )
+        return AskedSpec(values, named_version(self.endpoints.registry, model, reference))
+
+    def _check_engine(self, asked: AskedSpec) -> None:
+        """Whether replicas can be started where the document has them run, as a deployment asks."""
+        with self.store.reading() as tx:
+            row = rows.get_endpoint(tx, asked.endpoint)
+            now = None if row is None else placement_request_of(row)
+        wanted = placement_asked(asked) or now
+        if wanted != now or now is None:
+            self.endpoints.can_start(placed(wanted, self.endpoints.placement) if wanted else self.endpoints.placement)
+
+    def _part(self, tx: Session, woken: list[Callable[[], None]]) -> _Part:
+        def later(wake: Callable[[], None]) -> Callable[[], None]:
+            return lambda: woken.append(wake)
+
+        return _Part(
+            tx,
+            replace(self.endpoints, store=self.endpoints.store.joined(tx), changed=later(self.endpoints.changed)),
+            replace(
+                self.capture_rules, store=self.capture_rules.store.joined(tx), changed=later(self.capture_rules.changed)
+            ),
+            replace(self.monitoring, store=self.monitoring.store.joined(tx), wake=later(self.monitoring.wake)),
+            replace(self.alert_rules, store=self.alert_rules.store.joined(tx), changed=later(self.alert_rules.changed)),
+        )
+
+
+def _applied(part: _Part, asked: AskedSpec, applying: Applying) -> AppliedDocument:
+    name, row = asked.endpoint, rows.get_endpoint(part.tx, asked.endpoint)
+    before = None if row is None else facts_of(part.tx, row)
+    generation = None if row is None else row.generation
+    with _placed_in(("scaling", "placement", "serving")):
+        row = apply_spec(part.tx, asked, applying)
+    if row.generation != generation:
+        part.endpoints.changed()
+    for section, set_section in SECTIONS_SET.items():
+        if section in asked.values:
+            with _placed_in((section,)):
+                set_section(part, name, asked.values[section], applying.who)
+    changes = changes_of(before, facts_of(part.tx, row))
+    outcome = "created" if before is None else "changed" if changes else "unchanged"
+    return AppliedDocument(name, outcome, changes)  # type: ignore[arg-type]
+
+
+def _set_capture(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
+    part.capture_rules.set(endpoint, CaptureSettingsRequest(**values), who)
+
+
+def _set_monitor(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
+    part.monitoring.configure(endpoint, MonitorRequest(**values), who, whole=True)
+
+
+def _set_alerts(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
+    known = {
+        shown_action(action.key): action.key
+        for rule in stored_rules(part.tx, endpoint).values()
+        for action in rule.actions
+    }
+    changes = []
+    for type_, rule in values.items():
+        actions = [_whole_action(text, known) for text in rule["actions"]]
+        threshold = -1.0 if rule["threshold"] is None else rule["threshold"]
+        changes.append(AlertRule(type_, **{**rule, "actions": actions, "threshold": threshold}))
+    part.alert_rules.change(endpoint, AlertRulesRequest(changes, reset=True), who)
+
+
+def _whole_action(text: str, known: Mapping[str, str]) -> str:
+    """An action as it is kept: one that is written as it is shown, without what is secret, is the one that is there."""
+    if text in known:
+        return known[text]
+    if text.endswith("…"):
+        raise InvalidArgument(
+            f"{text} is how an address is shown, without what is secret in it, and none like it is set here: write it "
+            "whole",
+            field="actions",
+        )
+    return read_action(text).key
+
+
+SECTIONS_SET: Mapping[str, Section] = {"capture": _set_capture, "monitor": _set_monitor, "alerts": _set_alerts}
+
+
+def _every(tx: Session) -> Iterator[EndpointRow]:
+    after = ""
+    while found := rows.page(tx, after, DOCUMENTS_MAX):
+        yield from found
+        after = found[-1].name
+
+
+@contextmanager
+def _placed_in(sections: Sequence[str]) -> Iterator[None]:
+    """Have an error name the path of what it is about, rather than what services call that."""
+    try:
+        yield
+    except InvalidArgument as error:
+        path = path_of(str(error.details.get("field", "")), sections)
+        if path and not error.message.startswith(path):
+            error.details["field"] = path
+            _say(error, f"{path}: {error.message}")
+        raise
+
+
+@contextmanager
+def _of_document(number: int, endpoint: str, count: int) -> Iterator[None]:
+    """Have an error say which of several documents it is about."""
+    try:
+        yield
+    except TidegateError as error:
+        error.details.setdefault("document", number)
+        if count > 1:
+            _say(error, f"document {number + 1}{f' ({endpoint})' if endpoint else ''}: {error.message}")
+        raise
+
+
+def _say(error: TidegateError, message: str) -> None:
+    error.message, error.args = message, (message,)
