@@ -196,8 +196,9 @@ def test_the_oldest_are_dropped_past_the_bound_and_every_record_of_them_is_count
     for number in range(1500):
         journal.write(*batch_of(f"new-{number}", rows=64), 101.0)
     assert journal.counts.written == 1500
+    until(lambda: sum(path.stat().st_size for path in folder.files()) <= total, what="the bound")  # a thread's work
     until(lambda: len(folder.records()) + journal.counts.dropped.get("unread", 0) == 1600, what="the count")
-    assert total // 2 < sum(path.stat().st_size for path in folder.files()) <= total
+    assert total // 2 < sum(path.stat().st_size for path in folder.files())
     assert folder.ids() == [f"new-{number}" for number in range(1500)][-len(folder.ids()) :]
 
 
@@ -534,10 +535,42 @@ def test_what_was_read_is_dropped_first_and_is_no_loss(folder: Folder) -> None:
     left = [one.name for one in list_segments(folder.path)]
     assert set(sealed[:3]) <= set(left), "the oldest ones, which nobody has read, stay"
     assert not {*sealed[3:5]} & {*left}
-    assert journal.counts.dropped == {}
-    fill(journal, folder, "c", 300)
+    assert "unread" not in journal.counts.dropped
+    fill(journal, folder, "c", 5000)  # of which one in sixteen is still recorded
     assert journal.counts.dropped["unread"] > 0
     assert sum(path.stat().st_size for path in folder.files()) <= total
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_behind_a_reader_that_is_late_a_sample_of_the_whole_time_is_recorded_and_each_row_says_of_how_many(
+    folder: Folder,
+) -> None:
+    journal = folder.open(1 << 20)
+    fill(journal, folder, "a", 60)
+    write_cursor(folder.path, "compactor", {"none": 0})  # there is a reader, and it has read nothing
+    fill(journal, folder, "b", 1500)
+    recorded = [one.record for segment in list_segments(folder.path) for one in read_entries(segment) if one.record]
+    batches = [one for one in recorded if isinstance(one, BatchRecord)]
+    rates = [one.sample_rate for one in batches]
+    assert rates[0] == 1.0
+    assert rates[-1] == 1 / 16
+    assert set(rates) == {1.0, 1 / 2, 1 / 4, 1 / 8, 1 / 16}
+    assert rates == sorted(rates, reverse=True)
+    dropped = journal.counts.dropped
+    assert dropped == {"pressure": 1560 - len(batches)}, "nothing old went for what is new"
+    assert sum(1 / one.sample_rate for one in batches) == pytest.approx(1560, rel=0.25)
+
+    read_all(folder, [one.name for one in list_segments(folder.path) if not one.is_open])
+    journal.tick()
+    fill(journal, folder, "c", 20)
+    assert journal.counts.dropped == dropped, "with room again everything is recorded"
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_journal_that_nobody_reads_keeps_all_of_the_newest(folder: Folder) -> None:
+    journal = folder.open(1 << 20)
+    fill(journal, folder, "a", 700)
+    assert set(journal.counts.dropped) == {"unread"}
 
 
 @pytest.mark.usefixtures("no_threads")
@@ -555,7 +588,7 @@ def test_of_a_segment_that_was_read_in_part_only_the_rest_is_lost(
     while first.name in {one.name for one in list_segments(folder.path)}:
         fill(journal, folder, f"b{until_dropped}", 10)
         until_dropped += 1
-    assert journal.counts.dropped == {"unread": len(entries) - 1 - 10}, "neither the ten that were read, nor the footer"
+    assert journal.counts.dropped["unread"] == len(entries) - 1 - 10, "neither the ten that were read, nor the footer"
     assert first.name in caplog.text
 
 

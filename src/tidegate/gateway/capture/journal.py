@@ -33,16 +33,20 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.failure import FailedRequest
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.gateway.capture.segments import Segments, Written
-    from tidegate.wire.journal import FeedbackRecord
+    from tidegate.wire.journal import BatchRecord, FeedbackRecord
+
+PRESSURE_LOOK_S = 10.0
+"""While a sample is taken for want of room, how often it is asked whether the readers have caught up."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class JournalCounts:
-    """Records written, and dropped by reason: `unread`, `stalled`, `disk_full`, `too_large`, `unfit`.
+    """Records written, and dropped by reason: `unread`, `stalled`, `disk_full`, `too_large`, `unfit`, `pressure`.
 
-    `unread`: deleted by rotation before every reader had read them. The loop counts, and a thread that drops segments:
+    `unread`: deleted by rotation before every reader had read them. `pressure`: requests left out of a sample that is
+    taken because readers are behind and the bound is near. The loop counts, and a thread that drops segments:
     under a lock, for neither may lose the other's.
     """
 
@@ -74,6 +78,7 @@ class Journal:
         self._monotonic = monotonic
         self._wall = wall
         self._encode = msgspec.msgpack.Encoder().encode
+        self._look_again_s = 0.0
         self.counts = JournalCounts()
         self.privacy = Privacy()
 
@@ -87,8 +92,8 @@ class Journal:
         at_s = self._wall()
         try:
             record = batch_record(batch, outputs, now_s, at_s - now_s)
-            if record is not None and (privacy := self.privacy.of(endpoint)) is not None:
-                record = privacy.batch(record)
+            if record is not None:
+                record = self._allowed(record, endpoint)
             payload = None if record is None else self._encode(record)
         except Exception:
             # A model's own objects may refuse to be written down: that must not cost the prediction.
@@ -97,6 +102,16 @@ class Journal:
             return
         if payload is not None and (lost := self._append(payload, at_s)) is not None:
             self.counts.drop(lost)
+
+    def _allowed(self, record: BatchRecord, endpoint: str) -> BatchRecord | None:
+        """What the endpoint's rules, and the room that is left, keep of a batch."""
+        room = self._segments.recorded_share
+        if room >= 1.0:
+            privacy = self.privacy.of(endpoint)
+            return record if privacy is None else privacy.batch(record)
+        privacy = self.privacy.under_pressure(endpoint)
+        self.counts.drop("pressure", privacy.without_room(record, room))
+        return privacy.batch(record, room)
 
     def failed(self, failure: FailedRequest) -> None:
         """Record a request that gets no answer, or count it where there are too many, or the disk is not written to."""
@@ -125,6 +140,9 @@ class Journal:
             self._write_omitted()
         if self._segments.is_full(0, self._wall()):
             self._settle_in_thread(self._segments.end())
+        elif self._segments.recorded_share < 1.0 and self._monotonic() >= self._look_again_s:
+            self._look_again_s = self._monotonic() + PRESSURE_LOOK_S
+            self._settle_in_thread(None)
 
     def close(self) -> None:
         """Seal the open segment."""

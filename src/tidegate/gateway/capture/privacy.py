@@ -28,6 +28,8 @@ _DTYPES = {"BOOL": "?", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"} | {
     f"{sign}INT{bits}": f"<{kind}{bits // 8}" for sign, kind in (("", "i"), ("U", "u")) for bits in (8, 16, 32, 64)
 }
 _NOTHING: Mapping[str, EndpointPrivacy] = {}
+WHOLE_SALT = "journal"
+"""Where an endpoint has no rules, what is sampled for want of room is chosen by it, alike in every gateway."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,18 @@ class EndpointPrivacy:
         """A unit's key as it may be recorded."""
         return unit if unit is None or not self.rules.hash_keys else self._text(unit)
 
-    def keeps(self, request_id: str) -> bool:
-        """Whether a request is in the sample."""
-        return self.rules.sample >= 1.0 or self._digest(request_id.encode("utf-8", "surrogatepass")) < (
-            self.rules.sample * 2.0**64
-        )
+    def keeps(self, request_id: str, room: float = 1.0) -> bool:
+        """Whether a request is in the sample, where there is room for this share of it."""
+        share = self.rules.sample * room
+        return share >= 1.0 or self._digest(request_id.encode("utf-8", "surrogatepass")) < share * 2.0**64
 
-    def batch(self, record: BatchRecord) -> BatchRecord | None:
+    def without_room(self, record: BatchRecord, room: float) -> int:
+        """How many requests the rules would keep, and the room does not."""
+        return sum(self.keeps(one.id) and not self.keeps(one.id, room) for one in record.requests)
+
+    def batch(self, record: BatchRecord, room: float = 1.0) -> BatchRecord | None:
         """What may be kept of a batch; None where none of its requests is in the sample."""
-        kept = [self.keeps(one.id) for one in record.requests]
+        kept = [self.keeps(one.id, room) for one in record.requests]
         if not any(kept):
             return None
         rows = np.repeat(kept, [one.rows for one in record.requests])
@@ -64,7 +69,7 @@ class EndpointPrivacy:
             requests=requests,
             inputs=self._tensors(record.inputs, rows, self.columns.get(record.version, ())),
             outputs=self._tensors(record.outputs, rows, ()),
-            sample_rate=self.rules.sample,
+            sample_rate=self.rules.sample * room,
         )
 
     def failure(self, record: FailureRecord) -> FailureRecord:
@@ -132,6 +137,10 @@ class Privacy:
     def of(self, endpoint: str) -> EndpointPrivacy | None:
         """An endpoint's rules; None where everything is recorded as it is."""
         return self._endpoints.get(endpoint)
+
+    def under_pressure(self, endpoint: str) -> EndpointPrivacy:
+        """As `of`, to take a sample by where everything would be recorded."""
+        return self._endpoints.get(endpoint) or EndpointPrivacy(CaptureRules(), WHOLE_SALT)
 
     @property
     def hashes_keys(self) -> bool:

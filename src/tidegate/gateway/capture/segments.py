@@ -29,6 +29,8 @@ from tidegate.wire.journal.segments import (
 SEGMENT_BYTES_MAX = 64 << 20
 SEGMENT_BYTES_MIN = 64 << 10
 SEGMENT_AGE_S_MAX = 3600.0
+PRESSURE = ((7 / 8, 1 / 16), (3 / 4, 1 / 8), (5 / 8, 1 / 4), (1 / 2, 1 / 2))
+"""Once so much of the bound is taken by what nobody has read, so large a share of the requests is still recorded."""
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,8 @@ class Segments:
             mine = [opened_at_us(one) for one in list_segments(folder) if one.writer == writer]
             self._begun_at_us = max(mine, default=0)
         self._room = threading.Lock()
+        self.recorded_share = 1.0
+        """The share of requests that there is room for: below 1 where a reader has fallen far behind."""
 
     @property
     def fd(self) -> int | None:
@@ -139,16 +143,27 @@ class Segments:
                 with contextlib.suppress(OSError):  # its next reader tries again
                     seal_abandoned(segment)
         found = [(one, _size_of(one)) for one in list_segments(self._folder) if self._is_mine(one)]
+        offsets = read_offsets(self._folder)
+        self.recorded_share = self._share_under_pressure(found, offsets)
         surplus = sum(size for _, size in found) + need_bytes - self._total_bytes_max
         if surplus <= 0:
             return []
-        offsets = read_offsets(self._folder)
         dropped = []
         for segment, size in sorted(found, key=lambda item: offsets.get(item[0].name, 0) < item[1]):
             if surplus > 0:
                 surplus -= size
                 dropped.append(_drop(segment, size, offsets.get(segment.name, 0)))
         return dropped
+
+    def _share_under_pressure(self, found: list[tuple[Segment, int]], offsets: dict[str, int]) -> float:
+        """Less and less as the bound comes near, so that a reader that is late finds a sample of the whole time.
+
+        Else the oldest would go first, whole. Where nobody ever reads, the newest are what is wanted: all of them.
+        """
+        if not offsets:
+            return 1.0
+        unread = sum(size - offsets.get(one.name, 0) for one, size in found)
+        return next((share for limit, share in PRESSURE if unread >= limit * self._total_bytes_max), 1.0)
 
     def _is_mine(self, segment: Segment) -> bool:
         return segment.writer == self._writer and not segment.is_open
