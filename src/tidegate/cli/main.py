@@ -30,6 +30,7 @@ COMMANDS = {
     "traffic": ("endpoints.change", "traffic", "Split an endpoint's traffic over versions."),
     "promote": ("endpoints.change", "promote", "Give one version all of the traffic."),
     "rollback": ("endpoints.change", "rollback", "Re-apply the traffic from before the current one."),
+    "experiment": ("experiments.experiment", "experiment", "Compare versions on units, and promote the better one."),
     "scale": ("endpoints.scale", "scale", "Fix the replicas of each version, or follow its load."),
     "delete": ("endpoints.change", "delete", "Remove an endpoint."),
     "apply": ("endpoints.apply", "apply", "Make endpoints as a file says."),

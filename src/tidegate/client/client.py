@@ -12,6 +12,7 @@ from tidegate.client.resources.alerts import AlertsClient
 from tidegate.client.resources.capture import CaptureClient
 from tidegate.client.resources.documents import DocumentsClient
 from tidegate.client.resources.endpoints import EndpointsClient
+from tidegate.client.resources.experiments import ExperimentsClient
 from tidegate.client.resources.gateway import GatewayClient
 from tidegate.client.resources.images import ImagesClient
 from tidegate.client.resources.imports import ImportsClient
@@ -30,8 +31,8 @@ TIMEOUT_S = 30.0
 
 
 class Client:
-    """A client of one platform, by subject: `models`, `endpoints`, `monitoring`, `alerts`, `jobs`, `images`, `platform`
-    and `gateway`.
+    """A client of one platform, by subject: `models`, `endpoints`, `experiments`, `monitoring`, `alerts`, `jobs`,
+    `images`, `platform` and `gateway`.
 
     Without arguments it talks to the platform on this machine: `TIDEGATE_URL`, else the one that runs on the data
     directory (`data_dir`, `TIDEGATE_DATA_DIR`, `~/.tidegate`), whose token it reads there; elsewhere it sends
@@ -106,6 +107,7 @@ class Client:
         self.gateway = GatewayClient(
             gateway_url or location.gateway_url, lambda: self.platform.status().gateway_url, connect
         )
+        self.experiments = ExperimentsClient(self._api, self.endpoints, self.gateway)
         self.register, self.predict = self.models.register, self.gateway.predict
         self.feedback = self.gateway.feedback
         self.deploy, self.traffic = self.endpoints.deploy, self.endpoints.traffic

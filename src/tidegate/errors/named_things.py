@@ -35,6 +35,12 @@ class UnknownJob(TidegateError):
     code, kind = "unknown_job", Kind.NOT_FOUND
 
 
+class UnknownExperiment(TidegateError):
+    """The endpoint has no experiment of this name."""
+
+    code, kind = "unknown_experiment", Kind.NOT_FOUND
+
+
 class UnknownUpload(TidegateError):
     """No upload has this id, or it expired: upload the file again."""
 

@@ -282,3 +282,14 @@ class AaView:
     repetitions: int
     looks: int
     metrics: list[AaMetric]
+
+
+@dataclass(frozen=True)
+class AaRequest:
+    """Split captured units at random `repetitions` times, and look at each split `looks` times."""
+
+    __pydantic_config__ = STRICT
+
+    days: Number = 14.0
+    repetitions: int = 1000
+    looks: int = 20

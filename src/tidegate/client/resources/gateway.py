@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tidegate.client.resources.feedback import FeedbackAnswer, events_of, requests_of
@@ -11,6 +12,15 @@ from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import part
 from tidegate.client.transport.base import Transport
 from tidegate.errors import InvalidArgument, TidegateError
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a unit gets at this moment; `experiment` is None where it takes part in none."""
+
+    variant: str
+    version: str
+    experiment: str | None = None
 
 
 class GatewayClient:
@@ -74,6 +84,13 @@ class GatewayClient:
         """Send one request of events that are JSON already."""
         answer = self._connected().raw("POST", "/feedback", body)
         return decode(answer.data, FeedbackAnswer, "gateway")
+
+    def assignment(self, endpoint: str, key: str | int) -> Assignment:
+        """Which variant and version a unit gets now, and the experiment it takes part in by that, if any.
+
+        Raises `UnknownEndpoint`, `NoReadyReplica`.
+        """
+        return self._connected().get(f"/assign/{part(endpoint)}", Assignment, {"key": str(key)})
 
     def metadata(self, endpoint: str) -> ModelMetadata:
         """The endpoint's inputs and outputs, as the gateway's V2 metadata names them."""

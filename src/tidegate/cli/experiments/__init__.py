@@ -1,0 +1,1 @@
+"""`experiment`: versions beside one another on units that stay where they are."""
