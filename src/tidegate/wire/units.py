@@ -26,7 +26,7 @@ class UnitQuery:
     With `experiment`, calls that were assigned an arm of it from `since_s` on; without, all calls that nobody pinned,
     as one arm: traffic to plan with. `metrics` by the name that the analysis has for each. `phases` say in which phase
     a call was that names none: (phase, since), oldest first. Values of the `before_s` seconds before `since_s` are the
-    units' covariate.
+    units' covariate. With `calls_max`, of a long time only the newest part is read, which has about so many.
     """
 
     endpoint: str
@@ -37,6 +37,7 @@ class UnitQuery:
     experiment: str | None = None
     phases: Sequence[tuple[int, float]] = ()
     before_s: float = BEFORE_S
+    calls_max: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class UnitRows:
     """Units that were exposed to one arm: arm (place in the query's), phase and time of the first exposure.
 
     `several` units were exposed to more than one arm, and are not among them. `sampled`: capture kept only a sample of
-    the requests, so units and errors are estimates.
+    the requests, so units and errors are estimates. Calls were
+    read from `since_s` on.
     """
 
     arm: Ints
@@ -89,3 +91,4 @@ class UnitRows:
     several: int = 0
     ignored: Ignored = field(default_factory=Ignored)
     sampled: bool = False
+    since_s: float = 0.0

@@ -327,3 +327,13 @@ def by_hand(
             value = {"last": in_order[-1], "sum": sum(in_order), "mean": sum(in_order) / len(in_order)}[metric.agg]
         expected.append((arm, phase, at_s, value, entry))
     return expected, several, tuple(immature)
+
+
+def test_of_much_traffic_only_the_newest_part_is_read() -> None:
+    records = [call(f"u{n}", START_S + n * 600, experiment=None) for n in range(200)]
+    whole = of(records, BOUGHT, experiment=None)
+    part = of(records, BOUGHT, experiment=None, calls_max=30)
+    assert (len(whole.arm), whole.since_s) == (200, START_S)
+    assert 30 <= len(part.arm) < 200
+    assert part.exposed_at.tolist() == whole.exposed_at.tolist()[-len(part.arm) :]
+    assert START_S < part.since_s <= part.exposed_at.min()

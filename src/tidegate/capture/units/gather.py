@@ -8,7 +8,7 @@ import numpy as np
 
 from tidegate.capture.labels import CaptureReader
 from tidegate.capture.units.arrow import places
-from tidegate.capture.units.calls import Calls, calls_of, slices
+from tidegate.capture.units.calls import SLICE_S, Calls, calls_of, slices
 from tidegate.capture.units.events import LABEL, Events, read_events
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.tally import Tally
@@ -17,6 +17,8 @@ from tidegate.wire.experiments import Metric
 from tidegate.wire.units import Floats, Ignored, Ints, MetricRows, UnitQuery, UnitRows
 
 CALLS = ("latency", "errors")
+FIRST_SPAN_S = 3600.0
+"""Where only the newest calls are read, the first piece is so long, and each one before it twice as long."""
 
 
 def units(store: CaptureReader, query: UnitQuery) -> UnitRows:
@@ -26,10 +28,25 @@ def units(store: CaptureReader, query: UnitQuery) -> UnitRows:
     """
     ignored = Ignored()
     events = read_events(store, query, ignored)
+    if query.calls_max is not None:
+        query, newest = _newest(store, query, query.calls_max, ignored)
+    else:
+        newest = None
     reading = _Reading(query, events)
-    for between in slices(query):
-        reading.add(calls_of(store, query, between, ignored))
+    for calls in newest or (calls_of(store, query, between, ignored) for between in slices(query)):
+        reading.add(calls)
     return reading.finished(ignored)
+
+
+def _newest(store: CaptureReader, query: UnitQuery, calls_max: int, ignored: Ignored) -> tuple[UnitQuery, list[Calls]]:
+    """The newest calls, oldest first, and the query of their time: as many pieces as have so many together."""
+    pieces: list[Calls] = []
+    since_s, span_s = query.now_s, FIRST_SPAN_S
+    while since_s > query.since_s and sum(map(len, pieces)) < calls_max:
+        begin_s = max(query.since_s, since_s - span_s)
+        pieces.append(calls_of(store, query, (begin_s, since_s), ignored))
+        since_s, span_s = begin_s, min(2 * span_s, SLICE_S)
+    return replace(query, since_s=since_s), pieces[::-1]
 
 
 class _Reading:
@@ -89,6 +106,7 @@ class _Reading:
             int(exposures.several.sum()),
             ignored,
             self.sampled,
+            self.query.since_s,
         )
 
     def _units_of_events(self, ignored: Ignored) -> Ints:
