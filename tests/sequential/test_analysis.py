@@ -188,3 +188,33 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     assert view.p_value is not None
     assert math.isfinite(view.p_value)
     assert view.units_a + view.units_b < units.arm.size
+
+
+def test_rare_events_get_the_exact_test_and_keep_it() -> None:
+    spec = replace(SPEC, guardrails=())
+    found, _ = look({"conversion": flips((0.01, 0.01), 4000)}, spec)
+    assert found.metrics[0].method == "exact"
+    later = analyse(spec, {"conversion": flips((0.2, 0.2), 4000)}, Exposed({1: [4000, 4000]}), found)
+    assert later.metrics[0].method == "exact"
+
+
+def test_a_version_that_fails_is_rolled_back_before_it_has_a_hundred_units() -> None:
+    errors = Metric("errors", "decrease", "proportion", source="errors")
+    spec = replace(SPEC, guardrails=(Guardrail(errors, "max", 0.05),))
+    found, verdict = look({"guardrail:errors": flips((0.0, 1.0), 30)}, spec, n=30)
+    assert found.guardrails[0].state == "breached"
+    assert verdict.decision == "rollback"
+    both, verdict = look({"guardrail:errors": flips((1.0, 1.0), 30)}, spec, n=30)
+    assert both.guardrails[0].state == "undecided"
+    assert verdict.decision == "insufficient_data"
+
+
+def test_a_quantile_guardrail_lets_an_equal_version_pass_and_stops_a_slow_one() -> None:
+    slow = Metric("latency", "decrease", "quantile", source="latency")
+    spec = replace(SPEC, guardrails=(Guardrail(slow, "margin", 0.2), Guardrail(slow, "max", 60.0)))
+    better = flips((0.2, 0.26), 8000)
+    _, verdict = look({"conversion": better, "guardrail:latency": times((30, 30), 8000)}, spec)
+    assert verdict.decision == "promote"
+    found, verdict = look({"conversion": better, "guardrail:latency": times((30, 60), 8000)}, spec)
+    assert [guard.state for guard in found.guardrails] == ["breached", "breached"]
+    assert verdict.decision == "rollback"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tidegate.sequential.evidence import Evidence, Plan, evidence, plan
+from tidegate.sequential.evidence import LEAST_UNITS, Evidence, Plan, evidence, plan
 from tidegate.sequential.means import p_value
 from tidegate.sequential.sample_ratio import ENOUGH, bayes_factor
 from tidegate.sequential.units import Exposed, Units
@@ -97,7 +97,7 @@ class _Look:
         waiting = sum(immature[k] for k in (0, arm) if k < len(immature))
         in_b = 0 if pair is None else int(pair.arm.sum())
         in_a = 0 if pair is None else pair.arm.size - in_b
-        if found is None or pair is None:
+        if found is None or min(in_a, in_b) < LEAST_UNITS:
             unknown = MetricView(metric.name, variant, None, None, None, None, None, None, False, None)
             return replace(unknown, units_a=in_a, units_b=in_b, immature=waiting)
         alpha = self.spec.alpha / self.comparisons
@@ -107,8 +107,7 @@ class _Look:
         lower, upper = found.interval(alpha)
         significant = least * self.comparisons <= self.spec.alpha
         better = _better(metric, found)
-        low, high = found.bounds("difference", self.alpha_back)
-        if (low is not None and low > 0) if metric.direction == "decrease" else (high is not None and high < 0):
+        if found.apart(self.alpha_back) == (1 if metric.direction == "decrease" else -1):
             self.worse.append((metric.name, variant))
         return MetricView(
             metric.name,
@@ -149,17 +148,18 @@ class _Look:
             if how is not None:
                 self.plans[key] = how
         pair = units.beside(arm)
-        return (evidence(metric, pair, self.plans[key]) if key in self.plans else None), pair
+        share = self.spec.arms[arm].share / (self.spec.arms[0].share + self.spec.arms[arm].share)
+        return (evidence(metric, pair, self.plans[key], share) if key in self.plans else None), pair
 
 
 def _better(metric: Metric, found: Evidence) -> bool | None:
-    if found.a is None or found.b is None or found.a == found.b:
+    if found.a == found.b:
         return None
     return (found.b > found.a) == (metric.direction == "increase")
 
 
 def _share(found: Evidence) -> float | None:
-    return None if found.a is None or found.b is None or found.a == 0 else (found.b - found.a) / found.a
+    return None if found.a == 0 else (found.b - found.a) / found.a
 
 
 Told = tuple[float | None, float | None, GuardrailState]
@@ -171,9 +171,9 @@ def _margin(guardrail: Guardrail, found: Evidence, alpha: float, alpha_back: flo
     The bound is the one that decides: while it is breached the lower, else the upper.
     """
     what = "difference" if guardrail.absolute else "relative"
-    value = None if found.a is None or found.b is None else found.b - found.a if guardrail.absolute else _share(found)
+    value = found.b - found.a if guardrail.absolute else _share(found)
     falls = guardrail.metric.direction == "increase"  # it is worse where it falls
-    if not guardrail.absolute and found.a is not None and found.a < 0:
+    if not guardrail.absolute and found.a < 0:
         falls = not falls
     least, _ = _turned(found.bounds(what, alpha_back), falls)
     _, most = _turned(found.bounds(what, alpha), falls)
@@ -191,12 +191,11 @@ def _limit(guardrail: Guardrail, found: Evidence, alpha: float, alpha_back: floa
     falls = guardrail.kind == "min"
     limit = -guardrail.value if falls else guardrail.value
     least, _ = _turned(found.bounds("value", alpha_back), falls)
-    least_worse, _ = _turned(found.bounds("difference", alpha_back), falls)
     _, most = _turned(found.bounds("value", alpha / 2), falls)
-    _, most_worse = _turned(found.bounds("difference", alpha / 2), falls)
-    if least is not None and least > limit and least_worse is not None and least_worse > 0:
+    worse = -1 if falls else 1
+    if least is not None and least > limit and found.apart(alpha_back) == worse:
         return found.b, -least if falls else least, "breached"
-    fine = (most is not None and most < limit) or (most_worse is not None and most_worse < 0)
+    fine = (most is not None and most < limit) or found.apart(alpha / 2) == -worse
     shown = None if most is None else -most if falls else most
     return found.b, shown, "ok" if fine else "undecided"
 

@@ -156,6 +156,11 @@ class Asymptotic:
         """Between what (b - a)/a is; None where control may be 0."""
         return self._ratios(means.factor(self.compared.n, self.planned, alpha))
 
+    def apart(self, alpha: float) -> int:
+        """1 where b is above a for certain, -1 where below, else 0; each with an error of alpha."""
+        low, high = self.bounds("difference", alpha)
+        return 1 if low is not None and low > 0 else -1 if high is not None and high < 0 else 0
+
     def bounds(self, what: str, alpha: float) -> tuple[float | None, float | None]:
         """A lower and an upper one-sided bound, each at alpha, of `relative`, `difference` or treatment's `value`."""
         found = self.compared

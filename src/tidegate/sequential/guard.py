@@ -1,0 +1,200 @@
+"""A new version's requests beside those of stable at the same time, valid at every look and exact at small counts.
+
+Called for canaries and guarded deployments. Requests of one key are not independent: hand over the design effect of
+`design_effect`, and so many count as one. "Fine" is at `fine`, "breached" at `breach`, which the caller divides among
+all guardrails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from tidegate.sequential.exact import Table, crossing, log_two_samples, rate_bounds
+from tidegate.sequential.quantiles import Quantiles
+from tidegate.sequential.units import Floats, Integers, Units
+from tidegate.wire.experiments import BoundKind, GuardrailState, GuardrailView
+
+_STEP = 2.0
+_THRESHOLDS_MS = tuple(0.25 * _STEP**k for k in range(20))
+"""From a quarter of a millisecond to two minutes: fixed before any request came, as the test below needs."""
+_QUANTILE_WEIGHT = 40.0
+_RATIO_MAX = 1e4
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What must be kept: `max` of a rate or of milliseconds, or a `margin` beside stable, a share or `absolute`."""
+
+    name: str
+    variant: str
+    kind: BoundKind
+    value: float
+    absolute: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Alphas:
+    """Errors of calling a version worse that is not, and of calling one fine that is not."""
+
+    breach: float
+    fine: float = 0.05
+
+
+@dataclass(frozen=True)
+class Counted:
+    """In how many of so many requests something happened, by phase. `effect`: how many count as one."""
+
+    found: Sequence[float]
+    requests: Sequence[float]
+    effect: float = 1.0
+
+    @property
+    def rate(self) -> float | None:
+        """Over all phases."""
+        return sum(self.found) / sum(self.requests) if sum(self.requests) else None
+
+
+def rates(bound: Bound, stable: Counted, canary: Counted, alphas: Alphas) -> GuardrailView:
+    """Whether something (errors, answers that are no numbers) happens more often than it may.
+
+    Both sides may be of any size: all of stable's requests of the same time say more than a slice of them. A `max` is
+    breached when it is passed and stable is surpassed.
+    """
+    if stable.rate is None or canary.rate is None:
+        return _view(bound, canary.rate, None, "unknown")
+    table = _table(stable, canary)
+    if bound.kind == "max":
+        return _limited(bound, table, canary, alphas)
+    low, high = _margin_bounds(bound, table, alphas)
+    if bound.absolute:
+        value: float | None = canary.rate - stable.rate
+    else:
+        value = canary.rate / stable.rate - 1 if stable.rate else None
+    if low > bound.value:
+        return _view(bound, value, low, "breached")
+    return _view(bound, value, _finite(high), "ok" if high < bound.value else "undecided")
+
+
+def _limited(bound: Bound, table: Table, canary: Counted, alphas: Alphas) -> GuardrailView:
+    found, n = float(table.events_b.sum()), float(table.n_b.sum())
+    low, _ = rate_bounds(found, n, alphas.breach)
+    _, high = rate_bounds(found, n, alphas.fine)
+    if low > bound.value and log_two_samples(table, 0.0, 1) >= math.log(1 / alphas.breach):
+        return _view(bound, canary.rate, low, "breached")
+    return _view(bound, canary.rate, high, "ok" if high < bound.value else "undecided")
+
+
+def _margin_bounds(bound: Bound, table: Table, alphas: Alphas) -> tuple[float, float]:
+    """How much worse the canary is at least (at `breach`) and at most (at `fine`)."""
+    breach, fine = math.log(1 / alphas.breach), math.log(1 / alphas.fine)
+    if bound.absolute:
+        found = _rate(table.events_b, table.n_b) - _rate(table.events_a, table.n_a)
+        least = crossing(lambda at: log_two_samples(table, at, 1) >= breach, found, -1 + 1e-9)
+        return least, crossing(lambda at: log_two_samples(table, at, -1) >= fine, found, 1 - 1e-9)
+    rate_a, rate_b = _rate(table.events_a, table.n_a), _rate(table.events_b, table.n_b)
+    centre = math.log(min(_RATIO_MAX, max(1 / _RATIO_MAX, rate_b / rate_a if rate_a else _RATIO_MAX)))
+    end = math.log(_RATIO_MAX)
+    low = crossing(lambda at: log_two_samples(table, 0.0, 1, math.exp(at)) >= breach, centre, -end)
+    high = crossing(lambda at: log_two_samples(table, 0.0, -1, math.exp(at)) >= fine, centre, end)
+    return math.expm1(low), math.inf if high >= end else math.expm1(high)
+
+
+def latency(bound: Bound, times: Units, level: float, alphas: Alphas, effect: float = 1.0) -> GuardrailView:
+    """Whether durations (ms; arm 0 stable, 1 canary) are longer than they may be, by their quantile and as a whole.
+
+    Half of the stake is on the quantile, which needs some twenty requests to be known at all; half on "a request of the
+    canary is longer, margin taken off, than t more often than one of stable", for thresholds t fixed beforehand, which
+    sees 7 of 10 requests take 100 times as long. Evidence is averaged, so the error is `breach` in all.
+    """
+    times = times.finite()
+    sides = [times.value[times.arm == arm] for arm in (0, 1)]
+    if min(side.size for side in sides) < 1:
+        return _view(bound, None, None, "unknown")
+    was, now = (float(np.quantile(side, level)) for side in sides)
+    found = Quantiles.of(times, level, _QUANTILE_WEIGHT, effect)
+    slower = _log_slower(bound, times, effect) >= math.log(2 / alphas.breach)
+    if bound.kind == "max":
+        return _slow_limit(bound, found, (now, slower), alphas)
+    what = "difference" if bound.absolute else "relative"
+    value = now - was if bound.absolute else _share(was, now)
+    low, high = (
+        (None, None)
+        if found is None
+        else (found.bounds(what, alphas.breach / 2)[0], found.bounds(what, alphas.fine)[1])
+    )
+    if slower or (low is not None and low > bound.value):
+        return _view(bound, value, low if low is not None and low > bound.value else bound.value, "breached")
+    return _view(bound, value, high, "ok" if high is not None and high < bound.value else "undecided")
+
+
+def _slow_limit(bound: Bound, found: Quantiles | None, seen: tuple[float, bool], alphas: Alphas) -> GuardrailView:
+    now, slower = seen
+    if found is None:
+        return _view(bound, now, None, "undecided")
+    low, _ = found.bounds("value", alphas.breach)
+    _, high = found.bounds("value", alphas.fine)
+    if low is not None and low > bound.value and (slower or found.apart(alphas.breach / 2) > 0):
+        return _view(bound, now, low, "breached")
+    return _view(bound, now, high, "ok" if high is not None and high < bound.value else "undecided")
+
+
+def _log_slower(bound: Bound, times: Units, effect: float) -> float:
+    """Evidence that the canary is not just as fast but for the margin, averaged over the thresholds."""
+    margin = bound.value if bound.kind == "margin" else 0.0
+    moved = times.value - margin if bound.absolute else times.value / (1 + margin)
+    value = np.where(times.arm == 1, moved, times.value)
+    phases = [times.phase == phase for phase in np.unique(times.phase)]
+    logs = []
+    for threshold in _THRESHOLDS_MS:
+        above = value > threshold
+        cells = [
+            [float(above[phase & (times.arm == arm)].sum()), float((phase & (times.arm == arm)).sum())]
+            for phase in phases
+            for arm in (0, 1)
+        ]
+        counts = np.array(cells).reshape(len(phases), 4) / effect
+        logs.append(log_two_samples(Table(*(cast(Floats, column) for column in counts.T)), 0.0, 1))
+    return float(np.logaddexp.reduce(logs)) - math.log(len(logs))
+
+
+def design_effect(key: Integers, bad: Floats) -> float:
+    """How many requests count as one: the variance of keys' totals beside that of independent requests, at least 1.
+
+    `key`: a number for each key, negative where a request has none (then it stands alone). Of both sides together.
+    """
+    rate = float(bad.mean()) if bad.size else 0.0
+    spread = bad.size * rate * (1 - rate)
+    if spread <= 0:
+        return 1.0
+    apart, named = bad - rate, key >= 0
+    _, place = np.unique(key[named], return_inverse=True)
+    totals = np.bincount(place, weights=apart[named])
+    return max(1.0, float(totals @ totals + apart[~named] @ apart[~named]) / spread)
+
+
+def _table(stable: Counted, canary: Counted) -> Table:
+    columns = ((side.found, side.requests, side.effect) for side in (stable, canary))
+    arrays = [np.asarray(each, dtype=np.float64) / effect for found, n, effect in columns for each in (found, n)]
+    return Table(*arrays)
+
+
+def _rate(events: Floats, n: Floats) -> float:
+    return float(events.sum()) / max(float(n.sum()), 1e-12)
+
+
+def _share(was: float, now: float) -> float | None:
+    return None if was == 0 else (now - was) / was
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _view(bound: Bound, value: float | None, at: float | None, state: GuardrailState) -> GuardrailView:
+    return GuardrailView(bound.name, bound.variant, value, at, bound.value, state, bound.kind, bound.dry_run)
