@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegate.wire.exact import STRICT, Whole
@@ -21,13 +21,20 @@ class DatabaseView:
 class AutomationView:
     """What sets an endpoint's weights in place of people, since people's `revision`; a rollback restores `stable`.
 
-    `stable` is percent by version. `kind` is experiment, canary or bandit.
+    `stable` is percent by version. `kind` is experiment, canary or bandit. `shares` is percent by variant of the units
+    that take part, `coverage` their share of all units; the others get the variant `uncovered`. Units are assigned by
+    `salt`, and `phase` counts the splits.
     """
 
     kind: str
     name: str
     revision: int
     stable: dict[str, float]
+    shares: dict[str, float] = field(default_factory=dict)
+    coverage: float = 1.0
+    uncovered: str = ""
+    phase: int | None = None
+    salt: str = ""
 
 
 @dataclass(frozen=True)

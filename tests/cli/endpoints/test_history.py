@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tidegate.cli.endpoints.change import _shares
 from tidegate.cli.endpoints.show import CHANGES_SHOWN, _endpoint, _endpoint_table, _page
 from tidegate.wire.parts import AutomationView
 from tidegate.wire.rest import Endpoint, HistoryEntry, ReplicaCount, VariantView
@@ -40,6 +41,16 @@ def test_status_says_what_sets_the_traffic_and_names_the_variants() -> None:
     plain = replace(RUNNING, automation=None, variants=[replace(ARMS[0], name="1")])
     assert "sets the traffic" not in _endpoint(plain, ENTRIES)
     assert "(1)" not in _endpoint(plain, ENTRIES)
+
+
+def test_a_ramp_is_shown_by_what_takes_part() -> None:
+    arms = {"baseline": 50.0, "canary": 50.0}
+    ramp = AutomationView("canary", "churn-2", 3, {"1": 100.0}, arms, 0.05, "stable", 2, "salt")
+    for shown in (_endpoint(replace(RUNNING, automation=ramp), ENTRIES), _shares(replace(RUNNING, automation=ramp))):
+        told = "5% of units take part in phase 2: baseline=50 canary=50; the others get stable"
+        assert told in shown.splitlines()
+    whole = replace(RUNNING, automation=replace(ramp, coverage=1.0))
+    assert "100% of units take part in phase 2: baseline=50 canary=50" in _endpoint(whole, ENTRIES).splitlines()
 
 
 def test_replicas_of_two_variants_of_a_version_are_counted_once() -> None:

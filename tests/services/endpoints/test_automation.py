@@ -138,7 +138,13 @@ def test_a_ramp_is_kept_and_counts_by_version(platform: Container) -> None:
         row = get_endpoint(tx, "churn")
         assert row is not None
         assert automation.automated_of(row).weights == ramp
-    assert _get(platform).target == {"1": 95.0, "2": 5.0}
+    now = _get(platform)
+    assert now.target == {"1": 95.0, "2": 5.0}
+    assert now.automation is not None
+    assert now.automation.shares == {"baseline": 50.0, "canary": 50.0}
+    assert (now.automation.coverage, now.automation.uncovered, now.automation.phase) == (0.1, "stable", 2)
+    wanted = {one.name: one.target_weight for one in now.variants}
+    assert wanted == {"baseline": 5.0, "canary": 5.0, "stable": 90.0}
     assert platform.endpoints.history("churn")[0].traffic == {"1": 95.0, "2": 5.0}
 
 

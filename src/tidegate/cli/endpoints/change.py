@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from tidegate.cli.app import App, command, yes_option
+from tidegate.cli.endpoints.automated import automated
 from tidegate.cli.output import named, split, table, weight
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint
@@ -97,7 +98,8 @@ def _shares(endpoint: Endpoint) -> str:
         [named(variant), variant.label or "-", weight(variant.weight), variant.status, variant.reason or "-"]
         for variant in endpoint.variants
     ]
-    return table(("version", "label", "traffic", "status", "reason"), rows, f"{endpoint.name} has no versions yet")
+    shown = table(("version", "label", "traffic", "status", "reason"), rows, f"{endpoint.name} has no versions yet")
+    return "\n".join([*automated(endpoint), shown])
 
 
 def _parse_weights(given: tuple[str, ...]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import click
 
 from tidegate.cli.app import App, command, paging_options
 from tidegate.cli.endpoints.answered import answered_table, by_version, failing
+from tidegate.cli.endpoints.automated import automated
 from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
 from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.cli.endpoints.scale import scaled
@@ -240,7 +241,7 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry], scale: Scale | None 
             f"endpoint {found.name} is {found.status}" + (f": {found.reason}" if found.reason else ""),
             f"model {found.model}, {found.url}{_place(found)}{_serving(found)}",
             *_followed(found.follow),
-            *_automated(found),
+            *automated(found),
             "",
             table(headers, variants, "no versions run"),
             *([] if scale is None else scaled(scale)),
@@ -266,16 +267,6 @@ def _changes(history: list[HistoryEntry]) -> str:
 def _revision(entry: HistoryEntry) -> str:
     """An automation's change has none of its own: nobody can roll back to it."""
     return "auto" if entry.automated else str(entry.revision)
-
-
-def _automated(found: Endpoint) -> list[str]:
-    """What sets the weights in place of people."""
-    if (now := found.automation) is None:
-        return []
-    return [
-        f"{now.kind} {now.name} sets the traffic since revision {now.revision}; "
-        f"asked for was {split(found.asked)}, and a rollback restores {split(now.stable)}"
-    ]
 
 
 def _serving(found: Endpoint) -> str:

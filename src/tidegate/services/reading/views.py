@@ -153,7 +153,18 @@ def with_traffic(view: rest.Endpoint, answered: AnsweredOf, load: LoadOf) -> res
 
 
 def _automation_view(weights: AutomatedWeights, revision: int) -> AutomationView:
-    return AutomationView(weights.kind, weights.name, min(weights.revision, revision), dict(weights.stable))
+    split = weights.split
+    return AutomationView(
+        kind=weights.kind,
+        name=weights.name,
+        revision=min(weights.revision, revision),
+        stable=dict(weights.stable),
+        shares={share.variant: share.weight for share in split.shares if share.weight > 0},
+        coverage=split.coverage,
+        uncovered=split.uncovered,
+        phase=split.phase,
+        salt=split.salt,
+    )
 
 
 def _follow_view(row: FollowRow, traffic: dict[str, float]) -> rest.FollowView:
