@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from support.experiments import NOON, canary, draft, ended, experiment, guardrail, look, metric, shadow
+from support.decisions import NOON, canary, draft, ended, experiment, guardrail, look, metric, shadow
 from support.html import Page
 from tidegate.report.decisions import ExperimentReport, render
 from tidegate.report.decisions.figures import canary_steps, guardrail_course, guardrails, paired, sequence, shares
