@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 from tidegate.client.resources.endpoints import EndpointsClient
 from tidegate.client.resources.gateway import Assignment, GatewayClient
+from tidegate.client.resources.options import ReadOptions, as_read
 from tidegate.client.rest.api import Api
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
@@ -102,25 +103,25 @@ class ExperimentsClient:
         """One as it is now: that of this name, else the one that is running, else the newest."""
         return self.api.get(_path(endpoint, self.name_of(endpoint, name)), ExperimentView)
 
-    def start(self, endpoint: str, name: str | None = None) -> ExperimentView:
+    def start(self, endpoint: str, name: str | None = None, **how: Unpack[ReadOptions]) -> ExperimentView:
         """Assign units from now on. Raises `AutomationRunning` where another automation has the weights."""
-        return self._do(endpoint, name, "start")
+        return self._do(endpoint, name, "start", how)
 
-    def pause(self, endpoint: str, name: str | None = None) -> ExperimentView:
+    def pause(self, endpoint: str, name: str | None = None, **how: Unpack[ReadOptions]) -> ExperimentView:
         """Give everybody what is stable, without ending it."""
-        return self._do(endpoint, name, "pause")
+        return self._do(endpoint, name, "pause", how)
 
-    def resume(self, endpoint: str, name: str | None = None) -> ExperimentView:
+    def resume(self, endpoint: str, name: str | None = None, **how: Unpack[ReadOptions]) -> ExperimentView:
         """Go on, in a new phase."""
-        return self._do(endpoint, name, "resume")
+        return self._do(endpoint, name, "resume", how)
 
-    def stop(self, endpoint: str, name: str | None = None) -> ExperimentView:
+    def stop(self, endpoint: str, name: str | None = None, **how: Unpack[ReadOptions]) -> ExperimentView:
         """End it, and return to control."""
-        return self._do(endpoint, name, "stop")
+        return self._do(endpoint, name, "stop", how)
 
-    def approve(self, endpoint: str, name: str | None = None) -> ExperimentView:
+    def approve(self, endpoint: str, name: str | None = None, **how: Unpack[ReadOptions]) -> ExperimentView:
         """Do what it proposes: promote, or roll back. Raises `Conflict` where it proposes nothing."""
-        return self._do(endpoint, name, "approve")
+        return self._do(endpoint, name, "approve", how)
 
     def looks(self, endpoint: str, name: str | None = None) -> builtins.list[LookView]:
         """What each look at the data found, oldest first."""
@@ -246,8 +247,10 @@ class ExperimentsClient:
             )
         return active[0] if active else having[0][1]
 
-    def _do(self, endpoint: str, name: str | None, verb: str) -> ExperimentView:
-        return self.api.send("POST", f"{_path(endpoint, self.name_of(endpoint, name))}/{verb}", {}, ExperimentView)
+    def _do(self, endpoint: str, name: str | None, verb: str, how: ReadOptions) -> ExperimentView:
+        return self.api.send(
+            "POST", f"{_path(endpoint, self.name_of(endpoint, name))}/{verb}", {}, ExperimentView, as_read(how)
+        )
 
 
 def _path(endpoint: str, name: str | None = None) -> str:

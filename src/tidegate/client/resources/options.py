@@ -11,20 +11,23 @@ from tidegate.wire.rest import Endpoint
 from tidegate.wire.tags import tag_of
 
 
-class WaitOptions(TypedDict, total=False):
-    """How a change is awaited: not at all (`wait=False`), or up to `timeout_s`, calling `on_progress` meanwhile.
-
-    With `only_if`, the endpoint as it was read (or its tag), nothing is changed where somebody else did since:
+class ReadOptions(TypedDict, total=False):
+    """With `only_if`, the endpoint as it was read (or its tag), nothing is changed where somebody else did since:
     `ChangedMeanwhile`.
     """
+
+    only_if: Endpoint | str | None
+
+
+class WaitOptions(ReadOptions, total=False):
+    """How a change is awaited: not at all (`wait=False`), or up to `timeout_s`, calling `on_progress` meanwhile."""
 
     wait: bool
     timeout_s: float
     on_progress: OnProgress | None
-    only_if: Endpoint | str | None
 
 
-def as_read(how: WaitOptions) -> dict[str, str]:
+def as_read(how: ReadOptions) -> dict[str, str]:
     """The If-Match header."""
     read = how.get("only_if")
     if read is None:
