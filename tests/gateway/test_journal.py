@@ -531,7 +531,7 @@ def test_what_was_read_is_dropped_first_and_is_no_loss(folder: Folder) -> None:
     sealed = [one.name for one in list_segments(folder.path) if not one.is_open]
     assert len(sealed) >= 6
     read_all(folder, sealed[3:5])
-    fill(journal, folder, "b", 100)
+    fill(journal, folder, "b", 700)
     left = [one.name for one in list_segments(folder.path)]
     assert set(sealed[:3]) <= set(left), "the oldest ones, which nobody has read, stay"
     assert not {*sealed[3:5]} & {*left}
@@ -549,8 +549,8 @@ def test_behind_a_reader_that_is_late_a_sample_of_the_whole_time_is_recorded_and
     fill(journal, folder, "a", 60)
     write_cursor(folder.path, "compactor", {"none": 0})  # there is a reader, and it has read nothing
     fill(journal, folder, "b", 1500)
-    recorded = [one.record for segment in list_segments(folder.path) for one in read_entries(segment) if one.record]
-    batches = [one for one in recorded if isinstance(one, BatchRecord)]
+    entries = [one for segment in list_segments(folder.path) for one in read_entries(segment)]
+    batches = [one.record for one in entries if isinstance(one, JournalEntry) and isinstance(one.record, BatchRecord)]
     rates = [one.sample_rate for one in batches]
     assert rates[0] == 1.0
     assert rates[-1] == 1 / 16

@@ -76,6 +76,8 @@ def test_a_ramp_covers_more_units_and_moves_none(bed: Bed) -> None:
         assert all(told[key] == was for key, was in before.items() if was["experiment"]), "who takes part stays"
         before = told
     assert {one["variant"] for one in before.values()} == {"control", "treatment"}
+    again = bed.gateway()  # it reads the snapshot anew, as one that was started again does
+    assert {key: assigned(again, key) for key in keys} == before
 
 
 def test_a_tester_names_the_variant_and_is_in_no_experiment(bed: Bed) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from tidegate.core.routing.assign import (
     Arm,
     Assignment,
     Decider,
+    Place,
     unit_interval,
     variant_order,
 )
@@ -40,6 +44,14 @@ def test_published_assignments_are_what_the_table_gives() -> None:
     assert len(vectors["assignment"]) >= 20
     for case in vectors["assignment"]:
         assert Assignment(case["weights"]).variant(case["salt"], case["unit"]) == case["variant"], case
+
+
+def test_published_ramps_are_what_the_ranges_give() -> None:
+    vectors = load_vectors()
+    assert len(vectors["coverage"]) >= 60
+    for case in vectors["coverage"]:
+        table = Assignment(case["weights"], case["coverage"], case["uncovered"])
+        assert table.places[table.index(case["salt"], case["unit"])] == Place(case["variant"], case["takes_part"]), case
 
 
 def test_numbers_are_below_one_and_uniform() -> None:
@@ -203,6 +215,27 @@ def test_raising_the_coverage_moves_no_unit_that_is_covered(
         was, now = before.variant("salt", unit), after.variant("salt", unit)
         assert was in (now, "rest")
         assert now in (whole.variant("salt", unit), "rest")
+
+
+def test_another_process_gives_every_unit_the_same_variant() -> None:
+    """As after a restart: neither the seed of Python's own hashes nor the order of the weights says anything."""
+    code = (
+        "import json, sys; from tidegate.core.routing.assign import Assignment;"
+        "shares, units = json.load(sys.stdin); table = Assignment(shares, 0.3, 'rest');"
+        "print(json.dumps([table.variant('salt', unit) for unit in units]))"
+    )
+    shares = {"treatment": 30.0, "control": 50.0, "other": 20.0}
+    table = Assignment(dict(reversed(shares.items())), 0.3, "rest")
+    for seed in ("1", "77"):
+        answer = subprocess.run(
+            [sys.executable, "-c", code],
+            input=json.dumps([shares, UNITS[:500]]),
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert json.loads(answer) == [table.variant("salt", unit) for unit in UNITS[:500]]
 
 
 def test_a_ramp_covers_the_same_share_of_each_arm() -> None:
