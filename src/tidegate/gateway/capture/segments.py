@@ -29,7 +29,7 @@ from tidegate.wire.journal.segments import (
 SEGMENT_BYTES_MAX = 64 << 20
 SEGMENT_BYTES_MIN = 64 << 10
 SEGMENT_AGE_S_MAX = 3600.0
-PRESSURE = ((7 / 8, 1 / 16), (3 / 4, 1 / 8), (5 / 8, 1 / 4), (1 / 2, 1 / 2))
+PRESSURE = ((3 / 4, 1 / 16), (5 / 8, 1 / 8), (1 / 2, 1 / 4), (3 / 8, 1 / 2))
 """Once so much of the bound is taken by what nobody has read, so large a share of the requests is still recorded."""
 
 log = logging.getLogger(__name__)
