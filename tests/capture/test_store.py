@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from support.capture_bed import AT_S, Gateway, batch
@@ -197,3 +198,24 @@ def test_beside_a_gateway_that_rotates_and_a_compactor_every_row_is_there_once(t
     assert trouble == []
     assert gateway.dropped
     assert all(one.unread == 0 for one in gateway.dropped)
+
+
+def test_of_a_large_file_only_the_row_groups_of_the_time_are_read(
+    gateway: Gateway, store: CaptureStore, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.capture.compact.GROUP_ROWS_MAX", 10)
+    for number in range(40):
+        gateway.write(batch(f"r{number}", AT_S + number), AT_S + number)
+    gateway.seal()
+    compact(journal, journal.parent / "capture", lambda: AT_S + 3600)
+    seen: list[list[int]] = []
+    read = pq.ParquetFile.read_row_groups
+
+    def read_row_groups(file: pq.ParquetFile, groups: list[int], columns: Any = None) -> pa.Table:
+        seen.append(list(groups))
+        return read(file, groups, columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", read_row_groups)
+    assert ids(store, AT_S + 12, AT_S + 18) == [f"r{number}" for number in range(12, 18)]
+    assert len(ids(store, AT_S, AT_S + 40)) == 40
+    assert seen == [[1], [0, 1, 2, 3]]

@@ -141,7 +141,7 @@ class CaptureStore:
             with self._files.open(name) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
                 needed, names = query.needed(), file.schema_arrow.names
                 columns = None if needed is None else [one for one in names if one in needed]
-                return self._kept(query.cut(file.read(columns)))
+                return self._kept(query.cut(file.read_row_groups(query.groups(file), columns)))
         except FileNotFoundError:  # retention, or a person who has the right to be forgotten, was quicker
             return None
         except pa.ArrowInvalid as error:
@@ -197,6 +197,19 @@ class _Query:
         needed, schema = self.needed(), SCHEMAS[self.table]
         return pa.schema([one for one in schema if needed is None or one.name in needed])
 
+    def groups(self, file: pq.ParquetFile) -> list[int]:
+        """The row groups that may have rows of the time: all of those that do not say from when to when theirs are."""
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        leaves = range(file.metadata.num_columns)  # more than columns, where some are lists
+        place = next((leaf for leaf in leaves if groups and groups[0].column(leaf).path_in_schema == "at"), None)
+        return [number for number, one in enumerate(groups) if place is None or self._may_have(one.column(place))]
+
+    def _may_have(self, column: pq.ColumnChunkMetaData) -> bool:
+        told = column.statistics
+        if told is None or not told.has_min_max:
+            return True
+        return bool(told.min.timestamp() < self.until_s and told.max.timestamp() >= self.since_s)
+
     def cut(self, made: pa.Table) -> pa.Table:
         """Its rows of the time and version."""
         at = made["at"]
@@ -206,7 +219,7 @@ class _Query:
         )
         if self.version is not None and self.table != "feedback":
             kept = pc.and_(kept, pc.equal(made["version"], self.version))
-        return made.filter(kept)
+        return made if pc.all(kept, min_count=0).as_py() else made.filter(kept)
 
     def chosen(self, made: pa.Table) -> pa.Table:
         """The columns in the order they were asked for."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.core.monitoring.columns import watched_columns
+from tidegate.services.monitoring import evaluation
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, Made, make_baseline
 from tidegate.services.monitoring.gathered import WHOLE, Gathered, gathered
 from tidegate.services.monitoring.summary import FEATURES_MAX, summary_of
@@ -126,3 +127,15 @@ def test_prometheus_hears_of_the_columns_that_moved_furthest() -> None:
     assert later["drift"] == first["drift"]
     assert later["quality"] == {"1": {"accuracy": 0.9}, "2": {"accuracy": 0.8}}
     assert summary_of(later, [], {"2"})["quality"] == {"2": {"accuracy": 0.8}}, "and not of what serves no more"
+
+
+def test_rows_are_read_by_whole_hours_and_an_hour_with_too_many_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 10)
+    hour = evaluation.HOUR_S
+    times = np.concatenate([np.linspace(0, hour - 1, 4) + number * hour for number in range(6)])
+    moments = evaluation._slices(times, 0.0, 6 * hour)
+    assert [moment / hour for moment in moments] == [0, 2, 4, 6]
+    crowded = np.linspace(0, hour - 1, 25)
+    moments = evaluation._slices(crowded, 0.0, hour)
+    assert np.histogram(crowded, moments)[0].tolist() == [10, 10, 5]
+    assert evaluation._slices(np.full(25, 7.0), 0.0, hour) == [0.0, 7.0, hour]

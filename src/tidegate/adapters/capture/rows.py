@@ -6,6 +6,7 @@ Implements `core.captured.CapturedRows` and `CapturedUnits`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +104,15 @@ def _nested(kind: pa.DataType) -> bool:
 
 
 def _lists(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """One array a row; None where the row has none."""
+    """One array a row, of a slice of its chunk's values; None where the row has none."""
     made = np.empty(len(column), dtype=object)
-    for place, one in enumerate(column):
-        made[place] = None if one.as_py() is None else np.asarray(one.values.to_numpy(zero_copy_only=False))
+    begin = 0
+    for chunk in column.chunks:
+        values, ends = chunk.values.to_numpy(zero_copy_only=False), chunk.offsets.to_numpy().tolist()
+        rows = [values[start:end] for start, end in pairwise(ends)]
+        for place in np.flatnonzero(chunk.is_null().to_numpy(zero_copy_only=False)).tolist():
+            rows[place] = None
+        for place, row in enumerate(rows, begin):
+            made[place] = row
+        begin += len(chunk)
     return made

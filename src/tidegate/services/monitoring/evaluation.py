@@ -37,6 +37,7 @@ from tidegate.services.monitoring.recording import capture_result
 from tidegate.services.monitoring.truth import labels_of
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S, Budget
+from tidegate.watch.rhythm import HOUR_S
 from tidegate.wire.capture import CaptureView
 from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.signature import Signature
@@ -58,7 +59,7 @@ LAG_S = 15.0
 """Rows that are younger may still be on their way to the disk: a scheduled evaluation leaves them to the next one."""
 ASKED_ROWS_MIN = 100
 """A block of so many rows ends with the look that somebody asked for; a smaller one goes on to grow."""
-ROWS_AT_ONCE = 200_000
+ROWS_AT_ONCE = 100_000
 LABELS_MIN, LABELS_EVERY_S, COVERAGE_WHOLE = 500, 3600.0, 0.999
 """So many labels are judged, at most so often while more may come: a block ends with the last, or with a day."""
 LABEL_AHEAD_S = 300.0
@@ -344,10 +345,19 @@ class Evaluation:
 
 
 def _slices(times: Array, since: float, until: float) -> list[float]:
-    """Moments between which there are so many rows at once, from `since` to `until`."""
+    """Moments between which there are so many rows at once, from `since` to `until`.
+
+    They are whole hours but within an hour that has more: files are by hour, and so each is read once.
+    """
     ordered = np.sort(times)
-    inner = [float(ordered[place]) for place in range(ROWS_AT_ONCE, ordered.size, ROWS_AT_ONCE)]
-    return sorted({since, *(moment for moment in inner if since < moment < until), until})
+    hours = np.unique(np.floor(ordered / HOUR_S)) * HOUR_S
+    moments, begin = [since], 0
+    while begin + ROWS_AT_ONCE < ordered.size:
+        latest = float(ordered[begin + ROWS_AT_ONCE])
+        hour = float(hours[np.searchsorted(hours, latest, side="right") - 1])
+        moments.append(hour if hour > moments[-1] else latest)
+        begin = max(begin + 1, int(np.searchsorted(ordered, moments[-1])))
+    return sorted({moment for moment in moments if moment < until} | {until})
 
 
 def _so_far(count: int) -> str:
