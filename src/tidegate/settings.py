@@ -165,6 +165,24 @@ class Settings:
         "Most requests that wait for a version to wake, in each gateway process, before 429.",
         (1, 1_000_000),
     )
+    shadow_rows_max: int = _setting(
+        4096,
+        "TIDEGATE_SHADOW_ROWS_MAX",
+        "Most rows that are with shadows at a time, in each gateway process; more are not copied.",
+        (1, 100_000_000),
+    )
+    shadow_bytes_max: int = _setting(
+        64 << 20,
+        "TIDEGATE_SHADOW_BYTES_MAX",
+        "Most bytes of rows that are with shadows at a time, in each gateway process; more are not copied.",
+        (1, 1 << 50),
+    )
+    shadow_timeout_s: float = _setting(
+        10.0,
+        "TIDEGATE_SHADOW_TIMEOUT_S",
+        "Deadline of a copy that goes to a shadow, in seconds; at most that of a prediction.",
+        (0.001, 86_400),
+    )
     journal_bytes_max: int = _setting(
         1 << 30,
         "TIDEGATE_JOURNAL_BYTES_MAX",

@@ -2,10 +2,12 @@
 
 A first feature of 111 makes the model sleep for the second feature's seconds; one of 222 makes it raise, and
 one of 333 ends the process. Of a row whose first feature is 444 the answer is NaN.
+`REPLICA_MISBEHAVES` has it fail, sleep, stop, end or answer another shape, whatever it is asked.
 """
 
 import argparse
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ class Scaled:
         self, inputs: dict[str, np.ndarray[Any, Any]], wanted: frozenset[str] | None
     ) -> dict[str, np.ndarray[Any, Any]]:
         rows = inputs["input"]
+        misbehave(os.environ.get("REPLICA_MISBEHAVES", ""))
         if (rows[:, 0] == 333).any():
             os._exit(33)
         if (rows[:, 0] == 222).any():
@@ -44,8 +47,21 @@ class Scaled:
         for row in rows[rows[:, 0] == 111]:
             time.sleep(row[1])
         total = np.where(rows[:, 0] == 444, np.nan, rows.sum(axis=1) * self._scale)
+        if os.environ.get("REPLICA_MISBEHAVES") == "shape":
+            total = np.append(total, 1.0)
         outputs = {"prediction": total, "probabilities": np.column_stack([total * 0 + 0.25, total * 0 + 0.75])}
         return {name: array for name, array in outputs.items() if wanted is None or name in wanted}
+
+
+def misbehave(how: str) -> None:
+    if how == "fail":
+        raise RuntimeError("it fails whatever it is asked")
+    if how == "slow":
+        time.sleep(0.3)
+    elif how == "hang":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif how == "crash":
+        os._exit(33)
 
 
 def main() -> None:

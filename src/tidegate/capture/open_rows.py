@@ -13,6 +13,7 @@ from tidegate.wire.journal.segments import opened_at_us
 WRITTEN_LATE_S_MAX = 86_400.0
 """A request is dated by its start and recorded at its end; no deadline is longer than this."""
 CLOCK_S = 600.0
+_FAILURES = ("failures", "shadow_failures")
 
 
 def may_have(segment: Segment, table: str, since_s: float, until_s: float) -> bool:
@@ -39,7 +40,7 @@ def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[st
             if isinstance(record, BatchRecord):
                 if record.endpoint == endpoint and table in _tables_of(record):
                     batch_rows(record, held, wanted)
-            elif isinstance(record, FailureRecord) and record.endpoint == endpoint and table == "failures":
+            elif isinstance(record, FailureRecord) and record.endpoint == endpoint and table in _FAILURES:
                 failure_rows(record, held)
             elif isinstance(record, FeedbackRecord) and table == "feedback":
                 feedback_rows(_of_endpoint(record, endpoint), held)

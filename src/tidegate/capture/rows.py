@@ -59,6 +59,7 @@ SCHEMAS = {
     "predictions": PREDICTIONS,
     "shadow_predictions": PREDICTIONS,
     "failures": FAILURES,
+    "shadow_failures": FAILURES,
     "feedback": FEEDBACK,
 }
 """Columns that each table has whatever the model; `endpoint` and `hour` are in the names of folders."""
@@ -158,11 +159,11 @@ def failure_rows(record: FailureRecord, into: dict[Partition, RowBuffer]) -> Non
     """
     endpoint = _endpoint(record.endpoint)
     try:
-        failures = [(at_s, _hour(at_s), values) for at_s, values in _failures(record)]
+        failures = [(table, at_s, _hour(at_s), values) for table, at_s, values in _failures(record)]
     except IndexError:
         raise ValueError("a failure names a decision that its record does not have") from None
-    for at_s, hour, values in failures:
-        rows = into.setdefault(Partition("failures", endpoint, hour), RowBuffer())
+    for table, at_s, hour, values in failures:
+        rows = into.setdefault(Partition(table, endpoint, hour), RowBuffer())
         rows.add(values | {"at": round(at_s * 1e6)})
 
 
@@ -182,17 +183,25 @@ def feedback_rows(record: FeedbackRecord, into: dict[Partition, RowBuffer]) -> N
         into.setdefault(place, RowBuffer()).add(named | times | values)
 
 
-def _failures(record: FailureRecord) -> Iterator[tuple[float, dict[str, Any]]]:
-    def decided(place: int | None) -> dict[str, Any]:
-        return _of_decision(None if place is None else record.decisions[place])
+def _failures(record: FailureRecord) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    def decided(place: int | None) -> Decision | None:
+        return None if place is None else record.decisions[place]
 
     for call in record.calls:
         own = {"id": call.id, "key": call.unit, "duration_ms": call.duration_s * 1000}
-        yield call.at_s, own | decided(call.decision) | {"code": call.code, "reason": call.reason, "calls": 1}
+        made = decided(call.decision)
+        told = {"code": call.code, "reason": call.reason, "calls": 1}
+        yield _failures_table(made), call.at_s, own | _of_decision(made) | told
     for group in record.omitted:
         nobody = {"id": None, "key": None, "duration_ms": None}
+        made = decided(group.decision)
         told = {"code": group.code, "reason": group.reason, "calls": group.calls}
-        yield record.since_s, nobody | decided(group.decision) | told
+        yield _failures_table(made), record.since_s, nobody | _of_decision(made) | told
+
+
+def _failures_table(decision: Decision | None) -> str:
+    """A shadow's failures are nobody's: what counts live ones never reads them."""
+    return "shadow_failures" if decision is not None and decision.role == "shadow" else "failures"
 
 
 def _of_decision(decision: Decision | None) -> dict[str, Any]:

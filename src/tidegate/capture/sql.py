@@ -83,6 +83,7 @@ VIEWS: dict[str, Source] = {
     "feedback": _feedback,
     "failures": _of("failures"),
     "shadow_predictions": _of("shadow_predictions"),
+    "shadow_failures": _of("shadow_failures"),
 }
 """What a query can select from. Only those that its text names are read."""
 

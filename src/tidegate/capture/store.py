@@ -173,6 +173,7 @@ _OWN = {
     "predictions": ("at", "version", "id", "request_rows"),
     "shadow_predictions": ("at", "version", "id", "request_rows"),
     "failures": ("at", "version"),
+    "shadow_failures": ("at", "version"),
     "feedback": ("at",),
 }
 

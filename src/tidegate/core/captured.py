@@ -10,7 +10,7 @@ import numpy as np
 from tidegate.wire.capture import CaptureSelection, ForgetRequest
 from tidegate.wire.units import UnitQuery, UnitRows
 
-CapturedTable = Literal["predictions", "shadow_predictions", "failures"]
+CapturedTable = Literal["predictions", "shadow_predictions", "failures", "shadow_failures"]
 Columns = dict[str, np.ndarray[Any, Any]]
 """Captured rows by column: numbers (NaN where missing), times as seconds since the epoch, else objects (None)."""
 

@@ -7,7 +7,7 @@ import concurrent.futures
 import contextlib
 import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,8 @@ from tidegate.gateway.routing import assign_route
 from tidegate.gateway.routing.assign_route import AssignRoute
 from tidegate.gateway.routing.directory import Router
 from tidegate.gateway.routing.version_pool import PoolParts
+from tidegate.gateway.shadow.copies import ShadowLimits, Shadows, limits_of
+from tidegate.gateway.shadow.observer import ShadowObserver
 from tidegate.gateway.shared.sharing import Sharing
 from tidegate.gateway.telemetry.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.telemetry.siblings import AdminServer, Siblings
@@ -135,7 +137,7 @@ class RunningGateway:
         self._metrics = Metrics()
         self._journal = _journal(options, settings)
         self._ticking: asyncio.Task[None] | None = None
-        observer = GatewayObserver(self._metrics, self._journal)
+        self._observer = observer = GatewayObserver(self._metrics, self._journal)
         limits = DataplaneLimits.from_settings(settings)
         self._sharing = Sharing(settings, observer, clock.monotonic)
         self._sharing.add_gauges(self._metrics)
@@ -152,7 +154,12 @@ class RunningGateway:
             key_of=source.replica_key,
             ask=self._wake_requests.ask,
         )
-        self.router = Router(parts)
+        listening = ShadowObserver(self._journal)
+        self._metrics.add_gauges(listening.fill_gauges)
+        bounds = ShadowLimits.from_settings(settings)
+        self._shadows = Shadows(self._loop, bounds, listening, clock.monotonic)
+        apart = replace(parts, limits=limits_of(limits, bounds), observer=listening, cache=None)
+        self.router = Router(parts, apart)
         self._metrics.add_gauges(self.router.fill_gauges)
         self._own_hashes = frozenset() if key is None else frozenset({key_hash(key)})
         self._access = Access(self._own_hashes, required=key is not None)
@@ -252,6 +259,8 @@ class RunningGateway:
         if self._journal is not None:
             self._journal.privacy.adopt(snapshot)  # before the first prediction by this snapshot
         await self.router.take(plan)
+        self._shadows.adopt(plan.shadows)
+        self._observer.shadows = self._shadows.hook
         self._metrics.route(plan.places(), clock.monotonic())
 
     def _not_woken(self, endpoint: str, why: str) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from tidegate.wire.exact import STRICT, Number
 
+SHED = "shadow_shed"
+"""What the reasons begin with for which a request was not copied to a shadow, among its recorded failures."""
+
 
 @dataclass(frozen=True)
 class ShadowRequest:

@@ -74,6 +74,13 @@ class CaptureRules(msgspec.Struct, frozen=True, omit_defaults=True):
     retain_bytes: int = 0
 
 
+class Shadow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A version that gets a copy of `share` percent of an endpoint's requests; its answers are recorded, never sent."""
+
+    variant: Variant
+    share: float
+
+
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """One address that clients call. The weights of its variants add up to 100 when any is ready.
 
@@ -81,6 +88,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     `experiment` names the one that set the weights, and `phase` counts its splits; "" and None while none runs.
     `coverage` is the share of each variant's range of units that takes part; the others get the variant `uncovered`.
     `capture` says what is recorded, None everything.
+    `shadow` is the version that listens, None where none does.
     `cache_ttl_s` 0 keeps no answers; `rate_limit_per_s` 0 leaves the limit to the gateway's setting.
     """
 
@@ -96,6 +104,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     capture: CaptureRules | None = None
     coverage: float = 1.0
     uncovered: str = ""
+    shadow: Shadow | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):

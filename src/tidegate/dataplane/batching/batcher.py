@@ -117,6 +117,11 @@ class Batcher:
         """Most rows a batch may have now."""
         return self._batch_size.limit_rows
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more rows wait than the next batch takes."""
+        return self._queue.rows > self._batch_size.limit_rows
+
     def _all_calls(self) -> list[Call]:
         computed = [call for batch in self._in_flight for call in batch.calls]
         return [*self._queue, *self._beside_queue(), *computed]

@@ -71,13 +71,13 @@ class Failures:
             allowance = self._allowances[endpoint] = _Allowance(now_s)
         return allowance.take(now_s)
 
-    def omit(self, failure: FailedRequest, at_s: float) -> None:
-        """Count one that is not recorded by itself."""
+    def omit(self, failure: FailedRequest, at_s: float, reason: str = "") -> None:
+        """Count one that is not recorded by itself; `reason`: where that is another than the error's code."""
         counts = self._counts.get(failure.endpoint)
         if counts is None:
             counts = self._counts[failure.endpoint] = _FailureCounts(at_s)
         counts.until_s = at_s
-        group = (failure.decision, failure.error.http_status, failure.error.code)
+        group = (failure.decision, failure.error.http_status, reason or failure.error.code)
         counts.calls[group] = counts.calls.get(group, 0) + 1
 
     def keep(self, record: FailureRecord) -> None:

@@ -124,6 +124,10 @@ class Journal:
                 return
         self._failures.omit(failure, at_s)
 
+    def counted(self, failure: FailedRequest, reason: str) -> None:
+        """Count a failure that is never recorded by itself (a shadow's): it takes nothing of what live ones may."""
+        self._failures.omit(failure, self._wall(), reason)
+
     def feedback(self, record: FeedbackRecord) -> str | None:
         """Record feedback; why it was not, where it could not be. Whoever sent it is told, so it counts as no loss."""
         if self._circuit.is_open(self._monotonic()):

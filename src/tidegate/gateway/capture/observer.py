@@ -11,6 +11,8 @@ from tidegate.wire.decision import AssignmentContext
 from tidegate.wire.journal import CACHED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tidegate.dataplane.calls.call import Call
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import Metrics, MetricState
@@ -21,11 +23,15 @@ DROPPED = "tidegate_journal_dropped_records"
 
 
 class GatewayObserver:
-    """`journal` is None where it is turned off (`journal_bytes_max` 0)."""
+    """`journal` is None where it is turned off (`journal_bytes_max` 0).
+
+    `shadows` is told of each batch that replicas computed, None while no version shadows any.
+    """
 
     def __init__(self, metrics: Metrics, journal: Journal | None) -> None:
         self._metrics = metrics
         self._journal = journal
+        self.shadows: Callable[[Batch], None] | None = None
         metrics.add_gauges(self._fill)
 
     def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:
@@ -37,6 +43,8 @@ class GatewayObserver:
             if not finite(array):
                 self._count_non_finite(batch, outputs)
                 break
+        if self.shadows is not None:
+            self.shadows(batch)
 
     def cached(self, call: Call, outputs: Outputs, now_s: float) -> None:
         """An answer from the prediction cache is about to be given: record it as a batch of its own, and count."""

@@ -159,7 +159,8 @@ class Privacy:
 
 
 def _privacy(endpoint: Endpoint, rules: CaptureRules) -> EndpointPrivacy:
-    columns = {one.version: _columns(one.signature) for one in endpoint.variants}
+    listening = () if endpoint.shadow is None else (endpoint.shadow.variant,)
+    columns = {one.version: _columns(one.signature) for one in (*endpoint.variants, *listening)}
     return EndpointPrivacy(rules, endpoint.salt, columns)
 
 

@@ -19,8 +19,9 @@ from tidegate.dataplane.pipeline.assignment import NAME_CHARS_SHOWN
 from tidegate.errors import NoReadyReplica, UnknownEndpoint, UnknownVersion
 from tidegate.gateway.control.follower import SnapshotRefused
 from tidegate.gateway.routing.version_pool import PoolParts, VersionPool, replica_of
+from tidegate.gateway.shadow.copies import Listening
 from tidegate.gateway.upstream.target import UpstreamTarget, wait_until_tried
-from tidegate.wire.decision import AssignmentContext
+from tidegate.wire.decision import AssignmentContext, Role
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.call import Call
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.wire.decision import Decision
     from tidegate.wire.signature import Signature
-    from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant
+    from tidegate.wire.snapshot import Endpoint, Shadow, Snapshot, Target, Variant
 
 CONNECT_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0
 
-PoolKey = tuple[str, str, str, str, str, bool, "Signature"]
+PoolKey = tuple[str, str, str, str, str, bool, "Signature", Role]
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class RoutingPlan:
     newcomers: dict[PoolKey, list[UpstreamTarget]] = field(default_factory=dict)
     services: dict[str, EndpointService] = field(default_factory=dict)
     waking: set[PoolKey] = field(default_factory=set)
+    shadows: dict[str, Listening] = field(default_factory=dict)
 
     def places(self) -> set[tuple[str, str]]:
         """Endpoints with their versions, and with none: what counts are kept of."""
@@ -123,8 +125,9 @@ class RoutingPlan:
 class Router:
     """The gateway's `Directory`. `take` is its only way to change: by a snapshot that `plan` found to be sound."""
 
-    def __init__(self, parts: PoolParts) -> None:
-        self._parts = parts
+    def __init__(self, parts: PoolParts, shadow_parts: PoolParts | None = None) -> None:
+        """`shadow_parts` are those of the pools of shadows, which share nothing with live ones."""
+        self._parts, self._shadow_parts = parts, shadow_parts or parts
         self._pools: dict[PoolKey, VersionPool] = {}
         self._services: dict[str, Service] = {}
         self._draining: dict[asyncio.Task[None], tuple[PoolKey, VersionPool]] = {}
@@ -161,6 +164,18 @@ class Router:
             plan.newcomers[key] = pool.newcomers(variant.targets)
             pools.append(pool)
         plan.services[endpoint.name] = EndpointService(endpoint, pools, plan.snapshot.revision)
+        if endpoint.shadow is not None:
+            self._plan_shadow(plan, endpoint, endpoint.shadow, pools)
+
+    def _plan_shadow(self, plan: RoutingPlan, endpoint: Endpoint, shadow: Shadow, live: list[VersionPool]) -> None:
+        variant = shadow.variant
+        key = _pool_key(endpoint, variant, "shadow")
+        pool = self._pools.get(key) or VersionPool(endpoint.name, variant, self._shadow_parts, lambda: None)
+        plan.pools[key], plan.listed[key] = pool, variant.targets
+        plan.newcomers[key] = pool.newcomers(variant.targets)
+        there = Destination(_identity(endpoint, variant), variant.signature, variant.example, pool.batcher)
+        behind = tuple(one.batcher for one in live)
+        plan.shadows[endpoint.name] = Listening(there, endpoint.salt, shadow.share, plan.snapshot.revision, behind)
 
     def _new_pool(self, endpoint: Endpoint, variant: Variant) -> VersionPool:
         return VersionPool(endpoint.name, variant, self._parts, self._refresh)
@@ -173,7 +188,8 @@ class Router:
         for key, newcomers in plan.newcomers.items():
             plan.pools[key].connect(newcomers)
         self._pools |= plan.pools
-        await wait_until_tried([one for newcomers in plan.newcomers.values() for one in newcomers], CONNECT_WAIT_S)
+        live = [one for key, newcomers in plan.newcomers.items() if key[-1] == "live" for one in newcomers]
+        await wait_until_tried(live, CONNECT_WAIT_S)
         self._services = dict(plan.services)
         self._refresh()
         for key, listed in plan.listed.items():
@@ -235,6 +251,8 @@ class Router:
     def fill_gauges(self, state: MetricState) -> None:
         """Rows that wait and calls in progress, for the metrics."""
         for key, pool in self._pools.items():
+            if key[-1] == "shadow":
+                continue
             place = (key[0], key[2])
             state.queue_rows[place] = state.queue_rows.get(place, 0) + pool.batcher.queued_rows
             waiting_max = self._parts.limits.queue_rows_max
@@ -247,7 +265,7 @@ class Router:
         found: dict[tuple[str, str], float] = {}
         for key, pool in [*self._pools.items(), *self._draining.values()]:
             waited = [now_s - call.started_s for call in pool.calls if not call.done]
-            if waited:
+            if waited and key[-1] == "live":
                 found[key[0], key[2]] = found.get((key[0], key[2]), 0.0) + sum(waited)
         return found
 
@@ -263,7 +281,7 @@ class Router:
                 service.refresh()
 
 
-def _pool_key(endpoint: Endpoint, variant: Variant) -> PoolKey:
+def _pool_key(endpoint: Endpoint, variant: Variant, role: Role = "live") -> PoolKey:
     """What must stay the same for a version to keep its queue and connections; label, weight and example need not."""
     return (
         endpoint.name,
@@ -273,6 +291,7 @@ def _pool_key(endpoint: Endpoint, variant: Variant) -> PoolKey:
         variant.digest,
         variant.batchable,
         variant.signature,
+        role,
     )
 
 

@@ -1,0 +1,1 @@
+"""Shadows: copies of live requests for a version whose answers are recorded and thrown away."""

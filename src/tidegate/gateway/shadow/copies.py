@@ -1,0 +1,288 @@
+"""Copies of a share of an endpoint's requests for the version that shadows it. Called by the gateway's observer.
+
+A request is copied in a turn of the loop of its own, after its answer was written: nothing of a shadow lies on the way
+of a live one. Copies have a batcher, connections, bounds and a deadline of their own, and are the first to be left out
+(`ShadowShed`) where there is no room or live requests wait. Nothing here is told to the live metrics.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tidegate.core.routing.assign import unit_interval
+from tidegate.dataplane.base.tensors import rows_array
+from tidegate.dataplane.batching.parts import CallPart
+from tidegate.dataplane.calls.call import Call
+from tidegate.errors import TidegateError
+from tidegate.errors.kinds import Kind
+from tidegate.wire.decision import Decision
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import numpy as np
+
+    from tidegate.clock import Clock
+    from tidegate.dataplane.calls.batch import Batch
+    from tidegate.dataplane.calls.call import Destination
+    from tidegate.dataplane.calls.limits import DataplaneLimits
+    from tidegate.dataplane.calls.outputs import Outputs, Tensors
+    from tidegate.gateway.shadow.observer import ShadowObserver
+    from tidegate.settings import Settings
+    from tidegate.wire.signature import Signature
+
+SALT = "\x1fshadow"
+TEXT_BYTES = 50
+"""About what a text takes beside its characters."""
+
+log = logging.getLogger(__name__)
+
+
+class ShadowShed(TidegateError):
+    """A live request that was not copied to the shadow."""
+
+    code, kind = "shadow_shed", Kind.OVERLOADED
+
+
+class SignatureShed(ShadowShed):
+    """The version that answered takes other inputs than the shadow."""
+
+    code = "shadow_shed_signature"
+
+
+class NotReadyShed(ShadowShed):
+    """No replica of the shadow is connected."""
+
+    code, kind = "shadow_shed_not_ready", Kind.UNAVAILABLE
+
+
+class BusyShed(ShadowShed):
+    """More live requests wait than the next batch takes."""
+
+    code = "shadow_shed_busy"
+
+
+class RowsShed(ShadowShed):
+    """As many rows as the settings allow are with the shadow already."""
+
+    code = "shadow_shed_rows"
+
+
+class BytesShed(ShadowShed):
+    """As many bytes as the settings allow are with the shadow already."""
+
+    code = "shadow_shed_bytes"
+
+
+@dataclass(frozen=True)
+class ShadowLimits:
+    """Of all shadows of a gateway process together: rows and bytes that wait or are computed, and their deadline."""
+
+    rows_max: int = 4096
+    bytes_max: int = 64 << 20
+    timeout_s: float = 10.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> ShadowLimits:
+        """As the environment says; a copy never waits longer than a live request may."""
+        timeout_s = min(settings.shadow_timeout_s, settings.request_timeout_s)
+        return cls(settings.shadow_rows_max, settings.shadow_bytes_max, timeout_s)
+
+
+class Backlog(Protocol):
+    """A live version's batcher, as far as shadows look at it."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits than the next batch takes."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The shadow of one endpoint, as one snapshot has it. `share` is percent, of what `live` batchers answer."""
+
+    destination: Destination
+    salt: str
+    share: float
+    revision: int
+    live: tuple[Backlog, ...] = ()
+
+    def hears(self, unit: str) -> bool:
+        """Whether this unit's requests are copied: the same ones as long as the share stays, more as it grows."""
+        return self.share >= 100.0 or unit_interval(self.salt + SALT, unit) * 100.0 < self.share
+
+
+class _Shadow:
+    """A shadow with what is worked out once for it."""
+
+    def __init__(self, listening: Listening) -> None:
+        self.listening = listening
+        identity = listening.destination.identity
+        self.decision = Decision(
+            assigned=identity.variant,
+            variant=identity.variant,
+            version=identity.version,
+            propensity=listening.share / 100.0,
+            role="shadow",
+            revision=listening.revision,
+        )
+        self._known: dict[Destination, Destination | None] = {}
+
+    def destination_for(self, live: Destination) -> Destination | None:
+        """Where a request that `live` answered is copied to; None where it takes other inputs."""
+        try:
+            return self._known[live]
+        except KeyError:
+            found = self._known[live] = self._find(live.signature)
+            return found
+
+    def _find(self, live: Signature) -> Destination | None:
+        own = self.listening.destination
+        for one in (own, *own.others.values()):
+            if one.signature.name == live.name and takes_the_same(one.signature, live):
+                return one
+        return None
+
+
+def takes_the_same(one: Signature, other: Signature) -> bool:
+    """Whether rows that were read for one signature are rows of the other as they stand."""
+    return (one.kind, one.inputs, one.params, one.items) == (other.kind, other.inputs, other.params, other.items)
+
+
+class Shadows:
+    """All shadows of a gateway process. `batch_done` is called before a batch's answers leave, and only takes note."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: ShadowLimits, observer: ShadowObserver, clock: Clock
+    ) -> None:
+        self._loop, self._limits, self._observer, self._clock = loop, limits, observer, clock
+        self._by_endpoint: dict[str, _Shadow] = {}
+        self.rows = 0
+        """Of copies that wait or are computed now; so is `size_bytes`."""
+        self.size_bytes = 0
+
+    def adopt(self, listening: Mapping[str, Listening]) -> None:
+        """The shadows of a snapshot, by endpoint. Copies that are on their way are still answered."""
+        self._by_endpoint = {name: _Shadow(one) for name, one in listening.items()}
+
+    @property
+    def hook(self) -> Callable[[Batch], None] | None:
+        """What the observer calls with each live batch; None while nothing shadows."""
+        return self.batch_done if self._by_endpoint else None
+
+    def batch_done(self, batch: Batch) -> None:
+        """Have a batch's requests copied, those to which the shadow listens, once they are answered."""
+        shadow = self._by_endpoint.get(batch.destination.identity.endpoint)
+        if shadow is not None and batch.rows:
+            answered = [not call.done and bool(call.completes) for call in batch.calls]
+            self._loop.call_soon(self._copy_batch, shadow, batch, answered)
+
+    def _copy_batch(self, shadow: _Shadow, batch: Batch, answered: Iterable[bool]) -> None:
+        first = 0
+        for call, is_answered in zip(batch.calls, answered, strict=True):
+            rows = slice(first, first + call.rows)
+            first = rows.stop
+            if is_answered and not (call.decision is not None and call.decision.pinned):
+                try:
+                    self._copy_call(shadow, batch, call, rows)
+                except Exception:
+                    log.exception("request %s could not be copied to the shadow", call.request_id)
+
+    def _copy_call(self, shadow: _Shadow, batch: Batch, call: Call, rows: slice) -> None:
+        if not shadow.listening.hears(call.unit or call.request_id):
+            return
+        now_s = self._clock()
+        own = shadow.destination_for(batch.destination)
+        # Of a request that was cut into parts the last one stands for the whole, which nobody else holds any more.
+        whole = call.whole if isinstance(call, CallPart) else call
+        sink = _Discarded(self)
+        copy = Call(sink, own or shadow.listening.destination, call.request_id, whole.rows)
+        copy.unit, copy.decision, copy.params = call.unit, shadow.decision, call.params
+        copy.started_s, copy.deadline_s = now_s, now_s + self._limits.timeout_s
+        try:
+            if own is None:
+                raise SignatureShed
+            self._check_room(shadow.listening, copy)
+            tensors = _copied(batch.inputs, rows) if whole is call else _whole_tensors(whole, own)
+            size_bytes = _size_bytes(tensors)
+            if self.size_bytes + size_bytes > self._limits.bytes_max:
+                raise BytesShed
+            if whole.packed is None:
+                copy.tensors = tensors
+            else:
+                copy.packed = tensors[own.packed_name]
+            sink.take(copy.rows, size_bytes)
+            own.batcher.submit(copy)
+        except TidegateError as error:
+            self._observer.call_failed(copy, error, now_s)
+            copy.fail(error)
+
+    def _check_room(self, listening: Listening, copy: Call) -> None:
+        if not listening.destination.batcher.accepts:
+            raise NotReadyShed
+        if any(one.is_behind for one in listening.live):
+            raise BusyShed
+        if self.rows + copy.rows > self._limits.rows_max:
+            raise RowsShed
+
+
+class _Discarded:
+    """The sink of copies: their answers were recorded by then, and nobody waits for them."""
+
+    __slots__ = ("_shadows", "rows", "size_bytes")
+
+    def __init__(self, shadows: Shadows) -> None:
+        self._shadows = shadows
+        self.rows = self.size_bytes = 0
+
+    def take(self, rows: int, size_bytes: int) -> None:
+        """Count the copy as on its way."""
+        self.rows, self.size_bytes = rows, size_bytes
+        self._shadows.rows += rows
+        self._shadows.size_bytes += size_bytes
+
+    @property
+    def connection(self) -> object:
+        """One client for all: copies have no claim on one another."""
+        return self._shadows
+
+    def answer(self, call: Call, outputs: Outputs, first_row: int) -> None:  # noqa: ARG002 (the port's shape)
+        """Make room: the copy has ended."""
+        self._left()
+
+    def fail(self, call: Call, error: TidegateError) -> None:  # noqa: ARG002 (the port's shape)
+        """Make room: the copy has ended."""
+        self._left()
+
+    def _left(self) -> None:
+        self._shadows.rows -= self.rows
+        self._shadows.size_bytes -= self.size_bytes
+
+
+def _copied(inputs: Tensors, rows: slice) -> Tensors:
+    """A copy: a view would keep the whole batch."""
+    return {name: array[rows].copy() for name, array in inputs.items()}
+
+
+def _whole_tensors(whole: Call, own: Destination) -> Tensors:
+    if whole.packed is None:
+        return whole.tensors or {}
+    packed: np.ndarray[Any, Any]
+    packed = rows_array(whole.packed, own.packed_dtype) if isinstance(whole.packed, list) else whole.packed
+    return {own.packed_name: packed}
+
+
+def _size_bytes(tensors: Tensors) -> int:
+    """Of arrays, and about that of texts in them."""
+    return sum(
+        array.nbytes + (sum(TEXT_BYTES + len(one) for one in array.ravel() if one) if array.dtype == object else 0)
+        for array in tensors.values()
+    )
+
+
+def limits_of(limits: DataplaneLimits, shadow: ShadowLimits) -> DataplaneLimits:
+    """What holds for a shadow's batcher and connections."""
+    return replace(limits, timeout_s=shadow.timeout_s, queue_rows_max=shadow.rows_max)
