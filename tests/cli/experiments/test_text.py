@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.experiments import NOON, draft, ended, experiment
+from support.decisions import NOON, draft, ended, experiment
 from tidegate.cli.experiments.experiment import _options
 from tidegate.cli.experiments.text import checked, listed, shown
 from tidegate.errors import InvalidArgument

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from client.conftest import Standin
-from support.experiments import ended, experiment
+from support.decisions import ended, experiment
 from tidegate.client import Client
 from tidegate.errors import InvalidArgument, UnknownExperiment
 from tidegate.wire.experiments import ExperimentView
