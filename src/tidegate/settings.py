@@ -67,6 +67,11 @@ class Settings:
         "", "TIDEGATE_ALLOWED_HOSTS", "Further Host names the control plane answers to, by comma."
     )
     mlflow_tracking_uri: str | None = _setting(None, "MLFLOW_TRACKING_URI", "MLflow server; embedded when unset.")
+    promotion_aliases: bool = _setting(
+        True,
+        "TIDEGATE_PROMOTION_ALIASES",
+        "Keep the aliases champion and challenger of a model in step with promotions of the endpoint of its name.",
+    )
     registry_poll_s: float = _setting(5.0, "TIDEGATE_REGISTRY_POLL_S", "Seconds between looks at aliases.", (0.1, 3600))
     database_url: str | None = _setting(
         None,

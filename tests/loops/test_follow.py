@@ -21,6 +21,8 @@ from tidegate.errors import (
     UnknownVersion,
 )
 from tidegate.loops.follow import FollowDependencies, RegistryWatch
+from tidegate.services.endpoints import automated
+from tidegate.services.endpoints.kept_aliases import KeptAliases
 from tidegate.store import automation
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.history import Entry
@@ -42,6 +44,7 @@ class Bed:
             health=container.registry_health,
             leads=lambda: container.leadership.term is not None,
             poll_s=0.1,
+            write_aliases=container.kept_aliases.write,
         )
         self._watch = RegistryWatch(dependencies)
 
@@ -62,6 +65,27 @@ class Bed:
 
     def move(self, name: str, version: str) -> None:
         self.container.registry.set_alias(name, "champion", version)
+
+    def alias(self, name: str, alias: str = "champion") -> str | None:
+        """The version that it names in the registry."""
+        found = {one: entry.version for entry in self.container.registry.versions(name) for one in entry.aliases}
+        return found.get(alias)
+
+    def experiment(self, name: str, version: str) -> None:
+        """An experiment tries a version beside what is stable."""
+        with self.container.fenced.transaction() as tx:
+            row = get_endpoint(tx, name)
+            assert row is not None
+            shares = (Share("control", next(iter(row.traffic)), 50.0), Share("treatment", version, 50.0))
+            weights = AutomatedWeights("experiment", "e1", row.revision, Split("salt", shares), row.traffic)
+            assert automated.begin_or_step(tx, row, weights, action="experiment", note="", now=1.0)
+
+    def promote(self, name: str, version: str) -> None:
+        """The experiment has a winner."""
+        with self.container.fenced.transaction() as tx:
+            row = get_endpoint(tx, name)
+            assert row is not None
+            automated.promote(tx, row, version, by="experiment e1", note="better", now=2.0)
 
     def step(self, name: str) -> Endpoint:
         """One look at the registry, and what came of it."""
@@ -320,3 +344,110 @@ def test_an_alias_that_moves_during_an_experiment_is_waited_with(bed: Bed) -> No
     with bed.container.fenced.transaction() as tx:
         assert automation.end_weights(tx, seen, Entry("stop", 2.0))
     assert (bed.step(name).target, _state(bed.step(name))) == ({"2": 100.0}, ("current", "2"))
+
+
+# -- aliases that promotions move -------------------------------------------------------------------------------------
+
+
+def test_champion_and_challenger_are_in_step_with_promotions_and_not_followed_again(bed: Bed) -> None:
+    name = bed.model("in-step")
+    bed.follow(name)
+    bed.experiment(name, "2")
+    bed.step(name)
+    assert (bed.alias(name), bed.alias(name, "challenger")) == ("1", "2")
+    bed.promote(name, "2")
+    seen = bed.step(name)
+    assert (bed.alias(name), bed.alias(name, "challenger")) == ("2", None)
+    assert (seen.target, _state(seen)) == ({"2": 100.0}, ("current", "2"))
+    again = bed.step(name)
+    assert (again.revision, _actions(bed, name)) == (seen.revision, ["promote", "experiment", "deploy"])
+    moved = [one for one in bed.container.audit.page(20).entries if one.subject.name == name and one.action == "alias"]
+    assert [one.changes for one in moved] == [
+        {"@champion": ["1", "2"]},
+        {"@challenger": ["2", None]},
+        {"@challenger": [None, "2"]},
+    ]
+    assert {(one.who.kind, one.who.name) for one in moved} == {("platform", name)}
+
+
+def test_an_alias_that_somebody_moves_after_a_promotion_is_followed(bed: Bed) -> None:
+    name = bed.model("moved-back")
+    bed.follow(name)
+    bed.experiment(name, "2")
+    bed.promote(name, "2")
+    bed.step(name)
+    bed.move(name, "1")
+    seen = bed.step(name)
+    assert (seen.target, _state(seen), bed.alias(name)) == ({"1": 100.0}, ("current", "1"), "1")
+    assert _actions(bed, name)[0] == "follow"
+
+
+def test_the_champion_goes_along_with_what_gives_one_version_all_of_the_traffic_once_a_promotion_moved_it(
+    bed: Bed,
+) -> None:
+    name = bed.model("goes-along")
+    endpoints = bed.container.endpoints
+    endpoints.deploy(name, DeployRequest(name, "1"), ME)
+    endpoints.deploy(name, DeployRequest(name, "2"), ME)
+    bed.step(name)
+    assert bed.alias(name) == "1"  # no promotion yet: the alias is people's
+    endpoints.set_traffic(name, TrafficRequest({"2": 100.0}, "promote"), ME)
+    endpoints.set_traffic(name, TrafficRequest({"1": 100.0}), ME)
+    endpoints.set_traffic(name, TrafficRequest({"2": 100.0}, "promote"), ME)
+    bed.step(name)
+    assert bed.alias(name) == "2"
+    endpoints.set_traffic(name, TrafficRequest({"1": 50.0, "2": 50.0}), ME)
+    bed.step(name)
+    assert bed.alias(name) == "2"
+    endpoints.set_traffic(name, TrafficRequest({"1": 100.0}), ME)
+    bed.step(name)
+    assert bed.alias(name) == "1"
+    bed.move(name, "2")  # somebody takes it back
+    endpoints.set_traffic(name, TrafficRequest({"2": 50.0, "1": 50.0}), ME)
+    endpoints.set_traffic(name, TrafficRequest({"1": 100.0}), ME)
+    bed.step(name)
+    endpoints.set_traffic(name, TrafficRequest({"1": 50.0, "2": 50.0}), ME)
+    endpoints.rollback(name, RollbackRequest(), ME)
+    bed.step(name)
+    assert bed.alias(name) == "2"
+
+
+def test_an_endpoint_of_another_name_moves_no_alias(bed: Bed) -> None:
+    name = bed.model("main")
+    bed.container.endpoints.deploy("beside", DeployRequest(name, "1"), ME)
+    bed.container.endpoints.set_traffic("beside", TrafficRequest({"2": 100.0}, "promote"), ME)
+    bed.step("beside")
+    assert bed.alias(name) == "1"
+
+
+def test_a_registry_that_is_away_delays_no_promotion_and_is_told_later(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = bed.model("told-later")
+    bed.follow(name)
+    bed.experiment(name, "2")
+    at = [100.0]
+    aliases = KeptAliases(bed.container.fenced, bed.container.registry, lambda: at[0])
+
+    def away(*_given: object) -> None:
+        raise RegistryUnavailable("MLflow does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(bed.container.registry), "set_alias", away)
+        bed.promote(name, "2")
+        aliases.write()
+        assert bed.container.endpoints.get(name).target == {"2": 100.0}
+    aliases.write()  # its time has not come
+    assert bed.alias(name) == "1"
+    at[0] += 300.0
+    aliases.write()
+    assert (bed.alias(name), bed.alias(name, "challenger")) == ("2", None)
+
+
+def test_a_setting_leaves_aliases_to_people(bed: Bed) -> None:
+    name = bed.model("off")
+    bed.container.endpoints.deploy(name, DeployRequest(name, "1"), ME)
+    bed.container.endpoints.set_traffic(name, TrafficRequest({"2": 100.0}, "promote"), ME)
+    KeptAliases(bed.container.fenced, bed.container.registry, lambda: 1.0, on=False).write()
+    bed.step(name)
+    assert bed.alias(name) == "1"

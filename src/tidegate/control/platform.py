@@ -138,6 +138,7 @@ class RunningPlatform:
             leads=lambda: container.leadership.term is not None,
             poll_s=self._settings.registry_poll_s,
             clock=container.clock,
+            write_aliases=container.kept_aliases.write,
         )
         watch = RegistryWatch(dependencies)
         return Loop("registry", watch.step, container.registry_changed, on_wake=watch.look_again)

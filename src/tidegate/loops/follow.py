@@ -33,6 +33,7 @@ class FollowDependencies:
     leads: Callable[[], bool]
     poll_s: float
     clock: Clock = now
+    write_aliases: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -63,10 +64,21 @@ class RegistryWatch:
             self._look_at = monotonic() + dependencies.poll_s
         if not dependencies.leads():
             return dependencies.poll_s
+        if not self._look.problem:
+            self._write_aliases()
         for following in dependencies.follows.all():
             self._follow(following)
         busy = any(following.state == "taking_in" for following in dependencies.follows.all())
         return min(BUSY_S, dependencies.poll_s) if busy else max(0.0, self._look_at - monotonic())
+
+    def _write_aliases(self) -> None:
+        """Those that promotions moved; what was read of them before is forgotten."""
+        try:
+            self._dependencies.write_aliases()
+        except NotLeader:
+            raise
+        except TidegateError as error:
+            log.warning("aliases are not written now: %s", error)
 
     def _check(self) -> str:
         """Why no alias can be read now; "" where they can. Artifacts that are away are reported, but stop no look."""

@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-# Also names of this module, so that whoever knows the tables knows all of them (a backup above all).
 from tidegate.store.alert_tables import AlertRow as AlertRow  # noqa: PLC0414
 from tidegate.store.alert_tables import AlertRulesRow as AlertRulesRow  # noqa: PLC0414
 from tidegate.store.alert_tables import NotifierRow as NotifierRow  # noqa: PLC0414
 from tidegate.store.alert_tables import OutboxRow as OutboxRow  # noqa: PLC0414
 from tidegate.store.alert_tables import SilenceRow as SilenceRow  # noqa: PLC0414
+
+# Also names of this module, so that whoever knows the tables knows all of them (a backup above all).
+from tidegate.store.alias_tables import KeptAliasRow as KeptAliasRow  # noqa: PLC0414
 from tidegate.store.base import SIZE, Stamped
 from tidegate.store.base import Base as Base  # noqa: PLC0414
 from tidegate.store.monitoring_tables import BaselineRow as BaselineRow  # noqa: PLC0414

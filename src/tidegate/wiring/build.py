@@ -37,6 +37,7 @@ from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.documents import Documents
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
+from tidegate.services.endpoints.kept_aliases import KeptAliases
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Decisions, Scales
 from tidegate.services.gateways.answered import SILENT_S, Answered
@@ -222,6 +223,7 @@ def build(
         leader_calls=leader_calls,
         captured=CapturedData(store, SqlProcesses(data_dir, location=location), clock),
         capture_rules=capture_rules,
+        kept_aliases=KeptAliases(fenced, registry, clock, settings.promotion_aliases),
         documents=Documents(store, endpoints, capture_rules, monitoring, alerts.rules),
         redis=redis,
         bench=running.bench,

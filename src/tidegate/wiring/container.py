@@ -29,6 +29,7 @@ from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.documents import Documents
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.imports import Imports
+from tidegate.services.endpoints.kept_aliases import KeptAliases
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.gateways.answered import Answered
@@ -117,6 +118,7 @@ class Container:
     captured: CapturedData
     capture_rules: CaptureRulesOf
     documents: Documents
+    kept_aliases: KeptAliases
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

@@ -158,6 +158,14 @@ class MlflowRegistry:
                     raise UnknownVersion(f"the registry has no version {version} of model {name!r}") from error
                 raise
 
+    def delete_alias(self, name: str, alias: str) -> None:
+        with self._client() as client:
+            try:
+                client.delete_registered_model_alias(name, alias)
+            except Exception as error:
+                if code_of(error) not in (*NOT_THERE, *REFUSED):
+                    raise
+
     def check_run(self, run_id: str) -> None:
         with self._client() as client:
             self._run(client, run_id)

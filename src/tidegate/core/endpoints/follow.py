@@ -58,8 +58,8 @@ class JobSeen:
 
 @dataclass(frozen=True)
 class AliasSeen:
-    """What was observed: the alias's target, or why it is not known; the job, None when it is gone; the trust; and what
-    keeps the endpoint from rolling to any version, if something does.
+    """What was observed: the alias's target, or why it is not known; the job, None when it is gone; the trust; what
+    keeps the endpoint from rolling to any version, if something does; and whether Tidegate moved the alias itself.
     """
 
     target: AliasTarget | None
@@ -67,6 +67,7 @@ class AliasSeen:
     job: JobSeen | None = None
     trusted: bool = False
     held: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,13 @@ class Roll:
 
 
 @dataclass(frozen=True)
+class Ours:
+    """Tidegate moved the alias to this version: it is dealt with, and the endpoint stays as it is."""
+
+    version: str
+
+
+@dataclass(frozen=True)
 class Wait:
     """Try again at `retry_at`."""
 
@@ -110,7 +118,7 @@ class Refuse:
     reason: str
 
 
-Step = Stay | TakeIn | Roll | Wait | Refuse
+Step = Stay | TakeIn | Roll | Ours | Wait | Refuse
 
 
 def decide(following: Following, seen: AliasSeen, now: float) -> Step:
@@ -119,6 +127,7 @@ def decide(following: Following, seen: AliasSeen, now: float) -> Step:
     | the alias | the last version dealt with | step |
     | --- | --- | --- |
     | cannot be read, or is gone | any | stay: unknown is no reason to change |
+    | names another version, to which Tidegate moved it | any | dealt with: no roll |
     | names another version | any | roll, if it is here and needs no scoring; else take it in |
     | names the same | is being taken in | as its job ends: roll, refuse, or wait when the failure may pass |
     | names the same | waits, and its time has come | as if it were another |
@@ -134,6 +143,8 @@ def decide(following: Following, seen: AliasSeen, now: float) -> Step:
 def _step(following: Following, seen: AliasSeen, now: float) -> Step:
     if seen.target is None:
         return Stay(seen.problem)
+    if seen.target.version != following.version and seen.ours:
+        return Ours(seen.target.version)
     if seen.target.version != following.version:
         return _begin(following, seen.target, 0)
     if following.state == "taking_in":

@@ -12,6 +12,7 @@ from tidegate.core.access import part_of_platform
 from tidegate.core.endpoints.effective import AutomatedWeights, AutomationKind
 from tidegate.errors import AutomationRunning, Conflict, UnknownVersion
 from tidegate.services.audit import endpoint_audited
+from tidegate.services.endpoints import kept_aliases
 from tidegate.services.endpoints.changes import SpecChange, apply
 from tidegate.store import automation as rows
 from tidegate.store import models as model_rows
@@ -49,7 +50,10 @@ def begin_or_step(
     """
     check_free(row, weights.kind, weights.name)
     entry = Entry(action, now, f"{weights.kind} {weights.name}", note=note)
-    return rows.set_weights(tx, rows.seen_of(row), weights, entry)
+    written = rows.set_weights(tx, rows.seen_of(row), weights, entry)
+    if written:
+        kept_aliases.begins(tx, row, weights, action, now)
+    return written
 
 
 def promote(tx: Session, row: EndpointRow, version: str, *, by: str, note: str, now: float) -> None:
@@ -73,4 +77,5 @@ def promote(tx: Session, row: EndpointRow, version: str, *, by: str, note: str, 
 
 def restore(tx: Session, row: EndpointRow, *, by: str, note: str, now: float, action: str = "rollback") -> bool:
     """End the automation that runs: what people asked for is in effect again. False where it was not in effect."""
+    kept_aliases.no_challenger(tx, row, action, now)
     return rows.end_weights(tx, rows.seen_of(row), Entry(action, now, by, note=note))

@@ -10,6 +10,7 @@ from tidegate.core.endpoints.serving import Serving, ServingOptions, change_of, 
 from tidegate.core.engines.placement import PlacementRequest
 from tidegate.core.scaling import policy
 from tidegate.core.scaling.policy import Scaling
+from tidegate.services.endpoints import kept_aliases
 from tidegate.store import endpoints as rows
 from tidegate.store.automation import effective_of, readable_scaling_of, versions_used, word_of
 from tidegate.store.fleet import placement_request_of
@@ -75,3 +76,5 @@ def apply(tx: Session, row: EndpointRow, change: SpecChange, now: float) -> None
     everywhere = change.action == "scale" or after.placement != before.placement
     retries = {*change.traffic, *(versions_used(row) if everywhere else ())}
     rows.add_revision(tx, row, Entry(change.action, now, change.actor, change.restores, note, retries))
+    if change.sets_traffic:
+        kept_aliases.after_change(tx, row, change.action, now)

@@ -15,6 +15,7 @@ from tidegate.core.ports import RegistryVersion
 from tidegate.errors import SignatureChanged, TidegateError, UnknownVersion
 from tidegate.errors.codes import by_code
 from tidegate.errors.kinds import Kind
+from tidegate.services.endpoints.kept_aliases import is_ours, let_go
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.jobs.queue import Jobs
 from tidegate.store import endpoints as endpoint_rows
@@ -51,8 +52,9 @@ class Follows:
             target = None if entry is None else _target(tx, entry)
             endpoint = endpoint_rows.get_endpoint(tx, following.endpoint)
             held = "" if endpoint is None else _held(endpoint)
+            ours = entry is not None and is_ours(tx, following.model, following.alias, entry.version)
         trusted = model is not None and model.pickle_trusted
-        return core.AliasSeen(target, problem, None if job is None else _job_seen(job), trusted, held)
+        return core.AliasSeen(target, problem, None if job is None else _job_seen(job), trusted, held, ours)
 
     def apply(self, following: core.Following, step: core.Step) -> bool:
         """Do what was decided; False when there was nothing to do, or somebody was first."""
@@ -63,6 +65,8 @@ class Follows:
             if row is None or endpoint is None or endpoint.deleted_at or _following(row, endpoint) != following:
                 return False
             row.trouble = step.trouble if isinstance(step, core.Stay) else ""
+            if isinstance(step, core.TakeIn | core.Roll):
+                let_go(tx, endpoint.model, row.alias)
             wake = self._write(tx, row, endpoint, step)
         if wake is not None:
             wake()
@@ -75,6 +79,9 @@ class Follows:
                 self._note(row, version, "taking_in", row.reason if attempts else "")
                 row.attempts, row.job = attempts, self._register(tx, row, endpoint.model, version).id
                 return self.jobs.queued
+            case core.Ours(version):
+                self._note(row, version, "current")
+                return None
             case core.Roll(version):
                 return self._roll(tx, row, endpoint, version)
             case core.Wait(version, reason, attempts, retry_at):
