@@ -142,6 +142,8 @@ def _settings() -> Iterator[tuple[str, str, str, str]]:
 def _default(value: Any) -> str:
     if value is None or value == "":
         return ""
+    if isinstance(value, bool):
+        return "`1`" if value else "`0`"
     if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
         return f"`{value}` ({value >> 20:,} MiB)"
     return f"`{value}`"

@@ -11,7 +11,7 @@ from tidegate.errors import InvalidArgument
 
 
 def parse(name: str, text: str, type_name: str) -> Any:
-    """A number, a path or the text itself, as the field's type says. Raises `InvalidArgument` naming the variable."""
+    """A number, a flag, a path or the text itself, as the type says. Raises `InvalidArgument` naming the variable."""
     try:
         if type_name == "int":
             return int(text)
@@ -19,7 +19,19 @@ def parse(name: str, text: str, type_name: str) -> Any:
             return float(text)
     except ValueError:
         raise InvalidArgument(f"environment variable {name}={text!r} is not a number", field=name) from None
+    if type_name == "bool":
+        return _flag(name, text)
     return Path(text).expanduser() if type_name.startswith("Path") else text
+
+
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _flag(name: str, text: str) -> bool:
+    found = _FLAGS.get(text.strip().lower())
+    if found is None:
+        raise InvalidArgument(f"environment variable {name}={text!r} is neither on nor off: give 1 or 0", field=name)
+    return found
 
 
 def is_address(value: str, schemes: tuple[str, ...]) -> bool:

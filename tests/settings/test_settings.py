@@ -117,3 +117,13 @@ def test_what_is_no_bucket_for_captured_rows_is_refused_at_start(env: dict[str, 
         Settings.from_env(env)
     assert said in caught.value.message
     assert "hush" not in caught.value.message
+
+
+@pytest.mark.parametrize(("text", "on"), [("1", True), ("on", True), ("0", False), ("False", False), ("no", False)])
+def test_a_flag_is_on_or_off(text: str, on: bool) -> None:
+    assert Settings.from_env({"TIDEGATE_PROMOTION_ALIASES": text}).promotion_aliases is on
+
+
+def test_a_flag_of_another_text_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="TIDEGATE_PROMOTION_ALIASES='maybe' is neither on nor off"):
+        Settings.from_env({"TIDEGATE_PROMOTION_ALIASES": "maybe"})
