@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate.core.routing import assign
 from tidegate.core.routing.assign import (
     FALL_OVER_SALT,
     Allocation,
@@ -236,6 +237,40 @@ def test_another_process_gives_every_unit_the_same_variant() -> None:
             check=True,
         ).stdout
         assert json.loads(answer) == [table.variant("salt", unit) for unit in UNITS[:500]]
+
+
+@given(
+    weights=SPLITS,
+    coverage=st.floats(0, 1),
+    salt=st.text(),
+    units=st.lists(st.text(st.characters(codec=None)), min_size=1, max_size=50),
+)
+def test_what_gateways_do_is_the_rule(weights: list[int], coverage: float, salt: str, units: list[str]) -> None:
+    table = Assignment({str(number): float(weight) for number, weight in enumerate(weights)}, coverage, "rest")
+    find = table.finder(salt)
+    assert [find(unit) for unit in units] == [table.index(salt, unit) for unit in units]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2**52, 2**53 - 1])
+def test_bounds_are_met_to_the_last_bit(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two numbers that differ in the last bit, that which is the bound belongs to the next variant."""
+    digests = iter([((at << 11) | 2047).to_bytes(8, "big") + b"\xff" * 24, (at << 11).to_bytes(8, "big") + b"\0" * 24])
+
+    class Hash:
+        def copy(self) -> Hash:
+            return self
+
+        def update(self, data: bytes) -> None:
+            """It has its digests already."""
+
+        def digest(self) -> bytes:
+            return next(digests)
+
+    monkeypatch.setattr(assign, "sha256", lambda data: Hash())
+    table = Assignment({"a": at * 2.0**-53, "b": 1 - at * 2.0**-53})
+    find = table.finder("salt")
+    last = len(table.names) - 1
+    assert [find("unit"), find("unit")] == [last, last]
 
 
 def test_a_ramp_covers_the_same_share_of_each_arm() -> None:

@@ -6,10 +6,11 @@ The vectors in `docs/assignment-vectors.json` let any other program, in any lang
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
+from math import ceil
 from struct import Struct
 
 from msgspec.structs import replace
@@ -26,6 +27,12 @@ def unit_interval(salt: str, unit: str) -> float:
     """A number in [0, 1) that depends on salt and unit only: 53 bits, so exact in every language with doubles."""
     first_64_bits: int = _FIRST_64_BITS(sha256(f"{salt}\x1f{unit}".encode("utf-8", "surrogatepass")).digest())[0]
     return (first_64_bits >> 11) * _STEP
+
+
+def _first_digest(bound: float) -> bytes:
+    """The least of the digests whose number in [0, 1) is not below `bound`; past all of them where none is."""
+    least = ceil(bound * 2.0**53)
+    return (least << 11).to_bytes(8, "big") if least < 2**53 else b"\xff" * 33
 
 
 def variant_order(names: Iterable[str]) -> list[str]:
@@ -75,6 +82,21 @@ class Assignment:
         """Where in `places` the unit is. Needs at least one variant with weight."""
         return bisect_right(self._bounds, unit_interval(salt, unit))
 
+    def finder(self, salt: str) -> Callable[[str], int]:
+        """`index` for one salt, in two thirds of the time: it is hashed once, and bounds are compared as bytes."""
+        begun = sha256(f"{salt}\x1f".encode("utf-8", "surrogatepass"))
+        bounds = [_first_digest(bound) for bound in self._bounds]
+
+        def find(unit: str) -> int:
+            hashed = begun.copy()
+            try:
+                hashed.update(unit.encode())
+            except UnicodeEncodeError:
+                hashed.update(unit.encode("utf-8", "surrogatepass"))
+            return bisect_right(bounds, hashed.digest())
+
+        return find
+
     def variant(self, salt: str, unit: str) -> str:
         """The name of the unit's variant; `LookupError` where no variant has weight."""
         if not self.places:
@@ -119,6 +141,7 @@ class Decider:
         "_allocation",
         "_arms",
         "_assignment",
+        "_find",
         "_made",
         "_pins",
         "_salt",
@@ -142,6 +165,7 @@ class Decider:
         self._pins: dict[str, Decision] = {}
         self._stand_ins: dict[frozenset[str], Assignment] = {}
         self._salt = allocation.salt
+        self._find = self._assignment.finder(allocation.salt)
         self._usual = [self._decision(place) for place in self._assignment.places]
 
     def decide(self, context: AssignmentContext, available: frozenset[str]) -> Decision | None:
@@ -156,7 +180,7 @@ class Decider:
         if not usual:
             return None
         unit = context.unit or context.request_id
-        decision = usual[self._assignment.index(self._salt, unit)] if len(usual) > 1 else usual[0]
+        decision = usual[self._find(unit)] if len(usual) > 1 else usual[0]
         if decision.assigned in available:
             return decision
         return self._answered_by(decision, self._stand_in(unit, available))
