@@ -42,6 +42,8 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST /api/v1/endpoints/{name}/rollback", "told", {}),
     ("POST /api/v1/apply", "told", {"documents": [{"endpoint": "told", "replicas": 3}]}),
     ("POST /api/v1/endpoints/{name}/scale", "told", {"replicas": 2}),
+    ("PUT /api/v1/endpoints/{name}/shadow", "told", {"version": "2", "share": 20}),
+    ("DELETE /api/v1/endpoints/{name}/shadow", "told", None),
     ("PUT /api/v1/endpoints/{name}/scale", "told", {"max": 5, "target": "concurrency=2"}),
     (
         "POST /api/v1/endpoints/{name}/capture/import",

@@ -23,6 +23,7 @@ from tidegate.api.routes import (
     monitoring,
     platform,
     reports,
+    shadow,
 )
 from tidegate.api.sessions import Sessions
 
@@ -46,6 +47,7 @@ def create_app(container: ApiServices) -> FastAPI:
         models,
         images,
         endpoints,
+        shadow,
         load,
         imports,
         capture,

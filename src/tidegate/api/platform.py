@@ -40,6 +40,7 @@ from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
+from tidegate.services.shadows.shadows import Shadows
 from tidegate.settings import Settings
 
 
@@ -123,6 +124,8 @@ class ApiServices(Protocol):
     def capture_rules(self) -> CaptureRulesOf: ...
     @property
     def documents(self) -> Documents: ...
+    @property
+    def shadows(self) -> Shadows: ...
     @property
     def leadership(self) -> Leadership: ...
 

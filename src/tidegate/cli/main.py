@@ -32,6 +32,7 @@ COMMANDS = {
     "rollback": ("endpoints.change", "rollback", "Re-apply the traffic from before the current one."),
     "experiment": ("experiments.experiment", "experiment", "Compare versions on units, and promote the better one."),
     "scale": ("endpoints.scale", "scale", "Fix the replicas of each version, or follow its load."),
+    "shadow": ("endpoints.shadow", "shadow", "Have a version answer a copy of the traffic, and compare."),
     "delete": ("endpoints.change", "delete", "Remove an endpoint."),
     "apply": ("endpoints.apply", "apply", "Make endpoints as a file says."),
     "export": ("endpoints.apply", "export", "Write endpoints as a file."),

@@ -20,6 +20,7 @@ from tidegate.client.resources.jobs import JobsClient
 from tidegate.client.resources.models import ModelsClient
 from tidegate.client.resources.monitoring import MonitoringClient
 from tidegate.client.resources.platform import PlatformClient
+from tidegate.client.resources.shadows import ShadowsClient
 from tidegate.client.rest.api import Api
 from tidegate.client.transport.base import Transport
 from tidegate.client.transport.http import Http
@@ -100,6 +101,7 @@ class Client:
         self.platform, self.jobs = PlatformClient(self._api), JobsClient(self._api)
         self.models, self.images = ModelsClient(self._api, self.jobs), ImagesClient(self._api, self.jobs)
         self.endpoints = EndpointsClient(self._api, self.models)
+        self.shadows = ShadowsClient(self._api)
         self.capture = CaptureClient(self._api)
         self.imports = ImportsClient(self._api, self.models)
         self.alerts = AlertsClient(self._api)

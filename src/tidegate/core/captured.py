@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -11,7 +12,8 @@ from tidegate.wire.capture import CaptureSelection, ForgetRequest
 from tidegate.wire.units import UnitQuery, UnitRows
 
 CapturedTable = Literal["predictions", "shadow_predictions", "failures", "shadow_failures"]
-Columns = dict[str, np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+Columns = dict[str, Array]
 """Captured rows by column: numbers (NaN where missing), times as seconds since the epoch, else objects (None)."""
 
 
@@ -49,6 +51,40 @@ class CapturedUnits(Protocol):
 
     def units(self, query: UnitQuery) -> UnitRows:
         """Units with their arm and the values of their metrics. Raises `CaptureUnreadable`."""
+
+
+@dataclass(frozen=True)
+class ShadowPairs:
+    """Rows that a live version and a shadow answered both, oldest first: one place of each array is one row.
+
+    `live` and `shadow` have outputs by name; where a row has several values it is a row of a matrix, and an output that
+    is no table of numbers or texts is left out. `first`: whether the row is its request's first, which latency goes by.
+    `labels` are JSON texts (None where none has come), `units` the keys, or ids of requests without one.
+    """
+
+    at: Array
+    units: Array
+    first: Array
+    live_ms: Array
+    shadow_ms: Array
+    labels: Array
+    live: Columns
+    shadow: Columns
+
+
+class CapturedPairs(Protocol):
+    """Rows of a shadow beside the live ones of the same requests."""
+
+    def shadow_rows(self, endpoint: str, version: str, since_s: float, until_s: float) -> int:
+        """How many rows it answered. Raises `CaptureUnreadable`."""
+
+    def shadow_pairs(
+        self, endpoint: str, version: str, since_s: float, until_s: float, outputs: Sequence[str]
+    ) -> ShadowPairs:
+        """Those of this time, with these outputs. Raises `CaptureUnreadable`."""
+
+    def shadow_failures(self, endpoint: str, version: str, since_s: float, until_s: float) -> dict[str, int]:
+        """Copies that were not answered, by reason. Raises `CaptureUnreadable`."""
 
 
 class CaptureQueries(Protocol):

@@ -83,6 +83,18 @@ class AutomationRunning(Conflict):
     code = "automation_running"
 
 
+class NoShadow(TidegateError):
+    """No version shadows the endpoint."""
+
+    code, kind = "no_shadow", Kind.NOT_FOUND
+
+
+class SignatureDiffers(Conflict):
+    """The version takes, or answers, something else than the live one does."""
+
+    code = "signature_differs"
+
+
 class SignatureChanged(TidegateError):
     """Clients of the live version would break: --accept-signature-change gives this one traffic all the same."""
 

@@ -87,7 +87,8 @@ def _endpoints(fleets: list[LoadedFleet], facts: Mapping[str, Facts], host: str)
 
 
 def _listed(endpoints: Iterable[Endpoint]) -> frozenset[str]:
-    return frozenset(target.id for one in endpoints for variant in one.variants for target in variant.targets)
+    variants = [(*one.variants, *(() if one.shadow is None else (one.shadow.variant,))) for one in endpoints]
+    return frozenset(target.id for found in variants for variant in found for target in variant.targets)
 
 
 def _served(fleets: Iterable[LoadedFleet]) -> list[LoadedFleet]:
@@ -95,4 +96,4 @@ def _served(fleets: Iterable[LoadedFleet]) -> list[LoadedFleet]:
 
 
 def _versions(one: LoadedFleet) -> set[str]:
-    return {replica.version for replica in one.fleet.replicas} | set(one.fleet.endpoint.routed)
+    return {replica.version for replica in one.fleet.replicas} | set(one.fleet.endpoint.active)

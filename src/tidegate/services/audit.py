@@ -51,6 +51,7 @@ def _spec(row: EndpointRow | None) -> dict[str, Any]:
         "memory_bytes": row.memory_bytes,
         **settings_of(row),
         "capture": row.capture or None,
+        "shadow": {name: row.shadow[name] for name in ("version", "share")} if row.shadow else None,
         "follows": {"alias": row.follow.alias, **row.follow.options} if row.follow else None,
         "deleting": True if row.deleted_at else None,
     }

@@ -30,6 +30,7 @@ from tidegate.core.endpoints.effective import (
 from tidegate.core.scaling.policy import Scaling
 from tidegate.store import history, models
 from tidegate.store.history import Entry
+from tidegate.store.shadows import end_where_live, shadow_of
 from tidegate.store.tables import AutomatedReplicasRow, AutomatedWeightsRow, EndpointRow
 from tidegate.wire.decoding import convert
 
@@ -81,7 +82,13 @@ def readable_scaling_of(row: EndpointRow) -> tuple[Scaling | None, str]:
 
 
 def versions_used(row: EndpointRow) -> set[str]:
-    """Versions that an endpoint routes, is to route, or would go back to."""
+    """Versions that an endpoint routes, is to route, or would go back to, and the one that shadows it."""
+    shadow = shadow_of(row)
+    return versions_routed(row) | (set() if shadow is None else {shadow.version})
+
+
+def versions_routed(row: EndpointRow) -> set[str]:
+    """Those of them that answer: all but the one that shadows it."""
     now = effective_of(row)
     stable = () if now.weights is None else now.weights.stable
     return {*row.traffic, *row.routed, *now.traffic, *stable}
@@ -195,6 +202,7 @@ def _are_gone(tx: Session, row: EndpointRow, weights: AutomatedWeights) -> bool:
 
 def _changed(tx: Session, row: EndpointRow, entry: Entry) -> None:
     """Have the reconcile loop look at it, and history tell of it; people's revision stays."""
+    entry = end_where_live(row, effective_of(row).traffic, entry)
     raise_generation(row, entry.retries)
     tx.flush()
     history.add(tx, row, entry, automated=True, traffic=effective_of(row).traffic)

@@ -17,6 +17,7 @@ from tidegate.core.scaling.policy import Scaling
 from tidegate.store.automation import EndpointSeen, automated_of, effective_of, scaling_of, seen_of
 from tidegate.store.endpoints import replicas_by_endpoint, variants_by_endpoint
 from tidegate.store.fleet import placement_of, placement_request_of
+from tidegate.store.shadows import shadow_of
 from tidegate.store.tables import EndpointRow, ReplicaRow, VariantRow
 
 _STARTS_LOOKED_AT = 5
@@ -83,7 +84,8 @@ def _autoscaled(
 ) -> Autoscaled:
     now, written = effective_of(row), automated_of(row).replicas
     active = {version for version, percent in (*now.traffic.items(), *row.routed.items()) if percent > 0}
-    versions = {*active, *(one.version for one in variants)}
+    shadow = shadow_of(row)  # which has as many replicas as its share takes, and no load of its own
+    versions = {*active, *(one.version for one in variants if shadow is None or one.version != shadow.version)}
     mine = [one for one in replicas if placement_of(one) == placement]
     return Autoscaled(
         seen=seen_of(row),

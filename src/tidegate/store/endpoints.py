@@ -9,8 +9,9 @@ from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from tidegate.store import history
-from tidegate.store.automation import raise_generation
+from tidegate.store.automation import effective_of, raise_generation
 from tidegate.store.history import Entry
+from tidegate.store.shadows import end_where_live
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, FollowRow, ReplicaRow, VariantRow
 
 OfEndpoint = TypeVar("OfEndpoint", VariantRow, ReplicaRow)
@@ -63,6 +64,7 @@ def exceptions(tx: Session, rows_max: int) -> list[EndpointRow]:
 def add_revision(tx: Session, row: EndpointRow, entry: Entry) -> None:
     """A new revision of the endpoint's spec, as people made it in the row, with its entry in the history."""
     row.revision += 1
+    entry = end_where_live(row, effective_of(row).traffic, entry)
     raise_generation(row, entry.retries)
     tx.flush()
     history.add(tx, row, entry, automated=False)

@@ -26,6 +26,7 @@ from tidegate.core.reconcile.fleet import (
 from tidegate.core.routing.snapshot import VersionFacts
 from tidegate.store import history
 from tidegate.store.automation import effective_of
+from tidegate.store.shadows import shadow_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature
@@ -75,6 +76,7 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         observed_generation=row.observed_generation,
         settings=settings_of(row),
         capture=capture_rules_of(row),
+        shadow=shadow_of(row),
         placement=placed(placement_request_of(row), default),
     )
 

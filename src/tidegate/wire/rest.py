@@ -24,6 +24,7 @@ from tidegate.wire.replica_logs import ReplicaFailure as ReplicaFailure  # noqa:
 from tidegate.wire.scaling import Scale as Scale  # noqa: PLC0414
 from tidegate.wire.scaling import ScaleRequest as ScaleRequest  # noqa: PLC0414
 from tidegate.wire.scaling import ScalingView as ScalingView  # noqa: PLC0414
+from tidegate.wire.shadows import ShadowSummary
 
 VersionStatus = Literal["ready", "deleted"]
 EndpointStatus = Literal["deploying", "ready", "degraded", "failed", "deleting", "asleep"]
@@ -112,6 +113,7 @@ class Endpoint:
     `backend` is where its replicas run; `cpus` and `memory_bytes` are the limits of each, None where there is none.
     `load` is how busy it is, with what was refused before a version was chosen; None where no gateway has told.
     `scaling` is how its replicas follow the load, None where people fixed their number.
+    `shadow` is the version that gets a copy of its traffic, None where none does.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Endpoint:
     generation: int = 0
     observed_generation: int = 0
     scaling: ScalingView | None = None
+    shadow: ShadowSummary | None = None
 
 
 @dataclass(frozen=True)

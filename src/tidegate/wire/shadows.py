@@ -21,6 +21,17 @@ class ShadowRequest:
 
 
 @dataclass(frozen=True)
+class ShadowSummary:
+    """The version that shadows an endpoint, as the endpoint's own view has it: how its replicas are, and why."""
+
+    version: str
+    share: float
+    since: float
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class PairedView:
     """The paired test on labelled units: right and wrong of both versions. None where nothing can be known."""
 
@@ -43,7 +54,9 @@ class ShadowView:
     """A shadow and what it came to: pairs of answers, how far they agree, its latency beside that of live answers.
 
     `agreement` is the share of rows with the same answer (numbers: within one part in a million), `difference` the
-    mean absolute difference of numeric outputs. `shed` requests were not copied for want of room.
+    mean absolute difference of numeric outputs. `failures` are copies that failed, `shed` requests that were not copied
+    for want of room. All of it is of the time from `compared_since` on, which is `since` until there are very many
+    rows; None is what nothing is known of.
     """
 
     endpoint: str
@@ -61,4 +74,5 @@ class ShadowView:
     live_p95_ms: float | None
     failures: int
     shed: int
+    compared_since: float = 0.0
     paired: PairedView | None = None

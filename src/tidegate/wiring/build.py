@@ -59,6 +59,7 @@ from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import check_kept_keys, platform_keys
+from tidegate.services.shadows.shadows import Shadows
 from tidegate.settings import Settings
 from tidegate.store.engine import Store, open_store, store_url
 from tidegate.store.leases import Candidate
@@ -225,6 +226,7 @@ def build(
         capture_rules=capture_rules,
         kept_aliases=KeptAliases(fenced, registry, clock, settings.promotion_aliases),
         documents=Documents(store, endpoints, capture_rules, monitoring, alerts.rules),
+        shadows=Shadows(store, clock, spec_changed.set, StoredRows(data_dir, location)),
         redis=redis,
         bench=running.bench,
     )

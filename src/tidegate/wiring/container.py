@@ -50,6 +50,7 @@ from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
 from tidegate.services.platform_keys import PlatformKeys
+from tidegate.services.shadows.shadows import Shadows
 from tidegate.settings import Settings
 from tidegate.store.engine import Store
 from tidegate.wiring.alerts import Alerts
@@ -119,6 +120,7 @@ class Container:
     capture_rules: CaptureRulesOf
     documents: Documents
     kept_aliases: KeptAliases
+    shadows: Shadows
     loops: tuple[Loop, ...] = ()
     redis: RedisProbe | None = None
     bench: Bench | None = None

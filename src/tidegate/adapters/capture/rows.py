@@ -14,7 +14,7 @@ import numpy as np
 
 from tidegate.capture.files import Files
 from tidegate.capture.location import Location
-from tidegate.core.captured import CapturedTable, Columns
+from tidegate.core.captured import CapturedTable, Columns, ShadowPairs
 from tidegate.errors import CaptureUnreadable
 from tidegate.wire.units import UnitQuery, UnitRows
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tidegate.capture.store import CaptureStore
+
+
+_PAIRED = ["at", "id", "row", "key", "duration_ms", "label"]
 
 
 class StoredRows:
@@ -60,6 +63,37 @@ class StoredRows:
 
         return units(self._store(), query)
 
+    def shadow_rows(self, endpoint: str, version: str, since_s: float, until_s: float) -> int:
+        """See `core.captured.CapturedPairs`."""
+        return len(self._store().rows("shadow_predictions", endpoint, since_s, until_s, ("at",), version))
+
+    def shadow_failures(self, endpoint: str, version: str, since_s: float, until_s: float) -> dict[str, int]:
+        """See `core.captured.CapturedPairs`."""
+        columns = ("reason", "calls")
+        found = self._store().rows("shadow_failures", endpoint, since_s, until_s, columns, version)
+        counted = found.group_by("reason").aggregate([("calls", "sum")])
+        return dict(zip(counted["reason"].to_pylist(), counted["calls_sum"].to_pylist(), strict=True))
+
+    def shadow_pairs(
+        self, endpoint: str, version: str, since_s: float, until_s: float, outputs: Sequence[str]
+    ) -> ShadowPairs:
+        """See `core.captured.CapturedPairs`."""
+        from tidegate.capture.shadows import pairs
+
+        live, shadow = pairs(self._store(), endpoint, version, (since_s, until_s), outputs)
+        made, theirs = numpy_columns(live.select(_PAIRED)), numpy_columns(shadow.select(["duration_ms"]))
+        keys = made["key"]
+        return ShadowPairs(
+            at=made["at"],
+            units=np.where([one is None for one in keys], made["id"], keys),
+            first=made["row"] == 0,
+            live_ms=made["duration_ms"],
+            shadow_ms=theirs["duration_ms"],
+            labels=made["label"],
+            live=_outputs(live, outputs),
+            shadow=_outputs(shadow, outputs),
+        )
+
     def _store(self) -> CaptureStore:
         if self._opened is None:
             from tidegate.capture.store import CaptureStore
@@ -72,6 +106,32 @@ class StoredRows:
             return self._location.files()
         except OSError as error:
             raise CaptureUnreadable(f"what was captured cannot be read: {error.strerror or error}") from error
+
+
+def _outputs(table: pa.Table, outputs: Sequence[str]) -> Columns:
+    found = {name: _output(table[f"output_{name}"]) for name in outputs}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _output(column: pa.ChunkedArray) -> np.ndarray[Any, Any] | None:
+    """Numbers, texts, or a matrix where each row has as many numbers; None for what is neither."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not _nested(column.type):
+        return _column(column)
+    if not len(column) or column.null_count or not _is_number(column.type.value_type):
+        return None
+    widths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(widths) != 1:
+        return None
+    return np.asarray(pc.list_flatten(column).cast(pa.float64()).to_numpy()).reshape(len(column), widths[0])
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow.types as pt
+
+    return bool(pt.is_floating(kind) or pt.is_integer(kind))
 
 
 def numpy_columns(table: pa.Table) -> Columns:

@@ -9,6 +9,7 @@ from typing import Literal
 from tidegate.core.backoff import Backoff
 from tidegate.core.endpoints.effective import Split
 from tidegate.core.endpoints.serving import ServingValues, none_set
+from tidegate.core.endpoints.shadow import Shadow, is_live, replicas_for
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import ReplicaObservation
 from tidegate.wire.snapshot import CaptureRules
@@ -113,23 +114,40 @@ class EndpointFacts:
     split: Split | None = None
     routed_split: Split | None = None
 
+    shadow: Shadow | None = None  # the version that listens
+
     may_sleep: bool = False  # without requests it has no replicas, and the next request waits for one
 
     def wanted(self, version: str) -> int:
-        """Replicas that a version with traffic shall have. One that has none yet has to prove itself, if all sleep.
+        """Replicas that a version with traffic, or the shadow, shall have. One that has no traffic yet has to prove
+        itself, if all sleep.
 
         None is no number where people ask for at least one by now, whatever was decided before they did.
         """
+        if self.shadow is not None and version == self.listens:
+            return replicas_for(self.shadow.share, map(self.wanted, self.routed or self.target))
         count = self.counts.get(version, self.replicas)
         return count if self.may_sleep and version in self.routed else max(count, 1)
+
+    @property
+    def listens(self) -> str | None:
+        """The version that shadows the endpoint, unless it has traffic, or shall have some."""
+        shadow = self.shadow
+        return None if shadow is None or is_live(shadow.version, self.traffic, self.routed) else shadow.version
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Versions of which replicas run: those with traffic, those that shall have some, and last the shadow."""
+        listens = () if self.listens is None else (self.listens,)
+        return (*dict.fromkeys((*self.routed, *self.target)), *listens)
 
     def enough_of(self, version: str) -> int:
         """Ready replicas with which a version may take over more of the traffic; the others follow."""
         return min(self.enough.get(version, self.wanted(version)), self.wanted(version))
 
     def sleeps(self, version: str) -> bool:
-        """Whether a version that has traffic shall have no replica now."""
-        return version in self.routed and self.wanted(version) == 0
+        """Whether a version that has traffic, or the shadow, shall have no replica now."""
+        return (version in self.routed or version == self.listens) and self.wanted(version) == 0
 
     def awaits_decision(self, version: str, percent: float) -> bool:
         """Whether the autoscaler has still to say how many replicas it takes for so much of the traffic."""

@@ -94,7 +94,7 @@ def converged(fleet: Fleet) -> bool:
     All that is in effect is there and answers, nothing else is, and no version has a record that time wears off.
     """
     endpoint = fleet.endpoint
-    wanted = {version: endpoint.wanted(version) for version in endpoint.target}
+    wanted = {version: endpoint.wanted(version) for version in endpoint.active}
     return (
         endpoint.status in ("ready", "asleep")
         and not endpoint.deleted
@@ -157,7 +157,7 @@ def _judge_all(fleet: Fleet, world: World, limits: ReconcileLimits) -> _Judged:
     endpoint = fleet.endpoint
     verdicts = [(replica, judge(replica, world, limits)) for replica in fleet.replicas]
     known = {variant.version: lift_quarantine(variant, endpoint) for variant in fleet.variants}
-    versions = [*known, *endpoint.target, *(replica.version for replica in fleet.replicas)]
+    versions = [*known, *endpoint.active, *(replica.version for replica in fleet.replicas)]
     variants = {}
     for version in dict.fromkeys(versions):
         mine = [verdict for replica, verdict in verdicts if replica.version == version]
@@ -196,7 +196,7 @@ def _place(
     endpoint: EndpointFacts, judged: _Judged, world: World, limits: ReconcileLimits
 ) -> tuple[dict[str, VariantFacts], _Judged]:
     """Mark versions with and without traffic; take out the replicas that are too many."""
-    active = endpoint.target | endpoint.routed
+    active = endpoint.active
     variants: dict[str, VariantFacts] = {}
     replicas: list[Replica] = []
     actions = list(judged.actions)
@@ -248,14 +248,15 @@ def _starts(
 ) -> tuple[str, ...]:
     """Which versions get new replicas now: those with traffic first, within the room there is for loading."""
     starts: list[str] = []
-    for version in endpoint.routed | endpoint.target:
+    for version in endpoint.active:
         variant = variants[version]
         if variant.quarantined_generation is not None or world.now < (variant.retry_at or 0.0):
             continue
         mine = [replica for replica in replicas if replica.version == version and replica.live]
         live = [replica for replica in mine if not why_outdated(replica, endpoint)]
         missing = endpoint.wanted(version) - len(live)
-        if variant.attempts:  # on probation: one at a time, so that each failure is one try
+        # On probation one at a time, so that each failure is one try; a shadow so, to leave room for those that answer.
+        if variant.attempts or version == endpoint.listens:
             missing = min(missing, 0 if any(r.state == "starting" for r in live) else 1)
         starts += [version] * missing
     return tuple(starts[: max(world.start_slots, 0)])
@@ -265,7 +266,7 @@ def _named(
     endpoint: EndpointFacts, variants: dict[str, VariantFacts], replicas: list[Replica]
 ) -> dict[str, VariantFacts]:
     """The variants worth a row, with status and reason: those with traffic or with replicas."""
-    active = endpoint.target | endpoint.routed
+    active = endpoint.active
     named = {}
     for version, variant in variants.items():
         mine = [replica for replica in replicas if replica.version == version]

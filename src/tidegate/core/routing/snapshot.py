@@ -52,6 +52,7 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
         reason=_reason(dead, failing, started=bool(variants)),
         **endpoint.settings,
         capture=None if endpoint.capture == wire.CaptureRules() else endpoint.capture,
+        shadow=_shadow(fleet, versions, host),
         **_assignment(endpoint.routed_split),
     )
 
@@ -76,6 +77,14 @@ def _assignment(split: Split | None) -> _AssignmentOf:
         "coverage": split.coverage if partly else 1.0,
         "uncovered": split.uncovered if partly else "",
     }
+
+
+def _shadow(fleet: Fleet, versions: Mapping[str, VersionFacts], host: str) -> wire.Shadow | None:
+    """The version that listens. Without a ready replica it stays in, and gateways count what it did not hear."""
+    version, shadow = fleet.endpoint.listens, fleet.endpoint.shadow
+    if version is None or shadow is None or version not in versions:
+        return None
+    return wire.Shadow(_variant(fleet, Share(version, version, 0.0), versions[version], host), shadow.share)
 
 
 def _fails_to_start(variant: VariantFacts) -> bool:

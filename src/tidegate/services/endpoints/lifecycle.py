@@ -311,6 +311,7 @@ class Endpoints:
             reason="",
             routed={},
             routed_split={},
+            shadow={},
             observed_generation=0,
             automated_weights=None,
             automated_replicas=[],

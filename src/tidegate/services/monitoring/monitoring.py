@@ -32,7 +32,7 @@ from tidegate.services.reading.pages import check_page
 from tidegate.store import audit
 from tidegate.store import models as model_rows
 from tidegate.store import monitoring as rows
-from tidegate.store.automation import versions_used
+from tidegate.store.automation import versions_routed
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow
 from tidegate.watch.budget import DAY_S
@@ -202,7 +202,7 @@ class Monitoring:
         """The endpoint as an evaluation at `now` sees it. Raises `UnknownEndpoint`."""
         with self.store.reading() as tx:
             found = endpoint_or_raise(tx, endpoint)
-            used, settings = versions_used(found), rows.settings_of(rows.monitor(tx, found))
+            used, settings = versions_routed(found), rows.settings_of(rows.monitor(tx, found))
             versions = {
                 one.version: convert(one.signature, Signature)
                 for one in model_rows.versions_of(tx, found.model)

@@ -11,12 +11,14 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.endpoints.effective import AutomatedWeights, Effective, Share, shares_of
 from tidegate.core.endpoints.serving import settings_of
+from tidegate.core.endpoints.shadow import is_live, replicas_for
 from tidegate.core.engines.placement import Placement, placed
 from tidegate.core.scaling.policy import Scaling
 from tidegate.store import endpoints as endpoint_rows
 from tidegate.store import models as model_rows
 from tidegate.store.automation import effective_of, readable_scaling_of
 from tidegate.store.fleet import placement_of, placement_request_of, routed_split_of
+from tidegate.store.shadows import shadow_of
 from tidegate.store.tables import (
     EndpointRow,
     FailedReplicaRow,
@@ -32,6 +34,7 @@ from tidegate.wire import rest
 from tidegate.wire.load import LoadView
 from tidegate.wire.parts import AnsweredView, AutomationView
 from tidegate.wire.registering import FollowState
+from tidegate.wire.shadows import ShadowSummary
 
 AnsweredOf = Callable[[str, str], AnsweredView | None]
 LoadOf = Callable[[str, Sequence[str]], LoadView | None]
@@ -133,8 +136,21 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
         memory_bytes=placement.memory_bytes,
         follow=None if row.follow is None else _follow_view(row.follow, row.traffic),
         scaling=None if follows is None else scaling_view(follows),
+        shadow=shadow_summary(row, {one.version: one for one in parts.variants.get(row.name, ())}),
         **settings_of(row),
     )
+
+
+def shadow_summary(row: EndpointRow, variants: Mapping[str, VariantRow]) -> ShadowSummary | None:
+    """The version that listens, with its status; None where none does. `variants` are status rows by version."""
+    shadow = shadow_of(row)
+    if shadow is None:
+        return None
+    known = variants.get(shadow.version)
+    status, reason = ("starting", "") if known is None else (known.status, known.reason)
+    if status in ("idle", "stopping"):  # as it was before it listened: the loop has not looked yet
+        status, reason = "starting", ""
+    return ShadowSummary(shadow.version, shadow.share, shadow.since, status, reason)
 
 
 def scaling_view(follows: Scaling) -> rest.ScalingView:
@@ -210,7 +226,7 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
     others = known.keys() - {version for _, version in shown}
     views = [
         replace(
-            _of_version(row, version, known.get(version), now.wanted(version), replicas),
+            _of_version(row, version, known.get(version), _wanted(row, now, version), replicas),
             name=name,
             weight=routed.get((name, version), 0.0),
             target_weight=target.get((name, version), 0.0),
@@ -219,6 +235,13 @@ def _variants(row: EndpointRow, now: Effective, parts: EndpointParts, placement:
         for name, version in [*shown, *((version, version) for version in others)]
     ]
     return sorted(views, key=lambda view: (-view.weight, -view.target_weight, -int(view.version), view.name))
+
+
+def _wanted(row: EndpointRow, now: Effective, version: str) -> int:
+    shadow = shadow_of(row)
+    if shadow is None or version != shadow.version or is_live(version, row.routed, now.traffic):
+        return now.wanted(version)
+    return replicas_for(shadow.share, map(now.wanted, row.routed or now.traffic))
 
 
 def _place(share: Share) -> tuple[str, str]:

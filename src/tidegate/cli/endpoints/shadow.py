@@ -1,0 +1,85 @@
+"""`shadow`: a version that gets a copy of an endpoint's traffic, and what it came to beside the live one."""
+
+from __future__ import annotations
+
+import click
+
+from tidegate.cli.app import App, command
+from tidegate.cli.output import moment
+from tidegate.errors import InvalidArgument
+from tidegate.wire.shadows import PairedView, ShadowView
+
+UNKNOWN = "not known yet"
+
+
+@command(
+    "shadow",
+    "tidegate shadow churn 3 --share 20",
+    "tidegate shadow churn",
+    "tidegate shadow churn --json",
+    "tidegate shadow churn --off",
+)
+@click.argument("endpoint")
+@click.argument("version", required=False)
+@click.option("--share", type=float, metavar="PERCENT", help="How much of the traffic is copied.  [default: 100]")
+@click.option("--off", is_flag=True, help="Copy nothing more, and show what it came to.")
+def shadow(app: App, endpoint: str, version: str | None, share: float | None, off: bool) -> None:
+    """Have a version answer a copy of the traffic; its answers are recorded, compared and never sent.
+
+    Without a version, show the one that shadows the endpoint: how far it agrees with what was answered, its latency
+    beside the live one, and, where labels have come ('tidegate feedback'), which of the two is right more often: that
+    test is valid at every look, unless predictions change what comes true. Which requests are copied goes by a hash of
+    their key, or id. Copies are made after the answer, and left out first where there is no room. A version that gets
+    traffic ends its shadow.
+    """
+    client = app.client()
+    if off and (version is not None or share is not None):
+        raise InvalidArgument("--off goes alone: tidegate shadow ENDPOINT --off", field="off")
+    if share is not None and version is None:
+        raise InvalidArgument("--share goes with a version: tidegate shadow ENDPOINT VERSION --share 20", field="share")
+    if off:
+        found = client.shadows.end(endpoint)
+    elif version is not None:
+        found = client.shadows.set(endpoint, version, 100.0 if share is None else share)
+    else:
+        found = client.shadows.get(endpoint)
+    app.emit(found, lambda: told(found))
+
+
+def told(found: ShadowView) -> str:
+    """The shadow in a few lines."""
+    lines = {
+        "shadow": f"version {found.version} of {found.endpoint}, {found.share:g} % of the traffic",
+        "status": f"{found.status}: {found.reason}" if found.reason else found.status,
+        "since": _since(found),
+        "pairs": f"{found.pairs} rows that both answered",
+        "same answer": UNKNOWN if found.agreement is None else f"{found.agreement:.2%} of them",
+        "difference": UNKNOWN if found.difference is None else f"{found.difference:.6g} on average, of numbers",
+        "latency": _latencies(found.latency_p50_ms, found.latency_p95_ms),
+        "live latency": _latencies(found.live_p50_ms, found.live_p95_ms),
+        "not answered": f"{found.failures} copies failed, {found.shed} requests were not copied",
+    }
+    return "\n".join([*(f"{name:<14}{value}" for name, value in lines.items()), *_paired(found.paired)])
+
+
+def _since(found: ShadowView) -> str:
+    if found.compared_since > found.since:
+        return f"{moment(found.since)}, compared from {moment(found.compared_since)} on"
+    return moment(found.since)
+
+
+def _latencies(p50_ms: float | None, p95_ms: float | None) -> str:
+    if p50_ms is None or p95_ms is None:
+        return UNKNOWN
+    return f"p50 {p50_ms:.3g} ms, p95 {p95_ms:.3g} ms"
+
+
+def _paired(found: PairedView | None) -> list[str]:
+    """What labels say, one pair a unit."""
+    if found is None:
+        return [f"{'labels':<14}none of these rows has one yet"]
+    counts = f"{found.units} units: both right {found.both_right}, both wrong {found.both_wrong},"
+    lines = [f"{'labels':<14}{counts}", f"{'':<14}live alone {found.only_live}, shadow alone {found.only_shadow}"]
+    if found.difference is not None and found.lower is not None and found.upper is not None:
+        lines.append(f"{'':<14}accuracy {found.difference:+.2%}, between {found.lower:+.2%} and {found.upper:+.2%}")
+    return [*lines, *click.wrap_text(found.verdict, 80, " " * 14, " " * 14).splitlines()]

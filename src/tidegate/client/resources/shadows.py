@@ -1,0 +1,36 @@
+"""`client.shadows`: a version that gets a copy of an endpoint's traffic, and what its answers came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.client.rest.api import Api
+from tidegate.client.rest.paths import API, part
+from tidegate.wire.shadows import ShadowRequest, ShadowView
+
+
+@dataclass(frozen=True)
+class ShadowsClient:
+    """`client.shadows`. An endpoint has one shadow at a time."""
+
+    api: Api
+
+    def get(self, endpoint: str) -> ShadowView:
+        """The shadow beside what answered the same requests. Raises `UnknownEndpoint`, `NoShadow`."""
+        return self.api.get(_path(endpoint), ShadowView)
+
+    def set(self, endpoint: str, version: str, share: float) -> ShadowView:
+        """Copy `share` percent of the requests to a version (a number or a label) without traffic.
+
+        Raises `Conflict` for one with traffic, `SignatureDiffers`, `UnknownVersion`, `UnknownEndpoint`,
+        `InvalidArgument`.
+        """
+        return self.api.send("PUT", _path(endpoint), ShadowRequest(version, share), ShadowView)
+
+    def end(self, endpoint: str) -> ShadowView:
+        """Copy nothing more, and say what it came to. Raises `NoShadow`, `UnknownEndpoint`."""
+        return self.api.send("DELETE", _path(endpoint), {}, ShadowView)
+
+
+def _path(endpoint: str) -> str:
+    return f"{API}/endpoints/{part(endpoint)}/shadow"

@@ -1,0 +1,160 @@
+"""What a shadow came to beside the live answers to the same requests. Pure: rows in, numbers out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tidegate.core.captured import Array, ShadowPairs
+from tidegate.sequential.paired import paired
+from tidegate.wire.shadows import PairedView
+from tidegate.wire.signature import PREDICTION, Signature
+
+SAME_WITHIN = 1e-6
+"""Numbers that differ by no more than this part are the same answer."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from a request's (a copy's) being whole to its answer; None without any."""
+
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`agreement` is the share of rows with the same main output, `difference` the mean absolute one of all numbers.
+
+    Each is None where no row says anything of it.
+    """
+
+    pairs: int = 0
+    agreement: float | None = None
+    difference: float | None = None
+    live: Latency = field(default_factory=Latency)
+    shadow: Latency = field(default_factory=Latency)
+    paired: PairedView | None = None
+
+
+def main_output(signature: Signature) -> str:
+    """The output that answers the question: `prediction`, or the first of a model that names its own."""
+    names = [spec.name for spec in signature.outputs]
+    return PREDICTION if PREDICTION in names or not names else names[0]
+
+
+def compare(pairs: ShadowPairs, main: str, *, decides: bool) -> Comparison:
+    """`main` is the output that is compared; where it `decides` (it is a class) an answer is right or wrong, else the
+    one nearer to its label is.
+    """
+    live, shadow = pairs.live.get(main), pairs.shadow.get(main)
+    whole = live is not None and shadow is not None and len(live) > 0
+    return Comparison(
+        pairs=len(pairs.at),
+        agreement=float(same(live, shadow).mean()) if live is not None and shadow is not None and whole else None,
+        difference=_difference(pairs.live, pairs.shadow),
+        live=_latency(pairs.live_ms[pairs.first]),
+        shadow=_latency(pairs.shadow_ms[pairs.first]),
+        paired=_paired(pairs, live, shadow, decides=decides) if live is not None and shadow is not None else None,
+    )
+
+
+def same(one: Array, other: Array) -> Array:
+    """Which rows of two outputs are the same: numbers within one part in a million, all else equal."""
+    if one.shape != other.shape:
+        return np.zeros(len(one), dtype=bool)
+    if _are_numbers(one) and _are_numbers(other):
+        with np.errstate(invalid="ignore"):
+            close = np.isclose(_numbers(one), _numbers(other), rtol=SAME_WITHIN, atol=0.0, equal_nan=True)
+        return close if close.ndim == 1 else close.reshape(len(close), -1).all(axis=1)
+    return np.array([_equal(a, b) for a, b in zip(one, other, strict=True)], dtype=bool)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else bool(one == other)
+
+
+def _difference(live: Mapping[str, Array], shadow: Mapping[str, Array]) -> float | None:
+    """Over all outputs of numbers that both have; rows with NaN or infinity in either are left out."""
+    found = []
+    for name in live.keys() & shadow.keys():
+        one, other = live[name], shadow[name]
+        if one.shape == other.shape and _are_numbers(one) and _are_numbers(other):
+            with np.errstate(invalid="ignore", over="ignore"):
+                gaps = np.abs(_numbers(one) - _numbers(other))
+            found.append(gaps[np.isfinite(gaps)])
+    sizes = sum(one.size for one in found)
+    if not sizes:
+        return None
+    mean = sum(float(one.sum()) for one in found) / sizes
+    return mean if math.isfinite(mean) else None
+
+
+def _latency(durations_ms: Array) -> Latency:
+    sound = durations_ms[np.isfinite(durations_ms)]
+    if not sound.size:
+        return Latency()
+    p50, p95 = np.quantile(sound, (0.5, 0.95))
+    return Latency(float(p50), float(p95))
+
+
+def _paired(pairs: ShadowPairs, live: Array, shadow: Array, *, decides: bool) -> PairedView | None:
+    """The first labelled row of each unit: pairs of one unit would not be independent."""
+    places = _first_of_each(pairs.units, (place for place, label in enumerate(pairs.labels) if label is not None))
+    if not places:
+        return None
+    answers = [(_label(pairs.labels[place]), live[place], shadow[place]) for place in places]
+    if decides:
+        right = [(_says(ours, label), _says(theirs, label)) for label, ours, theirs in answers]
+    else:
+        right = [nearer for answer in answers if (nearer := _nearer(*answer)) is not None]
+    counts = [sum(1 for one in right if one == kind) for kind in ((True, True), (True, False), (False, True))]
+    return paired(*counts, len(right) - sum(counts))
+
+
+def _first_of_each(units: Array, places: Iterable[int]) -> list[int]:
+    found: dict[str, int] = {}
+    for place in places:
+        found.setdefault(units[place], place)
+    return list(found.values())
+
+
+def _label(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _says(answer: Any, label: Any) -> bool:
+    """Whether an answer is the label: 1, 1.0 and true are one class; so are a text and the same text."""
+    if isinstance(answer, str) or isinstance(label, str):
+        return str(answer) == str(label)
+    try:
+        return bool(float(answer) == float(label))
+    except (TypeError, ValueError):
+        return False
+
+
+def _nearer(label: Any, live: Any, shadow: Any) -> tuple[bool, bool] | None:
+    """Which of two numbers is nearer to the label; both where neither is. None where one of the three is no number."""
+    try:
+        ours, theirs = abs(float(live) - float(label)), abs(float(shadow) - float(label))
+    except (TypeError, ValueError):
+        return None
+    if not (math.isfinite(ours) and math.isfinite(theirs)):
+        return None
+    return ours <= theirs, theirs <= ours
+
+
+def _are_numbers(values: Array) -> bool:
+    return values.dtype.kind in "biuf"
+
+
+def _numbers(values: Array) -> Array:
+    return values.astype(np.float64)
