@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2026_11_29_zzz_5_shadow"
-down_revision = "2026_11_29_zzz_0_coverage"
+revision = "2026_11_29_zzz_2_shadow"
+down_revision = "2026_11_29_zzz_1_aliases"
 
 
 def upgrade() -> None:
