@@ -23,6 +23,7 @@ from tidegate.services.declared.documents import Documents
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
+from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.load import LoadIntake
 from tidegate.services.gateways.load_series import LoadOverview
@@ -112,6 +113,8 @@ class ApiServices(Protocol):
     def load_overview(self) -> LoadOverview: ...
     @property
     def alerts(self) -> AlertUseCases: ...
+    @property
+    def experiments(self) -> Experiments: ...
     @property
     def replays(self) -> Replays: ...
     @property

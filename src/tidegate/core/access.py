@@ -19,6 +19,8 @@ class Permission(StrEnum):
     """See models, endpoints, jobs, logs and the status."""
     DEPLOY = "deploy"
     """Register and remove models, deploy, shift traffic, scale, build images."""
+    APPROVE = "approve"
+    """Have the promotion of an experiment or a canary carried out that waits for somebody's word."""
     ADMINISTER = "administer"
     """Decide what is trusted: pickles of a model's name, and browsers that log in."""
     AUDIT = "audit"

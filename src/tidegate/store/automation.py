@@ -82,13 +82,14 @@ def readable_scaling_of(row: EndpointRow) -> tuple[Scaling | None, str]:
 
 
 def versions_used(row: EndpointRow) -> set[str]:
-    """Versions that an endpoint routes, is to route, or would go back to, and the one that shadows it."""
-    shadow = shadow_of(row)
-    return versions_routed(row) | (set() if shadow is None else {shadow.version})
+    """Versions that an endpoint routes, would go back to, or has an arm for, and the one that shadows it."""
+    shadow, running = shadow_of(row), effective_of(row).weights
+    arms = set() if running is None else {share.version for share in running.split.shares}
+    return versions_routed(row) | arms | (set() if shadow is None else {shadow.version})
 
 
 def versions_routed(row: EndpointRow) -> set[str]:
-    """Those of them that answer: all but the one that shadows it."""
+    """Those of them that answer: all but the one that shadows it, and arms that get nothing just now."""
     now = effective_of(row)
     stable = () if now.weights is None else now.weights.stable
     return {*row.traffic, *row.routed, *now.traffic, *stable}

@@ -20,6 +20,10 @@ from tidegate.store.alert_tables import SilenceRow as SilenceRow  # noqa: PLC041
 from tidegate.store.alias_tables import KeptAliasRow as KeptAliasRow  # noqa: PLC0414
 from tidegate.store.base import SIZE, Stamped
 from tidegate.store.base import Base as Base  # noqa: PLC0414
+from tidegate.store.experiment_tables import ExperimentLookRow as ExperimentLookRow  # noqa: PLC0414
+from tidegate.store.experiment_tables import ExperimentRow as ExperimentRow  # noqa: PLC0414
+from tidegate.store.experiment_tables import GuardrailFigureRow as GuardrailFigureRow  # noqa: PLC0414
+from tidegate.store.experiment_tables import RolloutRow as RolloutRow  # noqa: PLC0414
 from tidegate.store.monitoring_tables import BaselineRow as BaselineRow  # noqa: PLC0414
 from tidegate.store.monitoring_tables import MonitorBlockRow as MonitorBlockRow  # noqa: PLC0414
 from tidegate.store.monitoring_tables import MonitorResultRow as MonitorResultRow  # noqa: PLC0414

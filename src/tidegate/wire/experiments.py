@@ -95,7 +95,8 @@ class ExperimentRequest:
 
     `NAME:increase|decrease[:proportion|mean|count|ratio|quantile][,window=0s,delay=0s,cap=X,agg=last|sum|mean,
     source=feedback|label|latency|errors]` and `NAME:max=X|min=X|margin=X[,dry_run]`. `split` has a percent for each
-    arm, control's first; `mde` may be `abs:X`. `versions` are numbers, labels or aliases.
+    arm, control's first; `mde` may be `abs:X`. Versions are numbers, labels or `@` aliases. `max_days` None: 30,
+    or as many as captured rows are kept for.
     """
 
     __pydantic_config__ = STRICT
@@ -108,7 +109,7 @@ class ExperimentRequest:
     guardrails: list[str] = field(default_factory=list)
     mde: str = "0.05"
     alpha: Number = 0.05
-    max_days: Number = 30.0
+    max_days: Number | None = None
     auto: Flag = False
     on_breach: OnBreach = "rollback"
     on_no_traffic: OnNoTraffic = "hold"

@@ -68,6 +68,7 @@ from tidegate.wire.capture import CaptureView, capture_view, read_state
 from tidegate.wiring.alerts import alert_parts, reach_of
 from tidegate.wiring.container import Container
 from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
+from tidegate.wiring.experiments import experiment_parts
 from tidegate.wiring.running_jobs import running_jobs
 
 KEEP_HOUSE_EVERY_S = 60.0
@@ -150,6 +151,7 @@ def build(
         wake=(monitor_woken := threading.Event()).set,
     )
     capture_rules = CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir, location))
+    experiments = experiment_parts(settings, endpoints, fenced, StoredRows(data_dir, location))
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
     history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
@@ -209,6 +211,7 @@ def build(
             Loop("monitor", MonitorLoop(monitoring, clock).step, monitor_woken, leader_only=True),
             *_redis_loops(redis),
             alerts.loop,
+            experiments.loop,
         ),
         audit=Audit(store, clock),
         load=load,
@@ -221,6 +224,7 @@ def build(
         replays=Replays(monitoring),
         baselines=monitoring.baselines,
         alerts=alerts,
+        experiments=experiments.experiments,
         leader_calls=leader_calls,
         captured=CapturedData(store, SqlProcesses(data_dir, location=location), clock),
         capture_rules=capture_rules,

@@ -32,6 +32,7 @@ from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.kept_aliases import KeptAliases
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
+from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.gateways.answered import Answered
 from tidegate.services.gateways.load import LoadIntake
 from tidegate.services.gateways.load_series import LoadOverview
@@ -115,6 +116,7 @@ class Container:
     replays: Replays
     baselines: Baselines
     alerts: Alerts
+    experiments: Experiments
     leader_calls: LeaderCalls
     captured: CapturedData
     capture_rules: CaptureRulesOf

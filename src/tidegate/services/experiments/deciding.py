@@ -1,0 +1,281 @@
+"""Looks at running experiments: gathers what was captured, has it judged, and does what follows in one transaction.
+
+Called by `loops.experiment` alone. What people did since a look began wins: the look is then dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from sqlalchemy.orm import Session
+
+from tidegate.clock import Clock
+from tidegate.errors import TidegateError
+from tidegate.sequential.analysis import Analysis
+from tidegate.sequential.decision import Facts, Verdict
+from tidegate.sequential.units import Exposed, Units
+from tidegate.services.experiments import weights
+from tidegate.services.experiments.evidence import Evidence, arms_so_far, evidence_of
+from tidegate.services.experiments.lifecycle import version_of
+from tidegate.services.experiments.views import QUIET_S
+from tidegate.store import experiments as rows
+from tidegate.store import rollouts
+from tidegate.store.endpoints import get_endpoint
+from tidegate.store.engine import Store
+from tidegate.store.tables import EndpointRow, ExperimentRow
+from tidegate.wire.experiments import ExperimentSpec, LookView, PhaseView
+
+GAP_S_MAX = 86_400.0
+"""Between two looks no more time than this is counted, however long nobody looked or wherever the clock was set."""
+UNREPORTED_UNITS = 100
+"""Units whose window has passed without a value, before a metric is called unreported."""
+
+
+class Seen(Protocol):
+    """What was captured of an experiment: matured units by metric, who was exposed, what people should know."""
+
+    @property
+    def units(self) -> Mapping[str, Units]: ...
+    @property
+    def exposed(self) -> Exposed: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+
+Gather = Callable[[ExperimentSpec, tuple[str, str], float, Sequence[PhaseView], float], Seen]
+Analyse = Callable[[ExperimentSpec, Mapping[str, Units], Exposed, Analysis | None], Analysis]
+Decide = Callable[[ExperimentSpec, Analysis, Facts], Verdict]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How an experiment is looked at: where its units come from, and the statistics."""
+
+    gather: Gather
+    analyse: Analyse
+    decide: Decide
+
+
+@dataclass(frozen=True)
+class Running:
+    """An experiment as it was when a look began."""
+
+    number: int
+    endpoint: str
+    name: str
+    turn: int
+    started_at: float
+    spec: ExperimentSpec
+    phases: list[PhaseView]
+    before: Evidence | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look found, before anything follows from it."""
+
+    seen: Seen
+    analysis: Analysis
+    at: float
+    elapsed_s_max: float
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """The use cases of the loop, through the leader's fenced store. `changed` wakes the reconcile loop."""
+
+    store: Store
+    judging: Judging
+    clock: Clock
+    changed: Callable[[], None]
+
+    def live(self) -> list[int]:
+        """Experiments that set weights, those first that were looked at longest ago."""
+        with self.store.reading() as tx:
+            return [row.id for row in rows.live(tx)]
+
+    def look(self, number: int, elapsed_s_max: float = GAP_S_MAX) -> None:
+        """Look at one, and do what follows. At most `elapsed_s_max` seconds have passed since the look before.
+
+        What cannot be looked at is told in its status, and decides nothing. Raises `NotLeader`, `StoreUnavailable`.
+        """
+        running = self._running(number)
+        if running is None:
+            return
+        now = self.clock()
+        try:
+            place = (running.endpoint, running.name)
+            seen = self.judging.gather(running.spec, place, running.started_at, running.phases, now)
+            before = running.before.analysis if running.before else None
+            analysis = self.judging.analyse(running.spec, seen.units, seen.exposed, before)
+        except TidegateError as error:
+            self._note_trouble(running, error.message)
+            return
+        found = Found(seen, analysis, now, elapsed_s_max)
+        with self.store.transaction() as tx:
+            row = self._same(tx, running)
+            endpoint = None if row is None else get_endpoint(tx, running.endpoint)
+            if row is None or endpoint is None:
+                return
+            ended = self._act(tx, endpoint, row, running.spec, found)
+        if ended:
+            self.changed()
+
+    def note_trouble(self, number: int, why: str) -> None:
+        """Have the status say why it could not be looked at."""
+        running = self._running(number)
+        if running is not None:
+            self._note_trouble(running, why)
+
+    def forget_gone(self) -> None:
+        """Forget what is of endpoints that are gone."""
+        with self.store.transaction() as tx:
+            rows.forget_gone(tx)
+            rollouts.forget_gone(tx)
+
+    def _running(self, number: int) -> Running | None:
+        """One that runs and sets the weights; one that was ended from outside is written down as such instead."""
+        with self.store.reading() as tx:
+            row = rows.by_id(tx, number)
+            if row is None or row.state not in ("running", "paused"):
+                return None
+            endpoint = get_endpoint(tx, row.endpoint)
+            same = endpoint is not None and endpoint.uid == row.endpoint_uid
+            if same and endpoint is not None and weights.is_in_effect(endpoint, row):
+                if row.state == "paused":
+                    return None
+                started = row.started_at or 0.0
+                spec, phases = rows.spec_of(row), rows.phases_of(row)
+                return Running(row.id, row.endpoint, row.name, row.turn, started, spec, phases, evidence_of(row))
+        self._ended_outside(number)
+        return None
+
+    def _ended_outside(self, number: int) -> None:
+        with self.store.transaction() as tx:
+            row = rows.by_id(tx, number)
+            if row is None or row.state not in ("running", "paused"):
+                return
+            endpoint = get_endpoint(tx, row.endpoint)
+            if endpoint is not None and endpoint.uid != row.endpoint_uid:
+                endpoint = None
+            if endpoint is not None and weights.is_in_effect(endpoint, row):
+                return
+            by, why, at = weights.ended_outside(tx, endpoint, row)
+            row.reason, row.next = why, "it has ended: create another one"
+            weights.end(tx, endpoint, row, ("stopped", "stopped"), by=by, now=self.clock() if at is None else at)
+
+    def _same(self, tx: Session, running: Running) -> ExperimentRow | None:
+        """Its row, unless somebody did something to it, or to its endpoint's traffic, since the look began."""
+        row = rows.by_id(tx, running.number)
+        if row is None or row.turn != running.turn or row.state != "running":
+            return None
+        endpoint = get_endpoint(tx, running.endpoint)
+        there = endpoint is not None and endpoint.uid == row.endpoint_uid and weights.is_in_effect(endpoint, row)
+        return row if there else None
+
+    def _note_trouble(self, running: Running, why: str) -> None:
+        with self.store.transaction() as tx:
+            row = self._same(tx, running)
+            if row is not None and row.trouble != why:
+                row.trouble = why
+
+    def _act(self, tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Found) -> bool:
+        """Write what was found and do what follows; whether the endpoint's weights are others now."""
+        counts = found.seen.exposed.counts
+        _count_time(row, found, sum(sum(by_arm) for by_arm in counts.values()))
+        quiet_s = row.ran_s - row.exposed_at_s
+        unreported = unreported_of(spec, found.seen, row.exposed)
+        facts = Facts(started_at=found.at - row.ran_s, now=found.at, traffic=quiet_s < QUIET_S, unreported=unreported)
+        verdict = self.judging.decide(spec, found.analysis, facts)
+        _write(tx, row, spec, found, verdict, unreported)
+        rollouts.write_guardrails(tx, endpoint, found.analysis.guardrails)
+        if verdict.decision == "rollback":
+            note = f"rolled back: {verdict.reason}"
+            weights.give_back(tx, endpoint, row, ("decided", "rolled_back"), now=found.at, note=note)
+            row.next = "all traffic has gone back to control"
+        elif verdict.decision == "inconclusive":
+            weights.give_back(tx, endpoint, row, ("decided", "inconclusive"), now=found.at, note=verdict.reason)
+            row.next = "all traffic has gone back to control"
+        elif verdict.decision == "promote":
+            return self._promote(tx, endpoint, row, spec, verdict, found.at)
+        elif quiet_s >= QUIET_S and spec.on_no_traffic == "abort":
+            row.reason = f"no units came for {quiet_s / 3600:.3g} hours, and it was to end then (--on-no-traffic abort)"
+            weights.give_back(tx, endpoint, row, ("stopped", "stopped"), now=found.at, note=row.reason)
+            row.next = "all traffic has gone back to control"
+        else:
+            return _raise_ramp(tx, endpoint, row, spec, found, verdict)
+        return True
+
+    def _promote(
+        self, tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, verdict: Verdict, now: float
+    ) -> bool:
+        row.winner = verdict.variant or spec.arms[1].variant
+        if not spec.auto or row.held:
+            return False
+        version = version_of(spec, row.winner)
+        weights.promote(tx, endpoint, row, version, now=now, note=verdict.reason)
+        row.next = f"version {version} has all traffic"
+        return True
+
+
+def unreported_of(spec: ExperimentSpec, seen: Seen, exposed: int) -> list[str]:
+    """Metrics that no value seems to come for: of no unit, or of none of many whose window has passed."""
+    found = []
+    for metric in spec.metrics:
+        if metric.source not in ("feedback", "label") or not exposed:
+            continue
+        units = seen.units.get(metric.name)
+        size = 0 if units is None else len(units.value)
+        silent = size >= UNREPORTED_UNITS and units is not None and not np.any(units.value)
+        if silent or (not size and metric.window_s == 0):
+            found.append(metric.name)
+    return found
+
+
+def _count_time(row: ExperimentRow, found: Found, exposed: int) -> None:
+    """Add the time since the look before: by the clock, within what can have passed."""
+    if row.counted_at is not None:
+        passed_s = min(max(0.0, found.at - row.counted_at), found.elapsed_s_max, GAP_S_MAX)
+        row.ran_s += passed_s
+        row.step_ran_s += passed_s
+    row.counted_at = found.at
+    if exposed > row.exposed:
+        row.exposed, row.exposed_at_s = exposed, row.ran_s
+
+
+def _write(
+    tx: Session, row: ExperimentRow, spec: ExperimentSpec, found: Found, verdict: Verdict, unreported: Sequence[str]
+) -> None:
+    """The evidence and what it came to, in the row and among the looks."""
+    arms = arms_so_far(spec, found.seen.units, found.seen.exposed)
+    silent = [
+        f"no value of {name!r} has come for any of {row.exposed} units: is it reported under this name, with the key?"
+        for name in unreported
+    ]
+    analysis = found.analysis
+    row.evidence = msgspec.to_builtins(Evidence(analysis, arms, [*silent, *found.seen.warnings]))
+    row.decision, row.reason, row.next = verdict.decision, verdict.reason, verdict.next
+    row.days_left, row.looked_at, row.trouble, row.winner = verdict.days_left, found.at, "", verdict.variant or ""
+    look = LookView(
+        found.at, verdict.decision, verdict.reason, analysis.metrics, analysis.guardrails, analysis.ratio, arms
+    )
+    rows.add_look(tx, row, msgspec.to_builtins(look), found.at)
+
+
+def _raise_ramp(
+    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Found, verdict: Verdict
+) -> bool:
+    """Take the ramp's next step when it is due, nothing holds, and every arm has got units in this one."""
+    ramp = weights.ramp_of(row, spec)
+    if row.held or verdict.decision == "hold" or not ramp.is_due(row.step_ran_s):
+        return False
+    now_in = found.seen.exposed.counts.get(rows.phases_of(row)[-1].phase, ())
+    if len(now_in) < len(spec.arms) or not all(now_in):
+        return False
+    row.step = replace(ramp, step=ramp.step + 1).step
+    weights.split(tx, endpoint, row, spec, now=found.at, note="the ramp's next step")
+    return True
