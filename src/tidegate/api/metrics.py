@@ -35,6 +35,7 @@ class _Once:
         yield self._scores()
         yield from self._watched()
         yield from self._alerts()
+        yield from self._rollouts()
         yield from self._capture()
 
     def _platform(self) -> Iterator[Metric]:
@@ -140,6 +141,28 @@ class _Once:
         for score in self._measured.scores or ():
             family.add_metric([score.endpoint, score.version, score.metric], score.value)
         return family
+
+    def _rollouts(self) -> Iterator[Metric]:
+        """How experiments and canaries ended, and the guardrails of those that run. What is not known has no sample."""
+        found = self._measured.rollouts
+        if found is None:
+            return
+        labels = ["endpoint", "kind", "outcome"]
+        ended = CounterMetricFamily("tidegate_rollouts", "Experiments and canaries that ended.", labels=labels)
+        for (endpoint, kind, outcome), number in sorted(found.ended.items()):
+            ended.add_metric([endpoint, kind, outcome], number)
+        yield ended
+        names = ["endpoint", "variant", "guardrail"]
+        value = GaugeMetricFamily("tidegate_guardrail_value", "What it found of the version tried.", labels=names)
+        bound = GaugeMetricFamily("tidegate_guardrail_bound", "The bound that decides, at every look.", labels=names)
+        margin = GaugeMetricFamily("tidegate_guardrail_margin", "The margin or limit to keep.", labels=names)
+        for one in found.guardrails:
+            place = [one.endpoint, one.variant, one.guardrail]
+            margin.add_metric(place, one.margin)
+            for family, number_found in ((value, one.value), (bound, one.bound)):
+                if number_found is not None:
+                    family.add_metric(place, number_found)
+        yield from (value, bound, margin)
 
     def _capture(self) -> Iterator[Metric]:
         """As the compactor of this data directory said last."""

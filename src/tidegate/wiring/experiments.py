@@ -13,6 +13,7 @@ from tidegate.sequential.decision import decide
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.experiments.deciding import Deciding, Judging
 from tidegate.services.experiments.lifecycle import Experiments
+from tidegate.services.experiments.past import Past
 from tidegate.services.experiments.units import ExperimentUnits
 from tidegate.settings import Settings
 from tidegate.store.engine import Store
@@ -34,7 +35,13 @@ def experiment_parts(
     woken = threading.Event()
     retain_s = settings.capture_retain_s if settings.journal_bytes_max else 0.0
     experiments = Experiments(
-        endpoints.store, endpoints.registry, endpoints.clock, endpoints.changed, woken.set, retain_s
+        endpoints.store,
+        endpoints.registry,
+        endpoints.clock,
+        endpoints.changed,
+        woken.set,
+        retain_s,
+        Past(captured, endpoints.clock),
     )
     judging = Judging(ExperimentUnits(captured).gather, analyse, decide)
     deciding = Deciding(fenced, judging, endpoints.clock, endpoints.changed)

@@ -9,6 +9,7 @@ import pytest
 
 from support.control import ME, SIGNATURE, add_version, lead_elsewhere
 from support.experiment_bed import DAY_S, Bed
+from tidegate.api.metrics import render
 from tidegate.errors import (
     AutomationRunning,
     CaptureUnreadable,
@@ -429,3 +430,20 @@ def test_looks_are_bounded_and_the_newest_stay(bed: Bed, monkeypatch: pytest.Mon
     assert len(kept) <= 8
     assert kept[-4:] == times[-4:]
     assert kept[0] == times[0]
+
+
+def test_a_scrape_has_guardrails_and_how_many_ended_how(bed: Bed) -> None:
+    bed.create(guardrails=["errors:margin=abs:0.02", "latency_p95:margin=0.1"])
+    bed.captured.values = EQUAL | {"guardrail:errors": [(50, 10_000), (40, 10_000)]}
+    bed.look()
+    scraped = render(bed.container.measures.get()).decode()
+    place = '{endpoint="churn",guardrail="errors",variant="treatment"}'
+    assert f"tidegate_guardrail_margin{place} 0.02" in scraped
+    assert f"tidegate_guardrail_value{place} -0.001" in scraped
+    assert f"tidegate_guardrail_bound{place} " in scraped
+    assert 'guardrail="latency_p95",variant="treatment"} 0.1' in scraped, "its margin is known, and nothing else"
+    assert 'tidegate_guardrail_value{endpoint="churn",guardrail="latency_p95"' not in scraped
+    bed.experiments.stop("churn", "blue", ME)
+    scraped = render(bed.container.measures.get()).decode()
+    assert 'tidegate_rollouts_total{endpoint="churn",kind="experiment",outcome="stopped"} 1.0' in scraped
+    assert "tidegate_guardrail_value{" not in scraped

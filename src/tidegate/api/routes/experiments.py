@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header
+from fastapi.responses import HTMLResponse
 
-from tidegate.api.failures import answers
+from tidegate.api.failures import answers, json_answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
+from tidegate.api.routes.reports import POLICY
 from tidegate.core.access import Permission
 from tidegate.services.experiments.lifecycle import Experiments
-from tidegate.wire.experiments import ExperimentList, ExperimentRequest, ExperimentView, LookView
+from tidegate.wire.experiments import AaRequest, AaView, ExperimentList, ExperimentRequest, ExperimentView, LookView
 
 router = APIRouter(prefix="/api/v1/endpoints/{name}/experiments", tags=["experiments"])
 _CHANGE = answers(400, 404, 409, 412, 413, 415, 422)
@@ -102,3 +104,27 @@ def stop_experiment(experiments: Changing, who: Who, name: str, experiment: str)
 def approve_experiment(experiments: Changing, who: Who, name: str, experiment: str) -> ExperimentView:
     """Carry out the promotion that waits for approval."""
     return experiments.approve(name, experiment, who)
+
+
+@router.get(
+    "/{experiment}/report",
+    responses=json_answers(404),
+    response_class=HTMLResponse,
+    dependencies=[needs(Permission.READ)],
+)
+def get_experiment_report(platform: PlatformOf, name: str, experiment: str) -> HTMLResponse:
+    """All that is known of an experiment: one file, which opens without a network."""
+    headers = {
+        "content-security-policy": POLICY,
+        "content-disposition": f'attachment; filename="{name}-{experiment}.html"',
+        "x-content-type-options": "nosniff",
+    }
+    return HTMLResponse(platform.experiments.report(name, experiment), headers=headers)
+
+
+@router.post(
+    "/{experiment}/aa", responses=answers(400, 404, 413, 415, 422, 503), dependencies=[needs(Permission.DEPLOY)]
+)
+def check_by_aa(platform: PlatformOf, name: str, experiment: str, request: AaRequest) -> AaView:
+    """Split captured units at random, again and again, and count how often the metrics' tests find a difference."""
+    return platform.experiments.aa(name, experiment, request)

@@ -20,8 +20,10 @@ from tidegate.core.experiments import states
 from tidegate.core.experiments.states import Action
 from tidegate.core.ports import Registry
 from tidegate.errors import Conflict, UnknownExperiment
+from tidegate.report.decisions import ExperimentReport, render
 from tidegate.services.endpoints.deploy_requests import named_version
 from tidegate.services.experiments import creation, weights
+from tidegate.services.experiments.past import Past
 from tidegate.services.experiments.views import view_of
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise
 from tidegate.services.reading.tags import check_tag
@@ -30,15 +32,17 @@ from tidegate.store import experiments as rows
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow, ExperimentRow
-from tidegate.wire.experiments import ExperimentList, ExperimentRequest, ExperimentSpec, ExperimentView, LookView
+from tidegate.wire.experiments import (
+    AaRequest,
+    AaView,
+    ExperimentList,
+    ExperimentRequest,
+    ExperimentSpec,
+    ExperimentView,
+    LookView,
+)
 
 NAMES_SHOWN_MAX = 20
-Planned = Callable[[ExperimentSpec, str], float | None]
-"""Days that an experiment is expected to take on an endpoint; None where its history does not say."""
-
-
-def _unplanned(_spec: ExperimentSpec, _endpoint: str) -> float | None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Experiments:
     changed: Callable[[], None]
     wake: Callable[[], None]
     capture_retain_s: float
-    expected: Planned = _unplanned
+    past: Past
 
     def only_if(self, endpoint: str, match: str | None) -> Experiments:
         """The same use cases, while the endpoint has one of these tags (`If-Match`; None: whichever)."""
@@ -75,7 +79,7 @@ class Experiments:
         with self.store.reading() as tx:
             found = live_or_raise(tx, endpoint)
             spec = creation.spec_of(tx, found, asked, self.capture_retain_s)
-        expected = self.expected(spec, endpoint)
+        expected = self.past.expected_days(spec, endpoint)
         now = self.clock()
         with self.store.transaction() as tx:
             found = live_or_raise(tx, endpoint)
@@ -123,6 +127,19 @@ class Experiments:
             found = endpoint_or_raise(tx, endpoint)
             row = _or_raise(tx, found, name)
             return view_of(tx, found, row, rows.looks(tx, row))
+
+    def report(self, endpoint: str, name: str) -> str:
+        """All that is known of it as one page of HTML. Raises as `get`."""
+        return render(ExperimentReport(self.with_looks(endpoint, name), self.clock()))
+
+    def aa(self, endpoint: str, name: str, request: AaRequest) -> AaView:
+        """How often the tests of its metrics find a difference in captured units that are split at random.
+
+        Raises `UnknownEndpoint`, `UnknownExperiment`, `InvalidArgument`, `Overloaded`, `CaptureUnreadable`.
+        """
+        with self.store.reading() as tx:
+            spec = rows.spec_of(_or_raise(tx, endpoint_or_raise(tx, endpoint), name))
+        return self.past.aa(spec, endpoint, request)
 
     def all(self, endpoint: str) -> ExperimentList:
         """Of one endpoint, newest first. Raises `UnknownEndpoint`."""

@@ -12,7 +12,7 @@ from tidegate.errors import StoreUnavailable
 from tidegate.services.endpoints.scaling import Decisions
 from tidegate.services.jobs.queue import STATES
 from tidegate.services.overview.status import StatusReport
-from tidegate.store import alert_outbox
+from tidegate.store import alert_outbox, rollouts
 from tidegate.store import alerts as alert_rows
 from tidegate.store import jobs as job_rows
 from tidegate.store import models as model_rows
@@ -44,11 +44,31 @@ class AlertFigures:
 
 
 @dataclass(frozen=True)
+class GuardrailFigure:
+    """What a guardrail of a running automation came to at its newest look; None where nothing is known yet."""
+
+    endpoint: str
+    variant: str
+    guardrail: str
+    value: float | None
+    bound: float | None
+    margin: float
+
+
+@dataclass(frozen=True)
+class RolloutFigures:
+    """How many automations ended, by endpoint, kind and outcome, and the guardrails of those that run."""
+
+    ended: dict[tuple[str, str, str], int]
+    guardrails: list[GuardrailFigure]
+
+
+@dataclass(frozen=True)
 class Measured:
     """One scrape's facts; `scaled` has the autoscaler's newest decisions, by endpoint.
 
-    `watched`: what monitors found last, by endpoint. `jobs`, `scores` and `alerts` are None while the database is away:
-    unknown, not zero.
+    `watched`: what monitors found last, by endpoint. `jobs`, `scores`, `alerts` and `rollouts` are None while the
+    database is away: unknown, not zero.
     """
 
     status: rest.Status
@@ -59,6 +79,7 @@ class Measured:
     scaled: list[tuple[str, ScaleDecision]] = field(default_factory=list)
     watched: list[Summary] = field(default_factory=list)
     alerts: AlertFigures | None = None
+    rollouts: RolloutFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,7 @@ class Measures:
             ended, oldest_at = job_rows.figures(tx), job_rows.oldest_queued_at(tx)
             watched = summaries(tx)
             alerts = _alert_figures(tx, self.clock())
+            figures = _rollout_figures(tx)
             validations = {(row.model, row.version): row.validation for row in model_rows.scored(tx)}
         endpoints = self.report.endpoints.shown.all()
         kinds = {(kind, state): job_rows.Figures() for kind in get_args(rest.JobKind) for state in STATES}
@@ -92,9 +114,16 @@ class Measures:
         leads = status.leader is not None and status.leader.here
         known = [(one.name, self.decisions.of(one.name)) for one in endpoints if leads and one.scaling is not None]
         scaled = [(name, decision) for name, found in known for decision in found.values()]
-        return Measured(
-            status, endpoints, kinds | ended, waited_s, _scores(endpoints, validations), scaled, watched, alerts
-        )
+        scores = _scores(endpoints, validations)
+        return Measured(status, endpoints, kinds | ended, waited_s, scores, scaled, watched, alerts, figures)
+
+
+def _rollout_figures(tx: Session) -> RolloutFigures:
+    found = [
+        GuardrailFigure(row.endpoint, row.variant, row.guardrail, row.value, row.bound, row.margin)
+        for row in rollouts.guardrails(tx)
+    ]
+    return RolloutFigures(rollouts.counts(tx), found)
 
 
 def _alert_figures(tx: Session, now: float) -> AlertFigures:
