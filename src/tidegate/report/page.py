@@ -46,8 +46,8 @@ def render(report: Report) -> str:
     title = f"{report.endpoint}: monitoring report"
     sections = [
         _header(report, newest),
-        _first(newest),
-        _features(reading.drifts(newest)),
+        _first([one for one in newest if one.against == "baseline"]),
+        _features(newest),
         _quality(reading.courses(report.results), report.alarms),
         _table("Segments", "segments", reading.segments(newest), "Segment"),
         _alarms(report),
@@ -104,10 +104,11 @@ def _line(one: MonitorResult) -> str:
     )
 
 
-def _features(found: Sequence[MonitorResult]) -> str:
+def _features(newest: Sequence[MonitorResult]) -> str:
+    found, since_before = reading.drifts(newest), reading.since_before(newest)
     if not found:
         return parts.section("Features and predictions", "features", parts.aside("No column was compared yet."))
-    cards = "".join(_card(one) for one in found[:CARDS_MAX])
+    cards = "".join(_card(one, since_before.get((one.version, one.feature))) for one in found[:CARDS_MAX])
     rest = found[CARDS_MAX:]
     also = (
         element("h3", text(f"The other {len(rest):,} columns")) + _drift_table(rest[:ROWS_MAX]) if rest else ""
@@ -117,11 +118,12 @@ def _features(found: Sequence[MonitorResult]) -> str:
     return parts.section("Features and predictions", "features", said + element("div", cards, class_="cards") + also)
 
 
-def _card(one: MonitorResult) -> str:
+def _card(one: MonitorResult, before: MonitorResult | None = None) -> str:
     plot = distribution(one)
     facts = [
         ("moved", parts.percent(one.effect)),
         ("at least", parts.percent(one.effect_lower)),
+        *([("since before", parts.percent(before.effect))] if before is not None else []),
         ("p", parts.small(one.p_value)),
         ("PSI", parts.small(one.psi)),
     ]

@@ -48,7 +48,8 @@ _STATES = {"alert": 0, "ok": 1, "unknown": 2}
 
 def key(one: MonitorResult) -> tuple[str, ...]:
     """What a result is about, whenever it was looked at."""
-    return (one.monitor, one.version or "", one.feature or "", one.metric or "", one.segment or "")
+    its = (one.monitor, one.version or "", one.feature or "", one.metric or "", one.segment or "")
+    return its if one.against == "baseline" else (*its, one.against)
 
 
 def about(one: MonitorResult) -> str:
@@ -78,8 +79,8 @@ def told(history: Iterable[MonitorResult]) -> list[MonitorResult]:
     def says_the_same(one: MonitorResult) -> bool:
         if one.feature != FIRST_OF_TWO:
             return False
-        monitor, version, _, metric, segment = key(one)
-        second, third = ((monitor, version, f"probabilities[{at}]", metric, segment) for at in (1, 2))
+        monitor, version, _, *rest = key(one)
+        second, third = ((monitor, version, f"probabilities[{at}]", *rest) for at in (1, 2))
         return second in keys and third not in keys
 
     return [one for one in found if not says_the_same(one)]
@@ -89,7 +90,22 @@ def drifts(found: Iterable[MonitorResult]) -> list[MonitorResult]:
     """Columns over all segments: those that drifted, by the least that they moved; then the rest by how far; unknown
     ones last.
     """
-    return sorted((one for one in found if one.monitor in DRIFT and one.segment is None), key=_by_effect)
+    return sorted((one for one in found if _is_drift(one) and one.against == "baseline"), key=_by_effect)
+
+
+def since_before(found: Iterable[MonitorResult]) -> dict[tuple[str | None, str | None], MonitorResult]:
+    """How far columns moved since the block of rows before, by version and column: beside drift, and less than it."""
+    return {(one.version, one.feature): one for one in found if _is_drift(one) and one.against == "previous"}
+
+
+def moved_since_before(found: Iterable[MonitorResult]) -> list[MonitorResult]:
+    """Those of them that moved, by the least that they did."""
+    moved = (one for one in since_before(found).values() if one.verdict.startswith("moved"))
+    return sorted(moved, key=lambda one: (-(one.effect_lower or 0.0), *key(one)))
+
+
+def _is_drift(one: MonitorResult) -> bool:
+    return one.monitor in DRIFT and one.segment is None
 
 
 def in_order(found: Iterable[MonitorResult]) -> list[MonitorResult]:

@@ -25,6 +25,7 @@ MonitorName = Literal[
 ]
 MonitorState = Literal["ok", "alert", "unknown"]
 Severity = Literal["low", "medium", "high", "critical"]
+Against = Literal["baseline", "previous"]
 BaselineSource = Literal["validation", "file", "production"]
 
 
@@ -41,7 +42,8 @@ class MonitorResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `since` and `until` are `from` and `to` in JSON. `state` "unknown": nothing can be known, so nothing was decided;
     then numbers are None. `severity` is that of an alert. `n` and `n_reference`: rows (requests, of traffic, latency
-    and errors) now and in the baseline.
+    and errors) now and in what they are compared with: the baseline, or (`against` "previous") the full block of rows
+    before, which is shown beside it, decides nothing and alerts nobody.
 
     Drift has `drift_detected`, `effect` (at least `effect_lower`), `p_value`, distances each beside what it passes once
     in twenty times without drift (`…_null`), and `rates`: what became more or less frequent. Whatever has a value has
@@ -56,6 +58,7 @@ class MonitorResult(msgspec.Struct, frozen=True, kw_only=True):
     feature: str | None = None
     metric: str | None = None
     segment: str | None = None
+    against: Against = "baseline"
     since: float = msgspec.field(name="from")
     until: float = msgspec.field(name="to")
     n: int = 0

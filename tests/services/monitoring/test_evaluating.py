@@ -624,3 +624,40 @@ def test_labels_that_are_distributed_otherwise_are_told_over_a_day(bench: Bench)
     assert last.effect == pytest.approx(0.4, abs=0.05)
     assert last.histograms is not None
     assert sorted(last.histograms.names) == ["0", "1"]
+
+
+def test_each_block_is_shown_beside_the_one_before_and_that_alerts_nobody(bench: Bench) -> None:
+    bench.baseline()
+    first, second, third = (bench.begin + day * DAY_S for day in (0, 1, 2))
+    bench.captured.predict(first + 10, bench.normal(1_500))
+    assert {one.against for one in bench.look(second)} == {"baseline"}  # there is no block before
+    bench.captured.predict(second + 10, bench.normal(1_500, 1.0))
+    found = bench.look(third)
+    before = {one.feature: one for one in found if one.against == "previous"}
+    baseline = {one.feature: one for one in found if one.monitor == "feature_drift" and one.against == "baseline"}
+    assert {"feature_0", "feature_1", "prediction"} <= set(before)
+    moved = before["feature_1"]
+    assert (moved.state, moved.drift_detected, moved.severity) == ("ok", None, None)
+    assert moved.verdict.startswith("moved since the block before, of ")
+    assert moved.effect is not None
+    assert moved.effect > 0.3
+    assert (moved.n, moved.n_reference) == (1_500, 1_500)
+    assert before["feature_0"].verdict.startswith("ok since the block before")
+    assert baseline["feature_1"].state == "alert"
+    raised = bench.container.alerts.state.page(100)[0]
+    assert len([one for one in raised if one.feature == "feature_1" and one.monitor == "feature_drift"]) == 1
+    kept = bench.monitoring.results("churn", 100, None, None, ("feature_drift", "feature_1")).results
+    assert [one.against for one in kept[:2]] in (["previous", "baseline"], ["baseline", "previous"])
+
+
+def test_a_drift_that_lasts_is_none_since_the_block_before(bench: Bench) -> None:
+    bench.baseline()
+    for day in range(3):
+        bench.captured.predict(bench.begin + day * DAY_S + 10, bench.normal(1_500, 1.0))
+        found = bench.look(bench.begin + (day + 1) * DAY_S)
+    of_it = {one.against: one for one in found if one.feature == "feature_1" and one.monitor == "feature_drift"}
+    assert of_it["baseline"].state == "alert"
+    assert of_it["previous"].verdict.startswith("ok since")
+    bench.baseline()  # another baseline has other bins: what was counted before is not comparable
+    bench.captured.predict(bench.begin + 3 * DAY_S + 10, bench.normal(1_500))
+    assert {one.against for one in bench.look(bench.begin + 4 * DAY_S)} == {"baseline"}

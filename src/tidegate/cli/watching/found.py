@@ -31,9 +31,10 @@ def summary(found: Sequence[MonitorResult], history: Sequence[MonitorResult] = (
         return "nothing is known yet: no monitor has run"
     courses = reading.courses(history or found)
     parts = [
-        _first(newest),
+        _first([one for one in newest if one.against == "baseline"]),
         _performance(courses, is_ascii),
         _columns(reading.drifts(newest), is_ascii),
+        _since_before(newest),
         _others([*reading.checks(newest), *reading.segments(newest)], reading.fine_columns(newest)),
     ]
     text = "\n\n".join(part for part in parts if part)
@@ -103,6 +104,18 @@ def _columns(found: Sequence[MonitorResult], is_ascii: bool) -> str:
     headers = ("column", "state", "moved", "at least", "reference", "now")
     table = _table(headers, rows, (_NAME, 8, 6, 8, _PICTURE, _PICTURE))
     return "\n".join([table, *_left_out(len(found), COLUMNS_MAX)]) if table else ""
+
+
+def _since_before(newest: Sequence[MonitorResult]) -> str:
+    """What moved since the block of rows before: shown, and no alarm."""
+    found = reading.moved_since_before(newest)
+    if not found:
+        return ""
+    lines = [f"{len(found)} moved since the block before (shown, alerts nobody)"]
+    for one in found[:FIRST_MAX]:
+        told = f"{reading.about(one)}{_version(one)}: {shortened(one.verdict, 300)}"
+        lines += textwrap.wrap(told, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join([*lines, *_left_out(len(found), FIRST_MAX)])
 
 
 def _pair(reference: Sequence[int], current: Sequence[int], is_ascii: bool) -> list[str]:

@@ -52,7 +52,7 @@ def overview(
     """Of one version, or of all; `skip` so many columns before the first card."""
     of = [one for one in history if version is None or one.version in (version, None)]
     newest = reading.told(of)
-    columns = reading.drifts(newest)
+    columns, before = reading.drifts(newest), reading.since_before(newest)
     alerting, courses = reading.alerting(newest), reading.courses(of)
     segments, checks = reading.segments(newest), reading.checks(newest)
     alarms = [alarm(one) for one in alerts if one.fired_at is not None]
@@ -60,9 +60,9 @@ def overview(
         "versions": reading.versions(history),
         "alerting": [row(one) for one in alerting[:FIRST_MAX]],
         "alerting_total": len(alerting),
-        "total": len(newest),
-        "unknown_total": sum(one.state == "unknown" for one in newest),
-        "columns": [card(one) for one in columns[skip : skip + CARDS]],
+        "total": len(newest) - len(before),
+        "unknown_total": sum(one.state == "unknown" for one in newest if one.against == "baseline"),
+        "columns": [card(one, before.get((one.version, one.feature))) for one in columns[skip : skip + CARDS]],
         "columns_total": len(columns),
         "drifted_total": sum(one.state == "alert" for one in columns),
         "courses": [_course(run, alarms) for run in courses[:COURSES_MAX]],
@@ -75,9 +75,11 @@ def overview(
     }
 
 
-def card(one: MonitorResult) -> ShownResult:
-    """With its two distributions."""
+def card(one: MonitorResult, before: MonitorResult | None = None) -> ShownResult:
+    """With its two distributions, and how far it moved since the block of rows before."""
     facts = [("moved", _percent(one.effect)), ("at least", _percent(one.effect_lower)), ("p", _number(one.p_value))]
+    if before is not None:
+        facts.append(("since before", _percent(before.effect)))
     return _shown(one, facts, distribution(one))
 
 

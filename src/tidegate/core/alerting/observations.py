@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from tidegate.core.alerting.model import SEVERITIES, AlertType, Observation, Severity
@@ -62,11 +62,18 @@ class Result(Protocol):
     @property
     def segment(self) -> str | None: ...
     @property
+    def against(self) -> str: ...
+    @property
     def verdict(self) -> str: ...
     @property
     def state(self) -> Any: ...
     @property
     def severity(self) -> Any: ...
+
+
+def observed(results: Iterable[Result]) -> list[Observation]:
+    """The results that alerts are made of: what is compared with the rows before it is shown, and never pages."""
+    return [observation(one) for one in results if one.against == "baseline"]
 
 
 def observation(result: Result) -> Observation:

@@ -16,7 +16,7 @@ from tidegate.core.access import Principal
 from tidegate.core.alerting.machine import step
 from tidegate.core.alerting.messages import message, payload
 from tidegate.core.alerting.model import STATES, Alert, Deed, Facts, Observation, Outcome, Receiver, Silence
-from tidegate.core.alerting.observations import Result, observation
+from tidegate.core.alerting.observations import Result, observed
 from tidegate.core.alerting.rules import rules_of, shown_action
 from tidegate.errors import Conflict, InvalidArgument, UnknownAlert
 from tidegate.services.alerting.views import alert_view
@@ -54,7 +54,7 @@ class Alerting:
         What is to be sent lies in the outbox with it: after the commit `changed` has it sent at once, and without it
         within a second.
         """
-        self._step(tx, endpoint, [observation(result) for result in results], now)
+        self._step(tx, endpoint, observed(results), now)
 
     def tick(self) -> None:
         """What time alone changes: silences that end, repeats that are due, endpoints and versions that are gone."""

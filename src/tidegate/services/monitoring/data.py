@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tidegate.clock import rfc3339
 from tidegate.services.monitoring.baselines import KnownBaseline
 from tidegate.services.monitoring.gathered import WHOLE, Gathered, GatheredPart
 from tidegate.services.monitoring.place import Place
@@ -46,6 +47,48 @@ def drift_results(known: KnownBaseline, block: Gathered, place: Place, alpha: fl
         if name not in block.parts[WHOLE].histograms
     ]
     return results
+
+
+def previous_results(
+    known: KnownBaseline, block: Gathered, before: Gathered, place: Place, previous_since: float
+) -> list[MonitorResult]:
+    """How far each column moved since the block before. It decides nothing: the budget is the baseline's alone.
+
+    The block before is one block, and as uncertain as this one. Two whole days have one rhythm; two hours have not, and
+    may differ by it.
+    """
+    now, then = block.parts[WHOLE], before.parts[WHOLE]
+    names = [name for name in now.histograms if name in then.histograms]
+    expected = known.baseline.expected(now.hours).clustering
+    alike = {name: replace(expected[name], block_rows=float(then.rows)) for name in names if name in expected}
+    look = DriftContext(outputs=[name for name in names if known.roles.get(name) == "output"], clustering=alike)
+    reference = {name: then.histograms[name] for name in names}
+    found = evaluate(reference, {name: now.histograms[name] for name in names}, look=look)
+    since = f"since the block before, of {rfc3339(previous_since)[:16]}Z"
+    return [
+        _against_previous(one, pair(reference[name], now.histograms[name]), place, since) for name, one in found.items()
+    ]
+
+
+def _against_previous(drift: Drift, histograms: Histograms, place: Place, since: str) -> MonitorResult:
+    plain = drift.as_dict()
+    for name in ("feature", "monitor", "state", "verdict", "drift_detected"):
+        plain.pop(name)
+    if drift.state == "unknown":
+        return place.unknown(
+            drift.monitor,
+            f"{drift.verdict.removeprefix('unknown: ')} ({since})",
+            feature=drift.feature,
+            against="previous",
+            n=drift.n,
+            n_reference=drift.n_reference,
+            kind=drift.kind,
+        )
+    said = drift.verdict.partition(": ")[2].replace("in the reference", "there")
+    verdict = f"{'moved' if drift.state == 'alert' else 'ok'} {since}: {said}"
+    return place.result(
+        drift.monitor, "ok", verdict, feature=drift.feature, against="previous", histograms=histograms, **plain
+    )
 
 
 def _drifts(

@@ -24,7 +24,7 @@ from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.services.monitoring.baselines import Baselines, KnownBaseline, columns_seen
 from tidegate.services.monitoring.calls import WHOLE_SHARE, Calls, Earlier, call_results
 from tidegate.services.monitoring.coverage import coverage_result, days_of, remembered
-from tidegate.services.monitoring.data import drift_results, quality_results, range_results
+from tidegate.services.monitoring.data import drift_results, previous_results, quality_results, range_results
 from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
 from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
 from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
@@ -64,7 +64,7 @@ LABELS_MIN, LABELS_EVERY_S, COVERAGE_WHOLE = 500, 3600.0, 0.999
 """So many labels are judged, at most so often while more may come: a block ends with the last, or with a day."""
 LABEL_AHEAD_S = 300.0
 """How far the clocks of those who give labels may be ahead."""
-QUALITY, DRIFT = "data", "drift"
+QUALITY, DRIFT, PREVIOUS = "data", "drift", "previous"
 """Kinds of blocks: values that are missing or odd are told from 500 rows, drift from whole days."""
 _CALL_COLUMNS = ("id", "row", "at", "version", "pinned", "code", "duration_ms", "sample_rate")
 
@@ -207,6 +207,7 @@ class Evaluation:
             if kind == DRIFT:
                 self.results += drift_results(known, so_far, place, self._alpha("drift", block) * share)
                 self.results += range_results(known, so_far, place, quality)
+                self._compare_with_previous(version, known, so_far, place)
             else:
                 self.results += quality_results(known, so_far, place, quality)
             judged_at = max(self._until, judged_at)
@@ -215,8 +216,17 @@ class Evaluation:
         if is_full or (self.asked and so_far.rows >= ASKED_ROWS_MIN):
             judged_at = max(self._until, judged_at)
             self.blocks[version, kind] = Block(self._until, judged_at, self._until)
+            if kind == DRIFT and is_full:
+                self.blocks[version, PREVIOUS] = Block(block.since, judged_at, self._until, so_far.as_dict())
         else:
             self.blocks[version, kind] = Block(block.since, judged_at, self._until, so_far.as_dict())
+
+    def _compare_with_previous(self, version: str, known: KnownBaseline, so_far: Gathered, place: Place) -> None:
+        """Beside the baseline, where a block was judged before and both are in its bins."""
+        block = self._block(version, PREVIOUS)
+        before = Gathered.from_dict(block.gathered, known)
+        if before.rows:
+            self.results += previous_results(known, so_far, before, place, block.since)
 
     def _counted(self, version: str, known: KnownBaseline, since: float, times: Array) -> Gathered:
         """The new rows, so many at once that memory stays bounded."""

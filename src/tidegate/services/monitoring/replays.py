@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock, monotonic
 from tidegate.core.alerting.model import AlertType, Observation, Rule
-from tidegate.core.alerting.observations import observation
+from tidegate.core.alerting.observations import observed
 from tidegate.core.alerting.replay import Sent, replay
 from tidegate.core.captured import CapturedTable
 from tidegate.errors import Conflict, InvalidArgument
@@ -77,7 +77,7 @@ class Replays:
         past = Past(seen, self.monitoring.capture, self.monitoring.baselines, since, until)
         deadline, looks = self.ticks() + DEADLINE_S, []
         for at, results in past.looks():
-            looks.append((at, [observation(result) for result in results]))
+            looks.append((at, observed(results)))
             if self.ticks() >= deadline:
                 return replayed(request, (since, at), rules, looks)
         return replayed(request, window, rules, looks)
@@ -117,7 +117,7 @@ def _stored(tx: Session, uid: str, since: float) -> Iterator[tuple[float, Observ
     before: int | None = None
     while page := rows.results(tx, uid, rows.ResultFilter(PAGE_ROWS, before, since)):
         for number, result in page:
-            yield result.evaluated_at, observation(result)
+            yield from ((result.evaluated_at, one) for one in observed([result]))
             before = number
         tx.expunge_all()
 

@@ -12,6 +12,10 @@ FEATURES_MAX = 10
 DRIFT = ("feature_drift", "prediction_drift")
 
 
+def _is_drift(one: MonitorResult) -> bool:
+    return one.monitor in DRIFT and one.segment is None and one.effect is not None and one.against == "baseline"
+
+
 def summary_of(
     before: Mapping[str, Any], results: Iterable[MonitorResult], versions: Collection[str]
 ) -> dict[str, Any]:
@@ -19,7 +23,7 @@ def summary_of(
 
     What these results say nothing of stays as it was before, of `versions`: those in use.
     """
-    drifts = [one for one in results if one.monitor in DRIFT and one.segment is None and one.effect is not None]
+    drifts = [one for one in results if _is_drift(one)]
     quality = {version: dict(of) for version, of in before.get("quality", {}).items() if version in versions}
     for one in results:
         if one.monitor == "performance" and one.version and one.metric and one.value is not None:
