@@ -22,8 +22,8 @@ import numpy as np
 
 from tidegate.sequential.units import Floats
 
-_HALVINGS = 60
-_HALVINGS_END = 44
+_HALVINGS = 50
+_HALVINGS_END = 32
 _LOG_RATIO_MAX = math.log(1e6)
 _SMALL = 1e-12
 _GROSS = 4.0
@@ -85,11 +85,16 @@ def log_two_samples(table: Table, difference: float, side: int, ratio: float = 1
 
     Control's rate has a Beta(0.1, 1) before it (rates of errors are small, most often), the treatment's a Beta(½, ½).
     """
+    return float(log_two_samples_by_phase(table, difference, side, ratio).sum())
+
+
+def log_two_samples_by_phase(table: Table, difference: float, side: int, ratio: float = 1.0) -> Floats:
+    """The same for each phase by itself: they add up."""
     from scipy.special import betaln
 
     seen = betaln(0.1 + table.events_a, 1 + table.n_a - table.events_a) - betaln(0.1, 1.0)
     seen = seen + betaln(0.5 + table.events_b, 0.5 + table.n_b - table.events_b) - betaln(0.5, 0.5)
-    return float((seen - _best_under_null(table, difference, side, ratio)).sum())
+    return cast(Floats, seen - _best_under_null(table, difference, side, ratio))
 
 
 def _best_under_null(table: Table, difference: float, side: int, ratio: float) -> Floats:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
-from tidegate.sequential.exact import Table, crossing, log_two_samples, rate_bounds
+from tidegate.sequential.exact import Table, crossing, log_two_samples, log_two_samples_by_phase, rate_bounds
 from tidegate.sequential.quantiles import Quantiles
+from tidegate.sequential.strata import cells_of, sums
 from tidegate.sequential.units import Floats, Integers, Units
 from tidegate.wire.experiments import BoundKind, GuardrailState, GuardrailView
 
@@ -149,18 +149,14 @@ def _log_slower(bound: Bound, times: Units, effect: float) -> float:
     margin = bound.value if bound.kind == "margin" else 0.0
     moved = times.value - margin if bound.absolute else times.value / (1 + margin)
     value = np.where(times.arm == 1, moved, times.value)
-    phases = [times.phase == phase for phase in np.unique(times.phase)]
-    logs = []
-    for threshold in _THRESHOLDS_MS:
-        above = value > threshold
-        cells = [
-            [float(above[phase & (times.arm == arm)].sum()), float((phase & (times.arm == arm)).sum())]
-            for phase in phases
-            for arm in (0, 1)
-        ]
-        counts = np.array(cells).reshape(len(phases), 4) / effect
-        logs.append(log_two_samples(Table(*(cast(Floats, column) for column in counts.T)), 0.0, 1))
-    return float(np.logaddexp.reduce(logs)) - math.log(len(logs))
+    cell, size = cells_of(times)
+    n = sums(cell, size)
+    each = [sums(cell, size, (value > threshold).astype(np.float64)) for threshold in _THRESHOLDS_MS]
+    above = np.stack(each) / effect  # thresholds, phases, arms
+    full = np.broadcast_to(n / effect, above.shape)
+    table = Table(above[..., 0].ravel(), full[..., 0].ravel(), above[..., 1].ravel(), full[..., 1].ravel())
+    logs = log_two_samples_by_phase(table, 0.0, 1).reshape(above.shape[:2]).sum(axis=1)
+    return float(np.logaddexp.reduce(logs)) - math.log(logs.size)
 
 
 def design_effect(key: Integers, bad: Floats) -> float:

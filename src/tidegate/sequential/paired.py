@@ -22,7 +22,7 @@ _WEIGHT = 20.0
 _ASYMPTOTIC_FROM = 30
 """Discordant pairs from which the interval is the asymptotic one."""
 _NO_WEIGHT = 1e-300
-_SHARES = 60
+_HALVINGS = 40
 
 
 def paired(both_right: int, only_live: int, only_shadow: int, both_wrong: int, alpha: float = 0.05) -> PairedView:
@@ -100,7 +100,7 @@ def _log_dirichlet(kinds: Floats) -> float:
 def _best(kinds: Floats, difference: float) -> float:
     """The largest log-likelihood with x - y = difference; along y it is concave."""
     low, high = max(0.0, -difference), (1 - difference) / 2
-    for _ in range(_SHARES):
+    for _ in range(_HALVINGS):
         y = (low + high) / 2
         x, rest = y + difference, 1 - difference - 2 * y
         slope = kinds[0] / max(x, _NO_WEIGHT) + kinds[1] / max(y, _NO_WEIGHT) - 2 * kinds[2] / max(rest, _NO_WEIGHT)
