@@ -20,6 +20,7 @@ from tidegate.store.alert_tables import SilenceRow as SilenceRow  # noqa: PLC041
 from tidegate.store.alias_tables import KeptAliasRow as KeptAliasRow  # noqa: PLC0414
 from tidegate.store.base import SIZE, Stamped
 from tidegate.store.base import Base as Base  # noqa: PLC0414
+from tidegate.store.canary_tables import CanaryRow as CanaryRow  # noqa: PLC0414
 from tidegate.store.experiment_tables import ExperimentLookRow as ExperimentLookRow  # noqa: PLC0414
 from tidegate.store.experiment_tables import ExperimentRow as ExperimentRow  # noqa: PLC0414
 from tidegate.store.experiment_tables import GuardrailFigureRow as GuardrailFigureRow  # noqa: PLC0414
