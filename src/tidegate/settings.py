@@ -297,6 +297,12 @@ class Settings:
     monitor_results_max: int = _setting(
         200_000, "TIDEGATE_MONITOR_RESULTS_MAX", "Monitors' results that are kept; the oldest go.", (1000, 100_000_000)
     )
+    guard_s: float = _setting(
+        600.0,
+        "TIDEGATE_GUARD_S",
+        "For how many seconds a version is watched that was deployed; 0: not at all.",
+        (0.0, 86_400.0),
+    )
     notify_networks: str = _setting(
         "",
         "TIDEGATE_NOTIFY_NETWORKS",

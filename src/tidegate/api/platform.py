@@ -17,6 +17,7 @@ from tidegate.services.alerting.rules import AlertRules
 from tidegate.services.alerting.silences import Silences
 from tidegate.services.alerting.state import Alerting
 from tidegate.services.audit import Audit
+from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.documents import Documents
@@ -81,6 +82,8 @@ class ApiServices(Protocol):
     def endpoints(self) -> Endpoints: ...
     @property
     def scales(self) -> Scales: ...
+    @property
+    def canaries(self) -> Canaries: ...
     @property
     def imports(self) -> Imports: ...
     @property

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": ("predict.predict", "predict", "Predict rows through the gateway."),
     "feedback": ("feedback.feedback", "feedback", "Say what came true of predictions: labels and metrics."),
     "traffic": ("endpoints.change", "traffic", "Split an endpoint's traffic over versions."),
+    "canary": ("endpoints.canary", "canary", "Look at a version that takes over in steps, and steer it."),
     "promote": ("endpoints.change", "promote", "Give one version all of the traffic."),
     "rollback": ("endpoints.change", "rollback", "Re-apply the traffic from before the current one."),
     "experiment": ("experiments.experiment", "experiment", "Compare versions on units, and promote the better one."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from tidegate.client.locate import PlatformLocation, locate
 from tidegate.client.resources.alerts import AlertsClient
+from tidegate.client.resources.canary import CanaryClient
 from tidegate.client.resources.capture import CaptureClient
 from tidegate.client.resources.documents import DocumentsClient
 from tidegate.client.resources.endpoints import EndpointsClient
@@ -102,7 +103,7 @@ class Client:
         self.models, self.images = ModelsClient(self._api, self.jobs), ImagesClient(self._api, self.jobs)
         self.endpoints = EndpointsClient(self._api, self.models)
         self.shadows = ShadowsClient(self._api)
-        self.capture = CaptureClient(self._api)
+        self.canary, self.capture = CanaryClient(self._api), CaptureClient(self._api)
         self.imports = ImportsClient(self._api, self.models)
         self.alerts = AlertsClient(self._api)
         self.monitoring = MonitoringClient(self._api, self.models, self.jobs)

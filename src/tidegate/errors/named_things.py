@@ -41,6 +41,12 @@ class UnknownExperiment(TidegateError):
     code, kind = "unknown_experiment", Kind.NOT_FOUND
 
 
+class UnknownCanary(TidegateError):
+    """The endpoint had no canary, and no version of it was watched."""
+
+    code, kind = "unknown_canary", Kind.NOT_FOUND
+
+
 class UnknownUpload(TidegateError):
     """No upload has this id, or it expired: upload the file again."""
 

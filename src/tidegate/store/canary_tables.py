@@ -35,7 +35,6 @@ class CanaryRow(Base):
     step: Mapped[int] = mapped_column(default=0)
     step_set_at: Mapped[float]  # when its weights were set
     routed_at: Mapped[float | None]  # when gateways had them; None: not yet
-    evidence_since: Mapped[float | None]  # what is judged of it: rows since then
     reason: Mapped[str] = mapped_column(default="")
     next: Mapped[str] = mapped_column(default="")
     next_at: Mapped[float | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tidegate.wire.exact import STRICT, Number
+from tidegate.wire.exact import STRICT, Flag, Number
 from tidegate.wire.experiments import GuardrailView
 
 CanaryKind = Literal["canary", "guard"]
@@ -16,15 +16,19 @@ CanaryState = Literal["running", "paused", "promoted", "aborted", "failed", "end
 class CanaryRequest:
     """Take a version through steps of traffic, each for `every_s` and on evidence. The last step is 100.
 
-    Guardrails in the grammar of experiments; none: those by default (errors, latency, non-finite outputs, prediction
-    drift, crashes).
+    `version` is a number, a label or `@alias`. Guardrails in the grammar of experiments (`errors:margin=abs:0.01`,
+    `latency:max=80`, `drift:off`) take the place of those by default: errors, latency, non_finite, drift, crashes.
+    `accept_signature_change` and `end_automation` as in a deployment.
     """
 
     __pydantic_config__ = STRICT
 
+    version: str = ""
     steps: list[Number] = field(default_factory=lambda: [1.0, 5.0, 25.0, 50.0, 100.0])
     every_s: Number = 600.0
     guardrails: list[str] = field(default_factory=list)
+    accept_signature_change: Flag = False
+    end_automation: Flag = False
 
 
 @dataclass(frozen=True)

@@ -255,6 +255,7 @@ class DeployRequest:
     With `follow`, the endpoint goes on to whatever version the alias is moved to; without, it follows no alias.
     `accept_signature_change`: also a version that does not take, or answer, what clients of the live one rely on.
     `end_automation`: also while an experiment, canary or bandit sets the weights, which ends.
+    `guard`: watch the version for a while, and return to what was there when it fails, hangs or answers NaN.
     """
 
     __pydantic_config__ = STRICT
@@ -270,6 +271,7 @@ class DeployRequest:
     follow: Follow | None = None
     accept_signature_change: Flag = False
     end_automation: Flag = False
+    guard: Flag = True
 
 
 @dataclass(frozen=True)

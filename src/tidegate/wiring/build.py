@@ -32,10 +32,12 @@ from tidegate.job_wiring import job_parts
 from tidegate.loops.monitor import MonitorLoop
 from tidegate.loops.runner import Loop
 from tidegate.services.audit import Audit
+from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.documents import Documents
 from tidegate.services.endpoints.follows import Follows
+from tidegate.services.endpoints.guards import Guarding
 from tidegate.services.endpoints.imports import Imports
 from tidegate.services.endpoints.kept_aliases import KeptAliases
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -66,6 +68,7 @@ from tidegate.store.leases import Candidate
 from tidegate.system.child_env import inherited_env
 from tidegate.wire.capture import CaptureView, capture_view, read_state
 from tidegate.wiring.alerts import alert_parts, reach_of
+from tidegate.wiring.canaries import canary_steps
 from tidegate.wiring.container import Container
 from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
 from tidegate.wiring.experiments import experiment_parts
@@ -106,6 +109,7 @@ def build(
     keys, placement = platform_keys(settings), default_placement(settings)
     location = Location.of(settings)
     spec_changed, scaling_changed, registry_changed = threading.Event(), threading.Event(), threading.Event()
+    weights_changed, experiment_woken = _all_set(spec_changed, scaling_changed), threading.Event()
 
     files_dir = files_home(store, settings.files_home)
     parts = job_parts(settings, store, files_dir, clock)
@@ -131,13 +135,15 @@ def build(
         backend,
         clock,
         addresses.gateway_url,
-        _all_set(spec_changed, scaling_changed),
+        _all_set(spec_changed, scaling_changed, experiment_woken),
         placement,
         scaling_defaults(settings),
         can_start=_while_leading(leadership, backend),
         answered=answered.of,
         load=load.view,
+        guarding=Guarding(settings.guard_s, answered.of),
     )
+    canaries = canary_steps(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
     reach = reach_of(settings, addresses.host)
     alerts = alert_parts(endpoints, fenced, reach, addresses.control_url, clock)
     monitoring = Monitoring(
@@ -187,6 +193,7 @@ def build(
         models=models,
         endpoints=endpoints,
         scales=Scales(endpoints.shown, decisions, leadership, leader_calls.scale),
+        canaries=Canaries(store, registry, clock, weights_changed, experiment_woken.set),
         imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(location, clock), clock),
         jobs=jobs,
         images=Images(models, jobs, parts.build.images, settings.image_base),
@@ -209,6 +216,7 @@ def build(
             *running.loops,
             _housekeeping(fenced, uploads, monitoring, settings),
             Loop("monitor", MonitorLoop(monitoring, clock).step, monitor_woken, leader_only=True),
+            Loop("experiment", canaries.step, experiment_woken, leader_only=True),
             *_redis_loops(redis),
             alerts.loop,
             experiments.loop,

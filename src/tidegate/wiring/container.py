@@ -24,6 +24,7 @@ from tidegate.jobs.bench import Bench
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
 from tidegate.services.audit import Audit
+from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.documents import Documents
@@ -89,6 +90,7 @@ class Container:
     endpoints: Endpoints
     imports: Imports
     scales: Scales
+    canaries: Canaries
     jobs: Jobs
     images: Images
     uploads: Uploads

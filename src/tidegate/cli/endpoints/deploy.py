@@ -12,6 +12,7 @@ import click
 import orjson
 
 from tidegate.cli.app import App, command
+from tidegate.cli.endpoints.canary import CanaryGiven, begin_canary, canary_options, canary_text
 from tidegate.cli.endpoints.change import accept_option, end_option
 from tidegate.cli.models.register import (
     describe_version,
@@ -56,6 +57,8 @@ def serving_options(body: F) -> F:
     "tidegate deploy churn@champion --endpoint churn-eu",
     "tidegate deploy churn --cache-ttl 60 --rate-limit 100",
     "tidegate deploy churn --backend docker --cpus 2 --memory 1g",
+    "tidegate deploy churn:2 --canary 1,5,25,50,100 --every 10m",
+    "tidegate deploy churn:2 --canary 10,100 --guardrail latency:max=80",
     "tidegate deploy churn@champion --follow",
     "tidegate deploy models:/churn/3 --allow-pickle",
     "tidegate deploy model.joblib --name churn --allow-pickle",
@@ -72,6 +75,8 @@ def serving_options(body: F) -> F:
 )
 @click.option("--cpus", type=click.FloatRange(min=0), help="Processors of each container, also 0.5; 0: no limit.")
 @click.option("--memory", metavar="SIZE", help="Memory of each container, as 512m or 2g; 0: no limit.")
+@canary_options
+@click.option("--no-guard", is_flag=True, help="Do not watch it afterwards; see below.")
 @accept_option
 @end_option
 @click.option("--no-wait", is_flag=True, help="Return at once (after registering, with a PATH).")
@@ -87,6 +92,10 @@ def deploy(
     backend: str | None,
     cpus: float | None,
     memory: str | None,
+    canary: str | None,
+    every: str | None,
+    guardrails: tuple[str, ...],
+    no_guard: bool,
     accept_signature_change: bool,
     end_automation: bool,
     no_wait: bool,
@@ -107,6 +116,13 @@ def deploy(
     is gone or another sort of value) is refused with what changed, unless --accept-signature-change is given. Wider
     types, new outputs and the like need no word, and 'rollback' never asks.
 
+    The new version is watched for a while (10 minutes, TIDEGATE_GUARD_S): when it answers 500, does not answer in time,
+    gives NaN or its replicas end by themselves, what was there before gets the traffic again ('tidegate canary status'
+    says why). --no-guard turns that off.
+
+    With --canary it gets a little of the traffic first, beside an equally sized slice of what is there, and more, step
+    by step, while no guardrail is breached ('tidegate canary --help'); the command returns at once.
+
     With --backend docker each replica is a container of the version's image, which is built first where there is none
     yet. Another backend or other limits replace the replicas one after the other, without a gap.
     """
@@ -121,12 +137,18 @@ def deploy(
         raise InvalidArgument(f"{model!r} is registered already: --name goes with a path")
     elif (given := _given(options)) and not follow and not _may_be_new(client, model):
         raise InvalidArgument(f"{model!r} is registered already: --{given[0].replace('_', '-')} goes with a path")
+    asked = CanaryGiven(canary, every, guardrails)
+    if asked.is_asked:
+        _check_canary(follow=follow, no_guard=no_guard, others=(replicas, backend, cpus, memory, *serving.values()))
+        accepted = {"accept_signature_change": accept_signature_change, "end_automation": end_automation}
+        begun = begin_canary(client, model, endpoint, asked, **accepted)
+        return app.emit(begun, lambda: canary_text(begun))
     from tidegate.client.resources.options import DeployOptions
 
     where = cast(DeployOptions, {"backend": backend, "cpus": cpus, **serving})
     where["memory_bytes"] = None if memory is None else bytes_of(memory)
     where["registration"], where["accept_signature_change"] = registration_of(options), accept_signature_change
-    where["end_automation"] = end_automation
+    where["end_automation"], where["guard"] = end_automation, not no_guard
     with app.progress() as report:
         where |= {"wait": not no_wait, "timeout_s": timeout_s, "on_progress": report}
         done = client.endpoints.deploy(
@@ -139,7 +161,22 @@ def deploy(
     line = curl_line(client.gateway.url, done, with_key=client.location.api_key is not None)
     if app.json:
         app.note(line)
-    app.emit(done, lambda: f"{_outcome(done, no_wait)}\n\n{line}")
+    return app.emit(done, lambda: f"{_outcome(done, no_wait)}\n\n{line}")
+
+
+def _check_canary(*, follow: bool, no_guard: bool, others: tuple[Any, ...]) -> None:
+    """Raises `InvalidArgument` for options that say something of the whole endpoint, which a canary leaves as it is."""
+    if follow:
+        raise InvalidArgument("--follow and --canary do not go together: a followed alias is deployed at once")
+    if no_guard:
+        raise InvalidArgument(
+            "--no-guard is of a plain deploy: a canary's guardrails are turned off by --guardrail NAME:off"
+        )
+    if any(value is not None for value in others):
+        raise InvalidArgument(
+            "a canary runs as the endpoint does: change replicas, backend, limits and settings first, by 'tidegate "
+            "scale' or a deploy of the version that is live"
+        )
 
 
 def _to_register(model: str, name: str | None) -> bool:

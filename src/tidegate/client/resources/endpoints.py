@@ -88,6 +88,7 @@ class EndpointsClient:
             follow=following,
             accept_signature_change=more.get("accept_signature_change", False),
             end_automation=more.get("end_automation", False),
+            guard=more.get("guard", True),
             **given_among(more),
         )
         try:

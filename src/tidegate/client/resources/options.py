@@ -55,12 +55,15 @@ class ApplyOptions(TypedDict, total=False):
 
 
 class DeployOptions(ChangeOptions, ServingOptions, total=False):
-    """Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited.
+    """`guard` (True) has the version watched for a while, and taken back when it fails, hangs or answers NaN.
+
+    Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited.
 
     How it is served is in `ServingOptions`: for how long answers are kept, how many requests a client may send.
     `registration` is how a version is registered that only the registry has yet.
     """
 
+    guard: bool
     backend: str | None
     cpus: float | None
     memory_bytes: int | None

@@ -72,7 +72,7 @@ def compare_rates(guardrail: CanaryGuardrail, stable: Counted, canary: Counted, 
     if canary.rate is None or stable.rate is None:
         return view(guardrail, canary.rate, None, "unknown")
     differs = canary.rate - stable.rate
-    low, high = _difference(stable, canary, alphas.breach)
+    low, _ = _difference(stable, canary, alphas.breach)
     surely_more = low > (0.0 if guardrail.kind == "max" else allowed) or (
         allowed == 0 and guardrail.kind == "margin" and _is_more(stable, canary, alphas.breach)
     )
@@ -93,8 +93,9 @@ def compare_latency(
         return view(guardrail, None, None, "unknown")
     before, now = np.sort(stable), np.sort(canary)
     was, is_ = float(np.quantile(before, LEVEL)), float(np.quantile(now, LEVEL))
-    ends = [quantile_bounds(one, LEVEL, alphas.breach / 2, effect) for one, effect in zip((before, now), effects)]
-    fine = [quantile_bounds(one, LEVEL, alphas.fine / 2, effect) for one, effect in zip((before, now), effects)]
+    sides = tuple(zip((before, now), effects, strict=True))
+    ends = [quantile_bounds(one, LEVEL, alphas.breach / 2, effect) for one, effect in sides]
+    fine = [quantile_bounds(one, LEVEL, alphas.fine / 2, effect) for one, effect in sides]
     if guardrail.kind == "max":
         breached = ends[1][0] > guardrail.value and ends[1][0] > ends[0][1]
         state = _state(breached=breached, fine=fine[1][1] < guardrail.value)

@@ -62,7 +62,7 @@ class CanaryDecision:
 
 
 def decide(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
-    """The first row that fits:
+    """Of these the first row that fits.
 
     what is known                                         | then
     ------------------------------------------------------|----------------------------------------------
@@ -78,12 +78,21 @@ def decide(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
     the last step                                         | promote
     any other                                             | advance
     """
+    return _ended(facts) or _held(plan, facts) or _at_its_end(plan, facts)
+
+
+def _ended(facts: CanaryFacts) -> CanaryDecision | None:
     if facts.broken:
         return CanaryDecision("fail", facts.broken, "stable has all of the traffic again")
     breached = [one for one in facts.guardrails if one.state == "breached" and not one.dry_run]
     if breached:
         told = "; ".join(breach_words(one) for one in breached)
         return CanaryDecision("abort", f"{told}. {_affected(facts)}", "stable has all of the traffic again")
+    return None
+
+
+def _held(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision | None:
+    """What it waits for before its step can end."""
     if facts.unreadable:
         return CanaryDecision("wait", f"no evidence: {facts.unreadable}", "goes on when captured rows can be read")
     weight = plan.steps[plan.step]
@@ -92,13 +101,17 @@ def decide(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
     ends_at = facts.routed_at + plan.every_s
     if plan.paused:
         return CanaryDecision("wait", "paused; guardrails are watched on", "'tidegate canary resume' goes on")
-    following = "the promotion" if plan.is_last else f"{plan.steps[plan.step + 1]:g} %"
-    seen = f"{facts.requests} requests, {facts.requests_stable} of stable"
+    seen, following = _seen(facts), _following(plan)
     if min(facts.requests, facts.requests_stable) < REQUESTS_MIN:
         why = f"waiting for traffic: {seen}, of {REQUESTS_MIN} on each side"
         return CanaryDecision("wait", why, f"{following} with enough requests", max(ends_at, facts.now))
     if facts.now < ends_at:
         return CanaryDecision("wait", f"no breach in {seen}", f"{following} when the step's time is over", ends_at)
+    return None
+
+
+def _at_its_end(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
+    seen, following = _seen(facts), _following(plan)
     if not plan.is_last:
         return CanaryDecision("advance", f"no breach in {seen}", following)
     open_ = [one.name for one in facts.guardrails if one.name in REQUIRED and one.state != "ok" and not one.dry_run]
@@ -106,6 +119,14 @@ def decide(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
         why = f"{' and '.join(open_)} not shown to be no worse yet: {seen}"
         return CanaryDecision("wait", why, "the promotion with more requests, or 'tidegate canary promote'")
     return CanaryDecision("promote", f"no worse in {seen}", "it has all of the traffic")
+
+
+def _seen(facts: CanaryFacts) -> str:
+    return f"{facts.requests} requests, {facts.requests_stable} of stable"
+
+
+def _following(plan: CanaryPlan) -> str:
+    return "the promotion" if plan.is_last else f"{plan.steps[plan.step + 1]:g} %"
 
 
 def breach_words(one: GuardrailView) -> str:

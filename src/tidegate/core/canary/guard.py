@@ -60,7 +60,7 @@ class GuardDecision:
 
 
 def watch(facts: GuardFacts, guard_s: float) -> GuardDecision:
-    """The first row that fits:
+    """Of these the first row that fits.
 
     what is known                                                  | then
     ---------------------------------------------------------------|------------------------------------
@@ -77,9 +77,8 @@ def watch(facts: GuardFacts, guard_s: float) -> GuardDecision:
     ended = facts.ended
     if facts.crashes > CRASHES_MAX:
         return GuardDecision("rollback", f"{facts.crashes} of its replicas ended by themselves{_of(ended)}")
-    if ended is not None:
-        if why := _worse(ended, facts.before):
-            return GuardDecision("rollback", why)
+    if ended is not None and (why := _worse(ended, facts.before)):
+        return GuardDecision("rollback", why)
     if facts.now - facts.routed_at >= guard_s:
         return GuardDecision("done", "nothing happened")
     return GuardDecision("watch", "no report of gateways yet" if ended is None else f"{ended.requests} requests, fine")
@@ -107,8 +106,8 @@ def _allowed(found: int, requests: int) -> float:
 def log_evidence(found: int, requests: int, allowed: float) -> float:
     """The logarithm of a test martingale against "the rate is at most `allowed`".
 
-    A mixture of likelihood ratios over higher rates; by Ville's inequality it passes 1/α with probability α at most,
-    at all looks together (Robbins 1970). It is a supermartingale for every rate up to `allowed`.
+    A mixture of likelihood ratios over higher rates; by Ville's inequality it passes 1/ALPHA with at most the
+    probability ALPHA, at all looks together (Robbins 1970). It is a supermartingale for every rate up to `allowed`.
     """
     found = min(found, requests)
     if not found:

@@ -49,4 +49,3 @@ def step_weights(parts: CanaryParts, percent: float, step: int) -> AutomatedWeig
     )
     split = Split(parts.salt, shares, coverage=coverage, uncovered=STABLE, phase=step + 1)
     return AutomatedWeights("canary", parts.name, parts.revision, split, dict(parts.stable))
-

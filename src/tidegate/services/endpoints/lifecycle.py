@@ -29,6 +29,7 @@ from tidegate.services.endpoints.deploy_requests import (
     named_version,
     requested_placement,
 )
+from tidegate.services.endpoints.guards import Guarding, begin_guard, stable_of
 from tidegate.services.endpoints.intent import HISTORY_PAGE, check_versions_there, ended_by, to_restore, uid_of
 from tidegate.services.endpoints.scaling import check_replicas, check_scale, scaling_asked
 from tidegate.services.endpoints.signature_changes import check_signatures
@@ -62,7 +63,7 @@ class Endpoints:
 
     `placement` is where replicas run that nobody placed, `scaling` what holds for all numbers of them; `can_start`
     raises when nothing could be started there now; `answered` tells how the requests to a version ended recently,
-    `load` how busy versions are.
+    `load` how busy versions are; `guarding` whether a version that was deployed is watched.
     """
 
     store: Store
@@ -76,6 +77,7 @@ class Endpoints:
     can_start: Callable[[Placement], None] = lambda _where: None
     answered: views.AnsweredOf = lambda _endpoint, _version: None
     load: views.LoadOf = lambda _endpoint, _versions: None
+    guarding: Guarding = Guarding()
 
     @property
     def shown(self) -> ShownEndpoints:
@@ -139,7 +141,7 @@ class Endpoints:
                 check_same_model(row, request.model)
                 if replicas is None and (follows := readable_scaling_of(row)[0]) is not None:
                     check_measured(follows, placed(requested, self.placement))
-                traffic = {version.version: 100.0}
+                traffic, stable = {version.version: 100.0}, stable_of(row)
                 ended = ended_by(row, end=request.end_automation)
                 notice = check_signatures(tx, row, traffic, accepted=request.accept_signature_change)
                 note = "; ".join(part for part in (ended, f"follows @{alias}" if alias else "", notice) if part)
@@ -154,6 +156,8 @@ class Endpoints:
                 )
                 row.follow = self.follow_row(tx, row, alias, request.follow, version.version)
                 view = self._apply(tx, row, change)
+                if request.guard:
+                    begin_guard(tx, row, stable, who.name, self.guarding, self.clock())
         except (UnknownModel, UnknownVersion) as error:
             raise in_registry(self.registry, request.model, named.version, error) from error
         self.changed()
@@ -166,10 +170,11 @@ class Endpoints:
         """
         ended_by(row, end=False)
         traffic = {version_or_raise(tx, row.model, version).version: 100.0}
-        notice = check_signatures(tx, row, traffic, accepted=False)
+        notice, stable = check_signatures(tx, row, traffic, accepted=False), stable_of(row)
         who = part_of_platform(f"@{alias}")
         with endpoint_audited(tx, row.name, "follow", who, self.clock):
             self._apply(tx, row, SpecChange("follow", traffic, actor=who.name, note=notice))
+            begin_guard(tx, row, stable, who.name, self.guarding, self.clock())
 
     def set_traffic(self, name: str, request: rest.TrafficRequest, who: Principal) -> rest.Endpoint:
         """Split traffic over versions (numbers or labels), shifted once all are ready. It follows no alias any more.

@@ -59,6 +59,11 @@ class Answered:
 
     def of(self, endpoint: str, version: str) -> AnsweredView | None:
         """Of one version; None while no gateway reports."""
+        return self.since(endpoint, version, 0.0)
+
+    def since(self, endpoint: str, version: str, since: float) -> AnsweredView | None:
+        """As `of`, of what was reported since a moment (to `BUCKET_S`), and within the window."""
+        first = int(since // BUCKET_S)
         with self._lock:
             now = self._clock()
             reporting = {name: one for name, one in self._reports.items() if now - one.at <= SILENT_S}
@@ -66,7 +71,7 @@ class Answered:
                 return None
             self._forget(now)
             total: Counter[int] = Counter()
-            for bucket in self._buckets.values():
+            for bucket in (one for index, one in self._buckets.items() if index >= first):
                 total.update(bucket.get((endpoint, version), {}))
             window_s = min(WINDOW_S, now - min(one.since for one in reporting.values()))
         silent = len(self._live() - reporting.keys())

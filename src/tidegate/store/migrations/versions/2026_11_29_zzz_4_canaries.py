@@ -31,7 +31,6 @@ def upgrade() -> None:
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("step_set_at", sa.Double(), nullable=False),
         sa.Column("routed_at", sa.Double(), nullable=True),
-        sa.Column("evidence_since", sa.Double(), nullable=True),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("next", sa.String(), nullable=False),
         sa.Column("next_at", sa.Double(), nullable=True),

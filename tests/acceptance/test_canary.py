@@ -1,0 +1,167 @@
+"""Canaries and guards on a running platform: a good version goes all the way, a broken one goes back by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.platform import Platform
+from support.wait import until
+
+_MODEL = """
+import os
+import time
+
+
+class Model:
+    example = [1.0]
+
+    def predict(self, inputs):
+        {body}
+        return [float(row[0]) for row in inputs]
+"""
+_UNLESS_TESTED = "if any(row[0] != 1.0 for row in inputs): "
+"""The gate predicts the example, which every version must pass."""
+BROKEN = {
+    "errors": _UNLESS_TESTED + 'raise RuntimeError("no")',
+    "refuses": _UNLESS_TESTED + 'raise ValueError("no")',
+    "slow": _UNLESS_TESTED + "time.sleep(0.1)",
+    "nan": _UNLESS_TESTED + "return [float('nan') for _ in inputs]",
+    "crashes": "if any(row[0] > 900.0 for row in inputs): os._exit(7)",
+    "hangs": _UNLESS_TESTED + "time.sleep(60)",
+}
+ENDED_S = 240.0
+
+
+def written(folder: Path, body: str) -> str:
+    folder.mkdir()
+    (folder / "model.py").write_text(_MODEL.format(body=body))
+    return str(folder)
+
+
+def registered(platform: Platform, folder: Path, name: str, body: str) -> None:
+    platform.done("register", written(folder, body), "--name", name, "--allow-pickle")
+
+
+class Traffic:
+    """Clients that ask again and again, each request by another key, and count what they got by version."""
+
+    def __init__(self, platform: Platform, endpoint: str, deadline_s: float = 2.0) -> None:
+        self._url = f"{platform.gateway_url}/predict/{endpoint}"
+        self._deadline_s = deadline_s
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.asked = 0
+        self.failed = 0
+        self.unanswered: list[str] = []
+
+    def _run(self, first: int) -> None:
+        number = first
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            while not self._stop.is_set():
+                number += 10
+                self._ask(client, number)
+
+    def _ask(self, client: httpx.Client, number: int) -> None:
+        headers = {"X-Tidegate-Key": f"u{number}", "X-Tidegate-Timeout-Ms": f"{self._deadline_s * 1000:.0f}"}
+        try:
+            answer = client.post(self._url, json={"features": [2.0 + number % 1000]}, headers=headers)
+        except httpx.HTTPError as error:
+            with self._lock:
+                self.unanswered.append(repr(error))
+            return
+        with self._lock:
+            self.asked += 1
+            self.failed += answer.status_code != 200
+
+    @contextmanager
+    def running(self, clients: int = 6) -> Iterator[Traffic]:
+        threads = [threading.Thread(target=self._run, args=(first,)) for first in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def ended(platform: Platform, endpoint: str) -> Any:
+    """The canary's (or guard's) view once it is over."""
+
+    def over() -> Any:
+        found = platform.api("GET", f"/api/v1/endpoints/{endpoint}/canary").json()
+        return found if found.get("ended_at") is not None else None
+
+    return until(over, ENDED_S, what=f"the end of {endpoint}'s canary")
+
+
+def test_a_good_version_goes_all_the_way_and_a_failing_one_goes_back(platform: Platform, tmp_path: Path) -> None:
+    platform.done("deploy", written(tmp_path / "one", "pass"), "--name", "climb", "--allow-pickle")
+    registered(platform, tmp_path / "two", "climb", "time.sleep(0)")
+    registered(platform, tmp_path / "three", "climb", BROKEN["errors"])
+    with Traffic(platform, "climb").running() as traffic:
+        begun = platform.done(
+            "deploy", "climb:2", "--canary", "25,100", "--every", "2s", "--guardrail", "errors:margin=abs:0.05",
+            "--guardrail", "latency:margin=3",
+        )  # fmt: skip
+        assert (begun["state"], begun["weight"]) == ("running", 25.0)
+        assert "canary" in platform.failed("deploy", "climb:1")["error"]
+        good = ended(platform, "climb")
+        assert good["state"] == "promoted", good
+        assert [step["weight"] for step in good["history"]] == [25.0]
+        assert all(min(step["requests"], step["requests_stable"]) >= 100 for step in good["history"])
+        assert (traffic.failed, traffic.unanswered) == (0, [])
+        assert platform.endpoint("climb")["asked"] == {"2": 100.0}
+
+        platform.done("deploy", "climb:3", "--canary", "10,100", "--every", "2s")
+        bad = ended(platform, "climb")
+        assert bad["state"] == "aborted", bad
+        assert "errors breached" in bad["reason"]
+        assert "requests that it was given were affected" in bad["reason"]
+        until(lambda: platform.endpoint("climb")["traffic"] == {"2": 100.0}, what="stable")
+    assert traffic.unanswered == []
+    assert traffic.failed > 0
+    told = platform.cli("canary", "status", "climb").out
+    assert "aborted" in told
+    assert all(len(line) <= 80 for line in told.splitlines())
+    actions = [one["action"] for one in platform.done("history", "climb")["history"]]
+    assert {"canary", "promote", "rollback"} <= set(actions)
+
+
+def test_a_deployment_that_fails_is_taken_back_unless_nobody_guards_it(platform: Platform, tmp_path: Path) -> None:
+    platform.done("deploy", written(tmp_path / "one", "pass"), "--name", "guarded", "--allow-pickle")
+    registered(platform, tmp_path / "two", "guarded", BROKEN["errors"])
+    platform.done("deploy", "guarded:2", "--no-guard")
+    assert platform.api("GET", "/api/v1/endpoints/guarded/canary").status_code == 404
+    platform.done("rollback", "guarded")
+    platform.done("deploy", "guarded:2")
+    with Traffic(platform, "guarded").running(clients=2) as traffic:
+        found = ended(platform, "guarded")
+        until(lambda: platform.endpoint("guarded")["traffic"] == {"1": 100.0}, what="stable")
+    assert (found["kind"], found["state"]) == ("guard", "aborted")
+    assert "failed or timed out" in found["reason"]
+    assert traffic.unanswered == []
+    (entry, *_) = platform.done("history", "guarded")["history"]
+    assert (entry["action"], entry["actor"]) == ("rollback", "guard")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", list(BROKEN))
+def test_every_kind_of_broken_version_is_aborted_by_default(own_platform: Platform, tmp_path: Path, kind: str) -> None:
+    here = own_platform.start()
+    here.done("deploy", written(tmp_path / "one", "pass"), "--name", "churn", "--allow-pickle")
+    registered(here, tmp_path / "two", "churn", BROKEN[kind])
+    with Traffic(here, "churn").running() as traffic:
+        here.done("deploy", "churn:2", "--canary", "5,25,50,100", "--every", "5s")
+        found = ended(here, "churn")
+        until(lambda: here.endpoint("churn")["traffic"] == {"1": 100.0}, what="stable")
+    assert found["state"] in ("aborted", "failed"), found
+    assert traffic.unanswered == []
