@@ -109,7 +109,7 @@ def build(
     keys, placement = platform_keys(settings), default_placement(settings)
     location = Location.of(settings)
     spec_changed, scaling_changed, registry_changed = threading.Event(), threading.Event(), threading.Event()
-    weights_changed, experiment_woken = _all_set(spec_changed, scaling_changed), threading.Event()
+    weights_changed = _all_set(spec_changed, scaling_changed)
 
     files_dir = files_home(store, settings.files_home)
     parts = job_parts(settings, store, files_dir, clock)
@@ -135,7 +135,7 @@ def build(
         backend,
         clock,
         addresses.gateway_url,
-        _all_set(spec_changed, scaling_changed, experiment_woken),
+        weights_changed,
         placement,
         scaling_defaults(settings),
         can_start=_while_leading(leadership, backend),
@@ -143,7 +143,6 @@ def build(
         load=load.view,
         guarding=Guarding(settings.guard_s, answered.of),
     )
-    canaries = canary_steps(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
     reach = reach_of(settings, addresses.host)
     alerts = alert_parts(endpoints, fenced, reach, addresses.control_url, clock)
     monitoring = Monitoring(
@@ -157,7 +156,9 @@ def build(
         wake=(monitor_woken := threading.Event()).set,
     )
     capture_rules = CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir, location))
-    experiments = experiment_parts(settings, endpoints, fenced, StoredRows(data_dir, location))
+    canaries = canary_steps(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
+    captured = StoredRows(data_dir, location)
+    experiments = experiment_parts(settings, endpoints, fenced, captured, (canaries.step,))
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
     history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
@@ -193,7 +194,7 @@ def build(
         models=models,
         endpoints=endpoints,
         scales=Scales(endpoints.shown, decisions, leadership, leader_calls.scale),
-        canaries=Canaries(store, registry, clock, weights_changed, experiment_woken.set),
+        canaries=Canaries(store, registry, clock, weights_changed, experiments.loop.wake.set),
         imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(location, clock), clock),
         jobs=jobs,
         images=Images(models, jobs, parts.build.images, settings.image_base),
@@ -216,7 +217,6 @@ def build(
             *running.loops,
             _housekeeping(fenced, uploads, monitoring, settings),
             Loop("monitor", MonitorLoop(monitoring, clock).step, monitor_woken, leader_only=True),
-            Loop("experiment", canaries.step, experiment_woken, leader_only=True),
             *_redis_loops(redis),
             alerts.loop,
             experiments.loop,

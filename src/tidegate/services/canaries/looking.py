@@ -99,12 +99,11 @@ class CanaryLooks:
             return False
         kept = guardrails(canary.guardrails)
         alphas = alphas_of(kept, len(canary.steps))
-        counts = {
-            "errors": [Counted(one.failed + one.timed_out, one.requests) for one in (stable, own)],
-            "non_finite": [Counted(one.non_finite, one.requests) for one in (stable, own)],
-        }
-        found = [compare_rates(one, *counts[one.name], alphas=alphas) for one in kept if one.name in counts]
-        return any(one.state == "breached" for one in found)
+        errors = [Counted(one.failed + one.timed_out, one.requests) for one in (stable, own)]
+        numbers = [Counted(one.non_finite, one.requests) for one in (stable, own)]
+        counts = {"errors": errors, "non_finite": numbers}
+        pairs = [(one, counts[one.name]) for one in kept if one.name in counts]
+        return any(compare_rates(one, both[0], both[1], alphas).state == "breached" for one, both in pairs)
 
     def _gather(self, seen: Seen, now: float) -> tuple[Compared, str]:
         """Both sides of the step, or why that cannot be read. Of a busy step the newest rows alone."""

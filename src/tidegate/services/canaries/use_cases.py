@@ -198,7 +198,7 @@ class Canaries:
 
 def _check_can_compare(row: EndpointRow, version: str) -> None:
     """Raises `Conflict` where the canary would have nothing to be compared with, or nothing to be judged by."""
-    if not row.traffic or not row.routed:
+    if not row.traffic:
         raise Conflict(
             f"endpoint {row.name!r} serves nothing yet, so there is nothing to compare a canary with: deploy without "
             "--canary",
