@@ -17,7 +17,17 @@ from support.services.chromium import program
 from support.wait import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
-PATHS = ("/", "/endpoints/churn", "/endpoints/churn?logs=follow", "/endpoints/nowhere", "/deploy", "/models", "/jobs")
+PATHS = (
+    "/",
+    "/endpoints/churn",
+    "/endpoints/churn?logs=follow",
+    "/endpoints/churn/shadow",
+    "/endpoints/churn/experiments",
+    "/endpoints/nowhere",
+    "/deploy",
+    "/models",
+    "/jobs",
+)
 WITHIN_MS = 30_000
 
 

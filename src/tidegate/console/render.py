@@ -13,7 +13,7 @@ from tidegate.client.transport.in_process import Caller
 from tidegate.console import words
 from tidegate.console.asking import Shown
 from tidegate.console.assets import static
-from tidegate.console.nav import NAV
+from tidegate.console.nav import NAV, TABS
 from tidegate.version import __version__
 from tidegate.wire.tags import tag_of
 
@@ -45,7 +45,7 @@ def _environment() -> Environment:
         sentence=words.sentence,
         predicted=words.predicted,
     )
-    env.globals.update(static=static, share=words.share, unknown=words.UNKNOWN, NAV=NAV, release=__version__)
+    env.globals.update(static=static, share=words.share, unknown=words.UNKNOWN, NAV=NAV, TABS=TABS, release=__version__)
     env.globals["ui"] = env.get_template("ui.html").module
     return env
 

@@ -6,13 +6,26 @@ each in an element with that id, are kept fresh where the route is `live`; an en
 
 from __future__ import annotations
 
-from tidegate.console.pages import alerts, deploy, endpoint, jobs, login, models, monitoring, overview
+from tidegate.console.pages import (
+    alerts,
+    deploy,
+    endpoint,
+    experiments,
+    jobs,
+    login,
+    models,
+    monitoring,
+    overview,
+    shadow,
+)
 
 ROUTES = (
     *login.ROUTES,
     *overview.ROUTES,
     *endpoint.ROUTES,
     *monitoring.ROUTES,
+    *experiments.ROUTES,
+    *shadow.ROUTES,
     *alerts.ROUTES,
     *deploy.ROUTES,
     *models.ROUTES,

@@ -118,7 +118,7 @@ def _metrics(view: ExperimentView) -> str:
                "significant", "winner", "units", "method")  # fmt: skip
     shown = view.metrics[: METRICS_MAX * ARMS_MAX]
     said = parts.aside(
-        f"Model a is version {view.model_a} (control), model b the treatment's. improvement is (b - a)/a, between "
+        f"Model a is {view.model_a} (control), model b the treatment's. improvement is (b - a)/a, between "
         "lower and upper at every look; p_value is valid at every look too."
     )
     made = parts.table(headers, [_metric_row(one) for one in shown], "lines")

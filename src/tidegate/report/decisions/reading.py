@@ -181,5 +181,5 @@ def headline(view: ExperimentView) -> str:
 def _winner(view: ExperimentView) -> str:
     """The version of the arm that won; the second arm's where no metric says."""
     won = next((one.variant for one in view.metrics if one.winner == "b"), None)
-    by_variant = {one.variant: one.version for one in view.arms}
-    return by_variant.get(won or "", view.model_b)
+    versions = [one.version for one in view.arms if one.variant == won]
+    return versions[0] if versions else view.arms[1].version if len(view.arms) > 1 else view.model_b
