@@ -150,7 +150,7 @@ def stratified(n: Floats, events: Floats) -> tuple[Floats, Floats]:
     weight = np.where(good, n.prod(axis=2) / np.maximum(n.sum(axis=2), 1), 0.0)
     difference = (weight * (events / known)[..., 1] - weight * (events / known)[..., 0]).sum(axis=1)
     variance = (weight**2 * (smooth * (1 - smooth) / known).sum(axis=2)).sum(axis=1)
-    total = np.where(good[..., None], n, 0).sum(axis=(1, 2))
+    total = (n * np.expand_dims(good, 2)).sum(axis=(1, 2))
     return np.where(variance > 0, difference**2 / np.where(variance > 0, variance, 1), 0.0), np.maximum(total, 1)
 
 
@@ -173,7 +173,7 @@ def growing(streams: int, seed: int, *, faster: float = 1.0) -> tuple[float, flo
         fired = np.zeros((2, count), dtype=bool)
         for day in range(1, days + 8):
             for which, until in enumerate((day, day - 6)):
-                seen = np.less(entered, until)
+                seen: NDArray[np.bool_] = np.asarray(entered < until)
                 n = float(seen.sum())
                 if n < 100:
                     continue
@@ -289,8 +289,9 @@ def pairs(
     size = np.arange(1, looks + 1)
     rates: list[Floats] = [(each / size).astype(np.float64) for each in right]
     variance = (rates[0] * (1 - rates[0]) + rates[1] * (1 - rates[1])) / (size * step)
-    squared = np.asarray((rates[1] - rates[0]) ** 2 / variance, dtype=np.float64)
+    squared = (rates[1] - rates[0]) ** 2 / variance
     planned = means.planned_size(4 * live * (1 - live), max(gain, 0.01), 0.05)
-    ab = _first(log_e_of(squared, 2.0 * step * size, planned) >= math.log(20))
+    both = (2.0 * step * size).astype(np.float64)
+    ab = _first(log_e_of(squared, both, planned) >= math.log(20))
     found = when <= looks
     return Paired(float(found.mean()), step * float(np.median(when) + 1), step * float(np.median(ab) + 1))

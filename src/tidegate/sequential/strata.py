@@ -116,18 +116,15 @@ def _ratios(units: Units) -> _Cells:
 
 
 def _adjusted(units: Units, cell: Integers, size: int) -> Floats:
-    """Values less what the covariate explains: slope within cells, against the phase's mean of the covariate."""
-    covariate = cast(Floats, units.covariate)
-    n = sums(cell, size)
-    total = sums(cell, size, covariate)
-    within = covariate - (total / np.maximum(n, 1)).reshape(-1)[cell]
-    square = float(within @ within)
+    """Values less what the covariate explains. Slope and means are of both arms together, so blind to who was where."""
+    covariate, phase = cast(Floats, units.covariate), cell // 2
+    n = np.maximum(sums(cell, size).sum(axis=1), 1)
+    apart = covariate - (sums(cell, size, covariate).sum(axis=1) / n)[phase]
+    square = float(apart @ apart)
     if square <= 0:
         return units.value
-    apart = units.value - (sums(cell, size, units.value) / np.maximum(n, 1)).reshape(-1)[cell]
-    slope = float(within @ apart) / square
-    phase_mean = total.sum(axis=1) / np.maximum(n.sum(axis=1), 1)
-    return cast(Floats, units.value - slope * (covariate - phase_mean[cell // 2]))
+    value = units.value - (sums(cell, size, units.value).sum(axis=1) / n)[phase]
+    return cast(Floats, units.value - float(apart @ value) / square * apart)
 
 
 @dataclass(frozen=True)
