@@ -45,8 +45,8 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 def capture(app: App, endpoint: str, since: str, until: str | None, out: Path | None, **given: Any) -> None:
     """Show or save what was captured of an endpoint: its predictions, those of the last seconds included.
 
-    A SELECT has the tables predictions, labelled (predictions with their newest label), feedback, failures and
-    shadow_predictions; a row of predictions is one predicted row, with columns id, row, at, version, key, code,
+    A SELECT has the tables predictions, labelled (predictions with their newest label), feedback, failures,
+    shadow_predictions and shadow_failures; a row of predictions is one predicted row, with columns id, row, at, version, key, code,
     duration_ms and input_NAME, output_NAME. --since and --until choose rows; the SELECT sees those alone.
     """
     from tidegate import clock

@@ -7,6 +7,7 @@ import click
 from tidegate.cli.app import App, command
 from tidegate.cli.output import moment
 from tidegate.errors import InvalidArgument
+from tidegate.wire.rest import Endpoint
 from tidegate.wire.shadows import PairedView, ShadowView
 
 UNKNOWN = "not known yet"
@@ -46,6 +47,15 @@ def shadow(app: App, endpoint: str, version: str | None, share: float | None, of
     app.emit(found, lambda: told(found))
 
 
+def shadowed(found: Endpoint) -> list[str]:
+    """The shadow in an endpoint's own status, where it has one."""
+    one = found.shadow
+    if one is None:
+        return []
+    how = f"{one.status}: {one.reason}" if one.reason else one.status
+    return [f"version {one.version} shadows {one.share:g} % of it ({how}): 'tidegate shadow {found.name}'"]
+
+
 def told(found: ShadowView) -> str:
     """The shadow in a few lines."""
     lines = {
@@ -59,7 +69,8 @@ def told(found: ShadowView) -> str:
         "live latency": _latencies(found.live_p50_ms, found.live_p95_ms),
         "not answered": f"{found.failures} copies failed, {found.shed} requests were not copied",
     }
-    return "\n".join([*(f"{name:<14}{value}" for name, value in lines.items()), *_paired(found.paired)])
+    wrapped = (click.wrap_text(value, 80, f"{name:<14}", " " * 14) for name, value in lines.items())
+    return "\n".join([*wrapped, *_paired(found.paired)])
 
 
 def _since(found: ShadowView) -> str:
@@ -77,7 +88,7 @@ def _latencies(p50_ms: float | None, p95_ms: float | None) -> str:
 def _paired(found: PairedView | None) -> list[str]:
     """What labels say, one pair a unit."""
     if found is None:
-        return [f"{'labels':<14}none of these rows has one yet"]
+        return [f"{'labels':<14}none of these rows has a label yet"]
     counts = f"{found.units} units: both right {found.both_right}, both wrong {found.both_wrong},"
     lines = [f"{'labels':<14}{counts}", f"{'':<14}live alone {found.only_live}, shadow alone {found.only_shadow}"]
     if found.difference is not None and found.lower is not None and found.upper is not None:

@@ -12,6 +12,7 @@ from tidegate.cli.endpoints.automated import automated
 from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
 from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.cli.endpoints.scale import scaled
+from tidegate.cli.endpoints.shadow import shadowed
 from tidegate.cli.output import moment, named, split, table, weight
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
@@ -242,6 +243,7 @@ def _endpoint(found: Endpoint, history: list[HistoryEntry], scale: Scale | None 
             f"model {found.model}, {found.url}{_place(found)}{_serving(found)}",
             *_followed(found.follow),
             *automated(found),
+            *shadowed(found),
             "",
             table(headers, variants, "no versions run"),
             *([] if scale is None else scaled(scale)),

@@ -52,11 +52,12 @@ def compare(pairs: ShadowPairs, main: str, *, decides: bool) -> Comparison:
     """`main` is the output that is compared; where it `decides` (it is a class) an answer is right or wrong, else the
     one nearer to its label is.
     """
+    if not len(pairs.at):
+        return Comparison()
     live, shadow = pairs.live.get(main), pairs.shadow.get(main)
-    whole = live is not None and shadow is not None and len(live) > 0
     return Comparison(
         pairs=len(pairs.at),
-        agreement=float(same(live, shadow).mean()) if live is not None and shadow is not None and whole else None,
+        agreement=float(same(live, shadow).mean()) if live is not None and shadow is not None else None,
         difference=_difference(pairs.live, pairs.shadow),
         live=_latency(pairs.live_ms[pairs.first]),
         shadow=_latency(pairs.shadow_ms[pairs.first]),
