@@ -47,7 +47,8 @@ def capture(app: App, endpoint: str, since: str, until: str | None, out: Path | 
 
     A SELECT has the tables predictions, labelled (predictions with their newest label), feedback, failures,
     shadow_predictions and shadow_failures; a row of predictions is one predicted row, with columns id, row, at,
-    version, key, code, duration_ms and input_NAME, output_NAME. --since and --until choose rows; the SELECT sees those alone.
+    version, key, code, duration_ms and input_NAME, output_NAME. --since and --until choose rows; the SELECT sees those
+    alone.
     """
     from tidegate import clock
 
