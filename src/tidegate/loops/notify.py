@@ -16,7 +16,7 @@ from typing import Any
 
 from tidegate.clock import Clock, monotonic
 from tidegate.errors import DeliveryFailed, DeliveryRefused, NotLeader
-from tidegate.services.alerting.acting import Rollbacks
+from tidegate.services.alerting.acting import Holds, Rollbacks
 from tidegate.services.alerting.deliveries import Deliveries, Due
 from tidegate.services.alerting.state import Alerting
 
@@ -39,6 +39,7 @@ class NotifyDependencies:
     alerting: Alerting
     deliveries: Deliveries
     rollbacks: Rollbacks
+    holds: Holds
     send: Send
     wake: threading.Event
     ticks: Clock = monotonic
@@ -94,6 +95,9 @@ class Notify:
         try:
             if due.kind == "rollback":
                 dependencies.rollbacks.run(due.id, due.payload)
+                return
+            if due.kind == "hold":
+                dependencies.holds.run(due.id, due.payload)
                 return
             dependencies.send(due.kind, due.config, due.delivery, due.payload)
         except NotLeader:

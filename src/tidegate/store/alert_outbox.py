@@ -14,7 +14,7 @@ from tidegate.store.alert_tables import OutboxRow
 PENDING_MAX = 1_000
 """Messages of one notifier that wait; past them the oldest are given up."""
 DONE_KEPT_MAX = 2_000
-ACTIONS = ("rollback", "webhook")
+ACTIONS = ("rollback", "hold", "webhook")
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,8 @@ class AlertRule:
     An alert fires once results have alerted for `for_s` (0), and ends once they have been good for `keep_firing_for_s`
     (900). While it fires a notifier hears of it again each `repeat_interval_s` (86,400). Alerts with the same labels
     `group_by` are one message. Below `threshold` (of `measure`) nothing alerts; -1 in a request removes it. `actions`
-    are `rollback` and `webhook=URL`, taken once an alert and at most once in `cooldown_s` (3,600); a rollback ends an
-    automation of the traffic only with `end_automation`.
+    are `rollback`, `hold` (of the experiment or canary that runs) and `webhook=URL`, taken once an alert and at most
+    once in `cooldown_s` (3,600); a rollback ends an automation of the traffic only with `end_automation`.
     """
 
     __pydantic_config__ = STRICT

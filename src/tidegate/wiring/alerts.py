@@ -11,13 +11,15 @@ from tidegate.clock import Clock
 from tidegate.listening import is_loopback
 from tidegate.loops.notify import Notify, NotifyDependencies
 from tidegate.loops.runner import Loop
-from tidegate.services.alerting.acting import Rollbacks
+from tidegate.services.alerting.acting import Holds, Rollbacks
 from tidegate.services.alerting.deliveries import Deliveries
 from tidegate.services.alerting.notifiers import Notifiers
 from tidegate.services.alerting.rules import AlertRules
 from tidegate.services.alerting.silences import Silences
 from tidegate.services.alerting.state import Alerting
+from tidegate.services.canaries.holding import hold as hold_canary
 from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.experiments.holding import hold as hold_experiment
 from tidegate.settings import Settings
 from tidegate.store.engine import Store
 
@@ -50,6 +52,7 @@ def alert_parts(endpoints: Endpoints, fenced: Store, reach: Reach, url: str, clo
         alerting=observing,
         deliveries=replace(deliveries, store=fenced),
         rollbacks=Rollbacks(replace(endpoints, store=fenced)),
+        holds=Holds(fenced, clock, (hold_experiment, hold_canary)),
         send=Notifying(reach, clock).send,
         wake=wake,
     )

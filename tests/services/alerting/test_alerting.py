@@ -19,13 +19,15 @@ from tidegate.api.metrics import render
 from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.errors import Conflict, InvalidArgument, UnknownAlert, UnknownEndpoint, UnknownNotifier
 from tidegate.loops.notify import Notify, NotifyDependencies
-from tidegate.services.alerting.acting import Rollbacks
+from tidegate.services.alerting.acting import Holds, Rollbacks
 from tidegate.services.alerting.deliveries import GIVE_UP_AFTER_S
+from tidegate.services.experiments.holding import hold
 from tidegate.store import alert_outbox
 from tidegate.store.automation import effective_of, seen_of, set_weights
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.history import Entry
 from tidegate.wire import alerts as wire
+from tidegate.wire.experiments import ExperimentRequest
 from tidegate.wire.monitoring import MonitorRequest, MonitorResult
 from tidegate.wire.rest import DeployRequest, TrafficRequest
 from tidegate.wiring import Container
@@ -56,6 +58,7 @@ class Bed:
                 alerting=replace(self.state, store=container.fenced),
                 deliveries=replace(self.deliveries, store=container.fenced),
                 rollbacks=Rollbacks(endpoints),
+                holds=Holds(container.fenced, self.time, (hold,)),
                 send=Notifying(Reach(LOOPBACK, deadline_s), self.time).send,
                 wake=threading.Event(),
                 ticks=self.time,
@@ -439,6 +442,32 @@ def test_an_automation_is_ended_only_where_the_rule_says_so(bed: Bed) -> None:
         assert (row.traffic, effective_of(row).weights) == ({"2": 100.0}, None)
 
 
+def test_an_experiment_that_runs_is_held_by_an_alert_until_somebody_resumes_it(bed: Bed) -> None:
+    bed.rules.change("churn", wire.AlertRulesRequest([wire.AlertRule("drift", actions=["hold"], cooldown_s=0.0)]), ME)
+    bed.found()
+    bed.send()
+    assert "no experiment and no canary runs on endpoint 'churn'" in bed.one().actions[0]
+    for after_s in (60, 900):
+        bed.found("ok", after_s=after_s)
+    experiments = bed.container.experiments
+    request = ExperimentRequest("2", ["3"], ["converted:increase"], name="blue", start=True)
+    experiments.create("churn", request, ME)
+    bed.found()
+    bed.send()
+    view = experiments.get("churn", "blue")
+    assert "held: alert " in view.next
+    assert "goes on when it is resumed" in view.next
+    alerts, _ = bed.state.page(10)
+    assert (view.active, alerts[0].actions) == (True, ["held experiment blue"])
+    newest = bed.container.endpoints.history("churn")[0]
+    assert (newest.action, newest.actor, newest.note.startswith("held: alert ")) == (
+        "experiment",
+        "experiment blue",
+        True,
+    )
+    assert "held" not in experiments.resume("churn", "blue", ME).next
+
+
 def test_a_webhook_is_called_once_for_all_alerts_of_a_type_within_its_cooldown(bed: Bed, receiver: Receiver) -> None:
     rule = wire.AlertRule("drift", actions=[f"webhook={receiver.url}/retrain?key=secret"])
     view = bed.rules.change("churn", wire.AlertRulesRequest([rule]), ME)
@@ -489,7 +518,7 @@ def test_rules_are_changed_field_by_field_and_reset(bed: Bed) -> None:
     ("rule", "words"),
     [
         (wire.AlertRule("weather"), "no type of alert"),
-        (wire.AlertRule("drift", actions=["hold"]), "hold is for experiments"),
+        (wire.AlertRule("drift", actions=["hold=blue"]), "no action: give rollback, hold or webhook=URL"),
         (wire.AlertRule("drift", actions=["reboot"]), "no action"),
         (wire.AlertRule("drift", actions=["webhook=ftp://a"]), "http:// or https://"),
         (wire.AlertRule("traffic", actions=["rollback"]), "does not cure traffic"),

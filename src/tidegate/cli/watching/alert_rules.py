@@ -26,13 +26,16 @@ _OF_TYPE = "[TYPE=]"
     "alert-rules",
     "tidegate alert-rules churn",
     "tidegate alert-rules churn --on performance:rollback",
+    "tidegate alert-rules churn --on drift:hold",
     "tidegate alert-rules churn --on drift:webhook=https://ci.example/retrain --cooldown 1d",
     "tidegate alert-rules churn --for errors=15m --threshold drift=0.1 --mute label_shift",
     "tidegate alert-rules churn --repeat 4h --keep-firing-for 1h",
     "tidegate alert-rules churn --reset",
 )
 @click.argument("endpoint")
-@click.option("--on", "actions", multiple=True, metavar="TYPE:ACTION", help="When one fires: rollback, webhook=URL.")
+@click.option(
+    "--on", "actions", multiple=True, metavar="TYPE:ACTION", help="When one fires: rollback, hold or webhook=URL."
+)
 @click.option("--no-actions", multiple=True, metavar="TYPE", help="Do nothing when one fires.")
 @click.option("--for", "for_s", multiple=True, metavar=f"{_OF_TYPE}SPAN", help="Fire after results alerted so long.")
 @click.option("--keep-firing-for", multiple=True, metavar=f"{_OF_TYPE}SPAN", help="End after they were good so long.")
@@ -52,7 +55,8 @@ def alert_rules(app: App, endpoint: str, reset: bool, end_automation: bool | Non
     (performance) or the value (quality, errors, latency).
 
     An action is taken once an alert, unless it is silenced, inhibited or acknowledged. A rollback re-applies the newest
-    earlier traffic without the version that the alert is about, and never undoes what somebody changed meanwhile.
+    earlier traffic without the version that the alert is about, and never undoes what somebody changed meanwhile; hold
+    keeps an experiment or canary that runs from going a step further until it is resumed.
     """
     client = app.client().alerts
     changes = rule_changes(given)

@@ -124,7 +124,7 @@ def _digest(text: str) -> str:
 class Action:
     """What is done when an alert fires. `url` is a webhook's."""
 
-    kind: Literal["rollback", "webhook"]
+    kind: Literal["rollback", "hold", "webhook"]
     url: str = ""
 
     @property

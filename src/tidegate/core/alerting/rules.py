@@ -52,17 +52,13 @@ def types_of(word: str) -> tuple[AlertType, ...]:
 
 
 def read_action(text: str) -> Action:
-    """`rollback` or `webhook=URL`. Raises `InvalidArgument`."""
+    """`rollback`, `hold` or `webhook=URL`. Raises `InvalidArgument`."""
     kind, _, url = text.partition("=")
-    if kind == "hold":
-        raise InvalidArgument(
-            "hold is for experiments, which this release does not have: use rollback or webhook=URL", field="actions"
-        )
-    if kind == "rollback" and not url:
-        return Action("rollback")
+    if text in ("rollback", "hold"):
+        return Action("rollback" if text == "rollback" else "hold")
     if kind == "webhook" and url:
         return Action("webhook", check_url(url, "actions"))
-    raise InvalidArgument(f"{text!r} is no action: give rollback or webhook=URL", field="actions")
+    raise InvalidArgument(f"{text!r} is no action: give rollback, hold or webhook=URL", field="actions")
 
 
 def check_url(url: str, field: str) -> str:
@@ -121,7 +117,9 @@ def rule_of(stored: Mapping[str, Any]) -> Rule:
 
 def _stored_action(key: str) -> Action:
     kind, _, url = key.partition("=")
-    return Action("webhook", url) if kind == "webhook" else Action("rollback")
+    if kind == "webhook":
+        return Action("webhook", url)
+    return Action("hold") if kind == "hold" else Action("rollback")
 
 
 def rules_of(stored: Mapping[str, Any]) -> dict[AlertType, Rule]:

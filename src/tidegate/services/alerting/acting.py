@@ -1,16 +1,17 @@
-"""Rolls back because of an alert: by the service that people use, once, and only what they have not changed since."""
+"""Rolls back or holds because of an alert: once, and only what people have not changed since."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from tidegate.clock import Clock
 from tidegate.core.access import part_of_platform
-from tidegate.errors import Conflict, TidegateError
+from tidegate.errors import Conflict, TidegateError, UnknownEndpoint
 from tidegate.errors.kinds import Kind
 from tidegate.services.alerting.rules import stored_rules
 from tidegate.services.alerting.state import served_versions
@@ -20,6 +21,7 @@ from tidegate.store import alert_outbox as outbox
 from tidegate.store import alerts as alert_rows
 from tidegate.store import history as history_rows
 from tidegate.store.automation import effective_of, word_of
+from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow, HistoryRow
 from tidegate.wire.rest import RollbackRequest
 
@@ -110,6 +112,45 @@ class Rollbacks:
             if row is not None and row.state == "pending":
                 row.state, row.done_at, row.attempts = "refused", self.endpoints.clock(), row.attempts + 1
                 row.outcome = f"not done: {why}"
+
+
+Holder = Callable[[Session, EndpointRow, str, float], str | None]
+"""Holds the automation of its kind that runs on an endpoint, for a reason and now; its name in words, None without."""
+
+
+@dataclass(frozen=True)
+class Holds:
+    """Holds an experiment or a canary that runs: it goes no step further until a person resumes it.
+
+    `store` is the leader's fenced one; `holders` are asked in turn.
+    """
+
+    store: Store
+    clock: Clock
+    holders: tuple[Holder, ...]
+
+    def run(self, delivery_id: int, payload: Mapping[str, Any]) -> None:
+        """Do it, in one transaction with the mark that it is done, or why not."""
+        now = self.clock()
+        with self.store.transaction() as tx:
+            row = outbox.get(tx, delivery_id)
+            if row is None or row.state != "pending":
+                return
+            row.done_at, row.attempts = now, row.attempts + 1
+            try:
+                endpoint = live_or_raise(tx, row.endpoint)
+                _check_same(endpoint, payload)
+                held = self._hold(tx, endpoint, str(payload["why"])[:WHY_CHARS_MAX], now)
+            except (Conflict, UnknownEndpoint) as error:
+                row.state, row.outcome = "refused", f"not done: {error.message}"
+            else:
+                row.state, row.outcome = "sent", f"held {held}"
+
+    def _hold(self, tx: Session, endpoint: EndpointRow, why: str, now: float) -> str:
+        for holder in self.holders:
+            if held := holder(tx, endpoint, why, now):
+                return held
+        raise Conflict(f"no experiment and no canary runs on endpoint {endpoint.name!r}: there is nothing to hold")
 
 
 def _check_same(endpoint: EndpointRow, payload: Mapping[str, Any]) -> None:

@@ -61,8 +61,8 @@ class Deliveries:
         with self.store.reading() as tx:
             for row in outbox.heads(tx, self.clock(), busy):
                 notifier = rows.get_notifier(tx, row.target)
-                if row.kind == "rollback":
-                    found.append(Due(row.id, _name(row), row.target, "rollback", {}, row.payload))
+                if row.kind in ("rollback", "hold"):
+                    found.append(Due(row.id, _name(row), row.target, row.kind, {}, row.payload))
                 elif row.kind == "webhook":
                     url = row.target.partition("=")[2]
                     found.append(Due(row.id, _name(row), row.target, "webhook", {"url": url}, row.payload))

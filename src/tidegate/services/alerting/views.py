@@ -71,7 +71,7 @@ def delivery_view(row: OutboxRow) -> wire.DeliveryView:
     return wire.DeliveryView(
         id=row.id,
         kind=row.kind,
-        target=shown_action(row.target) if row.kind in ("webhook", "rollback") else row.target,
+        target=shown_action(row.target) if row.kind in ("webhook", "rollback", "hold") else row.target,
         endpoint=row.endpoint,
         state=cast(wire.DeliveryState, row.state),
         attempts=row.attempts,
