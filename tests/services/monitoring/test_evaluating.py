@@ -661,3 +661,14 @@ def test_a_drift_that_lasts_is_none_since_the_block_before(bench: Bench) -> None
     bench.baseline()  # another baseline has other bins: what was counted before is not comparable
     bench.captured.predict(bench.begin + 3 * DAY_S + 10, bench.normal(1_500))
     assert {one.against for one in bench.look(bench.begin + 4 * DAY_S)} == {"baseline"}
+
+
+def test_a_clock_that_is_set_back_by_a_day_stops_no_evaluation(bench: Bench) -> None:
+    bench.baseline()
+    ahead = bench.begin + 2 * DAY_S
+    bench.look(ahead)
+    back = bench.begin + DAY_S
+    assert bench.monitoring.due(back)[0] == ["churn"]
+    bench.look(back)
+    bench.captured.predict(back + 1, bench.normal(600, shift=1.0))
+    assert drift(bench.look(back + 60, asked=True)) == {"feature_0": False, "feature_1": True}

@@ -55,6 +55,8 @@ SHARES: Mapping[str, float] = {
 BUDGET = Budget(horizon_s=30 * DAY_S + ALLOWANCE_S, shares=SHARES)
 ALPHA_MIN = 1e-12
 """Of a look right after another: what no finite number of looks spends the budget with."""
+CLOCK_BACK_S = 60.0
+"""A block with rows so much later than now is of the time before the clock was set back: another begins now."""
 LAG_S = 15.0
 """Rows that are younger may still be on their way to the disk: a scheduled evaluation leaves them to the next one."""
 ASKED_ROWS_MIN = 100
@@ -101,6 +103,7 @@ class Evaluation:
 
     def run(self) -> None:
         """Fill in results and blocks. Raises what the capture store raises."""
+        self.blocks = self._begun_anew()
         self._calls()
         new = self._new_rows()
         times = {version: self._times_of(new, version) for version in self.seen.versions}
@@ -125,9 +128,15 @@ class Evaluation:
     def _block(self, version: str, kind: str) -> Block:
         known = self.seen.blocks.get((version, kind))
         if known is not None:
-            return known
+            return self._begun_anew().get((version, kind), known)
         since = max(self.seen.created_at, self.now - BUDGET.block_s_max)
         return Block(since, since - ALLOWANCE_S)
+
+    def _begun_anew(self) -> dict[tuple[str, str], Block]:
+        """In the place of blocks that lie in the future, because the clock was set back since they began."""
+        latest = self._until + CLOCK_BACK_S
+        ahead = [key for key, one in self.seen.blocks.items() if max(one.since, one.counted_to or one.since) > latest]
+        return {key: Block(self._until, self._until) for key in ahead}
 
     def _is_recent(self, version: str) -> bool:
         """Whether it spent some of the budget within the longest block."""

@@ -186,7 +186,7 @@ class Monitoring:
         with self.store.reading() as tx:
             known = [(one.name, rows.settings_of(row), row) for one, row in rows.monitored(tx)]
         waits = {
-            name: 0.0 if row is None or row.evaluated_at is None else row.evaluated_at + settings.every_s - now
+            name: _wait_s(None if row is None else row.evaluated_at, settings.every_s, now)
             for name, settings, row in known
             if settings.on
         }
@@ -302,3 +302,8 @@ def _before(cursor: str | None) -> int | None:
 def failure_words(error: TidegateError | OSError) -> str:
     """An error in words, as an endpoint's monitoring shows it."""
     return error.message if isinstance(error, TidegateError) else str(error)
+
+
+def _wait_s(evaluated_at: float | None, every_s: float, now: float) -> float:
+    """Until the next evaluation. One that is in the future was made before the clock was set back: it says nothing."""
+    return 0.0 if evaluated_at is None or evaluated_at > now else evaluated_at + every_s - now
