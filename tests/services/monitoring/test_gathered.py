@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.core.monitoring.columns import watched_columns
-from tidegate.services.monitoring import evaluation
+from tidegate.services.monitoring import gathered as counting
 from tidegate.services.monitoring.baselines import BaselineRows, KnownBaseline, Made, make_baseline
 from tidegate.services.monitoring.gathered import WHOLE, Gathered, gathered
 from tidegate.services.monitoring.summary import FEATURES_MAX, summary_of
 from tidegate.services.monitoring.truth import labels_of
+from tidegate.watch.rhythm import HOUR_S
 from tidegate.wire.monitoring import BaselineView, MonitorResult
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -130,12 +131,12 @@ def test_prometheus_hears_of_the_columns_that_moved_furthest() -> None:
 
 
 def test_rows_are_read_by_whole_hours_and_an_hour_with_too_many_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 10)
-    hour = evaluation.HOUR_S
+    monkeypatch.setattr(counting, "ROWS_AT_ONCE", 10)
+    hour = HOUR_S
     times = np.concatenate([np.linspace(0, hour - 1, 4) + number * hour for number in range(6)])
-    moments = evaluation._slices(times, 0.0, 6 * hour)
+    moments = counting.slices(times, 0.0, 6 * hour)
     assert [moment / hour for moment in moments] == [0, 2, 4, 6]
     crowded = np.linspace(0, hour - 1, 25)
-    moments = evaluation._slices(crowded, 0.0, hour)
+    moments = counting.slices(crowded, 0.0, hour)
     assert np.histogram(crowded, moments)[0].tolist() == [10, 10, 5]
-    assert evaluation._slices(np.full(25, 7.0), 0.0, hour) == [0.0, 7.0, hour]
+    assert counting.slices(np.full(25, 7.0), 0.0, hour) == [0.0, 7.0, hour]

@@ -28,7 +28,7 @@ from tidegate.services.monitoring.data import drift_results, previous_results, q
 from tidegate.services.monitoring.estimates import EVERY_S as ESTIMATE_EVERY_S
 from tidegate.services.monitoring.estimates import ROWS_MAX as ESTIMATE_ROWS_MAX
 from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results, is_possible, newest_since
-from tidegate.services.monitoring.gathered import Gathered, gathered
+from tidegate.services.monitoring.gathered import Gathered, gathered, slices
 from tidegate.services.monitoring.label_shift import LabelCounts, label_shift_result
 from tidegate.services.monitoring.labels import Labelled, performance_results
 from tidegate.services.monitoring.place import Place
@@ -37,7 +37,6 @@ from tidegate.services.monitoring.recording import capture_result
 from tidegate.services.monitoring.truth import labels_of
 from tidegate.store.monitoring import Block
 from tidegate.watch.budget import DAY_S, Budget
-from tidegate.watch.rhythm import HOUR_S
 from tidegate.wire.capture import CaptureView
 from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.signature import Signature
@@ -61,7 +60,6 @@ LAG_S = 15.0
 """Rows that are younger may still be on their way to the disk: a scheduled evaluation leaves them to the next one."""
 ASKED_ROWS_MIN = 100
 """A block of so many rows ends with the look that somebody asked for; a smaller one goes on to grow."""
-ROWS_AT_ONCE = 100_000
 LABELS_MIN, LABELS_EVERY_S, COVERAGE_WHOLE = 500, 3600.0, 0.999
 """So many labels are judged, at most so often while more may come: a block ends with the last, or with a day."""
 LABEL_AHEAD_S = 300.0
@@ -243,7 +241,7 @@ class Evaluation:
         if not times.size:
             return total
         signature = self.seen.versions[version]
-        for begin, end in pairwise(_slices(times, since, self._until)):
+        for begin, end in pairwise(slices(times, since, self._until)):
             found = self.capture.rows("predictions", self.seen.endpoint, begin, end, None, version)
             if size_of(found):
                 rows = np.flatnonzero(live_rows(found))
@@ -361,22 +359,6 @@ class Evaluation:
             labels[found["labelled_at"][order] > self.now + LABEL_AHEAD_S] = None
         ages_s = self._until - found["at"][order]  # what is not old enough by then is left to the next block
         return Labelled(columns, labels, ages_s, delay_s, self.seen.settings.selective_labels)
-
-
-def _slices(times: Array, since: float, until: float) -> list[float]:
-    """Moments between which there are so many rows at once, from `since` to `until`.
-
-    They are whole hours but within an hour that has more: files are by hour, and so each is read once.
-    """
-    ordered = np.sort(times)
-    hours = np.unique(np.floor(ordered / HOUR_S)) * HOUR_S
-    moments, begin = [since], 0
-    while begin + ROWS_AT_ONCE < ordered.size:
-        latest = float(ordered[begin + ROWS_AT_ONCE])
-        hour = float(hours[np.searchsorted(hours, latest, side="right") - 1])
-        moments.append(hour if hour > moments[-1] else latest)
-        begin = max(begin + 1, int(np.searchsorted(ordered, moments[-1])))
-    return sorted({moment for moment in moments if moment < until} | {until})
 
 
 def _so_far(count: int) -> str:

@@ -20,6 +20,8 @@ from tidegate.watch.rhythm import HOUR_S
 from tidegate.watch.values import canonicals
 
 WHOLE = ""
+ROWS_AT_ONCE = 100_000
+"""Are read at a time, so that memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,19 @@ def _part(known: KnownBaseline, columns: WatchedColumns, at: Array) -> GatheredP
     }
     hours, rows = np.unique(np.floor(at / HOUR_S).astype(np.int64), return_counts=True)
     return GatheredPart(histograms, dict(zip(hours.tolist(), rows.tolist(), strict=True)))
+
+
+def slices(times: Array, since: float, until: float) -> list[float]:
+    """Moments between which there are so many rows at once, from `since` to `until`.
+
+    They are whole hours but within an hour that has more: files are by hour, and so each is read once.
+    """
+    ordered = np.sort(times)
+    hours = np.unique(np.floor(ordered / HOUR_S)) * HOUR_S
+    moments, begin = [since], 0
+    while begin + ROWS_AT_ONCE < ordered.size:
+        latest = float(ordered[begin + ROWS_AT_ONCE])
+        hour = float(hours[np.searchsorted(hours, latest, side="right") - 1])
+        moments.append(hour if hour > moments[-1] else latest)
+        begin = max(begin + 1, int(np.searchsorted(ordered, moments[-1])))
+    return sorted({moment for moment in moments if moment < until} | {until})
