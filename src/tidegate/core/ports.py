@@ -66,7 +66,7 @@ class Registry(Protocol):
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
     def delete_alias(self, name: str, alias: str) -> None:
-        """Deleting what is gone is no error."""
+        """Of a model that is there; deleting an alias that is gone is no error."""
 
     def check_run(self, run_id: str) -> None:
         """Raises `InvalidArgument` when there is no such run."""

@@ -159,6 +159,7 @@ def build(
     canaries = canary_steps(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
     captured = StoredRows(data_dir, location)
     experiments = experiment_parts(settings, endpoints, fenced, captured, (canaries.step,))
+    shadows = Shadows(store, clock, spec_changed.set, captured)
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
     history = EndpointHistory(Prometheus(settings.prometheus_url)) if settings.prometheus_url else None
@@ -237,8 +238,10 @@ def build(
         captured=CapturedData(store, SqlProcesses(data_dir, location=location), clock),
         capture_rules=capture_rules,
         kept_aliases=KeptAliases(fenced, registry, clock, settings.promotion_aliases),
-        documents=Documents(store, endpoints, capture_rules, monitoring, alerts.rules),
-        shadows=Shadows(store, clock, spec_changed.set, StoredRows(data_dir, location)),
+        documents=Documents(
+            store, endpoints, capture_rules, monitoring, alerts.rules, experiments.experiments, shadows
+        ),
+        shadows=shadows,
         redis=redis,
         bench=running.bench,
     )

@@ -251,3 +251,81 @@ def test_a_version_of_traffic_that_was_set_by_hand_is_reported(platform: Contain
     platform.endpoints.set_traffic("churn", TrafficRequest({"2": 100}), ME)
     (done,) = _apply(platform, {"endpoint": "churn", "version": "v1"}, dry_run=True)
     assert _words(done) == {"traffic": ("2=100", "1=100")}
+
+
+EXPERIMENT: dict[str, Any] = {
+    "name": "first",
+    "control": 1,
+    "treatments": ["v2"],
+    "metrics": ["converted:increase:proportion,window=1d"],
+    "guardrails": ["errors:margin=abs:0.01"],
+    "split": [80, 20],
+    "max_days": 14,
+    "auto": True,
+    "ramp": [10, 100],
+    "ramp_every": "12h",
+}
+
+
+def test_an_experiment_is_a_section_that_starts_once_and_stays_as_it_began(platform: Container) -> None:
+    document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": EXPERIMENT}
+    (planned,) = _apply(platform, document, dry_run=True)
+    (done,) = _apply(platform, document)
+    assert done == planned
+    assert _words(done)["experiment.metrics"] == (None, "converted:increase:proportion,window=1d")
+    assert _words(done)["experiment.ramp_every"] == ("1d", "12h")
+    assert "experiment.alpha" not in _words(done)
+    assert done.note.startswith("experiment first is Running")
+    running = platform.experiments.get("churn", "first")
+    assert (running.active, running.auto, running.max_days) == (True, True, 14.0)
+    (again,) = _apply(platform, document)
+    assert (again.outcome, again.changes) == ("unchanged", [])
+    (exported,) = platform.documents.export("churn").documents
+    assert exported["experiment"] == {**EXPERIMENT, "control": "1", "treatments": ["2"]}
+    assert _apply(platform, exported)[0].outcome == "unchanged"
+    with pytest.raises(Conflict, match="was asked for with other alpha, auto, and stays as it began"):
+        _apply(platform, document | {"experiment": EXPERIMENT | {"alpha": 0.1, "auto": False}})
+    platform.experiments.stop("churn", "first", ME)
+    (over,) = _apply(platform, document)
+    assert (over.outcome, over.note.partition(":")[0]) == ("unchanged", "experiment first is Stopped")
+    assert "experiment" not in platform.documents.export("churn").documents[0]
+
+
+def test_what_is_wrong_of_an_experiment_is_said_by_its_path_and_leaves_no_endpoint(platform: Container) -> None:
+    for change, path in (
+        ({"metrics": ["converted"]}, "experiment.metrics"),
+        ({"split": [50, 60]}, "experiment.split"),
+        ({"ramp": [50, 10]}, "experiment.ramp"),
+        ({"max_days": 60}, "experiment.max_days"),
+        ({"on_breach": "panic"}, "experiment.on_breach"),
+        ({"metric": []}, "experiment.metric"),
+    ):
+        document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": EXPERIMENT | change}
+        with pytest.raises(InvalidArgument) as raised:
+            _apply(platform, document)
+        assert raised.value.details["field"] == path, raised.value.message
+    assert platform.endpoints.shown.all() == []
+
+
+def test_a_draft_is_started_by_the_document_that_says_so(platform: Container) -> None:
+    document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": EXPERIMENT | {"start": False}}
+    (done,) = _apply(platform, document)
+    assert done.note.startswith("experiment first is Draft")
+    (started,) = _apply(platform, document | {"experiment": EXPERIMENT})
+    assert _words(started) == {"experiment.start": ("no", "yes")}
+    assert platform.experiments.get("churn", "first").active
+
+
+def test_a_shadow_is_a_section_and_an_empty_one_ends_it(platform: Container) -> None:
+    document = {"endpoint": "churn", "model": "churn", "version": "1", "shadow": {"version": 2, "share": 20}}
+    (done,) = _apply(platform, document)
+    assert _words(done)["shadow.share"] == ("0", "20")
+    assert _apply(platform, document)[0].outcome == "unchanged"
+    (exported,) = platform.documents.export("churn").documents
+    assert exported["shadow"] == {"version": "2", "share": 20}
+    with pytest.raises(Conflict, match="has traffic of endpoint"):
+        _apply(platform, document | {"shadow": {"version": 1, "share": 20}})
+    (ended,) = _apply(platform, document | {"shadow": {}})
+    assert _words(ended) == {"shadow.version": ("2", "unset"), "shadow.share": ("20", "0")}
+    assert "shadow" not in platform.documents.export("churn").documents[0]
+    assert _apply(platform, document | {"shadow": {}})[0].outcome == "unchanged"

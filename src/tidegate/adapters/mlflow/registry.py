@@ -160,11 +160,7 @@ class MlflowRegistry:
 
     def delete_alias(self, name: str, alias: str) -> None:
         with self._client() as client:
-            try:
-                client.delete_registered_model_alias(name, alias)
-            except Exception as error:
-                if code_of(error) not in (*NOT_THERE, *REFUSED):
-                    raise
+            client.delete_registered_model_alias(name, alias)
 
     def check_run(self, run_id: str) -> None:
         with self._client() as client:

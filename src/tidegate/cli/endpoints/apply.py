@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from tidegate.wire.declared import AppliedDocument, ApplyAnswer
 if TYPE_CHECKING:
     from tidegate.core.declared.yaml_text import TextDocument
 
-STDIN = "-"
+STDIN, WIDTH = "-", 80
 FORMATS = ("tidegate", "kubernetes", "ecs", "cloudrun")
 _OUTCOMES = {"created": "created", "changed": "changed", "unchanged": "no change"}
 _DRY = {"created": "would be created", "changed": "would change", "unchanged": "no change"}
@@ -38,10 +39,10 @@ _DRY = {"created": "would be created", "changed": "would change", "unchanged": "
 def apply(app: App, *, file: str, dry_run: bool, fail_on_change: bool, no_wait: bool, **options: Any) -> None:
     """Make endpoints as a file says: all of its documents, or none where one cannot be.
 
-    What a document leaves out stays as it is; a section that it has (placement, serving, capture, monitor, alerts) is
-    whole: what that leaves out is as by default. The same file again changes nothing. Fields that are not known are
-    refused, with their line. 'tidegate export' writes such a file, and 'tidegate export --schema' the JSON Schema by
-    which editors complete it.
+    What a document leaves out stays as it is; a section that it has (placement, serving, capture, monitor, alerts,
+    experiment, shadow) is whole: what that leaves out is as by default. The same file again changes nothing. Fields
+    that are not known are refused, with their line. 'tidegate export' writes such a file, and 'tidegate export
+    --schema' the JSON Schema by which editors complete it.
     """
     if fail_on_change and not dry_run:
         raise InvalidArgument("--fail-on-change goes with --dry-run")
@@ -137,7 +138,8 @@ def _lines(one: AppliedDocument, dry_run: bool) -> list[str]:
         f"  {change.path:<{width}}  {_was(change.before)}{change.after if change.after is not None else 'not any more'}"
         for change in one.changes
     ]
-    return [f"{one.endpoint}: {words[one.outcome]}", *changes]
+    notes = textwrap.wrap(one.note, WIDTH, initial_indent="  ", subsequent_indent="    ") if one.note else []
+    return [f"{one.endpoint}: {words[one.outcome]}", *changes, *notes]
 
 
 def _was(before: str | None) -> str:

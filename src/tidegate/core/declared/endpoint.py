@@ -6,22 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from tidegate.core.alerting.model import LABELS, TYPES, Rule
 from tidegate.core.declared.fields import Entries, Field, Section
-from tidegate.core.declared.kinds import Flag, Kind, Listed, Number, Size, Span, Text, Version, Weights, Whole
+from tidegate.core.declared.kinds import Amount, Flag, Kind, Listed, Number, Size, Span, Text, Version, Weights, Whole
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, ServingSetting
 from tidegate.core.engines.capabilities import ENGINES
+from tidegate.core.experiments.grammar import GUARDRAIL_EXAMPLE, METRIC_EXAMPLE
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.core.names import check_name
 from tidegate.errors import InvalidArgument
+from tidegate.wire.experiments import OnBreach, OnNoTraffic
 
 SCHEMA_FILE = "tidegate.schema.json"
 DNS_LABEL = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 TRAFFIC = ("version", "traffic", "follow")
 REPLICAS = ("replicas", "scaling")
-SECTIONS = ("placement", "serving", "capture", "monitor", "alerts")
+SECTIONS = ("placement", "serving", "capture", "monitor", "alerts", "experiment", "shadow")
 _MONITOR, _RULE = MonitorSettings(), Rule()
 
 
@@ -93,6 +95,38 @@ ALERTS = Entries(
         ),
     ),
 )
+EXPERIMENT = Section(
+    (
+        Field(
+            "name", Text("checkout", pattern=DNS_LABEL), "Its name on the endpoint: another one is another experiment."
+        ),
+        Field("control", Version(), "The version that has the traffic."),
+        Field("treatments", Listed(Version(), "a list of versions"), "The versions that are compared with it."),
+        Field("split", Listed(Number(0, 100)), "Percent of each arm, control's first [equal].", []),
+        Field("metrics", Listed(Text(METRIC_EXAMPLE)), f"What is to become better: {METRIC_EXAMPLE}."),
+        Field("guardrails", Listed(Text(GUARDRAIL_EXAMPLE)), f"What may not get worse: {GUARDRAIL_EXAMPLE}.", []),
+        Field(
+            "mde", Amount(), "The smallest effect worth finding, of control's value; abs:X is an amount [0.05].", "0.05"
+        ),
+        Field("alpha", Number(0, 0.5), "The rate of wrong decisions [0.05].", 0.05),
+        Field("max_days", Number(0, 365), "It ends without a result after so long [30, or as rows are kept]."),
+        Field("auto", Flag(), "Promote and roll back without asking [false].", False),
+        Field("on_breach", Text(choices=get_args(OnBreach)), "Where a guardrail is breached [rollback].", "rollback"),
+        Field("on_no_traffic", Text(choices=get_args(OnNoTraffic)), "Where nobody comes [hold].", "hold"),
+        Field("ramp", Listed(Number(0, 100)), "Percent of units that take part, step by step [100].", []),
+        Field("ramp_every", Span(), "Each step for so long [1d].", 86_400.0, "ramp_every_s"),
+        Field("start", Flag(), "Start it, rather than leave it a draft [true].", True),
+    ),
+    "An experiment: two or more versions beside each other.",
+    required=("name", "control", "treatments", "metrics"),
+)
+SHADOW = Section(
+    (
+        Field("version", Version(alias=False), "A version without traffic."),
+        Field("share", Number(0, 100), "Percent of the requests that it gets a copy of; 0: none [0].", 0.0),
+    ),
+    "A version whose answers are compared and thrown away; {} for none.",
+)
 ENDPOINT = Section(
     (
         Field("endpoint", Text("churn", pattern=DNS_LABEL), "The endpoint's name."),
@@ -107,6 +141,8 @@ ENDPOINT = Section(
         Field("capture", CAPTURE, CAPTURE.doc),
         Field("monitor", MONITOR, MONITOR.doc),
         Field("alerts", ALERTS, "Rules by type of alert: when results become alerts, and what is done."),
+        Field("experiment", EXPERIMENT, EXPERIMENT.doc),
+        Field("shadow", SHADOW, SHADOW.doc),
     ),
     required=("endpoint",),
     whole=False,
@@ -137,15 +173,13 @@ def path_of(name: str, sections: Sequence[str]) -> str:
     ('monitor.every', 'replicas', '')
     """
     by_name = {one.name: one for one in ENDPOINT.fields}
-    if name in by_name:
-        return name
     for section in sections:
         kind = by_name[section].kind
         inner = kind.of if isinstance(kind, Entries) else kind
         for one in inner.fields if isinstance(inner, Section) else ():
             if one.known_as == name:
                 return section if isinstance(kind, Entries) else f"{section}.{one.name}"
-    return ""
+    return name if name in by_name else ""
 
 
 def schema() -> dict[str, Any]:

@@ -110,6 +110,23 @@ class Version(_Plain):
 
 
 @dataclass(frozen=True)
+class Amount(_Plain):
+    """A number, or a text that says how it is meant: `0.05`, `5%`, `abs:0.01`."""
+
+    example: str = "0.05, 5% or abs:0.01"
+
+    def read(self, raw: Any, path: str) -> str:
+        if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
+            return f"{raw:.15g}"
+        if not isinstance(raw, str) or not raw or len(raw) > 40:
+            raise wrong(path, raw, f"an amount, such as {self.example}")
+        return raw
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "minLength": 1}, {"type": "number"}]}
+
+
+@dataclass(frozen=True)
 class Flag(_Plain):
     """True or false."""
 

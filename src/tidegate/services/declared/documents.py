@@ -21,12 +21,22 @@ from tidegate.core.engines.placement import placed
 from tidegate.errors import InvalidArgument, TidegateError, UnknownModel, UnknownVersion
 from tidegate.services.alerting.rules import AlertRules, stored_rules
 from tidegate.services.capture.settings import CaptureRulesOf
+from tidegate.services.declared.decisions import (
+    Told,
+    facts_of_decisions,
+    outcome_of,
+    planned_days,
+    set_experiment,
+    set_shadow,
+)
 from tidegate.services.declared.facts import document_of, facts_of
 from tidegate.services.declared.spec import Applying, AskedSpec, apply_spec, placement_asked
 from tidegate.services.endpoints.deploy_requests import named_version
 from tidegate.services.endpoints.lifecycle import Endpoints
+from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.reading.lookup import endpoint_or_raise, in_registry
+from tidegate.services.shadows.shadows import Shadows
 from tidegate.store import endpoints as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import placement_request_of
@@ -50,6 +60,16 @@ class _TakenBack(Exception):
         self.done = done
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A request, read: aliases are versions, and captured rows have said how long experiments take."""
+
+    documents: Sequence[AskedSpec]
+    expected_days: Mapping[str, float | None]
+    request: ApplyRequest
+    who: Principal
+
+
 @dataclass
 class _Part:
     """The use cases, as part of one transaction."""
@@ -59,6 +79,10 @@ class _Part:
     capture_rules: CaptureRulesOf
     monitoring: Monitoring
     alert_rules: AlertRules
+    experiments: Experiments
+    shadows: Shadows
+    expected_days: Mapping[str, float | None]
+    accepted: bool
 
 
 class Section(Protocol):
@@ -76,6 +100,8 @@ class Documents:
     capture_rules: CaptureRulesOf
     monitoring: Monitoring
     alert_rules: AlertRules
+    experiments: Experiments
+    shadows: Shadows
 
     def export(self, endpoint: str | None = None, form: str = "tidegate") -> ExportAnswer:
         """Endpoints as documents, by name: one, or all that are not being deleted.
@@ -98,12 +124,16 @@ class Documents:
         Raises what the use cases of its parts raise.
         """
         asked = self._read(request.documents)
+        expected_days: dict[str, float | None] = {}
         for number, one in enumerate(asked):
-            with _of_document(number, one.endpoint, len(asked)):
+            with _of_document(number, one.endpoint, len(asked)), _placed_in(("experiment",)):
                 self._check_engine(one)
+                if "experiment" in one.values:
+                    found = planned_days(self.experiments, one.endpoint, one.values["experiment"])
+                    expected_days[one.endpoint] = found
         woken: list[Callable[[], None]] = []
         try:
-            done = self._in_one_transaction(asked, request, who, woken)
+            done = self._in_one_transaction(_Asked(asked, expected_days, request, who), woken)
         except _TakenBack as dry:
             return ApplyAnswer(dry.done, dry_run=True)
         except (UnknownModel, UnknownVersion) as error:  # the registry is not asked within a transaction
@@ -113,13 +143,12 @@ class Documents:
             wake()
         return ApplyAnswer(done)
 
-    def _in_one_transaction(
-        self, asked: Sequence[AskedSpec], request: ApplyRequest, who: Principal, woken: list[Callable[[], None]]
-    ) -> list[AppliedDocument]:
+    def _in_one_transaction(self, all_of: _Asked, woken: list[Callable[[], None]]) -> list[AppliedDocument]:
         done: list[AppliedDocument] = []
+        asked, request = all_of.documents, all_of.request
         with self.store.transaction() as tx:
-            part = self._part(tx, woken)
-            applying = Applying(part.endpoints, request, who)
+            part = self._part(tx, woken, all_of)
+            applying = Applying(part.endpoints, request, all_of.who)
             for number, one in enumerate(asked):
                 with _of_document(number, one.endpoint, len(asked)):
                     done.append(_applied(part, one, applying))
@@ -146,6 +175,8 @@ class Documents:
         return list(asked.values())
 
     def _resolved(self, values: Mapping[str, Any]) -> AskedSpec:
+        if "experiment" in values:
+            values = {**values, "experiment": self._with_versions(values, values["experiment"])}
         reference = values.get("follow") or values.get("version")
         if reference is None or not reference.startswith("@"):
             return AskedSpec(values)
@@ -153,12 +184,25 @@ class Documents:
             row = rows.get_endpoint(tx, values["endpoint"])
             if row is not None and row.follow is not None and f"@{row.follow.alias}" == values.get("follow"):
                 return AskedSpec(values)
+        return AskedSpec(values, named_version(self.endpoints.registry, self._model_of(values), reference))
+
+    def _model_of(self, values: Mapping[str, Any]) -> str:
+        with self.store.reading() as tx:
+            row = rows.get_endpoint(tx, values["endpoint"])
             model = values.get("model") or (row.model if row is not None else "")
         if not model:
             raise InvalidArgument(
                 f"endpoint {values['endpoint']!r} is new: say with 'model' what it serves", field="model"
             )
-        return AskedSpec(values, named_version(self.endpoints.registry, model, reference))
+        return str(model)
+
+    def _with_versions(self, values: Mapping[str, Any], experiment: Mapping[str, Any]) -> dict[str, Any]:
+        """The experiment with the versions that the registry has for aliases now."""
+        named = [experiment["control"], *experiment["treatments"]]
+        if any(one.startswith("@") for one in named):
+            model = self._model_of(values)
+            named = [named_version(self.endpoints.registry, model, one).version for one in named]
+        return {**experiment, "control": named[0], "treatments": named[1:]}
 
     def _check_engine(self, asked: AskedSpec) -> None:
         """Whether replicas can be started where the document has them run, as a deployment asks."""
@@ -169,7 +213,7 @@ class Documents:
         if wanted != now or now is None:
             self.endpoints.can_start(placed(wanted, self.endpoints.placement) if wanted else self.endpoints.placement)
 
-    def _part(self, tx: Session, woken: list[Callable[[], None]]) -> _Part:
+    def _part(self, tx: Session, woken: list[Callable[[], None]], all_of: _Asked) -> _Part:
         def later(wake: Callable[[], None]) -> Callable[[], None]:
             return lambda: woken.append(wake)
 
@@ -181,6 +225,15 @@ class Documents:
             ),
             replace(self.monitoring, store=self.monitoring.store.joined(tx), wake=later(self.monitoring.wake)),
             replace(self.alert_rules, store=self.alert_rules.store.joined(tx), changed=later(self.alert_rules.changed)),
+            replace(
+                self.experiments,
+                store=self.experiments.store.joined(tx),
+                changed=later(self.experiments.changed),
+                wake=later(self.experiments.wake),
+            ),
+            replace(self.shadows, store=self.shadows.store.joined(tx), changed=later(self.shadows.changed)),
+            all_of.expected_days,
+            all_of.request.accept_signature_change,
         )
 
 
@@ -198,7 +251,8 @@ def _applied(part: _Part, asked: AskedSpec, applying: Applying) -> AppliedDocume
                 set_section(part, name, asked.values[section], applying.who)
     changes = changes_of(before, facts_of(part.tx, row))
     outcome = "created" if before is None else "changed" if changes else "unchanged"
-    return AppliedDocument(name, outcome, changes)  # type: ignore[arg-type]
+    note = outcome_of(part.tx, row, asked.values["experiment"]) if "experiment" in asked.values else ""
+    return AppliedDocument(name, outcome, changes, note)  # type: ignore[arg-type]
 
 
 def _set_capture(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
@@ -223,6 +277,19 @@ def _set_alerts(part: _Part, endpoint: str, values: Any, who: Principal) -> None
     part.alert_rules.change(endpoint, AlertRulesRequest(changes, reset=True), who)
 
 
+def _set_experiment(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
+    past = Told(part.experiments.past.captured, part.experiments.clock, days=part.expected_days.get(endpoint))
+    experiments = replace(part.experiments, past=past)
+    set_experiment(part.tx, experiments, endpoint, values, who, accepted=part.accepted)
+
+
+def _set_shadow(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
+    before = facts_of_decisions(part.tx, endpoint_or_raise(part.tx, endpoint))["shadow"]
+    set_shadow(part.tx, part.shadows, endpoint, values, who)
+    if facts_of_decisions(part.tx, endpoint_or_raise(part.tx, endpoint))["shadow"] != before:
+        part.shadows.changed()
+
+
 def _whole_action(text: str, known: Mapping[str, str]) -> str:
     """An action as it is kept: one that is written as it is shown, without what is secret, is the one that is there."""
     if text in known:
@@ -236,7 +303,13 @@ def _whole_action(text: str, known: Mapping[str, str]) -> str:
     return read_action(text).key
 
 
-SECTIONS_SET: Mapping[str, Section] = {"capture": _set_capture, "monitor": _set_monitor, "alerts": _set_alerts}
+SECTIONS_SET: Mapping[str, Section] = {
+    "capture": _set_capture,
+    "monitor": _set_monitor,
+    "alerts": _set_alerts,
+    "experiment": _set_experiment,
+    "shadow": _set_shadow,
+}
 
 
 def _every(tx: Session) -> Iterator[EndpointRow]:

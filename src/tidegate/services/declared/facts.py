@@ -15,6 +15,7 @@ from tidegate.core.declared.endpoint import SECTIONS, written_endpoint
 from tidegate.core.endpoints.serving import settings_of
 from tidegate.core.scaling.policy import Scaling
 from tidegate.services.alerting.rules import stored_rules
+from tidegate.services.declared.decisions import facts_of_decisions
 from tidegate.store import monitoring as monitor_rows
 from tidegate.store.automation import readable_scaling_of
 from tidegate.store.fleet import capture_rules_of, placement_request_of
@@ -38,6 +39,7 @@ def facts_of(tx: Session, row: EndpointRow) -> dict[str, Any]:
         "serving": dict(settings_of(row)),
         "capture": {**capture, "drop": [*capture["drop"]], "hash": [*capture["hash"]]},
         "monitor": monitor.as_dict(),
+        **facts_of_decisions(tx, row),
         "alerts": {type_: _rule(type_, rule) for type_, rule in stored_rules(tx, row.name).items()},
     }
 

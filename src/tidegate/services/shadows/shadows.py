@@ -69,8 +69,15 @@ class Shadows:
         """
         if request.share == 0:
             return self.end(endpoint, who)
+        with self.store.transaction() as tx:
+            found = self._found(tx, self.begin(tx, endpoint, request, who))
+        self.changed()
+        return self._view(endpoint, found)
+
+    def begin(self, tx: Session, endpoint: str, request: ShadowRequest, who: Principal) -> EndpointRow:
+        """As `set` of a share above 0, in the caller's transaction; who commits it calls `changed`."""
         check_share(request.share)
-        with self.store.transaction() as tx, endpoint_audited(tx, endpoint, "shadow", who, self.clock):
+        with endpoint_audited(tx, endpoint, "shadow", who, self.clock):
             row = live_or_raise(tx, endpoint)
             version = version_or_raise(tx, row.model, request.version).version
             _check_without_traffic(row, version)
@@ -83,20 +90,24 @@ class Shadows:
             if before is not None and not goes_on:
                 note += f", and version {before.version} no more"
             self._tell(tx, row, note, who, version)
-            found = self._found(tx, row)
-        self.changed()
-        return self._view(endpoint, found)
+        return row
 
     def end(self, endpoint: str, who: Principal) -> ShadowView:
         """Copy nothing more; what was recorded stays. Returns what it came to. Raises `UnknownEndpoint`, `NoShadow`."""
-        with self.store.transaction() as tx, endpoint_audited(tx, endpoint, "shadow", who, self.clock):
+        with self.store.transaction() as tx:
+            found = self._found(tx, endpoint_or_raise(tx, endpoint))
+            self.finish(tx, endpoint, who)
+        self.changed()
+        summary = ShadowSummary(found.summary.version, found.summary.share, found.summary.since, "ended", "")
+        return self._view(endpoint, _Found(summary, found.signature))
+
+    def finish(self, tx: Session, endpoint: str, who: Principal) -> None:
+        """As `end`, in the caller's transaction. Raises `UnknownEndpoint`, `NoShadow`."""
+        with endpoint_audited(tx, endpoint, "shadow", who, self.clock):
             row = endpoint_or_raise(tx, endpoint)
             found = self._found(tx, row)
             put_shadow(row, None)
             self._tell(tx, row, f"version {found.summary.version} gets copies no more", who)
-        self.changed()
-        summary = ShadowSummary(found.summary.version, found.summary.share, found.summary.since, "ended", "")
-        return self._view(endpoint, _Found(summary, found.signature))
 
     def _tell(self, tx: Session, row: EndpointRow, note: str, who: Principal, *again: str) -> None:
         """Have the loop look, and the history tell; traffic stays, so a rollback never goes back to this."""
