@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway
+from support.wait import until
 from tidegate.core.routing.assign import Assignment
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, list_segments, read_entries
@@ -40,12 +43,17 @@ def assigned(gateway: Gateway, key: str, **headers: str) -> Any:
     return gateway.request("GET", f"/assign/sums?key={key}", headers=headers).json
 
 
-def captured(bed: Bed) -> Iterator[Decision]:
+def recorded(bed: Bed) -> Iterator[BatchRecord]:
     for segment in list_segments(bed.data_dir / "journal"):
         for entry in read_entries(segment):
             record = getattr(entry, "record", None)
             if isinstance(record, BatchRecord):
-                yield from (record.decision_of(one) for one in record.requests)
+                yield record
+
+
+def captured(bed: Bed) -> Iterator[Decision]:
+    for record in recorded(bed):
+        yield from (record.decision_of(one) for one in record.requests)
 
 
 def ramped(bed: Bed, coverage: float) -> None:
@@ -128,3 +136,37 @@ def test_a_unit_that_is_neither_text_nor_a_whole_number_is_refused(ramp: Gateway
 def test_an_empty_key_is_none(ramp: Gateway) -> None:
     asked = [ramp.ask([1, 2, 3], headers={"X-Tidegate-Key": ""}).headers["x-tidegate-version"] for _ in range(60)]
     assert set(asked) == {"1", "2"}, "assigned by the requests' ids"
+
+
+def counted(gateway: Gateway, name: str, variant: str) -> float:
+    """Of a family's samples, those of the variant added up."""
+    lines = gateway.request("GET", "/metrics").body.decode().splitlines()
+    found = [line for line in lines if line.startswith(f"{name}{{") and f'variant="{variant}"' in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+
+def test_variants_of_a_version_share_its_batches_and_are_counted_apart(bed: Bed) -> None:
+    """A first request that takes a while lets the others come together in batches of both variants."""
+    bed.replica("1")
+    gateway = bed.gateway()
+    bed.publish({"1": 100})
+    assert gateway.ask([1, 2, 3]).status == 200
+    (one,) = bed.endpoint({"1": 100.0}).variants
+    arms = tuple(replace(one, name=name, weight=50.0) for name in ("a", "b"))
+    bed.publish_endpoints(replace(bed.endpoint({"1": 100.0}), variants=arms, experiment="same", phase=1))
+    with ThreadPoolExecutor(24) as pool:
+        slow = pool.submit(gateway.ask, [111, 0.3, 0])
+        replies = list(pool.map(lambda n: gateway.ask([n, 1, 1], user_id=f"user-{n}"), range(60)))
+        replies.append(slow.result())
+    answered = Counter(reply.headers["x-tidegate-variant"] for reply in replies)
+    assert min(answered.values()) > 10
+    until(
+        lambda: all(counted(gateway, "model_requests_total", name) == answered[name] for name in ("a", "b")),
+        what="each request counted for the variant that its answer names",
+    )
+    sizes = Counter(len(record.requests) for record in recorded(bed))
+    assert max(sizes) > 1, "some came together"
+    mixed = [record for record in recorded(bed) if len({one.decision for one in record.requests}) > 1]
+    assert mixed, "and some of those in batches of both"
+    captured_by = Counter(decision.variant for decision in captured(bed))
+    assert captured_by == answered + Counter({"1": 1})

@@ -180,7 +180,8 @@ class Metrics:
 
     def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:  # noqa: ARG002 (the port's shape)
         """Count a computed batch and each call in it that is still waited for."""
-        identity = batch.destination.identity
+        destination = batch.destination
+        identity = destination.identity
         series = self._of(identity.endpoint, identity.version, identity.variant)
         series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, batch.rows)] += 1
         series.released[batch.released] = series.released.get(batch.released, 0) + 1
@@ -188,6 +189,9 @@ class Metrics:
         counts, rows, answered, waited_s = series.duration_counts, 0, 0, 0.0
         for call in batch.calls:
             if not call.done:
+                if call.destination is not destination:
+                    self._answered_with_others(call, batch.sent_s, now_s)
+                    continue
                 rows += call.rows
                 if call.completes:
                     duration_s = now_s - call.started_s
@@ -198,6 +202,15 @@ class Metrics:
         series.duration_sum_s += waited_s
         series.queue_s += waited_s - answered * (now_s - batch.sent_s)
         series.codes[200] = series.codes.get(200, 0) + answered
+
+    def _answered_with_others(self, call: Call, sent_s: float, now_s: float) -> None:
+        """Count a call whose batch is counted for another variant of its version."""
+        series = self._of_call(call)
+        series.rows += call.rows
+        if call.completes:
+            duration_s = now_s - call.started_s
+            series.ended(200, duration_s)
+            series.queue_s += duration_s - (now_s - sent_s)
 
     def cached(self, call: Call, now_s: float) -> None:
         """Count a call that is answered from the response cache: no replica computes it, and no batch holds it."""

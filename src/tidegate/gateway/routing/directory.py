@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tidegate.core.routing.assign import Allocation, Arm, Decider
 from tidegate.dataplane.calls.call import Destination, Identity
@@ -34,9 +34,23 @@ if TYPE_CHECKING:
 CONNECT_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0
 
-PoolKey = tuple[str, str, str, str, str, bool, "Signature", Role]
-
 log = logging.getLogger(__name__)
+
+
+class PoolKey(NamedTuple):
+    """What must stay the same for a version to keep its queue and connections; label, weight and example need not.
+
+    Nor need the variant's name: variants of one version share a pool, and batches, and nothing is connected anew when
+    an experiment or a canary begins.
+    """
+
+    endpoint: str
+    version: str
+    model: str
+    digest: str
+    batchable: bool
+    signature: Signature
+    role: Role
 
 
 class EndpointService:
@@ -188,7 +202,7 @@ class Router:
         for key, newcomers in plan.newcomers.items():
             plan.pools[key].connect(newcomers)
         self._pools |= plan.pools
-        live = [one for key, newcomers in plan.newcomers.items() if key[-1] == "live" for one in newcomers]
+        live = [one for key, newcomers in plan.newcomers.items() if key.role == "live" for one in newcomers]
         await wait_until_tried(live, CONNECT_WAIT_S)
         self._services = dict(plan.services)
         self._refresh()
@@ -203,7 +217,7 @@ class Router:
     def not_woken(self, endpoint: str, why: str) -> None:
         """Answer the requests that wait for this endpoint: nothing starts a replica of it now."""
         for key, pool in self._pools.items():
-            if key[0] == endpoint:
+            if key.endpoint == endpoint:
                 pool.waiting.fail(why)
 
     def _settle_waiting(self, plan: RoutingPlan, gone: Mapping[PoolKey, VersionPool]) -> None:
@@ -213,7 +227,7 @@ class Router:
                 if not (variant.wakes or variant.targets):
                     self._pools[_pool_key(endpoint, variant)].waiting.fail(endpoint.reason)
         for key, pool in gone.items():
-            pool.waiting.move_to(partial(self._chosen_again, key[0]))
+            pool.waiting.move_to(partial(self._chosen_again, key.endpoint))
 
     def _chosen_again(self, endpoint: str, call: Call) -> Destination:
         """Where a call goes whose version was replaced before it woke. Raises `NoReadyReplica`, `UnknownEndpoint`."""
@@ -251,22 +265,23 @@ class Router:
     def fill_gauges(self, state: MetricState) -> None:
         """Rows that wait and calls in progress, for the metrics."""
         for key, pool in self._pools.items():
-            if key[-1] == "shadow":
+            if key.role == "shadow":
                 continue
-            place = (key[0], key[2])
+            place = (key.endpoint, key.version)
             state.queue_rows[place] = state.queue_rows.get(place, 0) + pool.batcher.queued_rows
             waiting_max = self._parts.limits.queue_rows_max
             state.queue_rows_limit[place] = state.queue_rows_limit.get(place, 0) + waiting_max
             state.batch_rows_limit[place] = max(state.batch_rows_limit.get(place, 0), pool.batcher.limit_rows)
-            state.in_progress[key[0]] = state.in_progress.get(key[0], 0) + len(pool.calls)
+            state.in_progress[key.endpoint] = state.in_progress.get(key.endpoint, 0) + len(pool.calls)
 
     def in_progress_s(self, now_s: float) -> dict[tuple[str, str], float]:
         """For how long the calls in progress have been so, added up, by endpoint and version."""
         found: dict[tuple[str, str], float] = {}
         for key, pool in [*self._pools.items(), *self._draining.values()]:
             waited = [now_s - call.started_s for call in pool.calls if not call.done]
-            if waited and key[-1] == "live":
-                found[key[0], key[2]] = found.get((key[0], key[2]), 0.0) + sum(waited)
+            if waited and key.role == "live":
+                place = (key.endpoint, key.version)
+                found[place] = found.get(place, 0.0) + sum(waited)
         return found
 
     def _drain(self, pools: dict[PoolKey, VersionPool]) -> None:
@@ -282,16 +297,8 @@ class Router:
 
 
 def _pool_key(endpoint: Endpoint, variant: Variant, role: Role = "live") -> PoolKey:
-    """What must stay the same for a version to keep its queue and connections; label, weight and example need not."""
-    return (
-        endpoint.name,
-        variant.name,
-        variant.version,
-        variant.model,
-        variant.digest,
-        variant.batchable,
-        variant.signature,
-        role,
+    return PoolKey(
+        endpoint.name, variant.version, variant.model, variant.digest, variant.batchable, variant.signature, role
     )
 
 
