@@ -23,7 +23,7 @@ NAMES = {
     "version": "1",
     "alias": "champion",
     "number": "1",
-    **dict.fromkeys(("job_id", "endpoint", "alert_id", "silence_id"), "told"),
+    **dict.fromkeys(("job_id", "endpoint", "experiment", "alert_id", "silence_id"), "told"),
 }
 ALERT = Alert(
     "told", "f", {"alertname": "errors", "endpoint": "told"}, "firing", "firing", "low", "", 1.0, fired_at=1.0
@@ -38,6 +38,15 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("POST /api/v1/jobs/{job_id}/cancel", "told", {}),
     ("PUT /api/v1/models/{name}/aliases/{alias}", "told", {"version": "1"}),
     ("PUT /api/v1/endpoints/{name}", "told", {"model": "told", "version": "1"}),
+    (
+        "POST /api/v1/endpoints/{name}/experiments",
+        "told",
+        {"control": "1", "treatments": ["2"], "metrics": ["converted:increase"], "name": "told"},
+    ),
+    ("POST /api/v1/endpoints/{name}/experiments/{experiment}/start", "told", None),
+    ("POST /api/v1/endpoints/{name}/experiments/{experiment}/pause", "told", None),
+    ("POST /api/v1/endpoints/{name}/experiments/{experiment}/resume", "told", None),
+    ("POST /api/v1/endpoints/{name}/experiments/{experiment}/stop", "told", None),
     ("PUT /api/v1/endpoints/{name}/traffic", "told", {"traffic": {"2": 100}}),
     ("POST /api/v1/endpoints/{name}/rollback", "told", {}),
     ("POST /api/v1/apply", "told", {"documents": [{"endpoint": "told", "replicas": 3}]}),
@@ -51,7 +60,7 @@ CHANGES: list[tuple[str, str, Any]] = [
         {"upload": "rows", "filename": "rows.csv", "format": "csv", "time_column": "at", "id_column": "id"},
     ),
     ("PUT /api/v1/endpoints/{name}/monitor", "told", {"every_s": 60}),
-    ("POST /api/v1/endpoints/{name}/canary", "told", {"version": "1"}),
+    ("POST /api/v1/endpoints/{name}/canary", "told", {"version": "2"}),
     ("POST /api/v1/endpoints/{name}/canary/pause", "told", {}),
     ("POST /api/v1/endpoints/{name}/canary/resume", "told", {}),
     ("POST /api/v1/endpoints/{name}/canary/abort", "told", {}),

@@ -23,8 +23,9 @@ LOOK_S_MIN, LOOK_S_MAX = 2.0, 300.0
 COST_FACTOR = 20.0
 """Looking takes up to a twentieth of the time: what takes longer is looked at less often."""
 FAILED_S = 30.0
+LEAP_S_MIN = 60.0
 STEADY_S = 60.0
-"""After the clock was set nothing is decided for so long: it may be set back."""
+"""After the clock was set that far nothing is decided for so long: it may be set back."""
 SLACK_S = 5.0
 SWEEP_S = 3600.0
 
@@ -56,22 +57,24 @@ class ExperimentLoop:
 
     def step(self) -> float:
         """Look at what is due; the seconds until the next step."""
+        waits = [IDLE_S, *(other(self.clock()) for other in self.others)]
         if self._waits_for_clock():
-            return max(LOOK_S_MIN, self._steady_at - self.ticks())
+            return min([max(LOOK_S_MIN, self._steady_at - self.ticks()), *waits])
         self._sweep()
         live = self.deciding.live()
         self._forget_but(set(live))
         for number in live:
             if self.ticks() >= self._due.get(number, 0.0):
                 self._look(number)
-        waits = [max(LOOK_S_MIN, self._due[number] - self.ticks()) for number in live if number in self._due]
-        return min([IDLE_S, *waits, *(other(self.clock()) for other in self.others)])
+        waits += [max(LOOK_S_MIN, self._due[number] - self.ticks()) for number in live if number in self._due]
+        return min(waits)
 
     def _waits_for_clock(self) -> bool:
         """Whether the clock was set a moment ago."""
         leap_s = self._leaps.pending_s()
         if leap_s:
             self._leaps.settled()
+        if abs(leap_s) >= LEAP_S_MIN:
             self._steady_at = self.ticks() + STEADY_S
             log.warning("the clock was set by %+.0f s: experiments are not decided for %.0f s", leap_s, STEADY_S)
         return self.ticks() < self._steady_at

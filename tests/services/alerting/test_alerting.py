@@ -458,7 +458,7 @@ def test_an_experiment_that_runs_is_held_by_an_alert_until_somebody_resumes_it(b
     assert "held: alert " in view.next
     assert "goes on when it is resumed" in view.next
     alerts, _ = bed.state.page(10)
-    assert (view.active, alerts[0].actions) == (True, ["held experiment blue"])
+    assert (view.active, alerts[0].actions) == (True, ["hold: held experiment blue"])
     newest = bed.container.endpoints.history("churn")[0]
     assert (newest.action, newest.actor, newest.note.startswith("held: alert ")) == (
         "experiment",

@@ -122,9 +122,7 @@ def get_experiment_report(platform: PlatformOf, name: str, experiment: str) -> H
     return HTMLResponse(platform.experiments.report(name, experiment), headers=headers)
 
 
-@router.post(
-    "/{experiment}/aa", responses=answers(400, 404, 413, 415, 422, 503), dependencies=[needs(Permission.DEPLOY)]
-)
+@router.post("/{experiment}/aa", responses=answers(400, 404, 413, 415, 422, 503), dependencies=[needs(Permission.READ)])
 def check_by_aa(platform: PlatformOf, name: str, experiment: str, request: AaRequest) -> AaView:
     """Split captured units at random, again and again, and count how often the metrics' tests find a difference."""
     return platform.experiments.aa(name, experiment, request)
