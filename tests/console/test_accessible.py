@@ -18,7 +18,13 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 PAGES = (
     *("/", "/deploy", "/deploy?allow_pickle=ask", "/models", "/models/axe", "/models/axe/versions/1", "/jobs"),
     *("/jobs/none", "/deployments/axe/1", "/endpoints/axe", "/endpoints/axe/monitoring?rows=newest"),
-    *("/alerts", "/endpoints/axe/alert-rules", "/endpoints/axe/shadow", "/endpoints/axe/experiments"),
+    *(
+        "/alerts",
+        "/endpoints/axe/alert-rules",
+        "/endpoints/axe/shadow",
+        "/endpoints/axe/experiments",
+        "/endpoints/axe/canary",
+    ),
 )
 
 

@@ -40,7 +40,9 @@ def form(page: httpx.Response, action: str) -> dict[str, str]:
     """The fields of a form as the page has them filled in."""
     found = re.search(rf'<form[^>]* action="{re.escape(action)}(?:#\w+)?".*?</form>', page.text, re.DOTALL)
     assert found, page.text
-    fields = re.findall(r"<input\b[^>]*>", found[0])
+    fields = [
+        one for one in re.findall(r"<input\b[^>]*>", found[0]) if 'type="checkbox"' not in one or " checked" in one
+    ]
     named = [(re.search(r' name="([^"]*)"', one), re.search(r' value="([^"]*)"', one)) for one in fields]
     return {html.unescape(name[1]): html.unescape(value[1]) for name, value in named if name and value}
 

@@ -23,6 +23,7 @@ PATHS = (
     "/endpoints/churn?logs=follow",
     "/endpoints/churn/shadow",
     "/endpoints/churn/experiments",
+    "/endpoints/churn/canary",
     "/endpoints/nowhere",
     "/deploy",
     "/models",

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate.client.resources.options import ScaleOptions
 from tidegate.console import words
+from tidegate.console.deciding.rolling import EVERY, STEPS, CanaryForm
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint, Version
 
@@ -30,6 +31,9 @@ class DeployForm:
     most: str = ""
     metric: str = ""
     amount: str = ""
+    canary: str = ""
+    steps: str = STEPS
+    every: str = EVERY
 
     @property
     def follows(self) -> bool:
@@ -49,6 +53,21 @@ class DeployForm:
         target = None if amount is None else f"{self.metric or METRICS[0][0]}={amount:g}"
         return {"min": least, "max": most, "target": target, "wait": False}
 
+    def as_canary(self) -> CanaryForm | None:
+        """As a canary, where that was ticked: with what the endpoint has, for as long as it goes. None: at once.
+
+        Raises `InvalidArgument` where something else was filled in that a canary leaves alone.
+        """
+        if self.canary != "yes":
+            return None
+        others = (self.replicas, self.backend, self.cpus, self.memory_mb, self.least, self.most, self.amount)
+        if any(text.strip() for text in others):
+            raise InvalidArgument(
+                "a canary runs as the endpoint does: leave replicas, engine and limits empty, or do not tick it",
+                field="canary",
+            )
+        return CanaryForm(steps=self.steps, every=self.every)
+
     def asked(self) -> dict[str, Any]:
         """As the client's `deploy` takes it. Raises `InvalidArgument` for what is no number."""
         memory_bytes = _number(self.memory_mb, "memory", MB)
@@ -63,7 +82,8 @@ class DeployForm:
 
 def filled(form: Mapping[str, str]) -> DeployForm:
     """What came of the page."""
-    return DeployForm(*(form.get(name, "") for name in DeployForm.__dataclass_fields__))
+    usual = DeployForm()
+    return DeployForm(*(form.get(name, getattr(usual, name)) for name in DeployForm.__dataclass_fields__))
 
 
 def differences(
@@ -103,6 +123,8 @@ def _shown(version: Version | None) -> dict[str, str]:
 
 def request_lines(model: str, version: str, form: DeployForm) -> list[str]:
     """The form as commands."""
+    if form.canary == "yes":
+        return [CanaryForm(version, form.steps, form.every).command(model, form.endpoint or model)]
     lines = [_deploy_line(model, version, form)]
     if form.follows:
         target = f"{form.metric or METRICS[0][0]}={form.amount}" if form.amount else ""

@@ -193,4 +193,5 @@ def _finite(value: float) -> float | None:
 
 
 def _view(bound: Bound, value: float | None, at: float | None, state: GuardrailState) -> GuardrailView:
-    return GuardrailView(bound.name, bound.variant, value, at, bound.value, state, bound.kind, bound.dry_run)
+    about = bound.kind, bound.dry_run, bound.absolute
+    return GuardrailView(bound.name, bound.variant, value, at, bound.value, state, *about)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tidegate.console.pages import (
     alerts,
+    canary,
     deploy,
     endpoint,
     experiments,
@@ -25,6 +26,7 @@ ROUTES = (
     *endpoint.ROUTES,
     *monitoring.ROUTES,
     *experiments.ROUTES,
+    *canary.ROUTES,
     *shadow.ROUTES,
     *alerts.ROUTES,
     *deploy.ROUTES,

@@ -12,10 +12,12 @@ from tidegate.clock import monotonic
 from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.changing import changed
-from tidegate.console.deploying import filled
+from tidegate.console.deciding.rolling import CanaryForm
+from tidegate.console.deploying import DeployForm, filled
 from tidegate.console.pages.models import version_page
 from tidegate.console.snippets import snippets
 from tidegate.errors import InvalidArgument, TidegateError
+from tidegate.wire.canary import CanaryView
 from tidegate.wire.rest import Endpoint, Gate, RegisterRequest
 
 MODELS, VERSIONS = 50, 5
@@ -94,6 +96,8 @@ def _score(text: str) -> float | None:
 def _deploy_version(ask: Ask) -> Shown | Moved:
     """The one button."""
     form, model, version = filled(ask.form), ask.of["model"], ask.of["version"]
+    if form.canary == "yes":
+        return _begin_canary(ask, form)
     compared = ask.form.get("etag_of") == form.endpoint.strip()  # else another endpoint's name was filled in
 
     def deploy() -> tuple[Endpoint, ScaleOptions | None]:
@@ -119,6 +123,22 @@ def _deploy_version(ask: Ask) -> Shown | Moved:
         return Moved(f"/deployments/{asked.name}/{version}")
 
     return changed(deploy, deployed, lambda error: version_page(ask, error, form))
+
+
+def _begin_canary(ask: Ask, form: DeployForm) -> Shown | Moved:
+    """Step by step, at an endpoint that serves already."""
+    model, version = ask.of["model"], ask.of["version"]
+    endpoint = form.endpoint.strip() or model
+
+    def begin() -> CanaryView:
+        asked = form.as_canary() or CanaryForm()
+        options = asked.options()
+        options["accept_signature_change"] = "accept" in ask.form
+        options["end_automation"] = "end" in ask.form
+        return ask.client.canary.begin(endpoint, version, asked.shares(), **options)
+
+    to = f"/endpoints/{endpoint}/canary?done=begin"
+    return changed(begin, to, lambda error: version_page(ask, error, form))
 
 
 # -- what comes of it -------------------------------------------------------------------------------------------------

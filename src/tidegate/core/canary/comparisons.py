@@ -143,9 +143,8 @@ def design_effect(keys: Array, bad: Array) -> float:
 
 def view(guardrail: CanaryGuardrail, value: float | None, bound: float | None, state: GuardrailState) -> GuardrailView:
     """As people see it."""
-    return GuardrailView(
-        guardrail.name, CANARY, value, bound, guardrail.value, state, guardrail.kind, guardrail.dry_run
-    )
+    about = guardrail.kind, guardrail.dry_run, guardrail.absolute
+    return GuardrailView(guardrail.name, CANARY, value, bound, guardrail.value, state, *about)
 
 
 def _state(*, breached: bool, fine: bool) -> GuardrailState:

@@ -162,10 +162,10 @@ def shares(arms: Sequence[ArmView]) -> Plot | None:
 
 def canary_steps(view: CanaryView, now: float, size: Size = WIDE) -> Plot:
     """A canary's share of traffic, step by step: as it went, and the steps ahead while it goes on."""
-    went = [
-        Stair(one.weight, one.since, max(one.since, now if one.until is None else one.until), one.reason)
-        for one in view.history
-    ]
+    went: list[Stair] = []
+    for one in view.history:  # a clock that was set back makes no step begin before the one before ends
+        begin = max(one.since, went[-1].end) if went else one.since
+        went.append(Stair(one.weight, begin, max(begin, now if one.until is None else one.until), one.reason))
     ahead = _ahead(view, max(now, went[-1].end if went else view.started_at))
     return stairs("Share of traffic, step by step", [*went, *ahead], size=size, description=view.reason)
 
