@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from support.capture_bed import Gateway
 from support.experiment_calls import NAME, START_S, Recorded, call, failure, feedback
 from tidegate.capture.compact import compact
+from tidegate.capture.rows import FEEDBACK, PREDICTIONS
 from tidegate.capture.store import CaptureStore
 from tidegate.capture.units.gather import units
 from tidegate.wire.experiments import Metric
@@ -337,3 +339,47 @@ def test_of_much_traffic_only_the_newest_part_is_read() -> None:
     assert 30 <= len(part.arm) < 200
     assert part.exposed_at.tolist() == whole.exposed_at.tolist()[-len(part.arm) :]
     assert START_S < part.since_s <= part.exposed_at.min()
+
+
+def test_many_exposures_come_to_what_plain_sums_say() -> None:
+    """200,000 calls of 60,000 units over 12 days, with a value for each call; units by plain numpy beside."""
+    size, rng = 200_000, np.random.default_rng(5)
+    unit = rng.integers(0, 60_000, size)
+    at_us = np.sort(rng.integers(0, 12 * 86_400, size)) * 1_000_000 + round(START_S * 1e6)
+    paid = rng.random(size).round(3)
+    records = table_of_calls(unit, at_us), table_of_values(unit, at_us, paid)
+    store = Recorded([], tables={"predictions/churn": records[0], "feedback/churn": records[1]})
+    spent = Metric("spent", "increase", window_s=86_400.0, agg="sum")
+    found = units(store, query(spent, now_s=START_S + 20 * 86_400))
+
+    first = np.full(60_000, np.iinfo(np.int64).max)
+    np.minimum.at(first, unit, at_us)
+    inside = at_us <= first[unit] + 86_400_000_000
+    total = np.bincount(unit[inside], weights=paid[inside], minlength=60_000)
+    seen = np.flatnonzero(np.bincount(unit, minlength=60_000))
+    rows = found.metrics["spent"]
+    assert len(rows.value) == len(seen)
+    assert np.bincount(found.arm, minlength=2).tolist() == np.bincount(seen % 2, minlength=2).tolist()
+    assert np.allclose(np.sort(rows.value), np.sort(total[seen]))
+    assert np.array_equal(rows.entered_at, np.sort(first[seen]) / 1e6 + 86_400)
+
+
+def table_of_calls(unit: Any, at_us: Any) -> pa.Table:
+    size = len(unit)
+    texts = {"id": [f"call-{n}" for n in range(size)], "key": [f"u{n}" for n in unit], "experiment": [NAME] * size}
+    arms = pa.array(np.where(unit % 2, "treatment", "control"))
+    made = {"at": pa.array(at_us).cast(PREDICTIONS.field("at").type), "assigned": arms, "variant": arms} | texts
+    made |= {"row": np.zeros(size, np.int64), "phase": np.ones(size, np.int32), "pinned": np.zeros(size, np.bool_)}
+    made |= {"sample_rate": np.ones(size)}
+    nothing = PREDICTIONS.empty_table()
+    columns = [made.get(name, pa.nulls(size, nothing.schema.field(name).type)) for name in nothing.column_names]
+    return pa.table(columns, names=nothing.column_names).cast(PREDICTIONS)
+
+
+def table_of_values(unit: Any, at_us: Any, value: Any) -> pa.Table:
+    size = len(unit)
+    at = pa.array(at_us).cast(FEEDBACK.field("at").type)
+    metrics = pa.MapArray.from_arrays(np.arange(size + 1, dtype=np.int32), pa.array(["spent"] * size), pa.array(value))
+    made = {"key": pa.array([f"u{n}" for n in unit]), "at": at, "received_at": at, "metrics": metrics}
+    columns = [made.get(field.name, pa.nulls(size, field.type)) for field in FEEDBACK]
+    return pa.table(columns, schema=FEEDBACK)
