@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tidegate.capture.labels import AGAIN_S_MAX, FOREVER_S, CaptureReader, Keep
 from tidegate.capture.matching import Labels, repeated
@@ -19,7 +20,7 @@ LABEL = "\x00label"
 """The series of labels themselves, among those of metrics by name."""
 PAIRS = pa.list_(pa.struct({"key": pa.string(), "value": pa.float64()}))
 """What a map of metrics is."""
-_READ = ("id", "row", "key", "event", "at", "received_at", "label", "metrics", "experiment")
+_READ = ("id", "key", "event", "at", "received_at", "metrics", "experiment")
 _NUMBER = r"^\[?\s*(?P<value>-?[0-9.]+(?:[eE][-+]?[0-9]+)?|true|false)\s*\]?$"
 
 
@@ -60,9 +61,12 @@ def read_events(store: CaptureReader, query: UnitQuery, ignored: Ignored) -> Eve
         return _flat(FEEDBACK.empty_table(), names, ignored)
     since_s = query.since_s - query.before_s - AGAIN_S_MAX
     keeping = store.keeping(_with_values(names))
-    found = [keeping.rows("feedback", place, since_s, FOREVER_S, _READ) for place in (query.endpoint, NO_ENDPOINT)]
+    columns = (*_READ, "label") if LABEL in names else _READ
+    found = [keeping.rows("feedback", place, since_s, FOREVER_S, columns) for place in (query.endpoint, NO_ENDPOINT)]
     table = pa.concat_tables(found, promote_options="permissive")
-    again = repeated(Labels.of(table))
+    if LABEL not in names:
+        table = table.append_column("label", pa.nulls(len(table), pa.string()))
+    again = repeated(Labels.of(table.append_column("row", pa.nulls(len(table), pa.int64()))))
     keep = np.ones(len(table), np.bool_)
     keep[again] = False
     if query.experiment is not None:
@@ -74,14 +78,29 @@ def read_events(store: CaptureReader, query: UnitQuery, ignored: Ignored) -> Eve
 
 
 def _with_values(names: Sequence[str]) -> Keep:
+    """Which feedback has a value of one of the series: the rest of a busy endpoint's is never held."""
+    wanted = pa.array([name for name in names if name != LABEL], pa.string())
+
     def kept(table: pa.Table) -> pa.Array:
-        valued = pc.is_valid(table["label"]) if LABEL in names else pa.repeat(pa.scalar(False), len(table))
-        if any(name != LABEL for name in names):
-            counts = pc.fill_null(pc.list_value_length(table["metrics"].cast(PAIRS)), 0)
-            valued = pc.or_(valued, pc.greater(counts, 0))
-        return valued
+        found = np.asarray(table["label"].is_valid().to_numpy(), np.bool_) if LABEL in names else _none(table)
+        return pa.array(found | _has_metric(table["metrics"], wanted))
 
     return kept
+
+
+def _none(table: pa.Table) -> NDArray[np.bool_]:
+    return np.zeros(len(table), np.bool_)
+
+
+def _has_metric(metrics: pa.ChunkedArray, wanted: pa.Array) -> NDArray[np.bool_]:
+    pieces = [np.zeros(0, np.bool_)]
+    for chunk in metrics.chunks:
+        lists, found = chunk.cast(PAIRS), np.zeros(len(chunk), np.bool_)
+        names = lists.flatten().flatten()[0]
+        parents = np.repeat(np.arange(len(chunk)), ints(pc.list_value_length(lists), 0))
+        found[parents[places(names, wanted) >= 0]] = True
+        pieces.append(found)
+    return np.concatenate(pieces)
 
 
 def _flat(table: pa.Table, names: tuple[str, ...], ignored: Ignored) -> Events:
