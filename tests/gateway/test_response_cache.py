@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from support.gateway_replica import SIGNATURE
@@ -136,6 +137,30 @@ def play(act: Callable[[Scene], Awaitable[None]]) -> None:
         await act(Scene())
 
     asyncio.run(run())
+
+
+def test_variants_of_a_version_share_kept_answers_and_are_named_by_their_own() -> None:
+    async def act(scene: Scene) -> None:
+        scene.call(1, 2, 3)
+        await scene.settled()
+        scene.compute()
+        await scene.settled()
+        for name, version, found in (("treatment", "1", [6.0]), ("other", "2", [])):
+            arm = msgspec.structs.replace(VARIANT, name=name, version=version)
+            admission = CachedAdmission(
+                scene.pool, scene.cache, Endpoint("sums", "salt", (arm,), cache_ttl_s=60.0), arm
+            )
+            sink = Sink()
+            call = Call(
+                sink, Destination(Identity("sums", "sums", version, name), SIGNATURE, [1, 2, 3], admission), "id", 1
+            )
+            call.packed = [[1.0, 2.0, 3.0]]
+            admission.submit(call)
+            await scene.settled()
+            assert sink.answers == found
+            assert all(b"x-tidegate-variant: treatment" in head for head in sink.heads)
+
+    play(act)
 
 
 def test_a_call_is_computed_once_and_found_from_then_on() -> None:

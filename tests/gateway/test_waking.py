@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, Replica, Reply
 from support.wait import until
+from tidegate.core.routing.assign import Assignment
 
 
 class Asked:
@@ -59,6 +61,31 @@ def test_a_request_wakes_the_endpoint_and_is_answered_when_a_replica_is_there(be
         assert one.reply.headers["x-tidegate-cold-start"] == "true"
     assert set(bed.publisher.wanted) == {"sums"}
     assert "x-tidegate-cold-start" not in gateway.ask([1, 2, 3]).headers
+
+
+def test_arms_of_a_version_that_sleeps_wait_together_and_answer_under_their_own_names(bed: Bed) -> None:
+    bed.replica("1")
+    gateway = bed.gateway()
+
+    def publish(*, asleep: bool) -> None:
+        endpoint = bed.endpoint({"1": 100}, without=tuple(bed.replicas) if asleep else ())
+        arms = tuple(
+            replace(endpoint.variants[0], name=name, weight=weight, share=share, wakes=asleep)
+            for name, weight, share in (("baseline", 30.0, 60.0), ("canary", 20.0, 40.0), ("stable", 50.0, 0.0))
+        )
+        bed.publish_endpoints(replace(endpoint, variants=arms, coverage=0.5, uncovered="stable", phase=1))
+
+    publish(asleep=True)
+    table = Assignment({"baseline": 60, "canary": 40}, 0.5, "stable")
+    units = [f"user-{number}" for number in range(12)]
+    asked = [Asked(partial(gateway.ask, [1, 2, 3], user_id=unit)) for unit in units]
+    tester = Asked(lambda: gateway.ask([1, 2, 3], headers={"X-Tidegate-Variant": "canary"}))
+    waits(gateway, len(units) + 1)
+    publish(asleep=False)
+    named = [one.reply.headers["x-tidegate-variant"] for one in asked]
+    assert named == [table.variant("salt", unit) for unit in units]
+    assert set(named) == {"baseline", "canary", "stable"}
+    assert (tester.reply.status, tester.reply.headers["x-tidegate-variant"]) == (200, "canary")
 
 
 def test_a_request_that_comes_while_the_endpoint_falls_asleep_waits_for_it_to_wake(bed: Bed) -> None:
