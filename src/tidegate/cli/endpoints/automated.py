@@ -11,11 +11,12 @@ def automated(found: Endpoint) -> list[str]:
     if (now := found.automation) is None:
         return []
     told = [
-        f"{now.kind} {now.name} sets the traffic since revision {now.revision}; "
-        f"asked for was {split(found.asked)}, and a rollback restores {split(now.stable)}"
+        f"{now.kind} {now.name} sets the traffic since revision {now.revision}; asked for was {split(found.asked)},",
+        f"and a rollback restores {split(now.stable)}",
     ]
     if now.shares:
         phase = "" if now.phase is None else f" in phase {now.phase}"
-        others = f"; the others get {now.uncovered}" if now.coverage < 1 else ""
-        told.append(f"{100 * now.coverage:.4g}% of units take part{phase}: {split(now.shares)}{others}")
+        told.append(f"{100 * now.coverage:.4g}% of units take part{phase}: {split(now.shares)}")
+        if now.coverage < 1:
+            told.append(f"the others get {now.uncovered}")
     return told
