@@ -16,7 +16,7 @@ class ApplyRequest:
     """Make endpoints as documents say: all of them, or none where one cannot be. `dry_run` says what would change.
 
     A document is an object with the fields of `tidegate.schema.json`. `accept_signature_change` and `end_automation` as
-    in a deployment.
+    in a deployment, and so is `guard`, for a version that gets all of the traffic.
     """
 
     __pydantic_config__ = STRICT
@@ -25,6 +25,7 @@ class ApplyRequest:
     dry_run: Flag = False
     accept_signature_change: Flag = False
     end_automation: Flag = False
+    guard: Flag = True
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,7 @@ def build(
     canaries = canary_steps(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
     captured = StoredRows(data_dir, location)
     experiments = experiment_parts(settings, endpoints, fenced, captured, (canaries.step,))
+    asked_canaries = Canaries(store, registry, clock, weights_changed, experiments.loop.wake.set)
     shadows = Shadows(store, clock, spec_changed.set, captured)
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
@@ -195,7 +196,7 @@ def build(
         models=models,
         endpoints=endpoints,
         scales=Scales(endpoints.shown, decisions, leadership, leader_calls.scale),
-        canaries=Canaries(store, registry, clock, weights_changed, experiments.loop.wake.set),
+        canaries=asked_canaries,
         imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(location, clock), clock),
         jobs=jobs,
         images=Images(models, jobs, parts.build.images, settings.image_base),
@@ -239,7 +240,7 @@ def build(
         capture_rules=capture_rules,
         kept_aliases=KeptAliases(fenced, registry, clock, settings.promotion_aliases),
         documents=Documents(
-            store, endpoints, capture_rules, monitoring, alerts.rules, experiments.experiments, shadows
+            store, endpoints, capture_rules, monitoring, alerts.rules, experiments.experiments, asked_canaries, shadows
         ),
         shadows=shadows,
         redis=redis,

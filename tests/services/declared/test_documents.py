@@ -17,7 +17,7 @@ from tidegate.wire.alerts import AlertRule, AlertRulesRequest
 from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.declared import AppliedDocument, ApplyRequest
 from tidegate.wire.monitoring import MonitorRequest
-from tidegate.wire.rest import DeployRequest, ScaleRequest, TrafficRequest
+from tidegate.wire.rest import DeployRequest, RollbackRequest, ScaleRequest, TrafficRequest
 from tidegate.wiring import Container
 
 WEBHOOK = "webhook=https://ci.example/hooks/secret-of-ours"
@@ -329,3 +329,85 @@ def test_a_shadow_is_a_section_and_an_empty_one_ends_it(platform: Container) -> 
     assert _words(ended) == {"shadow.version": ("2", "unset"), "shadow.share": ("20", "0")}
     assert "shadow" not in platform.documents.export("churn").documents[0]
     assert _apply(platform, document | {"shadow": {}})[0].outcome == "unchanged"
+
+
+CANARY: dict[str, Any] = {
+    "version": 2,
+    "steps": [
+        {"analysis": {"guardrails": ["latency:max=80"]}},
+        {"setWeight": 5},
+        {"pause": {"duration": "10m"}},
+        {"setWeight": 50},
+        {"pause": {"duration": "10m"}},
+        {"setWeight": 100},
+    ],
+}
+
+
+def test_a_canary_in_argos_words_begins_once_and_is_what_the_document_says_once_promoted(platform: Container) -> None:
+    document = {"endpoint": "churn", "model": "churn", "version": "1", "canary": CANARY}
+    (done,) = _apply(platform, document)
+    assert _words(done)["canary.steps"] == (
+        "1, 5, 25, 50, 100 %, each for 10m",
+        "5, 50, 100 %, each for 10m, with latency:max=80",
+    )
+    assert done.note.startswith("canary of version 2 is Running")
+    running = platform.canaries.get("churn")
+    assert (running.version, running.steps, running.every_s) == ("2", [5.0, 50.0, 100.0], 600.0)
+    assert _apply(platform, document)[0].outcome == "unchanged"
+    (exported,) = platform.documents.export("churn").documents
+    assert exported["canary"] == CANARY | {"version": "2"}
+    assert _apply(platform, exported)[0].outcome == "unchanged"
+    with pytest.raises(Conflict, match="runs with other steps"):
+        _apply(platform, document | {"canary": {"version": 2}})
+    platform.canaries.promote("churn", ME)
+    (over,) = _apply(platform, document)
+    assert (over.outcome, over.note) == ("unchanged", "canary of version 2 is Successful: promoted by me")
+    assert platform.endpoints.get("churn").asked == {"2": 100.0}
+    platform.endpoints.rollback("churn", RollbackRequest(), ME)
+    assert _apply(platform, document)[0].outcome == "unchanged"  # it had its canary: another try is a person's to begin
+
+
+def test_a_canary_that_was_taken_back_is_not_begun_again_by_the_same_file(platform: Container) -> None:
+    document = {"endpoint": "churn", "model": "churn", "version": "1", "canary": CANARY}
+    _apply(platform, document)
+    platform.canaries.abort("churn", ME)
+    (again,) = _apply(platform, document)
+    assert (again.outcome, again.note) == ("unchanged", "canary of version 2 is Failed: aborted by me")
+    assert platform.endpoints.get("churn").automation is None
+
+
+WRONG_STEPS: tuple[tuple[list[Any], str, str], ...] = (
+    ([{"setweight": 5}], "canary.steps[0].setweight", "did you mean 'setWeight'"),
+    ([{"setWeight": 5, "pause": {"duration": "1m"}}], "canary.steps[0]", "a mapping: give one of setWeight"),
+    ([{"setWeight": 5}, {"pause": {}}], "canary.steps[1].pause", "tidegate canary pause"),
+    (
+        [{"setWeight": 5}, {"pause": {"duration": "1m"}}, {"setWeight": 9}, {"pause": {"duration": "2m"}}],
+        "canary.steps[3].pause",
+        "all steps take as long",
+    ),
+    ([{"pause": {"duration": "1m"}}], "canary.steps", "no setWeight"),
+    ([{"setWeight": 50}, {"setWeight": 5}], "canary.steps", "steps must rise"),
+    ([{"analysis": {"guardrails": ["weather:max=1"]}}, {"setWeight": 5}], "canary", "no guardrail 'weather'"),
+)
+
+
+def test_steps_that_cannot_be_taken_are_refused(platform: Container) -> None:
+    for steps, path, said in WRONG_STEPS:
+        document = {"endpoint": "churn", "model": "churn", "version": "1", "canary": {"version": 2, "steps": steps}}
+        with pytest.raises(InvalidArgument) as raised:
+            _apply(platform, document)
+        assert said in raised.value.message, steps
+        assert raised.value.details["field"].startswith(path) or path == "canary", steps
+    assert platform.endpoints.shown.all() == []
+
+
+def test_a_version_that_gets_all_of_the_traffic_is_guarded_as_a_deployment_is(platform: Container) -> None:
+    document = {"endpoint": "churn", "model": "churn", "version": "1"}
+    _apply(platform, document)
+    _apply(platform, document | {"version": "2"})
+    guard = platform.canaries.get("churn")
+    assert (guard.kind, guard.version, guard.stable) == ("guard", "2", {"1": 100.0})
+    _apply(platform, document | {"replicas": 2, "version": "2"})
+    _apply(platform, document, guard=False)
+    assert platform.canaries.get("churn").version == "2"

@@ -35,13 +35,16 @@ _DRY = {"created": "would be created", "changed": "would change", "unchanged": "
 @click.option("--fail-on-change", is_flag=True, help="With --dry-run: end with 1 where something would change.")
 @accept_option
 @end_option
+@click.option("--no-guard", is_flag=True, help="Do not watch versions that get all of the traffic, as 'deploy' does.")
 @waiting_options
-def apply(app: App, *, file: str, dry_run: bool, fail_on_change: bool, no_wait: bool, **options: Any) -> None:
+def apply(
+    app: App, *, file: str, dry_run: bool, fail_on_change: bool, no_guard: bool, no_wait: bool, **options: Any
+) -> None:
     """Make endpoints as a file says: all of its documents, or none where one cannot be.
 
     What a document leaves out stays as it is; a section that it has (placement, serving, capture, monitor, alerts,
-    experiment, shadow) is whole: what that leaves out is as by default. The same file again changes nothing. Fields
-    that are not known are refused, with their line. 'tidegate export' writes such a file, and 'tidegate export
+    experiment, canary, shadow) is whole: what that leaves out is as by default. The same file again changes nothing.
+    Fields that are not known are refused, with their line. 'tidegate export' writes such a file, and 'tidegate export
     --schema' the JSON Schema by which editors complete it.
     """
     if fail_on_change and not dry_run:
@@ -53,6 +56,7 @@ def apply(app: App, *, file: str, dry_run: bool, fail_on_change: bool, no_wait: 
                 [_fields(file, one.data, one.line) for one in documents],
                 dry_run=dry_run,
                 wait=not no_wait,
+                guard=not no_guard,
                 on_progress=report,
                 **options,
             )

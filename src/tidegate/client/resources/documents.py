@@ -41,6 +41,7 @@ class DocumentsClient:
             dry_run,
             options.get("accept_signature_change", False),
             options.get("end_automation", False),
+            options.get("guard", True),
         )
         done = self.api.send("POST", f"{API}/apply", request, ApplyAnswer)
         if options.get("wait", True) and not done.dry_run:

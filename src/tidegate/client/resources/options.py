@@ -45,13 +45,14 @@ class ChangeOptions(WaitOptions, total=False):
 
 
 class ApplyOptions(TypedDict, total=False):
-    """As in `ChangeOptions`, for several endpoints at once."""
+    """As in `ChangeOptions` and `DeployOptions`, for several endpoints at once."""
 
     wait: bool
     timeout_s: float
     on_progress: OnProgress | None
     accept_signature_change: bool
     end_automation: bool
+    guard: bool
 
 
 class DeployOptions(ChangeOptions, ServingOptions, total=False):

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from tidegate.core.alerting.model import LABELS, TYPES, Rule
 from tidegate.core.declared.fields import Entries, Field, Section
 from tidegate.core.declared.kinds import Amount, Flag, Kind, Listed, Number, Size, Span, Text, Version, Weights, Whole
+from tidegate.core.declared.steps import EXAMPLE, Steps, default_steps
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, ServingSetting
 from tidegate.core.engines.capabilities import ENGINES
 from tidegate.core.experiments.grammar import GUARDRAIL_EXAMPLE, METRIC_EXAMPLE
@@ -23,7 +24,7 @@ SCHEMA_FILE = "tidegate.schema.json"
 DNS_LABEL = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 TRAFFIC = ("version", "traffic", "follow")
 REPLICAS = ("replicas", "scaling")
-SECTIONS = ("placement", "serving", "capture", "monitor", "alerts", "experiment", "shadow")
+SECTIONS = ("placement", "serving", "capture", "monitor", "alerts", "experiment", "canary", "shadow")
 _MONITOR, _RULE = MonitorSettings(), Rule()
 
 
@@ -120,6 +121,14 @@ EXPERIMENT = Section(
     "An experiment: two or more versions beside each other.",
     required=("name", "control", "treatments", "metrics"),
 )
+CANARY = Section(
+    (
+        Field("version", Version(), "The version that takes over, step by step."),
+        Field("steps", Steps(), f"In Argo's words: {EXAMPLE}.", default_steps()),
+    ),
+    "A version that gets more of the traffic at each step, on evidence.",
+    required=("version",),
+)
 SHADOW = Section(
     (
         Field("version", Version(alias=False), "A version without traffic."),
@@ -142,6 +151,7 @@ ENDPOINT = Section(
         Field("monitor", MONITOR, MONITOR.doc),
         Field("alerts", ALERTS, "Rules by type of alert: when results become alerts, and what is done."),
         Field("experiment", EXPERIMENT, EXPERIMENT.doc),
+        Field("canary", CANARY, CANARY.doc),
         Field("shadow", SHADOW, SHADOW.doc),
     ),
     required=("endpoint",),

@@ -15,20 +15,34 @@ from tidegate.core.access import Principal
 from tidegate.core.experiments.grammar import guardrail_text, metric_text
 from tidegate.core.experiments.states import ENDED
 from tidegate.errors import Conflict
+from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.experiments import creation
-from tidegate.services.experiments.lifecycle import Experiments
+from tidegate.services.experiments.lifecycle import Experiments, version_of
 from tidegate.services.experiments.past import Past
-from tidegate.services.reading.lookup import endpoint_or_raise
+from tidegate.services.reading.lookup import endpoint_or_raise, version_or_raise
 from tidegate.services.shadows.shadows import Shadows
+from tidegate.store import canaries as canary_rows
 from tidegate.store import experiments as rows
+from tidegate.store.canary_tables import CanaryRow
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.shadows import shadow_of
 from tidegate.store.tables import EndpointRow, ExperimentRow
+from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.experiments import ExperimentRequest, ExperimentSpec
 from tidegate.wire.shadows import ShadowRequest
 
 OUTCOMES = {"promote": "Successful", "rollback": "Failed", "inconclusive": "Inconclusive"}
 """What came of a rollout, in Argo's words."""
+
+
+CANARY_OUTCOMES = {
+    "running": "Running",
+    "paused": "Paused",
+    "promoted": "Successful",
+    "aborted": "Failed",
+    "failed": "Failed",
+    "ended": "Stopped",
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,28 @@ def _check_same(
         )
 
 
+def set_canary(tx: Session, canaries: Canaries, endpoint: str, asked: CanaryRequest, who: Principal) -> None:
+    """Begin it, unless the endpoint's newest canary is of this version already, whatever became of that.
+
+    Raises `Conflict` where it runs with other steps, and what `Canaries.begin` raises.
+    """
+    found = endpoint_or_raise(tx, endpoint)
+    version = version_or_raise(tx, found.model, asked.version).version
+    newest = canary_rows.newest_of(tx, found.uid, "canary")
+    if newest is None or newest.version != version:
+        if found.traffic != {version: 100.0}:
+            canaries.begin(endpoint, replace(asked, version=version), who)
+        return
+    there = (newest.steps, newest.every_s, newest.guardrails)
+    if newest.ended_at is None and there != (asked.steps, asked.every_s, asked.guardrails):
+        raise Conflict(
+            f"a canary of version {version} runs with other steps, and keeps those it began with: 'tidegate canary "
+            f"abort {endpoint}' ends it",
+            endpoint=endpoint,
+            field="canary",
+        )
+
+
 def set_shadow(tx: Session, shadows: Shadows, endpoint: str, values: Mapping[str, Any], who: Principal) -> None:
     """Have the version listen to its share; with neither, none."""
     now = shadow_of(endpoint_or_raise(tx, endpoint))
@@ -115,7 +151,17 @@ def facts_of_decisions(tx: Session, row: EndpointRow) -> dict[str, Any]:
     live = next((one for one in rows.of_endpoint(tx, row.uid) if one.state not in ENDED), None)
     shadow = shadow_of(row)
     shown = {"version": None, "share": 0.0} if shadow is None else {"version": shadow.version, "share": shadow.share}
-    return {**({"experiment": _experiment(live)} if live is not None else {}), "shadow": shown}
+    runs = next((one for one in canary_rows.active_of(tx, row.uid) if one.kind == "canary"), None)
+    return {
+        **({"experiment": _experiment(live)} if live is not None else {}),
+        **({"canary": _canary(runs)} if runs is not None else {}),
+        "shadow": shown,
+    }
+
+
+def _canary(row: CanaryRow) -> dict[str, Any]:
+    steps = {"weights": [*row.steps], "every_s": row.every_s, "guardrails": [*row.guardrails]}
+    return {"version": row.version, "steps": steps}
 
 
 def _experiment(row: ExperimentRow) -> dict[str, Any]:
@@ -140,9 +186,35 @@ def _experiment(row: ExperimentRow) -> dict[str, Any]:
     }
 
 
-def outcome_of(tx: Session, row: EndpointRow, values: Mapping[str, Any]) -> str:
-    """How the document's experiment is doing, in Argo's words."""
-    found = rows.get(tx, row.uid, values["name"])
+def promoted_by(tx: Session, row: EndpointRow | None, values: Mapping[str, Any]) -> bool:
+    """Whether the traffic is what the document's own canary or experiment promoted: then it is as the document says."""
+    if row is None or len(row.traffic) != 1:
+        return False
+    (version,) = row.traffic
+    if "canary" in values:
+        canary = canary_rows.newest_of(tx, row.uid, "canary")
+        if canary is not None and canary.state == "promoted" and canary.version == version:
+            return version_or_raise(tx, row.model, values["canary"]["version"]).version == version
+    if "experiment" in values:
+        found = rows.get(tx, row.uid, values["experiment"]["name"])
+        if found is not None and (found.state, found.decision) == ("decided", "promote"):
+            return version_of(rows.spec_of(found), found.winner) == version
+    return False
+
+
+def outcomes_of(tx: Session, row: EndpointRow, values: Mapping[str, Any]) -> str:
+    """How the document's experiment and canary are doing, in Argo's words."""
+    told = []
+    if "experiment" in values:
+        told.append(_outcome_of_experiment(tx, row, values["experiment"]["name"]))
+    canary = canary_rows.newest_of(tx, row.uid, "canary") if "canary" in values else None
+    if canary is not None:
+        told.append(f"canary of version {canary.version} is {CANARY_OUTCOMES[canary.state]}: {canary.reason}")
+    return "; ".join(one for one in told if one)
+
+
+def _outcome_of_experiment(tx: Session, row: EndpointRow, name: str) -> str:
+    found = rows.get(tx, row.uid, name)
     if found is None:
         return ""
     if found.state in ENDED:

@@ -20,12 +20,14 @@ from tidegate.core.declared.endpoint import path_of, read_endpoint
 from tidegate.core.engines.placement import placed
 from tidegate.errors import InvalidArgument, TidegateError, UnknownModel, UnknownVersion
 from tidegate.services.alerting.rules import AlertRules, stored_rules
+from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.decisions import (
     Told,
     facts_of_decisions,
-    outcome_of,
+    outcomes_of,
     planned_days,
+    set_canary,
     set_experiment,
     set_shadow,
 )
@@ -42,6 +44,7 @@ from tidegate.store.engine import Store
 from tidegate.store.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.alerts import AlertRule, AlertRulesRequest
+from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.declared import DOCUMENTS_MAX, AppliedDocument, ApplyAnswer, ApplyRequest, ExportAnswer
 from tidegate.wire.monitoring import MonitorRequest
@@ -80,9 +83,10 @@ class _Part:
     monitoring: Monitoring
     alert_rules: AlertRules
     experiments: Experiments
+    canaries: Canaries
     shadows: Shadows
     expected_days: Mapping[str, float | None]
-    accepted: bool
+    request: ApplyRequest
 
 
 class Section(Protocol):
@@ -101,6 +105,7 @@ class Documents:
     monitoring: Monitoring
     alert_rules: AlertRules
     experiments: Experiments
+    canaries: Canaries
     shadows: Shadows
 
     def export(self, endpoint: str | None = None, form: str = "tidegate") -> ExportAnswer:
@@ -177,6 +182,11 @@ class Documents:
     def _resolved(self, values: Mapping[str, Any]) -> AskedSpec:
         if "experiment" in values:
             values = {**values, "experiment": self._with_versions(values, values["experiment"])}
+        if "canary" in values:
+            values = {
+                **values,
+                "canary": {**values["canary"], "version": self._numbers(values, [values["canary"]["version"]])[0]},
+            }
         reference = values.get("follow") or values.get("version")
         if reference is None or not reference.startswith("@"):
             return AskedSpec(values)
@@ -198,11 +208,15 @@ class Documents:
 
     def _with_versions(self, values: Mapping[str, Any], experiment: Mapping[str, Any]) -> dict[str, Any]:
         """The experiment with the versions that the registry has for aliases now."""
-        named = [experiment["control"], *experiment["treatments"]]
-        if any(one.startswith("@") for one in named):
-            model = self._model_of(values)
-            named = [named_version(self.endpoints.registry, model, one).version for one in named]
+        named = self._numbers(values, [experiment["control"], *experiment["treatments"]])
         return {**experiment, "control": named[0], "treatments": named[1:]}
+
+    def _numbers(self, values: Mapping[str, Any], named: list[str]) -> list[str]:
+        """Versions as the document names them, aliases by their numbers."""
+        if not any(one.startswith("@") for one in named):
+            return named
+        model = self._model_of(values)
+        return [str(named_version(self.endpoints.registry, model, one).version) for one in named]
 
     def _check_engine(self, asked: AskedSpec) -> None:
         """Whether replicas can be started where the document has them run, as a deployment asks."""
@@ -231,9 +245,15 @@ class Documents:
                 changed=later(self.experiments.changed),
                 wake=later(self.experiments.wake),
             ),
+            replace(
+                self.canaries,
+                store=self.canaries.store.joined(tx),
+                changed=later(self.canaries.changed),
+                wake=later(self.canaries.wake),
+            ),
             replace(self.shadows, store=self.shadows.store.joined(tx), changed=later(self.shadows.changed)),
             all_of.expected_days,
-            all_of.request.accept_signature_change,
+            all_of.request,
         )
 
 
@@ -251,8 +271,7 @@ def _applied(part: _Part, asked: AskedSpec, applying: Applying) -> AppliedDocume
                 set_section(part, name, asked.values[section], applying.who)
     changes = changes_of(before, facts_of(part.tx, row))
     outcome = "created" if before is None else "changed" if changes else "unchanged"
-    note = outcome_of(part.tx, row, asked.values["experiment"]) if "experiment" in asked.values else ""
-    return AppliedDocument(name, outcome, changes, note)  # type: ignore[arg-type]
+    return AppliedDocument(name, outcome, changes, outcomes_of(part.tx, row, asked.values))  # type: ignore[arg-type]
 
 
 def _set_capture(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
@@ -280,7 +299,20 @@ def _set_alerts(part: _Part, endpoint: str, values: Any, who: Principal) -> None
 def _set_experiment(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
     past = Told(part.experiments.past.captured, part.experiments.clock, days=part.expected_days.get(endpoint))
     experiments = replace(part.experiments, past=past)
-    set_experiment(part.tx, experiments, endpoint, values, who, accepted=part.accepted)
+    set_experiment(part.tx, experiments, endpoint, values, who, accepted=part.request.accept_signature_change)
+
+
+def _set_canary(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
+    steps = values["steps"]
+    request = CanaryRequest(
+        values["version"],
+        steps["weights"],
+        steps["every_s"],
+        steps["guardrails"],
+        accept_signature_change=part.request.accept_signature_change,
+        end_automation=part.request.end_automation,
+    )
+    set_canary(part.tx, part.canaries, endpoint, request, who)
 
 
 def _set_shadow(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
@@ -308,6 +340,7 @@ SECTIONS_SET: Mapping[str, Section] = {
     "monitor": _set_monitor,
     "alerts": _set_alerts,
     "experiment": _set_experiment,
+    "canary": _set_canary,
     "shadow": _set_shadow,
 }
 

@@ -17,8 +17,10 @@ from tidegate.core.engines.placement import PlacementRequest, check_placement_re
 from tidegate.core.scaling.policy import Scaling, ScalingRequest, check_measured, scaling_of
 from tidegate.errors import InvalidArgument
 from tidegate.services.audit import endpoint_audited
+from tidegate.services.declared.decisions import promoted_by
 from tidegate.services.endpoints.changes import SpecChange, apply
 from tidegate.services.endpoints.deploy_requests import NamedVersion, check_same_version
+from tidegate.services.endpoints.guards import begin_guard, stable_of
 from tidegate.services.endpoints.intent import ended_by
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import check_replicas
@@ -64,6 +66,7 @@ def apply_spec(tx: Session, asked: AskedSpec, applying: Applying) -> EndpointRow
     with endpoint_audited(tx, name, ACTION, who, endpoints.clock):
         row = _row(tx, asked, endpoints)
         traffic, follows = _traffic(tx, row, asked)
+        stable = stable_of(row)
         sets = traffic != row.traffic or follows != (row.follow.alias if row.follow else None)
         note = _note(tx, row, traffic, applying) if sets else ""
         where = _placement(row, asked, endpoints)
@@ -84,6 +87,8 @@ def apply_spec(tx: Session, asked: AskedSpec, applying: Applying) -> EndpointRow
             row.follow = endpoints.follow_row(tx, row, follows, Follow(), next(iter(traffic)))
         if sets or change.replicas is not None or change.scaling is not None or change.given or change.placement:
             apply(tx, row, change, endpoints.clock())
+        if sets and len(traffic) == 1 and applying.request.guard:
+            begin_guard(tx, row, stable, who.name, endpoints.guarding, endpoints.clock())
     return row
 
 
@@ -105,8 +110,13 @@ def _row(tx: Session, asked: AskedSpec, endpoints: Endpoints) -> EndpointRow:
 
 
 def _traffic(tx: Session, row: EndpointRow, asked: AskedSpec) -> tuple[dict[str, float], str | None]:
-    """What people shall have said of the traffic, and the alias that is followed then."""
+    """What people shall have said of the traffic, and the alias that is followed then.
+
+    What the document's own canary or experiment promoted since is what it says: `version` is where they began.
+    """
     values, follows = asked.values, row.follow.alias if row.follow else None
+    if promoted_by(tx, row, values):
+        return dict(row.traffic), follows
     if "follow" in values:
         alias = str(values["follow"])[1:]
         return (dict(row.traffic), alias) if alias == follows else (_all_to(tx, row, asked, None), alias)
