@@ -68,7 +68,11 @@ class Bed:
         self.captured = Captured()
         self.experiments: Experiments = replace(self.container.experiments, clock=self.clock, changed=self._changed)
         self.deciding = Deciding(
-            self.container.fenced, Judging(self.captured.gather, analyse, decide), self.clock, self._changed
+            self.container.fenced,
+            Judging(self.captured.gather, analyse, decide),
+            self.clock,
+            self._changed,
+            self.container.alerts.state.told,
         )
 
     def clock(self) -> float:
@@ -99,6 +103,11 @@ class Bed:
 
     def endpoint(self) -> Endpoint:
         return self.container.endpoints.get("churn")
+
+    def alerts(self) -> list[tuple[str, str]]:
+        """Those that there are, newest first: state and message."""
+        found, _ = self.container.alerts.state.page(100)
+        return [(one.state, one.message) for one in found]
 
     def history(self) -> list[tuple[str, str, str]]:
         """Newest first: action, actor, note."""

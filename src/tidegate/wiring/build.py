@@ -158,7 +158,7 @@ def build(
     capture_rules = CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir, location))
     canaries = canary_steps(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
     captured = StoredRows(data_dir, location)
-    experiments = experiment_parts(settings, endpoints, fenced, captured, (canaries.step,))
+    experiments = experiment_parts(settings, endpoints, fenced, captured, alerts.state.told, (canaries.step,))
     asked_canaries = Canaries(store, registry, clock, weights_changed, experiments.loop.wake.set)
     shadows = Shadows(store, clock, spec_changed.set, captured)
     decisions = Decisions()

@@ -14,6 +14,7 @@ from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.experiments.deciding import Deciding, Judging
 from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.experiments.past import Past
+from tidegate.services.experiments.telling import Tell
 from tidegate.services.experiments.units import ExperimentUnits
 from tidegate.settings import Settings
 from tidegate.store.engine import Store
@@ -29,9 +30,17 @@ class ExperimentParts:
 
 
 def experiment_parts(
-    settings: Settings, endpoints: Endpoints, fenced: Store, captured: CapturedUnits, others: tuple[Step, ...] = ()
+    settings: Settings,
+    endpoints: Endpoints,
+    fenced: Store,
+    captured: CapturedUnits,
+    tell: Tell,
+    others: tuple[Step, ...] = (),
 ) -> ExperimentParts:
-    """`endpoints` are the API's; `fenced` is the leader's store. `others`: automations that the same loop steps."""
+    """`endpoints` are the API's; `fenced` is the leader's store; `tell` has alerts made of what becomes of them.
+
+    `others`: automations that the same loop steps.
+    """
     woken = threading.Event()
     retain_s = settings.capture_retain_s if settings.journal_bytes_max else 0.0
     experiments = Experiments(
@@ -42,9 +51,10 @@ def experiment_parts(
         woken.set,
         retain_s,
         Past(captured, endpoints.clock),
+        tell,
     )
     judging = Judging(ExperimentUnits(captured).gather, analyse, decide)
-    deciding = Deciding(fenced, judging, endpoints.clock, endpoints.changed)
+    deciding = Deciding(fenced, judging, endpoints.clock, endpoints.changed, tell)
     loop = ExperimentLoop(deciding, others, endpoints.clock)
     return ExperimentParts(
         experiments, deciding, Loop("experiment", loop.step, woken, leader_only=True, on_wake=loop.on_wake)

@@ -447,3 +447,72 @@ def test_a_scrape_has_guardrails_and_how_many_ended_how(bed: Bed) -> None:
     scraped = render(bed.container.measures.get()).decode()
     assert 'tidegate_rollouts_total{endpoint="churn",kind="experiment",outcome="stopped"} 1.0' in scraped
     assert "tidegate_guardrail_value{" not in scraped
+
+
+# -- who is told ------------------------------------------------------------------------------------------------------
+
+
+def test_a_breach_is_told_where_it_is_only_to_alert(bed: Bed) -> None:
+    bed.create(guardrails=["errors:margin=abs:0.02"], on_breach="alert")
+    bed.captured.values = EQUAL | {"guardrail:errors": [(50, 10_000), (900, 10_000)]}
+    view = bed.look()
+    assert (view.active, view.decision) == (True, "continue")
+    assert bed.alerts() == [("firing", "experiment 'blue' goes on past its margin: errors")]
+    bed.experiments.stop("churn", "blue", ME)
+    bed.container.alerts.state.tick()
+    assert bed.endpoint().target == {"1": 100.0}
+
+
+def test_what_waits_for_a_person_is_told_until_somebody_sees_to_it(bed: Bed) -> None:
+    bed.create()
+    bed.captured.values = BETTER
+    bed.look()
+    ((state, message),) = bed.alerts()
+    assert (state, message.startswith("experiment 'blue' waits for approval: ")) == ("firing", True)
+    bed.experiments.approve("churn", "blue", ME)
+    with bed.container.store.transaction() as tx:
+        bed.container.alerts.state.told(tx, "churn", [], bed.now + 901)
+    assert bed.alerts()[0][0] == "resolved"
+
+
+def test_an_end_that_the_loop_decided_on_is_told(bed: Bed) -> None:
+    bed.create()
+    bed.captured.values = WORSE
+    bed.look()
+    ((state, message),) = bed.alerts()
+    assert (state, message.startswith("experiment 'blue' was rolled back: ")) == ("firing", True)
+
+
+# -- crashes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_control_plane_that_dies_in_a_promotion_has_done_nothing_and_its_successor_does_it(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.create(auto=True)
+    bed.captured.values = BETTER
+
+    def dies(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rollouts, "count", dies)
+        with pytest.raises(RuntimeError, match="killed"):
+            bed.look()
+    assert (bed.view().active, bed.endpoint().asked, bed.view().looked_at) == (True, {"1": 100.0}, None)
+    assert bed.endpoint().target == {"1": 50.0, "2": 50.0}
+    bed.deciding = replace(bed.deciding)
+    assert bed.look().decision == "promote"
+    assert bed.endpoint().asked == {"2": 100.0}
+
+
+def test_what_a_look_found_outlives_the_control_plane(bed: Bed) -> None:
+    bed.create(mde="5%")
+    bed.captured.values = {"converted": [(1000, 10_000), (1120, 10_000)]}
+    before = bed.look().p_value
+    bed.deciding = replace(bed.deciding)
+    bed.captured.values = {"converted": [(2000, 20_000), (2000, 20_000)]}
+    after = bed.look()
+    assert before is not None
+    assert after.p_value is not None
+    assert after.p_value <= before, "evidence that there was is not forgotten"

@@ -19,6 +19,7 @@ AlertType = Literal[
     "traffic",
     "label_coverage",
     "capture_dropped",
+    "rollout",
 ]
 Severity = Literal["low", "medium", "high", "critical"]
 State = Literal["pending", "firing", "inhibited", "silenced", "acknowledged", "not_enough_data", "resolved"]

@@ -36,7 +36,7 @@ MEASURES: Mapping[AlertType, str] = {
 }
 """The number of a result that a threshold is compared with. The others have none that grows with the harm."""
 
-CURED_BY_ROLLBACK: frozenset[AlertType] = frozenset(TYPES) - {"traffic", "label_coverage", "capture_dropped"}
+CURED_BY_ROLLBACK: frozenset[AlertType] = frozenset(TYPES) - {"traffic", "label_coverage", "capture_dropped", "rollout"}
 SPAN_S_MAX = 366 * 86_400.0
 REPEAT_S_MIN = 60.0
 URL_CHARS_MAX = 2_000

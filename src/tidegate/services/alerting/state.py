@@ -56,6 +56,10 @@ class Alerting:
         """
         self._step(tx, endpoint, observed(results), now)
 
+    def told(self, tx: Session, endpoint: str, observations: Iterable[Observation], now: float) -> None:
+        """As `observe`, of observations that no monitor made."""
+        self._step(tx, endpoint, list(observations), now)
+
     def tick(self) -> None:
         """What time alone changes: silences that end, repeats that are due, endpoints and versions that are gone."""
         now = self.clock()

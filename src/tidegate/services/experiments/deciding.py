@@ -21,6 +21,7 @@ from tidegate.sequential.units import Exposed, Units
 from tidegate.services.experiments import weights
 from tidegate.services.experiments.evidence import Evidence, arms_so_far, evidence_of
 from tidegate.services.experiments.lifecycle import version_of
+from tidegate.services.experiments.telling import Tell, nobody, of_look, quiet
 from tidegate.services.experiments.views import QUIET_S
 from tidegate.store import experiments as rows
 from tidegate.store import rollouts
@@ -92,6 +93,7 @@ class Deciding:
     judging: Judging
     clock: Clock
     changed: Callable[[], None]
+    tell: Tell = nobody
 
     def live(self) -> list[int]:
         """Experiments that set weights, those first that were looked at longest ago."""
@@ -121,8 +123,9 @@ class Deciding:
             endpoint = None if row is None else get_endpoint(tx, running.endpoint)
             if row is None or endpoint is None:
                 return
-            ended = self._act(tx, endpoint, row, running.spec, found)
-        if ended:
+            moved = self._act(tx, endpoint, row, running.spec, found)
+            self._tell(tx, row, found)
+        if moved:
             self.changed()
 
     def note_trouble(self, number: int, why: str) -> None:
@@ -136,6 +139,12 @@ class Deciding:
         with self.store.transaction() as tx:
             rows.forget_gone(tx)
             rollouts.forget_gone(tx)
+
+    def _tell(self, tx: Session, row: ExperimentRow, found: Found) -> None:
+        ended = row.state != "running"
+        self.tell(tx, row.endpoint, [of_look(row, found.analysis.guardrails, ended=ended)], found.at)
+        if ended:  # nobody looks again: it is over from now on
+            self.tell(tx, row.endpoint, [quiet(row)], found.at)
 
     def _running(self, number: int) -> Running | None:
         """One that runs and sets the weights; one that was ended from outside is written down as such instead."""
@@ -167,6 +176,7 @@ class Deciding:
             by, why, at = weights.ended_outside(tx, endpoint, row)
             row.reason, row.next = why, "it has ended: create another one"
             weights.end(tx, endpoint, row, ("stopped", "stopped"), by=by, now=self.clock() if at is None else at)
+            self.tell(tx, row.endpoint, [quiet(row)], self.clock())
 
     def _same(self, tx: Session, running: Running) -> ExperimentRow | None:
         """Its row, unless somebody did something to it, or to its endpoint's traffic, since the look began."""

@@ -24,6 +24,7 @@ from tidegate.report.decisions import ExperimentReport, render
 from tidegate.services.endpoints.deploy_requests import named_version
 from tidegate.services.experiments import creation, weights
 from tidegate.services.experiments.past import Past
+from tidegate.services.experiments.telling import Tell, nobody, quiet
 from tidegate.services.experiments.views import view_of
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise
 from tidegate.services.reading.tags import check_tag
@@ -59,6 +60,7 @@ class Experiments:
     wake: Callable[[], None]
     capture_retain_s: float
     past: Past
+    tell: Tell = nobody
 
     def only_if(self, endpoint: str, match: str | None) -> Experiments:
         """The same use cases, while the endpoint has one of these tags (`If-Match`; None: whichever)."""
@@ -240,6 +242,7 @@ class Experiments:
             yield tx, found, row
             tx.flush()
             self._audit(tx, row, action, who, {"state": (before, row.state)})
+            self.tell(tx, endpoint, [quiet(row)], self.clock())
         self._woken()
 
     def _audit(
