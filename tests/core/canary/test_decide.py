@@ -13,8 +13,8 @@ PLAN = CanaryPlan((1.0, 5.0, 100.0), 600.0, 0)
 LAST = replace(PLAN, step=1)
 
 
-def guardrail(name: str, state: GuardrailState, *, dry_run: bool = False) -> GuardrailView:
-    return GuardrailView(name, "canary", 0.5, 0.4, 0.01, state, dry_run=dry_run)
+def guardrail(name: str, state: GuardrailState, value: float = 0.0, *, dry_run: bool = False) -> GuardrailView:
+    return GuardrailView(name, "canary", value, 0.4, 0.01, state, dry_run=dry_run)
 
 
 FINE = [guardrail("errors", "ok"), guardrail("latency", "ok"), guardrail("drift", "unknown")]
@@ -34,6 +34,8 @@ FACTS = CanaryFacts(1000.0, 400.0, REQUESTS_MIN, REQUESTS_MIN, FINE)
         (PLAN, replace(FACTS, requests_stable=0, now=1e12), "wait", "waiting for traffic"),
         (PLAN, replace(FACTS, now=999.0), "wait", "no breach"),
         (PLAN, FACTS, "advance", "no breach"),
+        (PLAN, replace(FACTS, guardrails=[guardrail("latency", "undecided", 0.5)]), "wait", "latency past what"),
+        (PLAN, replace(FACTS, guardrails=[guardrail("latency", "undecided")]), "advance", "no breach"),
         (LAST, FACTS, "promote", "no worse"),
         (LAST, replace(FACTS, guardrails=[guardrail("errors", "undecided")]), "wait", "errors not shown"),
         (LAST, replace(FACTS, guardrails=[guardrail("drift", "undecided")]), "promote", "no worse"),

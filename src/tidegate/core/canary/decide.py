@@ -73,6 +73,8 @@ def decide(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
     it is paused                                          | wait for a person; guardrails stay watched
     fewer than 100 requests on a side                     | wait for traffic, however long
     the step's time is not over                           | wait
+    a guardrail is past its bound so far, and it is not   | wait for more requests, which tell
+    certain yet                                           |
     the last step, and errors or latency are not shown to | wait for more requests
     be no worse                                           |
     the last step                                         | promote
@@ -112,6 +114,10 @@ def _held(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision | None:
 
 def _at_its_end(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
     seen, following = _seen(facts), _following(plan)
+    doubtful = [one.name for one in facts.guardrails if _is_doubtful(one)]
+    if doubtful:
+        why = f"{' and '.join(doubtful)} past what they may be so far, which may be chance: {seen}"
+        return CanaryDecision("wait", why, "more requests tell")
     if not plan.is_last:
         return CanaryDecision("advance", f"no breach in {seen}", following)
     open_ = [one.name for one in facts.guardrails if one.name in REQUIRED and one.state != "ok" and not one.dry_run]
@@ -119,6 +125,10 @@ def _at_its_end(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
         why = f"{' and '.join(open_)} not shown to be no worse yet: {seen}"
         return CanaryDecision("wait", why, "the promotion with more requests, or 'tidegate canary promote'")
     return CanaryDecision("promote", f"no worse in {seen}", "it has all of the traffic")
+
+
+def _is_doubtful(one: GuardrailView) -> bool:
+    return one.state == "undecided" and one.value is not None and one.value > one.margin and not one.dry_run
 
 
 def _seen(facts: CanaryFacts) -> str:

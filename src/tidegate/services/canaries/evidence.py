@@ -6,27 +6,37 @@ Read anew at each look, so that a restart forgets nothing; how much is read at o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tidegate.core.canary.comparisons import Counted, design_effect
-from tidegate.core.canary.split import BASELINE, CANARY
+from tidegate.core.canary.split import BASELINE, CANARY, STABLE
 from tidegate.core.captured import CapturedRows, Columns
-from tidegate.core.monitoring.columns import Array
+from tidegate.core.monitoring.columns import Array, WatchedColumns
+from tidegate.sequential.guard import design_effect
 from tidegate.services.monitoring.baselines import columns_seen, tensors_of
 from tidegate.wire.signature import Signature
 
 ROWS_MAX = 200_000
 """So many rows of a step are judged; of a busier one the newest."""
 OUTPUT_ROWS_MAX = 20_000
+LEVEL = 0.95
+"""The quantile that latencies are compared by."""
 AHEAD_S = 5.0
 """Gateways' clocks may be ahead of the control plane's by so much."""
 TIMED_OUT, SERVER_ERROR, REFUSED = 504, 500, 422
 """Inputs that a model refuses count too: stable's slice has as many of those that nobody could take."""
 _CALLS = ("row", "at", "version", "variant", "pinned", "cached", "key", "duration_ms", "sample_rate")
 _FAILURES = ("at", "version", "variant", "pinned", "key", "duration_ms", "code", "calls")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """In how many of so many requests something happened."""
+
+    found: int = 0
+    requests: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,9 @@ class Side:
     """
 
     counted: int = 0
-    errors: Counted = Counted(0, 0)
-    numbers: Counted = Counted(0, 0)
+    errors: Tally = Tally()
+    numbers: Tally = Tally()
     durations_ms: Array = field(default_factory=lambda: np.empty(0))
-    latency_effect: float = 1.0
     outputs: dict[str, Array] = field(default_factory=dict)
     datatypes: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
@@ -70,46 +79,104 @@ class StepWindow:
 
 @dataclass(frozen=True)
 class Compared:
-    """Both sides of a step, and how many captured rows that took."""
+    """Both sides of a step, and how many captured rows that took. Of `stable`, errors and answers are all of them that
+    came at the same time; what counts, latencies and answers' columns are of the slice that is as large as the canary.
 
-    stable: Side
-    canary: Side
+    `error_effect`, `latency_effect`: how many requests count as one, where those of a key are alike.
+    """
+
+    stable: Side = Side()
+    canary: Side = Side()
+    error_effect: float = 1.0
+    latency_effect: float = 1.0
     rows: int = 0
 
 
 def gather(capture: CapturedRows, window: StepWindow, signature: Signature) -> Compared:
-    """Stable's slice and the canary's requests. `signature` is the canary's. Raises `CaptureUnreadable`."""
+    """Stable's and the canary's requests. `signature` is the canary's. Raises `CaptureUnreadable`."""
     until = window.until + AHEAD_S
     names = [f"output_{spec.name}" for spec in signature.outputs]
     calls = capture.rows("predictions", window.endpoint, window.since, until, (*_CALLS, *names))
     failed = capture.rows("failures", window.endpoint, window.since, until, _FAILURES)
-    rows = calls["at"].size
-    sides = [_side(calls, failed, one, window, _answers(calls, one, signature)) for one in (BASELINE, CANARY)]
-    return Compared(sides[0], sides[1], rows)
+    of = _Rows(calls, failed, window)
+    slice_, canary = of.side((BASELINE,), signature), of.side((CANARY,), signature)
+    stable = replace(slice_, errors=of.errors((BASELINE, STABLE)), numbers=of.numbers((BASELINE, STABLE), signature))
+    return Compared(stable, canary, of.error_effect(), of.latency_effect(), calls["at"].size)
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """Of the rows that were looked at, those with something that is no number; and their columns."""
+class _Rows:
+    """Captured calls and failures, and what is counted of them by variant."""
 
-    numbers: Counted
-    outputs: dict[str, Array]
-    datatypes: dict[str, str]
-    kinds: dict[str, str]
+    calls: Columns
+    failed: Columns
+    window: StepWindow
 
+    def side(self, variants: Sequence[str], signature: Signature) -> Side:
+        at, durations, weights, _ = self._answered(variants)
+        broke = self._broke(variants)
+        warm, warm_failed = self.window.is_warm(at), self.window.is_warm(self.failed["at"][broke])
+        lost = self._times(broke)[warm_failed]
+        waited = self.failed["duration_ms"][broke][warm_failed & (self.failed["code"][broke] == TIMED_OUT)]
+        answered = self._outputs(variants, signature)
+        has_rows = any(len(values) for values in answered.values())
+        seen = columns_seen(signature, answered) if has_rows else WatchedColumns()
+        return Side(
+            counted=round(float(weights[warm].sum()) + float(lost.sum())),
+            errors=self.errors(variants),
+            numbers=self.numbers(variants, signature),
+            durations_ms=np.concatenate([durations[warm], waited[np.isfinite(waited)]]).astype(np.float64),
+            outputs=seen.of("output"),
+            datatypes=seen.datatypes,
+            kinds=seen.kinds,
+        )
 
-def _answers(found: Columns, variant: str, signature: Signature) -> _Answers:
-    chosen = np.flatnonzero(_of_variant(found, variant))[-OUTPUT_ROWS_MAX:]
-    names = [f"output_{spec.name}" for spec in signature.outputs]
-    kept = {name: found[name][chosen] for name in names}
-    rows = chosen.size
-    if not rows:
-        return _Answers(Counted(0, 0), {}, {}, {})
-    bad = np.zeros(rows, dtype=bool)
-    for tensor in tensors_of(kept)[1].values():
-        bad |= _is_no_number(tensor)
-    seen = columns_seen(signature, kept)
-    return _Answers(Counted(int(bad.sum()), rows), seen.of("output"), seen.datatypes, seen.kinds)
+    def errors(self, variants: Sequence[str]) -> Tally:
+        found = round(float(self._times(self._broke(variants)).sum()))
+        return Tally(found, found + round(float(self._answered(variants)[2].sum())))
+
+    def numbers(self, variants: Sequence[str], signature: Signature) -> Tally:
+        kept = self._outputs(variants, signature)
+        rows = next((len(values) for values in kept.values()), 0)
+        if not rows:
+            return Tally()
+        bad = np.zeros(rows, dtype=bool)
+        for tensor in tensors_of(kept)[1].values():
+            bad |= _is_no_number(tensor)
+        return Tally(int(bad.sum()), rows)
+
+    def error_effect(self) -> float:
+        """By the keys of both sides that are compared."""
+        _, _, _, keys = self._answered((BASELINE, CANARY))
+        broke = self._broke((BASELINE, CANARY))
+        bad = np.concatenate([np.zeros(keys.size), np.ones(int(broke.sum()))])
+        return design_effect(_numbered(np.concatenate([keys, self.failed["key"][broke]])), bad)
+
+    def latency_effect(self) -> float:
+        """By how alike the requests of a key are in being among the slowest."""
+        _, durations, _, keys = self._answered((BASELINE, CANARY))
+        if durations.size < 2:
+            return 1.0
+        return design_effect(_numbered(keys), (durations > np.quantile(durations, LEVEL)).astype(np.float64))
+
+    def _answered(self, variants: Sequence[str]) -> tuple[Array, Array, Array, Array]:
+        """When, how long, how many each stands for, and whose."""
+        calls = self.calls
+        kept = _of_variants(calls, variants) & (calls["row"] == 0) & ~_flags(calls["cached"])
+        return calls["at"][kept], calls["duration_ms"][kept], 1 / _rates(calls["sample_rate"][kept]), calls["key"][kept]
+
+    def _broke(self, variants: Sequence[str]) -> Array:
+        codes = self.failed["code"]
+        return np.asarray(_of_variants(self.failed, variants) & ((codes >= SERVER_ERROR) | (codes == REFUSED)))
+
+    def _times(self, rows: Array) -> Array:
+        """How many calls each row of failures stands for."""
+        return np.nan_to_num(self.failed["calls"][rows].astype(np.float64), nan=1.0)
+
+    def _outputs(self, variants: Sequence[str], signature: Signature) -> Columns:
+        """Of the newest answers."""
+        chosen = np.flatnonzero(_of_variants(self.calls, variants))[-OUTPUT_ROWS_MAX:]
+        return {name: self.calls[name][chosen] for name in (f"output_{spec.name}" for spec in signature.outputs)}
 
 
 def _is_no_number(tensor: Array) -> Array:
@@ -122,42 +189,21 @@ def _is_no_number(tensor: Array) -> Array:
     return np.array([any(one is None or one != one for one in row) for row in rows.tolist()], dtype=bool)  # noqa: PLR0124
 
 
-def _side(calls: Columns, failed: Columns, variant: str, window: StepWindow, answered: _Answers) -> Side:
-    kept = _of_variant(calls, variant) & (calls["row"] == 0) & ~_flags(calls["cached"])
-    at, durations, keys = calls["at"][kept], calls["duration_ms"][kept], calls["key"][kept]
-    weights = 1 / _rates(calls["sample_rate"][kept])
-    broke = _of_variant(failed, variant) & ((failed["code"] >= SERVER_ERROR) | (failed["code"] == REFUSED))
-    times = np.nan_to_num(failed["calls"][broke].astype(np.float64), nan=1.0)
-    warm, warm_failed = window.is_warm(at), window.is_warm(failed["at"][broke])
-    errors = round(float(times.sum()))
-    all_keys = np.concatenate([keys, failed["key"][broke]])
-    bad = np.concatenate([np.zeros(keys.size), np.ones(int(broke.sum()))])
-    timed_out = failed["code"][broke] == TIMED_OUT
-    waited = failed["duration_ms"][broke][timed_out & warm_failed]
-    slow = np.concatenate([durations[warm], waited[np.isfinite(waited)]])
-    slow_keys = np.concatenate([keys[warm], failed["key"][broke][timed_out & warm_failed][np.isfinite(waited)]])
-    return Side(
-        counted=round(float(weights[warm].sum()) + float(times[warm_failed].sum())),
-        errors=Counted(errors, errors + round(float(weights.sum())), design_effect(all_keys, bad)),
-        numbers=answered.numbers,
-        durations_ms=slow.astype(np.float64),
-        latency_effect=_tail_effect(slow, slow_keys),
-        outputs=answered.outputs,
-        datatypes=answered.datatypes,
-        kinds=answered.kinds,
-    )
+def _numbered(keys: Array) -> Array:
+    """A number for each key, -1 where a request has none."""
+    named = np.array([key is not None for key in keys.tolist()], dtype=bool)
+    numbers = np.full(keys.size, -1, dtype=np.int64)
+    if named.any():
+        numbers[named] = np.unique(keys[named].astype(str), return_inverse=True)[1]
+    return numbers
 
 
-def _tail_effect(durations: Array, keys: Array) -> float:
-    """How alike the requests of a key are in being among the slowest."""
-    if durations.size < 2:
-        return 1.0
-    return design_effect(keys, (durations > np.quantile(durations, 0.95)).astype(np.float64))
-
-
-def _of_variant(found: Columns, variant: str) -> Array:
-    """Rows that this variant answered, of traffic that nobody pinned."""
-    return np.asarray(found["variant"] == variant, dtype=bool) & ~_flags(found["pinned"])
+def _of_variants(found: Columns, variants: Sequence[str]) -> Array:
+    """Rows that one of these variants answered, of traffic that nobody pinned."""
+    chosen = np.zeros(found["variant"].size, dtype=bool)
+    for variant in variants:
+        chosen |= np.asarray(found["variant"] == variant, dtype=bool)
+    return chosen & ~_flags(found["pinned"])
 
 
 def _flags(values: Array) -> Array:

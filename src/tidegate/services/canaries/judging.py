@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tidegate.core.canary.comparisons import Alphas, compare_latency, compare_rates, view
+import numpy as np
+
 from tidegate.core.canary.grammar import CanaryGuardrail
+from tidegate.core.canary.split import CANARY
 from tidegate.errors import InvalidArgument
-from tidegate.services.canaries.evidence import Compared
+from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
+from tidegate.sequential.units import Units
+from tidegate.services.canaries.evidence import LEVEL, Compared, Tally
 from tidegate.watch.drift import Drift, DriftContext, DriftRule, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import layout_of
-from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.experiments import GuardrailState, GuardrailView
 
 ALPHA = 0.05
 """Of taking back a canary that is no worse than it may be: all guardrails at all steps together."""
@@ -31,21 +35,50 @@ def judge(
 
 
 def _judged(one: CanaryGuardrail, found: Compared, crashes: tuple[int, int], alphas: Alphas) -> GuardrailView:
-    stable, canary = found.stable, found.canary
     match one.name:
         case "errors":
-            return compare_rates(one, stable.errors, canary.errors, alphas)
+            return judge_rate(one, (found.stable.errors, found.canary.errors), alphas, found.error_effect)
         case "non_finite":
-            return compare_rates(one, stable.numbers, canary.numbers, alphas)
+            return judge_rate(one, (found.stable.numbers, found.canary.numbers), alphas)
         case "latency":
-            effects = stable.latency_effect, canary.latency_effect
-            return compare_latency(one, stable.durations_ms, canary.durations_ms, alphas, effects)
+            return latency(_bound(one), _times(found), LEVEL, alphas, found.latency_effect)
         case "crashes":
             before, now = crashes
             breached = now > one.value and now > before
-            return view(one, float(now), None, "breached" if breached else "ok")
+            return _view(one, float(now), None, "breached" if breached else "ok")
         case "drift":
             return _drift(one, found, alphas)
+
+
+def judge_rate(one: CanaryGuardrail, sides: tuple[Tally, Tally], alphas: Alphas, effect: float = 1.0) -> GuardrailView:
+    """Whether something happens more often to the canary (`sides[1]`) than the guardrail lets it."""
+    counted = [Counted([side.found], [side.requests], effect) for side in sides]
+    return rates(_bound(one), counted[0], counted[1], alphas)
+
+
+def _bound(one: CanaryGuardrail) -> Bound:
+    return Bound(one.name, CANARY, one.kind, one.value, one.absolute, one.dry_run)
+
+
+def _times(found: Compared) -> Units:
+    """Durations of both sides, in one phase: a step has one split."""
+    sides = found.stable.durations_ms, found.canary.durations_ms
+    arm = np.repeat(np.array([0, 1], dtype=np.int64), [side.size for side in sides])
+    return Units(arm, np.ones(arm.size, dtype=np.int64), np.concatenate(sides))
+
+
+def slow_requests(guardrail: GuardrailView, found: Compared) -> int:
+    """How many of the canary's requests took longer than the guardrail lets the slowest of them."""
+    before, now = found.stable.durations_ms, found.canary.durations_ms
+    if not before.size:
+        return 0
+    usual = float(np.quantile(before, LEVEL))
+    most = guardrail.margin if guardrail.kind == "max" else usual * (1 + guardrail.margin)
+    return int((now > most).sum())
+
+
+def _view(one: CanaryGuardrail, value: float | None, bound: float | None, state: GuardrailState) -> GuardrailView:
+    return GuardrailView(one.name, CANARY, value, bound, one.value, state, one.kind, one.dry_run)
 
 
 def _drift(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
@@ -55,9 +88,9 @@ def _drift(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailVi
         if drift.effect_lower is not None and (worst is None or drift.effect_lower > (worst.effect_lower or 0.0)):
             worst = drift
     if worst is None:
-        return view(one, None, None, "unknown")
+        return _view(one, None, None, "unknown")
     is_breached = (worst.effect_lower or 0.0) > one.value
-    return view(one, worst.effect, worst.effect_lower, "breached" if is_breached else "ok")
+    return _view(one, worst.effect, worst.effect_lower, "breached" if is_breached else "ok")
 
 
 def _drifts(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> list[Drift]:

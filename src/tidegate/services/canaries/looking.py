@@ -10,15 +10,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tidegate.clock import Clock
-from tidegate.core.canary.comparisons import Counted, compare_rates
 from tidegate.core.canary.decide import WARM_S, CanaryDecision, CanaryFacts, CanaryPlan, decide
 from tidegate.core.canary.grammar import guardrails
 from tidegate.core.captured import CapturedRows
 from tidegate.errors import CaptureUnreadable
 from tidegate.services.canaries import changes
-from tidegate.services.canaries.evidence import ROWS_MAX, Compared, Side, StepWindow, gather
+from tidegate.services.canaries.evidence import ROWS_MAX, Compared, StepWindow, Tally, gather
 from tidegate.services.canaries.guarding import AnsweredSince
-from tidegate.services.canaries.judging import alphas_of, judge
+from tidegate.services.canaries.judging import alphas_of, judge, judge_rate, slow_requests
 from tidegate.store import canaries as rows
 from tidegate.store import models as model_rows
 from tidegate.store.automation import effective_of
@@ -34,7 +33,7 @@ from tidegate.wire.signature import Signature
 log = logging.getLogger(__name__)
 
 SPAN_S_MIN = 30.0
-_NOTHING = Compared(Side(), Side())
+_NOTHING = Compared()
 
 
 @dataclass(frozen=True)
@@ -99,11 +98,15 @@ class CanaryLooks:
             return False
         kept = guardrails(canary.guardrails)
         alphas = alphas_of(kept, len(canary.steps))
-        errors = [Counted(one.failed + one.timed_out, one.requests) for one in (stable, own)]
-        numbers = [Counted(one.non_finite, one.requests) for one in (stable, own)]
-        counts = {"errors": errors, "non_finite": numbers}
+        counts = {
+            "errors": (
+                Tally(stable.failed + stable.timed_out, stable.requests),
+                Tally(own.failed + own.timed_out, own.requests),
+            ),
+            "non_finite": (Tally(stable.non_finite, stable.requests), Tally(own.non_finite, own.requests)),
+        }
         pairs = [(one, counts[one.name]) for one in kept if one.name in counts]
-        return any(compare_rates(one, both[0], both[1], alphas).state == "breached" for one, both in pairs)
+        return any(judge_rate(one, sides, alphas).state == "breached" for one, sides in pairs)
 
     def _gather(self, seen: Seen, now: float) -> tuple[Compared, str]:
         """Both sides of the step, or why that cannot be read. Of a busy step the newest rows alone."""
@@ -244,6 +247,7 @@ def _judged(seen: Seen, found: Compared) -> list[GuardrailView]:
 def _facts(seen: Seen, found: Compared, views: list[GuardrailView], now: float) -> CanaryFacts:
     canary, side = seen.canary, found.canary
     answered, affected = side.errors.requests, side.errors.found + side.numbers.found
+    affected += sum(slow_requests(one, found) for one in views if one.name == "latency" and one.state == "breached")
     return CanaryFacts(
         now=now,
         routed_at=canary.routed_at,
@@ -251,6 +255,6 @@ def _facts(seen: Seen, found: Compared, views: list[GuardrailView], now: float) 
         requests_stable=found.stable.counted,
         guardrails=views,
         answered=answered + canary.requests.get("answered_before", 0),
-        affected=affected + canary.requests.get("affected_before", 0),
+        affected=min(affected, answered) + canary.requests.get("affected_before", 0),
         broken=seen.broken,
     )
