@@ -18,6 +18,7 @@ from tidegate.services.canaries.guarding import GuardLooks
 from tidegate.services.canaries.looking import CanaryLooks
 from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.endpoints.guards import Guarding
+from tidegate.store import rollouts
 from tidegate.store.automation import effective_of
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.tables import FailedReplicaRow, VariantRow
@@ -178,6 +179,9 @@ def test_a_good_version_takes_each_step_and_is_promoted(bed: Bed) -> None:
     assert [(one.weight, one.requests >= 100) for one in found.history] == [(5.0, True), (50.0, True)]
     newest = bed.container.endpoints.history("churn")[0]
     assert (newest.action, newest.automated) == ("promote", False)
+    with bed.container.store.reading() as tx:
+        assert rollouts.counts(tx) == {("churn", "canary", "promoted"): 1}
+        assert rollouts.guardrails(tx) == []
     bed.endpoints.rollback("churn", RollbackRequest(), ME)
     assert bed.asked == {"1": 100.0}, "a rollback goes to stable, never to a step"
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.canary.split import step_weights
 from tidegate.services.canaries.views import present_step
 from tidegate.services.endpoints import automated
+from tidegate.store import rollouts
 from tidegate.store.canaries import parts_of
 from tidegate.store.canary_tables import CanaryRow
 from tidegate.store.tables import EndpointRow
@@ -49,6 +50,8 @@ def set_step(tx: Session, canary: CanaryRow, row: EndpointRow, step: int, why: s
 def promote(tx: Session, canary: CanaryRow, row: EndpointRow, *, by: str, why: str, now: float) -> None:
     """All traffic to the version, as if people had asked for it. Raises as `automated.promote`."""
     automated.promote(tx, row, canary.version, by=by, note=f"canary of version {canary.version}: {why}", now=now)
+    rollouts.count(tx, row, "canary", "promoted")
+    rollouts.write_guardrails(tx, row, ())
     end(canary, "promoted", why, now)
 
 
@@ -65,6 +68,8 @@ def restore(tx: Session, canary: CanaryRow, row: EndpointRow, ending: Ending, no
     """Back to stable, whatever step it was at."""
     note = f"canary of version {canary.version} {ending.outcome}: {ending.why}"
     automated.restore(tx, row, by=ending.by, note=note, now=now)
+    rollouts.count(tx, row, "canary", "rolled_back" if ending.outcome in ("aborted", "failed") else "stopped")
+    rollouts.write_guardrails(tx, row, ())
     end(canary, ending.outcome, ending.why, now)
 
 

@@ -23,6 +23,7 @@ ROWS_MAX = 200_000
 OUTPUT_ROWS_MAX = 20_000
 LEVEL = 0.95
 """The quantile that latencies are compared by."""
+BLOCK_S = 1.0
 AHEAD_S = 5.0
 """Gateways' clocks may be ahead of the control plane's by so much."""
 TIMED_OUT, SERVER_ERROR, REFUSED = 504, 500, 422
@@ -153,11 +154,18 @@ class _Rows:
         return design_effect(_numbered(np.concatenate([keys, self.failed["key"][broke]])), bad)
 
     def latency_effect(self) -> float:
-        """By how alike the requests of a key are in being among the slowest."""
-        _, durations, _, keys = self._answered((BASELINE, CANARY))
+        """By how alike requests of a key, and those of the same second, are in being slow for their side: a machine
+        that is busy for a moment makes many of them slow at once.
+        """
+        return max(self._slow_together(variant) for variant in (BASELINE, CANARY))
+
+    def _slow_together(self, variant: str) -> float:
+        at, durations, _, keys = self._answered((variant,))
         if durations.size < 2:
             return 1.0
-        return design_effect(_numbered(keys), (durations > np.quantile(durations, LEVEL)).astype(np.float64))
+        seconds, named = np.floor(at / BLOCK_S).astype(np.int64), _numbered(keys)
+        slow = [(durations > np.quantile(durations, level)).astype(np.float64) for level in (0.5, LEVEL)]
+        return max(design_effect(groups, bad) for groups in (seconds, named) for bad in slow)
 
     def _answered(self, variants: Sequence[str]) -> tuple[Array, Array, Array, Array]:
         """When, how long, how many each stands for, and whose."""

@@ -18,7 +18,7 @@ from tidegate.services.audit import endpoint_audited
 from tidegate.services.canaries.changes import REASON_CHARS_MAX
 from tidegate.services.endpoints.changes import SpecChange, apply
 from tidegate.store import canaries as rows
-from tidegate.store import history
+from tidegate.store import history, rollouts
 from tidegate.store import models as model_rows
 from tidegate.store.automation import effective_of
 from tidegate.store.canary_tables import CanaryRow
@@ -95,6 +95,8 @@ class GuardLooks:
             reason = _restore(tx, guard, row, why, now)
             guard.state, guard.ended_at, guard.looked_at = ("aborted" if not reason else "failed"), now, now
             guard.reason = f"{why}{reason}"[:REASON_CHARS_MAX]
+            if not reason:
+                rollouts.count(tx, row, "guard", "rolled_back")
         log.warning("%s: version %s is taken back: %s", row.name, guard.version, guard.reason)
         self.changed()
 

@@ -78,7 +78,8 @@ def slow_requests(guardrail: GuardrailView, found: Compared) -> int:
 
 
 def _view(one: CanaryGuardrail, value: float | None, bound: float | None, state: GuardrailState) -> GuardrailView:
-    return GuardrailView(one.name, CANARY, value, bound, one.value, state, one.kind, one.dry_run)
+    about = one.kind, one.dry_run, one.absolute
+    return GuardrailView(one.name, CANARY, value, bound, one.value, state, *about)
 
 
 def _drift(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:

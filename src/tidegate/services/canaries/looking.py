@@ -20,6 +20,7 @@ from tidegate.services.canaries.guarding import AnsweredSince
 from tidegate.services.canaries.judging import alphas_of, judge, judge_rate, slow_requests
 from tidegate.store import canaries as rows
 from tidegate.store import models as model_rows
+from tidegate.store import rollouts
 from tidegate.store.automation import effective_of
 from tidegate.store.canary_tables import CanaryRow
 from tidegate.store.endpoints import get_endpoint
@@ -133,6 +134,9 @@ class CanaryLooks:
             row = get_endpoint(tx, canary.endpoint)
             if row is None or not changes.is_in_effect(canary, row):
                 changes.end(canary, "ended", "people changed the traffic, or the endpoint is gone", now)
+                if row is not None and row.uid == canary.endpoint_uid:
+                    rollouts.count(tx, row, "canary", "stopped")
+                    rollouts.write_guardrails(tx, row, ())
                 self._forget(number)
                 return
             if look is None:
@@ -158,6 +162,7 @@ def _apply(tx: Session, canary: CanaryRow, row: EndpointRow, seen: Seen, look: _
     decision, facts = look.decision, look.facts
     canary.routed_at, canary.looked_at = seen.canary.routed_at, now
     canary.views = [_plain(one) for one in facts.guardrails]
+    rollouts.write_guardrails(tx, row, facts.guardrails)
     before = canary.requests
     canary.requests = {
         "requests": facts.requests,
