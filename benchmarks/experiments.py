@@ -117,7 +117,7 @@ def paired(streams: int) -> None:
 
 def guard(streams: int) -> None:
     """Canaries: how many requests it takes, and how often an equal version is stopped."""
-    few = min(streams, 300)
+    few = min(streams, 200)
     errors, slow = Bound("errors", "canary", "margin", 0.01, absolute=True), Bound("latency", "canary", "margin", 0.5)
     alphas = Alphas(0.01)
     print("Requests of a canary until it is stopped, each failing (stable: as many, or 100 times as many; none fails)")
@@ -127,21 +127,21 @@ def guard(streams: int) -> None:
         for times in (1, 100):
             needed = (
                 n
-                for n in range(1, 2000)
+                for n in range(1, 1000)
                 if rates(errors, Counted([0], [n * times]), Counted([round(rate * n)], [n]), alphas).state == "breached"
             )
-            row.append(next(needed, "> 2,000"))
+            row.append(next(needed, "1,000 or more"))
         rows.append(row)
     print(tables.table(["of the canary's requests fail", "beside a slice", "beside all"], rows))
-    needed = 0
+    enough = 0
     for n in range(4, 60):
         slow_ones = round(0.7 * n)
         arm = np.array([0] * n + [1] * n)
         value = np.array([1.0] * n + [100.0] * slow_ones + [1.0] * (n - slow_ones))
         if latency(slow, Units(arm, 0 * arm, value), 0.95, alphas).state == "breached":
-            needed = n
+            enough = n
             break
-    print(f"\n7 of 10 requests take 100 ms rather than 1: stopped after {needed} requests a side")
+    print(f"\n7 of 10 requests take 100 ms rather than 1: stopped after {enough} requests a side")
     rng = np.random.default_rng(9)
     stopped = {"errors": 0, "latency": 0}
     strict = Bound("errors", "canary", "margin", 0.0, absolute=True), Bound("latency", "canary", "margin", 0.0)

@@ -35,7 +35,7 @@ def test_evidence_by_counts_is_one_at_most_on_average_whatever_the_rate(rate_a: 
 
 
 def test_bounds_hold_their_estimates_and_narrow_with_the_sample() -> None:
-    small, large = (difference_bounds(Table.of(k, n, 2 * k, n), 0.05) for k, n in ((10, 1000), (1000, 100_000)))
+    small, large = (difference_bounds(Table.of(k, n, 2 * k, n), 0.05, 0.05) for k, n in ((10, 1000), (1000, 100_000)))
     assert small[0] < large[0] < 0.01 < large[1] < small[1]
     assert rate_bounds(0, 100, 0.05)[0] == 0.0
     assert rate_bounds(100, 100, 0.05)[1] == 1.0

@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tidegate.sequential.units import Floats
 
 _HALVINGS = 50
 _HALVINGS_END = 32
+_ROUNDS = 6
+_PLACES = 20
 _LOG_RATIO_MAX = math.log(1e6)
 _SMALL = 1e-12
 _GROSS = 4.0
@@ -65,6 +68,18 @@ def crossing(refuted: Callable[[float], bool], inside: float, outside: float) ->
     return inside
 
 
+def crossing_by_grid(refuted: Callable[[Floats], NDArray[np.bool_]], inside: float, outside: float) -> float:
+    """The same where many places are as cheap to try as one."""
+    for _ in range(_ROUNDS):
+        places = np.linspace(inside, outside, _PLACES + 1)[1:]
+        bad = refuted(places)
+        if not bool(bad.any()):
+            return outside
+        first = int(bad.argmax())
+        inside, outside = (inside if first == 0 else float(places[first - 1])), float(places[first])
+    return inside
+
+
 @dataclass(frozen=True)
 class Table:
     """How many of how many had an event, by phase, in control (a) and treatment (b). Counts may be effective ones."""
@@ -85,25 +100,26 @@ def log_two_samples(table: Table, difference: float, side: int, ratio: float = 1
 
     Control's rate has a Beta(0.1, 1) before it (rates of errors are small, most often), the treatment's a Beta(½, ½).
     """
-    return float(log_two_samples_by_phase(table, difference, side, ratio).sum())
+    return float(log_two_samples_by_phase(table, np.array([difference]), side, np.array([ratio])).sum())
 
 
-def log_two_samples_by_phase(table: Table, difference: float, side: int, ratio: float = 1.0) -> Floats:
-    """The same for each phase by itself: they add up."""
+def log_two_samples_by_phase(table: Table, difference: Floats, side: int, ratio: Floats) -> Floats:
+    """The same for each pair of difference and ratio (rows) and each phase (columns); those of phases add up."""
     from scipy.special import betaln
 
     seen = betaln(0.1 + table.events_a, 1 + table.n_a - table.events_a) - betaln(0.1, 1.0)
     seen = seen + betaln(0.5 + table.events_b, 0.5 + table.n_b - table.events_b) - betaln(0.5, 0.5)
-    return cast(Floats, seen - _best_under_null(table, difference, side, ratio))
+    return cast(Floats, seen - _best_under_null(table, difference[:, None], side, ratio[:, None]))
 
 
-def _best_under_null(table: Table, difference: float, side: int, ratio: float) -> Floats:
+def _best_under_null(table: Table, difference: Floats, side: int, ratio: Floats) -> Floats:
     """The largest log-likelihood with p_b at most (`side` 1) or at least (-1) ratio p_a + difference, by phase."""
     rate_a = table.events_a / np.maximum(table.n_a, _SMALL)
     rate_b = table.events_b / np.maximum(table.n_b, _SMALL)
     free = _log_likelihood(table, rate_a, rate_b)
-    low, high = max(0.0, -difference / ratio), min(1.0, (1.0 - difference) / ratio)
-    left, right = np.full(rate_a.shape, low), np.full(rate_a.shape, high)
+    shape = np.broadcast_shapes(difference.shape, rate_a.shape)
+    left = np.broadcast_to(np.maximum(0.0, -difference / ratio), shape)
+    right = np.broadcast_to(np.minimum(1.0, (1.0 - difference) / ratio), shape)
     for _ in range(_HALVINGS):  # the likelihood along that line is concave: its slope falls
         middle = (left + right) / 2
         slope = _slope(table.events_a, table.n_a, middle)
@@ -128,16 +144,36 @@ def _slope(events: Floats, n: Floats, rate: Floats) -> Floats:
     return events / safe - (n - events) / (1 - safe)
 
 
-def difference_bounds(table: Table, alpha: float) -> tuple[float, float]:
-    """One-sided bounds of p_b - p_a, each at alpha, by counts."""
-    enough = math.log(1 / alpha)
+def difference_bounds(table: Table, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+    """One-sided bounds of p_b - p_a by counts, the lower at one alpha and the upper at another."""
     total_a, total_b = float(table.n_a.sum()), float(table.n_b.sum())
     if total_a <= 0 or total_b <= 0:
         return -1.0, 1.0
     found = float(table.events_b.sum()) / total_b - float(table.events_a.sum()) / total_a
-    low = crossing(lambda at: log_two_samples(table, at, 1) >= enough, found, -1.0 + _SMALL)
-    high = crossing(lambda at: log_two_samples(table, at, -1) >= enough, found, 1.0 - _SMALL)
-    return low, high
+
+    def refuted(at: Floats, side: int, alpha: float) -> NDArray[np.bool_]:
+        return _enough(log_two_samples_by_phase(table, at, side, np.ones(at.size)), alpha)
+
+    low = crossing_by_grid(lambda at: refuted(at, 1, alpha_low), found, -1 + _SMALL)
+    return low, crossing_by_grid(lambda at: refuted(at, -1, alpha_high), found, 1 - _SMALL)
+
+
+def ratio_bounds(table: Table, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+    """One-sided bounds of p_b / p_a by counts, likewise; between a millionth and a million."""
+    events_a, events_b = max(float(table.events_a.sum()), _SMALL), max(float(table.events_b.sum()), _SMALL)
+    found = math.log(events_b / max(float(table.n_b.sum()), 1.0) / (events_a / max(float(table.n_a.sum()), 1.0)))
+    found = min(max(found, -_LOG_RATIO_MAX), _LOG_RATIO_MAX)
+
+    def refuted(at: Floats, side: int, alpha: float) -> NDArray[np.bool_]:
+        return _enough(log_two_samples_by_phase(table, np.zeros(at.size), side, np.exp(at)), alpha)
+
+    low = crossing_by_grid(lambda at: refuted(at, 1, alpha_low), found, -_LOG_RATIO_MAX)
+    high = crossing_by_grid(lambda at: refuted(at, -1, alpha_high), found, _LOG_RATIO_MAX)
+    return (0.0 if low <= -_LOG_RATIO_MAX else math.exp(low)), (math.inf if high >= _LOG_RATIO_MAX else math.exp(high))
+
+
+def _enough(logs: Floats, alpha: float) -> NDArray[np.bool_]:
+    return np.asarray(logs.sum(axis=1) >= math.log(1 / alpha))
 
 
 def rate_bounds(events: float, n: float, alpha: float, weight: float = 1.0) -> tuple[float, float]:
@@ -193,7 +229,7 @@ class Exact:
         if what == "relative":
             return self._relative(alpha, two_sided=False)
         if what == "difference":
-            return difference_bounds(self.table, alpha)
+            return difference_bounds(self.table, alpha, alpha)
         return rate_bounds(self.events[1], float(self.table.n_b.sum()), alpha)
 
     def _against(self, log_ratio: float, side: int) -> float:

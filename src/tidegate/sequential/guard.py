@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tidegate.sequential.exact import Table, crossing, log_two_samples, log_two_samples_by_phase, rate_bounds
+from tidegate.sequential.exact import (
+    Table,
+    difference_bounds,
+    log_two_samples,
+    log_two_samples_by_phase,
+    rate_bounds,
+    ratio_bounds,
+)
 from tidegate.sequential.quantiles import Quantiles
 from tidegate.sequential.strata import cells_of, sums
 from tidegate.sequential.units import Floats, Integers, Units
@@ -23,7 +30,6 @@ _STEP = 2.0
 _THRESHOLDS_MS = tuple(0.25 * _STEP**k for k in range(20))
 """From a quarter of a millisecond to two minutes: fixed before any request came, as the test below needs."""
 _QUANTILE_WEIGHT = 40.0
-_RATIO_MAX = 1e4
 
 
 @dataclass(frozen=True)
@@ -92,17 +98,10 @@ def _limited(bound: Bound, table: Table, canary: Counted, alphas: Alphas) -> Gua
 
 def _margin_bounds(bound: Bound, table: Table, alphas: Alphas) -> tuple[float, float]:
     """How much worse the canary is at least (at `breach`) and at most (at `fine`)."""
-    breach, fine = math.log(1 / alphas.breach), math.log(1 / alphas.fine)
     if bound.absolute:
-        found = _rate(table.events_b, table.n_b) - _rate(table.events_a, table.n_a)
-        least = crossing(lambda at: log_two_samples(table, at, 1) >= breach, found, -1 + 1e-9)
-        return least, crossing(lambda at: log_two_samples(table, at, -1) >= fine, found, 1 - 1e-9)
-    rate_a, rate_b = _rate(table.events_a, table.n_a), _rate(table.events_b, table.n_b)
-    centre = math.log(min(_RATIO_MAX, max(1 / _RATIO_MAX, rate_b / rate_a if rate_a else _RATIO_MAX)))
-    end = math.log(_RATIO_MAX)
-    low = crossing(lambda at: log_two_samples(table, 0.0, 1, math.exp(at)) >= breach, centre, -end)
-    high = crossing(lambda at: log_two_samples(table, 0.0, -1, math.exp(at)) >= fine, centre, end)
-    return math.expm1(low), math.inf if high >= end else math.expm1(high)
+        return difference_bounds(table, alphas.breach, alphas.fine)
+    low, high = ratio_bounds(table, alphas.breach, alphas.fine)
+    return low - 1, high - 1
 
 
 def latency(bound: Bound, times: Units, level: float, alphas: Alphas, effect: float = 1.0) -> GuardrailView:
@@ -155,7 +154,7 @@ def _log_slower(bound: Bound, times: Units, effect: float) -> float:
     above = np.stack(each) / effect  # thresholds, phases, arms
     full = np.broadcast_to(n / effect, above.shape)
     table = Table(above[..., 0].ravel(), full[..., 0].ravel(), above[..., 1].ravel(), full[..., 1].ravel())
-    logs = log_two_samples_by_phase(table, 0.0, 1).reshape(above.shape[:2]).sum(axis=1)
+    logs = log_two_samples_by_phase(table, np.zeros(1), 1, np.ones(1)).reshape(above.shape[:2]).sum(axis=1)
     return float(np.logaddexp.reduce(logs)) - math.log(logs.size)
 
 
@@ -178,10 +177,6 @@ def _table(stable: Counted, canary: Counted) -> Table:
     columns = ((side.found, side.requests, side.effect) for side in (stable, canary))
     arrays = [np.asarray(each, dtype=np.float64) / effect for found, n, effect in columns for each in (found, n)]
     return Table(*arrays)
-
-
-def _rate(events: Floats, n: Floats) -> float:
-    return float(events.sum()) / max(float(n.sum()), 1e-12)
 
 
 def _share(was: float, now: float) -> float | None:
