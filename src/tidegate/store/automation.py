@@ -1,7 +1,8 @@
-"""Rows of automations, each the business of one loop: weights (and what is stable) of loops/experiment, replicas by
-version of loops/autoscale. People's spec stays as it is; `core.endpoints.effective` says what is in effect of both.
+"""Rows of automations: weights (and what is stable) of loops/experiment and of people who act on an experiment or
+canary, replicas by version of loops/autoscale. People's spec stays as it is; `core.endpoints.effective` says what is in
+effect of both.
 
-Called in transactions of the leader's fenced store. `seen` is the endpoint that the loop decided on: where it is gone,
+Loops call it in transactions of the leader's fenced store. Where the endpoint `seen` is gone,
 is another one by now, or people have changed what the automation sets since it began, nothing is written.
 """
 

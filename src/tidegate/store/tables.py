@@ -211,7 +211,7 @@ class HistoryRow(Base):
 
 
 class AutomatedWeightsRow(Stamped, Base):
-    """Weights of an endpoint's variants while an automation sets them (written by loops/experiment alone)."""
+    """Weights of an endpoint's variants while an automation sets them (by loops/experiment and who acts on it)."""
 
     __tablename__ = "automated_weights"
 
