@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidegate.wire.decision import Decision
 from tidegate.wire.journal import FailedCall, FailureRecord, Omitted
 from tidegate.wire.journal.records import recorded_unit
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.failure import FailedRequest
-    from tidegate.wire.decision import Decision
 
+Group = tuple[Decision | None, int, str]
+"""What failures are counted by: decision, code and reason."""
 CALLS_PER_S, CALLS_BURST = 20.0, 1000.0
 SHARE_OF_COMPUTED = 0.1
 ENDPOINTS_MAX = 4096
@@ -46,7 +48,7 @@ class _FailureCounts:
 
     def __init__(self, at_s: float) -> None:
         self.since_s = self.until_s = at_s
-        self.calls: dict[tuple[Decision | None, int, str], int] = {}
+        self.calls: dict[Group, int] = {}
 
 
 class Failures:
@@ -71,14 +73,18 @@ class Failures:
             allowance = self._allowances[endpoint] = _Allowance(now_s)
         return allowance.take(now_s)
 
-    def omit(self, failure: FailedRequest, at_s: float, reason: str = "") -> None:
-        """Count one that is not recorded by itself; `reason`: where that is another than the error's code."""
-        counts = self._counts.get(failure.endpoint)
+    def omit(self, failure: FailedRequest, at_s: float) -> None:
+        """Count one that is not recorded by itself."""
+        error = failure.error
+        self.count(failure.endpoint, (failure.decision, error.http_status, error.code), 1, at_s)
+
+    def count(self, endpoint: str, group: Group, calls: int, at_s: float) -> None:
+        """Count so many that failed alike."""
+        counts = self._counts.get(endpoint)
         if counts is None:
-            counts = self._counts[failure.endpoint] = _FailureCounts(at_s)
+            counts = self._counts[endpoint] = _FailureCounts(at_s)
         counts.until_s = at_s
-        group = (failure.decision, failure.error.http_status, reason or failure.error.code)
-        counts.calls[group] = counts.calls.get(group, 0) + 1
+        counts.calls[group] = counts.calls.get(group, 0) + calls
 
     def keep(self, record: FailureRecord) -> None:
         """Take counts back that could not be written; they are recorded with what is counted next."""

@@ -24,7 +24,7 @@ import msgspec
 
 from tidegate.gateway.capture.batches import batch_record
 from tidegate.gateway.capture.circuit import Circuit
-from tidegate.gateway.capture.failures import Failures, failure_record
+from tidegate.gateway.capture.failures import Failures, Group, failure_record
 from tidegate.gateway.capture.privacy import Privacy
 from tidegate.gateway.control.threads import start_thread
 
@@ -124,9 +124,9 @@ class Journal:
                 return
         self._failures.omit(failure, at_s)
 
-    def counted(self, failure: FailedRequest, reason: str) -> None:
-        """Count a failure that is never recorded by itself (a shadow's): it takes nothing of what live ones may."""
-        self._failures.omit(failure, self._wall(), reason)
+    def count(self, endpoint: str, group: Group, calls: int) -> None:
+        """Count failures that are never recorded one by one (a shadow's): they take nothing of what live ones may."""
+        self._failures.count(endpoint, group, calls, self._wall())
 
     def feedback(self, record: FeedbackRecord) -> str | None:
         """Record feedback; why it was not, where it could not be. Whoever sent it is told, so it counts as no loss."""

@@ -2,12 +2,13 @@
 
 A request is copied in a turn of the loop of its own, after its answer was written: nothing of a shadow lies on the way
 of a live one. Copies have a batcher, connections, bounds and a deadline of their own, and are the first to be left out
-(`ShadowShed`) where there is no room or live requests wait. Nothing here is told to the live metrics.
+(*shed*) where there is no room or live requests wait. Nothing here is told to the live metrics.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +18,6 @@ from tidegate.dataplane.base.tensors import rows_array
 from tidegate.dataplane.batching.parts import CallPart
 from tidegate.dataplane.calls.call import Call
 from tidegate.errors import TidegateError
-from tidegate.errors.kinds import Kind
 from tidegate.wire.decision import Decision
 
 if TYPE_CHECKING:
@@ -35,46 +35,12 @@ if TYPE_CHECKING:
     from tidegate.wire.signature import Signature
 
 SALT = "\x1fshadow"
+GATHER_S = 0.01
+"""Copies wait so long for others to share a batch with: nobody waits for them, and batches cost more than rows."""
 TEXT_BYTES = 50
 """About what a text takes beside its characters."""
 
 log = logging.getLogger(__name__)
-
-
-class ShadowShed(TidegateError):
-    """A live request that was not copied to the shadow."""
-
-    code, kind = "shadow_shed", Kind.OVERLOADED
-
-
-class SignatureShed(ShadowShed):
-    """The version that answered takes other inputs than the shadow."""
-
-    code = "shadow_shed_signature"
-
-
-class NotReadyShed(ShadowShed):
-    """No replica of the shadow is connected."""
-
-    code, kind = "shadow_shed_not_ready", Kind.UNAVAILABLE
-
-
-class BusyShed(ShadowShed):
-    """More live requests wait than the next batch takes."""
-
-    code = "shadow_shed_busy"
-
-
-class RowsShed(ShadowShed):
-    """As many rows as the settings allow are with the shadow already."""
-
-    code = "shadow_shed_rows"
-
-
-class BytesShed(ShadowShed):
-    """As many bytes as the settings allow are with the shadow already."""
-
-    code = "shadow_shed_bytes"
 
 
 @dataclass(frozen=True)
@@ -113,6 +79,13 @@ class Listening:
     def hears(self, unit: str) -> bool:
         """Whether this unit's requests are copied: the same ones as long as the share stays, more as it grows."""
         return self.share >= 100.0 or unit_interval(self.salt + SALT, unit) * 100.0 < self.share
+
+    @property
+    def why_not_now(self) -> str:
+        """Why nothing is copied just now; "" where something is."""
+        if not self.destination.batcher.accepts:
+            return "not_ready"
+        return "busy" if any(one.is_behind for one in self.live) else ""
 
 
 class _Shadow:
@@ -160,6 +133,7 @@ class Shadows:
     ) -> None:
         self._loop, self._limits, self._observer, self._clock = loop, limits, observer, clock
         self._by_endpoint: dict[str, _Shadow] = {}
+        self._gathered: list[Call] = []
         self.rows = 0
         """Of copies that wait or are computed now; so is `size_bytes`."""
         self.size_bytes = 0
@@ -181,52 +155,67 @@ class Shadows:
             self._loop.call_soon(self._copy_batch, shadow, batch, answered)
 
     def _copy_batch(self, shadow: _Shadow, batch: Batch, answered: Iterable[bool]) -> None:
-        first = 0
+        try:
+            self._copy_heard(shadow, batch, answered)
+        except Exception:
+            log.exception("a batch could not be copied to the shadow")
+
+    def _copy_heard(self, shadow: _Shadow, batch: Batch, answered: Iterable[bool]) -> None:
+        listening, first = shadow.listening, 0
+        heard: list[tuple[Call, slice]] = []
         for call, is_answered in zip(batch.calls, answered, strict=True):
             rows = slice(first, first + call.rows)
             first = rows.stop
-            if is_answered and not (call.decision is not None and call.decision.pinned):
-                try:
-                    self._copy_call(shadow, batch, call, rows)
-                except Exception:
-                    log.exception("request %s could not be copied to the shadow", call.request_id)
-
-    def _copy_call(self, shadow: _Shadow, batch: Batch, call: Call, rows: slice) -> None:
-        if not shadow.listening.hears(call.unit or call.request_id):
+            pinned = call.decision is not None and call.decision.pinned
+            if is_answered and not pinned and listening.hears(call.unit or call.request_id):
+                heard.append((call, rows))
+        if not heard:
             return
-        now_s = self._clock()
-        own = shadow.destination_for(batch.destination)
+        there = shadow.destination_for(batch.destination)
+        shed: Counter[str] = Counter()
+        if there is None:
+            shed["signature"] = len(heard)
+        elif why := listening.why_not_now:
+            shed[why] = len(heard)
+        else:
+            for call, rows in heard:
+                if why := self._copy_call(shadow, there, batch, call, rows):
+                    shed[why] += 1
+        for reason, calls in shed.items():
+            self._observer.shed(listening.destination.identity.endpoint, shadow.decision, reason, calls)
+
+    def _copy_call(self, shadow: _Shadow, there: Destination, batch: Batch, call: Call, rows: slice) -> str:
+        """Copy a request; why it was not, where there is no room for it."""
         # Of a request that was cut into parts the last one stands for the whole, which nobody else holds any more.
         whole = call.whole if isinstance(call, CallPart) else call
-        sink = _Discarded(self)
-        copy = Call(sink, own or shadow.listening.destination, call.request_id, whole.rows)
+        if self.rows + whole.rows > self._limits.rows_max:
+            return "rows"
+        tensors = _copied(batch.inputs, rows) if whole is call else _whole_tensors(whole, there)
+        size_bytes = _size_bytes(tensors)
+        if self.size_bytes + size_bytes > self._limits.bytes_max:
+            return "bytes"
+        copy = Call(_Discarded(self, whole.rows, size_bytes), there, call.request_id, whole.rows)
         copy.unit, copy.decision, copy.params = call.unit, shadow.decision, call.params
-        copy.started_s, copy.deadline_s = now_s, now_s + self._limits.timeout_s
-        try:
-            if own is None:
-                raise SignatureShed
-            self._check_room(shadow.listening, copy)
-            tensors = _copied(batch.inputs, rows) if whole is call else _whole_tensors(whole, own)
-            size_bytes = _size_bytes(tensors)
-            if self.size_bytes + size_bytes > self._limits.bytes_max:
-                raise BytesShed
-            if whole.packed is None:
-                copy.tensors = tensors
-            else:
-                copy.packed = tensors[own.packed_name]
-            sink.take(copy.rows, size_bytes)
-            own.batcher.submit(copy)
-        except TidegateError as error:
-            self._observer.call_failed(copy, error, now_s)
-            copy.fail(error)
+        if whole.packed is None:
+            copy.tensors = tensors
+        else:
+            copy.packed = tensors[there.packed_name]
+        if not self._gathered:
+            self._loop.call_later(GATHER_S, self._submit_gathered)
+        self._gathered.append(copy)
+        return ""
 
-    def _check_room(self, listening: Listening, copy: Call) -> None:
-        if not listening.destination.batcher.accepts:
-            raise NotReadyShed
-        if any(one.is_behind for one in listening.live):
-            raise BusyShed
-        if self.rows + copy.rows > self._limits.rows_max:
-            raise RowsShed
+    def _submit_gathered(self) -> None:
+        """Hand the copies over that have come together; their time begins now."""
+        gathered, self._gathered = self._gathered, []
+        now_s = self._clock()
+        for copy in gathered:
+            copy.started_s, copy.deadline_s = now_s, now_s + self._limits.timeout_s
+            try:
+                copy.destination.batcher.submit(copy)
+            except TidegateError as error:
+                self._observer.call_failed(copy, error, now_s)
+                copy.fail(error)
 
 
 class _Discarded:
@@ -234,15 +223,11 @@ class _Discarded:
 
     __slots__ = ("_shadows", "rows", "size_bytes")
 
-    def __init__(self, shadows: Shadows) -> None:
-        self._shadows = shadows
-        self.rows = self.size_bytes = 0
-
-    def take(self, rows: int, size_bytes: int) -> None:
-        """Count the copy as on its way."""
-        self.rows, self.size_bytes = rows, size_bytes
-        self._shadows.rows += rows
-        self._shadows.size_bytes += size_bytes
+    def __init__(self, shadows: Shadows, rows: int, size_bytes: int) -> None:
+        """The copy is on its way from now on."""
+        self._shadows, self.rows, self.size_bytes = shadows, rows, size_bytes
+        shadows.rows += rows
+        shadows.size_bytes += size_bytes
 
     @property
     def connection(self) -> object:

@@ -8,22 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tidegate.dataplane.calls.failure import FailedRequest
 from tidegate.errors import NoReadyReplica, Overloaded
-from tidegate.wire.decision import AssignmentContext
 from tidegate.wire.shadows import SHED
 
 if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch
     from tidegate.dataplane.calls.call import Call
+    from tidegate.dataplane.calls.failure import FailedRequest
     from tidegate.dataplane.calls.outputs import Outputs
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.errors import TidegateError
     from tidegate.gateway.capture.journal import Journal
+    from tidegate.wire.decision import Decision
 
 ANSWERED, FAILED = "tidegate_shadow_answered_requests", "tidegate_shadow_failed_requests"
 SHED_REQUESTS = "tidegate_shadow_shed_requests"
-_AS_SHED = {NoReadyReplica.code: f"{SHED}_not_ready", Overloaded.code: f"{SHED}_rows"}
+SHED_CODE = 429
+_AS_SHED = {NoReadyReplica.code: "not_ready", Overloaded.code: "rows"}
 """What a batcher says of a copy that it never sent to a replica."""
 
 
@@ -49,14 +50,21 @@ class ShadowObserver:
             self._journal.write(batch, outputs, now_s)
         self.counts.answered += sum(not call.done and bool(call.completes) for call in batch.calls)
 
-    def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:
-        """Count a copy that failed, or that was shed."""
-        reason = _AS_SHED.get(error.code, error.code)
-        counts = self.counts.shed if reason.startswith(SHED) else self.counts.failed
-        counts[reason] = counts.get(reason, 0) + 1
+    def call_failed(self, call: Call, error: TidegateError, now_s: float) -> None:  # noqa: ARG002 (the port's shape)
+        """Count a copy that failed, or that its batcher had no room for."""
+        endpoint, decision = call.destination.identity.endpoint, call.decision
+        if error.code in _AS_SHED:
+            self.shed(endpoint, decision, _AS_SHED[error.code], 1)
+            return
+        self.counts.failed[error.code] = self.counts.failed.get(error.code, 0) + 1
         if self._journal is not None:
-            context = AssignmentContext(call.destination.identity.endpoint, call.request_id, call.unit)
-            self._journal.counted(FailedRequest(context, call.decision, error, call.started_s, now_s), reason)
+            self._journal.count(endpoint, (decision, error.http_status, error.code), 1)
+
+    def shed(self, endpoint: str, decision: Decision | None, reason: str, calls: int) -> None:
+        """Count requests that were not copied."""
+        self.counts.shed[reason] = self.counts.shed.get(reason, 0) + calls
+        if self._journal is not None:
+            self._journal.count(endpoint, (decision, SHED_CODE, f"{SHED}_{reason}"), calls)
 
     def abandoned(self, call: Call, now_s: float) -> None:
         """No client waits for a copy."""
@@ -69,8 +77,4 @@ class ShadowObserver:
         counts = self.counts
         if counts.answered or counts.failed or counts.shed:
             state.counters[ANSWERED] = state.counters.get(ANSWERED, 0.0) + counts.answered
-            state.add_reasons({FAILED: counts.failed, SHED_REQUESTS: _short(counts.shed)})
-
-
-def _short(shed: dict[str, int]) -> dict[str, float]:
-    return {reason.removeprefix(f"{SHED}_"): float(count) for reason, count in shed.items()}
+            state.add_reasons({FAILED: counts.failed, SHED_REQUESTS: counts.shed})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +73,7 @@ def same(one: Array, other: Array) -> Array:
     if _are_numbers(one) and _are_numbers(other):
         with np.errstate(invalid="ignore"):
             close = np.isclose(_numbers(one), _numbers(other), rtol=SAME_WITHIN, atol=0.0, equal_nan=True)
-        return close if close.ndim == 1 else close.reshape(len(close), -1).all(axis=1)
+        return close if close.ndim == 1 else np.asarray(close.reshape(len(close), -1).all(axis=1))
     return np.array([_equal(a, b) for a, b in zip(one, other, strict=True)], dtype=bool)
 
 
@@ -114,8 +115,9 @@ def _paired(pairs: ShadowPairs, live: Array, shadow: Array, *, decides: bool) ->
         right = [(_says(ours, label), _says(theirs, label)) for label, ours, theirs in answers]
     else:
         right = [nearer for answer in answers if (nearer := _nearer(*answer)) is not None]
-    counts = [sum(1 for one in right if one == kind) for kind in ((True, True), (True, False), (False, True))]
-    return paired(*counts, len(right) - sum(counts))
+    counted = Counter(right)
+    both, neither = counted[True, True], counted[False, False]
+    return paired(both, counted[True, False], counted[False, True], neither)
 
 
 def _first_of_each(units: Array, places: Iterable[int]) -> list[int]:
