@@ -4,12 +4,14 @@ import json
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway, Load, Replica, Reply, stop_hard
 from support.gateway_replica import SIGNATURE
 from support.wait import until
+from tidegate.gateway.shadow.copies import TEXT_BYTES, _size_bytes
 from tidegate.wire.journal import BatchRecord, FailureRecord, JournalEntry, list_segments, read_entries
 from tidegate.wire.signature import TensorSpec
 from tidegate.wire.snapshot import Shadow
@@ -215,3 +217,9 @@ def test_what_ends_leaves_its_room(bed: Bed) -> None:
         assert gateway.ask([n, 0, 0], headers={"X-Request-Id": f"r{n}"}).status == 200
         until(lambda n=n: f"r{n}" in shadow_ids(bed), what=f"copy {n}")
     assert not counted(bed)
+
+
+def test_the_bytes_of_texts_are_about_those_of_their_characters() -> None:
+    texts = np.array([["x" * 100, b"y" * 100, None]] * 1000, dtype=object)
+    assert 0.5 < _size_bytes({"text": texts}) / (8 * 3000 + 2 * 1000 * (100 + TEXT_BYTES)) < 2
+    assert _size_bytes({"input": np.zeros((10, 3)), "none": np.empty((0,), dtype=object)}) == 240
