@@ -46,6 +46,11 @@ PAGES = {
     "predicted": "/endpoints/churn",
     "monitoring": "/endpoints/churn/monitoring",
     "monitoring-rows": "/endpoints/churn/monitoring?rows=newest",
+    "experiments": "/endpoints/wine/experiments",
+    "experiment": "/endpoints/wine/experiments/shelf",
+    "experiment-draft": "/endpoints/wine/experiments/next",
+    "canary": "/endpoints/churn/canary",
+    "shadow": "/endpoints/wine/shadow",
     "alerts": "/alerts",
     "alert-rules": "/endpoints/churn/alert-rules",
     "deploy": "/deploy",
@@ -62,6 +67,8 @@ OF_THE_DOCS = {
     "predicted-light-1280": ("console-endpoint", 1000),
     "monitoring-light-1280": ("console-monitoring", 1000),
     "version-light-1280": ("console-version", 900),
+    "experiment-light-1280": ("console-experiment", 1000),
+    "canary-light-1280": ("console-canary", 1000),
 }
 """Which pictures the documentation has, under what names, and how much of their height."""
 CHECK = '''"""Refuses amounts that cannot be, as a careless feature step does: by failing."""
@@ -88,7 +95,8 @@ def main() -> int:
         with platform(folder) as where, traffic(where, rows):
             fill(where, folder)
             watched(where, rows["churn"])
-            time.sleep(asked.traffic_s)  # plots of five minutes need some of them
+            ended = time.monotonic() + asked.traffic_s  # plots of five minutes need some of them
+            decided(where, folder, rows["wine"], ended)
             taken = take(where, asked.into, ROOT / "docs" / "pictures" if asked.docs else None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -146,7 +154,8 @@ def train(folder: Path) -> dict[str, list[Any]]:
         joblib.dump(model, folder / f"churn{number}.joblib")
     table.head(300).assign(left=ill.head(300)).to_csv(folder / "churn.csv", index=False)
     wine, kind = load_wine(return_X_y=True)
-    joblib.dump(RandomForestClassifier(50, random_state=0).fit(wine, kind), folder / "wine.joblib")
+    for name, seed in (("wine", 0), ("wine2", 1), ("wine3", 2)):
+        joblib.dump(RandomForestClassifier(20, random_state=seed).fit(wine, kind), folder / f"{name}.joblib")
     code = folder / "code"
     code.mkdir()
     (code / "fraud_features.py").write_text(CHECK)
@@ -200,6 +209,32 @@ def watched(where: Where, rows: list[Any]) -> None:
         where.run("monitor", "churn", "--now")
     alert = json.loads(where.run("alerts", "--json"))["alerts"][-1]
     where.run("alerts", "ack", alert["id"])
+
+
+def decided(where: Where, folder: Path, rows: list[Any], ended: float) -> None:
+    """An experiment whose treatment sells more, a draft, a shadow, and a canary on its way; until `ended`."""
+    for number in (2, 3):
+        where.run("register", str(folder / f"wine{number}.joblib"), "--name", "wine", "--allow-pickle")
+    metric, rails = "bought:increase:proportion", ("--guardrail", "errors:margin=abs:0.01")
+    kept = ("--max-days", "7", *rails, "--guardrail", "latency_p95:margin=0.5")
+    arms = ("--control", "1", "--treatment", "2", "--metric", metric)
+    where.run("experiment", "create", "wine", "--name", "shelf", *arms, *kept, "--start")
+    where.run("shadow", "wine", "3", "--share", "50")
+    where.run("deploy", "churn:3", "--canary", "5,25,50,100", "--every", "40s")
+    gateway, pool = where.url("gateway_url"), urllib3.PoolManager(timeout=5.0, retries=False)
+    chance, unit = random.Random(9), 0  # noqa: S311 - the same pictures each time
+    while time.monotonic() < ended:
+        events = []
+        for _ in range(200):
+            unit += 1
+            body = {"features": rows[unit % len(rows)], "user_id": f"visitor-{unit}"}
+            said = pool.request("POST", f"{gateway}/predict/wine", json=body)
+            if said.status == 200:
+                better = said.headers.get("X-Tidegate-Variant") == "treatment"
+                bought = float(chance.random() < (0.5 if better else 0.3))
+                events.append({"key": f"visitor-{unit}", "endpoint": "wine", "metrics": {"bought": bought}})
+        pool.request("POST", f"{gateway}/feedback", json=events)
+    where.run("experiment", "create", "wine", "--name", "next", *arms, *kept)
 
 
 @contextmanager

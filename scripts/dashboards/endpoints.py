@@ -270,5 +270,22 @@ EXPERIMENT = Board(
             "number",
         ),
         Panel("Quality", QUALITY_MEANING, "none", [(quality(ONE), "{{of}}: {{metric}} of version {{version}}")]),
+        Panel(
+            "Guardrails",
+            "Of what runs: what each found of the version tried, the bound that decides, and what it must keep.",
+            "none",
+            [
+                (f"max by (variant, guardrail) (tidegate_guardrail_{figure}{{{ONE}}})", f"{{{{guardrail}}}} {word}")
+                for figure, word in (("value", "of {{variant}}"), ("bound", "bound"), ("margin", "to keep"))
+            ],
+            width=16,
+        ),
+        Panel(
+            "Decisions",
+            "Experiments, canaries and guards that ended, by outcome.",
+            "none",
+            [(f"sum by (kind, outcome) (tidegate_rollouts_total{{{ONE}}})", "{{kind}}: {{outcome}}")],
+            "number",
+        ),
     ],
 )

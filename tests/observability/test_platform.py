@@ -65,6 +65,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory, prometheus: Prometheus) ->
         own.done("register", sums(folder / "two.onnx", 2), "--name", "churn")
         own.failed("register", str(folder / "poem.onnx"), "--name", "poem")
         own.done("traffic", "churn", "1=70", "2=30")
+        own.done("deploy", "churn:1", "--endpoint", "tried")  # a canary that ended, and a guard that watches
+        own.done("deploy", "churn:2", "--endpoint", "tried", "--canary", "50,100")
+        own.done("canary", "abort", "tried")
+        own.done("deploy", "churn:2", "--endpoint", "tried")
         # Prometheus begins to scrape some seconds after its start: what is counted before that is older than it knows.
         until(lambda: prometheus.ask("tidegate_buffered_bytes"), what="the first scrape of a gateway")
         yield own, ran.out
@@ -130,8 +134,12 @@ def test_there_are_the_five_dashboards() -> None:
 def test_every_query_of_a_panel_returns_data(
     watched: tuple[Platform, str], prometheus: Prometheus, panel: dict[str, Any]
 ) -> None:
+    platform, _ = watched
     for target in panel["targets"]:
         expr = query(target["expr"])
+        if "tidegate_guardrail_" in expr or "tidegate_rollouts_" in expr:
+            expr = expr.replace('"churn"', '"tried"')
+            assert platform.predict("tried", [1, 1, 2, 3]).status_code == 200
         found = until(lambda expr=expr: prometheus.ask(expr), what=expr)  # type: ignore[misc]
         assert any(sample["value"][1] != "NaN" for sample in found), expr
 
@@ -143,7 +151,7 @@ def test_what_variables_are_chosen_from_is_there(watched: tuple[Platform, str], 
                 metric, label = variable["query"].removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
                 assert VARIABLES[f"${label}"] in ("churn", "(1|2)")
                 found = {sample["metric"][label] for sample in prometheus.ask(query(metric))}
-                assert found == ({"churn"} if label == "endpoint" else {"1", "2"})
+                assert found == ({"churn", "tried"} if label == "endpoint" else {"1", "2"})
 
 
 def test_no_alert_fires_on_a_healthy_platform_but_for_the_failed_job(

@@ -75,7 +75,7 @@ def histogram_pair(
     if not any(share is not None for every in drawn for share in every):
         parts.append(no_data(x, y))
     svg = picture(title, description, (size.width, size.height), "".join(parts))
-    headers = ["", *(f"{one.name} ({what})" for one in (reference, current) for what in ("count", "%"))]
+    headers = ["bin", *(f"{one.name} ({what})" for one in (reference, current) for what in ("count", "%"))]
     columns = [_cells(one.counts, every) for one, every in zip((reference, current), shares, strict=True)]
     rows = [[bins[index], *columns[0][index], *columns[1][index]] for index in chosen(len(bins))]
     keys = (outline_key(reference.name), area_key(current.name, "now"))
@@ -99,7 +99,7 @@ def bar_share(title: str, parts: Sequence[tuple[str, float | None]], size: Size 
     svg = picture(title, said, (size.width, size.height), "".join(drawn), "share")
     rows = [[parts[index][0], told[index]] for index in chosen(len(parts))]
     keys = [area_key(name, _fill(index), told[index]) for index, (name, _amount) in enumerate(parts)]
-    return Plot(svg, Table(title, ["", "share"], rows, len(parts)), tuple(keys))
+    return Plot(svg, Table(title, ["part", "share"], rows, len(parts)), tuple(keys))
 
 
 def _shares(counts: Sequence[float | None]) -> list[float | None]:

@@ -51,7 +51,7 @@ def limits(title: str, given: Sequence[Limit], description: str = "") -> Plot:
             element("text", "nothing", class_="empty", x=WIDTH / 2, y=TOP + ROW_HEIGHT / 2, text_anchor="middle")
         )
     said = " ".join([description, *(f"{one.name}: {_words(one)}, {one.state}." for one in drawn)]).strip()
-    headers = ["", "value", "bound", "limit", "unit", "state"]
+    headers = ["name", "value", "bound", "limit", "unit", "state"]
     rows = [_cells(given[at]) for at in chosen(len(given))]
     return Plot(picture(title, said, (WIDTH, height), "".join(parts)), Table(title, headers, rows, len(given)), _KEYS)
 

@@ -109,7 +109,7 @@ def sparkline(title: str, values: Values, size: Size = SMALL, unit: str = "") ->
     axis = Axis(unit)
     drawn = _line(found, Axes(x, y, ""), 0)
     rows = [[str(index + 1), _cell(values[index])] for index in chosen(len(values))]
-    table = Table(title, ["", unit or "value"], rows, len(values))
+    table = Table(title, ["point", unit or "value"], rows, len(values))
     return Plot(picture(title, _newest(values, axis), (size.width, size.height), drawn, "spark"), table)
 
 

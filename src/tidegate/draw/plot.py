@@ -74,7 +74,18 @@ class Plot:
         keys = "".join(key.__html__() for key in self.legend)
         legend = element("ul", keys, class_="legend") if keys else ""
         summary = element("summary", "As a table")
-        details = element("details", summary + element("div", self.table.__html__(), class_="scroll"))
+        details = element(
+            "details",
+            summary
+            + element(
+                "div",
+                self.table.__html__(),
+                class_="scroll",
+                tabindex="0",
+                role="group",
+                aria_label=f"{shortened(self.table.caption)}, as a table",
+            ),
+        )
         return element("figure", self.svg + element("figcaption", legend + details), class_="figure")
 
 

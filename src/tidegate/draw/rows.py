@@ -61,7 +61,7 @@ def rows(title: str, parts: Parts, given: Sequence[Row], description: str = "") 
         )
     said = " ".join([description, *(f"{one.name}: {_said(one, parts)}." for one in drawn)]).strip()
     svg = picture(title, said, (WIDTH, height), "".join(marks))
-    headers = ["", *(f"{name} ({parts.unit})" if parts.unit else name for name in parts.names)]
+    headers = ["row", *(f"{name} ({parts.unit})" if parts.unit else name for name in parts.names)]
     headers += [parts.meant] if parts.meant else []
     return Plot(svg, Table(title, headers, [_cells(given[at], parts) for at in chosen(len(given))], len(given)),
                 _keys(parts))  # fmt: skip

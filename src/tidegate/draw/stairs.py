@@ -56,7 +56,7 @@ def stairs(title: str, given: Sequence[Stair], axis: Axis = AMOUNTS, size: Size 
     words = " ".join([description, *(f"{_said(one, axis)}." for one in drawn[-10:])]).strip()
     svg = picture(title, words, (size.width, size.height), frame.markup + "".join(areas))
     rows = [_cells(given[at]) for at in chosen(len(given))]
-    headers = [f"amount ({axis.unit})" if axis.unit else "amount", "from", "to", ""]
+    headers = [f"amount ({axis.unit})" if axis.unit else "amount", "from", "to", "why"]
     return Plot(svg, Table(title, headers, rows, len(given)), _keys(given, axis))
 
 

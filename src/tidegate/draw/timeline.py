@@ -51,7 +51,7 @@ def timeline(title: str, spans: Sequence[Span], window: tuple[float, float], des
     more = f" {len(spans) - len(drawn)} more are in the table." if len(spans) > len(drawn) else ""
     svg = picture(title, f"{description}{more}".strip(), (WIDTH, height), "".join(parts))
     rows = [_cells(spans[at]) for at in chosen(len(spans))]
-    return Plot(svg, Table(title, ["", "severity", "from", "to", ""], rows, len(spans)))
+    return Plot(svg, Table(title, ["what", "severity", "from", "to", "note"], rows, len(spans)))
 
 
 def _row(span: Span, x: AxisScale, top: float) -> str:

@@ -40,7 +40,8 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], class_: str | N
         for row in rows
     )
     made = element("table", element("thead", element("tr", head)) + element("tbody", body), class_=class_)
-    return element("div", made, class_="scroll")
+    about = f"Table by {headers[0].lower()}"
+    return element("div", made, class_="scroll", tabindex="0", role="group", aria_label=about)
 
 
 def bulleted(items: Sequence[str]) -> str:
