@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,13 +42,21 @@ def _judged(one: CanaryGuardrail, found: Compared, crashes: tuple[int, int], alp
         case "non_finite":
             return judge_rate(one, (found.stable.numbers, found.canary.numbers), alphas)
         case "latency":
-            return latency(_bound(one), _times(found), LEVEL, alphas, found.latency_effect)
+            return _latency(one, found, alphas)
         case "crashes":
             before, now = crashes
             breached = now > one.value and now > before
             return _view(one, float(now), None, "breached" if breached else "ok")
         case "drift":
             return _drift(one, found, alphas)
+
+
+def _latency(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
+    """Its quantile has to be past the bound as well, where requests as a whole are surely slower."""
+    seen = latency(_bound(one), _times(found), LEVEL, alphas, found.latency_effect)
+    if seen.state == "breached" and (seen.value is None or seen.value <= one.value):
+        return replace(seen, state="undecided")
+    return seen
 
 
 def judge_rate(one: CanaryGuardrail, sides: tuple[Tally, Tally], alphas: Alphas, effect: float = 1.0) -> GuardrailView:
