@@ -179,18 +179,23 @@ class Metrics:
         self._gauges.append(fill)
 
     def batch_done(self, batch: Batch, outputs: Outputs, now_s: float) -> None:  # noqa: ARG002 (the port's shape)
-        """Count a computed batch and each call in it that is still waited for."""
-        destination = batch.destination
-        identity = destination.identity
-        series = self._of(identity.endpoint, identity.version, identity.variant)
+        """Count a computed batch, for the variant of its first call, and each call in it that is still waited for."""
+        series = self._of_call(batch)
         series.batch_counts[bisect_left(BATCH_BUCKETS_ROWS, batch.rows)] += 1
         series.released[batch.released] = series.released.get(batch.released, 0) + 1
         series.compute_s += now_s - batch.sent_s
+        calls = batch.calls
+        while calls:  # variants of one version share its batches
+            calls = self._answered(calls, batch.sent_s, now_s)
+
+    def _answered(self, calls: list[Call], sent_s: float, now_s: float) -> list[Call]:
+        """Count those of the calls that are the first one's variant's; the others."""
+        destination, series, others = calls[0].destination, self._of_call(calls[0]), list[Call]()
         counts, rows, answered, waited_s = series.duration_counts, 0, 0, 0.0
-        for call in batch.calls:
+        for call in calls:
             if not call.done:
                 if call.destination is not destination:
-                    self._answered_with_others(call, batch.sent_s, now_s)
+                    others.append(call)
                     continue
                 rows += call.rows
                 if call.completes:
@@ -200,17 +205,9 @@ class Metrics:
                     counts[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
         series.rows += rows
         series.duration_sum_s += waited_s
-        series.queue_s += waited_s - answered * (now_s - batch.sent_s)
+        series.queue_s += waited_s - answered * (now_s - sent_s)
         series.codes[200] = series.codes.get(200, 0) + answered
-
-    def _answered_with_others(self, call: Call, sent_s: float, now_s: float) -> None:
-        """Count a call whose batch is counted for another variant of its version."""
-        series = self._of_call(call)
-        series.rows += call.rows
-        if call.completes:
-            duration_s = now_s - call.started_s
-            series.ended(200, duration_s)
-            series.queue_s += duration_s - (now_s - sent_s)
+        return others
 
     def cached(self, call: Call, now_s: float) -> None:
         """Count a call that is answered from the response cache: no replica computes it, and no batch holds it."""
@@ -268,7 +265,7 @@ class Metrics:
         state.add_reasons(self._reasons_before)
         return state
 
-    def _of_call(self, call: Call) -> MetricSeries:
+    def _of_call(self, call: Call | Batch) -> MetricSeries:
         identity = call.destination.identity
         return self._of(identity.endpoint, identity.version, identity.variant)
 
