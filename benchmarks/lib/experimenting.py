@@ -225,22 +225,26 @@ def sample_ratios(
     streams: int, seed: int, *, share: float, phases: int = 1, users: int = 20_000
 ) -> tuple[float, float]:
     """How often the Bayes factor passes 100, looked at every 20 users, and the median of when (infinite: never)."""
-    from scipy.special import gammaln
-
     rng = np.random.default_rng(seed)
     size = users // phases // 20
-    log_factor = np.zeros((streams, size * phases))
-    carried = np.zeros((streams, 1))
-    for phase in range(phases):
-        in_b = rng.binomial(20, share, (streams, size)).cumsum(axis=1)
-        n = 20.0 * np.arange(1, size + 1)
-        log = gammaln(100) - gammaln(100 + n) + n * math.log(2)
-        log = log + gammaln(50 + in_b) + gammaln(50 + n - in_b) - 2 * gammaln(50)
-        log_factor[:, phase * size : (phase + 1) * size] = carried + log
-        carried = carried + log[:, -1:]
+    drawn = rng.binomial(20, share, (streams, phases, size))
+    in_b, n = drawn.cumsum(axis=2), 20.0 * np.arange(1, size + 1)
+    by_phase = _ratio_factor(in_b, n)
+    before = np.concatenate((np.zeros((streams, 1)), by_phase[:, :-1, -1].cumsum(axis=1)), axis=1)
+    apart = (by_phase + before[:, :, None]).reshape(streams, -1)
+    together = _ratio_factor(drawn.reshape(streams, -1).cumsum(axis=1), 20.0 * np.arange(1, size * phases + 1))
+    log_factor = np.logaddexp(apart, together) - math.log(2)
     passed = log_factor >= math.log(100)
     when = np.where(passed.any(axis=1), 20.0 * (passed.argmax(axis=1) + 1), np.inf)
     return float(passed.any(axis=1).mean()), float(np.median(when))
+
+
+def _ratio_factor(in_b: NDArray[np.int64], n: Floats) -> Floats:
+    """`sample_ratio.log_phase_factor` of even shares, for arrays."""
+    from scipy.special import gammaln
+
+    log = gammaln(100) - gammaln(100 + n) + n * math.log(2)
+    return cast(Floats, log + gammaln(50 + in_b) + gammaln(50 + n - in_b) - 2 * gammaln(50))
 
 
 LATENCIES: dict[str, Draw] = {

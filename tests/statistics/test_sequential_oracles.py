@@ -13,7 +13,7 @@ import pytest
 from tidegate.sequential import means
 from tidegate.sequential.exact import log_mixture
 from tidegate.sequential.quantiles import Quantiles
-from tidegate.sequential.sample_ratio import bayes_factor
+from tidegate.sequential.sample_ratio import bayes_factor, log_phase_factor
 from tidegate.sequential.strata import Compared, compare
 from tidegate.sequential.units import Floats, Units
 
@@ -52,8 +52,10 @@ def test_the_asymptotic_sequence_is_that_of_gbstats() -> None:
 
 def test_the_sample_ratio_is_that_of_savvi() -> None:
     for case in cases("savvi"):
-        counts = dict(enumerate(case["counts"]))
-        assert bayes_factor(counts, case["shares"]) == close(case["factor"])
+        phases = [np.array(row, dtype=np.float64) for row in case["counts"]]
+        assert math.exp(sum(log_phase_factor(row, case["shares"]) for row in phases)) == close(case["factor"])
+        if len(phases) == 1:
+            assert bayes_factor({1: case["counts"][0]}, case["shares"]) == close(case["factor"])
 
 
 @pytest.mark.parametrize("name", ["statsmodels", "spotify"])
