@@ -15,6 +15,8 @@ import pytest
 from support.models import Models
 from support.platform import Platform
 from support.wait import until
+from tidegate.client import Client
+from tidegate.errors import InvalidArgument
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +81,30 @@ def reached(platform: Platform, name: str, is_it: Callable[[Any], bool], what: s
 
     until(so, 60, what=f"{what} of {name}")
     return found[-1]
+
+
+def test_the_seeds_four_functions_do_what_they_say(platform: Platform, models: Models, model: str) -> None:
+    platform.done("deploy", f"{model}:1", "--endpoint", "seeded")
+    with Client(platform.url, platform.token, gateway_url=platform.gateway_url) as client:
+        experiments = client.experiments
+        made = experiments.create_experiment("pages", f"{model}:1", f"{model}:2", 0.5, endpoint="seeded")
+        assert (made.active, made.traffic_split, [arm.version for arm in made.arms]) == (True, 0.5, ["1", "2"])
+        assert experiments.analyze_experiment("nothing", endpoint="seeded") is None
+        until(
+            lambda: len({experiments.route_request("pages", n) for n in range(30)}) == 2,
+            what="both versions to be routed",
+        )
+        for user in range(8):
+            version = experiments.route_request("pages", user)
+            answer = client.predict("seeded", models.rows[0].tolist(), key=str(user))
+            assert answer.model_version == version
+            experiments.record_metric("pages", version, 2.5, key=user)
+            other = "1" if version == "2" else "2"
+            with pytest.raises(InvalidArgument, match="is in arm"):
+                experiments.record_metric("pages", other, 2.5, key=user)
+        until(lambda: sum(arm.units for arm in experiments.get("seeded").arms) == 8, 60, what="eight units")
+        assert experiments.analyze_experiment("pages") == {"status": "insufficient_data"}
+        assert experiments.stop("seeded").state == "stopped"
 
 
 def test_a_better_version_is_promoted_by_itself(platform: Platform, models: Models, model: str) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
 from tidegate.capture.rows import SCHEMAS, Partition, RowBuffer, batch_rows, failure_rows, feedback_rows
-from tidegate.capture.schemas import concat
+from tidegate.capture.schemas import concat, union_schema
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import (
     BatchRecord,
@@ -29,7 +30,9 @@ def call(key: str | None, at_s: float, arm: str = "control", phase: int | None =
     decision = Decision(arm, arm, "7", more.get("experiment", NAME), phase, 0.5, more.get("pinned", False))
     name = more.get("id", f"{key}-{at_s}")
     request = CapturedRequest(name, key, 0, at_s, more.get("ms", 10.0) / 1000, more.get("rows", 1), 200)
-    return BatchRecord("churn", "7", [decision], [request], {}, {}, sample_rate=more.get("sample_rate", 1.0))
+    output = np.array(more.get("output", []), np.float64)
+    outputs: Any = {"prediction": ("FP64", (len(output),), output.tobytes())} if len(output) else {}
+    return BatchRecord("churn", "7", [decision], [request], {}, outputs, sample_rate=more.get("sample_rate", 1.0))
 
 
 def failure(key: str, at_s: float, arm: str = "control", phase: int | None = 1, code: int = 500) -> Any:
@@ -67,7 +70,10 @@ class Recorded:
         at = made["at"].cast(pa.int64()).to_numpy()
         made = made.filter(pa.array((at >= round(since_s * 1e6)) & (at < round(until_s * 1e6))))
         made = made if self.keep is None else made.filter(self.keep(made))
-        return made if columns is None else made.select(list(columns))
+        if columns is None:
+            return made
+        has = made.column_names
+        return pa.table({one: made[one] if one in has else pa.nulls(len(made)) for one in columns})
 
     def _made(self) -> dict[str, pa.Table]:
         held: dict[Partition, RowBuffer] = {}
@@ -81,4 +87,4 @@ class Recorded:
         found: dict[str, list[pa.Table]] = {}
         for place, rows in held.items():
             found.setdefault(f"{place.table}/{place.endpoint}", []).append(rows.table(place))
-        return {name: concat(parts, SCHEMAS[name.partition("/")[0]]) for name, parts in found.items()}
+        return {name: concat(parts, union_schema([one.schema for one in parts])) for name, parts in found.items()}

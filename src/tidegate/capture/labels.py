@@ -125,14 +125,14 @@ def outcomes(
     """
     labels = _with_label(store).rows("feedback", endpoint, *window_s, _FEEDBACK)
     before_s = window_s[0] - lookback_s
-    known = store.keeping(_names_in(labels)).rows("predictions", endpoint, before_s, window_s[1], _IDENTITY)
+    known = store.keeping(names_in(labels)).rows("predictions", endpoint, before_s, window_s[1], _IDENTITY)
     counts = np.bincount(match(Predicted.of(known), Labels.of(labels)).outcome, minlength=len(OUTCOMES))
     return dict(zip(OUTCOMES, map(int, counts), strict=True))
 
 
 def _labels_of(store: CaptureReader, endpoint: str, predictions: pa.Table, since_s: float) -> pa.Table:
     """Feedback with a label that may be about these predictions."""
-    named = _names_in(predictions)
+    named = names_in(predictions)
 
     def kept(table: pa.Table) -> pa.Array:
         return pc.and_(table["label"].is_valid(), named(table))
@@ -149,14 +149,14 @@ def _later_than(store: CaptureReader, endpoint: str, until_s: float, labels: pa.
     """Predictions since then that the labels may be about instead."""
     newest = pc.max(labels["at"].cast(pa.int64())).as_py() if len(labels) else None
     horizon_s = until_s if newest is None else max(until_s, (newest + 1) / 1e6)
-    return store.keeping(_names_in(labels)).rows("predictions", endpoint, until_s, horizon_s, _IDENTITY)
+    return store.keeping(names_in(labels)).rows("predictions", endpoint, until_s, horizon_s, _IDENTITY)
 
 
 def _with_label(store: CaptureReader) -> CaptureReader:
     return store.keeping(lambda table: table["label"].is_valid())
 
 
-def _names_in(table: pa.Table) -> Callable[[pa.Table], pa.Array]:
+def names_in(table: pa.Table) -> Callable[[pa.Table], pa.Array]:
     """Which rows of another table have an id or a key of this one."""
     ids, keys = (table[name].combine_chunks().drop_null().unique() for name in ("id", "key"))
 

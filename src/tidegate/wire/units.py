@@ -60,13 +60,15 @@ class MetricRows:
 class Ignored:
     """What was left out, and why: how many of each.
 
-    `without_key` calls have no key, so they are of no unit. Of feedback, `other_experiment` names another one,
+    `without_key` calls have no key, so they are of no unit; `omitted` ones failed in such
+    numbers that gateways only counted them. Of feedback, `other_experiment` names another one,
     `other_arm` is about a call that was answered by another arm than the unit's, `early` is dated before the unit's
     first exposure, `late` came when its unit had entered, `not_exposed` is of no unit or call of the experiment, and
     `no_number` is a label that is none.
     """
 
     without_key: int = 0
+    omitted: int = 0
     other_experiment: int = 0
     other_arm: int = 0
     early: int = 0

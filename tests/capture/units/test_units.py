@@ -18,8 +18,9 @@ from tidegate.capture.compact import compact
 from tidegate.capture.rows import FEEDBACK, PREDICTIONS
 from tidegate.capture.store import CaptureStore
 from tidegate.capture.units.gather import units
+from tidegate.wire.decision import Decision
 from tidegate.wire.experiments import Metric
-from tidegate.wire.journal import BatchRecord, FailureRecord
+from tidegate.wire.journal import BatchRecord, FailureRecord, Omitted
 from tidegate.wire.units import UnitQuery, UnitRows
 
 HOUR_S = 3600.0
@@ -164,6 +165,24 @@ def test_a_request_of_many_rows_is_one_call() -> None:
     errors = Metric("errors", "decrease", "ratio", window_s=HOUR_S, source="errors")
     found = of([call("anna", START_S, rows=5), failure("anna", START_S + 1)], errors).metrics["errors"]
     assert (found.value.tolist(), found.denominator.tolist()) == ([1.0], [2.0])  # type: ignore[union-attr]
+
+
+def test_failures_that_were_only_counted_are_told_of() -> None:
+    decision = Decision("treatment", "treatment", "7", NAME, 1, 0.5)
+    record = FailureRecord("churn", [decision], [], [Omitted(0, 500, "model_error", 70)], START_S, START_S + 1)
+    found = of([record, failure("anna", START_S)], BOUGHT)
+    assert (found.ignored.omitted, found.ignored.without_key, len(found.arm)) == (70, 0, 1)
+
+
+def test_labels_beside_predictions_are_accuracy_and_errors() -> None:
+    accuracy = Metric("accuracy", "increase", window_s=HOUR_S, agg="mean", source="label")
+    error = Metric("squared_error", "decrease", window_s=HOUR_S, agg="mean", source="label")
+    records: list[Any] = [call("anna", START_S, id="a", rows=2, output=[1.0, 3.0])]
+    records += [call("ben", START_S + 1, "treatment", id="b", output=[5.0]), call("cara", START_S + 2, output=[1.0])]
+    records += [feedback(START_S + 9, id="a", label="[1, 1]"), feedback(START_S + 9, key="ben", label="5")]
+    found = of(records, accuracy, error)
+    assert values(found, "accuracy") == {(0, 1, 0.0): 0.5, (1, 1, 1.0): 1.0}
+    assert values(found, "squared_error") == {(0, 1, 0.0): 2.0, (1, 1, 1.0): 0.0}
 
 
 def test_a_ratio_has_its_denominator_by_unit() -> None:

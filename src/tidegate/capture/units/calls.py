@@ -19,7 +19,7 @@ FAILED_FROM = 500
 
 _DECIDED = ("id", "at", "key", "assigned", "variant", "experiment", "phase", "pinned")
 _ANSWERED = (*_DECIDED, "row", "duration_ms", "sample_rate")
-_FAILED = (*_DECIDED, "code")
+_FAILED = (*_DECIDED, "code", "calls")
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,15 @@ def slices(query: UnitQuery) -> Iterator[tuple[float, float]]:
 
 def calls_of(store: CaptureReader, query: UnitQuery, between: tuple[float, float], ignored: Ignored) -> Calls:
     """All calls of a time, each once, in no order that counts. Adds to `ignored` those without a key."""
-    answered = store.keeping(_taken(query, first_row=True)).rows("predictions", query.endpoint, *between, _ANSWERED)
-    failed = store.keeping(_taken(query)).rows("failures", query.endpoint, *between, _FAILED)
+    answered = store.keeping(taken(query, first_row=True)).rows("predictions", query.endpoint, *between, _ANSWERED)
+    failed = store.keeping(taken(query)).rows("failures", query.endpoint, *between, _FAILED)
+    counted = failed["id"].is_null()  # what was only counted: gateways record so many failures a second, and no more
+    ignored.omitted += pc.sum(failed.filter(counted)["calls"]).as_py() or 0
+    failed = failed.filter(pc.invert(counted))
     return _joined(_known(answered, ignored), _known(failed, ignored), query.arms if query.experiment else ())
 
 
-def _taken(query: UnitQuery, *, first_row: bool = False) -> Keep:
+def taken(query: UnitQuery, *, first_row: bool = False) -> Keep:
     """Which rows are calls of the query: a request of many rows is one call."""
 
     def kept(table: pa.Table) -> pa.Array:

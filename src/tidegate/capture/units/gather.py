@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tidegate.capture.labels import CaptureReader
 from tidegate.capture.units.arrow import places
 from tidegate.capture.units.calls import SLICE_S, Calls, calls_of, slices
+from tidegate.capture.units.compared import compared
 from tidegate.capture.units.events import LABEL, Events, read_events
 from tidegate.capture.units.exposures import Exposures
 from tidegate.capture.units.tally import Tally
@@ -35,7 +37,7 @@ def units(store: CaptureReader, query: UnitQuery) -> UnitRows:
     reading = _Reading(query, events)
     for calls in newest or (calls_of(store, query, between, ignored) for between in slices(query)):
         reading.add(calls)
-    return reading.finished(ignored)
+    return reading.finished(ignored, compared(store, query, reading.exposures))
 
 
 def _newest(store: CaptureReader, query: UnitQuery, calls_max: int, ignored: Ignored) -> tuple[UnitQuery, list[Calls]]:
@@ -53,7 +55,7 @@ class _Reading:
     """What is known after some slices of calls."""
 
     def __init__(self, query: UnitQuery, events: Events) -> None:
-        self.query, self.events = query, events
+        self.query, self.events, self.arms = query, events, max(1, len(query.arms))
         self.exposures, self.sampled = Exposures(), False
         self.named = events.ids.drop_null().unique()
         self.unit_of_id, self.arm_of_id = np.full((2, len(self.named)), -1, np.int64)
@@ -86,7 +88,7 @@ class _Reading:
         weight = calls.weight if metric.source == "errors" else np.ones(len(calls))
         tally.add(unit[keep], calls.at_us[keep], value[keep], weight[keep])
 
-    def finished(self, ignored: Ignored) -> UnitRows:
+    def finished(self, ignored: Ignored, compared: Mapping[str, UnitEvents]) -> UnitRows:
         exposures = self.exposures
         unknown = exposures.phase < 0
         exposures.phase[unknown] = _phases_at(self.query, exposures.at_us[unknown])
@@ -96,7 +98,11 @@ class _Reading:
         place[kept] = np.arange(len(kept))
         made = {}
         for name, metric in self.query.metrics.items():
-            rows = self._metric(name, metric, unit, ignored)
+            if name in compared:
+                found = from_events(metric, exposures, compared[name], ignored)
+                rows = rows_of(metric, exposures, (found[0], None, found[2]), self.query.now_s, self.arms, None)
+            else:
+                rows = self._metric(name, metric, unit, ignored)
             made[name] = replace(rows, unit=place[rows.unit])
         return UnitRows(
             exposures.arm[kept],
@@ -127,10 +133,9 @@ class _Reading:
         return np.maximum(unit, -1)
 
     def _metric(self, name: str, metric: Metric, unit: Ints, ignored: Ignored) -> MetricRows:
-        arms = max(1, len(self.query.arms))
         if metric.source in CALLS:
             found = self._of_calls(name, metric)
-            return rows_of(metric, self.exposures, found, self.query.now_s, arms, None)
+            return rows_of(metric, self.exposures, found, self.query.now_s, self.arms, None)
         series = LABEL if metric.source == "label" else metric.name
         value, _, entry = from_events(metric, self.exposures, self._about(series, unit, before=False), ignored)
         denominator = None
@@ -139,7 +144,7 @@ class _Reading:
             denominator, _, other_entry = from_events(metric, self.exposures, below, Ignored())
             entry = np.fmax(entry, other_entry) if metric.window_s == 0 else entry
         covariate = self._before(metric, series, unit)
-        return rows_of(metric, self.exposures, (value, denominator, entry), self.query.now_s, arms, covariate)
+        return rows_of(metric, self.exposures, (value, denominator, entry), self.query.now_s, self.arms, covariate)
 
     def _about(self, series: str, unit: Ints, *, before: bool) -> UnitEvents:
         """Events of a series with a unit: those of the query's time, or those before it."""

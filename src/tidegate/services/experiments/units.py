@@ -90,6 +90,10 @@ def warnings_of(rows: UnitRows) -> list[str]:
             ignored.without_key,
             "calls had no key (X-Tidegate-Key or user_id): they were assigned by request, and are no units",
         ),
+        (
+            ignored.omitted,
+            "calls failed, so many at a time that they were only counted: no unit has them",
+        ),
         (rows.several, "units were in more than one arm, and are left out"),
         (ignored.other_arm, "events of feedback were about calls of another arm than the unit's, and are ignored"),
         (ignored.other_experiment, "events of feedback named another experiment, and are ignored"),
