@@ -457,7 +457,7 @@ def test_a_breach_is_told_where_it_is_only_to_alert(bed: Bed) -> None:
     bed.captured.values = EQUAL | {"guardrail:errors": [(50, 10_000), (900, 10_000)]}
     view = bed.look()
     assert (view.active, view.decision) == (True, "continue")
-    assert bed.alerts() == [("firing", "experiment 'blue' goes on past its margin: errors")]
+    assert bed.alerts() == [("firing", "experiment 'blue' goes on; past its margin: errors")]
     bed.experiments.stop("churn", "blue", ME)
     bed.container.alerts.state.tick()
     assert bed.endpoint().target == {"1": 100.0}

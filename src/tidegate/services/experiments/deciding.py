@@ -19,7 +19,7 @@ from tidegate.sequential.analysis import Analysis
 from tidegate.sequential.decision import Facts, Verdict
 from tidegate.sequential.units import Exposed, Units
 from tidegate.services.experiments import weights
-from tidegate.services.experiments.evidence import Evidence, arms_so_far, evidence_of
+from tidegate.services.experiments.evidence import Evidence, arms_so_far, evidence_of, finite
 from tidegate.services.experiments.lifecycle import version_of
 from tidegate.services.experiments.telling import Tell, nobody, of_look, quiet
 from tidegate.services.experiments.views import QUIET_S
@@ -113,7 +113,7 @@ class Deciding:
             place = (running.endpoint, running.name)
             seen = self.judging.gather(running.spec, place, running.started_at, running.phases, now)
             before = running.before.analysis if running.before else None
-            analysis = self.judging.analyse(running.spec, seen.units, seen.exposed, before)
+            analysis = finite(self.judging.analyse(running.spec, seen.units, seen.exposed, before))
         except TidegateError as error:
             self._note_trouble(running, error.message)
             return
@@ -142,7 +142,7 @@ class Deciding:
 
     def _tell(self, tx: Session, row: ExperimentRow, found: Found) -> None:
         ended = row.state != "running"
-        self.tell(tx, row.endpoint, [of_look(row, found.analysis.guardrails, ended=ended)], found.at)
+        self.tell(tx, row.endpoint, [of_look(row, found.analysis, ended=ended)], found.at)
         if ended:  # nobody looks again: it is over from now on
             self.tell(tx, row.endpoint, [quiet(row)], found.at)
 

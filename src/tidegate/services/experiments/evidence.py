@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -36,6 +38,24 @@ def evidence_of(row: ExperimentRow) -> Evidence | None:
     except msgspec.ValidationError as error:
         _log.warning("experiment %s of %s is looked at from its beginning: %s", row.name, row.endpoint, error)
         return None
+
+
+def finite(analysis: Analysis) -> Analysis:
+    """The same, with None for numbers that are none: values near the largest double overflow in sums.
+
+    A plan that is not finite is left out, and made anew at the next look.
+    """
+    body = msgspec.to_builtins(analysis)
+    body["plans"] = {name: one for name, one in body["plans"].items() if one == _finite(one)}
+    return convert(_finite(body), Analysis)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def arms_so_far(spec: ExperimentSpec, units: Mapping[str, Units], exposed: Exposed) -> list[ArmView]:

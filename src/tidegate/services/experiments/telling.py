@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.orm import Session
 
 from tidegate.core.alerting.model import Observation, Severity
+from tidegate.sequential.analysis import Analysis
 from tidegate.store.tables import ExperimentRow
-from tidegate.wire.experiments import GuardrailView
 
 Tell = Callable[[Session, str, Sequence[Observation], float], None]
 """Has alerts of an endpoint made of observations at a moment, in the caller's transaction."""
@@ -24,16 +24,18 @@ def nobody(_tx: Session, _endpoint: str, _observations: Sequence[Observation], _
     """Tells nobody."""
 
 
-def of_look(row: ExperimentRow, guardrails: Sequence[GuardrailView], *, ended: bool) -> Observation:
+def of_look(row: ExperimentRow, analysis: Analysis, *, ended: bool) -> Observation:
     """What a look came to, as the row has it by now."""
-    breached = [one.name for one in guardrails if one.state == "breached" and not one.dry_run]
+    breached = [one.name for one in analysis.guardrails if one.state == "breached" and not one.dry_run]
+    worse = [name for name, _ in analysis.worse]
     if row.decision in _SEVERITY:
         severity = "low" if ended and row.decision == "promote" else _SEVERITY[row.decision]
         return _observation(row, f"{_WORDS[row.decision, ended]}: {row.reason}", severity)
     if ended:
         return _observation(row, f"ended: {row.reason}", "medium")
-    if breached:
-        return _observation(row, f"goes on past its margin: {', '.join(breached)}", "high")
+    if breached or worse:
+        told = [f"past its margin: {name}" for name in breached] + [f"worse for certain: {name}" for name in worse]
+        return _observation(row, f"goes on; {', '.join(told)}", "high")
     return quiet(row)
 
 
