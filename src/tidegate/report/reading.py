@@ -130,7 +130,7 @@ def fine_columns(found: Iterable[MonitorResult]) -> int:
 
 
 def _is_fine(one: MonitorResult) -> bool:
-    return one.monitor == "data_quality" and one.state == "ok" and one.segment is None
+    return one.monitor == "data_quality" and one.state == "ok" and one.segment is None and one.feature is not None
 
 
 def segments(found: Iterable[MonitorResult]) -> list[MonitorResult]:

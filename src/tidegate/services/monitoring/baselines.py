@@ -27,6 +27,7 @@ from tidegate.store import monitoring as rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import BaselineRow
 from tidegate.watch.baseline import Baseline, Source, baseline_of
+from tidegate.watch.duplicates import chunk_shares, row_hashes
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.values import column, is_missing
 from tidegate.wire.decoding import convert
@@ -76,17 +77,22 @@ class Made:
     truth: Truth | None
     labelled: int
     labels: Histogram | None = None
+    repeats: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class KnownBaseline:
-    """A version's baseline as evaluations need it. `truth`: None without labels."""
+    """A version's baseline as evaluations need it. `truth`: None without labels.
+
+    `repeats`: shares of rows that repeat another, by chunk; none where there were too few rows to say.
+    """
 
     baseline: Baseline
     roles: Mapping[str, Role]
     truth: Truth | None
     view: BaselineView
     labels: Histogram | None = None
+    repeats: tuple[float, ...] = ()
 
 
 def make_baseline(signature: Signature, given: BaselineRows, by: str | None = None) -> Made:
@@ -107,9 +113,10 @@ def make_baseline(signature: Signature, given: BaselineRows, by: str | None = No
         times_s=given.times_s,
         timezone=given.timezone,
     )
+    repeats = tuple(chunk_shares(row_hashes(found.of("input"))).tolist())
     if truth is None or not labelled:
-        return Made(baseline_of(source), dict(found.roles), None, 0)
-    return Made(baseline_of(source), dict(found.roles), truth, labelled, _labels_of(truth, given.labels))
+        return Made(baseline_of(source), dict(found.roles), None, 0, repeats=repeats)
+    return Made(baseline_of(source), dict(found.roles), truth, labelled, _labels_of(truth, given.labels), repeats)
 
 
 def _labels_of(truth: Truth, labels: Array | None) -> Histogram:
@@ -141,6 +148,7 @@ class Baselines:
             "roles": made.roles,
             "truth": made.truth.as_dict() if made.truth else None,
             "labels": made.labels.as_dict() if made.labels else None,
+            "repeats": list(made.repeats),
         }
         self.files.write(name, document, dict(made.baseline.sample))
         before = None
@@ -216,7 +224,8 @@ class Baselines:
             truth = None if document["truth"] is None else Truth.from_dict(document["truth"])
             baseline = Baseline.from_dict(document["baseline"])
             labels = Histogram.from_dict(document["labels"]) if document.get("labels") else None
-            return KnownBaseline(baseline, document["roles"], truth, convert(row.view, BaselineView), labels)
+            view, repeats = convert(row.view, BaselineView), tuple(document.get("repeats", ()))
+            return KnownBaseline(baseline, document["roles"], truth, view, labels, repeats)
         except (KeyError, TypeError) as error:
             raise InvalidArgument(f"it is no baseline of form {FORM}: {error!r}", field="baseline") from None
 

@@ -11,6 +11,7 @@ from tidegate.services.monitoring.gathered import WHOLE, Gathered, GatheredPart
 from tidegate.services.monitoring.place import Place
 from tidegate.watch.clustering import Clustering
 from tidegate.watch.drift import Drift, DriftContext, evaluate
+from tidegate.watch.duplicates import CHUNK_ROWS, Repeats
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.rates import RateChange, rate_changes
 from tidegate.wire.monitoring import Histograms, MonitorName, MonitorResult, Severity
@@ -119,8 +120,27 @@ def _doubtful(drift: Drift) -> Drift:
 
 
 def quality_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:
-    """Whether values are missing, of another type or new, or all the same, by column."""
-    return _qualities(known, block, place, alpha / 2, is_range=False)
+    """Whether values are missing, of another type or new, or all the same, by column; and whether rows repeat."""
+    each = alpha / 2 / (len(known.baseline.whole.columns) + 1)
+    return [
+        *_qualities(known, block, place, alpha / 2 - each, is_range=False),
+        *_duplicates(known, block.repeats, place, each),
+    ]
+
+
+def _duplicates(known: KnownBaseline, found: Repeats | None, place: Place, alpha: float) -> list[MonitorResult]:
+    """Nothing where the baseline does not say how many rows repeat, or there is no whole chunk of rows yet."""
+    if found is None or not found.chunks or not known.repeats:
+        return []
+    share, usual = found.repeated / found.rows, sum(known.repeats) / len(known.repeats)
+    reference_rows = len(known.repeats) * CHUNK_ROWS
+    common: dict[str, Any] = {"metric": "duplicates", "value": share, "reference": usual, "n": found.rows}
+    common |= {"n_reference": reference_rows, "p_value": found.p_value(len(known.repeats))}
+    among = f"of the rows repeat another of the {CHUNK_ROWS} around them, and {usual:.1%} in the baseline"
+    if common["p_value"] > alpha:
+        return [place.result("data_quality", "ok", f"ok: {share:.1%} {among}", **common)]
+    severity: Severity = "high" if share >= LARGE_RATE else "medium"
+    return [place.result("data_quality", "alert", f"duplicates: {share:.1%} {among}", severity, **common)]
 
 
 def range_results(known: KnownBaseline, block: Gathered, place: Place, alpha: float) -> list[MonitorResult]:

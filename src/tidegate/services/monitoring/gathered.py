@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.services.monitoring.baselines import KnownBaseline
+from tidegate.watch.duplicates import CHUNK_ROWS, CHUNKS_MAX, Repeats, row_hashes
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.rhythm import HOUR_S
 from tidegate.watch.values import canonicals
@@ -47,10 +48,14 @@ class GatheredPart:
 
 @dataclass(frozen=True)
 class Gathered:
-    """By segment; "" is the whole. `baseline`: when that was made in whose bins the rows are counted."""
+    """By segment; "" is the whole. `baseline`: when that was made in whose bins the rows are counted.
+
+    `repeats`: rows that repeat another; None where the baseline does not say how many do.
+    """
 
     baseline: float
     parts: Mapping[str, GatheredPart] = field(default_factory=dict)
+    repeats: Repeats | None = None
 
     @property
     def rows(self) -> int:
@@ -63,7 +68,8 @@ class Gathered:
             name: self.parts.get(name, GatheredPart()).with_more(other.parts.get(name, GatheredPart()))
             for name in names
         }
-        return Gathered(self.baseline, parts)
+        both = [one.repeats for one in (self, other) if one.repeats is not None]
+        return Gathered(self.baseline, parts, both[0].with_more(both[1]) if len(both) > 1 else next(iter(both), None))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the bins are the baseline's."""
@@ -74,7 +80,11 @@ class Gathered:
             }
             for name, part in self.parts.items()
         }
-        return {"baseline": self.baseline, "parts": parts}
+        return {
+            "baseline": self.baseline,
+            "parts": parts,
+            "repeats": None if self.repeats is None else asdict(self.repeats),
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any] | None, known: KnownBaseline) -> Gathered:
@@ -94,7 +104,8 @@ class Gathered:
             )
             for name, part in plain["parts"].items()
         }
-        return cls(made_at, parts)
+        repeats = plain.get("repeats")
+        return cls(made_at, parts, None if repeats is None else Repeats(**{**repeats, "tail": tuple(repeats["tail"])}))
 
 
 def gathered(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Gathered:
@@ -107,7 +118,15 @@ def gathered(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Gather
             rows = np.flatnonzero(texts == segment)
             if rows.size:
                 parts[segment] = _part(known, columns.where(rows), at[rows])
-    return Gathered(known.view.made_at, parts)
+    return Gathered(known.view.made_at, parts, _repeats(known, columns, at))
+
+
+def _repeats(known: KnownBaseline, columns: WatchedColumns, at: Array) -> Repeats | None:
+    """Of the newest rows at most: as many as are looked at at once."""
+    if not known.repeats:
+        return None
+    newest = np.argsort(at, kind="stable")[-CHUNK_ROWS * CHUNKS_MAX :]
+    return Repeats(max(known.repeats)).with_rows(row_hashes(columns.of("input"), newest))
 
 
 def _part(known: KnownBaseline, columns: WatchedColumns, at: Array) -> GatheredPart:
