@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from support.gateway_bed import Bed, Gateway
+from support.grpc_process import request as grpc_request
+from support.grpc_process import stub
 from support.wait import until
 from tidegate.core.routing.assign import Assignment
 from tidegate.wire.decision import Decision
@@ -100,8 +103,12 @@ def test_a_tester_names_the_variant_and_is_in_no_experiment(bed: Bed) -> None:
             assert (asked["version"], asked["experiment"]) == (version, None)
     v2 = gateway.request("POST", "/v2/models/sums/versions/treatment/infer", V2_ROW)
     assert v2.headers["x-tidegate-variant"] == "treatment"
+    with stub(f"127.0.0.1:{gateway.grpc_port}") as calls:
+        metadata = (("x-tidegate-variant", "treatment"), ("x-tidegate-key", "user-1"))
+        _, call = calls.ModelInfer.with_call(grpc_request("sums", np.array([[1.0, 2.0, 3.0]])), metadata=metadata)
+        assert dict(call.initial_metadata())["x-tidegate-variant"] == "treatment"
     decisions = list(captured(bed))
-    assert len(decisions) == 10
+    assert len(decisions) == 11
     for decision in decisions:
         assert (decision.pinned, decision.experiment, decision.phase, decision.propensity) == (True, None, None, None)
 

@@ -25,6 +25,7 @@ from tidegate.core.reconcile.plan import plan
 from tidegate.core.routing.assign import Assignment
 from tidegate.core.routing.snapshot import VersionFacts, route
 from tidegate.errors import InvalidArgument
+from tidegate.wire.decoding import convert
 from tidegate.wire.signature import Signature, TensorSpec
 from tidegate.wire.snapshot import Snapshot, decode_snapshot, encode_snapshot
 
@@ -163,6 +164,14 @@ def test_a_ramp_counts_to_versions_what_takes_part_and_what_does_not() -> None:
     assert [share.variant for share in shares_of({}, ended)] == ["stable"]
     assert [share.variant for share in shares_of({}, whole)] == ["baseline", "canary"]
     assert sum(replace(RAMP, coverage=1 / 3).by_version.values()) == pytest.approx(100, abs=1e-6)
+
+
+def test_a_split_that_was_written_before_there_were_ramps_covers_everybody() -> None:
+    shares = [
+        {"variant": "control", "version": "1", "weight": 60.0},
+        {"variant": "treatment", "version": "2", "weight": 40.0},
+    ]
+    assert convert({"salt": "exp-salt", "shares": shares, "experiment": ""}, Split) == SPLIT
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ ROWS_PER_REQUEST = 500
     show_default=True,
     help="With --file: how many rows one request carries; each request is routed by itself.",
 )
-@click.option("--version", "version_", metavar="V", help="Ask this version (number or label), not the traffic split.")
+@click.option(
+    "--version", "version_", metavar="V", help="Ask this version (number, label, or variant), not the traffic split."
+)
 @click.option("--key", metavar="U", help="The unit (a user, say) whose requests all go to the same version.")
 def predict(
     app: App,
