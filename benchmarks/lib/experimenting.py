@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,17 +65,22 @@ METRICS: dict[str, Draw] = {
 
 @dataclass(frozen=True)
 class Fired:
-    """Shares of streams in which a test ever fired: a t-test at .05, the asymptotic sequence, the exact test."""
+    """Shares of streams in which a test ever fired: a t-test at .05, the asymptotic sequence, the one-sided one that
+    rolls back, the exact test.
+    """
 
     naive: float
     sequence: float
+    worse: float
     exact: float | None
 
 
 def equal_arms(draw: Draw, looks: NDArray[np.int64], streams: int, seed: int, *, planned: float | None = None) -> Fired:
     """Two equal arms, looked at when each has so many units. The sequence begins at 100 units an arm."""
     rng = np.random.default_rng(seed)
-    naive = sequence = exact = 0
+    naive = sequence = worse = exact = 0
+    tuned = planned or float(looks[-1])
+    back = np.array([means.guarding_factor(2 * size, tuned, 0.05) for size in looks.tolist()])
     n = looks.astype(np.float64)
     events = True
     for start in range(0, streams, _CHUNK):
@@ -87,14 +92,17 @@ def equal_arms(draw: Draw, looks: NDArray[np.int64], streams: int, seed: int, *,
         known = variance > 0
         squared = np.where(known, difference**2 / np.where(known, variance, 1), 0.0)
         naive += int((squared > Z * Z).any(axis=1).sum())
-        log_e = log_e_of(squared, 2 * n, planned or float(looks[-1]))
+        log_e = log_e_of(squared, 2 * n, tuned)
         late = n >= 100
         sequence += int((log_e[:, late] >= math.log(20)).any(axis=1).sum())
+        below = (difference < 0) & (squared > back * back)
+        worse += int(below[:, late].any(axis=1).sum())
         if events:
             in_a, in_b = mean_a * n, mean_b * n
             weight = 100.0
             exact += int((log_mixed(in_b, in_a + in_b, 0.5, weight) >= math.log(20)).any(axis=1).sum())
-    return Fired(naive / streams, sequence / streams, exact / streams if events else None)
+    exact_share = exact / streams if events else None
+    return Fired(naive / streams, sequence / streams, worse / streams, exact_share)
 
 
 def log_e_of(squared: Floats, n: Floats, planned: float, alpha: float = 0.05) -> Floats:
@@ -210,7 +218,7 @@ def decisions(streams: int, seed: int, *, effect: float, harm: float, guardrails
     se = 2 * sigma / np.sqrt(n)
     two = np.array([means.factor(x, planned, alpha) for x in n]) * se
     ship = np.array([means.one_sided_factor(x, planned, alpha) for x in n]) * se
-    back = np.array([means.one_sided_factor(x, planned, alpha / tests) for x in n]) * se
+    back = np.array([means.guarding_factor(x, planned, alpha / tests) for x in n]) * se
     breached = ((-found[..., 1:] - back[:, None]) > margin).any(axis=2) | (found[..., 0] + back < 0)
     promoted = (found[..., 0] - two > 0) & ((-found[..., 1:] + ship[:, None]) < margin).all(axis=2)
     first_back, first_up = _first(breached), _first(promoted)
@@ -239,7 +247,7 @@ def sample_ratios(
     return float(passed.any(axis=1).mean()), float(np.median(when))
 
 
-def _ratio_factor(in_b: NDArray[np.int64], n: Floats) -> Floats:
+def _ratio_factor(in_b: NDArray[np.int64], n: NDArray[Any]) -> Floats:
     """`sample_ratio.log_phase_factor` of even shares, for arrays."""
     from scipy.special import gammaln
 
@@ -280,9 +288,9 @@ class Paired:
 def pairs(
     streams: int, seed: int, *, gain: float, disagree: float = 0.05, live: float = 0.85, n: int = 400_000
 ) -> Paired:
-    """Accuracies `live` and `live + gain`; looks at every 1,000 pairs (a hundredth of them as looks)."""
+    """Accuracies `live` and `live + gain`; a look at every 250 pairs, and at every 250 units an arm."""
     rng = np.random.default_rng(seed)
-    step = 1000
+    step = 250
     looks = n // step
     counts = rng.multinomial(
         step, [(disagree + gain) / 2, (disagree - gain) / 2, 1 - disagree], size=(streams, looks)

@@ -50,6 +50,7 @@ def test_equal_arms_looked_at_fifty_times_are_told_apart_no_more_often_than_prom
     found = experimenting.equal_arms(experimenting.METRICS[metric], LOOKS, 250, 1)
     assert found.naive > 0.2
     assert found.sequence <= ALPHA
+    assert found.worse <= ALPHA
     assert found.exact is None or found.exact <= ALPHA
 
 
@@ -59,6 +60,7 @@ def test_and_of_five_thousand_streams(metric: str) -> None:
     found = experimenting.equal_arms(experimenting.METRICS[metric], np.arange(100, 10_001, 100), 5000, 2)
     assert found.naive > 0.25
     assert found.sequence <= ALPHA
+    assert found.worse <= ALPHA
     assert found.exact is None or found.exact <= ALPHA
 
 
@@ -108,8 +110,8 @@ def test_and_so_they_do_at_ten_thousand_looks(shape: str, level: float) -> None:
 
 
 def test_the_paired_test_keeps_its_rate_and_takes_a_fifth_of_the_rows() -> None:
-    assert experimenting.pairs(500, 14, gain=0.0).fired <= allowed(500)
-    found = experimenting.pairs(200, 15, gain=0.01)
+    assert experimenting.pairs(500, 14, gain=0.0, n=50_000).fired <= allowed(500)
+    found = experimenting.pairs(200, 15, gain=0.01, n=60_000)
     assert found.fired > 0.99
     assert found.pairs <= found.units_an_arm / 4
 

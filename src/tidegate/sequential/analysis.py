@@ -175,7 +175,7 @@ def _margin(guardrail: Guardrail, found: Evidence, alpha: float, alpha_back: flo
     falls = guardrail.metric.direction == "increase"  # it is worse where it falls
     if not guardrail.absolute and found.a < 0:
         falls = not falls
-    least, _ = _turned(found.bounds(what, alpha_back), falls)
+    least, _ = _turned(found.bounds(what, alpha_back, early=True), falls)
     _, most = _turned(found.bounds(what, alpha), falls)
     worse = None if value is None else -value if falls else value
     if least is not None and least > guardrail.value:
@@ -190,7 +190,7 @@ def _limit(guardrail: Guardrail, found: Evidence, alpha: float, alpha_back: floa
     """
     falls = guardrail.kind == "min"
     limit = -guardrail.value if falls else guardrail.value
-    least, _ = _turned(found.bounds("value", alpha_back), falls)
+    least, _ = _turned(found.bounds("value", alpha_back, early=True), falls)
     _, most = _turned(found.bounds("value", alpha / 2), falls)
     worse = -1 if falls else 1
     if least is not None and least > limit and found.apart(alpha_back) == worse:

@@ -66,8 +66,11 @@ class Evidence(Protocol):
     def apart(self, alpha: float) -> int:
         """1 where b is above a for certain, -1 where below, else 0; each with an error of alpha."""
 
-    def bounds(self, what: str, alpha: float) -> tuple[float | None, float | None]:
-        """A lower and an upper bound, one-sided each: `relative`, `difference`, or the treatment's `value`."""
+    def bounds(self, what: str, alpha: float, *, early: bool = False) -> tuple[float | None, float | None]:
+        """A lower and an upper bound, one-sided each: `relative`, `difference`, or the treatment's `value`.
+
+        `early`: such as find a gross difference early. For rolling back, not for shipping.
+        """
 
 
 def plan(metric: Metric, units: Units, spec: ExperimentSpec, alpha: float) -> Plan | None:

@@ -224,7 +224,7 @@ class Exact:
         enough = math.log(1 / alpha)
         return 1 if self._against(0.0, 1) >= enough else -1 if self._against(0.0, -1) >= enough else 0
 
-    def bounds(self, what: str, alpha: float) -> tuple[float | None, float | None]:
+    def bounds(self, what: str, alpha: float, *, early: bool = False) -> tuple[float | None, float | None]:  # noqa: ARG002 - they always do
         """One-sided bounds of `relative` (by events), `difference` (by counts) or the treatment's `value`."""
         if what == "relative":
             return self._relative(alpha, two_sided=False)

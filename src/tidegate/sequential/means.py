@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+_GROSS = 32.0
 POWER_Z = 0.8416212335729143
 """The normal quantile at 0.8: sizes are planned for a power of 80 %."""
 
@@ -33,6 +34,15 @@ def one_sided_factor(n: float, planned: float, alpha: float) -> float:
     """How many standard errors the one-sided bound is away; tuned at twice alpha, as a two-sided one would be."""
     scaled = n * rho(planned, min(2 * alpha, 0.5)) ** 2
     return math.sqrt(2 * (scaled + 1) / scaled * math.log(1 + math.sqrt(scaled + 1) / (2 * alpha)))
+
+
+def guarding_factor(n: float, planned: float, alpha: float) -> float:
+    """The same by two bounds, each at half of alpha: one for the planned size, one for a small part of it.
+
+    A gross difference is found early, where the bound for the planned size alone is twice as far away; at that size it
+    is a twelfth further.
+    """
+    return min(one_sided_factor(n, planned, alpha / 2), one_sided_factor(n, planned / _GROSS, alpha / 2))
 
 
 def log_e(estimate: float, variance: float, n: float, r: float) -> float:

@@ -154,7 +154,7 @@ class Quantiles:
         """Between what (b - a)/a is; None where values are not all positive, or an end cannot be found."""
         return self._ends(alpha, (0, 0))
 
-    def bounds(self, what: str, alpha: float) -> tuple[float | None, float | None]:
+    def bounds(self, what: str, alpha: float, *, early: bool = False) -> tuple[float | None, float | None]:  # noqa: ARG002 - they always do
         """One-sided bounds of `relative`, `difference` or the treatment's `value`, each at alpha."""
         if what == "relative":
             return self._ends(alpha, (1, -1))

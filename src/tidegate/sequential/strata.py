@@ -155,13 +155,16 @@ class Asymptotic:
 
     def apart(self, alpha: float) -> int:
         """1 where b is above a for certain, -1 where below, else 0; each with an error of alpha."""
-        low, high = self.bounds("difference", alpha)
+        low, high = self.bounds("difference", alpha, early=True)
         return 1 if low is not None and low > 0 else -1 if high is not None and high < 0 else 0
 
-    def bounds(self, what: str, alpha: float) -> tuple[float | None, float | None]:
-        """A lower and an upper one-sided bound, each at alpha, of `relative`, `difference` or treatment's `value`."""
+    def bounds(self, what: str, alpha: float, *, early: bool = False) -> tuple[float | None, float | None]:
+        """A lower and an upper one-sided bound, each at alpha, of `relative`, `difference` or treatment's `value`.
+
+        `early`: such as find a gross difference early, at some cost later.
+        """
         found = self.compared
-        k = means.one_sided_factor(found.n, self.planned, alpha)
+        k = (means.guarding_factor if early else means.one_sided_factor)(found.n, self.planned, alpha)
         if what == "relative":
             return self._ratios(k)
         centre, variance = (found.difference, found.variance) if what == "difference" else (found.b, found.variance_b)
