@@ -5,12 +5,15 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, TypedDict, TypeVar, Unpack, cast
+
+import msgspec
+import orjson
 
 from tidegate.client.resources.endpoints import EndpointsClient
 from tidegate.client.resources.gateway import Assignment, GatewayClient
 from tidegate.client.resources.options import ReadOptions, as_read
-from tidegate.client.rest.api import Api
+from tidegate.client.rest.api import Api, decode
 from tidegate.client.rest.paths import API, part
 from tidegate.core.names import parse_ref
 from tidegate.errors import InvalidArgument, UnknownExperiment
@@ -26,7 +29,8 @@ from tidegate.wire.experiments import (
 )
 
 METRIC = "value"
-AA_TIMEOUT_S = 120.0
+SLOW_S = 120.0
+T = TypeVar("T")
 _ANALYSED = (
     "model_a_mean", "model_b_mean", "improvement", "lower", "upper", "p_value", "significant", "winner",
 )  # fmt: skip
@@ -93,7 +97,7 @@ class ExperimentsClient:
         if "mde" in given:
             given["mde"] = str(given["mde"])
         request = ExperimentRequest(str(control), [str(one) for one in treatments], list(metrics), **given)
-        return self.api.send("POST", _path(endpoint), request, ExperimentView)
+        return self._slow(_path(endpoint), request, ExperimentView)
 
     def list(self, endpoint: str) -> builtins.list[ExperimentView]:
         """Those of an endpoint, newest first."""
@@ -137,7 +141,7 @@ class ExperimentsClient:
     ) -> AaView:
         """How often its metrics' tests find a difference in captured units that were split at random."""
         path = f"{_path(endpoint, self.name_of(endpoint, name))}/aa"
-        return self.api.send("POST", path, AaRequest(days, repetitions, looks), AaView)
+        return self._slow(path, AaRequest(days, repetitions, looks), AaView)
 
     def assignment(self, endpoint: str, key: str | int) -> Assignment:
         """What the gateway gives the unit `key` now. Nothing is recorded: the unit is exposed with a prediction."""
@@ -246,6 +250,11 @@ class ExperimentsClient:
                 f"several endpoints have an experiment {name!r}: say which endpoint is meant", field="endpoint"
             )
         return active[0] if active else having[0][1]
+
+    def _slow(self, path: str, request: Any, shape: type[T]) -> T:
+        """What reads captured rows first."""
+        sent = orjson.dumps(msgspec.to_builtins(request))
+        return decode(self.api.raw("POST", path, sent, timeout_s=SLOW_S).data, shape, "control plane")
 
     def _do(self, endpoint: str, name: str | None, verb: str, how: ReadOptions) -> ExperimentView:
         return self.api.send(
