@@ -28,8 +28,8 @@ AHEAD_S = 5.0
 """Gateways' clocks may be ahead of the control plane's by so much."""
 TIMED_OUT, SERVER_ERROR, REFUSED = 504, 500, 422
 """Inputs that a model refuses count too: stable's slice has as many of those that nobody could take."""
-_CALLS = ("row", "at", "version", "variant", "pinned", "cached", "key", "duration_ms", "sample_rate")
-_FAILURES = ("at", "version", "variant", "pinned", "key", "duration_ms", "code", "calls")
+_CALLS = ("row", "at", "variant", "pinned", "cached", "key", "duration_ms", "sample_rate")
+_FAILURES = ("at", "variant", "pinned", "key", "duration_ms", "code", "calls")
 
 
 @dataclass(frozen=True)
