@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
@@ -26,8 +27,15 @@ def may_have(segment: Segment, table: str, since_s: float, until_s: float) -> bo
     return segment.is_open or segment.path.stat().st_mtime >= since_s - CLOCK_S
 
 
-def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[str] | None) -> Iterator[pa.Table]:
-    """One table for each shape of the endpoint's rows; tensors that are not `wanted` are left out.
+def tables_of(
+    segment: Segment,
+    table: str,
+    endpoint: str,
+    wanted: Collection[str] | None,
+    times: tuple[float, float] = (-math.inf, math.inf),
+) -> Iterator[pa.Table]:
+    """One table for each shape of the endpoint's rows; tensors that are not `wanted` are left out, and batches without
+    any request of these `times`, so that a look at the last seconds does not make rows of all that a segment holds.
 
     Raises `FileNotFoundError` for a segment that was dropped.
     """
@@ -38,7 +46,7 @@ def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[st
         record = found.record
         try:
             if isinstance(record, BatchRecord):
-                if record.endpoint == endpoint and table in _tables_of(record):
+                if record.endpoint == endpoint and table in _tables_of(record) and _may_be_of(record, times):
                     batch_rows(record, held, wanted)
             elif isinstance(record, FailureRecord) and record.endpoint == endpoint and table in _FAILURES:
                 failure_rows(record, held)
@@ -49,6 +57,12 @@ def tables_of(segment: Segment, table: str, endpoint: str, wanted: Collection[st
     for place, rows in held.items():
         if place.table == table:
             yield rows.table(place)
+
+
+def _may_be_of(record: BatchRecord, times: tuple[float, float]) -> bool:
+    """Whether a request in it may be of these times; to a second, for times are rounded."""
+    since_s, until_s = times
+    return any(since_s - 1 <= one.at_s <= until_s + 1 for one in record.requests)
 
 
 def _of_endpoint(record: FeedbackRecord, endpoint: str) -> FeedbackRecord:

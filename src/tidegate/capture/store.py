@@ -165,7 +165,8 @@ class CaptureStore:
         latest = pa.scalar(round((self._clock() + AHEAD_S_MAX) * 1e6), pa.timestamp("us", tz="UTC"))
         for segment in look.pending:
             if open_rows.may_have(segment, query.table, query.since_s, query.until_s):
-                for made in open_rows.tables_of(segment, query.table, query.endpoint, query.needed()):
+                times = query.since_s, query.until_s
+                for made in open_rows.tables_of(segment, query.table, query.endpoint, query.needed(), times):
                     yield made.filter(pc.less_equal(made["at"], latest))
 
 
