@@ -148,6 +148,8 @@ def test_the_least_p_value_stays_and_so_does_the_plan() -> None:
     later = analyse(spec, {"conversion": flips((0.2, 0.2), 20_000)}, Exposed({1: [20_000, 20_000]}), first)
     assert later.plans == first.plans
     assert later.metrics[0].p_value == first.metrics[0].p_value
+    assert not later.metrics[0].significant
+    assert later.metrics[0].winner is None
 
 
 def test_two_treatments_and_two_metrics_share_alpha() -> None:
@@ -174,6 +176,7 @@ def test_a_covariate_narrows_the_interval_and_leaves_the_difference() -> None:
     phase = np.ones(arm.size, np.int64)
     plain, _ = look({"spend": Units(arm, phase, value)}, spec)
     adjusted, _ = look({"spend": Units(arm, phase, value, covariate=before)}, spec)
+    assert adjusted.plans["spend"].planned < 0.5 * plain.plans["spend"].planned
     width = [
         view.upper - view.lower for each in (plain, adjusted) for view in each.metrics if view.lower and view.upper
     ]

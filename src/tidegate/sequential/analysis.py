@@ -8,6 +8,7 @@ that alpha is divided among guardrails, success metrics (which may not get worse
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -102,10 +103,11 @@ class _Look:
             return replace(unknown, units_a=in_a, units_b=in_b, immature=waiting)
         alpha = self.spec.alpha / self.comparisons
         key = f"{metric.name}/{variant}"
-        least = min(self.least_p.get(key, 1.0), p_value(found.log_e(alpha)))
+        now = found.log_e(alpha)
+        least = min(self.least_p.get(key, 1.0), p_value(now))
         self.least_p[key] = least
         lower, upper = found.interval(alpha)
-        significant = least * self.comparisons <= self.spec.alpha
+        significant = now >= math.log(1 / alpha)  # at this look: the least p-value may be of another side
         better = _better(metric, found)
         if found.apart(self.alpha_back) == (1 if metric.direction == "decrease" else -1):
             self.worse.append((metric.name, variant))

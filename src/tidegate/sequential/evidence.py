@@ -22,7 +22,7 @@ import numpy as np
 from tidegate.sequential import means
 from tidegate.sequential.exact import Exact, Table
 from tidegate.sequential.quantiles import Quantiles
-from tidegate.sequential.strata import Asymptotic, cells_of, compare, sums
+from tidegate.sequential.strata import Asymptotic, adjusted, cells_of, compare, sums
 from tidegate.sequential.units import Units
 from tidegate.wire.experiments import ExperimentSpec, Metric
 
@@ -125,7 +125,8 @@ def _exact(pair: Units, how: Plan, share: float) -> Exact:
 
 def _pooled(units: Units) -> tuple[float, float]:
     """The variance of a unit's value within a phase, and the mean, of all arms together."""
-    cell, size = cells_of(Units(np.zeros_like(units.arm), units.phase, units.value))
+    phases, place = np.unique(units.phase, return_inverse=True)
+    cell, size = 2 * place.astype(np.int64), 2 * phases.size  # as if all were in one arm
     value, centre = units.value, float(units.value.mean())
     if units.denominator is not None:
         per = float(units.denominator.mean())
@@ -133,6 +134,8 @@ def _pooled(units: Units) -> tuple[float, float]:
             return 0.0, 0.0
         centre = centre / per
         value = (value - centre * units.denominator) / per
+    elif units.covariate is not None:
+        value = adjusted(units, cell, size)
     n = np.maximum(sums(cell, size), 1)
     apart = value - (sums(cell, size, value) / n).reshape(-1)[cell]
     return float(apart @ apart) / max(value.size - 1, 1), centre

@@ -91,7 +91,7 @@ def _means(units: Units, *, proportion: bool) -> _Cells:
     cell, size = cells_of(units)
     n = sums(cell, size)
     known = np.maximum(n, 1)
-    value = units.value if units.covariate is None else _adjusted(units, cell, size)
+    value = units.value if units.covariate is None else adjusted(units, cell, size)
     mean = sums(cell, size, value) / known
     if proportion and units.covariate is None:
         smooth = (mean * n + 1) / (n + 2)
@@ -115,7 +115,7 @@ def _ratios(units: Units) -> _Cells:
     return _Cells(n, ratio, variance)
 
 
-def _adjusted(units: Units, cell: Integers, size: int) -> Floats:
+def adjusted(units: Units, cell: Integers, size: int) -> Floats:
     """Values less what the covariate explains. Slope and means are of both arms together, so blind to who was where."""
     covariate, phase = cast(Floats, units.covariate), cell // 2
     n = np.maximum(sums(cell, size).sum(axis=1), 1)
