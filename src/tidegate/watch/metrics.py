@@ -1,4 +1,4 @@
-"""AUC, F1, RMSE and R² with bootstrap intervals: shown to people, never decided by. Called by monitors and reports.
+"""AUC, F1, RMSE, R² and the calibration error with intervals: shown to people, never decided by. Monitors call them.
 
 They are no means of bounded losses, so that no bound of theirs holds at every look.
 """
@@ -17,6 +17,7 @@ from tidegate.watch.values import Floats
 RESAMPLES = 200
 ROWS_MAX = 50_000
 """Of more rows, so many are drawn: the interval is then that of fewer rows, wider and still right."""
+CALIBRATION_BINS, CALIBRATION_ROWS_MIN = 10, 50
 _LEVELS = (0.025, 0.975)
 _SEED = 15
 
@@ -97,6 +98,35 @@ def r2(predictions: Any, labels: Any) -> MetricInterval:
         return float(1 - weights @ squares / spread) if spread > 0 else float("nan")
 
     return _by_rows("r2", of, predicted.size)
+
+
+def calibration_error(scores: Any, came_true: Any) -> MetricInterval:
+    """The expected calibration error of these scores: how far they lie from how often they come true, within bins.
+
+    Bins hold as many rows each (up to ten, of 50 or more). The plain error of a calibrated model is above 0 by chance
+    alone, so its bias by the bootstrap is taken off. A bootstrap interval of it misses 0 where 0 is the truth; this one
+    is the plain error with all of its bins' noise on either side, 95 % of the time (the triangle inequality).
+    """
+    score, truth = _pair(scores, came_true)
+    rows = score.size
+    if rows < CALIBRATION_ROWS_MIN:
+        return MetricInterval("calibration_error", rows=rows)
+    bins = min(CALIBRATION_BINS, rows // CALIBRATION_ROWS_MIN)
+    inner = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1], method="lower"))
+    places = np.searchsorted(inner, score, side="right")
+    count = inner.size + 1
+    held = np.bincount(places, minlength=count).astype(np.float64)
+    rate = np.bincount(places, weights=truth, minlength=count) / np.maximum(held, 1)
+    expected = np.bincount(places, weights=score, minlength=count) / np.maximum(held, 1)
+    plain = float((held * np.abs(expected - rate)).sum() / rows)
+    rng = np.random.default_rng(_SEED)
+    # Of the spread of what came true in a bin, with a row of each sort more: none at all is no certainty.
+    smooth = (rate * held + 1) / (held + 2)
+    noise = rng.normal(size=(10 * RESAMPLES, count)) * np.sqrt(held * smooth * (1 - smooth))
+    resampled = np.abs(noise + held * (rate - expected)).sum(axis=1) / rows
+    around = float(np.quantile(np.abs(noise).sum(axis=1) / rows, 0.95))
+    value = min(max(0.0, 2 * plain - float(resampled.mean())), 1.0)
+    return MetricInterval("calibration_error", value, max(0.0, plain - around), min(1.0, plain + around), rows)
 
 
 def _pair(first: Any, second: Any) -> tuple[Floats, Floats]:

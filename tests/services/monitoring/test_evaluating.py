@@ -559,7 +559,8 @@ def test_what_stays_the_same_for_a_day_in_the_baseline_too_is_no_fault(bench: Be
     assert {one.feature for one in found if one.monitor == "data_quality"} >= {"feature_0", "feature_1"}
 
 
-def test_performance_is_estimated_without_labels_once_an_hour_and_when_asked(bench: Bench) -> None:
+def _scored(bench: Bench) -> None:
+    """A baseline of a classifier whose scores are right."""
     inputs = bench.normal(4_000)
     scores = scores_of(inputs[:, 0])
     labels = (bench.rng.random(4_000) < scores[:, 1]).astype(np.int64)
@@ -575,6 +576,25 @@ def test_performance_is_estimated_without_labels_once_an_hour_and_when_asked(ben
     bench.monitoring.baselines.keep("churn", "1", made, Origin("validation"), ME)
     with bench.container.store.transaction() as tx:
         version_or_raise(tx, "churn", "1").signature = msgspec.to_builtins(model)
+
+
+def test_the_calibration_of_scores_is_shown_with_labels(bench: Bench) -> None:
+    _scored(bench)
+    places = bench.captured.predict(bench.begin + 5, bench.normal(600))
+    for place in places:
+        is_true = bench.rng.random() < scores_of(bench.captured.rows[place][0])[1]
+        bench.captured.labels[place] = str(int(is_true))
+    shown = {one.metric: one for one in bench.look(bench.begin + 8, asked=True) if one.monitor == "performance"}
+    calibration = shown["calibration_error"]
+    assert calibration.state == "ok"
+    assert calibration.lower == 0.0
+    assert calibration.upper is not None
+    assert calibration.upper < 0.15
+    assert calibration.verdict.endswith("it decides nothing")
+
+
+def test_performance_is_estimated_without_labels_once_an_hour_and_when_asked(bench: Bench) -> None:
+    _scored(bench)
 
     def accuracies(found: list[MonitorResult]) -> list[float | None]:
         return [one.value for one in found if (one.monitor, one.metric) == ("estimated_performance", "accuracy")]

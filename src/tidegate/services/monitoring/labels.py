@@ -80,7 +80,8 @@ def _shown(truth: Truth, rows: Labelled, place: Place) -> list[MonitorResult]:
         predicted, actual = _both_numbers(truth.predicted(columns), labels)
         found = [metrics.rmse(predicted, actual), metrics.r2(predicted, actual)]
     else:
-        found = [one for one in (_f1(truth, columns, labels), _auc(truth, columns, labels)) if one is not None]
+        shown = (_f1(truth, columns, labels), _auc(truth, columns, labels), _calibration(truth, columns, labels))
+        found = [one for one in shown if one is not None]
     return [
         place.result(
             "performance",
@@ -123,8 +124,29 @@ def _f1(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.MetricI
     return metrics.f1(matrix)
 
 
+def _calibration(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.MetricInterval | None:
+    """Of two classes by the score of the second; of more by the highest score, and whether that class came true."""
+    two = _score_of_second(truth, columns, labels)
+    if two is not None:
+        return metrics.calibration_error(*two)
+    names = [name for name in columns.values if name.startswith("probabilities[")]
+    if len(names) < 2:
+        return None
+    scores = np.stack([np.asarray(columns.values[name], dtype=np.float64) for name in names], axis=1).max(axis=1)
+    guesses, truths = canonicals(truth.predicted(columns), truth.datatype), canonicals(labels, truth.datatype)
+    pairs = zip(guesses, truths, strict=True)
+    right = np.array([np.nan if actual is None else float(guess == actual) for guess, actual in pairs])
+    return metrics.calibration_error(scores, right)
+
+
 def _auc(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.MetricInterval | None:
     """Of two classes: from the score of the second."""
+    two = _score_of_second(truth, columns, labels)
+    return None if two is None else metrics.auc(*two)
+
+
+def _score_of_second(truth: Truth, columns: WatchedColumns, labels: Array) -> tuple[Array, Array] | None:
+    """With whether it came true; None where there are not two classes, or no scores."""
     names = [name for name in columns.values if name.startswith("probabilities[")]
     if truth.mode == "scores":
         scores, positive = columns.values[truth.columns[0]], "1"
@@ -134,4 +156,4 @@ def _auc(truth: Truth, columns: WatchedColumns, labels: Array) -> metrics.Metric
         return None
     texts = canonicals(labels, truth.datatype)
     is_positive = np.array([np.nan if text is None else float(text == positive) for text in texts])
-    return metrics.auc(scores, is_positive)
+    return scores, is_positive
