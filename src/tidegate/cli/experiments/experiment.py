@@ -46,11 +46,11 @@ def name_option(body: Body) -> Body:
 
 @command(
     "create",
-    "tidegate experiment create churn --control 1 --treatment 2 --metric converted:increase:proportion,window=7d",
-    "tidegate experiment create churn --control 1 --treatment 2 --metric spent:increase,window=3d,agg=sum,cap=500 "
-    "--guardrail errors:margin=abs:0.01 --guardrail latency_p95:margin=20% --mde 2% --auto --start",
-    "tidegate experiment create churn --name three --control 1 --treatment 2 --treatment 3 --split 80/10/10 "
-    "--metric rating:increase --ramp 10,50,100 --ramp-every 1d",
+    "tidegate experiment create churn --control 1 --treatment 2 --metric spent:increase",
+    "tidegate experiment create churn --control 1 --treatment 2 --auto --start "
+    "--metric converted:increase:proportion,window=7d --guardrail errors:margin=abs:0.01",
+    "tidegate experiment create churn --control 1 --treatment 2 --treatment 3 "
+    "--split 80/10/10 --metric rating:increase --ramp 10,50,100 --ramp-every 1d",
 )
 @click.argument("endpoint")
 @click.option("--name", metavar="N", help="Its name on this endpoint [default: one that is free].")
@@ -61,7 +61,9 @@ def name_option(body: Body) -> Body:
 @click.option("--guardrail", "guardrails", multiple=True, metavar=GUARDRAIL, help="What a treatment must keep.")
 @click.option("--mde", metavar="X", help="The smallest effect worth finding: 5%, or abs:0.01 [default: 5%].")
 @click.option("--alpha", type=float, help="How often it may find what is not there [default: 0.05].")
-@click.option("--max-days", type=float, metavar="N", help="End as inconclusive after so long [default: 30].")
+@click.option(
+    "--max-days", type=float, metavar="N", help="End as inconclusive after so long [default: 30, or as rows are kept]."
+)
 @click.option("--auto", is_flag=True, help="Promote and roll back without approval.")
 @click.option("--on-breach", type=click.Choice(["rollback", "hold", "alert"]), help="[default: rollback]")
 @click.option("--on-no-traffic", type=click.Choice(["hold", "abort"]), help="[default: hold]")
@@ -70,7 +72,7 @@ def name_option(body: Body) -> Body:
 @click.option("--start", is_flag=True, help="Start it at once.")
 @click.option("--accept-signature-change", is_flag=True, help="Also where the versions' inputs or outputs differ.")
 def create(app: App, endpoint: str, **given: Any) -> None:
-    """Create an experiment on an endpoint; its versions start, and nobody is assigned before 'experiment start'.
+    """Create an experiment on an endpoint: a draft, which changes nothing before 'experiment start'.
 
     A metric's TYPE is proportion, mean (default), count, ratio or quantile. OPTIONs: window, how long after a unit's
     first prediction its values count (7d; 0s: its first value alone); delay, how much later they may come; cap; agg,
@@ -135,7 +137,7 @@ pause = _verb(
 )
 resume = _verb(
     "resume",
-    """Go on with an experiment that was paused: units come back to their arms, in a new phase.""",
+    """Go on after a pause, or a hold: units come back to their arms, in a new phase.""",
     "tidegate experiment resume churn",
 )
 stop = _verb(
