@@ -49,7 +49,7 @@ PAGES = {
     "experiments": "/endpoints/wine/experiments",
     "experiment": "/endpoints/wine/experiments/shelf",
     "experiment-draft": "/endpoints/wine/experiments/next",
-    "canary": "/endpoints/churn/canary",
+    "canary": "/endpoints/fraud/canary",
     "shadow": "/endpoints/wine/shadow",
     "alerts": "/alerts",
     "alert-rules": "/endpoints/churn/alert-rules",
@@ -165,6 +165,7 @@ def train(folder: Path) -> dict[str, list[Any]]:
     steps = FunctionTransformer(fraud_features.check), StandardScaler(), LogisticRegression(max_iter=3000)
     amounts = table[["monthly_charge", "total_charge"]].to_numpy()
     joblib.dump(make_pipeline(*steps).fit(amounts, ill), folder / "fraud.joblib")
+    joblib.dump(make_pipeline(*steps).fit(amounts[:400], ill[:400]), folder / "fraud2.joblib")
     (folder / "notes.joblib").write_text("These are notes, and no model.\n" * 20)
     bad = [[-1.0, 10.0]]
     return {
@@ -220,7 +221,9 @@ def decided(where: Where, folder: Path, rows: list[Any], ended: float) -> None:
     arms = ("--control", "1", "--treatment", "2", "--metric", metric)
     where.run("experiment", "create", "wine", "--name", "shelf", *arms, *kept, "--start")
     where.run("shadow", "wine", "3", "--share", "50")
-    where.run("deploy", "churn:3", "--canary", "5,25,50,100", "--every", "40s")
+    fraud = str(folder / "fraud2.joblib"), "--name", "fraud", "--allow-pickle", "--code", str(folder / "code")
+    where.run("register", *fraud)
+    where.run("deploy", "fraud:2", "--canary", "20,50,100", "--every", "60s")
     gateway, pool = where.url("gateway_url"), urllib3.PoolManager(timeout=5.0, retries=False)
     chance, unit = random.Random(9), 0  # noqa: S311 - the same pictures each time
     while time.monotonic() < ended:

@@ -8,7 +8,7 @@ from tidegate.console import words
 from tidegate.console.asking import Ask, Moved, PageRoute, Shown
 from tidegate.console.changing import changed
 from tidegate.console.deciding import shadowing
-from tidegate.errors import NoShadow, TidegateError, UnknownModel
+from tidegate.errors import DeadlineExceeded, NoShadow, TidegateError, UnknownModel
 from tidegate.wire.rest import Endpoint
 from tidegate.wire.shadows import ShadowView
 
@@ -22,11 +22,11 @@ def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
     found = ask.client.endpoints.get(ask.of["name"])
     context: dict[str, Any] = {"endpoint": found, "summary": found.shadow}
     if not ask.live:
-        view = _present(ask, found.name) if found.shadow else None
+        view, trouble = _present(ask, found.name) if found.shadow else (None, "")
         versions = _others(ask, found)
         form = shadowing.filled(ask.form, versions[0] if versions else "")
         context |= {
-            "view": view,
+            "trouble": trouble,
             "compared": shadowing.compared(view) if view else None,
             "versions": versions,
             "form": form,
@@ -37,11 +37,14 @@ def _page(ask: Ask, problem: TidegateError | None = None) -> Shown:
     return Shown("shadow.html", context, problem.http_status if problem else 200)
 
 
-def _present(ask: Ask, name: str) -> ShadowView | None:
+def _present(ask: Ask, name: str) -> tuple[ShadowView | None, str]:
+    """The comparison, or why it cannot be shown: of much traffic it may take longer than a page waits."""
     try:
-        return ask.client.shadows.get(name)
+        return ask.client.shadows.get(name), ""
     except NoShadow:
-        return None
+        return None, ""
+    except DeadlineExceeded as error:
+        return None, f"what it came to is not known yet: {error.message}"
 
 
 def _others(ask: Ask, found: Endpoint) -> list[str]:
