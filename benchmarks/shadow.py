@@ -131,8 +131,8 @@ def _report(cases: list[Case]) -> None:
                 f"{statistics.median(case.p99_ms):.2f}",
                 f"{statistics.median(case.cpu_us):.1f}",
                 f"{cost:.2f}",
-                f"{case.answered:.0f}",
-                f"{case.shed:.0f}",
+                "-" if case.endpoint.shadow is None else f"{case.answered:.0f}",
+                "-" if case.endpoint.shadow is None else f"{case.shed:.0f}",
             )
         )
     headers = ("shadow", "requests/s", "of none", "p50 ms", "p99 ms", "µs a request", "of none", "copies", "shed")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from support.capture_bed import AT_S, Gateway, batch
@@ -39,24 +40,22 @@ def test_rows_stand_beside_the_live_ones_of_their_requests(tmp_path: Path, compa
     gateway.seal()
     if compacted:
         compact(tmp_path / "journal", tmp_path / "capture", lambda: AT_S + 3600)
-    rows = StoredRows(tmp_path)
+    stored = StoredRows(tmp_path)
     window = ("churn", "8", AT_S - 1, AT_S + 60)
-    assert rows.shadow_rows(*window) == 4
-    found = rows.shadow_pairs(*window, ("prediction", "not there"))
+    assert stored.shadow_rows(*window) == 4
+    found = stored.shadow_pairs(*window, ("prediction", "not there"))
     assert found.live["prediction"].tolist() == found.shadow["prediction"].tolist() == [0, 0, 1]
     assert found.first.tolist() == [True, True, False]
     assert found.units.tolist() == ["anna"] * 3
     assert found.labels.tolist() == [None, None, "1"]
     assert found.shadow_ms.tolist() == found.live_ms.tolist() == [250.0] * 3
-    assert rows.shadow_failures(*window) == {"deadline_exceeded": 3, "shadow_shed_rows": 40}
-    live = rows.rows("failures", "churn", AT_S - 1, AT_S + 60, ("calls", "reason"))
+    assert stored.shadow_failures(*window) == {"deadline_exceeded": 3, "shadow_shed_rows": 40}
+    live = stored.rows("failures", "churn", AT_S - 1, AT_S + 60, ("calls", "reason"))
     assert (live["calls"].tolist(), live["reason"].tolist()) == ([2], ["internal"])
 
 
 def test_rows_of_several_values_are_a_matrix_and_odd_ones_are_left_out(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path / "journal")
-    import numpy as np
-
     pairs = ("FP64", (2, 2), np.array([[0.1, 0.9], [0.5, 0.5]]).tobytes())
     for record in (batch("a", rows=2), shadow("a", rows=2)):
         gateway.write(msgspec.structs.replace(record, outputs=record.outputs | {"probabilities": pairs}))
