@@ -23,6 +23,7 @@ PAGES = (
         "/endpoints/axe/alert-rules",
         "/endpoints/axe/shadow",
         "/endpoints/axe/experiments",
+        "/endpoints/axe/experiments/compare",
         "/endpoints/axe/canary",
     ),
 )
@@ -42,6 +43,8 @@ def test_axe_finds_nothing(
     chromium: Chromium, axe: str, platform: Platform, models: Models, scheme: Literal["light", "dark"]
 ) -> None:
     platform.done("deploy", models.path("small.joblib"), "--name", "axe", "--allow-pickle")
+    arms = ("--control", "1", "--treatment", "1", "--metric", "bought:increase:proportion", "--max-days", "7")
+    platform.cli("experiment", "create", "axe", "--name", "compare", *arms)  # there already for the second theme
     job = platform.api("GET", "/api/v1/jobs?subject=axe").json()["jobs"][0]["id"]
     code = platform.api("POST", "/api/v1/login-codes").json()["code"]
     page = chromium.visit(f"{platform.url}/login?code={code}").page

@@ -103,7 +103,7 @@ def _scale(one: Limit) -> AxisScale:
     low, high = domain(there, from_zero=True)
     room = (high - low) * 0.25
     low, high = (low - room if low < 0 else low), (high + room if high > 0 else high)
-    return AxisScale(*rounded_out(low, high, 10), 0.0, WIDTH - RIGHT)
+    return AxisScale(*rounded_out(low, high, 10), 6.0, WIDTH - RIGHT)
 
 
 def _words(one: Limit) -> str:

@@ -60,7 +60,7 @@ def _shown(view: CanaryView) -> dict[str, Any]:
                 "about": reading.guardrail_about(one),
                 "state": one.state,
                 "tone": reading.GUARDRAILS[one.state],
-                "said": reading.guardrail_said(one),
+                "said": reading.guardrail_said(one, "stable"),
             }
             for one in view.guardrails[:GUARDRAILS]
         ],

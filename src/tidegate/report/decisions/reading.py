@@ -91,17 +91,17 @@ def guardrail_unit(one: GuardrailView) -> tuple[float, str]:
     return (100.0, "%") if one.kind == "margin" and not one.absolute else (1.0, "")
 
 
-def guardrail_said(one: GuardrailView) -> str:
-    """What is known of it, in a sentence."""
+def guardrail_said(one: GuardrailView, beside: str = "control") -> str:
+    """What is known of it, in a sentence. `beside` is what it is compared with."""
     times, unit = guardrail_unit(one)
 
     def amount(of: float) -> str:
         return f"{written(of * times)} {unit}".strip()
 
     bounds = {
-        "margin": f"It may be worse than control's by {amount(one.margin)}",
-        "max": f"It must not be above {amount(one.margin)} and worse than control's",
-        "min": f"It must not be below {amount(one.margin)} and worse than control's",
+        "margin": f"It may be worse than {beside}'s by {amount(one.margin)}",
+        "max": f"It must not be above {amount(one.margin)} and worse than {beside}'s",
+        "min": f"It must not be below {amount(one.margin)} and worse than {beside}'s",
     }[one.kind]
     value, bound = known(one.value), known(one.bound)
     if one.state == "unknown" or value is None:
