@@ -20,17 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import joblib
 import numpy as np
 from scipy.stats import binom
+from sklearn.linear_model import LogisticRegression
 
 from lib.platform import Platform, platform
-from lib.small_forest import ROW, write_forest
 from lib.tables import table
 from tidegate.client import Client
 from tidegate.wire.experiments import ExperimentView
 
 RATES = {"better": (0.2, 0.5), "equal": (0.35, 0.35), "worse": (0.5, 0.2)}
 ALPHA = 0.05
+ROW = [0.5, -0.5, 1.0, 0.0]
 ROUTED_WITHIN_S, DECIDED_WITHIN_S = 120.0, 120.0
 CHANCE = 0.999
 
@@ -49,9 +51,9 @@ def main() -> int:
     """Carry it out and print the table."""
     options = _options()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder, platform(Path(folder)) as running:
-        write_forest(Path(folder) / "forest.joblib")
-        running.cli("deploy", str(Path(folder) / "forest.joblib"), "--name", "compared", "--allow-pickle")
-        running.cli("register", str(Path(folder) / "forest.joblib"), "--name", "compared", "--allow-pickle")
+        for file in _models(Path(folder)):
+            running.cli("register", str(file), "--name", "compared", "--allow-pickle")
+        running.cli("deploy", "compared:1")
         with Client(url=running.url, data_dir=running.data_dir, timeout_s=120) as client:
             runs = [_run(running, client, kind, seed, options.units) for seed in range(options.seeds) for kind in RATES]
     return _report(runs)
@@ -62,6 +64,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20, help="experiments of each kind (default 20)")
     parser.add_argument("--units", type=int, default=500, help="of both arms together (default 500)")
     return parser.parse_args()
+
+
+def _models(folder: Path) -> list[Path]:
+    """Two files that are not alike: which one answers is all that counts here."""
+    rows = np.random.default_rng(7).normal(size=(500, 4))
+    files = [folder / f"{name}.joblib" for name in ("first", "second")]
+    for file, strength in zip(files, (0.1, 1.0), strict=True):
+        joblib.dump(LogisticRegression(C=strength).fit(rows, rows.sum(axis=1) > 0), file)
+    return files
 
 
 def _run(running: Platform, client: Client, kind: str, seed: int, units: int) -> Run:
