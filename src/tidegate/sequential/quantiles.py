@@ -24,6 +24,7 @@ _LEAST_TAIL = 5.0
 _SPAN = 3.0
 """The ratio is looked for within a factor of e to this."""
 _POINTS_MAX = 4000
+_FAR = 15.0
 _KEPT = 0.1
 """What one-sided bets keep back: evidence that is multiplied by another's must not get lost altogether."""
 
@@ -56,8 +57,12 @@ class Counts:
         return np.logaddexp(self._of(1) + math.log(1 - _KEPT), math.log(_KEPT))
 
     def _of(self, side: int) -> Floats:
-        k = np.arange(self.n + 1, dtype=np.float64) / self.effect
-        return log_mixture(k, self.n / self.effect, self.level, self.weight, side)
+        """Far from the expected count the evidence is overwhelming: there it counts as what it is at the edge."""
+        far = _FAR * math.sqrt(self.n * self.effect * self.level * (1 - self.level)) + 50
+        first, last = max(0, int(self.n * self.level - far)), min(self.n, int(self.n * self.level + far))
+        k = np.arange(first, last + 1, dtype=np.float64) / self.effect
+        inner = log_mixture(k, self.n / self.effect, self.level, self.weight, side)
+        return np.pad(inner, (first, self.n - last), mode="edge")
 
 
 def bounds(ordered: Floats, level: float, alpha: float, weight: float) -> tuple[float, float]:
