@@ -127,7 +127,7 @@ def guard(streams: int) -> None:
         for times in (1, 100):
             needed = (
                 n
-                for n in range(1, 1000)
+                for n in range(1, 1000, 1 if rate >= 0.5 else 5)
                 if rates(errors, Counted([0], [n * times]), Counted([round(rate * n)], [n]), alphas).state == "breached"
             )
             row.append(next(needed, "1,000 or more"))
