@@ -83,15 +83,19 @@ def test_each_is_looked_at_when_it_is_due_and_at_once_when_somebody_asks() -> No
 def test_a_look_that_takes_long_is_made_less_often() -> None:
     bed = Bed()
     bed.deciding.cost_s = 3.0
-    assert bed.step() == IDLE_S, "others may have begun meanwhile"
-    bed.step(59.0)
-    assert len(bed.deciding.looks) == 1
-    bed.step(2.0)
+    assert bed.step() == LOOK_S_MIN, "the first one imports libraries"
+    assert bed.step(LOOK_S_MIN) == IDLE_S, "others may have begun meanwhile"
+    bed.step(29.0)
     assert len(bed.deciding.looks) == 2
     bed.deciding.cost_s = 1000.0
-    bed.step(70.0)
-    bed.step(LOOK_S_MAX - 1)
+    bed.step(2.0)
     assert len(bed.deciding.looks) == 3
+    bed.step(31.0)
+    assert len(bed.deciding.looks) == 4, "one that is slow by chance costs nothing"
+    bed.step(LOOK_S_MAX - 1)
+    assert len(bed.deciding.looks) == 4
+    bed.step(2.0)
+    assert len(bed.deciding.looks) == 5
 
 
 def test_no_more_time_passes_between_two_looks_than_did_by_a_clock_that_nobody_sets() -> None:

@@ -19,9 +19,12 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 5.0
 """How often it is asked whether there is something to look at that another control plane was told of."""
-LOOK_S_MIN, LOOK_S_MAX = 2.0, 300.0
-COST_FACTOR = 20.0
-"""Looking takes up to a twentieth of the time: what takes longer is looked at less often."""
+LOOK_S_MIN, LOOK_S_MAX = 2.0, 60.0
+COST_FACTOR = 10.0
+"""Looking takes up to a tenth of the time: what takes longer is looked at less often.
+
+It goes by the shorter of the last two looks, and the first one after a start costs nothing: it imports libraries.
+"""
 FAILED_S = 30.0
 LEAP_S_MIN = 60.0
 STEADY_S = 60.0
@@ -44,6 +47,7 @@ class ExperimentLoop:
     _due: dict[int, float] = field(default_factory=dict)
     _looked: dict[int, float] = field(default_factory=dict)
     _failed: dict[int, str] = field(default_factory=dict)
+    _cost_s: dict[int, float] = field(default_factory=dict)
     _leaps: ClockLeaps = field(init=False)
     _steady_at: float = 0.0
     _swept_at: float | None = None
@@ -86,7 +90,10 @@ class ExperimentLoop:
         try:
             self.deciding.look(number, elapsed_s_max)
             self._failed.pop(number, None)
-            wait_s = min(LOOK_S_MAX, max(LOOK_S_MIN, COST_FACTOR * (self.ticks() - began)))
+            cost_s = self.ticks() - began
+            usual_s = min(cost_s, self._cost_s.get(number, 0.0))
+            self._cost_s[number] = cost_s
+            wait_s = min(LOOK_S_MAX, max(LOOK_S_MIN, COST_FACTOR * usual_s))
         except (NotLeader, StoreUnavailable):
             raise
         except Exception as error:
@@ -100,7 +107,7 @@ class ExperimentLoop:
         self._due[number] = self.ticks() + wait_s
 
     def _forget_but(self, live: set[int]) -> None:
-        for known in (self._due, self._looked, self._failed):
+        for known in (self._due, self._looked, self._failed, self._cost_s):
             for number in known.keys() - live:
                 del known[number]
 
