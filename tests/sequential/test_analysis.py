@@ -221,3 +221,13 @@ def test_a_quantile_guardrail_lets_an_equal_version_pass_and_stops_a_slow_one() 
     found, verdict = look({"conversion": better, "guardrail:latency": times((30, 60), 8000)}, spec)
     assert [guard.state for guard in found.guardrails] == ["breached", "breached"]
     assert verdict.decision == "rollback"
+
+
+def test_guardrails_alone_and_a_clock_that_went_back_are_no_trouble() -> None:
+    spec = replace(SPEC, metrics=())
+    found = analyse(spec, {"guardrail:latency": times((30, 45), 4000)}, Exposed({1: [4000, 4000]}))
+    assert decide(spec, found, Facts(0.0, DAY)).decision == "rollback"
+    equal = {"conversion": flips((0.2, 0.2), 2000), "guardrail:latency": times((30, 30), 2000)}
+    verdict = decide(SPEC, analyse(SPEC, equal, Exposed({1: [2000, 2000]})), Facts(started_at=DAY, now=0.0))
+    assert verdict.decision == "continue"
+    assert verdict.days_left is None

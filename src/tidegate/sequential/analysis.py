@@ -83,7 +83,7 @@ class _Look:
 
     @property
     def comparisons(self) -> int:
-        return len(self.spec.metrics) * len(self.treatments)
+        return max(1, len(self.spec.metrics)) * len(self.treatments)  # guardrails alone are planned too
 
     @property
     def alpha_back(self) -> float:
