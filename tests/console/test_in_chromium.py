@@ -189,6 +189,29 @@ def test_without_scripts_pages_are_read_and_forms_are_sent(chromium: Browser, se
     context.close()
 
 
+def test_an_experiment_is_drafted_by_keyboard_and_discarded_without_scripts(
+    context: BrowserContext, chromium: Browser, session: Path, running: Platform
+) -> None:
+    page = context.new_page()
+    complaints = Complaints(page, running.url)
+    page.goto(f"{running.url}/endpoints/churn/experiments")
+    is_live(page)
+    for name, text in (("name", "prices"), ("metric", "converted")):
+        _reach(page, lambda name=name: page.evaluate("document.activeElement.name") == name)  # type: ignore[misc]
+        page.keyboard.type(text)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/experiments/prices*")
+    expect(page.get_by_role("status").filter(has_text="The draft is there")).to_be_visible()
+    assert complaints == []
+    plain = chromium.new_context(storage_state=session, java_script_enabled=False)
+    page = plain.new_page()
+    page.goto(f"{running.url}/endpoints/churn/experiments")
+    page.get_by_role("link", name="prices", exact=True).click()
+    page.get_by_role("button", name="Discard").click()
+    assert "stopped" in page.locator("#live_status").inner_text()
+    plain.close()
+
+
 def test_a_control_plane_that_is_away_is_said_so_and_comes_back_by_itself(
     context: BrowserContext, running: Platform
 ) -> None:
