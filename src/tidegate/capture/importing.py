@@ -244,6 +244,11 @@ def _plain(label: Any) -> Any:
     return label if isinstance(label, bool | int | float | str) else str(label)
 
 
+def read_times(column: pa.ChunkedArray, timezone: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Microseconds since 1970 (UTC), and which are none. Raises `InvalidArgument` for a column of another type."""
+    return _times(column, timezone)
+
+
 def _times(column: pa.ChunkedArray, timezone: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Microseconds since 1970 (UTC), and which are none: times, ISO 8601 texts, or numbers of seconds."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

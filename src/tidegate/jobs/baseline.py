@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tidegate.adapters.capture.time_column import Seconds, without_times
 from tidegate.adapters.sandbox.inspection import InspectionRequest, ValidationRequest, Watched, run_inspection
 from tidegate.adapters.sandbox.kept_rows import read_kept_rows
 from tidegate.core.access import Principal
@@ -31,6 +32,22 @@ ROWS_FILE = "rows.npz"
 
 
 @dataclass(frozen=True)
+class RowTimes:
+    """When each row was (seconds since 1970), and whose hours and weekdays count."""
+
+    times_s: Seconds
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class RowsOf:
+    """Where rows come from, and when each was, where that is known."""
+
+    origin: Origin
+    times: RowTimes | None = None
+
+
+@dataclass(frozen=True)
 class RowsToAnswer:
     """A file of rows for a version to answer; `target`: the column with the truth, "" for none."""
 
@@ -38,6 +55,7 @@ class RowsToAnswer:
     filename: str
     target: str = ""
     timeout_s: float = 120.0
+    times: RowTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -57,18 +75,23 @@ class BaselineMaker:
             self.models.artifacts.path(manifest.digest), manifest.pickle_granted, None, python, manifest.device
         )
         answer(package, given, scratch, report)
-        view = self.from_kept(model, number, origin, scratch, report.who)
+        view = self.from_kept(model, number, RowsOf(origin, given.times), scratch, report.who)
         if view is None:
             raise InvalidArgument(f"{given.filename!r} has no rows that the model could be asked", field="data")
         return view
 
-    def from_kept(self, model: str, number: str, origin: Origin, scratch: Path, who: Principal) -> BaselineView | None:
+    def from_kept(self, model: str, number: str, rows_of: RowsOf, scratch: Path, who: Principal) -> BaselineView | None:
         """Of the rows that an inspection has left in its scratch folder; None where it left none."""
+        origin, times = rows_of.origin, rows_of.times
         kept = read_kept_rows(scratch / ROWS_FILE)
         if kept is None or not kept.rows:
             return None
         signature = convert(self.models.version(model, number).signature, Signature)
-        made = make_baseline(signature, BaselineRows(kept.inputs, kept.outputs, kept.labels), origin.by)
+        rows = BaselineRows(kept.inputs, kept.outputs, kept.labels)
+        if times is not None:
+            _check_all_kept(kept.rows, times)
+            rows = replace(rows, times_s=times.times_s, timezone=times.timezone)
+        made = make_baseline(signature, rows, origin.by)
         return self.baselines.keep(model, number, made, origin, who)
 
     def after_registration(
@@ -79,13 +102,30 @@ class BaselineMaker:
         Of validation data: what goes wrong is told, and the registration is none the worse for it.
         """
         try:
-            if self.from_kept(model, number, Origin(source), scratch, report.who) is None:
+            if self.from_kept(model, number, RowsOf(Origin(source)), scratch, report.who) is None:
                 self.from_file(model, number, given, Origin(source), scratch, report)
         except (TidegateError, OSError, ValueError) as error:
             if source == "file":
                 raise
             _log.warning("no baseline of %s:%s: %s", model, number, error)
             report.progress(0.79, f"note: no baseline could be made of the validation data: {error}")
+
+
+def _with_times(given: RowsToAnswer, request: BaselineRequest, scratch: Path) -> RowsToAnswer:
+    """The rows without the column of times, which is none of the model's. Raises `InvalidArgument`."""
+    path = scratch / f"without-times-{Path(given.filename).name}"
+    times_s = without_times(given.path, given.filename, str(request.time_column), request.timezone, path)
+    return replace(given, path=path, times=RowTimes(times_s, request.timezone))
+
+
+def _check_all_kept(rows: int, times: RowTimes) -> None:
+    """Raises `InvalidArgument` where rows were drawn, or are not those that have the times."""
+    if rows != times.times_s.size:
+        raise InvalidArgument(
+            f"{rows:,} of {times.times_s.size:,} rows were kept, so it is not known when each was: give fewer rows, "
+            "or leave out --time-column",
+            field="time_column",
+        )
 
 
 def answer(package: InspectionRequest, given: RowsToAnswer, scratch: Path, report: JobReport) -> None:
@@ -115,6 +155,8 @@ class BaselineJob:
         try:
             path = self.uploads.path(request.upload)
             given = RowsToAnswer(path, request.filename, request.target or "", request.timeout_s)
+            if request.time_column is not None:
+                given = _with_times(given, request, scratch)
             view = self.maker.from_file(model, number, given, Origin("file", request.by), scratch, report)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

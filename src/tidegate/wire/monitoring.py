@@ -194,7 +194,8 @@ class BaselineRequest:
     """Take a new baseline of a version from an uploaded CSV or Parquet file.
 
     `target`: the column with the truth, without which there is no baseline of performance. `by`: the column whose
-    values are the segments.
+    values are the segments. `time_column`: when each row was; then the baseline knows the rhythm of hours and weekdays
+    of `timezone`, and how much days differ.
     """
 
     __pydantic_config__ = STRICT
@@ -204,6 +205,8 @@ class BaselineRequest:
     target: str | None = None
     by: str | None = None
     timeout_s: Number = 120.0
+    time_column: str | None = None
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True)

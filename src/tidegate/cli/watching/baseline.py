@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,29 +25,36 @@ _SOURCES = {
     "tidegate baseline churn:3",
     "tidegate baseline churn:3 --data last-quarter.parquet --target churned",
     "tidegate baseline churn --data rows.csv --by country",
+    "tidegate baseline churn:3 --data spring.parquet --time-column at --timezone Europe/Berlin",
 )
 @click.argument("model", metavar="NAME[:V]")
 @click.option("--data", type=FILE, metavar="F.csv|.parquet", help="The rows; the model answers them first.")
 @click.option("--target", metavar="COL", help="The column with the truth, without which performance is not compared.")
 @click.option("--by", metavar="COL", help="A column of the model whose values are segments.")
+@click.option("--time-column", metavar="COL", help="When each row was: a time, ISO 8601 or seconds since 1970.")
+@click.option("--timezone", metavar="TZ", default="UTC", show_default=True, help="Whose hours and weekdays count.")
 @click.option("--no-wait", is_flag=True, help="Return when the file is handed in, and name the job.")
-def baseline(app: App, model: str, data: Path | None, target: str | None, by: str | None, no_wait: bool) -> None:
+def baseline(app: App, model: str, data: Path | None, no_wait: bool, **options: Any) -> None:
     """Show what a version's inputs, outputs and performance are compared with, or give it rows to be compared with.
 
     A version that was registered with --validation-data has a baseline of that, and one without any gets it of
     production's first day (of 1,000 rows at least). --data replaces it.
+
+    With --time-column the baseline knows how days differ, and of three weeks or more what each hour of the week is
+    like: drift is then told from the daily rhythm. The model is asked without that column.
     """
     client = app.client()
     if data is None:
-        if target or by:
-            raise click.UsageError("--target and --by are of rows: give --data", click.get_current_context())
+        if any(options[name] for name in ("target", "by", "time_column")):
+            what = "--target, --by and --time-column are of rows: give --data"
+            raise click.UsageError(what, click.get_current_context())
         found = client.monitoring.baseline(model)
         return app.emit(found, lambda: described(found))
     with app.progress() as report:
         if no_wait:
-            job = client.monitoring.set_baseline(model, data, target=target, by=by, wait=False, on_progress=report)
+            job = client.monitoring.set_baseline(model, data, **options, wait=False, on_progress=report)
             return app.emit(job, lambda: f"job {job.id}: follow it with 'tidegate jobs {job.id}'")
-        made = client.monitoring.set_baseline(model, data, target=target, by=by, on_progress=report)
+        made = client.monitoring.set_baseline(model, data, **options, on_progress=report)
     return app.emit(made, lambda: described(made))
 
 

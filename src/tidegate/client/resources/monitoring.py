@@ -46,6 +46,16 @@ class MonitorOptions(TypedDict, total=False):
     selective_labels: bool | None
 
 
+class BaselineOptions(TypedDict, total=False):
+    """What the columns of a baseline's rows are, beside the model's own; see `set_baseline`."""
+
+    target: str | None
+    by: str | None
+    time_column: str | None
+    timezone: str
+    on_progress: OnProgress | None
+
+
 @dataclass(frozen=True)
 class MonitoringClient:
     """`client.monitoring`."""
@@ -114,47 +124,34 @@ class MonitoringClient:
 
     @overload
     def set_baseline(
-        self,
-        model: str,
-        data: Any,
-        *,
-        target: str | None = None,
-        by: str | None = None,
-        wait: Literal[True] = True,
-        on_progress: OnProgress | None = None,
+        self, model: str, data: Any, *, wait: Literal[True] = True, **options: Unpack[BaselineOptions]
     ) -> BaselineView: ...
 
     @overload
     def set_baseline(
-        self,
-        model: str,
-        data: Any,
-        *,
-        target: str | None = None,
-        by: str | None = None,
-        wait: Literal[False],
-        on_progress: OnProgress | None = None,
+        self, model: str, data: Any, *, wait: Literal[False], **options: Unpack[BaselineOptions]
     ) -> Job: ...
 
     def set_baseline(
-        self,
-        model: str,
-        data: Any,
-        *,
-        target: str | None = None,
-        by: str | None = None,
-        wait: bool = True,
-        on_progress: OnProgress | None = None,
+        self, model: str, data: Any, *, wait: bool = True, **options: Unpack[BaselineOptions]
     ) -> BaselineView | Job:
         """Compare a version's data with these rows from now on: a CSV or Parquet file, or a data frame.
 
         `target`: the column with the truth, without which performance has nothing to compare with. `by`: the column
-        whose values are the segments.
+        whose values are the segments. `time_column`: when each row was, so that the baseline knows the rhythm of hours
+        and weekdays (of `timezone`) and how much days differ; the model is asked without it.
         """
         with tempfile.TemporaryDirectory(prefix="tidegate-baseline-") as scratch:
             payload = payload_of(_table(data, Path(scratch)))
-            upload = self.models.upload_payload(payload, on_progress)
-        request = BaselineRequest(upload.id, payload.name, target, by)
+            upload = self.models.upload_payload(payload, on_progress := options.get("on_progress"))
+        request = BaselineRequest(
+            upload.id,
+            payload.name,
+            options.get("target"),
+            options.get("by"),
+            time_column=options.get("time_column"),
+            timezone=options.get("timezone", "UTC"),
+        )
         job = self.api.send("PUT", _baseline(model), request, Job)
         if not wait:
             return job

@@ -23,6 +23,7 @@ from tidegate.store import jobs as rows
 from tidegate.store import uploads as upload_rows
 from tidegate.store.engine import Store
 from tidegate.store.tables import JobRow
+from tidegate.watch.rhythm import zone_of
 from tidegate.wire import rest
 from tidegate.wire.monitoring import BaselineRequest
 
@@ -84,8 +85,10 @@ class Jobs:
                 f"timeout_s must be more than 0 and at most {GATE_TIMEOUT_S_MAX:g}", field="timeout_s"
             )
         _check_filename(request.filename)
+        zone_of(request.timezone)
         job = self._new("baseline", model, {"model": model, "version": version, "request": asdict(request)}, who)
         given: dict[str, object] = {"filename": request.filename, "target": request.target, "by": request.by}
+        given |= {} if request.time_column is None else {"time_column": request.time_column}
         with self.store.transaction() as tx:
             check_upload(tx, request.upload)
             self._queue(
