@@ -13,7 +13,7 @@ from support.platform import Platform
 from support.services import missing
 from support.services.chromium import Chromium
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 PAGES = (
     *("/", "/deploy", "/deploy?allow_pickle=ask", "/models", "/models/axe", "/models/axe/versions/1", "/jobs"),
