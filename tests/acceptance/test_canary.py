@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,3 +167,23 @@ def test_every_kind_of_broken_version_is_aborted_by_default(own_platform: Platfo
         until(lambda: here.endpoint("churn")["traffic"] == {"1": 100.0}, what="stable")
     assert found["state"] in ("aborted", "failed"), found
     assert traffic.unanswered == []
+
+
+@pytest.mark.long
+def test_a_control_plane_that_dies_in_mid_step_goes_on_and_costs_no_request(
+    own_platform: Platform, tmp_path: Path
+) -> None:
+    here = own_platform.start()
+    here.done("deploy", written(tmp_path / "one", "pass"), "--name", "churn", "--allow-pickle")
+    registered(here, tmp_path / "two", "churn", "time.sleep(0)")
+    kept = ("--guardrail", "errors:margin=abs:0.05", "--guardrail", "latency:margin=5")
+    with Traffic(here, "churn").running(clients=3) as traffic:
+        here.done("deploy", "churn:2", "--canary", "10,50,100", "--every", "8s", *kept)
+        until(
+            lambda: here.api("GET", "/api/v1/endpoints/churn/canary").json()["step"] == 1, 120, what="the second step"
+        )
+        os.kill(here.control_pid, signal.SIGKILL)
+        until(lambda: not here.processes("tidegate.control"), what="the control plane's death")
+        here.start()
+        assert ended(here, "churn")["state"] == "promoted"
+    assert (traffic.failed, traffic.unanswered) == (0, [])
