@@ -20,7 +20,7 @@ def test_a_baseline_of_a_file_knows_the_rhythm_of_its_times(tmp_path: Path) -> N
         add_version(container, "churn", "1")
         maker = BaselineMaker(container.models, container.baselines)
         rng = np.random.default_rng(3)
-        times_s = 1.7e9 + 3600.0 * np.repeat(np.arange(HOURS), 10)
+        times_s = (1.7e9 + 3600.0 * np.repeat(np.arange(HOURS), 10)).astype(np.float64)
         inputs = rng.normal(size=(times_s.size, 2)) + np.sin(times_s / 86_400 * 2 * np.pi)[:, None]
         keep_rows(tmp_path / ROWS_FILE, {"input": inputs}, {"prediction": (inputs[:, 0] > 0).astype(np.int64)}, None)
         rows_of = RowsOf(Origin("file"), RowTimes(times_s, "Europe/Berlin"))
