@@ -223,10 +223,42 @@ def test_replicas_that_crash_are_a_breach_where_stables_do_not(bed: Bed) -> None
 def test_a_version_that_does_not_run_fails_without_having_had_a_request(bed: Bed) -> None:
     bed.begin()
     with bed.container.store.transaction() as tx:
-        tx.add(VariantRow(endpoint="churn", version="2", crashes=[], cause="no such file", quarantined_generation=1))
+        tx.add(VariantRow(endpoint="churn", version="2", crashes=[], cause="no such file", quarantined_generation=9))
     found = bed.look()
     assert (found.state, found.reason) == ("failed", "version 2 does not run: no such file")
     assert bed.traffic == {"1": 100.0}
+
+
+def test_a_version_that_was_given_up_is_tried_anew(bed: Bed) -> None:
+    with bed.container.store.transaction() as tx:
+        tx.add(VariantRow(endpoint="churn", version="2", crashes=[], cause="no such file", quarantined_generation=1))
+    bed.begin()
+    assert bed.look().state == "running"
+    with bed.container.store.reading() as tx:
+        row = get_endpoint(tx, "churn")
+        assert row is not None
+        assert row.retries["2"] == row.generation > 1
+    bed.step()
+    with bed.container.store.reading() as tx:
+        row = get_endpoint(tx, "churn")
+        assert row is not None
+        assert row.retries["2"] < row.generation, "a step tries nothing anew"
+
+
+def test_a_person_who_pauses_while_it_is_looked_at_is_first(bed: Bed) -> None:
+    bed.begin()
+    bed.routed()
+    bed.look()
+    bed.captured.__dict__.update(at=bed.now + EVERY_S, each=2000)
+    read = bed.captured.rows
+
+    def paused_meanwhile(*asked: Any) -> Columns:
+        bed.canaries.pause("churn", ME)
+        return read(*asked)
+
+    bed.captured.rows = paused_meanwhile  # type: ignore[method-assign]
+    found = bed.look(EVERY_S + 5.0)
+    assert (found.state, found.step) == ("paused", 0)
 
 
 def test_without_traffic_nothing_advances_and_nothing_fails(bed: Bed) -> None:

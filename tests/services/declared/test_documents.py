@@ -93,6 +93,21 @@ def test_what_is_exported_changes_nothing_when_it_is_applied(platform: Container
     assert webhook.key == WEBHOOK
 
 
+def test_addresses_of_one_host_are_told_apart_by_their_rule(platform: Container) -> None:
+    first, second, third = (f"webhook=https://ci.example/hooks/{name}" for name in ("first", "second", "third"))
+    start = {"endpoint": "churn", "model": "churn", "version": "1"}
+    _apply(platform, {**start, "alerts": {"errors": {"actions": [first, second]}, "latency": {"actions": [third]}}})
+    (exported,) = platform.documents.export("churn").documents
+    (done,) = _apply(platform, exported)
+    assert done.outcome == "unchanged"
+    with platform.store.reading() as tx:
+        rules = stored_rules(tx, "churn")
+    assert [[one.key for one in rules[name].actions] for name in ("errors", "latency")] == [[first, second], [third]]
+    shown = "webhook=https://ci.example/…"
+    with pytest.raises(InvalidArgument, match="may be one of 3 addresses"):
+        _apply(platform, {**start, "alerts": {"traffic": {"actions": [shown]}}})
+
+
 def test_what_people_set_otherwise_is_in_the_document_and_goes_with_a_section_that_is_whole(
     platform: Container,
 ) -> None:
@@ -166,6 +181,9 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"capture": {"drop": "input"}}, "capture.drop", "a list of columns"),
     ({"alerts": {"errors": {"actions": ["webhook=https://x.example/…"]}}}, "alerts", "write it whole"),
     ({"endpoint": "Churn"}, "endpoint", "Churn"),
+    ({"traffic": {"1": 10**400}}, "traffic.1", "from 0 to 100"),
+    ({"version": 10**400}, "version", "number or label"),
+    ({"serving": {"cache_ttl": 10**400}}, "serving.cache_ttl", "a span of time"),
     ({"model": "other"}, "model", "serves model 'churn'"),
 )
 

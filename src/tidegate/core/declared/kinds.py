@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from tidegate.errors import InvalidArgument
 TEXT_CHARS_MAX, ITEMS_MAX = 2_000, 1_000
 SPAN_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(s|m|h|d|w)\s*$"
 SIZE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT]i?)?[bB]?\s*$"
+_LARGEST = 1e300
 _SPAN = re.compile(SPAN_PATTERN)
 _UNITS_S = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 
@@ -45,6 +45,13 @@ class Kind(Protocol):
 def wrong(path: str, raw: Any, wanted: str) -> InvalidArgument:
     """`raw` at `path` is not what is wanted there."""
     return InvalidArgument(f"{path} is {_told(raw)}: give {wanted}", field=path)
+
+
+def _number(raw: Any) -> float | None:
+    """A finite number; None for anything else, also a whole number that is too large to be one."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not -_LARGEST <= raw <= _LARGEST:
+        return None
+    return float(raw)
 
 
 def _told(raw: Any) -> str:
@@ -96,7 +103,7 @@ class Version(_Plain):
     alias: bool = True
 
     def read(self, raw: Any, path: str) -> str:
-        if isinstance(raw, int) and not isinstance(raw, bool) and raw > 0:
+        if isinstance(raw, int) and not isinstance(raw, bool) and 0 < raw < 1 << 53:
             return str(raw)
         wanted = 'a version: its number or label (in quotes, as in "1.10")' + (", or @ALIAS" if self.alias else "")
         if not isinstance(raw, str) or not raw.strip("@") or len(raw) > TEXT_CHARS_MAX or not storable(raw):
@@ -116,8 +123,8 @@ class Amount(_Plain):
     example: str = "0.05, 5% or abs:0.01"
 
     def read(self, raw: Any, path: str) -> str:
-        if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
-            return f"{raw:.15g}"
+        if (number := _number(raw)) is not None:
+            return f"{number:.15g}"
         if not isinstance(raw, str) or not raw or len(raw) > 40:
             raise wrong(path, raw, f"an amount, such as {self.example}")
         return raw
@@ -167,11 +174,10 @@ class Number(_Plain):
 
     def read(self, raw: Any, path: str) -> float:
         wanted = f"a number from {self.low:g} to {self.high:g}"
-        if isinstance(raw, bool) or not isinstance(raw, int | float):
+        number = _number(raw)
+        if number is None or not self.low <= number <= self.high:
             raise wrong(path, raw, wanted)
-        if not (math.isfinite(raw) and self.low <= raw <= self.high):
-            raise wrong(path, raw, wanted)
-        return float(raw)
+        return number
 
     def written(self, value: Any) -> Any:
         return plain_number(value)
@@ -192,12 +198,10 @@ class Span:
     def read(self, raw: Any, path: str) -> float:
         wanted = "a span of time, such as 30s, 5m, 12h or 7d"
         if isinstance(raw, str) and (found := _SPAN.match(raw)):
-            value = float(raw.strip()[: -len(found[2])]) * _UNITS_S[found[2]]
-        elif isinstance(raw, int | float) and not isinstance(raw, bool):
-            value = float(raw)
+            value = _number(float(raw.strip()[: -len(found[2])]) * _UNITS_S[found[2]])
         else:
-            raise wrong(path, raw, wanted)
-        if not (math.isfinite(value) and 0 <= value <= 1e10):
+            value = _number(raw)
+        if value is None or not 0 <= value <= 1e10:
             raise wrong(path, raw, wanted)
         return value
 

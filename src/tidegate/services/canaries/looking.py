@@ -129,7 +129,7 @@ class CanaryLooks:
     def _write(self, number: int, seen: Seen, look: _Look | None, now: float) -> None:
         with self.store.transaction() as tx:
             canary = rows.get(tx, number)
-            if canary is None or canary.ended_at is not None or canary.step_set_at != seen.canary.step_set_at:
+            if canary is None or _place(canary) != _place(seen.canary):
                 return  # a person was first
             row = get_endpoint(tx, canary.endpoint)
             if row is None or not changes.is_in_effect(canary, row):
@@ -190,6 +190,11 @@ def _apply(tx: Session, canary: CanaryRow, row: EndpointRow, seen: Seen, look: _
     return canary.state
 
 
+def _place(canary: CanaryRow) -> tuple[float, str]:
+    """What a look decides by: the step that it is at, and whether that may end."""
+    return canary.step_set_at, canary.state
+
+
 def _plain(one: GuardrailView) -> dict[str, Any]:
     return dict(vars(one))
 
@@ -218,7 +223,7 @@ def _seen(tx: Session, number: int) -> Seen | None:
         is_routed=routed_split_of(row) == effective_of(row).split,
         ready_at=tuple(rows.ready_times(tx, row.name, versions)),
         crashes=(crashes[0], crashes[1]),
-        broken=_broken(tx, canary),
+        broken=_broken(tx, canary, row.retries.get(canary.version, 0)),
         signature=None if version is None else convert(version.signature, Signature),
     )
 
@@ -231,10 +236,13 @@ def _crashes(tx: Session, canary: CanaryRow, version: str) -> int:
     return max(kept, len(counted))
 
 
-def _broken(tx: Session, canary: CanaryRow) -> str:
-    """Why the version cannot run: its replicas failed again and again. What the platform lacks is no such reason."""
+def _broken(tx: Session, canary: CanaryRow, tried_at: int) -> str:
+    """Why the version cannot run: its replicas failed again and again. What the platform lacks is no such reason.
+
+    It was given up at `tried_at` (the endpoint's generation) or later: what failed before, it is tried anew.
+    """
     variant = rows.variant(tx, canary.endpoint, canary.version)
-    if variant is None or variant.quarantined_generation is None:
+    if variant is None or variant.quarantined_generation is None or variant.quarantined_generation < tried_at:
         return ""
     return f"version {canary.version} does not run: {variant.cause or variant.reason}"
 

@@ -283,14 +283,12 @@ def _set_monitor(part: _Part, endpoint: str, values: Any, who: Principal) -> Non
 
 
 def _set_alerts(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
-    known = {
-        shown_action(action.key): action.key
-        for rule in stored_rules(part.tx, endpoint).values()
-        for action in rule.actions
-    }
+    known = {type_: [action.key for action in rule.actions] for type_, rule in stored_rules(part.tx, endpoint).items()}
+    everywhere = list(dict.fromkeys(key for keys in known.values() for key in keys))
     changes = []
     for type_, rule in values.items():
-        actions = [_whole_action(text, known) for text in rule["actions"]]
+        own = [*known.get(type_, ())]
+        actions = [_whole_action(text, own, everywhere) for text in rule["actions"]]
         threshold = -1.0 if rule["threshold"] is None else rule["threshold"]
         changes.append(AlertRule(type_, **{**rule, "actions": actions, "threshold": threshold}))
     part.alert_rules.change(endpoint, AlertRulesRequest(changes, reset=True), who)
@@ -322,10 +320,22 @@ def _set_shadow(part: _Part, endpoint: str, values: Any, who: Principal) -> None
         part.shadows.changed()
 
 
-def _whole_action(text: str, known: Mapping[str, str]) -> str:
-    """An action as it is kept: one that is written as it is shown, without what is secret, is the one that is there."""
-    if text in known:
-        return known[text]
+def _whole_action(text: str, own: list[str], everywhere: Sequence[str]) -> str:
+    """An action as it is kept: one that is written as it is shown, without what is secret, is the one that is there.
+
+    It is the rule's `own`, each meant once and in their order, or else the only one of all rules that is shown so.
+    """
+    mine = next((key for key in own if shown_action(key) == text), None)
+    if mine is not None:
+        own.remove(mine)
+        return mine
+    alike = [key for key in everywhere if shown_action(key) == text]
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        raise InvalidArgument(
+            f"{text} may be one of {len(alike)} addresses that are set: write it whole", field="actions"
+        )
     if text.endswith("…"):
         raise InvalidArgument(
             f"{text} is how an address is shown, without what is secret in it, and none like it is set here: write it "

@@ -45,11 +45,14 @@ def begin_or_step(
 ) -> bool:
     """Put these weights in effect, the automation's first or its next ones; `row` is the endpoint as `tx` reads it.
 
-    False where they come too late: people have set the traffic since the revision that `weights` began at, a version is
-    gone, or the endpoint is going. Raises `AutomationRunning` where another automation runs, and `InvalidArgument`.
+    Where it begins, versions that were given up earlier are tried anew, as by a deployment. False where they come too
+    late: people have set the traffic since the revision that `weights` began at, a version is gone, or the endpoint is
+    going. Raises `AutomationRunning` where another automation runs, and `InvalidArgument`.
     """
     check_free(row, weights.kind, weights.name)
-    entry = Entry(action, now, f"{weights.kind} {weights.name}", note=note)
+    begins = in_effect(row, weights.kind, weights.name) is None
+    tried = {share.version for share in weights.split.shares} if begins else ()
+    entry = Entry(action, now, f"{weights.kind} {weights.name}", note=note, retries=tried)
     written = rows.set_weights(tx, rows.seen_of(row), weights, entry)
     if written:
         kept_aliases.begins(tx, row, weights, action, now)
