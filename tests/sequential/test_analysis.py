@@ -136,6 +136,64 @@ def test_the_interval_of_the_improvement_leaves_out_zero_exactly_when_the_test_r
         assert (not view.lower <= 0 <= view.upper) == (view.p_value <= spec.alpha)
 
 
+def complaints(control: float, treatment: float, n: int, shape: float = 1.0) -> dict[str, Units]:
+    rng = np.random.default_rng(5)
+    arm = np.arange(2 * n) % 2
+    value = np.where(rng.random(arm.size) < np.asarray((control, treatment))[arm], shape, 0.0)
+    return {"complaints": Units(arm, np.ones(arm.size, np.int64), value)}
+
+
+COMPLAINTS = Metric("complaints", "decrease", "count")
+
+
+def test_a_large_effect_on_few_units_has_a_lower_end_where_control_may_be_zero() -> None:
+    spec = replace(SPEC, guardrails=(), mde=0.05, metrics=(replace(COMPLAINTS, direction="increase"),))
+    found, verdict = look(complaints(0.02, 0.9, 150), spec)
+    (view,) = found.metrics
+    assert (view.significant, view.winner) == (True, "b")
+    assert view.upper is None, "control may be 0"
+    assert view.lower is not None
+    assert 0 < view.lower < (view.improvement or 0.0)
+    assert verdict.reason.startswith("treatment's complaints is at least ")
+    for seed in range(200):  # and where it has one, it leaves out 0 exactly when the test rejects
+        rng = np.random.default_rng(seed)
+        rare = complaints(rng.uniform(0.005, 0.05), rng.uniform(0.05, 0.4), 150)
+        (view,) = look(rare, spec)[0].metrics
+        if view.improvement and view.improvement > 0:
+            assert (view.lower is not None and view.lower > 0) == view.significant
+
+
+def test_values_of_either_sign_have_no_end_where_control_may_be_zero() -> None:
+    spec = replace(SPEC, guardrails=(), mde=0.05, metrics=(replace(COMPLAINTS, direction="increase"),))
+    units = complaints(0.02, 0.9, 150)["complaints"]
+    signed = replace(units, value=units.value - 0.001)
+    (view,) = look({"complaints": signed}, spec)[0].metrics
+    assert (view.significant, view.lower, view.upper) == (True, None, None)
+
+
+@pytest.mark.parametrize("control", [0.0, 0.02])
+def test_a_margin_of_what_control_has_next_to_none_of_is_breached(control: float) -> None:
+    spec = replace(SPEC, guardrails=(Guardrail(COMPLAINTS, "margin", 0.1),), mde=0.05)
+    units = {"conversion": flips((0.2, 0.26), 150)}
+    units["guardrail:complaints"] = complaints(control, 0.9, 150, shape=100.0)["complaints"]
+    found, verdict = look(units, spec)
+    assert found.guardrails[0].state == "breached"
+    assert verdict.decision == "rollback"
+    assert "complaints is worse" in verdict.reason
+
+
+def test_what_is_held_ends_all_the_same_when_its_days_are_over() -> None:
+    units = {"conversion": flips((0.2, 0.26), 8000), "guardrail:latency": times((30, 45), 8000)}
+    _, held = look(units, replace(SPEC, on_breach="hold"), days=29)
+    assert (held.decision, "resume" in held.next) == ("hold", False)
+    _, ended = look(units, replace(SPEC, on_breach="hold"), days=31)
+    assert ended.decision == "inconclusive"
+    assert "latency is worse" in ended.reason
+    mismatched = analyse(SPEC, units | {"guardrail:latency": times((30, 30), 8000)}, Exposed({1: [8000, 6500]}))
+    ended = decide(SPEC, mismatched, Facts(0.0, 31 * DAY))
+    assert (ended.decision, "unhealthy: ratio" in ended.reason) == ("inconclusive", True)
+
+
 def test_the_e_value_is_one_over_alpha_at_the_end_of_the_interval() -> None:
     half = means.factor(4000, 10_000, 0.05) * 0.1
     evidence = means.log_e(half, 0.01, 4000, means.rho(10_000, 0.05))

@@ -182,6 +182,8 @@ def _margin(guardrail: Guardrail, found: Evidence, alpha: float, alpha_back: flo
     worse = None if value is None else -value if falls else value
     if least is not None and least > guardrail.value:
         return worse, least, "breached"
+    if found.a == 0 and not guardrail.absolute and found.apart(alpha_back) == (-1 if falls else 1):
+        return worse, None, "breached"  # a share of 0: whatever is worse for certain is past it
     return worse, most, "ok" if most is not None and most < guardrail.value else "undecided"
 
 

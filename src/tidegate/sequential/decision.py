@@ -2,6 +2,7 @@
 
     a guardrail breached, or a metric worse for certain   rollback (hold or continue, by `on_breach`)
     units not in the planned ratio                        hold
+    either of these holds it and it is past `max_days`    inconclusive
     fewer than 100 units an arm                           insufficient_data
     a metric better, all guardrails kept, none worse      promote
     older than `max_days`                                 inconclusive
@@ -54,14 +55,28 @@ def decide(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> Verdict:
     breaches = _breaches(spec, analysis)
     if breaches and spec.on_breach == "rollback":
         return Verdict("rollback", _sentence(breaches), "all traffic goes back to control")
+    held = None
     if breaches and spec.on_breach == "hold":
-        return Verdict("hold", _sentence(breaches), "held until a person resumes or stops it")
-    return _unsound(analysis) if not analysis.ratio.sound else _weigh(spec, analysis, facts, breaches)
+        held = Verdict("hold", _sentence(breaches), "held for as long as this is so; a person may stop it")
+    elif not analysis.ratio.sound:
+        held = _unsound(analysis)
+    if held is None:
+        return _weigh(spec, analysis, facts, breaches)
+    return _ended(spec, held.reason) if _is_over(spec, facts) else held
+
+
+def _is_over(spec: ExperimentSpec, facts: Facts) -> bool:
+    return facts.now - facts.started_at >= spec.max_days * _DAY_S
+
+
+def _ended(spec: ExperimentSpec, reason: str) -> Verdict:
+    told = f"{reason} after {spec.max_days:g} days, the most it may take"
+    return Verdict("inconclusive", told, "all traffic goes back to control", 0.0)
 
 
 def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: Facts, breaches: list[str]) -> Verdict:
     """The lines of the table from the third on."""
-    over = facts.now - facts.started_at >= spec.max_days * _DAY_S
+    over = _is_over(spec, facts)
     short = _short(analysis)
     if short and not over:
         return _insufficient(spec, analysis, facts, short)
@@ -73,8 +88,7 @@ def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: Facts, breaches: lis
         reason = f"{words.improvement(metric, best)}; ready to promote"
         return Verdict("promote", reason, ready, 0.0, best.variant)
     if over:
-        reason = f"{_so_far(spec, analysis, short)} after {spec.max_days:g} days, the most it may take"
-        return Verdict("inconclusive", reason, "all traffic goes back to control", 0.0)
+        return _ended(spec, _so_far(spec, analysis, short))
     left = _days_left(spec, analysis, facts)
     blocked = _sentence(breaches) if breaches else _so_far(spec, analysis, None)
     return Verdict("continue", blocked, _until(left, facts), left)

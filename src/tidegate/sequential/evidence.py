@@ -61,7 +61,7 @@ class Evidence(Protocol):
         """Evidence (the logarithm of an e-value) that the arms differ."""
 
     def interval(self, alpha: float) -> tuple[float | None, float | None]:
-        """Between what (b - a)/a is."""
+        """Between what (b - a)/a is; None for an end that is not known."""
 
     def apart(self, alpha: float) -> int:
         """1 where b is above a for certain, -1 where below, else 0; each with an error of alpha."""
@@ -110,7 +110,12 @@ def evidence(metric: Metric, pair: Units, how: Plan, share: float) -> Evidence |
     if how.method == "quantile":
         return Quantiles.of(pair, metric.q, how.weight)
     found = compare(pair, proportion=metric.type == "proportion")
-    return None if found is None else Asymptotic(found, how.planned)
+    return None if found is None else Asymptotic(found, how.planned, _is_nonnegative(pair))
+
+
+def _is_nonnegative(units: Units) -> bool:
+    least = float(units.value.min())
+    return least >= 0 and (units.denominator is None or float(units.denominator.min()) >= 0)
 
 
 def _exact(pair: Units, how: Plan, share: float) -> Exact:

@@ -129,10 +129,14 @@ def adjusted(units: Units, cell: Integers, size: int) -> Floats:
 
 @dataclass(frozen=True)
 class Asymptotic:
-    """What two arms' means or ratios say at this look, by the asymptotic sequence. `planned`: units it is tuned for."""
+    """What two arms' means or ratios say at this look, by the asymptotic sequence. `planned`: units it is tuned for.
+
+    `nonnegative`: no value is below 0, so neither is the ratio of the arms' means.
+    """
 
     compared: Compared
     planned: float
+    nonnegative: bool = False
 
     @property
     def a(self) -> float:
@@ -150,7 +154,7 @@ class Asymptotic:
         return means.log_e(found.difference, found.variance, found.n, means.rho(self.planned, alpha))
 
     def interval(self, alpha: float) -> tuple[float | None, float | None]:
-        """Between what (b - a)/a is; None where control may be 0."""
+        """Between what (b - a)/a is; no upper end where control may be 0."""
         return self._ratios(means.factor(self.compared.n, self.planned, alpha))
 
     def apart(self, alpha: float) -> int:
@@ -174,11 +178,12 @@ class Asymptotic:
         """The r for which b - (1 + r)a is within k standard errors of 0 (Fieller): control's uncertainty is in it.
 
         Each such r is tested by its own sequence, so the interval holds at every look, and it leaves out 0 exactly
-        when that of the difference does. Where control may be 0, it has no ends.
+        when that of the difference does. Where control may be 0, it has no upper end, and a lower one only where no
+        value is below 0 (else the ratio may have either sign) and the treatment is above 0 for certain.
         """
         found = self.compared
-        square = found.a**2 - k * k * found.variance_a
-        if square <= 0:
+        square, rest = found.a**2 - k * k * found.variance_a, found.b**2 - k * k * found.variance_b
+        if square <= 0 and not (self.nonnegative and rest > 0):
             return None, None
         inner = k * math.sqrt(
             max(
@@ -188,5 +193,8 @@ class Asymptotic:
                 - k * k * found.variance_a * found.variance_b,
             )
         )
+        if square <= 0:
+            below = found.a * found.b + inner
+            return (rest / below - 1 if below > 0 else None), None
         ends = sorted(((found.a * found.b - inner) / square - 1, (found.a * found.b + inner) / square - 1))
         return ends[0], ends[1]

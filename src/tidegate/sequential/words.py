@@ -14,6 +14,8 @@ def improvement(metric: Metric, view: MetricView) -> str:
     """How much better or worse a treatment is: "treatment's conversion is 3.1 % to 8.9 % better"."""
     subject = f"{view.variant}'s {metric.name}"
     low, high = view.lower, view.upper
+    if low is not None and high is None and low > 0 and view.winner is not None:
+        return f"{subject} is at least {percent(low)} {'better' if view.winner == 'b' else 'worse'}"
     if low is None or high is None:
         word = "better" if view.winner == "b" else "worse" if view.winner == "a" else "not known to be different"
         return f"{subject} is {word}"
@@ -28,6 +30,8 @@ def improvement(metric: Metric, view: MetricView) -> str:
 
 def breach(view: GuardrailView, *, absolute: bool) -> str:
     """What a breached guardrail found."""
+    if view.bound is None:
+        return f"{view.variant}'s {view.name} is worse for certain, and control's is 0"
     if view.kind == "margin":
         at_least, margin = (
             (f"{view.bound:.4g}", f"{view.margin:.4g}")

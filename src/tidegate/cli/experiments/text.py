@@ -193,6 +193,8 @@ def _verdict(one: MetricView) -> str:
 
 
 def _interval(one: MetricView) -> str:
+    if one.lower is not None and one.upper is None:
+        return f"at least {_percent(one.lower)}"
     if one.lower is None or one.upper is None:
         return "-"
     return f"{_percent(one.lower)} to {_percent(one.upper)}"
