@@ -1,8 +1,8 @@
 """What follows from a look: promote, roll back, hold, go on, or end without a result. Called by the loop.
 
     a guardrail breached, or a metric worse for certain   rollback (hold or continue, by `on_breach`)
-    units not in the planned ratio                        hold
-    either of these holds it and it is past `max_days`    inconclusive
+    units not in the planned ratio, or units lost         hold
+    any of these holds it and it is past `max_days`    inconclusive
     fewer than 100 units an arm                           insufficient_data
     a metric better, all guardrails kept, none worse      promote
     older than `max_days`                                 inconclusive
@@ -29,7 +29,8 @@ _DAY_S = 86400.0
 class Facts:
     """What there is to know beside the numbers. `units_per_day` of late, all arms; None: as since the start.
 
-    `traffic` whether any unit came lately; `unreported` the metrics that no value ever came for.
+    `traffic` whether any unit came lately; `unreported` the metrics that no value ever came for; `lost` units that were
+    seen at a look before, and whose rows are not there any more.
     """
 
     started_at: float
@@ -37,6 +38,7 @@ class Facts:
     units_per_day: float | None = None
     traffic: bool = True
     unreported: Sequence[str] = ()
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ def decide(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> Verdict:
         held = Verdict("hold", _sentence(breaches), "held for as long as this is so; a person may stop it")
     elif not analysis.ratio.sound:
         held = _unsound(analysis)
+    elif facts.lost:
+        reason = f"rows of {facts.lost} units that took part are gone, so what is left is another sample"
+        held = Verdict("hold", reason, "held: keep rows for longer than it lasts, then stop and start anew")
     if held is None:
         return _weigh(spec, analysis, facts, breaches)
     return _ended(spec, held.reason) if _is_over(spec, facts) else held
@@ -95,12 +100,7 @@ def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: Facts, breaches: lis
 
 
 def _breaches(spec: ExperimentSpec, analysis: Analysis) -> list[str]:
-    absolute = {each.metric.name: each.absolute for each in spec.guardrails}
-    found = [
-        words.breach(view, absolute=absolute[view.name])
-        for view in analysis.guardrails
-        if view.state == "breached" and not view.dry_run
-    ]
+    found = [words.breach(view) for view in analysis.guardrails if view.state == "breached" and not view.dry_run]
     metrics = {each.name: each for each in spec.metrics}
     for view in analysis.metrics:
         if (view.name, view.variant) in analysis.worse:

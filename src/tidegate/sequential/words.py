@@ -28,14 +28,14 @@ def improvement(metric: Metric, view: MetricView) -> str:
     return f"{subject} is between {percent(-worst)} worse and {percent(best)} better"
 
 
-def breach(view: GuardrailView, *, absolute: bool) -> str:
+def breach(view: GuardrailView) -> str:
     """What a breached guardrail found."""
     if view.bound is None:
         return f"{view.variant}'s {view.name} is worse for certain, and control's is 0"
     if view.kind == "margin":
         at_least, margin = (
             (f"{view.bound:.4g}", f"{view.margin:.4g}")
-            if absolute
+            if view.absolute
             else (percent(view.bound or 0.0), percent(view.margin))
         )
         return f"{view.variant}'s {view.name} is worse by at least {at_least}, and may be by {margin}"

@@ -158,6 +158,71 @@ def test_a_pause_gives_everybody_control_and_no_time_passes(bed: Bed) -> None:
     assert [one.phase for one in bed.captured.asked[-1]] == [1, 2]
 
 
+def test_a_long_pause_shortens_what_its_rows_are_not_kept_for(bed: Bed) -> None:
+    bed.create(max_days=29)
+    bed.captured.values = EQUAL
+    bed.look()
+    bed.look(600)
+    bed.experiments.pause("churn", "blue", ME)
+    bed.now += 600
+    assert (bed.experiments.resume("churn", "blue", ME).max_days, bed.view().warnings) == (29.0, [])
+    bed.experiments.pause("churn", "blue", ME)
+    bed.now += 10 * DAY_S
+    resumed = bed.experiments.resume("churn", "blue", ME)
+    assert resumed.max_days == pytest.approx(19, abs=0.05)
+    assert resumed.warnings[0].startswith("it may run for 19 days in all: it was paused")
+    bed.experiments.pause("churn", "blue", ME)
+    bed.now += 20 * DAY_S
+    with pytest.raises(Conflict, match=r"not kept for long enough.*--retain"):
+        bed.experiments.resume("churn", "blue", ME)
+    bed.container.capture_rules.set("churn", CaptureSettingsRequest(retain_s=90 * DAY_S), ME)
+    assert bed.experiments.resume("churn", "blue", ME).active
+
+
+def test_what_was_to_be_approved_before_a_pause_is_looked_at_again_first(bed: Bed) -> None:
+    bed.create()
+    bed.captured.values = BETTER
+    assert bed.look().decision == "promote"
+    bed.experiments.pause("churn", "blue", ME)
+    bed.experiments.resume("churn", "blue", ME)
+    with pytest.raises(Conflict, match="no decision to approve"):
+        bed.experiments.approve("churn", "blue", ME)
+    bed.look()
+    assert bed.experiments.approve("churn", "blue", ME).state == "decided"
+
+
+def test_an_experiment_that_cannot_be_looked_at_is_not_approved(bed: Bed) -> None:
+    bed.create()
+    bed.captured.values = BETTER
+    bed.look()
+    whole = bed.deciding
+    bed.deciding = replace(whole, judging=replace(whole.judging, gather=_unreadable))
+    bed.look()
+    with pytest.raises(Conflict, match=r"could not be looked at lately \(a file of captured rows is damaged\)"):
+        bed.experiments.approve("churn", "blue", ME)
+    bed.deciding = whole
+    bed.look()
+    assert bed.experiments.approve("churn", "blue", ME).state == "decided"
+
+
+def _unreadable(*_: object) -> Any:
+    raise CaptureUnreadable("a file of captured rows is damaged")
+
+
+def test_units_whose_rows_are_gone_hold_it(bed: Bed) -> None:
+    bed.create(auto=True, max_days=2)
+    bed.captured.values = EQUAL
+    assert bed.look().decision == "continue"
+    bed.captured.values = {"converted": [(999, 9_990), (999, 9_999)]}
+    assert bed.look().decision == "continue", "a few were forgotten because they asked for it"
+    bed.captured.values = {"converted": [(300, 6_000), (900, 6_000)]}
+    view = bed.look()
+    assert (view.decision, view.active) == ("hold", True)
+    assert "rows of 8000 units that took part are gone" in view.reason
+    bed.look(DAY_S)
+    assert bed.look(DAY_S).decision == "inconclusive", "it ends all the same"
+
+
 def test_a_stop_gives_control_all_traffic_and_says_who_stopped_it(bed: Bed) -> None:
     bed.create()
     view = bed.experiments.stop("churn", "blue", ME)
@@ -249,6 +314,7 @@ def test_an_experiment_that_nobody_takes_part_in_waits_or_ends_as_was_asked(bed:
         ({"metrics": ["a:increase", "a:decrease"]}, "a is among the metrics twice"),
         ({"guardrails": ["errors"]}, "none of max=X, min=X and margin=X"),
         ({"guardrails": ["errors:max=1", "errors:max=2"]}, "twice"),
+        ({"guardrails": ["errors:max=1,window=1h", "errors:margin=0.1"]}, "measure it in two ways"),
         ({"split": [50.0]}, "has 1 parts, and there are 2 arms"),
         ({"split": [60.0, 50.0]}, "60/50 does not add up to 100"),
         ({"split": [100.0, 0.0]}, "above 0"),
@@ -364,13 +430,30 @@ def test_a_metric_that_nobody_reports_is_told(bed: Bed) -> None:
     assert any("no value of 'converted' has come for any of 1000 units" in one for one in view.warnings)
 
 
+def test_a_mean_that_nobody_reports_is_told_when_windows_have_passed(bed: Bed) -> None:
+    bed.create(metrics=["spent:increase,window=1h"])
+    bed.captured.values = {"spent": [(0, 0), (0, 0)]}
+    bed.captured.shares = [500, 500]
+    view = bed.look()
+    assert view.reason == "nobody has reported spent yet"
+    assert any("no value of 'spent' has come for any of 1000 units" in one for one in view.warnings)
+
+
+def test_one_whose_row_cannot_be_read_is_told_and_leaves_the_others_alone(bed: Bed) -> None:
+    bed.create()
+    with bed.container.store.transaction() as tx:
+        (row,) = rows.live(tx)
+        row.spec = {"arms": "of another release"}
+        number = row.id
+    bed.deciding.note_trouble(number, "its row cannot be read")
+    with bed.container.store.reading() as tx:
+        assert rows.live(tx)[0].trouble == "its row cannot be read"
+
+
 def test_what_cannot_be_read_is_told_and_decides_nothing(bed: Bed) -> None:
     bed.create(auto=True)
 
-    def unreadable(*_: object) -> Any:
-        raise CaptureUnreadable("a file of captured rows is damaged")
-
-    broken = replace(bed.deciding.judging, gather=unreadable)
+    broken = replace(bed.deciding.judging, gather=_unreadable)
     bed.deciding, whole = replace(bed.deciding, judging=broken), bed.deciding
     view = bed.look()
     assert (view.state, view.active) == ("waiting_for_traffic", True)

@@ -64,7 +64,7 @@ def name_option(body: Body) -> Body:
 @click.option(
     "--max-days", type=float, metavar="N", help="End as inconclusive after so long [default: 30, or as rows are kept]."
 )
-@click.option("--auto", is_flag=True, help="Promote and roll back without approval.")
+@click.option("--auto", is_flag=True, help="Promote without approval. A breach is rolled back anyhow.")
 @click.option("--on-breach", type=click.Choice(["rollback", "hold", "alert"]), help="[default: rollback]")
 @click.option("--on-no-traffic", type=click.Choice(["hold", "abort"]), help="[default: hold]")
 @click.option("--ramp", metavar="P,P,…", help="Percent of units that take part, step by step [default: 100].")
@@ -148,7 +148,7 @@ stop = _verb(
 )
 approve = _verb(
     "approve",
-    """Do what a decided experiment proposes: promote the treatment, or roll it back.""",
+    """Promote the treatment that waits for approval.""",
     "tidegate experiment approve churn",
 )
 
@@ -227,7 +227,7 @@ experiment.lazy = {
     "pause": ("experiments.experiment", "pause", "Give everybody what is stable for now."),
     "resume": ("experiments.experiment", "resume", "Go on, in a new phase."),
     "stop": ("experiments.experiment", "stop", "End it: all return to control."),
-    "approve": ("experiments.experiment", "approve", "Promote or roll back as it proposes."),
+    "approve": ("experiments.experiment", "approve", "Promote what waits for approval."),
     "status": ("experiments.experiment", "status", "Show what is known, and what happens next."),
     "report": ("experiments.experiment", "report", "Write it as one page of HTML."),
     "list": ("experiments.experiment", "list_", "List an endpoint's experiments."),

@@ -124,7 +124,7 @@ class ExperimentsClient:
         return self._do(endpoint, name, "stop", how)
 
     def approve(self, endpoint: str, name: str | None = None, **how: Unpack[ReadOptions]) -> ExperimentView:
-        """Do what it proposes: promote, or roll back. Raises `Conflict` where it proposes nothing."""
+        """Promote the treatment that waits for approval. Raises `Conflict` where none does."""
         return self._do(endpoint, name, "approve", how)
 
     def looks(self, endpoint: str, name: str | None = None) -> builtins.list[LookView]:

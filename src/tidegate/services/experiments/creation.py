@@ -23,6 +23,8 @@ from tidegate.wire.experiments import ArmSpec, ExperimentRequest, ExperimentSpec
 DAY_S = 86_400.0
 ARMS_MAX, METRICS_MAX = 8, 20
 DAYS_USUAL, DAYS_MAX, ALPHA_MAX = 30.0, 365.0, 0.5
+DAYS_ASIDE = 0.05
+"""Pauses shorter than this are not worth a shorter experiment: rows are forgotten by the hour."""
 EVERY_S_MIN = 1.0
 CONTROL, TREATMENT = "control", "treatment"
 Numbered = Callable[[str], str | None]
@@ -57,6 +59,7 @@ def read(request: ExperimentRequest, numbered: Numbered) -> Asked:
     guardrails = tuple(guardrail_of(text, metrics) for text in request.guardrails[: METRICS_MAX + 1])
     _check_several("metrics", [one.name for one in metrics])
     _check_several("guardrails", [f"{one.metric.name}:{one.kind}" for one in guardrails])
+    _check_measured_alike(guardrails)
     _check_numbers(request)
     return Asked(request, metrics, guardrails, tuple(numbered(one) for one in (request.control, *request.treatments)))
 
@@ -87,7 +90,7 @@ def spec_of(tx: Session, endpoint: EndpointRow, asked: Asked, platform_retain_s:
         ramp_every_s=request.ramp_every_s,
     )
     if request.max_days is None:
-        days = min(DAYS_USUAL, _days_kept(endpoint, spec, platform_retain_s))
+        days = min(DAYS_USUAL, days_kept(endpoint, spec, platform_retain_s))
         spec = replace(spec, max_days=days) if days >= 1 else spec
     return spec
 
@@ -110,7 +113,7 @@ def check_captured(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_
             f"sample ('tidegate capture-settings {endpoint.name} --sample 1')",
             field="endpoint",
         )
-    fits = _days_kept(endpoint, spec, platform_retain_s)
+    fits = days_kept(endpoint, spec, platform_retain_s)
     if spec.max_days > fits:
         kept_s, longest = rules.retain_s or platform_retain_s, _longest(spec)
         needed = spec.max_days + (longest.window_s + longest.delay_s) / DAY_S
@@ -130,7 +133,13 @@ def check_captured(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_
     return []
 
 
-def _days_kept(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_s: float) -> float:
+def fitted(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_s: float, paused_s: float) -> ExperimentSpec:
+    """With as few days as fit when it has been paused so long in all: its first rows get older meanwhile."""
+    fits = days_kept(endpoint, spec, platform_retain_s) - paused_s / DAY_S
+    return spec if spec.max_days - fits <= DAYS_ASIDE else replace(spec, max_days=round(fits, 2))
+
+
+def days_kept(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_s: float) -> float:
     """How many days it may take, so that the rows of its first day are still there at its end."""
     longest = _longest(spec)
     kept_s = capture_rules_of(endpoint).retain_s or platform_retain_s
@@ -195,6 +204,18 @@ def _check_several(field: str, names: Sequence[str]) -> None:
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise InvalidArgument(f"{twice} is among the {field} twice: name it once", field=field)
+
+
+def _check_measured_alike(guardrails: Sequence[Guardrail]) -> None:
+    """A name is one metric among the guardrails: its units are gathered once."""
+    known: dict[str, Metric] = {}
+    for one in guardrails:
+        if known.setdefault(one.metric.name, one.metric) != one.metric:
+            raise InvalidArgument(
+                f"guardrails on {one.metric.name} measure it in two ways: give each of them the same options (type, "
+                "window, delay, cap, …)",
+                field="guardrails",
+            )
 
 
 def _check_numbers(request: ExperimentRequest) -> None:

@@ -32,6 +32,8 @@ from tidegate.wire.experiments import ExperimentSpec, LookView, PhaseView
 
 GAP_S_MAX = 86_400.0
 """Between two looks no more time than this is counted, however long nobody looked or wherever the clock was set."""
+LOST_UNITS, LOST_SHARE = 10, 0.01
+"""So many units that were seen before may be gone from what is captured: people may ask to be forgotten."""
 UNREPORTED_UNITS = 100
 """Units whose window has passed without a value, before a metric is called unreported."""
 
@@ -130,9 +132,10 @@ class Deciding:
 
     def note_trouble(self, number: int, why: str) -> None:
         """Have the status say why it could not be looked at."""
-        running = self._running(number)
-        if running is not None:
-            self._note_trouble(running, why)
+        with self.store.transaction() as tx:
+            row = rows.by_id(tx, number)
+            if row is not None and row.state == "running" and row.trouble != why:
+                row.trouble = why
 
     def forget_gone(self) -> None:
         """Forget what is of endpoints that are gone."""
@@ -199,7 +202,8 @@ class Deciding:
         _count_time(row, found, sum(sum(by_arm) for by_arm in counts.values()))
         quiet_s = row.ran_s - row.exposed_at_s
         unreported = unreported_of(spec, found.seen, row.exposed)
-        facts = Facts(started_at=found.at - row.ran_s, now=found.at, traffic=quiet_s < QUIET_S, unreported=unreported)
+        started_at, lost = found.at - row.ran_s, lost_of(found.seen.exposed, row.exposed)
+        facts = Facts(started_at, found.at, traffic=quiet_s < QUIET_S, unreported=unreported, lost=lost)
         verdict = self.judging.decide(spec, found.analysis, facts)
         _write(tx, row, spec, found, verdict, unreported)
         rollouts.write_guardrails(tx, endpoint, found.analysis.guardrails)
@@ -241,9 +245,16 @@ def unreported_of(spec: ExperimentSpec, seen: Seen, exposed: int) -> list[str]:
         units = seen.units.get(metric.name)
         size = 0 if units is None else len(units.value)
         silent = size >= UNREPORTED_UNITS and units is not None and not np.any(units.value)
-        if silent or (not size and metric.window_s == 0):
+        passed = exposed - sum(seen.exposed.immature.get(metric.name, ()))
+        if silent or (not size and (metric.window_s == 0 or passed >= UNREPORTED_UNITS)):
             found.append(metric.name)
     return found
+
+
+def lost_of(exposed: Exposed, before: int) -> int:
+    """Units that were there at a look before and are not now; 0 for a few, whom somebody had forgotten."""
+    lost = before - sum(sum(by_arm) for by_arm in exposed.counts.values()) - exposed.several
+    return lost if lost > max(LOST_UNITS, LOST_SHARE * before) else 0
 
 
 def _count_time(row: ExperimentRow, found: Found, exposed: int) -> None:

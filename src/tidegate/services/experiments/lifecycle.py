@@ -209,6 +209,12 @@ class Experiments:
                     experiment=name,
                     decision=row.decision,
                 )
+            if row.trouble:
+                raise Conflict(
+                    f"experiment {name!r} could not be looked at lately ({row.trouble}), so its decision may not hold "
+                    f"any more: mend that first, or 'tidegate deploy' the version with --end-automation",
+                    experiment=name,
+                )
             version = version_of(rows.spec_of(row), row.winner)
             note = f"approved by {who.name}: {row.reason}"
             weights.promote(tx, found, row, version, now=self.clock(), note=note)
@@ -224,7 +230,27 @@ class Experiments:
     def _go_on(self, tx: Session, found: EndpointRow, row: ExperimentRow, who: Principal) -> None:
         row.state, row.reason, row.next = "running", f"{who.name} resumed it", "it goes on"
         row.counted_at = None  # the pause is no time that it ran
-        weights.split(tx, found, row, rows.spec_of(row), now=self.clock(), note=f"resumed by {who.name}")
+        row.decision, row.days_left = "", None  # nothing is approved before it was looked at again
+        spec = self._fitted(found, row)
+        weights.split(tx, found, row, spec, now=self.clock(), note=f"resumed by {who.name}")
+
+    def _fitted(self, found: EndpointRow, row: ExperimentRow) -> ExperimentSpec:
+        """With the days that its rows are kept for after this pause. Raises `Conflict` where it has had them."""
+        spec, now = rows.spec_of(row), self.clock()
+        since = now if row.started_at is None else row.started_at
+        fits = creation.fitted(found, spec, self.capture_retain_s, max(0.0, now - since - row.ran_s))
+        if fits.max_days * creation.DAY_S <= row.ran_s:
+            raise Conflict(
+                f"rows of endpoint {found.name!r} are not kept for long enough: those of the first units of experiment "
+                f"{row.name!r}, which began {(now - since) / creation.DAY_S:.3g} days ago, would be gone. Keep them "
+                f"for longer ('tidegate capture-settings {found.name} --retain …') while they are there, or stop it",
+                experiment=row.name,
+            )
+        if fits != spec:
+            row.spec = msgspec.to_builtins(fits)
+            told = f"it may run for {fits.max_days:.3g} days in all: it was paused, and its rows are kept no longer"
+            row.warnings = [*(one for one in row.warnings if not one.startswith("it may run for ")), told]
+        return fits
 
     @contextmanager
     def _acting(
