@@ -220,6 +220,16 @@ def test_replicas_that_crash_are_a_breach_where_stables_do_not(bed: Bed) -> None
     assert (found.state, "crashes breached" in found.reason) == ("aborted", True)
 
 
+def test_one_crash_that_is_let_pass_does_not_have_rows_read_at_every_look(bed: Bed) -> None:
+    bed.begin()
+    bed.routed()
+    with bed.container.store.transaction() as tx:
+        tx.add(VariantRow(endpoint="churn", version="2", crashes=[bed.now]))
+    number = next(iter(bed.steps._due), 1)
+    assert bed.steps.canaries.look(number) is True
+    assert bed.steps.canaries.look(number, is_due=False) is False
+
+
 def test_a_version_that_does_not_run_fails_without_having_had_a_request(bed: Bed) -> None:
     bed.begin()
     with bed.container.store.transaction() as tx:
@@ -417,6 +427,15 @@ def test_people_who_change_the_traffic_end_it(bed: Bed) -> None:
     bed.now += 10.0
     bed.steps.step()
     assert bed.asked == {"2": 90.0, "3": 10.0}
+
+
+def test_the_same_deployment_again_leaves_its_guard(bed: Bed) -> None:
+    _deployed(bed)
+    bed.look()
+    _deployed(bed)
+    bed.counts = AnsweredView(60.0, 50, 50, 0, 0)
+    found = bed.look()
+    assert (found.state, bed.asked) == ("aborted", {"1": 100.0})
 
 
 def test_there_is_no_guard_where_it_is_not_wanted_or_nothing_was_before(bed: Bed) -> None:

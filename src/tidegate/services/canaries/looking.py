@@ -15,9 +15,9 @@ from tidegate.core.canary.grammar import guardrails
 from tidegate.core.captured import CapturedRows
 from tidegate.errors import CaptureUnreadable
 from tidegate.services.canaries import changes
-from tidegate.services.canaries.evidence import ROWS_MAX, Compared, StepWindow, Tally, gather
+from tidegate.services.canaries.evidence import ROWS_MAX, Compared, Side, StepWindow, Tally, gather
 from tidegate.services.canaries.guarding import AnsweredSince
-from tidegate.services.canaries.judging import alphas_of, judge, judge_rate, slow_requests
+from tidegate.services.canaries.judging import alphas_of, judge, slow_requests
 from tidegate.store import canaries as rows
 from tidegate.store import models as model_rows
 from tidegate.store import rollouts
@@ -29,6 +29,7 @@ from tidegate.store.fleet import routed_split_of
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.experiments import GuardrailView
+from tidegate.wire.parts import AnsweredView
 from tidegate.wire.signature import Signature
 
 log = logging.getLogger(__name__)
@@ -89,25 +90,15 @@ class CanaryLooks:
 
     def _looks_bad(self, seen: Seen) -> bool:
         """By what is known without reading rows. It decides nothing: rows are read then, at once."""
-        if seen.broken or seen.crashes[1] > seen.crashes[0]:
+        if seen.broken:
             return True
         canary = seen.canary
-        since = canary.step_set_at
-        stable = self.answered(canary.endpoint, canary.baseline, since)
-        own = self.answered(canary.endpoint, canary.version, since)
-        if stable is None or own is None:
-            return False
-        kept = guardrails(canary.guardrails)
-        alphas = alphas_of(kept, len(canary.steps))
-        counts = {
-            "errors": (
-                Tally(stable.failed + stable.timed_out, stable.requests),
-                Tally(own.failed + own.timed_out, own.requests),
-            ),
-            "non_finite": (Tally(stable.non_finite, stable.requests), Tally(own.non_finite, own.requests)),
-        }
-        pairs = [(one, counts[one.name]) for one in kept if one.name in counts]
-        return any(judge_rate(one, sides, alphas).state == "breached" for one, sides in pairs)
+        stable, own = (
+            _counted(self.answered(canary.endpoint, version, canary.step_set_at))
+            for version in (canary.baseline, canary.version)
+        )
+        views = _judged(seen, Compared(stable, own))
+        return any(one.state == "breached" and not one.dry_run for one in views)
 
     def _gather(self, seen: Seen, now: float) -> tuple[Compared, str]:
         """Both sides of the step, or why that cannot be read. Of a busy step the newest rows alone."""
@@ -188,6 +179,14 @@ def _apply(tx: Session, canary: CanaryRow, row: EndpointRow, seen: Seen, look: _
         case "fail":
             changes.restore(tx, canary, row, changes.Ending("failed", _by(canary), decision.reason), now)
     return canary.state
+
+
+def _counted(view: AnsweredView | None) -> Side:
+    """A version's requests by what gateways count."""
+    if view is None:
+        return Side()
+    errors = Tally(view.failed + view.timed_out, view.requests)
+    return Side(errors=errors, numbers=Tally(view.non_finite, view.requests))
 
 
 def _place(canary: CanaryRow) -> tuple[float, str]:

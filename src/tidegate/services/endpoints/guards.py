@@ -29,9 +29,17 @@ def stable_of(row: EndpointRow) -> dict[str, float]:
 
 
 def begin_guard(tx: Session, row: EndpointRow, stable: Mapping[str, float], by: str, how: Guarding, now: float) -> None:
-    """Watch the version that has all traffic of `row` from now on; nothing where there is nothing to go back to."""
+    """Watch the version that has all traffic of `row` from now on; nothing where there is nothing to go back to.
+
+    Where the version that is watched is deployed again, its guard goes on: what was before it is still that.
+    """
     (version,) = row.traffic
-    if how.watch_s <= 0 or not stable or dict(stable) == dict(row.traffic):
+    if how.watch_s <= 0 or not stable:
+        return
+    if dict(stable) == dict(row.traffic):
+        for running in rows.active_of(tx, row.uid):
+            if running.kind == "guard" and running.version == version:
+                running.revision = row.traffic_revision
         return
     before = [how.answered(row.name, one) for one in stable]
     known = [one for one in before if one is not None]
