@@ -9,6 +9,7 @@ import pytest
 
 from support.console import logged_in, served_site
 from support.control import container_at
+from support.wait import free_ports
 from tidegate.wiring import Container
 
 
@@ -16,6 +17,8 @@ from tidegate.wiring import Container
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """Real store and registry; no job pool, no loops."""
     container = container_at(tmp_path_factory.mktemp("console") / "data")
+    (nowhere,) = free_ports(1)
+    container.gateway_url = f"http://127.0.0.1:{nowhere}"  # no gateway runs here, whatever holds the usual port
     yield container
     container.close()
 

@@ -22,6 +22,8 @@ from tidegate.observability import files
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FIRST, SECOND = 120, 60
+TRIED = 40
+"""Requests to a canary, half of them its own: what its guardrails say is no longer unknown."""
 until = partial(wait.until, timeout_s=90.0)
 """Jobs, restarts and scrapes follow one another here: on a busy machine that takes its time."""
 COUNTED = 'sum(model_requests_total{endpoint="churn"})'
@@ -65,10 +67,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory, prometheus: Prometheus) ->
         own.done("register", sums(folder / "two.onnx", 2), "--name", "churn")
         own.failed("register", str(folder / "poem.onnx"), "--name", "poem")
         own.done("traffic", "churn", "1=70", "2=30")
-        own.done("deploy", "churn:1", "--endpoint", "tried")  # a canary that ended, and a guard that watches
+        own.done("deploy", "churn:1", "--endpoint", "tried")  # a canary that ended, and one that runs
         own.done("deploy", "churn:2", "--endpoint", "tried", "--canary", "50,100")
         own.done("canary", "abort", "tried")
-        own.done("deploy", "churn:2", "--endpoint", "tried")
+        own.done("deploy", "churn:2", "--endpoint", "tried", "--canary", "50,100", "--every", "1h")
         # Prometheus begins to scrape some seconds after its start: what is counted before that is older than it knows.
         until(lambda: prometheus.ask("tidegate_buffered_bytes"), what="the first scrape of a gateway")
         yield own, ran.out
@@ -139,7 +141,8 @@ def test_every_query_of_a_panel_returns_data(
         expr = query(target["expr"])
         if "tidegate_guardrail_" in expr or "tidegate_rollouts_" in expr:
             expr = expr.replace('"churn"', '"tried"')
-            assert platform.predict("tried", [1, 1, 2, 3]).status_code == 200
+            for i in range(TRIED):
+                assert platform.predict("tried", [i, 1, 2, 3]).status_code == 200
         found = until(lambda expr=expr: prometheus.ask(expr), what=expr)  # type: ignore[misc]
         assert any(sample["value"][1] != "NaN" for sample in found), expr
 

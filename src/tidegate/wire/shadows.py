@@ -55,8 +55,8 @@ class ShadowView:
 
     `agreement` is the share of rows with the same answer (numbers: within one part in a million), `difference` the
     mean absolute difference of numeric outputs. `failures` are copies that failed, `shed` requests that were not copied
-    for want of room. All of it is of the time from `compared_since` on, which is `since` until there are very many
-    rows; None is what nothing is known of.
+    for want of room. All of it is of the time from `compared_since` (`since`, until there are very many rows) to
+    `compared_until`: what was compared is kept for up to a minute where it took long. None is what nothing is known of.
     """
 
     endpoint: str
@@ -76,3 +76,4 @@ class ShadowView:
     shed: int
     compared_since: float = 0.0
     paired: PairedView | None = None
+    compared_until: float = 0.0

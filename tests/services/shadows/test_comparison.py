@@ -92,6 +92,19 @@ def test_labels_of_texts() -> None:
     assert (found.paired.only_live, found.paired.only_shadow) == (1, 1)
 
 
+def test_odd_labels_and_answers_are_judged_all_the_same() -> None:
+    labels = ["1" + "0" * 400, "not json", "1", "1.0", "true"]
+    found = compare(pairs([[1]] * 5, [[0]] * 5, labels=labels), "prediction", decides=True)
+    assert found.paired is not None
+    assert (found.paired.only_live, found.paired.both_right, found.paired.units) == (3, 0, 5)
+    near = compare(pairs([[1.0]] * 5, [[2.0]] * 5, labels=labels), "prediction", decides=False)
+    assert near.paired is not None
+    assert (near.paired.only_live, near.paired.units) == (3, 3)
+    wide = compare(pairs([[1.0, 2.0]], [[2.0, 1.0]], labels=["1"]), "prediction", decides=False)
+    assert wide.paired is not None
+    assert wide.paired.units == 0
+
+
 def test_the_main_output() -> None:
     one = TensorSpec("score", "FP64", (-1,))
     signature = Signature(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
 from support.control import ME, SIGNATURE, add_version, container_at
+from tidegate.core.captured import ShadowPairs
 from tidegate.core.endpoints.effective import AutomatedWeights, Share, Split
 from tidegate.errors import Conflict, InUse, InvalidArgument, NoShadow, UnknownEndpoint, UnknownVersion
 from tidegate.services.endpoints import automated
 from tidegate.services.models.in_use import check_unused
+from tidegate.services.shadows.kept import Kept
 from tidegate.store.automation import versions_routed, versions_used, word_of
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.fleet import endpoint_of
@@ -70,6 +74,34 @@ def test_nothing_is_known_before_the_first_copy(platform: Container) -> None:
     assert (found.pairs, found.failures, found.shed, found.paired) == (0, 0, 0, None)
     assert {found.agreement, found.difference, found.latency_p50_ms, found.live_p95_ms} == {None}
     assert found.compared_since == found.since
+
+
+def test_captured_rows_are_not_read_again_at_every_look(platform: Container) -> None:
+    reads: list[tuple[str, str]] = []
+    now = [0.0]
+
+    class Dear:
+        def shadow_rows(self, endpoint: str, version: str, *_: object) -> int:
+            reads.append((endpoint, version))
+            now[0] += 3.0
+            return 0
+
+        def shadow_failures(self, *_: object) -> dict[str, int]:
+            return {"internal": 2, "shadow_shed_rows": 40}
+
+        def shadow_pairs(self, *args: object) -> ShadowPairs:
+            nothing = np.empty(0)
+            return ShadowPairs(nothing, nothing, nothing, nothing, nothing, nothing, {}, {})
+
+    shadows = replace(platform.shadows, captured=Dear(), kept=Kept(lambda: now[0]))
+    shadows.set("churn", ShadowRequest("2", 20.0), ME)
+    again = shadows.set("churn", ShadowRequest("2", 50.0), ME)
+    assert (again.share, again.failures, again.shed, reads) == (50.0, 2, 40, [("churn", "2")])
+    assert again.compared_until == shadows.get("churn").compared_until > again.since
+    shadows.set("churn", ShadowRequest("3", 50.0), ME)
+    now[0] += 60.0
+    shadows.get("churn")
+    assert reads == [("churn", "2"), ("churn", "3"), ("churn", "3")]
 
 
 @pytest.mark.parametrize("share", [-1.0, 100.5, float("nan")])

@@ -74,9 +74,12 @@ def told(found: ShadowView) -> str:
 
 
 def _since(found: ShadowView) -> str:
+    compared = []
     if found.compared_since > found.since:
-        return f"{moment(found.since)}, compared from {moment(found.compared_since)} on"
-    return moment(found.since)
+        compared.append(f"from {moment(found.compared_since)}")
+    if found.compared_until:
+        compared.append(f"up to {moment(found.compared_until)}")
+    return ", ".join([moment(found.since), *([f"compared {' '.join(compared)}"] if compared else [])])
 
 
 def _latencies(p50_ms: float | None, p95_ms: float | None) -> str:

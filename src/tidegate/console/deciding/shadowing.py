@@ -60,6 +60,7 @@ def compared(view: ShadowView) -> dict[str, Any]:
             ("live", _ms(view.live_p50_ms), _ms(view.live_p95_ms)),
             ("the shadow", _ms(view.latency_p50_ms), _ms(view.latency_p95_ms)),
         ],
+        "until": view.compared_until,
         "paired": view.paired,
         "paired_plot": figures.paired(view.paired) if view.paired and view.paired.units else None,
         "paired_said": _paired(view.paired),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,17 +106,16 @@ def _latency(durations_ms: Array) -> Latency:
 
 def _paired(pairs: ShadowPairs, live: Array, shadow: Array, *, decides: bool) -> PairedView | None:
     """The first labelled row of each unit: pairs of one unit would not be independent."""
-    places = _first_of_each(pairs.units, (place for place, label in enumerate(pairs.labels) if label is not None))
-    if not places:
+    places = np.array(
+        _first_of_each(pairs.units, (place for place, label in enumerate(pairs.labels) if label is not None)),
+        dtype=np.int64,
+    )
+    if not places.size:
         return None
-    answers = [(_label(pairs.labels[place]), live[place], shadow[place]) for place in places]
-    if decides:
-        right = [(_says(ours, label), _says(theirs, label)) for label, ours, theirs in answers]
-    else:
-        right = [nearer for answer in answers if (nearer := _nearer(*answer)) is not None]
-    counted = Counter(right)
-    both, neither = counted[True, True], counted[False, False]
-    return paired(both, counted[True, False], counted[False, True], neither)
+    labels, ours, theirs = pairs.labels[places], _single(live[places]), _single(shadow[places])
+    both = np.array([_right(ours, labels), _right(theirs, labels)]) if decides else _nearer(labels, ours, theirs)
+    neither, only_shadow, only_live, all_right = np.bincount(2 * both[0] + both[1], minlength=4).tolist()
+    return paired(all_right, only_live, only_shadow, neither)
 
 
 def _first_of_each(units: Array, places: Iterable[int]) -> list[int]:
@@ -125,6 +123,26 @@ def _first_of_each(units: Array, places: Iterable[int]) -> list[int]:
     for place in places:
         found.setdefault(units[place], place)
     return list(found.values())
+
+
+def _single(answers: Array) -> Array:
+    """One value a row where each row has one."""
+    return answers.reshape(len(answers)) if answers.size == len(answers) else answers
+
+
+def _right(answers: Array, labels: Array) -> Array:
+    """Which answers are their label. There are few classes and many rows, so each pair of them is judged once."""
+    if answers.ndim > 1:
+        return np.zeros(len(answers), dtype=np.int64)
+    judged: dict[tuple[type, Any, str], int] = {}
+    found = np.empty(len(answers), dtype=np.int64)
+    for place, (answer, label) in enumerate(zip(answers.tolist(), labels.tolist(), strict=True)):
+        known = (type(answer), answer, label)
+        right = judged.get(known)
+        if right is None:
+            right = judged[known] = int(_says(answer, _label(label)))
+        found[place] = right
+    return found
 
 
 def _label(text: str) -> Any:
@@ -140,19 +158,37 @@ def _says(answer: Any, label: Any) -> bool:
         return str(answer) == str(label)
     try:
         return bool(float(answer) == float(label))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
-def _nearer(label: Any, live: Any, shadow: Any) -> tuple[bool, bool] | None:
-    """Which of two numbers is nearer to the label; both where neither is. None where one of the three is no number."""
+def _nearer(labels: Array, live: Array, shadow: Array) -> Array:
+    """For the live answer and the shadow's, a row of 1 where it is the nearer to its label, or both are as near.
+
+    Without the rows where one of the three is no finite number.
+    """
+    wanted = np.array([_number(_label(text)) for text in labels.tolist()], dtype=np.float64)
+    ours, theirs = _each_number(live), _each_number(shadow)
+    with np.errstate(invalid="ignore", over="ignore"):
+        to_live, to_shadow = np.abs(ours - wanted), np.abs(theirs - wanted)
+    known = np.isfinite(to_live) & np.isfinite(to_shadow)
+    return np.array([to_live <= to_shadow, to_shadow <= to_live])[:, known].astype(np.int64)
+
+
+def _each_number(values: Array) -> Array:
+    """Each as a number, NaN for what is none."""
+    if values.ndim > 1:
+        return np.full(len(values), np.nan)
+    if _are_numbers(values):
+        return _numbers(values)
+    return np.array([_number(value) for value in values.tolist()], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
     try:
-        ours, theirs = abs(float(live) - float(label)), abs(float(shadow) - float(label))
-    except (TypeError, ValueError):
-        return None
-    if not (math.isfinite(ours) and math.isfinite(theirs)):
-        return None
-    return ours <= theirs, theirs <= ours
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _are_numbers(values: Array) -> bool:

@@ -6,7 +6,7 @@ Writes the endpoint's row and its history only; the reconcile loop keeps replica
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,7 @@ from tidegate.services.audit import endpoint_audited
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise, version_or_raise
 from tidegate.services.reading.views import shadow_summary
 from tidegate.services.shadows.comparison import Comparison, compare, main_output
+from tidegate.services.shadows.kept import Kept
 from tidegate.store import endpoints as rows
 from tidegate.store import history
 from tidegate.store.automation import effective_of, raise_generation
@@ -46,13 +47,28 @@ class _Found:
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """What one reading of captured rows came to: of the time from `since` to `until`."""
+
+    since: float
+    until: float
+    compared: Comparison
+    failures: int
+    shed: int
+
+
+@dataclass(frozen=True)
 class Shadows:
-    """The use cases. `changed` wakes the reconcile loop after a commit; `captured` has what gateways recorded."""
+    """The use cases. `changed` wakes the reconcile loop after a commit; `captured` has what gateways recorded.
+
+    `kept` has what was compared lately: reading and pairing many rows takes seconds.
+    """
 
     store: Store
     clock: Clock
     changed: Callable[[], None]
     captured: CapturedPairs
+    kept: Kept[_Seen] = field(default_factory=Kept)
 
     def get(self, endpoint: str) -> ShadowView:
         """The shadow and what it came to so far. Raises `UnknownEndpoint`, `NoShadow`."""
@@ -129,17 +145,12 @@ class Shadows:
 
     def _view(self, endpoint: str, found: _Found) -> ShadowView:
         summary, reason = found.summary, found.summary.reason
-        seen, failures, shed, since = Comparison(), 0, 0, summary.since
         try:
-            since = self._compared_since(endpoint, summary)
-            until = self.clock() + 1.0
-            if found.signature is not None:
-                seen = self._compared(endpoint, summary.version, found.signature, (since, until))
-            counted = self.captured.shadow_failures(endpoint, summary.version, since, until)
-            shed = sum(count for why, count in counted.items() if why.startswith(SHED))
-            failures = sum(counted.values()) - shed
+            seen = self.kept.get((endpoint, summary.version, summary.since), lambda: self._seen(endpoint, found))
         except CaptureUnreadable as error:
+            seen = _Seen(summary.since, self.clock(), Comparison(), 0, 0)
             reason = "; ".join(filter(None, (reason, f"nothing can be compared: {error.message}")))
+        compared = seen.compared
         return ShadowView(
             endpoint=endpoint,
             version=summary.version,
@@ -147,18 +158,29 @@ class Shadows:
             since=summary.since,
             status=summary.status,
             reason=reason,
-            pairs=seen.pairs,
-            agreement=seen.agreement,
-            difference=seen.difference,
-            latency_p50_ms=seen.shadow.p50_ms,
-            latency_p95_ms=seen.shadow.p95_ms,
-            live_p50_ms=seen.live.p50_ms,
-            live_p95_ms=seen.live.p95_ms,
-            failures=failures,
-            shed=shed,
-            compared_since=since,
-            paired=seen.paired,
+            pairs=compared.pairs,
+            agreement=compared.agreement,
+            difference=compared.difference,
+            latency_p50_ms=compared.shadow.p50_ms,
+            latency_p95_ms=compared.shadow.p95_ms,
+            live_p50_ms=compared.live.p50_ms,
+            live_p95_ms=compared.live.p95_ms,
+            failures=seen.failures,
+            shed=seen.shed,
+            compared_since=seen.since,
+            compared_until=seen.until,
+            paired=compared.paired,
         )
+
+    def _seen(self, endpoint: str, found: _Found) -> _Seen:
+        """Raises `CaptureUnreadable`."""
+        summary, signature, now = found.summary, found.signature, self.clock()
+        since = self._compared_since(endpoint, summary)
+        window_s = (since, now + 1.0)
+        compared = Comparison() if signature is None else self._compared(endpoint, summary.version, signature, window_s)
+        counted = self.captured.shadow_failures(endpoint, summary.version, *window_s)
+        shed = sum(count for why, count in counted.items() if why.startswith(SHED))
+        return _Seen(since, now, compared, sum(counted.values()) - shed, shed)
 
     def _compared_since(self, endpoint: str, summary: ShadowSummary) -> float:
         """From when on: all of its time, or where that is more than `ROWS_MAX` rows the latest part of it.
