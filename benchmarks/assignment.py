@@ -32,7 +32,7 @@ from lib.targets import Target, targets_table
 from support.gateway_bed import Bed, Gateway
 from tidegate.core.routing.assign import Allocation, Arm, Decider
 from tidegate.wire.decision import AssignmentContext
-from tidegate.wire.snapshot import Endpoint
+from tidegate.wire.snapshot import RoutedEndpoint
 
 UNITS = 2_000
 COST_MAX = 1.02
@@ -47,7 +47,7 @@ class Case:
     """
 
     name: str
-    endpoint: Endpoint
+    endpoint: RoutedEndpoint
     of: int | None = None
     cpu_us: list[float] = field(default_factory=list)
     per_s: list[float] = field(default_factory=list)

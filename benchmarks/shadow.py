@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from lib import wrk
 from lib.tables import table
 from support.gateway_bed import Bed, Gateway
-from tidegate.wire.snapshot import Endpoint, Shadow
+from tidegate.wire.snapshot import RoutedEndpoint, Shadow
 
 UNITS = 2_000
 
@@ -37,7 +37,7 @@ class Case:
     """An endpoint, with or without a shadow, and what was measured of it in each round."""
 
     name: str
-    endpoint: Endpoint
+    endpoint: RoutedEndpoint
     cpu_us: list[float] = field(default_factory=list)
     per_s: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
@@ -71,7 +71,7 @@ def main() -> int:
 def _cases(bed: Bed) -> list[Case]:
     live = bed.endpoint({"1": 100.0})
 
-    def shadowed(version: str, share: float) -> Endpoint:
+    def shadowed(version: str, share: float) -> RoutedEndpoint:
         return replace(live, shadow=Shadow(bed.endpoint({version: 0.0}).variants[0], share))
 
     return [

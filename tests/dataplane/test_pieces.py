@@ -16,7 +16,7 @@ from tidegate.dataplane.protocols import mlflow as mlflow_edge
 from tidegate.dataplane.protocols.pieces import infer_in_pieces
 from tidegate.gateway.shared.response_cache import CachedAdmission
 from tidegate.wire.signature import ParamSpec
-from tidegate.wire.snapshot import Endpoint, Variant
+from tidegate.wire.snapshot import RoutedEndpoint, Variant
 
 BODY = b'{"instances":[%b],"params":{"p":1}}' % b",".join([b"[1,2,3]"] * 5_000)
 
@@ -25,7 +25,7 @@ def _cached(batcher: Any, destination: Destination) -> CachedAdmission:
     pool, cache = SimpleNamespace(batcher=batcher, visitors=0), SimpleNamespace(admits=lambda: False)
     variant = Variant("1", "1", 100.0, "sums", "digest", destination.signature, [1, 2, 3], ())
     return CachedAdmission(
-        cast(Any, pool), cast(Any, cache), Endpoint("sums", "salt", (variant,), cache_ttl_s=60), variant
+        cast(Any, pool), cast(Any, cache), RoutedEndpoint("sums", "salt", (variant,), cache_ttl_s=60), variant
     )
 
 

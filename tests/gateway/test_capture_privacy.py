@@ -12,7 +12,7 @@ from tidegate.gateway.capture.privacy import EndpointPrivacy, Privacy
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, CapturedRequest, FailedCall, FailureRecord, FeedbackRecord
 from tidegate.wire.journal.records import FeedbackEvent
-from tidegate.wire.snapshot import CaptureRules, Endpoint, Snapshot
+from tidegate.wire.snapshot import CaptureRules, RoutedEndpoint, Snapshot
 
 SALT = "salt"
 
@@ -98,7 +98,7 @@ def test_columns_of_a_matrix_are_found_by_their_place(kind: Any) -> None:
 def test_keys_are_hashed_alike_in_predictions_failures_and_feedback() -> None:
     made = Privacy()
     rules = CaptureRules(hash_keys=True)
-    made.adopt(Snapshot(1, (Endpoint("churn", "salt", (), capture=rules), Endpoint("plain", "salt", ()))))
+    made.adopt(Snapshot(1, (RoutedEndpoint("churn", "salt", (), capture=rules), RoutedEndpoint("plain", "salt", ()))))
     assert made.of("plain") is None
     ours = made.of("churn")
     assert ours is not None

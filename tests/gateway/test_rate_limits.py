@@ -11,7 +11,7 @@ import pytest
 
 from tidegate.errors import RateLimited
 from tidegate.gateway.shared.rate_limits import CLIENTS_MAX, Bucket, LimitSync, RateLimits, client_of
-from tidegate.wire.snapshot import Endpoint, Snapshot
+from tidegate.wire.snapshot import RoutedEndpoint, Snapshot
 
 KEY = {b"authorization": b"Bearer sesame"}
 
@@ -26,7 +26,9 @@ class Time:
 
 def limits(time: Time, own_per_s: float = 0.0, default_per_s: float = 0.0, burst_s: float = 1.0) -> RateLimits:
     made = RateLimits(default_per_s, burst_s, time, shared=True)
-    made.adopt(Snapshot(1, (Endpoint("churn", "salt", (), rate_limit_per_s=own_per_s), Endpoint("other", "s", ()))))
+    made.adopt(
+        Snapshot(1, (RoutedEndpoint("churn", "salt", (), rate_limit_per_s=own_per_s), RoutedEndpoint("other", "s", ())))
+    )
     return made
 
 
@@ -87,11 +89,11 @@ def test_a_new_snapshot_gives_nobody_a_new_burst_unless_the_limit_changed() -> N
     time = Time()
     limit = limits(time, own_per_s=5.0)
     assert admitted(limit, 9) == 5
-    limit.adopt(Snapshot(2, (Endpoint("churn", "salt", (), reason="another", rate_limit_per_s=5.0),)))
+    limit.adopt(Snapshot(2, (RoutedEndpoint("churn", "salt", (), reason="another", rate_limit_per_s=5.0),)))
     assert admitted(limit, 9) == 0
-    limit.adopt(Snapshot(3, (Endpoint("churn", "salt", (), rate_limit_per_s=7.0),)))
+    limit.adopt(Snapshot(3, (RoutedEndpoint("churn", "salt", (), rate_limit_per_s=7.0),)))
     assert admitted(limit, 9) == 7
-    limit.adopt(Snapshot(4, (Endpoint("churn", "salt", ()),)))
+    limit.adopt(Snapshot(4, (RoutedEndpoint("churn", "salt", ()),)))
     assert not limit.active
 
 
@@ -184,7 +186,7 @@ def test_what_was_taken_without_redis_is_nobodys_debt_afterwards() -> None:
 def test_without_redis_clients_that_stay_away_are_forgotten() -> None:
     time = Time()
     limit = RateLimits(10.0, 1.0, time)
-    limit.adopt(Snapshot(1, (Endpoint("churn", "salt", ()),)))
+    limit.adopt(Snapshot(1, (RoutedEndpoint("churn", "salt", ()),)))
     for round_of in range(3):
         for number in range(500):
             limit.check("churn", {b"authorization": b"Bearer %d-%d" % (round_of, number)})

@@ -15,7 +15,7 @@ from tidegate.dataplane.calls.call import Call, Destination, Identity
 from tidegate.dataplane.calls.outputs import Outputs
 from tidegate.errors import NoReadyReplica, TidegateError
 from tidegate.gateway.shared.response_cache import LOOKUP_KEYS_MAX, WAITING_MAX, CachedAdmission, ResponseCache, Visited
-from tidegate.wire.snapshot import Endpoint, Variant
+from tidegate.wire.snapshot import RoutedEndpoint, Variant
 
 VARIANT = Variant("1", "1", 100.0, "sums", "digest", SIGNATURE, [1, 2, 3], ())
 
@@ -109,7 +109,7 @@ class Scene:
         self.link, self.batcher, self.counts = Memory(), Batcher(), Counts()
         self.cache = ResponseCache(self.link, self.counts, lambda: 1000.0)  # type: ignore[arg-type]  # stand-ins
         self.pool = Visited(self.batcher, set())
-        endpoint = Endpoint("sums", "salt", (VARIANT,), cache_ttl_s=60.0)
+        endpoint = RoutedEndpoint("sums", "salt", (VARIANT,), cache_ttl_s=60.0)
         admission = CachedAdmission(self.pool, self.cache, endpoint, VARIANT)
         self.destination = Destination(Identity("sums", "sums", "1", "1"), SIGNATURE, [1, 2, 3], admission)
 
@@ -148,7 +148,7 @@ def test_variants_of_a_version_share_kept_answers_and_are_named_by_their_own() -
         for name, version, found in (("treatment", "1", [6.0]), ("other", "2", [])):
             arm = msgspec.structs.replace(VARIANT, name=name, version=version)
             admission = CachedAdmission(
-                scene.pool, scene.cache, Endpoint("sums", "salt", (arm,), cache_ttl_s=60.0), arm
+                scene.pool, scene.cache, RoutedEndpoint("sums", "salt", (arm,), cache_ttl_s=60.0), arm
             )
             sink = Sink()
             call = Call(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from support.gateway_bed import Bed, Gateway, Load
 from support.wait import until
 from tidegate.core.routing.assign import Assignment
-from tidegate.wire.snapshot import Endpoint
+from tidegate.wire.snapshot import RoutedEndpoint
 
 Shared = tuple[Bed, Gateway]
 
@@ -115,7 +115,7 @@ def test_an_experiment_s_variants_share_a_version_and_stick_by_its_salt(bed: Bed
 
 def test_an_endpoint_without_replicas_is_503_with_the_reason(bed: Bed) -> None:
     gateway = bed.gateway()
-    bed.publish_endpoints(Endpoint("sums", "salt", (), reason="it is starting"))
+    bed.publish_endpoints(RoutedEndpoint("sums", "salt", (), reason="it is starting"))
     reply = gateway.ask([1, 2, 3])
     assert reply.status == 503
     assert "it is starting" in reply.json["error"]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from support.gateway_bed import Bed, Gateway, Replica, Reply
 from support.tls import Authority, Terminator
 from support.wait import until
-from tidegate.wire.snapshot import Endpoint, Target
+from tidegate.wire.snapshot import RoutedEndpoint, Target
 
 CREDENTIAL = "sums-3"
 
@@ -42,7 +42,7 @@ class Ground:
         target = Target("r-url", f"https://127.0.0.1:{terminator.port}", "", CREDENTIAL, str(self.authority.ca_file))
         return replace(target, **more)
 
-    def endpoint(self, name: str, target: Target) -> Endpoint:
+    def endpoint(self, name: str, target: Target) -> RoutedEndpoint:
         made = self.bed.endpoint({"3": 100}, name=name)
         return replace(made, variants=(replace(made.variants[0], targets=(target,)),))
 

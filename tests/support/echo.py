@@ -11,7 +11,7 @@ from pathlib import Path
 from support.echo_server import MODELS
 from support.gateway_bed import Bed
 from support.platform import clean_env
-from tidegate.wire.snapshot import Endpoint, Target, Variant
+from tidegate.wire.snapshot import RoutedEndpoint, Target, Variant
 
 SCRIPT = Path(__file__).with_name("echo_server.py")
 
@@ -56,7 +56,7 @@ def echoing_gateway(data_dir: Path) -> Iterator[int]:
                     label="v3",
                     batchable=True,
                 )
-                endpoints.append(Endpoint(name, "salt", (variant,)))
+                endpoints.append(RoutedEndpoint(name, "salt", (variant,)))
             gateway = bed.gateway()
             bed.publish_endpoints(*endpoints)
             yield gateway.port

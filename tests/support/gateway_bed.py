@@ -26,7 +26,7 @@ from support.platform import clean_env
 from support.wait import free_ports, until
 from tidegate.system.run_dir import run_dir
 from tidegate.wire.replica_key import replica_key
-from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant, encode_snapshot
+from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, Target, Variant, encode_snapshot
 
 REPLICA = Path(__file__).with_name("gateway_replica.py")
 TOKEN = "token-of-a-test"
@@ -276,7 +276,7 @@ class Bed:
         *,
         name: str = "sums",
         without: tuple[Replica, ...] = (),
-    ) -> Endpoint:
+    ) -> RoutedEndpoint:
         """An endpoint with these weights."""
         live = [one for one in self.replicas if one not in without]
         variants = tuple(
@@ -294,14 +294,14 @@ class Bed:
             )
             for version, weight in weights.items()
         )
-        return Endpoint(name, "salt" if name == "sums" else f"salt of {name}", variants)
+        return RoutedEndpoint(name, "salt" if name == "sums" else f"salt of {name}", variants)
 
-    def publish_endpoints(self, *endpoints: Endpoint) -> None:
+    def publish_endpoints(self, *endpoints: RoutedEndpoint) -> None:
         self.revision += 1
         self.publisher.publish(self.snapshot_of(*endpoints))
         self.wait_until_in_force()
 
-    def snapshot_of(self, *endpoints: Endpoint) -> Snapshot:
+    def snapshot_of(self, *endpoints: RoutedEndpoint) -> Snapshot:
         """With the revision of the moment."""
         return Snapshot(self.revision, endpoints)
 

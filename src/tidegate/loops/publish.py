@@ -13,7 +13,7 @@ from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
 from tidegate.store.fleets import Facts
-from tidegate.wire.snapshot import Endpoint, Snapshot, decode_snapshot, encode_snapshot
+from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, decode_snapshot, encode_snapshot
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ def routed_versions(fleets: Iterable[LoadedFleet]) -> set[tuple[str, str]]:
     return {(one.fleet.endpoint.model, version) for one in _served(fleets) for version in _versions(one)}
 
 
-def _encoded(revision: int, endpoints: tuple[Endpoint, ...], hashes: KeyHashes) -> str:
+def _encoded(revision: int, endpoints: tuple[RoutedEndpoint, ...], hashes: KeyHashes) -> str:
     return encode_snapshot(Snapshot(revision, endpoints, hashes.predict, hashes.metrics)).decode()
 
 
-def _endpoints(fleets: list[LoadedFleet], facts: Mapping[str, Facts], host: str) -> tuple[Endpoint, ...]:
+def _endpoints(fleets: list[LoadedFleet], facts: Mapping[str, Facts], host: str) -> tuple[RoutedEndpoint, ...]:
     return tuple(route(one.fleet, one.salt, facts.get(one.fleet.endpoint.model, {}), host) for one in _served(fleets))
 
 
-def _listed(endpoints: Iterable[Endpoint]) -> frozenset[str]:
+def _listed(endpoints: Iterable[RoutedEndpoint]) -> frozenset[str]:
     variants = [(*one.variants, *(() if one.shadow is None else (one.shadow.variant,))) for one in endpoints]
     return frozenset(target.id for found in variants for variant in found for target in variant.targets)
 

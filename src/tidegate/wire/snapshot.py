@@ -81,7 +81,7 @@ class Shadow(msgspec.Struct, frozen=True, omit_defaults=True):
     share: float
 
 
-class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
+class RoutedEndpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """One address that clients call. The weights of its variants add up to 100 when any is ready.
 
     Units are assigned by `assignment_salt`, or where it is empty by `salt`, which is the endpoint's for good.
@@ -114,7 +114,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     revision: int
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[RoutedEndpoint, ...]
     key_hashes: tuple[str, ...] = ()
     metrics_key_hashes: tuple[str, ...] = ()
     schema: int = SCHEMA

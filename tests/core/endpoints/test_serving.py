@@ -44,7 +44,7 @@ def test_every_setting_is_a_column_and_in_request_answer_snapshot_and_command(na
     assert (column.default.arg, float(column.server_default.arg), column.nullable) == (0.0, 0.0, False)
     assert {one.name: one.default for one in dataclasses.fields(rest.Endpoint)}[name] == 0.0
     assert {one.name: one.default for one in dataclasses.fields(rest.DeployRequest)}[name] is None
-    assert {one.name: one.default for one in msgspec.structs.fields(snapshot.Endpoint)}[name] == 0.0
+    assert {one.name: one.default for one in msgspec.structs.fields(snapshot.RoutedEndpoint)}[name] == 0.0
     (option,) = [one for one in deploy.params if one.name == name]
     assert option.opts == [by_name(name).option]
 

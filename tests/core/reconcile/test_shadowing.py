@@ -43,7 +43,7 @@ def decide(fleet: Fleet, now: float = 1000.0) -> Plan:
     return plan(fleet, World(now, start_slots=10), ReconcileLimits(keep_previous_s=600))
 
 
-def told(fleet: Fleet) -> wire.Endpoint:
+def told(fleet: Fleet) -> wire.RoutedEndpoint:
     facts = VersionFacts("d" * 64, SIGNATURE, [0.0, 1.0], None, batchable=True)
     return route(fleet, "salt", dict.fromkeys(("1", "2"), facts))
 

@@ -54,12 +54,12 @@ def decide(fleet: Fleet, now: float = 1000.0) -> Plan:
     return plan(fleet, World(now, start_slots=10), LIMITS)
 
 
-def told(fleet: Fleet) -> wire.Endpoint:
+def told(fleet: Fleet) -> wire.RoutedEndpoint:
     facts = VersionFacts("d" * 64, SIGNATURE, [0.0, 1.0], None, batchable=True)
     return route(fleet, "salt", dict.fromkeys(("1", "2"), facts))
 
 
-def wakes(endpoint: wire.Endpoint) -> bool:
+def wakes(endpoint: wire.RoutedEndpoint) -> bool:
     return any(one.wakes for one in endpoint.variants)
 
 

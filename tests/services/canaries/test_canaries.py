@@ -266,7 +266,7 @@ def test_a_person_who_pauses_while_it_is_looked_at_is_first(bed: Bed) -> None:
         bed.canaries.pause("churn", ME)
         return read(*asked)
 
-    bed.captured.rows = paused_meanwhile  # type: ignore[method-assign]
+    bed.captured.rows = paused_meanwhile  # type: ignore[assignment, method-assign]
     found = bed.look(EVERY_S + 5.0)
     assert (found.state, found.step) == ("paused", 0)
 

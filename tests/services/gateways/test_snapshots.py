@@ -15,7 +15,7 @@ from tidegate.store import fleet as rows
 from tidegate.store.engine import open_store, store_url
 from tidegate.wire.load import LoadReport
 from tidegate.wire.signature import Signature
-from tidegate.wire.snapshot import Endpoint, Snapshot, Target, Variant, decode_snapshot, encode_snapshot
+from tidegate.wire.snapshot import RoutedEndpoint, Snapshot, Target, Variant, decode_snapshot, encode_snapshot
 from tidegate.wiring import build
 
 
@@ -68,7 +68,7 @@ def stored(folder: Path, *targets: Target, writer: str = "there") -> Snapshots:
     store.migrate("here")
     variant = Variant("1", "1", 100.0, "churn", "d", Signature("matrix", (), ()), None, targets)
     with store.transaction() as tx:
-        body = encode_snapshot(Snapshot(7, (Endpoint("churn", "salt", (variant,)),))).decode()
+        body = encode_snapshot(Snapshot(7, (RoutedEndpoint("churn", "salt", (variant,)),))).decode()
         rows.save_snapshot(tx, 7, body, 0.0, writer)
     return Snapshots(store, "here")
 

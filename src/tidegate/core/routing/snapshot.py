@@ -27,7 +27,7 @@ class VersionFacts:
     batchable: bool
 
 
-def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: str = "") -> wire.Endpoint:
+def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: str = "") -> wire.RoutedEndpoint:
     """The endpoint as gateways shall see it: every variant that has traffic, and versions that only pinned calls reach.
 
     `salt` is the endpoint's own; units are assigned by that of the experiment, while there is one. `host` is where the
@@ -45,7 +45,7 @@ def route(fleet: Fleet, salt: str, versions: Mapping[str, VersionFacts], host: s
     waited_for = [version for version in dead if version in sleepers]
     failing = [one for one in fleet.variants if one.version in waited_for and _fails_to_start(one)]
     woken = set(waited_for) - {one.version for one in failing}
-    return wire.Endpoint(
+    return wire.RoutedEndpoint(
         name=endpoint.name,
         salt=salt,
         variants=tuple(replace(one, wakes=True) if one.version in woken else one for one in variants),

@@ -21,7 +21,7 @@ from tidegate.dataplane.base.tensors import described
 from tidegate.wire.journal import BatchRecord, FailureRecord, FeedbackRecord
 from tidegate.wire.journal.records import FeedbackEvent, Tensor, hashed_text
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature
-from tidegate.wire.snapshot import CaptureRules, Endpoint, Snapshot
+from tidegate.wire.snapshot import CaptureRules, RoutedEndpoint, Snapshot
 
 Array = np.ndarray[Any, Any]
 _DTYPES = {"BOOL": "?", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"} | {
@@ -158,7 +158,7 @@ class Privacy:
         return event if privacy is None else msgspec.structs.replace(event, key=privacy.unit(event.key))
 
 
-def _privacy(endpoint: Endpoint, rules: CaptureRules) -> EndpointPrivacy:
+def _privacy(endpoint: RoutedEndpoint, rules: CaptureRules) -> EndpointPrivacy:
     listening = () if endpoint.shadow is None else (endpoint.shadow.variant,)
     columns = {one.version: _columns(one.signature) for one in (*endpoint.variants, *listening)}
     return EndpointPrivacy(rules, endpoint.salt, columns)

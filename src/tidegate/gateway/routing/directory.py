@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.wire.decision import Decision
     from tidegate.wire.signature import Signature
-    from tidegate.wire.snapshot import Endpoint, Shadow, Snapshot, Target, Variant
+    from tidegate.wire.snapshot import RoutedEndpoint, Shadow, Snapshot, Target, Variant
 
 CONNECT_WAIT_S = 2.0
 RETRY_AFTER_S = 1.0
@@ -56,7 +56,7 @@ class PoolKey(NamedTuple):
 class EndpointService:
     """One endpoint as one snapshot describes it. Immutable but for which of its pools are available now."""
 
-    def __init__(self, endpoint: Endpoint, pools: list[VersionPool], revision: int) -> None:
+    def __init__(self, endpoint: RoutedEndpoint, pools: list[VersionPool], revision: int) -> None:
         self.name = endpoint.name
         self._reason = endpoint.reason
         self._waking = frozenset(variant.name for variant in endpoint.variants if variant.wakes)
@@ -166,7 +166,7 @@ class Router:
                 raise SnapshotRefused(why) from error
         return plan
 
-    def _plan_endpoint(self, plan: RoutingPlan, endpoint: Endpoint) -> None:
+    def _plan_endpoint(self, plan: RoutingPlan, endpoint: RoutedEndpoint) -> None:
         pools = []
         for variant in endpoint.variants:
             key = _pool_key(endpoint, variant)
@@ -181,7 +181,9 @@ class Router:
         if endpoint.shadow is not None:
             self._plan_shadow(plan, endpoint, endpoint.shadow, pools)
 
-    def _plan_shadow(self, plan: RoutingPlan, endpoint: Endpoint, shadow: Shadow, live: list[VersionPool]) -> None:
+    def _plan_shadow(
+        self, plan: RoutingPlan, endpoint: RoutedEndpoint, shadow: Shadow, live: list[VersionPool]
+    ) -> None:
         variant = shadow.variant
         key = _pool_key(endpoint, variant, "shadow")
         pool = self._pools.get(key) or VersionPool(endpoint.name, variant, self._shadow_parts, lambda: None)
@@ -191,7 +193,7 @@ class Router:
         behind = tuple(one.batcher for one in live)
         plan.shadows[endpoint.name] = Listening(there, endpoint.salt, shadow.share, plan.snapshot.revision, behind)
 
-    def _new_pool(self, endpoint: Endpoint, variant: Variant) -> VersionPool:
+    def _new_pool(self, endpoint: RoutedEndpoint, variant: Variant) -> VersionPool:
         return VersionPool(endpoint.name, variant, self._parts, self._refresh)
 
     async def take(self, plan: RoutingPlan) -> None:
@@ -296,13 +298,13 @@ class Router:
                 service.refresh()
 
 
-def _pool_key(endpoint: Endpoint, variant: Variant, role: Role = "live") -> PoolKey:
+def _pool_key(endpoint: RoutedEndpoint, variant: Variant, role: Role = "live") -> PoolKey:
     return PoolKey(
         endpoint.name, variant.version, variant.model, variant.digest, variant.batchable, variant.signature, role
     )
 
 
-def _allocation(endpoint: Endpoint, revision: int) -> Allocation:
+def _allocation(endpoint: RoutedEndpoint, revision: int) -> Allocation:
     arms = tuple(Arm(one.name, one.version, one.weight, one.label, one.share) for one in endpoint.variants)
     return Allocation(
         endpoint.assignment_salt or endpoint.salt,
@@ -315,7 +317,7 @@ def _allocation(endpoint: Endpoint, revision: int) -> Allocation:
     )
 
 
-def _identity(endpoint: Endpoint, variant: Variant) -> Identity:
+def _identity(endpoint: RoutedEndpoint, variant: Variant) -> Identity:
     return Identity(
         endpoint=endpoint.name,
         model=variant.model,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tidegate.clock import Clock
     from tidegate.dataplane.calls.call import Admission, Call
     from tidegate.gateway.shared.response_cache import ResponseCache
-    from tidegate.wire.snapshot import Endpoint, Target, Variant
+    from tidegate.wire.snapshot import RoutedEndpoint, Target, Variant
 
 DRAIN_POLL_S = 0.01
 
@@ -79,7 +79,7 @@ class VersionPool:
         """Those that its calls may be sent to."""
         return set(self._targets)
 
-    def admission(self, endpoint: Endpoint, variant: Variant) -> Admission:
+    def admission(self, endpoint: RoutedEndpoint, variant: Variant) -> Admission:
         """Where the calls of this version come in, as this snapshot has it."""
         cache = self._parts.cache
         inner: Admission = WakingAdmission(self) if variant.wakes else self.batcher

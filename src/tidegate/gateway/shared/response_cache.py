@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tidegate.dataplane.pipeline.metrics import MetricState
     from tidegate.errors import TidegateError
     from tidegate.gateway.shared.redis_link import RedisLink
-    from tidegate.wire.snapshot import Endpoint, Variant
+    from tidegate.wire.snapshot import RoutedEndpoint, Variant
 
 LOOKUP_TIMEOUT_S, WRITE_TIMEOUT_S = 0.2, 0.5
 LOOKUPS_AT_A_TIME, LOOKUP_KEYS_MAX, WAITING_MAX = 4, 256, 2048
@@ -214,7 +214,7 @@ def batcher_of(admission: object) -> object:
 class CachedAdmission:
     """The `Admission` of one version of an endpoint whose answers are kept."""
 
-    def __init__(self, pool: Visited, cache: ResponseCache, endpoint: Endpoint, variant: Variant) -> None:
+    def __init__(self, pool: Visited, cache: ResponseCache, endpoint: RoutedEndpoint, variant: Variant) -> None:
         self.pool = pool
         self.ttl_ms = max(1, round(endpoint.cache_ttl_s * 1000))
         self._cache = cache

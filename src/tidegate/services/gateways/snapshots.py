@@ -18,7 +18,7 @@ from tidegate.clock import Clock
 from tidegate.core.reconcile.fleet import GatewayFacts
 from tidegate.store.engine import Store
 from tidegate.store.fleet import load_snapshot, snapshot_host, snapshot_revision
-from tidegate.wire.snapshot import SOCKET, Endpoint, Target, decode_snapshot, encode_snapshot
+from tidegate.wire.snapshot import SOCKET, RoutedEndpoint, Target, decode_snapshot, encode_snapshot
 
 GATEWAYS_MAX, IN_USE_MAX = 1000, 1000
 
@@ -177,7 +177,7 @@ def _reachable(body: str, writer: str, here: str) -> str:
     return body if endpoints == snapshot.endpoints else encode_snapshot(replace(snapshot, endpoints=endpoints)).decode()
 
 
-def _reachable_endpoint(endpoint: Endpoint, writer: str, here: str) -> Endpoint:
+def _reachable_endpoint(endpoint: RoutedEndpoint, writer: str, here: str) -> RoutedEndpoint:
     """An endpoint whose replicas are all elsewhere is known here, and gateways answer 503."""
     variants = tuple(
         replace(variant, targets=tuple(one for one in variant.targets if _host(one, writer) in ("", here)))
