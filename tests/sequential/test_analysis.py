@@ -182,6 +182,20 @@ def test_a_margin_of_what_control_has_next_to_none_of_is_breached(control: float
     assert "complaints is worse" in verdict.reason
 
 
+@pytest.mark.parametrize("metric", [COMPLAINTS, replace(COMPLAINTS, type="mean"), replace(COMPLAINTS, type="ratio")])
+def test_arms_that_are_each_all_alike_differ_all_the_same(metric: Metric) -> None:
+    arm = np.arange(400) % 2
+    per = np.ones(400) if metric.type == "ratio" else None
+    units = Units(arm, np.ones(400, np.int64), np.where(arm == 1, 100.0, 1.0), per)
+    spec = replace(SPEC, metrics=(metric,), guardrails=(), mde=0.05)
+    found, verdict = look({"complaints": units}, spec)
+    assert (verdict.decision, found.metrics[0].winner) == ("rollback", "a")
+    few = units.where(np.arange(400) < 60)
+    assert look({"complaints": few}, spec)[1].decision == "insufficient_data"
+    alike = replace(units, value=np.ones(400))
+    assert look({"complaints": alike}, spec)[0].metrics[0].significant is False
+
+
 def test_what_is_held_ends_all_the_same_when_its_days_are_over() -> None:
     units = {"conversion": flips((0.2, 0.26), 8000), "guardrail:latency": times((30, 45), 8000)}
     _, held = look(units, replace(SPEC, on_breach="hold"), days=29)

@@ -56,17 +56,19 @@ class _Cells:
 
 
 def compare(units: Units, *, proportion: bool = False) -> Compared | None:
-    """Both arms over all phases; None where no phase has units of both, or nothing varies.
+    """Both arms over all phases; None where no phase has units of both, or all units are alike.
 
-    A proportion's variance is that of (x + 1)/(n + 2), which is not 0 where nothing happened yet. A covariate takes
-    out of the values what it explains (CUPED; Deng, Xu, Kohavi and Walker, 2013), by one slope for all.
+    A proportion's variance is that of (x + 1)/(n + 2), which is not 0 where nothing happened yet. So it is for an arm
+    whose units are all alike, as if one more had the other arm's value. A covariate takes out of the values what it
+    explains (CUPED; Deng, Xu, Kohavi and Walker, 2013), by one slope for all.
     """
     cells = _ratios(units) if units.denominator is not None else _means(units, proportion=proportion)
     least = _LEAST_UNITS_RATIO if units.denominator is not None else _LEAST_UNITS
     good = (cells.n >= least).all(axis=1) & np.isfinite(cells.mean).all(axis=1)
     if not bool(good.any()):
         return None
-    n, mean, variance = cells.n[good], cells.mean[good], cells.variance[good]
+    n, mean = cells.n[good], cells.mean[good]
+    variance = np.where(cells.variance[good] > 0, cells.variance[good], _of_alike(n, mean))
     weight = n.prod(axis=1) / n.sum(axis=1)
     weight = (weight / weight.sum())[:, None]
     (a, b), (variance_a, variance_b) = (weight * mean).sum(axis=0), (weight**2 * variance).sum(axis=0)
@@ -74,6 +76,12 @@ def compare(units: Units, *, proportion: bool = False) -> Compared | None:
     if not variance_a + variance_b > 0:
         return None
     return Compared(float(a), float(b), float(variance_a), float(variance_b), int(units_a), int(units_b))
+
+
+def _of_alike(n: Floats, mean: Floats) -> Floats:
+    """The variance of a mean of values that are all alike: of a share of 1/(n + 2) that lies at the other arm's."""
+    rare = 1 / (n + 2)
+    return cast(Floats, (mean[:, 1:] - mean[:, :1]) ** 2 * rare * (1 - rare) / n)
 
 
 def cells_of(units: Units) -> tuple[Integers, int]:
