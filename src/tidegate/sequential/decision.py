@@ -20,6 +20,7 @@ from tidegate.sequential import words
 from tidegate.sequential.analysis import Analysis
 from tidegate.sequential.evidence import LEAST_UNITS
 from tidegate.sequential.sample_ratio import ENOUGH
+from tidegate.wire.counts import counted
 from tidegate.wire.experiments import ExperimentDecision, ExperimentSpec, MetricView
 
 _DAY_S = 86400.0
@@ -63,7 +64,7 @@ def decide(spec: ExperimentSpec, analysis: Analysis, facts: Facts) -> Verdict:
     elif not analysis.ratio.sound:
         held = _unsound(analysis)
     elif facts.lost:
-        reason = f"rows of {facts.lost} units that took part are gone, so what is left is another sample"
+        reason = f"rows of {counted(facts.lost, 'unit')} that took part are gone, so what is left is another sample"
         held = Verdict("hold", reason, "held: keep rows for longer than it lasts, then stop and start anew")
     if held is None:
         return _weigh(spec, analysis, facts, breaches)
@@ -75,7 +76,7 @@ def _is_over(spec: ExperimentSpec, facts: Facts) -> bool:
 
 
 def _ended(spec: ExperimentSpec, reason: str) -> Verdict:
-    told = f"{reason} after {spec.max_days:g} days, the most it may take"
+    told = f"{reason} after {spec.max_days:g} day{'' if spec.max_days == 1 else 's'}, the most it may take"
     return Verdict("inconclusive", told, "all traffic goes back to control", 0.0)
 
 
@@ -118,7 +119,7 @@ def _unsound(analysis: Analysis) -> Verdict:
     if factor >= ENOUGH:
         reason = "unhealthy: ratio. Units did not come as they were shared out, so the arms cannot be compared"
     else:
-        reason = f"unhealthy: {analysis.ratio.several} units were in more than one arm"
+        reason = f"unhealthy: {counted(analysis.ratio.several, 'unit')} came to more than one arm"
     return Verdict("hold", reason, "held: look for requests or feedback lost in one arm, then stop and start anew")
 
 
@@ -136,8 +137,10 @@ def _insufficient(spec: ExperimentSpec, analysis: Analysis, facts: Facts, short:
     elif not facts.traffic:
         reason, then = "no requests come in", "it waits for traffic"
     else:
-        waiting = f"; {short.immature} wait for their window to pass" if short.immature else ""
-        reason = f"{short.name} has {seen} units in the smaller arm of {LEAST_UNITS} that are needed{waiting}"
+        waiting = f"; {counted(short.immature, 'unit')} more when the window has passed" if short.immature else ""
+        reason = (
+            f"{short.name} has {counted(seen, 'unit')} in the smaller arm of {LEAST_UNITS} that are needed{waiting}"
+        )
         then = "it goes on collecting"
     return Verdict("insufficient_data", reason, then, _days_left(spec, analysis, facts))
 

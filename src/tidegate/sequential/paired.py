@@ -15,6 +15,7 @@ from tidegate.sequential.exact import crossing, log_mixture
 from tidegate.sequential.means import p_value
 from tidegate.sequential.units import Floats
 from tidegate.sequential.words import percent
+from tidegate.wire.counts import counted
 from tidegate.wire.shadows import PairedView
 
 _WEIGHT = 20.0
@@ -114,7 +115,8 @@ def _verdict(winner: str | None, interval: tuple[float, float], discordant: int)
     low, high = interval
     if winner is None:
         between = f"between {percent(max(0.0, -low))} less and {percent(max(0.0, high))} more accurate"
-        return f"not known to differ: the shadow is {between} ({discordant} answers in which one alone was right)"
+        alone = f"{counted(discordant, 'answer')} in which one alone was right"
+        return f"not known to differ: the shadow is {between} ({alone})"
     if winner == "b":
         return f"the shadow is right more often, by {percent(max(0.0, low))} to {percent(high)} of all answers"
     return f"the shadow is right less often, by {percent(max(0.0, -high))} to {percent(-low)} of all answers"

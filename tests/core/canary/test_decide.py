@@ -54,6 +54,12 @@ def test_a_paused_canary_is_still_taken_back() -> None:
     assert "37 of the 40 requests" in found.reason
 
 
+def test_one_request_is_singular() -> None:
+    breach = replace(FACTS, guardrails=[guardrail("errors", "breached")], answered=1, affected=1)
+    assert "The one request that it was given was affected" in decide(PLAN, breach).reason
+    assert "1 request, 2 of stable" in decide(PLAN, replace(FACTS, requests=1, requests_stable=2)).reason
+
+
 def test_a_breach_counts_also_while_the_next_steps_replicas_are_awaited() -> None:
     assert decide(PLAN, replace(FACTS, routed_at=None, guardrails=[guardrail("errors", "breached")])).verdict == "abort"
 

@@ -25,7 +25,7 @@ FACTS = GuardFacts(now=100.0, started_at=0.0, routed_at=10.0, ended=Ended(1000))
         (replace(FACTS, ended=Ended(4, failed=4)), "rollback", "4 of 4 requests failed or timed out"),
         (replace(FACTS, ended=Ended(4, timed_out=4)), "rollback", "4 timed out"),
         (replace(FACTS, ended=Ended(4, non_finite=4)), "rollback", "NaN"),
-        (replace(FACTS, ended=Ended(1, failed=1)), "watch", "1 requests"),
+        (replace(FACTS, ended=Ended(1, failed=1)), "watch", "1 request, fine"),
         (replace(FACTS, ended=Ended(1000, failed=15)), "watch", ""),
         (replace(FACTS, crashes=3), "rollback", "3 of its replicas"),
         (replace(FACTS, crashes=2), "watch", ""),

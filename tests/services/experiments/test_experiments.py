@@ -65,6 +65,18 @@ def test_a_better_version_is_promoted_by_itself_with_the_evidence_kept(bed: Bed)
     assert bed.endpoint().asked == {"1": 100.0}
 
 
+def test_a_version_against_itself_is_said_to_be_an_aa_test(bed: Bed) -> None:
+    assert not any("A/A" in one for one in bed.create().warnings)
+    bed.experiments.stop("churn", "blue", ME)
+    created = bed.create(treatments=["1"], name="same", auto=True)
+    assert any("treatment is version 1, as control is: an A/A test" in one for one in created.warnings)
+    bed.captured.values = BETTER
+    bed.look()
+    view = bed.view("same")
+    assert (view.state, view.decision, bed.endpoint().asked) == ("decided", "promote", {"1": 100.0})
+    assert bed.endpoint().automation is None
+
+
 def test_without_auto_a_promotion_waits_for_approval(bed: Bed) -> None:
     bed.create()
     with pytest.raises(Conflict, match="no decision to approve"):

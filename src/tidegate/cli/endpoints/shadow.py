@@ -7,6 +7,7 @@ import click
 from tidegate.cli.app import App, command
 from tidegate.cli.output import moment
 from tidegate.errors import InvalidArgument
+from tidegate.wire.counts import counted
 from tidegate.wire.rest import Endpoint
 from tidegate.wire.shadows import PairedView, ShadowView
 
@@ -58,16 +59,17 @@ def shadowed(found: Endpoint) -> list[str]:
 
 def told(found: ShadowView) -> str:
     """The shadow in a few lines."""
+    copies = "1 copy" if found.failures == 1 else f"{found.failures} copies"
     lines = {
         "shadow": f"version {found.version} of {found.endpoint}, {found.share:g} % of the traffic",
         "status": f"{found.status}: {found.reason}" if found.reason else found.status,
         "since": _since(found),
-        "pairs": f"{found.pairs} rows that both answered",
+        "pairs": f"{counted(found.pairs, 'row')} that both answered",
         "same answer": UNKNOWN if found.agreement is None else f"{found.agreement:.2%} of them",
         "difference": UNKNOWN if found.difference is None else f"{found.difference:.6g} on average, of numbers",
         "latency": _latencies(found.latency_p50_ms, found.latency_p95_ms),
         "live latency": _latencies(found.live_p50_ms, found.live_p95_ms),
-        "not answered": f"{found.failures} copies failed, {found.shed} requests were not copied",
+        "not answered": f"{copies} failed, {counted(found.shed, 'request')} not copied",
     }
     wrapped = (click.wrap_text(value, 80, f"{name:<14}", " " * 14) for name, value in lines.items())
     return "\n".join([*wrapped, *_paired(found.paired)])
@@ -92,7 +94,7 @@ def _paired(found: PairedView | None) -> list[str]:
     """What labels say, one pair a unit."""
     if found is None:
         return [f"{'labels':<14}none of these rows has a label yet"]
-    counts = f"{found.units} units: both right {found.both_right}, both wrong {found.both_wrong},"
+    counts = f"{counted(found.units, 'unit')}: both right {found.both_right}, both wrong {found.both_wrong},"
     lines = [f"{'labels':<14}{counts}", f"{'':<14}live alone {found.only_live}, shadow alone {found.only_shadow}"]
     if found.difference is not None and found.lower is not None and found.upper is not None:
         lines.append(f"{'':<14}accuracy {found.difference:+.2%}, between {found.lower:+.2%} and {found.upper:+.2%}")

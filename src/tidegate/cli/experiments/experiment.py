@@ -79,7 +79,8 @@ def create(app: App, endpoint: str, **given: Any) -> None:
     last, sum or mean of a unit's values; source, feedback (default), label, latency or errors; per, a ratio's
     denominator; q, a quantile's level.
 
-    A margin is how much worse than control a treatment may be: a share, or an amount with abs:.
+    A margin is how much worse than control a treatment may be: a share, or an amount with abs:. A treatment that is
+    control's own version makes it an A/A test: what it finds is an error of the measurement, or chance.
     """
     options = cast("NamedOptions", {key: value for key, value in _options(given).items() if value not in (None, ())})
     control, treatments, metrics = given["control"], given["treatments"], given["metrics"]

@@ -78,7 +78,7 @@ def _head(view: ExperimentView) -> str:
     parts = [f"since {moment(view.started_at)}"] if view.started_at else []
     parts.append("promotes by itself" if view.auto else "promotes after approval")
     parts.append(_BREACHES[view.on_breach])
-    parts.append(f"at most {view.max_days:g} days")
+    parts.append(f"at most {view.max_days:g} day{'' if view.max_days == 1 else 's'}")
     return " · ".join(words) + "\n" + _folded("; ".join(parts))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tidegate.core.canary.grammar import REQUIRED
+from tidegate.wire.counts import counted
 from tidegate.wire.experiments import GuardrailView
 
 REQUESTS_MIN = 100
@@ -132,7 +133,7 @@ def _is_doubtful(one: GuardrailView) -> bool:
 
 
 def _seen(facts: CanaryFacts) -> str:
-    return f"{facts.requests} requests, {facts.requests_stable} of stable"
+    return f"{counted(facts.requests, 'request')}, {facts.requests_stable} of stable"
 
 
 def _following(plan: CanaryPlan) -> str:
@@ -149,4 +150,7 @@ def breach_words(one: GuardrailView) -> str:
 def _affected(facts: CanaryFacts) -> str:
     if not facts.answered:
         return "No request was affected"
-    return f"{facts.affected} of the {facts.answered} requests that it was given were affected"
+    if facts.answered == 1:
+        return f"The one request that it was given was {'' if facts.affected else 'not '}affected"
+    were = "was" if facts.affected == 1 else "were"
+    return f"{facts.affected} of the {facts.answered} requests that it was given {were} affected"

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tidegate.wire.counts import counted
+
 ALPHA = 1e-3
 """A version that is no worse than it may be is taken back with at most this probability, however often one looks."""
 RATE_FREE = 0.02
@@ -81,7 +83,9 @@ def watch(facts: GuardFacts, guard_s: float) -> GuardDecision:
         return GuardDecision("rollback", why)
     if facts.now - facts.routed_at >= guard_s:
         return GuardDecision("done", "nothing happened")
-    return GuardDecision("watch", "no report of gateways yet" if ended is None else f"{ended.requests} requests, fine")
+    return GuardDecision(
+        "watch", "no report of gateways yet" if ended is None else f"{counted(ended.requests, 'request')}, fine"
+    )
 
 
 def _worse(ended: Ended, before: Ended) -> str:
@@ -94,7 +98,7 @@ def _worse(ended: Ended, before: Ended) -> str:
         if log_evidence(found, ended.requests, allowed) >= math.log(len(kinds) / ALPHA):
             detail = f" ({ended.failed} with 500, {ended.timed_out} timed out)" if words.startswith("failed") else ""
             was = f", of stable {count(before)} of {before.requests} before" if before.requests else ""
-            return f"{found} of {ended.requests} requests {words}{detail}{was}"
+            return f"{found} of {counted(ended.requests, 'request')} {words}{detail}{was}"
     return ""
 
 
@@ -122,7 +126,7 @@ def log_evidence(found: int, requests: int, allowed: float) -> float:
 
 
 def _of(ended: Ended | None) -> str:
-    return "" if ended is None else f", after {ended.requests} requests"
+    return "" if ended is None else f", after {counted(ended.requests, 'request')}"
 
 
 def by_itself(exit_code: int | None) -> bool:

@@ -111,7 +111,7 @@ EXPERIMENT = Section(
         ),
         Field("alpha", Number(0, 0.5), "The rate of wrong decisions [0.05].", 0.05),
         Field("max_days", Number(0, 365), "It ends without a result after so long [30, or as rows are kept]."),
-        Field("auto", Flag(), "Promote and roll back without asking [false].", False),
+        Field("auto", Flag(), "Promote without asking; a breach is rolled back anyhow [false].", False),
         Field("on_breach", Text(choices=get_args(OnBreach)), "Where a guardrail is breached [rollback].", "rollback"),
         Field("on_no_traffic", Text(choices=get_args(OnNoTraffic)), "Where nobody comes [hold].", "hold"),
         Field("ramp", Listed(Number(0, 100)), "Percent of units that take part, step by step [100].", []),

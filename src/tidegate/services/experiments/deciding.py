@@ -28,6 +28,7 @@ from tidegate.store import rollouts
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow, ExperimentRow
+from tidegate.wire.counts import counted
 from tidegate.wire.experiments import ExperimentSpec, LookView, PhaseView
 
 GAP_S_MAX = 86_400.0
@@ -274,7 +275,8 @@ def _write(
     """The evidence and what it came to, in the row and among the looks."""
     arms = arms_so_far(spec, found.seen.units, found.seen.exposed)
     silent = [
-        f"no value of {name!r} has come for any of {row.exposed} units: is it reported under this name, with the key?"
+        f"no value of {name!r} has come for any of {counted(row.exposed, 'unit')}: is it reported under this name, "
+        "with the key?"
         for name in unreported
     ]
     analysis = found.analysis

@@ -67,7 +67,7 @@ def view_of(tx: Session, endpoint: EndpointRow, row: ExperimentRow, looks: Seque
         ended_at=row.ended_at,
         looked_at=row.looked_at,
         expected_days=row.expected_days,
-        warnings=_warnings(row, found, ended=ended),
+        warnings=_warnings(row, found, spec, ended=ended),
         phases=phase,
         looks=list(looks),
         **_at_the_top(first),
@@ -90,9 +90,22 @@ def _decision(row: ExperimentRow) -> ExperimentDecision:
     return known.get(row.decision, "insufficient_data")
 
 
-def _warnings(row: ExperimentRow, found: Evidence | None, *, ended: bool) -> list[str]:
-    told = [*row.warnings, *(found.warnings if found else [])]
+def _warnings(row: ExperimentRow, found: Evidence | None, spec: ExperimentSpec, *, ended: bool) -> list[str]:
+    told = [*_alike(spec), *row.warnings, *(found.warnings if found else [])]
     return told + ([f"it could not be looked at lately: {row.trouble}"] if row.trouble and not ended else [])
+
+
+def _alike(spec: ExperimentSpec) -> list[str]:
+    """Treatments that are control's own version, which may be meant: said, so that nobody takes it for a comparison."""
+    control, *treatments = spec.arms
+    same = [arm.variant for arm in treatments if arm.version == control.version]
+    if not same:
+        return []
+    arms = f"{' and '.join(same)} {'is' if len(same) == 1 else 'are'}"
+    return [
+        f"{arms} version {control.version}, as control is: an A/A test. Any difference that it finds is an error of "
+        f"the measurement, or chance (in at most {100 * spec.alpha:g} % of such tests); there is nothing to promote"
+    ]
 
 
 Told = tuple[ExperimentState, str, str]
