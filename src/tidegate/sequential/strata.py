@@ -81,7 +81,7 @@ def compare(units: Units, *, proportion: bool = False) -> Compared | None:
 def _of_alike(n: Floats, mean: Floats) -> Floats:
     """The variance of a mean of values that are all alike: of a share of 1/(n + 2) that lies at the other arm's."""
     rare = 1 / (n + 2)
-    return cast(Floats, (mean[:, 1:] - mean[:, :1]) ** 2 * rare * (1 - rare) / n)
+    return (mean[:, 1:] - mean[:, :1]) ** 2 * rare * (1 - rare) / n
 
 
 def cells_of(units: Units) -> tuple[Integers, int]:

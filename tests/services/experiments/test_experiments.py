@@ -10,6 +10,7 @@ import pytest
 from support.control import ME, SIGNATURE, add_version, lead_elsewhere
 from support.experiment_bed import DAY_S, Bed
 from tidegate.api.metrics import render
+from tidegate.core.endpoints.kept_aliases import CHALLENGER
 from tidegate.errors import (
     AutomationRunning,
     CaptureUnreadable,
@@ -23,7 +24,7 @@ from tidegate.errors import (
 )
 from tidegate.services.experiments.views import QUIET_S
 from tidegate.store import experiments as rows
-from tidegate.store import rollouts
+from tidegate.store import kept_aliases, rollouts
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
@@ -416,6 +417,19 @@ def test_an_endpoint_that_is_deleted_ends_it(bed: Bed) -> None:
     bed.deciding.forget_gone()
     bed.container.endpoints.deploy("churn", DeployRequest("churn", "1"), ME)
     assert bed.experiments.all("churn").experiments == [], "another endpoint of that name has none"
+
+
+def test_an_endpoint_that_is_deleted_leaves_no_challenger(bed: Bed) -> None:
+    bed.create()
+    with bed.container.store.reading() as tx:
+        tried = kept_aliases.get(tx, "churn", CHALLENGER)
+        assert tried is not None
+        assert tried.version == "2"
+    bed.container.endpoints.delete("churn", ME)
+    with bed.container.store.reading() as tx:
+        tried = kept_aliases.get(tx, "churn", CHALLENGER)
+        assert tried is not None
+        assert (tried.version, tried.pending) == ("", True)
 
 
 def test_a_version_in_use_is_not_deleted_and_a_draft_without_its_version_does_not_start(bed: Bed) -> None:

@@ -21,6 +21,7 @@ from tidegate.core.ports import Backend, Handle, Registry
 from tidegate.core.scaling.policy import ScalingDefaults, check_measured
 from tidegate.errors import InvalidArgument, UnknownModel, UnknownVersion
 from tidegate.services.audit import endpoint_audited
+from tidegate.services.endpoints import kept_aliases
 from tidegate.services.endpoints.changes import SpecChange, apply
 from tidegate.services.endpoints.deploy_requests import (
     alias_to_follow,
@@ -249,6 +250,7 @@ class Endpoints:
             if row.deleted_at is None:
                 row.deleted_at = self.clock()
                 rows.add_revision(tx, row, history_rows.Entry("delete", row.deleted_at, who.name))
+                kept_aliases.no_challenger(tx, row, "delete", row.deleted_at)
                 history_rows.forget_gone(tx)
             view = self._view(tx, row)
         self.changed()
