@@ -282,6 +282,16 @@ class Settings:
         "TIDEGATE_IMAGE_BASE",
         "Base image of 'tidegate build'; python:X.Y-slim, as the platform's Python, when unset.",
     )
+    image_registry: str | None = _setting(
+        None,
+        "TIDEGATE_IMAGE_REGISTRY",
+        "Where images of 'tidegate build' are pushed, in exported manifests: registry.example.com/team.",
+    )
+    image_pull_secret: str | None = _setting(
+        None,
+        "TIDEGATE_IMAGE_PULL_SECRET",
+        "Name of the Kubernetes Secret that images are pulled with, in exported manifests.",
+    )
     wheels_dir: Path | None = _setting(
         None, "TIDEGATE_WHEELS_DIR", "Where wheels for images are kept; 'wheels' in the data directory when unset."
     )

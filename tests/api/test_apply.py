@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from support.control import add_version
@@ -98,11 +99,49 @@ def test_a_program_applies_documents_and_files(client: Client, tmp_path: Path) -
     assert client.documents.export("by-program") == [
         {"endpoint": "by-program", "model": "filed", "version": "2", "replicas": 2}
     ]
-    with pytest.raises(InvalidArgument, match="kubernetes cannot be exported yet"):
-        client.documents.export(form="kubernetes")
+    with pytest.raises(InvalidArgument, match="ecs cannot be exported yet: give --format kubernetes"):
+        client.documents.manifests(form="ecs")
     file.write_text("[]")
     with pytest.raises(InvalidArgument, match="begin with 'endpoint: NAME'"):
         client.apply(file)
+
+
+def test_manifests_are_written_with_a_platform_and_without(
+    tidegate: Callable[..., Result], client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, file = tidegate, tmp_path / "cluster.yaml"
+    file.write_text("endpoint: in-cluster\nmodel: filed\nversion: 2\nreplicas: 2\n")
+    run("apply", "-f", str(file), "--no-wait")
+    done = run("export", "in-cluster", "--format", "kubernetes")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("warning: in-cluster: the image tidegate/filed:2 is not known to have been pushed")
+    assert done.stdout == run("export", "in-cluster", "--format", "kubernetes").stdout
+    found = client.documents.manifests("in-cluster")
+    assert [one for one in yaml.safe_load_all(done.stdout) if one] == found.documents
+    assert [one["kind"] for one in found.documents][:3] == ["Deployment", "Service", "HorizontalPodAutoscaler"]
+    older = client.documents.manifests("in-cluster", version="1", autoscaler="none").documents
+    assert [one["kind"] for one in older] == ["Deployment", "Service", "PodDisruptionBudget"]
+    assert older[0]["metadata"]["labels"]["tidegate.io/version"] == "1"
+    for options, said in (
+        (["--version", "9"], "has no version '9'"),
+        (["--format", "cloudrun"], "cloudrun cannot be exported yet"),
+    ):
+        raised = run("export", "in-cluster", "--format", "kubernetes", *options).exception
+        assert isinstance(raised, TidegateError)
+        assert said in raised.message
+    raised = run("export", "in-cluster", "--version", "1").exception
+    assert isinstance(raised, InvalidArgument)
+    monkeypatch.setenv("TIDEGATE_URL", "http://127.0.0.1:9")  # where nobody listens
+    alone = run("export", "-f", str(file), "--format", "kubernetes")
+    assert alone.exit_code == 0
+    (there, here) = ([one for one in yaml.safe_load_all(text) if one] for text in (done.stdout, alone.stdout))
+    for one in there:  # a file alone knows no digests
+        one["metadata"].pop("annotations", None)
+        one["spec"].get("template", {}).get("metadata", {}).pop("annotations", None)
+    assert there == here
+    raised = run("export", "other", "-f", str(file), "--format", "kubernetes").exception
+    assert isinstance(raised, InvalidArgument)
+    assert "has no document of endpoint 'other'" in raised.message
 
 
 def test_bodies_that_are_no_requests_are_refused(api: httpx.Client) -> None:

@@ -19,7 +19,15 @@ from tidegate.adapters.images import context as image_context
 from tidegate.adapters.images.files import ImageFiles
 from tidegate.adapters.images.wheelhouse import Pin, Wheelhouse, WheelTarget, lay_out
 from tidegate.clock import Clock
-from tidegate.core.images.contents import Contents, check_base, check_tag, default_base, default_tag, dockerfile
+from tidegate.core.images.contents import (
+    Contents,
+    check_base,
+    check_tag,
+    default_base,
+    default_tag,
+    dockerfile,
+    named_by_digest,
+)
 from tidegate.core.images.sbom import Library, bill_of_materials
 from tidegate.errors import ImageBuildFailed, TidegateError
 from tidegate.jobs.report import JobLost, JobReport
@@ -156,8 +164,8 @@ class BuildJob:
         if not request.push:
             return image
         report.progress(0.92, f"pushing {image.image}")
-        self.engine.push(image.image, _BuildSteps(report, 0.92, 0.99).line)
-        pushed = replace(image, pushed=True)
+        digest = self.engine.push(image.image, _BuildSteps(report, 0.92, 0.99).line)
+        pushed = replace(image, pushed=True, pushed_as=named_by_digest(image.image, digest))
         self.images.write(pushed)
         return pushed
 

@@ -57,6 +57,7 @@ class ApplyAnswer:
 
 @dataclass(frozen=True)
 class ExportAnswer:
-    """Endpoints as documents, by name."""
+    """Endpoints as documents, by name, or as manifests; `warnings` are what whoever applies these should know."""
 
     documents: list[dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)

@@ -217,6 +217,7 @@ class Image:
     """The image that was built last of a version. `sbom` is its bill of materials (CycloneDX JSON).
 
     `layers` are those of its file system, the base's first; `form` is the faster form in it, None for the original.
+    `pushed_as` is its name with the digest that the registry gave it, where that is known.
     """
 
     model: str
@@ -233,6 +234,7 @@ class Image:
     form: str | None = None
     dockerfile: str = ""
     sbom: dict[str, Any] = field(default_factory=dict)
+    pushed_as: str | None = None
 
 
 @dataclass(frozen=True)

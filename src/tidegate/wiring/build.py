@@ -27,6 +27,7 @@ from tidegate.api.sessions import LoginCodes
 from tidegate.capture.location import Location
 from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
+from tidegate.core.manifests.served import ExportSettings
 from tidegate.core.ports import Backend
 from tidegate.job_wiring import job_parts
 from tidegate.loops.monitor import MonitorLoop
@@ -36,6 +37,7 @@ from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.documents import Documents
+from tidegate.services.declared.manifests import Manifests
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.guards import Guarding
 from tidegate.services.endpoints.imports import Imports
@@ -119,6 +121,7 @@ def build(
 
     running = running_jobs(settings, fenced, leadership, parts, uploads)
     jobs, fenced_jobs = (Jobs(one, clock, running.runner.notify) for one in (store, fenced))
+    images = Images(models, jobs, parts.build.images, settings.image_base)
     engines = build_engines(EngineParts(settings, files_dir, inherited_env(), ReplicaImages(fenced_jobs).make))
     backend = backend or engines.backend
 
@@ -199,7 +202,7 @@ def build(
         canaries=asked_canaries,
         imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(location, clock), clock),
         jobs=jobs,
-        images=Images(models, jobs, parts.build.images, settings.image_base),
+        images=images,
         uploads=uploads,
         status=report,
         placement=placement,
@@ -240,7 +243,15 @@ def build(
         capture_rules=capture_rules,
         kept_aliases=KeptAliases(fenced, registry, clock, settings.promotion_aliases),
         documents=Documents(
-            store, endpoints, capture_rules, monitoring, alerts.rules, experiments.experiments, asked_canaries, shadows
+            store,
+            endpoints,
+            capture_rules,
+            monitoring,
+            alerts.rules,
+            experiments.experiments,
+            asked_canaries,
+            shadows,
+            Manifests(images, ExportSettings.of(settings)),
         ),
         shadows=shadows,
         redis=redis,

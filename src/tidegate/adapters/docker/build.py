@@ -6,6 +6,7 @@ Whether BuildKit or the classic builder builds is the engine's affair; nothing h
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tidegate.system.commands import OnLine, Ran, is_full, output, run
 ANSWER_TIMEOUT_S, PULL_TIMEOUT_S, BUILD_TIMEOUT_S = 60.0, 1800.0, 3600.0
 CHECK_TIMEOUT_S = 300.0
 ID_FILE = "image-id"
+_PUSHED = re.compile(r"\bdigest: (sha256:[0-9a-f]{64})\b")
 _PROBE = (
     "import json, platform, sys, venv; "
     "print(json.dumps([sys.version_info[:2], platform.machine(), platform.libc_ver()]))"
@@ -158,11 +160,15 @@ class DockerCli:
         if ran.code == 0 and not json.loads(out)[0]["RepoTags"]:
             self._ask("image", "rm", "--no-prune", image)
 
-    def push(self, tag: str, on_line: OnLine) -> None:
-        """Raises `ImagePushFailed`; the image stays on this engine."""
+    def push(self, tag: str, on_line: OnLine) -> str | None:
+        """The digest that the registry has it under; None where the engine does not say.
+
+        Raises `ImagePushFailed`; the image stays on this engine.
+        """
         ran = self._run(PULL_TIMEOUT_S, on_line, "push", tag)
         if ran.code == 0:
-            return
+            told = _PUSHED.findall(ran.text)
+            return str(told[-1]) if told else None
         registry = registry_of(tag) or "the engine's default registry"
         kept = f"The image is built and stays here as {tag}"
         if any(word in ran.text.lower() for word in _DENIED):

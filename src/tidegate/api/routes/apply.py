@@ -10,6 +10,7 @@ from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
+from tidegate.core.manifests.served import ServedRequest
 from tidegate.wire.declared import ApplyAnswer, ApplyRequest, ExportAnswer
 
 router = APIRouter(prefix="/api/v1", tags=["documents"])
@@ -32,7 +33,15 @@ def apply(
 def export(
     platform: PlatformOf,
     endpoint: Annotated[str | None, Query(max_length=63, description="This one alone")] = None,
-    format_: Annotated[str, Query(alias="format", max_length=40, description="tidegate")] = "tidegate",
+    format_: Annotated[
+        str, Query(alias="format", max_length=40, description="tidegate, or kubernetes: its objects")
+    ] = "tidegate",
+    version: Annotated[
+        str | None, Query(max_length=64, description="In a manifest: this version of the one endpoint")
+    ] = None,
+    autoscaler: Annotated[
+        str, Query(max_length=40, description="In a manifest: engine (a HorizontalPodAutoscaler), or none")
+    ] = "engine",
 ) -> ExportAnswer:
-    """Endpoints as documents, by name, without secrets."""
-    return platform.documents.export(endpoint, format_)
+    """Endpoints as documents, by name, without secrets; or as manifests of another engine, with warnings."""
+    return platform.documents.export(endpoint, format_, ServedRequest(version, autoscaler))

@@ -13,13 +13,14 @@ import click
 from tidegate.cli.app import App, command
 from tidegate.cli.endpoints.change import accept_option, end_option, waiting_options
 from tidegate.errors import EXIT_FAILED, InvalidArgument, TidegateError
-from tidegate.wire.declared import AppliedDocument, ApplyAnswer
+from tidegate.wire.declared import AppliedDocument, ApplyAnswer, ExportAnswer
 
 if TYPE_CHECKING:
     from tidegate.core.declared.yaml_text import TextDocument
 
 STDIN, WIDTH = "-", 80
 FORMATS = ("tidegate", "kubernetes", "ecs", "cloudrun")
+AUTOSCALERS = ("engine", "none")
 _OUTCOMES = {"created": "created", "changed": "changed", "unchanged": "no change"}
 _DRY = {"created": "would be created", "changed": "would change", "unchanged": "no change"}
 
@@ -68,17 +69,36 @@ def apply(
         sys.exit(EXIT_FAILED)
 
 
-@command("export", "tidegate export churn > endpoint.yaml", "tidegate export", "tidegate export --schema")
+@command(
+    "export",
+    "tidegate export churn > endpoint.yaml",
+    "tidegate export",
+    "tidegate export churn --format kubernetes > churn.k8s.yaml",
+    "tidegate export -f endpoint.yaml --format kubernetes",
+    "tidegate export --schema",
+)
 @click.argument("endpoint", required=False)
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="tidegate", help="The format [default: tidegate]."
 )
+@click.option("-f", "--file", "file", metavar="FILE", help="With kubernetes: of these documents; asks no platform.")
+@click.option("--version", metavar="V", help="With kubernetes: this version, where the traffic is split.")
+@click.option(
+    "--autoscaler",
+    type=click.Choice(AUTOSCALERS),
+    default="engine",
+    help="With kubernetes: engine adds a HorizontalPodAutoscaler, none fixes replicas [default: engine].",
+)
 @click.option("--schema", is_flag=True, help="Write the JSON Schema of documents, for editors.")
-def export(app: App, *, endpoint: str | None, form: str, schema: bool) -> None:
+def export(app: App, *, endpoint: str | None, form: str, file: str | None, schema: bool, **options: Any) -> None:
     """Write endpoints as a file that 'tidegate apply -f FILE' makes so again: one, or all.
 
     Secrets are not in it: an address of a webhook is cut to its host, and means the one that is set when it is applied.
     The first line names the schema beside the file: 'tidegate export --schema > tidegate.schema.json'.
+
+    With --format kubernetes, write what runs a version's image ('tidegate build') in a cluster by itself: Deployment,
+    Service, HorizontalPodAutoscaler. The same endpoint always gives the same text. Warnings are in it as comments, and
+    go to standard error.
     """
     if schema:
         import orjson
@@ -86,7 +106,11 @@ def export(app: App, *, endpoint: str | None, form: str, schema: bool) -> None:
         from tidegate.core.declared.endpoint import schema as schema_of
 
         return click.echo(orjson.dumps(schema_of(), option=orjson.OPT_INDENT_2))
-    documents = app.client().documents.export(endpoint, form)
+    if form != "tidegate":
+        return _export_manifests(app, endpoint, file, form, options)
+    if file is not None or options["version"] is not None or options["autoscaler"] != "engine":
+        raise InvalidArgument("--file, --version and --autoscaler go with --format kubernetes")
+    documents = app.client().documents.export(endpoint)
 
     def text() -> str:
         from tidegate.core.declared.yaml_text import write_text
@@ -94,6 +118,40 @@ def export(app: App, *, endpoint: str | None, form: str, schema: bool) -> None:
         return write_text(documents).rstrip() if documents else "# no endpoint yet"
 
     return app.emit(documents, text)
+
+
+def _export_manifests(app: App, endpoint: str | None, file: str | None, form: str, options: dict[str, Any]) -> None:
+    answer = (
+        app.client().documents.manifests(endpoint, form, **options)
+        if file is None
+        else _manifests_of_file(endpoint, file, form, options)
+    )
+    for warning in answer.warnings:
+        app.note(f"warning: {warning}")
+
+    def text() -> str:
+        from tidegate.core.manifests.text import write_manifests
+
+        return write_manifests(answer.documents, answer.warnings).rstrip() if answer.documents else "# no endpoint yet"
+
+    app.emit(answer, text)
+
+
+def _manifests_of_file(endpoint: str | None, file: str, form: str, options: dict[str, Any]) -> ExportAnswer:
+    from tidegate.core.manifests.export import manifests_of
+    from tidegate.core.manifests.served import ExportSettings, ServedRequest
+    from tidegate.settings import Settings
+
+    documents = _documents(file)
+    fields = [_fields(file, one.data, one.line) for one in documents]
+    chosen = [one for one in fields if endpoint is None or one.get("endpoint") == endpoint]
+    if not chosen:
+        raise InvalidArgument(f"{file} has no document of endpoint {endpoint!r}", field="endpoint")
+    try:
+        return manifests_of(chosen, form, ServedRequest(**options), ExportSettings.of(Settings.from_env()))
+    except InvalidArgument as error:
+        error.message = f"{file}: {error.message}"
+        raise
 
 
 def _documents(file: str) -> list[TextDocument]:

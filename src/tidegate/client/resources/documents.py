@@ -57,6 +57,23 @@ class DocumentsClient:
         asked = {"endpoint": endpoint, "format": form}
         return self.api.get(f"{API}/export", ExportAnswer, asked).documents
 
+    def manifests(
+        self,
+        endpoint: str | None = None,
+        form: str = "kubernetes",
+        version: str | None = None,
+        autoscaler: str = "engine",
+    ) -> ExportAnswer:
+        """One endpoint, or all, as objects of another engine (`documents`), and `warnings` of what is not in them.
+
+            client.documents.manifests("churn", version="3").documents[0]["kind"]
+
+        `version` where traffic is split, or another one is meant; `autoscaler` "none" leaves the engine's own out.
+        Raises `UnknownEndpoint`, `UnknownVersion`, `InvalidArgument`.
+        """
+        asked = {"endpoint": endpoint, "format": form, "version": version, "autoscaler": autoscaler}
+        return self.api.get(f"{API}/export", ExportAnswer, asked)
+
 
 def _read(documents: Documents) -> builtins.list[dict[str, Any]]:
     if isinstance(documents, Mapping):

@@ -126,20 +126,21 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     return text
 
 
-class _Dumper(yaml.SafeDumper):
+class PlainDumper(yaml.SafeDumper):
     """Quotes what a reader of YAML 1.1 or 1.2 would not take for text; shares nothing by anchors."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+PlainDumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
 def write_text(documents: Iterable[Mapping[str, Any]]) -> str:
     """Documents as a file that `read_text` reads, and that editors complete by the schema beside it."""
     parts = [
-        yaml.dump(dict(one), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=LINE_CHARS) for one in documents
+        yaml.dump(dict(one), Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=LINE_CHARS)
+        for one in documents
     ]
     # `on` is a name here, and text in YAML 1.2.
     return HEADER + "---\n".join(re.sub(r"^(\s+)'on':", r"\1on:", part, flags=re.MULTILINE) for part in parts)

@@ -53,6 +53,22 @@ def check_base(base: str) -> str:
     return base
 
 
+def named_by_digest(tag: str, digest: str | None) -> str | None:
+    """The image that a registry has under a digest, which no later push changes; None where that is not known.
+
+    >>> named_by_digest("registry.example.com:5000/team/churn:3", "sha256:ab")
+    'registry.example.com:5000/team/churn@sha256:ab'
+    """
+    name, _, part = tag.rpartition(":")
+    return None if digest is None else f"{name if name and '/' not in part else tag}@{digest}"
+
+
+def is_registry(prefix: str) -> bool:
+    """Whether images can be named below it: `registry.example.com/team`, or a host alone."""
+    tag = f"{prefix}/a:1"
+    return len(tag) <= REFERENCE_CHARS_MAX and _REFERENCE.fullmatch(tag) is not None and registry_of(tag) is not None
+
+
 def registry_of(tag: str) -> str | None:
     """The registry that a tag names; None for the engine's default one."""
     first, slash, _ = tag.partition("/")

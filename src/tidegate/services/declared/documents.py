@@ -18,6 +18,7 @@ from tidegate.core.alerting.rules import read_action, shown_action
 from tidegate.core.declared.changes import changes_of
 from tidegate.core.declared.endpoint import path_of, read_endpoint
 from tidegate.core.engines.placement import placed
+from tidegate.core.manifests.served import ServedRequest
 from tidegate.errors import InvalidArgument, TidegateError, UnknownModel, UnknownVersion
 from tidegate.services.alerting.rules import AlertRules, stored_rules
 from tidegate.services.canaries.use_cases import Canaries
@@ -32,6 +33,7 @@ from tidegate.services.declared.decisions import (
     set_shadow,
 )
 from tidegate.services.declared.facts import document_of, facts_of
+from tidegate.services.declared.manifests import Manifests
 from tidegate.services.declared.spec import Applying, AskedSpec, apply_spec, placement_asked
 from tidegate.services.endpoints.deploy_requests import named_version
 from tidegate.services.endpoints.lifecycle import Endpoints
@@ -48,11 +50,6 @@ from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.declared import DOCUMENTS_MAX, AppliedDocument, ApplyAnswer, ApplyRequest, ExportAnswer
 from tidegate.wire.monitoring import MonitorRequest
-
-LATER = {
-    name: f"manifests for {name} cannot be exported yet: 'tidegate export' writes documents of Tidegate's own"
-    for name in ("kubernetes", "ecs", "cloudrun")
-}
 
 
 class _TakenBack(Exception):
@@ -107,21 +104,31 @@ class Documents:
     experiments: Experiments
     canaries: Canaries
     shadows: Shadows
+    manifests: Manifests
 
-    def export(self, endpoint: str | None = None, form: str = "tidegate") -> ExportAnswer:
-        """Endpoints as documents, by name: one, or all that are not being deleted.
+    def export(
+        self, endpoint: str | None = None, form: str = "tidegate", request: ServedRequest | None = None
+    ) -> ExportAnswer:
+        """Endpoints as documents or as manifests, by name: one, or all that are not being deleted.
 
-        Raises `UnknownEndpoint`, and `InvalidArgument` for a form that is not there.
+        Raises `UnknownEndpoint`, `InvalidArgument` for a form that is not there, and what `Manifests.of` raises.
         """
-        if form != "tidegate":
-            told = LATER.get(form, f"there is no format {form[:40]!r}: leave it out, or give tidegate")
-            raise InvalidArgument(told, field="format")
+        documents = self._documents(endpoint)
+        if form == "tidegate":
+            if request is not None and request != ServedRequest():
+                raise InvalidArgument(
+                    "a version and an autoscaler are of manifests: give --format kubernetes too", field="format"
+                )
+            return ExportAnswer(documents)
+        return self.manifests.of(documents, form, request or ServedRequest())
+
+    def _documents(self, endpoint: str | None) -> list[dict[str, Any]]:
         with self.store.reading() as tx:
             if endpoint is not None:
                 found = [endpoint_or_raise(tx, endpoint)]
             else:
                 found = [row for row in _every(tx) if row.deleted_at is None]
-            return ExportAnswer([document_of(facts_of(tx, row)) for row in found])
+            return [document_of(facts_of(tx, row)) for row in found]
 
     def apply(self, request: ApplyRequest, who: Principal) -> ApplyAnswer:
         """Make the endpoints so. Where one cannot be, nothing is changed, and the error says which and where.

@@ -1,0 +1,68 @@
+"""Documents as manifests, whether a platform is asked about their versions or nobody is. Pure.
+
+Called by `services.declared` with what the platform knows, and by `tidegate export -f FILE` without a platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tidegate.core.declared.endpoint import read_endpoint
+from tidegate.core.manifests.kubernetes import kubernetes_objects
+from tidegate.core.manifests.served import (
+    ExportSettings,
+    Known,
+    ServedRequest,
+    check_form,
+    number_of,
+    served_of,
+    version_to_serve,
+)
+from tidegate.errors import InvalidArgument
+from tidegate.wire.declared import ExportAnswer
+
+Lookup = Callable[[str, str], tuple[str, Known]]
+"""Of a model, and a version as it is named: its number, and what is known of it."""
+
+
+def known_by_name(_model: str, version: str) -> tuple[str, Known]:
+    """What is known without a platform. Raises `InvalidArgument` for a label or an alias."""
+    return number_of(version), Known()
+
+
+def manifests_of(
+    documents: Sequence[Mapping[str, Any]],
+    form: str,
+    request: ServedRequest,
+    settings: ExportSettings,
+    lookup: Lookup = known_by_name,
+) -> ExportAnswer:
+    """The objects of all endpoints, and what whoever applies them should know.
+
+    Raises `InvalidArgument`, and what `lookup` raises.
+    """
+    check_form(form)
+    if request.version is not None and len(documents) != 1:
+        raise InvalidArgument(
+            f"--version is of one endpoint, and there are {len(documents)}: name the one that is meant", field="version"
+        )
+    answer = ExportAnswer([])
+    for document in documents:
+        read = read_endpoint(document)
+        named = version_to_serve(read, request)
+        version, known = lookup(model_of(read), named)
+        served = served_of(read, version, known, request, settings)
+        answer.documents.extend(kubernetes_objects(served))
+        answer.warnings.extend(f"{served.endpoint}: {warning}" for warning in served.warnings)
+    return answer
+
+
+def model_of(document: Mapping[str, Any]) -> str:
+    """The model of a document that was read. Raises `InvalidArgument`."""
+    if not document.get("model"):
+        raise InvalidArgument(
+            f"endpoint {document['endpoint']!r}: say with 'model' what it serves: its image is named after it",
+            field="model",
+        )
+    return str(document["model"])
