@@ -1,6 +1,10 @@
 """How often drift is found where there is none, and where there is: ours beside what is common, and what it costs.
 
 python benchmarks/drift.py [--sections false,power,rare,common,months,performance,cost] [--trials 20]
+
+Beside other systems, each in an environment of its own (a table of about three minutes):
+
+python benchmarks/drift.py --sections peers --evidently PYTHON --nannyml PYTHON --river PYTHON
 """
 
 from __future__ import annotations
@@ -8,10 +12,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
-from lib import drifting, tables
+from lib import drift_peers, drifting, tables
 from lib.drift_months import TRAFFIC, month
 from lib.drifting import Floats
 from tidegate.watch import betting, bounds
@@ -267,6 +272,25 @@ def cost(trials: int) -> None:
     print(tables.table(["rows", "first, CPU ms", "CPU ms", "elapsed ms"], rows))
 
 
+SHIFTS = {"0.3 sd": 0.3, "0.5 sd": 0.5}
+
+
+def peers(of: drift_peers.Interpreters, trials: int) -> None:
+    """Other systems on the same rows as ours."""
+    months = max(2, trials // 5)
+    hourly, columns = drift_peers.HOUR_ROWS, drift_peers.FEATURES
+    print(f"\n{columns} correlated columns, {hourly} rows an hour, a reference of {drift_peers.REFERENCE_DAYS} days.")
+    print(f"Days with a false alarm in 30 without drift ({months} months), by traffic; and of {trials} streams in")
+    print("which one column shifted at midnight, those with an alarm within one day / within three")
+    data = drift_peers.made(15, months, trials, SHIFTS)
+    alarms, versions = drift_peers.compared(data, of)
+    rows = drift_peers.table_of(data, alarms, list(SHIFTS))
+    print(tables.table(["", "steady", "diurnal", *SHIFTS], rows))
+    print(", ".join(versions) or "no other system was asked: name interpreters that have them")
+    print("Tuned: the most sensitive setting with at most one day of false alarms in 30, on other steady months;")
+    print(f"KSWIN: {drift_peers.KSWIN_STREAMS_MAX} streams of each kind")
+
+
 SECTIONS: dict[str, Callable[[int], None]] = {
     "false": false_alarms,
     "power": power,
@@ -281,11 +305,15 @@ SECTIONS: dict[str, Callable[[int], None]] = {
 def main() -> None:
     """Print the tables that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)}")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)},peers")
     parser.add_argument("--trials", type=int, default=20, help="simulations a line (some sections take a multiple)")
+    for name in ("evidently", "nannyml", "river"):
+        parser.add_argument(f"--{name}", metavar="PYTHON", help=f"an interpreter that has {name}, for peers")
     options = parser.parse_args()
+    of = drift_peers.Interpreters(options.evidently, options.nannyml, options.river)
+    sections = {**SECTIONS, "peers": partial(peers, of)}
     for name in options.sections.split(","):
-        SECTIONS[name](options.trials)
+        sections[name](options.trials)
 
 
 if __name__ == "__main__":
