@@ -325,6 +325,25 @@ def test_what_is_wrong_of_an_experiment_is_said_by_its_path_and_leaves_no_endpoi
     assert platform.endpoints.shown.all() == []
 
 
+def test_numbers_of_many_digits_are_exported_as_they_are(platform: Container) -> None:
+    experiment = EXPERIMENT | {
+        "metrics": ["revenue:increase:mean,window=1234567s,cap=12345678"],
+        "guardrails": ["errors:margin=abs:0.01234567", "revenue:min=1234567"],
+        "mde": "0.12345678",
+        "max_days": 14,
+        "split": [66.66666667, 33.33333333],
+    }
+    document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": experiment}
+    scaling = {"scaling": {"min": 1, "max": 4, "target": "rps=1234567.5"}, "serving": {"rate_limit": 98765.25}}
+    _apply(platform, document | scaling)
+    (exported,) = platform.documents.export("churn").documents
+    assert exported["scaling"]["target"] == "rps=1234567.5"
+    assert exported["experiment"]["metrics"] == experiment["metrics"]
+    assert _apply(platform, exported)[0].outcome == "unchanged"
+    (changed,) = _apply(platform, document | {"serving": {"rate_limit": 98765.5}})
+    assert _words(changed) == {"serving.rate_limit": ("98765.25", "98765.5")}
+
+
 def test_a_draft_is_started_by_the_document_that_says_so(platform: Container) -> None:
     document = {"endpoint": "churn", "model": "churn", "version": "1", "experiment": EXPERIMENT | {"start": False}}
     (done,) = _apply(platform, document)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tidegate.core.engines.placement import bytes_of
+from tidegate.core.numbers import number_text, plain_number
 from tidegate.core.texts import storable
 from tidegate.errors import InvalidArgument
 
@@ -124,7 +125,7 @@ class Amount(_Plain):
 
     def read(self, raw: Any, path: str) -> str:
         if (number := _number(raw)) is not None:
-            return f"{number:.15g}"
+            return number_text(number)
         if not isinstance(raw, str) or not raw or len(raw) > 40:
             raise wrong(path, raw, f"an amount, such as {self.example}")
         return raw
@@ -173,17 +174,17 @@ class Number(_Plain):
     high: float = 1e15
 
     def read(self, raw: Any, path: str) -> float:
-        wanted = f"a number from {self.low:g} to {self.high:g}"
+        wanted = f"a number from {number_text(self.low)} to {number_text(self.high)}"
         number = _number(raw)
         if number is None or not self.low <= number <= self.high:
             raise wrong(path, raw, wanted)
         return number
 
     def written(self, value: Any) -> Any:
-        return plain_number(value)
+        return None if value is None else plain_number(value)
 
     def worded(self, value: Any) -> str:
-        return "unset" if value is None else f"{value:g}"
+        return "unset" if value is None else number_text(value)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "number", "minimum": self.low, "maximum": self.high}
@@ -303,13 +304,8 @@ class Weights:
         return {version: plain_number(weight) for version, weight in value.items()}
 
     def worded(self, value: Any) -> str:
-        return " ".join(f"{version}={weight:g}" for version, weight in value.items()) or "none"
+        return " ".join(f"{version}={number_text(weight)}" for version, weight in value.items()) or "none"
 
     def schema(self) -> dict[str, Any]:
         percent = {"type": "number", "minimum": 0, "maximum": 100}
         return {"type": "object", "additionalProperties": percent, "minProperties": 1}
-
-
-def plain_number(value: Any) -> Any:
-    """`90.0` as 90."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value

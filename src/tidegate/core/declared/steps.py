@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.core.declared.fields import check_known
-from tidegate.core.declared.kinds import ITEMS_MAX, Listed, Number, Span, Text, plain_number, wrong
+from tidegate.core.declared.kinds import ITEMS_MAX, Listed, Number, Span, Text, wrong
+from tidegate.core.numbers import number_text, plain_number
 from tidegate.errors import InvalidArgument
 
 WORDS = ("setWeight", "pause", "analysis")
@@ -62,7 +63,7 @@ class Steps:
         return found
 
     def worded(self, value: Any) -> str:
-        steps = ", ".join(f"{weight:g}" for weight in value["weights"])
+        steps = ", ".join(number_text(weight) for weight in value["weights"])
         told = f"{steps} %, each for {Span().worded(value['every_s'])}"
         return told + (f", with {', '.join(value['guardrails'])}" if value["guardrails"] else "")
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, cast, get_args
 
+from tidegate.core.numbers import number_text
 from tidegate.errors import InvalidArgument
 from tidegate.wire.experiments import (
     Aggregate,
@@ -60,8 +61,8 @@ def duration_text(seconds: float) -> str:
     """
     for unit in ("d", "h", "m", "s"):
         if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return "0s" if seconds == 0 else f"{seconds * 1000:g}ms"
+            return f"{number_text(seconds / _UNITS[unit])}{unit}"
+    return "0s" if seconds == 0 else f"{number_text(round(seconds * 1000, 6))}ms"
 
 
 def metric_of(text: str) -> Metric:
@@ -179,7 +180,7 @@ def guardrail_text(guardrail: Guardrail, metrics: Sequence[Metric] = ()) -> str:
     'errors:margin=abs:0.01,dry_run'
     """
     metric = guardrail.metric
-    value = f"abs:{guardrail.value:g}" if guardrail.absolute else f"{guardrail.value:g}"
+    value = f"{'abs:' if guardrail.absolute else ''}{number_text(guardrail.value)}"
     words = [f"{metric.name}:{guardrail.kind}={value}"]
     known = next((one for one in metrics if one.name == metric.name), None)
     if metric != known:
@@ -203,7 +204,7 @@ def _option_texts(metric: Metric, usual: Metric) -> list[str]:
     for name in others:
         value = getattr(metric, name)
         if value != getattr(usual, name):
-            words.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
+            words.append(f"{name}={number_text(value)}" if isinstance(value, float) else f"{name}={value}")
     return words
 
 

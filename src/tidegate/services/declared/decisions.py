@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.access import Principal
 from tidegate.core.experiments.grammar import guardrail_text, metric_text
 from tidegate.core.experiments.states import ENDED
+from tidegate.core.numbers import number_text
 from tidegate.errors import Conflict
 from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.experiments import creation
@@ -174,7 +175,7 @@ def _experiment(row: ExperimentRow) -> dict[str, Any]:
         "split": [] if max(shares) - min(shares) < 1e-3 else shares,
         "metrics": [metric_text(one) for one in spec.metrics],
         "guardrails": [guardrail_text(one, spec.metrics) for one in spec.guardrails],
-        "mde": f"{'abs:' if spec.mde_absolute else ''}{spec.mde:.15g}",
+        "mde": f"{'abs:' if spec.mde_absolute else ''}{number_text(spec.mde)}",
         "alpha": spec.alpha,
         "max_days": spec.max_days,
         "auto": spec.auto,

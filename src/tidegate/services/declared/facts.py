@@ -13,6 +13,7 @@ from tidegate.core.alerting.model import TYPES, Rule
 from tidegate.core.alerting.rules import view
 from tidegate.core.declared.endpoint import SECTIONS, written_endpoint
 from tidegate.core.endpoints.serving import settings_of
+from tidegate.core.numbers import number_text
 from tidegate.core.scaling.policy import Scaling
 from tidegate.services.alerting.rules import stored_rules
 from tidegate.services.declared.decisions import facts_of_decisions
@@ -61,7 +62,7 @@ def _scaling(spec: Scaling) -> dict[str, Any]:
     return {
         "min": spec.min_replicas,
         "max": spec.max_replicas,
-        "target": f"{spec.metric}={spec.target:g}",
+        "target": f"{spec.metric}={number_text(spec.target)}",
         "stable_s": spec.stable_s,
         "panic_s": spec.panic_s,
         "down_s": spec.down_s,

@@ -117,7 +117,7 @@ def check_captured(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_
     if spec.max_days > fits:
         kept_s, longest = rules.retain_s or platform_retain_s, _longest(spec)
         needed = spec.max_days + (longest.window_s + longest.delay_s) / DAY_S
-        instead = f"set --max-days {fits:.3g}, or keep" if fits > 0 else "keep"
+        instead = f"set --max-days {math.floor(fits * 10) / 10:g}, or keep" if fits >= 0.1 else "keep"
         raise InvalidArgument(
             f"rows of endpoint {endpoint.name!r} are kept for {duration_text(kept_s)}, and an experiment of "
             f"{spec.max_days:g} days whose {longest.name} takes {duration_text(longest.window_s + longest.delay_s)} "
