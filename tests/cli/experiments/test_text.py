@@ -43,6 +43,15 @@ def test_a_status_begins_with_what_is_known_and_what_comes_next() -> None:
     assert "maturing".upper() in told
 
 
+def test_an_interval_without_an_upper_end_is_told_and_nothing_is_left_once_it_is_ready() -> None:
+    view = experiment(30)
+    told = shown(
+        replace(view, metrics=[replace(view.metrics[0], lower=8.999, upper=None)], days_left=0.0, next="ready")
+    )
+    assert "at least +899.9 %" in told
+    assert "left: about" not in told
+
+
 def test_an_interval_is_drawn_around_no_change() -> None:
     drawn = [line for line in shown(experiment(30)).splitlines() if "[" in line]
     assert len(drawn) == 1

@@ -85,6 +85,16 @@ def test_a_metric_is_of_a_unit_and_of_the_arm_that_the_unit_is_in(standin: Stand
         client.experiments.record_metric("price-page", "9", 1.0, key="user-7", endpoint="churn")
 
 
+def test_arms_of_one_version_are_both_meant_by_it(standin: Standin, client: Client) -> None:
+    alike = experiment(3)
+    has(standin, replace(alike, arms=[replace(arm, version="1") for arm in alike.arms]))
+    standin.says("GET /assign/churn", {"variant": "treatment", "version": "1", "experiment": "price-page"})
+    standin.says("POST /feedback", {"accepted": 1})
+    client.experiments.record_metric("price-page", "1", 1.0, key="user-7", endpoint="churn")
+    with pytest.raises(InvalidArgument, match="is in arm 'treatment'"):
+        client.experiments.record_metric("price-page", "control", 1.0, key="user-7", endpoint="churn")
+
+
 def test_a_unit_is_routed_as_the_gateway_does(standin: Standin, client: Client) -> None:
     standin.says("GET /assign/churn", {"variant": "control", "version": "1", "experiment": "price-page"})
     assert client.experiments.route_request("price-page", 7, endpoint="churn") == "1"

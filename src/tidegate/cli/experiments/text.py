@@ -92,7 +92,7 @@ def _known(view: ExperimentView) -> str:
         lines.append(f"next: {view.next}")
     if view.state == "draft" and view.expected_days is not None:
         lines.append(f"expected: about {_days(view.expected_days)}, by the metric's own history")
-    elif view.days_left is not None and view.active and "day" not in view.next:
+    elif view.days_left and view.active and "day" not in view.next:
         lines.append(f"left: about {_days(view.days_left)}")
     return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)
 

@@ -215,10 +215,11 @@ class ExperimentsClient:
         place = self._endpoint_of(name, endpoint)
         found = self.get(place, name)
         given = self.assignment(place, key)
-        said = _arm_named(found, str(version))
-        if given.experiment == name and said != given.variant:
+        said = _arms_named(found, str(version))
+        if given.experiment == name and given.variant not in said:
             raise InvalidArgument(
-                f"unit {str(key)[:80]!r} is in arm {given.variant!r} of {name!r}, and not in {said!r}", field="version"
+                f"unit {str(key)[:80]!r} is in arm {given.variant!r} of {name!r}, and not in {said[0]!r}",
+                field="version",
             )
         values: Mapping[str, float] = {metric or found.metrics[0].name: float(value)}
         self.gateway.feedback(place, key=str(key), experiment=name, metrics=dict(values))
@@ -278,11 +279,15 @@ def _of_model(model: str, endpoint: str | None) -> tuple[str, str]:
     return endpoint or ref.name, version
 
 
-def _arm_named(found: ExperimentView, given: str) -> str:
-    """The arm that is meant by its name, its version, a model with it, or the seed's a and b."""
+def _arms_named(found: ExperimentView, given: str) -> builtins.list[str]:
+    """The arms that are meant by a name, a version (several may have it), a model with it, or the seed's a and b."""
     version = given.rpartition(":")[2]
-    for place, arm in enumerate(found.arms):
-        if given == arm.variant or version == arm.version or given == "abcdefgh"[place : place + 1]:
-            return arm.variant
+    said = [
+        arm.variant
+        for place, arm in enumerate(found.arms)
+        if given == arm.variant or version == arm.version or given == "abcdefgh"[place : place + 1]
+    ]
+    if said:
+        return said
     arms = ", ".join(f"{arm.variant} ({arm.version})" for arm in found.arms)
     raise InvalidArgument(f"{given!r} is no arm of {found.name!r}, which has {arms}", field="version")
