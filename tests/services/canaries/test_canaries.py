@@ -18,6 +18,8 @@ from tidegate.services.canaries.guarding import GuardLooks
 from tidegate.services.canaries.looking import CanaryLooks
 from tidegate.services.canaries.use_cases import Canaries
 from tidegate.services.endpoints.guards import Guarding
+from tidegate.services.experiments.deciding import Deciding
+from tidegate.store import canaries as canary_rows
 from tidegate.store import rollouts
 from tidegate.store.automation import effective_of
 from tidegate.store.endpoints import get_endpoint
@@ -365,6 +367,18 @@ def test_a_paused_canary_is_taken_back_all_the_same(bed: Bed) -> None:
     bed.begin()
     bed.canaries.pause("churn", ME)
     assert bed.step(failing=2000).state == "aborted"
+
+
+def test_a_canary_of_an_endpoint_that_is_gone_is_forgotten(bed: Bed) -> None:
+    bed.begin()
+    bed.container.endpoints.delete("churn", ME)
+    assert bed.look().state == "ended"
+    with bed.container.store.transaction() as tx:
+        tx.delete(get_endpoint(tx, "churn"))
+    nothing: Any = None
+    Deciding(bed.fenced, nothing, bed.clock, lambda: None).forget_gone()
+    with bed.container.store.reading() as tx:
+        assert canary_rows.get(tx, 1) is None
 
 
 def test_what_a_canary_cannot_be_of(bed: Bed) -> None:

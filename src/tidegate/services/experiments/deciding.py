@@ -23,8 +23,8 @@ from tidegate.services.experiments.evidence import Evidence, arms_so_far, eviden
 from tidegate.services.experiments.lifecycle import version_of
 from tidegate.services.experiments.telling import Tell, nobody, of_look, quiet
 from tidegate.services.experiments.views import QUIET_S
+from tidegate.store import canaries, rollouts
 from tidegate.store import experiments as rows
-from tidegate.store import rollouts
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.tables import EndpointRow, ExperimentRow
@@ -142,6 +142,7 @@ class Deciding:
         """Forget what is of endpoints that are gone."""
         with self.store.transaction() as tx:
             rows.forget_gone(tx)
+            canaries.forget_gone(tx)
             rollouts.forget_gone(tx)
 
     def _tell(self, tx: Session, row: ExperimentRow, found: Found) -> None:
