@@ -196,6 +196,12 @@ def test_arms_that_are_each_all_alike_differ_all_the_same(metric: Metric) -> Non
     assert look({"complaints": alike}, spec)[0].metrics[0].significant is False
 
 
+def test_an_effect_next_to_nothing_is_planned_for() -> None:
+    spec = replace(SPEC, guardrails=(), mde=1e-300, mde_absolute=True)
+    (view,) = look({"conversion": flips((0.2, 0.2), 200)}, spec)[0].metrics
+    assert view.significant is False
+
+
 def test_what_is_held_ends_all_the_same_when_its_days_are_over() -> None:
     units = {"conversion": flips((0.2, 0.26), 8000), "guardrail:latency": times((30, 45), 8000)}
     _, held = look(units, replace(SPEC, on_breach="hold"), days=29)

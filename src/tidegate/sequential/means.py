@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 
 _GROSS = 32.0
+_FAR = 1e100
+"""More times an effect than this is not squared: it would be more than a number can be."""
 POWER_Z = 0.8416212335729143
 """The normal quantile at 0.8: sizes are planned for a power of 80 %."""
 
@@ -63,4 +65,4 @@ def planned_size(spread: float, effect: float, alpha: float) -> float:
     """
     scaled = tuning(alpha)
     width = math.sqrt(2 * (scaled + 1) / scaled * math.log(math.sqrt(scaled + 1) / alpha))
-    return spread * ((width + POWER_Z) / effect) ** 2
+    return spread * min((width + POWER_Z) / effect, _FAR) ** 2

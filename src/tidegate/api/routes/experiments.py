@@ -19,6 +19,7 @@ from tidegate.wire.experiments import AaRequest, AaView, ExperimentList, Experim
 router = APIRouter(prefix="/api/v1/endpoints/{name}/experiments", tags=["experiments"])
 _CHANGE = answers(400, 404, 409, 412, 413, 415, 422)
 _ACTION = answers(404, 409, 412)
+_START = answers(404, 409, 412, 422)
 _CREATE = {
     "conversion": {
         "value": {
@@ -76,7 +77,7 @@ def get_looks(platform: PlatformOf, name: str, experiment: str) -> Looks:
     return Looks(platform.experiments.looks(name, experiment))
 
 
-@router.post("/{experiment}/start", responses=_ACTION, dependencies=[needs(Permission.DEPLOY)])
+@router.post("/{experiment}/start", responses=_START, dependencies=[needs(Permission.DEPLOY)])
 def start_experiment(experiments: Changing, who: Who, name: str, experiment: str) -> ExperimentView:
     """Begin: units take part once replicas of all arms are ready."""
     return experiments.start(name, experiment, who)

@@ -23,6 +23,7 @@ from tidegate.wire.experiments import ArmSpec, ExperimentRequest, ExperimentSpec
 DAY_S = 86_400.0
 ARMS_MAX, METRICS_MAX = 8, 20
 DAYS_USUAL, DAYS_MAX, ALPHA_MAX = 30.0, 365.0, 0.5
+ALPHA_MIN = MDE_MIN = 1e-6
 DAYS_ASIDE = 0.05
 """Pauses shorter than this are not worth a shorter experiment: rows are forgotten by the hour."""
 EVERY_S_MIN = 1.0
@@ -74,6 +75,8 @@ def spec_of(tx: Session, endpoint: EndpointRow, asked: Asked, platform_retain_s:
     request = asked.request
     numbers = [version_or_raise(tx, endpoint.model, one).version for one in asked.versions]
     mde, absolute = effect_of(request.mde)
+    if not absolute and mde < MDE_MIN:
+        raise InvalidArgument(f"mde must be at least {MDE_MIN:f}: write it as 0.05, 5% or abs:0.01", field="mde")
     _check_signatures(tx, endpoint, numbers, accepted=request.accept_signature_change)
     spec = ExperimentSpec(
         arms=_arms(numbers, _split(request, len(numbers))),
@@ -186,15 +189,15 @@ def _split(request: ExperimentRequest, arms: int) -> list[float]:
             f"the split has {len(split)} parts, and there are {arms} arms: write percent of each, control's first",
             field="split",
         )
+    if min(split) <= 0:
+        raise InvalidArgument("each arm needs a part of the split above 0", field="split")
     try:
         check_weights({str(place): one for place, one in enumerate(split)})
     except InvalidArgument:
         written = "/".join(f"{one:g}" for one in split)
         raise InvalidArgument(
-            f"the split {written} does not add up to 100 (it is {math.fsum(split):g}): write it as 50/50", field="split"
+            f"the split {written} does not add up to 100 (it is {sum(split):g}): write it as 50/50", field="split"
         ) from None
-    if min(split) <= 0:
-        raise InvalidArgument("each arm needs a part of the split above 0", field="split")
     return split
 
 
@@ -220,6 +223,8 @@ def _check_measured_alike(guardrails: Sequence[Guardrail]) -> None:
 
 def _check_numbers(request: ExperimentRequest) -> None:
     _check_within("alpha", request.alpha, ALPHA_MAX, "the rate of wrong decisions, as 0.05")
+    if request.alpha < ALPHA_MIN:
+        raise InvalidArgument(f"alpha must be at least {ALPHA_MIN:f}: write it as 0.05", field="alpha")
     if request.max_days is not None:
         _check_within("max_days", request.max_days, DAYS_MAX, "days after which it ends without a result, as 30")
     if not EVERY_S_MIN <= request.ramp_every_s <= DAYS_MAX * DAY_S:  # also catches NaN
