@@ -25,6 +25,7 @@ from tidegate.store.automation import effective_of
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.tables import FailedReplicaRow, VariantRow
 from tidegate.wire.canary import CanaryRequest, CanaryView
+from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.parts import AnsweredView
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
 from tidegate.wiring import Container
@@ -286,6 +287,13 @@ def test_what_cannot_be_read_is_no_evidence(bed: Bed) -> None:
     bed.begin()
     found = bed.step(trouble="the disk is away")
     assert (found.state, found.reason) == ("running", "no evidence: the disk is away")
+
+
+def test_it_is_said_where_nothing_is_recorded_any_more(bed: Bed) -> None:
+    bed.begin()
+    bed.container.capture_rules.set("churn", CaptureSettingsRequest(sample=0.0), ME)
+    bed.routed()
+    assert bed.look().reason.startswith("no evidence: nothing is recorded any more ('tidegate capture-settings churn")
 
 
 def test_replicas_come_before_the_weight_is_counted(bed: Bed) -> None:

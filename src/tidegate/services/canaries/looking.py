@@ -25,7 +25,7 @@ from tidegate.store.automation import effective_of
 from tidegate.store.canary_tables import CanaryRow
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
-from tidegate.store.fleet import routed_split_of
+from tidegate.store.fleet import capture_rules_of, routed_split_of
 from tidegate.store.tables import EndpointRow
 from tidegate.wire.decoding import convert
 from tidegate.wire.experiments import GuardrailView
@@ -49,6 +49,7 @@ class Seen:
     crashes: tuple[int, int] = (0, 0)
     broken: str = ""
     signature: Signature | None = None
+    is_recorded: bool = True
 
 
 @dataclass
@@ -105,6 +106,8 @@ class CanaryLooks:
         canary = seen.canary
         if seen.signature is None or (canary.step == 0 and canary.routed_at is None):
             return _NOTHING, ""
+        if not seen.is_recorded:
+            return _NOTHING, f"nothing is recorded any more ('tidegate capture-settings {canary.endpoint} --sample 1')"
         age_s = max(0.0, now - canary.step_set_at)
         span_s = min(age_s, self._spans.get(canary.id, age_s))
         warm_s = min(WARM_S, canary.every_s)
@@ -224,6 +227,7 @@ def _seen(tx: Session, number: int) -> Seen | None:
         crashes=(crashes[0], crashes[1]),
         broken=_broken(tx, canary, row.retries.get(canary.version, 0)),
         signature=None if version is None else convert(version.signature, Signature),
+        is_recorded=capture_rules_of(row).sample > 0,
     )
 
 
