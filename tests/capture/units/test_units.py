@@ -139,6 +139,14 @@ def test_values_in_the_window_are_put_together_and_cut_at_the_cap(agg: Any, expe
     assert of(records, capped).metrics["spent"].value.tolist() == [min(4.0, expected)]
 
 
+def test_a_proportion_is_from_0_to_1_whatever_was_reported() -> None:
+    records = [call("anna", START_S), call("ben", START_S), call("cara", START_S, "treatment")]
+    for key, reported in (("anna", [1.0, 1.0]), ("ben", [-3.0]), ("cara", [7.0])):
+        records += [feedback(START_S + 5 + n, key=key, metrics={"bought": one}) for n, one in enumerate(reported)]
+    found = of(records, Metric("bought", "increase", "proportion", window_s=HOUR_S, agg="sum"))
+    assert sorted(found.metrics["bought"].value.tolist()) == [0.0, 1.0, 1.0]
+
+
 def test_labels_are_values_where_they_are_numbers() -> None:
     churned = Metric("churned", "decrease", "proportion", source="label")
     records: list[Any] = [call(name, START_S, id=name) for name in ("a", "b", "c", "d")]
@@ -346,6 +354,7 @@ def by_hand(
             value = 0.0
         else:
             value = {"last": in_order[-1], "sum": sum(in_order), "mean": sum(in_order) / len(in_order)}[metric.agg]
+        value = min(value, 1.0) if metric.type == "proportion" else value
         expected.append((arm, phase, at_s, value, entry))
     return expected, several, tuple(immature)
 

@@ -92,6 +92,8 @@ def rows_of(
         denominator = None if denominator is None else np.nan_to_num(denominator, nan=0.0)
     if metric.cap is not None:
         value = np.minimum(value, metric.cap)
+    if metric.type == "proportion":  # its variance is that of something between 0 and 1
+        value = np.clip(value, 0.0, 1.0)
     counted = ~exposures.several
     settle_s = SETTLE_S if metric.window_s > 0 else 0.0
     with np.errstate(invalid="ignore"):
