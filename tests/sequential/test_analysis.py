@@ -202,6 +202,14 @@ def test_an_effect_next_to_nothing_is_planned_for() -> None:
     assert view.significant is False
 
 
+def test_a_metric_that_is_not_known_is_not_passed_over_when_the_days_are_over() -> None:
+    spec = replace(SPEC, guardrails=(), metrics=(CONVERSION, Metric("complaints", "decrease", "count")))
+    units = {"conversion": flips((0.2, 0.26), 8000)}
+    assert look(units, spec, days=29)[1].decision == "insufficient_data"
+    ended = look(units, spec, days=31)[1]
+    assert (ended.decision, "complaints has too few units" in ended.reason) == ("inconclusive", True)
+
+
 def test_what_is_held_ends_all_the_same_when_its_days_are_over() -> None:
     units = {"conversion": flips((0.2, 0.26), 8000), "guardrail:latency": times((30, 45), 8000)}
     _, held = look(units, replace(SPEC, on_breach="hold"), days=29)

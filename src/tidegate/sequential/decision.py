@@ -86,7 +86,7 @@ def _weigh(spec: ExperimentSpec, analysis: Analysis, facts: Facts, breaches: lis
     short = _short(analysis)
     if short and not over:
         return _insufficient(spec, analysis, facts, short)
-    winners = [] if breaches else _winners(spec, analysis)
+    winners = [] if breaches or short else _winners(spec, analysis)
     if winners:
         best = winners[0]
         metric = next(each for each in spec.metrics if each.name == best.name)
