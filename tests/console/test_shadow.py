@@ -48,6 +48,14 @@ def test_a_shadow_is_started_shown_and_switched_off(
     assert "It gets no copies any more" in browser.get(f"{path}?done=off").text
 
 
+def test_where_no_version_can_shadow_the_page_says_what_to_do(browser: httpx.Client, container: Container) -> None:
+    add_version(container, "lonely", "1")
+    container.endpoints.deploy("lonely", rest.DeployRequest("lonely", "1"), ME)
+    page = browser.get("/endpoints/lonely/shadow").text
+    assert 'id="new"' not in page
+    assert '<a href="/models/lonely">register another version</a>' in page
+
+
 @pytest.mark.parametrize(
     ("values", "status", "says"),
     [

@@ -12,7 +12,7 @@ from support.html import Page
 from tidegate.report.decisions import ExperimentReport, render
 from tidegate.report.decisions.figures import canary_steps, guardrail_course, guardrails, paired, sequence, shares
 from tidegate.report.decisions.page import BYTES_MAX
-from tidegate.report.decisions.reading import effect_said, headline, ratio_said, turns
+from tidegate.report.decisions.reading import days, decided, effect_said, headline, ratio_said, turns
 from tidegate.wire.experiments import ExperimentView, RatioView
 
 EVIL = "</style><script>alert(1)</script>\"'&\x00"
@@ -28,6 +28,16 @@ def test_what_came_of_it_comes_first_in_words() -> None:
     assert "Version 2 was better, and has the traffic now." in first
     assert "treatment&#x27;s conversion is 0.2 % to 15.8 % better" in first.replace("Treatment", "treatment")
     assert ">promote</span>" in first
+
+
+def test_times_are_in_words_and_what_was_stopped_has_no_decision() -> None:
+    assert [days(one) for one in (0.02, 0.05, 1.0, 2.4, 31)] == [
+        "less than an hour", "about 1 hour", "about 24 hours", "about 2 days", "about 31 days",
+    ]  # fmt: skip
+    assert "<dd>about 7 hours</dd>" in report_of(experiment(days_left=0.3))
+    assert decided(experiment()) is not None
+    assert decided(experiment(state="stopped", ended_at=NOON)) is None
+    assert decided(ended("promote")) == ("promote", "ok")
 
 
 def test_the_fields_of_the_seed_are_named_with_their_values() -> None:

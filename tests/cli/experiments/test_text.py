@@ -52,6 +52,14 @@ def test_an_interval_without_an_upper_end_is_told_and_nothing_is_left_once_it_is
     assert "left: about" not in told
 
 
+def test_the_time_left_is_told_once_and_what_was_stopped_decided_nothing() -> None:
+    told = shown(experiment(30, days_left=0.02, next="less than an hour left at the present rate"))
+    assert told.count("left") == 1
+    stopped = shown(experiment(30, state="stopped", active=False, reason="anna stopped it"))
+    assert "nothing decided: anna stopped it" in stopped
+    assert "continue" not in stopped
+
+
 def test_an_interval_is_drawn_around_no_change() -> None:
     drawn = [line for line in shown(experiment(30)).splitlines() if "[" in line]
     assert len(drawn) == 1

@@ -87,12 +87,15 @@ def _folded(text: str) -> str:
 
 
 def _known(view: ExperimentView) -> str:
-    lines = [f"{view.decision.replace('_', ' ')}: {view.reason}" if view.reason else view.decision.replace("_", " ")]
+    decision = view.decision.replace("_", " ")
+    if view.state == "stopped" and view.decision not in ("promote", "rollback", "inconclusive"):
+        decision = "nothing decided"
+    lines = [f"{decision}: {view.reason}" if view.reason else decision]
     if view.next:
         lines.append(f"next: {view.next}")
     if view.state == "draft" and view.expected_days is not None:
         lines.append(f"expected: about {_days(view.expected_days)}, by the metric's own history")
-    elif view.days_left and view.active and "day" not in view.next:
+    elif view.days_left and view.active and "left" not in view.next:
         lines.append(f"left: about {_days(view.days_left)}")
     return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)
 

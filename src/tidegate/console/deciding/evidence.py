@@ -31,7 +31,7 @@ class Row:
 
 def row(view: ExperimentView) -> Row:
     """One of the list, in a sentence."""
-    decision = None if view.state == "draft" else reading.DECISIONS[view.decision]
+    decision = reading.decided(view)
     said = view.reason or reading.headline(view)
     return Row(view, reading.STATES[view.state], decision, shortened(words.sentence(said), REASON_CHARS_MAX))
 

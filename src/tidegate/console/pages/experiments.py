@@ -90,7 +90,7 @@ def _one(ask: Ask, problem: TidegateError | None = None) -> Shown:
         "name": endpoint,
         "view": view,
         "state": reading.STATES[view.state],
-        "decision": None if view.state == "draft" else reading.DECISIONS[view.decision],
+        "decision": reading.decided(view),
         "headline": reading.headline(view),
         "is_newer": ask.live and seen is not None and _mark(view) != seen,
         "here_href": replace(ask, path=_path(ask)).with_query(seen=None, done=None),

@@ -76,13 +76,13 @@ def _facts(view: ExperimentView) -> str:
     facts = [
         ("decides", "by itself" if view.auto else "a person, by approval"),
         ("on a breach", {"rollback": "roll back", "hold": "hold", "alert": "only tell"}[view.on_breach]),
-        ("at most", f"{written(view.max_days)} days"),
+        ("at most", f"{written(view.max_days)} day{'' if view.max_days == 1 else 's'}"),
         ("error rate", f"{written(100 * view.alpha)} %"),
     ]
     if view.expected_days is not None:
-        facts.append(("expected", f"about {written(view.expected_days)} days"))
+        facts.append(("expected", reading.days(view.expected_days)))
     if view.days_left is not None and view.ended_at is None:
-        facts.append(("left", f"about {written(view.days_left)} days"))
+        facts.append(("left", reading.days(view.days_left)))
     listed = "".join(element("div", element("dt", name) + element("dd", text(value))) for name, value in facts)
     return element("dl", listed, class_="facts")
 

@@ -42,6 +42,21 @@ GUARDRAILS: Mapping[GuardrailState, str] = {"unknown": "idle", "ok": "ok", "unde
 FINAL: Sequence[ExperimentDecision] = ("promote", "rollback", "inconclusive")
 
 
+def decided(view: ExperimentView) -> tuple[str, str] | None:
+    """The word and tone of its decision; None for a draft, and for one that ended before anything was decided."""
+    if view.state == "draft" or (view.ended_at is not None and view.decision not in FINAL):
+        return None
+    return DECISIONS[view.decision]
+
+
+def days(count: float) -> str:
+    """About how long: "less than an hour", "about 5 hours", "about 3 days"."""
+    if count < 1 / 24:
+        return "less than an hour"
+    number, noun = (round(count), "day") if count >= 2 else (round(24 * count), "hour")
+    return f"about {number:,} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Turn:
     """From when to when looks came to the same decision, and why at the last of them. Seconds since 1970."""
