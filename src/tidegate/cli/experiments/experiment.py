@@ -192,7 +192,9 @@ def report(app: App, endpoint: str, name: str | None, out: Path | None) -> None:
     try:
         out.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InvalidArgument(f"the report cannot be written to {out}: {error}", field="out") from None
+        raise InvalidArgument(
+            f"the report cannot be written to {out}: {error.strerror or error}", field="out"
+        ) from None
     return app.emit({"saved": str(out)}, lambda: f"saved the report as {out}")
 
 

@@ -54,9 +54,8 @@ def listed(endpoint: str, views: Sequence[ExperimentView]) -> str:
 
 def checked(found: AaView) -> str:
     """An A/A check."""
-    rows = [
-        [one.name, f"{one.units:,}", _share(one.rate), _share(one.fixed_rate), one.verdict] for one in found.metrics
-    ]
+    rows = [[one.name, f"{one.units:,}", _share(one.rate), _share(one.fixed_rate)] for one in found.metrics]
+    verdicts = (textwrap.fill(f"{one.name}: {one.verdict}", WIDTH, subsequent_indent="  ") for one in found.metrics)
     told = (
         f"{found.endpoint}: units captured from {moment(found.since)} to {moment(found.until)}, split at random "
         f"{found.repetitions:,} times, each looked at {found.looks} times"
@@ -65,7 +64,8 @@ def checked(found: AaView) -> str:
     return "\n\n".join(
         [
             textwrap.fill(told, WIDTH),
-            table(("metric", "units", "found", "fixed", "verdict"), rows, "it has no metrics"),
+            table(("metric", "units", "found", "fixed"), rows, "it has no metrics"),
+            *verdicts,
             textwrap.fill(why, WIDTH),
         ]
     )
