@@ -17,7 +17,9 @@ from tidegate.sequential.analysis import Analysis
 from tidegate.services.experiments.evidence import Evidence
 from tidegate.store import experiments as rows
 from tidegate.store.endpoints import get_endpoint
+from tidegate.store.tables import VariantRow
 from tidegate.wire import rest
+from tidegate.wire.experiments import ExperimentRequest
 from tidegate.wiring import Container
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -106,6 +108,25 @@ def test_an_experiment_is_created_as_a_draft_that_says_how_long_it_would_take(
     assert "tidegate experiment start drafted --name prices" in page
     assert 'id="start"' in page
     assert "prices" in browser.get(path).text
+
+
+def test_the_endpoints_page_names_the_arms_and_offers_each_version_once(
+    browser: httpx.Client, container: Container, served: Served
+) -> None:
+    served("armed")
+    metrics, ramp = ["converted:increase:proportion"], [40.0, 100.0]
+    asked = ExperimentRequest(control="1", treatments=["2"], metrics=metrics, ramp=ramp, name="arms", start=True)
+    container.experiments.create("armed", asked, ME)
+    page = browser.get("/endpoints/armed").text
+    assert "40 % of units take part (control 50 % · treatment 50 %)" in page
+    with container.store.transaction() as tx:
+        for version in ("1", "2"):
+            tx.add(VariantRow(endpoint="armed", version=version, status="ready", crashes=[]))
+    page = browser.get("/endpoints/armed").text
+    assert page.count('<option value="1"') == 1
+    rows = re.findall(r'class="(f\d)"/></svg>v(\d) <span class="sub">(\w+)</span>', page)
+    assert {(colour, version) for colour, version, _ in rows} == {("f1", "1"), ("f2", "2")}
+    assert {arm for _, _, arm in rows} >= {"control", "treatment"}
 
 
 def test_it_is_started_paused_resumed_and_stopped(browser: httpx.Client, container: Container, running: Served) -> None:

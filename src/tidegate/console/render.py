@@ -40,6 +40,7 @@ def _environment() -> Environment:
         duration=words.duration,
         size=words.size,
         split=words.split,
+        arms=words.arms,
         shell=words.shell_word,
         etag=tag_of,
         sentence=words.sentence,

@@ -113,6 +113,11 @@ def split(traffic: Mapping[str, float]) -> str:
     return " · ".join(f"v{version} {percent(weight)}" for version, weight in routed) or "no traffic"
 
 
+def arms(shares: Mapping[str, float]) -> str:
+    """`baseline 50 % · canary 50 %`, of variants by name."""
+    return " · ".join(f"{name} {percent(share)}" for name, share in shares.items())
+
+
 def in_order(version: str) -> tuple[int, str]:
     """Versions as numbers, whatever else there is after them."""
     return (int(version), "") if version.isdecimal() else (1 << 62, version)

@@ -79,8 +79,9 @@ def test_units_in_another_ratio_are_unhealthy() -> None:
 
 def test_a_list_and_an_aa_check_fit_a_terminal() -> None:
     many = [replace(ended("promote"), name=f"price-page-{number}") for number in range(3)]
+    long = "found a difference in 1 % of 1000 splits, as promised; a fixed-time test at as many looks in 24 %"
     found = AaView("churn", NOON - 86_400, NOON, 1000, 20, [
-        AaMetric("conversion", 12_000, 0.012, 0.245, "in 1 % of 1000 splits, as promised; a fixed-time test at as many looks in 24 %"),
+        AaMetric("conversion", 12_000, 0.012, 0.245, long),
         AaMetric("spent", 3, None, None, "3 units are too few"),
     ])  # fmt: skip
     for told in (listed("churn", many), checked(found)):

@@ -47,7 +47,7 @@ def _page(ask: Ask, problem: Problem | None = None) -> Shown:
     history = ask.client.endpoints.history(found.name, CHANGES, _before(ask))
     context = {
         "endpoint": found,
-        "variants": [_variant(one) for one in _in_order(found)],
+        "variants": _variants(found),
         "plots": _plots(ask, found),
         "scale": (scale := ask.client.endpoints.explain_scale(found.name)),
         "decisions": scaling.explained(scale),
@@ -90,7 +90,7 @@ def _forms(ask: Ask, found: Endpoint) -> dict[str, Any]:
         "traffic_cli": _line(found.name, weights),
         "try": form,
         "pinned": ask.form.get("version", ""),
-        "pins": [one.version for one in found.variants],
+        "pins": list(dict.fromkeys(one.version for one in found.variants)),
         "snippets": snippets(found.url, example, with_key=ask.platform.api_key is not None),
         "main": main,
     }
@@ -129,8 +129,20 @@ def _plots(ask: Ask, found: Endpoint) -> list[tuple[str, Plot]]:
     ]
 
 
-def _variant(one: VariantView) -> dict[str, Any]:
-    return {"view": one, "label": one.label, **figures(one.load)}
+def _variants(found: Endpoint) -> list[dict[str, Any]]:
+    """A row for each variant; `place` is its version's, and so is its colour here, beside its weight and in plots."""
+    shown = _in_order(found)
+    versions = list(dict.fromkeys(one.version for one in shown))
+    arms = found.automation is not None
+    return [
+        _variant(one, versions.index(one.version), one.name if arms and one.name != one.version else "")
+        for one in shown
+    ]
+
+
+def _variant(one: VariantView, place: int) -> dict[str, Any]:
+    arm = one.name if one.name != one.version else ""
+    return {"view": one, "label": one.label, "place": place, "arm": arm, **figures(one.load)}
 
 
 def _weights(found: Endpoint, model: Model, form: Mapping[str, str]) -> list[dict[str, Any]]:
