@@ -142,6 +142,10 @@ def test_manifests_are_written_with_a_platform_and_without(
     raised = run("export", "other", "-f", str(file), "--format", "kubernetes").exception
     assert isinstance(raised, InvalidArgument)
     assert "has no document of endpoint 'other'" in raised.message
+    file.write_text(file.read_text() + "---\nendpoint: other\nmonitr: {}\n")
+    raised = run("export", "-f", str(file), "--format", "kubernetes").exception
+    assert isinstance(raised, InvalidArgument)
+    assert raised.message.startswith(f"{file}:7: monitr is no field of a document")
 
 
 def test_bodies_that_are_no_requests_are_refused(api: httpx.Client) -> None:

@@ -263,6 +263,7 @@ def check(settings: Settings) -> None:
     """Raise what `build` would raise with these settings and this database, and change nothing."""
     check_kept_keys(settings)
     default_placement(settings)
+    ExportSettings.of(settings)
     read_networks(settings.notify_networks)
     if settings.celery_broker_url:
         CeleryQueue(settings.celery_broker_url, settings.job_queue)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,16 +143,29 @@ def _manifests_of_file(endpoint: str | None, file: str, form: str, options: dict
     from tidegate.core.manifests.served import ExportSettings, ServedRequest
     from tidegate.settings import Settings
 
-    documents = _documents(file)
-    fields = [_fields(file, one.data, one.line) for one in documents]
-    chosen = [one for one in fields if endpoint is None or one.get("endpoint") == endpoint]
+    settings, documents = ExportSettings.of(Settings.from_env()), _documents(file)
+    chosen = [one for one in map(partial(_read_alone, file), documents) if endpoint in (None, one.get("endpoint"))]
     if not chosen:
         raise InvalidArgument(f"{file} has no document of endpoint {endpoint!r}", field="endpoint")
     try:
-        return manifests_of(chosen, form, ServedRequest(**options), ExportSettings.of(Settings.from_env()))
+        return manifests_of(chosen, form, ServedRequest(**options), settings)
     except InvalidArgument as error:
         error.message = f"{file}: {error.message}"
         raise
+
+
+def _read_alone(file: str, document: TextDocument) -> dict[str, Any]:
+    """The fields of a document that no platform checks. Raises `InvalidArgument`, with the line."""
+    from tidegate.core.declared.endpoint import read_endpoint
+
+    fields = _fields(file, document.data, document.line)
+    try:
+        read_endpoint(fields)
+    except InvalidArgument as error:
+        error.details["document"] = 0
+        _add_line(error, file, [document])
+        raise
+    return fields
 
 
 def _documents(file: str) -> list[TextDocument]:
