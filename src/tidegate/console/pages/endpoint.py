@@ -133,11 +133,7 @@ def _variants(found: Endpoint) -> list[dict[str, Any]]:
     """A row for each variant; `place` is its version's, and so is its colour here, beside its weight and in plots."""
     shown = _in_order(found)
     versions = list(dict.fromkeys(one.version for one in shown))
-    arms = found.automation is not None
-    return [
-        _variant(one, versions.index(one.version), one.name if arms and one.name != one.version else "")
-        for one in shown
-    ]
+    return [_variant(one, versions.index(one.version)) for one in shown]
 
 
 def _variant(one: VariantView, place: int) -> dict[str, Any]:
