@@ -288,7 +288,7 @@ def peers(of: drift_peers.Interpreters, trials: int) -> None:
     print(tables.table(["", "steady", "diurnal", *SHIFTS], rows))
     print(", ".join(versions) or "no other system was asked: name interpreters that have them")
     print("Tuned: the most sensitive setting with at most one day of false alarms in 30, on other steady months;")
-    print(f"KSWIN: {drift_peers.KSWIN_STREAMS_MAX} streams of each kind")
+    print(f"KSWIN: {drift_peers.KSWIN_MONTHS_MAX} of the months, {drift_peers.KSWIN_TRIALS_MAX} of the other streams")
 
 
 SECTIONS: dict[str, Callable[[int], None]] = {

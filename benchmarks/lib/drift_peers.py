@@ -29,8 +29,9 @@ REFERENCE_DAYS, MONTH_DAYS, LEAD_DAYS, SHIFT_DAYS = 21, 30, 2, 3
 HOUR_ROWS = DAY_ROWS // DAY_H
 DAYS_ALLOWED = 1.0
 """Days with a false alarm of 30, that a tuned detector may have: what the budget promises of ours."""
-KSWIN_STREAMS_MAX = 4
-"""It tests at every value, which takes a hundred times as long as the others."""
+KSWIN_MONTHS_MAX, KSWIN_TRIALS_MAX = 2, 4
+"""It tests at every value, which takes hundreds of times as long as the others."""
+MONTHS = ("steady", "diurnal", "tuning")
 Alarms = Mapping[str, Sequence[Sequence[int]]]
 """By set, of each stream: after how many of its rows there was an alarm."""
 
@@ -141,13 +142,13 @@ class Detector:
     parameter: str
     values: tuple[float, ...]
     fixed: Mapping[str, Any]
-    streams_max: int | None = None
+    is_slow: bool = False
 
 
 RIVER = (
     Detector("ADWIN", "delta", (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.002, 1e-4, 1e-6), {}),
     Detector("PageHinkley", "threshold", (50, 75, 100, 125, 150, 175, 200, 250, 300, 400, 500), {}),
-    Detector("KSWIN", "alpha", (3e-5, 1e-5, 3e-6, 1e-6, 1e-7), {"seed": 15}, KSWIN_STREAMS_MAX),
+    Detector("KSWIN", "alpha", (3e-5, 1e-5, 3e-6, 1e-6, 1e-7), {"seed": 15}, is_slow=True),
 )
 
 
@@ -156,7 +157,8 @@ def river(python: str, path: str, sets: Sequence[str]) -> tuple[str, dict[str, A
     found: dict[str, Alarms] = {}
     version = ""
     for one in RIVER:
-        job: dict[str, Any] = {"data": path, "streams_max": one.streams_max}
+        few = {name: KSWIN_MONTHS_MAX if name in MONTHS else KSWIN_TRIALS_MAX for name in (*sets, "tuning")}
+        job: dict[str, Any] = {"data": path, "streams_max": few if one.is_slow else {}}
         chosen: dict[str, tuple[str, Mapping[str, Any]]] = {f"River {one.kind}, default": (one.kind, one.fixed)}
         for value in one.values:
             tried = (one.kind, {**one.fixed, one.parameter: value})

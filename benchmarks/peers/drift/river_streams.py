@@ -17,7 +17,7 @@ from river import drift
 job = json.load(sys.stdin)
 alarms, took = {}, {}
 with np.load(job["data"]) as data:
-    sets = {name: data[f"streams_{name}"][: job.get("streams_max")] for name in job["sets"]}
+    sets = {name: data[f"streams_{name}"][: job["streams_max"].get(name)] for name in job["sets"]}
 for label, (kind, parameters) in job["detectors"].items():
     started = time.process_time()
     alarms[label] = {name: [] for name in sets}
