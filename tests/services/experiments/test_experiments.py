@@ -22,11 +22,13 @@ from tidegate.errors import (
     UnknownExperiment,
     UnknownVersion,
 )
+from tidegate.services.declared import decisions
 from tidegate.services.experiments.views import QUIET_S
 from tidegate.store import experiments as rows
 from tidegate.store import kept_aliases, rollouts
 from tidegate.store.endpoints import get_endpoint
 from tidegate.wire.capture import CaptureSettingsRequest
+from tidegate.wire.experiments import ExperimentRequest
 from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
 from tidegate.wire.signature import Signature, TensorSpec
 
@@ -184,6 +186,11 @@ def test_a_long_pause_shortens_what_its_rows_are_not_kept_for(bed: Bed) -> None:
     resumed = bed.experiments.resume("churn", "blue", ME)
     assert resumed.max_days == pytest.approx(19, abs=0.05)
     assert resumed.warnings[0].startswith("it may run for 19 days in all: it was paused")
+    asked = ExperimentRequest("1", ["2"], ["converted:increase:proportion,window=1d"], "blue", max_days=29)
+    with bed.container.store.reading() as tx:
+        endpoint, (row,) = get_endpoint(tx, "churn"), rows.live(tx)
+        assert endpoint is not None
+        decisions._check_same(tx, bed.experiments, endpoint, row, asked)  # a file that asks for it stays as it is
     bed.experiments.pause("churn", "blue", ME)
     bed.now += 20 * DAY_S
     with pytest.raises(Conflict, match=r"not kept for long enough.*--retain"):

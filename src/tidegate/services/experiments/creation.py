@@ -24,6 +24,8 @@ DAY_S = 86_400.0
 ARMS_MAX, METRICS_MAX = 8, 20
 DAYS_USUAL, DAYS_MAX, ALPHA_MAX = 30.0, 365.0, 0.5
 ALPHA_MIN = MDE_MIN = 1e-6
+SHORTENED = "it may run for "
+"""How a warning begins that says that a pause made it shorter than was asked for."""
 DAYS_ASIDE = 0.05
 """Pauses shorter than this are not worth a shorter experiment: rows are forgotten by the hour."""
 EVERY_S_MIN = 1.0

@@ -248,8 +248,10 @@ class Experiments:
             )
         if fits != spec:
             row.spec = msgspec.to_builtins(fits)
-            told = f"it may run for {fits.max_days:.3g} days in all: it was paused, and its rows are kept no longer"
-            row.warnings = [*(one for one in row.warnings if not one.startswith("it may run for ")), told]
+            told = (
+                f"{creation.SHORTENED}{fits.max_days:.3g} days in all: it was paused, and its rows are kept no longer"
+            )
+            row.warnings = [*(one for one in row.warnings if not one.startswith(creation.SHORTENED)), told]
         return fits
 
     @contextmanager
