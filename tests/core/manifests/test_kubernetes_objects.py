@@ -187,6 +187,14 @@ def test_an_image_is_named_by_its_digest_or_by_its_tag_with_a_warning() -> None:
     assert _pod(known)["imagePullSecrets"] == [{"name": "pull"}]
 
 
+def test_a_version_that_asks_for_a_gpu_gets_one() -> None:
+    known = manifests_of([PLAIN], "kubernetes", ServedRequest(), ExportSettings(), lambda _m, v: (v, Known(gpu=True)))
+    resources = _container(known)["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "1"
+    assert any("CUDA's libraries" in one for one in known.warnings)
+    assert "nvidia.com/gpu" not in _container(_export(PLAIN))["resources"]["limits"]
+
+
 def test_names_that_kubernetes_takes_for_other_values_are_quoted() -> None:
     """Its reader of YAML has more booleans and numbers than Python's."""
     for name in ("y", "n", "no", "1e3", "0o17", "0x1f", "12", "2026-01-01"):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.control import ME, NewDatabase, add_version, container_at
@@ -77,6 +78,12 @@ def test_a_split_wants_a_version_which_may_be_a_label(platform: Container) -> No
         platform.documents.export("nobody", "kubernetes")
     with pytest.raises(InvalidArgument, match="give --format kubernetes too"):
         platform.documents.export("churn", "tidegate", ServedRequest("1"))
+
+
+def test_a_version_on_a_gpu_asks_for_one(platform: Container) -> None:
+    manifest = platform.models.manifests.read("churn", "1")
+    platform.models.manifests.write(msgspec.structs.replace(manifest, device="cuda"))
+    assert _container(platform)["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
 def test_all_endpoints_are_one_file(platform: Container) -> None:

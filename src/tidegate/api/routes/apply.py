@@ -29,7 +29,7 @@ def apply(
     return platform.documents.apply(request, who)
 
 
-@router.get("/export", responses=answers(404, 422), dependencies=[needs(Permission.READ)])
+@router.get("/export", responses=answers(404, 409, 422), dependencies=[needs(Permission.READ)])
 def export(
     platform: PlatformOf,
     endpoint: Annotated[str | None, Query(max_length=63, description="This one alone")] = None,

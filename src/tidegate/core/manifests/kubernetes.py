@@ -18,6 +18,7 @@ NAME_CHARS_MAX = 63
 PREFIX = "tidegate-"
 KEY_IN_SECRET = "api-key"  # noqa: S105 - the name of an entry, not its value
 CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT = "250m", "500m", "512Mi", "1Gi"
+GPU = "nvidia.com/gpu"
 LEAVING_S, DRAIN_S, GRACE_S = 5, 20, 30
 """A pod is out of the Service's endpoints before it is told to end; what it has by then it may finish."""
 START_EVERY_S, STARTS_MAX = 5, 60
@@ -152,9 +153,10 @@ def _resources(served: Served) -> dict[str, Any]:
     """Limits that the endpoint has are requested whole: percent of the CPU then mean what they do on the platform."""
     cpu = (CPU_REQUEST, CPU_LIMIT) if served.cpus is None else (_cores(served.cpus),) * 2
     memory = (MEMORY_REQUEST, MEMORY_LIMIT) if served.memory_bytes is None else (_bytes(served.memory_bytes),) * 2
+    gpu = {GPU: "1"} if served.gpu else {}
     return {
-        "requests": {"cpu": cpu[0], "memory": memory[0]},
-        "limits": {"cpu": cpu[1], "memory": memory[1]},
+        "requests": {"cpu": cpu[0], "memory": memory[0], **gpu},
+        "limits": {"cpu": cpu[1], "memory": memory[1], **gpu},
     }
 
 

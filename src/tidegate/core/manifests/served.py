@@ -62,10 +62,13 @@ class KnownImage:
 
 @dataclass(frozen=True)
 class Known:
-    """What a platform knows of a version beside the document: the digest of its files, and its image."""
+    """What a platform knows of a version beside the document: the digest of its files, its image, and whether it asks
+    for a GPU.
+    """
 
     digest: str | None = None
     image: KnownImage | None = None
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Served:
     memory_bytes: int | None = None
     digest: str | None = None
     pull_secret: str | None = None
+    gpu: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -164,9 +168,12 @@ def served_of(
         memory_bytes=placement.get("memory_bytes"),
         digest=known.digest,
         pull_secret=settings.pull_secret,
+        gpu=known.gpu,
     )
     served = _with_image(served, known.image, settings.registry)
     served = _with_scale(served, document, request, settings.scaling)
+    if known.gpu:
+        served = _warned(served, "it asks for a GPU: its image takes a base that has CUDA's libraries (--base)")
     left_out = [name for name in PLATFORM_ONLY if document.get(name)]
     if not left_out:
         return served

@@ -23,13 +23,15 @@ class Manifests:
     def of(self, documents: Sequence[Mapping[str, Any]], form: str, request: ServedRequest) -> ExportAnswer:
         """The objects of all endpoints, and what whoever applies them should know.
 
-        Raises `InvalidArgument`, `UnknownModel`, `UnknownVersion`.
+        Raises `InvalidArgument`, `UnknownModel`, `UnknownVersion`, and `Conflict` where files of a version are gone.
         """
         return manifests_of(documents, form, request, self.settings, self._known)
 
     def _known(self, model: str, named: str) -> tuple[str, Known]:
         version = self.images.models.version(model, named)
-        return version.version, Known(version.digest, self._image(model, version.version, version.digest))
+        manifest = self.images.models.manifests.read(model, version.version)
+        gpu = manifest.accelerated is None and (manifest.device or "").startswith("cuda")
+        return version.version, Known(version.digest, self._image(model, version.version, version.digest), gpu)
 
     def _image(self, model: str, version: str, digest: str) -> KnownImage | None:
         try:
