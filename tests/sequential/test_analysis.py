@@ -317,3 +317,11 @@ def test_guardrails_alone_and_a_clock_that_went_back_are_no_trouble() -> None:
     verdict = decide(SPEC, analyse(SPEC, equal, Exposed({1: [2000, 2000]})), Facts(started_at=DAY, now=0.0))
     assert verdict.decision == "continue"
     assert verdict.days_left is None
+
+
+def test_a_share_is_at_worst_all_lost() -> None:
+    analysis, _ = look({"conversion": flips((0.1, 0.1), 110)})
+    (metric,) = analysis.metrics
+    assert metric.lower is not None
+    assert -1.0 <= metric.lower < 0.0
+    assert metric.upper is None or metric.upper > 1.0

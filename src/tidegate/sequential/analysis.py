@@ -107,6 +107,8 @@ class _Look:
         least = min(self.least_p.get(key, 1.0), p_value(now))
         self.least_p[key] = least
         lower, upper = found.interval(alpha)
+        if lower is not None and metric.type == "proportion":
+            lower = max(lower, -1.0)  # a share is at worst nothing
         significant = now >= math.log(1 / alpha)  # at this look: the least p-value may be of another side
         better = _better(metric, found)
         if found.apart(self.alpha_back) == (1 if metric.direction == "decrease" else -1):
