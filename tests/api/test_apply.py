@@ -114,7 +114,10 @@ def test_manifests_are_written_with_a_platform_and_without(
     run("apply", "-f", str(file), "--no-wait")
     done = run("export", "in-cluster", "--format", "kubernetes")
     assert done.exit_code == 0
-    assert done.stderr.startswith("warning: in-cluster: the image tidegate/filed:2 is not known to have been pushed")
+    assert " ".join(done.stderr.split()).startswith(
+        "warning: in-cluster: the image tidegate/filed:2 is not known to have been pushed"
+    )
+    assert max(map(len, done.stderr.splitlines())) <= 80
     assert done.stdout == run("export", "in-cluster", "--format", "kubernetes").stdout
     found = client.documents.manifests("in-cluster")
     assert [one for one in yaml.safe_load_all(done.stdout) if one] == found.documents

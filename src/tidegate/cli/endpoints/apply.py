@@ -128,7 +128,7 @@ def _export_manifests(app: App, endpoint: str | None, file: str | None, form: st
         else _manifests_of_file(endpoint, file, form, options)
     )
     for warning in answer.warnings:
-        app.note(f"warning: {warning}")
+        app.note(textwrap.fill(f"warning: {warning}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
     def text() -> str:
         from tidegate.core.manifests.text import write_manifests
