@@ -320,7 +320,7 @@ def test_guardrails_alone_and_a_clock_that_went_back_are_no_trouble() -> None:
 
 
 def test_a_share_is_at_worst_all_lost() -> None:
-    analysis, _ = look({"conversion": flips((0.1, 0.1), 110)})
+    analysis, _ = look({"conversion": flips((0.12, 0.12), 200, 2)})
     (metric,) = analysis.metrics
     assert metric.lower is not None
     assert -1.0 <= metric.lower < 0.0
