@@ -311,7 +311,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"an interpreter that has {name}, for peers")
     options = parser.parse_args()
     of = drift_peers.Interpreters(options.evidently, options.nannyml, options.river)
-    sections = {**SECTIONS, "peers": partial(peers, of)}
+    sections: dict[str, Callable[[int], None]] = {**SECTIONS, "peers": partial(peers, of)}
     for name in options.sections.split(","):
         sections[name](options.trials)
 

@@ -65,10 +65,10 @@ def test_a_classifiers_metrics_are_estimated_no_worse_than_by_nannyml(rows: Any,
 def test_an_absolute_error_is_estimated_no_worse_than_by_nannyml(rows: Any) -> None:
     theirs = MADE["sets"]["car_price"]["metrics"]["absolute_error"]
     data = {name: rows[f"car_price_{name}"].astype(np.float64) for name in ("inputs", "predictions", "labels")}
-    before = [rows[f"car_price_reference_{name}"].astype(np.float64) for name in ("inputs", "predictions", "labels")]
+    known = [rows[f"car_price_reference_{name}"].astype(np.float64) for name in ("inputs", "predictions", "labels")]
     ours: list[float | None] = []
     for chunk in range(CHUNKS):
         inputs, predictions, labels = (np.array_split(data[name], CHUNKS)[chunk] for name in data)
         assert np.abs(predictions - labels).mean() == pytest.approx(theirs["realised"][chunk])
-        ours.append(estimate_error(*before, inputs, predictions).value)
+        ours.append(estimate_error(known[0], known[1], known[2], inputs, predictions).value)
     assert off_by(ours, theirs["realised"]) <= off_by(theirs["estimated"], theirs["realised"])

@@ -47,5 +47,5 @@ with tempfile.TemporaryDirectory() as folder:
                 kept[name] = counted(rows, answer["chunks"])
             else:
                 kept |= {f"{name}_{what}": np.rint(rows[what]).astype(np.int32) for what in rows.files}
-np.savez_compressed(HERE / "nannyml.npz", **kept)
+np.savez_compressed(HERE / "nannyml.npz", **kept)  # type: ignore[arg-type]
 (HERE / "nannyml.json").write_text(json.dumps({"data_every": EVERY, **answer}, indent=1) + "\n")
