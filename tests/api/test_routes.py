@@ -132,7 +132,9 @@ def test_a_change_of_traffic_during_an_experiment_says_that_it_ends_it(container
         assert automation.set_weights(tx, automation.seen_of(row), weights, Entry("experiment", 1.0))
     shown = api.get(path)
     assert shown.headers["etag"] == read
-    assert shown.json()["automation"] == {"kind": "experiment", "name": "blue", "revision": 1, "stable": {"1": 100}}
+    running = {"kind": "experiment", "name": "blue", "revision": 1, "stable": {"1": 100}}
+    split = {"salt": "salt", "shares": {"control": 50, "treatment": 50}, "coverage": 1, "uncovered": "", "phase": None}
+    assert shown.json()["automation"] == running | split
     refused = api.put(f"{path}/traffic", json={"traffic": {"2": 100}})
     assert (refused.status_code, refused.json()["code"]) == (409, "automation_running")
     ended = api.put(f"{path}/traffic", json={"traffic": {"2": 100}, "end_automation": True}, headers={"If-Match": read})
