@@ -2,9 +2,9 @@
 
 python benchmarks/drift.py [--sections false,power,rare,common,months,performance,cost] [--trials 20]
 
-Beside other systems, each in an environment of its own (a table of about three minutes):
+Beside other systems, each in an environment of its own (some minutes, most of them KSWIN and Evidently):
 
-python benchmarks/drift.py --sections peers --evidently PYTHON --nannyml PYTHON --river PYTHON
+python benchmarks/drift.py --sections peers --trials 6 --evidently PYTHON --nannyml PYTHON --river PYTHON
 """
 
 from __future__ import annotations
