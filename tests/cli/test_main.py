@@ -57,7 +57,9 @@ def test_every_help_has_examples_that_parse(path: str, command: click.Command) -
     with click.Context(command, info_name=path) as ctx:
         said = command.get_help(ctx)
     assert command.help
-    examples = [line.strip() for line in said.partition("Examples:")[2].splitlines() if line.strip()]
+    shown = said.partition("Examples:")[2]
+    assert max(map(len, shown.splitlines())) <= 80
+    examples = [line.strip() for line in shown.replace(" \\\n", " ").splitlines() if line.strip()]
     assert examples, f"{path} --help shows no example"
     assert all(line.startswith("tidegate ") for line in examples)
     assert any(path.removeprefix("tidegate ") in line for line in examples)

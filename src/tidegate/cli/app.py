@@ -5,11 +5,13 @@ Imports click and nothing heavier, so that `tidegate --help` answers at once.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,16 +86,34 @@ def yes_option(body: Body) -> Body:
     return click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can be asked.")(body)
 
 
+_EXAMPLE_WORDS = re.compile(r"""(?:--[\w-]+ (?!-))?(?:"[^"]*"|'[^']*'|\S)+""")
+"""An option goes with its value."""
+EXAMPLE_CHARS_MAX = 80
+
+
+def folded(example: str) -> Iterator[str]:
+    """The lines of an example, which a shell reads as one: each but the last ends with a backslash."""
+    words = _EXAMPLE_WORDS.findall(example)
+    line = f"  {words[0]}"
+    for word in words[1:]:
+        if len(line) + len(word) + 3 > EXAMPLE_CHARS_MAX:
+            yield f"{line} \\"
+            line = f"    {word}"
+        else:
+            line += f" {word}"
+    yield line
+
+
 class _WithExamples(click.Command):
-    """A command whose help ends with examples, each a line that can be typed as it stands."""
+    """A command whose help ends with examples, each a line (or a few) that can be typed as it stands."""
 
     examples: tuple[str, ...] = ()
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.examples:
             with formatter.section("Examples"):
-                for line in self.examples:
-                    formatter.write(f"  {line}\n")
+                for line in chain.from_iterable(map(folded, self.examples)):
+                    formatter.write(f"{line}\n")
 
 
 class Command(_WithExamples):
