@@ -52,6 +52,8 @@ def test_a_metric_is_read_and_written_back(text: str, metric: Metric) -> None:
         ("score:increase,cap=nan", "no number"),
         ("score:increase,cap=-1", "cap must be above 0"),
         ("score:increase:quantile,q=1", "above 0 and below 1"),
+        ("errors:increase", "more errors is not better: write errors:decrease"),
+        ("latency_p95:increase", "more latency is not better: write latency_p95:decrease"),
         ("score:increase:ratio", "needs per=NAME"),
         ("score:increase:mean,per=visits", "needs per=NAME"),
         ("s" * 600 + ":increase", "characters"),

@@ -251,6 +251,8 @@ def _check_metric(text: str, what: str, metric: Metric) -> None:
         _check_name(text, what, metric.per)
     if metric.source in ("latency", "errors") and metric.type == "ratio":
         _refuse(text, what, f"{metric.source} is measured of each request already: leave out ratio")
+    if metric.source in ("latency", "errors") and metric.direction == "increase":
+        _refuse(text, what, f"more {metric.source} is not better: write {metric.name}:decrease")
 
 
 def _typed(text: str, what: str, metric: Metric, word: str) -> Metric:
