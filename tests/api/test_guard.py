@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from support.control import container_at, served
+from support.control import WITHOUT_BODY, container_at, served
 from tidegate.api.app import create_app
 from tidegate.api.guard import Keys, allowed_hosts
 from tidegate.api.permissions import every_route
@@ -17,14 +17,6 @@ from tidegate.services.platform_keys import PlatformKeys, load_key
 from tidegate.wiring import Container
 
 PUBLIC_PATHS = ("/health", "/login")
-WITHOUT_BODY = (
-    "/api/v1/login-codes",
-    "/api/v1/jobs/{job_id}/cancel",
-    "/api/v1/endpoints/{name}/monitor/run",
-    "/api/v1/notifiers/{name}/test",
-    "/api/v1/deliveries/{number}/resend",
-)
-"""Changes that say everything by their path."""
 
 
 def test_paths_that_do_not_exist_tell_a_stranger_nothing(api: httpx.Client) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.control import ME, add_version, container_at, served
+from support.control import ME, WITHOUT_BODY, add_version, container_at, served
 from support.platform import clean_env
 from tidegate.wire.rest import DeployRequest
 
@@ -27,14 +27,6 @@ OPTIONS = (
     "--workers=1",
     "--request-timeout=30",
 )
-WITHOUT_BODY = (
-    "/api/v1/login-codes",
-    "/api/v1/jobs/{job_id}/cancel",
-    "/api/v1/endpoints/{name}/monitor/run",
-    "/api/v1/notifiers/{name}/test",
-    "/api/v1/deliveries/{number}/resend",
-)
-"""They take nothing."""
 ERROR = {"$ref": "#/components/schemas/ErrorBody"}
 
 

@@ -29,6 +29,19 @@ from tidegate.wiring import Container, build
 NewDatabase = Callable[[], str | None]
 """What the fixture `new_database` gives."""
 
+WITHOUT_BODY = (
+    "/api/v1/login-codes",
+    "/api/v1/jobs/{job_id}/cancel",
+    "/api/v1/endpoints/{name}/monitor/run",
+    "/api/v1/notifiers/{name}/test",
+    "/api/v1/deliveries/{number}/resend",
+    *(f"/api/v1/endpoints/{{name}}/canary/{verb}" for verb in ("pause", "resume", "promote", "abort", "retry")),
+    *(
+        f"/api/v1/endpoints/{{name}}/experiments/{{experiment}}/{verb}"
+        for verb in ("start", "pause", "resume", "stop", "approve")
+    ),
+)
+"""Routes of changes that say everything by their path."""
 ME = Principal("token", "me", EVERYTHING, "a-request")
 """Who asks, in tests."""
 
