@@ -9,9 +9,8 @@ import pytest
 
 from support.decisions import NOON, canary, draft, ended, experiment, guardrail, look, metric, shadow
 from support.html import Page
-from tidegate.report.decisions import ExperimentReport, render
 from tidegate.report.decisions.figures import canary_steps, guardrail_course, guardrails, paired, sequence, shares
-from tidegate.report.decisions.page import BYTES_MAX
+from tidegate.report.decisions.page import BYTES_MAX, ExperimentReport, render
 from tidegate.report.decisions.reading import days, decided, effect_said, headline, ratio_said, turns
 from tidegate.wire.experiments import ExperimentView, RatioView
 

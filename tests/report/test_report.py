@@ -10,9 +10,8 @@ import pytest
 
 from support.html import Page
 from support.monitoring import HOUR_S, NOON, check_result, drift_results, performance_results
-from tidegate.report import Report, render
 from tidegate.report.figures import Alarm, distribution
-from tidegate.report.page import BYTES_MAX, CARDS_MAX
+from tidegate.report.page import BYTES_MAX, CARDS_MAX, Report, render
 from tidegate.report.reading import alerting, courses, drifts, filled, newest, told
 from tidegate.wire.monitoring import Histograms, MonitorResult
 

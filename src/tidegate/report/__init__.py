@@ -3,7 +3,3 @@
 Pure: plain values come in, text goes out. The API serves it, `tidegate monitor --report` saves it, and the console's
 pages are made of the same readings and figures, so that both say the same.
 """
-
-from tidegate.report.page import Report, render
-
-__all__ = ["Report", "render"]

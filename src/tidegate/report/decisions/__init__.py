@@ -2,7 +2,3 @@
 
 Pure, as all of `report` is: shapes of `wire` come in, text goes out.
 """
-
-from tidegate.report.decisions.page import ExperimentReport, render
-
-__all__ = ["ExperimentReport", "render"]

@@ -20,7 +20,7 @@ from tidegate.core.experiments import states
 from tidegate.core.experiments.states import Action
 from tidegate.core.ports import Registry
 from tidegate.errors import Conflict, UnknownExperiment
-from tidegate.report.decisions import ExperimentReport, render
+from tidegate.report.decisions.page import ExperimentReport, render
 from tidegate.services.endpoints.deploy_requests import named_version
 from tidegate.services.experiments import creation, weights
 from tidegate.services.experiments.past import Past

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.clock import Clock
-from tidegate.report import Report, render
 from tidegate.report.figures import alarm
+from tidegate.report.page import Report, render
 from tidegate.report.reading import WANTED
 from tidegate.services.alerting.state import Alerting
 from tidegate.services.monitoring.monitoring import Monitoring
