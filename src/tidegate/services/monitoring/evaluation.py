@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, cast
 
@@ -101,7 +102,7 @@ class Evaluation:
 
     def run(self) -> None:
         """Fill in results and blocks. Raises what the capture store raises."""
-        self.blocks = self._begun_anew()
+        self.blocks = dict(self._begun_anew)
         self._calls()
         new = self._new_rows()
         times = {version: self._times_of(new, version) for version in self.seen.versions}
@@ -126,10 +127,11 @@ class Evaluation:
     def _block(self, version: str, kind: str) -> Block:
         known = self.seen.blocks.get((version, kind))
         if known is not None:
-            return self._begun_anew().get((version, kind), known)
+            return self._begun_anew.get((version, kind), known)
         since = max(self.seen.created_at, self.now - BUDGET.block_s_max)
         return Block(since, since - ALLOWANCE_S)
 
+    @cached_property
     def _begun_anew(self) -> dict[tuple[str, str], Block]:
         """In the place of blocks that lie in the future, because the clock was set back since they began."""
         latest = self._until + CLOCK_BACK_S

@@ -6,11 +6,11 @@ Used by `shadows`. In memory, in each control plane its own; never in the databa
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from tidegate import clock as clocks
 from tidegate.clock import Clock
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class _Entry(Generic[T]):
 class Kept(Generic[T]):
     """Results by key. Thread-safe. `clock` is monotonic, in seconds."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = clocks.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._entries: dict[Hashable, _Entry[T]] = {}
 
