@@ -8,13 +8,12 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from support.console import route_all_to
-from support.control import ME, add_version
+from support.console import deploy_of_two, route_all_to
+from support.control import add_version
 from support.decisions import canary
 from tidegate.console import deploying
 from tidegate.console.deciding import rolling
 from tidegate.errors import InvalidArgument
-from tidegate.wire import rest
 from tidegate.wiring import Container
 
 
@@ -64,11 +63,9 @@ def served(container: Container) -> Served:
     """Makes an endpoint whose first version answers, with a second one; the path of its canary's page."""
 
     def make(name: str) -> str:
-        add_version(container, name, "1")
-        add_version(container, name, "2")
-        container.endpoints.deploy(name, rest.DeployRequest(name, "1", guard=False), ME)
+        path = deploy_of_two(container, name, guard=False)
         route_all_to(container, name, "1")
-        return f"/endpoints/{name}/canary"
+        return f"{path}/canary"
 
     return make
 

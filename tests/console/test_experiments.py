@@ -10,7 +10,8 @@ import httpx
 import msgspec
 import pytest
 
-from support.control import ME, add_version
+from support.console import deploy_of_two
+from support.control import ME
 from support.decisions import look
 from tidegate.clock import now
 from tidegate.sequential.analysis import Analysis
@@ -18,7 +19,6 @@ from tidegate.services.experiments.evidence import Evidence
 from tidegate.store import experiments as rows
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.tables import VariantRow
-from tidegate.wire import rest
 from tidegate.wire.experiments import ExperimentRequest
 from tidegate.wiring import Container
 
@@ -36,10 +36,7 @@ def served(container: Container) -> Served:
     """Makes an endpoint of two versions, of which the first has the traffic; the path of its experiments."""
 
     def make(name: str) -> str:
-        add_version(container, name, "1")
-        add_version(container, name, "2")
-        container.endpoints.deploy(name, rest.DeployRequest(name, "1"), ME)
-        return f"/endpoints/{name}/experiments"
+        return f"{deploy_of_two(container, name)}/experiments"
 
     return make
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from support.console import deploy_of_two
 from support.control import ME, add_version
 from tidegate.wire import rest
 from tidegate.wiring import Container
@@ -19,10 +20,7 @@ def served(container: Container) -> Served:
     """Makes an endpoint of two versions, of which the first has the traffic; the path of its shadow's page."""
 
     def make(name: str) -> str:
-        add_version(container, name, "1")
-        add_version(container, name, "2")
-        container.endpoints.deploy(name, rest.DeployRequest(name, "1"), ME)
-        return f"/endpoints/{name}/shadow"
+        return f"{deploy_of_two(container, name)}/shadow"
 
     return make
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import uvicorn
 
+from support.control import ME, add_version
 from support.wait import free_ports, until
 from tidegate.control.bounded_http import Waiting
 from tidegate.control.site import Site
 from tidegate.store.endpoints import get_endpoint
+from tidegate.wire import rest
 from tidegate.wiring import Container
 
 HTML = {"accept": "text/html", "accept-encoding": "gzip"}
@@ -58,3 +61,11 @@ def route_all_to(container: Container, endpoint: str, version: str) -> None:
         row = get_endpoint(tx, endpoint)
         assert row is not None
         row.routed = {version: 100.0}
+
+
+def deploy_of_two(container: Container, name: str, **options: Any) -> str:
+    """Make an endpoint of two versions, of which the first has the traffic; the path of its page."""
+    add_version(container, name, "1")
+    add_version(container, name, "2")
+    container.endpoints.deploy(name, rest.DeployRequest(name, "1", **options), ME)
+    return f"/endpoints/{name}"

@@ -120,7 +120,7 @@ def canary(**about: Any) -> CanaryView:
 
 def shadow(**about: Any) -> ShadowView:
     """One with labels."""
-    paired = PairedView(4000, 3300, 180, 240, 280, 0.015, 0.002, 0.028, 0.02, True, "shadow",
+    paired = PairedView(4000, 3300, 180, 240, 280, 0.015, 0.002, 0.028, 0.02, True, "b",
                         "the shadow is right more often")  # fmt: skip
     view = ShadowView("churn", "2", 20.0, NOON, "ready", "", 12_000, 0.94, 0.031, 8.1,
                       21.0, 7.9, 19.5, 12, 340, NOON, paired)  # fmt: skip

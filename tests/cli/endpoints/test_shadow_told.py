@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from support.decisions import shadow
 from tidegate.cli.endpoints.shadow import told
 from tidegate.sequential.paired import paired
-from tidegate.wire.shadows import ShadowView
 
-NOTHING = ShadowView(
-    endpoint="churn",
-    version="3",
-    share=20.0,
-    since=1_790_000_000.0,
+NOTHING = shadow(
     status="starting",
-    reason="",
     pairs=0,
     agreement=None,
     difference=None,
@@ -24,7 +19,7 @@ NOTHING = ShadowView(
     live_p95_ms=None,
     failures=0,
     shed=0,
-    compared_since=1_790_000_000.0,
+    paired=None,
 )
 
 

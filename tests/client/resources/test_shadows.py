@@ -9,31 +9,12 @@ import msgspec
 import pytest
 
 from client.conftest import Standin
+from support.decisions import shadow
 from tidegate.client import Client
 from tidegate.errors import NoShadow, SignatureDiffers
-from tidegate.sequential.paired import paired
-from tidegate.wire.shadows import ShadowView
 
 PATH = "/api/v1/endpoints/churn/shadow"
-VIEW = ShadowView(
-    endpoint="churn",
-    version="3",
-    share=20.0,
-    since=1.0,
-    status="ready",
-    reason="",
-    pairs=10,
-    agreement=0.9,
-    difference=None,
-    latency_p50_ms=1.0,
-    latency_p95_ms=2.0,
-    live_p50_ms=1.0,
-    live_p95_ms=2.0,
-    failures=0,
-    shed=3,
-    compared_since=1.0,
-    paired=paired(8, 0, 2, 0),
-)
+VIEW = shadow(version="3")
 
 
 def shape() -> Any:
