@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def answers(port: Any) -> Any:
         return Connection(port)
     except OSError:
         return None
+
+
+def is_open(port: Any) -> Any:
+    connection = answers(port)
+    if connection is not None:
+        connection.close()
+    return connection is not None
 
 
 def test_a_bare_file_is_served_and_the_printed_curl_line_works(models: Any, port: Any) -> None:
@@ -115,6 +123,30 @@ def test_on_a_platform_the_last_line_is_for_the_platform(models: Any, tmp_path: 
     _, err = process.communicate(timeout=60)
     last = err.strip().splitlines()[-1]
     assert json.loads(last.removeprefix("tidegate-error: "))["code"] == "pickle_not_granted"
+
+
+def test_a_managed_replica_asks_for_its_key_on_any_address_and_has_no_grpc(models: Any, port: Any) -> None:
+    model = [*("--model", models.path("logistic.joblib"), "--allow-pickle"), "--managed", "--port", port]
+    process = start(*model, TIDEGATE_API_KEY="the-replicas-own")
+    until(lambda: is_open(port), what="the start")
+    body = {"features": models.rows[:2].tolist()}
+    with closing(Connection(port)) as connection:
+        connection.send(post("/predict", body))
+        assert connection.read().status == 401
+    with closing(Connection(port)) as connection:
+        connection.send(post("/predict", body, "authorization: Bearer the-replicas-own"))
+        assert connection.read().json["prediction"] == models.says("logistic", models.rows[:2])
+    assert not is_open(port + 1)
+    code, out, _ = stop(process)
+    assert (code, out) == (0, "")
+
+
+def test_a_managed_replica_says_what_ended_it_to_the_platform(models: Any, port: Any) -> None:
+    process = start("--model", models.path("forest.joblib"), "--managed", "--port", port, TIDEGATE_API_KEY="")
+    _, err = process.communicate(timeout=60)
+    said = json.loads(err.strip().splitlines()[-1].removeprefix("tidegate-error: "))
+    assert said["code"] == "key_required"
+    assert "TIDEGATE_API_KEY" in said["error"]
 
 
 def test_a_port_in_use_is_said_before_the_model_is_loaded(models: Any) -> None:

@@ -1,6 +1,7 @@
 """The replica's process: load one model version, prove that it predicts, then listen.
 
-`python -m tidegate.server --manifest FILE --uds SOCKET` on a platform, `--model PATH --port 8000` alone.
+`python -m tidegate.server --manifest FILE --uds SOCKET` on a platform, `--manifest FILE --managed` where one of its
+engines gives the replica an address of its own, `--model PATH --port 8000` alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import msgspec
 
 from tidegate import runtimes
 from tidegate.dataplane.serve import Listen, open_socket, run_server
-from tidegate.errors import InvalidArgument, ModelLoadFailed, NotAModel, TidegateError
+from tidegate.errors import InvalidArgument, KeyRequired, ModelLoadFailed, NotAModel, TidegateError
 from tidegate.listening import required_key
 from tidegate.runtimes.base.inputs import rows_to_inputs
 from tidegate.runtimes.base.runtime import Runtime, wrong_rows
@@ -53,8 +54,9 @@ def main(argv: list[str] | None = None) -> int:
             _check(options, stack) if options.check else _serve(options, settings, stack)
         except TidegateError as failure:
             error = exhausted(failure) or failure
-            on_platform = options.uds is not None
-            line = ERROR_LINE + json.dumps(error.body(), default=str) if on_platform else f"error: {error.message}"
+            line = (
+                ERROR_LINE + json.dumps(error.body(), default=str) if options.on_platform else f"error: {error.message}"
+            )
             print(line, file=sys.stderr, flush=True)  # noqa: T201 (read by the platform, or by a person)
             return error.exit_code
         except KeyboardInterrupt:
@@ -84,6 +86,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", help="cpu, auto, cuda or cuda:N (default: the manifest's, else cpu)")
     parser.add_argument("--uds", type=Path, help="listen on this Unix socket")
     parser.add_argument("--uds-open", action="store_true", help="any user may connect to it: its folder is private")
+    parser.add_argument(
+        "--managed", action="store_true", help="behind a platform's gateway, with the key in TIDEGATE_API_KEY; no gRPC"
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=GATEWAY_PORT)
     parser.add_argument("--grpc-port", type=int, help="port of gRPC (default: the HTTP port + 1)")
@@ -92,7 +97,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--id", default="", help="the replica's id, for whoever lists processes")
     parser.add_argument("--lease-token", type=int, default=0, help="of the control plane's lease, for the same reader")
     options = parser.parse_args(argv)
+    if options.managed and options.uds is not None:
+        parser.error("--managed is for a host and port: a Unix socket is its platform's in any case")
     options.argv = sys.argv[1:] if argv is None else argv
+    options.on_platform = options.managed or options.uds is not None
     return options
 
 
@@ -103,23 +111,36 @@ def _check(options: argparse.Namespace, stack: ExitStack) -> None:
 
 
 def _serve(options: argparse.Namespace, settings: Settings, stack: ExitStack) -> None:
-    key = None if options.uds is not None else required_key(options.host, settings)
+    key = _key(options, settings)
     listen = Listen(options.host, options.port, options.uds, uds_open=options.uds_open)
-    # A port in use is found out before the model is loaded; a Unix socket appears only once the replica is ready.
-    sock = None if options.uds is not None else open_socket(listen)
-    grpc_sock = None if options.uds is not None else open_socket(_grpc_listen(options), "--grpc-port")
+    # A port in use is found out before the model is loaded; on a platform, what asks finds nobody until it is ready.
+    sock = None if options.on_platform else open_socket(listen)
+    grpc_sock = None if options.on_platform else open_socket(_grpc_listen(options), "--grpc-port")
     manifest, runtime = _open(options, stack)
     prove(runtime, manifest)
     few_warning_filters()
     sock = sock or open_socket(listen)
     _announce(options, manifest)
-    behind = options.uds is not None
     run_server(
-        lambda: build_replica(manifest, runtime, settings, key, behind_gateway=behind),
+        lambda: build_replica(manifest, runtime, settings, key, behind_gateway=options.on_platform),
         sock,
         drain_s=settings.drain_s,
         grpc_sock=grpc_sock,
     )
+
+
+def _key(options: argparse.Namespace, settings: Settings) -> str | None:
+    """What its clients must have: nothing where the socket is theirs alone, the platform's key on any address of its.
+
+    Raises `KeyRequired`.
+    """
+    if options.uds is not None:
+        return None
+    if options.managed:
+        if not settings.api_key:
+            raise KeyRequired("--managed needs the key that the platform's gateways send: set TIDEGATE_API_KEY to it")
+        return settings.api_key
+    return required_key(options.host, settings)
 
 
 def _grpc_listen(options: argparse.Namespace) -> Listen:
@@ -212,7 +233,7 @@ def few_warning_filters() -> None:
 
 
 def _announce(options: argparse.Namespace, manifest: Manifest) -> None:
-    if options.uds is None:
+    if not options.on_platform:
         url = f"http://{options.host}:{options.port}"
         body = json.dumps({"features": manifest.example}).replace("'", "'\\''")
         grpc = f"gRPC on port {_grpc_listen(options).port}"
