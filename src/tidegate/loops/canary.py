@@ -1,6 +1,7 @@
-"""Looks at all canaries and guards, one after the other. Stepped by loops/experiment while this control plane leads.
+"""The loop of canaries and guards: looks at one after the other. Run by the control process while it leads.
 
-It decides nothing: `core.canary` does. What goes wrong with one leaves the others alone.
+A loop of its own: an experiment whose look takes long, or fails, keeps no canary from being aborted. It decides
+nothing: `core.canary` does. What goes wrong with one leaves the others alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from tidegate.store.engine import Store
 
 log = logging.getLogger(__name__)
 
-LOOK_S, GUARD_LOOK_S, IDLE_S = 2.0, 5.0, 60.0
+LOOK_S, GUARD_LOOK_S = 2.0, 5.0
+IDLE_S = 5.0
+"""How often it is asked whether there is something to look at: a deployment begins its guard without waking it."""
 COST_MAX = 0.25
 """Of the time, what reading rows may take: where it takes long, they are read less often, unless counts look bad."""
 READ_S_MAX = 15.0
@@ -35,7 +38,7 @@ class CanarySteps:
     _read_at: dict[int, float] = field(default_factory=dict)
     _failed: dict[int, str] = field(default_factory=dict)
 
-    def step(self, _now: float = 0.0) -> float:
+    def step(self) -> float:
         """Look; the seconds until the next look is due. Raises what makes the whole loop wait: no database, no lead."""
         with self.store.reading() as tx:
             active = {row.id: row.kind for row in rows.active(tx)}
@@ -48,7 +51,7 @@ class CanarySteps:
                 self._due[number] = self.ticks() + (LOOK_S if kind == "canary" else GUARD_LOOK_S)
         if not active:
             return IDLE_S
-        return max(0.1, min(self._due.values()) - self.ticks())
+        return min(IDLE_S, max(0.1, min(self._due.values()) - self.ticks()))
 
     def _look(self, number: int, kind: str) -> None:
         began = self.ticks()

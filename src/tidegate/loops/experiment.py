@@ -1,13 +1,12 @@
-"""The loop of experiments, and of canaries: looks at each when it is due, and has done what follows.
+"""The loop of experiments: looks at each when it is due, and has done what follows.
 
-Run by the control process while it leads, one loop for all that sets weights by itself. It decides nothing:
-`services.experiments.deciding` does. What goes wrong with one leaves the others alone.
+Run by the control process while it leads. It decides nothing: `services.experiments.deciding` does. What goes wrong
+with one leaves the others alone.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.clock import Clock, monotonic, now
@@ -32,16 +31,12 @@ STEADY_S = 60.0
 SLACK_S = 5.0
 SWEEP_S = 3600.0
 
-Step = Callable[[float], float]
-"""A step of another kind of automation, at a time; the seconds until its next one."""
-
 
 @dataclass
 class ExperimentLoop:
-    """The loop's step. `others` are stepped after the experiments; `ticks` is a clock that nobody sets."""
+    """The loop's step. `ticks` is a clock that nobody sets."""
 
     deciding: Deciding
-    others: tuple[Step, ...] = ()
     clock: Clock = now
     ticks: Clock = monotonic
     _due: dict[int, float] = field(default_factory=dict)
@@ -61,17 +56,16 @@ class ExperimentLoop:
 
     def step(self) -> float:
         """Look at what is due; the seconds until the next step."""
-        waits = [IDLE_S, *(other(self.clock()) for other in self.others)]
         if self._waits_for_clock():
-            return min([max(LOOK_S_MIN, self._steady_at - self.ticks()), *waits])
+            return min(max(LOOK_S_MIN, self._steady_at - self.ticks()), IDLE_S)
         self._sweep()
         live = self.deciding.live()
         self._forget_but(set(live))
         for number in live:
             if self.ticks() >= self._due.get(number, 0.0):
                 self._look(number)
-        waits += [max(LOOK_S_MIN, self._due[number] - self.ticks()) for number in live if number in self._due]
-        return min(waits)
+        waits = [max(LOOK_S_MIN, self._due[number] - self.ticks()) for number in live if number in self._due]
+        return min([IDLE_S, *waits])
 
     def _waits_for_clock(self) -> bool:
         """Whether the clock was set a moment ago."""

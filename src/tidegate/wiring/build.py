@@ -70,7 +70,7 @@ from tidegate.store.leases import Candidate
 from tidegate.system.child_env import inherited_env
 from tidegate.wire.capture import CaptureView, capture_view, read_state
 from tidegate.wiring.alerts import alert_parts, reach_of
-from tidegate.wiring.canaries import canary_steps
+from tidegate.wiring.canaries import canary_loop
 from tidegate.wiring.container import Container
 from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
 from tidegate.wiring.experiments import experiment_parts
@@ -159,10 +159,10 @@ def build(
         wake=(monitor_woken := threading.Event()).set,
     )
     capture_rules = CaptureRulesOf(store, clock, spec_changed.set, ForgetFiles(data_dir, location))
-    canaries = canary_steps(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
+    canaries = canary_loop(fenced, StoredRows(data_dir, location), answered, clock, weights_changed)
     captured = StoredRows(data_dir, location)
-    experiments = experiment_parts(settings, endpoints, fenced, captured, alerts.state.told, (canaries.step,))
-    asked_canaries = Canaries(store, registry, clock, weights_changed, experiments.loop.wake.set)
+    experiments = experiment_parts(settings, endpoints, fenced, captured, alerts.state.told)
+    asked_canaries = Canaries(store, registry, clock, weights_changed, canaries.wake.set)
     shadows = Shadows(store, clock, spec_changed.set, captured)
     decisions = Decisions()
     redis = RedisProbe(settings.redis_url) if settings.redis_url else None
@@ -225,6 +225,7 @@ def build(
             *_redis_loops(redis),
             alerts.loop,
             experiments.loop,
+            canaries,
         ),
         audit=Audit(store, clock),
         load=load,

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from tidegate.core.captured import CapturedUnits
-from tidegate.loops.experiment import ExperimentLoop, Step
+from tidegate.loops.experiment import ExperimentLoop
 from tidegate.loops.runner import Loop
 from tidegate.sequential.analysis import analyse
 from tidegate.sequential.decision import decide
@@ -22,7 +22,7 @@ from tidegate.store.engine import Store
 
 @dataclass(frozen=True)
 class ExperimentParts:
-    """The use cases, what the loop does, and the loop, which steps canaries too."""
+    """The use cases, what the loop does, and the loop."""
 
     experiments: Experiments
     deciding: Deciding
@@ -35,12 +35,8 @@ def experiment_parts(
     fenced: Store,
     captured: CapturedUnits,
     tell: Tell,
-    others: tuple[Step, ...] = (),
 ) -> ExperimentParts:
-    """`endpoints` are the API's; `fenced` is the leader's store; `tell` has alerts made of what becomes of them.
-
-    `others`: automations that the same loop steps.
-    """
+    """`endpoints` are the API's; `fenced` is the leader's store; `tell` has alerts made of what becomes of them."""
     woken = threading.Event()
     retain_s = settings.capture_retain_s if settings.journal_bytes_max else 0.0
     experiments = Experiments(
@@ -55,7 +51,7 @@ def experiment_parts(
     )
     judging = Judging(ExperimentUnits(captured).gather, analyse, decide)
     deciding = Deciding(fenced, judging, endpoints.clock, endpoints.changed, tell)
-    loop = ExperimentLoop(deciding, others, endpoints.clock)
+    loop = ExperimentLoop(deciding, endpoints.clock)
     return ExperimentParts(
         experiments, deciding, Loop("experiment", loop.step, woken, leader_only=True, on_wake=loop.on_wake)
     )
