@@ -17,6 +17,7 @@ import orjson
 
 from tidegate import errors, settings
 from tidegate.cli.main import root
+from tidegate.cloud_settings import CloudSettings
 from tidegate.core.declared.endpoint import SCHEMA_FILE, schema
 from tidegate.errors.kinds import HTTP_STATUS
 
@@ -132,7 +133,8 @@ def settings_page() -> str:
 
 
 def _settings() -> Iterator[tuple[str, str, str, str]]:
-    for item in fields(settings.Settings):
+    clouds = {item.name for item in fields(CloudSettings)}
+    for item in sorted(fields(settings.Settings), key=lambda item: item.name in clouds):  # theirs are last
         default = None if item.default is MISSING else item.default
         low, high = item.metadata["allowed"] or ("", "")
         allowed = f"{low} to {high}" if high else ""

@@ -1,13 +1,18 @@
-"""What texts in the environment stand for. Used by `settings` alone."""
+"""How settings are declared, and what texts in the environment stand for. Used by the modules of settings alone."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tidegate.errors import InvalidArgument
+
+
+def setting(default: Any, env: str, doc: str, allowed: tuple[float, float] | None = None) -> Any:
+    """A field that `from_env` reads from `env`. `allowed` is the range of a number, both ends in it."""
+    return field(default=default, metadata={"env": env, "doc": doc, "allowed": allowed})
 
 
 def parse(name: str, text: str, type_name: str) -> Any:

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tidegate.cloud_settings import CloudSettings
 from tidegate.errors import InvalidArgument
 from tidegate.setting_values import check_bucket, check_ranges, check_urls, parse
+from tidegate.setting_values import setting as _setting
 
 GATEWAY_PORT, CONTROL_PORT = 8000, 8800
 AUDIT_ROWS_MAX = 100_000
-
-
-def _setting(default: Any, env: str, doc: str, allowed: tuple[float, float] | None = None) -> Any:
-    """`allowed` is the range of a number, both ends in it."""
-    return field(default=default, metadata={"env": env, "doc": doc, "allowed": allowed})
 
 
 def _url_setting(env: str, doc: str, example: str, *further_schemes: str) -> Any:
@@ -39,7 +36,7 @@ def _later(default: Any, env: str, doc: str, allowed: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(CloudSettings):
     """Everything a process can be told from outside. `from_env` reads the names in the metadata."""
 
     data_dir: Path = _setting(Path("~/.tidegate"), "TIDEGATE_DATA_DIR", "Where the platform keeps its state.")
@@ -343,6 +340,7 @@ class Settings:
         check_ranges(settings)
         check_urls(settings)
         _check_cluster(settings)
+        settings.check_clouds()
         check_bucket(settings.capture_url, settings.capture_s3_endpoint_url)
         if "buffered_bytes_max" not in values and settings.request_bytes_max > settings.buffered_bytes_max:
             settings = replace(settings, buffered_bytes_max=settings.request_bytes_max)

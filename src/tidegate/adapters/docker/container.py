@@ -17,7 +17,18 @@ INSIDE, SOCKET = "/run/tidegate", "replica.sock"
 PROCESSES_MAX = 4096
 LOG_BYTES_MAX, LOG_FILES = "8m", "2"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_PLATFORMS_OWN = ("DATA_DIR", "FILES_DIR", "URL", "ALLOWED_HOSTS", "AUTH", "DOCKER_", "IMAGE_", "WHEELS_", "BACKEND")
+_PLATFORMS_OWN = (
+    "DATA_DIR",
+    "FILES_DIR",
+    "URL",
+    "ALLOWED_HOSTS",
+    "AUTH",
+    "DOCKER_",
+    "IMAGE_",
+    "WHEELS_",
+    "BACKEND",
+    "ECS_",
+)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ PROGRAM = ("dataplane", "environments", "errors", "packaging", "runtimes", "serv
 MODULES = (
     "__init__.py",
     "clock.py",
+    "cloud_settings.py",
     "listening.py",
     "request_head.py",
     "setting_values.py",
