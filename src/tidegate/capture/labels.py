@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from tidegate.capture.matching import OUTCOMES, Labels, Predicted, match, text_of
 from tidegate.capture.rows import NO_ENDPOINT
 
-Table = Literal["predictions", "shadow_predictions", "failures", "shadow_failures", "feedback"]
+Table = Literal["predictions", "shadow_predictions", "failures", "shadow_failures", "feedback", "monitor_results"]
 Keep = Callable[[pa.Table], pa.Array]
 AGAIN_S_MAX = 86_400.0
 """An event that is sent again is known by its `event` within this time."""

@@ -20,6 +20,8 @@ from tidegate.wire.journal import list_segments
 from tidegate.wire.journal.cursors import read_offsets
 
 HOUR_S = 3600.0
+RESULTS_TABLE = "monitor_results"
+"""What monitors found has a time of its own, and goes by whoever writes it."""
 IMPORTED = "import-"
 """Files of imported rows have names that begin so (`importing`)."""
 _NAME = re.compile(r"(?:.+/)?([^/]+)/endpoint=([^/]+)/hour=([^/]+)/([^/]+)")
@@ -58,11 +60,11 @@ class Expired:
 
 
 def hours(files: Files) -> Iterator[Hour]:
-    """Every hour of the store, of every table."""
+    """Every hour of the store, of every table of rows."""
     found: dict[tuple[str, bool], list[CaptureFile]] = {}
     for file in files.below():
         its = _NAME.fullmatch(file.name)
-        if its is not None and _begins_s(its[3]) is not None:
+        if its is not None and its[1] != RESULTS_TABLE and _begins_s(its[3]) is not None:
             is_late = its[1] == "feedback" or its[4].startswith(IMPORTED)
             found.setdefault((file.name.rpartition("/")[0], is_late), []).append(file)
     for (folder, is_late), its_files in found.items():

@@ -84,6 +84,7 @@ VIEWS: dict[str, Source] = {
     "failures": _of("failures"),
     "shadow_predictions": _of("shadow_predictions"),
     "shadow_failures": _of("shadow_failures"),
+    "monitor_results": _of("monitor_results"),
 }
 """What a query can select from. Only those that its text names are read."""
 

@@ -18,6 +18,7 @@ from tidegate.capture import open_rows
 from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
 from tidegate.capture.files import Files, endpoints_of, files_in, is_parquet
 from tidegate.capture.labels import Keep, Table, labelled
+from tidegate.capture.results import RESULTS
 from tidegate.capture.rows import NO_ENDPOINT, SCHEMAS
 from tidegate.capture.schemas import concat, union_schema
 from tidegate.clock import Clock
@@ -162,6 +163,8 @@ class CaptureStore:
             )
 
     def _pending_tables(self, query: _Query, look: Look) -> Iterator[pa.Table]:
+        if query.table not in SCHEMAS:  # no gateway records it
+            return
         latest = pa.scalar(round((self._clock() + AHEAD_S_MAX) * 1e6), pa.timestamp("us", tz="UTC"))
         for segment in look.pending:
             if open_rows.may_have(segment, query.table, query.since_s, query.until_s):
@@ -176,6 +179,7 @@ _OWN = {
     "failures": ("at", "version"),
     "shadow_failures": ("at", "version"),
     "feedback": ("at",),
+    "monitor_results": ("at", "version"),
 }
 
 
@@ -196,7 +200,7 @@ class _Query:
 
     def known(self) -> pa.Schema:
         """What every table has, whatever its rows."""
-        needed, schema = self.needed(), SCHEMAS[self.table]
+        needed, schema = self.needed(), RESULTS if self.table == "monitor_results" else SCHEMAS[self.table]
         return pa.schema([one for one in schema if needed is None or one.name in needed])
 
     def groups(self, file: pq.ParquetFile) -> list[int]:

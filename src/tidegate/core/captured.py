@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from tidegate.wire.capture import CaptureSelection, ForgetRequest
+from tidegate.wire.monitoring import MonitorResult
 from tidegate.wire.units import UnitQuery, UnitRows
 
 CapturedTable = Literal["predictions", "shadow_predictions", "failures", "shadow_failures"]
@@ -44,6 +45,22 @@ class CapturedRows(Protocol):
         version: str | None = None,
     ) -> Columns:
         """Predictions with `label` (JSON text; None where none has come) and `labelled_at` (NaN without)."""
+
+
+class ResultFiles(Protocol):
+    """What monitors found, kept beside captured rows: for each endpoint (its name and uid) one file an hour.
+
+    Everything raises `OSError` where they cannot be kept, with a sentence in `strerror`.
+    """
+
+    def newest_hour(self, endpoint: str, uid: str) -> float | None:
+        """When the last hour begins that has a file, in seconds since the epoch; None without any."""
+
+    def write(self, endpoint: str, uid: str, hour_s: float, results: Sequence[MonitorResult]) -> None:
+        """Put all results of the hour that begins then in the place of what its file had."""
+
+    def delete_before(self, before_s: float) -> int:
+        """Delete hours that ended by then; how many files that were."""
 
 
 class CapturedUnits(Protocol):

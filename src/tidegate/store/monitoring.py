@@ -131,6 +131,28 @@ def results(tx: Session, uid: str, wanted: ResultFilter) -> list[tuple[int, Moni
     return [(row.id, convert(row.body, MonitorResult)) for row in tx.scalars(query.limit(wanted.rows_max))]
 
 
+def newest_result(tx: Session) -> int:
+    """The id of the newest result of any endpoint; 0 before the first."""
+    return tx.scalar(select(func.max(MonitorResultRow.id))) or 0
+
+
+def added_since(tx: Session, before: int) -> list[tuple[str, str, float]]:
+    """Endpoints of which results were added after the one of an id: name, uid, and when the oldest was found."""
+    added = func.min(MonitorResultRow.evaluated_at)
+    query = select(MonitorRow.endpoint, MonitorRow.endpoint_uid, added).join(
+        MonitorResultRow, MonitorResultRow.endpoint_uid == MonitorRow.endpoint_uid
+    )
+    found = tx.execute(query.where(MonitorResultRow.id > before).group_by(MonitorRow.endpoint, MonitorRow.endpoint_uid))
+    return [(name, uid, at) for name, uid, at in found]
+
+
+def results_between(tx: Session, uid: str, since: float, until: float) -> list[MonitorResult]:
+    """What was found of an endpoint with `since` <= evaluated_at < `until`, oldest first."""
+    of_it = (MonitorResultRow.endpoint_uid == uid, MonitorResultRow.evaluated_at >= since)
+    query = select(MonitorResultRow).where(*of_it, MonitorResultRow.evaluated_at < until).order_by(MonitorResultRow.id)
+    return [convert(row.body, MonitorResult) for row in tx.scalars(query)]
+
+
 def newest_results(tx: Session, uid: str, monitors: Sequence[str], rows_max: int) -> list[MonitorResult]:
     """The newest evaluation's results of each of these monitors."""
     found: list[MonitorResult] = []

@@ -14,6 +14,7 @@ from tidegate.adapters.capture.dropped import dropped_records
 from tidegate.adapters.capture.forgetting import ForgetFiles
 from tidegate.adapters.capture.imports import CaptureImports
 from tidegate.adapters.capture.queries import SqlProcesses
+from tidegate.adapters.capture.results import ResultParquet
 from tidegate.adapters.capture.rows import StoredRows
 from tidegate.adapters.celery_queue import CeleryQueue
 from tidegate.adapters.leader_calls import LeaderCalls
@@ -57,6 +58,7 @@ from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership
 from tidegate.services.models.files_home import files_home
 from tidegate.services.models.registry_health import RegistryHealth
+from tidegate.services.monitoring.kept_results import ResultsKept
 from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.monitoring.replays import Replays
 from tidegate.services.overview.measures import Measures
@@ -222,6 +224,7 @@ def build(
             *running.loops,
             _housekeeping(fenced, uploads, monitoring, settings),
             Loop("monitor", MonitorLoop(monitoring, clock).step, monitor_woken, leader_only=True),
+            Loop("results", ResultsKept(store, ResultParquet(location), clock).step, leader_only=True),
             *_redis_loops(redis),
             alerts.loop,
             experiments.loop,

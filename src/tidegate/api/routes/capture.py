@@ -48,8 +48,9 @@ def query_capture(
 ) -> Response:
     """Select from captured rows, those of the last seconds included.
 
-    Tables: predictions, labelled (predictions with their labels), feedback, failures, shadow_predictions and
-    shadow_failures. One SELECT of DuckDB's SQL, which reads no files and changes nothing, within half a minute.
+    Tables: predictions, labelled (predictions with their labels), feedback, failures, shadow_predictions,
+    shadow_failures and monitor_results (what monitors found). One SELECT of DuckDB's SQL, which reads no files and
+    changes nothing, within half a minute.
     """
     form: CaptureForm = "arrow" if ARROW_TYPE in accept else "json"
     body = platform.captured.query(name, request, who, form)

@@ -46,9 +46,9 @@ def capture(app: App, endpoint: str, since: str, until: str | None, out: Path | 
     """Show or save what was captured of an endpoint: its predictions, those of the last seconds included.
 
     A SELECT has the tables predictions, labelled (predictions with their newest label), feedback, failures,
-    shadow_predictions and shadow_failures; a row of predictions is one predicted row, with columns id, row, at,
-    version, key, code, duration_ms and input_NAME, output_NAME. --since and --until choose rows; the SELECT sees those
-    alone.
+    shadow_predictions, shadow_failures and monitor_results (what monitors found); a row of predictions is one predicted
+    row, with columns id, row, at, version, key, code, duration_ms and input_NAME, output_NAME. --since and --until
+    choose rows; the SELECT sees those alone.
     """
     from tidegate import clock
 
