@@ -7,22 +7,19 @@ for its own.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from tidegate.core.images.contents import GRPC_PORT, HTTP_PORT, USER_ID
+from tidegate.core.images.contents import HTTP_PORT
+from tidegate.core.manifests.pods import PodParts, Resources, StartProbe, pod_of
 from tidegate.core.manifests.served import Served
 from tidegate.errors import InvalidArgument
 
 SERVICE_PORT = 80
 NAME_CHARS_MAX = 63
 PREFIX = "tidegate-"
-KEY_IN_SECRET = "api-key"  # noqa: S105 - the name of an entry, not its value
-CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT = "250m", "500m", "512Mi", "1Gi"
-GPU = "nvidia.com/gpu"
-LEAVING_S, DRAIN_S, GRACE_S = 5, 20, 30
-"""A pod is out of the Service's endpoints before it is told to end; what it has by then it may finish."""
+DRAIN_S, GRACE_S = 20, 30
 START_EVERY_S, STARTS_MAX = 5, 60
-THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def name_of(endpoint: str) -> str:
@@ -94,85 +91,28 @@ def _deployment(served: Served) -> dict[str, Any]:
 
 
 def _pod(served: Served) -> dict[str, Any]:
-    pull = {} if served.pull_secret is None else {"imagePullSecrets": [{"name": served.pull_secret}]}
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": _selector(served)},
-    }
-    return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,  # a Service called 'tidegate' would set TIDEGATE_PORT, as if it were a setting
-        **pull,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "terminationGracePeriodSeconds": GRACE_S,
-        "topologySpreadConstraints": [spread],
-        "containers": [_container(served)],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
-    }
+    parts = PodParts(
+        served.image,
+        served.version,
+        secret=name_of(served.endpoint),
+        selector=_selector(served),
+        resources=_resources(served),
+        start=StartProbe(START_EVERY_S, STARTS_MAX),
+        drain_s=DRAIN_S,
+        grace_s=GRACE_S,
+        pull_secret=served.pull_secret,
+    )
+    return pod_of(parts)
 
 
-def _container(served: Served) -> dict[str, Any]:
-    return {
-        "name": "replica",
-        "image": served.image,
-        "ports": [{"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT}],
-        "env": _env(served),
-        "resources": _resources(served),
-        "startupProbe": _probe("/v2/health/ready", timeoutSeconds=5, periodSeconds=START_EVERY_S)
-        | {"failureThreshold": STARTS_MAX},
-        "livenessProbe": _probe("/health", timeoutSeconds=5, periodSeconds=10) | {"initialDelaySeconds": 30},
-        "readinessProbe": _probe("/v2/health/ready", timeoutSeconds=5, periodSeconds=5) | {"initialDelaySeconds": 5},
-        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_S}}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the container's own
-    }
-
-
-def _env(served: Served) -> list[dict[str, Any]]:
-    key = {"name": name_of(served.endpoint), "key": KEY_IN_SECRET}
-    threads = str(max(1, int(served.cpus or 1)))
-    plain = {"MODEL_VERSION": served.version, "TIDEGATE_DRAIN_S": str(DRAIN_S), **dict.fromkeys(THREADS, threads)}
-    return [
-        {"name": "TIDEGATE_API_KEY", "valueFrom": {"secretKeyRef": key}},
-        *({"name": name, "value": value} for name, value in plain.items()),
-    ]
-
-
-def _resources(served: Served) -> dict[str, Any]:
+def _resources(served: Served) -> Resources:
     """Limits that the endpoint has are requested whole: percent of the CPU then mean what they do on the platform."""
-    cpu = (CPU_REQUEST, CPU_LIMIT) if served.cpus is None else (_cores(served.cpus),) * 2
-    memory = (MEMORY_REQUEST, MEMORY_LIMIT) if served.memory_bytes is None else (_bytes(served.memory_bytes),) * 2
-    gpu = {GPU: "1"} if served.gpu else {}
-    return {
-        "requests": {"cpu": cpu[0], "memory": memory[0], **gpu},
-        "limits": {"cpu": cpu[1], "memory": memory[1], **gpu},
-    }
-
-
-def _cores(cpus: float) -> str:
-    return f"{cpus:g}" if float(cpus).is_integer() else f"{round(cpus * 1000)}m"
-
-
-def _bytes(size_bytes: int) -> str:
-    for unit, bits in (("Gi", 30), ("Mi", 20)):
-        if size_bytes % (1 << bits) == 0:
-            return f"{size_bytes >> bits}{unit}"
-    return str(size_bytes)
-
-
-def _probe(path: str, **numbers: int) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": HTTP_PORT}, **numbers}
+    found = Resources(gpu=served.gpu)
+    if served.cpus is not None:
+        found = replace(found, cpu_request=served.cpus, cpu_limit=served.cpus)
+    if served.memory_bytes is not None:
+        found = replace(found, memory_request_bytes=served.memory_bytes, memory_limit_bytes=served.memory_bytes)
+    return found
 
 
 def _service(served: Served) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tidegate.core.declared.yaml_text import PlainDumper
-from tidegate.core.manifests.kubernetes import KEY_IN_SECRET
+from tidegate.core.manifests.pods import KEY_IN_SECRET
 
 WIDTH = 100
 _INTRO = (

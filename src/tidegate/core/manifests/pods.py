@@ -1,0 +1,163 @@
+"""The pod of a replica, as an exported Deployment has it and as the platform's own do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.core.images.contents import GRPC_PORT, HTTP_PORT, USER_ID
+
+REPLICA = "replica"
+"""What its container is called."""
+KEY_IN_SECRET = "api-key"  # noqa: S105 - the name of an entry, not its value
+CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT = 0.25, 0.5, 512 << 20, 1 << 30
+GPU = "nvidia.com/gpu"
+LEAVING_S = 5
+"""A pod is out of the Service's endpoints before it is told to end; what it has by then it may finish."""
+THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+TMP_SIZE = "256Mi"
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""What a container may not do, by the restricted Pod Security Standard and beyond."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Requests and limits, in processors and bytes."""
+
+    cpu_request: float = CPU_REQUEST
+    cpu_limit: float = CPU_LIMIT
+    memory_request_bytes: int = MEMORY_REQUEST
+    memory_limit_bytes: int = MEMORY_LIMIT
+    gpu: bool = False
+
+    @property
+    def threads(self) -> int:
+        """How many its libraries compute with."""
+        return max(1, int(self.cpu_limit))
+
+
+@dataclass(frozen=True)
+class StartProbe:
+    """How often a replica that starts is asked whether it is ready, and how often at most before it is ended."""
+
+    every_s: int
+    tries_max: int
+
+
+@dataclass(frozen=True)
+class PodParts:
+    """What differs from pod to pod. `secret` names the Secret with its key, `selector` has the labels that it is
+    spread by, `args` stand after the image's own entry point.
+    """
+
+    image: str
+    version: str
+    secret: str
+    selector: Mapping[str, str]
+    resources: Resources
+    start: StartProbe
+    drain_s: int
+    grace_s: int
+    args: tuple[str, ...] = ()
+    pull_secret: str | None = None
+
+
+def pod_of(parts: PodParts) -> dict[str, Any]:
+    """The `spec` of a pod's template."""
+    pull = {} if parts.pull_secret is None else {"imagePullSecrets": [{"name": parts.pull_secret}]}
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": dict(parts.selector)},
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # a Service called 'tidegate' would set TIDEGATE_PORT, as if it were a setting
+        **pull,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": parts.grace_s,
+        "topologySpreadConstraints": [spread],
+        "containers": [_container(parts)],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}}],
+    }
+
+
+def _container(parts: PodParts) -> dict[str, Any]:
+    start = {"timeoutSeconds": 5, "periodSeconds": parts.start.every_s, "failureThreshold": parts.start.tries_max}
+    return {
+        "name": REPLICA,
+        "image": parts.image,
+        **({"args": list(parts.args)} if parts.args else {}),
+        "ports": [{"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT}],
+        "env": _env(parts),
+        "resources": requests_and_limits(parts.resources),
+        "startupProbe": _probe("/v2/health/ready", **start),
+        "livenessProbe": _probe("/health", timeoutSeconds=5, periodSeconds=10, initialDelaySeconds=30),
+        "readinessProbe": _probe("/v2/health/ready", timeoutSeconds=5, periodSeconds=5, initialDelaySeconds=5),
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_S}}},
+        "securityContext": RESTRICTED,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the container's own
+    }
+
+
+def _env(parts: PodParts) -> list[dict[str, Any]]:
+    threads = dict.fromkeys(THREADS, str(parts.resources.threads))
+    plain = {"MODEL_VERSION": parts.version, "TIDEGATE_DRAIN_S": str(parts.drain_s), **threads}
+    return [key_of(parts.secret), *({"name": name, "value": value} for name, value in plain.items())]
+
+
+def key_of(secret: str) -> dict[str, Any]:
+    """The environment variable with a replica's key, out of its Secret."""
+    return {
+        "name": "TIDEGATE_API_KEY",
+        "valueFrom": {"secretKeyRef": {"name": secret, "key": KEY_IN_SECRET}},
+    }
+
+
+def requests_and_limits(resources: Resources) -> dict[str, Any]:
+    """As a container has them."""
+    gpu = {GPU: "1"} if resources.gpu else {}
+    return {
+        "requests": {
+            "cpu": cores(resources.cpu_request),
+            "memory": size(resources.memory_request_bytes),
+            **gpu,
+        },
+        "limits": {"cpu": cores(resources.cpu_limit), "memory": size(resources.memory_limit_bytes), **gpu},
+    }
+
+
+def cores(cpus: float) -> str:
+    """A number of processors as a quantity.
+
+    >>> cores(2), cores(0.25)
+    ('2', '250m')
+    """
+    return f"{cpus:g}" if float(cpus).is_integer() else f"{round(cpus * 1000)}m"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes as a quantity.
+
+    >>> size(512 << 20), size(1 << 30), size(1000)
+    ('512Mi', '1Gi', '1000')
+    """
+    for unit, bits in (("Gi", 30), ("Mi", 20)):
+        if size_bytes % (1 << bits) == 0:
+            return f"{size_bytes >> bits}{unit}"
+    return str(size_bytes)
+
+
+def _probe(path: str, **numbers: int) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": HTTP_PORT}, **numbers}
