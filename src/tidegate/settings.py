@@ -29,12 +29,6 @@ def _url_setting(env: str, doc: str, example: str, *further_schemes: str) -> Any
     return field(default=None, metadata=told)
 
 
-def _later(default: Any, env: str, doc: str, allowed: tuple[float, float] | None = None) -> Any:
-    """A setting whose name and form hold, and which nothing uses yet: `tidegate doctor` says so."""
-    told = {"env": env, "doc": f"{doc} Checked, and not used yet.", "allowed": allowed, "unused": True}
-    return field(default=default, metadata=told)
-
-
 @dataclass(frozen=True)
 class Settings(CloudSettings):
     """Everything a process can be told from outside. `from_env` reads the names in the metadata."""
@@ -101,8 +95,15 @@ class Settings(CloudSettings):
     )
     prometheus_url: str | None = _url_setting("PROMETHEUS_URL", "Prometheus server", "http://host:9090", "https")
     grafana_url: str | None = _url_setting("GRAFANA_URL", "Grafana server", "http://host:3000", "https")
-    kubeconfig_path: Path | None = _later(None, "KUBECONFIG_PATH", "How to reach the Kubernetes cluster.")
-    namespace: str = _later("default", "NAMESPACE", "Kubernetes namespace of the replicas.")
+    kubeconfig_path: Path | None = _setting(
+        None,
+        "KUBECONFIG_PATH",
+        "File that says how to reach the Kubernetes cluster. Unset: the files of KUBECONFIG, else ~/.kube/config, else "
+        "the service account of the pod.",
+    )
+    namespace: str | None = _setting(
+        None, "NAMESPACE", "Kubernetes namespace of the replicas; the kubeconfig's, or 'default', when unset."
+    )
     min_replicas: int = _setting(1, "MIN_REPLICAS", "Fewest replicas of a version without --min.", (0, 10_000))
     max_replicas: int = _setting(10, "MAX_REPLICAS", "Most replicas of a version without --max.", (1, 10_000))
     target_cpu_utilization: int = _setting(
@@ -355,7 +356,7 @@ def _check_cluster(settings: Settings) -> None:
             "raise the other",
             field="MIN_REPLICAS",
         )
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", settings.namespace):
+    if settings.namespace is not None and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", settings.namespace):
         raise InvalidArgument(
             f"NAMESPACE={settings.namespace!r} is no Kubernetes namespace: small letters, digits and '-', at most 63",
             field="NAMESPACE",

@@ -71,14 +71,14 @@ def test_a_platform_that_runs_and_one_whose_control_plane_died(own_platform: Pla
     assert (found["control plane"], found["gateway"]) == ("wrong", "note")
 
 
-def test_settings_that_nothing_uses_yet_are_told(tmp_path: Path) -> None:
+def test_settings_that_are_given_are_told(tmp_path: Path) -> None:
     facts = read_facts({"TARGET_CPU_UTILIZATION": "60", "GRAFANA_URL": "nonsense"}, data_dir=tmp_path)
     assert set(facts.unreadable) == {"GRAFANA_URL"}
     assert facts.settings.target_cpu_utilization == 60
     facts = read_facts({"NAMESPACE": "ml", "TARGET_CPU_UTILIZATION": "60"}, data_dir=tmp_path)
     state, said = dict(CHECKS)["settings"](facts)
-    assert state is FindingState.NOTE
-    assert said.endswith("used by nothing yet: NAMESPACE")
+    assert state is FindingState.OK
+    assert said == "read: NAMESPACE, TARGET_CPU_UTILIZATION"
 
 
 def test_a_check_that_hangs_or_fails_leaves_the_others_alone(tmp_path: Path) -> None:

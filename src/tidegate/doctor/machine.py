@@ -24,16 +24,11 @@ FILES_MIN = 1024
 
 
 def settings(facts: DoctorFacts) -> Verdict:
-    """Those that cannot be read are told one by one; those that nothing uses yet are named."""
+    """Those that cannot be read are told one by one."""
     if facts.unreadable:
         return FindingState.WRONG, "; ".join(error.message for error in facts.unreadable.values())
-    known = {item.metadata["env"]: item for item in fields(Settings)}
-    given = sorted(name for name in known if facts.env.get(name))
-    unused = [name for name in given if known[name].metadata.get("unused")]
-    said = f"read: {', '.join(given)}" if given else "all as they come"
-    if unused:
-        return FindingState.NOTE, f"{said}. Checked, and used by nothing yet: {', '.join(unused)}"
-    return FindingState.OK, said
+    given = sorted(name for item in fields(Settings) if facts.env.get(name := item.metadata["env"]))
+    return FindingState.OK, f"read: {', '.join(given)}" if given else "all as they come"
 
 
 def python(_facts: DoctorFacts) -> Verdict:

@@ -131,6 +131,18 @@ class EngineUnavailable(TidegateError):
     code, kind = "engine_unavailable", Kind.UNAVAILABLE
 
 
+class EngineDenied(EngineUnavailable):
+    """The engine does not let this platform in, or not do what it has to."""
+
+    code = "engine_denied"
+
+
+class EngineRefused(TidegateError):
+    """The engine does not take what it was asked for, and would not when asked again."""
+
+    code, kind = "engine_refused", Kind.UNFIT
+
+
 class ImagePending(TidegateError):
     """The replica starts once its image is built."""
 

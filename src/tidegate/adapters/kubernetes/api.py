@@ -1,0 +1,293 @@
+"""Kubernetes' API as far as Tidegate needs it: objects are dictionaries, as in manifests. No decision is made here.
+
+Every method raises `EngineUnavailable` where the cluster does not answer, `EngineDenied` (one of it) where this user
+may not, and `EngineRefused` for what would be refused again; each says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from tidegate.adapters.kubernetes.kinds import Kind, kind_of
+from tidegate.adapters.kubernetes.kubeconfig import find_access
+from tidegate.adapters.kubernetes.refusals import Asked, Gone, no_namespace, refusal, status_of
+from tidegate.adapters.kubernetes.transport import READ_TIMEOUT_S, Request, Transport, unreachable
+from tidegate.errors import EngineRefused, EngineUnavailable
+
+FIELD_MANAGER = "tidegate"
+PAGE_OBJECTS = 500
+PAGES_MAX = 200
+LINE_BYTES_MAX = 16 << 20
+LOG_BYTES_MAX = 1 << 20
+CHUNK_BYTES = 1 << 16
+_CONTINUE_GONE = 410
+
+Object = dict[str, Any]
+Lines = list[str]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Objects as they were at one moment; a watch goes on from `resource_version`."""
+
+    items: list[Object]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a watch tells: ADDED, MODIFIED, DELETED with the object, BOOKMARK with a resourceVersion alone."""
+
+    type: str
+    object: Object
+
+    @property
+    def resource_version(self) -> str:
+        return str(self.object.get("metadata", {}).get("resourceVersion", ""))
+
+
+class KubernetesApi:
+    """One cluster, one namespace. Safe to share between threads."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @property
+    def namespace(self) -> str:
+        """The namespace everything is in. Raises `EngineDenied` where no cluster is known."""
+        return self._transport.access.namespace
+
+    @property
+    def where(self) -> str:
+        """The API server's address."""
+        return self._transport.access.server
+
+    def get(self, kind: Kind, name: str) -> Object | None:
+        """The object; None: there is none of this name."""
+        request = Request("GET", kind.path(self.namespace, quote(name)))
+        answer = self._transport.call(request)
+        if answer.status == 404 and status_of(answer.body).get("details", {}).get("name"):
+            return None
+        return self._object(answer.status, answer.body, self._asked("get", kind, name))
+
+    def list(self, kind: Kind, selector: str = "") -> Listed:
+        """All objects that the label selector takes, in pages of one moment; begun again where that moment is gone."""
+        for _ in range(2):
+            try:
+                return self._pages(kind, selector)
+            except Gone:
+                continue
+        raise EngineUnavailable(f"{kind.plural} change faster at {self.where} than they can be listed; asked again")
+
+    def watch(self, kind: Kind, selector: str, resource_version: str, timeout_s: float) -> Iterator[Event]:
+        """What changes after `resource_version`, until the server ends the watch after `timeout_s`, bookmarks among it.
+
+        The first event is a bookmark of `resource_version`: the watch is open.
+        Raises `Gone` where that version is forgotten, and `EngineUnavailable` when the connection is cut.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, round(timeout_s))),
+            **({"labelSelector": selector} if selector else {}),
+        }
+        request = Request("GET", kind.path(self.namespace), query, read_timeout_s=timeout_s + READ_TIMEOUT_S)
+        asked = self._asked("watch", kind)
+        with self._transport.opened(request) as response:
+            if response.status != 200:
+                raise self._error(response.status, response.read(CHUNK_BYTES), asked)
+            yield Event("BOOKMARK", {"metadata": {"resourceVersion": resource_version}})
+            for line in self._lines(response):
+                yield self._event(line, asked)
+
+    def apply(self, manifest: Object, *, force: bool = False) -> Object:
+        """Server-side apply as field manager `tidegate`; the object as it is then.
+
+        A `metadata.resourceVersion` (or `uid`) in the manifest is a precondition. Raises `Conflict` where somebody else
+        manages a field, `ChangedMeanwhile` where the precondition does not hold.
+        """
+        kind, name = kind_of(manifest), str(manifest["metadata"]["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
+        path = kind.path(self.namespace, quote(name))
+        return self._write(
+            Request("PATCH", path, query, manifest, "application/apply-patch+yaml"), self._asked("patch", kind, name)
+        )
+
+    def patch(self, kind: Kind, name: str, body: Mapping[str, Any], *, subresource: str = "") -> Object:
+        """A merge patch; raises as `apply` does, and `EngineUnavailable` where the object is gone."""
+        path = kind.path(self.namespace, quote(name), subresource)
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        asked = self._asked("patch", kind, name, subresource)
+        return self._write(Request("PATCH", path, query, dict(body), "application/merge-patch+json"), asked)
+
+    def delete(
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        grace_s: int | None = None,
+    ) -> None:
+        """Delete it, and in the background what it owns; what is gone is no error.
+
+        Raises `ChangedMeanwhile` where there is another object of this name, or another version of it.
+        """
+        conditions = {"uid": uid, "resourceVersion": resource_version}
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if any(conditions.values()):
+            options["preconditions"] = {key: value for key, value in conditions.items() if value}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        answer = self._transport.call(Request("DELETE", kind.path(self.namespace, quote(name)), body=options))
+        if answer.status == 404:
+            return
+        self._object(answer.status, answer.body, self._asked("delete", kind, name))
+
+    def logs(self, pod: str, container: str, lines_max: int, *, previous: bool = False) -> Lines:
+        """The container's last lines, oldest first; none where it has not started, or the pod is gone."""
+        query = {"container": container, "tailLines": str(lines_max), "limitBytes": str(LOG_BYTES_MAX)}
+        if previous:
+            query["previous"] = "true"
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{quote(pod)}/log"
+        answer = self._transport.call(Request("GET", path, query))
+        if answer.status in (400, 404):  # waits to start, has no container before this one, or is gone
+            return []
+        if answer.status != 200:
+            raise self._error(answer.status, answer.body, Asked("get", "", "pods/log", self.namespace, pod))
+        return answer.body.decode(errors="replace").splitlines()[-lines_max:]
+
+    def can(self, verb: str, kind: Kind, subresource: str = "") -> bool:
+        """Whether this user may, by SelfSubjectAccessReview."""
+        attributes = {
+            "namespace": self.namespace,
+            "verb": verb,
+            "group": kind.group,
+            "resource": kind.plural,
+            **({"subresource": subresource} if subresource else {}),
+        }
+        group = "authorization.k8s.io"
+        body = {
+            "apiVersion": f"{group}/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        request = Request("POST", f"/apis/{group}/v1/selfsubjectaccessreviews", body=body)
+        said = self._write(request, Asked("create", group, "selfsubjectaccessreviews", self.namespace))
+        return bool(said.get("status", {}).get("allowed"))
+
+    def version(self) -> str:
+        """The server's version, `v1.36.2`."""
+        answer = self._transport.call(Request("GET", "/version"))
+        said = self._object(answer.status, answer.body, Asked("get", "", "version", self.namespace))
+        return str(said.get("gitVersion", ""))
+
+    def check_namespace(self) -> None:
+        """Raises `EngineDenied` when the namespace is not there; where this user may not look, it may be there."""
+        answer = self._transport.call(Request("GET", f"/api/v1/namespaces/{self.namespace}"))
+        if answer.status == 404:
+            raise no_namespace(self.namespace, self.where)
+        if answer.status != 403:
+            self._object(answer.status, answer.body, Asked("get", "", "namespaces", self.namespace, self.namespace))
+
+    # -- within -------------------------------------------------------------------------------------------------------
+
+    def _pages(self, kind: Kind, selector: str) -> Listed:
+        items: list[Object] = []
+        query = {"limit": str(PAGE_OBJECTS), **({"labelSelector": selector} if selector else {})}
+        for _ in range(PAGES_MAX):
+            answer = self._transport.call(Request("GET", kind.path(self.namespace), query))
+            if answer.status == _CONTINUE_GONE:
+                raise Gone
+            page = self._object(answer.status, answer.body, self._asked("list", kind))
+            items += page.get("items") or []
+            meta = page.get("metadata") or {}
+            if not meta.get("continue"):
+                return Listed(items, str(meta.get("resourceVersion", "")))
+            query = {**query, "continue": str(meta["continue"])}
+        raise EngineRefused(f"namespace '{self.namespace}' has more than {PAGE_OBJECTS * PAGES_MAX} {kind.plural}")
+
+    def _lines(self, response: BaseHTTPResponse) -> Iterator[bytes]:
+        rest = b""
+        while True:
+            try:
+                chunk = response.read1(CHUNK_BYTES)
+            except (HTTPError, OSError) as error:
+                raise unreachable(self._transport.access, error) from error
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from filter(None, lines)
+            if len(rest) > LINE_BYTES_MAX:
+                raise EngineUnavailable(
+                    f"a watch of {self.where} sent an event of more than {LINE_BYTES_MAX >> 20} MiB"
+                )
+        if rest:
+            raise EngineUnavailable(f"a watch of {self.where} was cut within an event")
+
+    def _event(self, line: bytes, asked: Asked) -> Event:
+        try:
+            said = json.loads(line)
+            event = Event(said["type"], said["object"])
+            version = event.resource_version if event.type != "ERROR" else ""
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise EngineUnavailable(f"a watch of {self.where} sent what is no event") from None
+        if event.type == "ERROR":
+            code = int(event.object.get("code") or 500)
+            raise Gone if code == _CONTINUE_GONE else refusal(code, event.object, asked, self.where)
+        if not version:
+            raise EngineUnavailable(f"a watch of {self.where} sent an object without a resourceVersion")
+        return event
+
+    def _write(self, request: Request, asked: Asked) -> Object:
+        answer = self._transport.call(request)
+        return self._object(answer.status, answer.body, asked)
+
+    def _object(self, status: int, body: bytes, asked: Asked) -> Object:
+        if not 200 <= status < 300:
+            raise self._error(status, body, asked)
+        try:
+            found = json.loads(body)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise EngineUnavailable(f"{self.where} answers, and not as Kubernetes' API: correct the server's address")
+        return found
+
+    def _error(self, status: int, body: bytes, asked: Asked) -> Exception:
+        if status == _CONTINUE_GONE:
+            return Gone()
+        return refusal(status, status_of(body), asked, self.where)
+
+    def _asked(self, verb: str, kind: Kind, name: str = "", subresource: str = "") -> Asked:
+        resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+        return Asked(verb, kind.group, resource, self.namespace, name)
+
+
+def connect(path: Path | None, namespace: str | None, env: Mapping[str, str]) -> KubernetesApi:
+    """The cluster that the settings, or kubectl's own rules, name; it is looked up at the first call.
+
+    `path` is KUBECONFIG_PATH, `namespace` NAMESPACE, each None where unset.
+    """
+    return KubernetesApi(Transport(partial(find_access, path, namespace, env)))
+
+
+def version_pair(told: str) -> tuple[int, int] | None:
+    """Major and minor number of a server's version; None where it has none.
+
+    >>> version_pair("v1.36.2-gke.100")
+    (1, 36)
+    """
+    found = re.match(r"v?(\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else None
