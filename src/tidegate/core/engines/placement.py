@@ -19,11 +19,16 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 @dataclass(frozen=True)
 class Placement:
-    """`cpus` is a number of processors (0.5: half of one's time); None: no limit. Not every engine has limits."""
+    """`cpus` is a number of processors (0.5: half of one's time); None: no limit. Not every engine has limits.
+
+    Requests are what an engine with several machines keeps free for each replica; None: its own default.
+    """
 
     backend: str = LOCAL
     cpus: float | None = None
     memory_bytes: int | None = None
+    cpu_request: float | None = None
+    memory_request_bytes: int | None = None
 
 
 PROCESSES = Placement(LOCAL)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.core.images.contents import GRPC_PORT, HTTP_PORT, USER_ID
+from tidegate.core.images.delivery import Fetch
 
-REPLICA = "replica"
-"""What its container is called."""
+REPLICA, FETCH = "replica", "fetch"
+"""What its containers are called."""
+MODEL_DIR = "/model"
+REPLICA_COMMAND = ("python", "-m", "tidegate.server", "--manifest", f"{MODEL_DIR}/manifest.json")
+"""In an image that is no replica's."""
 KEY_IN_SECRET = "api-key"  # noqa: S105 - the name of an entry, not its value
 CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT = 0.25, 0.5, 512 << 20, 1 << 30
 GPU = "nvidia.com/gpu"
@@ -23,6 +27,8 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
 }
 """What a container may not do, by the restricted Pod Security Standard and beyond."""
+
+_TMP = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - the container's own
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class StartProbe:
 @dataclass(frozen=True)
 class PodParts:
     """What differs from pod to pod. `secret` names the Secret with its key, `selector` has the labels that it is
-    spread by, `args` stand after the image's own entry point.
+    spread by, `args` stand after the image's own entry point. `fetched` says how to fetch the model first, where the
+    image has none: its entry point is then not the replica's either.
     """
 
     image: str
@@ -65,6 +72,8 @@ class PodParts:
     grace_s: int
     args: tuple[str, ...] = ()
     pull_secret: str | None = None
+    grpc: bool = True
+    fetched: Fetch | None = None
 
 
 def pod_of(parts: PodParts) -> dict[str, Any]:
@@ -88,26 +97,50 @@ def pod_of(parts: PodParts) -> dict[str, Any]:
         },
         "terminationGracePeriodSeconds": parts.grace_s,
         "topologySpreadConstraints": [spread],
+        **({} if parts.fetched is None else {"initContainers": [_fetching(parts, parts.fetched)]}),
         "containers": [_container(parts)],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}}],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
+            *([] if parts.fetched is None else [{"name": "model", "emptyDir": {}}]),
+        ],
+    }
+
+
+def _fetching(parts: PodParts, fetch: Fetch) -> dict[str, Any]:
+    """The container that runs first, with the same image and key: it fills the replica's folder of the model."""
+    told = ("--url", fetch.url, "--version-path", fetch.version_path, "--digest", fetch.digest)
+    return {
+        "name": FETCH,
+        "image": parts.image,
+        "command": ["python", "-m", "tidegate.fetch"],
+        "args": [*told, "--credential", parts.secret, "--into", MODEL_DIR],
+        "env": [key_of(parts.secret)],
+        "resources": requests_and_limits(replace(parts.resources, gpu=False)),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": RESTRICTED,
+        "volumeMounts": [_TMP, {"name": "model", "mountPath": MODEL_DIR}],
     }
 
 
 def _container(parts: PodParts) -> dict[str, Any]:
+    grpc = [{"name": "grpc", "containerPort": GRPC_PORT}] if parts.grpc else []
+    model = [] if parts.fetched is None else [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}]
     start = {"timeoutSeconds": 5, "periodSeconds": parts.start.every_s, "failureThreshold": parts.start.tries_max}
     return {
         "name": REPLICA,
         "image": parts.image,
+        **({} if parts.fetched is None else {"command": [*REPLICA_COMMAND]}),
         **({"args": list(parts.args)} if parts.args else {}),
-        "ports": [{"name": "http", "containerPort": HTTP_PORT}, {"name": "grpc", "containerPort": GRPC_PORT}],
+        "ports": [{"name": "http", "containerPort": HTTP_PORT}, *grpc],
         "env": _env(parts),
         "resources": requests_and_limits(parts.resources),
         "startupProbe": _probe("/v2/health/ready", **start),
         "livenessProbe": _probe("/health", timeoutSeconds=5, periodSeconds=10, initialDelaySeconds=30),
         "readinessProbe": _probe("/v2/health/ready", timeoutSeconds=5, periodSeconds=5, initialDelaySeconds=5),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its last lines say why it ended
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_S}}},
         "securityContext": RESTRICTED,
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the container's own
+        "volumeMounts": [_TMP, *model],
     }
 
 
