@@ -166,7 +166,7 @@ def test_killed_at_any_step_every_row_is_there_exactly_once(
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_cursor", dying(cursors.write_cursor))
         patch.setattr("tidegate.capture.files.replacing", dying(atomic.replacing))
-        patch.setattr(pq, "write_table", dying(pq.write_table))
+        patch.setattr(pq.ParquetWriter, "write_table", dying(pq.ParquetWriter.write_table))
         try:
             compact(bed.journal, bed.store)
         except Killed:

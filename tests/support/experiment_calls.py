@@ -58,7 +58,7 @@ class Recorded:
     keep: Callable[[pa.Table], pa.Array] | None = None
     tables: dict[str, pa.Table] = field(default_factory=dict)
 
-    def keeping(self, keep: Callable[[pa.Table], pa.Array]) -> Self:
+    def keeping(self, keep: Callable[[pa.Table], pa.Array], _wanted: object = None) -> Self:
         return replace(self, keep=keep)
 
     def rows(

@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from tidegate import clock as clocks
 from tidegate.capture.files import Files, LocalFiles
+from tidegate.capture.names_filter import footer_of
 from tidegate.capture.rows import Partition, RowBuffer, batch_rows, failure_rows, feedback_rows
 from tidegate.clock import Clock
 from tidegate.system.atomic import write_whole
@@ -247,10 +248,13 @@ def _write(files: Files, kind: str, place: Partition, table: pa.Table, segment: 
 
 
 def write_parquet(files: Files, name: str, table: pa.Table, written_s: float | None = None) -> None:
-    """A file of rows, as if written then where a time is given. Raises `OSError`."""
+    """A file of rows, as if written then where a time is given, with a filter of its names. Raises `OSError`."""
 
     def fill(file: Any) -> None:
-        pq.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS_MAX)
+        plain = table.replace_schema_metadata(None)
+        with pq.ParquetWriter(file, plain.schema, compression="zstd") as writer:
+            writer.write_table(plain, row_group_size=GROUP_ROWS_MAX)
+            writer.add_key_value_metadata(footer_of(plain))
 
     files.write(name, fill, written_s)
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate.capture.matching import OUTCOMES, Labels, Predicted, match, text_of
+from tidegate.capture.names_filter import WantedNames
 from tidegate.capture.rows import NO_ENDPOINT
 
 Table = Literal["predictions", "shadow_predictions", "failures", "shadow_failures", "feedback", "monitor_results"]
@@ -42,8 +43,8 @@ class CaptureReader(Protocol):
     ) -> pa.Table:
         """Rows of a time."""
 
-    def keeping(self, keep: Keep) -> Self:
-        """The same store, of whose rows only some are held."""
+    def keeping(self, keep: Keep, wanted: WantedNames | None = None) -> Self:
+        """The same store, of whose rows only some are held: at most those with one of the `wanted` names."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def outcomes(
     """
     labels = _with_label(store).rows("feedback", endpoint, *window_s, _FEEDBACK)
     before_s = window_s[0] - lookback_s
-    known = store.keeping(names_in(labels)).rows("predictions", endpoint, before_s, window_s[1], _IDENTITY)
+    known = store.keeping(names_in(labels), WantedNames.of(labels)).rows(
+        "predictions", endpoint, before_s, window_s[1], _IDENTITY
+    )
     counts = np.bincount(match(Predicted.of(known), Labels.of(labels)).outcome, minlength=len(OUTCOMES))
     return dict(zip(OUTCOMES, map(int, counts), strict=True))
 
@@ -137,7 +140,7 @@ def _labels_of(store: CaptureReader, endpoint: str, predictions: pa.Table, since
     def kept(table: pa.Table) -> pa.Array:
         return pc.and_(table["label"].is_valid(), named(table))
 
-    keeping = store.keeping(kept)
+    keeping = store.keeping(kept, WantedNames.of(predictions))
     tables = [
         keeping.rows("feedback", place, since_s - AGAIN_S_MAX, FOREVER_S, _FEEDBACK)
         for place in (endpoint, NO_ENDPOINT)
@@ -149,7 +152,9 @@ def _later_than(store: CaptureReader, endpoint: str, until_s: float, labels: pa.
     """Predictions since then that the labels may be about instead."""
     newest = pc.max(labels["at"].cast(pa.int64())).as_py() if len(labels) else None
     horizon_s = until_s if newest is None else max(until_s, (newest + 1) / 1e6)
-    return store.keeping(names_in(labels)).rows("predictions", endpoint, until_s, horizon_s, _IDENTITY)
+    return store.keeping(names_in(labels), WantedNames.of(labels)).rows(
+        "predictions", endpoint, until_s, horizon_s, _IDENTITY
+    )
 
 
 def _with_label(store: CaptureReader) -> CaptureReader:

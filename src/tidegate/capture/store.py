@@ -18,6 +18,7 @@ from tidegate.capture import open_rows
 from tidegate.capture.compact import AHEAD_S_MAX, READER, segment_of_file
 from tidegate.capture.files import Files, endpoints_of, files_in, is_parquet
 from tidegate.capture.labels import Keep, Table, labelled
+from tidegate.capture.names_filter import WantedNames
 from tidegate.capture.results import RESULTS
 from tidegate.capture.rows import NO_ENDPOINT, SCHEMAS
 from tidegate.capture.schemas import concat, union_schema
@@ -54,14 +55,17 @@ class CaptureStore:
 
     def __init__(self, root: Path | Files, journal: Path, clock: Clock = clocks.now, keep: Keep | None = None) -> None:
         self._files, self._journal, self._clock, self._keep = files_in(root), journal, clock, keep
+        self._wanted: WantedNames | None = None
         self._damaged: set[str] = set()
 
-    def keeping(self, keep: Keep) -> CaptureStore:
+    def keeping(self, keep: Keep, wanted: WantedNames | None = None) -> CaptureStore:
         """The same store, of whose rows only those are held that `keep` says: a mask for each piece that is read.
 
-        It is asked with the columns that are read, which are those asked for and a few more.
+        It is asked with the columns that are read, which are those asked for and a few more. Where it keeps nothing but
+        rows with one of the `wanted` ids and keys, files that say they have none of these are not read.
         """
         made = CaptureStore(self._files, self._journal, self._clock, keep)
+        made._wanted = wanted
         made._damaged = self._damaged  # a file is told of once, whatever is kept of it
         return made
 
@@ -140,9 +144,12 @@ class CaptureStore:
     def _file_rows(self, name: str, query: _Query) -> pa.Table | None:
         try:
             with self._files.open(name) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+                if self._wanted is not None and not self._wanted.may_be_in(file.metadata.metadata):
+                    return None
                 needed, names = query.needed(), file.schema_arrow.names
                 columns = None if needed is None else [one for one in names if one in needed]
-                return self._kept(query.cut(file.read_row_groups(query.groups(file), columns)))
+                made = file.read_row_groups(query.groups(file), columns).replace_schema_metadata(None)
+                return self._kept(query.cut(made))
         except FileNotFoundError:  # retention, or a person who has the right to be forgotten, was quicker
             return None
         except pa.ArrowInvalid as error:

@@ -16,6 +16,7 @@ import pyarrow.types as pt
 
 from tidegate.capture.labels import FOREVER_S, CaptureReader, names_in
 from tidegate.capture.matching import Labels, Predicted, match, text_of
+from tidegate.capture.names_filter import WantedNames
 from tidegate.capture.rows import NO_ENDPOINT
 from tidegate.capture.units.arrow import floats, ints
 from tidegate.capture.units.calls import slices, taken
@@ -85,7 +86,7 @@ def losses(how: str, outputs: pa.ChunkedArray, labels: pa.ChunkedArray) -> Float
 def _found(store: CaptureReader, query: UnitQuery, exposures: Exposures) -> _Found:
     labels = _labels(store, query)
     mine, named = taken(query), names_in(labels)
-    keeping = store.keeping(lambda table: pc.and_(mine(table), named(table)))
+    keeping = store.keeping(lambda table: pc.and_(mine(table), named(table)), WantedNames.of(labels))
     parts = [keeping.rows("predictions", query.endpoint, *between, _ROWS) for between in slices(query)]
     table = (
         pa.concat_tables(parts, promote_options="permissive")
