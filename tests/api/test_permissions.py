@@ -121,6 +121,7 @@ ROUTES: dict[Permission | None, set[str]] = {
     },
     Permission.AUDIT: {"GET /api/v1/audit"},
     Permission.METRICS: {"GET /metrics"},
+    Permission.PACKAGE: {"GET /internal/v1/packages/{name}/{version}"},
     Permission.NODE: {
         "GET /internal/v1/scale/{name}",
         "GET /internal/v1/snapshot",

@@ -23,6 +23,7 @@ from tidegate.api.routes import (
     load,
     models,
     monitoring,
+    packages,
     platform,
     reports,
     shadow,
@@ -61,6 +62,7 @@ def create_app(container: ApiServices) -> FastAPI:
         apply,
         jobs,
         audit,
+        packages,
         platform,
     )
     routers = [one.router for one in parts]

@@ -34,6 +34,8 @@ from tidegate.errors import (
 )
 from tidegate.request_head import head_fault
 from tidegate.services.platform_keys import PlatformKeys
+from tidegate.wire.package_tar import CREDENTIAL_HEADER
+from tidegate.wire.replica_key import replica_key
 
 PRINCIPAL, REQUEST_ID = "tidegate.principal", "tidegate.request_id"
 """The scope's entries that say who asks (`Principal`; None where no key was shown) and the request's id.
@@ -45,9 +47,13 @@ _GOOD_FOR = {
     "predict": "TIDEGATE_API_KEY predicts at the gateway, and does nothing else",
     "node": "this is the gateways' key",
     "metrics": "this key reads /metrics, and does nothing else",
+    "replica": "this key is a replica's, which fetches its own version and does nothing else",
 }
 _ADMINISTERING = "this takes the platform's token (TIDEGATE_TOKEN, or DATA/token)"
-_GATEWAYS = "gateways show the node key (TIDEGATE_NODE_KEY, or DATA/node.key)"
+_SHOWN_BY = {
+    Permission.NODE: "gateways show the node key (TIDEGATE_NODE_KEY, or DATA/node.key)",
+    Permission.PACKAGE: f"a replica shows the key it was started with, and names it in {CREDENTIAL_HEADER}",
+}
 
 STREAMED_PATHS = frozenset({"/api/v1/uploads"})
 """Bodies that are files: bounded where they are written."""
@@ -56,6 +62,7 @@ BODY_BYTES_MAX = 1 << 20
 AT_ONCE_BYTES_MAX = 16 << 10
 """Texts of larger bodies are checked in a thread: 16 KB made for it take 15 ms, a megabyte nearly a second."""
 REQUEST_ID_HEADER = "x-request-id"
+_CREDENTIAL = re.compile(r"[a-z0-9][-a-z0-9]{0,252}")
 _REQUEST_ID_TAKEN = re.compile(r"[!-~]{1,128}")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, never bound
@@ -77,6 +84,7 @@ class Keys:
             (keys.predict, Principal("predict", "predict", frozenset(predicting))),
         ]
         self._principals = [(key.encode(), principal) for key, principal in named if key]
+        self._node = keys.node
         self.sessions = sessions
 
     def principal_of(self, key: str) -> Principal | None:
@@ -88,9 +96,18 @@ class Keys:
         """Who sent the request, by its Authorization header or its cookie."""
         scheme, _space, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self.principal_of(key.strip())
+            credential = headers.get(CREDENTIAL_HEADER)
+            return self.principal_of(key.strip()) if credential is None else self._replica(credential, key.strip())
         session = self.sessions.name_of(cookie_of(headers))
         return None if session is None else Principal("session", session, EVERYTHING)
+
+    def _replica(self, credential: str, key: str) -> Principal | None:
+        """A replica that an engine started, by the name of its key."""
+        if not _CREDENTIAL.fullmatch(credential):
+            return None
+        own = replica_key(self._node, credential)
+        may = frozenset({Permission.PACKAGE})
+        return Principal("replica", credential, may) if hmac.compare_digest(own.encode(), key.encode()) else None
 
     def renewed(self, headers: Headers, *, https: bool) -> str | None:
         """The `Set-Cookie` header that says that a session is in use, where that has to be said again."""
@@ -104,7 +121,7 @@ def check_permission(principal: Principal, permission: Permission) -> None:
         return
     held = ", ".join(sorted(principal.permissions)) or "nothing"
     good_for = _GOOD_FOR.get(principal.kind, f"{principal.name} may {held}, and this needs {permission}")
-    raise Forbidden(f"{good_for}: {_GATEWAYS if permission is Permission.NODE else _ADMINISTERING}")
+    raise Forbidden(f"{good_for}: {_SHOWN_BY.get(permission, _ADMINISTERING)}")
 
 
 def allowed_hosts(host: str, further: str) -> frozenset[str]:

@@ -31,6 +31,7 @@ from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedIntake
 from tidegate.services.images.builds import Images
+from tidegate.services.images.packages import Packages
 from tidegate.services.jobs.queue import Jobs
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership
@@ -78,6 +79,8 @@ class ApiServices(Protocol):
     def models(self) -> Models: ...
     @property
     def images(self) -> Images: ...
+    @property
+    def packages(self) -> Packages: ...
     @property
     def endpoints(self) -> Endpoints: ...
     @property

@@ -31,6 +31,8 @@ class Permission(StrEnum):
     """Ask gateways for predictions. No route of the control plane takes it."""
     NODE = "node"
     """Fetch routing snapshots and report, as gateways do."""
+    PACKAGE = "package"
+    """Fetch a version's files, as a replica does before it starts: with its own key, its own version alone."""
     METRICS = "metrics"
     """Read /metrics."""
 

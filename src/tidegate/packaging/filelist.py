@@ -23,13 +23,15 @@ _CACHE = "__pycache__"
 _HEX_SHOWN = 16
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True):
+    """A file as it was kept."""
+
     size_bytes: int
     sha256: str
 
 
 class _FileList(msgspec.Struct, frozen=True):
-    files: dict[str, _Kept]
+    files: dict[str, Kept]
 
 
 _lists = json_decoder(_FileList)
@@ -46,9 +48,22 @@ class FileFault:
 
 def write_list(folder: Path) -> None:
     """List what is in the folder now. The caller makes it durable, and visible as a whole."""
+    (folder / FILES).write_bytes(_list_now(folder))
+
+
+def list_of(folder: Path) -> bytes:
+    """The list that the folder has, else (an older release kept it) one of what is in it now. Raises `OSError`."""
+    return (folder / FILES).read_bytes() if is_listed(folder) else _list_now(folder)
+
+
+def read_list(content: bytes) -> dict[str, Kept]:
+    """The files of a list, by their names in the folder. Raises `msgspec.DecodeError`."""
+    return _lists.decode(content).files
+
+
+def _list_now(folder: Path) -> bytes:
     files = {path.relative_to(folder).as_posix(): _kept(path) for path in _files(folder)}
-    content = msgspec.json.format(msgspec.json.encode(_FileList(dict(sorted(files.items())))), indent=1)
-    (folder / FILES).write_bytes(content + b"\n")
+    return msgspec.json.format(msgspec.json.encode(_FileList(dict(sorted(files.items())))), indent=1) + b"\n"
 
 
 def is_listed(folder: Path) -> bool:
@@ -88,7 +103,7 @@ def check_files(folder: Path, what: str = "stored copy") -> None:
     )
 
 
-def _faults(folder: Path, listed: dict[str, _Kept]) -> Iterator[FileFault]:
+def _faults(folder: Path, listed: dict[str, Kept]) -> Iterator[FileFault]:
     for name, kept in listed.items():
         try:
             found = (folder / name).stat().st_size
@@ -113,8 +128,8 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names if Path(parent, name) != folder / FILES)
 
 
-def _kept(path: Path) -> _Kept:
-    return _Kept(path.stat().st_size, _sha256(path))
+def _kept(path: Path) -> Kept:
+    return Kept(path.stat().st_size, _sha256(path))
 
 
 def _sha256(path: Path) -> str:

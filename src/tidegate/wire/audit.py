@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-PrincipalKind = Literal["token", "session", "predict", "node", "metrics", "platform", "unknown"]
+PrincipalKind = Literal["token", "session", "predict", "node", "metrics", "replica", "platform", "unknown"]
 """What a principal is known by: the platform's token, a browser's session, one of its other keys. `platform` is a loop
 or another part of the platform itself, `unknown` whoever asked before that was kept."""
 SubjectKind = Literal["endpoint", "model", "version", "session", "job", "alert", "silence", "notifier"]

@@ -52,6 +52,7 @@ from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
+from tidegate.services.images.packages import Packages
 from tidegate.services.images.replica_images import ReplicaImages
 from tidegate.services.jobs.queue import Jobs, forget_old
 from tidegate.services.jobs.uploads import Uploads
@@ -205,6 +206,7 @@ def build(
         imports=Imports(replace(endpoints, store=fenced), uploads, CaptureImports(location, clock), clock),
         jobs=jobs,
         images=images,
+        packages=Packages(models),
         uploads=uploads,
         status=report,
         placement=placement,

@@ -40,6 +40,7 @@ from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
 from tidegate.services.gateways.wanted import WantedEndpoints, WantedIntake
 from tidegate.services.images.builds import Images
+from tidegate.services.images.packages import Packages
 from tidegate.services.jobs.queue import Jobs
 from tidegate.services.jobs.uploads import Uploads
 from tidegate.services.leadership import Leadership, Term
@@ -93,6 +94,7 @@ class Container:
     canaries: Canaries
     jobs: Jobs
     images: Images
+    packages: Packages
     uploads: Uploads
     status: StatusReport
     measures: Measures

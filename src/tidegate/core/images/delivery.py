@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+MODEL_DIR = "/model"
+PACKAGES_PATH = "/internal/v1/packages"
+
+
+def version_path(model: str, version: str, form: str) -> str:
+    """What is asked of the control plane for a version; `form` is "" for the original model.
+
+    >>> version_path("churn", "3", "")
+    '/internal/v1/packages/churn/3?form='
+    """
+    return f"{PACKAGES_PATH}/{quote(model)}/{quote(version)}?{urlencode({'form': form})}"
 
 
 @dataclass(frozen=True)
@@ -17,6 +31,11 @@ class Fetch:
     version_path: str
     digest: str
 
+    def arguments(self, credential: str, into: str = MODEL_DIR) -> list[str]:
+        """What follows `python -m tidegate.fetch`, which finds the key of this name in TIDEGATE_API_KEY."""
+        what = ["--url", self.url, "--version-path", self.version_path, "--digest", self.digest]
+        return [*what, "--credential", credential, "--into", into]
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -28,3 +47,16 @@ class Delivery:
     image: str
     fetch: Fetch | None = None
     pull_secret: str | None = None
+
+
+_WORKLOAD = re.compile(r"tidegate-(?P<endpoint>[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)-v(?P<version>\d+)-[0-9a-f]{8}")
+
+
+def workload_of(credential: str) -> tuple[str, str] | None:
+    """Endpoint and version of the workload that a replica's credential is named after; None for any other name.
+
+    >>> workload_of("tidegate-churn-v3-0a1b2c3d")
+    ('churn', '3')
+    """
+    found = _WORKLOAD.fullmatch(credential)
+    return None if found is None else (found["endpoint"], found["version"])
