@@ -26,6 +26,7 @@ from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.gateways.answered import Answered
+from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.load import LoadIntake
 from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
@@ -105,6 +106,8 @@ class ApiServices(Protocol):
     def snapshot_changed(self) -> Broadcast: ...
     @property
     def spec_changed(self) -> threading.Event: ...
+    @property
+    def id_tokens(self) -> GatewayIdTokens: ...
     @property
     def gateway_revisions(self) -> GatewayRevisions: ...
     @property

@@ -47,6 +47,8 @@ from tidegate.gateway.shadow.observer import ShadowObserver
 from tidegate.gateway.shared.sharing import Sharing
 from tidegate.gateway.telemetry.counts import SUFFIX, CountsFile, read_counts
 from tidegate.gateway.telemetry.siblings import AdminServer, Siblings
+from tidegate.gateway.upstream.dial import Secrets
+from tidegate.gateway.upstream.identity import token_source
 from tidegate.system.run_dir import make_run_dir
 from tidegate.system.unix_sockets import listens, listens_on
 
@@ -151,7 +153,7 @@ class RunningGateway:
             clock.monotonic,
             self._sharing.cache,
             on_loss=self._losses.tell,
-            key_of=source.replica_key,
+            secrets=Secrets(source.replica_key, token_source(source.id_token)),
             ask=self._wake_requests.ask,
         )
         listening = ShadowObserver(self._journal)

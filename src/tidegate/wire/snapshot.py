@@ -26,6 +26,8 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     that reaches it; empty: every host does (of a socket: the host that wrote the snapshot does).
     `credential` names the key that is shown there and is never the key itself (`wire.replica_key`). `ca_file`, on the
     gateway's host, has the authorities that may have signed its certificate; empty: those the system trusts.
+    Where there is an `audience`, a front that knows identities stands before it: each request shows it an ID token that
+    was made for this audience, and what the front answers itself is no answer of a replica.
     A pool takes up to `batches_max` batches at once (at most `BATCHES_MAX`), a replica one.
     """
 
@@ -35,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     credential: str = ""
     ca_file: str = ""
     batches_max: int = 1
+    audience: str = ""
 
 
 class Variant(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from tidegate.adapters.capture.queries import SqlProcesses
 from tidegate.adapters.capture.results import ResultParquet
 from tidegate.adapters.capture.rows import StoredRows
 from tidegate.adapters.celery_queue import CeleryQueue
+from tidegate.adapters.cloudrun.credentials import GoogleCredentials
 from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.adapters.leader_link import LeaderLink
 from tidegate.adapters.notifiers.reach import read_networks
@@ -46,6 +47,7 @@ from tidegate.services.endpoints.kept_aliases import KeptAliases
 from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Decisions, Scales
 from tidegate.services.gateways.answered import SILENT_S, Answered
+from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.listed import ListedGateways, OwnGateways, none_of_its_own
 from tidegate.services.gateways.load import GONE_S, Load, LoadIntake
 from tidegate.services.gateways.load_series import LoadOverview
@@ -219,7 +221,8 @@ def build(
         spec_changed=spec_changed,
         scaling_changed=scaling_changed,
         snapshot_changed=Broadcast(),
-        snapshots=Snapshots(store, leadership.me.host),
+        snapshots=(snapshots := Snapshots(store, leadership.me.host)),
+        id_tokens=GatewayIdTokens(snapshots, GoogleCredentials().id_token),
         gateway_revisions=revisions,
         answered=answered,
         loops=(

@@ -35,6 +35,7 @@ from tidegate.services.endpoints.lifecycle import Endpoints
 from tidegate.services.endpoints.scaling import Scales
 from tidegate.services.experiments.lifecycle import Experiments
 from tidegate.services.gateways.answered import Answered
+from tidegate.services.gateways.id_tokens import GatewayIdTokens
 from tidegate.services.gateways.load import LoadIntake
 from tidegate.services.gateways.load_series import LoadOverview
 from tidegate.services.gateways.snapshots import Broadcast, GatewayRevisions, Snapshots
@@ -107,6 +108,7 @@ class Container:
     scaling_changed: threading.Event
     snapshot_changed: Broadcast
     snapshots: Snapshots
+    id_tokens: GatewayIdTokens
     gateway_revisions: GatewayRevisions
     answered: Answered
     audit: Audit

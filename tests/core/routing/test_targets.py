@@ -22,6 +22,7 @@ FACTS = VersionFacts("d" * 64, Signature("matrix", (), ()), None, None, batchabl
         Address("tcp:10.0.0.7:8000"),
         Address("tcp:[::1]:8000", "a name & more"),
         Address("https://pool.example:8443/base", "churn-1", "/etc/a b/ca.pem", 8),
+        Address("https://v3---pool.example", "churn-1", batches_max=8, audience="https://pool.example/?a&b"),
     ],
 )
 def test_an_address_reads_as_it_was_written(address: Address) -> None:
@@ -34,6 +35,7 @@ def test_an_address_reads_as_it_was_written(address: Address) -> None:
         {"at": "http://plain.example"},
         {"at": "unix:/s", "credential": "k"},
         {"at": "tcp:h:1", "ca_file": "/ca.pem"},
+        {"at": "tcp:h:1", "audience": "https://h"},
         {"at": "https://h/?x=1"},
         {"at": "https://user:secret@h"},
         {"at": "tcp:h:1", "batches_max": 0},

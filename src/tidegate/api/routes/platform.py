@@ -20,6 +20,7 @@ from tidegate.clock import monotonic
 from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
+from tidegate.wire.identity import IdToken
 from tidegate.wire.load import LoadReport
 from tidegate.wire.parts import AnsweredReport
 
@@ -144,6 +145,17 @@ async def snapshot(
     platform.gateway_revisions.record(gateway, after, filter(None, in_use.split(",")))
     body = await _newer(platform, after, wait_s)
     return Response(status_code=204) if body is None else Response(body, media_type="application/json")
+
+
+@router.get(
+    "/internal/v1/id-token",
+    tags=["internal"],
+    responses=answers(400, 503),
+    dependencies=[needs(Permission.NODE)],
+)
+def get_id_token(platform: PlatformOf, audience: Annotated[str, Query(min_length=1, max_length=500)]) -> IdToken:
+    """A token that a gateway shows to the front before a pool: for an audience that the routing snapshot names."""
+    return platform.id_tokens.get(audience)
 
 
 @router.post(

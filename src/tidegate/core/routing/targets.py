@@ -18,13 +18,14 @@ class Address:
     >>> str(Address("tcp:10.0.0.7:8000", credential="churn-1"))
     'tcp:10.0.0.7:8000?credential=churn-1'
     >>> address_of("https://pool.example/churn?batches_max=8")
-    Address(at='https://pool.example/churn', credential='', ca_file='', batches_max=8)
+    Address(at='https://pool.example/churn', credential='', ca_file='', batches_max=8, audience='')
     """
 
     at: str
     credential: str = ""
     ca_file: str = ""
     batches_max: int = 1
+    audience: str = ""
 
     def __post_init__(self) -> None:
         plain = not (self.credential or self.ca_file) and self.batches_max == 1
@@ -34,6 +35,8 @@ class Address:
             raise InvalidArgument("a replica's URL has no user and no password: name a 'credential'", field="address")
         if self.ca_file and not self.at.startswith(TLS):
             raise InvalidArgument(f"{self.at} has no certificate: 'ca_file' is for https://", field="address")
+        if self.audience and not self.at.startswith(TLS):
+            raise InvalidArgument(f"{self.at} is shown no ID token: 'audience' is for https://", field="address")
         if not self.at.startswith(SOCKET) and {"?", "#"} & set(self.at):
             raise InvalidArgument(f"{self.at}: an address has no query and no fragment", field="address")
         if not 1 <= self.batches_max <= BATCHES_MAX:
@@ -41,7 +44,7 @@ class Address:
 
     def __str__(self) -> str:
         """As rows keep it; of a socket the address alone, in which any character may stand."""
-        given = {"credential": self.credential, "ca_file": self.ca_file}
+        given = {"credential": self.credential, "ca_file": self.ca_file, "audience": self.audience}
         query = {name: value for name, value in given.items() if value}
         if self.batches_max > 1:
             query["batches_max"] = str(self.batches_max)
@@ -57,7 +60,8 @@ def address_of(text: str) -> Address:
     batches_max = given.get("batches_max", "1")
     if not batches_max.isdecimal():
         raise InvalidArgument(f"{text}: batches_max is no number", field="address")
-    return Address(at, given.get("credential", ""), given.get("ca_file", ""), int(batches_max))
+    named = (given.get(name, "") for name in ("credential", "ca_file"))
+    return Address(at, *named, int(batches_max), given.get("audience", ""))
 
 
 def target_of(replica: str, address: str, host: str) -> Target:
@@ -69,4 +73,4 @@ def target_of(replica: str, address: str, host: str) -> Target:
         to = address_of(address)
     except InvalidArgument:
         return Target(replica, address, host)
-    return Target(replica, to.at, host, to.credential, to.ca_file, to.batches_max)
+    return Target(replica, to.at, host, to.credential, to.ca_file, to.batches_max, to.audience)

@@ -20,12 +20,13 @@ import urllib3
 from tidegate.system.atomic import write_whole
 from tidegate.wire import snapshot as wire
 from tidegate.wire.decoding import json_decoder
+from tidegate.wire.identity import IdToken
 from tidegate.wire.replica_key import replica_key
 from tidegate.wire.snapshot import Snapshot, decode_snapshot
 
 SNAPSHOT_SUFFIX = ".snapshot.json"
 WAIT_S = 20.0
-CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S, TOKEN_TIMEOUT_S = 2.0, 20.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 1.5
 BODY_BYTES_MAX = 64 << 20
 LOAD_VERSIONS_MAX = 2000
@@ -46,6 +47,7 @@ class _Envelope(msgspec.Struct):
 
 
 _envelopes = json_decoder(_Envelope)
+_tokens = json_decoder(IdToken)
 
 
 def read_snapshot(data: bytes) -> Snapshot:
@@ -150,6 +152,20 @@ class ControlPlane:
     def replica_key(self, credential: str) -> str:
         """The key of this name, which a replica asks for. Raises `OSError`."""
         return replica_key(self._key(), credential)
+
+    def id_token(self, audience: str) -> IdToken:
+        """A token for this audience of the routing snapshot, as the control plane makes it. Raises as `fetch` does."""
+        told = urllib3.request(
+            "GET",
+            f"{self.url}/internal/v1/id-token",
+            fields={"audience": audience},
+            headers={"Authorization": f"Bearer {self._key()}"},
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=TOKEN_TIMEOUT_S),
+            retries=False,
+        )
+        if told.status != 200:
+            raise OSError(f"the control plane answered {told.status}: {told.data[:300].decode(errors='replace')}")
+        return _tokens.decode(told.data)
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
         told = urllib3.request(

@@ -13,7 +13,7 @@ from tidegate.dataplane.calls.limits import DataplaneLimits
 from tidegate.dataplane.codec.wire_template import templates_of
 from tidegate.gateway.routing.waking import WaitingRequests, WakingAdmission, WakingParts
 from tidegate.gateway.shared.response_cache import CachedAdmission, Visited
-from tidegate.gateway.upstream.dial import KeyOf, UpstreamAddress, no_keys
+from tidegate.gateway.upstream.dial import Secrets, UpstreamAddress
 from tidegate.gateway.upstream.target import UpstreamHooks, UpstreamTarget
 from tidegate.wire.snapshot import BATCHES_MAX
 
@@ -41,7 +41,7 @@ class PoolParts:
     """Tells the control plane that an endpoint which sleeps is wanted."""
     retired: set[UpstreamTarget] = field(default_factory=set)
     """Replicas that get no further batch; those of them that are not busy any more may be dropped."""
-    key_of: KeyOf = no_keys
+    secrets: Secrets = Secrets()
 
 
 class VersionPool:
@@ -57,7 +57,7 @@ class VersionPool:
         self._parts = parts
         self._on_change = on_change
         self._targets: dict[str, UpstreamTarget] = {}
-        self._hooks = UpstreamHooks(self._came_up, self._was_lost, parts.key_of)
+        self._hooks = UpstreamHooks(self._came_up, self._was_lost, parts.secrets)
         self.batcher = Batcher(parts.loop, parts.limits, parts.observer, mergeable=variant.batchable, clock=parts.clock)
         self.available = False
         self.visitors: set[Call] = set()
@@ -100,7 +100,13 @@ class VersionPool:
     def _places(self, target: Target) -> list[UpstreamAddress]:
         """One for each batch that it takes at once: each has a connection of its own."""
         place = UpstreamAddress(
-            target.id, target.address, self._model, self._templates, target.credential, target.ca_file
+            target.id,
+            target.address,
+            self._model,
+            self._templates,
+            target.credential,
+            target.ca_file,
+            target.audience,
         )
         return [replace(place, id=one) for one in _ids(target)]
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tidegate.clock import now
 from tidegate.dataplane.codec.wire_template import Templates
 from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
 from tidegate.gateway.upstream.hop import RequestWriter
+from tidegate.gateway.upstream.identity import TokenOf, no_tokens, renew_at
 from tidegate.gateway.upstream.place import place_of
 from tidegate.gateway.upstream.trust import Unusable, client_context, why_untrusted
 from tidegate.system.unix_sockets import past_no_link
+from tidegate.wire.identity import IdToken
 
 REFUSALS = (401, 403)
+RENEW_S_MIN = 1.0
+"""Between two times that an ID token is asked for."""
 
 KeyOf = Callable[[str], str]
 """The key that goes by a name. May read a file; raises `OSError`."""
@@ -27,7 +33,7 @@ def no_keys(credential: str) -> str:
 
 @dataclass(frozen=True)
 class UpstreamAddress:
-    """Where one target is reached; `address`, `credential` and `ca_file` as in `wire.snapshot.Target`.
+    """Where one target is reached; `address`, `credential`, `ca_file`, `audience` as in `wire.snapshot.Target`.
 
     `model` is the name the replica serves it by. `templates`: the bytes of its commonest batches, where they are known.
     """
@@ -38,6 +44,23 @@ class UpstreamAddress:
     templates: Templates = field(default_factory=dict)
     credential: str = ""
     ca_file: str = ""
+    audience: str = ""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Who knows what targets ask for: the keys of replicas, and the ID tokens of fronts before them."""
+
+    key_of: KeyOf = no_keys
+    token_of: TokenOf = no_tokens
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What requests to this target carry."""
+
+    key: str | None = None
+    token: IdToken | None = None
 
 
 @dataclass(frozen=True)
@@ -49,15 +72,17 @@ class Unavailable:
 
 
 class Dialer:
-    """`writer` writes requests for the connections made last: with the key that was in force then."""
+    """`writer` writes requests for the connections made last: with the key that was in force then, and an ID token
+    that has not run out.
+    """
 
-    def __init__(self, where: UpstreamAddress, key_of: KeyOf, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, where: UpstreamAddress, secrets: Secrets, loop: asyncio.AbstractEventLoop) -> None:
         self._where = where
-        self._key_of = key_of
+        self._secrets = secrets
         self._loop = loop
         self._place = place_of(where.address)
-        self._key: str | None = None
-        self.writer = self._make_writer(None)
+        self._shown = _Shown()
+        self.writer = self._make_writer(self._shown)
 
     async def connect_ready(self) -> HopConnection | Unavailable:
         """A connection to a target that says it is ready and takes the key, or why there is none. Takes its time."""
@@ -75,8 +100,24 @@ class Dialer:
             if connection is not None and outcome is not connection:  # also where whoever asked gave up meanwhile
                 connection.close()
 
+    async def hold(self, connection: HopConnection) -> None:
+        """Returns once the connection is gone. Meanwhile each ID token is followed by another one in time."""
+        while self._shown.token is not None and not connection.closed.done():
+            left_s = renew_at(self._shown.token, now()) - now()
+            await asyncio.wait({connection.closed}, timeout=max(left_s, RENEW_S_MIN))
+            if not connection.closed.done():
+                with contextlib.suppress(OSError, Unusable):  # the one there is holds for a while; then it is refused
+                    await self._loop.run_in_executor(None, self._read_files)
+        await connection.closed
+
     def refused(self, status: int) -> Unavailable:
         """In words, that it answered 401 or 403."""
+        if self._where.audience:
+            return Unavailable(
+                f"it refuses the ID token or the key of {self._where.credential!r} ({status}): does the platform's "
+                "account have the right run.routes.invoke there (roles/run.invoker)?",
+                lasting=True,
+            )
         if self._where.credential:
             return Unavailable(f"it refuses the key of {self._where.credential!r} ({status})", lasting=True)
         return Unavailable(f"it asks for a key, and has none in the routing snapshot ({status})", lasting=True)
@@ -95,9 +136,7 @@ class Dialer:
             return connection
         context = None
         if place.tls or self._where.credential:
-            key, context = await loop.run_in_executor(None, self._read_files)
-            if key != self._key:
-                self._key, self.writer = key, self._make_writer(key)
+            context = await loop.run_in_executor(None, self._read_files)
         name = place.host if place.tls else None
         try:
             _, connection = await loop.create_connection(
@@ -107,19 +146,26 @@ class Dialer:
             raise why_untrusted(error, place.host) from error
         return connection
 
-    def _read_files(self) -> tuple[str | None, ssl.SSLContext | None]:
-        """The key, and whom to trust, as files say at this moment. In a thread: they may be slow."""
-        where = self._where
+    def _read_files(self) -> ssl.SSLContext | None:
+        """Whom to trust, as files say at this moment; `writer` has the key and the token of this moment afterwards.
+
+        In a thread: files may be slow, and whoever makes tokens. Raises `Unusable` and `OSError`.
+        """
+        where, secrets = self._where, self._secrets
         try:
-            key = self._key_of(where.credential) if where.credential else None
+            key = secrets.key_of(where.credential) if where.credential else None
         except OSError as error:
             raise Unusable(f"its key {where.credential!r} cannot be worked out: {error}") from None
-        return key, client_context(where.ca_file) if self._place.tls else None
+        shown = _Shown(key, secrets.token_of(where.audience) if where.audience else None)
+        if shown != self._shown:
+            self._shown, self.writer = shown, self._make_writer(shown)
+        return client_context(where.ca_file) if self._place.tls else None
 
-    def _make_writer(self, key: str | None) -> RequestWriter:
+    def _make_writer(self, shown: _Shown) -> RequestWriter:
         place, where = self._place, self._where
         templates = where.templates if place.path else {}  # only a replica of this project is behind a socket
-        return RequestWriter(where.model, place.named, templates, place.prefix, key)
+        identity = None if shown.token is None else shown.token.token
+        return RequestWriter(where.model, place.named, templates, place.prefix, shown.key, identity)
 
     async def _ask(self, connection: HopConnection) -> Unavailable | None:
         answered: asyncio.Future[HopAnswer | None] = self._loop.create_future()

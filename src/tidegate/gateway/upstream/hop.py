@@ -68,10 +68,20 @@ class RequestWriter:
 
     Batches that fit one of `templates` are written in its bytes, which name the host of a Unix socket and no key.
     Where a key is shown, readiness is asked of the model: that question wants the key too, the server's own does not.
+    `identity` is an ID token for a front, which takes it off: it stands in a header of its own, beside the key's.
     """
 
-    def __init__(self, model: str, host: str, templates: Templates, prefix: str = "", key: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        host: str,
+        templates: Templates,
+        prefix: str = "",
+        key: str | None = None,
+        identity: str | None = None,
+    ) -> None:
         where = f" HTTP/1.1\r\nhost: {host}\r\n" + (f"authorization: Bearer {key}\r\n" if key else "")
+        where += f"x-serverless-authorization: Bearer {identity}\r\n" if identity else ""
         path = f"{prefix}/v2/models/{model}"
         self._head = (
             f"POST {path}/infer{where}content-type: application/octet-stream\r\ninference-header-content-length: "

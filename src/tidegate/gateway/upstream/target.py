@@ -17,9 +17,10 @@ from tidegate.dataplane.base.cooperative_scheduler import CooperativeScheduler
 from tidegate.dataplane.base.incidents import as_error
 from tidegate.dataplane.base.stepwise import in_steps
 from tidegate.dataplane.calls.outputs import Outputs, TargetHung, TargetLost, TargetUnreached, TargetUnread
-from tidegate.errors import DeadlineExceeded, TidegateError
+from tidegate.errors import DeadlineExceeded, Overloaded, TidegateError
 from tidegate.gateway.upstream.connection import HopAnswer, HopConnection
-from tidegate.gateway.upstream.dial import REFUSALS, Dialer, KeyOf, Unavailable, UpstreamAddress, no_keys
+from tidegate.gateway.upstream.dial import REFUSALS, Dialer, Secrets, Unavailable, UpstreamAddress
+from tidegate.gateway.upstream.front import FrontSays, said_by_front, wait_s
 from tidegate.gateway.upstream.hop import HopRequest, is_long, is_long_answer, read_answer
 from tidegate.gateway.upstream.place import shown
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tidegate.dataplane.calls.batch import Batch, Done
 
 CONNECT_TIMEOUT_S = 5.0
+STARTING_TIMEOUT_S = 60.0
+"""A front that starts instances as they are wanted keeps the first question waiting for so long."""
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.02, 1.0
 SHORT_LIVED_S = 1.0
 WATCH_TICK_S = 0.1
@@ -46,11 +49,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class UpstreamHooks:
-    """Who is told that a target may be used, and that it may not; and who knows the keys that targets ask for."""
+    """Who is told that a target may be used, and that it may not; and who knows their keys and tokens."""
 
     on_up: Callable[[UpstreamTarget], None]
     on_down: Callable[[UpstreamTarget], None]
-    key_of: KeyOf = no_keys
+    secrets: Secrets = Secrets()
 
 
 class UpstreamTarget:
@@ -62,6 +65,8 @@ class UpstreamTarget:
     computes says so, one that hangs does not, and then the batch fails with `TargetHung`.
     A batch whose connection had been idle and closes before any of its answer came is sent once more on a new one:
     servers close idle connections, and that must not cost a request. If that fails too it is `TargetLost`.
+    Behind a front that starts instances (`where.audience`) nothing is taken for hung, and a batch for which there is no
+    instance yet is sent again, with back-off, until the last of its calls' deadlines: then it fails with `Overloaded`.
     """
 
     def __init__(
@@ -80,7 +85,7 @@ class UpstreamTarget:
         self._hooks = hooks
         self._clock = clock
         self._answer_timeout_s = answer_timeout_s
-        self._dialer = Dialer(where, hooks.key_of, loop)
+        self._dialer = Dialer(where, hooks.secrets, loop)
         self._connection: HopConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._retired = self._refused = False
@@ -90,6 +95,8 @@ class UpstreamTarget:
         self._request = NOTHING
         self._written = self._in_part = False
         self._sent_again = False
+        self._turned_away = 0
+        self._resend: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
         self._ask_life_s = 0.0
         self._asking: asyncio.Task[None] | None = None
@@ -101,6 +108,7 @@ class UpstreamTarget:
         """Send a batch; `done` is called once, later, with outputs or an error (see `BatchTarget`)."""
         self._batch, self._done = batch, done
         self._written = self._in_part = False
+        self._turned_away = 0
         self._sent_again = batch.sent_s - self._idle_since_s < IDLE_S_MIN
         self._ask_life_s = batch.sent_s + batch.hang_s
         if is_long(batch):
@@ -152,7 +160,7 @@ class UpstreamTarget:
                 continue
             since_s, said = self._clock(), ""
             self._came_up(connection)
-            await connection.closed
+            await self._dialer.hold(connection)
             self._connection = None
             useless = self._refused or (connection.answers == 1 and self._clock() - since_s < SHORT_LIVED_S)
             failures = failures + 1 if useless else 0
@@ -162,15 +170,16 @@ class UpstreamTarget:
 
     async def _open(self) -> HopConnection | Unavailable:
         """A connection to a replica that says it is ready, or why there is none."""
+        timeout_s = STARTING_TIMEOUT_S if self.where.audience else CONNECT_TIMEOUT_S
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await self._dialer.connect_ready()
         except TimeoutError:
-            return Unavailable(f"it did not answer within {CONNECT_TIMEOUT_S:g} s")
+            return Unavailable(f"it did not answer within {timeout_s:g} s")
 
     def _came_up(self, connection: HopConnection) -> None:
         self._connection, self._refused = connection, False
-        if self._batch is not None:
+        if self._batch is not None and self._resend is None:
             self._write_if_open()
         if not self.up and not self._retired:
             self.up = True
@@ -223,8 +232,7 @@ class UpstreamTarget:
         batch = self._batch
         if batch is None:  # it was given up a moment before
             return
-        if answer is not None and answer.status in REFUSALS:
-            self._was_refused(answer.status)
+        if answer is not None and answer.status != 200 and self._was_turned_away(answer, batch):
             return
         if answer is not None:
             template, self._request = self._request.template, NOTHING
@@ -244,6 +252,32 @@ class UpstreamTarget:
         else:
             self._sent_again = True
 
+    def _was_turned_away(self, answer: HopAnswer, batch: Batch) -> bool:
+        """Whether it was no replica that answered, or none that takes this gateway's batches; sees to the batch."""
+        if answer.status in REFUSALS:
+            self._was_refused(answer.status)
+            return True
+        said = said_by_front(answer) if self.where.audience else None
+        if said is FrontSays.NO_INSTANCE:
+            self._wait_for_instance(batch)
+        elif said is FrontSays.LOST:
+            self._finish(TargetLost(f"an instance of {self.id} went away before it answered ({answer.status})"))
+        return said is not None
+
+    def _wait_for_instance(self, batch: Batch) -> None:
+        self._turned_away += 1
+        again_s = wait_s(self._turned_away)
+        left_s = max((call.deadline_s for call in batch.calls if not call.done), default=0.0) - self._clock()
+        if again_s < left_s:
+            self._resend = self._loop.call_later(again_s, self._send_again, batch)
+        else:
+            self._finish(Overloaded("no instance was to be had within the deadline: try again", retry_after_s=1.0))
+
+    def _send_again(self, batch: Batch) -> None:
+        self._resend = None
+        if self._batch is batch:
+            self._write_if_open()
+
     def _was_refused(self, status: int) -> None:
         """It takes no batch of this gateway, which says nothing of the model: others may answer this one."""
         self._refused, self._written, self._in_part = True, False, False
@@ -261,6 +295,9 @@ class UpstreamTarget:
         batch, done = self._batch, self._done
         self._batch = self._done = None
         self._request = NOTHING
+        if self._resend is not None:
+            self._resend.cancel()
+            self._resend = None
         self._idle_since_s = self._clock()
         if batch is not None and done is not None:
             done(self, batch, result)
@@ -280,7 +317,7 @@ class UpstreamTarget:
         elif now_s - batch.sent_s >= self._answer_timeout_s and now_s >= max(call.deadline_s for call in batch.calls):
             late = f"no answer within {now_s - batch.sent_s:.1f} s"
             self._give_up(late, DeadlineExceeded(f"replica {self.id} gave {late}"))
-        elif now_s >= self._ask_life_s and self._asking is None:
+        elif now_s >= self._ask_life_s and self._asking is None and not self.where.audience:
             self._asking = self._loop.create_task(self._ask_life(batch), name=f"life sign {self.id}")
 
     async def _ask_life(self, batch: Batch) -> None:

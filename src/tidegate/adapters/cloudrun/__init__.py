@@ -1,0 +1,1 @@
+"""Backend `cloudrun`: replicas as revisions of services on Google Cloud Run. Entry point: `workloads.py`."""
