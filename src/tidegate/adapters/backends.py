@@ -1,17 +1,18 @@
 """The engines of a platform: how each is built, and all of them as one backend. Called by wiring.
 
-A new engine is its adapter (a `core.ports.Backend`, which `tests/conformance/backend` takes as a subject), an entry of
-`core.engines.capabilities` that says what it can do, and one of `BUILDERS`. What else names engines is not derived from
-these: `settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`), `doctor/servers.py`, which looks
-for an engine's server, and `down.py`, which ends what a control plane that is gone left there. The default limits of
-replicas (`wiring/defaults.py`) are those of Docker's settings.
+A new engine is its adapter (a `core.ports.Backend`, which `tests/conformance/backend` takes as a subject, or where it
+places replicas itself a `core.workloads.Workloads`, for `tests/conformance/workloads`), an entry of
+`core.engines.capabilities` that says what it can do, and one of `BUILDERS` or `WORKLOADS`. What else names engines is
+not derived from these: `settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`),
+`doctor/servers.py`, which looks for an engine's server, and `down.py`, which ends what a control plane that is gone
+left there. The default limits of replicas (`wiring/defaults.py`) are those of Docker's settings.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidegate.adapters.docker.backend import MARK, DockerBackend, MakeImage
@@ -20,6 +21,7 @@ from tidegate.adapters.local.backend import LocalBackend
 from tidegate.core.engines.capabilities import DOCKER, LOCAL
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
+from tidegate.core.workloads import Workloads
 from tidegate.errors import EngineUnavailable, InvalidArgument, TidegateError
 from tidegate.settings import Settings
 from tidegate.system.child_env import engine_env
@@ -30,12 +32,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EngineParts:
-    """What engines are built with. `env` is what replicas inherit, `make_image` sees to a version's image."""
+    """What engines are built with. `env` is what replicas inherit, `make_image` sees to a version's image.
+
+    Engines elsewhere show only what carries the id of this `platform`, and their replicas take the key that
+    `wire.replica_key` makes of `node_key` and the workload's name.
+    """
 
     settings: Settings
     files_dir: Path
     env: Mapping[str, str]
     make_image: MakeImage
+    platform: str = ""
+    node_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,10 @@ def _containers(parts: EngineParts) -> BuiltEngine:
 
 
 BUILDERS: Mapping[str, Callable[[EngineParts], BuiltEngine]] = {LOCAL: _processes, DOCKER: _containers}
-"""By the names of `core.engines.capabilities.ENGINES`."""
+"""Engines on which we place replicas, by the names of `core.engines.capabilities.ENGINES`."""
+
+WORKLOADS: Mapping[str, Callable[[EngineParts], Workloads]] = {}
+"""Engines that place replicas themselves, by the same names. Building one connects to nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +86,12 @@ class Engines:
     """All engines of a platform, each with its backend."""
 
     by_name: Mapping[str, BuiltEngine]
+    workloads: Mapping[str, Workloads] = field(default_factory=dict)
 
     @property
     def backend(self) -> Backends:
         """One `Backend` that passes each call to the engine of its replica."""
-        return Backends(*(engine.backend for engine in self.by_name.values()))
+        return Backends(*(engine.backend for engine in self.by_name.values()), workloads=self.workloads)
 
     def view(self, default: str) -> EngineView | None:
         """The server of the engine that replicas run on by default, else of one that was ever used; None for none."""
@@ -91,19 +103,28 @@ class Engines:
 
 def build_engines(parts: EngineParts) -> Engines:
     """Build every engine without connecting to it."""
-    return Engines({name: build(parts) for name, build in BUILDERS.items()})
+    return Engines(
+        {name: build(parts) for name, build in BUILDERS.items()},
+        {name: build(parts) for name, build in WORKLOADS.items()},
+    )
 
 
 class Backends:
-    """A `Backend` over others. One whose engine does not answer keeps no other from its work."""
+    """A `Backend` over others. One whose engine does not answer keeps no other from its work.
+
+    Of engines that place replicas themselves it checks placements and reads logs; `loops.workload_engines` does the
+    rest.
+    """
 
     name = "all"
 
-    def __init__(self, *backends: Backend) -> None:
+    def __init__(self, *backends: Backend, workloads: Mapping[str, Workloads] | None = None) -> None:
         self._by_name = {backend.name: backend for backend in backends}
+        self._workloads = workloads or {}
 
     def check(self, placement: Placement) -> None:
-        self._named(placement.backend).check(placement)
+        found = self._workloads.get(placement.backend)
+        (found or self._named(placement.backend)).check(placement)
 
     def unavailable_reason(self) -> str | None:
         return next((why for backend in self._by_name.values() if (why := backend.unavailable_reason())), None)
@@ -132,7 +153,8 @@ class Backends:
         self._named(handle.backend).kill(handle)
 
     def logs(self, handle: Handle, lines_max: int) -> list[str]:
-        return self._named(handle.backend).logs(handle, lines_max)
+        found = self._workloads.get(handle.backend)
+        return (found or self._named(handle.backend)).logs(handle, lines_max)
 
     def orphans(self, known: Sequence[Handle]) -> list[Handle]:
         """Of the engines that answer; `unavailable_reason` tells of one that does not."""
@@ -156,5 +178,6 @@ class Backends:
             return self._by_name[name]
         except KeyError:
             raise InvalidArgument(
-                f"there is no backend {name!r} here: there are {', '.join(self._by_name)}", field="backend"
+                f"there is no backend {name!r} here: there are {', '.join((*self._by_name, *self._workloads))}",
+                field="backend",
             ) from None

@@ -30,6 +30,7 @@ from tidegate.loops.publish import KeyHashes
 from tidegate.loops.reconcile import ReconcileDependencies, Reconciler
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import Loop, Runner
+from tidegate.loops.workload_engines import ENGINES_USED_DIR, EnginesUsed, WorkloadEngines
 from tidegate.services.leadership import Term
 from tidegate.services.platform_keys import PlatformKeys
 from tidegate.settings import Settings
@@ -100,6 +101,13 @@ class RunningPlatform:
             key_hashes=key_hashes(container.keys),
             host=container.leadership.me.host,
             clock=container.clock,
+            workloads=WorkloadEngines(
+                container.workloads,
+                path,
+                container.clock,
+                term.token,
+                EnginesUsed(settings.data_dir / ENGINES_USED_DIR),
+            ),
         )
 
     def _loops_that_act(self) -> tuple[Loop, ...]:

@@ -24,6 +24,7 @@ from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.publish import KeyHashes, Published, SnapshotPlace, publish, published, routed_versions
 from tidegate.loops.replica_engine import ReplicaEngine
 from tidegate.loops.runner import TROUBLE
+from tidegate.loops.workload_engines import WorkloadEngines
 from tidegate.store import fleet as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import LoadedFleet
@@ -58,6 +59,7 @@ class ReconcileDependencies:
     host: str = ""  # of local replicas, and of the sockets in the snapshot
     clock: Clock = now
     ticks: Clock = monotonic
+    workloads: WorkloadEngines = field(default_factory=WorkloadEngines)  # on engines that place replicas themselves
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Reconciler:
             if rows.snapshot_revision(tx) != self._newest.revision:
                 self._newest, self._published = published(*rows.load_snapshot(tx)), None
         self._dependencies.engine.revert_stale(loaded)
-        observed = self._dependencies.engine.observe(loaded)
+        observed = self._dependencies.workloads.observe(self._dependencies.engine.observe(loaded))
         moving = [one for one in observed if self._at_rest.get(one.fleet.endpoint.name) is not one]
         planned = self._plan_all(moving)
         saved = {name: step for name, step in planned.items() if self._isolated(name, self._save, step)}
@@ -121,6 +123,7 @@ class Reconciler:
         for name, step in saved.items():
             if self._isolated(name, self._act, step):
                 self._failures.pop(name, None)
+        self._ask_workloads(observed, moving, saved)
         still = {one.fleet.endpoint.name for one in moving} - {name for name, step in saved.items() if step.at_rest}
         self._at_rest = {name: one for one in observed if (name := one.fleet.endpoint.name) not in still}
         if any(_is_waking(step.made.fleet, self._dependencies.clock()) for step in saved.values()):
@@ -180,8 +183,11 @@ class Reconciler:
             return
         replicas = tuple(_stamped(replica, self._newest) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
+        born = self._dependencies.workloads.born(step.loaded)
         with self._dependencies.store.transaction() as tx:
             rows.save_plan(tx, made, self._dependencies.clock(), self._dependencies.host)
+            for replica, handle in born.items():
+                rows.save_handle(tx, replica.id, handle, replica.created_at)
         failed = {r.id for r in step.loaded.fleet.replicas if r.live} & set(step.made.gone)
         self._dependencies.metrics.failed_replicas.labels(step.made.fleet.endpoint.name).inc(len(failed))
 
@@ -205,6 +211,16 @@ class Reconciler:
         self._dependencies.engine.forget(step.made.gone)
         if not step.made.removed:
             self._room = self._dependencies.engine.start_missing(step.after, self._room)
+
+    def _ask_workloads(self, observed: list[LoadedFleet], moving: list[LoadedFleet], saved: dict[str, _Step]) -> None:
+        """Engines that place replicas themselves are asked for all that is planned, whether or not it changed."""
+        failed = {one.fleet.endpoint.name for one in moving} - saved.keys()
+        for one in observed:
+            name = one.fleet.endpoint.name
+            fleet = saved[name].made.fleet if name in saved else one.fleet
+            if name not in failed and not self._isolated(name, self._dependencies.workloads.ask, fleet):
+                failed.add(name)
+        self._dependencies.workloads.delete_others(frozenset(failed))
 
     def _isolated(self, name: str, do: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Do it; a failure concerns this endpoint only, and puts it off for a while."""

@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tidegate.clock import Clock, monotonic
+from tidegate.core.engines.capabilities import PLACING_THEMSELVES
 from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
 from tidegate.core.reconcile.failures import ERROR_PREFIX
 from tidegate.core.reconcile.fleet import EngineAction, Fleet, Replica
+from tidegate.core.reconcile.workloads import is_placed
 from tidegate.errors import (
     DiskFull,
     EngineUnavailable,
@@ -66,7 +68,12 @@ class ReplicaEngine:
 
         A fleet that was loaded as it was the last time, and of which the backend says the same, is the same object.
         """
-        handles = {key: handle for one in loaded for key, handle in one.handles.items()} | self._unsaved
+        handles = {
+            key: handle
+            for one in loaded
+            for key, handle in one.handles.items()
+            if handle.backend not in PLACING_THEMSELVES
+        } | self._unsaved
         seen = dict(zip(handles, self._backend.observe(list(handles.values())), strict=True))
         self._observed = {one.fleet.endpoint.name: (one, self._with_seen(one, seen)) for one in loaded}
         return [observed for _, observed in self._observed.values()]
@@ -118,7 +125,7 @@ class ReplicaEngine:
         """Stop and kill as planned. An action for a replica that was never started is done already."""
         for action in actions:
             handle = self._unsaved.get(action.replica) or handles.get(action.replica)
-            if handle is None:
+            if handle is None or handle.backend in PLACING_THEMSELVES:
                 continue
             log.info("%s replica %s: %s", action.kind, action.replica, action.why)
             try:
@@ -132,6 +139,8 @@ class ReplicaEngine:
         Of those that had to wait, as many as there is room for; returns the room that is left.
         """
         for replica in one.fleet.replicas:
+            if is_placed(replica):
+                continue
             started = replica.id in one.handles or replica.id in self._failed
             if replica.state == "starting" and not started and self._may_start(replica, room):
                 self._start(one.fleet, replica)

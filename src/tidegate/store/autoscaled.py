@@ -10,7 +10,7 @@ from sqlalchemy import null, select
 from sqlalchemy.orm import Session
 
 from tidegate.core.endpoints.effective import AutomatedReplicas, Effective
-from tidegate.core.engines.capabilities import OF_A_HOST
+from tidegate.core.engines.capabilities import OF_A_HOST, TIDEGATE
 from tidegate.core.engines.placement import Placement, placed
 from tidegate.core.ports import Handle
 from tidegate.core.scaling.policy import Scaling
@@ -55,7 +55,8 @@ class Autoscaled:
 
 
 def autoscaled(tx: Session, default: Placement, host: str) -> tuple[list[Autoscaled], dict[str, Exception]]:
-    """All of them, but those that are being deleted; and why one cannot be read, as after a newer release, by name.
+    """All of them, but those that are being deleted or that an engine scales; and why one cannot be read, as after a
+    newer release, by name.
 
     Of replicas that belong to one host those of this `host`.
     """
@@ -68,7 +69,7 @@ def autoscaled(tx: Session, default: Placement, host: str) -> tuple[list[Autosca
         here = [one for one in replicas.get(row.name, ()) if one.backend not in OF_A_HOST or one.host == host]
         try:
             spec, placement = scaling_of(row), placed(placement_request_of(row), default)
-            if spec is not None:
+            if spec is not None and spec.autoscaler == TIDEGATE:
                 found.append(_autoscaled(row, spec, placement, variants.get(row.name, ()), here))
         except Exception as error:
             unread[row.name] = error

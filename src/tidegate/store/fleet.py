@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.endpoints.effective import Split
 from tidegate.core.endpoints.serving import settings_of
+from tidegate.core.engines.capabilities import ENGINE
 from tidegate.core.engines.placement import Placement, PlacementRequest, placed
 from tidegate.core.ports import Handle
 from tidegate.core.reconcile.fleet import (
@@ -24,8 +25,9 @@ from tidegate.core.reconcile.fleet import (
     VariantStatus,
 )
 from tidegate.core.routing.snapshot import VersionFacts
+from tidegate.core.workloads import EngineScaling
 from tidegate.store import history
-from tidegate.store.automation import effective_of
+from tidegate.store.automation import effective_of, readable_scaling_of
 from tidegate.store.shadows import shadow_of
 from tidegate.store.tables import EndpointRow, FailedReplicaRow, ReplicaRow, SnapshotRow, VariantRow, VersionRow
 from tidegate.wire.decoding import convert
@@ -54,7 +56,7 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
     """`forms` has, by version of its model, the form that it is served in; `default` is where replicas run that nobody
     placed.
     """
-    now = effective_of(row)
+    now, engine_scaling = effective_of(row), engine_scaling_of(row)
     return EndpointFacts(
         name=row.name,
         model=row.model,
@@ -63,9 +65,10 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         split=now.split,
         replicas=now.replicas,
         counts=now.counts,
-        shares=None if row.scaling is None else now.shares,
+        shares=None if row.scaling is None or engine_scaling is not None else now.shares,
+        engine_scaling=engine_scaling,
         enough=now.enough,
-        may_sleep=isinstance(row.scaling, dict) and row.scaling.get("min_replicas") == 0,
+        may_sleep=isinstance(row.scaling, dict) and row.scaling.get("min_replicas") == 0 and engine_scaling is None,
         generation=row.generation,
         retries=dict(row.retries),
         deleted=row.deleted_at is not None,
@@ -79,6 +82,14 @@ def endpoint_of(row: EndpointRow, forms: dict[str, str], default: Placement) -> 
         shadow=shadow_of(row),
         placement=placed(placement_request_of(row), default),
     )
+
+
+def engine_scaling_of(row: EndpointRow) -> EngineScaling | None:
+    """Within which bounds the engine counts the replicas; None where the platform does, or people fixed the number."""
+    scaling = readable_scaling_of(row)[0]
+    if scaling is None or scaling.autoscaler != ENGINE:
+        return None
+    return EngineScaling(scaling.min_replicas, scaling.max_replicas, scaling.metric, scaling.target)
 
 
 def capture_rules_of(row: EndpointRow) -> CaptureRules:
@@ -205,8 +216,9 @@ def _save_replica(tx: Session, endpoint: EndpointFacts, replica: Replica, host: 
         placement = replica.placement
         row.backend, row.cpus, row.memory_bytes = placement.backend, placement.cpus, placement.memory_bytes
         row.host = host
-        row.version, row.created_at, row.form = replica.version, replica.created_at, replica.form
+        row.version, row.form = replica.version, replica.form
         tx.add(row)
+    row.created_at = replica.created_at
     row.state, row.reason, row.address = replica.state, replica.reason, replica.address
     row.ready_at, row.unready_since = replica.ready_at, replica.unready_since
     row.draining_at, row.drain_revision = replica.draining_at, replica.drain_revision

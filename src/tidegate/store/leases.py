@@ -50,7 +50,7 @@ def ensure(tx: Session) -> LeaseRow:
     """The lease's row, made where there is none."""
     row = current(tx)
     if row is None:
-        row = LeaseRow(name=LEADER, token=0, holder="", host="", url="", files_dir="", files_id="")
+        row = LeaseRow(name=LEADER, token=0, holder="", host="", url="", files_dir="", files_id="", platform="")
         row.acquired_at = row.renewed_at = row.expires_at = 0.0
         tx.add(row)
         tx.flush()

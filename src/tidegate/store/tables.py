@@ -334,6 +334,8 @@ class LeaseRow(Base):
     expires_at: Mapped[float]
     files_dir: Mapped[str]  # where the versions' files lie; "" not known yet
     files_id: Mapped[str] = mapped_column(String(32))  # and what the file `files.id` there says
+    # what engines elsewhere know this platform by; "" not made yet
+    platform: Mapped[str] = mapped_column(String(16), server_default="")
 
 
 class AuditRow(Base):

@@ -15,7 +15,8 @@ class ScaleRequest:
     What is not given stays as it is; where the load was not followed before it is as the platform's settings say. Load
     is looked at over `stable_s` (60), over `panic_s` (6) in a rush, and a fleet shrinks to what it needed within
     `down_s` (300). With a `min` of 0 all versions sleep once there was no request for `idle_s`, and the next request
-    wakes them. `autoscaler` is `tidegate`; others are not supported yet.
+    wakes them. `autoscaler` is `tidegate`, or `engine` for Kubernetes' own HorizontalPodAutoscaler and for Google Cloud
+    Run, which take bounds and target alone.
     """
 
     __pydantic_config__ = STRICT
@@ -34,7 +35,7 @@ class ScaleRequest:
 @dataclass(frozen=True)
 class ScalingView:
     """How the replicas of each version follow the load; `target` is of the `metric`, for each replica. They sleep after
-    `idle_s` without a request; None: never.
+    `idle_s` without a request; None: never. `autoscaler` is who counts them.
     """
 
     min: int
@@ -45,6 +46,7 @@ class ScalingView:
     panic_s: float
     down_s: float
     idle_s: float | None = None
+    autoscaler: str = "tidegate"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
 from tidegate.core.manifests.served import ExportSettings
 from tidegate.core.ports import Backend
+from tidegate.core.workloads import Workloads
 from tidegate.job_wiring import job_parts
 from tidegate.loops.monitor import MonitorLoop
 from tidegate.loops.runner import Loop
@@ -67,6 +68,7 @@ from tidegate.services.monitoring.replays import Replays
 from tidegate.services.overview.measures import Measures
 from tidegate.services.overview.performance import PerformanceReports
 from tidegate.services.overview.status import StatusReport
+from tidegate.services.platform_id import platform_id
 from tidegate.services.platform_keys import check_kept_keys, platform_keys
 from tidegate.services.shadows.shadows import Shadows
 from tidegate.settings import Settings
@@ -102,6 +104,7 @@ def build(
     *,
     own_gateways: OwnGateways = none_of_its_own,
     backend: Backend | None = None,
+    workloads: Mapping[str, Workloads] | None = None,
     clock: Clock = clocks.now,
 ) -> Container:
     """Open and migrate the store in a data directory that exists, and wire the rest. Starts nothing yet.
@@ -127,7 +130,11 @@ def build(
     running = running_jobs(settings, fenced, leadership, parts, uploads)
     jobs, fenced_jobs = (Jobs(one, clock, running.runner.notify) for one in (store, fenced))
     images = Images(models, jobs, parts.build.images, settings.image_base)
-    engines = build_engines(EngineParts(settings, files_dir, inherited_env(), ReplicaImages(fenced_jobs).make))
+    make_image = ReplicaImages(fenced_jobs).make
+    engine_parts = EngineParts(settings, files_dir, inherited_env(), make_image, platform_id(store), keys.node)
+    engines = build_engines(engine_parts)
+    if workloads is not None:
+        engines = replace(engines, workloads=workloads)
     backend = backend or engines.backend
 
     revisions = GatewayRevisions(clocks.monotonic)
@@ -201,6 +208,7 @@ def build(
         files_lock=parts.files_lock,
         manifests=models.manifests,
         backend=backend,
+        workloads=engines.workloads,
         models=models,
         endpoints=endpoints,
         scales=Scales(endpoints.shown, decisions, leadership, leader_calls.scale),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from tidegate.clock import Clock
 from tidegate.core.captured import CapturedRows
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import Backend
+from tidegate.core.workloads import Workloads
 from tidegate.jobs.bench import Bench
 from tidegate.loops.metrics import LoopMetrics
 from tidegate.loops.runner import Loop, Runner
@@ -87,6 +89,7 @@ class Container:
     files_lock: FileLock
     manifests: ManifestFiles
     backend: Backend
+    workloads: Mapping[str, Workloads]
     placement: Placement
     models: Models
     endpoints: Endpoints

@@ -28,6 +28,7 @@ _WINDOWS = {
     "tidegate scale churn --replicas 3",
     "tidegate scale churn --min 1 --max 10 --target concurrency=4",
     "tidegate scale churn --min 0 --idle 5m",
+    "tidegate scale churn --min 2 --max 20 --target cpu=70 --autoscaler engine",
     "tidegate scale churn --explain",
 )
 @click.argument("endpoint")
@@ -44,7 +45,7 @@ _WINDOWS = {
 @click.option("--panic-window", metavar="SPAN", help="How long in a rush [default: 6s].")
 @click.option("--down-window", metavar="SPAN", help="A fleet shrinks to what it needed for so long [default: 300s].")
 @click.option("--idle", metavar="SPAN", help="With --min 0: sleep after so long without a request.")
-@click.option("--autoscaler", metavar="NAME", help="tidegate; no other is supported yet.")
+@click.option("--autoscaler", metavar="NAME", help="tidegate, or engine: Kubernetes' or Cloud Run's own.")
 @click.option("--explain", is_flag=True, help="Change nothing: say why there are as many, which is also the default.")
 @waiting_options
 def scale(app: App, endpoint: str, explain: bool, no_wait: bool, timeout_s: float, **given: Any) -> None:
@@ -85,7 +86,8 @@ def _followed(endpoint: Endpoint) -> str:
 def following(view: ScalingView) -> str:
     """How replicas follow the load, in a line."""
     sleeps = "" if view.idle_s is None else f", none after {view.idle_s:g} s without a request"
-    return f"{view.min} to {view.max} replicas of each version by {view.metric}={view.target:g}{sleeps}"
+    by = "" if view.autoscaler == "tidegate" else ", which its engine counts"
+    return f"{view.min} to {view.max} replicas of each version by {view.metric}={view.target:g}{sleeps}{by}"
 
 
 def explained(found: Scale) -> str:

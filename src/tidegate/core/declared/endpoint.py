@@ -13,7 +13,7 @@ from tidegate.core.declared.fields import Entries, Field, Section
 from tidegate.core.declared.kinds import Amount, Flag, Kind, Listed, Number, Size, Span, Text, Version, Weights, Whole
 from tidegate.core.declared.steps import EXAMPLE, Steps, default_steps
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, ServingSetting
-from tidegate.core.engines.capabilities import ENGINES
+from tidegate.core.engines.capabilities import ENGINE, ENGINES, TIDEGATE
 from tidegate.core.experiments.grammar import GUARDRAIL_EXAMPLE, METRIC_EXAMPLE
 from tidegate.core.monitoring.settings import MonitorSettings
 from tidegate.core.names import check_name
@@ -43,6 +43,7 @@ SCALING = Section(
         Field("panic", Span(), "In a rush, over so long [6s].", 6.0, "panic_s"),
         Field("down", Span(), "A fleet shrinks to what it needed within so long [5m].", 300.0, "down_s"),
         Field("idle", Span(), "With min 0: sleep after so long without a request.", None, "idle_s"),
+        Field("autoscaler", Text(choices=(TIDEGATE, ENGINE)), "Who counts the replicas [tidegate].", TIDEGATE),
     ),
     "Replicas that follow the load.",
     required=("min", "max", "target"),

@@ -10,8 +10,10 @@ from tidegate.core.backoff import Backoff
 from tidegate.core.endpoints.effective import Split
 from tidegate.core.endpoints.serving import ServingValues, none_set
 from tidegate.core.endpoints.shadow import Shadow, is_live, replicas_for
+from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.engines.placement import Placement
 from tidegate.core.ports import ReplicaObservation
+from tidegate.core.workloads import EngineScaling
 from tidegate.wire.snapshot import CaptureRules
 
 ReplicaState = Literal["starting", "ready", "unready", "draining", "stopping"]
@@ -62,6 +64,7 @@ class Replica:
     placement: Placement = Placement()
     seen: ReplicaObservation | None = None
     waits: str = ""  # why the engine has not started it yet, where that is no failure
+    terminating: bool = False  # an engine that placed it ends it, whoever asked for that
 
     @property
     def live(self) -> bool:
@@ -117,13 +120,19 @@ class EndpointFacts:
     shadow: Shadow | None = None  # the version that listens
 
     may_sleep: bool = False  # without requests it has no replicas, and the next request waits for one
+    engine_scaling: EngineScaling | None = None  # while the engine counts the replicas itself
+    engine_waits: dict[str, str] = field(default_factory=dict)  # version -> why its engine makes no replica of it yet
 
     def wanted(self, version: str) -> int:
-        """Replicas that a version with traffic, or the shadow, shall have. One that has no traffic yet has to prove
-        itself, if all sleep.
+        """Replicas that a version with traffic, or the shadow, shall have; a pool of them counts as one. One that has
+        no traffic yet has to prove itself, if all sleep.
 
         None is no number where people ask for at least one by now, whatever was decided before they did.
         """
+        return 1 if self.placement.backend in POOLED else self.replicas_of(version)
+
+    def replicas_of(self, version: str) -> int:
+        """As `wanted`, where each replica in a pool counts."""
         if self.shadow is not None and version == self.listens:
             return replicas_for(self.shadow.share, map(self.wanted, self.routed or self.target))
         count = self.counts.get(version, self.replicas)

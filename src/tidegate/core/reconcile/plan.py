@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.core.endpoints.effective import shares_of
+from tidegate.core.engines.capabilities import PLACING_THEMSELVES
 from tidegate.core.reconcile.failures import FailedReplica, lift_quarantine, record, rested
 from tidegate.core.reconcile.fleet import (
     EndpointFacts,
@@ -246,7 +247,12 @@ def _take_out(replica: Replica, world: World) -> Verdict:
 def _starts(
     endpoint: EndpointFacts, variants: dict[str, VariantFacts], replicas: list[Replica], world: World
 ) -> tuple[str, ...]:
-    """Which versions get new replicas now: those with traffic first, within the room there is for loading."""
+    """Which versions get new replicas now: those with traffic first, within the room there is for loading.
+
+    None where the engine places them itself: `workloads.workload_counts` says how many it is asked for.
+    """
+    if endpoint.placement.backend in PLACING_THEMSELVES:
+        return ()
     starts: list[str] = []
     for version in endpoint.active:
         variant = variants[version]
@@ -275,6 +281,7 @@ def _named(
             # Those that run where they no longer should serve on, but are not what was asked for.
             counted = [replica for replica in mine if not wanted or replica.placement == endpoint.placement]
             waits_for = next((replica.waits for replica in counted if replica.waits), "")
+            waits_for = waits_for or endpoint.engine_waits.get(version, "")
             named[version] = variant_status(variant, wanted, counted, waits_for, asleep=endpoint.sleeps(version))
     return named
 

@@ -31,6 +31,7 @@ def judge(replica: Replica, world: World, limits: ReconcileLimits) -> Verdict:
     any              | nothing (unknown)        | as it was: unknown is not dead
     starting         | gone                     | row goes; a failed start
     starting         | answers                  | ready
+    starting         | runs, its engine waits   | as it was: the time does not count
     starting         | runs, past ready_timeout | killed; a failed start
     ready, unready   | gone                     | row goes; a crash
     ready, unready   | answers                  | ready
@@ -76,6 +77,9 @@ def _starting(replica: Replica, seen: ReplicaObservation, world: World, limits: 
     replica = replace(replica, address=seen.address)
     if seen.ready:
         return Verdict(replace(replica, state="ready", ready_at=world.now), became_ready=True)
+    if replica.waits:
+        long = world.now - replica.created_at >= limits.ready_timeout_s / 2
+        return Verdict(replace(replica, created_at=world.now) if long else replica)
     if world.now - replica.created_at < limits.ready_timeout_s:
         return Verdict(replica)
     why = f"the replica did not become ready within {limits.ready_timeout_s:g} s"

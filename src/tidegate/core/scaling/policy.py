@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast, get_args
 
-from tidegate.core.engines.capabilities import TELLING_CPU
+from tidegate.core.engines.capabilities import ENGINE, ENGINES, TELLING_CPU, TIDEGATE, Capabilities
 from tidegate.core.engines.placement import Placement
 from tidegate.errors import InvalidArgument
 
@@ -31,6 +31,8 @@ class Scaling:
     A fleet shrinks to the most that it needed within `down_s`. Within `rate_s`, or a cold start and `panic_s` if those
     are longer, it grows to `up_factor` times what it was, or by `up_step`, whichever is more, and shrinks to one
     `down_factor`-th. With no request for `idle_s` it sleeps (None: never).
+
+    All but bounds, metric and target hold for the platform's own `autoscaler` alone; an engine has its own rules.
     """
 
     min_replicas: int
@@ -46,6 +48,7 @@ class Scaling:
     up_factor: float = 2.0
     up_step: int = 4
     down_factor: float = 2.0
+    autoscaler: str = TIDEGATE
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class ScalingRequest:
     panic_s: float | None = None
     down_s: float | None = None
     idle_s: float | None = None
+    autoscaler: str | None = None
 
 
 def scaling_of(request: ScalingRequest, before: Scaling | None, defaults: ScalingDefaults) -> Scaling:
@@ -85,12 +89,45 @@ def scaling_of(request: ScalingRequest, before: Scaling | None, defaults: Scalin
 
 
 def check_measured(spec: Scaling, placement: Placement) -> None:
-    """Raises `InvalidArgument` where the metric of the target cannot be measured of replicas that run there."""
+    """Raises `InvalidArgument` where nobody could count replicas there so: the engine does not do it, or does it alone,
+    or the metric of the target cannot be measured of replicas that run there.
+    """
+    can = ENGINES[placement.backend]
+    if spec.autoscaler not in can.autoscalers:
+        raise InvalidArgument(
+            f"replicas on {placement.backend} are counted by autoscaler {' or '.join(can.autoscalers)}, not by "
+            f"{spec.autoscaler!r}: give --autoscaler {can.autoscalers[0]}, or fix the number with --replicas",
+            field="autoscaler",
+        )
+    if spec.autoscaler == ENGINE:
+        _check_engine_scaling(spec, placement.backend, can)
+        return
     if spec.metric == "cpu" and placement.backend not in TELLING_CPU:
         raise InvalidArgument(
             f"the CPU of replicas on {placement.backend} is not measured yet: give a target of requests first, "
             "as 'tidegate scale' does with --target concurrency=2 or --target rps=50",
             field="target",
+        )
+
+
+def _check_engine_scaling(spec: Scaling, backend: str, can: Capabilities) -> None:
+    """What the engine's own autoscaler takes."""
+    if spec.metric not in can.engine_metrics:
+        raise InvalidArgument(
+            f"{backend} counts replicas by {' or '.join(can.engine_metrics)}, not by {spec.metric}: give --target "
+            f"{can.engine_metrics[0]}=70, or --autoscaler {TIDEGATE} where the platform may count them",
+            field="target",
+        )
+    if spec.min_replicas == 0 and not can.pooled:
+        raise InvalidArgument(
+            f"the autoscaler of {backend} keeps at least one replica: give --min 1, or --autoscaler {TIDEGATE}, which "
+            "has an endpoint sleep",
+            field="min",
+        )
+    if spec.idle_s is not None:
+        raise InvalidArgument(
+            f"{backend} decides itself when replicas sleep: leave --idle out, or give --autoscaler {TIDEGATE}",
+            field="idle_s",
         )
 
 
@@ -109,8 +146,9 @@ def words(spec: Scaling | None) -> str:
     """
     if spec is None:
         return "a fixed number of replicas"
+    by = spec.metric if spec.autoscaler == TIDEGATE else f"the engine's own rules, {spec.metric}"
     sleeps = "" if spec.idle_s is None else f", asleep after {spec.idle_s:g} s without a request"
-    return f"{spec.min_replicas} to {spec.max_replicas} replicas by {spec.metric}={spec.target:g}{sleeps}"
+    return f"{spec.min_replicas} to {spec.max_replicas} replicas by {by}={spec.target:g}{sleeps}"
 
 
 def target_of(text: str) -> tuple[Metric, float]:
@@ -133,7 +171,8 @@ def check_scaling(spec: Scaling, replicas_limit: int = REPLICAS_LIMIT) -> None:
     _check_metric(spec.metric)
     _check_target(spec.metric, spec.target)
     _check_bounds(spec, replicas_limit)
-    _check_idle(spec)
+    if spec.autoscaler == TIDEGATE:
+        _check_idle(spec)
     _check_range("panic_s", spec.panic_s, 1.0, WINDOW_S_MAX)
     _check_range("stable_s", spec.stable_s, spec.panic_s, WINDOW_S_MAX)
     _check_range("panic_threshold", spec.panic_threshold, 1.0, 1000.0)

@@ -67,6 +67,7 @@ def _scaling(spec: Scaling) -> dict[str, Any]:
         "panic_s": spec.panic_s,
         "down_s": spec.down_s,
         "idle_s": spec.idle_s,
+        "autoscaler": spec.autoscaler,
     }
 
 

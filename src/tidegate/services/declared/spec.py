@@ -165,6 +165,7 @@ def _scaling(
             given["panic_s"],
             given["down_s"],
             given["idle_s"],
+            given["autoscaler"],
         )
         wanted = scaling_of(request, None, endpoints.scaling)
     if wanted is not None and "replicas" not in asked.values:

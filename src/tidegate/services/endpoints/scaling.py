@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tidegate.core.engines.capabilities import ENGINE, TIDEGATE
 from tidegate.core.scaling.policy import Scaling, ScalingDefaults, ScalingRequest, scaling_of
 from tidegate.errors import InvalidArgument, NotLeader
 from tidegate.services.leadership import Leadership
@@ -19,7 +20,6 @@ from tidegate.store import automation
 from tidegate.wire import rest
 from tidegate.wire.scaling import Scale, ScaleDecision, ScaleRequest
 
-BY_OURSELVES = "tidegate"
 NOT_YET = "not decided yet: the load has not been looked at"
 
 
@@ -32,10 +32,10 @@ def check_replicas(replicas: int, limit: int) -> int:
 
 def check_scale(request: ScaleRequest) -> None:
     """Raises `InvalidArgument` for what asks for nothing, contradicts itself or is not supported yet."""
-    if request.autoscaler not in (None, BY_OURSELVES):
+    if request.autoscaler not in (None, TIDEGATE, ENGINE):
         raise InvalidArgument(
-            f"autoscaler {str(request.autoscaler)[:40]!r} is not supported yet, only {BY_OURSELVES!r} is: leave it "
-            "out, or fix the number with --replicas",
+            f"autoscaler {str(request.autoscaler)[:40]!r} is neither {TIDEGATE!r}, the platform's own, nor {ENGINE!r}, "
+            "that of the engine: leave it out, or fix the number with --replicas",
             field="autoscaler",
         )
     follows = request.autoscaler is not None or _asked(request) != ScalingRequest()
@@ -58,7 +58,9 @@ def scaling_asked(request: ScaleRequest, before: Scaling | None, defaults: Scali
 
 def _asked(request: ScaleRequest) -> ScalingRequest:
     bounds = request.min, request.max, request.target
-    return ScalingRequest(*bounds, request.stable_s, request.panic_s, request.down_s, request.idle_s)
+    return ScalingRequest(
+        *bounds, request.stable_s, request.panic_s, request.down_s, request.idle_s, request.autoscaler
+    )
 
 
 @dataclass

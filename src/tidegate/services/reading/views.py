@@ -156,7 +156,8 @@ def shadow_summary(row: EndpointRow, variants: Mapping[str, VariantRow]) -> Shad
 def scaling_view(follows: Scaling) -> rest.ScalingView:
     """How replicas follow the load."""
     windows = follows.stable_s, follows.panic_s, follows.down_s, follows.idle_s
-    return rest.ScalingView(follows.min_replicas, follows.max_replicas, follows.metric, follows.target, *windows)
+    bounds = follows.min_replicas, follows.max_replicas, follows.metric, follows.target
+    return rest.ScalingView(*bounds, *windows, follows.autoscaler)
 
 
 def with_traffic(view: rest.Endpoint, answered: AnsweredOf, load: LoadOf) -> rest.Endpoint:
