@@ -66,18 +66,27 @@ class Counted:
         return sum(self.found) / sum(self.requests) if sum(self.requests) else None
 
 
-def rates(bound: Bound, stable: Counted, canary: Counted, alphas: Alphas) -> GuardrailView:
+def rates(
+    bound: Bound, stable: Counted, canary: Counted, alphas: Alphas, keys: tuple[Counted, Counted] | None = None
+) -> GuardrailView:
     """Whether something (errors, answers that are no numbers) happens more often than it may.
 
     Both sides may be of any size: all of stable's requests of the same time say more than a slice of them. A `max` is
     breached when it is passed and stable is surpassed.
+
+    `keys`: both sides once more, each key once, by its first request. Half of the stake is on them: where one key sends
+    most of the requests, so many of these count as one that little is left. Evidence is averaged.
     """
     if stable.rate is None or canary.rate is None:
         return _view(bound, canary.rate, None, "unknown")
     table = _table(stable, canary)
     if bound.kind == "max":
-        return _limited(bound, table, canary, alphas)
+        return _limited(bound, table, canary, alphas, keys)
     low, high = _margin_bounds(bound, table, alphas)
+    if keys is not None and _both(bound, table, _table(*keys)) >= math.log(1 / alphas.breach):
+        low = max(low, math.nextafter(bound.value, math.inf))
+    elif keys is not None:
+        low = min(low, bound.value)
     if bound.absolute:
         value: float | None = canary.rate - stable.rate
     else:
@@ -87,13 +96,25 @@ def rates(bound: Bound, stable: Counted, canary: Counted, alphas: Alphas) -> Gua
     return _view(bound, value, _finite(high), "ok" if high < bound.value else "undecided")
 
 
-def _limited(bound: Bound, table: Table, canary: Counted, alphas: Alphas) -> GuardrailView:
+def _limited(
+    bound: Bound, table: Table, canary: Counted, alphas: Alphas, keys: tuple[Counted, Counted] | None
+) -> GuardrailView:
     found, n = float(table.events_b.sum()), float(table.n_b.sum())
-    low, _ = rate_bounds(found, n, alphas.breach)
     _, high = rate_bounds(found, n, alphas.fine)
-    if low > bound.value and log_two_samples(table, 0.0, 1) >= math.log(1 / alphas.breach):
-        return _view(bound, canary.rate, low, "breached")
+    tables = [table] if keys is None else [table, _table(*keys)]
+    for each in tables:
+        alpha = alphas.breach / len(tables)
+        low, _ = rate_bounds(float(each.events_b.sum()), float(each.n_b.sum()), alpha)
+        if low > bound.value and log_two_samples(each, 0.0, 1) >= math.log(1 / alpha):
+            return _view(bound, canary.rate, low, "breached")
     return _view(bound, canary.rate, high, "ok" if high < bound.value else "undecided")
+
+
+def _both(bound: Bound, requests: Table, keys: Table) -> float:
+    """Evidence that a margin is passed, by requests and by keys, averaged."""
+    difference, ratio = (bound.value, 1.0) if bound.absolute else (0.0, 1.0 + bound.value)
+    by_requests, by_keys = (log_two_samples(each, difference, 1, ratio) for each in (requests, keys))
+    return float(np.logaddexp(by_requests, by_keys)) - math.log(2)
 
 
 def _margin_bounds(bound: Bound, table: Table, alphas: Alphas) -> tuple[float, float]:

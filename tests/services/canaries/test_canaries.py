@@ -1,171 +1,24 @@
-"""Canaries and guards on a real store, with captured requests and gateways' counts that the tests make up."""
+"""Canaries on a real store, with captured requests that the tests make up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from support.control import ME, add_version, container_at
+from support.canary_bed import EVERY_S, NAN, Bed
+from support.control import ME
 from tidegate.core.captured import Columns
-from tidegate.errors import AutomationRunning, CaptureUnreadable, Conflict, InvalidArgument, NotLeader, UnknownCanary
-from tidegate.loops.canary import IDLE_S, LOOK_S, CanarySteps
-from tidegate.services.canaries.guarding import GuardLooks
-from tidegate.services.canaries.looking import CanaryLooks
-from tidegate.services.canaries.use_cases import Canaries
-from tidegate.services.endpoints.guards import Guarding
+from tidegate.errors import AutomationRunning, Conflict, InvalidArgument, NotLeader, UnknownCanary
+from tidegate.loops.canary import IDLE_S, LOOK_S
 from tidegate.services.experiments.deciding import Deciding
 from tidegate.store import canaries as canary_rows
 from tidegate.store import rollouts
-from tidegate.store.automation import effective_of
 from tidegate.store.endpoints import get_endpoint
-from tidegate.store.tables import FailedReplicaRow, VariantRow
-from tidegate.wire.canary import CanaryRequest, CanaryView
+from tidegate.store.tables import VariantRow
+from tidegate.wire.canary import CanaryRequest
 from tidegate.wire.capture import CaptureSettingsRequest
-from tidegate.wire.parts import AnsweredView
-from tidegate.wire.rest import DeployRequest, RollbackRequest, TrafficRequest
-from tidegate.wiring import Container
-
-EVERY_S = 600.0
-NAN = float("nan")
-
-
-@dataclass
-class Requests:
-    """What gateways recorded: so many requests of each side a second, from a moment on."""
-
-    at: float
-    each: int = 0
-    failing: int = 0
-    code: int = 500
-    slower: float = 1.0
-    answer: float = 0.5
-    trouble: str = ""
-
-    def rows(
-        self,
-        table: str,
-        _endpoint: str,
-        since_s: float,
-        until_s: float,
-        columns: Sequence[str] | None = None,
-        version: str | None = None,
-    ) -> Columns:
-        assert version is None
-        if self.trouble:
-            raise CaptureUnreadable(self.trouble)
-        made = self._answered() if table == "predictions" else self._failed()
-        kept = (made["at"] >= since_s) & (made["at"] < until_s)
-        return {name: made[name][kept] for name in columns or made}
-
-    def labelled(self, *_asked: Any) -> Columns:
-        raise NotImplementedError
-
-    def _answered(self) -> Columns:
-        draw = np.random.default_rng(1)
-        sides = [("baseline", "1", self.each), ("canary", "2", self.each - self.failing)]
-        variant = np.array([name for name, _, rows in sides for _ in range(rows)], dtype=object)
-        rows = variant.size
-        answers = draw.integers(0, 10, rows).astype(np.float64)
-        if self.answer != self.answer or self.answer != 0.5:
-            answers[variant == "canary"] = self.answer
-        durations = draw.lognormal(1, 0.2, rows) * np.where(variant == "canary", self.slower, 1.0)
-        return self._with(
-            variant,
-            {"row": np.zeros(rows, dtype=np.int64), "duration_ms": durations, "output_prediction": answers},
-        ) | {"cached": np.zeros(rows, dtype=bool), "sample_rate": np.ones(rows)}
-
-    def _failed(self) -> Columns:
-        variant = np.array(["canary"] * self.failing, dtype=object)
-        codes = np.full(self.failing, self.code)
-        ones = np.ones(self.failing, dtype=np.int64)
-        return self._with(variant, {"code": codes, "calls": ones, "duration_ms": np.full(self.failing, 2.0)})
-
-    def _with(self, variant: Any, more: Columns) -> Columns:
-        rows = variant.size
-        keys = np.array([f"u{n}" for n in range(rows)], dtype=object)
-        return {
-            "variant": variant,
-            "version": np.where(variant == "canary", "2", "1").astype(object),
-            "at": np.full(rows, self.at),
-            "pinned": np.zeros(rows, dtype=bool),
-            "key": keys,
-            **more,
-        }
-
-
-@dataclass
-class Bed:
-    """A platform that leads, its clock, and what the loop would do."""
-
-    container: Container
-    now: float = 1000.0
-    captured: Requests = field(default_factory=lambda: Requests(1000.0))
-    counts: AnsweredView | None = None
-
-    def __post_init__(self) -> None:
-        self.fenced = self.container.store.fenced(self.container.leadership.fence)
-        guarding = Guarding(600.0, lambda _endpoint, _version: None)
-        self.endpoints = replace(self.container.endpoints, guarding=guarding, clock=self.clock)
-        self.canaries = Canaries(self.container.store, self.container.registry, self.clock, lambda: None)
-        self.restart()
-
-    def restart(self) -> None:
-        """A control plane that has just begun to lead: it knows what the store has."""
-        looks = CanaryLooks(self.fenced, self.captured, lambda *_: None, self.clock, lambda: None)
-        guards = GuardLooks(self.fenced, lambda *_: self.counts, self.clock, lambda: None)
-        self.steps = CanarySteps(self.fenced, looks, guards, self.clock)
-
-    def clock(self) -> float:
-        return self.now
-
-    def begin(self, *steps: float, **more: Any) -> CanaryView:
-        request = CanaryRequest(version="2", steps=list(steps or (5.0, 50.0, 100.0)), every_s=EVERY_S, **more)
-        return self.canaries.begin("churn", request, ME)
-
-    def routed(self) -> None:
-        """The reconcile loop has brought to gateways what is in effect."""
-        with self.container.store.transaction() as tx:
-            row = get_endpoint(tx, "churn")
-            assert row is not None
-            now = effective_of(row)
-            row.routed, row.routed_split = dict(now.traffic), {} if now.split is None else asdict(now.split)
-
-    def look(self, after_s: float = 10.0) -> CanaryView:
-        self.now += after_s
-        self.steps.step()
-        return self.canaries.get("churn")
-
-    def step(self, **requests: Any) -> CanaryView:
-        """A step's weights are routed, requests come, and its time passes."""
-        self.routed()
-        self.look()
-        self.captured.__dict__.update({"at": self.now + EVERY_S, "each": 2000, **requests})
-        return self.look(EVERY_S + 5.0)
-
-    @property
-    def traffic(self) -> dict[str, float]:
-        return self.container.endpoints.get("churn").target
-
-    @property
-    def asked(self) -> dict[str, float] | None:
-        return self.container.endpoints.get("churn").asked
-
-
-@pytest.fixture
-def bed(tmp_path: Path) -> Iterator[Bed]:
-    container = container_at(tmp_path / "data")
-    for number in ("1", "2", "3"):
-        add_version(container, "churn", number)
-    made = Bed(container)
-    made.endpoints.deploy("churn", DeployRequest("churn", "1"), ME)
-    made.routed()
-    yield made
-    container.close()
+from tidegate.wire.rest import RollbackRequest, TrafficRequest
 
 
 def test_a_good_version_takes_each_step_and_is_promoted(bed: Bed) -> None:
@@ -408,76 +261,6 @@ def test_what_a_canary_cannot_be_of(bed: Bed) -> None:
     bed.endpoints.set_traffic("churn", TrafficRequest({"1": 50, "3": 50}), ME)
     with pytest.raises(Conflict, match="share the traffic"):
         bed.begin()
-
-
-# -- the guard ---------------------------------------------------------------------------------------------------------
-
-
-def _deployed(bed: Bed, **more: Any) -> None:
-    bed.endpoints.deploy("churn", DeployRequest("churn", "2", **more), ME)
-    bed.routed()
-
-
-def test_a_deployment_that_fails_goes_back_to_stable(bed: Bed) -> None:
-    _deployed(bed)
-    assert bed.canaries.get("churn").kind == "guard"
-    bed.counts = AnsweredView(60.0, 5, 5, 0, 0)
-    found = bed.look()
-    assert (found.state, bed.asked) == ("aborted", {"1": 100.0})
-    assert found.reason.startswith("5 of 5 requests failed or timed out (5 with 500, 0 timed out)")
-    newest = bed.container.endpoints.history("churn")[0]
-    assert (newest.action, newest.actor, newest.restores) == ("rollback", "guard", 1)
-
-
-def test_a_guard_ends_in_silence(bed: Bed) -> None:
-    _deployed(bed)
-    bed.counts = AnsweredView(60.0, 500, 0, 0, 0)
-    bed.look()
-    assert bed.canaries.get("churn").state == "running"
-    bed.now += 700.0
-    bed.steps.step()
-    with pytest.raises(UnknownCanary):
-        bed.canaries.get("churn")
-    assert bed.asked == {"2": 100.0}
-
-
-def test_people_who_change_the_traffic_end_it(bed: Bed) -> None:
-    _deployed(bed)
-    bed.look()
-    bed.endpoints.set_traffic("churn", TrafficRequest({"2": 90, "3": 10}), ME)
-    bed.counts = AnsweredView(60.0, 50, 50, 0, 0)
-    bed.now += 10.0
-    bed.steps.step()
-    assert bed.asked == {"2": 90.0, "3": 10.0}
-
-
-def test_the_same_deployment_again_leaves_its_guard(bed: Bed) -> None:
-    _deployed(bed)
-    bed.look()
-    _deployed(bed)
-    bed.counts = AnsweredView(60.0, 50, 50, 0, 0)
-    found = bed.look()
-    assert (found.state, bed.asked) == ("aborted", {"1": 100.0})
-
-
-def test_there_is_no_guard_where_it_is_not_wanted_or_nothing_was_before(bed: Bed) -> None:
-    with pytest.raises(UnknownCanary):
-        bed.canaries.get("churn")
-    _deployed(bed, guard=False)
-    with pytest.raises(UnknownCanary):
-        bed.canaries.get("churn")
-
-
-def test_a_fault_of_the_platform_is_no_fault_of_the_version(bed: Bed) -> None:
-    """No gateway reports; replicas were killed from outside, as an engine does that goes away."""
-    _deployed(bed)
-    bed.look()
-    with bed.container.store.transaction() as tx:
-        for place in range(3):
-            about: dict[str, Any] = {"at": bed.now, "kind": "crash", "backend": "local", "handle": {}, "log": []}
-            tx.add(FailedReplicaRow(replica=f"r{place}", endpoint="churn", version="2", exit_code=-9, **about))
-    assert bed.look().state == "running"
-    assert bed.asked == {"2": 100.0}
 
 
 def test_looks_come_often_while_there_is_something_to_look_at(bed: Bed) -> None:

@@ -5,7 +5,7 @@ Read anew at each look, so that a restart forgets nothing; how much is read at o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from tidegate.core.canary.split import BASELINE, CANARY, STABLE
 from tidegate.core.captured import CapturedRows, Columns
 from tidegate.core.monitoring.columns import Array, WatchedColumns
 from tidegate.sequential.guard import design_effect
+from tidegate.services.canaries.by_key import Calls, Keys, flags, keys_of
+from tidegate.services.canaries.tallies import Tally
 from tidegate.services.monitoring.baselines import columns_seen, tensors_of
 from tidegate.wire.signature import Signature
 
@@ -30,14 +32,6 @@ TIMED_OUT, SERVER_ERROR, REFUSED = 504, 500, 422
 """Inputs that a model refuses count too: stable's slice has as many of those that nobody could take."""
 _CALLS = ("row", "at", "variant", "pinned", "cached", "key", "duration_ms", "sample_rate")
 _FAILURES = ("at", "variant", "pinned", "key", "duration_ms", "code", "calls")
-
-
-@dataclass(frozen=True)
-class Tally:
-    """In how many of so many requests something happened."""
-
-    found: int = 0
-    requests: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,13 +77,16 @@ class Compared:
     """Both sides of a step, and how many captured rows that took. Of `stable`, errors and answers are all of them that
     came at the same time; what counts, latencies and answers' columns are of the slice that is as large as the canary.
 
-    `error_effect`, `latency_effect`: how many requests count as one, where those of a key are alike.
+    `error_effect`, `latency_effect`: how many requests count as one, where those of a key are alike. `keys`: how the
+    requests of each key went, and `before`, how those of a key of the canary's did when stable answered them.
     """
 
     stable: Side = Side()
     canary: Side = Side()
     error_effect: float = 1.0
     latency_effect: float = 1.0
+    keys: Keys = Keys()
+    before: Mapping[str, Tally] = field(default_factory=dict)
     rows: int = 0
 
 
@@ -102,7 +99,8 @@ def gather(capture: CapturedRows, window: StepWindow, signature: Signature) -> C
     of = _Rows(calls, failed, window)
     slice_, canary = of.side((BASELINE,), signature), of.side((CANARY,), signature)
     stable = replace(slice_, errors=of.errors((BASELINE, STABLE)), numbers=of.numbers((BASELINE, STABLE), signature))
-    return Compared(stable, canary, of.error_effect(), of.latency_effect(), calls["at"].size)
+    effects = of.error_effect(), of.latency_effect()
+    return Compared(stable, canary, *effects, keys=of.keys(), rows=calls["at"].size)
 
 
 @dataclass(frozen=True)
@@ -153,6 +151,24 @@ class _Rows:
         bad = np.concatenate([np.zeros(keys.size), np.ones(int(broke.sum()))])
         return design_effect(_numbered(np.concatenate([keys, self.failed["key"][broke]])), bad)
 
+    def keys(self) -> Keys:
+        """Of all of stable's requests, and of the canary's."""
+        return keys_of(
+            self._calls((BASELINE, STABLE)),
+            self._calls((CANARY,)),
+            sampled=bool((_rates(self.calls["sample_rate"]) < 1).any()),
+        )
+
+    def _calls(self, variants: Sequence[str]) -> Calls:
+        at, _, weights, keys = self._answered(variants)
+        broke = self._broke(variants)
+        return Calls(
+            np.concatenate([at, self.failed["at"][broke]]),
+            np.concatenate([keys, self.failed["key"][broke]]),
+            np.concatenate([np.zeros(at.size), np.ones(int(broke.sum()))]),
+            np.concatenate([weights, self._times(broke)]),
+        )
+
     def latency_effect(self) -> float:
         """By how alike requests of a key, and those of the same second, are in being slow for their side: a machine
         that is busy for a moment makes many of them slow at once.
@@ -170,7 +186,7 @@ class _Rows:
     def _answered(self, variants: Sequence[str]) -> tuple[Array, Array, Array, Array]:
         """When, how long, how many each stands for, and whose."""
         calls = self.calls
-        kept = _of_variants(calls, variants) & (calls["row"] == 0) & ~_flags(calls["cached"])
+        kept = _of_variants(calls, variants) & (calls["row"] == 0) & ~flags(calls["cached"])
         return calls["at"][kept], calls["duration_ms"][kept], 1 / _rates(calls["sample_rate"][kept]), calls["key"][kept]
 
     def _broke(self, variants: Sequence[str]) -> Array:
@@ -211,13 +227,7 @@ def _of_variants(found: Columns, variants: Sequence[str]) -> Array:
     chosen = np.zeros(found["variant"].size, dtype=bool)
     for variant in variants:
         chosen |= np.asarray(found["variant"] == variant, dtype=bool)
-    return chosen & ~_flags(found["pinned"])
-
-
-def _flags(values: Array) -> Array:
-    if values.dtype.kind == "b":
-        return values
-    return np.array([bool(value) and value == value for value in values.tolist()], dtype=bool)  # noqa: PLR0124
+    return chosen & ~flags(found["pinned"])
 
 
 def _rates(given: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +11,10 @@ from tidegate.core.canary.grammar import CanaryGuardrail
 from tidegate.core.canary.split import CANARY
 from tidegate.errors import InvalidArgument
 from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
+from tidegate.sequential.turned import turned_bad
 from tidegate.sequential.units import Units
-from tidegate.services.canaries.evidence import LEVEL, Compared, Tally
+from tidegate.services.canaries.evidence import LEVEL, Compared
+from tidegate.services.canaries.tallies import Tally
 from tidegate.watch.drift import Drift, DriftContext, DriftRule, evaluate
 from tidegate.watch.histogram import Histogram
 from tidegate.watch.layout import layout_of
@@ -20,25 +22,48 @@ from tidegate.wire.experiments import GuardrailState, GuardrailView
 
 ALPHA = 0.05
 """Of taking back a canary that is no worse than it may be: all guardrails at all steps together."""
+ERRORS_SHARE = 0.5
+"""Of that, what is staked on errors: the rest is shared equally by the other guardrails that are tested."""
+FIRST_SHARE = 0.5
+"""Of a guardrail's, what is staked on the first step: most that is wrong with a version shows at once."""
 DRIFT_ROWS_MIN = 100
 
 
-def alphas_of(guardrails: Sequence[CanaryGuardrail], steps: int) -> Alphas:
-    """Each guardrail's share at each step below 100 %, by the union bound."""
-    return Alphas(ALPHA / max(1, len(guardrails)) / max(1, steps - 1))
+def alphas_of(guardrails: Sequence[CanaryGuardrail], step: int, steps: int) -> dict[str, Alphas]:
+    """Each guardrail's share at a step below 100 %; all of them at all steps are `ALPHA`, by the union bound.
+
+    What is counted and not tested (crashes), and what can take nothing back (dry runs), needs none.
+
+    >>> from tidegate.core.canary.grammar import DEFAULTS
+    >>> shares = [alphas_of(DEFAULTS, step, 5) for step in range(4)]
+    >>> round(sum(one.breach for each in shares for name, one in each.items() if name != "crashes"), 12)
+    0.05
+    """
+    tested = [one.name for one in guardrails if one.name != "crashes" and not one.dry_run]
+    others = [name for name in tested if name != "errors"]
+    for_errors = 0.0 if "errors" not in tested else ERRORS_SHARE if others else 1.0
+    stakes = {name: (1 - for_errors) / len(others) for name in others} | {"errors": for_errors or ERRORS_SHARE}
+    return {one.name: Alphas(ALPHA * stakes.get(one.name, ERRORS_SHARE) * _share(step, steps)) for one in guardrails}
+
+
+def _share(step: int, steps: int) -> float:
+    below = max(1, steps - 1)
+    if below == 1:
+        return 1.0
+    return FIRST_SHARE if step == 0 else (1 - FIRST_SHARE) / (below - 1)
 
 
 def judge(
-    guardrails: Sequence[CanaryGuardrail], found: Compared, crashes: tuple[int, int], alphas: Alphas
+    guardrails: Sequence[CanaryGuardrail], found: Compared, crashes: tuple[int, int], alphas: Mapping[str, Alphas]
 ) -> list[GuardrailView]:
     """Each guardrail's view. `crashes`: of stable's version and of the canary's, since it began."""
-    return [_judged(one, found, crashes, alphas) for one in guardrails]
+    return [_judged(one, found, crashes, alphas[one.name]) for one in guardrails]
 
 
 def _judged(one: CanaryGuardrail, found: Compared, crashes: tuple[int, int], alphas: Alphas) -> GuardrailView:
     match one.name:
         case "errors":
-            return judge_rate(one, (found.stable.errors, found.canary.errors), alphas, found.error_effect)
+            return _errors(one, found, alphas)
         case "non_finite":
             return judge_rate(one, (found.stable.numbers, found.canary.numbers), alphas)
         case "latency":
@@ -63,6 +88,24 @@ def judge_rate(one: CanaryGuardrail, sides: tuple[Tally, Tally], alphas: Alphas,
     """Whether something happens more often to the canary (`sides[1]`) than the guardrail lets it."""
     counted = [Counted([side.found], [side.requests], effect) for side in sides]
     return rates(_bound(one), counted[0], counted[1], alphas)
+
+
+def _errors(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
+    """By requests and by keys; and where few keys send them all, by what these had before."""
+    sides = [
+        Counted([each.found], [each.requests], found.error_effect)
+        for each in (found.stable.errors, found.canary.errors)
+    ]
+    first = None if found.keys.first is None else [Counted([each.found], [each.requests]) for each in found.keys.first]
+    seen = rates(_bound(one), sides[0], sides[1], alphas, None if first is None else (first[0], first[1]))
+    if seen.state == "breached" or not found.before:
+        return seen
+    now, was = (
+        {key: (each.found, each.requests) for key, each in of.items()} for of in (found.keys.canary, found.before)
+    )
+    stable = found.stable.errors
+    turned = turned_bad(now, was, (stable.found, stable.requests), _bound(one))
+    return replace(seen, state="breached", bound=one.value) if turned.is_certain else seen
 
 
 def _bound(one: CanaryGuardrail) -> Bound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,12 @@ from tidegate.core.canary.grammar import guardrails
 from tidegate.core.captured import CapturedRows
 from tidegate.errors import CaptureUnreadable
 from tidegate.services.canaries import changes
-from tidegate.services.canaries.evidence import ROWS_MAX, Compared, Side, StepWindow, Tally, gather
+from tidegate.services.canaries.by_key import BEFORE_S, before
+from tidegate.services.canaries.by_key import ROWS_MAX as BEFORE_ROWS_MAX
+from tidegate.services.canaries.evidence import REFUSED, ROWS_MAX, Compared, Side, StepWindow, gather
 from tidegate.services.canaries.guarding import AnsweredSince
 from tidegate.services.canaries.judging import alphas_of, judge, slow_requests
+from tidegate.services.canaries.tallies import Tally
 from tidegate.store import canaries as rows
 from tidegate.store import models as model_rows
 from tidegate.store import rollouts
@@ -64,6 +67,7 @@ class CanaryLooks:
     clock: Clock
     changed: Callable[[], None]
     _spans: dict[int, float] = field(default_factory=dict)
+    _before: dict[int, Mapping[str, Tally]] = field(default_factory=dict)
 
     def look(self, number: int, *, is_due: bool = True) -> bool:
         """At one canary; captured rows are read where that `is_due`, or where gateways' counts look like a breach.
@@ -118,7 +122,22 @@ class CanaryLooks:
             return _NOTHING, error.message
         if found.rows > ROWS_MAX:
             self._spans[canary.id] = max(SPAN_S_MIN, span_s * 0.8 * ROWS_MAX / found.rows)
-        return found, ""
+        return replace(found, before=self._had_before(canary, found, span_s)), ""
+
+    def _had_before(self, canary: CanaryRow, found: Compared, span_s: float) -> Mapping[str, Tally]:
+        """How requests of the canary's keys went before it, where several keys have failures; read once."""
+        if not found.keys.several_fail:
+            return {}
+        if canary.id not in self._before:
+            reach_s = min(BEFORE_S, max(SPAN_S_MIN, span_s * BEFORE_ROWS_MAX / max(found.rows, 1)))
+            since = canary.started_at - reach_s
+            try:
+                self._before[canary.id] = before(
+                    self.capture, canary.endpoint, since, canary.started_at, frozenset({REFUSED})
+                )
+            except CaptureUnreadable:
+                return {}  # what keys had before is not known, and requests are judged all the same
+        return self._before[canary.id]
 
     def _write(self, number: int, seen: Seen, look: _Look | None, now: float) -> None:
         with self.store.transaction() as tx:
@@ -143,6 +162,7 @@ class CanaryLooks:
 
     def _forget(self, number: int) -> None:
         self._spans.pop(number, None)
+        self._before.pop(number, None)
 
 
 @dataclass(frozen=True)
@@ -257,7 +277,7 @@ def _routed_at(seen: Seen, now: float) -> float | None:
 
 def _judged(seen: Seen, found: Compared) -> list[GuardrailView]:
     kept = guardrails(seen.canary.guardrails)
-    return judge(kept, found, seen.crashes, alphas_of(kept, len(seen.canary.steps)))
+    return judge(kept, found, seen.crashes, alphas_of(kept, seen.canary.step, len(seen.canary.steps)))
 
 
 def _facts(seen: Seen, found: Compared, views: list[GuardrailView], now: float) -> CanaryFacts:
