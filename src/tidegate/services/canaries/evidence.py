@@ -5,8 +5,10 @@ Read anew at each look, so that a restart forgets nothing; how much is read at o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,9 @@ from tidegate.wire.signature import Signature
 ROWS_MAX = 200_000
 """So many rows of a step are judged; of a busier one the newest."""
 OUTPUT_ROWS_MAX = 20_000
+ANSWERS_MIN = 100
+"""Of the canary, before its answers are compared with stable's; then again when there are half as many more."""
+_MORE = 1.5
 LEVEL = 0.95
 """The quantile that latencies are compared by."""
 BLOCK_S = 1.0
@@ -39,7 +44,7 @@ class Side:
     """One side's requests. `counted` are those past the warm-up; errors and answers are judged from the first on.
 
     `durations_ms` are of requests past the warm-up; `numbers`: of answered rows that were looked at, how many held NaN,
-    infinity or null. `outputs` has the columns of the model's answers.
+    infinity or null. `outputs` has the columns of the model's answers, up to the moment that they are compared at.
     """
 
     counted: int = 0
@@ -79,6 +84,7 @@ class Compared:
 
     `error_effect`, `latency_effect`: how many requests count as one, where those of a key are alike. `keys`: how the
     requests of each key went, and `before`, how those of a key of the canary's did when stable answered them.
+    `comparison`: which one of answers this is, from 0.
     """
 
     stable: Side = Side()
@@ -87,6 +93,7 @@ class Compared:
     latency_effect: float = 1.0
     keys: Keys = Keys()
     before: Mapping[str, Tally] = field(default_factory=dict)
+    comparison: int = 0
     rows: int = 0
 
 
@@ -100,7 +107,7 @@ def gather(capture: CapturedRows, window: StepWindow, signature: Signature) -> C
     slice_, canary = of.side((BASELINE,), signature), of.side((CANARY,), signature)
     stable = replace(slice_, errors=of.errors((BASELINE, STABLE)), numbers=of.numbers((BASELINE, STABLE), signature))
     effects = of.error_effect(), of.latency_effect()
-    return Compared(stable, canary, *effects, keys=of.keys(), rows=calls["at"].size)
+    return Compared(stable, canary, *effects, keys=of.keys(), comparison=of.compared_at[1], rows=calls["at"].size)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class _Rows:
         warm, warm_failed = self.window.is_warm(at), self.window.is_warm(self.failed["at"][broke])
         lost = self._times(broke)[warm_failed]
         waited = self.failed["duration_ms"][broke][warm_failed & (self.failed["code"][broke] == TIMED_OUT)]
-        answered = self._outputs(variants, signature)
+        answered = self._outputs(variants, signature, self.compared_at[0])
         has_rows = any(len(values) for values in answered.values())
         seen = columns_seen(signature, answered) if has_rows else WatchedColumns()
         return Side(
@@ -129,6 +136,18 @@ class _Rows:
             datatypes=seen.datatypes,
             kinds=seen.kinds,
         )
+
+    @cached_property
+    def compared_at(self) -> tuple[float, int]:
+        """Until when answers are compared, and which comparison that is: the first at 100 of the canary's, and so on.
+
+        By rows and not by looks: so it is known how many comparisons there are, however often somebody looks.
+        """
+        at = np.sort(self.calls["at"][_of_variants(self.calls, (CANARY,))])
+        if at.size < ANSWERS_MIN:
+            return -np.inf, 0
+        place = comparison_of(at.size)
+        return float(at[math.ceil(ANSWERS_MIN * _MORE**place) - 1]), place
 
     def errors(self, variants: Sequence[str]) -> Tally:
         found = round(float(self._times(self._broke(variants)).sum()))
@@ -197,10 +216,23 @@ class _Rows:
         """How many calls each row of failures stands for."""
         return np.nan_to_num(self.failed["calls"][rows].astype(np.float64), nan=1.0)
 
-    def _outputs(self, variants: Sequence[str], signature: Signature) -> Columns:
-        """Of the newest answers."""
-        chosen = np.flatnonzero(_of_variants(self.calls, variants))[-OUTPUT_ROWS_MAX:]
+    def _outputs(self, variants: Sequence[str], signature: Signature, until: float = np.inf) -> Columns:
+        """Of the newest answers up to a moment."""
+        kept = _of_variants(self.calls, variants) & (self.calls["at"] <= until)
+        chosen = np.flatnonzero(kept)[-OUTPUT_ROWS_MAX:]
         return {name: self.calls[name][chosen] for name in (f"output_{spec.name}" for spec in signature.outputs)}
+
+
+def comparison_of(rows: int) -> int:
+    """Which comparison of answers there are rows enough for.
+
+    >>> [comparison_of(rows) for rows in (100, 149, 150, 224, 225)]
+    [0, 0, 1, 1, 2]
+    """
+    place = 0
+    while math.ceil(ANSWERS_MIN * _MORE ** (place + 1)) <= rows:
+        place += 1
+    return place
 
 
 def _is_no_number(tensor: Array) -> Array:

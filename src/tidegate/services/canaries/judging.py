@@ -135,7 +135,11 @@ def _view(one: CanaryGuardrail, value: float | None, bound: float | None, state:
 
 
 def _drift(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
-    """The column of the answers that moved most, by the lower bound of how many rows lie elsewhere."""
+    """The column of the answers that moved most, by the lower bound of how many rows lie elsewhere.
+
+    Of its share, a comparison gets 1/((k + 1)(k + 2)), so that all comparisons of a step get no more than all of it.
+    """
+    alphas = Alphas(alphas.breach / ((found.comparison + 1) * (found.comparison + 2)))
     worst: Drift | None = None
     for drift in _drifts(one, found, alphas):
         if drift.effect_lower is not None and (worst is None or drift.effect_lower > (worst.effect_lower or 0.0)):
