@@ -1,6 +1,6 @@
 """How often experiments, canaries and shadows decide wrongly where nothing differs, and what it takes where it does.
 
-python benchmarks/experiments.py [--sections peeking,ramps,growing,decisions,ratio,quantiles,paired,guard,cost]
+python benchmarks/experiments.py [--sections peeking,ramps,growing,decisions,ratio,quantiles,paired,guard,canaries,cost]
     [--streams 5000]
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lib import experimenting, tables
+from lib.whole_canaries import SHARES, Traffic, canary
 from tidegate.sequential.analysis import analyse
 from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
 from tidegate.sequential.units import Exposed, Units
@@ -156,6 +157,34 @@ def guard(streams: int) -> None:
     print(f"Equal versions, no margin at all, at .01: of {few} canaries stopped {stopped}")
 
 
+def canaries(streams: int) -> None:
+    """Whole canaries: every default guardrail at every step, six looks a step, by the code that judges real ones."""
+    few, fewer = min(streams, 2000), min(streams, 500)
+    print("Whole canaries of 1,5,25,50,100 %: taken back although the version is no worse than it may be")
+    rows: list[list[object]] = []
+    for told, traffic, count in (
+        ("equal, 1 % of the requests fail", Traffic(), few),
+        ("equal, 20 clients, of 15 % every request fails", Traffic(keys=20, bad_keys=0.15), fewer),
+        ("at its margins: 1 % more fail, half as long again", Traffic(fails=(0.01, 0.02), slower=1.5), fewer),
+    ):
+        ended = [canary(traffic, seed) for seed in range(count)]
+        by = sorted({one.guardrail for one in ended if one.guardrail})
+        rows.append([told, f"{count:,}", share(sum(one.guardrail is not None for one in ended) / count), ", ".join(by)])
+    print(tables.table(["version", "canaries", "taken back", "by"], rows))
+    few = min(streams, 200)
+    print(f"\nOf {few} canaries of which 10 % more requests fail, by how the stake is shared among the steps")
+    rows = []
+    for told, since in (("from the start", 0), ("from the third step on", 2)):
+        for shares in SHARES:
+            ended = [canary(Traffic(fails=(0.01, 0.11), fails_from=since), seed, shares=shares) for seed in range(few)]
+            at_once = sum(one.step == since and one.guardrail is not None for one in ended) / few
+            rows.append(
+                [told, shares, share(sum(one.guardrail is not None for one in ended) / few), share(at_once)]
+                + [f"{np.median([one.requests for one in ended]):,.0f}"]
+            )
+    print(tables.table(["fails", "stake", "taken back", "in that step", "requests it had (median)"], rows))
+
+
 def cost(_: int) -> None:
     """What one look costs."""
     arms = (ArmSpec("control", "1", 50.0), ArmSpec("treatment", "2", 50.0))
@@ -180,7 +209,8 @@ def cost(_: int) -> None:
 
 
 SECTIONS: dict[str, Callable[[int], None]] = {
-    each.__name__: each for each in (peeking, ramps, growing, decisions, ratio, quantiles, paired, guard, cost)
+    each.__name__: each
+    for each in (peeking, ramps, growing, decisions, ratio, quantiles, paired, guard, canaries, cost)
 }
 
 

@@ -1,4 +1,4 @@
-"""Whole canaries on made-up traffic, by the code that judges real ones: all default guardrails, all steps, many looks."""
+"""Whole canaries on made-up traffic, by the code that judges real ones: all default guardrails at all steps."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 
 from tidegate.core.canary.grammar import DEFAULTS
 from tidegate.core.canary.split import BASELINE, CANARY, STABLE
-from tidegate.core.captured import Columns
+from tidegate.core.captured import CapturedTable, Columns
 from tidegate.sequential.guard import Alphas
-from tidegate.services.canaries.evidence import Compared, StepWindow, gather
-from tidegate.services.canaries.judging import ALPHA, alphas_of, judge
+from tidegate.services.canaries.evidence import StepWindow, gather
+from tidegate.services.canaries.judging import ALPHA, alphas_of, breached
 from tidegate.wire.signature import Signature, TensorSpec
 
 STEPS = (1.0, 5.0, 25.0, 50.0, 100.0)
 STEP_S = 600.0
-_SIGNATURE = Signature(inputs=[TensorSpec("input", "FP64", [-1, 4])], outputs=[TensorSpec("prediction", "FP64", [-1])])
+SHARES = ("first", "equal", "undivided")
+_SIGNATURE = Signature("dataframe", (TensorSpec("input", "FP64", (-1, 4)),), (TensorSpec("prediction", "FP64", (-1,)),))
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Traffic:
     """What the canary is sent, and how it differs from stable.
 
     `requests` of the canary at each step; stable's slice has as many, and stable up to `stable` in all. `keys`: of so
-    many clients, 0: each request is a client's of its own; `bad_keys`: the share of clients of which every request fails,
-    whatever version answers. `fails`: how often others do, of stable and of the canary. `fails_from`: the step from which
-    the canary's rate holds.
+    many clients, 0: each request is a client's of its own; `bad_keys`: the share of clients of which every request
+    fails, whatever version answers. `fails`: how often others do, of stable and of the canary. `fails_from`: the step
+    from which the canary's rate holds.
     """
 
     requests: Sequence[int] = (150, 250, 400, 600)
@@ -57,7 +58,13 @@ class _Recorded:
     failed: Columns = field(default_factory=dict)
 
     def rows(
-        self, table: str, _endpoint: str, since_s: float, until_s: float, columns: Sequence[str] | None = None
+        self,
+        table: CapturedTable,
+        endpoint: str,  # noqa: ARG002 - there is one
+        since_s: float,
+        until_s: float,
+        columns: Sequence[str] | None = None,
+        version: str | None = None,  # noqa: ARG002 - all of them
     ) -> Columns:
         found = self.calls if table == "predictions" else self.failed
         kept = (found["at"] >= since_s) & (found["at"] < until_s)
@@ -68,7 +75,7 @@ class _Recorded:
 
 
 def canary(traffic: Traffic, seed: int, *, shares: str = "first") -> Ended:
-    """One canary from its first step to its last look. `shares`: how α is shared among steps, as `alphas` has it."""
+    """One canary from its first step to its last look. `shares`: how alpha is shared, as `alphas` has it."""
     rng = np.random.default_rng(seed)
     bad = rng.random(max(traffic.keys, 1)) < traffic.bad_keys
     place = rng.random(max(traffic.keys, 1))
@@ -78,20 +85,15 @@ def canary(traffic: Traffic, seed: int, *, shares: str = "first") -> Ended:
         for look in range(1, traffic.looks + 1):
             now = STEP_S * look / traffic.looks
             found = gather(recorded, StepWindow("e", 0.0, now - 5.0, 0.0), _SIGNATURE)
-            breached = _breached(found, step, len(traffic.requests) + 1, shares)
-            if breached:
-                return Ended(breached, step, given + found.canary.errors.requests)
+            by = breached(DEFAULTS, found, (0, 0), alphas(step, len(traffic.requests) + 1, shares))
+            if by is not None:
+                return Ended(by, step, given + found.canary.errors.requests)
         given += requests
     return Ended(None, len(traffic.requests), given)
 
 
-def _breached(found: Compared, step: int, steps: int, shares: str) -> str | None:
-    views = judge(DEFAULTS, found, (0, 0), alphas(step, steps, shares))
-    return next((one.name for one in views if one.state == "breached"), None)
-
-
 def alphas(step: int, steps: int, shares: str) -> dict[str, Alphas]:
-    """`first`: as it is. `equal`: all guardrails and steps alike. `undivided`: among guardrails, and not among steps."""
+    """`first`: as it is. `equal`: guardrails and steps alike. `undivided`: among guardrails, and not among steps."""
     if shares == "first":
         return alphas_of(DEFAULTS, step, steps)
     each = ALPHA / len(DEFAULTS) / (1 if shares == "undivided" else steps - 1)

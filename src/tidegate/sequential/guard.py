@@ -83,16 +83,12 @@ def rates(
     if bound.kind == "max":
         return _limited(bound, table, canary, alphas, keys)
     low, high = _margin_bounds(bound, table, alphas)
-    if keys is not None and _both(bound, table, _table(*keys)) >= math.log(1 / alphas.breach):
-        low = max(low, math.nextafter(bound.value, math.inf))
-    elif keys is not None:
-        low = min(low, bound.value)
     if bound.absolute:
         value: float | None = canary.rate - stable.rate
     else:
         value = canary.rate / stable.rate - 1 if stable.rate else None
-    if low > bound.value:
-        return _view(bound, value, low, "breached")
+    if is_passed(bound, stable, canary, alphas, keys):
+        return _view(bound, value, max(low, bound.value), "breached")
     return _view(bound, value, _finite(high), "ok" if high < bound.value else "undecided")
 
 
@@ -110,11 +106,17 @@ def _limited(
     return _view(bound, canary.rate, high, "ok" if high < bound.value else "undecided")
 
 
-def _both(bound: Bound, requests: Table, keys: Table) -> float:
-    """Evidence that a margin is passed, by requests and by keys, averaged."""
+def is_passed(
+    bound: Bound, stable: Counted, canary: Counted, alphas: Alphas, keys: tuple[Counted, Counted] | None = None
+) -> bool:
+    """Whether a margin is passed for certain; as `rates` says it, without working out any bound."""
+    if stable.rate is None or canary.rate is None:
+        return False
     difference, ratio = (bound.value, 1.0) if bound.absolute else (0.0, 1.0 + bound.value)
-    by_requests, by_keys = (log_two_samples(each, difference, 1, ratio) for each in (requests, keys))
-    return float(np.logaddexp(by_requests, by_keys)) - math.log(2)
+    log_e = log_two_samples(_table(stable, canary), difference, 1, ratio)
+    if keys is not None:
+        log_e = float(np.logaddexp(log_e, log_two_samples(_table(*keys), difference, 1, ratio))) - math.log(2)
+    return log_e >= math.log(1 / alphas.breach)
 
 
 def _margin_bounds(bound: Bound, table: Table, alphas: Alphas) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from tidegate.core.canary.grammar import CanaryGuardrail
 from tidegate.core.canary.split import CANARY
 from tidegate.errors import InvalidArgument
-from tidegate.sequential.guard import Alphas, Bound, Counted, latency, rates
+from tidegate.sequential.guard import Alphas, Bound, Counted, is_passed, latency, rates
 from tidegate.sequential.turned import turned_bad
 from tidegate.sequential.units import Units
 from tidegate.services.canaries.evidence import LEVEL, Compared
@@ -27,6 +27,8 @@ ERRORS_SHARE = 0.5
 FIRST_SHARE = 0.5
 """Of a guardrail's, what is staked on the first step: most that is wrong with a version shows at once."""
 DRIFT_ROWS_MIN = 100
+Sides = tuple[Counted, Counted, tuple[Counted, Counted] | None]
+"""Of stable and of the canary, in how many requests something happened; and by key, where there are keys."""
 
 
 def alphas_of(guardrails: Sequence[CanaryGuardrail], step: int, steps: int) -> dict[str, Alphas]:
@@ -60,12 +62,32 @@ def judge(
     return [_judged(one, found, crashes, alphas[one.name]) for one in guardrails]
 
 
+def breached(
+    guardrails: Sequence[CanaryGuardrail], found: Compared, crashes: tuple[int, int], alphas: Mapping[str, Alphas]
+) -> str | None:
+    """The first guardrail that is breached and no dry run. As `judge` has it; bounds are not worked out in vain."""
+    for one in guardrails:
+        if one.dry_run or (
+            one.kind == "margin" and one.name in _SIDES and not _is_suspect(one, found, alphas[one.name])
+        ):
+            continue
+        if _judged(one, found, crashes, alphas[one.name]).state == "breached":
+            return one.name
+    return None
+
+
+def _is_suspect(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> bool:
+    stable, canary, keys = _SIDES[one.name](found)
+    return bool(found.before) or is_passed(_bound(one), stable, canary, alphas, keys)
+
+
 def _judged(one: CanaryGuardrail, found: Compared, crashes: tuple[int, int], alphas: Alphas) -> GuardrailView:
     match one.name:
         case "errors":
             return _errors(one, found, alphas)
         case "non_finite":
-            return judge_rate(one, (found.stable.numbers, found.canary.numbers), alphas)
+            stable, canary, _ = _numbers(found)
+            return rates(_bound(one), stable, canary, alphas)
         case "latency":
             return _latency(one, found, alphas)
         case "crashes":
@@ -84,28 +106,35 @@ def _latency(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> Guardrail
     return seen
 
 
-def judge_rate(one: CanaryGuardrail, sides: tuple[Tally, Tally], alphas: Alphas, effect: float = 1.0) -> GuardrailView:
-    """Whether something happens more often to the canary (`sides[1]`) than the guardrail lets it."""
-    counted = [Counted([side.found], [side.requests], effect) for side in sides]
-    return rates(_bound(one), counted[0], counted[1], alphas)
-
-
 def _errors(one: CanaryGuardrail, found: Compared, alphas: Alphas) -> GuardrailView:
     """By requests and by keys; and where few keys send them all, by what these had before."""
-    sides = [
-        Counted([each.found], [each.requests], found.error_effect)
-        for each in (found.stable.errors, found.canary.errors)
-    ]
-    first = None if found.keys.first is None else [Counted([each.found], [each.requests]) for each in found.keys.first]
-    seen = rates(_bound(one), sides[0], sides[1], alphas, None if first is None else (first[0], first[1]))
+    stable, canary, keys = _failed(found)
+    seen = rates(_bound(one), stable, canary, alphas, keys)
     if seen.state == "breached" or not found.before:
         return seen
     now, was = (
         {key: (each.found, each.requests) for key, each in of.items()} for of in (found.keys.canary, found.before)
     )
-    stable = found.stable.errors
-    turned = turned_bad(now, was, (stable.found, stable.requests), _bound(one))
+    others = found.stable.errors
+    turned = turned_bad(now, was, (others.found, others.requests), _bound(one))
     return replace(seen, state="breached", bound=one.value) if turned.is_certain else seen
+
+
+def _failed(found: Compared) -> Sides:
+    stable, canary = (_counted(each, found.error_effect) for each in (found.stable.errors, found.canary.errors))
+    keys = found.keys.first
+    return stable, canary, None if keys is None else (_counted(keys[0]), _counted(keys[1]))
+
+
+def _numbers(found: Compared) -> Sides:
+    return _counted(found.stable.numbers), _counted(found.canary.numbers), None
+
+
+def _counted(one: Tally, effect: float = 1.0) -> Counted:
+    return Counted([one.found], [one.requests], effect)
+
+
+_SIDES: dict[str, Callable[[Compared], Sides]] = {"errors": _failed, "non_finite": _numbers}
 
 
 def _bound(one: CanaryGuardrail) -> Bound:

@@ -19,7 +19,7 @@ from tidegate.services.canaries.by_key import BEFORE_S, before
 from tidegate.services.canaries.by_key import ROWS_MAX as BEFORE_ROWS_MAX
 from tidegate.services.canaries.evidence import REFUSED, ROWS_MAX, Compared, Side, StepWindow, gather
 from tidegate.services.canaries.guarding import AnsweredSince
-from tidegate.services.canaries.judging import alphas_of, judge, slow_requests
+from tidegate.services.canaries.judging import alphas_of, breached, judge, slow_requests
 from tidegate.services.canaries.tallies import Tally
 from tidegate.store import canaries as rows
 from tidegate.store import models as model_rows
@@ -102,8 +102,9 @@ class CanaryLooks:
             _counted(self.answered(canary.endpoint, version, canary.step_set_at))
             for version in (canary.baseline, canary.version)
         )
-        views = _judged(seen, Compared(stable, own))
-        return any(one.state == "breached" and not one.dry_run for one in views)
+        kept = guardrails(canary.guardrails)
+        alphas = alphas_of(kept, canary.step, len(canary.steps))
+        return breached(kept, Compared(stable, own), seen.crashes, alphas) is not None
 
     def _gather(self, seen: Seen, now: float) -> tuple[Compared, str]:
         """Both sides of the step, or why that cannot be read. Of a busy step the newest rows alone."""
