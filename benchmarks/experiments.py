@@ -178,10 +178,9 @@ def canaries(streams: int) -> None:
         for shares in SHARES:
             ended = [canary(Traffic(fails=(0.01, 0.11), fails_from=since), seed, shares=shares) for seed in range(few)]
             at_once = sum(one.step == since and one.guardrail is not None for one in ended) / few
-            rows.append(
-                [told, shares, share(sum(one.guardrail is not None for one in ended) / few), share(at_once)]
-                + [f"{np.median([one.requests for one in ended]):,.0f}"]
-            )
+            in_all = sum(one.guardrail is not None for one in ended) / few
+            median = float(np.median([one.requests for one in ended]))
+            rows.append([told, shares, share(in_all), share(at_once), f"{median:,.0f}"])
     print(tables.table(["fails", "stake", "taken back", "in that step", "requests it had (median)"], rows))
 
 

@@ -19,7 +19,7 @@ from tidegate.wire.signature import Signature, TensorSpec
 STEPS = (1.0, 5.0, 25.0, 50.0, 100.0)
 STEP_S = 600.0
 SHARES = ("first", "equal", "undivided")
-_SIGNATURE = Signature("dataframe", (TensorSpec("input", "FP64", (-1, 4)),), (TensorSpec("prediction", "FP64", (-1,)),))
+_SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 4)),), (TensorSpec("prediction", "FP64", (-1,)),))
 
 
 @dataclass(frozen=True)
