@@ -14,6 +14,7 @@ from tidegate.core.images.delivery import Delivery, Fetch
 from tidegate.core.manifests.pods import LEAVING_S
 from tidegate.core.manifests.replica_pods import (
     Belonging,
+    Contents,
     Workload,
     deployment,
     key_of_object,
@@ -29,38 +30,40 @@ from tidegate.errors import InvalidArgument
 PLACED = Placement("kubernetes")
 IMAGE = f"registry.example.com/team/churn@sha256:{'a' * 64}"
 FETCH = Fetch("http://tidegate-control:8800", "/internal/v1/packages/churn/3", "d" * 64)
+IN_IMAGE = Contents(Delivery(IMAGE), "d" * 64, drain_s=20)
+FETCHED = replace(IN_IMAGE, delivery=Delivery("tidegate:0.9", FETCH, "pull"))
 HPA = EngineScaling(2, 9, "cpu", 70)
 
 
-def _work(placement: Placement = PLACED, delivery: Delivery | None = None, **spec: Any) -> Workload:
+def _work(placement: Placement = PLACED, **spec: Any) -> Workload:
     key = WorkloadKey(spec.pop("endpoint", "churn"), "3", placement, spec.pop("form", ""))
     asked = WorkloadSpec(key, "churn", Path("3.json"), spec.pop("count", 1), spec.pop("token", 7), **spec)
-    return Workload("0a1b2c3d", asked, delivery or Delivery(IMAGE), "d" * 64, drain_s=20)
+    return Workload("0a1b2c3d", asked)
 
 
-def _objects(work: Workload) -> list[dict[str, Any]]:
+def _objects(work: Workload, contents: Contents = IN_IMAGE) -> list[dict[str, Any]]:
     own = Belonging(work, "uid-1")
-    found = [deployment(work), own.secret("k" * 64), own.service(), own.budget(), own.autoscaler()]
+    found = [deployment(work, contents), own.secret("k" * 64), own.service(), own.budget(), own.autoscaler()]
     return [one for one in found if one is not None]
 
 
-def _pod(work: Workload) -> Any:
-    return deployment(work)["spec"]["template"]["spec"]
+def _pod(work: Workload, contents: Contents = IN_IMAGE) -> Any:
+    return deployment(work, contents)["spec"]["template"]["spec"]
 
 
 EVERY = (
-    _work(),
-    _work(count=3, form="onnx"),
-    _work(replace(PLACED, cpus=1.5, memory_bytes=3 << 30), scaling=HPA),
-    _work(delivery=Delivery("tidegate:0.9", FETCH, "pull"), cold_start_s=40.0),
-    replace(_work(), gpu=True),
+    (_work(), IN_IMAGE),
+    (_work(count=3, form="onnx"), IN_IMAGE),
+    (_work(replace(PLACED, cpus=1.5, memory_bytes=3 << 30), scaling=HPA), IN_IMAGE),
+    (_work(cold_start_s=40.0), FETCHED),
+    (_work(), replace(IN_IMAGE, gpu=True)),
 )
 
 
-@pytest.mark.parametrize("work", EVERY)
-def test_the_schemas_of_kubernetes_take_every_object(work: Workload) -> None:
+@pytest.mark.parametrize(("work", "contents"), EVERY)
+def test_the_schemas_of_kubernetes_take_every_object(work: Workload, contents: Contents) -> None:
     validate = pytest.importorskip("kubernetes_validate").validate
-    for one in _objects(work):
+    for one in _objects(work, contents):
         validate(one, "1.37", strict=True)
 
 
@@ -89,7 +92,7 @@ def test_what_belongs_to_a_deployment_is_owned_by_it_and_finds_its_pods() -> Non
 
 def test_the_key_of_a_workload_is_read_back_from_its_deployment_and_its_pods() -> None:
     work = _work(replace(PLACED, cpus=2, memory_request_bytes=1 << 29), form="onnx", token=12)
-    made = deployment(work)
+    made = deployment(work, IN_IMAGE)
     for metadata in (made["metadata"], made["spec"]["template"]["metadata"]):
         assert key_of_object(metadata) == work.spec.key
         assert token_of(metadata) == 12
@@ -110,7 +113,7 @@ def test_placement_and_form_tell_names_apart() -> None:
 
 
 def test_nothing_runs_before_its_key_is_there() -> None:
-    assert deployment(_work(count=5))["spec"]["replicas"] == 0
+    assert deployment(_work(count=5), IN_IMAGE)["spec"]["replicas"] == 0
 
 
 def test_a_replica_is_managed_drains_before_it_is_ended_and_says_why_it_ended() -> None:
@@ -127,7 +130,7 @@ def test_a_replica_is_managed_drains_before_it_is_ended_and_says_why_it_ended() 
 
 
 def test_a_version_that_no_image_has_is_fetched_first_with_the_replicas_own_key() -> None:
-    pod = _pod(_work(delivery=Delivery("tidegate:0.9", FETCH)))
+    pod = _pod(_work(), FETCHED)
     (first,), (container,) = pod["initContainers"], pod["containers"]
     assert first["image"] == container["image"] == "tidegate:0.9"
     assert first["args"][: first["args"].index("--credential")] == [

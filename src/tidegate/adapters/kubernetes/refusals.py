@@ -98,12 +98,13 @@ def _forbidden(said: str, asked: Asked, where: str) -> TidegateError:
 
 
 def rule(verb: str, group: str, resource: str) -> str:
-    """The rule of a Role that allows it.
+    """The rule of a Role that allows it; several verbs are told apart by ", ".
 
     >>> rule("patch", "apps", "deployments")
     '{apiGroups: ["apps"], resources: ["deployments"], verbs: ["patch"]}'
     """
-    return f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}'
+    verbs = ", ".join(f'"{one}"' for one in verb.split(", "))
+    return f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verbs}]}}'
 
 
 def _not_found(said: str, status: dict[str, Any], asked: Asked, where: str) -> TidegateError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.kinds import (
     AUTOSCALER,
     DEPLOYMENT,
@@ -13,11 +14,12 @@ from tidegate.adapters.kubernetes.kinds import (
     EVENT,
     POD,
     POD_DISRUPTION_BUDGET,
-    REPLICA_SET,
     SECRET,
     SERVICE,
     Kind,
 )
+from tidegate.adapters.kubernetes.refusals import rule
+from tidegate.errors import EngineDenied
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,33 @@ _LOOKED_AT = ("list", "watch")
 _WRITTEN = ("get", "create", "patch", "delete")
 _VERBS: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
     (DEPLOYMENT, "", (*_WRITTEN, *_LOOKED_AT)),
-    (DEPLOYMENT, "scale", ("get", "patch")),
-    (REPLICA_SET, "", ("get", *_LOOKED_AT)),
     (POD, "", ("get", "patch", "delete", *_LOOKED_AT)),
     (POD, "log", ("get",)),
-    (SERVICE, "", _WRITTEN),
+    (SERVICE, "", (*_WRITTEN, *_LOOKED_AT)),
     (SECRET, "", _WRITTEN),
     (EVENT, "", _LOOKED_AT),
     (ENDPOINT_SLICE, "", _LOOKED_AT),
-    (POD_DISRUPTION_BUDGET, "", (*_WRITTEN, *_LOOKED_AT)),
-    (AUTOSCALER, "", (*_WRITTEN, *_LOOKED_AT)),
+    (POD_DISRUPTION_BUDGET, "", _WRITTEN),
+    (AUTOSCALER, "", _WRITTEN),
 )
 RIGHTS = tuple(Right(verb, kind, part) for kind, part, verbs in _VERBS for verb in verbs)
+
+
+def missing_rights(api: KubernetesApi) -> list[Right]:
+    """What this user may not, of all that is needed. One call for each right."""
+    return [right for right in RIGHTS if not api.can(right.verb, right.kind, right.subresource)]
+
+
+def check_rights(api: KubernetesApi) -> None:
+    """Raises `EngineDenied`, with the rules that are missing."""
+    missing = missing_rights(api)
+    if missing:
+        parts = dict.fromkeys((one.kind.group, one.resource) for one in missing)
+        rules = "; ".join(
+            rule(", ".join(one.verb for one in missing if (one.kind.group, one.resource) == part), *part)
+            for part in parts
+        )
+        raise EngineDenied(
+            f"this user may not do all that is needed in namespace '{api.namespace}' at {api.where}: add to its Role "
+            f"{rules}"
+        )

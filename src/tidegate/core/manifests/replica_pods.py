@@ -57,22 +57,28 @@ _placements = json_decoder(Placement)
 
 @dataclass(frozen=True)
 class Workload:
-    """A workload on one cluster, with what only the platform knows of its version.
-
-    `gpu`: it asks for one. `drain_s` is how long a replica may finish what it has.
-    """
+    """A workload of a platform, by its id."""
 
     platform: str
     spec: WorkloadSpec
-    delivery: Delivery
-    digest: str
-    gpu: bool = False
-    drain_s: float = 5.0
 
     @property
     def name(self) -> str:
-        """Of the Deployment and of all that belongs to it."""
+        """Of the Deployment and of all that belongs to it. Raises `InvalidArgument` for one that is too long."""
         return workload_name(self.spec.key)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What its pods are made of: how the version gets there, its digest, and how long a replica may finish what it has.
+
+    `gpu`: the version asks for one.
+    """
+
+    delivery: Delivery
+    digest: str
+    drain_s: float
+    gpu: bool = False
 
 
 def workload_name(key: WorkloadKey) -> str:
@@ -97,14 +103,15 @@ def of_platform(platform: str) -> str:
     return f"{PLATFORM}={platform},app.kubernetes.io/component=replica"
 
 
-def deployment(work: Workload) -> dict[str, Any]:
+def deployment(work: Workload, contents: Contents) -> dict[str, Any]:
     """The Deployment as it is created, asking for nothing yet: the key of its replicas is not there. Its template is
     never changed.
     """
+    annotations = _annotations(work.spec, contents)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": work.name, "labels": _labels(work), "annotations": _annotations(work)},
+        "metadata": {"name": work.name, "labels": _labels(work), "annotations": annotations},
         "spec": {
             "replicas": 0,
             "revisionHistoryLimit": 1,
@@ -112,28 +119,28 @@ def deployment(work: Workload) -> dict[str, Any]:
             # Should somebody else change its template after all, it answers all the while.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {
-                "metadata": {"labels": _labels(work), "annotations": _annotations(work)},
-                "spec": pod_of(_parts(work)),
+                "metadata": {"labels": _labels(work), "annotations": annotations},
+                "spec": pod_of(_parts(work, contents)),
             },
         },
     }
 
 
-def _parts(work: Workload) -> PodParts:
-    drain_s = math.ceil(work.drain_s)
+def _parts(work: Workload, contents: Contents) -> PodParts:
+    drain_s = math.ceil(contents.drain_s)
     return PodParts(
-        work.delivery.image,
+        contents.delivery.image,
         work.spec.key.version,
         secret=work.name,
         selector=_selector(work),
-        resources=resources_of(work.spec.key.placement, gpu=work.gpu),
+        resources=resources_of(work.spec.key.placement, gpu=contents.gpu),
         start=start_probe(work.spec.cold_start_s),
         drain_s=drain_s,
         grace_s=LEAVING_S + drain_s + GRACE_MARGIN_S,
         args=ARGS,
-        pull_secret=work.delivery.pull_secret,
+        pull_secret=contents.delivery.pull_secret,
         grpc=False,
-        fetched=work.delivery.fetch,
+        fetched=contents.delivery.fetch,
     )
 
 
@@ -180,10 +187,9 @@ def _labels(work: Workload) -> dict[str, str]:
     }
 
 
-def _annotations(work: Workload) -> dict[str, str]:
-    key = work.spec.key
-    placement = msgspec.json.encode(key.placement, order="sorted").decode()
-    return {DIGEST: work.digest, PLACEMENT: placement, FORM: key.form, TOKEN: str(work.spec.token)}
+def _annotations(spec: WorkloadSpec, contents: Contents) -> dict[str, str]:
+    placement = msgspec.json.encode(spec.key.placement, order="sorted").decode()
+    return {DIGEST: contents.digest, PLACEMENT: placement, FORM: spec.key.form, TOKEN: str(spec.token)}
 
 
 def key_of_object(metadata: Mapping[str, Any]) -> WorkloadKey | None:

@@ -1,0 +1,85 @@
+"""What belongs to a Deployment: Secret, Service, PodDisruptionBudget, HorizontalPodAutoscaler. Used by `workloads`.
+
+They are owned by it, so the cluster deletes them with it; here they are made, made again where they are missing, and
+deleted by name, should the Deployment have gone before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from tidegate.adapters.kubernetes.api import KubernetesApi
+from tidegate.adapters.kubernetes.kinds import AUTOSCALER, POD_DISRUPTION_BUDGET, SECRET, SERVICE, Kind
+from tidegate.core.manifests.replica_pods import PLATFORM, Belonging, Workload
+from tidegate.errors import ChangedMeanwhile, Conflict, EngineUnavailable
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+
+class Belongings:
+    """Remembers what it made of which Deployment, so that what is as it should be costs no calls."""
+
+    def __init__(self, api: KubernetesApi, key_of: Callable[[str], str]) -> None:
+        self._api = api
+        self._key_of = key_of
+        self._made: dict[str, tuple[str, Object | None, Object | None]] = {}
+        self._faults: dict[str, str] = {}
+
+    def check(self, work: Workload) -> None:
+        """Raises `InvalidArgument` for what cannot be made."""
+        Belonging(work, "").autoscaler()
+
+    def make(self, work: Workload, uid: str, *, again: bool) -> None:
+        """Make what belongs to the Deployment with this uid; `again`: something of it is missing in the cluster."""
+        own = Belonging(work, uid)
+        budget, autoscaler = own.budget(), own.autoscaler()
+        wanted = uid, budget, autoscaler
+        if self._made.get(work.name) == wanted and not again:
+            return
+        faults = [
+            self._apply(own.secret(self._key_of(work.name))),
+            self._apply(own.service()),
+            self._make_or_delete(POD_DISRUPTION_BUDGET, work.name, budget),
+            self._make_or_delete(AUTOSCALER, work.name, autoscaler),
+        ]
+        self._made[work.name] = wanted
+        self._faults[work.name] = "; ".join(filter(None, faults))
+
+    def fault(self, name: str) -> str:
+        """What others made of what belongs to a Deployment, in words; empty for nothing."""
+        return self._faults.get(name, "")
+
+    def delete(self, name: str, platform: str) -> None:
+        """Delete what belongs to a Deployment that is gone, or going."""
+        self._made.pop(name, None)
+        self._faults.pop(name, None)
+        for kind in (AUTOSCALER, POD_DISRUPTION_BUDGET, SERVICE, SECRET):
+            self._delete(kind, name, platform)
+
+    def _make_or_delete(self, kind: Kind, name: str, manifest: Object | None) -> str:
+        if manifest is not None:
+            return self._apply(manifest)
+        self._api.delete(kind, name)
+        return ""
+
+    def _apply(self, manifest: Object) -> str:
+        """Why it is not as it should be, where somebody else holds it: that is not fought over."""
+        try:
+            self._api.apply(manifest)
+        except Conflict as error:
+            return error.message
+        except ChangedMeanwhile as error:
+            raise EngineUnavailable(f"{error.message}; it is tried again") from error
+        return ""
+
+    def _delete(self, kind: Kind, name: str, platform: str) -> None:
+        found = self._api.get(kind, name)
+        if found is not None and (found["metadata"].get("labels") or {}).get(PLATFORM) == platform:
+            try:
+                self._api.delete(kind, name, uid=str(found["metadata"]["uid"]))
+            except ChangedMeanwhile:
+                log.debug("%s %s was made anew meanwhile", kind.name, name)
