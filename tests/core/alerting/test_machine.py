@@ -14,6 +14,7 @@ from tidegate.core.alerting.model import (
     Action,
     Alert,
     Facts,
+    KnownToBaseline,
     Notice,
     Observation,
     Outcome,
@@ -181,6 +182,28 @@ def test_an_alert_ends_with_its_version_and_with_its_rule() -> None:
     off = step(facts(fired.alerts, replace(RULE, enabled=False)), [seen()], 60)
     assert states(off) == {"data_drift age": "resolved"}
     assert step(facts(rule=replace(RULE, enabled=False)), [seen()], 60) == Outcome()
+
+
+def test_an_alert_ends_where_the_newest_baseline_has_nothing_of_what_it_is_about() -> None:
+    has = KnownToBaseline(frozenset({"age"}), frozenset({"region=north"}))
+    fired = step(facts(baselines={"1": has}), [seen(), seen(segment="region=north")], 0)
+    assert [alert.state for alert in fired.alerts] == ["firing", "firing"]
+    assert told(step(facts(fired.alerts, baselines={"1": has}), [], 60)) == []
+    whole = step(facts(fired.alerts, baselines={"1": replace(has, segments=frozenset())}), [], 60)
+    assert [alert.ended_because for alert in whole.alerts if alert.state == "resolved"] == [
+        "the baseline of version 1 has no segment region=north any more"
+    ]
+    without = step(facts(fired.alerts, baselines={"1": KnownToBaseline(frozenset({"income"}))}), [], 60)
+    assert {alert.ended_because for alert in without.alerts} == {"the baseline of version 1 has no column age any more"}
+    assert told(without) == [("age", "resolved"), ("age", "resolved")]
+
+
+def test_performance_ends_with_the_baselines_labels_and_latency_with_no_baseline() -> None:
+    both = [seen(type_="performance_drift", feature=""), seen(type_="errors", feature="")]
+    fired = step(facts(), both, 0)
+    unlabelled = KnownToBaseline(frozenset(), labels=False)
+    after = step(facts(fired.alerts, baselines={"1": unlabelled}), [], 60)
+    assert states(after) == {"performance_drift ": "resolved", "errors ": "firing"}
 
 
 def test_an_action_is_taken_once_an_alert_after_its_cooldown_and_not_while_something_keeps_it_quiet() -> None:

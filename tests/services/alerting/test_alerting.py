@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.control import ME, NewDatabase, add_version, container_at
@@ -26,9 +27,10 @@ from tidegate.store import alert_outbox
 from tidegate.store.automation import effective_of, seen_of, set_weights
 from tidegate.store.endpoints import get_endpoint
 from tidegate.store.history import Entry
+from tidegate.store.tables import BaselineRow
 from tidegate.wire import alerts as wire
 from tidegate.wire.experiments import ExperimentRequest
-from tidegate.wire.monitoring import MonitorRequest, MonitorResult
+from tidegate.wire.monitoring import BaselineColumn, BaselineView, MonitorRequest, MonitorResult
 from tidegate.wire.rest import DeployRequest, TrafficRequest
 from tidegate.wiring import Container
 
@@ -102,6 +104,15 @@ def container(tmp_path: Path, new_database: NewDatabase) -> Iterator[Container]:
     container.close()
 
 
+def has_baseline(container: Container, *columns: str) -> None:
+    """A baseline of version 2 with these columns, as its row has it."""
+    view = BaselineView(
+        "churn", "2", "file", 500, 0, 1.0, [BaselineColumn(name, "input", "numeric", 20, 0) for name in columns]
+    )
+    with container.store.transaction() as tx:
+        tx.merge(BaselineRow(model="churn", version="2", file="x", view=msgspec.to_builtins(view), made_at=1.0))
+
+
 @pytest.fixture
 def bed(container: Container) -> Iterator[Bed]:
     bed = Bed(container)
@@ -117,6 +128,19 @@ def receiver() -> Iterator[Receiver]:
 
 def _told(receiver: Receiver) -> list[tuple[str, str]]:
     return [(got.json["status"], got.json["groupLabels"].get("alertname", "")) for got in receiver.got]
+
+
+def test_an_alert_on_a_column_that_a_new_baseline_lacks_resolves(bed: Bed) -> None:
+    has_baseline(bed.container, "age", "income")
+    bed.found()
+    bed.state.tick()
+    assert bed.one().state == "firing"
+    has_baseline(bed.container, "income")
+    bed.state.tick()
+    assert (bed.one().state, bed.one().ended_because) == (
+        "resolved",
+        "the baseline of version 2 has no column age any more",
+    )
 
 
 def test_a_result_reaches_a_webhook_once_and_its_end_too(bed: Bed, receiver: Receiver) -> None:

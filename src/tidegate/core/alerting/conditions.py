@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tidegate.core.alerting.model import NO_TRAFFIC, SEVERITIES, Alert, Facts, Observation, Rule, Verdict, alert_id
+from tidegate.core.alerting.model import (
+    NO_TRAFFIC,
+    SEVERITIES,
+    Alert,
+    AlertType,
+    Facts,
+    KnownToBaseline,
+    Observation,
+    Rule,
+    Verdict,
+    alert_id,
+)
 
+OF_LABELS: frozenset[AlertType] = frozenset({"performance_drift", "label_shift"})
+OF_BASELINES: frozenset[AlertType] = OF_LABELS | {"data_drift", "prediction_drift", "data_quality"}
+"""Types whose results name columns and segments of a baseline, and of its labels."""
 _WORST: dict[Verdict, int] = {"alert": 2, "ok": 1, "unknown": 0}
 
 
@@ -99,10 +113,24 @@ def _over(alert: Alert, facts: Facts, now: float) -> str:
         return f"version {version} {NO_TRAFFIC}"
     if not rule.enabled:
         return "its rule was turned off"
+    if lacking := _lacking(alert, facts.baselines.get(version)):
+        return f"the baseline of version {version} has no {lacking} any more"
     if alert.ok_since is None or alert.unknown_since is not None:
         return ""
     long_enough = alert.condition == "pending" or now - alert.ok_since >= rule.keep_firing_for_s
     return "results are good again" if long_enough else ""
+
+
+def _lacking(alert: Alert, baseline: KnownToBaseline | None) -> str:
+    """What the alert is about and the newest baseline does not have, so that no result will come of it again."""
+    feature, segment = alert.label("feature"), alert.label("segment")
+    if baseline is None or alert.type not in OF_BASELINES:
+        return ""
+    if feature and feature not in baseline.features:
+        return f"column {feature}"
+    if segment and segment not in baseline.segments:
+        return f"segment {segment}"
+    return "labels" if alert.type in OF_LABELS and not baseline.labels else ""
 
 
 def _ended(alert: Alert, now: float, why: str) -> Alert:

@@ -174,11 +174,20 @@ class Receiver:
 
 
 @dataclass(frozen=True)
+class KnownToBaseline:
+    """What a version's newest baseline has: its columns and segments, and whether its rows have labels."""
+
+    features: frozenset[str]
+    segments: frozenset[str] = frozenset()
+    labels: bool = True
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a step needs beside the results, all of one endpoint.
 
-    `served` are the versions that get or shall get traffic; None where that is not known. `acted_at` says when each
-    action was last begun. Of an endpoint that is `gone`, or not `monitored` any more, every alert ends.
+    `served` are the versions that get or shall get traffic; None where that is not known. `baselines` are by version; of
+    one without a baseline nothing is said. `acted_at` says when each action was last begun. Of an endpoint that is `gone`, or not `monitored` any more, every alert ends.
     """
 
     rules: Mapping[AlertType, Rule] = field(default_factory=dict)
@@ -186,6 +195,7 @@ class Facts:
     receivers: Sequence[Receiver] = ()
     known: Sequence[Alert] = ()
     served: frozenset[str] | None = None
+    baselines: Mapping[str, KnownToBaseline] = field(default_factory=dict)
     acted_at: Mapping[str, float] = field(default_factory=dict)
     gone: bool = False
     monitored: bool = True

@@ -85,10 +85,10 @@ def observation(result: Result) -> Observation:
         endpoint=result.endpoint,
         monitor=result.monitor,
         verdict=result.state,
-        version=_label(result.version),
-        feature=_label(result.feature),
-        metric=_label(result.metric),
-        segment=_label(result.segment),
+        version=label_of(result.version),
+        feature=label_of(result.feature),
+        metric=label_of(result.metric),
+        segment=label_of(result.segment),
         severity=severity,
         message=result.verdict[:MESSAGE_CHARS_MAX],
         measured=_measure(result, type_),
@@ -96,7 +96,8 @@ def observation(result: Result) -> Observation:
     )
 
 
-def _label(text: str | None) -> str:
+def label_of(text: str | None) -> str:
+    """A name as alerts' labels have it."""
     return (text or "")[:LABEL_CHARS_MAX]
 
 

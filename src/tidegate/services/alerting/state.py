@@ -15,8 +15,18 @@ from tidegate.clock import Clock
 from tidegate.core.access import Principal
 from tidegate.core.alerting.machine import step
 from tidegate.core.alerting.messages import message, payload
-from tidegate.core.alerting.model import STATES, Alert, Deed, Facts, Observation, Outcome, Receiver, Silence
-from tidegate.core.alerting.observations import Result, observed
+from tidegate.core.alerting.model import (
+    STATES,
+    Alert,
+    Deed,
+    Facts,
+    KnownToBaseline,
+    Observation,
+    Outcome,
+    Receiver,
+    Silence,
+)
+from tidegate.core.alerting.observations import Result, label_of, observed
 from tidegate.core.alerting.rules import rules_of, shown_action
 from tidegate.errors import Conflict, InvalidArgument, UnknownAlert
 from tidegate.services.alerting.views import alert_view
@@ -27,8 +37,10 @@ from tidegate.store import audit, monitoring
 from tidegate.store.alert_tables import AlertRow, NotifierRow, SilenceRow
 from tidegate.store.automation import effective_of, word_of
 from tidegate.store.engine import Store
-from tidegate.store.tables import EndpointRow
+from tidegate.store.tables import BaselineRow, EndpointRow
 from tidegate.wire import alerts as wire
+from tidegate.wire.decoding import convert
+from tidegate.wire.monitoring import BaselineView
 
 TOO_MANY_WAIT = f"more than {outbox.PENDING_MAX} messages wait for this notifier: the oldest were given up"
 
@@ -172,6 +184,7 @@ def facts_of(tx: Session, endpoint: str, row: EndpointRow | None, now: float) ->
         receivers=[_receiver(one) for one in rows.notifiers(tx)],
         known=rows.open_alerts(tx, endpoint),
         served=None if row is None else served_versions(row),
+        baselines={} if row is None else known_to_baselines(tx, row),
         acted_at=outbox.last_actions(tx, endpoint),
         gone=row is None or row.deleted_at is not None,
         monitored=row is None or monitoring.settings_of(monitoring.monitor(tx, row)).on,
@@ -181,6 +194,20 @@ def facts_of(tx: Session, endpoint: str, row: EndpointRow | None, now: float) ->
 def served_versions(row: EndpointRow) -> frozenset[str]:
     """The versions that get traffic, or shall get some."""
     return frozenset({*row.traffic, *row.routed, *effective_of(row).traffic})
+
+
+def known_to_baselines(tx: Session, row: EndpointRow) -> dict[str, KnownToBaseline]:
+    """What the newest baseline of each version that gets traffic has, in the words of alerts' labels."""
+    found = {version: tx.get(BaselineRow, (row.model, version)) for version in served_versions(row)}
+    views = {version: convert(one.view, BaselineView) for version, one in found.items() if one is not None}
+    return {
+        version: KnownToBaseline(
+            frozenset(label_of(column.name) for column in view.columns),
+            frozenset(map(label_of, view.segments)),
+            view.metric is not None,
+        )
+        for version, view in views.items()
+    }
 
 
 def _by_id(alerts: Iterable[Alert]) -> dict[str, Alert]:
