@@ -117,6 +117,18 @@ def test_mail_has_a_subject_and_a_line_for_each_alert(mailbox: Mailbox) -> None:
     assert "high: age, version 2: age <moved> by 0.31" in text
 
 
+def test_a_mail_that_some_recipients_do_not_get_says_who(mailbox: Mailbox) -> None:
+    assert _notifying().send("smtp", _config("smtp", mailbox.address), "d-1", _message()) == ""
+    mailbox.unknown = ("bob@example.com",)
+    said = _notifying().send("smtp", _config("smtp", mailbox.address), "d-2", _message())
+    assert said == "not taken for bob@example.com: 550 nobody of that name"
+    assert len(mailbox.got) == 2
+    mailbox.unknown, mailbox.refuse_with = (), "451 try later"
+    with pytest.raises(DeliveryFailed, match=r"ada@example\.com: 451 try later") as raised:
+        _notifying().send("smtp", _config("smtp", mailbox.address), "d-3", _message())
+    assert not isinstance(raised.value, DeliveryRefused)
+
+
 def test_a_mail_server_that_refuses_is_not_asked_again_and_a_busy_one_is(mailbox: Mailbox) -> None:
     mailbox.refuse_with = "550 nobody of that name"
     with pytest.raises(DeliveryRefused, match="none of the recipients"):

@@ -113,6 +113,7 @@ class Mailbox:
 
     address: str = ""
     refuse_with: str = ""
+    unknown: tuple[str, ...] = ()
     got: list[tuple[str, list[str], str]] = field(default_factory=list)
 
 
@@ -138,6 +139,8 @@ class _MailSession:
             self._sender = named
         elif verb == b"RCPT":
             self._recipients.append(named)
+            if named in self._box.unknown:
+                return "550 nobody of that name"
             return self._box.refuse_with or "250 good"
         elif verb == b"DATA":
             self._say(lines, "354 go on")

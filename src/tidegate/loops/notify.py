@@ -28,8 +28,10 @@ FORGET_S = 600.0
 SENDING_MAX = 8
 """Receivers that are being sent to at a time."""
 
-Send = Callable[[str, Mapping[str, str], str, Mapping[str, Any]], None]
-"""By kind of notifier, configuration, the message's id, and the payload: `adapters.notifiers.sending`."""
+Send = Callable[[str, Mapping[str, str], str, Mapping[str, Any]], str]
+"""By kind of notifier, configuration, the message's id, and the payload; returns what is to be said of a message
+that was delivered all the same: `adapters.notifiers.sending`.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,15 @@ class Notify:
             if due.kind == "hold":
                 dependencies.holds.run(due.id, due.payload)
                 return
-            dependencies.send(due.kind, due.config, due.delivery, due.payload)
+            said = dependencies.send(due.kind, due.config, due.delivery, due.payload)
         except NotLeader:
             raise
         except Exception as error:
             self._failed(due, error)
         else:
-            dependencies.deliveries.done(due.id)
+            if said:
+                log.warning("%s: message %d is delivered, but %s", _named(due.target), due.id, said)
+            dependencies.deliveries.done(due.id, said)
 
     def _failed(self, due: Due, error: Exception) -> None:
         foreseen = isinstance(error, DeliveryFailed)

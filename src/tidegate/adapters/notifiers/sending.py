@@ -22,8 +22,10 @@ RECIPIENTS_MAX = 50
 class Notifier(Protocol):
     """One way of telling somebody. `tests/conformance/test_notifiers.py` runs on every one."""
 
-    def send(self, config: Mapping[str, str], delivery: str, payload: Mapping[str, Any]) -> None:
+    def send(self, config: Mapping[str, str], delivery: str, payload: Mapping[str, Any]) -> str | None:
         """Send Alertmanager's payload within the deadline; `delivery` is the message's id, the same when sent again.
+
+        Returns what is to be said of it though it was delivered: that some of its recipients were not taken.
 
         Raises `DeliveryFailed` where a later attempt may do better, `DeliveryRefused` where none will.
         """
@@ -40,9 +42,9 @@ class Notifying:
             "smtp": Smtp(reach, clock),
         }
 
-    def send(self, kind: str, config: Mapping[str, str], delivery: str, payload: Mapping[str, Any]) -> None:
-        """By the notifier of this kind."""
-        self.by_kind[kind].send(config, delivery, payload)
+    def send(self, kind: str, config: Mapping[str, str], delivery: str, payload: Mapping[str, Any]) -> str:
+        """By the notifier of this kind; what is to be said of it though it was delivered, mostly nothing ("")."""
+        return self.by_kind[kind].send(config, delivery, payload) or ""
 
 
 def check_config(kind: str, config: Mapping[str, str]) -> None:

@@ -16,6 +16,9 @@ from tidegate.clock import Clock
 from tidegate.core.alerting.messages import titled
 from tidegate.errors import DeliveryFailed, DeliveryRefused
 
+_Refused = dict[str, tuple[int, bytes]]
+"""By recipient, what the server said."""
+
 
 class Smtp:
     """One mail a message, to all recipients."""
@@ -23,17 +26,23 @@ class Smtp:
     def __init__(self, reach: Reach, clock: Clock) -> None:
         self._reach, self._clock = reach, clock
 
-    def send(self, config: Mapping[str, str], delivery: str, payload: Mapping[str, Any]) -> None:
-        """The mail's Message-ID is the same whenever it is sent again. A password goes over TLS alone."""
+    def send(self, config: Mapping[str, str], delivery: str, payload: Mapping[str, Any]) -> str:
+        """The mail's Message-ID is the same whenever it is sent again. A password goes over TLS alone.
+
+        Returns whom of the recipients the server did not take, where it took others: those have the mail.
+        """
         parts = urlsplit(config["url"])
         host, secure = parts.hostname or "", parts.scheme == "smtps"
         port = parts.port or (465 if secure else 25)
         mail = _mail(config, delivery, payload, self._clock())
         with self._reach.deadline() as limit:
             try:
-                self._exchange(_Client(self._reach, limit, host, port, secure), parts.username, parts.password, mail)
+                client = _Client(self._reach, limit, host, port, secure)
+                refused = self._exchange(client, parts.username, parts.password, mail)
             except smtplib.SMTPRecipientsRefused as error:
-                raise DeliveryRefused(f"the server takes none of the recipients: {_said(error)}") from error
+                told = f"the server takes none of the recipients: {_refusals(error.recipients)}"
+                lasting = all(500 <= code < 600 for code, _ in error.recipients.values())
+                raise (DeliveryRefused if lasting else DeliveryFailed)(told) from error
             except smtplib.SMTPResponseException as error:
                 told = f"the server answered {error.smtp_code}: {_said(error)}"
                 raise (DeliveryRefused if 500 <= error.smtp_code < 600 else DeliveryFailed)(told) from error
@@ -41,8 +50,9 @@ class Smtp:
                 if limit.passed:
                     raise TimeoutError from error
                 raise DeliveryFailed(f"{type(error).__name__}: {error}") from error
+        return f"not taken for {_refusals(refused)}" if refused else ""
 
-    def _exchange(self, client: _Client, user: str | None, password: str | None, mail: EmailMessage) -> None:
+    def _exchange(self, client: _Client, user: str | None, password: str | None, mail: EmailMessage) -> _Refused:
         try:
             client.ehlo()
             if not client.secure and client.has_extn("starttls"):
@@ -52,7 +62,7 @@ class Smtp:
                 if not client.secure:
                     raise DeliveryRefused("the server offers no TLS, and without it no password is sent: use smtps://")
                 client.login(unquote(user), unquote(password or ""))
-            client.send_message(mail)
+            return client.send_message(mail)
         finally:
             client.close()
 
@@ -93,6 +103,10 @@ def _mail(config: Mapping[str, str], delivery: str, payload: Mapping[str, Any], 
     link = [payload["externalURL"]] if payload["externalURL"] else []
     mail.set_content("\n\n".join([*lines, *link]) + "\n")
     return mail
+
+
+def _refusals(refused: _Refused) -> str:
+    return "; ".join(f"{who}: {code} {said.decode('utf-8', 'replace')}" for who, (code, said) in refused.items())
 
 
 def _said(error: smtplib.SMTPException) -> str:

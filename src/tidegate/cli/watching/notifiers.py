@@ -106,7 +106,7 @@ def test(app: App, name: str) -> None:
             f"notifier {name!r} did not take the message: {found.outcome or 'it is still on its way'}",
             state=found.state,
         )
-    app.emit(found, lambda: f"{name} took the message")
+    app.emit(found, lambda: f"{name} took the message" + (f", but {found.outcome}" if found.outcome else ""))
 
 
 @command("delete", "tidegate notifiers delete team --yes")

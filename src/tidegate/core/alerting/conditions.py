@@ -104,21 +104,27 @@ def _at(alert: Alert, facts: Facts, now: float) -> Alert:
 
 def _over(alert: Alert, facts: Facts, now: float) -> str:
     """Why the alert is over: good for long enough, or about something that is no more; "" where it is not."""
-    rule, version = facts.rule(alert.type), alert.label("version")
+    if why := _ended_subject(alert, facts):
+        return why
+    if alert.ok_since is None or alert.unknown_since is not None:
+        return ""
+    long_enough = alert.condition == "pending" or now - alert.ok_since >= facts.rule(alert.type).keep_firing_for_s
+    return "results are good again" if long_enough else ""
+
+
+def _ended_subject(alert: Alert, facts: Facts) -> str:
+    """What is no more of that which the alert is about, so that no result will end it; "" where all is there."""
+    version = alert.label("version")
     if facts.gone:
         return "the endpoint was deleted"
     if not facts.monitored:
         return "the endpoint is not monitored any more"
     if version and facts.served is not None and version not in facts.served:
         return f"version {version} {NO_TRAFFIC}"
-    if not rule.enabled:
+    if not facts.rule(alert.type).enabled:
         return "its rule was turned off"
-    if lacking := _lacking(alert, facts.baselines.get(version)):
-        return f"the baseline of version {version} has no {lacking} any more"
-    if alert.ok_since is None or alert.unknown_since is not None:
-        return ""
-    long_enough = alert.condition == "pending" or now - alert.ok_since >= rule.keep_firing_for_s
-    return "results are good again" if long_enough else ""
+    lacking = _lacking(alert, facts.baselines.get(version))
+    return f"the baseline of version {version} has no {lacking} any more" if lacking else ""
 
 
 def _lacking(alert: Alert, baseline: KnownToBaseline | None) -> str:

@@ -186,8 +186,9 @@ class KnownToBaseline:
 class Facts:
     """What a step needs beside the results, all of one endpoint.
 
-    `served` are the versions that get or shall get traffic; None where that is not known. `baselines` are by version; of
-    one without a baseline nothing is said. `acted_at` says when each action was last begun. Of an endpoint that is `gone`, or not `monitored` any more, every alert ends.
+    `served` are the versions that get or shall get traffic; None where that is not known. `baselines` are by version;
+    of one without a baseline nothing is said. `acted_at` says when each action was last begun. Of an endpoint that is
+    `gone`, or not `monitored` any more, every alert ends.
     """
 
     rules: Mapping[AlertType, Rule] = field(default_factory=dict)
