@@ -22,7 +22,7 @@ from tidegate.adapters.kubernetes.kinds import Kind, kind_of
 from tidegate.adapters.kubernetes.kubeconfig import find_access
 from tidegate.adapters.kubernetes.refusals import Asked, Gone, no_namespace, refusal, status_of
 from tidegate.adapters.kubernetes.transport import READ_TIMEOUT_S, Request, Transport, unreachable
-from tidegate.errors import EngineRefused, EngineUnavailable
+from tidegate.errors import Conflict, EngineRefused, EngineUnavailable
 
 FIELD_MANAGER = "tidegate"
 PAGE_OBJECTS = 500
@@ -117,12 +117,12 @@ class KubernetesApi:
         A `metadata.resourceVersion` (or `uid`) in the manifest is a precondition. Raises `Conflict` where somebody else
         manages a field, `ChangedMeanwhile` where the precondition does not hold.
         """
-        kind, name = kind_of(manifest), str(manifest["metadata"]["name"])
-        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
-        path = kind.path(self.namespace, quote(name))
-        return self._write(
-            Request("PATCH", path, query, manifest, "application/apply-patch+yaml"), self._asked("patch", kind, name)
-        )
+        try:
+            return self._applied(manifest, force=force)
+        except Conflict as conflict:
+            if conflict.details.get("managers") != [FIELD_MANAGER]:
+                raise
+            return self._applied(manifest, force=True)  # a patch of ours holds the field, and we are the same manager
 
     def patch(self, kind: Kind, name: str, body: Mapping[str, Any], *, subresource: str = "") -> Object:
         """A merge patch; raises as `apply` does, and `EngineUnavailable` where the object is gone."""
@@ -217,6 +217,13 @@ class KubernetesApi:
                 return Listed(items, str(meta.get("resourceVersion", "")))
             query = {**query, "continue": str(meta["continue"])}
         raise EngineRefused(f"namespace '{self.namespace}' has more than {PAGE_OBJECTS * PAGES_MAX} {kind.plural}")
+
+    def _applied(self, manifest: Object, *, force: bool) -> Object:
+        kind, name = kind_of(manifest), str(manifest["metadata"]["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
+        path = kind.path(self.namespace, quote(name))
+        request = Request("PATCH", path, query, manifest, "application/apply-patch+yaml")
+        return self._write(request, self._asked("patch", kind, name))
 
     def _lines(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         rest = b""
