@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,10 +16,13 @@ import pandas as pd
 import psutil
 import pytest
 
+from support.capture_bed import batch
 from support.wait import until
+from tidegate.cli.endpoints.show import _captured
 from tidegate.compactor.run import Compactor
+from tidegate.gateway.capture.segments import Segments
 from tidegate.settings import Settings
-from tidegate.wire.capture import CompactorState, read_state
+from tidegate.wire.capture import CompactorState, capture_view, read_state
 from tidegate.wire.decision import Decision
 from tidegate.wire.journal import BatchRecord, CapturedRequest
 from tidegate.wire.journal.frames import file_head, frame_head
@@ -74,6 +78,20 @@ def test_it_says_what_it_did_and_what_waits_and_counts_on_after_a_restart(bed: B
         assert bed.compactor().run(once=True) == 0
         assert (bed.state().segments, bed.state().rows, bed.state().backlog_segments) == (number + 1, number + 1, 0)
     assert bed.state().pid == os.getpid()
+
+
+def test_what_gateways_still_write_is_said_beside_what_is_compacted(bed: Bed) -> None:
+    bed.segment("done")
+    writing = Segments(bed.journal, "gateway-9", 1 << 30)
+    writing.append(msgspec.msgpack.encode(batch("open", NOW_S)), NOW_S)
+    bed.compactor().run(once=True)
+    (path,) = bed.journal.glob("*.open*")
+    assert (bed.state().rows, bed.state().open_bytes) == (1, path.stat().st_size)
+    status: Any = SimpleNamespace(capture=capture_view(bed.state(), NOW_S))
+    (line,) = _captured(status)
+    assert line.startswith("compacted 1 rows of 1 segments, none waits; ")
+    assert line.endswith("B open, which queries see")
+    assert len(line) <= 80
 
 
 def test_a_segment_that_makes_no_sense_is_set_aside_with_its_reason_and_the_rest_is_read(

@@ -108,6 +108,11 @@ def test_feedback_counts_to_the_clients_rate(bed: Bed) -> None:
     bed.publish({"1": 1}, rate_limit_per_s=0.001)
     event = {"id": "a", "label": 1, "endpoint": "sums"}
     assert [send(gateway, [event, event]).status_code for _ in range(2)] == [202, 429]
+    unnamed = {"id": "a", "label": 1}
+    assert send(gateway, unnamed).status_code == 202
+    refused = send(gateway, [unnamed, unnamed])
+    assert refused.status_code == 429
+    assert "or name the endpoint" in refused.json()["error"]
 
 
 def test_off_loopback_feedback_needs_the_key(bed: Bed) -> None:

@@ -53,6 +53,17 @@ def test_a_client_has_its_burst_and_then_its_rate() -> None:
     assert admitted(limit, 50) == 10
 
 
+def test_what_names_no_endpoint_has_the_largest_rate_of_any_and_none_where_none_is_limited() -> None:
+    time = Time()
+    limit = limits(time, own_per_s=10.0)
+    assert admitted(limit, 50, endpoint="") == 10
+    assert admitted(limit, 50) == 10
+    time.now_s += 0.5
+    limit.adopt(Snapshot(2, (RoutedEndpoint("churn", "salt", (), rate_limit_per_s=10.0),)))
+    assert admitted(limit, 50, endpoint="") == 5  # an unchanged limit keeps what clients have left
+    assert admitted(limits(time), 50, endpoint="") == 50
+
+
 def test_who_is_refused_is_told_when_to_come_back() -> None:
     time = Time()
     limit = limits(time, own_per_s=0.5)

@@ -204,14 +204,15 @@ class Compactor:
         if not at_once and now < self._due.say_at:
             return
         self._due.say_at = now + SAY_EVERY_S
-        sealed = [(one, _stat(one.path)) for one in self._pending() if not one.is_open]
-        present = [found for _, found in sealed if found is not None]
+        pending = [(one.is_open, found) for one in self._pending() if (found := _stat(one.path)) is not None]
+        present = [found for is_open, found in pending if not is_open]
         at_s = self._clock()
         self._state = msgspec.structs.replace(
             self._state,
             at_s=at_s,
             backlog_segments=len(present),
             backlog_bytes=sum(found.st_size for found in present),
+            open_bytes=sum(found.st_size for is_open, found in pending if is_open),
             lag_s=max((at_s - found.st_mtime for found in present), default=0.0),
         )
         write_state(self._store, self._state)

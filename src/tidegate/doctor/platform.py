@@ -41,7 +41,7 @@ def compactor(facts: DoctorFacts) -> Verdict:
         return FindingState.OFF, "none is known without a control plane"
     if said is None:
         return FindingState.NOTE, "none has run here: 'tidegate up' starts one (python -m tidegate.compactor)"
-    waiting = f"{said.rows} rows captured, {said.backlog_segments} segments wait"
+    waiting = f"{said.rows} rows compacted, {said.backlog_segments} segments wait"
     if said.status != "ready":
         return FindingState.WRONG, f"{waiting}: {said.reason} (its log is compactor.log, or its container's)"
     if said.quarantined_segments:

@@ -21,7 +21,8 @@ STATE_BYTES_MAX = 1 << 20
 class CompactorState(msgspec.Struct, frozen=True):
     """As of `at_s` (seconds since the epoch). Counts go on over restarts.
 
-    `backlog_segments` and `backlog_bytes` wait to be compacted, the oldest for `lag_s`. `trouble` is why nothing can be
+    `backlog_segments` and `backlog_bytes` wait to be compacted, the oldest for `lag_s`. `open_bytes` are of segments
+    that gateways still write. `trouble` is why nothing can be
     written just now, empty where all is well. `lost_bytes`, `unfit_records`, `ahead_rows`, `quarantined_segments`: what
     could not be made into rows, by why.
     """
@@ -40,6 +41,7 @@ class CompactorState(msgspec.Struct, frozen=True):
     backlog_bytes: int = 0
     lag_s: float = 0.0
     trouble: str = ""
+    open_bytes: int = 0
 
 
 SILENT_S = 60.0
@@ -49,6 +51,8 @@ SILENT_S = 60.0
 @dataclass(frozen=True)
 class CaptureView:
     """What becomes of captured predictions: how many rows became Parquet, and what waits (the oldest for `lag_s`).
+
+    `open_bytes`: of segments that gateways still write; their rows are in no count, and queries have them.
 
     `trouble`: the compactor cannot write, and why is in `reason`; `silent`: it has said nothing for a minute. What it
     could not make into rows is in the four counts after that. `dropped_records`: gateways could not record them at all.
@@ -68,6 +72,7 @@ class CaptureView:
     stored_bytes: int
     reason: str = ""
     dropped_records: int = 0
+    open_bytes: int = 0
 
 
 def capture_view(state: CompactorState | None, now_s: float, dropped_records: int = 0) -> CaptureView | None:
@@ -91,6 +96,7 @@ def capture_view(state: CompactorState | None, now_s: float, dropped_records: in
         stored_bytes=state.stored_bytes,
         reason=reason,
         dropped_records=dropped_records,
+        open_bytes=state.open_bytes,
     )
 
 

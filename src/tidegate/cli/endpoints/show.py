@@ -13,7 +13,7 @@ from tidegate.cli.endpoints.load import load_table, p95, rate, series_table
 from tidegate.cli.endpoints.performance import render, seconds
 from tidegate.cli.endpoints.scale import scaled
 from tidegate.cli.endpoints.shadow import shadowed
-from tidegate.cli.output import moment, named, split, table, weight
+from tidegate.cli.output import moment, named, size, split, table, weight
 from tidegate.core.endpoints.serving import SERVING_SETTINGS, settings_of
 from tidegate.errors import InvalidArgument
 from tidegate.version import __version__
@@ -176,7 +176,8 @@ def _captured(now: Status) -> list[str]:
     if said.status != "ready":
         return [f"captured rows stay in the journal ({waiting}): {said.reason}"]
     aside = f", {said.quarantined_segments} set aside" if said.quarantined_segments else ""
-    return [f"captured {said.rows} rows in {said.segments} segments, {waiting}{aside}"]
+    writing = f"; {size(said.open_bytes)} open, which queries see" if said.open_bytes else ""
+    return [f"compacted {said.rows} rows of {said.segments} segments, {waiting}{aside}{writing}"]
 
 
 def _queue(now: Status) -> list[str]:

@@ -26,6 +26,7 @@ from tidegate.errors import (
     UnknownEndpoint,
     WrongContentType,
 )
+from tidegate.gateway.shared.rate_limits import NO_ENDPOINT
 from tidegate.wire.feedback import event_of, read_items
 from tidegate.wire.journal import FeedbackRecord
 
@@ -124,7 +125,7 @@ class FeedbackRoute:
         self._check_endpoints(events)
         limiter = self._engine.limiter
         if limiter is not None:
-            for endpoint in dict.fromkeys(one.endpoint for one in events if one.endpoint is not None):
+            for endpoint in dict.fromkeys(one.endpoint or NO_ENDPOINT for one in events):
                 limiter.check(endpoint, headers)
         return FeedbackRecord(events, round(now_s * 1e6))
 

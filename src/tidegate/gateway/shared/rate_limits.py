@@ -114,6 +114,8 @@ class EndpointLimit:
         return found
 
 
+NO_ENDPOINT = ""
+UNNAMED_SALT = "requests that name no endpoint"
 OTHERS = b"\0"
 """The client that all stand for who are too many to be told apart."""
 
@@ -157,10 +159,19 @@ class RateLimits:
                 known = self._limits.get(endpoint.name)
                 same = known is not None and (known.salt, known.rate_per_s) == (made.salt, made.rate_per_s)
                 limits[endpoint.name] = known if known is not None and same else made
+        if limits:
+            rate_per_s = max(one.rate_per_s for one in limits.values())
+            known = self._limits.get(NO_ENDPOINT)
+            made = EndpointLimit(UNNAMED_SALT, rate_per_s, max(1.0, rate_per_s * self._burst_s))
+            limits[NO_ENDPOINT] = known if known is not None and known.rate_per_s == rate_per_s else made
         self._limits = limits
 
     def check(self, endpoint: str, headers: Mapping[bytes, bytes]) -> None:
-        """Take a token of the client's; raises `RateLimited` where it has none left."""
+        """Take a token of the client's; raises `RateLimited` where it has none left.
+
+        What names no endpoint (`NO_ENDPOINT`) has a bucket of its own, with the largest rate of any endpoint, where any
+        endpoint has one: or else a client that leaves the name out would have no limit.
+        """
         limit = self._limits.get(endpoint)
         if limit is None:
             return
@@ -170,8 +181,10 @@ class RateLimits:
         if wait_s > 0.0:
             self.refused += 1
             raise RateLimited(
-                f"this client may send {limit.rate_per_s:g} requests a second to endpoint {endpoint!r} and sends more: "
-                f"try again in {wait_s:.3g} s",
+                f"this client may send {limit.rate_per_s:g} requests a second "
+                + (f"to endpoint {endpoint!r}" if endpoint else "that name no endpoint")
+                + f" and sends more: try again in {wait_s:.3g} s"
+                + ("" if endpoint else ", or name the endpoint"),
                 retry_after_s=math.ceil(wait_s),
                 limit_per_s=limit.rate_per_s,
             )
