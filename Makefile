@@ -10,7 +10,7 @@ STAMPS := $(VENV)/.stamps
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-flights dev services test test-long test-busy test-frameworks test-newest-uvicorn lint format types contracts docs docs-generate dashboards screenshots bench clean
+.PHONY: help install demo demo-flights dev services test test-long test-busy test-frameworks test-kubernetes test-newest-uvicorn lint format types contracts docs docs-generate dashboards screenshots bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,16 +32,19 @@ services: ## Install the servers that the tests use (Debian or Ubuntu, as root);
 	@sh scripts/services.sh
 
 test: $(STAMPS)/dev ## Run the tests
-	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -m "not long" $(ARGS)
+	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks --ignore tests/kubernetes -m "not long" $(ARGS)
 
 test-long: $(STAMPS)/dev ## Run the tests that `make test` leaves out: faults, upgrades, MLflow's servers, images, statistics, browsers
-	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -m long $(ARGS)
+	@$(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks --ignore tests/kubernetes -m long $(ARGS)
 
 test-busy: $(STAMPS)/dev ## Run the tests three times beside processes that keep the machine busy (an hour and more)
-	@sh scripts/test_busy.sh $(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks -o timeout=600 $(ARGS)
+	@sh scripts/test_busy.sh $(BIN)/python -m pytest $(IN_TWO) --ignore tests/frameworks --ignore tests/kubernetes -o timeout=600 $(ARGS)
 
 test-frameworks: $(STAMPS)/frameworks ## Run the tests with PyTorch, TensorFlow and CatBoost, which are large
 	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest $(IN_TWO) tests/frameworks $(ARGS)
+
+test-kubernetes: $(STAMPS)/dev ## Run the tests of Kubernetes on the cluster of KUBECONFIG, in namespaces of their own that they remove
+	@TIDEGATE_TEST_KUBERNETES=1 $(BIN)/python -m pytest tests/kubernetes -rs $(ARGS)
 
 test-newest-uvicorn: $(STAMPS)/dev ## Report whether the tests of HTTP pass with uvicorn's newest release (never fails)
 	@sh scripts/test_newest_uvicorn.sh $(BIN)/python $(VENV)/newest-uvicorn $(ARGS)
