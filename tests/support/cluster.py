@@ -76,7 +76,10 @@ def own_namespace(enforce: str = "restricted") -> Iterator[Cluster]:
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": enforce}},
+        "metadata": {
+            "name": name,
+            "labels": {f"pod-security.kubernetes.io/{mode}": enforce for mode in ("enforce", "warn")},
+        },
     }
     cluster.kubectl("create", "--filename", "-", text=json.dumps(namespace))
     try:
