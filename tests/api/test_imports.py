@@ -65,6 +65,13 @@ def test_an_import_makes_an_endpoint_that_sleeps_and_has_the_rows(
     assert (again["rows"], again["created"], again["model"]) == (2, False, "flown")
     assert len(CaptureStore(data_dir / "capture", data_dir / "journal").rows("predictions", "flown", 0, 2e9)) == 2
 
+    asked = api.put("/api/v1/endpoints/flown/capture/settings", json={"hash": ["kind"], "drop": ["x"]})
+    assert asked.status_code == 200, asked.text
+    hand_in(api, "flown", timezone="America/New_York")
+    private = CaptureStore(data_dir / "capture", data_dir / "journal").rows("predictions", "flown", 0, 2e9)
+    assert "input_x" not in private.column_names
+    assert [len(one) for one in private["input_kind"].to_pylist()] == [32, 32]
+
 
 @pytest.mark.parametrize(
     ("data", "more", "status", "told"),

@@ -1,17 +1,25 @@
 """Rows that were predicted elsewhere, in the capture store: each once, with their times; bad ones are told."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tidegate.capture.import_rules import ImportRules
 from tidegate.capture.importing import ImportColumns, Imported, ImportTarget, import_file
 from tidegate.capture.retention import Keep, expire
 from tidegate.capture.store import CaptureStore
 from tidegate.errors import InvalidArgument
+from tidegate.gateway.capture.privacy import EndpointPrivacy
+from tidegate.wire.decision import Decision
+from tidegate.wire.journal import BatchRecord, CapturedRequest
 from tidegate.wire.journal.records import recorded_unit
+from tidegate.wire.snapshot import CaptureRules
 
 NOW_S = 1_400_000_000.0
 JULY_S = 1_372_636_800.0  # 2013-07-01T00:00Z
@@ -41,6 +49,36 @@ def rows(store: Path, table: Any = "predictions", endpoint: str = "flights") -> 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return tmp_path / "capture"
+
+
+def test_what_the_endpoint_drops_or_hashes_is_dropped_and_hashed_as_gateways_do(store: Path) -> None:
+    rules = CaptureRules(drop=("x",), hash=("carrier", "prediction"), hash_keys=True)
+    target = ImportTarget("flights", "3", rules=ImportRules(rules, "salt"))
+    imported(store, CSV, replace(COLUMNS, key="carrier"), target=target)
+    privacy = EndpointPrivacy(rules, "salt")
+    record = BatchRecord(
+        "flights", "3", [Decision("3", "3", "3")], [CapturedRequest("a", "UA", 0, 0.0, 1.0, 2, 200)],
+        {"carrier": ("BYTES", (2,), ["UA", "DL"])},
+        {"prediction": ("INT64", (2,), np.array([1, 0]).tobytes())},
+    )  # fmt: skip
+    live = privacy.batch(record)
+    assert live is not None
+    numbers = np.frombuffer(live.outputs["prediction"][2], "<f8").tolist()
+    found = rows(store)
+    assert "input_x" not in found[0]
+    assert [row["input_carrier"] for row in found] == [*live.inputs["carrier"][2], None]
+    assert [row["output_prediction"] for row in found] == [*numbers, numbers[0]]
+    assert found[0]["key"] == live.requests[0].unit != "UA"
+    assert "UA" not in str(found)
+
+
+def test_values_of_a_list_are_hashed_one_by_one() -> None:
+    rules = ImportRules(CaptureRules(hash=("v",)), "salt")
+    made = rules.column("v", pa.array([[1.0, 2.0], None, [2.0, math.nan], []])).to_pylist()
+    assert made[1] is None
+    assert made[3] == []
+    assert made[0][1] == made[2][0] == rules.column("v", pa.array([2])).to_pylist()[0]
+    assert math.isnan(made[2][1])
 
 
 def test_rows_of_a_csv_are_predictions_at_their_times_with_their_labels(store: Path) -> None:

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from tidegate.capture.compact import write_parquet
 from tidegate.capture.files import Files, files_in, is_parquet
 from tidegate.capture.import_files import Bad, FileBlock, Format, blocks_of
+from tidegate.capture.import_rules import ImportRules
 from tidegate.capture.retention import IMPORTED
 from tidegate.capture.rows import PREDICTIONS
 from tidegate.errors import InvalidArgument
@@ -74,11 +75,12 @@ class ImportColumns:
 
 @dataclass(frozen=True)
 class ImportTarget:
-    """Whose rows they become; `file` is what messages call the file that they are of."""
+    """Whose rows they become, and by which rules; `file` is what messages call the file that they are of."""
 
     endpoint: str
     version: str
     file: str = ""
+    rules: ImportRules = ImportRules()
 
 
 @dataclass
@@ -205,10 +207,11 @@ def _as_stored(
     }
     if columns.key is not None:
         keys = pc.cast(kept[columns.key], pa.string()).to_pylist()
-        own["key"] = pa.array([recorded_unit(one) for one in keys], pa.string())
+        own["key"] = pa.array([target.rules.key(recorded_unit(one)) for one in keys], pa.string())
     made = {each.name: own.get(each.name, pa.nulls(rows, each.type)) for each in PREDICTIONS}
-    made |= {f"input_{tensor}": kept[name] for name, tensor in columns.inputs.items()}
-    made |= {f"output_{tensor}": kept[name] for name, tensor in columns.outputs.items()}
+    for role, given in (("input", columns.inputs), ("output", columns.outputs)):
+        for name, tensor in target.rules.kept(given).items():
+            made[f"{role}_{tensor}"] = target.rules.column(tensor, kept[name])
     if columns.label is not None:
         made["_label"] = kept[columns.label]
         if columns.label_time is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from tidegate.wire.snapshot import CaptureRules
 
 ImportFormat = Literal["parquet", "csv"]
 
@@ -31,6 +34,20 @@ class ImportRequest:
     key_column: str | None = None
     output_columns: list[str] = field(default_factory=list)
     timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class ImportedAs:
+    """What a file's columns become. `inputs`, `outputs`: names in the file → tensors' names; `datatypes`: of tensors.
+
+    `rules` of the endpoint say what is recorded of them, `salt` keys its hashes.
+    """
+
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    datatypes: Mapping[str, str]
+    rules: CaptureRules = CaptureRules()
+    salt: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidegate.capture.location import Location
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, DiskFull
-from tidegate.wire.importing import BadRow, ImportRequest, ImportResult
+from tidegate.wire.importing import BadRow, ImportedAs, ImportRequest, ImportResult
 
 
 @dataclass(frozen=True)
@@ -27,23 +26,17 @@ class CaptureImports:
 
         return columns_of(path, request.format, request.filename)
 
-    def run(
-        self,
-        path: Path,
-        request: ImportRequest,
-        blank: ImportResult,
-        columns: tuple[Mapping[str, str], Mapping[str, str]],
-        datatypes: Mapping[str, str],
-    ) -> ImportResult:
-        """Import a file whose inputs and outputs are these columns. Raises as `Imports.run`."""
+    def run(self, path: Path, request: ImportRequest, blank: ImportResult, become: ImportedAs) -> ImportResult:
+        """Import a file whose columns become these. Raises as `Imports.run`."""
+        from tidegate.capture.import_rules import ImportRules
         from tidegate.capture.importing import ImportColumns, ImportTarget, import_file
 
         given = ImportColumns(
             time=request.time_column,
             id=request.id_column,
-            inputs=columns[0],
-            outputs=columns[1],
-            datatypes=datatypes,
+            inputs=become.inputs,
+            outputs=become.outputs,
+            datatypes=become.datatypes,
             label=request.label_column,
             label_time=request.label_time_column,
             key=request.key_column,
@@ -52,7 +45,8 @@ class CaptureImports:
         if not self._busy.acquire(blocking=False):
             raise Conflict("another file is imported just now: send this one again when that is done")
         try:
-            target = ImportTarget(blank.endpoint, blank.version, request.filename)
+            rules = ImportRules(become.rules, become.salt)
+            target = ImportTarget(blank.endpoint, blank.version, request.filename, rules)
             done = import_file(path, request.format, given, target, self.location.files(), self.clock())
         except OSError as error:
             raise DiskFull(f"the capture store cannot be written: {error.strerror or error}") from None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ import numpy as np
 
 from tidegate.dataplane.base.tensors import described
 from tidegate.wire.journal import BatchRecord, FailureRecord, FeedbackRecord
-from tidegate.wire.journal.records import FeedbackEvent, Tensor, hashed_text
+from tidegate.wire.journal.records import FeedbackEvent, Tensor, hashed_number, hashed_text, keyed_hash
 from tidegate.wire.signature import MATRIX_INPUT, MISSING_SUFFIX, Signature
 from tidegate.wire.snapshot import CaptureRules, RoutedEndpoint, Snapshot
 
@@ -47,7 +46,7 @@ class EndpointPrivacy:
     def keeps(self, request_id: str, room: float = 1.0) -> bool:
         """Whether a request is in the sample, where there is room for this share of it."""
         share = self.rules.sample * room
-        return share >= 1.0 or self._digest(request_id.encode("utf-8", "surrogatepass")) < share * 2.0**64
+        return share >= 1.0 or keyed_hash(request_id.encode("utf-8", "surrogatepass"), self.salt) < share * 2.0**64
 
     def without_room(self, record: BatchRecord, room: float) -> int:
         """How many requests the rules would keep, and the room does not."""
@@ -112,14 +111,11 @@ class EndpointPrivacy:
             made.ravel()[:] = [None if one is None else self._text(one) for one in values.ravel()]
             return made
         numbers = values.astype(np.float64).ravel().tolist()
-        hashed = [math.nan if math.isnan(one) else float(self._digest(repr(one).encode()) >> 16) for one in numbers]
+        hashed = [math.nan if math.isnan(one) else hashed_number(one, self.salt) for one in numbers]
         return np.array(hashed, dtype=np.float64).reshape(values.shape)
 
     def _text(self, value: str | bytes) -> str:
         return hashed_text(value, self.salt)
-
-    def _digest(self, data: bytes) -> int:
-        return int.from_bytes(blake2b(data, key=self.salt.encode()[:64], digest_size=8).digest(), "big")
 
 
 class Privacy:

@@ -25,11 +25,13 @@ from tidegate.services.reading.lookup import check_same_model, version_or_raise
 from tidegate.store import audit
 from tidegate.store import endpoints as rows
 from tidegate.store.automation import word_of
+from tidegate.store.fleet import capture_rules_of
 from tidegate.store.tables import AutomatedReplicasRow, EndpointRow, VersionRow
 from tidegate.watch.rhythm import zone_of
 from tidegate.wire.decoding import convert
-from tidegate.wire.importing import ImportRequest, ImportResult
+from tidegate.wire.importing import ImportedAs, ImportRequest, ImportResult
 from tidegate.wire.signature import Signature
+from tidegate.wire.snapshot import CaptureRules
 
 ASLEEP = Scaling(0, 1, "concurrency", 1.0, idle_s=300.0)
 Mapped = tuple[Mapping[str, str], Mapping[str, str]]
@@ -40,9 +42,7 @@ class Importer(Protocol):
 
     def columns(self, path: Path, request: ImportRequest) -> list[str]: ...
 
-    def run(
-        self, path: Path, request: ImportRequest, blank: ImportResult, columns: Mapped, datatypes: Mapping[str, str]
-    ) -> ImportResult: ...
+    def run(self, path: Path, request: ImportRequest, blank: ImportResult, become: ImportedAs) -> ImportResult: ...
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ class Imports:
         zone_of(request.timezone)
         path = self.uploads.path(request.upload)
         with self.endpoints.store.reading() as tx:
-            version = _version(tx, rows.get_endpoint(tx, name), name, request)
+            there = rows.get_endpoint(tx, name)
+            version = _version(tx, there, name, request)
+            rules, salt = (CaptureRules(), "") if there is None else (capture_rules_of(there), there.salt)
             signature = convert(version.signature, Signature)
             model, number = version.model, version.version
-        mapped, blank = _mapped(self.importer.columns(path, request), signature, request)
+        (inputs, outputs), blank = _mapped(self.importer.columns(path, request), signature, request)
+        become = ImportedAs(inputs, outputs, _datatypes(signature), rules, salt)
         blank = replace(blank, endpoint=name, model=model, version=number)
-        done = self.importer.run(path, request, blank, mapped, _datatypes(signature))
+        done = self.importer.run(path, request, blank, become)
         if not done.rows:
             first = f": line {done.bad[0].line}, {done.bad[0].reason}" if done.bad else ""
             raise InvalidArgument(

@@ -38,6 +38,16 @@ def hashed_text(value: str | bytes, salt: str) -> str:
     return blake2b(data, key=salt.encode()[:64], digest_size=16).hexdigest()
 
 
+def hashed_number(value: float, salt: str) -> float:
+    """A number as it is recorded where an endpoint's rules ask for a hash: keyed, a whole number below 2**48."""
+    return float(keyed_hash(repr(float(value)).encode(), salt) >> 16)
+
+
+def keyed_hash(data: bytes, salt: str) -> int:
+    """64 bits that whoever does not know the salt cannot compute."""
+    return int.from_bytes(blake2b(data, key=salt.encode()[:64], digest_size=8).digest(), "big")
+
+
 class CapturedRequest(msgspec.Struct, array_like=True, gc=False):
     """One request of a batch. `decision` is its place in the record's `decisions`; `rows` how many rows it has there.
 
