@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -79,6 +80,15 @@ class AwsRefusal(Exception):
         self.code, self.message = code, message
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """Why a service did not answer so many times in a row; nothing is asked of it before `retry_at`."""
+
+    error: EngineUnavailable
+    failures: int
+    retry_at: float
+
+
 class AwsClient:
     """AWS in one region, connected to when it is first asked. Safe to share between threads."""
 
@@ -87,13 +97,13 @@ class AwsClient:
         self._lock = threading.Lock()
         self._session: Any = None
         self._clients: dict[str, Any] = {}
-        self._failures, self._retry_at = 0, 0.0
-        self._fault: EngineUnavailable | None = None
+        self._faults: dict[str, _Fault] = {}
 
     @property
     def fault(self) -> str | None:
-        """What the last call came to, if AWS did not answer it; None while all is well, or nothing was asked."""
-        return None if self._fault is None else self._fault.message
+        """What the last call of ECS came to, if it did not answer; None while all is well, or nothing was asked."""
+        found = self._faults.get("ecs")
+        return None if found is None else found.error.message
 
     @property
     def region(self) -> str:
@@ -105,8 +115,9 @@ class AwsClient:
         """One call of `CALLS`. Raises `EngineUnavailable`, `MissingExtra`, and `AwsRefusal` for any other refusal."""
         if operation not in CALLS[service]:
             raise ValueError(f"{service}.{operation} is not among CALLS")
-        if self._fault is not None and self._clock() < self._retry_at:
-            raise EngineUnavailable(self._fault.message, **self._fault.details)
+        fault = self._faults.get(service)
+        if fault is not None and self._clock() < fault.retry_at:
+            raise EngineUnavailable(fault.error.message, **fault.error.details)
         errors = import_botocore("exceptions")
         try:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**request)
@@ -115,10 +126,10 @@ class AwsClient:
         except errors.ParamValidationError as error:
             raise AwsRefusal("InvalidParameterException", " ".join(str(error).split())) from error
         except errors.BotoCoreError as error:
-            raise self._failed(self._away(error), soon=False) from error
+            raise self._failed(service, self._away(error), answered=False) from error
         except EngineUnavailable as error:
-            raise self._failed(error, soon=False) from error
-        self._answered()
+            raise self._failed(service, error, answered=False) from error
+        self._answered(service)
         return answer
 
     def _client(self, service: str) -> Any:
@@ -147,24 +158,25 @@ class AwsClient:
 
     def _meant(self, error: Any, service: str, operation: str) -> Exception:
         """What an error that AWS answered means for whoever asked."""
-        told = error.response.get("Error", {})
-        code, message = str(told.get("Code", "")), str(told.get("Message", ""))
+        answer = error.response.get("Error", {})
+        code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
         call = f"{service}:{operation.replace('_', ' ').title().replace(' ', '')}"
         if code in _EXPIRED:
-            return self._failed(EngineUnavailable(f"the AWS credentials have expired ({code}): {_KEYS}"))
+            return self._failed(service, EngineUnavailable(f"the AWS credentials have expired ({code}): {_KEYS}"))
         if code in _WRONG_KEYS:
-            return self._failed(EngineUnavailable(f"AWS does not take these credentials ({code}): {_KEYS}"))
+            return self._failed(service, EngineUnavailable(f"AWS does not take these credentials ({code}): {_KEYS}"))
         if code in _REFUSED:
-            return self._failed(
-                EngineUnavailable(f"AWS does not allow {call} ({message[:300]}): give this user or role that right")
-            )
+            told = f"AWS does not allow {call} ({message[:300]}): give this user or role that right"
+            return self._failed(service, EngineUnavailable(told))
         if code in _BUSY:
-            return self._failed(
-                EngineUnavailable(f"AWS has too many calls from this account ({call}: {code}): it is tried again")
+            told = (
+                f"AWS has too many calls from this account ({call}: {code}): what runs is not known; it is tried again"
             )
+            return self._failed(service, EngineUnavailable(told))
         if code in _BROKEN or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-            return self._failed(EngineUnavailable(f"AWS fails at {call} ({code}: {message[:200]}): it is tried again"))
-        self._answered()
+            told = f"AWS fails at {call} ({code}: {message[:200]}): it is tried again"
+            return self._failed(service, EngineUnavailable(told))
+        self._answered(service)
         return AwsRefusal(code, message)
 
     def _away(self, error: Exception) -> EngineUnavailable:
@@ -184,23 +196,23 @@ class AwsClient:
             )
         return EngineUnavailable(f"AWS does not answer in region {region} ({str(error)[:300]}): is there a network?")
 
-    def _failed(self, fault: EngineUnavailable, *, soon: bool = True) -> EngineUnavailable:
+    def _failed(self, service: str, error: EngineUnavailable, *, answered: bool = True) -> EngineUnavailable:
         with self._lock:
-            if not soon:
-                self._clients.clear()
+            if not answered:
+                self._clients.pop(service, None)
                 self._session = None  # credentials and configuration are read anew
-            self._failures += 1
-            self._retry_at = self._clock() + AWAY.delay_s(self._failures, 0.0)
-            if self._fault is None:
-                log.warning("%s", fault.message)
-            self._fault = fault
-        return fault
+            before = self._faults.get(service)
+            if before is None:
+                log.warning("%s", error.message)
+            failures = 1 if before is None else before.failures + 1
+            self._faults[service] = _Fault(error, failures, self._clock() + AWAY.delay_s(failures, 0.0))
+        return error
 
-    def _answered(self) -> None:
-        if self._fault is not None:
+    def _answered(self, service: str) -> None:
+        if service in self._faults:
             with self._lock:
-                self._failures, self._fault = 0, None
-            log.info("AWS answers again")
+                self._faults.pop(service, None)
+            log.info("AWS answers again: %s", service)
 
 
 def _boto3() -> Any:

@@ -137,13 +137,21 @@ class Tasks:
         end = ended(task, self._settings.ecs_architecture, int(limit) if limit.isdecimal() else None)
         lines: list[str] = []
         if end.blame is Blame.VERSION and end.exit_code is not None:
-            lines = self.logs(service, reading.id_of(arn), TAIL_LINES)
+            lines = self._last_lines(service, reading.id_of(arn))
         found = FoundTask(task, service, end, tuple(lines))
         if lines or end.exit_code is None or self._now() - _ended_s(task) > LOGS_LATE_S:
             self._ends[arn] = found
             while len(self._ends) > ENDS_KEPT:
                 self._ends.popitem(last=False)
         return found
+
+    def _last_lines(self, service: str, task: str) -> list[str]:
+        """None while CloudWatch does not answer: what runs is known all the same."""
+        try:
+            return self.logs(service, task, TAIL_LINES)
+        except EngineUnavailable as error:
+            log.debug("the log of task %s is not there: %s", task, error)
+            return []
 
     def _is_shown(self, found: FoundTask) -> bool:
         return found.end is None or self._now() - _ended_s(found.facts) < DEAD_SHOWN_S
