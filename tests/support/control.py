@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from support.wait import free_ports, until
 from tidegate.api.app import create_app
 from tidegate.control.bounded_http import Waiting
 from tidegate.core.access import EVERYTHING, Principal
+from tidegate.core.workloads import Workloads
 from tidegate.services.leadership import Leadership
 from tidegate.services.models.intake import Intake, NewVersion
 from tidegate.settings import Settings
@@ -48,10 +49,10 @@ ME = Principal("token", "me", EVERYTHING, "a-request")
 SIGNATURE = Signature("matrix", (TensorSpec("input", "FP64", (-1, 2)),), (TensorSpec("prediction", "INT64", (-1,)),))
 
 
-def container_at(data_dir: Path, **overrides: object) -> Container:
-    """A container that leads, but is not started."""
+def container_at(data_dir: Path, workloads: Mapping[str, Workloads] | None = None, **overrides: object) -> Container:
+    """A container that leads, but is not started. `workloads` stand for the engines that place replicas themselves."""
     data_dir.mkdir(exist_ok=True)
-    container = build(Settings.from_env({}, data_dir=data_dir, **overrides))
+    container = build(Settings.from_env({}, data_dir=data_dir, **overrides), workloads=workloads)
     container.leadership.step()
     return container
 

@@ -56,8 +56,8 @@ class WorkloadSpec:
     instances that no gateway uses any more, or that failed: those go first where there are too many, and the others
     among them are deleted, so that the engine starts new ones in their place. `manifest` is the version's on this host.
     `token` is that of the lease under which this is asked for. `cold_start_s` is how long a replica took to become
-    ready, where that was ever measured. `routed` has the endpoint's weights by version (percent), for engines whose own
-    address divides traffic.
+    ready, where that was measured before the workload is made: another figure later changes nothing of it. `routed` has
+    the endpoint's weights by version (percent), for engines whose own address divides traffic.
     """
 
     key: WorkloadKey

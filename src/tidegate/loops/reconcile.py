@@ -179,11 +179,11 @@ class Reconciler:
         """Write one endpoint's plan when it changes anything; a newly drained replica leaves with the next snapshot."""
         for event in step.made.events:
             log.info("%s", event)
-        if step.made.fleet == step.loaded.fleet and not step.made.gone and not step.made.removed:
+        born = self._dependencies.workloads.born(step.loaded)
+        if step.made.fleet == step.loaded.fleet and not (step.made.gone or step.made.removed or born):
             return
         replicas = tuple(_stamped(replica, self._newest) for replica in step.made.fleet.replicas)
         made = replace(step.made, fleet=replace(step.made.fleet, replicas=replicas))
-        born = self._dependencies.workloads.born(step.loaded)
         with self._dependencies.store.transaction() as tx:
             rows.save_plan(tx, made, self._dependencies.clock(), self._dependencies.host)
             for replica, handle in born.items():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate.clock import Clock, monotonic, now
+from tidegate.core.engines.capabilities import POOLED
 from tidegate.core.ports import Handle, ReplicaObservation
 from tidegate.core.reconcile.failures import ERROR_PREFIX
 from tidegate.core.reconcile.fleet import Fleet, Replica
@@ -217,7 +218,7 @@ class WorkloadEngines:
 
     def _is_due(self, spec: WorkloadSpec, before: _Asked, state: WorkloadState | None) -> bool:
         """Whether the engine is to be asked (again): it was not yet, or does not show what it was asked for."""
-        if before.spec != spec:
+        if before.spec != replace(spec, cold_start_s=before.spec.cold_start_s):
             return not before.refused or self.ticks() >= before.again_at
         if self.ticks() >= before.again_at:
             return True
@@ -244,7 +245,7 @@ class WorkloadEngines:
             ending=count.ending,
             scaling=count.scaling,
             cold_start_s=max(starts) if starts else None,
-            routed=dict(endpoint.routed),
+            routed=dict(endpoint.routed) if key.placement.backend in POOLED else {},
         )
 
     def _refusal(self, key: WorkloadKey, error: TidegateError) -> Instance:

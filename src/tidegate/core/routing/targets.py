@@ -60,8 +60,8 @@ def address_of(text: str) -> Address:
     batches_max = given.get("batches_max", "1")
     if not batches_max.isdecimal():
         raise InvalidArgument(f"{text}: batches_max is no number", field="address")
-    named = (given.get(name, "") for name in ("credential", "ca_file"))
-    return Address(at, *named, int(batches_max), given.get("audience", ""))
+    credential, ca_file, audience = (given.get(name, "") for name in ("credential", "ca_file", "audience"))
+    return Address(at, credential, ca_file, int(batches_max), audience)
 
 
 def target_of(replica: str, address: str, host: str) -> Target:
