@@ -111,8 +111,9 @@ class Store:
             ]
 
     def forget(self) -> None:
-        """As after a compaction: no watch goes on from before now."""
+        """As after a compaction: no watch goes on from before now, those that are open among them."""
         with self.changed:
+            self.version += 1
             self.oldest = self.version
             self.log.clear()
             self.changed.notify_all()

@@ -20,7 +20,7 @@ from urllib3.response import BaseHTTPResponse
 
 from tidegate.adapters.kubernetes.kinds import Kind, kind_of
 from tidegate.adapters.kubernetes.kubeconfig import find_access
-from tidegate.adapters.kubernetes.refusals import Asked, Gone, no_namespace, refusal, status_of
+from tidegate.adapters.kubernetes.refusals import Asked, Gone, names_object, no_namespace, refusal, status_of
 from tidegate.adapters.kubernetes.transport import READ_TIMEOUT_S, Request, Transport, unreachable
 from tidegate.errors import Conflict, EngineRefused, EngineUnavailable
 
@@ -30,7 +30,7 @@ PAGES_MAX = 200
 LINE_BYTES_MAX = 16 << 20
 LOG_BYTES_MAX = 1 << 20
 CHUNK_BYTES = 1 << 16
-_CONTINUE_GONE = 410
+GONE = 410
 
 Object = dict[str, Any]
 Lines = list[str]
@@ -76,7 +76,7 @@ class KubernetesApi:
         """The object; None: there is none of this name."""
         request = Request("GET", kind.path(self.namespace, quote(name)))
         answer = self._transport.call(request)
-        if answer.status == 404 and status_of(answer.body).get("details", {}).get("name"):
+        if answer.status == 404 and names_object(status_of(answer.body)):
             return None
         return self._object(answer.status, answer.body, self._asked("get", kind, name))
 
@@ -185,7 +185,8 @@ class KubernetesApi:
         }
         request = Request("POST", f"/apis/{group}/v1/selfsubjectaccessreviews", body=body)
         said = self._write(request, Asked("create", group, "selfsubjectaccessreviews", self.namespace))
-        return bool(said.get("status", {}).get("allowed"))
+        status = said.get("status")
+        return isinstance(status, dict) and status.get("allowed") is True
 
     def version(self) -> str:
         """The server's version, `v1.36.2`."""
@@ -208,11 +209,13 @@ class KubernetesApi:
         query = {"limit": str(PAGE_OBJECTS), **({"labelSelector": selector} if selector else {})}
         for _ in range(PAGES_MAX):
             answer = self._transport.call(Request("GET", kind.path(self.namespace), query))
-            if answer.status == _CONTINUE_GONE:
+            if answer.status == GONE:
                 raise Gone
             page = self._object(answer.status, answer.body, self._asked("list", kind))
-            items += page.get("items") or []
-            meta = page.get("metadata") or {}
+            found, meta = page.get("items") or [], page.get("metadata")
+            if not isinstance(meta, dict) or not isinstance(found, list) or not all(map(_is_named, found)):
+                raise self._strange()
+            items += found
             if not meta.get("continue"):
                 return Listed(items, str(meta.get("resourceVersion", "")))
             query = {**query, "continue": str(meta["continue"])}
@@ -251,10 +254,11 @@ class KubernetesApi:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise EngineUnavailable(f"a watch of {self.where} sent what is no event") from None
         if event.type == "ERROR":
-            code = int(event.object.get("code") or 500)
-            raise Gone if code == _CONTINUE_GONE else refusal(code, event.object, asked, self.where)
-        if not version:
-            raise EngineUnavailable(f"a watch of {self.where} sent an object without a resourceVersion")
+            told = event.object.get("code")
+            code = told if isinstance(told, int) else 500
+            raise Gone if code == GONE else refusal(code, event.object, asked, self.where)
+        if not version or not (event.type == "BOOKMARK" or _is_named(event.object)):
+            raise EngineUnavailable(f"a watch of {self.where} sent an object without a name or resourceVersion")
         return event
 
     def _write(self, request: Request, asked: Asked) -> Object:
@@ -269,17 +273,24 @@ class KubernetesApi:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise EngineUnavailable(f"{self.where} answers, and not as Kubernetes' API: correct the server's address")
+            raise self._strange()
         return found
 
+    def _strange(self) -> EngineUnavailable:
+        return EngineUnavailable(f"{self.where} answers, and not as Kubernetes' API: correct the server's address")
+
     def _error(self, status: int, body: bytes, asked: Asked) -> Exception:
-        if status == _CONTINUE_GONE:
+        if status == GONE and asked.verb == "watch":
             return Gone()
         return refusal(status, status_of(body), asked, self.where)
 
     def _asked(self, verb: str, kind: Kind, name: str = "", subresource: str = "") -> Asked:
         resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
         return Asked(verb, kind.group, resource, self.namespace, name)
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("metadata"), dict) and bool(item["metadata"].get("name"))
 
 
 def connect(path: Path | None, namespace: str | None, env: Mapping[str, str]) -> KubernetesApi:

@@ -108,10 +108,9 @@ def rule(verb: str, group: str, resource: str) -> str:
 
 
 def _not_found(said: str, status: dict[str, Any], asked: Asked, where: str) -> TidegateError:
-    details = status.get("details") or {}
-    if details.get("kind") == "namespaces":
+    if _details(status).get("kind") == "namespaces":
         return no_namespace(asked.namespace, where)
-    if not details.get("name"):
+    if not names_object(status):
         group = f" of {asked.group}" if asked.group else ""
         return EngineRefused(
             f"the server at {where} knows no {asked.resource}{group} ({said[:200]}): Kubernetes 1.29 or newer is needed"
@@ -129,7 +128,7 @@ def no_namespace(namespace: str, where: str) -> EngineDenied:
 
 
 def _conflict(said: str, status: dict[str, Any], asked: Asked) -> TidegateError:
-    causes = (status.get("details") or {}).get("causes") or []
+    causes = _causes_of(status)
     fields: dict[str, list[str]] = {}
     for cause in causes:
         if cause.get("reason") == "FieldManagerConflict":
@@ -147,6 +146,20 @@ def _conflict(said: str, status: dict[str, Any], asked: Asked) -> TidegateError:
 
 
 def _causes(status: dict[str, Any]) -> str:
-    causes = (status.get("details") or {}).get("causes") or []
-    told = [f"{cause.get('field', '')}: {cause.get('message', '')}".strip(": ") for cause in causes]
+    told = [f"{one.get('field', '')}: {one.get('message', '')}".strip(": ") for one in _causes_of(status)]
     return "; ".join(filter(None, told))[:SAID_CHARS_MAX]
+
+
+def names_object(status: dict[str, Any]) -> bool:
+    """Whether a 404 is about one object that is not there, and not about the kind or the path."""
+    return bool(_details(status).get("name"))
+
+
+def _details(status: dict[str, Any]) -> dict[str, Any]:
+    found = status.get("details")
+    return found if isinstance(found, dict) else {}
+
+
+def _causes_of(status: dict[str, Any]) -> list[dict[str, Any]]:
+    found = _details(status).get("causes")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, NewConnectionError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
 from tidegate.adapters.kubernetes.credentials import Credential
@@ -240,6 +240,8 @@ def _connected(access: Access, shown: Credential) -> urllib3.PoolManager:
         options["ssl_context"] = _tls(access, shown)
         if not access.verify:
             options["assert_hostname"] = False
+            log.warning("%s is not checked by its certificate: %s says so", access.server, access.where)
+            urllib3.disable_warnings(InsecureRequestWarning)  # told once, above, and not at each request
         elif access.server_name is not None:
             options |= {"server_hostname": access.server_name, "assert_hostname": access.server_name}
     if access.proxy is not None:

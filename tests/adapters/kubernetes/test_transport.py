@@ -1,0 +1,220 @@
+"""What the network and a busy server do to requests: repeated where that is safe, else said with what to do."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.kubernetes.cluster import TOKEN, FakeCluster
+from support.tls import Authority
+from support.wait import free_ports
+from tidegate.adapters.kubernetes.api import KubernetesApi, connect
+from tidegate.adapters.kubernetes.kinds import POD, SECRET
+from tidegate.adapters.kubernetes.kubeconfig import find_access
+from tidegate.adapters.kubernetes.refusals import Gone
+from tidegate.adapters.kubernetes.transport import AWAY, RETRY_AFTER_S_MAX, Request, Transport
+from tidegate.errors import EngineDenied, EngineUnavailable, TidegateError
+
+SECRET_BODY = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "one"}}
+
+
+class Timeless:
+    """A transport whose waits are noted, and which has a clock of its own."""
+
+    def __init__(self, config: Path) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+        self.transport = Transport(lambda: find_access(config, None, {}), lambda: self.now, self.waits.append)
+        self.api = KubernetesApi(self.transport)
+
+
+@pytest.fixture
+def timeless(cluster: FakeCluster) -> Timeless:
+    return Timeless(cluster.kubeconfig())
+
+
+def test_a_busy_server_is_asked_again_when_it_says(cluster: FakeCluster, timeless: Timeless) -> None:
+    cluster.network.throttled, cluster.network.retry_after_s = 2, 1
+    timeless.api.apply(SECRET_BODY)  # 429: it was not worked on, so a write is sent again too
+    assert timeless.waits == [1.0, 1.0]
+    cluster.network.throttled, cluster.network.retry_after_s = 100, 3600
+    with pytest.raises(EngineUnavailable, match="fails \\(429: Too many requests"):
+        timeless.api.list(POD)
+    assert timeless.waits[2:] == [RETRY_AFTER_S_MAX] * 3
+
+
+def test_reading_is_repeated_after_a_failure_and_writing_is_not(cluster: FakeCluster, timeless: Timeless) -> None:
+    cluster.network.failing = 2
+    assert timeless.api.list(POD).items == []
+    cluster.network.failing = 1
+    with pytest.raises(EngineUnavailable, match="fails \\(500: etcdserver: request timed out\\)"):
+        timeless.api.apply(SECRET_BODY)
+
+
+def test_an_answer_that_is_cut_is_unavailable(cluster: FakeCluster, timeless: Timeless) -> None:
+    cluster.network.cut = 1
+    with pytest.raises(EngineUnavailable, match="does not answer \\(connection cut\\)"):
+        timeless.api.list(POD)
+    timeless.now += AWAY.longest_s
+    assert timeless.api.list(POD).items == []
+
+
+def test_a_server_that_is_away_is_not_asked_each_time(cluster: FakeCluster, timeless: Timeless) -> None:
+    timeless.api.version()
+    with (
+        cluster.away(),
+        pytest.raises(EngineUnavailable, match=r"does not answer \(connection .*its address is from context 'fake'"),
+    ):
+        timeless.api.version()
+    with pytest.raises(EngineUnavailable):  # it is back, and was only just away
+        timeless.api.version()
+    timeless.now += AWAY.longest_s
+    assert timeless.api.version() == "v1.36.2"
+
+
+def test_a_token_that_expired_is_asked_for_again_once(cluster: FakeCluster, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    cluster.network.tokens["new"] = "me"
+    timeless = Timeless(cluster.kubeconfig(user={"tokenFile": str(file)}))
+    with pytest.raises(EngineDenied, match=f"they may have expired: see that {file} has a token that is still valid"):
+        timeless.api.version()
+    timeless.now += AWAY.longest_s
+    file.write_text(TOKEN)
+    assert timeless.api.version() == "v1.36.2"
+    del cluster.network.tokens[TOKEN]
+    file.write_text("new")
+    assert timeless.api.version() == "v1.36.2"
+
+
+def test_a_kubeconfig_that_was_mended_is_read_again(cluster: FakeCluster) -> None:
+    timeless = Timeless(cluster.kubeconfig(user={"token": "wrong"}))
+    with pytest.raises(EngineDenied, match=r"does not take the credentials of context 'fake' .*renew the token"):
+        timeless.api.version()
+    cluster.kubeconfig()
+    timeless.now += AWAY.longest_s
+    assert timeless.api.version() == "v1.36.2"
+
+
+def test_client_certificates_are_shown(cluster: FakeCluster, tmp_path: Path) -> None:
+    pair = tmp_path / "pki"
+    cert, key = client_certificate(cluster.authority, "a person")
+    api = connect(cluster.kubeconfig(user={"client-certificate-data": cert, "client-key-data": key}), None, {})
+    cluster.policies.rules = []
+    with pytest.raises(EngineDenied, match="user 'a person' may not list pods"):
+        api.list(POD)
+    strange, strange_key = client_certificate(Authority(pair), "a stranger")
+    api = connect(
+        cluster.kubeconfig(user={"client-certificate-data": strange, "client-key-data": strange_key}), None, {}
+    )
+    with pytest.raises(EngineUnavailable):
+        api.list(POD)
+    api = connect(cluster.kubeconfig(user={"client-certificate-data": cert, "client-key-data": strange_key}), None, {})
+    with pytest.raises(EngineDenied, match="do not belong together, or are no PEM"):
+        api.list(POD)
+
+
+def client_certificate(authority: Authority, name: str) -> tuple[str, str]:
+    authority.issue(name)
+    pem = (authority.ca_file.parent / f"{name}-1.pem").read_bytes()
+    at = pem.index(b"-----BEGIN CERTIFICATE")
+    return base64.b64encode(pem[at:]).decode(), base64.b64encode(pem[:at]).decode()
+
+
+def test_what_is_wrong_with_a_certificate_is_said(cluster: FakeCluster, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path / "stranger")
+    config = cluster.kubeconfig()
+    text = config.read_text()
+    for changed, told in {
+        text.replace(str(cluster.authority.ca_file), str(stranger.ca_file)): "is of no authority that is trusted here",
+        text.replace("127.0.0.1", "localhost"): "is for another name: correct the address, or set tls-server-name",
+        text.replace("https://", "http://"): "does not answer",
+    }.items():
+        config.write_text(changed)
+        with pytest.raises(EngineUnavailable, match=told):
+            connect(config, None, {}).version()
+    config.write_text(
+        text.replace("127.0.0.1", "localhost").replace('"server"', '"tls-server-name": "127.0.0.1", "server"')
+    )
+    assert connect(config, None, {}).version() == "v1.36.2"
+    config.write_text(
+        text.replace(f'"certificate-authority": "{cluster.authority.ca_file}"', '"insecure-skip-tls-verify": true')
+    )
+    assert connect(config, None, {}).version() == "v1.36.2"
+
+
+def test_an_address_where_nothing_or_something_else_answers(cluster: FakeCluster) -> None:
+    config = cluster.kubeconfig()
+    config.write_text(config.read_text().replace(str(cluster.server.port), str(free_ports(1)[0])))
+    with pytest.raises(EngineUnavailable, match="connection refused"):
+        connect(config, None, {}).version()
+    cluster.network.answers = lambda _: (200, b"<html>welcome</html>")
+    with pytest.raises(EngineUnavailable, match="not as Kubernetes' API: correct the server's address"):
+        connect(cluster.kubeconfig(), None, {}).version()
+    cluster.network.answers = lambda _: (302, b"")
+    with pytest.raises(EngineUnavailable, match=r"answers 302 .*is it the API server's address"):
+        connect(cluster.kubeconfig(), None, {}).version()
+
+
+def test_a_key_with_a_password_asks_no_terminal(cluster: FakeCluster) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    cert, _ = client_certificate(cluster.authority, "a person")
+    locked = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"hush")
+    )
+    user = {"client-certificate-data": cert, "client-key-data": base64.b64encode(locked).decode()}
+    with pytest.raises(EngineDenied, match="do not belong together, or are no PEM"):
+        connect(cluster.kubeconfig(user=user), None, {}).version()
+
+
+STRANGE = (
+    b"",
+    b"\xff\x00",
+    b"<html>",
+    b"[]",
+    b"null",
+    b"{}",
+    b'{"items": 3, "metadata": {}}',
+    b'{"items": [1], "metadata": {}}',
+    b'{"items": [{"metadata": {}}], "metadata": {}}',
+    b'{"status": 1}',
+    b'{"kind": "Status", "details": 1, "message": 5}',
+    b'{"kind": "Status", "details": {"causes": [1, {"reason": "FieldManagerConflict"}]}}',
+    b'{"type": "ERROR", "object": {"code": "x"}}\n',
+    b'{"type": "ADDED", "object": 7}\n',
+)
+
+
+@pytest.mark.parametrize("code", [200, 403, 404, 409, 410, 422, 503])
+def test_whatever_a_server_says_only_our_errors_come_out(cluster: FakeCluster, timeless: Timeless, code: int) -> None:
+    api = timeless.api
+    asked: list[Callable[[], Any]] = [
+        lambda: api.get(POD, "one"),
+        lambda: api.apply(SECRET_BODY),
+        lambda: api.delete(SECRET, "one"),
+        lambda: api.can("get", POD),
+        lambda: list(api.watch(POD, "", "1", 1)),
+        lambda: api.logs("one", "replica", 5),
+        api.check_namespace,
+        api.version,
+        lambda: api.list(POD),
+    ]
+    for body in STRANGE:
+        cluster.network.answers = lambda _, body=body: (code, body)  # type: ignore[misc]
+        for ask in asked:
+            with suppress(TidegateError, Gone):
+                ask()
+
+
+def test_requests_have_their_query_and_secrets_stay_out_of_words(timeless: Timeless) -> None:
+    assert Request("GET", "/x", {"labelSelector": "a=b,c"}).target == "/x?labelSelector=a%3Db%2Cc"
+    assert TOKEN not in repr(timeless.transport.access)
+    assert ssl.OPENSSL_VERSION_INFO >= (1, 1, 1)
