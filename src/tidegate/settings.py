@@ -275,6 +275,24 @@ class Settings(CloudSettings):
         "TIDEGATE_DOCKER_NETWORK",
         "Network of containers: none, bridge, or the name of one. Replicas need none.",
     )
+    cloudrun_project: str | None = _setting(
+        None, "TIDEGATE_CLOUDRUN_PROJECT", "Project of Google Cloud whose Cloud Run runs replicas: my-project."
+    )
+    cloudrun_region: str | None = _setting(
+        None, "TIDEGATE_CLOUDRUN_REGION", "Region of Cloud Run that replicas run in: europe-west1."
+    )
+    cloudrun_service_account: str | None = _setting(
+        None,
+        "TIDEGATE_CLOUDRUN_SERVICE_ACCOUNT",
+        "Service account that replicas on Cloud Run run as; it needs no rights: replicas@my-project.iam.gserviceaccount"
+        ".com.",
+    )
+    cloudrun_concurrency: int = _setting(
+        4,
+        "TIDEGATE_CLOUDRUN_CONCURRENCY",
+        "Batches that one instance on Cloud Run is given at once; it computes one after the other.",
+        (1, 250),
+    )
     image_base: str | None = _setting(
         None,
         "TIDEGATE_IMAGE_BASE",

@@ -1,0 +1,275 @@
+"""Engine `cloudrun`: each endpoint a service of Google Cloud Run, each workload a revision of it with a tag.
+
+Implements `core.workloads.Workloads`. Nothing is remembered that matters: a service says in its annotations which
+workloads it has and under which lease they were written, and its etag is the precondition of every write. Writes are
+not waited for: what becomes of them is seen by `observe`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tidegate.adapters.cloudrun import reading
+from tidegate.adapters.cloudrun import service as s
+from tidegate.adapters.cloudrun.api import Changed, CloudRunApi, Refused
+from tidegate.adapters.cloudrun.place import CloudRunPlace
+from tidegate.clock import monotonic
+from tidegate.core.engines.cloudrun_size import cloudrun_size
+from tidegate.core.engines.placement import Placement
+from tidegate.core.images.delivery import Delivery
+from tidegate.core.ports import Handle
+from tidegate.core.workloads import WorkloadKey, WorkloadSpec, WorkloadState
+from tidegate.errors import EngineUnavailable, InvalidArgument, ModelCrashed, NotLeader
+from tidegate.wire.manifest import Manifest, read_manifest
+
+log = logging.getLogger(__name__)
+
+TRIES_MAX = 4
+"""Of a write, where others change the same service meanwhile."""
+FRESH_S = 30.0
+"""For so long the revisions of a service that is at rest are taken to be as they were."""
+TAIL_LINES, TAILS_KEPT = 20, 200
+
+Deliver = Callable[[WorkloadSpec], Delivery]
+
+
+@dataclass(frozen=True)
+class CloudRunParts:
+    """What the engine is made of. `place` raises `InvalidArgument` where the settings do not name one; `key_of` works
+    out a replica's key from the name of its credential; `env` is what replicas are told beside it.
+    """
+
+    platform: str
+    place: Callable[[], CloudRunPlace]
+    connect: Callable[[CloudRunPlace], CloudRunApi]
+    deliver: Deliver
+    key_of: Callable[[str], str]
+    env: Mapping[str, str]
+
+
+class CloudRunWorkloads:
+    """Runs replicas as instances of revisions in one project and region."""
+
+    name = s.NAME
+
+    def __init__(self, parts: CloudRunParts) -> None:
+        self._parts = parts
+        self._api: CloudRunApi | None = None
+        self._failed: set[str] = set()
+        self._tails: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._seen: dict[str, tuple[str, float, dict[str, dict[str, Any]]]] = {}
+
+    # -- the port ------------------------------------------------------------------------------------------------------
+
+    def check(self, placement: Placement) -> None:
+        """See the port: settings, size, credentials, and that services can be listed there."""
+        cloudrun_size(placement.cpus, placement.memory_bytes)
+        self._connected().services()
+
+    def unavailable_reason(self) -> str | None:
+        """What the last call came to; nothing is asked for it."""
+        fault = None if self._api is None else self._api.fault
+        return None if fault is None else fault.message
+
+    def apply(self, spec: WorkloadSpec) -> None:
+        """See the port. Of a workload of no replicas nothing is left: a revision that is called by nobody costs
+        nothing, but one that is there could be called.
+        """
+        if spec.count <= 0 and spec.scaling is None:
+            self.delete(spec.key, spec.token)
+            return
+        name, tag = s.service_name(spec.key), s.tag_of(spec.key)
+        api = self._connected()
+        bounds = s.bounds_of(spec, api.place.concurrency)
+        replica = self._replica(spec, api.place)
+        told = s.told_of(spec, bounds, replica)
+
+        def change(found: dict[str, Any]) -> None:
+            facts = s.facts_of(found)
+            before = facts.get(tag)
+            anew = before is None or before.shape != told.shape or before.revision in spec.ending
+            revision = f"{name}-{tag}-{secrets.token_hex(3)}" if anew or before is None else before.revision
+            facts[tag] = msgspec.structs.replace(told, revision=revision)
+            facts = dict(sorted(facts.items()))
+            wanted: dict[str, Any] = {"traffic": self._traffic(facts, spec.routed, found, revision)}
+            if anew:
+                template = s.template_of(spec, bounds, replica, revision)
+                wanted |= s.service_of(self._parts.platform, spec.key.endpoint, found, template, facts)
+                if found:
+                    api.update(name, wanted)
+                else:
+                    api.create(name, wanted)
+                log.info("Cloud Run makes revision %s", revision)
+            elif before != facts[tag] or not s.same_traffic(found.get("traffic") or [], wanted["traffic"]):
+                wanted |= {"annotations": s.annotated(found, facts), "etag": found.get("etag", "")}
+                api.update(name, wanted, "annotations,traffic")
+
+        self._changed(name, spec.token, change)
+        self._sweep(name)
+
+    def observe(self) -> Sequence[WorkloadState]:
+        """See the port."""
+        states: list[WorkloadState] = []
+        if not self._is_set_up():
+            return states
+        api = self._connected()
+        failed: set[str] = set()
+        for service in api.services():
+            if (service.get("labels") or {}).get(s.PLATFORM) != self._parts.platform or service.get("deleteTime"):
+                continue
+            name = reading.short(str(service["name"]))
+            revisions = self._revisions(name, service)
+            failed |= {one for one, revision in revisions.items() if reading.has_failed(revision)}
+            seen = reading.Seen(service, revisions, {one: self._tail(name, one) for one in failed & set(revisions)})
+            for tag, facts in s.facts_of(service).items():
+                key = s.key_of(service, facts)
+                if key is not None and s.tag_of(key) == tag:
+                    states.append(reading.state_of(seen, key, facts))
+        self._failed = failed
+        return states
+
+    def delete(self, key: WorkloadKey, token: int) -> None:
+        """See the port: out of traffic first, then the revision, and with the last one the service."""
+        name, tag = s.service_name(key), s.tag_of(key)
+        api = self._connected()
+
+        def change(found: dict[str, Any]) -> None:
+            facts = s.facts_of(found)
+            if facts.pop(tag, None) is None:
+                return
+            if not facts:
+                api.delete(f"{api.place.parent}/services/{name}", str(found.get("etag", "")))
+                self._seen.pop(name, None)
+                return
+            traffic = self._traffic(facts, {}, found)
+            wanted = {"annotations": s.annotated(found, facts), "traffic": traffic, "etag": found.get("etag", "")}
+            api.update(name, wanted, "annotations,traffic")
+
+        self._changed(name, token, change)
+        self._sweep(name)
+
+    def logs(self, handle: Handle, lines_max: int) -> list[str]:
+        """See the port: from Cloud Logging."""
+        service, revision = str(handle.data.get("service", "")), str(handle.data.get("replica", ""))
+        return self._connected().log_lines(service, revision, lines_max)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _changed(self, name: str, token: int, change: Callable[[dict[str, Any]], None]) -> None:
+        """Have `change` write by the service as it is (empty: there is none), anew where somebody else was quicker."""
+        api = self._connected()
+        for _ in range(TRIES_MAX):
+            found = api.service(name) or {}
+            self._check_ours(name, found)
+            newest = max((one.token for one in s.facts_of(found).values()), default=0)
+            if newest > token:
+                raise NotLeader(f"a younger lease ({newest}) has written service {name}: this one ({token}) ended")
+            if found.get("deleteTime"):
+                raise EngineUnavailable(f"Cloud Run still deletes the older service {name}: it is tried again")
+            try:
+                change(found)
+            except Changed:
+                continue
+            except Refused as error:
+                raise EngineUnavailable(f"Cloud Run does not change service {name} now ({error})") from error
+            return
+        raise EngineUnavailable(f"others change service {name} at the same time, again and again: it is tried again")
+
+    def _check_ours(self, name: str, found: Mapping[str, Any]) -> None:
+        owner = (found.get("labels") or {}).get(s.PLATFORM)
+        if found and owner != self._parts.platform:
+            whose = f"another platform ({owner}) has it" if owner else "no platform made it"
+            place = self._connected().place
+            raise InvalidArgument(
+                f"there is a service {name} on Cloud Run already, and {whose}: deploy under another name, or delete it "
+                f"(gcloud run services delete {name} --project {place.project} --region {place.region})",
+                field="endpoint",
+            )
+
+    def _traffic(
+        self, facts: Mapping[str, s.Facts], routed: Mapping[str, float], found: Mapping[str, Any], new: str = ""
+    ) -> list[dict[str, Any]]:
+        """Without revisions that failed: one of them keeps the whole of a service's traffic from being changed."""
+        usable = {tag: one for tag, one in facts.items() if one.revision == new or one.revision not in self._failed}
+        return s.traffic_of(usable or facts, routed, found.get("traffic") or [])
+
+    def _sweep(self, name: str) -> None:
+        """Delete revisions that no workload has any more. Cloud Run keeps the latest one, and those that still end:
+        these cost nothing, and go with the next change, or with the service.
+        """
+        api = self._connected()
+        service = api.service(name)
+        if service is None or service.get("deleteTime"):
+            return
+        kept = {one.revision for one in s.facts_of(service).values()}
+        kept |= {str(one.get("revision", "")) for one in service.get("traffic") or []}
+        kept |= {reading.short(str(one.get("revision", ""))) for one in service.get("trafficStatuses") or []}
+        kept.add(reading.short(str(service.get("latestCreatedRevision", ""))))
+        for revision in api.revisions(name):
+            if reading.short(str(revision["name"])) in kept or revision.get("deleteTime"):
+                continue
+            try:
+                api.delete(str(revision["name"]))
+            except (Changed, Refused, InvalidArgument) as error:
+                log.debug("revision %s stays for now: %s", revision["name"], error)
+
+    def _replica(self, spec: WorkloadSpec, place: CloudRunPlace) -> s.Replica:
+        delivery = self._parts.deliver(spec)
+        if delivery.fetch is not None:
+            raise InvalidArgument(
+                f"Cloud Run needs an image with the model in it: run 'tidegate build {spec.model}:{spec.key.version} "
+                "--push' with TIDEGATE_IMAGE_REGISTRY set to a repository of Artifact Registry "
+                f"({place.region}-docker.pkg.dev/{place.project}/REPOSITORY)",
+                field="backend",
+            )
+        key = self._parts.key_of(s.credential_of(spec.key))
+        digest = _manifest(spec).digest
+        return s.Replica(delivery.image, key, digest, place.service_account, place.concurrency, self._parts.env)
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    def _revisions(self, name: str, service: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        etag, kept = str(service.get("etag", "")), self._seen.get(name)
+        if kept and kept[0] == etag and monotonic() - kept[1] < FRESH_S and not service.get("reconciling"):
+            return kept[2]
+        found = {reading.short(str(one["name"])): one for one in self._connected().revisions(name)}
+        self._seen[name] = (etag, monotonic(), found)
+        return found
+
+    def _tail(self, service: str, revision: str) -> tuple[str, ...]:
+        """The last lines of a revision that failed, asked for once; none where the log is not to be had."""
+        if revision not in self._tails:
+            try:
+                self._tails[revision] = tuple(self._connected().log_lines(service, revision, TAIL_LINES))
+            except Exception as error:
+                log.debug("the log of %s is not to be had: %s", revision, error)
+                self._tails[revision] = ()
+            while len(self._tails) > TAILS_KEPT:
+                self._tails.popitem(last=False)
+        return self._tails[revision]
+
+    def _is_set_up(self) -> bool:
+        try:
+            self._connected()
+        except InvalidArgument:  # nothing of this platform can be there
+            return False
+        return True
+
+    def _connected(self) -> CloudRunApi:
+        if self._api is None:
+            self._api = self._parts.connect(self._parts.place())
+        return self._api
+
+
+def _manifest(spec: WorkloadSpec) -> Manifest:
+    try:
+        return read_manifest(spec.manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelCrashed(f"the manifest {spec.manifest} cannot be read: {error}") from error
