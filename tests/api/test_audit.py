@@ -43,6 +43,7 @@ CHANGES: list[tuple[str, str, Any]] = [
         "told",
         {"control": "1", "treatments": ["2"], "metrics": ["converted:increase"], "name": "told"},
     ),
+    ("POST /api/v1/endpoints/{name}/experiments/{experiment}/split", "told", {"split": [60, 40]}),
     ("POST /api/v1/endpoints/{name}/experiments/{experiment}/start", "told", None),
     ("POST /api/v1/endpoints/{name}/experiments/{experiment}/pause", "told", None),
     ("POST /api/v1/endpoints/{name}/experiments/{experiment}/resume", "told", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
@@ -45,7 +46,7 @@ def test_an_experiment_goes_its_way_over_rest(container: Container, api: httpx.C
     refused = api.post(f"{URL}/blue/approve")
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
     with container.store.transaction() as tx:
-        tx.execute(update(ExperimentRow).values(decision="promote", winner="treatment", reason="2 % better"))
+        tx.execute(update(ExperimentRow).values(decision="promote", winner="treatment", looked_at=time.time()))
     approved = api.post(f"{URL}/blue/approve")
     assert (approved.status_code, approved.json()["state"]) == (200, "decided"), approved.text
     assert api.get(f"/api/v1/endpoints/{NAME}").json()["asked"] == {"2": 100.0}

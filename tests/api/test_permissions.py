@@ -103,6 +103,7 @@ ROUTES: dict[Permission | None, set[str]] = {
         "PUT /api/v1/endpoints/{name}/monitor",
         "POST /api/v1/endpoints/{name}/monitor/run",
         "POST /api/v1/endpoints/{name}/experiments",
+        "POST /api/v1/endpoints/{name}/experiments/{experiment}/split",
         "POST /api/v1/endpoints/{name}/experiments/{experiment}/start",
         "POST /api/v1/endpoints/{name}/experiments/{experiment}/pause",
         "POST /api/v1/endpoints/{name}/experiments/{experiment}/resume",

@@ -32,6 +32,7 @@ class Captured:
     phase: int | None = None
     several: int = 0
     shares: list[int] | None = None
+    newest_at: float | None = None
 
     def gather(
         self, _spec: ExperimentSpec, _place: tuple[str, str], _started: float, phases: Sequence[PhaseView], _now: float
@@ -40,7 +41,9 @@ class Captured:
         phase = phases[-1].phase if self.phase is None else self.phase
         units = {name: _units(arms, phase) for name, arms in self.values.items()}
         exposed = self.shares or [max((arms[k][1] for arms in self.values.values()), default=0) for k in range(2)]
-        return _Gathered(units, Exposed({phase: exposed} if any(exposed) else {}, self.several), self.warnings)
+        return _Gathered(
+            units, Exposed({phase: exposed} if any(exposed) else {}, self.several), self.warnings, self.newest_at
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class _Gathered:
     units: Mapping[str, Units]
     exposed: Exposed
     warnings: Sequence[str]
+    newest_at: float | None = None
 
 
 def _units(arms: Sequence[tuple[int, int]], phase: int) -> Units:

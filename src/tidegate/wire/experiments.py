@@ -120,6 +120,15 @@ class ExperimentRequest:
 
 
 @dataclass(frozen=True)
+class SplitRequest:
+    """Percent of units for each arm of an experiment that was not started, control's first; none: equal parts."""
+
+    __pydantic_config__ = STRICT
+
+    split: list[Number]
+
+
+@dataclass(frozen=True)
 class ArmView:
     """An arm so far: units in the analysis of the first metric, and those whose window has not passed yet."""
 

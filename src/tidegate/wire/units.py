@@ -82,8 +82,8 @@ class UnitRows:
     """Units that were exposed to one arm: arm (place in the query's), phase and time of the first exposure.
 
     `several` units were exposed to more than one arm, and are not among them. `sampled`: capture kept only a sample of
-    the requests, so units and errors are estimates. Calls were
-    read from `since_s` on.
+    the requests, so units and errors are estimates. Calls were read from `since_s` on; the newest of any unit came at
+    `newest_at` (None: there is none).
     """
 
     arm: Ints
@@ -94,3 +94,4 @@ class UnitRows:
     ignored: Ignored = field(default_factory=Ignored)
     sampled: bool = False
     since_s: float = 0.0
+    newest_at: float | None = None

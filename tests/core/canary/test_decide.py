@@ -17,6 +17,7 @@ def guardrail(name: str, state: GuardrailState, value: float = 0.0, *, dry_run: 
     return GuardrailView(name, "canary", value, 0.4, 0.01, state, dry_run=dry_run)
 
 
+SHARE = GuardrailView("errors", "canary", None, None, 0.1, "undecided")
 FINE = [guardrail("errors", "ok"), guardrail("latency", "ok"), guardrail("drift", "unknown")]
 FACTS = CanaryFacts(1000.0, 400.0, REQUESTS_MIN, REQUESTS_MIN, FINE)
 
@@ -38,6 +39,7 @@ FACTS = CanaryFacts(1000.0, 400.0, REQUESTS_MIN, REQUESTS_MIN, FINE)
         (PLAN, replace(FACTS, guardrails=[guardrail("latency", "undecided")]), "advance", "no breach"),
         (LAST, FACTS, "promote", "no worse"),
         (LAST, replace(FACTS, guardrails=[guardrail("errors", "undecided")]), "wait", "errors not shown"),
+        (LAST, replace(FACTS, guardrails=[SHARE]), "wait", "errors may be 10% more than stable's, and stable has none"),
         (LAST, replace(FACTS, guardrails=[guardrail("drift", "undecided")]), "promote", "no worse"),
     ],
 )

@@ -87,7 +87,7 @@ def test_without_auto_a_promotion_waits_for_approval(bed: Bed) -> None:
     bed.captured.values = BETTER
     view = bed.look()
     assert (view.state, view.decision) == ("running", "promote")
-    assert view.next.startswith("ready for review: 'tidegate experiment approve churn --name blue'")
+    assert ": 'tidegate experiment approve churn --name blue' promotes treatment" in view.next
     assert bed.endpoint().target == {"1": 50.0, "2": 50.0}
     done = bed.experiments.approve("churn", "blue", ME)
     assert (done.state, done.decision) == ("decided", "promote")
@@ -95,6 +95,22 @@ def test_without_auto_a_promotion_waits_for_approval(bed: Bed) -> None:
     assert bed.history()[0][2].startswith("approved by me: ")
     audited = [entry.action for entry in bed.container.audit.page(10).entries]
     assert audited[:2] == ["experiment_approve", "promote"]
+
+
+def test_a_promotion_that_waits_says_since_when_and_is_approved_on_a_fresh_look_alone(bed: Bed) -> None:
+    bed.create()
+    bed.captured.values = BETTER
+    first = bed.look().next
+    assert "ready for review since 2023-11-14T22:14:20Z" in first
+    assert bed.look().next == first, "since the first look that came to it"
+    bed.now += 1000.0
+    with pytest.raises(Conflict, match="was last looked at 17 minutes ago"):
+        bed.experiments.approve("churn", "blue", ME)
+    bed.captured.values = EQUAL
+    assert bed.look().decision == "continue", "it is ready for as long as it is so"
+    bed.captured.values = BETTER
+    assert "since 2023-11-14T22:14:20Z" not in bed.look().next
+    assert bed.experiments.approve("churn", "blue", ME).state == "decided"
 
 
 def test_a_worse_version_is_rolled_back_whether_or_not_promotions_are_automatic(bed: Bed) -> None:
@@ -188,9 +204,8 @@ def test_a_long_pause_shortens_what_its_rows_are_not_kept_for(bed: Bed) -> None:
     assert resumed.warnings[0].startswith("it may run for 19 days in all: it was paused")
     asked = ExperimentRequest("1", ["2"], ["converted:increase:proportion,window=1d"], "blue", max_days=29)
     with bed.container.store.reading() as tx:
-        endpoint, (row,) = get_endpoint(tx, "churn"), rows.live(tx)
-        assert endpoint is not None
-        decisions._check_same(tx, bed.experiments, endpoint, row, asked)  # a file that asks for it stays as it is
+        (row,) = rows.live(tx)
+        decisions._bring_to(tx, bed.experiments, row, asked, ME)  # a file that asks for it stays as it is
     bed.experiments.pause("churn", "blue", ME)
     bed.now += 20 * DAY_S
     with pytest.raises(Conflict, match=r"not kept for long enough.*--retain"):
@@ -280,6 +295,49 @@ def test_a_ramp_raises_the_coverage_step_by_step_each_a_phase(bed: Bed) -> None:
     bed.look(3500)
     assert bed.look(200).phase == 3
     assert bed.look(7200).phase == 3, "it ends with its last step"
+
+
+def test_a_ramp_goes_on_past_a_breach_that_is_only_to_alert_and_nothing_is_promoted(bed: Bed) -> None:
+    bed.create(ramp=[10, 100], ramp_every_s=3600, guardrails=["errors:margin=abs:0.02"], on_breach="alert", auto=True)
+    bed.captured.values = BETTER | {"guardrail:errors": [(50, 10_000), (900, 10_000)]}
+    assert bed.look().phase == 1
+    bed.captured.newest_at = bed.now
+    view = bed.look(3700)
+    assert (view.state, view.decision, view.phase) == ("running", "continue", 2)
+    assert "errors" in view.reason
+
+
+def test_a_split_of_a_draft_may_be_changed_and_one_that_was_started_stays(bed: Bed) -> None:
+    bed.create(start=False)
+    view = bed.experiments.set_split("churn", "blue", [80, 20], ME)
+    assert [arm.share for arm in view.arms] == [80.0, 20.0]
+    newest = bed.container.audit.page(1).entries[0]
+    assert newest.action == "experiment_split"
+    with pytest.raises(InvalidArgument, match="does not add up to 100"):
+        bed.experiments.set_split("churn", "blue", [80, 30], ME)
+    bed.experiments.start("churn", "blue", ME)
+    assert bed.endpoint().target == {"1": 80.0, "2": 20.0}
+    with pytest.raises(Conflict, match="its split stays as it began"):
+        bed.experiments.set_split("churn", "blue", [50, 50], ME)
+
+
+def test_units_that_come_again_are_traffic(bed: Bed) -> None:
+    """A few users who took part within the first hour, and go on sending requests."""
+    bed.create(on_no_traffic="abort")
+    bed.captured.values = {"converted": [(10, 60), (10, 60)]}
+    bed.look()
+    for _ in range(3):
+        bed.captured.newest_at = bed.now
+        view = bed.look(QUIET_S - 60)
+        assert view.state == "running"
+    assert bed.look(60).state == "running"
+    assert bed.look(QUIET_S).state == "stopped"
+
+
+def test_a_margin_that_is_a_share_of_no_errors_is_warned_of(bed: Bed) -> None:
+    view = bed.create(guardrails=["errors:margin=10%"], start=False)
+    assert any("errors:margin=abs:0.01" in one for one in view.warnings)
+    assert not bed.create(guardrails=["errors:margin=abs:0.02"], name="green", start=False).warnings
 
 
 def test_no_data_never_advances_and_never_fails(bed: Bed) -> None:

@@ -14,7 +14,15 @@ from tidegate.api.platform import PlatformOf, Who
 from tidegate.api.routes.reports import POLICY
 from tidegate.core.access import Permission
 from tidegate.services.experiments.lifecycle import Experiments
-from tidegate.wire.experiments import AaRequest, AaView, ExperimentList, ExperimentRequest, ExperimentView, LookView
+from tidegate.wire.experiments import (
+    AaRequest,
+    AaView,
+    ExperimentList,
+    ExperimentRequest,
+    ExperimentView,
+    LookView,
+    SplitRequest,
+)
 
 router = APIRouter(prefix="/api/v1/endpoints/{name}/experiments", tags=["experiments"])
 _CHANGE = answers(400, 404, 409, 412, 413, 415, 422)
@@ -75,6 +83,14 @@ def get_experiment(platform: PlatformOf, name: str, experiment: str) -> Experime
 def get_looks(platform: PlatformOf, name: str, experiment: str) -> Looks:
     """What each look found, in order of time: the sequence. Of many, the older ones are thinned out."""
     return Looks(platform.experiments.looks(name, experiment))
+
+
+@router.post("/{experiment}/split", responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
+def split_experiment(
+    experiments: Changing, who: Who, name: str, experiment: str, request: SplitRequest
+) -> ExperimentView:
+    """Give the arms of an experiment that was not started other parts of the units."""
+    return experiments.set_split(name, experiment, request.split, who)
 
 
 @router.post("/{experiment}/start", responses=_START, dependencies=[needs(Permission.DEPLOY)])

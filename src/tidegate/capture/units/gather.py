@@ -57,12 +57,15 @@ class _Reading:
     def __init__(self, query: UnitQuery, events: Events) -> None:
         self.query, self.events, self.arms = query, events, max(1, len(query.arms))
         self.exposures, self.sampled = Exposures(), False
+        self.newest_us: int | None = None
         self.named = events.ids.drop_null().unique()
         self.unit_of_id, self.arm_of_id = np.full((2, len(self.named)), -1, np.int64)
         self.tallies = {name: Tally() for name, one in query.metrics.items() if one.source in CALLS}
 
     def add(self, calls: Calls) -> None:
         self.sampled = self.sampled or bool((calls.weight[calls.answered] > 1).any())
+        if len(calls):
+            self.newest_us = max(int(calls.at_us.max()), self.newest_us or 0)
         unit = self.exposures.fold(calls, only_answered=self.sampled)
         if len(self.named):
             self._note_ids(calls, unit)
@@ -113,6 +116,7 @@ class _Reading:
             ignored,
             self.sampled,
             self.query.since_s,
+            None if self.newest_us is None else self.newest_us / 1e6,
         )
 
     def _units_of_events(self, ignored: Ignored) -> Ints:

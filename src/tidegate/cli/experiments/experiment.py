@@ -108,6 +108,23 @@ def _numbers(text: str, between: str, option: str, example: str) -> list[float]:
         raise InvalidArgument(told, field=option) from None
 
 
+@command(
+    "split",
+    "tidegate experiment split churn 80/20",
+    "tidegate experiment split churn 50/25/25 --name checkout",
+)
+@click.argument("endpoint")
+@click.argument("split", metavar="A/B")
+@click.option("--name", metavar="N", help="Which one [default: the one that is active, else the newest].")
+def split(app: App, endpoint: str, split: str, name: str | None) -> None:
+    """Give the arms of an experiment that was not started other parts of the units.
+
+    Percent of each, control's first. Once it has been started units keep their arms, and its split stays.
+    """
+    view = app.client().experiments.set_split(endpoint, _numbers(split, "/", "split", "50/50"), name)
+    app.emit(view, lambda: _text(view))
+
+
 def _verb(name: str, help_: str, *examples: str) -> click.Command:
     """A verb that only names an experiment, and shows it as it is then."""
 
@@ -227,6 +244,7 @@ def _text(view: ExperimentView) -> str:
 experiment.lazy = {
     "create": ("experiments.experiment", "create", "Create an experiment."),
     "start": ("experiments.experiment", "start", "Assign units from now on."),
+    "split": ("experiments.experiment", "split", "Other parts for the arms of a draft."),
     "pause": ("experiments.experiment", "pause", "Give everybody what is stable for now."),
     "resume": ("experiments.experiment", "resume", "Go on, in a new phase."),
     "stop": ("experiments.experiment", "stop", "End it: all return to control."),

@@ -111,6 +111,13 @@ class ExperimentsClient:
         """Assign units from now on. Raises `AutomationRunning` where another automation has the weights."""
         return self._do(endpoint, name, "start", how)
 
+    def set_split(
+        self, endpoint: str, split: Sequence[float], name: str | None = None, **how: Unpack[ReadOptions]
+    ) -> ExperimentView:
+        """Other percents for the arms of one that was not started, control's first. Raises `Conflict` afterwards."""
+        path = f"{_path(endpoint, self.name_of(endpoint, name))}/split"
+        return self.api.send("POST", path, {"split": [float(one) for one in split]}, ExperimentView, as_read(how))
+
     def pause(self, endpoint: str, name: str | None = None, **how: Unpack[ReadOptions]) -> ExperimentView:
         """Give everybody what is stable, without ending it."""
         return self._do(endpoint, name, "pause", how)

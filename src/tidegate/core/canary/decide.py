@@ -121,11 +121,22 @@ def _at_its_end(plan: CanaryPlan, facts: CanaryFacts) -> CanaryDecision:
         return CanaryDecision("wait", why, "more requests tell")
     if not plan.is_last:
         return CanaryDecision("advance", f"no breach in {seen}", following)
-    open_ = [one.name for one in facts.guardrails if one.name in REQUIRED and one.state != "ok" and not one.dry_run]
+    required = [one for one in facts.guardrails if one.name in REQUIRED and one.state != "ok" and not one.dry_run]
+    share = next((one for one in required if _is_share_of_nothing(one)), None)
+    if share is not None:
+        why = f"{share.name} may be {share.margin:.0%} more than stable's, and stable has none so far: {seen}"
+        return CanaryDecision(
+            "wait", why, "'tidegate canary promote', or a canary with an amount, errors:margin=abs:0.01"
+        )
+    open_ = [one.name for one in required]
     if open_:
         why = f"{' and '.join(open_)} not shown to be no worse yet: {seen}"
         return CanaryDecision("wait", why, "the promotion with more requests, or 'tidegate canary promote'")
     return CanaryDecision("promote", f"no worse in {seen}", "it has all of the traffic")
+
+
+def _is_share_of_nothing(one: GuardrailView) -> bool:
+    return one.kind == "margin" and not one.absolute and one.value is None
 
 
 def _is_doubtful(one: GuardrailView) -> bool:

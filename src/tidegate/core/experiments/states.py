@@ -11,7 +11,7 @@ from typing import Literal
 from tidegate.errors import Conflict
 
 Stored = Literal["draft", "running", "paused", "decided", "stopped"]
-Action = Literal["start", "pause", "resume", "stop", "approve"]
+Action = Literal["start", "pause", "resume", "stop", "approve", "split"]
 LIVE: tuple[Stored, ...] = ("running", "paused")
 """In these an experiment sets its endpoint's weights."""
 ENDED: tuple[Stored, ...] = ("decided", "stopped")
@@ -19,6 +19,7 @@ ENDED: tuple[Stored, ...] = ("decided", "stopped")
 _NEXT: dict[tuple[Stored, Action], Stored] = {
     ("draft", "start"): "running",
     ("draft", "stop"): "stopped",
+    ("draft", "split"): "draft",
     ("running", "pause"): "paused",
     ("running", "resume"): "running",  # lifts a hold
     ("running", "stop"): "stopped",
@@ -27,11 +28,14 @@ _NEXT: dict[tuple[Stored, Action], Stored] = {
     ("paused", "resume"): "running",
     ("paused", "stop"): "stopped",
 }
+_KEPT = "its split stays as it began: units keep their arms. For another split stop it and create another experiment"
 _WHY_NOT: dict[tuple[Stored, Action], str] = {
     ("draft", "pause"): "has not been started: start it, or stop it to have it no more",
     ("draft", "resume"): "has not been started: start it",
     ("draft", "approve"): "has not been started: there is no decision to approve",
     ("running", "start"): "runs already",
+    ("running", "split"): f"was started, and {_KEPT}",
+    ("paused", "split"): f"was started, and {_KEPT}",
     ("paused", "pause"): "is paused already",
     ("paused", "approve"): "is paused: resume it first, so that what is decided is decided on what holds now",
 }

@@ -91,20 +91,28 @@ def set_experiment(
         return
     if row.state in ENDED:
         return
-    _check_same(tx, experiments, found, row, request)
+    _bring_to(tx, experiments, row, request, who)
     if row.state == "draft" and values["start"]:
         experiments.start(endpoint, row.name, who)
 
 
-def _check_same(
-    tx: Session, experiments: Experiments, found: EndpointRow, row: ExperimentRow, request: ExperimentRequest
+def _bring_to(
+    tx: Session, experiments: Experiments, row: ExperimentRow, request: ExperimentRequest, who: Principal
 ) -> None:
+    """A draft may get another split; whatever else differs is refused with `Conflict`."""
+    found = endpoint_or_raise(tx, row.endpoint)
     there = rows.spec_of(row)
     asked = creation.spec_of(tx, found, creation.read(request, lambda one: one), experiments.capture_retain_s)
     if request.max_days is None or any(one.startswith(creation.SHORTENED) for one in row.warnings):
         asked = replace(asked, max_days=there.max_days)
     differ = [one.name for one in fields(asked) if getattr(asked, one.name) != getattr(there, one.name)]
-    if differ:
+    if (
+        differ == ["arms"]
+        and row.state == "draft"
+        and [arm.version for arm in asked.arms] == [arm.version for arm in there.arms]
+    ):
+        experiments.set_split(row.endpoint, row.name, [arm.share for arm in asked.arms], who)
+    elif differ:
         raise Conflict(
             f"experiment {row.name!r} was asked for with other {', '.join(differ)}, and stays as it began: give this "
             "one another name, once that one has ended",

@@ -81,7 +81,7 @@ def spec_of(tx: Session, endpoint: EndpointRow, asked: Asked, platform_retain_s:
         raise InvalidArgument(f"mde must be at least {MDE_MIN:f}: write it as 0.05, 5% or abs:0.01", field="mde")
     _check_signatures(tx, endpoint, numbers, accepted=request.accept_signature_change)
     spec = ExperimentSpec(
-        arms=_arms(numbers, _split(request, len(numbers))),
+        arms=_arms(numbers, _split(request.split, len(numbers))),
         metrics=asked.metrics,
         guardrails=asked.guardrails,
         mde=mde,
@@ -130,12 +130,19 @@ def check_captured(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_
             f"('tidegate capture-settings {endpoint.name} --retain {math.ceil(needed)}d')",
             field="max_days",
         )
+    told = [
+        f"guardrail {one.metric.name}:margin={one.value:g} is a share of control's errors: while control has none, it "
+        "cannot be shown to be kept, and nothing is promoted. An amount can, such as "
+        f"{one.metric.name}:margin=abs:0.01"
+        for one in spec.guardrails
+        if one.metric.source == "errors" and one.kind == "margin" and not one.absolute and not one.dry_run
+    ]
     if rules.sample < 1:
-        return [
+        told += [
             f"{rules.sample:.0%} of the requests are captured: units with few requests may be missed, and it takes "
             "longer ('tidegate capture-settings --sample 1' captures all)"
         ]
-    return []
+    return told
 
 
 def fitted(endpoint: EndpointRow, spec: ExperimentSpec, platform_retain_s: float, paused_s: float) -> ExperimentSpec:
@@ -180,12 +187,18 @@ def _arms(numbers: Sequence[str], split: Sequence[float]) -> tuple[ArmSpec, ...]
     return tuple(ArmSpec(*one) for one in zip(names, numbers, split, strict=False))
 
 
-def _split(request: ExperimentRequest, arms: int) -> list[float]:
+def with_split(spec: ExperimentSpec, split: Sequence[float]) -> ExperimentSpec:
+    """The same with other percents for its arms; equal ones where none are given. Raises `InvalidArgument`."""
+    shares = _split(split, len(spec.arms))
+    return replace(spec, arms=tuple(replace(arm, share=share) for arm, share in zip(spec.arms, shares, strict=True)))
+
+
+def _split(given: Sequence[float], arms: int) -> list[float]:
     """Percent of each arm. Equal where nothing is said, and adding up to 100 exactly."""
-    if not request.split:
+    if not given:
         equal = round(100.0 / arms, 6)
         return [100.0 - equal * (arms - 1)] + [equal] * (arms - 1)
-    split = [float(one) for one in request.split]
+    split = [float(one) for one in given]
     if len(split) != arms:
         raise InvalidArgument(
             f"the split has {len(split)} parts, and there are {arms} arms: write percent of each, control's first",

@@ -48,6 +48,8 @@ class Seen(Protocol):
     def exposed(self) -> Exposed: ...
     @property
     def warnings(self) -> Sequence[str]: ...
+    @property
+    def newest_at(self) -> float | None: ...
 
 
 Gather = Callable[[ExperimentSpec, tuple[str, str], float, Sequence[PhaseView], float], Seen]
@@ -200,14 +202,14 @@ class Deciding:
 
     def _act(self, tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Found) -> bool:
         """Write what was found and do what follows; whether the endpoint's weights are others now."""
-        counts = found.seen.exposed.counts
-        _count_time(row, found, sum(sum(by_arm) for by_arm in counts.values()))
+        before = evidence_of(row)
+        _count_time(row, found, None if before is None else before.newest_at)
         quiet_s = row.ran_s - row.exposed_at_s
         unreported = unreported_of(spec, found.seen, row.exposed)
         started_at, lost = found.at - row.ran_s, lost_of(found.seen.exposed, row.exposed)
         facts = Facts(started_at, found.at, traffic=quiet_s < QUIET_S, unreported=unreported, lost=lost)
         verdict = self.judging.decide(spec, found.analysis, facts)
-        _write(tx, row, spec, found, verdict, unreported)
+        _write(tx, row, spec, Written(found, verdict, unreported, None if before is None else before.ready_since))
         rollouts.write_guardrails(tx, endpoint, found.analysis.guardrails)
         if verdict.decision == "rollback":
             note = f"rolled back: {verdict.reason}"
@@ -219,7 +221,7 @@ class Deciding:
         elif verdict.decision == "promote":
             return self._promote(tx, endpoint, row, spec, verdict, found.at)
         elif quiet_s >= QUIET_S and spec.on_no_traffic == "abort":
-            row.reason = f"no units came for {quiet_s / 3600:.3g} hours, and it was to end then (--on-no-traffic abort)"
+            row.reason = f"no calls came for {quiet_s / 3600:.3g} hours, and it was to end then (--on-no-traffic abort)"
             weights.give_back(tx, endpoint, row, ("stopped", "stopped"), now=found.at, note=row.reason)
             row.next = "all traffic has gone back to control"
         else:
@@ -259,35 +261,52 @@ def lost_of(exposed: Exposed, before: int) -> int:
     return lost if lost > max(LOST_UNITS, LOST_SHARE * before) else 0
 
 
-def _count_time(row: ExperimentRow, found: Found, exposed: int) -> None:
-    """Add the time since the look before: by the clock, within what can have passed."""
+def _count_time(row: ExperimentRow, found: Found, newest_at: float | None) -> None:
+    """Add the time since the look before: by the clock, within what can have passed.
+
+    Traffic is any call of a unit, also of one that has been in for long; `newest_at` is that of the look before.
+    """
+    exposed = sum(sum(by_arm) for by_arm in found.seen.exposed.counts.values())
+    came = found.seen.newest_at is not None and (newest_at is None or found.seen.newest_at > newest_at)
     if row.counted_at is not None:
         passed_s = min(max(0.0, found.at - row.counted_at), found.elapsed_s_max, GAP_S_MAX)
         row.ran_s += passed_s
         row.step_ran_s += passed_s
     row.counted_at = found.at
-    if exposed > row.exposed:
-        row.exposed, row.exposed_at_s = exposed, row.ran_s
+    if exposed > row.exposed or came:
+        row.exposed, row.exposed_at_s = max(exposed, row.exposed), row.ran_s
 
 
-def _write(
-    tx: Session, row: ExperimentRow, spec: ExperimentSpec, found: Found, verdict: Verdict, unreported: Sequence[str]
-) -> None:
+@dataclass(frozen=True)
+class Written:
+    """What a look found and came to, and since when a promotion had been ready before it."""
+
+    found: Found
+    verdict: Verdict
+    unreported: Sequence[str]
+    ready_since: float | None
+
+
+def _write(tx: Session, row: ExperimentRow, spec: ExperimentSpec, look: Written) -> None:
     """The evidence and what it came to, in the row and among the looks."""
+    found, verdict = look.found, look.verdict
     arms = arms_so_far(spec, found.seen.units, found.seen.exposed)
     silent = [
         f"no value of {name!r} has come for any of {counted(row.exposed, 'unit')}: is it reported under this name, "
         "with the key?"
-        for name in unreported
+        for name in look.unreported
     ]
     analysis = found.analysis
-    row.evidence = msgspec.to_builtins(Evidence(analysis, arms, [*silent, *found.seen.warnings]))
+    ready_since = (look.ready_since or found.at) if verdict.decision == "promote" else None
+    row.evidence = msgspec.to_builtins(
+        Evidence(analysis, arms, [*silent, *found.seen.warnings], found.seen.newest_at, ready_since)
+    )
     row.decision, row.reason, row.next = verdict.decision, verdict.reason, verdict.next
     row.days_left, row.looked_at, row.trouble, row.winner = verdict.days_left, found.at, "", verdict.variant or ""
-    look = LookView(
+    shown = LookView(
         found.at, verdict.decision, verdict.reason, analysis.metrics, analysis.guardrails, analysis.ratio, arms
     )
-    rows.add_look(tx, row, msgspec.to_builtins(look), found.at)
+    rows.add_look(tx, row, msgspec.to_builtins(shown), found.at)
 
 
 def _raise_ramp(

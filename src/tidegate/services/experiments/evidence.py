@@ -22,11 +22,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evidence:
-    """An analysis, with what the next one needs of it; units by arm; what people should know of what was left out."""
+    """An analysis, with what the next one needs of it; units by arm; what people should know of what was left out.
+
+    `newest_at`: when the newest call of a unit had come; `ready_since`: since which look on a promotion was decided.
+    """
 
     analysis: Analysis
     arms: list[ArmView]
     warnings: list[str] = field(default_factory=list)
+    newest_at: float | None = None
+    ready_since: float | None = None
 
 
 def evidence_of(row: ExperimentRow) -> Evidence | None:

@@ -7,7 +7,7 @@ loop then goes on from there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -44,6 +44,8 @@ from tidegate.wire.experiments import (
 )
 
 NAMES_SHOWN_MAX = 20
+LOOKED_S_MAX = 900.0
+"""What is approved was found so long ago at most."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,20 @@ class Experiments:
             found = endpoint_or_raise(tx, endpoint)
             return ExperimentList([view_of(tx, found, row) for row in rows.of_endpoint(tx, found.uid)])
 
+    def set_split(self, endpoint: str, name: str, split: Sequence[float], who: Principal) -> ExperimentView:
+        """Other percents for the arms of a draft, control's first; once started, they stay.
+
+        Raises `UnknownEndpoint`, `UnknownExperiment`, `InvalidArgument`, and `Conflict` for one that was started.
+        """
+        with self.store.reading() as tx:
+            row = _or_raise(tx, live_or_raise(tx, endpoint), name)
+            states.after(name, row.state, "split")  # type: ignore[arg-type] # the column has no others
+            spec = creation.with_split(rows.spec_of(row), split)
+        expected = self.past.expected_days(spec, endpoint)
+        with self._acting(endpoint, name, "split", who) as (_, _, row):
+            row.spec, row.expected_days = msgspec.to_builtins(creation.with_split(rows.spec_of(row), split)), expected
+        return self.get(endpoint, name)
+
     def start(self, endpoint: str, name: str, who: Principal) -> ExperimentView:
         """Begin: units take part once replicas of all arms are ready.
 
@@ -215,11 +231,23 @@ class Experiments:
                     f"any more: mend that first, or 'tidegate deploy' the version with --end-automation",
                     experiment=name,
                 )
+            self._check_fresh(row)
             version = version_of(rows.spec_of(row), row.winner)
             note = f"approved by {who.name}: {row.reason}"
             weights.promote(tx, found, row, version, now=self.clock(), note=note)
             row.reason, row.next = note, f"version {version} has all traffic"
         return self.get(endpoint, name)
+
+    def _check_fresh(self, row: ExperimentRow) -> None:
+        """Raises `Conflict` where what is to be approved was not looked at lately."""
+        age_s = self.clock() - (row.looked_at or 0.0)
+        if age_s > LOOKED_S_MAX:
+            raise Conflict(
+                f"experiment {row.name!r} was last looked at {age_s / 60:.0f} minutes ago, so its decision "
+                "may not hold any more: it can be approved after the next look, which a control plane that leads makes "
+                "within a minute",
+                experiment=row.name,
+            )
 
     def _start(self, tx: Session, found: EndpointRow, row: ExperimentRow, who: Principal) -> None:
         spec = rows.spec_of(row)
@@ -266,10 +294,14 @@ class Experiments:
                 why = weights.ended_outside(tx, found, row)[1]
                 raise Conflict(f"experiment {name!r} has ended: {why}", experiment=name, state="stopped")
             before = row.state
+            shares = [arm.share for arm in rows.spec_of(row).arms]
             states.after(name, row.state, action)  # type: ignore[arg-type] # the column has no others
             yield tx, found, row
             tx.flush()
-            self._audit(tx, row, action, who, {"state": (before, row.state)})
+            told: dict[str, tuple[object, object]] = {"state": (before, row.state)}
+            if action == "split":
+                told = {"split": (shares, [arm.share for arm in rows.spec_of(row).arms])}
+            self._audit(tx, row, action, who, told)
             self.tell(tx, endpoint, [quiet(row)], self.clock())
         self._woken()
 

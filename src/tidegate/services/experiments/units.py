@@ -44,11 +44,14 @@ class ExperimentUnits:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Matured units by metric, how many were exposed, and what people should know of what was left out."""
+    """Matured units by metric, how many were exposed, what people should know of what was left out, and when the newest
+    call of a unit came.
+    """
 
     units: dict[str, Units]
     exposed: Exposed
     warnings: list[str]
+    newest_at: float | None = None
 
 
 def metrics_of(spec: ExperimentSpec) -> dict[str, Metric]:
@@ -68,6 +71,7 @@ def gathered(rows: UnitRows, arms: int) -> Gathered:
         {name: _units(rows, one) for name, one in rows.metrics.items()},
         Exposed(counts, rows.several, {name: one.immature for name, one in rows.metrics.items()}),
         warnings_of(rows),
+        rows.newest_at,
     )
 
 

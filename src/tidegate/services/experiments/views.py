@@ -25,14 +25,14 @@ from tidegate.wire.experiments import (
 )
 
 QUIET_S = 3600.0
-"""An experiment that nobody new took part in for so long waits for traffic."""
+"""An experiment of which no unit, new or not, sent a request for so long waits for traffic."""
 _UNKNOWN = RatioView(sound=True, bayes_factor=None)
 
 
 def view_of(tx: Session, endpoint: EndpointRow, row: ExperimentRow, looks: Sequence[LookView] = ()) -> ExperimentView:
     """One experiment of an endpoint that is there."""
     spec, found = rows.spec_of(row), evidence_of(row)
-    state, reason, then = _state(tx, endpoint, row, spec)
+    state, reason, then = _state(tx, endpoint, row, spec, found)
     metrics = found.analysis.metrics if found else []
     first = metrics[0] if metrics else None
     control, treatment = spec.arms[0], spec.arms[1]
@@ -111,12 +111,14 @@ def _alike(spec: ExperimentSpec) -> list[str]:
 Told = tuple[ExperimentState, str, str]
 
 
-def _state(tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec) -> Told:
+def _state(
+    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Evidence | None
+) -> Told:
     """The state as it is shown, why it is so, and what happens next."""
     if row.state in ("running", "paused") and not weights.is_in_effect(endpoint, row):
         return "stopped", weights.ended_outside(tx, endpoint, row)[1], "it has ended: create another one"
     if row.state == "running":
-        return _running(tx, endpoint, row, spec)
+        return _running(tx, endpoint, row, spec, found)
     if row.state == "draft":
         return "draft", row.reason, f"it begins with 'tidegate experiment start {row.endpoint} --name {row.name}'"
     if row.state == "paused":
@@ -125,9 +127,15 @@ def _state(tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: Experim
     return ended, row.reason, row.next
 
 
-def _running(tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec) -> Told:
+def _running(
+    tx: Session, endpoint: EndpointRow, row: ExperimentRow, spec: ExperimentSpec, found: Evidence | None
+) -> Told:
     if row.decision == "promote" and not spec.auto:
-        then = f"ready for review: 'tidegate experiment approve {row.endpoint} --name {row.name}' promotes {row.winner}"
+        since = "" if found is None or found.ready_since is None else f" since {rfc3339(found.ready_since)[:19]}Z"
+        then = (
+            f"ready for review{since}: 'tidegate experiment approve {row.endpoint} --name {row.name}' promotes "
+            f"{row.winner}"
+        )
         return "running", row.reason, then
     if row.held:
         return "running", row.reason, f"held: {row.held}; it goes on when it is resumed"
