@@ -49,6 +49,8 @@ def _spec(row: EndpointRow | None) -> dict[str, Any]:
         "backend": row.backend,
         "cpus": row.cpus,
         "memory_bytes": row.memory_bytes,
+        "cpu_request": row.cpu_request,
+        "memory_request_bytes": row.memory_request_bytes,
         **settings_of(row),
         "capture": row.capture or None,
         "shadow": {name: row.shadow[name] for name in ("version", "share")} if row.shadow else None,

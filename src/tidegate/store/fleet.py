@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tidegate.core.endpoints.effective import Split
 from tidegate.core.endpoints.serving import settings_of
 from tidegate.core.engines.capabilities import ENGINE
-from tidegate.core.engines.placement import Placement, PlacementRequest, placed
+from tidegate.core.engines.placement import AMOUNTS, Placement, PlacementRequest, placed
 from tidegate.core.ports import Handle
 from tidegate.core.reconcile.fleet import (
     EndpointFacts,
@@ -104,7 +104,13 @@ def routed_split_of(row: EndpointRow) -> Split | None:
 
 def placement_request_of(row: EndpointRow) -> PlacementRequest:
     """Where the endpoint is to run, as far as it says so."""
-    return PlacementRequest(row.backend, row.cpus, row.memory_bytes)
+    return PlacementRequest(row.backend, **{name: getattr(row, name) for name in AMOUNTS})
+
+
+def set_placement(row: EndpointRow | ReplicaRow, where: PlacementRequest | Placement) -> None:
+    """Write where it runs."""
+    for name in ("backend", *AMOUNTS):
+        setattr(row, name, getattr(where, name))
 
 
 def variant_of(row: VariantRow) -> VariantFacts:
@@ -145,7 +151,7 @@ def replica_of(row: ReplicaRow) -> Replica:
 
 def placement_of(row: ReplicaRow) -> Placement:
     """Where the replica was started, and with what limits."""
-    return Placement(row.backend, row.cpus, row.memory_bytes)
+    return Placement(row.backend, **{name: getattr(row, name) for name in AMOUNTS})
 
 
 def save_plan(tx: Session, plan: Plan, now: float, host: str = "") -> None:
@@ -213,8 +219,7 @@ def _save_replica(tx: Session, endpoint: EndpointFacts, replica: Replica, host: 
     row = tx.get(ReplicaRow, replica.id)
     if row is None:
         row = ReplicaRow(id=replica.id, endpoint=endpoint.name, model=endpoint.model, handle={})
-        placement = replica.placement
-        row.backend, row.cpus, row.memory_bytes = placement.backend, placement.cpus, placement.memory_bytes
+        set_placement(row, replica.placement)
         row.host = host
         row.version, row.form = replica.version, replica.form
         tx.add(row)

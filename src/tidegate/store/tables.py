@@ -99,6 +99,8 @@ class EndpointRow(Stamped, Base):
     backend: Mapped[str | None] = mapped_column(String(16))  # local, docker; none: as the platform's settings say
     cpus: Mapped[float | None]  # limits of each replica
     memory_bytes: Mapped[int | None] = mapped_column(SIZE)
+    cpu_request: Mapped[float | None]  # what its engine keeps free for each
+    memory_request_bytes: Mapped[int | None] = mapped_column(SIZE)
     deleted_at: Mapped[float | None]
     cache_ttl_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: answers are not kept
     rate_limit_per_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # 0: as the gateways' setting says
@@ -167,6 +169,8 @@ class ReplicaRow(Stamped, Base):
     host: Mapped[str] = mapped_column(String(255), default="")
     cpus: Mapped[float | None]  # its limits
     memory_bytes: Mapped[int | None] = mapped_column(SIZE)
+    cpu_request: Mapped[float | None]
+    memory_request_bytes: Mapped[int | None] = mapped_column(SIZE)
     form: Mapped[str | None] = mapped_column(String(64))  # of the model it was started with; "" the original
 
 

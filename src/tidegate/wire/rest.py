@@ -110,7 +110,8 @@ class Endpoint:
 
     Answers are kept for `cache_ttl_s` (0: not at all); a client may send `rate_limit_per_s` requests a second (0: as
     the gateways' setting says).
-    `backend` is where its replicas run; `cpus` and `memory_bytes` are the limits of each, None where there is none.
+    `backend` is where its replicas run; `cpus` and `memory_bytes` are the limits of each, None where there is none;
+    `cpu_request` and `memory_request_bytes` are what its engine keeps free for each, None where it decides.
     `load` is how busy it is, with what was refused before a version was chosen; None where no gateway has told.
     `scaling` is how its replicas follow the load, None where people fixed their number.
     `shadow` is the version that gets a copy of its traffic, None where none does.
@@ -132,6 +133,8 @@ class Endpoint:
     backend: str = "local"
     cpus: float | None = None
     memory_bytes: int | None = None
+    cpu_request: float | None = None
+    memory_request_bytes: int | None = None
     follow: FollowView | None = None
     load: LoadView | None = None
     asked: dict[str, float] = field(default_factory=dict)
@@ -253,7 +256,8 @@ class DeployRequest:
     None is the newest. `replicas` None keeps what the endpoint has (1 for a new one), and so do `cache_ttl_s`, seconds
     for which answers are kept (0: not at all), and `rate_limit_per_s`, requests of a client a second (0: as the
     gateways' setting says), `backend`, where its replicas run (`local` or `docker`), and `cpus` and `memory_bytes`, the
-    limits of each container (0: none of its own). What a new endpoint is not told is as the platform's settings say.
+    limits of each container (0: none of its own). `cpu_request` and `memory_request_bytes` are what an engine with
+    several machines keeps free for each (0: as it has it). What a new endpoint is not told is as the settings say.
     With `follow`, the endpoint goes on to whatever version the alias is moved to; without, it follows no alias.
     `accept_signature_change`: also a version that does not take, or answer, what clients of the live one rely on.
     `end_automation`: also while an experiment, canary or bandit sets the weights, which ends.
@@ -270,6 +274,8 @@ class DeployRequest:
     backend: str | None = None
     cpus: Number | None = None
     memory_bytes: Whole | None = None
+    cpu_request: Number | None = None
+    memory_request_bytes: Whole | None = None
     follow: Follow | None = None
     accept_signature_change: Flag = False
     end_automation: Flag = False

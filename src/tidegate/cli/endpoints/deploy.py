@@ -57,6 +57,7 @@ def serving_options(body: F) -> F:
     "tidegate deploy churn@champion --endpoint churn-eu",
     "tidegate deploy churn --cache-ttl 60 --rate-limit 100",
     "tidegate deploy churn --backend docker --cpus 2 --memory 1g",
+    "tidegate deploy churn --backend kubernetes --cpus 2 --cpu-request 0.5",
     "tidegate deploy churn:2 --canary 1,5,25,50,100 --every 10m",
     "tidegate deploy churn:2 --canary 10,100 --guardrail latency:max=80",
     "tidegate deploy churn@champion --follow",
@@ -75,6 +76,10 @@ def serving_options(body: F) -> F:
 )
 @click.option("--cpus", type=click.FloatRange(min=0), help="Processors of each container, also 0.5; 0: no limit.")
 @click.option("--memory", metavar="SIZE", help="Memory of each container, as 512m or 2g; 0: no limit.")
+@click.option(
+    "--cpu-request", type=click.FloatRange(min=0), help="Kubernetes: processors kept free for each; 0: as it has it."
+)
+@click.option("--memory-request", metavar="SIZE", help="Kubernetes: memory kept free for each; 0: as it has it.")
 @canary_options
 @click.option("--no-guard", is_flag=True, help="Do not watch it afterwards; see below.")
 @accept_option
@@ -92,6 +97,8 @@ def deploy(
     backend: str | None,
     cpus: float | None,
     memory: str | None,
+    cpu_request: float | None,
+    memory_request: str | None,
     canary: str | None,
     every: str | None,
     guardrails: tuple[str, ...],
@@ -139,14 +146,16 @@ def deploy(
         raise InvalidArgument(f"{model!r} is registered already: --{given[0].replace('_', '-')} goes with a path")
     asked = CanaryGiven(canary, every, guardrails)
     if asked.is_asked:
-        _check_canary(follow=follow, no_guard=no_guard, others=(replicas, backend, cpus, memory, *serving.values()))
+        amounts = (replicas, backend, cpus, memory, cpu_request, memory_request)
+        _check_canary(follow=follow, no_guard=no_guard, others=(*amounts, *serving.values()))
         accepted = {"accept_signature_change": accept_signature_change, "end_automation": end_automation}
         begun = begin_canary(client, model, endpoint, asked, **accepted)
         return app.emit(begun, lambda: canary_text(begun))
     from tidegate.client.resources.options import DeployOptions
 
-    where = cast(DeployOptions, {"backend": backend, "cpus": cpus, **serving})
+    where = cast(DeployOptions, {"backend": backend, "cpus": cpus, "cpu_request": cpu_request, **serving})
     where["memory_bytes"] = None if memory is None else bytes_of(memory)
+    where["memory_request_bytes"] = None if memory_request is None else bytes_of(memory_request)
     where["registration"], where["accept_signature_change"] = registration_of(options), accept_signature_change
     where["end_automation"], where["guard"] = end_automation, not no_guard
     with app.progress() as report:

@@ -284,6 +284,8 @@ def _place(found: Endpoint) -> str:
     limits = [
         f"{found.cpus:g} CPU" if found.cpus else "",
         f"{found.memory_bytes >> 20} MiB" if found.memory_bytes else "",
+        f"{found.cpu_request:g} CPU kept free" if found.cpu_request else "",
+        f"{found.memory_request_bytes >> 20} MiB kept free" if found.memory_request_bytes else "",
     ]
     told = ", ".join(limit for limit in limits if limit)
     return f", on {found.backend}" + (f" with {told} each" if told else "")

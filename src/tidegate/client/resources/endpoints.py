@@ -85,6 +85,8 @@ class EndpointsClient:
             backend=more.get("backend"),
             cpus=more.get("cpus"),
             memory_bytes=more.get("memory_bytes"),
+            cpu_request=more.get("cpu_request"),
+            memory_request_bytes=more.get("memory_request_bytes"),
             follow=following,
             accept_signature_change=more.get("accept_signature_change", False),
             end_automation=more.get("end_automation", False),

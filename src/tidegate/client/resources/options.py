@@ -58,7 +58,8 @@ class ApplyOptions(TypedDict, total=False):
 class DeployOptions(ChangeOptions, ServingOptions, total=False):
     """`guard` (True) has the version watched for a while, and taken back when it fails, hangs or answers NaN.
 
-    Where replicas run (`local`, `docker`), the limits of each container (0: none), and how the change is awaited.
+    Where replicas run (`local`, `docker`, `kubernetes`), the limits of each container (0: none), what is kept free for
+    each on Kubernetes (0: as it has it), and how the change is awaited.
 
     How it is served is in `ServingOptions`: for how long answers are kept, how many requests a client may send.
     `registration` is how a version is registered that only the registry has yet.
@@ -68,6 +69,8 @@ class DeployOptions(ChangeOptions, ServingOptions, total=False):
     backend: str | None
     cpus: float | None
     memory_bytes: int | None
+    cpu_request: float | None
+    memory_request_bytes: int | None
     registration: RegisterOptions | None
 
 

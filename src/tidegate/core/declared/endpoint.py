@@ -53,6 +53,14 @@ PLACEMENT = Section(
         Field("backend", Text(choices=tuple(ENGINES)), "Where its replicas run [as the platform's setting says]."),
         Field("cpus", Number(0, 1024), "Processors of each container, also 0.5 [as the setting says]."),
         Field("memory", Size(), "Memory of each container: 512m, 2g [as the setting says].", None, "memory_bytes"),
+        Field("cpu_request", Number(0, 1024), "Processors kept free for each on Kubernetes [cpus, else 0.25]."),
+        Field(
+            "memory_request",
+            Size(),
+            "Memory kept free for each on Kubernetes [memory, else 512m].",
+            None,
+            "memory_request_bytes",
+        ),
     ),
     "The engine, and limits of each replica.",
 )

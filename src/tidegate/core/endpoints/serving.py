@@ -155,6 +155,12 @@ def _words(one: Serving) -> dict[str, str]:
     return {
         "backend": placement.backend or "unset",
         "CPU": f"{placement.cpus:g}" if placement.cpus else "unset",
-        "memory": f"{placement.memory_bytes / (1 << 20):g} MiB" if placement.memory_bytes else "unset",
+        "memory": _mib(placement.memory_bytes),
+        "CPU request": f"{placement.cpu_request:g}" if placement.cpu_request else "unset",
+        "memory request": _mib(placement.memory_request_bytes),
         **{setting.noun: setting.worded(setting.value_in(one.settings)) for setting in SERVING_SETTINGS},
     }
+
+
+def _mib(size_bytes: int | None) -> str:
+    return f"{size_bytes / (1 << 20):g} MiB" if size_bytes else "unset"

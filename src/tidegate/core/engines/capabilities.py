@@ -22,7 +22,7 @@ class Capabilities:
     `places_itself`: it is told how many replicas of a version there shall be, and places, restarts and replaces them by
     itself (`core.workloads`); on the others we place each (`core.ports.Backend`). `pooled`: all replicas of a version
     are behind one address, and how many there are is not known. `autoscalers` are those that may count its replicas.
-    `engine_metrics` are what it can count them by itself.
+    `engine_metrics` are what it can count them by itself. `requests`: it keeps CPU and memory free for each replica.
     """
 
     own_host_only: bool
@@ -32,6 +32,7 @@ class Capabilities:
     pooled: bool = False
     autoscalers: tuple[str, ...] = (TIDEGATE,)
     engine_metrics: tuple[str, ...] = ()
+    requests: bool = False
 
 
 ENGINES: Mapping[str, Capabilities] = MappingProxyType(
@@ -45,6 +46,7 @@ ENGINES: Mapping[str, Capabilities] = MappingProxyType(
             places_itself=True,
             autoscalers=(TIDEGATE, ENGINE),
             engine_metrics=("cpu",),
+            requests=True,
         ),
         ECS: Capabilities(own_host_only=False, limits=True, tells_cpu=False, places_itself=True),
         CLOUDRUN: Capabilities(
@@ -65,6 +67,7 @@ ENGINES: Mapping[str, Capabilities] = MappingProxyType(
 
 OF_A_HOST = tuple(name for name, can in ENGINES.items() if can.own_host_only)
 WITH_LIMITS = tuple(name for name, can in ENGINES.items() if can.limits)
+WITH_REQUESTS = tuple(name for name, can in ENGINES.items() if can.requests)
 TELLING_CPU = tuple(name for name, can in ENGINES.items() if can.tells_cpu)
 PLACING_THEMSELVES = tuple(name for name, can in ENGINES.items() if can.places_itself)
 POOLED = tuple(name for name, can in ENGINES.items() if can.pooled)

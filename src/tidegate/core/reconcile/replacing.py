@@ -37,6 +37,11 @@ def _form(form: str) -> str:
 
 
 def _place(place: Placement) -> str:
-    limits = [f"{place.cpus:g} CPUs" if place.cpus else "", f"{place.memory_bytes} bytes" if place.memory_bytes else ""]
+    limits = [
+        f"{place.cpus:g} CPUs" if place.cpus else "",
+        f"{place.memory_bytes} bytes" if place.memory_bytes else "",
+        f"{place.cpu_request:g} CPUs kept free" if place.cpu_request else "",
+        f"{place.memory_request_bytes} bytes kept free" if place.memory_request_bytes else "",
+    ]
     given = " and ".join(filter(None, limits))
     return f"{place.backend} with {given}" if given else place.backend

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import msgspec
@@ -36,7 +36,7 @@ def facts_of(tx: Session, row: EndpointRow) -> dict[str, Any]:
         "traffic": dict(row.traffic),
         **({"follow": f"@{row.follow.alias}"} if row.follow else {}),
         **({"replicas": row.replicas} if scaling is None else {"scaling": _scaling(scaling)}),
-        "placement": {"backend": where.backend, "cpus": where.cpus, "memory_bytes": where.memory_bytes},
+        "placement": asdict(where),
         "serving": dict(settings_of(row)),
         "capture": {**capture, "drop": [*capture["drop"]], "hash": [*capture["hash"]]},
         "monitor": monitor.as_dict(),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from tidegate.core.access import Principal
 from tidegate.core.endpoints.serving import ServingOptions, check_given, settings_of
-from tidegate.core.engines.placement import PlacementRequest, check_placement_request, placed
+from tidegate.core.engines.placement import AMOUNTS, PlacementRequest, check_placement_request, placed
 from tidegate.core.scaling.policy import Scaling, ScalingRequest, check_measured, scaling_of
 from tidegate.errors import InvalidArgument
 from tidegate.services.audit import endpoint_audited
@@ -185,7 +185,7 @@ def placement_asked(asked: AskedSpec) -> PlacementRequest | None:
     given = asked.values.get("placement")
     if given is None:
         return None
-    return PlacementRequest(given["backend"], given["cpus"] or None, given["memory_bytes"] or None)
+    return PlacementRequest(given["backend"], **{name: given[name] or None for name in AMOUNTS})
 
 
 def _serving(row: EndpointRow, asked: AskedSpec) -> ServingOptions:

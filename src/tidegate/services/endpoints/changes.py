@@ -13,7 +13,7 @@ from tidegate.core.scaling.policy import Scaling
 from tidegate.services.endpoints import kept_aliases
 from tidegate.store import endpoints as rows
 from tidegate.store.automation import effective_of, readable_scaling_of, versions_used, word_of
-from tidegate.store.fleet import placement_request_of
+from tidegate.store.fleet import placement_request_of, set_placement
 from tidegate.store.history import Entry
 from tidegate.store.tables import EndpointRow
 
@@ -67,8 +67,7 @@ def apply(tx: Session, row: EndpointRow, change: SpecChange, now: float) -> None
         row.scaling = None if follows is None else policy.kept(follows)
     for name, value in after.settings.items():
         setattr(row, name, value)
-    where = after.placement
-    row.backend, row.cpus, row.memory_bytes = where.backend, where.cpus, where.memory_bytes
+    set_placement(row, after.placement)
     was = "unreadable" if unreadable else policy.words(followed)
     turned = "" if follows == followed and not (unreadable and says_anew) else f"{policy.words(follows)} (was {was})"
     note = "; ".join(part for part in (change.note, turned, change_of(before, after)) if part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.core.endpoints.follow import another_version, known
-from tidegate.core.engines.placement import Placement, PlacementRequest, requested_after
+from tidegate.core.engines.placement import AMOUNTS, Placement, PlacementRequest, requested_after
 from tidegate.core.names import check_device, check_name
 from tidegate.core.ports import Registry
 from tidegate.errors import Conflict, InvalidArgument
@@ -53,7 +53,8 @@ def alias_to_follow(request: rest.DeployRequest) -> str | None:
 def requested_placement(row: EndpointRow | None, request: rest.DeployRequest, default: Placement) -> PlacementRequest:
     """What the endpoint is to run on: what the request says, else as it was. Raises `InvalidArgument`."""
     before = placement_request_of(row) if row else PlacementRequest()
-    return requested_after(before, PlacementRequest(request.backend, request.cpus, request.memory_bytes), default)
+    asked = PlacementRequest(request.backend, **{name: getattr(request, name) for name in AMOUNTS})
+    return requested_after(before, asked, default)
 
 
 def check_same_engine(name: str, checked: Placement, now: Placement) -> None:

@@ -134,6 +134,8 @@ def endpoint_view(row: EndpointRow, parts: EndpointParts, gateway_url: str, defa
         backend=placement.backend,
         cpus=placement.cpus,
         memory_bytes=placement.memory_bytes,
+        cpu_request=placement.cpu_request,
+        memory_request_bytes=placement.memory_request_bytes,
         follow=None if row.follow is None else _follow_view(row.follow, row.traffic),
         scaling=None if follows is None else scaling_view(follows),
         shadow=shadow_summary(row, {one.version: one for one in parts.variants.get(row.name, ())}),
