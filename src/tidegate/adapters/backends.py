@@ -20,14 +20,20 @@ from tidegate.adapters.docker.engine import DockerEngine, address_of
 from tidegate.adapters.local.backend import LocalBackend
 from tidegate.core.engines.capabilities import DOCKER, LOCAL
 from tidegate.core.engines.placement import Placement
+from tidegate.core.images.delivery import Delivery
 from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
-from tidegate.core.workloads import Workloads
+from tidegate.core.workloads import Workloads, WorkloadSpec
 from tidegate.errors import EngineUnavailable, InvalidArgument, TidegateError
 from tidegate.settings import Settings
 from tidegate.system.child_env import engine_env
 from tidegate.wire.parts import EngineView
+from tidegate.wire.replica_key import replica_key
 
 log = logging.getLogger(__name__)
+
+
+def _nothing_is_delivered(spec: WorkloadSpec) -> Delivery:
+    raise InvalidArgument(f"{spec.model}:{spec.key.version} cannot be delivered anywhere from here", field="backend")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class EngineParts:
     """What engines are built with. `env` is what replicas inherit, `make_image` sees to a version's image.
 
     Engines elsewhere show only what carries the id of this `platform`, and their replicas take the key that
-    `wire.replica_key` makes of `node_key` and the workload's name.
+    `wire.replica_key` makes of `node_key` and the workload's name. `deliver` says how a version gets there, or raises
+    why it does not (yet).
     """
 
     settings: Settings
@@ -44,6 +51,11 @@ class EngineParts:
     make_image: MakeImage
     platform: str = ""
     node_key: str = ""
+    deliver: Callable[[WorkloadSpec], Delivery] = _nothing_is_delivered
+
+    def key_of(self, credential: str) -> str:
+        """The key of replicas that are reached by this credential."""
+        return replica_key(self.node_key, credential)
 
 
 @dataclass(frozen=True)
