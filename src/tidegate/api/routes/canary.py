@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Depends, Header
 
 from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
+from tidegate.services.canaries.use_cases import Canaries
 from tidegate.wire.canary import CanaryRequest, CanaryView
 
 router = APIRouter(prefix="/api/v1/endpoints/{name}/canary", tags=["canaries"])
@@ -19,17 +20,28 @@ _BEGIN = {
         "value": {"version": "2", "steps": [10, 50, 100], "every_s": 60, "guardrails": ["latency:max=80"]}
     },
 }
-_CHANGE = answers(404, 409)
+_CHANGE = answers(404, 409, 412)
+
+
+def _changing(
+    platform: PlatformOf,
+    name: str,
+    if_match: Annotated[str | None, Header(description="An ETag: only while the endpoint has it")] = None,
+) -> Canaries:
+    return platform.canaries.only_if(name, if_match)
+
+
+Changing = Annotated[Canaries, Depends(_changing)]
 
 
 @router.post(
-    "", status_code=202, responses=answers(400, 404, 409, 413, 415, 422), dependencies=[needs(Permission.DEPLOY)]
+    "", status_code=202, responses=answers(400, 404, 409, 412, 413, 415, 422), dependencies=[needs(Permission.DEPLOY)]
 )
 def begin_canary(
-    platform: PlatformOf, who: Who, name: str, request: Annotated[CanaryRequest, Body(openapi_examples=_BEGIN)]
+    canaries: Changing, who: Who, name: str, request: Annotated[CanaryRequest, Body(openapi_examples=_BEGIN)]
 ) -> CanaryView:
     """Take a version through steps of the traffic, each on evidence, beside an equally sized slice of stable."""
-    return platform.canaries.begin(name, request, who)
+    return canaries.begin(name, request, who)
 
 
 @router.get("", responses=answers(404), dependencies=[needs(Permission.READ)])
@@ -39,30 +51,30 @@ def get_canary(platform: PlatformOf, name: str) -> CanaryView:
 
 
 @router.post("/pause", responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
-def pause_canary(platform: PlatformOf, who: Who, name: str) -> CanaryView:
+def pause_canary(canaries: Changing, who: Who, name: str) -> CanaryView:
     """Stay at the present step; guardrails are watched on."""
-    return platform.canaries.pause(name, who)
+    return canaries.pause(name, who)
 
 
 @router.post("/resume", responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
-def resume_canary(platform: PlatformOf, who: Who, name: str) -> CanaryView:
+def resume_canary(canaries: Changing, who: Who, name: str) -> CanaryView:
     """Go on from the present step."""
-    return platform.canaries.resume(name, who)
+    return canaries.resume(name, who)
 
 
 @router.post("/promote", responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
-def promote_canary(platform: PlatformOf, who: Who, name: str) -> CanaryView:
+def promote_canary(canaries: Changing, who: Who, name: str) -> CanaryView:
     """Give the version all of the traffic now, whatever is known of it."""
-    return platform.canaries.promote(name, who)
+    return canaries.promote(name, who)
 
 
 @router.post("/abort", responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
-def abort_canary(platform: PlatformOf, who: Who, name: str) -> CanaryView:
+def abort_canary(canaries: Changing, who: Who, name: str) -> CanaryView:
     """Give stable all of the traffic again."""
-    return platform.canaries.abort(name, who)
+    return canaries.abort(name, who)
 
 
 @router.post("/retry", status_code=202, responses=_CHANGE, dependencies=[needs(Permission.DEPLOY)])
-def retry_canary(platform: PlatformOf, who: Who, name: str) -> CanaryView:
+def retry_canary(canaries: Changing, who: Who, name: str) -> CanaryView:
     """Begin the newest canary anew, from its first step."""
-    return platform.canaries.retry(name, who)
+    return canaries.retry(name, who)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Depends, Header
 
 from tidegate.api.failures import answers
 from tidegate.api.permissions import needs
 from tidegate.api.platform import PlatformOf, Who
 from tidegate.core.access import Permission
+from tidegate.services.shadows.shadows import Shadows
 from tidegate.wire.shadows import ShadowRequest, ShadowView
 
 router = APIRouter(prefix="/api/v1/endpoints", tags=["endpoints"])
@@ -17,6 +18,17 @@ _REQUEST = {
     "a fifth": {"value": {"version": "3", "share": 20}},
     "everything": {"value": {"version": "v1.2.0", "share": 100}},
 }
+
+
+def _changing(
+    platform: PlatformOf,
+    name: str,
+    if_match: Annotated[str | None, Header(description="An ETag: only while the endpoint has it")] = None,
+) -> Shadows:
+    return platform.shadows.only_if(name, if_match)
+
+
+Changing = Annotated[Shadows, Depends(_changing)]
 
 
 @router.get("/{name}/shadow", responses=answers(404), dependencies=[needs(Permission.READ)])
@@ -27,20 +39,20 @@ def get_shadow(platform: PlatformOf, name: str) -> ShadowView:
 
 @router.put(
     "/{name}/shadow",
-    responses=answers(400, 404, 409, 413, 415, 422),
+    responses=answers(400, 404, 409, 412, 413, 415, 422),
     dependencies=[needs(Permission.DEPLOY)],
 )
 def set_shadow(
-    platform: PlatformOf,
+    shadows: Changing,
     who: Who,
     name: str,
     request: Annotated[ShadowRequest, Body(openapi_examples=_REQUEST)],
 ) -> ShadowView:
     """Have a version without traffic get a copy of `share` percent of the requests. Its answers go nowhere."""
-    return platform.shadows.set(name, request, who)
+    return shadows.set(name, request, who)
 
 
-@router.delete("/{name}/shadow", responses=answers(404, 409), dependencies=[needs(Permission.DEPLOY)])
-def end_shadow(platform: PlatformOf, who: Who, name: str) -> ShadowView:
+@router.delete("/{name}/shadow", responses=answers(404, 409, 412), dependencies=[needs(Permission.DEPLOY)])
+def end_shadow(shadows: Changing, who: Who, name: str) -> ShadowView:
     """Copy nothing more. What was recorded of it stays, and the answer says what it came to."""
-    return platform.shadows.end(name, who)
+    return shadows.end(name, who)

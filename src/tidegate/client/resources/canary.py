@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import Unpack
 
+from tidegate.client.resources.options import ReadOptions, as_read
 from tidegate.client.rest.api import Api
 from tidegate.client.rest.paths import API, part
 from tidegate.client.waiting import poll
@@ -15,7 +16,7 @@ from tidegate.wire.canary import CanaryRequest, CanaryView
 STEPS = (1.0, 5.0, 25.0, 50.0, 100.0)
 
 
-class CanaryOptions(TypedDict, total=False):
+class CanaryOptions(ReadOptions, total=False):
     """How a canary goes: seconds for each step, guardrails, and what it may do. See `CanaryRequest`."""
 
     every_s: float
@@ -40,32 +41,33 @@ class CanaryClient:
 
         Raises `Conflict`, `AutomationRunning`, `SignatureChanged`, `UnknownVersion`, `InvalidArgument`.
         """
-        request = CanaryRequest(version=str(version), steps=list(steps), **options)
-        return self.api.send("POST", _path(endpoint), request, CanaryView)
+        given = {name: value for name, value in options.items() if name != "only_if"}
+        request = CanaryRequest(version=str(version), steps=list(steps), **given)  # type: ignore[arg-type] # as typed above
+        return self.api.send("POST", _path(endpoint), request, CanaryView, as_read(options))
 
     def get(self, endpoint: str) -> CanaryView:
         """The endpoint's newest canary, or guard of a deployment. Raises `UnknownCanary`."""
         return self.api.get(_path(endpoint), CanaryView)
 
-    def pause(self, endpoint: str) -> CanaryView:
+    def pause(self, endpoint: str, **how: Unpack[ReadOptions]) -> CanaryView:
         """Stay at the present step; guardrails are watched on. Raises `Conflict` where none runs, as do the others."""
-        return self._do(endpoint, "pause")
+        return self._do(endpoint, "pause", how)
 
-    def resume(self, endpoint: str) -> CanaryView:
+    def resume(self, endpoint: str, **how: Unpack[ReadOptions]) -> CanaryView:
         """Go on from the present step."""
-        return self._do(endpoint, "resume")
+        return self._do(endpoint, "resume", how)
 
-    def promote(self, endpoint: str) -> CanaryView:
+    def promote(self, endpoint: str, **how: Unpack[ReadOptions]) -> CanaryView:
         """Give the version all of the traffic now."""
-        return self._do(endpoint, "promote")
+        return self._do(endpoint, "promote", how)
 
-    def abort(self, endpoint: str) -> CanaryView:
+    def abort(self, endpoint: str, **how: Unpack[ReadOptions]) -> CanaryView:
         """Give stable all of the traffic again."""
-        return self._do(endpoint, "abort")
+        return self._do(endpoint, "abort", how)
 
-    def retry(self, endpoint: str) -> CanaryView:
+    def retry(self, endpoint: str, **how: Unpack[ReadOptions]) -> CanaryView:
         """Begin the newest canary anew. Raises `Conflict` while one runs."""
-        return self._do(endpoint, "retry")
+        return self._do(endpoint, "retry", how)
 
     def wait(self, endpoint: str, timeout_s: float = 86_400.0) -> CanaryView:
         """Wait until it has ended: "promoted", "aborted", "failed" or "ended". Raises `DeadlineExceeded`."""
@@ -74,8 +76,8 @@ class CanaryClient:
             raise DeadlineExceeded(f"the canary of endpoint {endpoint!r} still runs after {timeout_s:g} s")
         return found
 
-    def _do(self, endpoint: str, verb: str) -> CanaryView:
-        return self.api.send("POST", f"{_path(endpoint)}/{verb}", {}, CanaryView)
+    def _do(self, endpoint: str, verb: str, how: ReadOptions) -> CanaryView:
+        return self.api.send("POST", f"{_path(endpoint)}/{verb}", {}, CanaryView, as_read(how))
 
 
 def _path(endpoint: str) -> str:

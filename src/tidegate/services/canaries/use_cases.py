@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -21,10 +21,12 @@ from tidegate.services.endpoints.deploy_requests import check_same_version, name
 from tidegate.services.endpoints.intent import ended_by
 from tidegate.services.endpoints.signature_changes import check_signatures
 from tidegate.services.reading.lookup import endpoint_or_raise, in_registry, live_or_raise, version_or_raise
+from tidegate.services.reading.tags import check_tag
 from tidegate.store import audit
 from tidegate.store import canaries as rows
 from tidegate.store.automation import effective_of, word_of
 from tidegate.store.canary_tables import CanaryRow
+from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.fleet import capture_rules_of
 from tidegate.store.tables import EndpointRow
@@ -52,6 +54,13 @@ class Canaries:
     clock: Clock
     changed: Callable[[], None]
     wake: Callable[[], None] = lambda: None
+
+    def only_if(self, endpoint: str, match: str | None) -> Canaries:
+        """The same use cases, while the endpoint has one of these tags (`If-Match`; None: whichever)."""
+        if match is None:
+            return self
+        fenced = self.store.fenced(lambda tx: check_tag(get_endpoint(tx, endpoint), endpoint, match))
+        return replace(self, store=fenced)
 
     def get(self, endpoint: str) -> CanaryView:
         """The endpoint's newest canary or guard, also one that has ended. Raises `UnknownEndpoint`, `UnknownCanary`."""

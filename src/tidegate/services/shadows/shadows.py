@@ -6,7 +6,7 @@ Writes the endpoint's row and its history only; the reconcile loop keeps replica
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.orm import Session
 
@@ -19,12 +19,14 @@ from tidegate.core.endpoints.shadow import Shadow, check_share, is_live
 from tidegate.errors import CaptureUnreadable, Conflict, NoShadow, SignatureDiffers
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.reading.lookup import endpoint_or_raise, live_or_raise, version_or_raise
+from tidegate.services.reading.tags import check_tag
 from tidegate.services.reading.views import shadow_summary
 from tidegate.services.shadows.comparison import Comparison, compare, main_output
 from tidegate.services.shadows.kept import Kept
 from tidegate.store import endpoints as rows
 from tidegate.store import history
 from tidegate.store.automation import effective_of, raise_generation
+from tidegate.store.endpoints import get_endpoint
 from tidegate.store.engine import Store
 from tidegate.store.fleet import load_versions
 from tidegate.store.history import Entry
@@ -69,6 +71,13 @@ class Shadows:
     changed: Callable[[], None]
     captured: CapturedPairs
     kept: Kept[_Seen] = field(default_factory=Kept)
+
+    def only_if(self, endpoint: str, match: str | None) -> Shadows:
+        """The same use cases, while the endpoint has one of these tags (`If-Match`; None: whichever)."""
+        if match is None:
+            return self
+        fenced = self.store.fenced(lambda tx: check_tag(get_endpoint(tx, endpoint), endpoint, match))
+        return replace(self, store=fenced)
 
     def get(self, endpoint: str) -> ShadowView:
         """The shadow and what it came to so far. Raises `UnknownEndpoint`, `NoShadow`."""
