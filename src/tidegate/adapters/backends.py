@@ -110,6 +110,9 @@ class Engines:
         for name, engine in self.by_name.items():
             if (name == default or engine.used()) and (found := engine.view()) is not None:
                 return found
+        if default in self.workloads:
+            why = self.workloads[default].unavailable_reason()
+            return EngineView(default, "ready" if why is None else "unavailable", reason=why or "", backend=default)
         return None
 
 

@@ -13,7 +13,14 @@ from tidegate.console.deciding.rolling import EVERY, STEPS, CanaryForm
 from tidegate.errors import InvalidArgument
 from tidegate.wire.rest import Endpoint, Version
 
-ENGINES = (("", "as it is, else as the platform"), ("local", "processes on this machine"), ("docker", "containers"))
+ENGINES = (
+    ("", "as it is, else as the platform"),
+    ("local", "processes on this machine"),
+    ("docker", "containers on this machine"),
+    ("kubernetes", "pods on Kubernetes"),
+    ("ecs", "tasks on AWS ECS"),
+    ("cloudrun", "instances on Google Cloud Run"),
+)
 METRICS = (("concurrency", "requests in progress"), ("rps", "requests a second"), ("cpu", "% of its CPU"))
 MB = 1_000_000
 

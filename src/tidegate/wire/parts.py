@@ -119,9 +119,12 @@ class RedisView:
 
 @dataclass(frozen=True)
 class EngineView:
-    """The container engine that replicas run on, and whether it answers. There is none where none is used."""
+    """The engine that replicas run on, by the name of its `backend`, and whether it answers. None where they are all
+    processes.
+    """
 
     where: str
     status: Literal["ready", "unavailable"]
     version: str = ""
     reason: str = ""
+    backend: str = "docker"

@@ -156,14 +156,16 @@ def _led(now: Status) -> list[str]:
 
 
 def _engine(now: Status) -> list[str]:
-    """The container engine, where containers are used."""
+    """The engine that replicas run on, where they are no processes of this machine."""
     if now.engine is None:
         return []
+    docker = now.engine.backend == "docker"
     if now.engine.status == "ready":
-        return [f"containers on Docker {now.engine.version} at {now.engine.where}"]
+        where = f"containers on Docker {now.engine.version} at {now.engine.where}"
+        return [where if docker else f"replicas on {now.engine.backend}"]
     return [
-        f"the container engine is away: {now.engine.reason}",
-        "containers that run serve on; changes wait, and the platform goes on by itself when the engine is back",
+        f"{'the container engine' if docker else now.engine.backend} is away: {now.engine.reason}",
+        "replicas that run serve on; changes wait, and the platform goes on by itself when the engine is back",
     ]
 
 
