@@ -138,7 +138,7 @@ def test_a_managed_replica_asks_for_its_key_on_any_address_and_has_no_grpc(model
         assert connection.read().json["prediction"] == models.says("logistic", models.rows[:2])
     assert not is_open(port + 1)
     code, out, _ = stop(process)
-    assert (code, out) == (0, "")
+    assert (code, out) == (0, f"serving logistic, version 1, on port {port}\n")
 
 
 def test_a_managed_replica_says_what_ended_it_to_the_platform(models: Any, port: Any) -> None:

@@ -233,7 +233,9 @@ def few_warning_filters() -> None:
 
 
 def _announce(options: argparse.Namespace, manifest: Manifest) -> None:
-    if not options.on_platform:
+    if options.managed:
+        print(f"serving {manifest.name}, version {manifest.version}, on port {options.port}", flush=True)  # noqa: T201
+    elif not options.on_platform:
         url = f"http://{options.host}:{options.port}"
         body = json.dumps({"features": manifest.example}).replace("'", "'\\''")
         grpc = f"gRPC on port {_grpc_listen(options).port}"

@@ -8,10 +8,11 @@ import pytest
 
 from support.wait import until
 from support.workload_subjects import WorkloadSubject
+from support.workload_subjects.kubernetes import KubernetesSubject, kubernetes_subject
 from tidegate.core.workloads import Workloads
 from tidegate.errors import EngineUnavailable
 
-SUBJECTS: tuple[str, ...] = ()
+SUBJECTS: tuple[str, ...] = ("kubernetes",)
 """Names of fixtures of this file, one for each engine."""
 
 
@@ -37,3 +38,15 @@ def _is_empty(subject: WorkloadSubject, made: Workloads) -> bool:
         return not made.observe() and not subject.left()
     except EngineUnavailable:
         return False
+
+
+@pytest.fixture(scope="module")
+def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesSubject]:
+    with kubernetes_subject(tmp_path_factory.mktemp("kubernetes")) as found:
+        yield found
+
+
+@pytest.fixture
+def kubernetes(one_cluster: KubernetesSubject) -> Iterator[KubernetesSubject]:
+    yield one_cluster
+    one_cluster.close()

@@ -187,7 +187,9 @@ class KubernetesWorkloads:
         self._belongings.delete(name, self._platform)
 
     def logs(self, handle: Handle, lines_max: int) -> list[str]:
-        pod, number = str(handle.data["pod"]), int(handle.data["start"])
+        pod, number = str(handle.data.get("pod", "")), int(handle.data.get("start", 0))
+        if not pod:
+            return []
         shown = next((one for one in self._pods.items() if one["metadata"]["name"] == pod), None)
         current = number if shown is None else int(instance_id(shown).rpartition(".")[2])
         lines = self._api.logs(pod, REPLICA, lines_max, previous=number == current - 1) if number + 1 >= current else []
