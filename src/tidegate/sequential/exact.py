@@ -40,12 +40,32 @@ def log_mixture(k: Floats | float, n: Floats | float, p: Floats | float, weight:
     The mixture is Beta(weight p, weight (1 - p)); of `side` 1 its part above p alone, of -1 that below (then evidence
     that the rate is above, or below, p; a supermartingale for all rates on the other side).
     """
+    rate = np.asarray(p, dtype=np.float64)
+    return _log_beta(k, n, rate, (weight * rate, weight * (1 - rate)), side)
+
+
+def log_above(k: Floats | float, n: Floats | float, p: Floats | float) -> float:
+    """The evidence that events come at a rate above p: all rates above it weigh the same. It finds gross ones at once.
+
+    A test martingale at p and a supermartingale below (Robbins 1970), so it passes 1/alpha with at most the probability
+    alpha, at all looks together. 0 where there was no event.
+
+    >>> round(log_above(5, 5, 0.02), 2), log_above(0, 100, 0.02)
+    (17.79, 0.0)
+    """
+    return float(_log_beta(k, n, np.asarray(p, dtype=np.float64), (1.0, 1.0), 1)) if k else 0.0
+
+
+def _log_beta(
+    k: Floats | float, n: Floats | float, p: Floats, prior: tuple[Floats | float, Floats | float], side: int
+) -> Floats:
+    """A mixture of likelihood ratios against the rate p by a Beta prior, cut at p where there is a side."""
     from scipy.special import betainc, betaincc, betaln
 
-    a, b = weight * np.asarray(p, dtype=np.float64), weight * (1 - np.asarray(p, dtype=np.float64))
+    a, b = prior
     rest = np.asarray(n, dtype=np.float64) - k
     with np.errstate(divide="ignore", invalid="ignore"):
-        log = betaln(a + k, b + rest) - betaln(a, b) - k * np.log(p) - rest * np.log1p(-np.asarray(p))
+        log = betaln(a + k, b + rest) - betaln(a, b) - k * np.log(p) - rest * np.log1p(-p)
         if side:
             part = betaincc if side > 0 else betainc
             log = log + np.log(part(a + k, b + rest, p)) - np.log(part(a, b, p))

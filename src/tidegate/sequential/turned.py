@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.sequential.exact import log_mixture
+from tidegate.sequential.exact import log_above
 from tidegate.sequential.guard import Bound
 
 ALPHA = 1e-3
@@ -18,7 +18,6 @@ ALPHA = 1e-3
 RATE_FREE = 0.02
 _SPREAD = 2.0
 """A key's requests may fail twice as often from one hour to the next, and up to `RATE_FREE` at any time."""
-_WEIGHT = 4.0
 
 Counts = Mapping[str, tuple[float, float]]
 """In how many of so many requests of a key something happened."""
@@ -64,7 +63,7 @@ def turned_bad(now: Counts, before: Counts, stable: tuple[float, float], bound: 
         return Turned(len(kept), found, requests, 1.0, 0.0)
     usual = max(_at_most(was_found, was_requests), _at_most(*stable))
     allowed = min(0.9, max(RATE_FREE, _SPREAD * usual, _bounded(bound, was_found / was_requests)))
-    log_e = float(log_mixture(found, requests, allowed, _WEIGHT, 1))
+    log_e = log_above(found, requests, allowed)
     return Turned(len(kept), found, requests, allowed, log_e if math.isfinite(log_e) else 0.0)
 
 

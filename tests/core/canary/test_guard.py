@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.core.canary.guard import ALPHA, RATE_FREE, Ended, GuardFacts, by_itself, log_evidence, watch
+from tidegate.core.canary.guard import ALPHA, RATE_FREE, Ended, GuardFacts, by_itself, watch
+from tidegate.sequential.exact import log_above
 
 FACTS = GuardFacts(now=100.0, started_at=0.0, routed_at=10.0, ended=Ended(1000))
 
@@ -32,15 +33,15 @@ FACTS = GuardFacts(now=100.0, started_at=0.0, routed_at=10.0, ended=Ended(1000))
     ],
 )
 def test_each_row_of_the_table(facts: GuardFacts, verdict: str, words: str) -> None:
-    found = watch(facts, 600.0)
+    found = watch(facts, 600.0, log_above)
     assert found.verdict == verdict
     assert words in found.reason
 
 
 def test_what_failed_before_already_is_no_fault_of_the_new_version() -> None:
     bad = replace(FACTS, ended=Ended(1000, failed=100))
-    assert watch(bad, 600.0).verdict == "rollback"
-    assert watch(replace(bad, before=Ended(1000, failed=100)), 600.0).verdict == "watch"
+    assert watch(bad, 600.0, log_above).verdict == "rollback"
+    assert watch(replace(bad, before=Ended(1000, failed=100)), 600.0, log_above).verdict == "watch"
 
 
 def test_evidence_passes_its_bound_no_more_often_than_it_says() -> None:
@@ -51,10 +52,10 @@ def test_evidence_passes_its_bound_no_more_often_than_it_says() -> None:
         for requests in range(1, 201):
             found += draw.random() < RATE_FREE
             if requests % 10 == 0:
-                highest = max(highest, log_evidence(int(found), requests, RATE_FREE))
+                highest = max(highest, log_above(int(found), requests, RATE_FREE))
         passed += highest >= math.log(1 / 0.05)
     assert passed / 300 <= 0.05
-    assert log_evidence(15, 100, RATE_FREE) > math.log(1 / ALPHA)
+    assert log_above(15, 100, RATE_FREE) > math.log(1 / ALPHA)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ RATE_FREE = 0.02
 CRASHES_MAX = 2
 ROUTED_WITHIN_S = 86_400.0
 """A version that is not routed after so long is not watched any longer."""
-_GRID = 400
 
 GuardVerdict = Literal["watch", "rollback", "done"]
+LogAbove = Callable[[int, int, float], float]
+"""The logarithm of the evidence, valid at every look, that so many of so many came at more than a rate."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class GuardDecision:
     reason: str
 
 
-def watch(facts: GuardFacts, guard_s: float) -> GuardDecision:
-    """Of these the first row that fits.
+def watch(facts: GuardFacts, guard_s: float, above: LogAbove) -> GuardDecision:
+    """Of these the first row that fits. `above` is the statistics: `sequential.exact.log_above`.
 
     what is known                                                  | then
     ---------------------------------------------------------------|------------------------------------
@@ -79,7 +80,7 @@ def watch(facts: GuardFacts, guard_s: float) -> GuardDecision:
     ended = facts.ended
     if facts.crashes > CRASHES_MAX:
         return GuardDecision("rollback", f"{facts.crashes} of its replicas ended by themselves{_of(ended)}")
-    if ended is not None and (why := _worse(ended, facts.before)):
+    if ended is not None and (why := _worse(ended, facts.before, above)):
         return GuardDecision("rollback", why)
     if facts.now - facts.routed_at >= guard_s:
         return GuardDecision("done", "nothing happened")
@@ -88,14 +89,14 @@ def watch(facts: GuardFacts, guard_s: float) -> GuardDecision:
     )
 
 
-def _worse(ended: Ended, before: Ended) -> str:
+def _worse(ended: Ended, before: Ended, above: LogAbove) -> str:
     kinds: tuple[tuple[str, Callable[[Ended], int]], ...] = (
         ("failed or timed out", lambda one: one.errors),
         ("were answered with NaN or infinity", lambda one: one.non_finite),
     )
     for words, count in kinds:
         found, allowed = count(ended), _allowed(count(before), before.requests)
-        if log_evidence(found, ended.requests, allowed) >= math.log(len(kinds) / ALPHA):
+        if above(min(found, ended.requests), ended.requests, allowed) >= math.log(len(kinds) / ALPHA):
             detail = f" ({ended.failed} with 500, {ended.timed_out} timed out)" if words.startswith("failed") else ""
             was = f", of stable {count(before)} of {before.requests} before" if before.requests else ""
             return f"{found} of {counted(ended.requests, 'request')} {words}{detail}{was}"
@@ -105,24 +106,6 @@ def _worse(ended: Ended, before: Ended) -> str:
 def _allowed(found: int, requests: int) -> float:
     """Twice what there was, with its uncertainty: one more of it might have been seen."""
     return min(0.9, max(RATE_FREE, 2 * (found + 1) / (requests + 1) if found else RATE_FREE))
-
-
-def log_evidence(found: int, requests: int, allowed: float) -> float:
-    """The logarithm of a test martingale against "the rate is at most `allowed`".
-
-    A mixture of likelihood ratios over higher rates; by Ville's inequality it passes 1/ALPHA with at most the
-    probability ALPHA, at all looks together (Robbins 1970). It is a supermartingale for every rate up to `allowed`.
-    """
-    found = min(found, requests)
-    if not found:
-        return 0.0
-    width = (1 - allowed) / _GRID
-    rates = [allowed + width * (place + 0.5) for place in range(_GRID)]
-    logs = [
-        found * math.log(rate / allowed) + (requests - found) * math.log((1 - rate) / (1 - allowed)) for rate in rates
-    ]
-    largest = max(logs)
-    return largest + math.log(math.fsum(math.exp(one - largest) for one in logs) / _GRID)
 
 
 def _of(ended: Ended | None) -> str:

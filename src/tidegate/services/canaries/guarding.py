@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from tidegate.clock import Clock
 from tidegate.core.access import part_of_platform
 from tidegate.core.canary.guard import Ended, GuardFacts, by_itself, watch
+from tidegate.sequential.exact import log_above
 from tidegate.services.audit import endpoint_audited
 from tidegate.services.canaries.changes import REASON_CHARS_MAX
 from tidegate.services.endpoints.changes import SpecChange, apply
@@ -67,7 +68,7 @@ class GuardLooks:
             before=Ended(**guard.requests),
             crashes=sum(by_itself(one.exit_code) for one in failed),
         )
-        decision = watch(facts, guard.every_s)
+        decision = watch(facts, guard.every_s, log_above)
         if decision.verdict == "done":
             self._forget(number)
         elif decision.verdict == "rollback":
