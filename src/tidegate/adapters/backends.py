@@ -11,14 +11,17 @@ left there. The default limits of replicas (`wiring/defaults.py`) are those of D
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidegate.adapters.docker.backend import MARK, DockerBackend, MakeImage
 from tidegate.adapters.docker.engine import DockerEngine, address_of
+from tidegate.adapters.kubernetes.api import connect
+from tidegate.adapters.kubernetes.workloads import ClusterParts, KubernetesWorkloads
 from tidegate.adapters.local.backend import LocalBackend
-from tidegate.core.engines.capabilities import DOCKER, LOCAL
+from tidegate.core.engines.capabilities import DOCKER, KUBERNETES, LOCAL
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
@@ -89,7 +92,14 @@ def _containers(parts: EngineParts) -> BuiltEngine:
 BUILDERS: Mapping[str, Callable[[EngineParts], BuiltEngine]] = {LOCAL: _processes, DOCKER: _containers}
 """Engines on which we place replicas, by the names of `core.engines.capabilities.ENGINES`."""
 
-WORKLOADS: Mapping[str, Callable[[EngineParts], Workloads]] = {}
+
+def _pods(parts: EngineParts) -> Workloads:
+    api = connect(parts.settings.kubeconfig_path, parts.settings.namespace, os.environ)
+    cluster = ClusterParts(api, parts.platform, parts.key_of, parts.deliver, parts.settings.drain_s)
+    return KubernetesWorkloads(cluster)
+
+
+WORKLOADS: Mapping[str, Callable[[EngineParts], Workloads]] = {KUBERNETES: _pods}
 """Engines that place replicas themselves, by the same names. Building one connects to nothing."""
 
 

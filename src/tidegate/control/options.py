@@ -75,7 +75,7 @@ def parse(argv: list[str] | None) -> Options:
     parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="port of the API")
     parser.add_argument("--gateways", type=int, default=1, help="gateway processes; 0: others start them")
     parser.add_argument("--gateway-url", dest="clients_url", help="where clients reach the gateway")
-    parser.add_argument("--backend", help="where replicas run that were not placed: local or docker")
+    parser.add_argument("--backend", help="where replicas run that were not placed")
     parser.add_argument("--detach", action="store_true", help="return once everything answers")
     parser.add_argument("--observability", action="store_true", help="write files for Prometheus and Grafana")
     parser.add_argument("--quiet", action="store_true", help="do not print where everything is")
