@@ -44,7 +44,7 @@ test-frameworks: $(STAMPS)/frameworks ## Run the tests with PyTorch, TensorFlow 
 	@TIDEGATE_REQUIRE_SERVICES=1 $(BIN)/python -m pytest $(IN_TWO) tests/frameworks $(ARGS)
 
 test-kubernetes: $(STAMPS)/dev ## Run the tests of Kubernetes on the cluster of KUBECONFIG, in namespaces of their own that they remove
-	@TIDEGATE_TEST_KUBERNETES=1 $(BIN)/python -m pytest tests/kubernetes -rs $(ARGS)
+	@TIDEGATE_TEST_KUBERNETES=1 $(BIN)/python -m pytest tests/kubernetes tests/conformance/workloads -k 'kubernetes or cluster' -o timeout=600 -rs $(ARGS)
 
 test-newest-uvicorn: $(STAMPS)/dev ## Report whether the tests of HTTP pass with uvicorn's newest release (never fails)
 	@sh scripts/test_newest_uvicorn.sh $(BIN)/python $(VENV)/newest-uvicorn $(ARGS)

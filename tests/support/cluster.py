@@ -7,11 +7,15 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -62,6 +66,73 @@ class Cluster:
                 forward.kill()
 
 
+class Passage:
+    """Between this machine and the API server: a port of 127.0.0.1 that can be shut, and a kubeconfig that names it."""
+
+    def __init__(self, folder: Path) -> None:
+        config = json.loads(_asked("config", "view", "--raw", "--minify", "--flatten", "--output", "json"))
+        (entry,) = config["clusters"]
+        server = urlsplit(entry["cluster"]["server"])
+        self._there = (server.hostname or "", server.port or 443)
+        self._open: set[socket.socket] = set()
+        self._shut = False
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        port = self._listening.getsockname()[1]
+        entry["cluster"] |= {"server": f"https://127.0.0.1:{port}", "tls-server-name": self._there[0]}
+        self.kubeconfig = folder / "kubeconfig"
+        self.kubeconfig.touch(mode=0o600)
+        self.kubeconfig.write_text(json.dumps(config))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Nothing gets through, and what was on its way is cut."""
+        self._shut = True
+        self._cut()
+        try:
+            yield
+        finally:
+            self._shut = False
+
+    def close(self) -> None:
+        """For ever."""
+        self._shut = True
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._cut()
+
+    def _cut(self) -> None:
+        for one in list(self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            if self._shut:
+                near.close()
+                continue
+            far = socket.create_connection(self._there, timeout=10)
+            far.settimeout(None)
+            self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(1 << 16):
+                sink.sendall(piece)
+        for one in (source, sink):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._open.discard(source)
+        source.close()
+
+
 @contextmanager
 def own_namespace(enforce: str = "restricted") -> Iterator[Cluster]:
     """A namespace that enforces a Pod Security Standard; it is gone afterwards, with all that is in it."""
@@ -90,6 +161,10 @@ def own_namespace(enforce: str = "restricted") -> Iterator[Cluster]:
 
 def _kubectl() -> str:
     return shutil.which("kubectl") or "kubectl"
+
+
+def _asked(*args: str) -> str:
+    return subprocess.run([_kubectl(), *args], capture_output=True, text=True, timeout=30, check=True).stdout
 
 
 def _version() -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from support.cluster import ASKED, Passage, own_namespace
+from support.versions_in_cluster import put_versions
 from support.wait import until
 from support.workload_subjects import WorkloadSubject
+from support.workload_subjects.cluster import ClusterSubject
 from support.workload_subjects.kubernetes import KubernetesSubject, kubernetes_subject
 from tidegate.core.workloads import Workloads
 from tidegate.errors import EngineUnavailable
 
-SUBJECTS: tuple[str, ...] = ("kubernetes",)
-"""Names of fixtures of this file, one for each engine."""
+LEFT_S = 60.0
+SUBJECTS: tuple[str, ...] = ("kubernetes", *(["cluster"] if os.environ.get(ASKED) else []))
+"""Names of fixtures of this file, one for each engine; `cluster` is a real one, which `make test-kubernetes` asks."""
 
 
 @pytest.fixture(params=SUBJECTS)
@@ -28,13 +33,14 @@ def workloads(subject: WorkloadSubject) -> Iterator[Workloads]:
     """With nothing on it, before and after."""
     made = subject.workloads()
     yield made
-    for state in made.observe():
-        made.delete(state.key, 1_000_000)
-    until(lambda: _is_empty(subject, made), what="the end of all")
+    until(lambda: _is_empty(subject, made), timeout_s=LEFT_S, what="the end of all")
 
 
 def _is_empty(subject: WorkloadSubject, made: Workloads) -> bool:
+    """What is there is deleted; an engine that was away may not answer at once."""
     try:
+        for state in made.observe():
+            made.delete(state.key, 1_000_000)
         return not made.observe() and not subject.left()
     except EngineUnavailable:
         return False
@@ -50,3 +56,18 @@ def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes
 def kubernetes(one_cluster: KubernetesSubject) -> Iterator[KubernetesSubject]:
     yield one_cluster
     one_cluster.close()
+
+
+@pytest.fixture(scope="session")
+def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSubject]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with own_namespace() as found:
+        passage = Passage(folder)
+        yield ClusterSubject(found, put_versions(found, folder), passage)
+        passage.close()
+
+
+@pytest.fixture
+def cluster(real_cluster: ClusterSubject) -> Iterator[ClusterSubject]:
+    yield real_cluster
+    real_cluster.close()
