@@ -340,3 +340,12 @@ def test_an_engine_that_nothing_is_on_is_not_asked(tmp_path: Path) -> None:
     assert not (tmp_path / "engines").exists()
     assert PROCESSES.backend == "local"
     bench.container.close()
+
+
+def test_an_engine_whose_observation_costs_requests_is_looked_at_as_often_as_it_says(bench: Bench) -> None:
+    bench.deploy()
+    bench.steps(10, each_s=1.0)
+    bench.engine.looks_every_s, bench.engine.looks = 2.0, 0
+    bench.steps(10, each_s=1.0)
+    assert bench.engine.looks == 5
+    assert bench.status() == ("ready", "")

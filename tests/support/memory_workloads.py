@@ -16,6 +16,8 @@ class MemoryWorkloads:
     """Instances are ready at once, unless the test says otherwise. It keeps `desired` of each workload running."""
 
     name: str = "kubernetes"
+    looks_every_s: float = 0.0
+    looks: int = 0
     specs: dict[WorkloadKey, WorkloadSpec] = field(default_factory=dict)
     instances: dict[WorkloadKey, list[Instance]] = field(default_factory=dict)
     calls: list[tuple[str, str, int]] = field(default_factory=list)  # what, which version, how many
@@ -48,6 +50,7 @@ class MemoryWorkloads:
                 self.end(one.id)
 
     def observe(self) -> Sequence[WorkloadState]:
+        self.looks += 1
         self._answer()
         for key, spec in self.specs.items():
             self._heal(key, spec)

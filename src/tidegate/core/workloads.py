@@ -108,10 +108,12 @@ class WorkloadState:
 class Workloads(Protocol):
     """An engine that places replicas itself. All calls are idempotent, bounded in time, and wait for no replica.
 
-    What cannot be reached raises `EngineUnavailable`: what runs is then unknown, and never nothing.
+    What cannot be reached raises `EngineUnavailable`: what runs is then unknown, and never nothing. An observation each
+    `looks_every_s` is enough: 0 where it costs no requests.
     """
 
     name: str
+    looks_every_s: float
 
     def check(self, placement: Placement) -> None:
         """Raises `TidegateError`, saying what to do, when nothing could be started there now: credentials, rights, a

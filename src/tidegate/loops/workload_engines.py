@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -138,11 +139,11 @@ class WorkloadEngines:
     def _look(self, name: str, loaded: Iterable[LoadedFleet]) -> Sequence[WorkloadState] | None:
         """What is on an engine; None where it does not say. One that has nothing of ours is asked now and then."""
         needed = any(name in _backends(one.fleet) for one in loaded)
-        if not needed:
-            if not self.used.may_hold(name):
-                return ()
-            if self.ticks() - self._looked_at.get(name, -LOOKS_EVERY_S) < LOOKS_EVERY_S:
-                return self._states.get(name)
+        if not needed and not self.used.may_hold(name):
+            return ()
+        every_s = self.engines[name].looks_every_s if needed else LOOKS_EVERY_S
+        if self.ticks() - self._looked_at.get(name, -math.inf) < every_s:
+            return self._states.get(name)
         self._looked_at[name] = self.ticks()
         try:
             return self.engines[name].observe()
@@ -206,6 +207,7 @@ class WorkloadEngines:
         try:
             self.used.note(key.placement.backend)
             engine.apply(spec)
+            self._looked_at[key.placement.backend] = -math.inf  # what changed is worth a look
         except (NotLeader, StoreUnavailable):
             raise
         except NOT_YET as error:

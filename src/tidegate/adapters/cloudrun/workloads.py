@@ -58,6 +58,7 @@ class CloudRunWorkloads:
     """Runs replicas as instances of revisions in one project and region."""
 
     name = s.NAME
+    looks_every_s = 2.0
 
     def __init__(self, parts: CloudRunParts) -> None:
         self._parts = parts

@@ -40,6 +40,7 @@ class EcsWorkloads:
     """Runs replicas as tasks of services on one cluster."""
 
     name = d.NAME
+    looks_every_s = 2.0
 
     def __init__(
         self,

@@ -87,6 +87,7 @@ class KubernetesWorkloads:
     """The replicas of one platform in one namespace of a cluster. Nothing is asked before the first call."""
 
     name = KUBERNETES
+    looks_every_s = 0.0
 
     def __init__(self, parts: ClusterParts) -> None:
         self._api, self._platform = parts.api, parts.platform
