@@ -17,6 +17,8 @@ _MODEL = """
 import os
 import time
 
+kept = []
+
 
 class Model:
     example = [1.0]
@@ -34,7 +36,9 @@ BROKEN = {
     "nan": _UNLESS_TESTED + "return [float('nan') for _ in inputs]",
     "crashes": "if any(row[0] > 900.0 for row in inputs): os._exit(7)",
     "hangs": _UNLESS_TESTED + "time.sleep(60)",
+    "leaks": _UNLESS_TESTED + "kept.append(bytes(1 << 20)); len(kept) < 40 or os.kill(os.getpid(), 9)",
 }
+"""What leaks is killed at its limit of 40 MB from outside, as by an engine that bounds memory."""
 ENDED_S = 240.0
 
 

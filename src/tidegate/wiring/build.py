@@ -41,6 +41,7 @@ from tidegate.services.capture.queries import CapturedData
 from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.documents import Documents
 from tidegate.services.declared.manifests import Manifests
+from tidegate.services.declared.use_cases import UseCases
 from tidegate.services.endpoints.follows import Follows
 from tidegate.services.endpoints.guards import Guarding
 from tidegate.services.endpoints.imports import Imports
@@ -261,13 +262,15 @@ def build(
         kept_aliases=KeptAliases(fenced, registry, clock, settings.promotion_aliases),
         documents=Documents(
             store,
-            endpoints,
-            capture_rules,
-            monitoring,
-            alerts.rules,
-            experiments.experiments,
-            asked_canaries,
-            shadows,
+            UseCases(
+                endpoints,
+                capture_rules,
+                monitoring,
+                alerts.rules,
+                experiments.experiments,
+                asked_canaries,
+                shadows,
+            ),
             Manifests(images, ExportSettings.of(settings)),
         ),
         shadows=shadows,

@@ -8,48 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from tidegate.core.access import Principal
-from tidegate.core.alerting.rules import read_action, shown_action
 from tidegate.core.declared.changes import changes_of
 from tidegate.core.declared.endpoint import path_of, read_endpoint
 from tidegate.core.engines.placement import placed
 from tidegate.core.manifests.served import ServedRequest
 from tidegate.errors import InvalidArgument, TidegateError, UnknownModel, UnknownVersion
-from tidegate.services.alerting.rules import AlertRules, stored_rules
-from tidegate.services.canaries.use_cases import Canaries
-from tidegate.services.capture.settings import CaptureRulesOf
 from tidegate.services.declared.decisions import (
-    Told,
-    facts_of_decisions,
     outcomes_of,
     planned_days,
-    set_canary,
-    set_experiment,
-    set_shadow,
 )
 from tidegate.services.declared.facts import document_of, facts_of
 from tidegate.services.declared.manifests import Manifests
+from tidegate.services.declared.sections import SECTIONS_SET, Part
 from tidegate.services.declared.spec import Applying, AskedSpec, apply_spec, placement_asked
+from tidegate.services.declared.use_cases import UseCases
 from tidegate.services.endpoints.deploy_requests import named_version
-from tidegate.services.endpoints.lifecycle import Endpoints
-from tidegate.services.experiments.lifecycle import Experiments
-from tidegate.services.monitoring.monitoring import Monitoring
 from tidegate.services.reading.lookup import endpoint_or_raise, in_registry
-from tidegate.services.shadows.shadows import Shadows
 from tidegate.store import endpoints as rows
 from tidegate.store.engine import Store
 from tidegate.store.fleet import placement_request_of
 from tidegate.store.tables import EndpointRow
-from tidegate.wire.alerts import AlertRule, AlertRulesRequest
-from tidegate.wire.canary import CanaryRequest
-from tidegate.wire.capture import CaptureSettingsRequest
 from tidegate.wire.declared import DOCUMENTS_MAX, AppliedDocument, ApplyAnswer, ApplyRequest, ExportAnswer
-from tidegate.wire.monitoring import MonitorRequest
 
 
 class _TakenBack(Exception):
@@ -70,40 +55,12 @@ class _Asked:
     who: Principal
 
 
-@dataclass
-class _Part:
-    """The use cases, as part of one transaction."""
-
-    tx: Session
-    endpoints: Endpoints
-    capture_rules: CaptureRulesOf
-    monitoring: Monitoring
-    alert_rules: AlertRules
-    experiments: Experiments
-    canaries: Canaries
-    shadows: Shadows
-    expected_days: Mapping[str, float | None]
-    request: ApplyRequest
-
-
-class Section(Protocol):
-    """Sets one section of a document, whole, in the transaction of `part`."""
-
-    def __call__(self, part: _Part, endpoint: str, values: Any, who: Principal) -> None: ...
-
-
 @dataclass(frozen=True)
 class Documents:
     """The use cases of the API."""
 
     store: Store
-    endpoints: Endpoints
-    capture_rules: CaptureRulesOf
-    monitoring: Monitoring
-    alert_rules: AlertRules
-    experiments: Experiments
-    canaries: Canaries
-    shadows: Shadows
+    uses: UseCases
     manifests: Manifests
 
     def export(
@@ -141,7 +98,7 @@ class Documents:
             with _of_document(number, one.endpoint, len(asked)), _placed_in(("experiment",)):
                 self._check_engine(one)
                 if "experiment" in one.values:
-                    found = planned_days(self.experiments, one.endpoint, one.values["experiment"])
+                    found = planned_days(self.uses.experiments, one.endpoint, one.values["experiment"])
                     expected_days[one.endpoint] = found
         woken: list[Callable[[], None]] = []
         try:
@@ -150,7 +107,7 @@ class Documents:
             return ApplyAnswer(dry.done, dry_run=True)
         except (UnknownModel, UnknownVersion) as error:  # the registry is not asked within a transaction
             model, version = error.details.get("model", ""), error.details.get("version")
-            raise in_registry(self.endpoints.registry, model, version, error) from error
+            raise in_registry(self.uses.endpoints.registry, model, version, error) from error
         for wake in dict.fromkeys(woken):
             wake()
         return ApplyAnswer(done)
@@ -159,8 +116,9 @@ class Documents:
         done: list[AppliedDocument] = []
         asked, request = all_of.documents, all_of.request
         with self.store.transaction() as tx:
-            part = self._part(tx, woken, all_of)
-            applying = Applying(part.endpoints, request, all_of.who)
+            uses = self.uses.joined(tx, lambda wake: lambda: woken.append(wake))
+            part = Part(tx, uses, all_of.expected_days, request)
+            applying = Applying(part.uses.endpoints, request, all_of.who)
             for number, one in enumerate(asked):
                 with _of_document(number, one.endpoint, len(asked)):
                     done.append(_applied(part, one, applying))
@@ -201,7 +159,7 @@ class Documents:
             row = rows.get_endpoint(tx, values["endpoint"])
             if row is not None and row.follow is not None and f"@{row.follow.alias}" == values.get("follow"):
                 return AskedSpec(values)
-        return AskedSpec(values, named_version(self.endpoints.registry, self._model_of(values), reference))
+        return AskedSpec(values, named_version(self.uses.endpoints.registry, self._model_of(values), reference))
 
     def _model_of(self, values: Mapping[str, Any]) -> str:
         with self.store.reading() as tx:
@@ -223,7 +181,7 @@ class Documents:
         if not any(one.startswith("@") for one in named):
             return named
         model = self._model_of(values)
-        return [str(named_version(self.endpoints.registry, model, one).version) for one in named]
+        return [str(named_version(self.uses.endpoints.registry, model, one).version) for one in named]
 
     def _check_engine(self, asked: AskedSpec) -> None:
         """Whether replicas can be started where the document has them run, as a deployment asks."""
@@ -232,46 +190,18 @@ class Documents:
             now = None if row is None else placement_request_of(row)
         wanted = placement_asked(asked) or now
         if wanted != now or now is None:
-            self.endpoints.can_start(placed(wanted, self.endpoints.placement) if wanted else self.endpoints.placement)
-
-    def _part(self, tx: Session, woken: list[Callable[[], None]], all_of: _Asked) -> _Part:
-        def later(wake: Callable[[], None]) -> Callable[[], None]:
-            return lambda: woken.append(wake)
-
-        return _Part(
-            tx,
-            replace(self.endpoints, store=self.endpoints.store.joined(tx), changed=later(self.endpoints.changed)),
-            replace(
-                self.capture_rules, store=self.capture_rules.store.joined(tx), changed=later(self.capture_rules.changed)
-            ),
-            replace(self.monitoring, store=self.monitoring.store.joined(tx), wake=later(self.monitoring.wake)),
-            replace(self.alert_rules, store=self.alert_rules.store.joined(tx), changed=later(self.alert_rules.changed)),
-            replace(
-                self.experiments,
-                store=self.experiments.store.joined(tx),
-                changed=later(self.experiments.changed),
-                wake=later(self.experiments.wake),
-            ),
-            replace(
-                self.canaries,
-                store=self.canaries.store.joined(tx),
-                changed=later(self.canaries.changed),
-                wake=later(self.canaries.wake),
-            ),
-            replace(self.shadows, store=self.shadows.store.joined(tx), changed=later(self.shadows.changed)),
-            all_of.expected_days,
-            all_of.request,
-        )
+            usual = self.uses.endpoints.placement
+            self.uses.endpoints.can_start(placed(wanted, usual) if wanted else usual)
 
 
-def _applied(part: _Part, asked: AskedSpec, applying: Applying) -> AppliedDocument:
+def _applied(part: Part, asked: AskedSpec, applying: Applying) -> AppliedDocument:
     name, row = asked.endpoint, rows.get_endpoint(part.tx, asked.endpoint)
     before = None if row is None else facts_of(part.tx, row)
     generation = None if row is None else row.generation
     with _placed_in(("scaling", "placement", "serving")):
         row = apply_spec(part.tx, asked, applying)
     if row.generation != generation:
-        part.endpoints.changed()
+        part.uses.endpoints.changed()
     for section, set_section in SECTIONS_SET.items():
         if section in asked.values:
             with _placed_in((section,)):
@@ -279,87 +209,6 @@ def _applied(part: _Part, asked: AskedSpec, applying: Applying) -> AppliedDocume
     changes = changes_of(before, facts_of(part.tx, row))
     outcome = "created" if before is None else "changed" if changes else "unchanged"
     return AppliedDocument(name, outcome, changes, outcomes_of(part.tx, row, asked.values))  # type: ignore[arg-type]
-
-
-def _set_capture(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
-    part.capture_rules.set(endpoint, CaptureSettingsRequest(**values), who)
-
-
-def _set_monitor(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
-    part.monitoring.configure(endpoint, MonitorRequest(**values), who, whole=True)
-
-
-def _set_alerts(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
-    known = {type_: [action.key for action in rule.actions] for type_, rule in stored_rules(part.tx, endpoint).items()}
-    everywhere = list(dict.fromkeys(key for keys in known.values() for key in keys))
-    changes = []
-    for type_, rule in values.items():
-        own = [*known.get(type_, ())]
-        actions = [_whole_action(text, own, everywhere) for text in rule["actions"]]
-        threshold = -1.0 if rule["threshold"] is None else rule["threshold"]
-        changes.append(AlertRule(type_, **{**rule, "actions": actions, "threshold": threshold}))
-    part.alert_rules.change(endpoint, AlertRulesRequest(changes, reset=True), who)
-
-
-def _set_experiment(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
-    past = Told(part.experiments.past.captured, part.experiments.clock, days=part.expected_days.get(endpoint))
-    experiments = replace(part.experiments, past=past)
-    set_experiment(part.tx, experiments, endpoint, values, who, accepted=part.request.accept_signature_change)
-
-
-def _set_canary(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
-    steps = values["steps"]
-    request = CanaryRequest(
-        values["version"],
-        steps["weights"],
-        steps["every_s"],
-        steps["guardrails"],
-        accept_signature_change=part.request.accept_signature_change,
-        end_automation=part.request.end_automation,
-    )
-    set_canary(part.tx, part.canaries, endpoint, request, who)
-
-
-def _set_shadow(part: _Part, endpoint: str, values: Any, who: Principal) -> None:
-    before = facts_of_decisions(part.tx, endpoint_or_raise(part.tx, endpoint))["shadow"]
-    set_shadow(part.tx, part.shadows, endpoint, values, who)
-    if facts_of_decisions(part.tx, endpoint_or_raise(part.tx, endpoint))["shadow"] != before:
-        part.shadows.changed()
-
-
-def _whole_action(text: str, own: list[str], everywhere: Sequence[str]) -> str:
-    """An action as it is kept: one that is written as it is shown, without what is secret, is the one that is there.
-
-    It is the rule's `own`, each meant once and in their order, or else the only one of all rules that is shown so.
-    """
-    mine = next((key for key in own if shown_action(key) == text), None)
-    if mine is not None:
-        own.remove(mine)
-        return mine
-    alike = [key for key in everywhere if shown_action(key) == text]
-    if len(alike) == 1:
-        return alike[0]
-    if alike:
-        raise InvalidArgument(
-            f"{text} may be one of {len(alike)} addresses that are set: write it whole", field="actions"
-        )
-    if text.endswith("…"):
-        raise InvalidArgument(
-            f"{text} is how an address is shown, without what is secret in it, and none like it is set here: write it "
-            "whole",
-            field="actions",
-        )
-    return read_action(text).key
-
-
-SECTIONS_SET: Mapping[str, Section] = {
-    "capture": _set_capture,
-    "monitor": _set_monitor,
-    "alerts": _set_alerts,
-    "experiment": _set_experiment,
-    "canary": _set_canary,
-    "shadow": _set_shadow,
-}
 
 
 def _every(tx: Session) -> Iterator[EndpointRow]:
