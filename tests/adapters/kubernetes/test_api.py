@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from support.kubernetes.cluster import FakeCluster
+from support.kubernetes.client_cases import CASES, own_name
+from support.kubernetes.cluster import FakeCluster, running_cluster
 from support.wait import until
 from tidegate.adapters.kubernetes import api as api_module
 from tidegate.adapters.kubernetes.api import KubernetesApi, connect
 from tidegate.adapters.kubernetes.kinds import DEPLOYMENT, EVENT, POD, SECRET, SERVICE
 from tidegate.adapters.kubernetes.refusals import Gone
-from tidegate.adapters.kubernetes.transport import Request
-from tidegate.errors import ChangedMeanwhile, Conflict, EngineDenied, EngineRefused, EngineUnavailable, InvalidArgument
+from tidegate.errors import EngineDenied, EngineRefused, EngineUnavailable, InvalidArgument
+
+
+@pytest.fixture(scope="module")
+def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
+    """A client of one cluster with a node, for all cases."""
+    with running_cluster(tmp_path_factory.mktemp("shared")) as running:
+        yield connect(running.kubeconfig(), None, {})
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_what_the_client_relies_on(pods: KubernetesApi, case: Callable[[KubernetesApi, str], None]) -> None:
+    case(pods, own_name())
 
 
 def secret(name: str = "one", **data: str) -> dict[str, Any]:
@@ -31,18 +42,6 @@ def deployment(replicas: int = 1) -> dict[str, Any]:
     }
     spec = {"replicas": replicas, "selector": {"matchLabels": {"app": "churn"}}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "churn"}, "spec": spec}
-
-
-def test_objects_are_made_read_and_deleted(api: KubernetesApi) -> None:
-    assert (api.namespace, api.version()) == ("default", "v1.36.2")
-    assert api.get(SECRET, "one") is None
-    made = api.apply(secret())
-    assert made["data"] == {"key": "dmFsdWU="}
-    assert api.get(SECRET, "one") == made
-    assert api.apply(secret()) == made  # nothing to change is no change
-    api.delete(SECRET, "one", uid=made["metadata"]["uid"])
-    assert api.get(SECRET, "one") is None
-    api.delete(SECRET, "one")  # what is gone is no error
 
 
 def test_lists_go_on_page_by_page_and_select_by_labels(
@@ -77,61 +76,6 @@ def test_a_list_that_expired_on_its_way_is_begun_again(
 
     monkeypatch.setattr(cluster.rest, "answer", forgetful)
     assert len(api.list(SECRET).items) == 4
-
-
-def test_preconditions_keep_what_somebody_changed_meanwhile(api: KubernetesApi) -> None:
-    first = api.apply(secret())["metadata"]
-    api.patch(SECRET, "one", {"metadata": {"annotations": {"a": "1"}}})
-    old = {"metadata": {"resourceVersion": first["resourceVersion"], "annotations": {"a": "2"}}}
-    with pytest.raises(ChangedMeanwhile, match="secrets 'one' was changed in the cluster"):
-        api.patch(SECRET, "one", old)
-    with pytest.raises(ChangedMeanwhile):
-        api.delete(SECRET, "one", uid="of another")
-    with pytest.raises(ChangedMeanwhile):
-        api.delete(SECRET, "one", resource_version=first["resourceVersion"])
-    late = secret()
-    late["metadata"]["resourceVersion"] = first["resourceVersion"]
-    late["metadata"]["annotations"] = {"b": "3"}
-    with pytest.raises(ChangedMeanwhile):
-        api.apply(late)
-    with pytest.raises(ChangedMeanwhile):
-        api.apply({**secret("none"), "metadata": {"name": "none", "resourceVersion": "5"}})
-    found = api.get(SECRET, "one")
-    assert found is not None
-    assert found["metadata"]["annotations"] == {"a": "1"}
-    with pytest.raises(EngineUnavailable, match="secrets 'gone' is gone"):
-        api.patch(SECRET, "gone", {"metadata": {"annotations": {"a": "1"}}})
-
-
-def test_a_field_of_another_manager_is_a_conflict_that_names_them(cluster: FakeCluster, api: KubernetesApi) -> None:
-    api.apply(deployment())
-    generation = cluster.objects("deployments")[0]["metadata"]["generation"]
-    other = "/apis/apps/v1/namespaces/default/deployments/churn"
-    body = {"spec": {"replicas": 4}}
-    query = {"fieldManager": "kubectl-edit"}
-    api._transport.call(Request("PATCH", other, query, body, "application/merge-patch+json"))
-    with pytest.raises(Conflict, match=r"'kubectl-edit' holds spec.replicas") as caught:
-        api.apply(deployment(2))
-    assert caught.value.details == {"managers": ["kubectl-edit"], "fields": ["spec.replicas"]}
-    assert cluster.objects("deployments")[0]["spec"]["replicas"] == 4
-    assert api.apply(deployment(4))["spec"]["replicas"] == 4  # the same value is shared
-    assert api.apply(deployment(2), force=True)["metadata"]["generation"] == generation + 2
-
-
-def test_a_count_that_we_patched_ourselves_is_no_conflict(api: KubernetesApi) -> None:
-    api.apply(deployment())
-    scaled = api.patch(DEPLOYMENT, "churn", {"spec": {"replicas": 3}}, subresource="scale")
-    assert (scaled["kind"], scaled["spec"]) == ("Scale", {"replicas": 3})
-    assert api.apply(deployment(2))["spec"]["replicas"] == 2
-
-
-def test_fields_that_are_applied_no_longer_go_away(api: KubernetesApi) -> None:
-    first = deployment()
-    first["metadata"]["annotations"] = {"a": "1", "b": "2"}
-    api.apply(first)
-    api.patch(DEPLOYMENT, "churn", {"metadata": {"annotations": {"c": "3"}}})
-    del first["metadata"]["annotations"]["b"]
-    assert api.apply(first)["metadata"]["annotations"] == {"a": "1", "c": "3"}
 
 
 def test_what_is_no_object_is_refused_with_the_field(cluster: FakeCluster, api: KubernetesApi) -> None:
@@ -183,23 +127,6 @@ def test_rights_that_are_missing_are_named_with_their_rule(cluster: FakeCluster,
     api.check_namespace()  # who may not look cannot say that it is missing
 
 
-def test_a_watch_tells_what_changes_and_ends_in_time(cluster: FakeCluster, api: KubernetesApi) -> None:
-    start = api.list(SECRET).resource_version
-    events = api.watch(SECRET, "app=churn", start, 30)
-    first = next(events)
-    assert (first.type, first.resource_version) == ("BOOKMARK", start)
-    made = api.apply(secret())
-    api.apply({**secret("other"), "metadata": {"name": "other"}})
-    api.patch(SECRET, "one", {"metadata": {"labels": {"app": "else"}}})
-    told = [event for event in (next(events) for _ in range(4)) if event.type != "BOOKMARK"]
-    assert [event.type for event in told[:2]] == ["ADDED", "DELETED"]  # without its label it is gone for this watch
-    assert told[0].object == made
-    events.close()  # type: ignore[attr-defined]
-    seen = [event.type for event in api.watch(SECRET, "", start, 1)]
-    assert seen[:4] == ["BOOKMARK", "ADDED", "ADDED", "MODIFIED"]
-    assert set(seen[4:]) == {"BOOKMARK"}
-
-
 def test_a_watch_from_what_is_forgotten_is_gone(cluster: FakeCluster, api: KubernetesApi) -> None:
     start = api.list(SECRET).resource_version
     watching = api.watch(SECRET, "", start, 30)
@@ -241,19 +168,6 @@ def _watches(line: bytes) -> Callable[[Any], tuple[int, bytes] | None]:
     return lambda call: (200, line) if call.query.get("watch") else None
 
 
-def test_deleting_a_deployment_deletes_what_it_owns(cluster: FakeCluster, api: KubernetesApi) -> None:
-    made = api.apply(deployment(2))
-    owned = secret()
-    owned["metadata"]["ownerReferences"] = [
-        {"apiVersion": "apps/v1", "kind": "Deployment", "name": "churn", "uid": made["metadata"]["uid"]}
-    ]
-    api.apply(owned)
-    until(lambda: len(api.list(POD, "app=churn").items) == 2, 10, "two pods")
-    api.delete(DEPLOYMENT, "churn")
-    until(lambda: not api.list(SECRET).items and not cluster.objects("replicasets"), 10, "the end of what it owned")
-    assert all(pod["metadata"].get("deletionTimestamp") for pod in api.list(POD).items)
-
-
 def test_quotas_and_the_restricted_standard_keep_pods_away(cluster: FakeCluster, api: KubernetesApi) -> None:
     cluster.policies.namespaces["default"] = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.apply(deployment())
@@ -262,7 +176,8 @@ def test_quotas_and_the_restricted_standard_keep_pods_away(cluster: FakeCluster,
     cluster.policies.namespaces["default"] = {}
     cluster.policies.quota = {"pods": "1"}
     api.patch(DEPLOYMENT, "churn", {"spec": {"replicas": 3}}, subresource="scale")
-    failed = until(lambda: (found := _failure(api)) and "exceeded quota" in found and found, 10, "another")
+    until(lambda: "exceeded quota" in _failure(api), 10, "another")
+    failed = _failure(api)
     assert "requested: pods=1, used: pods=1, limited: pods=1" in failed
     told = [one["reason"] for one in api.list(EVENT).items]
     assert set(told) == {"FailedCreate"}
@@ -273,11 +188,3 @@ def _failure(api: KubernetesApi) -> str:
     assert found is not None
     conditions = found.get("status", {}).get("conditions", [])
     return next((one["message"] for one in conditions if one["type"] == "ReplicaFailure"), "")
-
-
-def test_applying_the_same_twice_asks_for_nothing_new(cluster: FakeCluster, api: KubernetesApi) -> None:
-    first = api.apply(deployment())
-    until(lambda: len(api.list(POD).items) == 1, 10, "a pod")
-    again = api.apply(copy.deepcopy(deployment()))
-    assert again["metadata"]["generation"] == first["metadata"]["generation"]
-    assert again["metadata"]["managedFields"] == first["metadata"]["managedFields"]

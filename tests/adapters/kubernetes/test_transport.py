@@ -208,7 +208,7 @@ def test_whatever_a_server_says_only_our_errors_come_out(cluster: FakeCluster, t
         lambda: api.list(POD),
     ]
     for body in STRANGE:
-        cluster.network.answers = lambda _, body=body: (code, body)  # type: ignore[misc]
+        cluster.network.answers = lambda _, body=body: (code, body)
         for ask in asked:
             with suppress(TidegateError, Gone):
                 ask()

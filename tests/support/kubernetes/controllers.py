@@ -233,10 +233,14 @@ class Controllers:
         body: Object = {
             "addressType": "IPv4",
             "endpoints": [_endpoint(pod, bool(spec.get("publishNotReadyAddresses"))) for pod in pods] or None,
-            "ports": [
-                {"name": port.get("name", ""), "port": port["targetPort"], "protocol": port["protocol"]}
-                for port in spec.get("ports", ())
-            ],
+            "ports": (
+                pods
+                and [
+                    {"name": port.get("name", ""), "port": port["targetPort"], "protocol": port["protocol"]}
+                    for port in spec.get("ports", ())
+                ]
+            )
+            or None,
         }
         labels = {
             **meta.get("labels", {}),

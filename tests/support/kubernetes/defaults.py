@@ -5,9 +5,20 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import re
 from typing import Any
 
-from support.kubernetes.kinds import AUTOSCALERS, DEPLOYMENTS, PODS, SERVICES, Refusal, Served, bytes_of, invalid
+from support.kubernetes.kinds import (
+    AUTOSCALERS,
+    DEPLOYMENTS,
+    PODS,
+    SECRETS,
+    SERVICES,
+    Refusal,
+    Served,
+    bytes_of,
+    invalid,
+)
 
 Object = dict[str, Any]
 SCHEMA_VERSION = "1.36"
@@ -28,6 +39,8 @@ def fill(served: Served, one: Object) -> None:
         _defaults(spec, type="ClusterIP", sessionAffinity="None", internalTrafficPolicy="Cluster")
         for port in spec.get("ports", ()):
             _defaults(port, protocol="TCP", targetPort=port["port"])
+    elif served is SECRETS:
+        _defaults(one, type="Opaque")
     elif served is AUTOSCALERS:
         _defaults(spec, minReplicas=1)
 
@@ -77,14 +90,18 @@ def check(served: Served, one: Object) -> None:
     name = one["metadata"]["name"]
     longest = 63 if served is SERVICES else 253
     if len(name) > longest:
-        raise invalid(served, name, "metadata.name", f"must be no more than {longest} characters")
-    for label, value in {**one["metadata"].get("labels", {})}.items():
+        raise invalid(
+            served, name, "metadata.name", f'Invalid value: "{name}": must be no more than {longest} characters'
+        )
+    for value in one["metadata"].get("labels", {}).values():
         if len(value) > 63:
-            raise invalid(served, name, "metadata.labels", f"{value!r} of {label}: must be no more than 63 characters")
+            raise invalid(served, name, "metadata.labels", f'Invalid value: "{value}": must be no more than 63 bytes')
     if served is DEPLOYMENTS:
         wanted, labels = one["spec"]["selector"]["matchLabels"], one["spec"]["template"]["metadata"].get("labels", {})
         if not wanted.items() <= labels.items():
-            raise invalid(served, name, "spec.template.metadata.labels", "`selector` does not match template `labels`")
+            told = json.dumps(labels, separators=(",", ":"))
+            said = f"Invalid value: {told}: `selector` does not match template `labels`"
+            raise invalid(served, name, "spec.template.metadata.labels", said)
 
 
 @functools.lru_cache(maxsize=256)
@@ -96,8 +113,13 @@ def _checked(text: str, served: Served) -> None:
         kubernetes_validate.validate(one, SCHEMA_VERSION, strict=True)
     except kubernetes_validate.ValidationError as error:
         where = ".".join(map(str, error.path))
-        said = f"strict decoding error: {where}: {error.message}"
-        raise Refusal(400, "BadRequest", f"{served.kind} in version {served.version!r}: {said}") from None
+        gone = re.search(r"\('(\w+)' was unexpected\)", error.message)
+        if gone is None:
+            said = f"strict decoding error: {where}: {error.message}"
+            raise Refusal(400, "BadRequest", f"{served.kind} in version {served.version!r}: {said}") from None
+        about = f"(/{one['metadata']['name']}; {served.api_version}, Kind={served.kind})"
+        said = f"failed to create typed patch object {about}: .{where}.{gone[1]}: field not declared in schema"
+        raise Refusal(500, "", said) from None
 
 
 def security_faults(spec: Object) -> str:

@@ -49,4 +49,14 @@ def record(store: Store, about: Object, reason: str, message: str, *, component:
         store.create(EVENTS, meta["namespace"], made)
 
 
-TROUBLE = {"Failed", "BackOff", "Unhealthy", "FailedScheduling", "FailedCreate", "FailedMount", "OOMKilling", "Evicted"}
+TROUBLE = {
+    "Failed",
+    "ErrImageNeverPull",
+    "BackOff",
+    "Unhealthy",
+    "FailedScheduling",
+    "FailedCreate",
+    "FailedMount",
+    "OOMKilling",
+    "Evicted",
+}

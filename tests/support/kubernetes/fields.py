@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from support.kubernetes.kinds import Refusal, Served, group
+from support.kubernetes.kinds import Refusal, Served
 from support.kubernetes.store import stamp
 
 Object = dict[str, Any]
@@ -94,7 +94,7 @@ def apply(served: Served, live: Object | None, given: Object, manager: str, *, f
             said = f'conflict with "{other["manager"]}"{through} using {other["apiVersion"]}'
             causes.append({"reason": "FieldManagerConflict", "message": said, "field": "." + ".".join(path)})
     if causes and not force:
-        raise conflict(served, given["metadata"]["name"], causes)
+        raise conflict(causes)
     who = manager, "Apply", ""
     mine = managers.mine(manager, "Apply")
     managers.take({path for path, value in wanted.items() if current.get(path) != value}, who)
@@ -121,11 +121,15 @@ def updated(served: Served, before: Object | None, after: Object, manager: str, 
     after["metadata"]["managedFields"] = managers.entries
 
 
-def conflict(served: Served, name: str, causes: list[Object]) -> Refusal:
+def conflict(causes: list[Object]) -> Refusal:
     count = f"{len(causes)} conflict{'s' if len(causes) > 1 else ''}"
-    told = ", ".join(f"{cause['message']}: {cause['field']}" for cause in causes)
-    said = f"Apply failed with {count}: {told}"
-    return Refusal(409, "Conflict", said, name=name, **group(served), kind=served.plural, causes=causes)
+    told = f"{causes[0]['message']}: {causes[0]['field']}"
+    if len(causes) > 1:
+        by_who: dict[str, list[str]] = {}
+        for cause in causes:
+            by_who.setdefault(cause["message"].replace("conflict with", "conflicts with", 1), []).append(cause["field"])
+        told = "\n".join("\n- ".join([f"{who}:", *names]) for who, names in by_who.items())
+    return Refusal(409, "Conflict", f"Apply failed with {count}: {told}", causes=causes)
 
 
 def merged(live: Any, patch: Any) -> Any:

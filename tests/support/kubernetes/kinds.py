@@ -75,7 +75,8 @@ def forbidden(served: Served, name: str, why: str) -> Refusal:
 
 def invalid(served: Served, name: str, field: str, why: str) -> Refusal:
     cause = {"reason": "FieldValueInvalid", "message": why, "field": field}
-    said = f'{served.kind}.{served.group or "core"} "{name}" is invalid: {field}: {why}'
+    kind = f"{served.kind}.{served.group}" if served.group else served.kind
+    said = f'{kind} "{name}" is invalid: {field}: {why}'
     return Refusal(422, "Invalid", said, name=name, **group(served), kind=served.kind, causes=[cause])
 
 
@@ -85,6 +86,20 @@ def changed_meanwhile(served: Served, name: str) -> Refusal:
         "your changes to the latest version and try again"
     )
     return Refusal(409, "Conflict", said, name=name, **group(served), kind=served.plural)
+
+
+def another(served: Served, name: str, field: str, told: str, there: str) -> Refusal:
+    """A precondition of a deletion that does not hold."""
+    was = {
+        "uid": "The object might have been deleted and then recreated",
+        "resourceVersion": "The object might have been modified",
+    }[field]
+    word = {"uid": "UID", "resourceVersion": "ResourceVersion"}[field]
+    said = (
+        f'Operation cannot be fulfilled on {served.kind} "{name}": the {word} in the precondition ({told}) does not '
+        f"match the {word} in record ({there}). {was}"
+    )
+    return Refusal(409, "Conflict", said, name=name, **group(served), kind=served.kind)
 
 
 def selects(selector: str, labels: dict[str, str]) -> bool:
@@ -103,6 +118,11 @@ def _holds(term: str, labels: dict[str, str]) -> bool:
     if re.fullmatch(r"!?[A-Za-z0-9./_-]+", term):
         return (term.lstrip("!") in labels) != term.startswith("!")
     raise Refusal(400, "BadRequest", f"unable to parse requirement: {term!r}")
+
+
+def check_selector(selector: str) -> None:
+    """Raises for one that makes no sense, also where there is nothing to select from."""
+    selects(selector, {})
 
 
 def matches(labels: dict[str, str], wanted: dict[str, str]) -> bool:

@@ -168,7 +168,8 @@ class PodRunner:
                 if not why:
                     self._update(lambda it: it["spec"].update(nodeName=NODE))
                     self._condition("PodScheduled", "True")
-                    record(self._store, pod, "Scheduled", f"Successfully assigned {self.name} to {NODE}")
+                    said = f"Successfully assigned {self.namespace}/{self.name} to {NODE}"
+                    record(self._store, pod, "Scheduled", said, component="default-scheduler")
                     return True
             self._condition("PodScheduled", "False", "Unschedulable", why)
             record(self._store, pod, "FailedScheduling", why, component="default-scheduler")

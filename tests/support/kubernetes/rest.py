@@ -20,7 +20,9 @@ from support.kubernetes.kinds import (
     SERVICES,
     Refusal,
     Served,
+    another,
     changed_meanwhile,
+    check_selector,
     forbidden,
     group,
     invalid,
@@ -56,6 +58,10 @@ class Watching:
     selector: str
     version: int
     timeout_s: float
+
+
+class Created(Object):
+    """An object that was not there: answered with 201."""
 
 
 Logs = Callable[[str, str, str, bool], str]
@@ -110,8 +116,6 @@ class Rest:
 
     def _watch(self, call: Call, target: Target) -> Watching:
         version = int(call.query.get("resourceVersion") or self.store.version)
-        if version < self.store.oldest:
-            raise Refusal(410, "Expired", f"too old resource version: {version} ({self.store.oldest})")
         timeout_s = float(call.query.get("timeoutSeconds", 1800))
         return Watching(target, call.query.get("labelSelector", ""), version, timeout_s)
 
@@ -141,8 +145,12 @@ class Rest:
 
     def _list(self, call: Call, target: Target) -> Object:
         served, limit = target.served, int(call.query.get("limit") or 0)
+        check_selector(call.query.get("labelSelector", ""))
         if call.query.get("continue"):
-            told = json.loads(base64.b64decode(call.query["continue"]))
+            try:
+                told = json.loads(base64.b64decode(call.query["continue"]))
+            except ValueError:
+                raise Refusal(400, "BadRequest", "continue key is not valid") from None
             version, rest = told["version"], self.pages.pop(told["page"], None)
             if rest is None or version < self.store.oldest:
                 raise Refusal(410, "Expired", "The provided continue parameter is too old to display a consistent list")
@@ -197,9 +205,10 @@ class Rest:
     def _apply(self, call: Call, target: Target) -> Object:
         manager, given, served = call.query.get("fieldManager"), call.body, target.served
         if not manager:
-            raise Refusal(400, "BadRequest", 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value')
+            said = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+            raise Refusal(422, "Invalid", said, group="meta.k8s.io", kind="PatchOptions")
         if (given.get("apiVersion"), given.get("kind")) != (served.api_version, served.kind):
-            raise Refusal(400, "BadRequest", f"the object is no {served.kind} of {served.api_version}")
+            raise Refusal(400, "BadRequest", f"invalid object type: Kind={given.get('kind')}")
         if given["metadata"].get("name", target.name) != target.name:
             raise Refusal(400, "BadRequest", "the name of the object does not match the name on the URL")
         if "managedFields" in given["metadata"]:
@@ -210,8 +219,6 @@ class Rest:
                 self._rights.check(call.user, "create", target)
             if live is not None:
                 self._check_version(target, live, {**given, "metadata": {**live["metadata"], **given["metadata"]}})
-            elif given["metadata"].get("resourceVersion") or given["metadata"].get("uid"):
-                raise changed_meanwhile(served, target.name)
             told = copy.deepcopy(given)
             for name in ("resourceVersion", "uid"):
                 told["metadata"].pop(name, None)
@@ -219,7 +226,7 @@ class Rest:
             after = fields.apply(served, live, _plain(told), manager, force=force)
             self._admit(target, live, after)
             if live is None:
-                return self.store.create(served, target.namespace, after)
+                return Created(self.store.create(served, target.namespace, after))
             made = self.store.update(served, target.namespace, target.name, lambda one: _replace(one, after))
             assert made is not None
             return made
@@ -232,7 +239,7 @@ class Rest:
             raise Refusal(409, "AlreadyExists", said, name=name, **group(target.served), kind=target.served.plural)
         self._admit(Target(target.served, target.namespace, name, ""), None, given)
         fields.updated(target.served, None, given, call.query.get("fieldManager", "unknown"))
-        return self.store.create(target.served, target.namespace, given)
+        return Created(self.store.create(target.served, target.namespace, given))
 
     def admit_pod(self, namespace: str, pod: Object) -> None:
         """What admission says to a pod, whoever makes it. Raises `Refusal`."""
@@ -288,10 +295,12 @@ class Rest:
             raise invalid(served, name, "spec.clusterIPs[0]", "may not change once set")
 
     def _check_version(self, target: Target, live: Object, wanted: Object) -> None:
-        for name in ("resourceVersion", "uid"):
-            told = wanted["metadata"].get(name)
-            if told is not None and told != live["metadata"][name]:
-                raise changed_meanwhile(target.served, target.name)
+        told = wanted["metadata"].get("resourceVersion")
+        if told is not None and told != live["metadata"]["resourceVersion"]:
+            raise changed_meanwhile(target.served, target.name)
+        told = wanted["metadata"].get("uid")
+        if told is not None and told != live["metadata"]["uid"]:
+            raise invalid(target.served, target.name, "metadata.uid", f'Invalid value: "{told}": field is immutable')
 
     def _delete(self, call: Call, target: Target) -> Object:
         options = call.body or {}
@@ -299,10 +308,7 @@ class Rest:
             live = self._get(target)
             for name, told in options.get("preconditions", {}).items():
                 if told != live["metadata"][name]:
-                    said = (
-                        f"Precondition failed: {name} in precondition: {told}, in object meta: {live['metadata'][name]}"
-                    )
-                    raise Refusal(409, "Conflict", said, name=target.name, kind=target.served.plural)
+                    raise another(target.served, target.name, name, told, live["metadata"][name])
             grace = options.get("gracePeriodSeconds")
             self.delete(target.served, target.namespace, target.name, grace)
         details = {"name": target.name, "kind": target.served.plural, "uid": live["metadata"]["uid"]}
@@ -342,7 +348,7 @@ def event_of(change: Change, selector: str) -> Object | None:
 def _check_applied(given: Object, target: Target) -> None:
     served = target.served
     if (given.get("apiVersion"), given.get("kind")) != (served.api_version, served.kind):
-        raise Refusal(400, "BadRequest", f"the object is no {served.kind} of {served.api_version}")
+        raise Refusal(400, "BadRequest", f"invalid object type: Kind={given.get('kind')}")
     if given["metadata"].get("name", target.name) != target.name:
         raise Refusal(400, "BadRequest", "the name of the object does not match the name on the URL")
     if "managedFields" in given["metadata"]:

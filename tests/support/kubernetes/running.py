@@ -154,6 +154,12 @@ class Running:
         if image is not None:
             return image
         said = f'failed to pull and unpack image "{name}": failed to resolve reference "{name}": {name}: {why}'
+        if self.spec["imagePullPolicy"] == "Never":
+            said = f'Container image "{name}" is not present with pull policy of Never'
+            self._wait("ErrImageNeverPull", said, self.around.backoff_s)
+            self._record("ErrImageNeverPull", said)
+            self._record("Failed", "Error: ErrImageNeverPull")
+            return None
         self._pulls += 1
         if self._pulls % 2:
             self._wait("ErrImagePull", said, self.around.backoff_s / 2)

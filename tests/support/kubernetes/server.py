@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from support.kubernetes.kinds import Refusal
-from support.kubernetes.rest import Call, Rest, Watching, event_of
+from support.kubernetes.rest import Call, Created, Rest, Watching, event_of
 
 BOOKMARK_S = 1.0
 
@@ -143,6 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
             retry = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
             self._send(refusal.code, json.dumps(refusal.status).encode(), **retry)
             return
+        except Exception:
+            said = f"the fake cluster failed: {traceback.format_exc()}"
+            self._send(500, json.dumps(Refusal(500, "InternalError", said).status).encode())
+            return
         if isinstance(found, Watching):
             self._stream(found, network)
         elif isinstance(found, tuple):
@@ -150,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(found, str):
             self._send(200, found.encode(), content_type="text/plain")
         else:
-            self._send(201 if self.command == "POST" else 200, json.dumps(found).encode())
+            self._send(201 if isinstance(found, Created) else 200, json.dumps(found).encode())
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - named by the library
 

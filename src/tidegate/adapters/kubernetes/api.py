@@ -114,8 +114,9 @@ class KubernetesApi:
     def apply(self, manifest: Object, *, force: bool = False) -> Object:
         """Server-side apply as field manager `tidegate`; the object as it is then.
 
-        A `metadata.resourceVersion` (or `uid`) in the manifest is a precondition. Raises `Conflict` where somebody else
-        manages a field, `ChangedMeanwhile` where the precondition does not hold.
+        A `metadata.resourceVersion` (or `uid`) in the manifest is a precondition where the object is there; one that is
+        not there is made all the same. Raises `Conflict` where somebody else manages a field, `ChangedMeanwhile` where
+        the precondition does not hold.
         """
         try:
             return self._applied(manifest, force=force)

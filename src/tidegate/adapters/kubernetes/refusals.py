@@ -62,8 +62,8 @@ def refusal(code: int, status: dict[str, Any], asked: Asked, where: str) -> Tide
         return _not_found(said, status, asked, where)
     if code == 409:
         return _conflict(said, status, asked)
-    if code in (400, 413, 415, 422):
-        return EngineRefused(f"Kubernetes does not take {asked.what}: {_causes(status) or said}")
+    if code in (400, 413, 415, 422) or (code == 500 and "field not declared in schema" in said):
+        return _invalid(said, status, asked)
     if code == 429 or code >= 500:
         return EngineUnavailable(f"the Kubernetes cluster at {where} fails ({code}: {said}); it is asked again")
     return EngineUnavailable(
@@ -143,6 +143,12 @@ def _conflict(said: str, status: dict[str, Any], asked: Asked) -> TidegateError:
         managers=sorted(fields),
         fields=sorted(name for names in fields.values() for name in names),
     )
+
+
+def _invalid(said: str, status: dict[str, Any], asked: Asked) -> TidegateError:
+    if any(one.get("field") == "metadata.uid" for one in _causes_of(status)):
+        return ChangedMeanwhile(f"{asked.what} is another object by now than the one that was read")
+    return EngineRefused(f"Kubernetes does not take {asked.what}: {_causes(status) or said}")
 
 
 def _causes(status: dict[str, Any]) -> str:
