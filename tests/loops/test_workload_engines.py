@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from support.control import ME, add_version, container_at
 from support.memory_backend import MemoryBackend
 from support.memory_workloads import MemoryWorkloads
+from support.wait import until
 from tidegate.core.endpoints.effective import AutomatedReplicas
 from tidegate.core.engines.capabilities import KUBERNETES
 from tidegate.core.engines.placement import PROCESSES, Placement
@@ -349,3 +351,23 @@ def test_an_engine_whose_observation_costs_requests_is_looked_at_as_often_as_it_
     bench.steps(10, each_s=1.0)
     assert bench.engine.looks == 5
     assert bench.status() == ("ready", "")
+
+
+def test_an_engine_that_hangs_keeps_the_loop_from_nothing_and_is_unknown_after_a_while(bench: Bench) -> None:
+    bench.deploy()
+    bench.steps()
+    before = bench.routed()
+    hangs = bench.engine.hangs = threading.Event()
+    bench.steps(3, each_s=1.0)
+    assert (bench.routed(), bench.status()) == (before, ("ready", ""))
+    bench.steps(2, each_s=20.0)
+    assert bench.routed() == before
+    hangs.set()
+    bench.engine.hangs = None
+    bench.container.endpoints.scale("churn", ScaleRequest(replicas=2), ME)
+
+    def scaled() -> bool:
+        bench.steps(1)
+        return len(bench.engine.running("1")) == 2
+
+    until(scaled, what="the second replica")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,7 @@ class MemoryWorkloads:
     name: str = "kubernetes"
     looks_every_s: float = 0.0
     looks: int = 0
+    hangs: threading.Event | None = None  # while it is not set, nothing is answered
     specs: dict[WorkloadKey, WorkloadSpec] = field(default_factory=dict)
     instances: dict[WorkloadKey, list[Instance]] = field(default_factory=dict)
     calls: list[tuple[str, str, int]] = field(default_factory=list)  # what, which version, how many
@@ -116,6 +118,8 @@ class MemoryWorkloads:
         return ReplicaObservation(True, ready, "tcp:10.0.0.1:8000?credential=x" if ready else None)
 
     def _answer(self) -> None:
+        if self.hangs is not None:
+            self.hangs.wait(30)
         if self.unavailable:
             raise EngineUnavailable(self.unavailable)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tidegate.clock import Clock, monotonic, now
 from tidegate.core.engines.capabilities import POOLED
@@ -29,8 +30,10 @@ from tidegate.errors import (
     StoreUnavailable,
     TidegateError,
 )
+from tidegate.loops.engine_calls import EngineCalls, StillAsking
 from tidegate.store.fleet import LoadedFleet
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 WAITS_S = 1.0
@@ -39,6 +42,8 @@ AGAIN_S = 60.0
 """So often an engine is asked for what it was asked for before, in case it forgot."""
 LOOKS_EVERY_S = 10.0
 """So often an engine is looked at on which nothing of this platform should be any more."""
+PATIENCE_S = 10.0
+"""For so long an engine that has not answered yet is taken to be as it was; then nothing is known of it."""
 NOT_YET = (EngineUnavailable, ImagePending, DiskFull, OutOfResources)
 DEAD_KEPT = 10_000
 ENGINES_USED_DIR = "engines"
@@ -97,18 +102,20 @@ class WorkloadEngines:
     _refusals: int = 0
     _dead: dict[str, None] = field(default_factory=dict)  # instances whose end is known already
     _born: set[str] = field(default_factory=set)  # replicas that have no row yet
+    _calls: dict[str, EngineCalls] = field(default_factory=dict)
     _returned: dict[str, LoadedFleet] = field(default_factory=dict)
 
     def observe(self, loaded: list[LoadedFleet]) -> list[LoadedFleet]:
         """The fleets with what these engines show now. One of which they show the same is the object of last time."""
         if not self.engines:
             return loaded
-        first, self._born = not self._looked_at, set()
+        self._born = set()
+        for calls in self._calls.values():
+            calls.begin_pass()
         self._states = {name: self._look(name, loaded) for name in self.engines}
-        if first:  # what ended before this term began was counted in the one before
-            self._remember_dead()
         found = [self._observed(one) for one in loaded]
-        self._remember_dead()
+        for states in self._states.values():
+            self._remember_dead(states or ())
         self._failed.clear()
         self._returned = {one.fleet.endpoint.name: one for one in found}
         return found
@@ -144,12 +151,26 @@ class WorkloadEngines:
         every_s = self.engines[name].looks_every_s if needed else LOOKS_EVERY_S
         if self.ticks() - self._looked_at.get(name, -math.inf) < every_s:
             return self._states.get(name)
-        self._looked_at[name] = self.ticks()
+        first = name not in self._looked_at
         try:
-            return self.engines[name].observe()
+            found = self._call(name, "observe", self.engines[name].observe)
+        except StillAsking:
+            patient = self.ticks() - self._looked_at.get(name, -math.inf) < every_s + PATIENCE_S
+            return self._states.get(name) if patient else None
         except EngineUnavailable as error:
             log.debug("what runs on %s is not known: %s", name, error.message)
+            self._looked_at[name] = self.ticks()
             return None
+        self._looked_at[name] = self.ticks()
+        if first:  # what ended before this term began was counted in the one before
+            self._remember_dead(found)
+        return found
+
+    def _call(self, name: str, what: Hashable, do: Callable[[], T]) -> T:
+        calls = self._calls.get(name)
+        if calls is None:
+            calls = self._calls[name] = EngineCalls(name)
+        return calls.ask(what, do)
 
     def _observed(self, one: LoadedFleet) -> LoadedFleet:
         fleet, handles = one.fleet, dict(one.handles)
@@ -183,8 +204,8 @@ class WorkloadEngines:
                 mine.append(WorkloadState(key, self.token, 0, (instance,)))
         return mine
 
-    def _remember_dead(self) -> None:
-        shown = [one for states in self._states.values() for state in states or () for one in state.instances]
+    def _remember_dead(self, states: Sequence[WorkloadState]) -> None:
+        shown = [one for state in states for one in state.instances]
         self._dead |= dict.fromkeys(one.id for one in shown if not one.seen.alive)
         while len(self._dead) > DEAD_KEPT:
             del self._dead[next(iter(self._dead))]
@@ -206,8 +227,10 @@ class WorkloadEngines:
         self._asked[key] = asked = _Asked(spec, self.ticks() + AGAIN_S)
         try:
             self.used.note(key.placement.backend)
-            engine.apply(spec)
+            self._call(key.placement.backend, ("apply", key), lambda: engine.apply(spec))
             self._looked_at[key.placement.backend] = -math.inf  # what changed is worth a look
+        except StillAsking:
+            asked.again_at = self.ticks()
         except (NotLeader, StoreUnavailable):
             raise
         except NOT_YET as error:
@@ -261,7 +284,9 @@ class WorkloadEngines:
 
     def _delete(self, name: str, key: WorkloadKey) -> None:
         try:
-            self.engines[name].delete(key, self.token)
+            self._call(name, ("delete", key), lambda: self.engines[name].delete(key, self.token))
+        except StillAsking:
+            return
         except EngineUnavailable as error:  # the next pass asks again
             log.warning("%s: version %s could not be deleted on %s: %s", key.endpoint, key.version, name, error.message)
         else:
