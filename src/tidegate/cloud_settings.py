@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tidegate.errors import InvalidArgument
@@ -9,12 +10,24 @@ from tidegate.setting_values import setting
 
 LAUNCH_TYPES = ("FARGATE", "EC2")
 ARCHITECTURES = ("X86_64", "ARM64")
+_HTTP_URL = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?")
 
 
 @dataclass(frozen=True)
 class CloudSettings:
     """The first fields of `Settings`."""
 
+    runtime_image: str | None = setting(
+        None,
+        "TIDEGATE_RUNTIME_IMAGE",
+        "Image of Tidegate itself, in which replicas on Kubernetes run that fetch their version; the release's own "
+        "(tidegate/tidegate:RELEASE) when unset.",
+    )
+    control_url_inside: str | None = setting(
+        None,
+        "TIDEGATE_CONTROL_URL_INSIDE",
+        "The control plane as replicas on Kubernetes reach it: http://tidegate-control.NAMESPACE:8800.",
+    )
     aws_region: str | None = setting(
         None, "AWS_REGION", "AWS region of the ECS cluster; AWS_DEFAULT_REGION or the profile's when unset."
     )
@@ -56,6 +69,12 @@ class CloudSettings:
 
     def check_clouds(self) -> None:
         """Raises `InvalidArgument` naming the variable."""
+        if self.control_url_inside is not None and not _HTTP_URL.fullmatch(self.control_url_inside):
+            raise InvalidArgument(
+                f"TIDEGATE_CONTROL_URL_INSIDE={self.control_url_inside[:100]!r} is no address: give for example "
+                "http://tidegate-control.default:8800",
+                field="TIDEGATE_CONTROL_URL_INSIDE",
+            )
         self._check_one_of("TIDEGATE_ECS_LAUNCH_TYPE", self.ecs_launch_type, LAUNCH_TYPES)
         self._check_one_of("TIDEGATE_ECS_ARCHITECTURE", self.ecs_architecture, ARCHITECTURES)
         prefix, name = self.ecs_key_prefix, "TIDEGATE_ECS_KEY_PREFIX"

@@ -301,12 +301,12 @@ class Settings(CloudSettings):
     image_registry: str | None = _setting(
         None,
         "TIDEGATE_IMAGE_REGISTRY",
-        "Where images of 'tidegate build' are pushed, in exported manifests: registry.example.com/team.",
+        "Where 'tidegate build --push' sends images, and where engines pull them: registry.example.com/team.",
     )
     image_pull_secret: str | None = _setting(
         None,
         "TIDEGATE_IMAGE_PULL_SECRET",
-        "Name of the Kubernetes Secret that images are pulled with, in exported manifests.",
+        "Name of the Kubernetes Secret that images are pulled with.",
     )
     wheels_dir: Path | None = _setting(
         None, "TIDEGATE_WHEELS_DIR", "Where wheels for images are kept; 'wheels' in the data directory when unset."

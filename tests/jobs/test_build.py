@@ -9,6 +9,7 @@ import pytest
 
 from support.control import ME, add_version, container_at, served
 from support.registering import finished
+from tidegate.store.tables import JobRow
 from tidegate.wire.rest import BuildRequest
 
 
@@ -42,6 +43,20 @@ def test_the_routes_of_images(tmp_path: Path) -> None:
         container.close()
 
 
+def test_a_push_without_a_name_goes_to_the_platforms_registry(tmp_path: Path) -> None:
+    container = container_at(tmp_path / "data", image_registry="registry.example.com/team/")
+    try:
+        add_version(container, "churn", "1")
+        job = container.images.build("churn", "latest", BuildRequest(push=True, platform="linux/arm64"), ME)
+        with container.store.reading() as tx:
+            row = tx.get(JobRow, job.id)
+            assert row is not None
+            request = row.payload["request"]
+    finally:
+        container.close()
+    assert (request["tag"], request["platform"]) == ("registry.example.com/team/churn:1", "linux/arm64")
+
+
 def _ask(api: httpx.Client) -> None:
     image = "/api/v1/models/churn/versions/v1.0.0/image"
     shown = api.get(f"{image}/dockerfile").json()
@@ -51,7 +66,9 @@ def _ask(api: httpx.Client) -> None:
     assert api.get(f"{image}/dockerfile", params={"base": "--no"}).status_code == 422
     assert (api.get(image).status_code, api.get(image).json()["code"]) == (404, "unknown_image")
     assert api.post("/api/v1/models/churn/versions/7/image").json()["code"] == "unknown_version"
-    assert api.post(image, json={"push": True}).json()["code"] == "invalid_argument"
+    nowhere = api.post(image, json={"push": True}).json()
+    assert (nowhere["code"], "TIDEGATE_IMAGE_REGISTRY" in nowhere["error"]) == ("invalid_argument", True)
+    assert api.post(image, json={"platform": "windows/amd64"}).json()["code"] == "invalid_argument"
     assert api.post(image, json={"tag": "Not A Name"}).status_code == 422
     queued = api.post(image, json={"tag": "example/churn:1"})
     assert (queued.status_code, queued.json()["kind"], queued.json()["state"]) == (202, "build", "queued")

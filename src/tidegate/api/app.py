@@ -71,6 +71,7 @@ def create_app(container: ApiServices) -> FastAPI:
     app.state.routes = [route for router in routers for route in router.routes]
     docs.install(app)
     failures.install(app)
-    hosts = allowed_hosts(container.host, container.settings.allowed_hosts)
+    settings = container.settings
+    hosts = allowed_hosts(container.host, settings.allowed_hosts, settings.control_url_inside)
     app.add_middleware(Guard, keys=keys, hosts=hosts, needs=Needed(app.routes).of)
     return app

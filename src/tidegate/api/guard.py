@@ -124,11 +124,14 @@ def check_permission(principal: Principal, permission: Permission) -> None:
     raise Forbidden(f"{good_for}: {_SHOWN_BY.get(permission, _ADMINISTERING)}")
 
 
-def allowed_hosts(host: str, further: str) -> frozenset[str]:
-    """Host names this server answers to: loopback's, the bound one, and those of TIDEGATE_ALLOWED_HOSTS."""
+def allowed_hosts(host: str, further: str, url_inside: str | None = None) -> frozenset[str]:
+    """Host names this server answers to: loopback's, the bound one, those of TIDEGATE_ALLOWED_HOSTS, and the one by
+    which replicas elsewhere know it.
+    """
     bound = () if host in _WILDCARDS else (host.strip("[]"),)
     named = (name.strip().lower() for name in further.split(","))
-    return frozenset({*_LOOPBACK_NAMES, *bound, *(name for name in named if name)})
+    inside = urlsplit(url_inside or "").hostname
+    return frozenset({*_LOOPBACK_NAMES, *bound, *(name for name in named if name), *([inside] if inside else [])})
 
 
 class Unreadable(MalformedRequest):

@@ -34,6 +34,8 @@ from tidegate.jobs.report import JobLost, JobReport
 from tidegate.jobs.scratch import fresh_scratch, remove_scratch
 from tidegate.services.images.builds import contents_of
 from tidegate.services.models.catalog import Models
+from tidegate.store import models, pushed_images
+from tidegate.version import __version__
 from tidegate.wire import rest
 from tidegate.wire.decoding import convert
 from tidegate.wire.manifest import Manifest
@@ -102,7 +104,7 @@ class BuildJob:
             image_context.write_model(manifest, package_dir, context)
             pins = image_context.pins_of(manifest, package_dir, self._site(manifest), base.machine)
         sbom = self._write(contents, base, pins, context, report)
-        built = self._built(context, report)
+        built = self._built(context, report, base.platform)
         image = _described(contents, tag, built, self.clock(), (dockerfile(contents), sbom))
         return self._named(image, request, report)
 
@@ -110,7 +112,7 @@ class BuildJob:
         here = "{}.{}".format(*sys.version_info[:2])
         ref = check_base(request.base or self.default_base or default_base(here))
         report.progress(0.05, f"looking at the base image {ref}")
-        base = self.engine.base(ref, _BuildSteps(report, 0.05, 0.1).line)
+        base = self.engine.base(ref, _BuildSteps(report, 0.05, 0.1).line, request.platform)
         wanted = ".".join((manifest.python or here).split(".")[:2])
         if base.python != wanted:
             raise ImageBuildFailed(
@@ -144,13 +146,13 @@ class BuildJob:
         (context / "Dockerfile").write_text(dockerfile(contents), encoding="utf-8")
         return sbom
 
-    def _built(self, context: Path, report: JobReport) -> Built:
+    def _built(self, context: Path, report: JobReport, platform: str | None) -> Built:
         """An image without a name that was seen to start; one that does not is removed."""
         report.progress(0.4, "building the image")
-        built = self.engine.build(context, _BuildSteps(report, 0.4, 0.8).line)
+        built = self.engine.build(context, _BuildSteps(report, 0.4, 0.8).line, platform)
         try:
             report.progress(0.8, "checking that the image starts and predicts")
-            self.engine.prove(built.id, _BuildSteps(report, 0.8, 0.9).line)
+            self.engine.prove(built.id, _BuildSteps(report, 0.8, 0.9).line, platform)
         except BaseException:
             self.engine.remove_unnamed(built.id)
             raise
@@ -166,8 +168,17 @@ class BuildJob:
         report.progress(0.92, f"pushing {image.image}")
         digest = self.engine.push(image.image, _BuildSteps(report, 0.92, 0.99).line)
         pushed = replace(image, pushed=True, pushed_as=named_by_digest(image.image, digest))
+        self._note(pushed)
         self.images.write(pushed)
         return pushed
+
+    def _note(self, image: rest.Image) -> None:
+        """For engines elsewhere, which start replicas from it; of an image that an older one was pushed over, too."""
+        if image.pushed_as is None:
+            return
+        with self.models.store.transaction() as tx:
+            if models.get_version(tx, image.model, image.version) is not None:
+                pushed_images.note(tx, image, __version__, self.clock())
 
 
 def _described(contents: Contents, tag: str, built: Built, now: float, files: tuple[str, dict[str, Any]]) -> rest.Image:
@@ -187,4 +198,5 @@ def _described(contents: Contents, tag: str, built: Built, now: float, files: tu
         form=contents.form,
         dockerfile=made,
         sbom=sbom,
+        platform=built.platform,
     )

@@ -25,6 +25,7 @@ from tidegate.store.experiment_tables import ExperimentLookRow as ExperimentLook
 from tidegate.store.experiment_tables import ExperimentRow as ExperimentRow  # noqa: PLC0414
 from tidegate.store.experiment_tables import GuardrailFigureRow as GuardrailFigureRow  # noqa: PLC0414
 from tidegate.store.experiment_tables import RolloutRow as RolloutRow  # noqa: PLC0414
+from tidegate.store.image_tables import PushedImageRow as PushedImageRow  # noqa: PLC0414
 from tidegate.store.monitoring_tables import BaselineRow as BaselineRow  # noqa: PLC0414
 from tidegate.store.monitoring_tables import MonitorBlockRow as MonitorBlockRow  # noqa: PLC0414
 from tidegate.store.monitoring_tables import MonitorResultRow as MonitorResultRow  # noqa: PLC0414

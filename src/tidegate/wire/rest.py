@@ -204,15 +204,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """Make a container image of a version. `tag` is its name (`tidegate/MODEL:VERSION` when not given), `base` what it
-    is built on (the platform's setting when not given). `push` sends it to the registry that `tag` names.
-    """
+    """Make an image of a version, named `tag` (else as the platform's settings say), on `base`, for `platform`."""
 
     __pydantic_config__ = STRICT
 
     tag: str | None = None
     base: str | None = None
     push: Flag = False
+    platform: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ class Image:
     """The image that was built last of a version. `sbom` is its bill of materials (CycloneDX JSON).
 
     `layers` are those of its file system, the base's first; `form` is the faster form in it, None for the original.
-    `pushed_as` is its name with the digest that the registry gave it, where that is known.
+    `pushed_as` is its name with the digest that the registry gave it, where that is known; `platform` what it runs on.
     """
 
     model: str
@@ -238,6 +237,7 @@ class Image:
     dockerfile: str = ""
     sbom: dict[str, Any] = field(default_factory=dict)
     pushed_as: str | None = None
+    platform: str | None = None
 
 
 @dataclass(frozen=True)

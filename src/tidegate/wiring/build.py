@@ -29,6 +29,7 @@ from tidegate.api.sessions import LoginCodes
 from tidegate.capture.location import Location
 from tidegate.clock import Clock
 from tidegate.core.engines.placement import Placement
+from tidegate.core.images.contents import read_registry
 from tidegate.core.manifests.served import ExportSettings
 from tidegate.core.ports import Backend
 from tidegate.core.workloads import Workloads
@@ -81,6 +82,7 @@ from tidegate.wiring.alerts import alert_parts, reach_of
 from tidegate.wiring.canaries import canary_loop
 from tidegate.wiring.container import Container
 from tidegate.wiring.defaults import default_placement, host_id, scaling_defaults
+from tidegate.wiring.deliveries import version_delivery
 from tidegate.wiring.experiments import experiment_parts
 from tidegate.wiring.running_jobs import running_jobs
 
@@ -130,9 +132,17 @@ def build(
 
     running = running_jobs(settings, fenced, leadership, parts, uploads)
     jobs, fenced_jobs = (Jobs(one, clock, running.runner.notify) for one in (store, fenced))
-    images = Images(models, jobs, parts.build.images, settings.image_base)
-    make_image = ReplicaImages(fenced_jobs).make
-    engine_parts = EngineParts(settings, files_dir, inherited_env(), make_image, platform_id(store), keys.node)
+    images = Images(models, jobs, parts.build.images, settings.image_base, read_registry(settings.image_registry))
+    replica_images = ReplicaImages(fenced_jobs)
+    engine_parts = EngineParts(
+        settings,
+        files_dir,
+        inherited_env(),
+        replica_images.make,
+        platform_id(store),
+        keys.node,
+        version_delivery(settings, models, replica_images, addresses.control_url).deliver,
+    )
     engines = build_engines(engine_parts)
     if workloads is not None:
         engines = replace(engines, workloads=workloads)

@@ -176,7 +176,7 @@ def test_an_image_is_named_by_its_digest_or_by_its_tag_with_a_warning() -> None:
 
     registry = {"TIDEGATE_IMAGE_REGISTRY": "registry.example.com/ml/"}
     assert image(Known()) == ("tidegate/churn:3", True)
-    assert image(Known(), **registry) == ("registry.example.com/ml/tidegate/churn:3", True)
+    assert image(Known(), **registry) == ("registry.example.com/ml/churn:3", True)
     assert image(Known(image=KnownImage("team/churn:3")), **registry) == ("registry.example.com/ml/team/churn:3", True)
     named = KnownImage("registry.other.com/churn:3")
     assert image(Known(image=named), **registry) == ("registry.other.com/churn:3", True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.docker.engine import address_of, unavailable
-from tidegate.core.images.contents import registry_of
+from tidegate.core.images.contents import named_by_digest, registry_of
 from tidegate.errors import DiskFull, EngineUnavailable, ImageBuildFailed, ImagePushFailed
 from tidegate.system.commands import OnLine, Ran, is_full, output, run
 
@@ -35,6 +35,7 @@ _SHARED_OBJECT = (
     "A library of the system is missing in the base image: choose one that has it with --base, or make one (for "
     "libgomp.so.1, which LightGBM needs: Debian's package libgomp1)"
 )
+_FOREIGN = "exec format error"
 _DENIED = ("denied", "unauthorized", "authentication required", "forbidden", "no basic auth credentials")
 
 
@@ -47,15 +48,18 @@ class BaseImage:
     python: str
     machine: str
     glibc: tuple[int, int]
+    platform: str | None = None
+    """Where one was asked for: every call on an image of it names it."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A finished image: its id, its size and its layers."""
+    """A finished image: its id, its size, its layers, and what it runs on (`linux/amd64`)."""
 
     id: str
     size_bytes: int
     layers: tuple[str, ...]
+    platform: str = ""
 
 
 class DockerCli:
@@ -71,21 +75,27 @@ class DockerCli:
             raise self._unavailable(ran)
         return out.strip()
 
-    def base(self, ref: str, on_line: OnLine) -> BaseImage:
-        """Look at a base image, pulling it where it is not here. Raises `ImageBuildFailed`."""
+    def base(self, ref: str, on_line: OnLine, platform: str | None = None) -> BaseImage:
+        """Look at a base image, pulling it where it is not here (for `platform`). Raises `ImageBuildFailed`."""
         ran, out = self._ask("image", "inspect", ref)
-        if ran.code != 0:
-            self._pull(ref, on_line)
+        if ran.code != 0 or platform not in (None, _platform(json.loads(out)[0])):
+            self._pull(ref, on_line, platform)
             ran, out = self._ask("image", "inspect", ref)
         if ran.code != 0:
             raise self._failure(ran) or ImageBuildFailed(f"the base image {ref!r} cannot be read: {ran.last()}")
-        image_id = str(json.loads(out)[0]["Id"])
-        python, machine, glibc = self._probe(ref)
-        return BaseImage(ref, image_id, python, machine, glibc)
+        found = json.loads(out)[0]
+        if platform not in (None, _platform(found)):
+            raise ImageBuildFailed(
+                f"the base image {ref!r} is for {_platform(found)}, and {platform} was asked for: choose one that is "
+                "there for it with --base",
+                base=ref,
+            )
+        python, machine, glibc = self._probe(ref, platform)
+        return BaseImage(ref, str(found["Id"]), python, machine, glibc, platform)
 
-    def _pull(self, ref: str, on_line: OnLine) -> None:
+    def _pull(self, ref: str, on_line: OnLine, platform: str | None) -> None:
         on_line(f"pulling the base image {ref}")
-        ran = self._run(PULL_TIMEOUT_S, on_line, "pull", ref)
+        ran = self._run(PULL_TIMEOUT_S, on_line, "pull", *_for(platform), ref)
         if ran.code != 0:
             raise self._failure(ran) or ImageBuildFailed(
                 f"the base image {ref!r} is not on this engine and cannot be pulled ({ran.last(1)}): choose one of "
@@ -93,9 +103,16 @@ class DockerCli:
                 base=ref,
             )
 
-    def _probe(self, ref: str) -> tuple[str, str, tuple[int, int]]:
-        asked = ("run", "--rm", "--network", "none", "--entrypoint", "python3", ref, "-c", _PROBE)
+    def _probe(self, ref: str, platform: str | None) -> tuple[str, str, tuple[int, int]]:
+        asked = ("run", "--rm", "--network", "none", *_for(platform), "--entrypoint", "python3", ref, "-c", _PROBE)
         ran, out = self._ask(*asked)
+        if platform is not None and _FOREIGN in ran.text.lower():
+            raise ImageBuildFailed(
+                f"the engine at {self.address()} cannot run programs for {platform}, so no image for it can be checked "
+                "there: build on such a machine (DOCKER_HOST, or a worker there), or give this one QEMU's binfmt "
+                "handlers (Debian: qemu-user-static)",
+                base=ref,
+            )
         try:
             (major, minor), machine, (libc, libc_version) = json.loads(out.strip().splitlines()[-1])
         except (ValueError, IndexError):
@@ -113,10 +130,11 @@ class DockerCli:
         first, second = (int(part) for part in libc_version.split(".")[:2])
         return f"{major}.{minor}", str(machine), (first, second)
 
-    def build(self, context: Path, on_line: OnLine) -> Built:
+    def build(self, context: Path, on_line: OnLine, platform: str | None = None) -> Built:
         """Build the folder's Dockerfile, with no network and no name yet. Raises `ImageBuildFailed`, `DiskFull`."""
         id_file = context.parent / ID_FILE
-        ran = self._run(BUILD_TIMEOUT_S, on_line, "build", "--network", "none", "--iidfile", str(id_file), str(context))
+        argv = ("build", "--network", "none", *_for(platform), "--iidfile", str(id_file), str(context))
+        ran = self._run(BUILD_TIMEOUT_S, on_line, *argv)
         if ran.code != 0:
             why = f"it took longer than {BUILD_TIMEOUT_S:g} s" if ran.timed_out else _without_steps(ran).last()
             raise self._failure(ran) or ImageBuildFailed(f"docker build failed: {why}", log=list(ran.lines[-12:]))
@@ -128,16 +146,16 @@ class DockerCli:
         if ran.code != 0:
             raise self._failure(ran) or ImageBuildFailed(f"the image {image} is gone: {ran.last(1)}")
         found: dict[str, Any] = json.loads(out)[0]
-        return Built(found["Id"], int(found["Size"]), tuple(found["RootFS"]["Layers"]))
+        return Built(found["Id"], int(found["Size"]), tuple(found["RootFS"]["Layers"]), _platform(found))
 
-    def prove(self, image: str, on_line: OnLine) -> None:
+    def prove(self, image: str, on_line: OnLine, platform: str | None = None) -> None:
         """Have it load its model and predict, on the CPU, with no network and nothing writable but /tmp.
 
         Raises `ImageBuildFailed`.
         """
         name = f"tidegate-check-{secrets.token_hex(8)}"
         limits = ("--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL")  # noqa: S108
-        argv = ("run", "--name", name, *limits, image, "--check", "--device", "cpu")
+        argv = ("run", "--name", name, *limits, *_for(platform), image, "--check", "--device", "cpu")
         ran = self._run(CHECK_TIMEOUT_S, on_line, *argv)
         if ran.timed_out:
             self._ask("rm", "--force", name)
@@ -168,7 +186,7 @@ class DockerCli:
         ran = self._run(PULL_TIMEOUT_S, on_line, "push", tag)
         if ran.code == 0:
             told = _PUSHED.findall(ran.text)
-            return str(told[-1]) if told else None
+            return str(told[-1]) if told else self._digest_of(tag)
         registry = registry_of(tag) or "the engine's default registry"
         kept = f"The image is built and stays here as {tag}"
         if any(word in ran.text.lower() for word in _DENIED):
@@ -178,9 +196,19 @@ class DockerCli:
                 f"the platform, and check the name. {kept}",
                 image=tag,
             )
+        what = "is the registry there?"
+        if "http response to https client" in ran.text.lower():
+            what = "it speaks plain HTTP: name it in 'insecure-registries' of the engine's settings, or give it TLS."
         raise self._failure(ran) or ImagePushFailed(
-            f"{tag} could not be pushed to {registry} ({ran.last(1)}): is the registry there? {kept}", image=tag
+            f"{tag} could not be pushed to {registry} ({ran.last(1)}): {what} {kept}", image=tag
         )
+
+    def _digest_of(self, tag: str) -> str | None:
+        """What the engine has noted of a push that did not print it."""
+        ran, out = self._ask("image", "inspect", tag)
+        noted = (json.loads(out)[0].get("RepoDigests") or []) if ran.code == 0 else []
+        name = (named_by_digest(tag, "") or "").removesuffix("@")
+        return next((str(one).partition("@")[2] for one in noted if str(one).partition("@")[0] == name), None)
 
     def address(self) -> str:
         """The engine's address as the command line would use it."""
@@ -212,6 +240,15 @@ class DockerCli:
             return run(["docker", *args], self._env, timeout_s, on_line)
         except FileNotFoundError:
             raise _no_command() from None
+
+
+def _platform(found: Mapping[str, Any]) -> str:
+    """Of an image, as the engine describes it."""
+    return f"{found.get('Os') or 'linux'}/{found.get('Architecture') or 'unknown'}"
+
+
+def _for(platform: str | None) -> tuple[str, ...]:
+    return () if platform is None else ("--platform", platform)
 
 
 def _without_steps(ran: Ran) -> Ran:

@@ -15,16 +15,23 @@ from tidegate.wire.rest import BuildRequest, Image
 @command(
     "build",
     "tidegate build churn:3",
+    "tidegate build churn:3 --push",
     "tidegate build churn@champion --tag registry.example.com/team/churn:3 --push",
+    "tidegate build churn:3 --push --platform linux/arm64",
     "tidegate build churn:3 --base python:3.11-slim --sbom churn-3.cdx.json",
     "tidegate build churn:3 --dockerfile-only",
 )
 @click.argument("model", metavar="NAME[:VERSION|@ALIAS]")
-@click.option("--tag", metavar="IMAGE", help="What to call it [default: tidegate/NAME:VERSION].")
+@click.option(
+    "--tag",
+    metavar="IMAGE",
+    help="What to call it [default: tidegate/NAME:VERSION; with --push REGISTRY/NAME:VERSION].",
+)
 @click.option(
     "--base", metavar="IMAGE", help="What to build it on [default: TIDEGATE_IMAGE_BASE, else python:X.Y-slim]."
 )
-@click.option("--push", is_flag=True, help="Send it to the registry that --tag names.")
+@click.option("--push", is_flag=True, help="Send it to TIDEGATE_IMAGE_REGISTRY, or where --tag says.")
+@click.option("--platform", metavar="OS/CPU", help="Build it for linux/amd64 or linux/arm64 [default: the engine's].")
 @click.option("--sbom", type=click.Path(path_type=Path), metavar="FILE", help="Write its bill of materials here too.")
 @click.option("--dockerfile-only", is_flag=True, help="Print the Dockerfile and build nothing.")
 @click.option("--no-wait", is_flag=True, help="Return when the job is queued, and name it.")
@@ -35,6 +42,7 @@ def build(
     tag: str | None,
     base: str | None,
     push: bool,
+    platform: str | None,
     sbom: Path | None,
     dockerfile_only: bool,
     no_wait: bool,
@@ -48,6 +56,10 @@ def build(
     The image runs as a user that is not root, serves every protocol on ports 8000 and 8001, and refuses to start
     without TIDEGATE_API_KEY (or TIDEGATE_AUTH=none). It holds no control plane. A version whose loading runs code has
     that code in its image only if it was granted; one that is served in a faster form has that form alone.
+
+    With --push it goes to the registry that TIDEGATE_IMAGE_REGISTRY of the platform names, with the login of the
+    engine where the platform runs ('docker login REGISTRY'). The digest that the registry gives it is kept with the
+    version: replicas on other engines start from it, and exported manifests name it.
     """
     if sbom is not None and (no_wait or dockerfile_only):
         raise InvalidArgument(
@@ -57,7 +69,7 @@ def build(
     if dockerfile_only:
         found = images.dockerfile(model, base)
         return app.emit(found, lambda: found.dockerfile.rstrip("\n"))
-    request = BuildRequest(tag, base, push)
+    request = BuildRequest(tag, base, push, platform)
     if no_wait:
         job = images.build(model, request, wait=False)
         return app.emit(job, lambda: f"job {job.id}: follow it with 'tidegate jobs {job.id}'")
@@ -81,7 +93,8 @@ def _describe(image: Image) -> str:
     served = f"the form {image.form}" if image.form else "the original"
     lines = [
         f"built {image.image} of {image.model}:{image.version}" + (", and pushed it" if image.pushed else ""),
-        f"  id      {image.id}",
+        f"  id      {image.id}" + (f", for {image.platform}" if image.platform else ""),
+        *([f"  pushed  {image.pushed_as}"] if image.pushed_as else []),
         f"  size    {size(image.size_bytes)} in {len(image.layers)} layers, on {image.base}",
         f"  model   {served}" + (", with a pickle that was granted" if image.pickle_granted else ""),
         f"  sbom    {len(image.sbom.get('components', []))} components (CycloneDX; --sbom FILE writes it)",

@@ -23,6 +23,7 @@ class Capabilities:
     itself (`core.workloads`); on the others we place each (`core.ports.Backend`). `pooled`: all replicas of a version
     are behind one address, and how many there are is not known. `autoscalers` are those that may count its replicas.
     `engine_metrics` are what it can count them by itself. `requests`: it keeps CPU and memory free for each replica.
+    `fetches`: a replica can fetch its version before it starts, so that it needs no image with that in it.
     """
 
     own_host_only: bool
@@ -33,6 +34,7 @@ class Capabilities:
     autoscalers: tuple[str, ...] = (TIDEGATE,)
     engine_metrics: tuple[str, ...] = ()
     requests: bool = False
+    fetches: bool = False
 
 
 ENGINES: Mapping[str, Capabilities] = MappingProxyType(
@@ -47,6 +49,7 @@ ENGINES: Mapping[str, Capabilities] = MappingProxyType(
             autoscalers=(TIDEGATE, ENGINE),
             engine_metrics=("cpu",),
             requests=True,
+            fetches=True,
         ),
         ECS: Capabilities(own_host_only=False, limits=True, tells_cpu=False, places_itself=True),
         CLOUDRUN: Capabilities(

@@ -12,6 +12,8 @@ from tidegate.wire.manifest import Manifest
 
 USER_ID = 10001
 HTTP_PORT, GRPC_PORT = 8000, 8001
+PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
+"""Of images, by the processor as the kernel names it."""
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = rf"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d+)?/)?{_PART}(?:/{_PART})*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
@@ -23,6 +25,35 @@ REFERENCE_CHARS_MAX = 400
 def default_tag(model: str, version: str) -> str:
     """What an image is called when nobody says."""
     return f"tidegate/{model}:{version}"
+
+
+def pushed_tag(registry: str, model: str, version: str) -> str:
+    """What an image is called that goes to the platform's registry.
+
+    >>> pushed_tag("registry.example.com/team", "churn", "3")
+    'registry.example.com/team/churn:3'
+    """
+    return f"{registry}/{model}:{version}"
+
+
+def check_platform(platform: str) -> str:
+    """`platform` if images are built for it, else `InvalidArgument`."""
+    if platform not in PLATFORMS.values():
+        raise InvalidArgument(
+            f"platform {platform[:40]!r} is none of {', '.join(PLATFORMS.values())}", field="platform"
+        )
+    return platform
+
+
+def read_registry(setting: str | None) -> str | None:
+    """TIDEGATE_IMAGE_REGISTRY as names of images begin with it. Raises `InvalidArgument` for what names none."""
+    registry = (setting or "").rstrip("/") or None
+    if registry is not None and not is_registry(registry):
+        raise InvalidArgument(
+            f"TIDEGATE_IMAGE_REGISTRY={registry[:100]!r} names no registry: give for example registry.example.com/team",
+            field="TIDEGATE_IMAGE_REGISTRY",
+        )
+    return registry
 
 
 def default_base(python: str) -> str:

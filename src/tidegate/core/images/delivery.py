@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
+from tidegate.version import __version__
+
 MODEL_DIR = "/model"
+MOST = "linux/amd64"
+RUNTIME_REPOSITORY = "tidegate/tidegate"
+RUNTIME_FRAMEWORKS = ("sklearn", "skops", "onnx", "xgboost", "python", "pyfunc")
+"""What `deploy/Dockerfile` installs beside Tidegate, by what a version's manifest calls it."""
 PACKAGES_PATH = "/internal/v1/packages"
 
 
@@ -42,11 +49,40 @@ class Delivery:
     """The image of a workload's containers, by digest where that is known.
 
     `fetch` is None where the image has the model in it. `pull_secret` names the Secret that it is pulled with.
+    `platform` is what the image runs on (`linux/amd64`), where that is known.
     """
 
     image: str
     fetch: Fetch | None = None
     pull_secret: str | None = None
+    platform: str = ""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """An image that a registry has, by its digest there, and what it runs on."""
+
+    reference: str
+    platform: str
+
+
+def runtime_image() -> str:
+    """The image of Tidegate itself, of this release."""
+    return f"{RUNTIME_REPOSITORY}:{__version__}"
+
+
+def choose(pushed: Sequence[Pushed], registry: str | None, platform: str | None) -> Pushed | None:
+    """The image to start from, of those that were pushed of the same version, the newest first; None for none.
+
+    Those of the platform's registry alone, where it has one: engines are given the secret of that. Without a `platform`
+    that is asked for one for x86-64 comes first, which most nodes are.
+    """
+    fitting = [
+        one
+        for one in pushed
+        if (registry is None or one.reference.startswith(f"{registry}/")) and platform in (None, one.platform)
+    ]
+    return min(fitting, key=lambda one: one.platform != MOST, default=None)
 
 
 _WORKLOAD = re.compile(r"tidegate-(?P<endpoint>[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)-v(?P<version>\d+)-[0-9a-f]{8}")

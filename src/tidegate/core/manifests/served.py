@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tidegate.core.images.contents import default_tag, is_registry, registry_of
+from tidegate.core.images.contents import default_tag, pushed_tag, read_registry, registry_of
 from tidegate.core.scaling.policy import ScalingDefaults, target_of
 from tidegate.errors import InvalidArgument
 from tidegate.settings import Settings
@@ -34,13 +34,7 @@ class ExportSettings:
     @classmethod
     def of(cls, settings: Settings) -> ExportSettings:
         """Raises `InvalidArgument` for what names no registry, or no Secret."""
-        registry, secret = (settings.image_registry or "").rstrip("/") or None, settings.image_pull_secret or None
-        if registry is not None and not is_registry(registry):
-            raise InvalidArgument(
-                f"TIDEGATE_IMAGE_REGISTRY={registry[:100]!r} names no registry: give for example "
-                "registry.example.com/team",
-                field="TIDEGATE_IMAGE_REGISTRY",
-            )
+        registry, secret = read_registry(settings.image_registry), settings.image_pull_secret or None
         if secret is not None and not _SECRET.fullmatch(secret):
             raise InvalidArgument(
                 f"TIDEGATE_IMAGE_PULL_SECRET={secret[:100]!r} is no name of a Secret: small letters, digits, '-' and "
@@ -188,19 +182,18 @@ def _with_image(served: Served, image: KnownImage | None, registry: str | None) 
     """By the registry's digest where one is known, else by its name, with a warning."""
     if image is not None and image.pushed is not None:
         return replace(served, image=image.pushed)
-    name = image.name if image is not None else default_tag(served.model, served.version)
-    if registry is not None and registry_of(name) is None:
-        name = f"{registry}/{name}"
+    usual = default_tag(served.model, served.version)
+    name = image.name if image is not None else usual
+    tagged = f" --tag {name}" if registry_of(name) is not None else f" --tag REGISTRY/{name}"
+    if registry is not None and name == usual:
+        name, tagged = pushed_tag(registry, served.model, served.version), ""
+    elif registry is not None and registry_of(name) is None:
+        name, tagged = f"{registry}/{name}", f" --tag {registry}/{name}"
     return _warned(
         replace(served, image=name),
         f"the image {name} is not known to have been pushed, and is named by its tag: 'tidegate build "
-        f"{served.model}:{served.version} --tag {_with_registry(name)} --push' makes it, and an export after that "
-        "names it by its digest",
+        f"{served.model}:{served.version}{tagged} --push' makes it, and an export after that names it by its digest",
     )
-
-
-def _with_registry(name: str) -> str:
-    return name if registry_of(name) is not None else f"REGISTRY/{name}"
 
 
 def _with_scale(

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.core.images.delivery import Pushed, choose
 from tidegate.core.manifests.export import manifests_of
 from tidegate.core.manifests.served import ExportSettings, Known, KnownImage, ServedRequest
 from tidegate.errors import UnknownImage
 from tidegate.services.images.builds import Images
+from tidegate.store import pushed_images
 from tidegate.wire.declared import ExportAnswer
+from tidegate.wire.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,22 @@ class Manifests:
         version = self.images.models.version(model, named)
         manifest = self.images.models.manifests.read(model, version.version)
         gpu = manifest.accelerated is None and (manifest.device or "").startswith("cuda")
-        return version.version, Known(version.digest, self._image(model, version.version, version.digest), gpu)
+        return version.version, Known(version.digest, self._image(manifest), gpu)
 
-    def _image(self, model: str, version: str, digest: str) -> KnownImage | None:
+    def _image(self, manifest: Manifest) -> KnownImage | None:
+        """What a registry has of it, else what was built last; of other files that had its number before, neither."""
+        form = manifest.accelerated.form if manifest.accelerated else ""
+        with self.images.models.store.reading() as tx:
+            rows = pushed_images.of_version(tx, manifest.name, manifest.version)
+        there = [
+            Pushed(row.reference, row.platform) for row in rows if (row.digest, row.form) == (manifest.digest, form)
+        ]
+        if (pushed := choose(there, self.settings.registry, None)) is not None:
+            return KnownImage(pushed.reference, pushed.reference)
         try:
-            image = self.images.get(model, version)
+            image = self.images.get(manifest.name, manifest.version)
         except UnknownImage:
             return None
-        if image.digest != digest:  # of other files that had this number before
+        if image.digest != manifest.digest:
             return None
         return KnownImage(image.image, image.pushed_as)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.adapters.images.files import ImageFiles
 from tidegate.core.access import Principal
-from tidegate.core.images.contents import Contents, check_base, check_tag, default_base, dockerfile
+from tidegate.core.images.contents import (
+    Contents,
+    check_base,
+    check_platform,
+    check_tag,
+    default_base,
+    dockerfile,
+    pushed_tag,
+)
 from tidegate.errors import InvalidArgument
 from tidegate.services.jobs.queue import Jobs
 from tidegate.services.models.catalog import Models
@@ -18,24 +26,34 @@ from tidegate.wire.manifest import Manifest
 
 @dataclass(frozen=True)
 class Images:
-    """The use cases. `default_base` is the setting; None for the official image of the platform's Python."""
+    """The use cases. `default_base` is the setting; None for the official image of the platform's Python. `registry` is
+    where images go that are pushed without a name.
+    """
 
     models: Models
     jobs: Jobs
     files: ImageFiles
     default_base: str | None
+    registry: str | None = None
 
     def build(self, name: str, reference: str, request: rest.BuildRequest, who: Principal) -> rest.Job:
         """Queue an image. Raises `UnknownModel`, `UnknownVersion`, `InvalidArgument`, `Conflict`."""
         if request.tag is not None:
             check_tag(request.tag)
-        elif request.push:
+        elif request.push and self.registry is None:
             raise InvalidArgument(
-                "push needs a tag that names the registry, for example 'registry.example.com/team/churn:3'", field="tag"
+                "nobody said where to push it: set TIDEGATE_IMAGE_REGISTRY (registry.example.com/team) where the "
+                "platform runs, or name the image with its registry (--tag registry.example.com/team/churn:3)",
+                field="tag",
             )
         if request.base is not None:
             check_base(request.base)
-        return self.jobs.build(name, self.models.version(name, reference).version, request, who)
+        if request.platform is not None:
+            check_platform(request.platform)
+        version = self.models.version(name, reference).version
+        if request.push and request.tag is None and self.registry is not None:
+            request = replace(request, tag=check_tag(pushed_tag(self.registry, name, version)))
+        return self.jobs.build(name, version, request, who)
 
     def get(self, name: str, reference: str) -> rest.Image:
         """What was built last of a version. Raises `UnknownModel`, `UnknownVersion`, `UnknownImage`."""

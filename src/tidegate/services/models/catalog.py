@@ -31,6 +31,7 @@ from tidegate.store import audit
 from tidegate.store import models as rows
 from tidegate.store.engine import Store
 from tidegate.store.monitoring import forget_baselines
+from tidegate.store.pushed_images import forget_pushed
 from tidegate.store.tables import ModelRow, VersionRow
 from tidegate.wire import rest
 
@@ -135,6 +136,7 @@ class Models:
                     return
                 check_unused(tx, name, number)
                 forget_baselines(tx, name, number)
+                forget_pushed(tx, name, number)
                 tx.delete(row)
                 change = version_change("delete", row, before=version_facts(row))
                 self._record(tx, who, change)
@@ -150,6 +152,7 @@ class Models:
                 model = model_or_raise(tx, name)
                 check_no_endpoint(tx, name)
                 forget_baselines(tx, name)
+                forget_pushed(tx, name)
                 versions = rows.versions_of(tx, name)
                 for version in versions:
                     tx.delete(version)
