@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tidegate.adapters.kubernetes.api import KubernetesApi
+from tidegate.adapters.kubernetes.cache import Informer
 from tidegate.adapters.kubernetes.kinds import AUTOSCALER, POD_DISRUPTION_BUDGET, SECRET, SERVICE, Kind
 from tidegate.core.manifests.replica_pods import PLATFORM, Belonging, Workload
 from tidegate.errors import ChangedMeanwhile, Conflict, EngineUnavailable
@@ -23,9 +24,10 @@ Object = dict[str, Any]
 class Belongings:
     """Remembers what it made of which Deployment, so that what is as it should be costs no calls."""
 
-    def __init__(self, api: KubernetesApi, key_of: Callable[[str], str]) -> None:
+    def __init__(self, api: KubernetesApi, key_of: Callable[[str], str], selector: str) -> None:
         self._api = api
         self._key_of = key_of
+        self._shown = {kind: Informer(api, kind, selector) for kind in (SERVICE, POD_DISRUPTION_BUDGET, AUTOSCALER)}
         self._made: dict[str, tuple[str, Object | None, Object | None]] = {}
         self._faults: dict[str, str] = {}
 
@@ -33,12 +35,22 @@ class Belongings:
         """Raises `InvalidArgument` for what cannot be made."""
         Belonging(work, "").autoscaler()
 
+    def close(self) -> None:
+        """End the watches."""
+        for informer in self._shown.values():
+            informer.stop()
+
     def make(self, work: Workload, uid: str, *, again: bool) -> None:
-        """Make what belongs to the Deployment with this uid; `again`: something of it is missing in the cluster."""
+        """Make what belongs to the Deployment with this uid; `again`: also where all that can be seen is there.
+
+        A Secret cannot be seen: no right to look at others' is asked for.
+        """
         own = Belonging(work, uid)
         budget, autoscaler = own.budget(), own.autoscaler()
         wanted = uid, budget, autoscaler
-        if self._made.get(work.name) == wanted and not again:
+        kinds = {SERVICE: True, POD_DISRUPTION_BUDGET: budget is not None, AUTOSCALER: autoscaler is not None}
+        there = all(self._is_shown(kind, work.name) for kind, is_wanted in kinds.items() if is_wanted)
+        if self._made.get(work.name) == wanted and there and not again:
             return
         faults = [
             self._apply(own.secret(self._key_of(work.name))),
@@ -59,6 +71,9 @@ class Belongings:
         self._faults.pop(name, None)
         for kind in (AUTOSCALER, POD_DISRUPTION_BUDGET, SERVICE, SECRET):
             self._delete(kind, name, platform)
+
+    def _is_shown(self, kind: Kind, name: str) -> bool:
+        return any(one["metadata"]["name"] == name for one in self._shown[kind].items())
 
     def _make_or_delete(self, kind: Kind, name: str, manifest: Object | None) -> str:
         if manifest is not None:

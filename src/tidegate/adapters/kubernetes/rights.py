@@ -50,8 +50,8 @@ _VERBS: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
     (SECRET, "", _WRITTEN),
     (EVENT, "", _LOOKED_AT),
     (ENDPOINT_SLICE, "", _LOOKED_AT),
-    (POD_DISRUPTION_BUDGET, "", _WRITTEN),
-    (AUTOSCALER, "", _WRITTEN),
+    (POD_DISRUPTION_BUDGET, "", (*_WRITTEN, *_LOOKED_AT)),
+    (AUTOSCALER, "", (*_WRITTEN, *_LOOKED_AT)),
 )
 RIGHTS = tuple(Right(verb, kind, part) for kind, part, verbs in _VERBS for verb in verbs)
 

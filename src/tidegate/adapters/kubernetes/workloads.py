@@ -19,7 +19,7 @@ import msgspec
 from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.belongings import Belongings
 from tidegate.adapters.kubernetes.cache import Informer
-from tidegate.adapters.kubernetes.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD, SERVICE
+from tidegate.adapters.kubernetes.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD
 from tidegate.adapters.kubernetes.reading import (
     KUBERNETES,
     conditions_by_pod,
@@ -96,15 +96,15 @@ class KubernetesWorkloads:
         self._deployments = Informer(parts.api, DEPLOYMENT, selector)
         self._pods = Informer(parts.api, POD, selector)
         self._slices = Informer(parts.api, ENDPOINT_SLICE, selector)
-        self._services = Informer(parts.api, SERVICE, selector)
-        self._belongings = Belongings(parts.api, parts.key_of)
+        self._belongings = Belongings(parts.api, parts.key_of, selector)
         self._looked = self._allowed = False
         self._ends: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # last lines of instances that ended
 
     def close(self) -> None:
         """End the watches."""
-        for informer in (self._deployments, self._pods, self._slices, self._services):
+        for informer in (self._deployments, self._pods, self._slices):
             informer.stop()
+        self._belongings.close()
 
     # -- the port --------------------------------------------------------------------------------------------------
 
@@ -136,8 +136,7 @@ class KubernetesWorkloads:
         if _is_paused(found):
             return
         pods = self._pods_of(work.name)
-        whole = any(one["metadata"]["name"] == work.name for one in self._services.items())
-        self._belongings.make(work, found["metadata"]["uid"], again=not whole or any(map(needs_secret, pods)))
+        self._belongings.make(work, found["metadata"]["uid"], again=any(map(needs_secret, pods)))
         leaving = [pod for pod in pods if instance_id(pod) in spec.ending]
         left = self._bring_in_line(work, found, pods, leaving)
         for pod in left:
