@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,13 +12,14 @@ from support.cluster import ASKED, Passage, own_namespace
 from support.versions_in_cluster import put_versions
 from support.wait import until
 from support.workload_subjects import WorkloadSubject
+from support.workload_subjects.cloudrun import cloudrun_subject
 from support.workload_subjects.cluster import ClusterSubject
 from support.workload_subjects.kubernetes import KubernetesSubject, kubernetes_subject
 from tidegate.core.workloads import Workloads
 from tidegate.errors import EngineUnavailable
 
 LEFT_S = 60.0
-SUBJECTS: tuple[str, ...] = ("kubernetes", *(["cluster"] if os.environ.get(ASKED) else []))
+SUBJECTS: tuple[str, ...] = ("kubernetes", "cloudrun", *(["cluster"] if os.environ.get(ASKED) else []))
 """Names of fixtures of this file, one for each engine; `cluster` is a real one, which `make test-kubernetes` asks."""
 
 
@@ -26,6 +28,13 @@ def subject(request: pytest.FixtureRequest) -> WorkloadSubject:
     """Each implementation in turn."""
     found: WorkloadSubject = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture
+def cloudrun(tmp_path: Path) -> Iterator[WorkloadSubject]:
+    """Google Cloud Run, by a fake of its API."""
+    with cloudrun_subject(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

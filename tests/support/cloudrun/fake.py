@@ -246,16 +246,18 @@ class FakeCloudRun:
             return
         targets = {str(one["revision"]): revisions[str(one["revision"])] for one in service["traffic"]}
         latest = revisions[service["latestCreatedRevision"].rpartition("/")[2]]
-        ready = [one.revision["conditions"][0] for one in (*targets.values(), latest)]
-        failed = next((one for one in ready if one["state"] == FAILED), None)
-        if failed is not None and all(one["state"] != PENDING for one in ready):
-            self._settled(service, FAILED, f"Revision is not ready and cannot serve traffic. {failed['message']}")
-        elif all(one["state"] == SUCCEEDED for one in ready):
+        routes = [one.revision["conditions"][0] for one in targets.values()]
+        every = [*routes, latest.revision["conditions"][0]]
+        if all(one["state"] == SUCCEEDED for one in routes):  # whatever the latest revision is, when it has no traffic
             statuses = [dict(one) for one in service["traffic"]]
             for one in statuses:
                 if one.get("tag"):
                     one["uri"] = self._open_front(name, one["tag"])
             service["trafficStatuses"] = statuses
+        failed = next((one for one in every if one["state"] == FAILED), None)
+        if failed is not None and all(one["state"] != PENDING for one in every):
+            self._settled(service, FAILED, f"Revision is not ready and cannot serve traffic. {failed['message']}")
+        elif all(one["state"] == SUCCEEDED for one in every):
             self._settled(service, SUCCEEDED, "")
 
     def _settled(self, service: dict[str, Any], state: str, message: str) -> None:

@@ -72,6 +72,8 @@ class Instance:
         if image.manifest is not None:
             command = [sys.executable, "-m", "tidegate.server", "--manifest", str(image.manifest), *args]
         with log.open("ab") as out:
+            out.write(b"Starting new instance. Reason: DEPLOYMENT_ROLLOUT\n")  # of Cloud Run itself, in the same log
+            out.flush()
             self.process = subprocess.Popen(
                 command, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
             )

@@ -45,20 +45,21 @@ def has_failed(revision: Mapping[str, Any]) -> bool:
 
 
 def state_of(seen: Seen, key: WorkloadKey, facts: Facts) -> WorkloadState:
-    """What there is of this workload: the revision its tag leads to, and the one it shall lead to."""
+    """What there is of this workload: the pool that its tag leads to.
+
+    While another revision of it is made (other bounds), the one before serves on, and is the instance that is shown.
+    """
     tag = tag_of(key)
     served: Mapping[str, Any] = next(
         (one for one in seen.service.get("trafficStatuses") or [] if one.get("tag") == tag), {}
     )
     serving = short(str(served.get("revision", "")))
     url = str(served.get("uri", ""))
-    names = dict.fromkeys(name for name in (serving, facts.revision) if name)
-    instances = [
-        _instance(seen, key, facts, name, url if name == serving else "")
-        for name in names
-        if name in seen.revisions or name == facts.revision
-    ]
-    return WorkloadState(key, facts.token, facts.count, tuple(instances), _problem(seen, facts))
+    name = facts.revision
+    if serving and serving != name and condition(seen.revisions.get(serving, {})).get("state") == SUCCEEDED:
+        name = serving
+    instance = _instance(seen, key, facts, name, url if name == serving else "")
+    return WorkloadState(key, facts.token, facts.count, (instance,), _problem(seen, facts, name))
 
 
 def _instance(seen: Seen, key: WorkloadKey, facts: Facts, name: str, url: str) -> Instance:
@@ -82,8 +83,11 @@ def _is_waiting(ready: Mapping[str, Any]) -> bool:
     return bool(reasons & set(WAITS)) or "quota" in str(ready.get("message", "")).lower()
 
 
-def _problem(seen: Seen, facts: Facts) -> str:
-    """Why there is no such revision, where the service says so."""
+def _problem(seen: Seen, facts: Facts, shown: str) -> str:
+    """Why there is no such revision, where the service says so; and of one that shall follow, why it does not."""
+    wanted = seen.revisions.get(facts.revision, {})
+    if shown != facts.revision and has_failed(wanted):
+        return f"its bounds stay as they were: {_words(condition(wanted), wanted)}"
     if facts.revision in seen.revisions or seen.service.get("reconciling"):
         return ""
     terminal = seen.service.get("terminalCondition") or {}

@@ -7,6 +7,7 @@ not waited for: what becomes of them is seen by `observe`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 from collections import OrderedDict
@@ -19,14 +20,16 @@ import msgspec
 from tidegate.adapters.cloudrun import reading
 from tidegate.adapters.cloudrun import service as s
 from tidegate.adapters.cloudrun.api import Changed, CloudRunApi, Refused
-from tidegate.adapters.cloudrun.place import CloudRunPlace
+from tidegate.adapters.cloudrun.credentials import GoogleCredentials
+from tidegate.adapters.cloudrun.place import CloudRunPlace, place_of
 from tidegate.clock import monotonic
 from tidegate.core.engines.cloudrun_size import cloudrun_size
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.ports import Handle
 from tidegate.core.workloads import WorkloadKey, WorkloadSpec, WorkloadState
-from tidegate.errors import EngineUnavailable, InvalidArgument, ModelCrashed, NotLeader
+from tidegate.errors import EngineUnavailable, InvalidArgument, ModelCrashed, NotLeader, TidegateError
+from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest, read_manifest
 
 log = logging.getLogger(__name__)
@@ -80,10 +83,8 @@ class CloudRunWorkloads:
         return None if fault is None else fault.message
 
     def apply(self, spec: WorkloadSpec) -> None:
-        """See the port. Of a workload of no replicas nothing is left: a revision that is called by nobody costs
-        nothing, but one that is there could be called.
-        """
-        if spec.count <= 0 and spec.scaling is None:
+        """See the port. Of a workload of no replicas nothing is left: Cloud Run starts an instance of what is called."""
+        if spec.count <= 0:
             self.delete(spec.key, spec.token)
             return
         name, tag = s.service_name(spec.key), s.tag_of(spec.key)
@@ -112,7 +113,7 @@ class CloudRunWorkloads:
                 wanted |= {"annotations": s.annotated(found, facts), "etag": found.get("etag", "")}
                 api.update(name, wanted, "annotations,traffic")
 
-        self._changed(name, spec.token, change)
+        self._changed(name, spec.token, change, self._check_ours)
         self._sweep(name)
 
     def observe(self) -> Sequence[WorkloadState]:
@@ -123,12 +124,14 @@ class CloudRunWorkloads:
         api = self._connected()
         failed: set[str] = set()
         for service in api.services():
-            if (service.get("labels") or {}).get(s.PLATFORM) != self._parts.platform or service.get("deleteTime"):
+            if not self._is_ours(service) or service.get("deleteTime"):
                 continue
             name = reading.short(str(service["name"]))
             revisions = self._revisions(name, service)
-            failed |= {one for one, revision in revisions.items() if reading.has_failed(revision)}
-            seen = reading.Seen(service, revisions, {one: self._tail(name, one) for one in failed & set(revisions)})
+            here = {one for one, revision in revisions.items() if reading.has_failed(revision)}
+            failed |= here
+            self._unblock(name, service, here)
+            seen = reading.Seen(service, revisions, {one: self._tail(name, one) for one in here})
             for tag, facts in s.facts_of(service).items():
                 key = s.key_of(service, facts)
                 if key is not None and s.tag_of(key) == tag:
@@ -143,7 +146,7 @@ class CloudRunWorkloads:
 
         def change(found: dict[str, Any]) -> None:
             facts = s.facts_of(found)
-            if facts.pop(tag, None) is None:
+            if not self._is_ours(found) or facts.pop(tag, None) is None:
                 return
             if not facts:
                 api.delete(f"{api.place.parent}/services/{name}", str(found.get("etag", "")))
@@ -159,18 +162,24 @@ class CloudRunWorkloads:
     def logs(self, handle: Handle, lines_max: int) -> list[str]:
         """See the port: from Cloud Logging."""
         service, revision = str(handle.data.get("service", "")), str(handle.data.get("replica", ""))
-        return self._connected().log_lines(service, revision, lines_max)
+        return self._connected().log_lines(service, revision, lines_max) if service else []
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def _changed(self, name: str, token: int, change: Callable[[dict[str, Any]], None]) -> None:
+    def _changed(
+        self,
+        name: str,
+        token: int,
+        change: Callable[[dict[str, Any]], None],
+        check: Callable[[str, Mapping[str, Any]], None] = lambda _name, _found: None,
+    ) -> None:
         """Have `change` write by the service as it is (empty: there is none), anew where somebody else was quicker."""
         api = self._connected()
         for _ in range(TRIES_MAX):
             found = api.service(name) or {}
-            self._check_ours(name, found)
+            check(name, found)
             newest = max((one.token for one in s.facts_of(found).values()), default=0)
-            if newest > token:
+            if newest > token and self._is_ours(found):
                 raise NotLeader(f"a younger lease ({newest}) has written service {name}: this one ({token}) ended")
             if found.get("deleteTime"):
                 raise EngineUnavailable(f"Cloud Run still deletes the older service {name}: it is tried again")
@@ -183,9 +192,12 @@ class CloudRunWorkloads:
             return
         raise EngineUnavailable(f"others change service {name} at the same time, again and again: it is tried again")
 
+    def _is_ours(self, service: Mapping[str, Any]) -> bool:
+        return (service.get("labels") or {}).get(s.PLATFORM) == self._parts.platform
+
     def _check_ours(self, name: str, found: Mapping[str, Any]) -> None:
         owner = (found.get("labels") or {}).get(s.PLATFORM)
-        if found and owner != self._parts.platform:
+        if found and not self._is_ours(found):
             whose = f"another platform ({owner}) has it" if owner else "no platform made it"
             place = self._connected().place
             raise InvalidArgument(
@@ -201,13 +213,26 @@ class CloudRunWorkloads:
         usable = {tag: one for tag, one in facts.items() if one.revision == new or one.revision not in self._failed}
         return s.traffic_of(usable or facts, routed, found.get("traffic") or [])
 
+    def _unblock(self, name: str, service: Mapping[str, Any], failed: set[str]) -> None:
+        """Take revisions that failed out of traffic: one of them keeps the whole service's from being changed, and the
+        tag of one that became ready beside it is given to nobody. Nothing of what is asked for changes.
+        """
+        facts = s.facts_of(service)
+        usable = {tag: one for tag, one in facts.items() if one.revision not in failed}
+        traffic = service.get("traffic") or []
+        if not usable or not failed & {str(one.get("revision", "")) for one in traffic}:
+            return
+        wanted = {"traffic": s.traffic_of(usable, {}, traffic), "etag": service.get("etag", "")}
+        with contextlib.suppress(Changed, Refused, TidegateError):  # the next look tries again
+            self._connected().update(name, wanted, "traffic")
+
     def _sweep(self, name: str) -> None:
         """Delete revisions that no workload has any more. Cloud Run keeps the latest one, and those that still end:
         these cost nothing, and go with the next change, or with the service.
         """
         api = self._connected()
         service = api.service(name)
-        if service is None or service.get("deleteTime"):
+        if service is None or service.get("deleteTime") or not self._is_ours(service):
             return
         kept = {one.revision for one in s.facts_of(service).values()}
         kept |= {str(one.get("revision", "")) for one in service.get("traffic") or []}
@@ -274,3 +299,23 @@ def _manifest(spec: WorkloadSpec) -> Manifest:
         return read_manifest(spec.manifest)
     except (OSError, msgspec.DecodeError) as error:
         raise ModelCrashed(f"the manifest {spec.manifest} cannot be read: {error}") from error
+
+
+def build(
+    settings: Callable[[], Settings],
+    env: Mapping[str, str],
+    platform: str,
+    deliver: Deliver,
+    key_of: Callable[[str], str],
+) -> CloudRunWorkloads:
+    """The engine as the settings say, connected when it is first asked. `env` may name other addresses of APIs."""
+    credentials = GoogleCredentials()
+    parts = CloudRunParts(
+        platform,
+        lambda: place_of(settings(), env),
+        lambda place: CloudRunApi(place, credentials),
+        deliver,
+        key_of,
+        {"TIDEGATE_DRAIN_S": f"{settings().drain_s:g}"},
+    )
+    return CloudRunWorkloads(parts)
