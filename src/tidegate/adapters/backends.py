@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tidegate.adapters.cloudrun.workloads import build as cloudrun_workloads
 from tidegate.adapters.docker.backend import MARK, DockerBackend, MakeImage
 from tidegate.adapters.docker.engine import DockerEngine, address_of
 from tidegate.adapters.kubernetes.api import connect
 from tidegate.adapters.kubernetes.workloads import ClusterParts, KubernetesWorkloads
 from tidegate.adapters.local.backend import LocalBackend
-from tidegate.core.engines.capabilities import DOCKER, KUBERNETES, LOCAL
+from tidegate.core.engines.capabilities import CLOUDRUN, DOCKER, KUBERNETES, LOCAL
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
@@ -99,7 +100,11 @@ def _pods(parts: EngineParts) -> Workloads:
     return KubernetesWorkloads(cluster)
 
 
-WORKLOADS: Mapping[str, Callable[[EngineParts], Workloads]] = {KUBERNETES: _pods}
+def _revisions(parts: EngineParts) -> Workloads:
+    return cloudrun_workloads(lambda: parts.settings, os.environ, parts.platform, parts.deliver, parts.key_of)
+
+
+WORKLOADS: Mapping[str, Callable[[EngineParts], Workloads]] = {CLOUDRUN: _revisions, KUBERNETES: _pods}
 """Engines that place replicas themselves, by the same names. Building one connects to nothing."""
 
 

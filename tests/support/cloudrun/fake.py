@@ -242,8 +242,11 @@ class FakeCloudRun:
                 self._retire(running)
             elif state == SUCCEEDED:
                 self._keep(running)
-        if not service.get("reconciling"):
-            return
+        if service.get("reconciling"):
+            self._serve(name, service, revisions)
+
+    def _serve(self, name: str, service: dict[str, Any], revisions: dict[str, Running]) -> None:
+        """Bring traffic and tags in line with what was asked for, once all that they name is ready."""
         targets = {str(one["revision"]): revisions[str(one["revision"])] for one in service["traffic"]}
         latest = revisions[service["latestCreatedRevision"].rpartition("/")[2]]
         routes = [one.revision["conditions"][0] for one in targets.values()]

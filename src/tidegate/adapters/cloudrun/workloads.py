@@ -83,7 +83,7 @@ class CloudRunWorkloads:
         return None if fault is None else fault.message
 
     def apply(self, spec: WorkloadSpec) -> None:
-        """See the port. Of a workload of no replicas nothing is left: Cloud Run starts an instance of what is called."""
+        """See the port. Of a workload of no replicas nothing is left: Cloud Run starts instances of what is called."""
         if spec.count <= 0:
             self.delete(spec.key, spec.token)
             return
