@@ -19,10 +19,11 @@ from pathlib import Path
 from tidegate.adapters.cloudrun.workloads import build as cloudrun_workloads
 from tidegate.adapters.docker.backend import MARK, DockerBackend, MakeImage
 from tidegate.adapters.docker.engine import DockerEngine, address_of
+from tidegate.adapters.ecs.workloads import EcsWorkloads
 from tidegate.adapters.kubernetes.api import connect
 from tidegate.adapters.kubernetes.workloads import ClusterParts, KubernetesWorkloads
 from tidegate.adapters.local.backend import LocalBackend
-from tidegate.core.engines.capabilities import CLOUDRUN, DOCKER, KUBERNETES, LOCAL
+from tidegate.core.engines.capabilities import CLOUDRUN, DOCKER, ECS, KUBERNETES, LOCAL
 from tidegate.core.engines.placement import Placement
 from tidegate.core.images.delivery import Delivery
 from tidegate.core.ports import Backend, Handle, ReplicaObservation, ReplicaSpec
@@ -100,11 +101,15 @@ def _pods(parts: EngineParts) -> Workloads:
     return KubernetesWorkloads(cluster)
 
 
+def _tasks(parts: EngineParts) -> Workloads:
+    return EcsWorkloads(parts.settings, parts.platform, parts.deliver, parts.key_of, env=parts.env)
+
+
 def _revisions(parts: EngineParts) -> Workloads:
     return cloudrun_workloads(lambda: parts.settings, os.environ, parts.platform, parts.deliver, parts.key_of)
 
 
-WORKLOADS: Mapping[str, Callable[[EngineParts], Workloads]] = {CLOUDRUN: _revisions, KUBERNETES: _pods}
+WORKLOADS: Mapping[str, Callable[[EngineParts], Workloads]] = {KUBERNETES: _pods, ECS: _tasks, CLOUDRUN: _revisions}
 """Engines that place replicas themselves, by the same names. Building one connects to nothing."""
 
 

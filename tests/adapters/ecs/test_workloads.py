@@ -32,10 +32,10 @@ def instances(engine: EcsWorkloads, spec: WorkloadSpec) -> tuple[Instance, ...]:
 def ready(engine: EcsWorkloads, spec: WorkloadSpec, count: int) -> list[Instance]:
     """Exactly so many that answer and stay."""
 
-    def look() -> list[Instance] | None:
+    def look() -> list[Instance]:
         alive = [one for one in instances(engine, spec) if one.seen.alive]
         done = len(alive) == count and all(one.seen.ready and not one.terminating for one in alive)
-        return (alive or [None]) if done else None  # type: ignore[list-item]
+        return alive if done else []
 
     return until(look, what=f"{count} ready")
 
@@ -115,8 +115,7 @@ def test_one_that_is_to_end_is_replaced_where_the_number_stays(engine: Make, spe
     made.apply(again)
     (second,) = ready(made, spec, 1)
     assert second.id != first.id
-    end = next(one for one in instances(made, spec) if one.id == first.id)
-    assert (end.terminating, end.seen.alive, end.seen.log_tail) == (True, False, ())
+    until(lambda: [one.id for one in instances(made, spec)] == [second.id], what="its end, of which nobody hears")
 
 
 def test_zero_and_back(engine: Make, spec: WorkloadSpec) -> None:
@@ -124,7 +123,7 @@ def test_zero_and_back(engine: Make, spec: WorkloadSpec) -> None:
     made.apply(spec)
     (first,) = ready(made, spec, 1)
     made.apply(replace(spec, count=0, ending=(first.id,)))
-    ready(made, spec, 0)
+    until(lambda: not instances(made, spec), what="the end")
     made.apply(spec)
     assert ready(made, spec, 1)[0].id != first.id
 
@@ -291,3 +290,17 @@ def test_while_aws_is_away_nothing_is_known(engine: Make, spec: WorkloadSpec, aw
 
     until(answers, what="AWS")
     assert made.unavailable_reason() is None
+
+
+def test_after_ecs_gave_up_a_further_try_is_one(engine: Make, spec: WorkloadSpec, aws: FakeAws) -> None:
+    """The platform's own pause is over: the count goes to zero when a start fails, and up again."""
+    made = engine("crashes")
+    made.apply(spec)
+    until(lambda: service(aws, spec).primary.rollout == "FAILED", what="the breaker")
+    failed, before = service(aws, spec).primary, len(instances(made, spec))
+    made.apply(replace(spec, count=0))
+    made.apply(replace(spec, count=0))
+    assert service(aws, spec).primary is failed
+    made.apply(spec)
+    until(lambda: len(instances(made, spec)) > before, what="another try")
+    assert service(aws, spec).primary is not failed

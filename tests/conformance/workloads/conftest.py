@@ -14,12 +14,13 @@ from support.wait import until
 from support.workload_subjects import WorkloadSubject
 from support.workload_subjects.cloudrun import cloudrun_subject
 from support.workload_subjects.cluster import ClusterSubject
+from support.workload_subjects.ecs import EcsSubject, ecs_subject
 from support.workload_subjects.kubernetes import KubernetesSubject, kubernetes_subject
 from tidegate.core.workloads import Workloads
 from tidegate.errors import EngineUnavailable
 
 LEFT_S = 60.0
-SUBJECTS: tuple[str, ...] = ("kubernetes", "cloudrun", *(["cluster"] if os.environ.get(ASKED) else []))
+SUBJECTS: tuple[str, ...] = ("kubernetes", "ecs", "cloudrun", *(["cluster"] if os.environ.get(ASKED) else []))
 """Names of fixtures of this file, one for each engine; `cluster` is a real one, which `make test-kubernetes` asks."""
 
 
@@ -80,3 +81,9 @@ def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSu
 def cluster(real_cluster: ClusterSubject) -> Iterator[ClusterSubject]:
     yield real_cluster
     real_cluster.close()
+
+
+@pytest.fixture(scope="module")
+def ecs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EcsSubject]:
+    with ecs_subject(tmp_path_factory.mktemp("ecs")) as found:
+        yield found

@@ -1,4 +1,4 @@
-"""Which tasks of a service go when it shall have another number, and when a failed deployment is tried again. Pure."""
+"""Which tasks of a service go when it shall have another number, and when a deployment begins anew. Pure."""
 
 from __future__ import annotations
 
@@ -45,6 +45,27 @@ def change_of(running: Sequence[RunningTask], count: int, ending: Collection[str
     return Change(tuple(task.id for task in stay), tuple(task.id for task in leave), replace)
 
 
-def tries_anew(rollout: str, failed_s: float, now_s: float) -> bool:
-    """Whether a deployment that failed so long ago is to be started again."""
-    return rollout == "FAILED" and now_s - failed_s >= RETRY_AFTER_S
+@dataclass(frozen=True)
+class Rollout:
+    """The deployment that holds now. Failed tasks in a row make ECS wait, for minutes in the end, and then give up."""
+
+    state: str
+    failed_tasks: int
+    updated_s: float
+
+
+def begins_anew(rollout: Rollout, desired: int, count: int, now_s: float) -> bool:
+    """Whether another deployment is to be made of the same: ECS then forgets what failed.
+
+    Whoever asks for more after a failure has waited as they thought right; a while after ECS gave up it is time
+    in any case.
+
+    >>> begins_anew(Rollout("IN_PROGRESS", 2, 0.0), desired=0, count=1, now_s=1.0)
+    True
+    >>> [begins_anew(Rollout("FAILED", 3, 0.0), 1, 1, now_s) for now_s in (1.0, 300.0)]
+    [False, True]
+    """
+    failed = rollout.state == "FAILED"
+    if count > desired:
+        return failed or rollout.failed_tasks > 0
+    return failed and count > 0 and now_s - rollout.updated_s >= RETRY_AFTER_S

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tidegate.adapters.ecs.choosing import RunningTask
+from tidegate.adapters.ecs.choosing import Rollout, RunningTask
 from tidegate.adapters.ecs.definition import DEFINITION, NAME, TOKEN, key_of, read_tags
-from tidegate.adapters.ecs.stopped import Blame, Ended
+from tidegate.adapters.ecs.stopped import Ended
 from tidegate.core.images.contents import HTTP_PORT
 from tidegate.core.ports import Handle, ReplicaObservation
 from tidegate.core.routing.targets import Address
@@ -51,6 +51,13 @@ def primary(service: Facts) -> Facts:
     """The deployment that holds now."""
     found: Facts = next((one for one in service.get("deployments") or () if one.get("status") == "PRIMARY"), {})
     return found
+
+
+def rollout_of(service: Facts) -> Rollout:
+    """How its deployment goes."""
+    deployment = primary(service)
+    failed = int(deployment.get("failedTasks", 0))
+    return Rollout(str(deployment.get("rolloutState", "")), failed, seconds(deployment.get("updatedAt")))
 
 
 def changed_by_others(service: Facts) -> str:
@@ -150,6 +157,5 @@ def living(task: Facts, service: str) -> Instance:
 
 def dead(task: Facts, service: str, end: Ended, lines: Sequence[str]) -> Instance:
     """A task that is over; its last lines, and why ECS says it ended."""
-    tail = (*lines, *(() if end.blame is Blame.ASKED else (end.why,)))
-    seen = ReplicaObservation(False, False, address_of(task, service), end.exit_code, tail)
-    return Instance(id_of(str(task["taskArn"])), handle_of(task, service), seen, end.blame is Blame.ASKED)
+    seen = ReplicaObservation(False, False, address_of(task, service), end.exit_code, (*lines, end.why))
+    return Instance(id_of(str(task["taskArn"])), handle_of(task, service), seen)

@@ -20,8 +20,8 @@ from tidegate.settings import Settings
 log = logging.getLogger(__name__)
 
 TASKS_A_CALL, PAGES_MAX = 100, 100
-DEAD_SHOWN_S = 600.0
-"""For so long a task that is over is shown: longer than a control plane is away for a moment."""
+DEAD_SHOWN_S = 120.0
+"""For so long a task is shown that ended by itself: whoever looks less often does not hear of it."""
 ENDS_KEPT, STRANGERS_KEPT = 1000, 10_000
 TAIL_LINES, LOG_LINES_MAX = 20, 10_000
 LOGS_LATE_S = 20.0
@@ -154,7 +154,10 @@ class Tasks:
             return []
 
     def _is_shown(self, found: FoundTask) -> bool:
-        return found.end is None or self._now() - _ended_s(found.facts) < DEAD_SHOWN_S
+        """One that was asked to end is no news once it has."""
+        if found.end is None:
+            return True
+        return found.end.blame is not Blame.ASKED and self._now() - _ended_s(found.facts) < DEAD_SHOWN_S
 
 
 SETTING = "is TIDEGATE_ECS_CLUSTER right?"

@@ -16,7 +16,7 @@ import msgspec
 from tidegate import clock
 from tidegate.adapters.ecs import definition as d
 from tidegate.adapters.ecs import reading
-from tidegate.adapters.ecs.choosing import change_of, tries_anew
+from tidegate.adapters.ecs.choosing import begins_anew, change_of
 from tidegate.adapters.ecs.client import AwsClient, AwsRefusal
 from tidegate.adapters.ecs.services import Services
 from tidegate.adapters.ecs.tasks import FoundTask, Tasks
@@ -27,7 +27,6 @@ from tidegate.core.workloads import Instance, WorkloadKey, WorkloadSpec, Workloa
 from tidegate.errors import EngineUnavailable, InvalidArgument, ModelCrashed, NotLeader
 from tidegate.settings import Settings
 from tidegate.wire.manifest import Manifest, read_manifest
-from tidegate.wire.replica_key import replica_key
 
 log = logging.getLogger(__name__)
 
@@ -175,15 +174,13 @@ class EcsWorkloads:
             self._services.tag(service, {d.TOKEN: str(token)})
 
     def _mend(self, name: str, service: reading.Facts, spec: WorkloadSpec) -> None:
-        """Set back what somebody changed, and try a deployment anew that failed a while ago."""
-        deployment = reading.primary(service)
+        """Set back what somebody changed, and begin a deployment anew whose tasks failed."""
+        desired = int(service.get("desiredCount", 0))
         if reading.changed_by_others(service):
             ours = d.read_tags(service)[d.DEFINITION]
             log.warning("somebody changed the service %s on ECS: it is set back to %s", name, ours)
             self._services.update(name, taskDefinition=ours, forceNewDeployment=True)
-        elif spec.count and tries_anew(
-            str(deployment.get("rolloutState", "")), reading.seconds(deployment.get("updatedAt")), clock.now()
-        ):
+        elif begins_anew(reading.rollout_of(service), desired, spec.count, clock.now()):
             self._services.update(name, forceNewDeployment=True)
 
     def _resize(self, name: str, service: reading.Facts, spec: WorkloadSpec) -> None:
@@ -220,6 +217,8 @@ class EcsWorkloads:
 
     def _state(self, key: WorkloadKey, service: reading.Facts, tasks: Sequence[FoundTask]) -> WorkloadState | None:
         """A service that is being deleted is shown while something of it runs."""
+        made_s = reading.seconds(service.get("createdAt"))
+        tasks = [task for task in tasks if reading.seconds(task.facts.get("createdAt")) >= made_s]  # not an older one's
         ending = service.get("status") != ACTIVE
         if ending and all(task.end is not None for task in tasks):
             return None
@@ -242,11 +241,6 @@ def check_settings(settings: Settings) -> None:
     for name, (value, what) in needed.items():
         if not value:
             raise InvalidArgument(f"replicas on ECS need {name}: {what}", field=name)
-
-
-def build(settings: Settings, platform: str, node_key: str, deliver: Deliver, env: Mapping[str, str]) -> EcsWorkloads:
-    """The engine of a platform; connects to nothing."""
-    return EcsWorkloads(settings, platform, deliver, lambda name: replica_key(node_key, name), env=env)
 
 
 def _marked(instances: tuple[Instance, ...], *, ending: bool) -> tuple[Instance, ...]:
