@@ -18,7 +18,7 @@ from tidegate.watch.clustering import Clustering
 from tidegate.watch.histogram import Histogram, reference
 from tidegate.watch.layout import Kind, Layout
 from tidegate.watch.performance import Reference
-from tidegate.watch.rhythm import DAY_H, Hours, Rhythm, at_span, hours_of, zone_of
+from tidegate.watch.rhythm import DAY_H, Hours, Rhythm, at_span, daily_means, hours_of, zone_of
 from tidegate.watch.values import Column, Floats, canonicals, column, datatype_of
 
 FORM = 2
@@ -187,7 +187,8 @@ def _rhythm(source: Source, columns: Mapping[str, Column], layouts: Mapping[str,
     of_losses = (
         None if losses is None else {hour: Histogram.of(losses[rows], _LOSS_LAYOUT) for hour, rows in hours.items()}
     )
-    return Rhythm.of(counted, of_losses, source.timezone, seasonal=source.by is None)
+    found = Rhythm.of(counted, of_losses, source.timezone, seasonal=source.by is None)
+    return found if losses is None else replace(found, days=daily_means(losses, hours, source.timezone))
 
 
 def _checked(source: Source) -> dict[str, Column]:

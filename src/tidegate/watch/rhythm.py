@@ -25,6 +25,7 @@ from tidegate.watch.values import Floats
 
 HOUR_S = 3_600.0
 DAY_H = 24
+DAYS_MAX = 366
 SPANS_H = (1, 2, 3, 4, 6, 8, 12, 24)
 """Lengths of blocks that the baseline is asked about; a block is judged by the longest that is not longer than it."""
 
@@ -36,12 +37,14 @@ Hours = Mapping[int, Histogram]
 class Rhythm:
     """`seasons`: each column's cells of the week, all columns' or none's. `clusterings`: of each column, by the hours
     of a block, how alike its rows are beside what is expected of them; `losses`: of losses, which have no season.
+    `days`: the mean loss of each day that has labels, in order, the newest of many.
     """
 
     timezone: str = "UTC"
     seasons: Mapping[str, Season] = field(default_factory=dict)
     clusterings: Mapping[str, Mapping[int, Clustering]] = field(default_factory=dict)
     losses: Mapping[int, Clustering] = field(default_factory=dict)
+    days: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -89,6 +92,7 @@ class Rhythm:
             "seasons": {name: season.as_dict() for name, season in self.seasons.items()},
             "clusterings": {name: _plain(spans) for name, spans in self.clusterings.items()},
             "losses": _plain(self.losses),
+            "days": list(self.days),
         }
 
     @classmethod
@@ -100,6 +104,7 @@ class Rhythm:
             seasons={name: Season.from_dict(each, columns[name].layout) for name, each in plain["seasons"].items()},
             clusterings={name: _unplain(spans) for name, spans in plain["clusterings"].items()},
             losses=_unplain(plain["losses"]),
+            days=tuple(float(each) for each in plain.get("days", ())),
         )
 
 
@@ -138,6 +143,16 @@ def hours_of(times_s: Floats) -> dict[int, np.ndarray[Any, np.dtype[np.int64]]]:
     return {
         int(hour): known[order[begin:end]] for hour, (begin, end) in zip(found.tolist(), pairwise(ends), strict=True)
     }
+
+
+def daily_means(losses: Floats, hours: Mapping[int, np.ndarray[Any, Any]], timezone: str) -> tuple[float, ...]:
+    """The mean loss of each day there that has labels, in order; `hours`: the places of the losses by their hour."""
+    zone = zone_of(timezone)
+    days: dict[dt.date, list[Floats]] = {}
+    for hour in sorted(hours):
+        days.setdefault(dt.datetime.fromtimestamp(hour * HOUR_S, zone).date(), []).append(losses[hours[hour]])
+    known = (both[~np.isnan(both)] for both in map(np.concatenate, days.values()))
+    return tuple(float(each.mean()) for each in known if each.size)[-DAYS_MAX:]
 
 
 def rows_by_hour(times_s: Floats) -> dict[int, int]:

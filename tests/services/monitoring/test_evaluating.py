@@ -706,3 +706,34 @@ def test_rows_that_come_twice_are_told_from_the_baselines(bench: Bench) -> None:
         found += [one for one in bench.look(bench.begin + 230 + 60 * place) if one.metric == "duplicates"]
     assert [(one.state, one.severity) for one in found] == [("alert", "high")]
     assert found[0].verdict.startswith("duplicates: 50.0% of the rows repeat another of the 100 around them, and 0.0%")
+
+
+def days_judged(bench: Bench, days: int, right: float) -> list[MonitorResult]:
+    """So many days of 150 rows with their labels, each looked at when it is over; what was found over weeks."""
+    found: list[MonitorResult] = []
+    for day in range(days):
+        begin = bench.begin + day * DAY_S
+        places = bench.captured.predict(begin + 60, bench.normal(150))
+        good = bench.rng.random(150) < right
+        for place, is_right in zip(places, good, strict=True):
+            said = bench.captured.said[place]
+            bench.captured.labels[place] = str(said if is_right else 1 - said)
+        for hour in (6, 12, 18, 24.01):
+            found += bench.look(begin + hour * 3600)
+    return [one for one in found if one.metric in ("accuracy_14d", "accuracy_28d")]
+
+
+def test_a_drop_that_no_day_can_tell_is_told_over_weeks(bench: Bench) -> None:
+    bench.baseline()
+    found = days_judged(bench, 29, right=0.82)
+    assert [one.metric for one in found] == ["accuracy_14d", "accuracy_14d", "accuracy_28d"]
+    assert [one.state for one in found][-1] == "alert"
+    assert found[-1].verdict.startswith("worse: over 28 days accuracy is 0.8")
+    assert found[-1].baseline_accuracy is None  # by that name goes the metric that a block decides
+    assert found[-1].reference == pytest.approx(0.9, abs=0.02)
+
+
+def test_weeks_as_good_as_the_baseline_alert_nothing(bench: Bench) -> None:
+    bench.baseline()
+    found = days_judged(bench, 15, right=0.9)
+    assert [(one.metric, one.state) for one in found] == [("accuracy_14d", "ok")]

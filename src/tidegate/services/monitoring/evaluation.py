@@ -32,6 +32,7 @@ from tidegate.services.monitoring.estimates import SPAN_S_MAX, estimate_results,
 from tidegate.services.monitoring.gathered import Gathered, gathered, slices
 from tidegate.services.monitoring.label_shift import LabelCounts, label_shift_result
 from tidegate.services.monitoring.labels import Labelled, performance_results
+from tidegate.services.monitoring.long_run import add_up
 from tidegate.services.monitoring.place import Place
 from tidegate.services.monitoring.production import FIRST_S_MAX, ROWS_MIN, SPAN_S_MIN, Production, live_rows, size_of
 from tidegate.services.monitoring.recording import capture_result
@@ -46,7 +47,8 @@ ALLOWANCE_S = 3600.0
 """What an endpoint's first block may spend beforehand; the budget's horizon is longer by as much."""
 SHARES: Mapping[str, float] = {
     "drift": 0.4,
-    "performance": 0.25,
+    "performance": 0.15,
+    "long_run": 0.1,
     "data_quality": 0.15,
     "calls": 0.1,
     "label_coverage": 0.05,
@@ -301,6 +303,9 @@ class Evaluation:
         self.results += performance_results(known, rows, place, self._alpha("performance", block) * share)
         if is_closed:
             self._label_shift(version, known, rows, share)
+            a_day = BUDGET.page_alpha("long_run", DAY_S) / 2 * share
+            self.blocks[version, "days"], found = add_up(known, rows, self._block(version, "days"), place, a_day)
+            self.results += found
             block = replace(block, gathered=remembered(days, coverage))
         self._judged_labels(version, block, delay_s, is_closed=is_closed)
 
