@@ -4,8 +4,9 @@ A new engine is its adapter (a `core.ports.Backend`, which `tests/conformance/ba
 places replicas itself a `core.workloads.Workloads`, for `tests/conformance/workloads`), an entry of
 `core.engines.capabilities` that says what it can do, and one of `BUILDERS` or `WORKLOADS`. What else names engines is
 not derived from these: `settings.backend`, `control/options.py`, `console/deploying.py` (`ENGINES`),
-`doctor/servers.py`, which looks for an engine's server, and `down.py`, which ends what a control plane that is gone
-left there. The default limits of replicas (`wiring/defaults.py`) are those of Docker's settings.
+`doctor/servers.py` and `doctor/kubernetes.py`, which look for an engine's server, and `down.py`, which ends what a
+control plane that is gone left there. The default limits of replicas (`wiring/defaults.py`) are those of Docker's
+settings.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from tidegate.doctor import machine, platform, servers, watchers
+from tidegate.doctor import kubernetes, machine, platform, servers, watchers
 from tidegate.doctor.findings import Check, DoctorFacts, Finding, FindingState, examine
 from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.settings import Settings
@@ -34,6 +34,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("rabbitmq", servers.rabbitmq),
     ("redis", servers.redis),
     ("docker", servers.docker),
+    ("kubernetes", kubernetes.cluster),
     ("prometheus", watchers.prometheus),
     ("grafana", watchers.grafana),
     ("control plane", platform.control_plane),

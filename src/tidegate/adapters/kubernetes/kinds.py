@@ -40,6 +40,8 @@ class Kind:
         )
 
 
+OLDEST_SERVER = 1, 30
+"""From this version of Kubernetes on there is all that Tidegate writes: a preStop hook that sleeps came last."""
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet")
 POD = Kind("", "v1", "pods", "Pod")

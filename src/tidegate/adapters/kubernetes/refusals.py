@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.adapters.kubernetes.kinds import OLDEST_SERVER
 from tidegate.errors import (
     ChangedMeanwhile,
     Conflict,
@@ -112,8 +113,10 @@ def _not_found(said: str, status: dict[str, Any], asked: Asked, where: str) -> T
         return no_namespace(asked.namespace, where)
     if not names_object(status):
         group = f" of {asked.group}" if asked.group else ""
+        needed = ".".join(map(str, OLDEST_SERVER))
         return EngineRefused(
-            f"the server at {where} knows no {asked.resource}{group} ({said[:200]}): Kubernetes 1.29 or newer is needed"
+            f"the server at {where} knows no {asked.resource}{group} ({said[:200]}): Kubernetes {needed} or newer is "
+            "needed"
         )
     return EngineUnavailable(f"{asked.what} is gone from namespace '{asked.namespace}'")
 
