@@ -94,7 +94,7 @@ def test_no_request_fails_while_traffic_is_switched(platform: InCluster, models:
     platform.start_load(row, REQUESTS_MIN)
     for number in range(SWITCHES):
         version = "2" if number % 2 == 0 else "1"
-        platform.tidegate("promote", "churn", version)
+        platform.tidegate("promote", "churn", version, "--accept-signature-change")
         served(platform, {version: 100})
     counts = platform.end_load()
     assert counts["count"] >= REQUESTS_MIN

@@ -121,7 +121,11 @@ def _overlay(cluster: Cluster, folder: Path) -> dict[str, Any]:
     name, _, tag = cluster.image.rpartition(":")
     control = {
         "name": "control",
-        "env": [{"name": "TIDEGATE_RUNTIME_IMAGE", "value": cluster.image}, {"name": "TIDEGATE_GUARD_S", "value": "0"}],
+        "env": [
+            {"name": "TIDEGATE_RUNTIME_IMAGE", "value": cluster.image},
+            {"name": "TIDEGATE_GUARD_S", "value": "0"},
+            {"name": "TIDEGATE_KEEP_PREVIOUS_S", "value": "2"},
+        ],
         "resources": _SMALL,
     }
     patches = [
