@@ -16,6 +16,7 @@ from support.services import missing
 from tidegate.adapters.kubernetes.platform_secret import KEYS
 from tidegate.adapters.kubernetes.rights import RIGHTS
 from tidegate.control.options import parse
+from tidegate.core.images.delivery import runtime_image
 from tidegate.gateway.__main__ import _parse as parse_gateway
 from tidegate.settings import Settings
 
@@ -32,8 +33,8 @@ NAMESPACED = {
     "NetworkPolicy",
 }
 RULES_MAX = 9
-NOT_SETTINGS = {"POD_NAME", "TIDEGATE_GATEWAY_URL", "TIDEGATE_CONTROL_URL_INSIDE", "TIDEGATE_RUNTIME_IMAGE"}
-"""Taken by the arguments beside them; or of the delivery to engines, which comes with it."""
+NOT_SETTINGS = {"POD_NAME", "TIDEGATE_GATEWAY_URL"}
+"""Taken by the arguments beside them."""
 
 Object = dict[str, Any]
 
@@ -147,10 +148,8 @@ def test_its_commands_are_taken_by_the_processes_they_start() -> None:
         "compactor": "tidegate.compactor",
     }
     told = [word.replace("$(TIDEGATE_GATEWAY_URL)", "http://tidegate-gateway") for word in commands["control"][3:]]
-    engine = told.index("--backend")
-    assert told[engine + 1] == "kubernetes"
-    del told[engine : engine + 2]  # the engine is checked where the control plane starts
     control = parse(told)
+    assert control.backend == "kubernetes"
     assert (control.control_port, control.gateways) == (found["control"]["ports"][0]["containerPort"], 0)
     gateway = parse_gateway(commands["gateway"][3:])
     services = {one["metadata"]["name"]: one for one in base() if one["kind"] == "Service"}
@@ -180,7 +179,7 @@ def test_the_image_is_named_once_and_replicas_run_in_it_too() -> None:
     assert len(images) == 1
     (control,) = pods(objects)["tidegate-control"]["containers"]
     env = {one["name"]: one.get("value") for one in control["env"]}
-    assert {env["TIDEGATE_RUNTIME_IMAGE"]} == images
+    assert {env["TIDEGATE_RUNTIME_IMAGE"]} == images == {runtime_image()}
 
 
 def test_an_overlay_keeps_the_state_in_postgresql() -> None:
