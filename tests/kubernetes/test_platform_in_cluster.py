@@ -21,8 +21,11 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InCluster]:
+def platform(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Iterator[InCluster]:
+    """With two versions of a model."""
     with own_namespace() as cluster, platform_in(cluster, tmp_path_factory.mktemp("in-cluster")) as found:
+        for name in ("logistic", "forest"):
+            found.tidegate("register", models.path(f"{name}.joblib"), "--name", "churn", "--allow-pickle")
         yield found
 
 
@@ -54,8 +57,6 @@ def replicas(cluster: Cluster) -> list[dict[str, Any]]:
 
 def test_deploy_predict_split_roll_back_scale_and_delete(platform: InCluster, models: Models) -> None:
     row = models.rows[0].tolist()
-    for name in ("logistic", "forest"):
-        platform.tidegate("register", models.path(f"{name}.joblib"), "--name", "churn", "--allow-pickle")
     platform.tidegate("deploy", "churn:1", *SMALL)
     served(platform, {"1": 100})
     assert predict(platform, row) == (200, "1")
