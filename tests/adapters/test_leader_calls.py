@@ -12,7 +12,7 @@ import pytest
 from support.wait import free_ports
 from tidegate.adapters.leader_calls import LeaderCalls
 from tidegate.errors import NotLeader
-from tidegate.wire.rest import WantedReport
+from tidegate.wire.gateway_reports import WantedReport
 from tidegate.wire.scaling import Scale, ScaleDecision
 
 

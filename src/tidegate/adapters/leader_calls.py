@@ -14,7 +14,7 @@ import urllib3
 
 from tidegate.errors import NotLeader
 from tidegate.wire.decoding import decode_json
-from tidegate.wire.rest import WantedReport
+from tidegate.wire.gateway_reports import WantedReport
 from tidegate.wire.scaling import Scale
 
 TIMEOUT_S = 2.0

@@ -311,26 +311,6 @@ class RollbackRequest:
 
 
 @dataclass(frozen=True)
-class WantedReport:
-    """Requests wait at a gateway for an endpoint that sleeps. `host` is set where a standby passes it on."""
-
-    __pydantic_config__ = STRICT
-
-    gateway: str
-    endpoint: str
-    host: str = ""
-
-
-@dataclass(frozen=True)
-class LossReport:
-    """A gateway's word that a replica stopped answering."""
-
-    __pydantic_config__ = STRICT
-
-    gateway: str
-
-
-@dataclass(frozen=True)
 class TrustRequest:
     """Whether versions of this model may load pickles without a grant of their own."""
 

@@ -200,7 +200,7 @@ def test_slices_say_which_pods_are_ready_and_which_end() -> None:
     def endpoint(name: str, **conditions: bool) -> dict[str, Any]:
         return {"addresses": ["10.1.2.3"], "conditions": conditions, "targetRef": {"kind": "Pod", "name": name}}
 
-    slices = [
+    slices: list[dict[str, Any]] = [
         {"endpoints": [endpoint("a", ready=True), endpoint("b", ready=False, serving=True, terminating=True)]},
         {"endpoints": [endpoint("c", ready=False), endpoint("d"), {"addresses": ["10.9.9.9"]}]},
         {"endpoints": None},

@@ -48,7 +48,12 @@ def test_what_is_not_given_stays_and_else_is_as_the_platform_says(platform: Cont
 
 
 def test_the_platforms_settings_hold_where_nothing_is_said(tmp_path: Path) -> None:
-    settings = {"min_replicas": 2, "max_replicas": 30, "target_cpu_utilization": 40, "replicas_limit": 50}
+    settings: dict[str, Any] = {
+        "min_replicas": 2,
+        "max_replicas": 30,
+        "target_cpu_utilization": 40,
+        "replicas_limit": 50,
+    }
     platform = container_at(tmp_path / "data", **settings)
     try:
         add_version(platform, "churn", "1")

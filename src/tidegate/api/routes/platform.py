@@ -20,6 +20,7 @@ from tidegate.clock import monotonic
 from tidegate.core.access import Permission
 from tidegate.errors import Unauthenticated
 from tidegate.wire import rest
+from tidegate.wire.gateway_reports import LossReport, WantedReport
 from tidegate.wire.identity import IdToken
 from tidegate.wire.load import LoadReport
 from tidegate.wire.parts import AnsweredReport
@@ -166,7 +167,7 @@ def get_id_token(platform: PlatformOf, audience: Annotated[str, Query(min_length
     responses=json_answers(400, 413, 415),
     dependencies=[needs(Permission.NODE)],
 )
-def report_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
+def report_loss(platform: PlatformOf, report: LossReport) -> Response:
     """A gateway lost a replica: what runs is looked at now. Nothing of it is believed without a look."""
     log.info("%s lost a replica", report.gateway[:64])
     platform.spec_changed.set()
@@ -181,7 +182,7 @@ def report_loss(platform: PlatformOf, report: rest.LossReport) -> Response:
     responses=json_answers(400, 413, 415, 503),
     dependencies=[needs(Permission.NODE)],
 )
-def report_wanted(platform: PlatformOf, report: rest.WantedReport) -> Response:
+def report_wanted(platform: PlatformOf, report: WantedReport) -> Response:
     """Requests wait for an endpoint that sleeps: it is woken now. The leader is told, whoever is asked."""
     platform.wake_requests.take(report)
     return Response(status_code=204)

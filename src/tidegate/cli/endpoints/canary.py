@@ -52,7 +52,7 @@ def canary_options(body: F) -> F:
     return asked(body)
 
 
-def begin_canary(client: Client, model: str, endpoint: str | None, given: CanaryGiven, **accepted: bool) -> CanaryView:
+def begin_canary(client: Client, model: str, endpoint: str | None, given: CanaryGiven, **accepted: Any) -> CanaryView:
     """Begin the canary of a version that is registered."""
     ref = parse_ref(model)
     version = f"@{ref.alias}" if ref.alias else ref.version or "latest"
