@@ -13,6 +13,7 @@ from typing import Any
 from support.cluster import Cluster
 from support.platform import Ran, tidegate
 from support.versions_in_cluster import restricted_pod
+from tidegate.core.images.delivery import RUNTIME_REPOSITORY
 
 BASE = Path(__file__).resolve().parent.parent.parent / "deploy" / "kubernetes" / "base"
 READY_TIMEOUT = "240s"
@@ -139,7 +140,7 @@ def _overlay(cluster: Cluster, folder: Path) -> dict[str, Any]:
         "kind": "Kustomization",
         "namespace": cluster.namespace,
         "resources": [os.path.relpath(BASE, folder)],
-        "images": [{"name": "tidegate", "newName": name, "newTag": tag}],
+        "images": [{"name": RUNTIME_REPOSITORY, "newName": name, "newTag": tag}],
         "patches": patches,
     }
 
