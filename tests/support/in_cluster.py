@@ -67,8 +67,9 @@ class InCluster:
     gateway_url: str
 
     def tidegate(self, *args: str, timeout_s: float = 300.0) -> Ran:
-        """A command, which has to succeed."""
-        ran = tidegate(*args, env=self.env, timeout_s=timeout_s)
+        """A command, which has to succeed. The control plane may be in another pod than for the one before."""
+        with self.cluster.forwarded("service/tidegate-control", 8800) as url:
+            ran = tidegate(*args, env=self.env | {"TIDEGATE_URL": url}, timeout_s=timeout_s)
         assert ran.code == 0, ran.said
         return ran
 
@@ -111,11 +112,8 @@ def platform_in(cluster: Cluster, folder: Path) -> Iterator[InCluster]:
         name: cluster.secret("tidegate-keys", key)
         for name, key in (("TIDEGATE_TOKEN", "token"), ("TIDEGATE_API_KEY", "api-key"))
     }
-    with (
-        cluster.forwarded("service/tidegate-control", 8800) as control,
-        cluster.forwarded("service/tidegate-gateway", 80) as gateway,
-    ):
-        yield InCluster(cluster, keys | {"TIDEGATE_URL": control, "TIDEGATE_DATA_DIR": str(folder / "none")}, gateway)
+    with cluster.forwarded("service/tidegate-gateway", 80) as gateway:
+        yield InCluster(cluster, keys | {"TIDEGATE_DATA_DIR": str(folder / "none")}, gateway)
 
 
 def _overlay(cluster: Cluster, folder: Path) -> dict[str, Any]:
