@@ -8,6 +8,7 @@ import pytest
 
 from support.wait import until
 from support.workload_subjects.cloudrun import NODE_KEY, REPOSITORY, CloudRunSubject
+from tidegate.adapters.cloudrun.rights import ACT_AS, RIGHTS
 from tidegate.core.engines.placement import Placement
 from tidegate.core.routing.targets import Address, address_of
 from tidegate.core.workloads import EngineScaling, Instance, Workloads, WorkloadState
@@ -285,3 +286,32 @@ def test_bounds_that_cannot_be_leave_what_serves_and_say_why(subject: CloudRunSu
     assert "its bounds stay as they were: Cloud Run may not read the image" in only(workloads).problem
     assert [one.id for one in only(workloads).instances if one.seen.ready] == [first.id]
     assert subject.ask(first) == 200
+
+
+def test_a_service_that_cannot_be_made_at_all_is_said(subject: CloudRunSubject) -> None:
+    workloads, spec, fake = subject.workloads(), subject.good(), subject.server.fake
+    fake.create_fails = "One or more users named in the policy do not belong to a permitted customer."
+    workloads.apply(spec)
+    assert "did not make service tidegate-churn: One or more users" in only(workloads).problem
+    fake.create_fails = ""
+    workloads.apply(spec)
+    assert ready(workloads).seen.alive
+    assert only(workloads).problem == ""
+
+
+def test_every_right_that_is_asked_for_is_used_and_no_other(subject: CloudRunSubject) -> None:
+    workloads, spec, fake = subject.workloads(), subject.good(), subject.server.fake
+    workloads.apply(spec)
+    workloads.observe()
+    instance = ready(workloads)
+    assert subject.ask(instance) == 200
+    workloads.logs(instance.handle, 5)
+    workloads.apply(replace(spec, count=2))
+    until(
+        lambda: [one for one in only(workloads).instances if one.id != instance.id], what="the tag on another revision"
+    )
+    workloads.apply(replace(spec, count=2, token=2))
+    workloads.delete(spec.key, 2)
+    assert fake.used - {ACT_AS} <= set(RIGHTS)
+    of_registries = {"artifactregistry.repositories.downloadArtifacts"}
+    assert set(RIGHTS) - fake.used == of_registries | ({"run.operations.get"} - fake.used)

@@ -47,7 +47,8 @@ class Refusal(Exception):
 class FakeCloudRun:
     """One project. `images` are those in its registry; `start_timeout_s` bounds how long a start is waited for.
 
-    `denied` are permissions that the caller lacks, `throttled` how many calls are answered 429.
+    `denied` are permissions that the caller lacks, `used` those that calls took, `throttled` how many calls get 429.
+    Where `create_fails` says why, making a service is taken in and comes to nothing.
     """
 
     folder: Path
@@ -56,10 +57,12 @@ class FakeCloudRun:
     images: dict[str, Image] = field(default_factory=dict)
     unreadable_images: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     disabled: bool = False
     throttled: int = 0
     conflicts: int = 0
     quota: str = ""
+    create_fails: str = ""
     start_timeout_s: float = 60.0
     issuer: TokenIssuer = field(default_factory=TokenIssuer)
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -117,6 +120,10 @@ class FakeCloudRun:
             if name in self.services:
                 raise Refusal(409, "ALREADY_EXISTS", f"Resource '{name}' already exists.")
             self._check(name, body, anew=True)
+            if self.create_fails:
+                failed = self._operation(done=True)
+                failed["error"] = {"code": 7, "message": self.create_fails}
+                return failed
             service = {**body, "name": f"{self.parent}/services/{name}", "uid": secrets.token_hex(8)}
             self.revisions[name] = {}
             self.services[name] = service
@@ -341,6 +348,7 @@ class FakeCloudRun:
                 running.start(self._addresses)
 
     def _why_refused(self, name: str, token: str) -> str | None:
+        self.used.add("run.routes.invoke")
         if "run.routes.invoke" in self.denied:
             return "the caller lacks run.routes.invoke"
         return self.issuer.why_refused(token, str((self.services.get(name) or {}).get("uri")))

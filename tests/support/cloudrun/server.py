@@ -170,6 +170,7 @@ class FakeServer:
         return {key: value for key, value in service.items() if not key.startswith("_")}
 
     def _need(self, permission: str) -> None:
+        self.fake.used.add(permission)
         if permission in self.fake.denied:
             raise Refusal(403, "PERMISSION_DENIED", f"Permission '{permission}' denied on resource.")
 

@@ -17,7 +17,7 @@ from tidegate.adapters.cloudrun.credentials import GoogleCredentials
 from tidegate.adapters.cloudrun.place import CloudRunPlace
 from tidegate.clock import Clock, monotonic
 from tidegate.core.backoff import Backoff
-from tidegate.errors import EngineUnavailable, InvalidArgument
+from tidegate.errors import EngineDenied, EngineRefused, EngineUnavailable
 from tidegate.wire.decoding import json_decoder
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 20.0
@@ -141,9 +141,9 @@ class CloudRunApi:
         params: Mapping[str, str] | None = None,
         api: str = "run",
     ) -> dict[str, Any]:
-        """The answer's object. Raises `EngineUnavailable`, `InvalidArgument`, and this module's own."""
+        """The answer's object. Raises `EngineUnavailable`, `EngineRefused`, and this module's own."""
         if api == "run" and self.fault is not None and self._clock() < self._retry_at:
-            raise EngineUnavailable(self.fault.message, **self.fault.details)
+            raise type(self.fault)(self.fault.message, **self.fault.details)
         try:
             answer = self._asked(method, f"{self.place.apis[api]}/{path}", body, params)
             if answer.status == 401:  # a token that was good a moment ago: once more, with another one
@@ -189,7 +189,7 @@ class CloudRunApi:
         if status == 400 and reason == "FAILED_PRECONDITION":
             return Refused(message)
         if status == 400:
-            return InvalidArgument(f"Cloud Run does not take this: {message}", field="backend")
+            return EngineRefused(f"Cloud Run does not take this: {message}")
         fault = _unavailable(status, message, said, call)
         return fault if status == 403 else self._failed(fault, api)  # one missing right holds nothing else up
 
@@ -222,16 +222,16 @@ class CloudRunApi:
 def _unavailable(status: int, message: str, said: Mapping[str, Any], call: str) -> EngineUnavailable:
     reasons = {str(one.get("reason", "")) for one in said.get("details") or [] if isinstance(one, dict)}
     if "SERVICE_DISABLED" in reasons:
-        return EngineUnavailable(
+        return EngineDenied(
             f"an API of Google's is not enabled in this project ({message}): run 'gcloud services enable "
             "run.googleapis.com logging.googleapis.com iam.googleapis.com'"
         )
     if status == 401:
-        return EngineUnavailable(
+        return EngineDenied(
             f"Google does not take the credentials ({message}): run 'gcloud auth application-default login'"
         )
     if status == 403:
-        return EngineUnavailable(
+        return EngineDenied(
             f"Google refuses {call} ({message}): give the platform's account this right ('tidegate doctor' names all "
             "that it needs)"
         )

@@ -15,7 +15,7 @@ from typing import Any
 import urllib3
 
 from tidegate.clock import Clock, now
-from tidegate.errors import EngineUnavailable, MissingExtra
+from tidegate.errors import EngineDenied, EngineUnavailable, MissingExtra
 from tidegate.wire.identity import IdToken
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -81,17 +81,15 @@ def _asking(do: Callable[[], Any], todo: str) -> Any:
     try:
         return do()
     except errors.DefaultCredentialsError as error:
-        raise EngineUnavailable(
-            f"no credentials of Google Cloud for this are found ({_short(error)}): {todo}"
-        ) from error
+        raise EngineDenied(f"no credentials of Google Cloud for this are found ({_short(error)}): {todo}") from error
     except errors.TransportError as error:
         raise EngineUnavailable(f"Google's server of tokens does not answer ({_short(error)})") from error
     except errors.GoogleAuthError as error:
-        raise EngineUnavailable(
+        raise EngineDenied(
             f"Google takes these credentials no longer, or for something else ({_short(error)}): {todo}"
         ) from error
     except (OSError, ValueError) as error:
-        raise EngineUnavailable(f"the credentials of Google Cloud cannot be read ({_short(error)}): {todo}") from error
+        raise EngineDenied(f"the credentials of Google Cloud cannot be read ({_short(error)}): {todo}") from error
 
 
 def _library() -> Any:

@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -67,6 +67,7 @@ class CloudRunWorkloads:
         self._parts = parts
         self._api: CloudRunApi | None = None
         self._failed: set[str] = set()
+        self._making: dict[str, tuple[str, WorkloadState]] = {}  # services that are not there yet, by operation
         self._tails: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._seen: dict[str, tuple[str, float, dict[str, dict[str, Any]]]] = {}
 
@@ -107,7 +108,8 @@ class CloudRunWorkloads:
                 if found:
                     api.update(name, wanted)
                 else:
-                    api.create(name, wanted)
+                    state = WorkloadState(spec.key, spec.token, spec.count)
+                    self._making[name] = (api.create(name, wanted), state)
                 log.info("Cloud Run makes revision %s", revision)
             elif before != facts[tag] or not s.same_traffic(found.get("traffic") or [], wanted["traffic"]):
                 wanted |= {"annotations": s.annotated(found, facts), "etag": found.get("etag", "")}
@@ -137,12 +139,13 @@ class CloudRunWorkloads:
                 if key is not None and s.tag_of(key) == tag:
                     states.append(reading.state_of(seen, key, facts))
         self._failed = failed
-        return states
+        return [*states, *self._not_made({state.key.endpoint for state in states})]
 
     def delete(self, key: WorkloadKey, token: int) -> None:
         """See the port: out of traffic first, then the revision, and with the last one the service."""
         name, tag = s.service_name(key), s.tag_of(key)
         api = self._connected()
+        self._making.pop(name, None)
 
         def change(found: dict[str, Any]) -> None:
             facts = s.facts_of(found)
@@ -163,6 +166,17 @@ class CloudRunWorkloads:
         """See the port: from Cloud Logging."""
         service, revision = str(handle.data.get("service", "")), str(handle.data.get("replica", ""))
         return self._connected().log_lines(service, revision, lines_max) if service else []
+
+    def _not_made(self, there: set[str]) -> list[WorkloadState]:
+        """Workloads whose service could not be made at all, as this process was told when it asked."""
+        found = []
+        for name, (operation, state) in list(self._making.items()):
+            done, error = (True, "") if state.key.endpoint in there else self._connected().operation_error(operation)
+            if error:
+                found.append(replace(state, problem=f"Cloud Run did not make service {name}: {error}"))
+            elif done:
+                del self._making[name]
+        return found
 
     # -- writing -------------------------------------------------------------------------------------------------------
 

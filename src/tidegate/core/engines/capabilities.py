@@ -59,7 +59,7 @@ ENGINES: Mapping[str, Capabilities] = MappingProxyType(
             places_itself=True,
             pooled=True,
             autoscalers=(ENGINE,),
-            engine_metrics=("concurrency", "cpu"),
+            engine_metrics=("cpu", "concurrency"),
         ),
     }
 )
