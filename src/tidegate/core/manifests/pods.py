@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.core.images.contents import GRPC_PORT, HTTP_PORT, USER_ID
-from tidegate.core.images.delivery import Fetch
+from tidegate.core.images.delivery import MODEL_DIR, Fetch
 
 REPLICA, FETCH = "replica", "fetch"
 """What its containers are called."""
-MODEL_DIR = "/model"
 REPLICA_COMMAND = ("python", "-m", "tidegate.server", "--manifest", f"{MODEL_DIR}/manifest.json")
 """In an image that is no replica's."""
 KEY_IN_SECRET = "api-key"  # noqa: S105 - the name of an entry, not its value
@@ -108,12 +107,11 @@ def pod_of(parts: PodParts) -> dict[str, Any]:
 
 def _fetching(parts: PodParts, fetch: Fetch) -> dict[str, Any]:
     """The container that runs first, with the same image and key: it fills the replica's folder of the model."""
-    told = ("--url", fetch.url, "--version-path", fetch.version_path, "--digest", fetch.digest)
     return {
         "name": FETCH,
         "image": parts.image,
         "command": ["python", "-m", "tidegate.fetch"],
-        "args": [*told, "--credential", parts.secret, "--into", MODEL_DIR],
+        "args": fetch.arguments(parts.secret),
         "env": [key_of(parts.secret)],
         "resources": requests_and_limits(replace(parts.resources, gpu=False)),
         "terminationMessagePolicy": "FallbackToLogsOnError",

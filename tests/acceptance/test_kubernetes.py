@@ -1,0 +1,52 @@
+"""The main job on Kubernetes, typed as a user would, on a cluster whose pods are real replica processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.engine_walk import Walk
+from support.kubernetes.cluster import FakeCluster, running_cluster
+from support.kubernetes.containers import Image
+from support.platform import Platform
+from support.workload_subjects.kubernetes import KINDS
+
+RUNTIME = "registry.example.com/tidegate:tests"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[FakeCluster]:
+    """It enforces the restricted Pod Security Standard, and has the platform's image alone."""
+    with running_cluster(tmp_path / "cluster") as running:
+        running.policies.namespaces["default"] = {"pod-security.kubernetes.io/enforce": "restricted"}
+        running.images[RUNTIME] = Image(("tidegate",))
+        yield running
+
+
+@pytest.fixture
+def platform(tmp_path: Path, cluster: FakeCluster) -> Iterator[Platform]:
+    made = Platform(tmp_path / "data", options=("--backend", "kubernetes"))
+    made.env |= {
+        "KUBECONFIG_PATH": str(cluster.kubeconfig()),
+        "TIDEGATE_RUNTIME_IMAGE": RUNTIME,
+        "TIDEGATE_CONTROL_URL_INSIDE": made.url,
+    }
+    try:
+        yield made.start()
+    finally:
+        made.stop()
+
+
+def _left(cluster: FakeCluster) -> list[str]:
+    return [f"{kind} {one['metadata']['name']}" for kind in KINDS for one in cluster.objects(kind)]
+
+
+def test_a_model_is_deployed_split_switched_scaled_and_deleted_on_kubernetes(
+    platform: Platform, cluster: FakeCluster, models: Any
+) -> None:
+    files = [str(models.path(name)) for name in ("forest.joblib", "logistic.joblib")]
+    walk = Walk(platform, "kubernetes", "churn", files, models.rows[0].tolist(), lambda: _left(cluster))
+    walk.all()
