@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support.engine_walk import Walk
+from support.images import plain_model
 from support.kubernetes.cluster import FakeCluster, running_cluster
 from support.kubernetes.containers import Image
 from support.platform import Platform
@@ -40,13 +40,21 @@ def platform(tmp_path: Path, cluster: FakeCluster) -> Iterator[Platform]:
         made.stop()
 
 
+def _version(folder: Path, of_columns: str) -> Path:
+    model = plain_model(folder) / "model.py"
+    model.write_text(model.read_text().replace(".sum(", f".{of_columns}("))
+    return folder
+
+
 def _left(cluster: FakeCluster) -> list[str]:
     return [f"{kind} {one['metadata']['name']}" for kind in KINDS for one in cluster.objects(kind)]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_model_is_deployed_split_switched_scaled_and_deleted_on_kubernetes(
-    platform: Platform, cluster: FakeCluster, models: Any
+    platform: Platform, cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    files = [str(models.path(name)) for name in ("forest.joblib", "logistic.joblib")]
-    walk = Walk(platform, "kubernetes", "churn", files, models.rows[0].tolist(), lambda: _left(cluster))
+    folders = [str(_version(tmp_path / name, name)) for name in ("sum", "mean")]
+    walk = Walk(platform, "kubernetes", "churn", folders, [1.0, 2.0], lambda: _left(cluster))
     walk.all()

@@ -107,7 +107,7 @@ class Walk:
         """The version that answered."""
         answer = self.platform.predict(self.endpoint, list(self.row), user_id=key)
         assert answer.status_code == 200, answer.text
-        return str(answer.json()["version"])
+        return str(answer.json()["model_version"])
 
     def _running(self) -> set[str]:
         """Ids of the replicas that have not failed."""
