@@ -114,4 +114,6 @@ class Walk:
         return {one["replica"] for one in self.platform.done("logs", self.endpoint) if not one.get("failed")}
 
     def _ready(self) -> int:
-        return sum(variant["replicas"]["ready"] for variant in self.platform.endpoint(self.endpoint)["variants"])
+        """Of versions with traffic: one that had some before is kept for a while."""
+        view = self.platform.endpoint(self.endpoint)
+        return sum(one["replicas"]["ready"] for one in view["variants"] if one["version"] in view["traffic"])
