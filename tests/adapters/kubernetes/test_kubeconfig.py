@@ -88,6 +88,21 @@ def test_files_are_found_from_where_the_kubeconfig_lies(tmp_path: Path) -> None:
     assert (found.ca_pem, shown.cert_pem, shown.key_pem, shown.token) == (b"ca", b"cert", b"key", None)
 
 
+def test_proxies_are_those_of_the_kubeconfig_or_the_environment(tmp_path: Path) -> None:
+    env = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "10.0.0.1,.internal"}
+    wanted = {
+        "https://c": "http://proxy:3128",
+        "https://10.0.0.1:6443": None,
+        "https://api.internal": None,
+        "https://127.0.0.1:6443": None,
+        "http://c": None,
+    }
+    for server, proxy in wanted.items():
+        assert find_access(config(tmp_path / "c", cluster={"server": server}), None, env).proxy == proxy
+    own = {"server": "https://c", "proxy-url": "http://own:1"}
+    assert find_access(config(tmp_path / "c", cluster=own), None, env).proxy == "http://own:1"
+
+
 def test_in_a_pod_the_service_account_is_used(tmp_path: Path) -> None:
     for name, text in {"token": "of the pod", "ca.crt": "an authority", "namespace": "team\n"}.items():
         (tmp_path / name).write_text(text)

@@ -15,6 +15,7 @@ from support.kubernetes.cluster import TOKEN, FakeCluster
 from support.tls import Authority
 from support.wait import free_ports
 from tidegate.adapters.kubernetes.api import KubernetesApi, connect
+from tidegate.adapters.kubernetes.credentials import EXEC_VERSIONS
 from tidegate.adapters.kubernetes.kinds import POD, SECRET
 from tidegate.adapters.kubernetes.kubeconfig import find_access
 from tidegate.adapters.kubernetes.refusals import Gone
@@ -91,6 +92,20 @@ def test_a_token_that_expired_is_asked_for_again_once(cluster: FakeCluster, tmp_
     del cluster.network.tokens[TOKEN]
     file.write_text("new")
     assert timeless.api.version() == "v1.36.2"
+
+
+def test_a_login_that_fails_is_not_tried_for_each_request(cluster: FakeCluster, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    program = {"command": "/bin/sh", "args": ["-c", f"echo x >> {runs}; exit 1"], "apiVersion": EXEC_VERSIONS[0]}
+    timeless = Timeless(cluster.kubeconfig(user={"exec": {**program, "interactiveMode": "Never"}}))
+    for _ in range(5):
+        with pytest.raises(EngineDenied, match="'/bin/sh' gave no credentials"):
+            timeless.api.version()
+    assert runs.read_text() == "x\n"
+    timeless.now += AWAY.longest_s
+    with pytest.raises(EngineDenied):
+        timeless.api.version()
+    assert runs.read_text() == "x\nx\n"
 
 
 def test_a_kubeconfig_that_was_mended_is_read_again(cluster: FakeCluster) -> None:

@@ -126,7 +126,7 @@ def translated(text: str, paths: Mapping[str, Path]) -> str:
     if not paths:
         return text
     known = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True))
-    return re.sub(rf"(?<![\w./-])({known})(?=$|[/:,])", lambda found: str(paths[found[1]]), text)
+    return re.sub(rf"(?<![\w./-])({known})(?![\w.-])", lambda found: str(paths[found[1]]), text)
 
 
 def _paths(spec: Object, place: Place, image: Image) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
 
 import yaml
 
@@ -120,7 +121,7 @@ def _from_files(files: list[Path], namespace: str | None, env: Mapping[str, str]
         ca_pem=cluster.data("certificate-authority"),
         server_name=cluster.text("tls-server-name") or None,
         verify=not cluster.value.get("insecure-skip-tls-verify", False),
-        proxy=_proxy(cluster),
+        proxy=_proxy(cluster) or _proxy_of(env, cluster.text("server")),
     )
 
 
@@ -222,6 +223,18 @@ def _proxy(cluster: _Entry) -> str | None:
     if told and urlsplit(told).scheme not in ("http", "https"):
         raise EngineDenied(f"the kubeconfig {cluster.file} wants a proxy that is neither http nor https: not supported")
     return told or None
+
+
+def _proxy_of(env: Mapping[str, str], server: str) -> str | None:
+    """That of HTTPS_PROXY, where NO_PROXY does not except this server."""
+    parts = urlsplit(server)
+    names = ("HTTPS_PROXY", "https_proxy") if parts.scheme == "https" else ("HTTP_PROXY", "http_proxy")
+    found = next((env[name] for name in names if env.get(name)), None)
+    excepted = {"no": env.get("NO_PROXY") or env.get("no_proxy") or ""}
+    host = parts.hostname or ""
+    if found is None or host in ("localhost", "127.0.0.1", "::1") or proxy_bypass_environment(host, excepted):
+        return None
+    return found
 
 
 def _credentials(user: _Entry, cluster: _Entry, env: Mapping[str, str]) -> Credentials:

@@ -181,7 +181,10 @@ class Transport:
         )
 
     def _shown(self) -> Credential:
-        return self.access.credentials.current()
+        try:
+            return self.access.credentials.current()
+        except EngineDenied as fault:
+            raise self._away(fault) from None  # so that no program is run for each request in vain
 
     def _pool_for(self, shown: Credential) -> urllib3.PoolManager:
         """Connections belong to a certificate: another one makes new connections."""
